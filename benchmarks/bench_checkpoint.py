@@ -1,0 +1,146 @@
+"""``inspect`` and ``ledger`` on full-size headers: CPU time after imports, peak memory, and growth to ten times the size."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from mflux_port import host
+from mflux_port.project import project_root
+
+from benchmarks.measure import Row
+
+WIDTH, SHARDS, ROUNDS = 1024, 20, 3
+LINEARS = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out", "mlp.up", "mlp.gate", "mlp.down", "mod.a", "mod.b")
+PER_BLOCK = 2 * len(LINEARS) + 2
+
+
+def rows() -> list[Row]:
+    python = host.environment(host.NEWEST)
+    with tempfile.TemporaryDirectory() as scratch:
+        found = {count: _measure(python, Path(scratch), count) for count in (2_000, 20_000)}
+    small, large = found[2_000], found[20_000]
+    table = []
+    for name in ("inspect", "ledger"):
+        table += [
+            Row(f"{name}, 2,000 tensors in 20 shards", small[name]["cpu"] * 1000, "ms", 1000),
+            Row(f"{name}, peak memory at 2,000 tensors", small[name]["memory"], "MB", 150),
+            # Ten times the tensors in no more than ten times the time, with a fifth for the noise of short runs.
+            Row(f"{name}, 20,000 tensors / 2,000", large[name]["cpu"] / small[name]["cpu"], "×", 12),
+        ]
+    return table
+
+
+def _measure(python: Path, scratch: Path, count: int) -> dict[str, dict[str, float]]:
+    folder = write_checkpoint(scratch / str(count), count)
+    source = host.source(host.NEWEST) / "src"
+    paths = os.pathsep.join(map(str, (project_root(), project_root() / "hooks", source)))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    found = {}
+    for name in ("inspect", "ledger"):
+        command = [str(python), "-m", "benchmarks.bench_checkpoint", name, str(folder), str(count)]
+        rounds = []
+        for _ in range(ROUNDS):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            rounds.append(json.loads(done.stdout.splitlines()[-1]))
+        found[name] = {key: min(one[key] for one in rounds) for key in ("cpu", "memory")}
+    return found
+
+
+def shapes(count: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a transformer with about ``count`` tensors."""
+    found = {}
+    for block in range(count // PER_BLOCK):
+        for name in LINEARS:
+            found[f"blocks.{block}.{name}.weight"] = (WIDTH, WIDTH)
+            found[f"blocks.{block}.{name}.bias"] = (WIDTH,)
+        found |= {f"blocks.{block}.norm{place}.weight": (WIDTH,) for place in (1, 2)}
+    return found
+
+
+def write_checkpoint(root: Path, count: int) -> Path:
+    """A diffusers folder of headers alone, in shards with an index."""
+    folder = root / "transformer"
+    folder.mkdir(parents=True)
+    (root / "model_index.json").write_text(json.dumps({"_class_name": "P", "transformer": ["diffusers", "T"]}))
+    (folder / "config.json").write_text(json.dumps({"_class_name": "T", "num_layers": count // PER_BLOCK}))
+    names, weight_map = list(shapes(count).items()), {}
+    for shard in range(SHARDS):
+        part = dict(names[shard * len(names) // SHARDS : (shard + 1) * len(names) // SHARDS])
+        name = f"diffusion_pytorch_model-{shard + 1:05d}-of-{SHARDS:05d}.safetensors"
+        weight_map |= dict.fromkeys(part, name)
+        header, end = {}, 0
+        for tensor, shape in part.items():
+            size = 2 * WIDTH ** len(shape)
+            header[tensor] = {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]}
+            end += size
+        raw = json.dumps(header).encode()
+        (folder / name).write_bytes(struct.pack("<Q", len(raw)) + raw)
+        os.truncate(folder / name, 8 + len(raw) + end)
+    index = folder / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return root
+
+
+def _inspect(folder: Path, count: int):
+    from mflux_port.checkpoint.inference import infer
+    from mflux_port.checkpoint.layout import open_checkpoint
+    from mflux_port.checkpoint.summary import describe, format_summary
+
+    def run() -> bool:
+        checkpoint = open_checkpoint(str(folder))
+        return f"{len(shapes(count))} tensors" in format_summary(describe(checkpoint, infer(checkpoint)))
+
+    return run
+
+
+def _ledger(folder: Path, count: int):
+    from mflux.models.common.weights.loading.weight_definition import ComponentDefinition
+    from mflux.models.common.weights.mapping.weight_mapper import WeightMapper  # noqa: F401 - imports are not measured
+    from mflux.models.common.weights.mapping.weight_mapping import WeightTarget
+    from mflux_port.checkpoint.keylist import snapshot
+    from mflux_port.checkpoint.layout import open_checkpoint
+    from mflux_port.checkpoint.ledger import account
+    from mlx import nn
+
+    def run() -> bool:
+        blocks = count // PER_BLOCK
+        module = nn.Module()
+        module.blocks = [_block(nn) for _ in range(blocks)]
+        suffixes = [name.removeprefix("blocks.0.") for name in shapes(PER_BLOCK)]
+        names = [f"blocks.{{block}}.{suffix}" for suffix in suffixes]
+        mapping = [WeightTarget(to_pattern=name, from_pattern=[name], max_blocks=blocks) for name in names]
+        component = ComponentDefinition("transformer", "transformer", mapping_getter=lambda: mapping)
+        done = account(component, module, snapshot(open_checkpoint(str(folder))).tensors["transformer"])
+        return not done.findings and done.parameters == done.tensors == len(shapes(count))
+
+    return run
+
+
+def _block(nn):
+    block = nn.Module()
+    for name in LINEARS:
+        group, _, leaf = name.partition(".")
+        if group not in block:
+            block[group] = nn.Module()
+        block[group][leaf] = nn.Linear(WIDTH, WIDTH)
+    block.norm1, block.norm2 = nn.RMSNorm(WIDTH), nn.RMSNorm(WIDTH)
+    return block
+
+
+if __name__ == "__main__":
+    import resource
+    import time
+
+    action = {"inspect": _inspect, "ledger": _ledger}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    start = time.process_time()
+    sound = action()
+    spent = time.process_time() - start
+    assert sound
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    print(json.dumps({"cpu": spent, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}))

@@ -1,0 +1,85 @@
+"""``copier update`` with the wiring replayed against a bare one, and with other ports in the checkout."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+import warnings
+from functools import partial
+from pathlib import Path
+
+from mflux_port import host
+from mflux_port.project import project_root
+
+from benchmarks.measure import Action, Row, medians
+
+CROWDS = (1, 10, 50)
+
+
+def rows() -> list[Row]:
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Path(scratch)
+        bare = _template(home / "bare", hooks=False)
+        wired = _template(home / "wired", hooks=True)
+        actions = {"bare": _update(home, bare, 1)}
+        actions |= {f"{count} ports": _update(home, wired, count) for count in CROWDS}
+        times = medians(actions)
+    return [
+        Row("update, bare Copier", times["bare"] * 1000, "ms"),
+        Row("update with wiring replayed", times["1 ports"] * 1000, "ms"),
+        Row("update with wiring / bare Copier", times["1 ports"] / times["bare"], "×", 1.25),
+        Row("update with 10 ports there / with 1", times["10 ports"] / times["1 ports"], "×"),
+        Row("update with 50 ports there / with 1", times["50 ports"] / times["1 ports"], "×"),
+    ]
+
+
+def _template(home: Path, hooks: bool) -> Path:
+    """A repository with two versions of the template that differ in one line; without tasks and migrations at will."""
+    home.mkdir()
+    for name in ("template", "components", "hooks"):
+        shutil.copytree(project_root() / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
+    questions = (project_root() / "copier.yml").read_text(encoding="utf-8")
+    if not hooks:
+        questions = re.sub(r"^_(tasks|migrations):\n(?:[ #].*\n|\n)*", "", questions, flags=re.MULTILINE)
+    (home / "copier.yml").write_text(questions, encoding="utf-8")
+    _git(home, "init", "--quiet", "--initial-branch", "main")
+    host.commit(home, "First")
+    _git(home, "tag", "v0.1.0")
+    initializer = next((home / "template").rglob("*_initializer.py.jinja"))
+    initializer.write_text(initializer.read_text(encoding="utf-8") + "\n# A convention.\n", encoding="utf-8")
+    host.commit(home, "Second")
+    _git(home, "tag", "v0.2.0")
+    return home
+
+
+def _update(home: Path, template: Path, ports: int) -> Action:
+    import copier
+
+    root = host.checkout(host.NEWEST, home / f"{template.name}-{ports}")
+    for number in range(ports):
+        answers = {"model": f"port_{number:02}", "hf_repo": f"org/Port-{number:02}"}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            copier.run_copy(str(template), root, data=answers, vcs_ref="v0.1.0", defaults=True, unsafe=True, quiet=True)
+    host.commit(root, "Ports")
+    run = partial(
+        copier.run_update,
+        root,
+        answers_file="porting/port_00/answers.yml",
+        defaults=True,
+        overwrite=True,
+        unsafe=True,
+        quiet=True,
+    )
+    return Action(run, partial(_back, root))
+
+
+def _back(root: Path) -> None:
+    _git(root, "reset", "--hard", "--quiet", "HEAD")
+    _git(root, "clean", "-d", "--force", "--quiet")
+
+
+def _git(root: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True)

@@ -1,0 +1,124 @@
+"""``mflux-port wire``: all surfaces of a port, on top of the interpreter's start, and with other ports in the registry."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import yaml
+from mflux_port import host, wiring
+from mflux_port.checkout import Checkout
+from mflux_port.port import Port, load_port
+from mflux_port.wiring.surfaces import SURFACES
+
+from benchmarks.measure import Action, Row, medians
+
+CROWDS = (1, 10, 50)
+HOOKS = Path(wiring.__file__).resolve().parents[2]
+OVERLAY = 'OVERLAY = {\n    "dev": ("text-to-image", "FLUX", "dev", [], [], "supported", None),\n}\n'
+
+
+def rows() -> list[Row]:
+    with tempfile.TemporaryDirectory() as scratch:
+        # mflux 0.18.1 has the completions, 0.24.0 the pins and the checker: no release has all surfaces.
+        crowded = _checkout("0.24.0", Path(scratch, "crowded"))
+        times = _against_start(crowded, Path(scratch, "timed"))
+        crowds, reads = _crowds(crowded)
+    rows = [
+        Row("interpreter's start", times["start"] * 1000, "ms"),
+        Row("interpreter's start and `mflux-port wire`", times["wire"] * 1000, "ms"),
+        Row("wiring on top of the interpreter's start", (times["wire"] - times["start"]) * 1000, "ms", 60),
+        Row("a second `wire`, on top of the interpreter's start", (times["again"] - times["start"]) * 1000, "ms", 60),
+        Row("times a shared file is read, at most", max(reads.values()), "", 1),
+    ]
+    base = crowds[1]
+    rows += [Row(f"wire with {size} ports there", crowds[size] * 1000, "ms") for size in CROWDS]
+    registry = 52  # entries of the release's own
+    grown = (registry + max(CROWDS)) / (registry + 1)
+    rows.append(Row("wire with 50 ports there / with 1, per registry entry", crowds[50] / base / grown, "×", 1.1))
+    return rows
+
+
+def _against_start(root: Path, timed: Path) -> dict[str, float]:
+    shutil.copytree(root, timed)
+    env = {**os.environ, "PYTHONPATH": str(HOOKS)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once
+    env["PYTHONPYCACHEPREFIX"] = str(timed.with_name("bytecode"))
+    script = "import sys; from mflux_port.cli import main; sys.exit(main())"  # as the installed command starts
+    command = [sys.executable, "-c", script, "wire", "fresh"]
+    run = partial(subprocess.run, check=True, cwd=timed, env=env, stdout=subprocess.DEVNULL)
+    port = _answer(timed, "fresh")
+    return medians(
+        {
+            "start": Action(partial(run, [sys.executable, "-c", "pass"])),
+            "wire": Action(partial(run, command), lambda: wiring.unwire(Checkout(timed), port)),
+            "again": Action(partial(run, command), lambda: wiring.wire(Checkout(timed), port)),
+        }
+    )
+
+
+def _crowds(root: Path) -> tuple[dict[int, float], Counter]:
+    fresh = _answer(root, "fresh")
+    taken: dict[int, float] = {}
+    for number in range(max(CROWDS)):
+        wiring.wire(Checkout(root), _answer(root, f"member{number:02}"))
+        if number + 1 in CROWDS:
+            action = Action(lambda: wiring.wire(Checkout(root), fresh), lambda: wiring.unwire(Checkout(root), fresh))
+            taken[number + 1] = medians({"wire": action})["wire"]
+    wiring.unwire(Checkout(root), fresh)
+    return taken, _reads(root, fresh)
+
+
+def _reads(root: Path, port: Port) -> Counter:
+    # How often each shared file is opened for reading in one planning of all surfaces.
+    shared = {str(root / surface.FILE.format(model=port.model)) for surface in SURFACES}
+    counted: Counter = Counter()
+    active = [True]
+
+    def hook(event: str, arguments: tuple) -> None:
+        if active and event == "open" and str(arguments[0]) in shared and "r" in (arguments[1] or ""):
+            counted[str(arguments[0])] += 1
+
+    sys.addaudithook(hook)
+    checkout = Checkout(root)
+    wiring.verify_free(checkout, port)
+    wiring.plan_wire(checkout, port)
+    active.clear()
+    return counted
+
+
+def _checkout(version: str, into: Path) -> Path:
+    root = host.checkout(version, into)
+    (root / "scripts").mkdir(exist_ok=True)
+    (root / "scripts/ci_extract_models.py").write_text(OVERLAY, encoding="utf-8")
+    return root
+
+
+def _answer(root: Path, model: str) -> Port:
+    repo = f"org-{model}/{model.title()}"
+    entry = {"key": model, "hf_repo": repo, "revision": "0" * 40}
+    answers = {
+        "model": model,
+        "class_name": model.title(),
+        "display_name": model.title(),
+        "cli_name": model,
+        "hf_repo": repo,
+        "reference_pipeline": "DiffusionPipeline",
+        "steps": 8,
+        "guidance": 4.0,
+        "supports_guidance": True,
+        "checkpoints": [entry, {"key": f"{model}-edit", "hf_repo": f"{repo}-Edit", "variant": "edit"}],
+        "variants": ["txt2img", "edit"],
+        **{"vae": "flux2", "text_encoder": "qwen3", "scheduler": "linear", "mflux_api": "0.24"},
+        **dict.fromkeys(("img2img", "negative_prompt", "lora", "training"), True),
+    }
+    path = root / f"porting/{model}/answers.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(answers), encoding="utf-8")
+    return load_port(root, model)

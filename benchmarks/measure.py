@@ -1,0 +1,59 @@
+"""How a figure is taken: things that are compared take turns within one run, and the median of their times counts."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. ``value`` in ``unit``; ``limit`` is what it shall not pass, None where nothing is promised."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float | None = None
+
+    @property
+    def kept(self) -> bool:
+        return self.limit is None or self.value <= self.limit
+
+
+@dataclass(frozen=True)
+class Action:
+    """What is timed, and what is made ready before each time."""
+
+    run: Callable[[], object]
+    prepare: Callable[[], object] = lambda: None
+
+    def seconds(self) -> float:
+        self.prepare()
+        start = time.perf_counter()
+        self.run()
+        return time.perf_counter() - start
+
+
+def medians(actions: dict[str, Action], rounds: int = ROUNDS) -> dict[str, float]:
+    """Median wall time of each action, in seconds. Each runs once to warm up, then all take turns."""
+    for action in actions.values():
+        action.seconds()
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(rounds):
+        for name, action in actions.items():
+            times[name].append(action.seconds())
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| what | figure | limit |", "|---|---:|---:|"]
+    for row in rows:
+        limit = "" if row.limit is None else f"{row.limit:g} {row.unit}"
+        mark = "" if row.kept else " (over)"
+        lines.append(f"| {row.name} | {row.value:.3g} {row.unit}{mark} | {limit} |")
+    return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""An mflux checkout: where it is and which API level its code has. Told by what the files contain."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from mflux_port.errors import PortError
+
+# Each level with a file that came with it, newest first. mflux 0.19 to 0.21 are on the way to level 0.22: they left the
+# form of 0.18 without having all of it.
+_MARKS = {
+    "0.24": "src/mflux/models/common/vae/vae_decode_options.py",
+    "0.22": "src/mflux/cli/capabilities.py",
+}
+_REQUIRED = (
+    "pyproject.toml",
+    "src/mflux/models/common/config/model_config.py",
+    "src/mflux/cli/defaults/defaults.py",
+    "src/mflux/models/common/cli/save.py",
+)
+
+
+class Checkout:
+    """The root of an mflux source tree. Files are read as bytes, each at most once."""
+
+    def __init__(self, path: Path | str):
+        """Raise PortError when a file that every mflux has is missing below ``path``."""
+        self.root = Path(path).resolve()
+        self._files: dict[str, bytes | None] = {}
+        self.parsed: dict[str, object] = {}  # what readers made of the files, by path
+        missing = next((name for name in _REQUIRED if not (self.root / name).is_file()), None)
+        if missing:
+            raise PortError(
+                f"{self.root} is no mflux checkout ({missing} is missing); "
+                "run this in the root of a clone of mflux, or point there with --checkout"
+            )
+
+    def read(self, relative: str) -> bytes | None:
+        """The bytes of a file, or None when it does not exist."""
+        if relative not in self._files:
+            try:
+                self._files[relative] = (self.root / relative).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                self._files[relative] = None
+        return self._files[relative]
+
+    @cached_property
+    def api_level(self) -> str:
+        """The newest level whose marking file the checkout has: ``0.24``, ``0.22`` or ``0.18``."""
+        marked = (level for level, mark in _MARKS.items() if (self.root / mark).is_file())
+        return next(marked, "0.18")

@@ -1,0 +1,88 @@
+"""Where drafted files go: over what is still as rendered or as drafted before, beside everything else."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mflux_port.checkout import Checkout
+from mflux_port.checkpoint.rendered import rendered_texts
+from mflux_port.port import Port
+
+RECORD = "porting/{model}/drafted.txt"
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A file to write. ``instead_of``: the file that was drafted but is somebody's work, so that it stays."""
+
+    name: str
+    text: str
+    before: str | None
+    instead_of: str = ""
+
+
+def plan_files(checkout: Checkout, port: Port, texts: dict[str, str]) -> list[PlannedFile]:
+    """Decide for every drafted file (path in the checkout: source) where it goes. Nothing is written."""
+    drafted = _read_record(checkout, port)
+    present = {name: _read(checkout.root / name) for name in texts}
+    asked = [
+        name for name, now in present.items() if now not in (None, texts[name]) and drafted.get(name) != _mark(now)
+    ]
+    rendered = rendered_texts(checkout, port, asked) if asked else {}
+    planned = []
+    for name, text in texts.items():
+        if name in asked and rendered.get(name) != present[name]:
+            beside = f"{name.removesuffix('.py')}_drafted.py"
+            planned.append(PlannedFile(beside, text, _read(checkout.root / beside), name))
+        else:
+            planned.append(PlannedFile(name, text, present[name]))
+    return planned
+
+
+def write_files(checkout: Checkout, port: Port, planned: list[PlannedFile]) -> None:
+    """Write the plan and keep what was written in mind, so that a later draft may write over it."""
+    record = _read_record(checkout, port)
+    for file in planned:
+        _write(checkout.root / file.name, file.text)
+        if not file.instead_of:
+            record[file.name] = _mark(file.text)
+    lines = [f"{mark}  {name}\n" for name, mark in sorted(record.items())]
+    _write(checkout.root / RECORD.format(model=port.model), "".join(lines))
+
+
+def diff(planned: list[PlannedFile]) -> str:
+    """The plan as a unified diff."""
+    parts = []
+    for file in planned:
+        old, new = (file.before or "").splitlines(True), file.text.splitlines(True)
+        source = f"a/{file.name}" if file.before is not None else "/dev/null"
+        parts += difflib.unified_diff(old, new, source, f"b/{file.name}")
+    return "".join(parts)
+
+
+def _read_record(checkout: Checkout, port: Port) -> dict[str, str]:
+    text = _read(checkout.root / RECORD.format(model=port.model)) or ""
+    pairs = (line.split("  ", 1) for line in text.splitlines() if "  " in line)
+    return {name: mark for mark, name in pairs}
+
+
+def _mark(text: str | None) -> str:
+    return hashlib.sha256((text or "").encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.new")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)

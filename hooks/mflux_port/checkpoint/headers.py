@@ -1,0 +1,140 @@
+"""The header of a safetensors file: names, shapes and types of its tensors. Tensor data is never read.
+
+Format: https://huggingface.co/docs/safetensors - eight bytes of header length, a JSON object, the data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from mflux_port.errors import PortError
+
+# The safetensors library itself accepts no longer header.
+HEADER_LIMIT = 100_000_000
+# Bits per element of every type that the format knows.
+DTYPE_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
+}  # fmt: skip
+PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a checkpoint. ``shape`` is torch's, outermost dimension first."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        return (self.elements * DTYPE_BITS[self.dtype] + 7) // 8
+
+
+def read_header(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, in the file's order. Raises PortError for anything but a sound safetensors file.
+
+    Reads the header alone: memory is bounded by ``HEADER_LIMIT`` and by the file's own size, whatever the file claims.
+    """
+    if path.suffix in PICKLES:
+        raise PortError(
+            f"{path} is a pickle, which can run code; only .safetensors files are read, so bring one of these"
+        )
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise PortError(f"{path} is no regular file; point to a .safetensors file")
+            length = header_length(file.read(8), path, status.st_size)
+            return parse_header(file.read(length), path, status.st_size - 8 - length)
+    except OSError as error:
+        raise PortError(f"{path} cannot be read ({error.strerror or error}); bring the file again") from None
+
+
+def header_length(first_bytes: bytes, where: object, file_size: int) -> int:
+    """The header's length in bytes, told by the file's first eight. Raises PortError when it cannot be true."""
+    if len(first_bytes) < 8:
+        raise PortError(f"{where} is shorter than a safetensors header; download it again")
+    length = int.from_bytes(first_bytes, "little")
+    if length > HEADER_LIMIT:
+        raise PortError(f"{where} claims a header of {length} bytes, more than safetensors allows; it is no such file")
+    if length > file_size - 8:
+        raise PortError(f"{where} ends within its header ({file_size} of {length + 8} bytes); download it again")
+    return length
+
+
+def parse_header(header: bytes, where: object, data_size: int | None = None) -> dict[str, Tensor]:
+    """The tensors that a header lists. ``data_size``: bytes of data behind it, None when that is unknown."""
+    table = _json_object(header, where)
+    metadata = table.pop("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise PortError(f"{where}: __metadata__ is no JSON object; write the file again with safetensors")
+    tensors = {}
+    spans = []
+    for name, entry in table.items():
+        tensors[name], span = _tensor(name, entry, where)
+        spans.append((*span, name))
+    _verify_spans(sorted(spans), where, data_size)
+    return tensors
+
+
+def _json_object(header: bytes, where: object) -> dict:
+    try:
+        table = json.loads(header.decode("utf-8"), object_pairs_hook=lambda pairs: _without_twins(pairs, where))
+    except (ValueError, RecursionError):
+        raise PortError(f"{where} has no JSON header; it is no safetensors file, or it was cut off") from None
+    if not isinstance(table, dict):
+        raise PortError(f"{where}: the header is a JSON {type(table).__name__}, not an object; bring the file again")
+    return table
+
+
+def _without_twins(pairs: list[tuple[str, object]], where: object) -> dict:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        twin = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise PortError(f"{where} lists {twin!r} twice; write the file again with safetensors")
+    return table
+
+
+def _tensor(name: str, entry: object, where: object) -> tuple[Tensor, tuple[int, int]]:
+    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
+        raise PortError(f"{where}: tensor {name!r} has no dtype, shape and data_offsets; bring the file again")
+    dtype, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+        raise PortError(f"{where}: tensor {name!r} has the unknown type {dtype!r}; known are {', '.join(DTYPE_BITS)}")
+    if not _are_sizes(shape) or not _are_sizes(span) or len(span) != 2:
+        raise PortError(
+            f"{where}: tensor {name!r} has shape {shape!r} at {span!r}; these must be lists of whole numbers"
+        )
+    tensor = Tensor(name, dtype, tuple(shape))
+    if span[1] - span[0] != tensor.bytes:
+        raise PortError(
+            f"{where}: tensor {name!r} needs {tensor.bytes} bytes and has {span[1] - span[0]}; bring the file again"
+        )
+    return tensor, (span[0], span[1])
+
+
+def _are_sizes(values: object) -> bool:
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**63 for value in values)
+
+
+def _verify_spans(spans: list[tuple[int, int, str]], where: object, data_size: int | None) -> None:
+    end = 0
+    for start, stop, name in spans:
+        if start < end:
+            raise PortError(f"{where}: the data of tensor {name!r} overlaps another's; bring the file again")
+        end = stop
+    if data_size is not None and end > data_size:
+        raise PortError(f"{where} holds {data_size} of {end} bytes of data; download it again")

@@ -1,0 +1,235 @@
+"""Answers to the template's questions that follow from a checkpoint, each with the fact that it follows from."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from mflux_port.checkpoint.layout import Checkpoint, Component
+from mflux_port.checkpoint.pipeline_source import PipelineDefaults, read_defaults
+
+# Text encoders that mflux has, by the reference's model_type, with the keywords that its class takes.
+_TEXT_ENCODERS = {
+    "qwen3": "qwen3",
+    "qwen3_vl": "qwen3_vl",
+    "qwen3_vl_text": "qwen3_vl",
+    "mistral3": "mistral3",
+    "ministral3": "mistral3",
+    "smollm3": "smollm3",
+    "t5": "t5",
+    "clip_text_model": "clip",
+    "gemma2": "gemma2",
+}
+_TEXT_ENCODER_KEYWORDS = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
+    "max_position_embeddings", "head_dim", "rope_theta", "rms_norm_eps",
+)  # fmt: skip
+# Keywords that mflux's class has no use for.
+_NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
+_NO_GUIDANCE_NAMES = ("turbo", "schnell", "lightning", "distilled", "hyper")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer with the fact that it was inferred from. ``known`` is false where the checkpoint does not say it."""
+
+    value: object
+    why: str
+    known: bool = True
+
+
+def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
+    """Answers by question name, in the order of the questions. What cannot be told is left out."""
+    defaults = read_defaults(checkpoint.pipeline)
+    answers = _names(checkpoint)
+    if checkpoint.pipeline:
+        answers["reference_pipeline"] = Answer(checkpoint.pipeline, "model_index.json, _class_name")
+    answers["steps"], answers["guidance"] = _sampling(checkpoint, defaults)
+    supports = answers["guidance"].value != 1.0
+    answers["supports_guidance"] = Answer(supports, "follows from guidance", answers["guidance"].known)
+    answers["vae"] = infer_vae(checkpoint.components.get("vae"))
+    answers["text_encoder"] = infer_text_encoder(checkpoint.components.get("text_encoder"))
+    answers["scheduler"], schedule = infer_scheduler(checkpoint)
+    if defaults and not defaults.takes_negative_prompt:
+        answers["negative_prompt"] = Answer(False, f"{checkpoint.pipeline} takes no negative_prompt")
+    entry = _entry(checkpoint, answers, schedule)
+    if entry:
+        answers["checkpoints"] = Answer([entry], "the config.json files")
+    return answers
+
+
+def infer_vae(component: Component | None) -> Answer:
+    """Which of mflux's VAEs has the same tensors and latents as the checkpoint's."""
+    if component is None:
+        return Answer("own", "the checkpoint has no folder vae")
+    config, name = component.config, component.class_name
+    channels = config.get("z_dim", config.get("latent_channels"))
+    fact = f"vae/config.json: {name} with {channels} latent channels"
+    if name == "AutoencoderKLFlux2" and channels == 32 and _widths(config) == (128, 256, 512, 512):
+        return Answer("flux2", fact)
+    if name == "AutoencoderKL" and channels == 16 and _is_flux_vae(config):
+        return Answer("flux", f"{fact}, no quant convolutions, FLUX.1's scale and shift")
+    if name in ("AutoencoderKLQwenImage", "AutoencoderKLWan") and channels == 16 and config.get("base_dim", 96) == 96:
+        return Answer("qwen", fact)
+    if name == "AutoencoderKLWan" and channels == 48:
+        return Answer("wan22", fact)
+    if name == "AutoencoderKLQwenImage21":
+        return Answer("qwen21", fact)
+    return Answer("own", f"{fact}, which mflux does not have")
+
+
+def infer_text_encoder(component: Component | None) -> Answer:
+    """Which of mflux's text encoders has the same tensors as the checkpoint's."""
+    if component is None:
+        return Answer("own", "the checkpoint has no folder text_encoder")
+    config = _text_config(component.config)
+    kind = str(config.get("model_type", component.config.get("model_type", "")))
+    if str(component.config.get("model_type", "")) in _TEXT_ENCODERS:
+        kind = str(component.config["model_type"])
+    fact = f"text_encoder/config.json: {component.class_name} of type {kind or 'unknown'}"
+    choice = _TEXT_ENCODERS.get(kind, "own")
+    fixed = {"t5": ("d_model", 4096), "clip": ("hidden_size", 768)}.get(choice)
+    if fixed and config.get(fixed[0]) != fixed[1]:
+        return Answer("own", f"{fact}; mflux's has {fixed[0]} {fixed[1]} and no other")
+    return Answer(choice, fact if choice != "own" else f"{fact}, which mflux does not have")
+
+
+def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
+    """The scheduler choice and the ``ModelConfig`` fields that its shift becomes.
+
+    Shifts follow FlowMatchEulerDiscreteScheduler run with sigmas from 1 to 1/steps: a static shift s is base and
+    maximal shift ln(s).
+    """
+    config = checkpoint.scheduler
+    name = str(config.get("_class_name", ""))
+    if not config:
+        return Answer("linear", "the checkpoint has no scheduler_config.json", False), {}
+    if name != "FlowMatchEulerDiscreteScheduler":
+        return Answer("own", f"scheduler_config.json: {name}, which mflux does not have"), {}
+    odd = [flag for flag in _ODD_SIGMAS if config.get(flag)]
+    if odd or config.get("time_shift_type", "exponential") != "exponential":
+        return Answer("own", f"scheduler_config.json: {', '.join(odd) or 'time_shift_type'} is set"), {}
+    if config.get("use_dynamic_shifting") and checkpoint.pipeline.startswith("Flux2"):
+        fact = f"{checkpoint.pipeline} shifts by FLUX.2's empirical rule"
+        return Answer("flow_match_euler_discrete", fact), {"requires_sigma_shift": True}
+    if config.get("use_dynamic_shifting"):
+        return Answer("linear", "scheduler_config.json: dynamic shift"), _dynamic_shift(config)
+    shift = config.get("shift", 1.0)
+    if not isinstance(shift, (int, float)) or shift <= 0:
+        return Answer("own", f"scheduler_config.json: shift is {shift!r}"), {}
+    if shift == 1.0:
+        return Answer("linear", "scheduler_config.json: no shift"), {"requires_sigma_shift": False}
+    log_shift = round(math.log(shift), 10)
+    fields = {"requires_sigma_shift": True, "sigma_base_shift": log_shift, "sigma_max_shift": log_shift}
+    return Answer("linear", f"scheduler_config.json: static shift {shift} (ln {shift} = {log_shift:.4f})"), fields
+
+
+_ODD_SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas", "stochastic_sampling")
+
+
+def dimensions(config: dict) -> dict[str, int | list[int]]:
+    """The sizes that a config.json gives: its whole numbers and lists of whole numbers, under their own names."""
+    sizes = {}
+    for name, value in config.items():
+        if name.startswith(("_", "chunk_")) or name.endswith(("_token_id", "_step")) or not name.isidentifier():
+            continue
+        numbers = value if isinstance(value, list) else [value]
+        if numbers and all(type(number) is int for number in numbers):
+            sizes[name] = value
+    return sizes
+
+
+def _names(checkpoint: Checkpoint) -> dict[str, Answer]:
+    answers = {}
+    family = re.sub("Pipeline$", "", checkpoint.pipeline)
+    title = checkpoint.repo.rpartition("/")[2]
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", family or title)
+    name = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    if re.fullmatch("[a-z][a-z0-9_]*", name):
+        answers["model"] = Answer(name, "the pipeline's name" if family else "the repo's name")
+    if title:
+        display = re.sub(r"[^A-Za-z0-9 ._+-]", " ", title).strip()
+        answers["display_name"] = Answer(display, "the repo's name")
+        answers["hf_repo"] = Answer(checkpoint.repo, "the repo that was inspected")
+    return answers
+
+
+def _sampling(checkpoint: Checkpoint, defaults: PipelineDefaults | None) -> tuple[Answer, Answer]:
+    steps = Answer(28, "not in the checkpoint: take it from the model card", False)
+    guidance = Answer(4.0, "not in the checkpoint: take it from the model card", False)
+    if defaults and defaults.steps:
+        steps = Answer(defaults.steps, f"default of {checkpoint.pipeline}; the model card may say otherwise", False)
+    if defaults and defaults.guidance is not None:
+        fact = f"default of {checkpoint.pipeline}; the model card may say otherwise"
+        guidance = Answer(defaults.guidance, fact, False)
+    named = next((word for word in _NO_GUIDANCE_NAMES if word in checkpoint.repo.lower()), None)
+    if checkpoint.model_index.get("is_distilled") is True:
+        guidance = Answer(1.0, "model_index.json: is_distilled")
+    elif named:
+        guidance = Answer(1.0, f"the repo's name says {named}; check the model card", False)
+    return steps, guidance
+
+
+def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], schedule: dict) -> dict:
+    if not checkpoint.repo:
+        return {}
+    key = re.sub(r"[^a-z0-9.]+", "-", checkpoint.repo.rpartition("/")[2].lower()).strip("-.")
+    entry = {"key": key, "hf_repo": checkpoint.repo, "aliases": [key]}
+    entry |= {name: answers[name].value for name in ("steps", "guidance", "supports_guidance")}
+    if checkpoint.revision:
+        entry["revision"] = checkpoint.revision
+    entry |= overrides(checkpoint, answers["text_encoder"].value)
+    return entry | schedule
+
+
+def overrides(checkpoint: Checkpoint, text_encoder: object) -> dict[str, dict]:
+    """``transformer_overrides`` and ``text_encoder_overrides`` of the registry entry; empty ones are left out."""
+    found = {}
+    transformer = checkpoint.components.get("transformer")
+    if transformer and dimensions(transformer.config):
+        found["transformer_overrides"] = dimensions(transformer.config)
+    encoder = checkpoint.components.get("text_encoder")
+    if encoder and text_encoder not in ("t5", "clip"):
+        config = _text_config(encoder.config)
+        # Newer configs keep the base of the rotary embedding in a table of its own.
+        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        if isinstance(rope, dict) and "rope_theta" in rope:
+            config = {"rope_theta": rope["rope_theta"]} | config
+        taken = [name for name in _TEXT_ENCODER_KEYWORDS if name != _NOT_TAKEN.get(text_encoder)]
+        kept = {name: config[name] for name in taken if type(config.get(name)) in (int, float)}
+        if text_encoder == "own":
+            kept = dimensions(config)
+        if kept:
+            found["text_encoder_overrides"] = kept
+    return found
+
+
+def _text_config(config: dict) -> dict:
+    nested = config.get("text_config")
+    return nested if isinstance(nested, dict) else config
+
+
+def _dynamic_shift(config: dict) -> dict:
+    names = {
+        "sigma_base_shift": ("base_shift", 0.5),
+        "sigma_max_shift": ("max_shift", 1.15),
+        "sigma_base_seq_len": ("base_image_seq_len", 256),
+        "sigma_max_seq_len": ("max_image_seq_len", 4096),
+    }
+    fields = {"requires_sigma_shift": True}
+    fields |= {field: config.get(name) or default for field, (name, default) in names.items()}
+    if config.get("shift_terminal"):
+        fields["sigma_shift_terminal"] = config["shift_terminal"]
+    return fields
+
+
+def _widths(config: dict) -> tuple:
+    widths = config.get("block_out_channels")
+    return tuple(widths) if isinstance(widths, list) else ()
+
+
+def _is_flux_vae(config: dict) -> bool:
+    plain = not config.get("use_quant_conv", True) and not config.get("use_post_quant_conv", True)
+    scale = (config.get("scaling_factor"), config.get("shift_factor"))
+    return plain and _widths(config) == (128, 256, 512, 512) and scale == (0.3611, 0.1159)

@@ -1,0 +1,121 @@
+"""A checkpoint's names, shapes and types as a small text file, so that a ledger needs no checkpoint.
+
+One line for tensors that differ in running numbers only: ``BF16 64x64 blocks.{0-29}.attn.to_q.weight``. Files and tensors
+are grouped below ``[files]`` and ``[folder]`` headings; the first line says where the checkpoint came from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mflux_port.checkpoint.headers import DTYPE_BITS, Tensor
+from mflux_port.checkpoint.layout import Checkpoint
+from mflux_port.errors import PortError
+
+KEYLIST = "porting/{model}/checkpoint_keys.txt"
+_RANGE = re.compile(r"\{(\d+)-(\d+)\}")
+_LIMIT = 1_000_000
+
+
+@dataclass
+class Snapshot:
+    """What a ledger needs of a checkpoint. ``tensors`` by folder ('' is the root); ``others``: weights not read there."""
+
+    where: str
+    files: list[str]
+    tensors: dict[str, dict[str, Tensor]]
+    others: dict[str, list[str]] = field(default_factory=dict)
+
+    def of(self, folder: str, name: str) -> dict[str, Tensor] | None:
+        """The tensors of a component, by its folder, or by its name where one file holds all of them."""
+        return self.tensors.get(folder.strip("/."), self.tensors.get(name))
+
+
+def snapshot(checkpoint: Checkpoint) -> Snapshot:
+    """A checkpoint's snapshot. Reads every header."""
+    where = "@".join(filter(None, (checkpoint.repo or Path(checkpoint.where).name, checkpoint.revision)))
+    parts = checkpoint.components.values()
+    tensors = {part.folder or part.name: part.tensors for part in parts}
+    others = {part.folder or part.name: part.weights.others for part in parts if part.weights.others}
+    return Snapshot(where, sorted(checkpoint.files), tensors, others)
+
+
+def write_keylist(path: Path, taken: Snapshot) -> None:
+    """Write a snapshot as text."""
+    lines = [f"# {taken.where}", "", "[files]", *collapse(taken.files)]
+    for folder, tensors in sorted(taken.tensors.items()):
+        lines += ["", f"[{folder}]"]
+        groups: dict[str, list[str]] = {}
+        for tensor in tensors.values():
+            groups.setdefault(f"{tensor.dtype} {'x'.join(map(str, tensor.shape)) or '-'}", []).append(tensor.name)
+        lines += [f"{kind} {name}" for kind, names in groups.items() for name in collapse(names)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_keylist(path: Path) -> Snapshot:
+    """Read what ``write_keylist`` wrote. Raises PortError naming the line that is none of it."""
+    taken = Snapshot("", [], {})
+    section = None
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.startswith("#"):
+            taken.where = taken.where or line[1:].strip()
+        elif line.startswith("["):
+            section = line.strip("[]")
+            if section != "files":
+                taken.tensors.setdefault(section, {})
+        elif line.strip() and section == "files":
+            taken.files += expand(line)
+        elif line.strip():
+            _read_tensors(taken, section, line, f"{path} line {number}")
+    return taken
+
+
+def _read_tensors(taken: Snapshot, section: str | None, line: str, where: str) -> None:
+    match = re.fullmatch(r"(\w+) (-|\d+(?:x\d+)*) (\S.*)", line)
+    if section is None or not match or match[1] not in DTYPE_BITS:
+        raise PortError(f"{where} is no line of a key list; write it again with `mflux-port ledger --checkpoint`")
+    shape = tuple(map(int, match[2].split("x"))) if match[2] != "-" else ()
+    for name in expand(match[3]):
+        taken.tensors[section][name] = Tensor(name, match[1], shape)
+
+
+def collapse(names: Iterable[str]) -> list[str]:
+    """Names that differ in one running number drawn together: ``a.0.b`` and ``a.1.b`` give ``a.{0-1}.b``."""
+    lines = list(names)
+    for place in range(max((line.count(".") + 1 for line in lines), default=0)):
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for line in lines:
+            parts = line.split(".")
+            if place < len(parts) and parts[place].isdigit() and str(int(parts[place])) == parts[place]:
+                groups.setdefault((*parts[:place], "", *parts[place + 1 :]), []).append(int(parts[place]))
+            else:
+                groups[tuple(parts)] = []
+        lines = []
+        for key, numbers in groups.items():
+            spans = [f"{{{a}-{b}}}" if b > a else str(a) for a, b in _runs(sorted(numbers))]
+            lines += [".".join((*key[:place], span, *key[place + 1 :])) for span in spans or [""] if numbers]
+            lines += [] if numbers else [".".join(key)]
+    return lines
+
+
+def _runs(numbers: list[int]) -> Iterable[tuple[int, int]]:
+    start = None
+    for index, number in enumerate(numbers):
+        start = number if start is None else start
+        if index + 1 == len(numbers) or numbers[index + 1] != number + 1:
+            yield start, number
+            start = None
+
+
+def expand(line: str) -> list[str]:
+    """The names that ``collapse`` drew together."""
+    match = _RANGE.search(line)
+    if not match:
+        return [line]
+    first, last = int(match[1]), int(match[2])
+    if last - first > _LIMIT:
+        raise PortError(f"{line!r} stands for more than {_LIMIT} names; write the key list again")
+    return [name for i in range(first, last + 1) for name in expand(f"{line[: match.start()]}{i}{line[match.end() :]}")]

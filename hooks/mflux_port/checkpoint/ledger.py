@@ -1,0 +1,122 @@
+"""Both sides of a component: every checkpoint tensor taken once, every MLX parameter filled once with the right shape.
+
+The mapping is expanded and applied by mflux's own WeightMapper, on arrays that are never evaluated.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from mflux_port.checkpoint.fills import Fill, expand_component, fill_module
+from mflux_port.checkpoint.headers import Tensor
+from mflux_port.checkpoint.probes import crossed, wrong_order
+from mflux_port.checkpoint.waivers import Waivers
+
+# Told, but no failure: mflux's own mappings rely on them.
+NOTES = ("guessed count",)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong. ``name`` is a checkpoint tensor, an MLX parameter, a pattern or a file."""
+
+    component: str
+    kind: str
+    name: str
+    why: str
+
+    @property
+    def fails(self) -> bool:
+        return self.kind not in NOTES
+
+
+@dataclass
+class Account:
+    """A component's numbers and findings."""
+
+    component: str
+    tensors: int
+    parameters: int
+    waived: int
+    findings: list[Finding]
+
+
+def account(component, module, tensors: dict[str, Tensor], waivers: Waivers | None = None) -> Account:
+    """Balance one component. ``component`` is mflux's ComponentDefinition, ``module`` its (unevaluated) MLX module.
+
+    The module's parameters are replaced by unevaluated placeholders.
+    """
+    waivers = waivers or Waivers()
+    book = _Book(component.name, waivers)
+    expansion = expand_component(component, tensors)
+    result = fill_module(module, expansion, component)
+    _checkpoint_side(book, tensors, expansion)
+    _parameter_side(book, expansion, result)
+    for fill, why in (*wrong_order(module, expansion.fills), *crossed(expansion.fills, result.shapes)):
+        if (fill.path, fill.source) not in book.named:
+            book.add("wrong order" if "order" in why else "crossed", fill.source, why)
+    for name, why in expansion.absent:
+        book.add("not in the checkpoint", name, why)
+    for pattern, why in expansion.guesses:
+        book.add("guessed count", pattern, why)
+    if result.refusal:
+        book.add("mapper", component.name, result.refusal)
+    for pattern in waivers.idle:
+        book.add("idle waiver", pattern, "it waives nothing; take it out of ledger_waivers.yml")
+    return Account(component.name, len(tensors), len(result.shapes), book.waived, book.findings)
+
+
+class _Book:
+    def __init__(self, component: str, waivers: Waivers):
+        self.component, self.waivers = component, waivers
+        self.findings: list[Finding] = []
+        self.named: set[tuple[str, str]] = set()
+        self.waived = 0
+
+    def add(self, kind: str, name: str, why: str) -> None:
+        self.findings.append(Finding(self.component, kind, name, why))
+
+    def add_open(self, side: str, kind: str, name: str, why: str) -> None:
+        if self.waivers.cover(side, name):
+            self.waived += 1
+        else:
+            self.add(kind, name, why)
+
+
+def _checkpoint_side(book: _Book, tensors: dict[str, Tensor], expansion) -> None:
+    takers: dict[str, list[Fill]] = defaultdict(list)
+    for fill in expansion.fills:
+        takers[fill.source].append(fill)
+    for name, tensor in tensors.items():
+        fills = takers.get(expansion.renamed.get(name, ""), [])
+        targets = {fill.target for fill in fills}
+        if not fills:
+            book.add_open("tensors", "not mapped", name, "no target takes this tensor; map it or waive it")
+        elif len(targets) > 1 and sum(fill.elements for fill in fills) != tensor.elements:
+            # A fused tensor goes to several targets that share it; anything else is taken twice.
+            where = ", ".join(sorted(fill.path for fill in fills))
+            book.add("taken twice", name, f"{len(targets)} targets take the whole tensor: {where}")
+
+
+def _parameter_side(book: _Book, expansion, result) -> None:
+    filled = Counter(fill.path for fill in expansion.fills)
+    for path, shape in result.shapes.items():
+        if not filled[path]:
+            book.add_open("parameters", "not filled", path, f"no tensor fills this parameter of shape {shape}")
+    for fill in expansion.fills:
+        wanted = result.shapes.get(fill.path)
+        if fill.failure:
+            why = f"its transform fails on shape {fill.before}: {fill.failure}"
+            book.add("transform", fill.source, why)
+        elif wanted is None:
+            book.add("no such parameter", fill.source, f"it goes to {fill.path}, which the module does not have")
+        elif filled[fill.path] > 1:
+            book.add("filled twice", fill.source, f"another tensor goes to {fill.path} too")
+        elif fill.shape != wanted:
+            book.add("shape", fill.source, f"{fill.path} is {wanted}, the tensor gives {fill.shape}")
+        elif fill.path in result.unset:
+            book.add("not set", fill.source, f"mflux's mapper cannot set {fill.path} (a list within a list?)")
+        else:
+            continue
+        book.named.add((fill.path, fill.source))

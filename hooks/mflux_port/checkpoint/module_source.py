@@ -1,0 +1,71 @@
+"""The source files of drafted classes: every ``__init__`` complete, every ``__call__`` to be ported."""
+
+from __future__ import annotations
+
+import keyword
+from types import MappingProxyType
+
+from mflux_port.checkpoint.class_drafts import ClassDraft
+from mflux_port.checkpoint.source_text import WIDTH, signature, statement, text
+
+_VAE_CALLS = (("encode", ["image: mx.array"]), ("decode", ["latents: mx.array"]))
+
+
+def module_files(drafts: list[ClassDraft], package: str, defaults: dict[str, object], component: str) -> dict[str, str]:
+    """The text of each file by its stem. The last draft is the top class; ``defaults`` are its keywords and their values.
+
+    ``package``: the dotted package of the files.
+    """
+    files = {
+        draft.stem: _file(draft, package, [f"{k}: {v}" for k, v in draft.parameters.items()]) for draft in drafts[:-1]
+    }
+    top = drafts[-1]
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in defaults.items()}
+    parameters = [f"{name}: {_type(value)} = {value!r}" for name, value in values.items()]
+    kept = {name: value for name, value in values.items() if name not in top.parameters}
+    files[top.stem] = _file(top, package, parameters, kept, component == "vae")
+    return files
+
+
+def _file(
+    draft: ClassDraft, package: str, parameters: list[str], kept: dict = MappingProxyType({}), vae: bool = False
+) -> str:
+    body = [signature("__init__", parameters), "        super().__init__()\n"]
+    attributes = {name for name, _, _ in draft.fields}
+    for name, value in kept.items():
+        # MLX takes a list for a part of the module.
+        whole = f"tuple({name})" if isinstance(value, tuple) else name
+        body += [f"        self.{name} = {whole}\n"] if name not in attributes else []
+    body += [f"        # {remark}\n" for remark in draft.remarks]
+    for name, expression, flag in draft.fields:
+        plain = name.isidentifier() and not keyword.iskeyword(name)
+        target = f"self.{name}" if plain else f"self[{text(name)}]"
+        body += [f"        if {flag}:\n"] if flag else []
+        body.append(statement(target, expression, 12 if flag else 8))
+    calls = _VAE_CALLS if vae else (("__call__", list(draft.call) or ["*args"]),)
+    for name, names in calls:
+        body += ["\n", signature(name, names), _to_port(draft, name)]
+    source = "".join(body)
+    where = f" in {draft.file}" if draft.file else ""
+    head = f"\n\nclass {draft.name}(nn.Module):\n    # Reference: {draft.reference}{where}\n"
+    imports = sorted((f"{package}.{used.stem}", used.name) for used in draft.uses)
+    lines = (["import mlx.core as mx\n"] if "mx." in source else []) + ["from mlx import nn\n"]
+    lines += ["\n", *(_import(module, name) for module, name in imports)] if imports else []
+    return "".join([*lines, head, source])
+
+
+def _import(module: str, name: str) -> str:
+    line = f"from {module} import {name}"
+    return f"{line}\n" if len(line) <= WIDTH else f"from {module} import (\n    {name},\n)\n"
+
+
+def _to_port(draft: ClassDraft, name: str) -> str:
+    method = "forward" if name == "__call__" else name
+    where = f", {draft.file}" if draft.file else ""
+    message = text(f"Port {draft.reference}.{method}{where}")
+    line = f"        raise NotImplementedError({message})\n"
+    return line if len(line) <= WIDTH + 1 else f"        raise NotImplementedError(\n            {message}\n        )\n"
+
+
+def _type(value: object) -> str:
+    return "tuple[int, ...]" if isinstance(value, tuple) else type(value).__name__

@@ -1,0 +1,48 @@
+"""The tree of modules that a port needs, told in MLX terms. Built from a reference module or from a header alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+# Kinds with a class of their own in the reference; every other kind is the name of a class of mlx.nn.
+MODULE, LIST, DICT = "module", "list", "dict"
+
+
+@dataclass
+class Node:
+    """One module.
+
+    ``arguments`` are the keywords of the mlx.nn class and ``parameters`` the shapes of arrays held by the module
+    itself, both as Python source, so that a size may be an expression of the config's names. ``remarks`` name
+    children without weights. ``doubt`` says what could not be told, with the candidates. ``call``: the parameters of
+    the reference's ``forward``. ``tied``: another module of the reference holds the same weight.
+    """
+
+    kind: str
+    class_name: str = ""
+    file: str = ""
+    arguments: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    children: dict[str, Node] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    doubt: str = ""
+    call: tuple[str, ...] = ()
+    tied: bool = False
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.kind not in (MODULE, LIST, DICT)
+
+    def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
+        """Every node below and including this one, with its dotted path."""
+        yield path, self
+        for name, child in self.children.items():
+            yield from child.walk(f"{path}.{name}" if path else name)
+
+    def find(self, path: str) -> Node | None:
+        """The node at a dotted path, or None."""
+        node: Node | None = self
+        for name in path.split(".") if path else ():
+            node = node.children.get(name) if node else None
+        return node

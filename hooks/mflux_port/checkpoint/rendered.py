@@ -1,0 +1,39 @@
+"""What the template renders for a port, to tell files that nobody has touched from a porter's work."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from mflux_port.checkout import Checkout
+from mflux_port.port import Port
+from mflux_port.project import project_root
+
+
+def rendered_texts(checkout: Checkout, port: Port, names: list[str]) -> dict[str, str]:
+    """The files among ``names`` as this version of the template renders them. Empty without Copier or when it fails."""
+    command = _copier()
+    if not command:
+        return {}
+    # Copier names its own scratch folders so, and the template's validators take no mflux checkout there.
+    with tempfile.TemporaryDirectory(prefix="copier._main.") as scratch:
+        root = project_root()
+        command += ["copy", "--trust", "--defaults", "--quiet", "--skip-tasks"]
+        command += ["--data-file", str(checkout.root / port.answers_file)]
+        command += ["--vcs-ref", "HEAD"] if (root / ".git").exists() else []
+        done = subprocess.run([*command, str(root), scratch], capture_output=True)
+        if done.returncode:
+            return {}
+        paths = {name: Path(scratch, name) for name in names}
+        return {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.is_file()}
+
+
+def _copier() -> list[str]:
+    if importlib.util.find_spec("copier"):
+        return [sys.executable, "-m", "copier"]
+    found = shutil.which("copier")
+    return [found] if found else []

@@ -1,0 +1,184 @@
+"""The files of a checkpoint, on disk or on the Hugging Face Hub. Remote files are read through huggingface_hub alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from mflux_port.checkpoint.headers import DTYPE_BITS, PICKLES, Tensor, read_header
+from mflux_port.errors import PortError
+
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_DEPTH = 3  # folders below the root that are looked at; a loop of links ends there
+_JSON_LIMIT = 64_000_000
+
+
+class LocalSource:
+    """A folder, or one safetensors file. ``files``: bytes by path relative to the folder, with forward slashes."""
+
+    def __init__(self, path: Path):
+        self.single = path.is_file()
+        self.root = path.parent if self.single else path
+        cached = re.search(r"models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})$", str(path))
+        self.repo = f"{cached[1]}/{cached[2]}" if cached else ""
+        self.revision = cached[3] if cached else ""
+        self.files = {path.name: path.stat().st_size} if self.single else _list_files(path)
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def read(self, name: str) -> bytes:
+        path = self.path(name)
+        if self.files[name] > _JSON_LIMIT:
+            raise PortError(f"{path} has {self.files[name]} bytes, too many for a description; download it again")
+        return path.read_bytes()
+
+    def header(self, name: str) -> dict[str, Tensor]:
+        return read_header(self.path(name))
+
+
+class RemoteSource:
+    """A repo of the Hub, at the commit that its main branch has now. Weights are never downloaded, only their headers."""
+
+    single = False
+    root = None
+
+    def __init__(self, repo: str):
+        from huggingface_hub import HfApi
+
+        info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True))
+        self.repo, self.revision = repo, info.sha or ""
+        self.files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+
+    def path(self, name: str) -> str:
+        return f"{self.repo}/{name}"
+
+    def read(self, name: str) -> bytes:
+        from huggingface_hub import hf_hub_download
+
+        if self.files[name] > _JSON_LIMIT:
+            raise PortError(f"{self.path(name)} has {self.files[name]} bytes, too many for a description")
+        path = _remote(self.repo, lambda: hf_hub_download(self.repo, name, revision=self.revision))
+        return Path(path).read_bytes()
+
+    def header(self, name: str) -> dict[str, Tensor]:
+        from huggingface_hub import parse_safetensors_file_metadata
+
+        read = lambda: parse_safetensors_file_metadata(self.repo, name, revision=self.revision)  # noqa: E731
+        metadata = _remote(self.repo, read)
+        unknown = next((tensor for tensor, info in metadata.tensors.items() if info.dtype not in DTYPE_BITS), None)
+        if unknown:
+            raise PortError(
+                f"{self.path(name)}: tensor {unknown!r} has the unknown type {metadata.tensors[unknown].dtype!r}"
+            )
+        return {tensor: Tensor(tensor, info.dtype, tuple(info.shape)) for tensor, info in metadata.tensors.items()}
+
+
+def open_source(where: str) -> LocalSource | RemoteSource:
+    """A source for a folder, a safetensors file, a Hugging Face cache folder or a repo id. Raises PortError."""
+    path = Path(where).expanduser()
+    try:
+        path.stat()
+    except FileNotFoundError:
+        if is_repo_id(where):
+            return _open_repo(where)
+        raise PortError(f"{where} does not exist and is no repo id; type a folder or organisation/name") from None
+    except OSError as error:
+        raise PortError(f"{where} cannot be read ({error.strerror or error}); point to another folder") from None
+    if path.is_file() and path.suffix in PICKLES:
+        raise PortError(
+            f"{where} is a pickle, which can run code; only .safetensors files are read, so bring one of these"
+        )
+    if path.is_file() and path.suffix != ".safetensors":
+        raise PortError(f"{where} is no .safetensors file; point to one, to a folder or to a repo id")
+    return LocalSource(_snapshot(path))
+
+
+def downloaded(where: str) -> tuple[Path, str]:
+    """The folder on this disk, and its repo id (empty when unknown), of a folder or of a repo in the Hugging Face cache."""
+    from huggingface_hub import constants
+
+    path = Path(where).expanduser()
+    if not path.exists() and is_repo_id(where):
+        path = Path(constants.HF_HUB_CACHE) / f"models--{where.replace('/', '--')}"
+    if not path.is_dir():
+        raise PortError(f"{where} is not on this disk; run the port once so that it is downloaded, or name its folder")
+    source = LocalSource(_snapshot(path))
+    return source.root, source.repo
+
+
+def is_repo_id(text: str) -> bool:
+    """Whether ``text`` has the form organisation/name."""
+    return bool(_REPO.fullmatch(text)) and ".." not in text
+
+
+def _open_repo(repo: str) -> LocalSource | RemoteSource:
+    from huggingface_hub import constants
+
+    if not constants.HF_HUB_OFFLINE:
+        return RemoteSource(repo)
+    cached = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    if not cached.is_dir():
+        raise PortError(f"{repo} is not in the Hugging Face cache and HF_HUB_OFFLINE is set; unset it or type a folder")
+    return LocalSource(_snapshot(cached))
+
+
+def _snapshot(path: Path) -> Path:
+    # A repo's folder in the Hugging Face cache stands for the snapshot of its main branch.
+    if not (path / "snapshots").is_dir() or not path.name.startswith("models--"):
+        return path
+    main = path / "refs" / "main"
+    if main.is_file() and re.fullmatch(r"[0-9a-f]{40}", main.read_text(errors="replace").strip()):
+        return path / "snapshots" / main.read_text(errors="replace").strip()
+    found = sorted((path / "snapshots").iterdir())
+    if len(found) != 1:
+        raise PortError(f"{path} has {len(found)} snapshots and no main; point to one below its snapshots folder")
+    return found[0]
+
+
+def _list_files(root: Path) -> dict[str, int]:
+    files: dict[str, int] = {}
+
+    def walk(folder: Path, depth: int) -> None:
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.name.startswith(".") or not entry.is_symlink() and not (entry.is_dir() or entry.is_file()):
+                continue
+            try:
+                if entry.is_dir():
+                    if depth < _DEPTH:
+                        walk(Path(entry.path), depth + 1)
+                    continue
+                files[Path(entry.path).relative_to(root).as_posix()] = entry.stat().st_size
+            except OSError as error:
+                raise PortError(
+                    f"{entry.path} leads nowhere ({error.strerror or error}); download the checkpoint again"
+                ) from None
+
+    walk(root, 0)
+    return files
+
+
+def _remote(repo: str, call):
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        NotASafetensorsRepoError,
+        RepositoryNotFoundError,
+        SafetensorsParsingError,
+    )
+
+    try:
+        return call()
+    except GatedRepoError:
+        raise PortError(f"{repo} is gated; accept its terms on its page and run `hf auth login`") from None
+    except (RepositoryNotFoundError, EntryNotFoundError):
+        raise PortError(f"{repo} is not on the Hugging Face Hub, or lost a file; check the name on its page") from None
+    except (SafetensorsParsingError, NotASafetensorsRepoError) as error:
+        raise PortError(f"{repo} holds an unsound safetensors file ({error}); tell its owner") from None
+    except (HfHubHTTPError, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PortError(f"{repo} cannot be reached ({first}); check the network, or type a local folder") from None
+    except Exception as error:  # noqa: BLE001 - the transport below huggingface_hub has error types of its own
+        raise PortError(f"{repo} cannot be read ({type(error).__name__}: {error}); check the network") from None

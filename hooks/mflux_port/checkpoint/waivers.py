@@ -1,0 +1,68 @@
+"""``porting/<model>/ledger_waivers.yml``: what a ledger may leave open, each with a written reason.
+
+transformer:
+  tensors:       {bn.num_batches_tracked: torch's training counter}
+  parameters:    {rope.*: computed, not loaded}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from mflux_port.errors import PortError
+
+WAIVERS = "porting/{model}/ledger_waivers.yml"
+
+
+@dataclass
+class Waivers:
+    """Patterns with their reasons, for one component. ``used`` collects those that waived something."""
+
+    tensors: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def cover(self, side: str, name: str) -> bool:
+        """Whether a pattern of ``side`` (``tensors`` or ``parameters``) waives ``name``."""
+        patterns = getattr(self, side)
+        found = (
+            name if name in patterns else next((pattern for pattern in patterns if fnmatchcase(name, pattern)), None)
+        )
+        if found is not None:
+            self.used.add(found)
+        return found is not None
+
+    @property
+    def idle(self) -> list[str]:
+        """Patterns that waived nothing."""
+        return [pattern for pattern in (*self.tensors, *self.parameters) if pattern not in self.used]
+
+
+def read_waivers(path: Path) -> dict[str, Waivers]:
+    """The waivers of every component; none when the file is missing. Raises PortError for another form, or no reason."""
+    if not path.is_file():
+        return {}
+    import yaml
+
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise PortError(f"{path} is no YAML; mend it") from None
+    if not isinstance(table, dict):
+        raise PortError(f"{path} must name components; write `transformer: {{tensors: {{name: reason}}}}`")
+    return {str(name): _component(entry, f"{path}: {name}") for name, entry in table.items()}
+
+
+def _component(entry: object, where: str) -> Waivers:
+    sides = entry or {}
+    if not isinstance(sides, dict) or not sides.keys() <= {"tensors", "parameters"}:
+        raise PortError(f"{where} may have `tensors` and `parameters`, each a mapping of names to reasons")
+    for side, patterns in sides.items():
+        if not isinstance(patterns, dict):
+            raise PortError(f"{where}, {side} must be a mapping of names to reasons")
+        bare = next((name for name, why in patterns.items() if not isinstance(why, str) or not why.strip()), None)
+        if bare is not None:
+            raise PortError(f"{where}, {side}: {bare} has no reason; write why it may stay open")
+    return Waivers(dict(sides.get("tensors") or {}), dict(sides.get("parameters") or {}))

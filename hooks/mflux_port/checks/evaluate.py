@@ -1,0 +1,98 @@
+"""Ask rules about ports."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from mflux_port.checkout import Checkout
+from mflux_port.checks import RULES
+from mflux_port.checks.facts import Facts, Unreadable
+from mflux_port.checks.package import Package
+from mflux_port.checks.rule import ALWAYS, FAIL, Rule, Verdict, failed
+from mflux_port.errors import PortError
+
+# The guide's order: layout, wiring, weights, LoRA, command, training, tests, documents, style, merge; then what runs.
+GROUPS = ("LAY", "REG", "TAB", "WGT", "TOK", "LOR", "CLI", "FEA", "TRN", "TST", "DOC", "STY", "MRG", "RUN")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A rule's answer about one model, with the names filled in."""
+
+    model: str
+    rule: str
+    title: str
+    state: str
+    detail: str
+    looks_at: str
+    fix: str
+
+    def as_json(self) -> dict:
+        return asdict(self)
+
+
+def find_package(facts: Facts, model: str) -> Package:
+    """The package ``model``. Raises PortError, naming near ones, when the checkout has none."""
+    if (facts.root / "src/mflux/models" / model).is_dir() or facts.exists(f"porting/{model}"):
+        return Package(facts, model)
+    known = ", ".join(all_models(facts))
+    raise PortError(f"src/mflux/models/{model} is not there; name one of {known}")
+
+
+def check(checkout: Checkout, models: list[str], also: set[str] = frozenset()) -> list[Row]:
+    """Every rule for every model; rules of the kinds in ``also`` ("merge", "run") on top. All models when none is named."""
+    facts = Facts(checkout)
+    asked = [rule for rule in in_order() if rule.when == ALWAYS or rule.when in also]
+    packages = [find_package(facts, model) for model in models or all_models(facts)]
+    return [ask(rule, package) for package in packages for rule in asked]
+
+
+def in_order() -> list[Rule]:
+    """Every rule, group by group as the guide's tables go."""
+    return sorted(RULES.values(), key=lambda rule: (GROUPS.index(rule.id[:3]), rule.id))
+
+
+def all_models(facts: Facts) -> list[str]:
+    """Every model of the checkout. Raises PortError when pyproject.toml cannot be read."""
+    try:
+        return facts.models
+    except Unreadable as error:
+        raise PortError(f"{error}; mend it and run this again") from None
+
+
+def ask(rule: Rule, package: Package) -> Row:
+    """One rule about one model. A file that is missing or broken is a failed row, not an error."""
+    try:
+        verdict = rule.answer(package)
+    except (Unreadable, PortError) as error:
+        verdict = failed(str(error))
+    return _row(rule, package, verdict)
+
+
+def failures(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row.state == FAIL]
+
+
+def _row(rule: Rule, package: Package, verdict: Verdict) -> Row:
+    names = _names(package)
+    texts = (rule.title, verdict.detail, rule.looks_at, rule.fix)
+    title, detail, looks_at, fix = (_fill(text, names) for text in texts)
+    return Row(package.model, rule.id, title, verdict.state, detail, looks_at, fix)
+
+
+def _names(package: Package) -> dict[str, str]:
+    try:
+        command, keys = next(iter(package.generating), f"mflux-generate-{package.model}"), package.keys
+    except Unreadable:
+        command, keys = f"mflux-generate-{package.model}", []
+    return {
+        "<model>": package.model,
+        "<cli>": command.removeprefix("mflux-generate-"),
+        "<key>": keys[0] if keys else package.model,
+    }
+
+
+def _fill(text: str, names: dict[str, str]) -> str:
+    for name, value in names.items():
+        text = text.replace(name, value)
+    return text

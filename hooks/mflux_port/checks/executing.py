@@ -1,0 +1,171 @@
+"""``check --run``: what must execute. In the checkout's own environment, where mflux is installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import mflux_port
+from mflux_port.checks import reasons
+from mflux_port.checks.package import Package
+from mflux_port.checks.rule import RUN, Verdict, failed, not_applicable, passed, rule
+
+_PINNED = "0.16.3"
+_WORKFLOWS = (".github/workflows/tests.yml", ".pre-commit-config.yaml", "pyproject.toml", "justfile", "Makefile")
+
+
+@rule(
+    "RUN01",
+    looks_at="src/mflux/models/<model>/ and the port's tests",
+    fix="uvx ruff@<version> check --fix, then ruff format",
+    why="mflux's CI stops at the first finding of its pinned ruff",
+    when=RUN,
+)
+def ruff_is_content(package: Package) -> Verdict:
+    """ruff, in the version that mflux pins, has nothing to say"""
+    paths = [package.folder, *package.tests]
+    for command in (["check"], ["format", "--check"]):
+        done = _run([*_ruff(package), *command, *paths], package.facts.root)
+        if done.returncode:
+            return failed(f"ruff {command[0]}: {_last(done)}")
+    return passed(f"ruff {_version(package)}")
+
+
+@rule(
+    "RUN02",
+    looks_at="tests/",
+    fix="mend the test that is named",
+    why="the fast tests lock what the port promises",
+    only=reasons.has_answers,
+    when=RUN,
+)
+def fast_tests_pass(package: Package) -> Verdict:
+    """The port's fast tests pass"""
+    command = [
+        str(_python(package)),
+        "-m",
+        "pytest",
+        "-q",
+        "--maxfail=5",
+        "-o",
+        "addopts=",
+        "-m",
+        "fast",
+        *_test_files(package),
+    ]
+    done = _run(command, package.facts.root)
+    return passed(_last(done)) if done.returncode == 0 else failed(_last(done))
+
+
+@rule(
+    "RUN03",
+    looks_at="mflux-save and the tiny checkpoint of the tests",
+    fix="look at the component that is named; its definition and the class that save.py takes",
+    why="saved models lacked weights without an error (#405, #603)",
+    only=reasons.has_answers,
+    when=RUN,
+)
+def saved_model_round_trips(package: Package) -> Verdict:
+    """mflux-save writes a quantized copy with every component and its index"""
+    helper = f"tests/image_generation/helpers/tiny_{package.model}_checkpoint.py"
+    if not package.facts.exists(helper):
+        return not_applicable(f"{helper} is not there")
+    with tempfile.TemporaryDirectory() as scratch:
+        done = _run(
+            [str(_python(package)), "-c", _ROUND_TRIP, package.model, package.keys[0], scratch], package.facts.root
+        )
+        if done.returncode:
+            return failed(_last(done))
+        saved = sorted(path.parent.name for path in Path(scratch, "saved").rglob("*.index.json"))
+        lacking = sorted({"vae", "transformer", "text_encoder"} - set(saved))
+        return failed(f"no index for {', '.join(lacking)}") if lacking else passed(", ".join(saved))
+
+
+@rule(
+    "RUN04",
+    looks_at="porting/<model>/checkpoint_keys.txt, the mapping and the modules",
+    fix="mflux-port ledger <model> names what is open; map it, or waive it with a reason in ledger_waivers.yml",
+    why="a module that keeps its random start draws noise, or something slightly off (#707)",
+    when=RUN,
+)
+def ledger_balances(package: Package) -> Verdict:
+    """The checkpoint's stored key list and the port's modules balance"""
+    keys = f"porting/{package.model}/checkpoint_keys.txt"
+    if not package.facts.exists(keys):
+        return not_applicable(f"{keys} is not there; mflux-port ledger <model> --checkpoint <folder> writes it")
+    done = _run(
+        [str(_python(package)), "-c", _LEDGER, str(Path(mflux_port.__file__).parents[1]), package.model],
+        package.facts.root,
+    )
+    if done.returncode == 0:
+        return passed("every tensor is taken once, every parameter is filled once")
+    open_ends = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    return failed("; ".join(open_ends) or _last(done))
+
+
+_LEDGER = """
+import sys
+sys.path.append(sys.argv[1])
+from mflux_port.cli import main
+sys.exit(main(["ledger", sys.argv[2]]))
+"""
+
+# mflux-save as a person runs it, on the tiny checkpoint: the registry's sizes are replaced by the checkpoint's.
+_ROUND_TRIP = """
+import importlib, sys
+model, key, scratch = sys.argv[1:]
+helper = importlib.import_module(f"tests.image_generation.helpers.tiny_{model}_checkpoint")
+tiny = next(value for name, value in vars(helper).items() if name.startswith("Tiny") and hasattr(value, "write"))
+tiny.write(__import__("pathlib").Path(scratch) / "source")
+from mflux.models.common.config import model_config
+model_config.AVAILABLE_MODELS[key] = tiny.model_config(key)
+from mflux.models.common.cli import save
+sys.argv = ["mflux-save", "--model", f"{scratch}/source", "--base-model", key, "-q", "8", "--path", f"{scratch}/saved"]
+save.main()
+"""
+
+
+def _test_files(package: Package) -> list[str]:
+    return [file for file in package.tests if "/test_" in file]
+
+
+def _python(package: Package) -> Path:
+    """The checkout's own interpreter where it has one, else ours."""
+    own = package.facts.root / ".venv/bin/python"
+    return own if own.is_file() else Path(sys.executable)
+
+
+def _ruff(package: Package) -> list[str]:
+    beside = Path(sys.executable).with_name("ruff")
+    version = _version(package)
+    if (
+        beside.is_file()
+        and version in subprocess.run([str(beside), "--version"], capture_output=True, text=True).stdout
+    ):
+        return [str(beside)]
+    tool = Path(sys.executable).with_name("uv")
+    return [str(tool) if tool.is_file() else "uv", "tool", "run", f"ruff@{version}"]
+
+
+def _version(package: Package) -> str:
+    """The ruff version that the checkout pins; the newest known one where it says none."""
+    for path in _WORKFLOWS:
+        found = re.search(r"ruff(?:@|==|-pre-commit\s+rev: v)(\d+\.\d+\.\d+)", package.facts.text(path))
+        if found:
+            return found.group(1)
+    return _PINNED
+
+
+def _run(command: list[str], root: Path) -> subprocess.CompletedProcess:
+    paths = os.pathsep.join([str(root / "src"), str(root), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "MLX_DISABLE_COMPILE": "1"}
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+
+
+def _last(done: subprocess.CompletedProcess) -> str:
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else f"exit {done.returncode}"

@@ -1,0 +1,209 @@
+"""What a checkout says: each file read and parsed once, shared by all rules and all ports."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+
+from mflux_port.checkout import Checkout
+from mflux_port.checks import syntax
+
+MODEL_CONFIG = "src/mflux/models/common/config/model_config.py"
+DEFAULTS = "src/mflux/cli/defaults/defaults.py"
+SAVE = "src/mflux/models/common/cli/save.py"
+RUNNER = "src/mflux/models/common/training/runner.py"
+REVISIONS = "src/mflux/models/common/resolution/model_revisions.py"
+CHECKER = "src/mflux/models/common/checking/model_checker.py"
+COMPLETIONS = "src/mflux/cli/completions/generator.py"
+CAPABILITIES = "src/mflux/cli/capabilities.py"
+PARSERS = "src/mflux/cli/parser/parsers.py"
+OVERLAY = "scripts/ci_extract_models.py"
+EXAMPLES = "src/mflux/models/common/training/_example"
+# Folders of src/mflux/models that hold what several models share.
+SHARED = {"common", "common_models"}
+
+
+class Unreadable(Exception):
+    """A file that a rule needs is missing or no valid Python. The message says which."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of ``AVAILABLE_MODELS``; ``fields`` are its literal keyword arguments."""
+
+    key: str
+    fields: dict
+
+    @property
+    def aliases(self) -> list[str]:
+        return [str(name) for name in self.fields.get("aliases") or []]
+
+    @property
+    def repo(self) -> str:
+        return str(self.fields.get("model_name") or "")
+
+
+class Facts:
+    """Text and syntax of one checkout."""
+
+    def __init__(self, checkout: Checkout):
+        self.checkout = checkout
+        self.root = checkout.root
+        self._trees: dict[str, ast.Module | None] = {}
+        self._nodes: dict[str, list[ast.AST]] = {}
+        self._texts: dict[str, str] = {}
+
+    def exists(self, path: str) -> bool:
+        return (self.root / path).exists()
+
+    def text(self, path: str) -> str:
+        """The file's text, empty when it is not there."""
+        if path not in self._texts:
+            data = self.checkout.read(path) if not (self.root / path).is_dir() else None
+            self._texts[path] = (data or b"").decode("utf-8-sig", "replace").replace("\r\n", "\n")
+        return self._texts[path]
+
+    def tree(self, path: str) -> ast.Module:
+        """The file's syntax tree. Raises Unreadable when it is missing or broken."""
+        if path not in self._trees:
+            try:
+                self._trees[path] = ast.parse(self.text(path)) if self.exists(path) else None
+            except (SyntaxError, ValueError) as error:
+                raise Unreadable(f"{path} line {getattr(error, 'lineno', 1)} is no valid Python") from None
+        tree = self._trees[path]
+        if tree is None:
+            raise Unreadable(f"{path} is missing")
+        return tree
+
+    def nodes(self, path: str) -> list[ast.AST]:
+        """Every node of the file's tree, outer ones first."""
+        if path not in self._nodes:
+            self._nodes[path] = list(ast.walk(self.tree(path)))
+        return self._nodes[path]
+
+    def files(self, folder: str, pattern: str = "*.py") -> list[str]:
+        """Files below a folder, relative to the checkout, sorted. No caches, no hidden folders."""
+        found = (self.root / folder).rglob(pattern)
+        names = (path.relative_to(self.root).as_posix() for path in found if path.is_file())
+        return sorted(name for name in names if "__pycache__" not in name and "/." not in name)
+
+    def find(self, module: str) -> str:
+        """The file of a module ``mflux.a.b``, empty when there is none."""
+        stem = f"src/{module.replace('.', '/')}"
+        return next((name for name in (f"{stem}.py", f"{stem}/__init__.py") if self.exists(name)), "")
+
+    def table(self, path: str, name: str) -> ast.Dict | ast.List | None:
+        """The literal that ``name`` is set to in a file, at the top or inside a class."""
+        if not self.exists(path):
+            return None
+        tree = self.tree(path)
+        bodies = [tree.body, *(node.body for node in syntax.classes(tree))]
+        found = (value for body in bodies for target, value in syntax.assignments(body) if target == name)
+        return next((value for value in found if isinstance(value, ast.Dict | ast.List)), None)
+
+    @cached_property
+    def models(self) -> list[str]:
+        """Packages of ``src/mflux/models`` that draw or train: they have a command or a weight definition."""
+        folders = sorted(path.name for path in (self.root / "src/mflux/models").iterdir() if path.is_dir())
+        named = {target.split(".")[2] for target in self.scripts.values() if target.startswith("mflux.models.")}
+        return [name for name in folders if name not in SHARED and name in named]
+
+    @cached_property
+    def scripts(self) -> dict[str, str]:
+        try:
+            return dict(tomllib.loads(self.text("pyproject.toml"))["project"]["scripts"])
+        except (tomllib.TOMLDecodeError, KeyError):
+            raise Unreadable("pyproject.toml is no valid TOML with [project.scripts]") from None
+
+    @cached_property
+    def registry(self) -> dict[str, Entry]:
+        table = self.table(MODEL_CONFIG, "AVAILABLE_MODELS")
+        entries = {}
+        for key, value in zip(getattr(table, "keys", []), getattr(table, "values", []), strict=True):
+            fields = {item.arg: syntax.literal(item.value) for item in getattr(value, "keywords", [])}
+            known = {name: field for name, field in fields.items() if field is not syntax.UNKNOWN}
+            entries[str(syntax.literal(key))] = Entry(str(syntax.literal(key)), known)
+        return entries
+
+    @cached_property
+    def factories(self) -> dict[str, str]:
+        """``ModelConfig``'s factories with the registry key that each returns."""
+        found = {}
+        for node in syntax.classes(self.tree(MODEL_CONFIG)):
+            for name, method in syntax.methods(node).items():
+                if node.name == "ModelConfig" and isinstance(method.body[-1], ast.Return):
+                    value = method.body[-1].value
+                    if isinstance(value, ast.Subscript) and syntax.dotted(value.value) == "AVAILABLE_MODELS":
+                        found[name] = str(syntax.literal(value.slice))
+        return found
+
+    @cached_property
+    def steps(self) -> dict[str, object]:
+        table = self.table(DEFAULTS, "MODEL_INFERENCE_STEPS")
+        return syntax.literal(table) if isinstance(table, ast.Dict) else {}
+
+    @cached_property
+    def save_routes(self) -> dict[str, str] | None:
+        """Registry key to class name, None where save.py is an if/elif chain (mflux 0.18)."""
+        table = self.table(SAVE, "MODEL_CLASSES")
+        if not isinstance(table, ast.Dict):
+            return None
+        return {str(syntax.literal(k)): syntax.dotted(v) for k, v in zip(table.keys, table.values, strict=True)}
+
+    @cached_property
+    def unsaveable(self) -> dict[str, str]:
+        table = self.table(SAVE, "UNSUPPORTED_MODELS")
+        return syntax.literal(table) if isinstance(table, ast.Dict) else {}
+
+    @cached_property
+    def save_classes(self) -> dict[str, str]:
+        """Every class that save.py imports from a model, with the module it comes from."""
+        found = syntax.imports(self.tree(SAVE))
+        return {name: origin.rpartition(".")[0] for name, origin in found.items() if ".models." in origin}
+
+    @cached_property
+    def shared_flags(self) -> set[str]:
+        """Every ``--option`` that mflux's shared parser knows."""
+        return {text for text in syntax.strings(self.nodes(PARSERS)) if re.fullmatch(r"--?[a-zA-Z][\w-]*", text)}
+
+    @cached_property
+    def has_tests(self) -> bool:
+        """False for an unpacked release: it carries no tests of the ports that mflux merged."""
+        return self.exists("tests/arg_parser") or self.exists("tests/resolution")
+
+    def git(self, *arguments: str) -> list[str]:
+        """The lines that git prints; none when this is no git work tree."""
+        command = ["git", "-C", str(self.root), "-c", "core.quotePath=false", *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except FileNotFoundError:
+            return []
+        return done.stdout.splitlines() if done.returncode == 0 else []
+
+    @cached_property
+    def base(self) -> str:
+        """The commit that the port's branch left main at; HEAD on main itself."""
+        for name in ("upstream/main", "origin/main", "main"):
+            found = self.git("merge-base", "HEAD", name)
+            if found:
+                return found[0]
+        return "HEAD"
+
+    @cached_property
+    def changed(self) -> list[str]:
+        """Files that differ from where the branch left main, new ones included."""
+        known = self.git("diff", "--name-only", self.base)
+        return sorted({*known, *self.git("ls-files", "--others", "--exclude-standard")})
+
+    def json(self, path: str) -> dict:
+        """A JSON file as a mapping, empty when it is missing or none."""
+        try:
+            value = json.loads(self.text(path)) if self.exists(path) else {}
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}

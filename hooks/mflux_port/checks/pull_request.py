@@ -1,0 +1,83 @@
+"""The pull request's description, filled in from the evidence."""
+
+from __future__ import annotations
+
+import re
+
+from mflux_port.checks import evidence
+from mflux_port.checks.evaluate import Row
+from mflux_port.checks.merge import reason, touched
+from mflux_port.checks.package import Package
+from mflux_port.checks.report import counts
+from mflux_port.checks.rule import NEEDS_YOU
+
+_SIZE = re.compile(r"^.*\d+(?:\.\d+)?\s*(?:GB|GiB|MB).*$", re.IGNORECASE | re.MULTILINE)
+_FEATURES = {
+    "img2img": "image-to-image",
+    "negative_prompt": "negative prompts",
+    "lora": "LoRA",
+    "training": "training",
+}
+
+
+def description(package: Package, rows: list[Row]) -> str:
+    """Markdown: what, parity, touch points, omissions, sizes, commands, what a person looked at, release note."""
+    port = package.port
+    parts = [
+        f"# Port {port.display_name}",
+        f"`{port.hf_repo}` ({port.reference_pipeline}) runs with "
+        + ", ".join(f"`{name}`" for name in port.scripts)
+        + f". Checklist: {counts(rows)}.",
+        "## Parity with the reference",
+        *_parity(package),
+        "## Changes outside the package",
+        *_touch_points(package),
+        "## Not ported",
+        *_omissions(package),
+        "## Sizes",
+        *(
+            [f"- {line.strip().lstrip('>- ')}" for line in _SIZE.findall(package.readme)]
+            or ["- none given in the README"]
+        ),
+        "## Commands",
+        *_commands(package),
+        "## Judged by a person",
+        *[f"- [ ] {row.title}: `{row.detail}`" for row in rows if row.state == NEEDS_YOU],
+        "## Release note",
+        "```release-note",
+        f"Add {port.display_name} (`mflux-generate-{port.cli_name}`).",
+        "```",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _parity(package: Package) -> list[str]:
+    found = evidence.stages(package.facts, package.model)
+    table = [f"| {name.replace('_', ' ')} | {box.figures.replace('|', '/') or '-'} |" for name, box in found.items()]
+    return ["| Stage | Figures |", "|---|---|", *table]
+
+
+def _touch_points(package: Package) -> list[str]:
+    notes = package.facts.text(f"porting/{package.model}/PORTING.md")
+    written = dict(re.findall(r"^- `([^`]+)`: (.+)$", notes, re.MULTILINE))
+    files = touched(package)
+    return [f"- `{file}`: {written.get(file) or reason(package, file)}" for file in files] or ["- none"]
+
+
+def _omissions(package: Package) -> list[str]:
+    port = package.port
+    lacking = [text for name, text in _FEATURES.items() if not getattr(port, name)]
+    return [f"- {text}" for text in lacking] + [f"- see the notes in `{package.folder}/README.md`"]
+
+
+def _commands(package: Package) -> list[str]:
+    port = package.port
+    return [
+        "```sh",
+        f'mflux-generate-{port.cli_name} --prompt "a vintage red bicycle" --seed 42 --steps {port.checkpoints[0].steps}',
+        f"mflux-save --model {port.checkpoints[0].key} --quantize 8 --path {port.cli_name}-8bit",
+        f"uv run python -m pytest tests -k {port.model} -m fast",
+        "MFLUX_PRESERVE_TEST_OUTPUT=1 uv run python -m pytest "
+        f"tests/image_generation/test_generate_image_{port.model}.py -m slow",
+        "```",
+    ]

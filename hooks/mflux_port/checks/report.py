@@ -1,0 +1,71 @@
+"""Rows as text: for a person at a terminal, in full or in short."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from mflux_port.checkout import Checkout
+from mflux_port.checks.evaluate import Row, check
+from mflux_port.checks.rule import FAIL, NEEDS_YOU, Rule
+from mflux_port.errors import PortError
+
+_STATES = ("pass", "fail", "needs you", "not applicable")
+
+
+def lines(rows: list[Row], everything: bool = False) -> list[str]:
+    """Per model: what fails with its fix, what needs a person with its command, and the counts."""
+    out: list[str] = []
+    for model in dict.fromkeys(row.model for row in rows):
+        own = [row for row in rows if row.model == model]
+        for row in own:
+            if everything or row.state in (FAIL, NEEDS_YOU):
+                out += _lines_of(row)
+        out += [f"{model}: {counts(own)}"]
+    return out
+
+
+def counts(rows: list[Row]) -> str:
+    """``12 pass, 1 fail, …``"""
+    found = Counter(row.state for row in rows)
+    return ", ".join(f"{found[state]} {state}" for state in _STATES if found[state])
+
+
+def short(rows: list[Row], model: str, most: int = 3) -> list[str]:
+    """What is done and what is next, for the end of a copy or an update."""
+    out = [f"check: {counts(rows)}"]
+    failed = [row for row in rows if row.state == FAIL]
+    out += [f"  {row.rule} {row.title}: {row.fix}" for row in failed[:most]]
+    if len(failed) > most:
+        out.append(f"  … and {len(failed) - most} more: mflux-port check {model}")
+    return out
+
+
+def what_is_left(root: Path, model: str) -> list[str]:
+    """The short check of one port, fit for the end of another command: never an error of its own."""
+    try:
+        return short(check(Checkout(root), [model]), model)
+    except PortError as error:
+        return [f"check: {error}"]
+
+
+def explanation(rule: Rule) -> list[str]:
+    """All that is known about a rule."""
+    asked = {"always": "always", "merge": "with --merge", "run": "with --run"}[rule.when]
+    return [
+        f"{rule.id}  {rule.title}",
+        f"  looks at  {rule.looks_at}",
+        f"  fix       {rule.fix}",
+        f"  why       {rule.why}",
+        f"  asked     {asked}",
+    ]
+
+
+def _lines_of(row: Row) -> list[str]:
+    detail = f": {row.detail}" if row.detail else ""
+    if row.state == FAIL:
+        return [f"FAIL  {row.rule}  {row.title}", f"      found  {row.detail}", f"      fix    {row.fix}"]
+    if row.state == NEEDS_YOU:
+        return [f"YOU   {row.rule}  {row.title}", f"      run    {row.detail}"]
+    mark = "ok" if row.state == "pass" else "--"
+    return [f"{mark:<6}{row.rule}  {row.title}{detail}"]

@@ -1,0 +1,115 @@
+"""House style of mflux's code (its RULE.md and AGENTS.md), as far as a program can tell."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from mflux_port.checks import reasons, syntax
+from mflux_port.checks.package import Package
+from mflux_port.checks.rule import Verdict, none_of, rule
+
+_CODE = "src/mflux/models/<model>/**/*.py"
+_LIMIT = 120
+_RULES = "mflux's AGENTS.md and RULE.md"
+# Command modules are functions by contract.
+_FREE = {"main", "build_parser"}
+
+
+@rule("STY01", looks_at=_CODE, fix="take the docstring out; a short comment says why", why=_RULES)
+def no_docstrings(package: Package) -> Verdict:
+    """No docstrings"""
+    found = []
+    for file in package.files:
+        if '"""' not in package.facts.text(file) and "'''" not in package.facts.text(file):
+            continue
+        nodes = [n for n in package.facts.nodes(file) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
+        found += [f"{file} line {n.body[0].lineno}" for n in nodes if ast.get_docstring(n, clean=False)]
+    return none_of(found)
+
+
+@rule("STY02", looks_at=_CODE, fix="make the function a static method of the class that uses it", why=_RULES)
+def no_free_functions(package: Package) -> Verdict:
+    """Helpers are static methods, not free functions"""
+    found = []
+    for file in package.files:
+        if re.search(r"^(async )?def ", package.facts.text(file), re.MULTILINE):
+            functions = syntax.functions(package.facts.tree(file))
+            kept = _FREE if "/cli/" in file else set()
+            found += [f"{file} line {node.lineno}: {node.name}" for node in functions if node.name not in kept]
+    return none_of(found)
+
+
+@rule("STY03", looks_at=_CODE, fix="move private methods below the public ones", why=_RULES)
+def private_methods_last(package: Package) -> Verdict:
+    """Private methods stand last in their class"""
+    found = []
+    for file in package.files:
+        if "def _" not in package.facts.text(file):
+            continue
+        for node in syntax.classes(package.facts.tree(file)):
+            names = [name for name in syntax.methods(node) if not name.startswith("__")]
+            private = [name.startswith("_") for name in names]
+            if private != sorted(private):
+                found.append(f"{file}: {node.name}.{names[private.index(True)]}")
+    return none_of(found)
+
+
+@rule("STY04", looks_at=_CODE, fix="break the line (or end it with # fmt: off where mflux does)", why=_RULES)
+def lines_fit(package: Package) -> Verdict:
+    """No line is longer than 120 characters"""
+    found = []
+    for file in package.files:
+        lines = package.facts.text(file).splitlines()
+        wide = [i for i, line in enumerate(lines, 1) if len(line) > _LIMIT and "fmt:" not in line and '"' not in line]
+        found += [f"{file} line {number}" for number in wide]
+    return none_of(found)
+
+
+@rule(
+    "STY05",
+    looks_at=_CODE,
+    fix="bring what is needed over to MLX; tests may use pytest.importorskip",
+    why="diffusers is no dependency of mflux",
+)
+def no_reference_imports(package: Package) -> Verdict:
+    """The package does not import diffusers"""
+    files = [file for file in package.files if "diffusers" in package.facts.text(file)]
+    found = [
+        f for f in files if any(o.split(".")[0] == "diffusers" for o in syntax.imports(package.facts.tree(f)).values())
+    ]
+    return none_of([f"{file} imports diffusers" for file in found])
+
+
+@rule(
+    "STY06",
+    looks_at="src/mflux/models/<model>/variants/",
+    fix="annotate the parameters of generate_image",
+    why="type hints on public interfaces (AGENTS.md); ty runs in mflux's CI",
+    only=reasons.draws,
+)
+def public_methods_are_annotated(package: Package) -> Verdict:
+    """generate_image is annotated"""
+    bare = []
+    for item in package.variants:
+        method = item.methods.get("generate_image")
+        if method is not None:
+            arguments = [*method.args.args, *method.args.kwonlyargs]
+            bare += [f"{item.name}: {a.arg}" for a in arguments if a.arg != "self" and a.annotation is None]
+    return none_of(bare)
+
+
+@rule(
+    "STY07",
+    looks_at=_CODE,
+    fix="resolve the conflict and take the markers out",
+    why="an update or a merge left them; the file is no Python",
+)
+def no_conflict_markers(package: Package) -> Verdict:
+    """No conflict markers are left"""
+    shared = {result.file for result in package.surfaces.values()}
+    files = [*package.files, *package.tests, f"{package.folder}/README.md", *sorted(shared)]
+    marked = re.compile(r"^(<<<<<<< |>>>>>>> )", re.MULTILINE)
+    return none_of(
+        [file for file in files if "<<<<" in package.facts.text(file) and marked.search(package.facts.text(file))]
+    )

@@ -1,0 +1,112 @@
+"""Small questions to a syntax tree."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+UNKNOWN = object()
+
+
+def dotted(node: ast.AST | None) -> str:
+    """``a.b.c`` for a chain of names, calls and subscripts left out; empty for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        left = dotted(node.value)
+        return f"{left}.{node.attr}" if left else node.attr
+    return ""
+
+
+def calls(nodes: list[ast.AST], *names: str) -> list[ast.Call]:
+    """The calls whose dotted name is, or ends in, one of ``names``."""
+    found = []
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            called = dotted(node.func)
+            if any(called == name or called.endswith(f".{name}") for name in names):
+                found.append(node)
+    return found
+
+
+def keyword(call: ast.Call, name: str) -> ast.expr | None:
+    return next((item.value for item in call.keywords if item.arg == name), None)
+
+
+def has_keyword(call: ast.Call, name: str) -> bool:
+    """True also for a call with ``**arguments``, whose keywords nobody can read."""
+    return any(item.arg in (name, None) for item in call.keywords)
+
+
+def literal(node: ast.AST | None, names: dict[str, object] | None = None):
+    """The value of a literal (of names among ``names`` too), UNKNOWN when it is none."""
+    if isinstance(node, ast.Name) and names and node.id in names:
+        return names[node.id]
+    try:
+        return ast.literal_eval(node) if node is not None else UNKNOWN
+    except (ValueError, TypeError):
+        return UNKNOWN
+
+
+def constants(tree: ast.Module) -> dict[str, object]:
+    """The module's upper case names with literal values."""
+    found: dict[str, object] = {}
+    for name, value in assignments(tree.body):
+        if name.isupper():
+            known = literal(value, found)
+            if known is not UNKNOWN:
+                found[name] = known
+    return found
+
+
+def assignments(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
+    """Name and value of each plain assignment in a body."""
+    for node in body:
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                yield dotted(target), node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            yield dotted(node.target), node.value
+
+
+def classes(tree: ast.Module) -> list[ast.ClassDef]:
+    return [node for node in tree.body if isinstance(node, ast.ClassDef)]
+
+
+def functions(tree: ast.Module) -> list[ast.FunctionDef]:
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def methods(node: ast.ClassDef) -> dict[str, ast.FunctionDef]:
+    return {item.name: item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def parameters(function: ast.FunctionDef) -> list[str]:
+    arguments = function.args
+    return [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+
+
+def is_static(function: ast.FunctionDef) -> bool:
+    return any(dotted(item) == "staticmethod" for item in function.decorator_list)
+
+
+def strings(nodes: list[ast.AST]) -> list[str]:
+    """Every piece of text, f-strings' fixed parts too."""
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def imports(tree: ast.Module) -> dict[str, str]:
+    """Each name that the module imports, with ``module.name`` as its origin (function bodies included)."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.asname or alias.name: alias.name for alias in node.names}
+    return found
+
+
+def twice(table: ast.Dict) -> list[str]:
+    """Keys that a dict literal holds more than once: the last one wins without a word."""
+    keys = [node.value for node in table.keys if isinstance(node, ast.Constant)]
+    return sorted({str(key) for key in keys if keys.count(key) > 1})

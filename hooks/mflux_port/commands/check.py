@@ -1,0 +1,49 @@
+"""``mflux-port check``: go through the integration checklist."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from mflux_port.checkout import Checkout
+from mflux_port.checks import RULES, report
+from mflux_port.checks.evaluate import check, failures
+from mflux_port.checks.rule import MERGE, RUN, Rule
+from mflux_port.errors import PortError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", help="a package below src/mflux/models (default: all of them)")
+    parser.add_argument("--merge", action="store_true", help="and what must hold before the pull request")
+    parser.add_argument(
+        "--run", action="store_true", dest="execute", help="and what must execute: tests, ruff, mflux-save"
+    )
+    parser.add_argument("--explain", metavar="RULE", help="say what a rule looks at, its fix, and why it is there")
+    parser.add_argument("--all", action="store_true", help="print the rows that pass or do not apply as well")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check. Returns 0 when no row fails, 1 when one does."""
+    if args.explain:
+        return _explain(args.explain, args.json)
+    also = {MERGE} if args.merge else set()
+    also |= {RUN} if args.execute else set()
+    rows = check(Checkout(args.checkout), [args.model] if args.model else [], also)
+    if args.json:
+        print(json.dumps({"rows": [row.as_json() for row in rows]}, indent=1))
+    else:
+        print("\n".join(report.lines(rows, args.all)))
+    return 1 if failures(rows) else 0
+
+
+def _explain(name: str, as_json: bool) -> int:
+    rule = RULES.get(name.upper())
+    if rule is None:
+        near = sorted(known for known in RULES if known.startswith(name[:3].upper()))
+        raise PortError(f"{name} is no rule; name one of {', '.join(near or sorted(RULES))}")
+    print(json.dumps(_fields(rule), indent=1) if as_json else "\n".join(report.explanation(rule)))
+    return 0
+
+
+def _fields(rule: Rule) -> dict:
+    return {key: getattr(rule, key) for key in ("id", "title", "looks_at", "fix", "why", "when")}

@@ -1,0 +1,144 @@
+"""``mflux-port draft``: write the weight mapping, the MLX modules and the LoRA mapping from a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from mflux_port.checkout import Checkout
+from mflux_port.errors import PortError
+from mflux_port.port import Port, load_port
+
+UNRESOLVED = "porting/{model}/unresolved.yml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="the port's package name")
+    parser.add_argument("--checkpoint", required=True, metavar="PATH", help="folder, .safetensors file or repo id")
+    parser.add_argument(
+        "--component",
+        action="append",
+        metavar="NAME",
+        help="transformer, text_encoder or vae; may be repeated (default: those that the answers call own)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the diff, write nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draft the components. Returns 0; what could not be decided stands in unresolved.yml and fails the ledger."""
+    from mflux_port.checkpoint.draft_component import draft_component
+    from mflux_port.checkpoint.draft_files import diff, plan_files, write_files
+    from mflux_port.checkpoint.keylist import KEYLIST, snapshot, write_keylist
+    from mflux_port.checkpoint.layout import open_checkpoint
+
+    checkout = Checkout(args.checkout)
+    port = load_port(checkout.root, args.model)
+    checkpoint = open_checkpoint(args.checkpoint)
+    names = args.component or _own_components(port)
+    drafts = [draft_component(_part(checkpoint, name), name, port) for name in dict.fromkeys(names)]
+    planned = plan_files(checkout, port, _texts(checkout, port, drafts))
+    unresolved = [entry for draft in drafts for entry in draft.unresolved]
+    if args.dry_run:
+        print(diff(planned), end="")
+        return 0
+    write_files(checkout, port, planned)
+    write_keylist(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
+    _write_unresolved(checkout.root / UNRESOLVED.format(model=port.model), unresolved)
+    facts = _facts(drafts, planned)
+    print(json.dumps(facts, indent=1) if args.json else _format(facts, port))
+    return 0
+
+
+def _own_components(port: Port) -> list[str]:
+    return ["transformer", *(name for name in ("text_encoder", "vae") if getattr(port, name) == "own")]
+
+
+def _part(checkpoint, name: str):
+    from mflux_port.checkpoint.draft_component import TOPS
+
+    if name not in TOPS:
+        raise PortError(f"{name} is no component that can be drafted; type one of {', '.join(TOPS)}")
+    parts = checkpoint.components
+    if name not in parts and len(parts) == 1 and not checkpoint.model_index:
+        return next(iter(parts.values()))
+    if name not in parts:
+        raise PortError(f"{checkpoint.where} has no {name}, it has {', '.join(parts)}; choose with --component")
+    return parts[name]
+
+
+def _texts(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
+    from mflux_port.checkpoint.mapping_source import lora_mapping, weight_mapping
+
+    texts = {}
+    for draft in drafts:
+        folder = f"{port.folder}/model/{port.model}_{draft.component}"
+        texts |= {f"{folder}/{stem}.py": text for stem, text in draft.files.items()}
+        texts.setdefault(f"{folder}/__init__.py", "")
+    name = f"{port.folder}/weights/{port.model}_weight_mapping.py"
+    mappings = [draft.mapping for draft in drafts]
+    texts[name] = weight_mapping(_source(checkout, name), f"{port.class_name}WeightMapping", mappings, name)
+    lora = [path for draft in drafts for path in draft.lora]
+    if lora and port.lora:
+        name = f"{port.folder}/weights/{port.model}_lora_mapping.py"
+        texts[name] = lora_mapping(_source(checkout, name), f"{port.class_name}LoRAMapping", lora, name)
+    return texts
+
+
+def _source(checkout: Checkout, name: str) -> str:
+    data = checkout.read(name)
+    if data is None:
+        raise PortError(f"{checkout.root / name} is missing; run `copier copy` again, it renders what is missing")
+    return data.decode("utf-8", "replace")
+
+
+def _write_unresolved(path: Path, unresolved: list) -> None:
+    import yaml
+
+    if not unresolved:
+        path.unlink(missing_ok=True)
+        return
+    entries = [
+        {"component": one.component, "name": one.name, "why": one.why, "candidates": list(one.candidates)}
+        for one in unresolved
+    ]
+    head = "# What the draft did not decide. Decide each in the mapping or in ledger_waivers.yml, then take it out of here.\n"
+    path.write_text(head + yaml.safe_dump(entries, sort_keys=False, width=110), encoding="utf-8")
+
+
+def _facts(drafts: list, planned: list) -> dict:
+    return {
+        "components": [
+            {
+                "component": draft.component,
+                "from": "the reference's modules" if draft.certain else "the header alone",
+                "classes": len(draft.classes),
+                "targets": len(draft.mapping.targets),
+                "lora": len(draft.lora),
+                "unresolved": [{"name": e.name, "why": e.why, "candidates": e.candidates} for e in draft.unresolved],
+            }
+            for draft in drafts
+        ],
+        "written": [file.name for file in planned if not file.instead_of],
+        "beside": {file.instead_of: file.name for file in planned if file.instead_of},
+    }
+
+
+def _format(facts: dict, port: Port) -> str:
+    from mflux_port.checkpoint.keylist import collapse
+
+    lines = []
+    for part in facts["components"]:
+        lines.append(
+            f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
+            f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved"
+        )
+        for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
+            names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)
+            lines += [f"  unresolved, {why}:", *(f"    {name}" for name in names)]
+    lines += ["", *(f"wrote {name}" for name in facts["written"])]
+    lines += [
+        f"kept {name}, which is your work; the draft is beside it: {new}" for name, new in facts["beside"].items()
+    ]
+    lines.append(f"next: mflux-port ledger {port.model}")
+    return "\n".join(lines)

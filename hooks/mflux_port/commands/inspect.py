@@ -1,0 +1,72 @@
+"""``mflux-port inspect``: what a checkpoint holds, and the answers that follow from it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from mflux_port.errors import PortError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", help="folder in diffusers layout, .safetensors file, or Hugging Face repo id")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the answers here, for copier copy --data-file")
+    parser.add_argument("--repo", metavar="ORG/NAME", help="the repo id of a local folder, for the answers")
+    parser.add_argument("--force", action="store_true", help="write over FILE when it exists")
+    parser.add_argument("--sizes", metavar="MODEL", help="write the sizes on disk into the README of this port")
+    parser.add_argument(
+        "--saved", action="append", default=[], type=Path, metavar="DIR", help="a copy of mflux-save, for --sizes"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the summary; write the answers when asked for. Only headers and JSON files are read."""
+    from mflux_port.checkpoint.answers_file import answers_yaml, only_offered
+    from mflux_port.checkpoint.inference import infer
+    from mflux_port.checkpoint.layout import open_checkpoint
+    from mflux_port.checkpoint.sources import is_repo_id
+    from mflux_port.checkpoint.summary import describe, format_summary
+
+    if args.sizes or args.saved:
+        return _write_sizes(args)
+    output = Path(args.output) if args.output else None
+    if output and output.exists() and not args.force:
+        raise PortError(f"{output} exists; name another file, or add --force to write over it")
+    checkpoint = open_checkpoint(args.checkpoint)
+    if args.repo and not is_repo_id(args.repo):
+        raise PortError(f"{args.repo!r} is no Hugging Face repo id; type it as organisation/name")
+    checkpoint.repo = args.repo or checkpoint.repo
+    answers = only_offered(infer(checkpoint))
+    facts = describe(checkpoint, answers)
+    text = answers_yaml(answers, checkpoint.repo or checkpoint.where)
+    if output:
+        output.write_text(text, encoding="utf-8")
+    print(json.dumps(facts, indent=2) if args.json else format_summary(facts))
+    if output and not args.json:
+        print(f"\nanswers: {output}; next: copier copy --trust --data-file {output} <template> .")
+    return 0
+
+
+def _write_sizes(args: argparse.Namespace) -> int:
+    from mflux_port.checkpoint.disk_sizes import fill_sizes, in_words, measured, saved_bits
+    from mflux_port.checkpoint.sources import downloaded
+    from mflux_port.port import load_port
+
+    if not args.sizes:
+        raise PortError("--saved needs --sizes MODEL, the port whose README gets the figures")
+    port = load_port(Path(args.checkout), args.sizes)
+    folder, repo = downloaded(args.checkpoint)
+    repo = args.repo or repo or port.hf_repo
+    readme = Path(args.checkout) / port.folder / "README.md"
+    saved = {saved_bits(copy): measured(copy) for copy in args.saved}
+    text = readme.read_text(encoding="utf-8")
+    filled = fill_sizes(text, readme, repo, measured(folder), saved)
+    if filled != text:
+        readme.write_text(filled, encoding="utf-8")
+    sizes = {"download": measured(folder), **{f"{bits}-bit copy": size for bits, size in saved.items()}}
+    if args.json:
+        print(json.dumps({"readme": str(readme), "repo": repo, "bytes": sizes}, indent=2))
+    else:
+        print(f"{readme}: {repo}, " + ", ".join(f"{name} {in_words(size)}" for name, size in sizes.items()))
+    return 0

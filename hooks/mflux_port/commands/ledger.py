@@ -1,0 +1,127 @@
+"""``mflux-port ledger``: account for every checkpoint tensor and every MLX parameter, or for a LoRA's keys."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+
+from mflux_port.checkout import Checkout
+from mflux_port.errors import PortError
+from mflux_port.port import Port, load_port
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="the port's package name")
+    parser.add_argument("--checkpoint", metavar="PATH", help="folder, file or repo id (default: the stored key list)")
+    parser.add_argument("--key", help="the registry entry whose sizes the modules get (default: the port's first)")
+    parser.add_argument("--component", action="append", metavar="NAME", help="only this component; may be repeated")
+    parser.add_argument("--lora", nargs="+", metavar="FILE", help="account for the keys of LoRA files instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the account. Returns 1 when something is open. With a checkpoint, its key list is stored in the port."""
+    from mflux_port.checkpoint.port_modules import use_checkout
+
+    checkout = Checkout(args.checkout)
+    port = load_port(checkout.root, args.model)
+    use_checkout(checkout)
+    if args.lora:
+        return _run_lora(args, port)
+    accounts, files = balance(checkout, port, args.checkpoint, args.key, args.component)
+    findings = [finding for account in accounts for finding in account.findings] + files
+    failed = any(finding.fails for finding in findings)
+    if args.json:
+        parts = [{**asdict(account), "findings": len(account.findings)} for account in accounts]
+        rows = [asdict(finding) | {"fails": finding.fails} for finding in findings]
+        print(json.dumps({"passed": not failed, "components": parts, "findings": rows}, indent=1))
+    else:
+        print(format_accounts(accounts, findings))
+    return 1 if failed else 0
+
+
+def balance(
+    checkout: Checkout, port: Port, where: str | None, key: str | None = None, only: list[str] | None = None
+) -> tuple[list, list]:
+    """The accounts of the port's components, and the findings about files. ``where``: a checkpoint; None: the key list."""
+    from mflux_port.checkpoint.file_ledger import account_files
+    from mflux_port.checkpoint.ledger import Finding, account
+    from mflux_port.checkpoint.port_modules import build_modules, module_of, weight_definition
+    from mflux_port.checkpoint.waivers import WAIVERS, Waivers, read_waivers
+
+    definition = weight_definition(port)
+    components = definition.get_components()
+    unknown = set(only or ()) - {component.name for component in components}
+    if unknown:
+        raise PortError(f"{port.model} has no component {min(unknown)}; it has {', '.join(c.name for c in components)}")
+    taken, root = _snapshot(checkout, port, where)
+    waivers = read_waivers(checkout.root / WAIVERS.format(model=port.model))
+    holder = build_modules(port, key)
+    accounts, files = [], [] if only else account_files(definition, taken, waivers)
+    for component in components:
+        if only and component.name not in only or component.download_url is not None:
+            continue
+        select = getattr(component, "variant_selector", None)  # since mflux 0.19
+        if select is not None:
+            if root is None:
+                raise PortError(f"{component.name} picks its layout from the files; name the folder with --checkpoint")
+            component = select(root)
+        tensors = taken.of(component.hf_subdir, component.name)
+        if tensors is None:
+            files.append(Finding("files", "no weights", component.name, f"{taken.where} has no {component.hf_subdir}"))
+            continue
+        module = module_of(holder, component)
+        accounts.append(account(component, module, tensors, waivers.get(component.name, Waivers())))
+    return accounts, files
+
+
+def _snapshot(checkout: Checkout, port: Port, where: str | None):
+    from mflux_port.checkpoint.keylist import KEYLIST, read_keylist, snapshot, write_keylist
+    from mflux_port.checkpoint.layout import open_checkpoint
+
+    path = checkout.root / KEYLIST.format(model=port.model)
+    if where is None:
+        if not path.is_file():
+            raise PortError(f"{path} is missing; name the checkpoint once with --checkpoint, then it is stored there")
+        return read_keylist(path), None
+    checkpoint = open_checkpoint(where)
+    taken = snapshot(checkpoint)
+    write_keylist(path, taken)
+    return taken, checkpoint.root
+
+
+def format_accounts(accounts: list, findings: list) -> str:
+    """The account as text: a line per component, then what is open, names of one kind drawn together."""
+    from mflux_port.checkpoint.keylist import collapse
+
+    lines = [f"{'component':<16}{'tensors':>9}{'parameters':>12}{'waived':>8}{'open':>6}"]
+    for account in accounts:
+        count = sum(finding.fails for finding in account.findings)
+        lines.append(
+            f"{account.component:<16}{account.tensors:>9}{account.parameters:>12}{account.waived:>8}{count:>6}"
+        )
+    order = sorted(findings, key=lambda finding: (not finding.fails, finding.component, finding.kind))
+    for (fails, component, kind), group in groupby(order, lambda f: (f.fails, f.component, f.kind)):
+        members = list(group)
+        lines += ["", f"{'FAIL' if fails else 'note'} {component}: {kind} ({len(members)})"]
+        lines += [f"  {name}" for name in collapse(member.name for member in members)]
+        lines.append(f"  {'such as ' if len(members) > 1 else ''}{members[0].name}: {members[0].why}")
+    if not any(finding.fails for finding in findings):
+        lines += ["", "every tensor is taken once, every parameter is filled once"]
+    return "\n".join(lines)
+
+
+def _run_lora(args: argparse.Namespace, port: Port) -> int:
+    from mflux_port.checkpoint.headers import read_header
+    from mflux_port.checkpoint.lora_ledger import account_lora, format_lora
+    from mflux_port.checkpoint.port_modules import build_modules, lora_mapping
+
+    targets, holder = lora_mapping(port), build_modules(port, args.key)
+    accounts = [account_lora(name, read_header(Path(name)), targets, holder.transformer) for name in args.lora]
+    if args.json:
+        print(json.dumps([asdict(account) for account in accounts], indent=1))
+    else:
+        print("\n\n".join(map(format_lora, accounts)))
+    return 0 if all(account.passed for account in accounts) else 1

@@ -1,0 +1,28 @@
+"""``mflux-port unwire``: take a port out of mflux's shared files."""
+
+from __future__ import annotations
+
+import argparse
+
+from mflux_port import wiring
+from mflux_port.checkout import Checkout
+from mflux_port.commands.wire import report
+from mflux_port.port import load_port
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="the port's package name")
+    parser.add_argument("--dry-run", action="store_true", help="print the diff, write nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Unwire, or print what unwiring would change. The port's own files stay."""
+    checkout = Checkout(args.checkout)
+    port = load_port(checkout.root, args.model)
+    if args.dry_run:
+        print(wiring.diff(checkout, wiring.plan_unwire(checkout, port)), end="")
+        return 0
+    report(wiring.unwire(checkout, port), args.json)
+    if not args.json:
+        print(f"the port's own files are left: git rm -r --ignore-unmatch {port.folder} {port.porting_folder}")
+    return 0

@@ -1,0 +1,80 @@
+"""``mflux-port update``: bring one port, or all ports of a checkout, to the newest template."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from mflux_port.checkout import Checkout
+from mflux_port.errors import PortError
+from mflux_port.port import list_ports
+from mflux_port.updating_tree import WAY_BACK, restore, verify_clean
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", help="the port's package name (default: the checkout's only port)")
+    parser.add_argument("--all", action="store_true", help="every port in the checkout, each with a commit of its own")
+    parser.add_argument("--to", metavar="VERSION", help="the template's version (default: its newest tag)")
+    parser.add_argument("--template", metavar="PATH", help="where the template lies now: a folder or an address")
+    parser.add_argument("--restore", action="store_true", help="give back the tree after an update was interrupted")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Update. Returns 0, or 1 when conflicts are left in files; a refusal leaves the tree as it was."""
+    root = Checkout(args.checkout).root
+    if args.restore:
+        print(f"the tree is as it was before the update of {restore(root)}")
+        return 0
+    models = _models(root, args)
+    verify_clean(root)
+    print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", file=sys.stderr)
+    reports = _update_each(root, models, args)
+    if args.json:
+        print(json.dumps(reports, indent=1))
+    conflicts = reports[-1]["conflicts"]
+    if conflicts:
+        _say_conflicts(conflicts, reports[-1]["model"], models[len(reports) :])
+    return 1 if conflicts else 0
+
+
+def _models(root, args: argparse.Namespace) -> list[str]:
+    known = list_ports(root)
+    if args.model and args.all:
+        raise PortError("name one port or --all, not both")
+    if not known:
+        raise PortError(f"{root} has no port of this template (no porting/<model>/answers.yml)")
+    if args.all:
+        return known
+    if args.model:
+        if args.model not in known:
+            raise PortError(f"{root} has no port {args.model}; it has {', '.join(known)}")
+        return [args.model]
+    if len(known) > 1:
+        raise PortError(f"{root} has {len(known)} ports ({', '.join(known)}); name one, or --all")
+    return known
+
+
+def _update_each(root, models: list[str], args: argparse.Namespace) -> list[dict]:
+    from mflux_port.updating import commit_update, update_port
+    from mflux_port.updating_steps import report_lines
+
+    reports = []
+    for model in models:
+        report = update_port(root, model, args.to, args.template)
+        reports.append(report)
+        report["committed"] = args.all and not report["conflicts"] and commit_update(root, report)
+        if not args.json:
+            print(f"{model}: {len(report['files'])} files changed" if report["files"] else f"{model}: up to date")
+            for line in report_lines(report):
+                print(f"  {line}")
+        if report["conflicts"]:
+            break
+    return reports
+
+
+def _say_conflicts(conflicts: list[dict], model: str, rest: list[str]) -> None:
+    files = sorted({entry["file"] for entry in conflicts})
+    print(f"{model} has conflicts in {', '.join(files)}; resolve them, `git add` the files and commit", file=sys.stderr)
+    if rest:
+        print(f"not updated yet: {', '.join(rest)}; then run this again", file=sys.stderr)

@@ -1,0 +1,37 @@
+"""``mflux-port wire``: put a port into mflux's shared files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from mflux_port import wiring
+from mflux_port.checkout import Checkout
+from mflux_port.port import load_port
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="the port's package name")
+    parser.add_argument("--dry-run", action="store_true", help="print the diff, write nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Wire, or print what wiring would change."""
+    checkout = Checkout(args.checkout)
+    port = load_port(checkout.root, args.model)
+    if args.dry_run:
+        wiring.verify_free(checkout, port)
+        plan = wiring.plan_wire(checkout, port)
+        print(wiring.diff(checkout, plan), end="")
+        return 0
+    report(wiring.wire(checkout, port), args.json)
+    return 0
+
+
+def report(results: list[wiring.SurfaceResult], as_json: bool) -> None:
+    """Print one line, or one JSON object, per surface."""
+    if as_json:
+        print(json.dumps([result._asdict() for result in results], indent=1))
+        return
+    for result in results:
+        print(result)

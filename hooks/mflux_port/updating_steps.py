@@ -1,0 +1,168 @@
+"""The steps of an update that run in the checkout, as Copier's migrations (``hooks/during_update.py``).
+
+Copier calls them in the order of ``_migrations`` in ``copier.yml``, never in its temporary copies. They run in Copier's
+own interpreter. ``mflux-port update`` sets REPORT to a file: the last step then writes its report there as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from mflux_port import wiring
+from mflux_port.checkout import Checkout
+from mflux_port.checks.report import what_is_left
+from mflux_port.errors import PortError
+from mflux_port.port import ANSWERS, load_port, port_from_answers, read_answers
+from mflux_port.port_state import conflict_markers
+from mflux_port.updating_migrations import committed_answers, move_file, rename_answer
+from mflux_port.updating_tree import begin, changed_files, end, git
+from mflux_port.wiring.plan import ABSENT
+from mflux_port.wiring.record import read_record
+
+REPORT = "MFLUX_PORT_REPORT"
+
+
+def run_step(root: Path, step: str, answers_file: str, *arguments: str) -> int:
+    """Run one step. Returns 0, or 2 with one line on stderr when the update must not go on."""
+    try:
+        _STEPS[step](root, _model(answers_file), *arguments)
+    except PortError as error:
+        message = " ".join(str(error).split())
+        if REPORT in os.environ:
+            _write_report({"refused": message})
+        else:
+            print(f"mflux-port: {message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def check(root: Path, model: str, data: str, template: str) -> None:
+    """Refuse what no update can do, before anything is written.
+
+    ``data`` holds the answers given with ``-d`` as JSON, ``template`` is Copier's clone of the template.
+    """
+    Checkout(root)
+    answers = read_answers(root, model)
+    _refuse_renames(model, answers, json.loads(data))
+    missing = asked(Path(template), os.environ.get("VERSION_FROM", "")) - answers.keys()
+    if missing:
+        where = ANSWERS.format(model=model)
+        raise PortError(f"{where} has lost its answer `{sorted(missing)[0]}`; write it there again and commit")
+    if REPORT not in os.environ:
+        begin(root, model)
+
+
+def plan(root: Path, model: str, template: str) -> None:
+    """Refuse when the shared files cannot be wired; what earlier steps wrote is taken back."""
+    try:
+        answers = read_answers(root, model)
+        if asked(Path(template), "HEAD") - answers.keys():
+            return  # a question is new: its answer comes with the merge, wiring looks at the files then
+        checkout = Checkout(root)
+        port = port_from_answers(answers, ANSWERS.format(model=model))
+        wiring.verify_free(checkout, port)
+        wiring.plan_wire(checkout, port)
+    except PortError:
+        git(root, "reset", "--hard", "--quiet")  # Copier saw to it that the tree was clean
+        end(root)
+        raise
+
+
+def finish(root: Path, model: str) -> None:
+    """Replay the wiring and say what came of the update."""
+    before = committed_answers(root, model)
+    port = load_port(root, model)
+    record = read_record(Checkout(root), port)
+    results = wiring.wire(Checkout(root), port)
+    report = {
+        "from": str(before.get("_commit", "")),
+        "to": port.template_commit,
+        "mflux_api": [str(before.get("mflux_api", "")), port.mflux_api],
+        "wiring": [result._asdict() for result in results if result.action],
+        "came_back": _came_back(results, record),
+        "files": changed_files(root),
+    }
+    report["conflicts"] = [asdict(conflict) for conflict in conflict_markers(root, report["files"])]
+    report["check"] = what_is_left(root, model)
+    if REPORT in os.environ:
+        _write_report(report)
+        return
+    end(root)
+    for line in report_lines(report):
+        print(line)
+
+
+def report_lines(report: dict) -> list[str]:
+    """What a person wants to know of a finished update."""
+    lines = [f"template: {report['from']} -> {report['to']}"] if report["from"] != report["to"] else []
+    old, new = report["mflux_api"]
+    if old != new:
+        lines.append(f"mflux_api: {old} -> {new} (found in this checkout, stored with the answers)")
+    back = {entry["surface"]: entry["blocks"] for entry in report["came_back"]}
+    for result in report["wiring"]:
+        if result["surface"] in back:
+            names = ", ".join(back[result["surface"]])
+            lines.append(f"{result['file']}: put back what was deleted there ({names})")
+        else:
+            lines.append(f"{result['file']}: {result['action']} ({result['detail']})")
+    lines += [f"conflict: {entry['file']}:{entry['line']}" for entry in report["conflicts"]]
+    return [*lines, *report["check"]]
+
+
+def asked(template: Path, version: str) -> set[str]:
+    """The questions that ``version`` of the template asks in any case; empty when that version cannot be read."""
+    import yaml  # Copier's interpreter has it
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_multi_constructor("!", lambda *ignored: {})
+    shown = subprocess.run(
+        ["git", "-C", str(template), "show", f"{version}:copier.yml"], capture_output=True, encoding="utf-8"
+    )
+    if shown.returncode or not version:
+        return set()
+    documents = [document for document in yaml.load_all(shown.stdout, Loader) if isinstance(document, dict)]
+    questions = {name: details for document in documents for name, details in document.items() if name[0] != "_"}
+    return {name for name, details in questions.items() if not (isinstance(details, dict) and "when" in details)}
+
+
+def _refuse_renames(model: str, answers: dict, data: dict) -> None:
+    for name, old in (("model", model), ("class_name", answers.get("class_name"))):
+        for new in (answers.get(name, old), data.get(name, old)):
+            if new != old:
+                raise PortError(
+                    f"{ANSWERS.format(model=model)} belongs to {name} {old}, and {new} is asked for: an update renames "
+                    "no port; put the old name back, or start a port of the new name with `copier copy`"
+                )
+
+
+def _came_back(results: list[wiring.SurfaceResult], record: dict) -> list[dict]:
+    absent = {result.surface: result.detail.split(", ") for result in results if result.state == ABSENT}
+    blocks = {surface: [name for name in names if name in record.get(surface, {})] for surface, names in absent.items()}
+    return [{"surface": surface, "blocks": names} for surface, names in blocks.items() if names]
+
+
+def _model(answers_file: str) -> str:
+    path = Path(answers_file)
+    if path.as_posix() != ANSWERS.format(model=path.parent.name):
+        raise PortError(f"{answers_file} is no port's answers file; name it as -a {ANSWERS.format(model='<model>')}")
+    return path.parent.name
+
+
+def _write_report(report: dict) -> None:
+    Path(os.environ[REPORT]).write_text(json.dumps(report), encoding="utf-8")
+
+
+_STEPS = {
+    "check": check,
+    "plan": plan,
+    "finish": finish,
+    "rename-answer": rename_answer,
+    "move-file": move_file,
+}

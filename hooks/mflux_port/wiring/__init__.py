@@ -1,0 +1,77 @@
+"""Put a port into mflux's shared files, and take it out again. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+from collections.abc import Iterator
+
+from mflux_port.checkout import Checkout
+from mflux_port.port import Port
+from mflux_port.wiring.collisions import verify_free
+from mflux_port.wiring.plan import Plan, plan_unwire, plan_wire
+from mflux_port.wiring.state import SurfaceResult, inspect
+from mflux_port.wiring.transaction import commit, locked
+
+__all__ = ["SurfaceResult", "diff", "plan_unwire", "plan_wire", "states", "unwire", "verify_free", "wire"]
+
+
+def wire(checkout: Checkout, port: Port) -> list[SurfaceResult]:
+    """Put ``port`` into every shared file, all or nothing. A second call changes no byte.
+
+    Raises PortError for a collision, a file in an unknown form, or a file that cannot be written.
+    """
+    return _carry_out(checkout, port, _checked_wire)
+
+
+def unwire(checkout: Checkout, port: Port) -> list[SurfaceResult]:
+    """Take ``port`` out of every shared file. Text that was edited by hand since stays and is reported."""
+    return _carry_out(checkout, port, plan_unwire)
+
+
+def states(checkout: Checkout, port: Port) -> dict[str, SurfaceResult]:
+    """The state of every surface, by its id. Writes nothing; a file in an unknown form is a state here."""
+    return {result.surface: result for result in inspect(checkout, port)[0]}
+
+
+def diff(checkout: Checkout, plan: Plan) -> str:
+    """What a plan changes, as a unified diff (the port's own record apart)."""
+    import difflib  # for a dry run alone
+
+    made = []
+    for file, data in plan.files.items():
+        if file.startswith("porting/"):
+            continue
+        old = (checkout.read(file) or b"").decode("utf-8", "replace").splitlines(keepends=True)
+        new = (data or b"").decode("utf-8", "replace").splitlines(keepends=True)
+        names = f"a/{file}" if old else "/dev/null", f"b/{file}" if data is not None else "/dev/null"
+        made += difflib.unified_diff(old, new, *names)
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made)
+
+
+def _checked_wire(checkout: Checkout, port: Port) -> Plan:
+    verify_free(checkout, port)
+    return plan_wire(checkout, port)
+
+
+def _carry_out(checkout: Checkout, port: Port, make_plan) -> list[SurfaceResult]:
+    with locked(checkout.root) as recovered, _without_collection():
+        if recovered:
+            print(recovered, file=sys.stderr)
+        fresh = Checkout(checkout.root)  # read under the lock, after a recovery
+        plan = make_plan(fresh, port)
+        commit(fresh.root, plan.files)
+    return plan.results
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    # Syntax trees are many small objects that all stay: collecting in between takes a fifth of the time for nothing.
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

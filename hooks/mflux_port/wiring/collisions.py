@@ -1,0 +1,154 @@
+"""Names that would clash with what mflux has: refused before anything is written."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import tomllib
+from pathlib import Path
+
+from mflux_port.checkout import Checkout
+from mflux_port.errors import PortError
+from mflux_port.port import Port
+from mflux_port.wiring.record import read_record
+from mflux_port.wiring.source import Source, UnknownShape, source_of
+from mflux_port.wiring.surfaces import model_config, pyproject, save
+from mflux_port.wiring.tables import require_table
+
+_SHORTEST = 3
+_PREFIX = re.compile(rb"startswith\(\s*[\"']([a-z0-9][a-z0-9._-]*-)[\"']\s*\)")
+
+
+def verify_free(checkout: Checkout, port: Port) -> None:
+    """Raise PortError when a name, repo or command of the port belongs to another model of this checkout."""
+    registry = read_registry(source_of(checkout, model_config.FILE))
+    own = set(read_record(checkout, port).get(model_config.ID, ()))  # under older answers too
+    if _wired(checkout, port):
+        own |= {checkpoint.key for checkpoint in port.checkpoints}
+    registry = {key: entry for key, entry in registry.items() if key not in own}
+    _verify_names(port, registry)
+    _verify_repos(port, registry)
+    _verify_inference(port, registry)
+    _verify_prefixes(checkout, port)
+    _verify_scripts(checkout, port)
+
+
+def read_registry(source: Source) -> dict[str, tuple[list[str], str]]:
+    """Canonical key to (aliases, repo) of every registry entry that is written out as literals."""
+    table = require_table(source, model_config.TABLE)
+    if not isinstance(table, ast.Dict):
+        raise UnknownShape(f"{source.path}: {model_config.TABLE} is no dict; wire the port there by hand")
+    entries = {}
+    for key, value in zip(table.keys, table.values, strict=True):
+        fields = {keyword.arg: keyword.value for keyword in getattr(value, "keywords", [])}
+        aliases = [node.value for node in getattr(fields.get("aliases"), "elts", []) if isinstance(node, ast.Constant)]
+        repo = getattr(fields.get("model_name"), "value", "")
+        if isinstance(key, ast.Constant):
+            entries[str(key.value)] = (aliases, str(repo))
+    return entries
+
+
+def _wired(checkout: Checkout, port: Port) -> bool:
+    return f"mflux.models.{port.model}.".encode() in (checkout.read(save.FILE) or b"")
+
+
+def _verify_names(port: Port, registry: dict) -> None:
+    seen: dict[str, str] = {}
+    for checkpoint in port.checkpoints:
+        for name in checkpoint.aliases:
+            if name in seen:
+                raise PortError(f"{name!r} names both {seen[name]} and {checkpoint.key}; give each its own alias")
+            seen[name] = checkpoint.key
+            if len(name) < _SHORTEST:
+                raise PortError(f"{name!r} is too short for a model name: mflux finds it inside others; type 3 or more")
+    for key, (aliases, _) in registry.items():
+        for name in (key, *aliases):
+            if name in seen:
+                raise PortError(f"{name!r} of {seen[name]} is taken by mflux's {key}; type another key or alias")
+    made: dict[str, str] = {}
+    for checkpoint in port.checkpoints:
+        other = made.setdefault(checkpoint.factory, checkpoint.key)
+        if other != checkpoint.key:
+            raise PortError(
+                f"ModelConfig.{checkpoint.factory}() would belong to both {other} and {checkpoint.key}; rename one key"
+            )
+    factories = {re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_"): key for key in registry}
+    for checkpoint in port.checkpoints:
+        if checkpoint.factory in factories:
+            other = factories[checkpoint.factory]
+            raise PortError(f"ModelConfig.{checkpoint.factory}() belongs to mflux's {other}; type another key")
+
+
+def _verify_repos(port: Port, registry: dict) -> None:
+    repos = {repo.lower(): key for key, (_, repo) in registry.items()}
+    seen: dict[str, str] = {}
+    for checkpoint in port.checkpoints:
+        other = seen.setdefault(checkpoint.hf_repo.lower(), checkpoint.key)
+        if other != checkpoint.key:
+            raise PortError(
+                f"{checkpoint.hf_repo} belongs to both {other} and {checkpoint.key}, and mflux would read it as {other}; "
+                "leave one entry (a variant needs none of its own)"
+            )
+        if checkpoint.hf_repo.lower() in repos:
+            other = repos[checkpoint.hf_repo.lower()]
+            raise PortError(f"{checkpoint.hf_repo} is mflux's {other} already; port another repo, or extend {other}")
+
+
+def _verify_inference(port: Port, registry: dict) -> None:
+    # mflux reads a local folder's name as the model with the longest alias inside it.
+    theirs = {alias.lower(): key for key, (aliases, _) in registry.items() for alias in aliases}
+    ours = {alias.lower(): c.key for c in port.checkpoints for alias in c.aliases}
+    both = {**theirs, **ours}
+    for name in [*theirs, *registry, *(repo.split("/")[-1].lower() for _, repo in registry.values())]:
+        for spelling in (name, f"{name}-q4", f"{name}-mflux-4bit"):
+            if not any(alias in spelling for alias in ours):
+                continue
+            before, after = _inferred(spelling, theirs), _inferred(spelling, both)
+            if before and before != after:
+                alias = max((item for item in ours if item in spelling), key=len)
+                raise PortError(
+                    f"the alias {alias!r} would take {spelling!r} away from mflux's {before}; make it longer"
+                )
+    for checkpoint in port.checkpoints:
+        names = [*checkpoint.aliases, checkpoint.hf_repo.split("/")[-1].lower()]
+        for name in names:
+            found = _inferred(f"{name}-q4", both)
+            if found in registry:
+                cure = "type another key or alias" if name in checkpoint.aliases else f"add {name!r} to its aliases"
+                raise PortError(f"{name}-q4 of {checkpoint.key} would be read as mflux's {found}; {cure}")
+
+
+def _inferred(name: str, aliases: dict[str, str]) -> str | None:
+    inside = [alias for alias in aliases if alias in name]
+    return aliases[max(inside, key=len)] if inside else None
+
+
+def _verify_prefixes(checkout: Checkout, port: Port) -> None:
+    for path in _command_files(checkout.root / "src/mflux/models", {port.model, "common"}):
+        with open(path, "rb") as file:
+            text = file.read()
+        for prefix in {match.decode() for match in _PREFIX.findall(text)} if b"startswith" in text else ():
+            taken = next((c.key for c in port.checkpoints if c.key.startswith(prefix)), None)
+            if taken:
+                name = os.path.basename(path)
+                raise PortError(f"the key {taken!r} starts with {prefix!r}, which {name} takes as its own; rename it")
+
+
+def _command_files(models: Path, without: set[str]) -> list[str]:
+    # With os alone: pathlib's glob takes three times as long here.
+    folders = [os.path.join(models, name, "cli") for name in sorted(os.listdir(models)) if name not in without]
+    files = [os.path.join(folder, name) for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)]
+    return sorted(name for name in files if name.endswith(".py"))
+
+
+def _verify_scripts(checkout: Checkout, port: Port) -> None:
+    try:
+        text = (checkout.read(pyproject.FILE) or b"").decode("utf-8-sig")
+        scripts = tomllib.loads(text).get("project", {}).get("scripts", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PortError(f"{pyproject.FILE} is no valid TOML ({error}); mend it and run this again") from None
+    for name, target in port.scripts.items():
+        own = str(scripts.get(name, target)).startswith(f"{port.package}.")  # edited by hand, and reported as such
+        if not own:
+            raise PortError(f"the command {name} is taken by {scripts[name]}; type another cli_name")

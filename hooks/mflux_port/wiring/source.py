@@ -1,0 +1,105 @@
+"""The text of one shared file: its syntax tree, its lines, and where nodes stand in it. Positions are byte offsets."""
+
+from __future__ import annotations
+
+import ast
+from functools import cached_property
+
+from mflux_port.checkout import Checkout
+from mflux_port.errors import PortError
+
+
+def source_of(checkout: Checkout, path: str) -> Source:
+    """The Source of a checkout's file (empty when it is not there): one for all surfaces, so that it is parsed once."""
+    if path not in checkout.parsed:
+        checkout.parsed[path] = Source(path, checkout.read(path) or b"")
+    return checkout.parsed[path]
+
+
+class UnknownShape(PortError):
+    """A place that a surface looks for is not there, or not in a form it knows."""
+
+
+class Source:
+    """One file as bytes. Line endings, a byte order mark and a missing final newline are kept as they are."""
+
+    def __init__(self, path: str, data: bytes):
+        self.path = path
+        self.data = data
+
+    @cached_property
+    def newline(self) -> str:
+        return "\r\n" if self.data.count(b"\r\n") * 2 > self.data.count(b"\n") else "\n"
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """The offset at which each line starts, first line first."""
+        starts = [0]
+        for line in self.data.splitlines(keepends=True):
+            starts.append(starts[-1] + len(line))
+        return starts
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        try:
+            self.data.decode("utf-8")  # positions are offsets into UTF-8, whatever a coding line says
+        except UnicodeDecodeError:
+            raise UnknownShape(f"{self.path} is not UTF-8; save it as UTF-8 and run this again") from None
+        try:
+            return ast.parse(self.data)
+        except (SyntaxError, ValueError) as error:
+            line = getattr(error, "lineno", None)
+            where = f"{self.path} line {line}" if line else self.path
+            raise UnknownShape(f"{where} is no valid Python; mend it and run this again") from None
+
+    @cached_property
+    def functions(self) -> list[ast.FunctionDef]:
+        """The functions of the module and of its classes (not those within functions)."""
+        bodies = [self.tree.body, *(node.body for node in self.tree.body if isinstance(node, ast.ClassDef))]
+        return [node for body in bodies for node in body if isinstance(node, ast.FunctionDef)]
+
+    def encode(self, text: str) -> bytes:
+        """``text`` (with ``\\n``) as it is to stand in this file."""
+        return text.replace("\n", self.newline).encode("utf-8")
+
+    def start(self, node: ast.AST) -> int:
+        """The offset of a node's first byte."""
+        bom = 3 if node.lineno == 1 and self.data.startswith(b"\xef\xbb\xbf") else 0
+        return self.starts[node.lineno - 1] + node.col_offset + bom
+
+    def end(self, node: ast.AST) -> int:
+        """The offset behind a node's last byte."""
+        bom = 3 if node.end_lineno == 1 and self.data.startswith(b"\xef\xbb\xbf") else 0
+        return self.starts[node.end_lineno - 1] + node.end_col_offset + bom
+
+    def lead(self, node: ast.AST) -> str:
+        """The blanks or tabs that the node's line starts with."""
+        line = self.data[self.starts[node.lineno - 1] : self.start(node)].removeprefix(b"\xef\xbb\xbf")
+        return line[: len(line) - len(line.lstrip(b" \t"))].decode()
+
+    def line_start(self, node: ast.AST) -> int:
+        """Where the node's first line starts. Refuses when other code stands before the node on that line."""
+        line = self.starts[node.lineno - 1]
+        if self.data[line : self.start(node)].strip(b" \t\xef\xbb\xbf"):
+            raise UnknownShape(
+                f"{self.path} line {node.lineno} holds more than one thing; give each entry a line of its own"
+            )
+        return line
+
+    def line_end(self, offset: int) -> int:
+        """Behind the newline of the line that ``offset`` is on; only a comma or a comment may follow on it."""
+        stop = self.data.find(b"\n", offset)
+        stop = len(self.data) if stop < 0 else stop + 1
+        rest = self.data[offset:stop].strip()
+        if rest.lstrip(b",").strip() and not rest.lstrip(b",").strip().startswith(b"#"):
+            line = self.data.count(b"\n", 0, offset) + 1
+            raise UnknownShape(f"{self.path} line {line} holds more than one thing; give each entry a line of its own")
+        return stop
+
+    def lines_of(self, node: ast.AST) -> tuple[int, int]:
+        """The span of the whole lines that a node stands on."""
+        return self.line_start(node), self.line_end(self.end(node))
+
+    def text(self, span: tuple[int, int]) -> str:
+        """What stands in a span, with ``\\n`` as line ending."""
+        return self.data[span[0] : span[1]].decode("utf-8", "replace").replace("\r\n", "\n")

@@ -1,0 +1,91 @@
+"""Shell completions: the command and its parser recipe (until mflux 0.19.0; later ones find both by themselves)."""
+
+from __future__ import annotations
+
+import ast
+import json
+
+from mflux_port.port import Port
+from mflux_port.wiring.block import Block
+from mflux_port.wiring.chains import branches
+from mflux_port.wiring.source import Source, UnknownShape
+from mflux_port.wiring.tables import entry_blocks
+
+ID = "completions"
+FILE = "src/mflux/cli/completions/generator.py"
+REQUIRED = False
+
+
+def not_applicable(port: Port) -> str | None:
+    return None
+
+
+def blocks(source: Source, port: Port) -> list[Block]:
+    table = _commands(source)
+    chains = _chains(source)
+    recipes = [_command(branch) or "" for chain in chains for branch in chain]
+    # Not any recipe: a merge of a later mflux leaves those of ports behind, never that of mflux's first command.
+    if table is None and "mflux-generate" not in recipes:
+        return []  # the commands are read from the installed entry points, and their parsers from their modules
+    chain = _only(source, chains)
+    if table is None:
+        raise UnknownShape(f"{source.path}: looked for one list self.commands, found none; wire the port there by hand")
+    listed = entry_blocks(source, table, {name: json.dumps(name) for name in port.scripts})
+    return [*listed, *(_recipe(source, chain, port, name) for name in port.scripts)]
+
+
+def _commands(source: Source) -> ast.List | None:
+    for node in (statement for function in source.functions for statement in function.body):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.List):
+            target = node.targets[0]
+            if isinstance(target, ast.Attribute) and target.attr == "commands":
+                return node.value
+    return None
+
+
+def _recipe(source: Source, chain: list[ast.If], port: Port, name: str) -> Block:
+    lead = source.lead(chain[0])
+    calls = ["add_general_arguments()", "add_model_arguments(require_model_arg=False)"]
+    calls += ["add_lora_arguments()"] if port.lora else []
+    calls += ["add_image_generator_arguments(supports_metadata_config=True, supports_dimension_scale_factor=True)"]
+    edits = port.scripts[name].endswith("_edit_generate:main")
+    calls += ["add_image_to_image_arguments(required=False)"] if port.img2img and not edits else []
+    if edits:
+        calls += ['add_argument("--image-paths", type=Path, nargs="+", required=True, help="The images to edit.")']
+    calls += ["add_output_arguments()"]
+    body = "".join(f"{lead}    parser.{call}\n" for call in calls)
+    text = f"elif command == {json.dumps(name)}:\n{body}\n{lead}"
+    commands = [_command(branch) for branch in chain]
+    if name in commands:
+        index = commands.index(name)
+        if index + 1 >= len(chain):
+            raise UnknownShape(f"{source.path}: the recipe of {name} is the last one; move it up")
+        return Block(f"recipe of {name}", text, 0, (source.start(chain[index]), source.start(chain[index + 1])))
+    return Block(f"recipe of {name}", text, source.start(chain[-1]))
+
+
+def _chains(source: Source) -> list[list[ast.If]]:
+    found = []
+    for function in source.functions:
+        chains = [branches(node) for node in function.body if isinstance(node, ast.If)]
+        found += [chain for chain in chains if len(chain) > 2 and all(_command(branch) for branch in chain[1:])]
+    return found
+
+
+def _only(source: Source, found: list[list[ast.If]]) -> list[ast.If]:
+    if len(found) != 1 or not source.data[source.start(found[0][-1]) :].startswith(b"elif"):
+        raise UnknownShape(
+            f"{source.path}: looked for one chain of parser recipes (command == …), found {len(found)}; "
+            "wire the port there by hand"
+        )
+    return found[0]
+
+
+def _command(branch: ast.If) -> str | None:
+    test = branch.test
+    if isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "command":
+        right = test.comparators[0]
+        if isinstance(right, ast.Constant):
+            return str(right.value)
+        return ast.unparse(right)
+    return None

@@ -1,0 +1,31 @@
+"""Inference steps per model, and (until mflux 0.18) the list of known names."""
+
+from __future__ import annotations
+
+import json
+
+from mflux_port.port import Port
+from mflux_port.wiring.block import Block
+from mflux_port.wiring.source import Source
+from mflux_port.wiring.tables import entry_blocks, find_table, require_table
+
+ID = "defaults"
+FILE = "src/mflux/cli/defaults/defaults.py"
+REQUIRED = True
+
+
+def not_applicable(port: Port) -> str | None:
+    return None
+
+
+def blocks(source: Source, port: Port) -> list[Block]:
+    choices = find_table(source, "MODEL_CHOICES")
+    steps = require_table(source, "MODEL_INFERENCE_STEPS")
+    if choices is None:  # since 0.19 names are looked up in the registry, and steps by canonical key
+        return entry_blocks(source, steps, {c.key: f"{json.dumps(c.key)}: {c.steps}" for c in port.checkpoints})
+    names = {name: checkpoint.steps for checkpoint in port.checkpoints for name in checkpoint.aliases}
+    listed = entry_blocks(source, choices, {name: json.dumps(name) for name in names})
+    return [
+        *(block._replace(name=f"choice {block.name}") for block in listed),
+        *entry_blocks(source, steps, {name: f"{json.dumps(name)}: {count}" for name, count in names.items()}),
+    ]

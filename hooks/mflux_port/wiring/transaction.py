@@ -1,0 +1,196 @@
+"""Write several files as one: a lock, temporary files, a journal, ``os.replace``. A killed run is finished by the next."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from mflux_port.errors import PortError
+
+_JOURNAL = "journal.json"
+_INTENT = "intent.json"
+
+
+def state_dir(root: Path) -> Path:
+    """Where lock and journal lie: inside ``.git``, where no status shows them."""
+    git = root / ".git"
+    if git.is_file():  # a worktree: the file names the real folder
+        named = git.read_text(encoding="utf-8").partition("gitdir:")[2].strip()
+        git = (root / named).resolve()
+    return (git if git.is_dir() else root / "porting") / "mflux-port"
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[str]:
+    """Hold the checkout's lock; gives what was recovered from a killed run, or an empty string.
+
+    The kernel drops the lock with the process. Raises PortError when another run holds it.
+    """
+    try:
+        handle = _open_lock(root)
+    except OSError as error:
+        raise _cannot(root, error, "nothing was changed") from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise PortError(f"another mflux-port run is at work in {root}; wait for it and run this again") from None
+        try:
+            said = recover(root)
+        except OSError as error:
+            raise _cannot(root, error, "a run that was interrupted is not finished yet") from None
+        yield said
+
+
+def _open_lock(root: Path) -> TextIO:
+    home = state_dir(root)
+    home.mkdir(parents=True, exist_ok=True)
+    return open(home / "lock", "a", encoding="utf-8")
+
+
+def recover(root: Path) -> str:
+    """Finish or undo what a killed run left. Returns what was done, or an empty string."""
+    home = state_dir(root)
+    journal, intent = _read(home / _JOURNAL), _read(home / _INTENT)
+    said = ""
+    if journal is not None:
+        changed = [entry["target"] for entry in journal if not _finish(root, entry)]
+        said = f"finished a run that was interrupted ({len(journal)} files)"
+        if changed:
+            said += f"; left {', '.join(changed)} alone, which changed since: wire or unwire the port again"
+    elif intent is not None:
+        said = "took back a run that was interrupted before it changed a file"
+    if said:
+        _forget(root, [*(journal or ()), *(intent or ())])
+    return said
+
+
+def commit(root: Path, files: dict[str, bytes | None]) -> None:
+    """Replace ``files`` (None removes one): all of them, or none when writing fails. The lock must be held.
+
+    Raises PortError when a file cannot be written, or lies outside the checkout.
+    """
+    if not files:
+        return
+    originals = {name: _bytes(root / name) for name in files}
+    entries = [_entry(root, name, originals[name], data) for name, data in files.items()]
+    try:
+        _stage(root, entries, list(files.values()))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            _forget(root, entries)
+        raise _cannot(root, error, "nothing was changed") from None
+    try:
+        for entry in entries:
+            _finish(root, entry)
+    except OSError as error:
+        raise _cannot(root, error, _reverse(root, entries, list(originals.values()))) from None
+    try:
+        _forget(root, [])
+    except OSError as error:
+        raise _cannot(root, error, "all files are changed") from None
+
+
+def _entry(root: Path, name: str, old: bytes | None, new: bytes | None) -> dict:
+    target = (root / name).resolve()
+    if not target.is_relative_to(root.resolve()):
+        raise PortError(f"{name} leads out of the checkout to {target}; replace the link by the file")
+    relative = target.relative_to(root.resolve())
+    temporary = relative.with_name(f".{relative.name}.mflux-port")
+    return {"target": str(relative), "temporary": str(temporary), "old": _digest(old), "new": _digest(new)}
+
+
+def _stage(root: Path, entries: list[dict], contents: list[bytes | None]) -> None:
+    # After this the journal is there, and every new content beside its file.
+    home = state_dir(root)
+    _write(home / _INTENT, json.dumps(entries).encode())
+    for entry, data in zip(entries, contents, strict=True):
+        if data is None:
+            continue
+        target, temporary = root / entry["target"], root / entry["temporary"]
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not os.access(target, os.W_OK):
+            raise PermissionError(13, "Permission denied", str(target))
+        _write(temporary, data)
+        if target.exists():
+            os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+    os.replace(home / _INTENT, home / _JOURNAL)
+
+
+def _finish(root: Path, entry: dict) -> bool:
+    # True when the file is as it should be. A file that somebody changed since the journal was written stays.
+    target, temporary = root / entry["target"], root / entry["temporary"]
+    now = _digest(_bytes(target))
+    if now == entry["new"]:
+        return True
+    if now != entry["old"]:
+        return False
+    if entry["new"] is None:
+        target.unlink()
+    elif _digest(_bytes(temporary)) == entry["new"]:
+        os.replace(temporary, target)
+    else:
+        return False
+    return True
+
+
+def _reverse(root: Path, entries: list[dict], originals: list[bytes | None]) -> str:
+    # Takes back what is replaced already, with a journal of its own: a failure or a kill here is finished later.
+    pairs = [
+        ({**entry, "temporary": f"{entry['temporary']}-old", "old": entry["new"], "new": entry["old"]}, original)
+        for entry, original in zip(entries, originals, strict=True)
+        if _digest(_bytes(root / entry["target"])) == entry["new"]
+    ]
+    try:
+        _stage(root, [entry for entry, _ in pairs], [original for _, original in pairs])
+        for entry, _ in pairs:
+            _finish(root, entry)
+        _forget(root, [*entries, *(entry for entry, _ in pairs)])
+    except OSError:
+        return "a part of the files is changed, and the next wire or unwire completes that"
+    return "nothing was changed"
+
+
+def _forget(root: Path, entries: list[dict]) -> None:
+    for entry in entries:
+        (root / entry["temporary"]).unlink(missing_ok=True)
+    for name in (_JOURNAL, _INTENT):
+        (state_dir(root) / name).unlink(missing_ok=True)
+
+
+def _cannot(root: Path, error: OSError, state: str) -> PortError:
+    where = error.filename or root
+    return PortError(f"{where} cannot be written ({error.strerror}); {state}; free it and run this again")
+
+
+def _write(path: Path, data: bytes) -> None:
+    # Not synchronised: a kill loses nothing that is written, and git does not wait for the disk either.
+    with open(path, "wb") as handle:
+        handle.write(data)
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _digest(data: bytes | None) -> str | None:
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def _read(path: Path) -> list[dict] | None:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return []  # killed while it was written: nothing had begun

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["diffusers>=0.38", "huggingface_hub", "numpy", "pillow", "pyyaml", "safetensors", "torch", "transformers>=5"]
+# ///
+"""Make a tiny twin of the reference: its real configs with small sizes, random weights, a toy tokenizer.
+
+The twin has the reference's structure, so a port that matches it in every number matches the real model's code. Every
+parameter is random (a zero that the reference starts with would hide errors) and exact in bfloat16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from parity import components, shrink
+from parity.errors import ParityError, run
+from parity.port import load_answers
+from parity.toy_tokenizer import write_tokenizer
+
+# What no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
+OVERRIDES: dict[str, dict] = {}
+
+
+def main() -> int:
+    args = _arguments()
+    answers = load_answers()
+    folder = components.resolve(args.model or answers.hf_repo)
+    pipeline, parts = components.read_index(folder)
+    target = Path(args.output) if args.output else answers.artifacts / "tiny"
+    if target.exists() and not (target / "sizes.json").is_file():
+        raise ParityError(f"{target} exists and is no tiny twin; name another folder with --output")
+    shutil.rmtree(target, ignore_errors=True)
+    configs = tiny_configs(folder, pipeline, parts, _overrides(args.override))
+    write_twin(folder, target, parts, configs, args.seed)
+    print(f"{target}: a tiny twin of {pipeline}")
+    return 0
+
+
+def tiny_configs(folder: Path, pipeline: str, parts: dict, overrides: dict[str, dict]) -> dict[str, dict]:
+    """The twin's config of each network, and a printed line for each large number that stays."""
+    sizes = shrink.Sizes()
+    real = {name: components.read_json(folder / name / "config.json") for name in parts if _network(folder, name)}
+    small = {}
+    for name, config in sorted(real.items(), key=lambda item: item[0].startswith("text")):
+        small[name] = (
+            shrink.shrink_vae(config)
+            if name.startswith("vae")
+            else shrink.shrink_network(config, sizes, "text" in name)
+        )
+    shrink.link(real, small)
+    needed = shrink.hidden_layers_read(components.component_class("diffusers", pipeline))
+    for name in small:
+        if name.startswith("text_encoder") and needed:
+            small[name]["num_hidden_layers"] = max(needed, small[name].get("num_hidden_layers", 0))
+    for name, config in small.items():
+        _override(config, overrides.get(name, {}), name)
+        for line in shrink.unshrunk(real[name], config):
+            print(f"{name}: {line} stays as it is; OVERRIDES in make_tiny_checkpoint.py can make it smaller")
+    return small
+
+
+def write_twin(folder: Path, target: Path, parts: dict, configs: dict[str, dict], seed: int) -> None:
+    """Write the folder: index, networks with random weights, toy tokenizers, schedulers as they are."""
+    import torch
+
+    target.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(seed)
+    for name, (library, kind) in parts.items():
+        if name in configs:
+            network = components.build(library, components.component_class(library, kind), configs[name])
+            randomise(network, generator)
+            network.to(torch.bfloat16).save_pretrained(target / name)
+        elif "tokenizer" in name:
+            write_tokenizer(folder / name, target / name)
+        else:
+            shutil.copytree(folder / name, target / name)
+    shutil.copyfile(folder / components.INDEX, target / components.INDEX)
+    (target / "sizes.json").write_text(json.dumps(configs, indent=2), encoding="utf-8")
+
+
+def randomise(network, generator) -> None:
+    """Give every parameter and running statistic a random value that bfloat16 holds exactly."""
+    import torch
+
+    with torch.no_grad():
+        for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+            if not tensor.is_floating_point() or ("running" not in name and not tensor.is_leaf) or "inv_freq" in name:
+                continue
+            noise = torch.randn(tensor.shape, generator=generator)
+            tensor.copy_(_scaled(name, tensor, noise).to(torch.bfloat16).to(tensor.dtype))
+
+
+def _scaled(name: str, tensor, noise):
+    if name.endswith("running_var"):
+        return 0.5 + noise.abs()
+    if tensor.ndim >= 2:
+        fan_in = tensor[0].numel() if "embed_tokens" not in name else 1
+        return noise * fan_in**-0.5
+    return 1 + 0.2 * noise if name.endswith("weight") else 0.2 * noise
+
+
+def _network(folder: Path, name: str) -> bool:
+    return components.is_network(folder, name)
+
+
+def _overrides(given: list[str]) -> dict[str, dict]:
+    merged = {name: dict(values) for name, values in OVERRIDES.items()}
+    for text in given:
+        path, _, value = text.partition("=")
+        name, _, key = path.partition(".")
+        try:
+            merged.setdefault(name, {})[key] = json.loads(value)
+        except ValueError:
+            raise ParityError(f"--override {text} is no override; write it as component.key=VALUE in JSON") from None
+    return merged
+
+
+def _override(config: dict, values: dict, name: str) -> None:
+    for path, value in values.items():
+        *parents, key = path.split(".")
+        inner = config
+        for parent in parents:
+            inner = inner.get(parent)
+            if not isinstance(inner, dict):
+                raise ParityError(f"the override {name}.{path} names nothing in {name}/config.json; mend OVERRIDES")
+        inner[key] = value
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", help="the reference's folder or repo id (default: the port's hf_repo)")
+    parser.add_argument("--output", help="where to write (default: artifacts/tiny)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--override", action="append", default=[], metavar="COMPONENT.KEY=VALUE")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)

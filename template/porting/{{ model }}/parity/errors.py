@@ -1,0 +1,27 @@
+"""Wrong input ends a script with one line and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class ParityError(Exception):
+    """What is wrong, where, and what to do, in one line."""
+
+
+def run(main: Callable[[], int]) -> None:
+    """Run a script's ``main``: its result is the exit code (0 passes, 1 out of tolerance), wrong input gives 2."""
+    try:
+        code = main()
+    except ParityError as error:
+        print(f"parity: {' '.join(str(error).split())}", file=sys.stderr)
+        code = 2
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"parity: cannot use{where}: {error.strerror or error}; check that it exists", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("parity: interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)

@@ -1,0 +1,83 @@
+"""Tell tensors apart by numbers that no transpose or reshape changes, and tell their element order by a few probes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+PROBES = 16
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """``size, low, high, total, squares`` survive every permutation. ``probes`` are the values at ``positions``."""
+
+    shape: tuple[int, ...]
+    low: float
+    high: float
+    total: float
+    squares: float
+    probes: tuple[float, ...]
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def as_json(self) -> dict:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(entry: dict) -> Fingerprint:
+        return Fingerprint(
+            **{**entry, "shape": tuple(entry["shape"]), "probes": tuple(entry["probes"])},
+        )
+
+
+def fingerprint(values: np.ndarray) -> Fingerprint:
+    """Of a float32 array of any shape."""
+    flat = np.asarray(values, np.float32).reshape(-1)
+    if not flat.size:
+        return Fingerprint(values.shape, 0.0, 0.0, 0.0, 0.0, ())
+    wide = flat.astype(np.float64)
+    return Fingerprint(
+        shape=tuple(values.shape),
+        low=float(flat.min()),
+        high=float(flat.max()),
+        total=float(wide.sum()),
+        squares=float(np.dot(wide, wide)),
+        probes=tuple(float(value) for value in flat[positions(flat.size)]),
+    )
+
+
+def positions(size: int) -> np.ndarray:
+    """Flat positions of the probes: spread over the tensor and never a plain stride."""
+    steps = np.arange(1, PROBES + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return (steps % np.uint64(size)).astype(np.int64)
+
+
+def same_values(one: Fingerprint, other: Fingerprint) -> bool:
+    """Whether both hold the same numbers in some order."""
+    if (one.size, one.low, one.high) != (other.size, other.low, other.high):
+        return False
+    tolerance = 1e-9 * (one.squares + 1.0)
+    return abs(one.squares - other.squares) <= tolerance and abs(one.total - other.total) <= tolerance + 1e-9 * one.size
+
+
+def order_of(values: np.ndarray, reference: Fingerprint) -> tuple[int, ...] | None:
+    """The axes ``p`` for which ``reference.transpose(p).reshape(values.shape)`` equals ``values`` at the probes.
+
+    The identity is tried first. None when no permutation of the axes explains the values.
+    """
+    from itertools import permutations
+
+    rank = len(reference.shape)
+    places = np.unravel_index(positions(reference.size), reference.shape) if rank else ()
+    flat = np.asarray(values, np.float32).reshape(-1)
+    if flat.size != reference.size:
+        return None
+    for axes in permutations(range(rank)):
+        moved = np.ravel_multi_index([places[a] for a in axes], [reference.shape[a] for a in axes]) if rank else [0]
+        if np.array_equal(flat[moved], np.asarray(reference.probes, np.float32)):
+            return axes
+    return None

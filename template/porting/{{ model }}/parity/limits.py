@@ -1,0 +1,59 @@
+"""How far a stage or a module may be from the reference: from what rounding does to the reference itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+STAGE = {"float32": 1e-4, "bfloat16": 1e-2}
+FLOOR = 2e-5  # below this, two correct float32 programs differ by the order in which they add
+LEAF = 2.5e-6  # leaves of correct ports stay below 1.5e-6, an eps of 1e-5 for 1e-6 makes 3e-6 and more
+LARGE, MOST = 3e5, 20.0  # a norm over more values than LARGE adds them with more rounding, on both sides
+CONTAINER = 1e-5
+PARTIAL_BF16 = 0.1
+FAR = 0.35  # whatever the reference's own bfloat16 run does (one rounds the timestep), this is another result
+BF16_FACTOR = 3.0  # a correct bfloat16 port was never further away than 1.4 times the reference's own bfloat16 run
+FP32_SHARE = 1 / 128  # of the reference's own gap; correct float32 ports stay below 1/300 of it
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``gaps`` are the reference's own float32-to-bfloat16 distances by event name."""
+
+    dtype: str
+    gaps: dict[str, float] = field(default_factory=dict)
+
+    def of_stage(self, stage: str, name: str) -> float:
+        """The largest relative error that passes, for one tensor of a stage."""
+        if name.startswith("sigmas/"):
+            return 1e-4  # both sides compute the schedule in float32 whatever the dtype
+        gap = self.gaps.get(("free:" if stage in ("loop", "end_to_end") else "") + _event(name))
+        if self.dtype == "bfloat16":
+            return max(STAGE["bfloat16"], BF16_FACTOR * gap) if gap is not None else 0.1
+        return STAGE["float32"] if gap is None else min(STAGE["float32"], max(FLOOR, gap * FP32_SHARE))
+
+    def of_output(self, call) -> float:
+        """The largest error that has only accumulated: above it, something before or in the module is wrong."""
+        gap = self.gaps.get(f"{call.event}/out/0", 0.0)
+        return (
+            min(FAR, max(0.03, BF16_FACTOR * gap))
+            if self.dtype == "bfloat16"
+            else max(STAGE["float32"], gap * FP32_SHARE)
+        )
+
+    def of_module(self, call) -> float:
+        """The largest error that a module may make of the reference's input. Replays are in float32 in every dtype."""
+        if self.dtype == "bfloat16" and not call.whole:
+            return PARTIAL_BF16  # some of its input came out of the bfloat16 run
+        if call.leaf:
+            return LEAF * min(MOST, max(1.0, call.size / LARGE))
+        gap = self.gaps.get(f"{call.event}/out/0", 0.0)
+        return min(10 * CONTAINER, max(CONTAINER, gap / 1000))
+
+
+def _event(name: str) -> str:
+    rest = name.split("/", 1)[1]
+    if name.startswith("prompt/"):
+        return f"transformer.0/{rest}"
+    if rest.startswith("scheduler."):
+        return f"loop/{rest}"
+    return f"{name.split('/')[0]}/{rest}"

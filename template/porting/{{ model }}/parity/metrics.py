@@ -1,0 +1,60 @@
+"""How far two tensors are apart, in numbers that do not depend on their scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Distance:
+    """``relative`` is ||a-b|| / ||a||, ``largest`` is max|a-b|, ``cosine`` and ``ratio`` (||b|| / ||a||) tell why."""
+
+    relative: float
+    largest: float
+    cosine: float
+    ratio: float
+
+
+def relative_error(reference: np.ndarray, other: np.ndarray) -> float:
+    """||reference - other|| / ||reference||, infinite when ``other`` holds what is not finite."""
+    return distance(reference, other).relative
+
+
+def distance(reference: np.ndarray, other: np.ndarray) -> Distance:
+    """Of two arrays of the same size. Entries that are -inf in the reference (masks) are left out."""
+    a = np.asarray(reference, np.float32).reshape(-1)
+    b = np.asarray(other, np.float32).reshape(-1)
+    usable = np.isfinite(a)
+    if not usable.all():
+        a, b = a[usable], b[usable]
+    if not a.size:
+        return Distance(0.0, 0.0, 1.0, 1.0)
+    if not np.isfinite(b).all():
+        return Distance(float("inf"), float("inf"), 0.0, float("inf"))
+    difference = a - b
+    one, two, gap = _norm(a), _norm(b), _norm(difference)
+    cosine = _dot(a, b) / (one * two) if one and two else float(one == two)
+    return Distance(
+        relative=gap / one if one else (0.0 if not two else float("inf")),
+        largest=float(np.abs(difference).max()),
+        cosine=cosine,
+        ratio=two / one if one else float("inf"),
+    )
+
+
+def _norm(values: np.ndarray) -> float:
+    return _dot(values, values) ** 0.5
+
+
+def _dot(one: np.ndarray, other: np.ndarray) -> float:
+    # A piece at a time: float32 products, float64 sums, and no copy of the whole in float64.
+    piece = 1 << 14
+    return float(sum(float(np.dot(one[n : n + piece], other[n : n + piece])) for n in range(0, len(one), piece)))
+
+
+def psnr(reference: np.ndarray, other: np.ndarray, peak: float = 2.0) -> float:
+    """Peak signal to noise ratio in dB of two images in -1..1."""
+    error = float(np.mean((np.asarray(reference, np.float64) - np.asarray(other, np.float64)) ** 2))
+    return float("inf") if error == 0 else 10 * float(np.log10(peak**2 / error))

@@ -1,0 +1,165 @@
+"""See what flows through an MLX model. MLX has no hooks, so ``__call__`` of every class is wrapped for a while."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn
+
+
+def arrays(value, depth: int = 0) -> Iterator[mx.array]:
+    """All arrays in arguments or results, in order."""
+    if isinstance(value, mx.array):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from arrays(item, depth + 1)
+    elif isinstance(value, (list, tuple)) and depth < 4:
+        for item in value:
+            yield from arrays(item, depth + 1)
+
+
+def to_numpy(array: mx.array) -> np.ndarray:
+    """float32, int64 or bool."""
+    if mx.issubdtype(array.dtype, mx.floating):
+        return np.array(array.astype(mx.float32))
+    if array.dtype == mx.complex64:
+        values = np.array(array)
+        return np.stack([values.real, values.imag], axis=-1)
+    return np.array(array) if array.dtype == mx.bool_ else np.array(array.astype(mx.int64))
+
+
+def components(model: nn.Module) -> dict[str, nn.Module]:
+    """The model's networks by attribute name."""
+    children = {name: part for name, part in model.items() if isinstance(part, nn.Module)}
+    return {name: part for name, part in children.items() if part.parameters()}
+
+
+def parameters(model: nn.Module) -> dict[str, np.ndarray]:
+    """All parameters as float32, by ``component.path``."""
+    from mlx.utils import tree_flatten
+
+    found = {}
+    for name, part in components(model).items():
+        for path, array in tree_flatten(part.parameters()):
+            if mx.issubdtype(array.dtype, mx.floating):
+                found[f"{name}.{path}"] = to_numpy(array)
+    return found
+
+
+def modules(model: nn.Module) -> dict[str, nn.Module]:
+    """All modules by ``component.path``; lists are no modules."""
+    found = {}
+    for name, part in components(model).items():
+        for path, module in part.named_modules():
+            found[f"{name}.{path}".rstrip(".")] = module
+    return found
+
+
+class TapError(BaseException):
+    """An error of the comparison itself. Not an Exception: whoever catches the port's errors lets it pass."""
+
+
+@contextlib.contextmanager
+def _own_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise TapError(f"{type(error).__name__}: {error}") from error
+
+
+class Sink:
+    """What MlxTaps tells. ``enter`` may return other arguments and, third, a result that spares the call."""
+
+    def enter(self, path: str, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict, object]:
+        return args, kwargs, None
+
+    def leave(self, path: str, module: nn.Module, args: tuple, kwargs: dict, result, call: Callable):
+        return result
+
+    def attention(self, path: str, query, key, value, scale: float, result) -> None:
+        pass
+
+
+class MlxTaps:
+    """Wraps a model's modules and scaled dot product attention while it is attached."""
+
+    def __init__(self, model: nn.Module, sink: Sink):
+        self.model, self.sink = model, sink
+        self._paths = {id(module): path for path, module in modules(model).items()}
+        self._stack: list[int] = []
+        self._quiet = False
+        self._undo: list[Callable[[], None]] = []
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[MlxTaps]:
+        try:
+            for kind in self._kinds():
+                self._wrap_class(kind)
+            self._wrap_attention()
+            yield self
+        finally:
+            for undo in reversed(self._undo):
+                undo()
+            self._undo.clear()
+
+    def _kinds(self) -> set[type]:
+        found = {kind for module in modules(self.model).values() for kind in type(module).__mro__}
+        return {kind for kind in found if "__call__" in vars(kind) and issubclass(kind, nn.Module)}
+
+    def _wrap_class(self, kind: type) -> None:
+        original = kind.__call__
+
+        def wrapped(module, *args, **kwargs):
+            path = self._paths.get(id(module))
+            if path is None or self._quiet or self._stack and self._stack[-1] == id(module):
+                return original(module, *args, **kwargs)
+            return self._call(original, module, path, args, kwargs)
+
+        kind.__call__ = wrapped
+        self._undo.append(lambda: setattr(kind, "__call__", original))
+
+    def _call(self, original, module, path: str, args: tuple, kwargs: dict):
+        with _own_errors():
+            args, kwargs, known = self.sink.enter(path, module, args, kwargs)
+        if known is not None:
+            return known
+        self._stack.append(id(module))
+        try:
+            result = original(module, *args, **kwargs)
+        finally:
+            self._stack.pop()
+
+        def again(*others, **named):
+            # The module by itself, on other input, seen by nobody.
+            self._quiet = True
+            try:
+                return original(module, *others, **named)
+            finally:
+                self._quiet = False
+
+        with _own_errors():
+            return self.sink.leave(path, module, args, kwargs, result, again)
+
+    def _wrap_attention(self) -> None:
+        original = mx.fast.scaled_dot_product_attention
+
+        def wrapped(q, k, v, *args, **kwargs):
+            result = original(q, k, v, *args, **kwargs)
+            if self._stack and not self._quiet:
+                scale = kwargs["scale"] if "scale" in kwargs else args[0]
+                with _own_errors():
+                    self.sink.attention(self._paths[self._stack[-1]], q, k, v, float(scale), result)
+            return result
+
+        # Modules may hold copies of the function (`from mlx.core.fast import …`).
+        for module in [module for name, module in sys.modules.items() if name.startswith(("mflux", "mlx"))]:
+            if vars(module).get("scaled_dot_product_attention") is original:
+                module.scaled_dot_product_attention = wrapped
+                self._undo.append(lambda module=module: setattr(module, "scaled_dot_product_attention", original))
+        mx.fast.scaled_dot_product_attention = wrapped
+        self._undo.append(lambda: setattr(mx.fast, "scaled_dot_product_attention", original))

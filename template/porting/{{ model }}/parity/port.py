@@ -1,0 +1,82 @@
+"""Which port the scripts belong to: the answers beside them, the class they import, the files they write."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from parity.errors import ParityError
+
+HOME = Path(__file__).resolve().parents[1]
+PROMPT = "a red fox in deep snow, morning light"
+SEED = 42
+SIZE = 1024
+STAGE_NAMES = ("vae_decode", "vae_encode", "transformer", "scheduler", "loop", "text_encoder", "end_to_end")
+PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # what a stage may be
+MODULE_SIZE = "272x208"  # no side equals another, a channel count or a head count: layouts cannot be mixed up
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers that the scripts need. ``home`` is the folder they lie in."""
+
+    model: str
+    class_name: str
+    hf_repo: str
+    pipeline: str
+    steps: int
+    guidance: float
+    supports_guidance: bool
+    home: Path
+
+    @property
+    def import_path(self) -> str:
+        return f"mflux.models.{self.model}.variants.txt2img.{self.model}:{self.class_name}"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts"
+
+
+def load_answers(home: Path = HOME) -> Answers:
+    """Read ``answers.yml``. Raises ParityError when it is missing or lacks an answer."""
+    path = home / "answers.yml"
+    try:
+        answers = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Answers(
+            model=answers["model"],
+            class_name=answers["class_name"],
+            hf_repo=answers["hf_repo"],
+            pipeline=answers["reference_pipeline"] or "",
+            steps=int(answers["steps"]),
+            guidance=float(answers["guidance"]),
+            supports_guidance=bool(answers["supports_guidance"]),
+            home=home,
+        )
+    except FileNotFoundError:
+        raise ParityError(f"{path} is missing; run the scripts from the port's own folder") from None
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ParityError(f"{path} cannot be used ({error}); restore it with `git checkout -- {path}`") from None
+
+
+def import_class(where: str):
+    """The port's class from ``module:Class``. Raises ParityError when there is none."""
+    module, _, name = where.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ParityError(f"the port {where} cannot be imported ({error}); name it with --port module:Class") from None
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """``1024`` or ``768x1024`` as (width, height). Raises ParityError for anything else."""
+    try:
+        numbers = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        numbers = []
+    if not numbers or len(numbers) > 2 or any(number < 16 or number % 16 for number in numbers):
+        raise ParityError(f"--size {text} is no size; type one multiple of 16, or WIDTHxHEIGHT such as 768x1024")
+    return numbers[0], numbers[-1]

@@ -1,0 +1,160 @@
+"""Shrink a reference's configs to a tiny twin: small sizes, all different, with the model's own constraints kept."""
+
+from __future__ import annotations
+
+import inspect
+
+LAYERS = {
+    "num_layers": 3, "n_layers": 3, "num_single_layers": 2, "num_hidden_layers": 4, "n_refiner_layers": 1,
+    "num_refiner_layers": 1, "depth": 3, "num_double_layers": 2, "num_blocks": 3, "encoder_layers": 2,
+}  # fmt: skip
+HEADS = ("num_attention_heads", "n_heads", "num_heads")
+GROUPS = ("num_key_value_heads", "n_kv_heads", "num_kv_heads")
+HEAD_SIZE = ("attention_head_dim", "head_dim", "d_kv")
+WIDTH = ("hidden_size", "dim", "d_model", "inner_dim")
+INNER = ("intermediate_size", "ffn_hidden_size", "ffn_dim", "d_ff", "mlp_hidden_dim")
+AXES = ("axes_dims", "axes_dims_rope", "rope_axes_dim", "axes_dim", "rope_axes_dims")
+LARGE = 512  # an integer above this is reported when no rule touched it
+KEPT = ("max_position", "rope", "theta", "token", "sample", "axes_len", "seq_len", "max_", "window", "t_scale", "time")
+
+
+class Sizes:
+    """Hands out sizes so that no two components share a width: a layout mistake then cannot hide."""
+
+    def __init__(self):
+        self._heads = iter(((3, 32), (4, 20), (4, 28), (4, 36), (4, 44)))
+        self._inner = iter((208, 176, 272, 304, 336, 368))
+        self._vocab = iter((330, 346, 362, 378))
+
+    def heads(self) -> tuple[int, int]:
+        return next(self._heads)
+
+    def inner(self) -> int:
+        return next(self._inner)
+
+    def vocab(self) -> int:
+        return next(self._vocab)
+
+
+def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
+    """A smaller config of a transformer or (``text``) of a text encoder; nested configs are shrunk in turn."""
+    small = dict(config)
+    for key, value in config.items():
+        if isinstance(value, dict) and _first(value, HEADS):
+            small[key] = shrink_network(value, sizes, text)
+        elif key in LAYERS and isinstance(value, int):
+            small[key] = min(value, LAYERS[key])
+    if isinstance(small.get("layer_types"), list):
+        small["layer_types"] = _pattern(config["layer_types"], small)
+    if _first(config, HEADS):
+        _shrink_attention(config, small, sizes, text)
+    if "vocab_size" in config:
+        small["vocab_size"] = sizes.vocab()
+        for key, value in config.items():
+            if key.endswith("_token_id") and isinstance(value, int):
+                small[key] = value % 8
+    return small
+
+
+def shrink_vae(config: dict) -> dict:
+    """A smaller VAE: the channels keep their pattern and stay multiples of the norm's groups."""
+    small = dict(config)
+    unit = config.get("norm_num_groups") or 32
+    for key in ("block_out_channels", "decoder_block_out_channels"):
+        channels = config.get(key)
+        if channels:
+            small[key] = [max(1, value // min(channels)) * unit for value in channels]
+    for key in ("base_dim", "decoder_base_dim"):
+        if isinstance(config.get(key), int):
+            small[key] = 16
+    if isinstance(config.get("sample_size"), int):
+        small["sample_size"] = 64
+    return small
+
+
+def hidden_layers_read(pipeline) -> int:
+    """How many text encoder layers a pipeline reads by number (0 when it counts from the end)."""
+    highest = -1
+    for name, parameter in inspect.signature(pipeline.__call__).parameters.items():
+        default = parameter.default
+        if "layer" in name and isinstance(default, (tuple, list)) and all(isinstance(item, int) for item in default):
+            highest = max(highest, *default)
+    return highest + 2 if highest >= 0 else 0
+
+
+def link(real: dict[str, dict], small: dict[str, dict]) -> None:
+    """Keep what ties the components: a size that is a text encoder's width, once or several times, follows it."""
+    widths = [_width(real[name], small[name]) for name in real if name.startswith("text_encoder")]
+    for name, config in real.items():
+        if name.startswith(("text_encoder", "vae")):
+            continue
+        own = set(filter(None, (_first(config, WIDTH), *(_first(config, keys) for keys in (HEADS, HEAD_SIZE, INNER)))))
+        for key, value in config.items():
+            if key in own or not isinstance(value, int) or value < 64:
+                continue
+            for before, after in filter(None, widths):
+                if value % before == 0 and value // before <= 8:
+                    small[name][key] = value // before * after
+
+
+def unshrunk(config: dict, small: dict, prefix: str = "") -> list[str]:
+    """Large numbers that no rule made smaller, as ``key = value``."""
+    left = []
+    for key, value in config.items():
+        if isinstance(value, dict) and isinstance(small.get(key), dict):
+            left += unshrunk(value, small[key], f"{prefix}{key}.")
+        elif isinstance(value, int) and value > LARGE and small.get(key) == value and not key.startswith(KEPT):
+            if not any(word in key for word in KEPT):
+                left.append(f"{prefix}{key} = {value}")
+    return left
+
+
+def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> None:
+    heads, size = sizes.heads()
+    axes = _first(config, AXES)
+    if axes and _first(config, HEAD_SIZE + AXES):
+        size = _shrink_axes(config, small, axes)
+    for key in HEADS:
+        if key in config:
+            small[key] = heads
+    for key in GROUPS:
+        if isinstance(config.get(key), int):
+            same = config[key] == config[_first(config, HEADS)]
+            small[key] = heads if same else max(1, heads // 2)
+    given = [key for key in HEAD_SIZE if isinstance(config.get(key), int)]
+    for key in given:
+        small[key] = size
+    width = heads * size
+    if given and text and config.get(_first(config, WIDTH)) != config[_first(config, HEADS)] * config[given[0]]:
+        width = heads * size - 8  # a width of its own, as in the reference
+    for key in WIDTH:
+        if isinstance(config.get(key), int):
+            small[key] = width
+    for key in INNER:
+        if isinstance(config.get(key), int):
+            small[key] = sizes.inner()
+
+
+def _shrink_axes(config: dict, small: dict, key: str) -> int:
+    # A quarter of each RoPE axis, still even: the proportions between the axes stay.
+    small[key] = [max(2, value // 8 * 2) for value in config[key]]
+    return sum(small[key])
+
+
+def _pattern(kinds: list, small: dict) -> list:
+    count = next((small[key] for key in LAYERS if key in small), len(kinds))
+    return kinds[:count]
+
+
+def _width(real: dict, small: dict) -> tuple[int, int] | None:
+    key = _first(real, WIDTH)
+    if key:
+        return real[key], small[key]
+    for name, value in real.items():
+        if isinstance(value, dict) and "text" in name and _first(value, WIDTH):
+            return value[_first(value, WIDTH)], small[name][_first(value, WIDTH)]
+    return None
+
+
+def _first(config: dict, keys: tuple[str, ...]) -> str | None:
+    return next((key for key in keys if config.get(key) is not None), None)

@@ -1,0 +1,78 @@
+"""Known and wanted differences, each with its reason, in ``waivers.yml`` beside the answers.
+
+An entry names modules by a pattern (``transformer.*.norm_q``) or a stage, how far they may be off, and why::
+
+    - module: "transformer.*.norm_[qk]"
+      limit: 1.0e-5
+      reason: mflux builds these norms with MLX's default eps of 1e-5; the reference has 1e-6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import yaml
+
+from parity.errors import ParityError
+from parity.port import STAGE_NAMES
+
+MODULE_LIMIT = 1e-5
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """``module`` is a pattern, ``stage`` a stage's name; one of them is set."""
+
+    reason: str
+    limit: float
+    module: str = ""
+    stage: str = ""
+
+    def of_module(self, module: str, error: float) -> bool:
+        return bool(self.module) and fnmatchcase(module, self.module) and error <= self.limit
+
+    def of_stage(self, stage: str, error: float) -> bool:
+        return self.stage == stage and error <= self.limit
+
+
+@dataclass(frozen=True)
+class Waivers:
+    entries: tuple[Waiver, ...] = ()
+
+    def module(self, verdict) -> str:
+        """The reason why a module's verdict is no fault, or nothing."""
+        return next((entry.reason for entry in self.entries if entry.of_module(verdict.module, verdict.local)), "")
+
+    def stage(self, stage: str, error: float) -> str:
+        """The reason why a stage's error is no fault, or nothing."""
+        return next((entry.reason for entry in self.entries if entry.of_stage(stage, error)), "")
+
+
+def read_waivers(path: Path) -> Waivers:
+    """None when the file is missing. Raises ParityError for an entry without a reason or with anything unknown."""
+    if not path.is_file():
+        return Waivers()
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParityError(f"{path} is no YAML ({error}); mend it") from None
+    if not isinstance(entries, list):
+        raise ParityError(f"{path} is no list; write each waiver as an entry with module or stage, limit and reason")
+    return Waivers(tuple(_entry(path, n, entry) for n, entry in enumerate(entries, 1)))
+
+
+def _entry(path: Path, n: int, entry: object) -> Waiver:
+    known = {"module", "stage", "limit", "reason"}
+    if not isinstance(entry, dict) or not set(entry) <= known or ("module" in entry) == ("stage" in entry):
+        raise ParityError(f"{path}: entry {n} needs either module or stage, then limit and reason, and nothing else")
+    if len(str(entry.get("reason") or "").split()) < 3:
+        raise ParityError(f"{path}: entry {n} has no reason; write down why the difference is wanted")
+    if "stage" in entry and (entry["stage"] not in STAGE_NAMES or "limit" not in entry):
+        raise ParityError(f"{path}: entry {n} needs a limit and one of the stages {', '.join(STAGE_NAMES)}")
+    try:
+        limit = float(entry.get("limit", MODULE_LIMIT))
+    except (TypeError, ValueError):
+        raise ParityError(f"{path}: the limit of entry {n} is no number; write it as 1.0e-5") from None
+    return Waiver(str(entry["reason"]).strip(), limit, str(entry.get("module", "")), str(entry.get("stage", "")))

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Run the port on the reference's noise and prompt embeddings, and say stage by stage how far it is from it.
+
+Without flags: every stage from the image backwards, with the prompt and size of artifacts/reference.safetensors (which
+run_reference.py writes: the default prompt at 1024x1024), in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from parity.errors import ParityError, run
+from parity.port import STAGE_NAMES, Answers, load_answers, size_of
+
+# Constructor arguments that the checkpoint's config files call otherwise: {"transformer": {"width": "hidden_size"}}.
+# Only needed to build the port in the sizes of a tiny twin.
+SIZES: dict[str, dict[str, str]] = {}
+
+
+def main() -> int:
+    args = _arguments()
+    answers = load_answers()
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
+    from parity import mlx_port, notes, report, session, waivers
+    from parity.gaps import read_gaps
+    from parity.limits import Limits
+    from parity.recording import Recording
+
+    path = _reference(args, answers)
+    recording = Recording(path)
+    folder = _same_run(args, answers, recording)
+    wanted = waivers.read_waivers(answers.home / "waivers.yml")
+    limits = Limits(args.dtype, read_gaps(path.with_suffix(".gaps.json"), recording.facts["run"]))
+    port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
+    stages = [args.stage] if args.stage else STAGE_NAMES
+    found = session.compare(port, recording, limits, wanted, stages, args.bisect, lambda result: print(_line(result)))
+    _print_findings(found, args)
+    _write(found, path.with_name("mflux.safetensors"))
+    report.write_report(path.with_name("report.html"), answers.class_name, found, wanted)
+    if args.dtype == "float32":
+        facts = recording.facts
+        notes.tick(answers.home / "PORTING.md", found.results, f"float32, {facts['width']}x{facts['height']}")
+    print(f"{path.with_name('report.html')}: stages, modules, and the pictures side by side")
+    return 0 if found.passed else 1
+
+
+def _reference(args: argparse.Namespace, answers: Answers) -> Path:
+    if args.reference:
+        return Path(args.reference)
+    modules = answers.artifacts / "modules.safetensors"
+    return modules if args.bisect and modules.is_file() else answers.artifacts / "reference.safetensors"
+
+
+def _print_findings(found, args: argparse.Namespace) -> None:
+    pairing = found.pairing
+    print(
+        f"weights: {len(pairing.parameters)} of {pairing.parameter_count} parameters and {len(pairing.modules)} of "
+        f"{pairing.module_count} modules have their like in the reference"
+    )
+    for verdict in found.findings.verdicts:
+        print(f"waived: {verdict.module} ({verdict.waived})" if verdict.waived else f"look at {verdict.line}")
+    if not found.passed and not args.bisect:
+        print("to find the module: run run_reference.py --modules, then run_mflux.py --bisect")
+
+
+def _line(result) -> str:
+    figures = (
+        f"relL2 {result.relative:.2e}  limit {result.limit:.1e}  max {result.largest:.1e}" if result.tensor else ""
+    )
+    return f"{result.stage:<13} {result.status:<10} {figures:<48} {result.note}".rstrip()
+
+
+def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
+    """The checkpoint of the recording, after what was asked for was compared with what was recorded."""
+    from parity.components import header_digest, read_index
+
+    facts = recording.facts
+    if answers.pipeline not in ("", "DiffusionPipeline", facts["pipeline"]):
+        raise ParityError(
+            f"{recording.path} is of a {facts['pipeline']}, the port's reference_pipeline is {answers.pipeline}; "
+            "run run_reference.py with the right --model"
+        )
+    width, height = size_of(args.size) if args.size else (facts["width"], facts["height"])
+    asked = {
+        "prompt": args.prompt or facts["prompt"],
+        "width": width,
+        "height": height,
+        "steps": args.steps or facts["steps"],
+    }
+    for name, value in asked.items():
+        if value != facts[name]:
+            raise ParityError(f"the reference ran with {name} {facts[name]!r}, not {value!r}; run run_reference.py so")
+    folder = Path(args.model or facts["model"])
+    if not folder.is_dir():
+        raise ParityError(f"{folder} is no folder; name the checkpoint that the reference ran with --model")
+    read_index(folder)
+    if header_digest(folder) != facts["checkpoint"]:
+        raise ParityError(f"{folder} is another checkpoint than the reference ran; run run_reference.py with it")
+    return folder
+
+
+def _write(found, path: Path) -> None:
+    from parity.pictures import save_image
+    from parity.recording import Recorder
+
+    judge = found.judge
+    with Recorder(path, {"run": judge.recording.facts["run"], "dtype": judge.limits.dtype}, strict=False) as sink:
+        for result in found.results:
+            if result.worst is not None:
+                sink.add(f"{result.stage}/{result.tensor.split('/', 1)[1]}", result.worst.own)
+    if judge.end_to_end is not None and judge.end_to_end.image is not None:
+        save_image(judge.end_to_end.image, path.with_name("mflux.png"))
+        print(
+            f"{path.with_name('mflux.png')}: the port's picture; the reference's is {path.with_name('reference.png')}"
+        )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stage", choices=STAGE_NAMES, help="only this stage (default: all)")
+    parser.add_argument("--bisect", action="store_true", help="name the module (needs run_reference.py --modules)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--reference", help="default: artifacts/reference.safetensors")
+    parser.add_argument("--model", help="the checkpoint (default: the folder that the reference ran)")
+    parser.add_argument("--port", metavar="MODULE:CLASS", help="default: the port's text-to-image class")
+    parser.add_argument("--prompt", help="fails when the reference ran with another one")
+    parser.add_argument("--size", help="fails when the reference ran with another one")
+    parser.add_argument("--steps", type=int, help="fails when the reference ran with another number")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)

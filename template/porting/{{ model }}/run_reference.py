@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "accelerate", "diffusers>=0.38", "huggingface_hub", "numpy", "pillow", "pyyaml", "safetensors", "torch",
+#     "transformers>=5",
+# ]
+# ///
+"""Run the PyTorch reference once from fixed noise and record it for run_mflux.py.
+
+Without flags: the default prompt at 1024x1024, stages only, the exact noise in artifacts/reference.safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from parity import components
+from parity.errors import ParityError, run
+from parity.port import MODULE_SIZE, PROMPT, SEED, SIZE, Answers, load_answers, size_of
+
+
+def main() -> int:
+    args = _arguments()
+    answers = load_answers()
+    folder = components.resolve(args.model or answers.hf_repo, weights=not args.estimate)
+    from parity import estimate, reference, torch_taps
+    from parity.pictures import save_image
+
+    plan = _plan(args, answers, folder, torch_taps, reference)
+    if plan.level != torch_taps.STAGES or args.estimate:
+        print(estimate.sentence(plan))
+    if args.estimate:
+        return 0
+    pipe = reference.load(plan, answers.pipeline)
+    name = "reference" if plan.level == torch_taps.STAGES else "modules"
+    path = Path(args.output) if args.output else answers.artifacts / f"{name}.safetensors"
+    recording = reference.record(pipe, plan, path, calibrate=not args.no_calibration)
+    save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
+    print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, reference):
+    level = taps.MODULES if args.modules or args.module else taps.BLOCKS if args.blocks else taps.STAGES
+    small = level == taps.MODULES or (level == taps.BLOCKS and not args.size)
+    width, height = size_of(args.size or (MODULE_SIZE if small else str(SIZE)))
+    return reference.Run(
+        model=folder,
+        prompt=args.prompt,
+        negative_prompt=args.negative_prompt,
+        seed=args.seed,
+        width=width,
+        height=height,
+        steps=_positive(args.steps or answers.steps),
+        # Modules are compared without classifier-free guidance: both sides then call them equally often.
+        guidance=args.guidance if args.guidance is not None else 0.0 if level != taps.STAGES else answers.guidance,
+        dtype=args.dtype,
+        device=args.device or _device(),
+        level=level,
+        only=args.module or "",
+        all_steps=args.all_steps,
+    )
+
+
+def _positive(steps: int) -> int:
+    if steps < 1:
+        raise ParityError(f"--steps {steps} is no number of steps; type 1 or more")
+    return steps
+
+
+def _device() -> str:
+    import torch
+
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", help="the reference's folder or repo id (default: the port's hf_repo)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--stages", action="store_true", help="record the stages only (default)")
+    what.add_argument("--blocks", action="store_true", help="record every block's input and output, too")
+    what.add_argument("--modules", action="store_true", help="record every module's inputs and outputs, too")
+    what.add_argument("--module", metavar="NAME", help="record everything inside one module")
+    parser.add_argument("--all-steps", action="store_true", help="modules of all steps (default: first and last)")
+    parser.add_argument("--size", help=f"N or WIDTHxHEIGHT (default: {SIZE}; {MODULE_SIZE} for blocks and modules)")
+    parser.add_argument("--steps", type=int, help="denoising steps (default: the port's)")
+    parser.add_argument("--guidance", type=float, help="default: the port's; 0 for blocks and modules")
+    parser.add_argument("--prompt", default=PROMPT)
+    parser.add_argument("--negative-prompt", default="")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
+    parser.add_argument("--device", help="default: mps or cuda where there is one, else cpu")
+    parser.add_argument("--no-calibration", action="store_true", help="do not run a second time in bfloat16")
+    parser.add_argument("--estimate", action="store_true", help="print what a recording takes on disk, and stop")
+    parser.add_argument("--output", help="default: artifacts/reference.safetensors, or modules.safetensors")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)

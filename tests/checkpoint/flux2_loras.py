@@ -1,0 +1,22 @@
+"""Run inside an mflux environment: account for every LoRA file in a folder with mflux's own FLUX.2 mapping."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from mflux.models.common.config.model_config import ModelConfig
+from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
+from mflux.models.flux2.weights.flux2_lora_mapping import Flux2LoRAMapping
+from mflux_port.checkpoint.headers import read_header
+from mflux_port.checkpoint.lora_ledger import account_lora, format_lora
+
+if __name__ == "__main__":
+    targets = Flux2LoRAMapping.get_mapping()
+    transformer = Flux2Transformer(**ModelConfig.flux2_klein_4b().transformer_overrides)
+    accounts = []
+    for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):
+        account = account_lora(str(path), read_header(path), targets, transformer)
+        assert format_lora(account)
+        accounts.append({**asdict(account), "passed": account.passed})
+    print(json.dumps(accounts))

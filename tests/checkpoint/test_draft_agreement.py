@@ -1,0 +1,85 @@
+"""Drafts of Z-Image, FLUX.2 Klein and Qwen-Image against mflux's own mappings, tiny and full size, sharded and not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from mflux_port import host
+
+from tests.checkpoint.conftest import HERE, run_in
+
+PARTS = [
+    f"{family}-{size} {part}"
+    for family in ("z_image", "flux2_klein", "qwen_image")
+    for size in ("full", "tiny")
+    for part in ("transformer", "text_encoder", "vae")
+]
+# Tensors that mflux 0.24.0 drops without a word; the reference has modules for them.
+DROPPED = {f"encoder.down_blocks.5.time_conv.{name}" for name in ("weight", "bias")}
+SOURCE = "0.24.0"
+
+
+def run_drafts(references, python, scratch, *options) -> dict:
+    script = HERE / "draft_agreement.py"
+    return json.loads(run_in(python, script, references, scratch, *options, source=host.source(SOURCE) / "src"))
+
+
+@pytest.fixture(scope="module")
+def from_reference(references, diffusers_python, tmp_path_factory) -> dict:
+    return run_drafts(references, diffusers_python, tmp_path_factory.mktemp("drafts"))
+
+
+@pytest.fixture(scope="module")
+def from_header(references, diffusers_python, tmp_path_factory) -> dict:
+    return run_drafts(references, diffusers_python, tmp_path_factory.mktemp("drafts"), "header")
+
+
+def check(facts: dict, part: str) -> None:
+    assert facts["wrong"] == [] and facts["missed"] == [] and facts["names"] == []
+    assert set(facts["only drafted"]) <= (DROPPED if part.startswith("qwen_image") and part.endswith("vae") else set())
+    # Nothing is open in the ledger but what the draft itself calls unresolved.
+    assert {name for _, name in facts["open"]} <= set(facts["unresolved"])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("part", PARTS)
+def test_a_draft_from_the_reference_agrees_with_mflux(from_reference, part):
+    facts = from_reference[part]
+    check(facts, part)
+    assert facts["certain"] and facts["agree"] >= 0.98 * facts["tensors"]
+    assert set(facts["unresolved"]) <= {"bn.num_batches_tracked", "lm_head.weight"}
+    assert facts["loaded"] == facts["tensors"] - facts["unresolved"].count("bn.num_batches_tracked")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_draft_from_the_header_alone_is_never_wrong(from_header, part):
+    facts = from_header[part]
+    check(facts, part)
+    assert not facts["certain"] and facts["loaded"] == facts["tensors"]
+    if not part.endswith("vae"):
+        # Square convolutions, which VAEs have, can be told only by the reference.
+        assert facts["agree"] >= 0.96 * facts["tensors"]
+
+
+def test_block_counts_are_the_checkpoints(from_header):
+    assert from_header["z_image-full transformer"]["numbers"] == [2, 30]
+    assert from_header["flux2_klein-full transformer"]["numbers"] == [5, 20]
+    assert from_header["qwen_image-full transformer"]["numbers"] == [60]
+    assert from_header["qwen_image-tiny transformer"]["numbers"] == [2]
+
+
+@pytest.mark.full
+def test_further_classes_load_strictly(diffusers_python, tmp_path):
+    printed = run_in(diffusers_python, HERE / "more_drafts.py", tmp_path, source=host.source(SOURCE) / "src")
+    said = json.loads(printed)
+    assert len(said) >= 16
+    for name, facts in said.items():
+        assert facts.get("error") is None, f"{name}: {facts}"
+        assert facts["certain"] and facts["unresolved"] == [] and facts["open"] == [], name
+        assert facts["loaded"] == facts["tensors"], name
+    # One class per reference class; two only where the reference builds one class in two ways.
+    assert {name: facts["numbers"] for name, facts in said.items() if facts["numbers"]} == {
+        "Lumina2Transformer2DModel": ["transformer_block_2"],
+        "SD3Transformer2DModel": ["joint_transformer_block_2"],
+    }

@@ -1,0 +1,139 @@
+"""`mflux-port ledger --lora`: the convention of a file, what matches, what does not, what to add."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mflux_port import host
+from mflux_port.checkpoint.lora_keys import conventions, parse_key
+
+from tests.checkpoint.conftest import HERE, run_in
+from tests.checkpoint.files import write_header
+
+LAYER = "transformer_blocks.3.attn.to_q"
+KOHYA = LAYER.replace(".", "_")
+SPELLINGS = {
+    "diffusers": [f"transformer.{LAYER}.lora_A.weight", f"transformer.{LAYER}.lora_B.weight"],
+    "PEFT": [f"base_model.model.{LAYER}.lora_A.weight", f"base_model.model.{LAYER}.lora_B.weight"],
+    "PEFT .default": [f"base_model.model.{LAYER}.lora_A.default.weight", f"{LAYER}.lora_B.default.weight"],
+    "kohya": [f"lora_unet_{KOHYA}.lora_down.weight", f"lora_unet_{KOHYA}.lora_up.weight", f"lora_unet_{KOHYA}.alpha"],
+    "diffusion_model.": [f"diffusion_model.{LAYER}.lora_A.weight", f"diffusion_model.{LAYER}.lora_up.weight"],
+    "bare": [f"diffusion_model.{LAYER}.lora_A", f"{LAYER}.lora_B"],
+    "LoKr": [f"lycoris_{KOHYA}.lokr_w1", f"diffusion_model.{LAYER}.lokr_w2_a", f"lycoris_{KOHYA}.alpha"],
+    "no prefix": [f"{LAYER}.lora_A.weight"],
+    "unknown": [f"{LAYER}.hada_w1_a", "weight"],
+}
+
+
+@pytest.mark.parametrize("convention", SPELLINGS)
+def test_a_spelling_is_told(convention):
+    keys = [parse_key(name) for name in SPELLINGS[convention]]
+    assert set(conventions(keys)) == {convention}
+    for key in keys:
+        if convention != "unknown":
+            assert key.path.replace(".", "_") == KOHYA and f"{key.prefix}{key.path}{key.ending}" == key.name
+
+
+@pytest.mark.parametrize("ending", ["dora_scale", "lora_magnitude_vector", "lora_magnitude_vector.default.weight"])
+def test_dora_is_told_beside_its_matrices(ending):
+    names = [f"transformer.{LAYER}.{ending}", *SPELLINGS["diffusers"]]
+    keys = [parse_key(name) for name in names]
+    assert conventions(keys) == {"DoRA": 1, "diffusers": 2} and keys[0].path == LAYER
+
+
+WIDTH, RANK = 3072, 4
+
+
+def lora(path: str, down: str, up: str, out: int = WIDTH, inner: int = WIDTH) -> dict:
+    return {f"{path}.{down}": (RANK, inner), f"{path}.{up}": (out, RANK)}
+
+
+DOUBLE = [f"transformer_blocks.{block}.attn.to_{name}" for block in range(5) for name in "qkv"]
+FILES = {
+    "diffusers": {
+        k: s for path in DOUBLE for k, s in lora(f"transformer.{path}", "lora_A.weight", "lora_B.weight").items()
+    },
+    "default": {
+        k: s
+        for path in DOUBLE
+        for k, s in lora(f"base_model.model.{path}", "lora_A.default.weight", "lora_B.default.weight").items()
+    },
+    "kohya": {
+        k: s
+        for path in DOUBLE
+        for k, s in lora(f"lora_unet_{path.replace('.', '_')}", "lora_down.weight", "lora_up.weight").items()
+    },
+    "mixed": lora(f"transformer.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight")
+    | lora(f"lora_unet_{DOUBLE[1].replace('.', '_')}", "lora_down.weight", "lora_up.weight"),
+    "new prefix": {
+        k: s for path in DOUBLE for k, s in lora(f"my_model.{path}", "lora_A.weight", "lora_B.weight").items()
+    },
+    "wrong width": lora(f"transformer.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight", inner=64),
+    "half": {f"transformer.{DOUBLE[0]}.lora_A.weight": (RANK, WIDTH)},
+    "too many blocks": lora("transformer.transformer_blocks.7.attn.to_q", "lora_A.weight", "lora_B.weight"),
+    "dora": lora(f"transformer.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight")
+    | {f"transformer.{DOUBLE[0]}.lora_magnitude_vector": (WIDTH,)},
+    "twice": lora(f"transformer.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight")
+    | lora(f"diffusion_model.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight"),
+    "fused": lora("diffusion_model.my_blocks.2.attn.qkv", "lora_A.weight", "lora_B.weight", out=3 * WIDTH),
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory, diffusers_python) -> dict[str, dict]:
+    folder = tmp_path_factory.mktemp("loras")
+    for name, tensors in FILES.items():
+        write_header(folder / f"{name}.safetensors", tensors)
+    printed = run_in(diffusers_python, HERE / "flux2_loras.py", folder, source=host.source("0.24.0") / "src")
+    return {Path(account["file"]).stem: account for account in json.loads(printed)}
+
+
+@pytest.mark.parametrize(("name", "convention"), [("diffusers", "diffusers"), ("kohya", "kohya")])
+def test_a_file_that_fits(said, name, convention):
+    account = said[name]
+    assert (account["convention"], account["keys"], account["layers"]) == (convention, 30, 15)
+    assert account["passed"] and not account["unmatched"] and not account["problems"] and not account["aliases"]
+
+
+def test_a_mixed_file(said):
+    assert said["mixed"]["convention"] == "mixed: diffusers and kohya" and said["mixed"]["passed"]
+
+
+def test_aliases_for_a_prefix_that_the_mapping_lacks(said):
+    account = said["new prefix"]
+    assert not account["passed"] and len(account["unmatched"]) == 30 and account["layers"] == 0
+    suggested = {alias["path"]: alias["layers"] for alias in account["aliases"]}
+    path = "transformer_blocks.{block}.attn.to_q"
+    assert suggested[f"my_model.{path}"][0] == path and len(suggested) == 3
+
+
+def test_aliases_for_an_ending_that_the_mapping_lacks(said):
+    # mflux 0.24.0 does not take PEFT's adapter name in FLUX.2 LoRAs.
+    account = said["default"]
+    assert account["convention"] == "PEFT .default" and len(account["unmatched"]) == 30
+    path = "transformer_blocks.{block}.attn.to_k"
+    wanted = {"path": f"base_model.model.{path}", "layers": [path], "sure": True}
+    assert wanted | {"endings": [".lora_A.default.weight", ".lora_B.default.weight"]} in account["aliases"]
+
+
+def test_a_fused_projection_names_its_three_layers(said):
+    (alias,) = said["fused"]["aliases"]
+    assert alias["path"] == "diffusion_model.my_blocks.{block}.attn.qkv" and not alias["sure"]
+    assert {f"transformer_blocks.{{block}}.attn.to_{name}" for name in "qkv"} <= set(alias["layers"])
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "why"),
+    [
+        ("wrong width", DOUBLE[0], "does not give the weight's (3072, 3072)"),
+        ("half", DOUBLE[0], "lora_B is missing"),
+        ("too many blocks", "transformer_blocks.7.attn.to_q", "has no such layer"),
+        ("dora", f"transformer.{DOUBLE[0]}.lora_magnitude_vector", "does not support"),
+        ("twice", f"diffusion_model.{DOUBLE[0]}.lora_A.weight", "fills transformer_blocks.0.attn.to_q.lora_A too"),
+    ],
+)
+def test_a_file_that_does_not_fit_names_the_layer(said, name, layer, why):
+    assert not said[name]["passed"]
+    assert any(where == layer and why in text for where, text in said[name]["problems"]), said[name]["problems"]

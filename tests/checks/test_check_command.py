@@ -1,0 +1,114 @@
+"""``check``, ``status`` and ``finish`` as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from tests.checks.complete_port import MODEL, git
+
+
+@pytest.fixture
+def own(completed, tmp_path):
+    """A complete port of one's own, to write into."""
+    return shutil.copytree(completed, tmp_path / "mflux")
+
+
+def test_check_prints_rows_and_exits_by_them(mflux_port, rendered, completed):
+    good = mflux_port("check", MODEL, "--merge", cwd=completed)
+    assert good.returncode == 0 and "0 fail" not in good.stdout and f"{MODEL}: " in good.stdout
+    bad = mflux_port("check", MODEL, "--merge", cwd=rendered)
+    assert bad.returncode == 1
+    assert "FAIL  MRG01" in bad.stdout and "fix    " in bad.stdout and "YOU   MRG12" in bad.stdout
+
+
+def test_check_prints_json(mflux_port, rendered):
+    rows = json.loads(mflux_port("check", MODEL, "--json", cwd=rendered).stdout)["rows"]
+    assert {"model", "rule", "title", "state", "detail", "looks_at", "fix"} == set(rows[0])
+
+
+def test_check_explains_a_rule(mflux_port, tmp_path):
+    done = mflux_port("check", "--explain", "reg12", cwd=tmp_path)
+    assert done.returncode == 0 and "#405" in done.stdout
+    assert mflux_port("check", "--explain", "REG99", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [["check", "nothing"], ["status", "nothing"], ["finish", "nothing"]])
+def test_unknown_model_is_one_line(mflux_port, rendered, arguments):
+    done = mflux_port(*arguments, cwd=rendered)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "nothing" in done.stderr
+
+
+def test_check_outside_a_checkout_is_one_line(mflux_port, tmp_path):
+    done = mflux_port("check", cwd=tmp_path)
+    assert done.returncode == 2 and "no mflux checkout" in done.stderr
+
+
+def test_broken_project_file_is_one_line(mflux_port, own):
+    (own / "pyproject.toml").write_text("[project\n")
+    for command in ("check", "status"):
+        done = mflux_port(command, cwd=own)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_status_goes_by_evidence(mflux_port, rendered, completed):
+    fresh = json.loads(mflux_port("status", "--json", cwd=rendered).stdout)["ports"][0]
+    assert fresh["reached"] == "wired" and "vae_decode" in fresh["next"]
+    done = json.loads(mflux_port("status", "--json", cwd=completed).stdout)
+    assert done["ports"][0]["reached"] == "merge-ready" and done["ports"][0]["next"] == ""
+    assert "flux2" in done["merged"]
+
+
+def test_a_tick_without_figures_proves_nothing(mflux_port, own):
+    path = own / f"porting/{MODEL}/PORTING.md"
+    text = path.read_text()
+    mark = "<!-- evidence: transformer -->"
+    line = next(line for line in text.splitlines() if mark in line)
+    path.write_text(text.replace(line, line.partition(mark)[0] + mark))
+    port = json.loads(mflux_port("status", "--json", cwd=own).stdout)["ports"][0]
+    assert port["reached"] == "VAE" and not port["steps"]["transformer"]
+
+
+def test_status_tells_of_lost_wiring(mflux_port, own):
+    (own / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n")
+    done = mflux_port("status", cwd=own)
+    assert done.returncode == 1 and "changelog" in done.stdout
+
+
+def test_finish_refuses_while_a_row_fails(mflux_port, rendered, tmp_path):
+    own = shutil.copytree(rendered, tmp_path / "mflux")
+    done = mflux_port("finish", MODEL, cwd=own)
+    assert done.returncode == 1 and "nothing was taken away" in done.stderr
+    assert (own / f"porting/{MODEL}").is_dir()
+
+
+def test_finish_refuses_what_git_cannot_bring_back(mflux_port, own):
+    (own / f"porting/{MODEL}/notes.md").write_text("mine")
+    done = mflux_port("finish", MODEL, cwd=own)
+    assert done.returncode == 2 and "notes.md" in done.stderr and (own / f"porting/{MODEL}/notes.md").is_file()
+
+
+def test_finish_takes_the_scaffolding_away(mflux_port, own):
+    dry = mflux_port("finish", MODEL, "--dry-run", cwd=own)
+    assert dry.returncode == 0 and f"--- a/porting/{MODEL}/answers.yml" in dry.stdout
+    assert git(own, "status", "--porcelain") == ""
+    done = mflux_port("finish", MODEL, "--description", "pr.md", cwd=own)
+    assert done.returncode == 0, done.stderr
+    assert not (own / "porting").exists()
+    changed = git(own, "status", "--porcelain").splitlines()
+    others = [line for line in changed if not line.split()[-1].startswith("porting/")]
+    key_test = f"tests/parity/test_{MODEL}_checkpoint_keys.py"  # it reads the porting folder
+    assert sorted(others) == [f" D {key_test}", "?? pr.md"]
+    text = (own / "pr.md").read_text()
+    for part in (
+        "3.1e-06",
+        "`pyproject.toml`: wiring: pyproject",
+        "12.5 GB",
+        "```release-note",
+        "mflux-save --model nova-turbo",
+    ):
+        assert part in text
+    after = mflux_port("check", MODEL, "--merge", cwd=own)
+    assert after.returncode == 0, after.stdout

@@ -1,0 +1,23 @@
+"""docs/checklist.md and the rules name each other, none left out."""
+
+from __future__ import annotations
+
+import re
+
+from mflux_port.checks import RULES
+
+from tests.checks.complete_port import PROJECT
+
+TEXT = (PROJECT / "docs/checklist.md").read_text()
+
+
+def test_every_rule_stands_in_the_document():
+    named = set(re.findall(r"\b[A-Z]{3}\d\d\b", TEXT))
+    assert named == set(RULES)
+
+
+def test_every_row_names_a_rule():
+    table = TEXT[TEXT.index("## From the porting guide") : TEXT.index("## All rules")]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| Row")]
+    assert len(rows) > 60
+    assert all(re.search(r"\| ([A-Z]{3}\d\d(, )?)+ \|$", row) for row in rows)

@@ -1,0 +1,43 @@
+"""The pages say what the programs print, and every link and command in them exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+
+import pytest
+from mflux_port.cli import COMMANDS
+
+from tests.checks.complete_port import PROJECT
+
+
+def _load():
+    spec = importlib.util.spec_from_file_location("docs_make", PROJECT / "docs/make.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MAKE = _load()
+PAGES = MAKE.pages()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_holds_what_the_programs_print(page, rendered, completed, pristine):
+    places = {"fresh": lambda: rendered, "complete": lambda: completed}
+    places |= {version: lambda v=version: pristine(v) for version in ("0.24.0", "0.18.1")}
+    text = page.read_text()
+    assert MAKE.filled(text, places) == text, "run `uv run python docs/make.py`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page):
+    named = set(re.findall(r"mflux-port ([a-z]+)\b", page.read_text()))
+    assert named <= {*COMMANDS, "from"}

@@ -1,0 +1,112 @@
+"""Real mflux checkouts for the tests. Sources and environments are brought once and kept in the cache folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mflux_port import __version__, host
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_configuration(tmp_path_factory) -> None:
+    """No setting of the person who runs the tests reaches git or Copier."""
+    home = tmp_path_factory.mktemp("configuration")
+    (home / "gitconfig").write_text(
+        "[user]\n\tname = mflux-port\n\temail = mflux-port@localhost\n[commit]\n\tgpgsign = false\n"
+    )
+    (home / "copier.yml").write_text("{}\n")
+    for name in [name for name in os.environ if name.startswith("GIT_") and name != "GIT_SSL_CAINFO"]:
+        del os.environ[name]
+    os.environ["GIT_CONFIG_GLOBAL"] = str(home / "gitconfig")
+    os.environ["COPIER_SETTINGS_PATH"] = str(home / "copier.yml")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["MLX_DISABLE_COMPILE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory) -> Callable[[str], Path]:
+    """``pristine(version)``: one git checkout of a release for the whole run. Nobody writes into it."""
+    made: dict[str, Path] = {}
+
+    def make(version: str = host.NEWEST) -> Path:
+        if version not in made:
+            made[version] = host.checkout(version, tmp_path_factory.mktemp("pristine") / f"mflux-{version}")
+        return made[version]
+
+    return make
+
+
+@pytest.fixture
+def checkout(tmp_path, pristine) -> Callable[..., Path]:
+    """``checkout(version)``: a git checkout of a release of one's own, with a clean tree."""
+
+    def make(version: str = host.NEWEST, name: str = "mflux") -> Path:
+        return shutil.copytree(pristine(version), tmp_path / name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """This project as a clean git repository with one commit, tagged with its version: what a porter copies from."""
+    home = tmp_path_factory.mktemp("template") / "copier-mflux-port"
+    listed = ["git", "-C", str(PROJECT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0"):
+        if name and (PROJECT / name).is_file():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, home / name)
+    subprocess.run(["git", "init", "--quiet", "--initial-branch", "main", str(home)], check=True)
+    host.commit(home, "Snapshot")
+    subprocess.run(["git", "-C", str(home), "tag", f"v{__version__}"], check=True)
+    return home
+
+
+@pytest.fixture(scope="session")
+def copy_port(template) -> Callable[..., subprocess.CompletedProcess]:
+    """``copy_port(root, model="foo", hf_repo="org/Foo", …)``: ``copier copy`` as a person runs it."""
+
+    def run(root: Path, *options: str, **answers) -> subprocess.CompletedProcess:
+        data = root.with_name(f"{root.name}-answers.yml")
+        data.write_text(json.dumps(answers), encoding="utf-8")
+        command = [sys.executable, "-m", "copier", "copy", "--trust", "--defaults", "--overwrite", "--data-file"]
+        command += [str(data), *options, str(template), str(root)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def environment() -> Callable[..., Path]:
+    """``environment(version)``: the Python of an environment that runs a release (without mflux in it)."""
+    return host.environment
+
+
+@pytest.fixture
+def installed() -> Callable[..., Path]:
+    """``installed(root, version)``: install a checkout into its own ``.venv``, return that Python."""
+
+    def make(root: Path, version: str = host.NEWEST) -> Path:
+        return host.install(root, host.environment(version))
+
+    return make
+
+
+@pytest.fixture
+def mflux_port() -> Callable[..., subprocess.CompletedProcess]:
+    """``mflux_port("wire", "foo", cwd=root)``: the command as a person runs it."""
+
+    def run(*arguments: object, cwd: Path, python: Path | None = None, **more) -> subprocess.CompletedProcess:
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks"), **more.pop("env", {})}
+        command = [str(python or sys.executable), "-m", "mflux_port", *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **more)
+
+    return run

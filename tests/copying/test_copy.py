@@ -1,0 +1,187 @@
+"""``copier copy`` into a real mflux checkout: what it writes, what it leaves alone, what it refuses."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.copying.ports import FULL, PLAIN
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def _files(root: Path) -> dict[Path, tuple[bytes, int]]:
+    paths = [path for path in root.rglob("*") if path.is_file() and ".git" not in path.relative_to(root).parts]
+    return {path.relative_to(root): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
+def test_two_answers_are_enough(checkout, copy_port):
+    root = checkout()
+
+    done = copy_port(root, model="foo", hf_repo="org/Foo")
+
+    assert done.returncode == 0, done.stderr
+    scripts = tomllib.loads((root / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts["mflux-generate-foo"] == "mflux.models.foo.cli.foo_generate:main"
+    assert (root / "src/mflux/models/foo/variants/txt2img/foo.py").is_file()
+    assert (root / "porting/foo/answers.yml").is_file()
+
+
+def test_shared_files_get_insertions_only(checkout, copy_port):
+    root = checkout()
+
+    done = copy_port(root, **FULL)
+
+    assert done.returncode == 0, done.stderr
+    changed = [line.split("\t") for line in _git(root, "diff", "--numstat").splitlines()]
+    assert {name for _, _, name in changed} >= {
+        "README.md",
+        "pyproject.toml",
+        "src/mflux/cli/defaults/defaults.py",
+        "src/mflux/models/common/checking/model_checker.py",
+        "src/mflux/models/common/cli/save.py",
+        "src/mflux/models/common/config/model_config.py",
+        "src/mflux/models/common/training/runner.py",
+    }
+    assert [(name, removed) for _, removed, name in changed if removed != "0"] == []
+
+
+def test_git_keeps_every_file_of_the_port(checkout, copy_port):
+    root = checkout()
+    copy_port(root, **FULL)
+
+    hidden = [line[3:] for line in _git(root, "status", "--short", "--ignored").splitlines() if line.startswith("!!")]
+
+    assert [name for name in hidden if "nova_image" in name or "porting" in name] == []
+
+
+def test_copying_again_changes_nothing(checkout, copy_port):
+    root = checkout()
+    copy_port(root, **FULL)
+    first = _files(root)
+
+    done = copy_port(root, **FULL)
+
+    assert done.returncode == 0, done.stderr
+    second = _files(root)
+    assert {path: data for path, (data, _) in first.items()} == {path: data for path, (data, _) in second.items()}
+    shared = [Path(line) for line in _git(root, "diff", "--name-only").splitlines()]
+    assert [path for path in shared if first[path] != second[path]] == []
+
+
+def test_copying_again_keeps_what_the_porter_wrote(checkout, copy_port):
+    root = checkout()
+    copy_port(root, **FULL)
+    mine = root / "src/mflux/models/nova_image/weights/nova_image_weight_mapping.py"
+    mine.write_text("# mine\n")
+
+    copy_port(root, **FULL)
+
+    assert mine.read_text() == "# mine\n"
+
+
+def test_no_trace_of_what_is_off(checkout, copy_port):
+    root = checkout()
+
+    done = copy_port(root, **PLAIN)
+
+    assert done.returncode == 0, done.stderr
+    words = re.compile(r"lora|training|img2img|image_strength|image_path|negative|guidance_scale", re.IGNORECASE)
+    texts = {path.relative_to(root): path.read_text() for path in (root / "src/mflux/models/quiet").rglob("*.*")}
+    texts |= {path.relative_to(root): path.read_text() for path in (root / "tests").rglob("*quiet*.py")}
+    assert {str(path): words.findall(text) for path, text in texts.items() if words.search(text)} == {}
+    assert not list(root.rglob("*quiet*lora*")) + list(root.rglob("*quiet*training*"))
+
+
+def test_steps_come_from_one_place(checkout, copy_port):
+    root = checkout()
+    copy_port(root, **FULL)
+
+    defaults = (root / "src/mflux/cli/defaults/defaults.py").read_text()
+    found = dict(re.findall(r'"(nova-image-\w+)": (\d+)', defaults))
+    assert found == {"nova-image-turbo": "8", "nova-image-base": "40"}
+    readme = (root / "src/mflux/models/nova_image/README.md").read_text()
+    assert "--steps 8" in readme and "--steps 40" in readme
+
+
+def test_two_ports_beside_each_other(checkout, copy_port):
+    root = checkout()
+    copy_port(root, **FULL)
+    before = {path: data for path, (data, _) in _files(root).items() if "nova_image" in str(path)}
+
+    done = copy_port(root, **PLAIN)
+
+    assert done.returncode == 0, done.stderr
+    assert {path: data for path, (data, _) in _files(root).items() if "nova_image" in str(path)} == before
+    assert len(_git(root, "diff", "pyproject.toml").split("\n+mflux-generate")) == 3
+
+
+REFUSED = {
+    "no checkout": ({"model": "foo", "hf_repo": "org/Foo"}, "no mflux checkout"),
+    "model of mflux": ({"model": "flux2", "hf_repo": "org/Foo"}, "mflux already has src/mflux/models/flux2"),
+    "shared code": ({"model": "common", "hf_repo": "org/Foo"}, "mflux already has|mflux's own folder"),
+    "upper case": ({"model": "Foo", "hf_repo": "org/Foo"}, "type lower case letters"),
+    "keyword-like path": ({"model": "../foo", "hf_repo": "org/Foo"}, "type lower case letters"),
+    "address": ({"model": "foo", "hf_repo": "https://huggingface.co/org/Foo"}, "organisation/name"),
+    "no organisation": ({"model": "foo", "hf_repo": "Foo"}, "organisation/name"),
+    "line end in a name": ({"model": "foo", "hf_repo": "org/Foo", "display_name": "Foo\n"}, "type letters"),
+    "line end in a repo": ({"model": "foo", "hf_repo": "org/Foo\n"}, "organisation/name"),
+    "word of Python": ({"model": "class", "hf_repo": "org/Foo"}, "word of Python's own"),
+    "class of Python": ({"model": "foo", "hf_repo": "org/Foo", "class_name": "None"}, "word of Python's own"),
+    "half a step": (
+        {"model": "foo", "hf_repo": "org/Foo", "checkpoints": [{"key": "foo", "hf_repo": "org/Foo", "steps": 2.5}]},
+        "whole number",
+    ),
+    "field of nothing": (
+        {"model": "foo", "hf_repo": "org/Foo", "checkpoints": [{"key": "foo", "hf_repo": "org/Foo", "stepz": 2}]},
+        "takes no 'stepz'",
+    ),
+    "steps": ({"model": "foo", "hf_repo": "org/Foo", "steps": 0}, "1 to 1000"),
+    "display name": ({"model": "foo", "hf_repo": "org/Foo", "display_name": 'a"b'}, "type letters"),
+    "class name": ({"model": "foo", "hf_repo": "org/Foo", "class_name": "foo bar"}, "CamelCase"),
+    "command name": ({"model": "foo", "hf_repo": "org/Foo", "cli_name": "foo; ls"}, "lower case letters"),
+    "training alone": ({"model": "foo", "hf_repo": "org/Foo", "lora": False, "training": True}, "answer yes to lora"),
+    "negative alone": ({"model": "foo", "hf_repo": "org/Foo", "guidance": 1.0, "negative_prompt": True}, "answer no"),
+    "no entry": ({"model": "foo", "hf_repo": "org/Foo", "checkpoints": []}, "at least one entry"),
+    "entry without repo": ({"model": "foo", "hf_repo": "org/Foo", "checkpoints": [{"key": "foo"}]}, "no hf_repo"),
+    "alias taken": (
+        {
+            "model": "foo",
+            "hf_repo": "org/Foo",
+            "checkpoints": [{"key": "foo", "hf_repo": "org/Foo", "aliases": ["dev"]}],
+        },
+        "taken by mflux's",
+    ),
+    "key taken": (
+        {"model": "foo", "hf_repo": "org/Foo", "checkpoints": [{"key": "z-image", "hf_repo": "org/Foo"}]},
+        "taken by mflux's",
+    ),
+    "command taken": ({"model": "foo", "hf_repo": "org/Foo", "cli_name": "z-image"}, "taken by|belongs to"),
+    "repo taken": ({"model": "foo", "hf_repo": "Tongyi-MAI/Z-Image-Turbo"}, "is mflux's z-image-turbo already"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusal_is_one_line_and_writes_nothing(case, checkout, copy_port, tmp_path):
+    answers, said = REFUSED[case]
+    root = checkout()
+    if case == "no checkout":
+        root = tmp_path / "elsewhere"
+        root.mkdir()
+    before = _files(root)
+
+    done = copy_port(root, **answers)
+
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert any(re.search(said, line) for line in lines), done.stderr
+    assert {path: data for path, (data, _) in _files(root).items()} == {
+        path: data for path, (data, _) in before.items()
+    }
+    assert not (root / "porting").exists()

@@ -1,0 +1,64 @@
+"""Bugs as porters make them, put into the released ports, with the modules that the harness shall name for each.
+
+The expected answers were written before the bugs were first run. Needs mflux and MLX: runs inside the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+
+@dataclass(frozen=True)
+class Bug:
+    """``expected`` are patterns (fnmatch) of module paths; one answer that matches one of them is right."""
+
+    name: str
+    apply: Callable
+    expected: tuple[str, ...]
+    reference: str = "modules"
+
+
+@contextlib.contextmanager
+def replaced(owner, name: str, value) -> Iterator[None]:
+    """``owner.name`` is ``value`` for a while. MLX keeps parameters and children as items, all else as attributes."""
+    if isinstance(owner, dict) and name in owner:
+        before, owner[name] = owner[name], value
+        try:
+            yield
+        finally:
+            owner[name] = before
+        return
+    had = isinstance(owner, type) and name in vars(owner)
+    before = vars(owner)[name] if had else getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextlib.contextmanager
+def crossed(one, other, name: str = "weight") -> Iterator[None]:
+    """Two modules hold each other's weights."""
+    mine, theirs = one[name], other[name]
+    with replaced(one, name, theirs), replaced(other, name, mine):
+        yield
+
+
+def unloaded(module, name: str = "weight"):
+    """A parameter keeps random values of its own."""
+    value = module[name]
+    noise = mx.random.normal(value.shape, key=mx.random.key(7)) * value.shape[-1] ** -0.5
+    return replaced(module, name, noise.astype(value.dtype))
+
+
+def rearranged(module, change: Callable, name: str = "weight"):
+    """A parameter holds its values in another order, in the same shape."""
+    value = module[name]
+    changed = mx.contiguous(change(value)).reshape(value.shape)
+    mx.eval(changed)
+    return replaced(module, name, changed)

@@ -1,0 +1,74 @@
+"""Tiny twins and recordings of three families, made once for the whole run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mflux_port import host
+
+from tests.parity.families import PORTING, PORTS, write_home
+
+sys.path.insert(0, str(PORTING))  # the harness is plain Python: what needs numpy alone is tested right here
+DIFFUSERS = "diffusers==0.42.*"
+SIZE = "112x80"
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[..., subprocess.CompletedProcess]:
+    """``script(home, "run_mflux.py", "--bisect")``: one of the scripts, where torch, diffusers and MLX are."""
+    python = host.environment(host.NEWEST, (DIFFUSERS,))
+    source = host.source(host.NEWEST) / "src"
+
+    def run(home: Path, name: str | Path, *arguments: object) -> subprocess.CompletedProcess:
+        variables = {**os.environ, "PYTHONPATH": str(source), "HF_HUB_OFFLINE": "1"}
+        command = [str(python), str(home / name), *map(str, arguments)]
+        return subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory, script) -> Callable[[str], Path]:
+    """``twin("z_image")``: a family's folder with a tiny checkpoint in ``artifacts/tiny``."""
+    made: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            home = write_home(name, tmp_path_factory.mktemp("porting"))
+            done = script(home, "make_tiny_checkpoint.py", "--model", home / "reference")
+            assert done.returncode == 0, done.stderr
+            made[name] = home
+        return made[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def recorded(twin, script) -> Callable[..., Path]:
+    """``recorded("z_image")``: the family's folder with a recording of all modules. More flags go to another file."""
+    made: set[tuple] = set()
+
+    def make(name: str, *flags: str, output: str = "modules") -> Path:
+        home = twin(name)
+        if (name, output) not in made:
+            path = home / "artifacts" / f"{output}.safetensors"
+            level = () if "--stages" in flags else ("--modules",)
+            flags = (*level, "--steps", "2", "--size", SIZE, *flags)
+            done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *flags, "--output", path)
+            assert done.returncode == 0, done.stderr
+            made.add((name, output))
+            (home / "artifacts" / f"{output}.txt").write_text(done.stdout)
+        return home
+
+    return make
+
+
+@pytest.fixture
+def port() -> Callable[[str], tuple[str, str]]:
+    """The flags that put a released port in the place of one's own."""
+    return lambda name: ("--port", PORTS[name].port)

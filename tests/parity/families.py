@@ -1,0 +1,45 @@
+"""The three released ports that stand in for a port of one's own, and the folder that the scripts run in."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.parity.references import FAMILIES, write_reference
+
+PORTING = Path(__file__).resolve().parents[2] / "template" / "porting" / "{{ model }}"
+EPS = "mflux builds these norms with MLX's default eps of 1e-5, the reference has 1e-6."
+
+
+@dataclass(frozen=True)
+class Family:
+    port: str
+    waived: str = ""
+
+    @property
+    def class_name(self) -> str:
+        return self.port.partition(":")[2]
+
+
+PORTS = {
+    "z_image": Family("mflux.models.z_image.variants.z_image:ZImage", "text_encoder.layers.*.self_attn.[qk]_norm"),
+    "flux2": Family("mflux.models.flux2.variants.txt2img.flux2_klein:Flux2Klein", "transformer.*.attn.norm_*"),
+    "ernie_image": Family("mflux.models.ernie_image.variants.txt2img.ernie_image:ErnieImage"),
+}
+
+
+def write_home(name: str, folder: Path) -> Path:
+    """The scripts with the answers and waivers of one family, and the reference's config files in ``reference``."""
+    home = folder / name
+    shutil.copytree(PORTING, home, ignore=shutil.ignore_patterns("__pycache__", "artifacts", "*.jinja"))
+    write_reference(name, home / "reference")
+    family = PORTS[name]
+    answers = {"model": name, "class_name": family.class_name, "hf_repo": f"acme/{name}", "steps": 2, "guidance": 1.0}
+    answers |= {"reference_pipeline": FAMILIES[name]["_class_name"], "supports_guidance": "false"}
+    (home / "answers.yml").write_text("".join(f"{key}: {value}\n" for key, value in answers.items()))
+    if family.waived:
+        (home / "waivers.yml").write_text(f'- module: "{family.waived}"\n  limit: 1.0e-5\n  reason: {EPS}\n')
+    notes = (PORTING / "PORTING.md.jinja").read_text(encoding="utf-8")
+    (home / "PORTING.md").write_text(notes.replace("{{ model }}", name), encoding="utf-8")
+    return home

@@ -1,0 +1,85 @@
+"""Z-Image, FLUX.2 Klein and ERNIE-Image as mflux has them, against diffusers: everything pairs, everything passes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.parity.families import PORTS
+
+pytestmark = pytest.mark.full
+STAGE = re.compile(r"^(\w+) +(\w+) +relL2 (\S+)  limit (\S+)", re.MULTILINE)
+STAGES = ["vae_decode", "vae_encode", "transformer", "scheduler", "loop", "text_encoder", "end_to_end"]
+
+
+@pytest.fixture(params=PORTS)
+def family(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def compared(recorded, script):
+    """The outcome of a search for the module in a released port, made once for each family."""
+    made = {}
+
+    def make(name: str):
+        if name not in made:
+            home = recorded(name)
+            made[name] = home, script(home, "run_mflux.py", "--bisect", "--port", PORTS[name].port)
+        return made[name]
+
+    return make
+
+
+def test_every_stage_is_within_its_limit_and_nothing_is_blamed(compared, family):
+    _, done = compared(family)
+    stages = {stage: (state, float(error), float(limit)) for stage, state, error, limit in STAGE.findall(done.stdout)}
+    assert list(stages) == STAGES, done.stdout + done.stderr
+    assert all(state == "pass" and error <= limit <= 1e-4 for state, error, limit in stages.values()), done.stdout
+    assert "look at" not in done.stdout
+    assert done.returncode == 0
+
+
+def test_all_parameters_and_nearly_all_modules_pair(compared, family):
+    _, done = compared(family)
+    found = re.search(r"weights: (\d+) of (\d+) parameters and (\d+) of (\d+) modules", done.stdout)
+    parameters, of_parameters, modules, of_modules = map(int, found.groups())
+    assert parameters == of_parameters > 300
+    assert modules >= 0.97 * of_modules
+
+
+def test_the_report_is_one_page_with_everything_in_it(compared, family):
+    home, _ = compared(family)
+    page = (home / "artifacts" / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=(?!'data:)", page)
+    assert page.count("data:image/png;base64,") == 4
+    assert "<svg" in page and page.count("<circle") > 200
+    assert all(stage in page for stage in STAGES)
+    assert ("MLX's default eps" in page or "MLX&#x27;s default eps" in page) == bool(PORTS[family].waived)
+
+
+def test_the_boxes_are_ticked_with_figures(compared, family):
+    home, _ = compared(family)
+    lines = [line for line in (home / "PORTING.md").read_text().splitlines() if "evidence:" in line]
+    assert len(lines) == len(STAGES)
+    assert all(
+        re.match(r"- \[x\] .*--> relL2 \S+ of \S+, float32, 112x80, \d{4}-\d\d-\d\d, commit ", line) for line in lines
+    )
+
+
+def test_the_estimate_is_near(recorded, family):
+    artifacts = recorded(family) / "artifacts"
+    estimate = re.search(r"estimate: ([\d.]+) MB for all modules", (artifacts / "modules.txt").read_text())
+    size = (artifacts / "modules.safetensors").stat().st_size / 1e6
+    assert float(estimate[1]) == pytest.approx(size, rel=0.2)
+
+
+def test_blocks_of_a_large_run_stay_small(twin, script):
+    # The real sizes of a 6B model, whose configs alone are needed.
+    home = twin("z_image")
+    for file in (home / "artifacts/tiny/tokenizer").iterdir():
+        (home / "reference/tokenizer" / file.name).write_bytes(file.read_bytes())
+    flags = ("--blocks", "--size", "1024", "--steps", "8", "--estimate")
+    done = script(home, "run_reference.py", "--model", home / "reference", *flags)
+    assert 50 < float(re.search(r"estimate: ([\d.]+) MB", done.stdout)[1]) < 2000

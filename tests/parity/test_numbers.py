@@ -1,0 +1,234 @@
+"""The harness's own arithmetic, with numpy alone: layouts, pairs, recordings, waivers, ticks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+RANDOM = np.random.default_rng(3)
+
+
+def _values(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "change"),
+    [
+        ((2, 5, 7, 3), lambda x: x.transpose(0, 2, 3, 1)),
+        ((1, 4, 6, 5), lambda x: x.reshape(1, 4, 30).transpose(0, 2, 1)),
+        ((9, 1, 8), lambda x: x.transpose(1, 0, 2)),
+        ((1, 3, 1, 8), lambda x: x.reshape(3, 8)),
+        ((3, 8), lambda x: x[None, :, None]),
+    ],
+)
+def test_a_layout_is_found_and_undone(shape, change):
+    from parity.alignment import align
+
+    reference = _values(*shape)
+    own = np.ascontiguousarray(change(reference))
+    alignment, gap = align(reference, own)
+    assert gap.relative == 0
+    np.testing.assert_array_equal(alignment.to_mlx(reference), own)
+    np.testing.assert_array_equal(alignment.to_reference(own).reshape(-1), reference.reshape(-1))
+
+
+def test_rows_that_only_one_side_has_are_cut():
+    from parity.alignment import align
+
+    reference = _values(1, 12, 8)
+    assert align(reference, reference[:, 4:])[1].relative == 0
+    assert align(reference[:, :9], reference)[1].relative == 0
+    assert align(reference, _values(1, 11, 9)) is None
+
+
+def test_height_and_width_in_each_others_places_are_no_layout():
+    from parity.alignment import align
+
+    reference = _values(1, 4, 6, 5)
+    turned = np.ascontiguousarray(reference.transpose(0, 1, 3, 2)).reshape(1, 4, 30)
+    assert align(reference, turned)[1].relative > 0.5
+
+
+def test_keys_that_one_side_repeats():
+    from parity.alignment import align
+
+    reference = _values(1, 2, 6, 4)
+    repeated = np.repeat(reference, 3, axis=1)
+    assert align(reference, repeated, repeats=True)[1].relative == 0
+    assert align(repeated, reference, repeats=True)[1].relative == 0
+
+
+def test_distances():
+    from parity.metrics import distance
+
+    values = _values(1000)
+    gap = distance(values, -2 * values)
+    assert gap.relative == pytest.approx(3, rel=1e-5)
+    assert (gap.cosine, gap.ratio) == (pytest.approx(-1, abs=1e-5), pytest.approx(2, rel=1e-5))
+    assert distance(values, values + 1e-6).relative == pytest.approx(1e-6 * 1000**0.5 / np.linalg.norm(values), rel=0.1)
+    assert distance(values, np.where(np.arange(1000) == 3, np.nan, values)).relative == float("inf")
+
+
+def _model(names: list[str], shapes: dict[str, tuple]) -> tuple[dict, dict]:
+    from parity.fingerprints import fingerprint
+
+    arrays = {name: _values(*shapes.get(name, (6, 5))) for name in names}
+    return arrays, {name: fingerprint(values).as_json() for name, values in arrays.items()}
+
+
+NAMES = [f"transformer.layers.{n}.attn.{part}.weight" for n in range(3) for part in ("to_q", "to_k", "to_v")]
+
+
+def _pair(arrays: dict, prints: dict):
+    from parity.pairing import pair
+
+    modules = {}
+    for name in prints:
+        parts = name.split(".")[:-1]
+        modules |= {".".join(parts[: n + 1]): "Linear" for n in range(len(parts)) if not parts[n].isdigit() or True}
+    classes = {path: ["Linear", "torch.nn"] for path in modules}
+    return pair(arrays, modules, prints, classes)
+
+
+def test_parameters_pair_whatever_they_are_called():
+    arrays, prints = _model(NAMES, {})
+    renamed = {name.replace("attn.to_", "attention."): values for name, values in arrays.items()}
+    found = _pair(renamed, prints)
+    assert len(found.parameters) == len(NAMES)
+    assert all(path.replace("attention.", "attn.to_") == name for path, name in found.parameters.items())
+    assert not found.faults
+
+
+def test_crossed_transposed_and_unloaded_weights_are_found():
+    arrays, prints = _model(NAMES, {name: (6, 6) for name in NAMES})
+    assert not _pair(arrays, prints).faults
+    crossed = arrays | {NAMES[0]: arrays[NAMES[1]], NAMES[1]: arrays[NAMES[0]]}
+    assert {(fault.kind, fault.parameter) for fault in _pair(crossed, prints).faults} == {
+        ("crossed", NAMES[0]),
+        ("crossed", NAMES[1]),
+    }
+    turned = arrays | {NAMES[4]: np.ascontiguousarray(arrays[NAMES[4]].T)}
+    assert [(fault.kind, fault.parameter) for fault in _pair(turned, prints).faults] == [("transposed", NAMES[4])]
+    random = arrays | {NAMES[5]: _values(6, 6)}
+    assert [(fault.kind, fault.parameter) for fault in _pair(random, prints).faults] == [("never loaded", NAMES[5])]
+
+
+def test_a_recording_gives_back_what_was_written(tmp_path):
+    from parity.recording import Recorder, Recording
+
+    path, values = tmp_path / "run.safetensors", _values(3, 4, 5)
+    with Recorder(path, {"seed": 1}) as sink:
+        sink.add("vae_decode/vae/in/0", values)
+        sink.add("text/ids/in/0", np.arange(6))
+        sink.repeat("vae_decode/vae.decoder/in/0", "vae_decode/vae/in/0")
+    found = Recording(path)
+    assert found.facts == {"seed": 1}
+    np.testing.assert_array_equal(found.get("vae_decode/vae.decoder/in/0"), values)
+    np.testing.assert_array_equal(found.get("text/ids/in/0"), np.arange(6))
+    assert found.names("vae_decode") == ["vae_decode/vae/in/0", "vae_decode/vae.decoder/in/0"]
+
+
+def test_a_recording_refuses_nan_and_leaves_nothing(tmp_path):
+    from parity.errors import ParityError
+    from parity.recording import Recorder
+
+    with pytest.raises(ParityError, match="NaN"), Recorder(tmp_path / "run.safetensors", {}) as sink:
+        sink.add("a/b/in/0", np.array([1.0, np.nan], np.float32))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_tensor_is_thinned(tmp_path):
+    from parity.recording import Recorder, Recording
+
+    values = _values(40, 50)
+    with Recorder(tmp_path / "run.safetensors", {}, cap=100) as sink:
+        sink.add("a/b/out/0", values)
+    event = Recording(tmp_path / "run.safetensors").event("a/b/out/0")
+    assert event.shape == (40, 50)
+    np.testing.assert_array_equal(
+        Recording(tmp_path / "run.safetensors").get("a/b/out/0"), values.reshape(-1)[:: event.stride]
+    )
+
+
+def test_bfloat16_rounds_to_the_nearest():
+    from parity.recording import from_bfloat16, to_bfloat16
+
+    values = _values(1000)
+    assert np.abs(from_bfloat16(to_bfloat16(values)) / values - 1).max() <= 2**-8
+
+
+def test_waivers_cover_what_they_say_and_no_more(tmp_path):
+    from parity.waivers import read_waivers
+
+    path = tmp_path / "waivers.yml"
+    assert read_waivers(path).entries == ()
+    path.write_text('- module: "a.*.norm"\n  limit: 2.0e-5\n  reason: chosen by the port\n')
+    waivers = read_waivers(path)
+    assert waivers.module(_Verdict("a.3.norm", 1e-5)) == "chosen by the port"
+    assert not waivers.module(_Verdict("a.3.norm", 3e-5))
+    assert not waivers.module(_Verdict("b.3.norm", 1e-6))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- module: a\n",
+        "- {module: a, reason: eps}\n",
+        "- {stage: nowhere, limit: 1, reason: a b c}\n",
+        "x: [",
+        "- 3\n",
+        "a: b\n",
+    ],
+)
+def test_waivers_that_say_too_little(tmp_path, text):
+    from parity.errors import ParityError
+    from parity.waivers import read_waivers
+
+    (tmp_path / "waivers.yml").write_text(text)
+    with pytest.raises(ParityError, match="waivers.yml"):
+        read_waivers(tmp_path / "waivers.yml")
+
+
+@dataclass
+class _Verdict:
+    module: str
+    local: float
+
+
+@dataclass
+class _Result:
+    stage: str
+    status: str
+    relative: float = 1e-6
+    limit: float = 1e-4
+
+
+def test_a_box_is_ticked_with_figures_and_loses_its_tick(tmp_path):
+    from parity.notes import tick
+
+    notes = tmp_path / "PORTING.md"
+    before = "# Notes\n- [ ] VAE decode done (`x`) <!-- evidence: vae_decode -->\n- [ ] Mine\n"
+    notes.write_text(before)
+    assert tick(notes, [_Result("vae_decode", "pass"), _Result("loop", "pass")], "float32, 64x64") == ["vae_decode"]
+    lines = notes.read_text().splitlines()
+    assert lines[1].startswith(
+        "- [x] VAE decode done (`x`) <!-- evidence: vae_decode --> relL2 1.0e-06 of 1.0e-04, float32"
+    )
+    assert (lines[0], lines[2]) == ("# Notes", "- [ ] Mine")
+    tick(notes, [_Result("vae_decode", "not run")], "float32")
+    assert notes.read_text().splitlines() == lines
+    tick(notes, [_Result("vae_decode", "FAIL")], "float32, 64x64")
+    assert notes.read_text() == before
+
+
+def test_gaps_of_another_run_do_not_count(tmp_path):
+    from parity.gaps import read_gaps, write_gaps
+
+    write_gaps(tmp_path / "gaps.json", {"a": 0.5}, "one")
+    assert read_gaps(tmp_path / "gaps.json", "one") == {"a": 0.5}
+    assert read_gaps(tmp_path / "gaps.json", "two") == {}
+    assert json.loads((tmp_path / "gaps.json").read_text())["run"] == "one"

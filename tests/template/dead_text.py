@@ -1,0 +1,79 @@
+"""Words of the answers that were not given: none of them may stand in a rendered port."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+_PROJECT = Path(__file__).resolve().parents[2]
+
+# The words of what can be switched off.
+_OPTIONS = {
+    "edit": r"edit",
+    "img2img": r"img2img|image.to.image|image.strength|init_time_step",
+    "negative_prompt": r"negative.prompt",
+    "lora": r"lora",
+    "training": r"\btrain(ing|er)?\b|mflux-train|TrainingAdapter|gradient_checkpointing",
+}
+# What a later release brought.
+_LATER = {
+    "0.18.1": r"bake_lora|dense_component|capabilities|VAEDecodeOptions|VAEBlockDecoder|MODEL_CLASSES|resolve_restricted",
+    "0.22.0": r"VAEDecodeOptions|VAEBlockDecoder|vae.full.precision|generation_parameters",
+    "0.24.0": r"MODEL_CHOICES",
+}
+
+
+def dead_text(port: dict, model: str, files: list[Path]) -> list[str]:
+    """Every line of the port's files with a word of something that its answers leave out."""
+    patterns = {name: words for name, words in _OPTIONS.items() if not port[name]}
+    patterns["release"] = _LATER[port["release"]]
+    patterns["own"] = _own_parts(port, model)
+    patterns["components"] = "|".join(re.escape(name) for name in _components(port))
+    patterns["Jinja"] = r"\{%|\{#|\bTrue if\b.*\bFalse else\b"
+    found = []
+    for path in _rendered_from_answers(model, files):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if line.rstrip() != line:
+                found.append(f"{path}:{number}: blanks at the end: {line!r}")
+            for name, words in patterns.items():
+                if words and re.search(words, _allowed(line), re.IGNORECASE):
+                    found.append(f"{path}:{number}: {name}: {line.strip()}")
+    return found
+
+
+def _rendered_from_answers(model: str, files: list[Path]) -> list[Path]:
+    # porting/ holds the answers themselves and tools that are the same for every port.
+    return [path for path in files if f"/porting/{model}/" not in path.as_posix() or path.name == "PORTING.md"]
+
+
+def _allowed(line: str) -> str:
+    # Names of mflux and of transformers, what mflux 0.18 reads of every model, and the toy tokenizer's chat template.
+    return re.sub(
+        r"model\.lora_(paths|scales) = None|save_pretrained|NUM_TRAIN_TIMESTEPS|num_train_timesteps|\{% .* %\}",
+        "",
+        line,
+    )
+
+
+def _own_parts(port: dict, model: str) -> str:
+    parts = {
+        "vae": f"{model}_vae",
+        "scheduler": f"{model}_scheduler",
+        "text_encoder": f"{model}_text_encoder.text_encoder",
+    }
+    return "|".join(words for question, words in parts.items() if port[question] != "own")
+
+
+def _components(port: dict) -> list[str]:
+    """Modules of the components that were not chosen."""
+    modules = []
+    for question in ("vae", "text_encoder"):
+        text = (_PROJECT / f"components/{question}.yml").read_text(encoding="utf-8")
+        specs = yaml.safe_load(yaml.safe_load(text)[f"{question}_specs"]["default"].replace("{{", "").replace("}}", ""))
+        kept = specs[port[question]]
+        modules += [
+            spec["module"] for name, spec in specs.items() if name != "own" and spec["module"] != kept["module"]
+        ]
+    return modules

@@ -1,0 +1,48 @@
+"""The answers of a port, from what the cover says about it."""
+
+from __future__ import annotations
+
+import math
+
+_SHIFTS = {
+    "none": {},
+    "static": {"requires_sigma_shift": True, "sigma_base_shift": math.log(4), "sigma_max_shift": math.log(4)},
+    "dynamic": {"requires_sigma_shift": True, "sigma_base_shift": 0.6, "sigma_max_shift": 1.2},
+    "terminal": {"requires_sigma_shift": True, "sigma_shift_terminal": 0.02},
+}
+_TURBO = {"steps": 8, "guidance": 1.0, "supports_guidance": False}
+_BASE = {"steps": 50, "guidance": 4.5, "supports_guidance": True}
+
+
+def answers(port: dict, number: int) -> dict:
+    """What a porter would answer. ``number`` tells the ports of one checkout apart."""
+    short = port.get("naming", "short") == "short"
+    model = f"nova{number:02}" if short else f"panoramic_landscape_diffusion_{number:02}"
+    name = model.replace("_", "-")
+    kind = port.get("checkpoints", "guided")
+    given = {
+        "model": model,
+        "hf_repo": f"acme/{name}",
+        "variants": ["txt2img", "edit"] if port.get("edit") else ["txt2img"],
+        "guidance": 1.0 if kind == "distilled" else 4.0,
+    }
+    asked = ("vae", "text_encoder", "scheduler", "img2img", "negative_prompt", "lora", "training")
+    given |= {question: port[question] for question in asked if question in port}
+    shift = _SHIFTS[port.get("shift", "none")]
+    entries = _entries(kind, name)
+    if entries or shift:
+        entries = entries or [{"key": name, "supports_guidance": kind != "distilled"}]
+        given["checkpoints"] = [{"hf_repo": f"acme/{entry['key']}", **entry, **shift} for entry in entries]
+    return given
+
+
+def _entries(kind: str, name: str) -> list[dict]:
+    turbo = {"key": f"{name}-turbo", "aliases": [f"{name}-quick"], **_TURBO}
+    base = {"key": f"{name}-base", **_BASE}
+    if kind == "turbo and base":
+        return [turbo, base]
+    if kind == "own command":
+        return [base, {**turbo, "cli_name": f"{name}-turbo"}]
+    if kind == "with edit":
+        return [turbo, base, {"key": f"{name}-retouch", "variant": "edit", **_BASE}]
+    return []

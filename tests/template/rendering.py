@@ -1,0 +1,39 @@
+"""Render ports into real checkouts, many into one, in this process and without Copier's task."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import copier
+from mflux_port import wiring
+from mflux_port.checkout import Checkout
+from mflux_port.port import load_port
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def template_copy(folder: Path) -> Path:
+    """The template as plain files: Copier would clone a git work tree again for every rendering."""
+    for name in ("components", "template"):
+        shutil.copytree(PROJECT / name, folder / name)
+    shutil.copy(PROJECT / "copier.yml", folder)
+    return folder
+
+
+def render(template: Path, checkout: Path, answers: dict) -> list[Path]:
+    """Render one port and return its files; the model's name must be new to the checkout."""
+    before = set(_files(checkout))
+    data = {"hf_repo": "acme/" + answers["model"].replace("_", "-"), **answers}
+    copier.run_copy(str(template), checkout, data, defaults=True, quiet=True, unsafe=True, skip_tasks=True)
+    return sorted(set(_files(checkout)) - before)
+
+
+def wire(checkout: Path, model: str) -> None:
+    """Write the port into the shared files of the checkout."""
+    wiring.wire(Checkout(checkout), load_port(checkout, model))
+
+
+def _files(checkout: Path) -> list[Path]:
+    folders = [checkout / "porting", checkout / "src/mflux/models", checkout / "tests"]
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]

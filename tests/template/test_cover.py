@@ -1,0 +1,80 @@
+"""Every two answers that go together, on every API level: rendered into real releases, compiled, linted, typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from mflux_port import host
+
+from tests.template import cover, dead_text, ports, rendering, tools
+
+PORTS = list(enumerate(cover.cover()))
+
+
+@dataclass
+class Release:
+    """A checkout of a release with every port of the cover that belongs to it."""
+
+    name: str
+    checkout: Path
+    files: dict[int, list[Path]] = field(default_factory=dict)
+
+    def every_file(self) -> list[Path]:
+        return [path for files in self.files.values() for path in files]
+
+
+@pytest.fixture(scope="module", params=cover.FACTORS["release"])
+def release(request, tmp_path_factory) -> Release:
+    template = rendering.template_copy(tmp_path_factory.mktemp("template"))
+    checkout = host.checkout(request.param, tmp_path_factory.mktemp("cover") / "mflux")
+    made = Release(request.param, checkout)
+    for number, port in PORTS:
+        if port["release"] == request.param:
+            answers = ports.answers(port, number)
+            made.files[number] = rendering.render(template, checkout, answers)
+            rendering.wire(checkout, answers["model"])
+    return made
+
+
+def test_every_two_answers_meet_unless_no_port_can_have_both():
+    met = {pair for _, port in PORTS for pair in cover.pairs(port)}
+    assert all(cover.admissible(port) and port.keys() == cover.FACTORS.keys() for _, port in PORTS)
+    for pair in cover.all_pairs() - met:
+        assert not any(map(cover.admissible, _every_port_with(pair))), f"no port has both of {sorted(pair, key=str)}"
+
+
+def _every_port_with(pair: cover.Pair):
+    # Without the algorithm's own pruning: every combination of the other answers.
+    rest = {name: values for name, values in cover.FACTORS.items() if name not in dict(pair)}
+    made = [dict(pair)]
+    for name, values in rest.items():
+        made = [{**port, name: value} for port in made for value in values]
+    return made
+
+
+@pytest.mark.full
+class TestRelease:
+    def test_ports_compile(self, release):
+        sources = [path for path in release.every_file() if path.suffix == ".py"]
+        assert len(sources) > 40 * len(release.files)
+        for path in sources:
+            compile(path.read_text(encoding="utf-8"), path, "exec")
+
+    def test_ports_are_clean_for_the_ruff_of_the_release(self, release):
+        sources = [path for path in release.every_file() if path.suffix == ".py"]
+        sources.append(release.checkout / "src/mflux/models/common/config/model_config.py")
+        assert tools.ruff(release.checkout, release.name, sources) == ""
+
+    def test_ports_pass_the_type_checker_of_the_release(self, release):
+        models = release.checkout / "src/mflux/models"
+        packages = [models / ports.answers(dict(PORTS)[number], number)["model"] for number in release.files]
+        assert tools.type_errors(release.checkout, release.name, packages) == ""
+
+    def test_what_was_not_asked_for_leaves_no_words(self, release):
+        found = []
+        for number, files in release.files.items():
+            port = dict(PORTS)[number]
+            found += dead_text.dead_text(port, ports.answers(port, number)["model"], files)
+        assert found == []

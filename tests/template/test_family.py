@@ -1,0 +1,30 @@
+"""A family of a turbo, a base and an edit checkpoint: each is saved, loaded and run as what it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from mflux_port import host
+
+from tests.template import ports, rendering
+
+
+@pytest.mark.full
+def test_each_checkpoint_is_saved_and_comes_back_the_same(tmp_path, checkout):
+    root = checkout(host.NEWEST)
+    answers = ports.answers({"checkpoints": "with edit", "edit": True}, 1)
+    rendering.render(rendering.template_copy(tmp_path / "template"), root, answers)
+    rendering.wire(root, answers["model"])
+    (tmp_path / "work").mkdir()
+
+    script = Path(__file__).with_name("save_family.py")
+    command = [str(host.environment(host.NEWEST)), str(script), "Nova01", answers["model"], str(tmp_path / "work")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = [line.split()[:2] for line in done.stdout.splitlines() if line.endswith("tensors")]
+    assert said == [["nova01-turbo", "Nova01"], ["nova01-base", "Nova01"], ["nova01-retouch", "Nova01Edit"]]

@@ -1,0 +1,130 @@
+"""Answers to names: what a port is called, and answers files that no question would have let through."""
+
+from __future__ import annotations
+
+import pytest
+from mflux_port.errors import PortError
+from mflux_port.port import list_ports, load_port, port_from_answers
+
+ANSWERS = {
+    "model": "nova_image",
+    "class_name": "NovaImage",
+    "display_name": "Nova-Image 2.1",
+    "cli_name": "nova-image",
+    "hf_repo": "acme/Nova-Image",
+    "reference_pipeline": "NovaPipeline",
+    "steps": 8,
+    "guidance": 1.0,
+    "supports_guidance": False,
+    "checkpoints": [
+        {"key": "nova-image-2.1", "hf_repo": "acme/Nova-Image", "aliases": ["nova-image", "nova-image-2.1"]},
+        {
+            "key": "nova-edit",
+            "hf_repo": "acme/Nova-Edit",
+            "variant": "edit",
+            "steps": 40,
+            "guidance": 4.0,
+            "supports_guidance": True,
+            "cli_name": "nova-editor",
+            "transformer_overrides": {"num_layers": 2},
+        },
+    ],
+    "variants": ["txt2img", "edit"],
+    "vae": "own",
+    "text_encoder": "own",
+    "scheduler": "linear",
+    "img2img": True,
+    "negative_prompt": False,
+    "lora": True,
+    "training": False,
+    "mflux_api": "0.24",
+}
+
+
+def test_names_that_follow():
+    port = port_from_answers(ANSWERS)
+
+    assert port.folder == "src/mflux/models/nova_image"
+    assert [port.variant_class(variant) for variant in port.variants] == ["NovaImage", "NovaImageEdit"]
+    assert port.variant_module("edit") == "mflux.models.nova_image.variants.edit.nova_image_edit"
+    assert [checkpoint.factory for checkpoint in port.checkpoints] == ["nova_image_2_1", "nova_edit"]
+    assert port.scripts == {
+        "mflux-generate-nova-image": "mflux.models.nova_image.cli.nova_image_generate:main",
+        "mflux-generate-nova-editor": "mflux.models.nova_image.cli.nova_edit_generate:main",
+        "mflux-generate-nova-image-edit": "mflux.models.nova_image.cli.nova_image_edit_generate:main",
+    }
+
+
+def test_entry_has_the_family_values_where_it_says_nothing():
+    first, second = port_from_answers(ANSWERS).checkpoints
+
+    assert (first.steps, first.guidance, first.supports_guidance) == (8, 1.0, False)
+    assert (second.steps, second.guidance, second.supports_guidance) == (40, 4.0, True)
+    assert first.aliases == ("nova-image-2.1", "nova-image")
+    assert second.config == {"transformer_overrides": {"num_layers": 2}}
+
+
+WRONG = {
+    "model": ({"model": "Nova"}, "model is 'Nova'"),
+    "class": ({"class_name": "nova"}, "class_name is 'nova'"),
+    "command": ({"cli_name": "nova image"}, "cli_name is"),
+    "repo": ({"hf_repo": "nova"}, "no Hugging Face repo id"),
+    "steps": ({"steps": "many"}, "wrong kind"),
+    "no entries": ({"checkpoints": []}, "`checkpoints` is empty"),
+    "entry": ({"checkpoints": ["nova"]}, "write it as"),
+    "entry without repo": ({"checkpoints": [{"key": "nova"}]}, "no answer 'hf_repo'"),
+    "key of digits": ({"checkpoints": [{"key": "5", "hf_repo": "a/b"}]}, "start the key with a letter"),
+    "key of Python": ({"checkpoints": [{"key": "class", "hf_repo": "a/b"}]}, "no function can be called 'class'"),
+    "alias": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "aliases": ["No va"]}]}, "no model name"),
+    "variant": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "variant": "video"}]}, "`variants` lists"),
+    "revision": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "revision": "main"}]}, "40 hex digits"),
+    "no steps": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "steps": 0}]}, "type 1 or more"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_answer_is_named(case):
+    change, said = WRONG[case]
+
+    with pytest.raises(PortError, match=said):
+        port_from_answers({**ANSWERS, **change})
+
+
+@pytest.mark.parametrize("name", [name for name in ANSWERS if name != "checkpoints"])
+def test_missing_answer_is_named(name):
+    with pytest.raises(PortError, match=f"no answer '{name}'"):
+        port_from_answers({key: value for key, value in ANSWERS.items() if key != name})
+
+
+FILES = {
+    "missing": (None, "is missing; start the port with"),
+    "no YAML": (b"model: [", "line 2 is no YAML|line 1 is no YAML"),
+    "no mapping": (b"- model", "no mapping of answers"),
+    "no text": (b"\xff\xfe\x00", "not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_unreadable_answers_file(case, tmp_path):
+    data, said = FILES[case]
+    if data is not None:
+        (tmp_path / "porting/foo").mkdir(parents=True)
+        (tmp_path / "porting/foo/answers.yml").write_bytes(data)
+
+    with pytest.raises(PortError, match=said):
+        load_port(tmp_path, "foo")
+
+
+@pytest.mark.parametrize("model", ["../foo", "foo/bar", "", "Foo", ".."])
+def test_model_is_no_path(model, tmp_path):
+    with pytest.raises(PortError, match="no package name"):
+        load_port(tmp_path, model)
+
+
+def test_ports_of_a_checkout(tmp_path):
+    for name in ("zeta", "alpha"):
+        (tmp_path / "porting" / name).mkdir(parents=True)
+        (tmp_path / "porting" / name / "answers.yml").touch()
+    (tmp_path / "porting/notes").mkdir()
+
+    assert list_ports(tmp_path) == ["alpha", "zeta"]

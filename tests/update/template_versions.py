@@ -1,0 +1,131 @@
+"""Versions of the template for the tests: a scratch clone of this project, committed and tagged there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mflux_port import host
+
+PROJECT = Path(__file__).resolve().parents[2]
+ANSWERS = "porting/{model}/answers.yml"
+MODEL_FOLDER = "template/src/mflux/models/{{ model }}"
+# What every checkpoint of these tests leaves out is small and offline.
+QUESTIONS = {"vae": "own", "text_encoder": "own"}
+
+
+class Template:
+    """A git repository with the template in it, of which the tests make versions."""
+
+    def __init__(self, home: Path):
+        self.home = home
+
+    @classmethod
+    def snapshot(cls, home: Path) -> Template:
+        """The work tree as it is, committed and tagged v0.1.0."""
+        listed = git(PROJECT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
+        for name in listed:
+            if name.startswith(("copier.yml", "template/", "components/", "hooks/")) and (PROJECT / name).is_file():
+                (home / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(PROJECT / name, home / name)
+        git(home, "init", "--quiet", "--initial-branch", "main")
+        template = cls(home)
+        template.tag("v0.1.0")
+        return template
+
+    def tag(self, version: str) -> None:
+        host.commit(self.home, version)
+        git(self.home, "tag", version)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace ``old``, which must be there, in one file of the template."""
+        path = self.home / name
+        text = path.read_text()
+        assert old in text, f"{name} does not hold {old!r}"
+        path.write_text(text.replace(old, new))
+
+    def find(self, ending: str) -> str:
+        """The one file of the template whose path, as rendered for the model ``nova``, ends so."""
+        named = {path: path.replace("{{ model }}", "nova").removesuffix(".jinja") for path in self.files()}
+        found = [path for path, name in named.items() if name.endswith(ending)]
+        assert len(found) == 1, f"{ending}: {found}"
+        return found[0]
+
+    def files(self) -> list[str]:
+        return [path.relative_to(self.home).as_posix() for path in (self.home / "template").rglob("*")]
+
+    def append(self, ending: str, text: str) -> None:
+        """Add lines to the end of a file that ``find`` finds."""
+        path = self.home / self.find(ending)
+        path.write_text(path.read_text().rstrip("\n") + "\n" + text)
+
+    def migrate(self, stage: str, step: str, *arguments: str, version: str = "v0.2.0") -> None:
+        """Add a versioned migration: the last before the merge is above ``plan``, after it above ``finish``."""
+        words = ["{{ _copier_python }}", "{{ _copier_conf.src_path }}/hooks/during_update.py", step]
+        words += ["{{ _copier_conf.answers_file }}", *arguments]
+        self.add_migration(stage, words, version)
+
+    def add_migration(self, stage: str, command: list[str], version: str | None = "v0.2.0") -> None:
+        entry = f"  - when: \"{{{{ _stage == '{stage}' }}}}\"\n"
+        entry += f"    version: {version}\n" if version else ""
+        entry += f"    command: {json.dumps(command)}\n"
+        path = self.home / "copier.yml"
+        text = path.read_text()
+        step = text.index("      - plan\n" if stage == "before" else "      - finish\n")
+        at = text.rindex("  - when:", 0, step)
+        path.write_text(text[:at] + entry + text[at:])
+
+
+def git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def copy(template: Path, root: Path, model: str, version: str, **answers: object) -> None:
+    """Start a port, as ``copier copy`` does, and commit it."""
+    answers = {**QUESTIONS, "model": model, "hf_repo": f"acme/{model}", **answers}
+    done = copier(root, "copy", "--vcs-ref", version, *_data(answers), str(template), ".")
+    assert done.returncode == 0, done.stdout + done.stderr
+    host.commit(root, f"Start the port of {model}")
+
+
+def point_to(root: Path, model: str, template: Path) -> None:
+    """Let the port know another place of its template, and commit that."""
+    path = root / ANSWERS.format(model=model)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(f"_src_path: {template}\n" if line.startswith("_src_path:") else line for line in lines))
+    host.commit(root, "Point to the test's own template")
+
+
+def update(root: Path, model: str, *arguments: str) -> subprocess.CompletedProcess:
+    """``copier update``, as a person types it."""
+    return copier(root, "update", "-a", ANSWERS.format(model=model), *arguments)
+
+
+def copier(root: Path, command: str, *arguments: str) -> subprocess.CompletedProcess:
+    words = [sys.executable, "-m", "copier", command, "--trust", "--defaults", *arguments]
+    return subprocess.run(words, cwd=root, env=os.environ, capture_output=True, text=True)
+
+
+def status(root: Path) -> str:
+    return git(root, "status", "--porcelain")
+
+
+def tree(root: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, bytes]:
+    """Every file that git would track, with its bytes, but for where the template lies."""
+    names = git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
+    return {name: (root / name).read_bytes() for name in set(names) if name and (root / name).is_file() and keep(name)}
+
+
+def _data(answers: dict) -> list[str]:
+    return [word for name, value in answers.items() for word in ("-d", f"{name}={_word(value)}")]
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

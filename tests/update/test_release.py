@@ -1,0 +1,35 @@
+"""The project's own releases: one place for the version, named in the changelog, tagged vX.Y.Z."""
+
+from __future__ import annotations
+
+import re
+
+from mflux_port import __version__
+
+from tests.update.template_versions import PROJECT, git
+
+TAG = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+
+
+def test_changelog_names_the_version_first():
+    headings = re.findall(r"^## (.+)$", (PROJECT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = [heading.split()[0] for heading in headings if heading.lower() != "unreleased"]
+    assert released[0] == __version__
+    assert len(set(released)) == len(released)
+
+
+def test_version_makes_a_tag_and_stands_in_one_place():
+    assert TAG.fullmatch(f"v{__version__}")
+    metadata = (PROJECT / "pyproject.toml").read_text()
+    assert 'dynamic = ["version"]' in metadata and not re.search(r"^version\s*=", metadata, re.MULTILINE)
+
+
+def test_tags_are_releases():
+    assert [tag for tag in git(PROJECT, "tag", "--list").split() if not TAG.fullmatch(tag)] == []
+
+
+def test_both_lists_of_owned_files_are_the_same():
+    text = (PROJECT / "copier.yml").read_text()
+    kept = re.findall(r"^  - (\S.*)$", text[text.index("_skip_if_exists:") : text.index("_exclude:")], re.MULTILINE)
+    left_out = re.findall(r"== 'update' %\}(.+)\{% endif %\}", text[text.index("_exclude:") : text.index("_tasks:")])
+    assert kept and [name.replace(" | default('*')", "") for name in kept] == left_out

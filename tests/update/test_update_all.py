@@ -1,0 +1,37 @@
+"""Ten ports in one checkout, brought up to date by one command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.update.second_version import CONVENTION, change_conventions
+from tests.update.template_versions import copy, git, host, status, tree
+
+MODELS = ("nova", "vega", "lyra", "orion", "cygnus", "draco", "aquila", "corvus", "hydra", "pavo")
+MINE = "# Mine.\n"
+
+
+@pytest.mark.full
+def test_ten_ports(port, template, fresh, mflux_port):
+    for model in MODELS[1:]:
+        copy(template.home, port, model, "v0.1.0")
+    edited = port / "src/mflux/models/lyra/lyra_initializer.py"
+    edited.write_text(MINE + edited.read_text())
+    host.commit(port, "Edit one port")
+    change_conventions(template)
+    template.tag("v0.2.0")
+    done = mflux_port("update", "--all", "--json", cwd=port)
+    assert done.returncode == 0, done.stderr
+    reports = json.loads(done.stdout)
+    assert [report["model"] for report in reports] == sorted(MODELS)
+    assert all(report["committed"] and not report["conflicts"] for report in reports)
+    assert status(port) == ""
+    subjects = git(port, "log", "--format=%s", f"-{len(MODELS)}").splitlines()
+    assert subjects == [f"Update the port of {model} to template v0.2.0" for model in sorted(MODELS, reverse=True)]
+    updated, copied = tree(port), tree(fresh(*MODELS))
+    assert sorted(updated) == sorted(copied)
+    different = [name for name in copied if updated[name] != copied[name]]
+    assert different == [edited.relative_to(port).as_posix()]
+    assert edited.read_text().startswith(MINE) and edited.read_text().endswith(CONVENTION)

@@ -1,0 +1,90 @@
+"""mflux moved on below an open port: one update brings the port to the form of the new API level."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.update.template_versions import ANSWERS, copy, git, host, status, update
+
+FILE = ANSWERS.format(model="nova")
+MINE = "# The porter's own line.\n"
+EDITED = (
+    "src/mflux/models/nova/nova_initializer.py",
+    "src/mflux/models/nova/variants/txt2img/nova.py",
+    "src/mflux/models/nova/cli/nova_generate.py",
+    "src/mflux/models/nova/model/nova_transformer/transformer.py",
+    "src/mflux/models/nova/weights/nova_weight_mapping.py",
+    "tests/cli/test_nova_command.py",
+)
+
+
+def bring(root: Path, release: Path) -> None:
+    """Merge a later release as one merges upstream; where both changed the same lines, mflux's are taken."""
+    first = git(root, "rev-list", "--max-parents=0", "HEAD").strip()
+    git(root, "fetch", "--quiet", str(release), "main")
+    later = git(root, "commit-tree", "FETCH_HEAD^{tree}", "-p", first, "-m", f"mflux {release.name}").strip()
+    git(root, "merge", "--quiet", "--no-edit", "--strategy-option", "theirs", later)
+
+
+@pytest.fixture
+def old_port(checkout, template):
+    """``old_port(version)``: a port in the form of that release's level, with the porter's edits."""
+
+    def make(version: str, **answers: object) -> Path:
+        root = checkout(version)
+        copy(template.home, root, "nova", "v0.1.0", **answers)
+        for name in EDITED:
+            path = root / name
+            path.write_text(MINE + path.read_text())
+        host.commit(root, "The porter's edits")
+        return root
+
+    return make
+
+
+def test_level_is_found_anew_told_and_stored(old_port, pristine):
+    root = old_port("0.18.0")
+    assert "mflux_api: '0.18'" in (root / FILE).read_text()
+    bring(root, pristine("0.22.0"))
+    done = update(root, "nova")
+    assert done.returncode == 0, done.stderr
+    assert "mflux_api: 0.18 -> 0.22" in done.stdout
+    assert "mflux_api: '0.22'" in (root / FILE).read_text()
+    for name in EDITED:
+        text = (root / name).read_text()
+        assert text.startswith(MINE) and "<<<<<<<" not in text, name
+
+
+def test_level_goes_back_with_mflux(port, mflux_port):
+    git(port, "rm", "--quiet", "src/mflux/models/common/vae/vae_decode_options.py")
+    host.commit(port, "What mflux 0.24 brought goes")
+    done = mflux_port("update", "nova", cwd=port)
+    assert done.returncode == 0, done.stderr
+    assert "mflux_api: 0.24 -> 0.22" in done.stdout
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("old", ["0.22.0", "0.18.0"])
+def test_edited_port_passes_its_fast_tests_on_the_new_mflux(old_port, pristine, environment, mflux_port, old):
+    root = old_port(old, training=True, variants=["txt2img", "edit"])
+    bring(root, pristine("0.24.0"))
+    done = mflux_port("update", "nova", cwd=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"mflux_api: {old[:4]} -> 0.24 (found in this checkout" in done.stdout
+    for name in EDITED:
+        assert (root / name).read_text().startswith(MINE), name
+    tests = run_fast_tests(root, environment("0.24.0"))
+    assert tests.returncode == 0, tests.stdout[-3000:]
+    host.commit(root, "Level 0.24")
+    assert mflux_port("update", "nova", cwd=root).returncode == 0
+    assert status(root) == ""
+
+
+def run_fast_tests(root: Path, python: Path) -> subprocess.CompletedProcess:
+    variables = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [str(python), "-m", "pytest", "-q", "-o", "addopts=", "-m", "fast", "-k", "nova", "tests"]
+    return subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)

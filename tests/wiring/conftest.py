@@ -1,0 +1,40 @@
+"""Hosts of the wiring tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from mflux_port import host
+from wiring_hosts import copy_shared
+
+
+@pytest.fixture
+def shared(tmp_path) -> Callable[..., Path]:
+    """``shared(version)``: the shared files of a release in a folder of one's own."""
+
+    def make(version: str = host.NEWEST, name: str = "host") -> Path:
+        source = host.source(version)
+        root = copy_shared(source, tmp_path / name)
+        original = source / "pyproject.toml.orig"
+        if original.is_file():
+            (root / "pyproject.toml").write_bytes(original.read_bytes())
+        for name in (".gitignore", "CHANGELOG.md"):
+            (root / name).write_text(host._STAND_INS[name], encoding="utf-8")
+        return root
+
+    return make
+
+
+@pytest.fixture
+def answered() -> Callable[[Path, dict], None]:
+    """``answered(root, answers)``: put a port's answers where the commands look for them."""
+
+    def write(root: Path, answers: dict) -> None:
+        path = root / "porting" / answers["model"] / "answers.yml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(answers, allow_unicode=True), encoding="utf-8")
+
+    return write

@@ -1,0 +1,112 @@
+"""Names that belong to another model are refused before anything is written."""
+
+from __future__ import annotations
+
+import pytest
+from mflux_port import wiring
+from mflux_port.checkout import Checkout
+from mflux_port.errors import PortError
+from wiring_hosts import AMBER, NOVA, contents, port
+
+
+def _one(key: str = "amber", repo: str = "amberlab/Amber", *aliases: str, **more) -> list[dict]:
+    return [{"key": key, "hf_repo": repo, "aliases": list(aliases), **more}]
+
+
+REFUSED = [
+    # an alias or key of mflux's, in another spelling of its place
+    ("key is mflux's key", "0.24.0", _one("z-image"), r"'z-image' of z-image is taken by mflux's z-image"),
+    ("key is mflux's alias", "0.24.0", _one("krea2"), r"'krea2' of krea2 is taken by mflux's krea-2"),
+    ("alias is mflux's key", "0.18.1", _one("amber", "amberlab/Amber", "fibo"), r"'fibo' of amber is taken by mflux's fibo"),
+    ("alias is mflux's alias", "0.24.0", _one("amber", "amberlab/Amber", "klein-4b"), r"'klein-4b' of amber is taken"),
+    ("alias twice", "0.24.0", [*_one("amber-a", "a/Amber-A", "amber"), *_one("amber-b", "a/Amber-B", "amber")], r"'amber' names both amber-a and amber-b"),
+    ("too short", "0.24.0", _one("amber", "amberlab/Amber", "am"), r"'am' is too short"),
+    # mflux takes the longest alias inside a name for the model
+    ("would take an existing name", "0.24.0", _one("amber", "amberlab/Amber", "seedvr2-3b-mflux"), r"'seedvr2-3b-mflux' would take"),
+    ("would take a shorter one's saves", "0.18.1", _one("amber", "amberlab/Amber", "z-image-turbo-q"), r"'z-image-turbo-q' would take"),
+    ("would be taken", "0.24.0", _one("amber", "amberlab/Animation-Amber-dev-anima-base"), r"read as mflux's anima-base; add"),
+    ("would be taken, by its key", "0.24.0", _one("mydev", "amberlab/Other"), None),
+    ("repo would be taken", "0.24.0", _one("amber", "amberlab/Swimming"), r"swimming-q4 of amber would be read as mflux's ming-image-design; add 'swimming'"),
+    ("repo named as an alias", "0.24.0", _one("amber", "amberlab/Swimming", "swimming"), None),
+    # other commands take keys by how they start
+    ("prefix of flux2", "0.24.0", _one("flux2-amber"), r"starts with 'flux2-', which flux2_\w+\.py takes"),
+    ("prefix of moss", "0.24.0", _one("moss-image-amber"), r"starts with 'moss-image-'"),
+    ("prefix unknown to an older mflux", "0.18.1", _one("moss-image-amber"), None),
+    # repos
+    ("repo is mflux's", "0.24.0", _one("amber", "Tongyi-MAI/Z-Image-Turbo"), r"Tongyi-MAI/Z-Image-Turbo is mflux's z-image-turbo"),
+    ("repo is mflux's, other case", "0.18.0", _one("amber", "tongyi-mai/z-image-turbo"), r"is mflux's z-image-turbo"),
+    ("repo twice", "0.24.0", [*_one("amber-a", "a/Amber"), *_one("amber-b", "a/Amber", variant="edit")], r"a/Amber belongs to both amber-a and amber-b"),
+    # two keys, one factory
+    ("factory twice", "0.24.0", [*_one("amber-2.1", "a/Amber-2.1"), *_one("amber-2-1", "a/Amber-2-1")], r"amber_2_1\(\) would belong to both"),
+    ("factory is mflux's", "0.24.0", _one("z.image", "a/Amber"), r"ModelConfig.z_image\(\) belongs to mflux's z-image"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("version", "checkpoints", "error"), [pytest.param(*case[1:], id=case[0]) for case in REFUSED])
+def test_names(version: str, checkpoints: list[dict], error: str | None, shared):
+    root = shared(version)
+    before = contents(root)
+    one = port(AMBER, checkpoints=checkpoints, variants=["txt2img", "edit"])
+    if error is None:
+        wiring.wire(Checkout(root), one)
+        wiring.unwire(Checkout(root), one)
+    else:
+        with pytest.raises(PortError, match=error):
+            wiring.wire(Checkout(root), one)
+        assert not (root / "porting").exists()
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("name", ["z-image-turbo", "amber-own"])
+def test_commands(name: str, shared):
+    root = shared("0.24.0")
+    path = root / "pyproject.toml"
+    path.write_text(
+        path.read_text().replace("[project.scripts]\n", '[project.scripts]\nmflux-generate-amber-own = "x:y"\n')
+    )
+    before = contents(root)
+    for changed in ({"cli_name": name}, {"checkpoints": _one(cli_name=name)}):
+        with pytest.raises(PortError, match=rf"the command mflux-generate-{name} is taken by "):
+            wiring.wire(Checkout(root), port(AMBER, **changed))
+    assert contents(root) == before
+
+
+def test_two_ports_are_kept_apart(shared):
+    root = shared()
+    wiring.wire(Checkout(root), port(AMBER))
+    before = contents(root)
+    other = {**AMBER, "model": "amber_two", "class_name": "AmberTwo", "cli_name": "amber-two"}
+    with pytest.raises(PortError, match="'amber' of amber is taken by mflux's amber"):
+        wiring.wire(Checkout(root), port(other))
+    with pytest.raises(PortError, match="amberlab/Amber is mflux's amber already"):
+        wiring.wire(Checkout(root), port(other, checkpoints=_one("ambertwo")))
+    assert contents(root) == before
+
+
+def test_a_wired_port_does_not_collide_with_itself(shared):
+    root = shared()
+    wiring.wire(Checkout(root), port(NOVA))
+    wiring.verify_free(Checkout(root), port(NOVA))
+
+
+def test_a_half_wired_port_is_completed(shared):
+    # As after `git checkout` of one file.
+    for file in ("src/mflux/models/common/cli/save.py", "pyproject.toml", "porting/nova_image/wiring.json"):
+        root = shared(name=file.replace("/", "-"))
+        original = (root / file).read_bytes() if (root / file).exists() else None
+        wiring.wire(Checkout(root), port(NOVA))
+        wired = contents(root)
+        if original is None:
+            (root / file).unlink()
+        else:
+            (root / file).write_bytes(original)
+        wiring.wire(Checkout(root), port(NOVA))
+        assert contents(root) == wired
+
+
+def test_the_command_says_it_in_one_line(shared, mflux_port, answered):
+    root = shared()
+    answered(root, {**AMBER, "checkpoints": _one("z-image")})
+    done = mflux_port("wire", "amber", cwd=root)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "taken by mflux's z-image; type another key or alias" in done.stderr
