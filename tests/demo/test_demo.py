@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import venv
 
 import pytest
 from PIL import Image
@@ -54,12 +54,12 @@ def test_version_is_one_that_the_template_supports(mflux_port, tmp_path, version
 
 def test_missing_tool_is_one_line(mflux_port, tmp_path):
     # An interpreter without uv beside it, and a search path with nothing on it.
-    bare = tmp_path / "bin"
-    bare.mkdir()
-    environment = {"PATH": str(bare), "MFLUX_PORT_CACHE": str(tmp_path / "cache")}
-    base = os.path.realpath(os.sys.executable)
+    venv.create(tmp_path / "bare")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    environment = {"PATH": str(empty), "MFLUX_PORT_CACHE": str(tmp_path / "cache")}
 
-    done = mflux_port("demo", cwd=tmp_path, python=base, env=environment)
+    done = mflux_port("demo", cwd=tmp_path, python=tmp_path / "bare/bin/python", env=environment)
 
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "uv is not installed; install it" in done.stderr

@@ -16,13 +16,15 @@ _BASE = {"steps": 50, "guidance": 4.5, "supports_guidance": True}
 
 def answers(port: dict, number: int) -> dict:
     """What a porter would answer. ``number`` tells the ports of one checkout apart."""
+    # A line that depends on a name is only too long from some length on, or only too short up to one: the ends are enough.
     short = port.get("naming", "short") == "short"
-    model = f"nova{number:02}" if short else f"panoramic_landscape_diffusion_{number:02}"
+    model = f"x{number:02}" if short else f"panoramic_landscapes_by_diffusion_mod_{number:02}"
     name = model.replace("_", "-")
     kind = port.get("checkpoints", "guided")
     given = {
         "model": model,
         "hf_repo": f"acme/{name}",
+        "display_name": f"X {number:02}" if short else f"Panoramic Landscapes by Diffusion Models {number:02}".ljust(60, "x"),
         "variants": ["txt2img", "edit"] if port.get("edit") else ["txt2img"],
         "guidance": 1.0 if kind == "distilled" else 4.0,
     }

@@ -65,7 +65,8 @@ class TestRelease:
     def test_ports_are_clean_for_the_ruff_of_the_release(self, release):
         sources = [path for path in release.every_file() if path.suffix == ".py"]
         sources.append(release.checkout / "src/mflux/models/common/config/model_config.py")
-        assert tools.ruff(release.checkout, release.name, sources) == ""
+        said = tools.ruff(release.checkout, release.name, sources)
+        assert not said, said
 
     def test_ports_pass_the_type_checker_of_the_release(self, release):
         models = release.checkout / "src/mflux/models"

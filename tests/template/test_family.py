@@ -21,10 +21,10 @@ def test_each_checkpoint_is_saved_and_comes_back_the_same(tmp_path, checkout):
     (tmp_path / "work").mkdir()
 
     script = Path(__file__).with_name("save_family.py")
-    command = [str(host.environment(host.NEWEST)), str(script), "Nova01", answers["model"], str(tmp_path / "work")]
+    command = [str(host.environment(host.NEWEST)), str(script), "X01", answers["model"], str(tmp_path / "work")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr[-3000:]
     said = [line.split()[:2] for line in done.stdout.splitlines() if line.endswith("tensors")]
-    assert said == [["nova01-turbo", "Nova01"], ["nova01-base", "Nova01"], ["nova01-retouch", "Nova01Edit"]]
+    assert said == [["x01-turbo", "X01"], ["x01-base", "X01"], ["x01-retouch", "X01Edit"]]
