@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def _take_away(args: argparse.Namespace, checkout: Checkout) -> int:
     _verify_committed(package, names)
     written = _description(args, checkout.root, text)
     write_whole(_note(checkout.root, args.model), json.dumps(_facts(checkout, files, text)))
-    _remove(checkout.root, args.model, names, written)
+    _remove(checkout.root, names, written)
     return _end(args, checkout.root)
 
 
@@ -112,22 +111,21 @@ def _description(args: argparse.Namespace, root: Path, text: str) -> dict[str, b
     return {}
 
 
-def _remove(root: Path, model: str, names: list[str], written: dict[str, bytes]) -> None:
-    # First what no journal has to hold: artifacts are gigabytes.
-    for path in sorted((root / f"porting/{model}").rglob("*"), reverse=True):
-        if _is_made_again(path.name):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+def _remove(root: Path, names: list[str], written: dict[str, bytes]) -> None:
     with locked(root):
         commit(root, written | dict.fromkeys([name for name in names if not _is_made_again(name)]))
 
 
 def _end(args: argparse.Namespace, root: Path) -> int:
+    # What no journal has to hold, artifacts are gigabytes, and the words; killed in here, the next run comes here again.
     note = _note(root, args.model)
     facts = json.loads(note.read_text(encoding="utf-8"))
     folder = root / f"porting/{args.model}"
     for path in sorted([folder.parent, folder, *folder.rglob("*")], reverse=True):
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
+        elif path.is_file() and _is_made_again(path.relative_to(folder).as_posix()):
+            path.unlink()
     print(json.dumps(facts, indent=1) if args.json else _done(args, len(facts["removed"]), facts["description"]))
     note.unlink()
     return 0
