@@ -9,7 +9,7 @@ from pathlib import Path
 from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.checks.report import what_is_left
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, said
 from mflux_port.port import load_port
 
 # What the template renders outside the port's two folders.
@@ -38,7 +38,7 @@ def finish_copy(checkout: Path, model: str) -> int:
     except PortError as error:
         if not known:
             _take_back(checkout, model)
-        print(f"mflux-port: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"mflux-port: {said(error)}", file=sys.stderr)
         return 2
     for result in results:
         print(f"  {result}")

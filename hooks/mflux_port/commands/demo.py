@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo. Returns 0 with the image's path printed, 1 when the port's own tests fail."""
     progress = _Progress(quiet=args.json)
-    work = args.into.resolve()
+    work = Path(os.path.realpath(args.into))
     checkout = host.checkout(args.mflux, work / f"mflux-{args.mflux}", progress)
     _apply_template(checkout, progress)
     python = host.install(checkout, host.environment(args.mflux, say=progress), progress)

@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     models = _models(root, args)
     verify_clean(root)
-    print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", file=sys.stderr)
+    if not args.json:
+        print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", flush=True)
     reports = _update_each(root, models, args)
     if args.json:
         print(json.dumps(reports, indent=1))
