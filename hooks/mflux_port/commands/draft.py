@@ -10,8 +10,6 @@ from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
 from mflux_port.port import Port, load_port
 
-UNRESOLVED = "porting/{model}/unresolved.yml"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="the port's package name")
@@ -28,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draft the components. Returns 0; what could not be decided stands in unresolved.yml and fails the ledger."""
     from mflux_port.checkpoint.draft_component import draft_component
-    from mflux_port.checkpoint.draft_files import diff, plan_files, write_files
+    from mflux_port.checkpoint.draft_files import UNRESOLVED, diff, plan_files, write_files
     from mflux_port.checkpoint.keylist import KEYLIST, snapshot, write_keylist
     from mflux_port.checkpoint.layout import open_checkpoint
 
@@ -42,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(diff(planned), end="")
         return 0
+    taken = snapshot(checkpoint)  # reads the other components too: before anything is written
     write_files(checkout, port, planned)
-    write_keylist(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
+    write_keylist(checkout.root / KEYLIST.format(model=port.model), taken)
     _write_unresolved(checkout.root / UNRESOLVED.format(model=port.model), unresolved)
     facts = _facts(drafts, planned)
     print(json.dumps(facts, indent=1) if args.json else _format(facts, port))

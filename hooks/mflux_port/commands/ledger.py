@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
-from mflux_port.checkout import Checkout
+from mflux_port.checkout import Checkout, verify_inside
 from mflux_port.errors import PortError
 from mflux_port.port import Port, load_port
 
@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     checkout = Checkout(args.checkout)
     port = load_port(checkout.root, args.model)
+    _verify_files(args, checkout, port)
     use_checkout(checkout)
     if args.lora:
         return _run_lora(args, port)
@@ -40,6 +41,21 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(format_accounts(accounts, findings))
     return 1 if failed else 0
+
+
+def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> None:
+    # What is wrong with a file is said before MLX is loaded.
+    from mflux_port.checkpoint.headers import read_header
+    from mflux_port.checkpoint.keylist import KEYLIST, read_keylist
+    from mflux_port.checkpoint.waivers import WAIVERS, read_waivers
+
+    for name in args.lora or ():
+        read_header(Path(name))
+    read_waivers(checkout.root / WAIVERS.format(model=port.model))
+    verify_inside(checkout.root, KEYLIST.format(model=port.model))
+    keys = checkout.root / KEYLIST.format(model=port.model)
+    if not args.checkpoint and not args.lora and keys.is_file():
+        read_keylist(keys)
 
 
 def balance(
