@@ -141,6 +141,8 @@ def _fields(entry: dict, where: str) -> None:
         table = {} if entry.get(name) is None else entry[name]
         if not isinstance(table, dict) or not all(isinstance(key, str) and key.isidentifier() for key in table):
             raise PortError(f"{where}: {name} is {shown(table)}; write a mapping of names to sizes")
+        for count in ("num_layers", "num_hidden_layers"):  # they become counts of blocks in the port's code
+            _number(table.get(count, 1), True, 1, 10_000, f"{where}, {count} of {name}")
     left = [_VALUES]
     for name, value in entry.items():
         if name not in ENTRY_FIELDS:

@@ -92,6 +92,11 @@ CHANGED = [
     ("a command of an entry that is a list", entry(cli_name=["x"]), "cli_name is ['x'], which is no text"),
     ("a revision that is a branch", entry(revision="main"), "revision is 'main'; write a commit of 40 hex digits"),
     ("sizes that are a list", entry(transformer_overrides=[1]), "transformer_overrides is [1]; write a mapping"),
+    (
+        "a count of blocks that is code",
+        entry(transformer_overrides={"num_layers": "4); f("}),
+        "num_layers of transformer_overrides is",
+    ),
     ("a size that has no name", entry(text_encoder_overrides={"a b": 1}), "text_encoder_overrides is {'a b': 1}"),
     ("a size that is no number", entry(transformer_overrides={"a": float("nan")}), "'transformer_overrides' is nan"),
     ("a size with a line end", entry(transformer_overrides={"a": "x\ny"}), r"'transformer_overrides' is 'x\ny'"),
