@@ -80,6 +80,8 @@ class RemoteSource:
 def open_source(where: str) -> LocalSource | RemoteSource:
     """A source for a folder, a safetensors file, a Hugging Face cache folder or a repo id. Raises PortError."""
     path = Path(os.path.expanduser(where))
+    if not where.strip():
+        raise PortError(f"{where!r} is no checkpoint; type a folder, a .safetensors file or organisation/name")
     try:
         path.stat()
     except FileNotFoundError:

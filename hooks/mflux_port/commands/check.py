@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         return _explain(args.explain, args.json)
     also = {MERGE} if args.merge else set()
     also |= {RUN} if args.execute else set()
-    rows = check(Checkout(args.checkout), [args.model] if args.model else [], also)
+    rows = check(Checkout(args.checkout), [] if args.model is None else [args.model], also)
     if args.json:
         print(json.dumps({"rows": [row.as_json() for row in rows]}, indent=1))
     else:

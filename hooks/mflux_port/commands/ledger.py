@@ -46,16 +46,21 @@ def run(args: argparse.Namespace) -> int:
 def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> None:
     # What is wrong with a file is said before MLX is loaded.
     from mflux_port.checkpoint.headers import read_header
-    from mflux_port.checkpoint.keylist import KEYLIST, read_keylist
+    from mflux_port.checkpoint.keylist import KEYLIST
+    from mflux_port.checkpoint.layout import open_checkpoint
+    from mflux_port.checkpoint.port_modules import verify_key
     from mflux_port.checkpoint.waivers import WAIVERS, read_waivers
 
     for name in args.lora or ():
         read_header(Path(name))
     read_waivers(checkout.root / WAIVERS.format(model=port.model))
     verify_inside(checkout.root, KEYLIST.format(model=port.model))
+    verify_key(port, args.key)
     keys = checkout.root / KEYLIST.format(model=port.model)
-    if not args.checkpoint and not args.lora and keys.is_file():
-        read_keylist(keys)
+    if args.checkpoint is not None:
+        open_checkpoint(args.checkpoint)
+    elif not args.lora:
+        _stored(keys)
 
 
 def balance(
@@ -94,18 +99,24 @@ def balance(
 
 
 def _snapshot(checkout: Checkout, port: Port, where: str | None):
-    from mflux_port.checkpoint.keylist import KEYLIST, read_keylist, snapshot, write_keylist
+    from mflux_port.checkpoint.keylist import KEYLIST, snapshot, write_keylist
     from mflux_port.checkpoint.layout import open_checkpoint
 
     path = checkout.root / KEYLIST.format(model=port.model)
     if where is None:
-        if not path.is_file():
-            raise PortError(f"{path} is missing; name the checkpoint once with --checkpoint, then it is stored there")
-        return read_keylist(path), None
+        return _stored(path), None
     checkpoint = open_checkpoint(where)
     taken = snapshot(checkpoint)
     write_keylist(path, taken)
     return taken, checkpoint.root
+
+
+def _stored(path: Path):
+    from mflux_port.checkpoint.keylist import read_keylist
+
+    if not path.is_file():
+        raise PortError(f"{path} is missing; name the checkpoint once with --checkpoint, then it is stored there")
+    return read_keylist(path)
 
 
 def format_accounts(accounts: list, findings: list) -> str:

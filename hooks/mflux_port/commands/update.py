@@ -27,6 +27,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"the tree is as it was before the update of {restore(root)}")
         return 0
     models = _models(root, args)
+    for name, what in (("to", "version"), ("template", "place")):
+        if (getattr(args, name) or "").startswith("-"):
+            raise PortError(
+                f"--{name} {getattr(args, name)} is no {what} of a template; git would take it as an option"
+            )
     verify_clean(root)
     if not args.json:
         print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", flush=True)
