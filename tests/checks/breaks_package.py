@@ -109,6 +109,7 @@ BREAKS = {
     "LOR07": replace(CLI, "            **lora_init_kwargs_from_args(args),\n"),
     "LOR08": replace(INIT, "LoRALoader.load_and_apply_lora(", "apply("),
     "LOR09": replace(VARIANT, "        bake_lora: bool = True,\n"),
+    "LOR11": append(CLI, '\nbuild_parser().add_argument("--lora-scales", nargs="*")\n'),
     "CLI01": replace(CLI, "CommandLineParser(", "ArgumentParser("),
     "CLI02": replace(CLI, "CallbackManager.register_callbacks(", "register("),
     "CLI03": replace(CLI, "latent_creator = NovaLatentCreator", "latent_creator = None"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mflux_port.checks import reasons, syntax
-from mflux_port.checks.cli_rules import delegates, each_calls
+from mflux_port.checks.cli_rules import declared_flags, delegates, each_calls
 from mflux_port.checks.facts import PARSERS
 from mflux_port.checks.package import Package
 from mflux_port.checks.rule import Verdict, none_of, not_applicable, rule
@@ -82,7 +82,7 @@ def declared_options_exist(package: Package) -> Verdict:
     """Every declared option exists"""
     unknown = []
     for file in package.commands:
-        own = {text for text in _option_strings(package, file)}
+        own = set(declared_flags(package.facts.nodes(file)))
         for name, value in syntax.assignments(package.facts.tree(file).body):
             if name in _TABLES and isinstance(value, ast.Dict):
                 flags = [syntax.literal(key) for key in value.keys if key is not None]
@@ -152,8 +152,3 @@ def _guidance(package: Package) -> dict[str, object]:
     tables = [v for item in package.variants for n, v in syntax.assignments(item.node.body) if n == "DEFAULT_GUIDANCE"]
     found = [syntax.literal(table) for table in tables]
     return {key: value for table in found if isinstance(table, dict) for key, value in table.items()}
-
-
-def _option_strings(package: Package, file: str) -> list[str]:
-    calls = syntax.calls(package.facts.nodes(file), "add_argument")
-    return [value for call in calls for value in map(syntax.literal, call.args) if isinstance(value, str)]

@@ -22,6 +22,12 @@ def each_calls(package: Package, *names: str) -> Verdict:
     return none_of([f"{file} does not call {names[0]}" for file in missing])
 
 
+def declared_flags(nodes: list[ast.AST]) -> list[str]:
+    """The options that calls of ``add_argument`` declare."""
+    texts = [syntax.literal(part) for call in syntax.calls(nodes, "add_argument") for part in call.args]
+    return [text for text in texts if isinstance(text, str) and text.startswith("-")]
+
+
 def delegates(package: Package, file: str, names: tuple[str, ...]) -> bool:
     """Does a sibling that the command imports from its own cli/ call one of ``names``?"""
     # A command may share its main() with a sibling.

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from mflux_port.checks import syntax
-from mflux_port.checks.facts import EXAMPLES, RUNNER, Facts
+from mflux_port.checks.evaluator import Evaluator, Made, Unknown
+from mflux_port.checks.facts import EXAMPLES, RUNNER, Facts, Unreadable
 from mflux_port.port import ANSWERS, Port, load_port
 from mflux_port.wiring import SurfaceResult, states
 
@@ -141,6 +142,22 @@ class Package:
     @cached_property
     def lora_mappings(self) -> list[str]:
         return [file for file in self.below("weights") if "lora_mapping" in file]
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        return Evaluator(self.facts)
+
+    @cached_property
+    def lora_targets(self) -> list[Made]:
+        """The LoRATargets that the mapping builds. Raises Unreadable when they cannot be told without running it."""
+        found: list[Made] = []
+        for item in self.classes(self.lora_mappings):
+            if "get_mapping" in item.methods:
+                try:
+                    found += self.evaluator.result(item.file, item.name, "get_mapping")
+                except (Unknown, TypeError) as error:
+                    raise Unreadable(f"{item.file}: {item.name}.get_mapping() is no list of targets: {error}") from None
+        return found
 
     @cached_property
     def latent_creators(self) -> list[Class]:
