@@ -151,6 +151,7 @@ BREAKS = {
     "FEA13": replace(VARIANT, "self.prompt_cache[prompt] = ", "self.prompt_cache[cache_key] = "),
     "FEA14": replace(VARIANT, "def _predict(", "def _step("),
     "FEA15": replace(VARIANT, "def _decode_latents(", "def _decode("),
+    "FEA16": replace(EDIT, "NovaLatentCreator.normalize_latents(", "dict("),
     "STY01": replace(
         FEED_FORWARD, "def __call__(self, ", 'def text(self):\n        """A docstring."""\n\n    def __call__(self, '
     ),

@@ -6,7 +6,7 @@ import ast
 import re
 
 from mflux_port.checks import reasons, syntax
-from mflux_port.checks.cli_rules import declared_flags, delegates
+from mflux_port.checks.cli_rules import declared_flags
 from mflux_port.checks.package import Package
 from mflux_port.checks.rule import Verdict, failed, needs_you, none_of, passed, rule
 
@@ -132,10 +132,10 @@ def commands_pass_the_lora_on(package: Package) -> Verdict:
     """The commands take --lora and pass it to the model"""
     wrong = []
     for file in package.commands:
-        nodes = package.facts.nodes(file)
+        nodes = package.command_nodes(file)
         names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
         passes = "lora_paths" in names or syntax.calls(nodes, "lora_init_kwargs_from_args")
-        takes = syntax.calls(nodes, "add_lora_arguments") or delegates(package, file, ("add_lora_arguments",))
+        takes = syntax.calls(nodes, "add_lora_arguments")
         if takes and not passes:
             wrong.append(f"{file} takes --lora and drops it")
         if not takes and package.port and package.port.lora:
@@ -193,10 +193,10 @@ def lora_options_are_shared(package: Package) -> Verdict:
 @rule(
     "LOR10",
     looks_at="LoRA files that people use",
-    fix="mflux-port ledger <model> --lora <file> names the keys that match nothing; add their spelling to the mapping",
+    fix="uv run --with <template> mflux-port ledger <model> --lora <file> names the keys that match nothing; add their spelling to the mapping",
     why=_ZERO,
     only=lambda package: reasons.has_answers(package) or reasons.takes_lora(package),
 )
 def community_files_match(package: Package) -> Verdict:
     """LoRA files from the community match"""
-    return needs_you("mflux-port ledger <model> --lora <file>")
+    return needs_you("uv run --with <template> mflux-port ledger <model> --lora <file>")

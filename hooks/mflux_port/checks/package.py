@@ -82,6 +82,10 @@ class Package:
         modules = dict.fromkeys(target.split(":")[0] for target in self.generating.values())
         return [file for file in map(self.facts.find, modules) if file]
 
+    def command_nodes(self, file: str) -> list[ast.AST]:
+        """Everything that a command is written in: its file, and the sibling whose main() or build_parser() it calls."""
+        return [node for one in self._command_files(file) for node in self.facts.nodes(one)]
+
     @cached_property
     def keys(self) -> list[str]:
         """The registry keys of the family: from the answers, else from save.py, the commands and the variants."""
@@ -172,6 +176,13 @@ class Package:
         return self.facts.text(f"{self.folder}/README.md")
 
     @cached_property
+    def readme_row(self) -> list[str]:
+        """The cells of the model's row in the root README's table; none when there is no row."""
+        link = f"(src/mflux/models/{self.model}/README.md)"
+        rows = [line for line in self.facts.text("README.md").splitlines() if link in line and line.startswith("|")]
+        return [cell.strip() for cell in rows[0].strip().strip("|").split("|")] if rows else []
+
+    @cached_property
     def tests(self) -> list[str]:
         """Test files that name the model."""
         return [file for file in self.facts.files("tests") if self.model in PurePosixPath(file).stem]
@@ -191,12 +202,12 @@ class Package:
     @property
     def takes_lora(self) -> bool:
         """Does a command of the port take LoRA options?"""
-        return any(syntax.calls(self.facts.nodes(file), "add_lora_arguments") for file in self.commands)
+        return any(syntax.calls(self.command_nodes(file), "add_lora_arguments") for file in self.commands)
 
     @property
     def takes_image(self) -> bool:
         """Can a text-to-image command of the port start from an image?"""
-        return any(syntax.calls(self.facts.nodes(file), "add_image_to_image_arguments") for file in self.commands)
+        return any(syntax.calls(self.command_nodes(file), "add_image_to_image_arguments") for file in self.commands)
 
     @property
     def edits(self) -> bool:
@@ -210,6 +221,17 @@ class Package:
     @property
     def draws(self) -> bool:
         return bool(self.generating) or self.port is not None
+
+    def _command_files(self, file: str) -> list[str]:
+        imported = syntax.imports(self.facts.tree(file))
+        found = [file]
+        for call in syntax.calls(self.facts.nodes(file), "main", "build_parser"):
+            module, _, function = syntax.dotted(call.func).rpartition(".")
+            origin = imported.get(module) if module else imported.get(function, "").rpartition(".")[0]
+            sibling = self.facts.find(origin or "")
+            if sibling.startswith(f"{self.folder}/cli/") and sibling not in found:
+                found.append(sibling)
+        return found
 
     def _is_own(self, module: str) -> bool:
         return module == f"mflux.models.{self.model}" or module.startswith(f"mflux.models.{self.model}.")
