@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 
 from mflux_port.checkout import Checkout
 from mflux_port.checks import RULES
+from mflux_port.checks.executing import verify_environment
 from mflux_port.checks.facts import Facts, Unreadable
 from mflux_port.checks.package import Package
-from mflux_port.checks.rule import ALWAYS, FAIL, Rule, Verdict, failed
+from mflux_port.checks.rule import ALWAYS, FAIL, RUN, Rule, Verdict, failed
 from mflux_port.errors import PortError
+from mflux_port.project import address
 
 # The guide's order: layout, wiring, weights, LoRA, command, training, tests, documents, style, merge; then what runs.
 GROUPS = ("LAY", "REG", "TAB", "WGT", "TOK", "LOR", "CLI", "FEA", "TRN", "TST", "DOC", "STY", "MRG", "RUN")
@@ -52,6 +54,9 @@ def check(checkout: Checkout, models: list[str], also: set[str] = frozenset()) -
     facts = Facts(checkout)
     asked = [rule for rule in in_order() if rule.when == ALWAYS or rule.when in also]
     packages = [find_package(facts, model) for model in models or all_models(facts)]
+    ported = next((package.port for package in packages if package.port), None)
+    if RUN in also and ported:
+        verify_environment(facts, ported)
     return [ask(rule, package) for package in packages for rule in asked]
 
 
@@ -100,6 +105,7 @@ def _place(facts: Facts, text: str) -> tuple[str, int]:
 
 
 def _names(package: Package) -> dict[str, str]:
+    port = package.port
     try:
         command, keys = next(iter(package.generating), f"mflux-generate-{package.model}"), package.keys
     except Unreadable:
@@ -108,6 +114,7 @@ def _names(package: Package) -> dict[str, str]:
         "<model>": package.model,
         "<cli>": command.removeprefix("mflux-generate-"),
         "<key>": keys[0] if keys else package.model,
+        "<template>": port and address(port.template, port.template_commit) or "<template>",
     }
 
 
