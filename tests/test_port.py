@@ -64,6 +64,23 @@ def test_entry_has_the_family_values_where_it_says_nothing():
     assert second.config == {"transformer_overrides": {"num_layers": 2}}
 
 
+def test_entry_without_guidance_runs_at_one():
+    entries = [{"key": "nova", "hf_repo": "a/b"}, {"key": "fast", "hf_repo": "a/c", "supports_guidance": False}]
+    answers = {**ANSWERS, "guidance": 4.0, "supports_guidance": True, "checkpoints": entries}
+
+    assert [entry.guidance for entry in port_from_answers(answers).checkpoints] == [4.0, 1.0]
+
+
+def test_fields_that_follow_from_the_components():
+    answers = {**ANSWERS, "scheduler": "flow_match_euler_discrete", "text_encoder": "clip"}
+    entry = {"key": "nova", "hf_repo": "a/b"}
+
+    implied = {"requires_sigma_shift": True, "max_sequence_length": 77}
+    assert port_from_answers({**answers, "checkpoints": [entry]}).checkpoints[0].config == implied
+    said = {"requires_sigma_shift": False, "max_sequence_length": 64}
+    assert port_from_answers({**answers, "checkpoints": [entry | said]}).checkpoints[0].config == said
+
+
 WRONG = {
     "model": ({"model": "Nova"}, "model is 'Nova'"),
     "class": ({"class_name": "nova"}, "class_name is 'nova'"),
@@ -78,6 +95,8 @@ WRONG = {
     "alias": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "aliases": ["No va"]}]}, "no model name"),
     "variant": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "variant": "video"}]}, "`variants` lists"),
     "revision": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "revision": "main"}]}, "40 hex digits"),
+    "letters": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "aliases": "nova-x"}]}, "write it as a list"),
+    "guided without": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "guidance": 4.0}]}, "which is 1.0"),
     "no steps": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "steps": 0}]}, "type 1 or more"),
 }
 

@@ -193,23 +193,36 @@ def _parse(text: str, path: Path) -> dict:
 
 
 def _checkpoint(entry: dict, answers: dict, where: str) -> Checkpoint:
-    # An entry without steps, guidance or supports_guidance has the family's, as in the template.
+    # An entry without steps, guidance or supports_guidance has the family's, as in the template; without guidance is 1.0.
     if not isinstance(entry, dict):
         raise PortError(f"{where}: a `checkpoints` entry is {entry!r}; write it as `- key: …, hf_repo: …`")
     key = str(entry["key"])
-    aliases = tuple(dict.fromkeys([key, *map(str, entry.get("aliases") or ())]))
+    listed = entry.get("aliases") or ()
+    if not isinstance(listed, list | tuple):
+        raise PortError(f"{where}: aliases of {key} is {listed!r}; write it as a list")
+    supports_guidance = bool(entry.get("supports_guidance", answers["supports_guidance"]))
     return Checkpoint(
         key=key,
         hf_repo=str(entry["hf_repo"]),
-        aliases=aliases,
+        aliases=tuple(dict.fromkeys([key, *map(str, listed)])),
         steps=int(entry.get("steps", answers["steps"])),
-        guidance=float(entry.get("guidance", answers["guidance"])),
-        supports_guidance=bool(entry.get("supports_guidance", answers["supports_guidance"])),
+        guidance=float(entry.get("guidance", answers["guidance"] if supports_guidance else 1.0)),
+        supports_guidance=supports_guidance,
         variant=str(entry.get("variant", "txt2img")),
         cli_name=str(entry.get("cli_name") or ""),
         revision=str(entry.get("revision") or ""),
-        config={name: value for name, value in entry.items() if name not in _CHECKPOINT_KEYS},
+        config=_config_fields(entry, answers),
     )
+
+
+def _config_fields(entry: dict, answers: dict) -> dict:
+    given = {name: value for name, value in entry.items() if name not in _CHECKPOINT_KEYS}
+    implied = {}
+    if answers["scheduler"] == "flow_match_euler_discrete":
+        implied["requires_sigma_shift"] = True  # without it mflux's scheduler takes the same sigmas for every size
+    if answers["text_encoder"] == "clip":
+        implied["max_sequence_length"] = 77
+    return implied | given
 
 
 def _verify(port: Port, where: str) -> None:
@@ -238,3 +251,7 @@ def _verify_checkpoint(checkpoint: Checkpoint, port: Port, where: str) -> None:
         raise PortError(f"{where}: revision {checkpoint.revision!r} of {checkpoint.key} is no commit of 40 hex digits")
     if checkpoint.steps < 1:
         raise PortError(f"{where}: {checkpoint.key} has {checkpoint.steps} steps; type 1 or more")
+    if not checkpoint.supports_guidance and checkpoint.guidance != 1.0:
+        raise PortError(
+            f"{where}: {checkpoint.key} runs without guidance, which is 1.0, and has {checkpoint.guidance}; mend one"
+        )
