@@ -168,6 +168,7 @@ BREAKS = {
         "        seed,\n        prompt: str,\n        num",
     ),
     "STY07": append(FEED_FORWARD, "<<<<<<< before updating\n"),
+    "STY08": append(FEED_FORWARD, "x = = 1\n"),
 }
 BEFORE = {
     "FEA07": replace(INIT, "model.tiling_config = None", "model.tiling_config = TilingConfig()"),

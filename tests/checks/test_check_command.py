@@ -26,7 +26,7 @@ def test_check_prints_rows_and_exits_by_them(mflux_port, rendered, completed):
 
 def test_check_prints_json(mflux_port, rendered):
     rows = json.loads(mflux_port("check", MODEL, "--json", cwd=rendered).stdout)["rows"]
-    assert {"model", "rule", "title", "state", "detail", "looks_at", "fix"} == set(rows[0])
+    assert {"model", "rule", "title", "state", "detail", "looks_at", "fix", "file", "line"} == set(rows[0])
 
 
 def test_check_explains_a_rule(mflux_port, tmp_path):

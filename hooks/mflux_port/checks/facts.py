@@ -41,7 +41,8 @@ class Entry:
 
     @property
     def aliases(self) -> list[str]:
-        return [str(name) for name in self.fields.get("aliases") or []]
+        names = self.fields.get("aliases")
+        return [str(name) for name in names] if isinstance(names, list | tuple) else []
 
     @property
     def repo(self) -> str:
@@ -57,6 +58,7 @@ class Facts:
         self._trees: dict[str, ast.Module | None] = {}
         self._nodes: dict[str, list[ast.AST]] = {}
         self._texts: dict[str, str] = {}
+        self._files: dict[tuple[str, str], list[str]] = {}
 
     def exists(self, path: str) -> bool:
         return (self.root / path).exists()
@@ -88,9 +90,12 @@ class Facts:
 
     def files(self, folder: str, pattern: str = "*.py") -> list[str]:
         """Files below a folder, relative to the checkout, sorted. No caches, no hidden folders."""
-        found = (self.root / folder).rglob(pattern)
-        names = (path.relative_to(self.root).as_posix() for path in found if path.is_file())
-        return sorted(name for name in names if "__pycache__" not in name and "/." not in name)
+        if (folder, pattern) not in self._files:
+            found = (self.root / folder).rglob(pattern)
+            names = (path.relative_to(self.root).as_posix() for path in found if path.is_file())
+            own = sorted(name for name in names if "__pycache__" not in name and "/." not in name)
+            self._files[folder, pattern] = own
+        return self._files[folder, pattern]
 
     def find(self, module: str) -> str:
         """The file of a module ``mflux.a.b``, empty when there is none."""
@@ -106,18 +111,32 @@ class Facts:
         found = (value for body in bodies for target, value in syntax.assignments(body) if target == name)
         return next((value for value in found if isinstance(value, ast.Dict | ast.List)), None)
 
+    def _entries(self, path: str, name: str) -> dict[str, object]:
+        table = self.table(path, name)
+        return syntax.entries(table, syntax.constants(self.tree(path))) if isinstance(table, ast.Dict) else {}
+
     @cached_property
     def models(self) -> list[str]:
         """Packages of ``src/mflux/models`` that draw or train: they have a command or a weight definition."""
-        folders = sorted(path.name for path in (self.root / "src/mflux/models").iterdir() if path.is_dir())
         named = {target.split(".")[2] for target in self.scripts.values() if target.startswith("mflux.models.")}
-        return [name for name in folders if name not in SHARED and name in named]
+        return [name for name in self.folders if name not in SHARED and name in named]
+
+    @cached_property
+    def folders(self) -> list[str]:
+        """Every package of ``src/mflux/models``."""
+        return sorted(path.name for path in (self.root / "src/mflux/models").iterdir() if path.is_dir())
+
+    def owner(self, name: str) -> str:
+        """The model that a file's name speaks of, word by word; the longest of several, empty when there is none."""
+        words = f"_{re.sub(r'[^a-z0-9]+', '_', name.lower())}_"
+        return max((model for model in self.folders if f"_{model}_" in words), key=len, default="")
 
     @cached_property
     def scripts(self) -> dict[str, str]:
         try:
-            return dict(tomllib.loads(self.text("pyproject.toml"))["project"]["scripts"])
-        except (tomllib.TOMLDecodeError, KeyError):
+            found = tomllib.loads(self.text("pyproject.toml"))["project"]["scripts"]
+            return {str(name): str(target) for name, target in found.items()}
+        except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError):
             raise Unreadable("pyproject.toml is no valid TOML with [project.scripts]") from None
 
     @cached_property
@@ -125,9 +144,11 @@ class Facts:
         table = self.table(MODEL_CONFIG, "AVAILABLE_MODELS")
         entries = {}
         for key, value in zip(getattr(table, "keys", []), getattr(table, "values", []), strict=True):
+            name = syntax.literal(key)
             fields = {item.arg: syntax.literal(item.value) for item in getattr(value, "keywords", [])}
-            known = {name: field for name, field in fields.items() if field is not syntax.UNKNOWN}
-            entries[str(syntax.literal(key))] = Entry(str(syntax.literal(key)), known)
+            if isinstance(name, str):
+                known = {field: given for field, given in fields.items() if given is not syntax.UNKNOWN}
+                entries[name] = Entry(name, known)
         return entries
 
     @cached_property
@@ -144,8 +165,7 @@ class Facts:
 
     @cached_property
     def steps(self) -> dict[str, object]:
-        table = self.table(DEFAULTS, "MODEL_INFERENCE_STEPS")
-        return syntax.literal(table) if isinstance(table, ast.Dict) else {}
+        return self._entries(DEFAULTS, "MODEL_INFERENCE_STEPS")
 
     @cached_property
     def save_routes(self) -> dict[str, str] | None:
@@ -156,9 +176,8 @@ class Facts:
         return {str(syntax.literal(k)): syntax.dotted(v) for k, v in zip(table.keys, table.values, strict=True)}
 
     @cached_property
-    def unsaveable(self) -> dict[str, str]:
-        table = self.table(SAVE, "UNSUPPORTED_MODELS")
-        return syntax.literal(table) if isinstance(table, ast.Dict) else {}
+    def unsaveable(self) -> dict[str, object]:
+        return self._entries(SAVE, "UNSUPPORTED_MODELS")
 
     @cached_property
     def save_classes(self) -> dict[str, str]:

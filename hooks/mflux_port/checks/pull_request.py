@@ -6,7 +6,7 @@ import re
 
 from mflux_port.checks import evidence
 from mflux_port.checks.evaluate import Row
-from mflux_port.checks.merge import reason, touched
+from mflux_port.checks.merge import reason, touched, written_reasons
 from mflux_port.checks.package import Package
 from mflux_port.checks.report import counts
 from mflux_port.checks.rule import NEEDS_YOU
@@ -58,9 +58,7 @@ def _parity(package: Package) -> list[str]:
 
 
 def _touch_points(package: Package) -> list[str]:
-    notes = package.facts.text(f"porting/{package.model}/PORTING.md")
-    written = dict(re.findall(r"^- `([^`]+)`: (.+)$", notes, re.MULTILINE))
-    files = touched(package)
+    written, files = written_reasons(package), touched(package)
     return [f"- `{file}`: {written.get(file) or reason(package, file)}" for file in files] or ["- none"]
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 
 from mflux_port.checks import reasons, syntax
+from mflux_port.checks.facts import Unreadable
 from mflux_port.checks.package import Package
 from mflux_port.checks.rule import Verdict, none_of, rule
 
@@ -128,3 +129,20 @@ def no_conflict_markers(package: Package) -> Verdict:
     return none_of(
         [file for file in files if "<<<<" in package.facts.text(file) and marked.search(package.facts.text(file))]
     )
+
+
+@rule(
+    "STY08",
+    looks_at=f"{_CODE} and the port's tests",
+    fix="mend the line that is named",
+    why="a file that nothing imports yet is broken unseen",
+)
+def every_file_is_python(package: Package) -> Verdict:
+    """Every Python file of the port can be parsed"""
+    broken = []
+    for file in [*package.files, *package.tests]:
+        try:
+            package.facts.tree(file)
+        except Unreadable as error:
+            broken.append(str(error))
+    return none_of(broken)

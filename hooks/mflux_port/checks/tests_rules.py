@@ -24,7 +24,7 @@ def _golden(package: Package) -> list[str]:
     return own or [file for file in files if any(key in file for key in keys)]
 
 
-def _references(package: Package) -> list[str]:
+def references(package: Package) -> list[str]:
     found = [file for file in package.facts.files("tests/resources", "*.png") if "reference" in file]
     names = [package.model, *(key.replace("-", "_") for key in package.keys)]
     return [file for file in found if any(name in file for name in names)]
@@ -82,7 +82,7 @@ def golden_test_compares_pictures(package: Package) -> Verdict:
 )
 def golden_reference_is_there(package: Package) -> Verdict:
     """Every golden test has its reference picture"""
-    found = {file.rpartition("/")[2] for file in _references(package)}
+    found = {file.rpartition("/")[2] for file in references(package)}
     text = "".join(package.facts.text(file) for file in _golden(package))
     factories = [c.factory for c in package.port.checkpoints] if package.port else []
     wanted = [f"reference_{name}.png" for name in factories if f'"{name}"' in text]
@@ -100,10 +100,10 @@ def golden_reference_is_there(package: Package) -> Verdict:
 )
 def golden_reference_is_tracked(package: Package) -> Verdict:
     """git has the golden reference picture"""
-    if not _references(package):
+    if not references(package):
         return not_applicable("there is no reference picture yet")
     known = package.facts.git("ls-files", "tests/resources")
-    return none_of([f"{file} is not in git" for file in _references(package) if file not in known])
+    return none_of([f"{file} is not in git" for file in references(package) if file not in known])
 
 
 @rule(
