@@ -11,7 +11,7 @@ from mflux_port.checks.executing import verify_environment
 from mflux_port.checks.facts import Facts, Unreadable
 from mflux_port.checks.package import Package
 from mflux_port.checks.rule import ALWAYS, FAIL, RUN, Rule, Verdict, failed
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, shown
 from mflux_port.project import address
 
 # The guide's order: layout, wiring, weights, LoRA, command, training, tests, documents, style, merge; then what runs.
@@ -43,6 +43,8 @@ class Row:
 
 def find_package(facts: Facts, model: str) -> Package:
     """The package ``model``. Raises PortError, naming near ones, when the checkout has none."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", model):
+        raise PortError(f"{shown(model)} is no package name; name a folder of src/mflux/models")
     if (facts.root / "src/mflux/models" / model).is_dir() or facts.exists(f"porting/{model}"):
         return Package(facts, model)
     known = ", ".join(all_models(facts))

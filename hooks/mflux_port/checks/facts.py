@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import subprocess
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 
 from mflux_port.checkout import Checkout
 from mflux_port.checks import syntax
+from mflux_port.parsing import console_scripts, parse_json, parse_python
 
 MODEL_CONFIG = "src/mflux/models/common/config/model_config.py"
 DEFAULTS = "src/mflux/cli/defaults/defaults.py"
@@ -74,9 +73,9 @@ class Facts:
         """The file's syntax tree. Raises Unreadable when it is missing or broken."""
         if path not in self._trees:
             try:
-                self._trees[path] = ast.parse(self.text(path)) if self.exists(path) else None
-            except (SyntaxError, ValueError) as error:
-                raise Unreadable(f"{path} line {getattr(error, 'lineno', 1)} is no valid Python") from None
+                self._trees[path] = parse_python(self.text(path)) if self.exists(path) else None
+            except SyntaxError as error:
+                raise Unreadable(f"{path} line {error.lineno or 1} is no valid Python") from None
         tree = self._trees[path]
         if tree is None:
             raise Unreadable(f"{path} is missing")
@@ -134,10 +133,12 @@ class Facts:
     @cached_property
     def scripts(self) -> dict[str, str]:
         try:
-            found = tomllib.loads(self.text("pyproject.toml"))["project"]["scripts"]
-            return {str(name): str(target) for name, target in found.items()}
-        except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError):
-            raise Unreadable("pyproject.toml is no valid TOML with [project.scripts]") from None
+            scripts = console_scripts(self.text("pyproject.toml").encode())
+        except ValueError:
+            scripts = {}
+        if not scripts:
+            raise Unreadable("pyproject.toml is no valid TOML with [project.scripts]")
+        return {name: target for name, target in scripts.items() if isinstance(target, str)}
 
     @cached_property
     def registry(self) -> dict[str, Entry]:
@@ -222,7 +223,7 @@ class Facts:
     def json(self, path: str) -> dict:
         """A JSON file as a mapping, empty when it is missing or none."""
         try:
-            value = json.loads(self.text(path)) if self.exists(path) else {}
+            value = parse_json(self.text(path)) if self.exists(path) else {}
         except ValueError:
             return {}
         return value if isinstance(value, dict) else {}

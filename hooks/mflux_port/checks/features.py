@@ -306,4 +306,4 @@ def _attributes(nodes: list[ast.AST]) -> list[tuple[str, ast.expr]]:
 
 def _cache_keys(nodes: list[ast.AST]) -> list[str]:
     stored = [t for node in nodes if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Subscript)]
-    return [ast.unparse(t.slice) for t in stored if syntax.dotted(t.value).endswith("prompt_cache")]
+    return [syntax.written(t.slice) for t in stored if syntax.dotted(t.value).endswith("prompt_cache")]

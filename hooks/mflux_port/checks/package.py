@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from mflux_port.answers import ANSWERS
 from mflux_port.checks import syntax
 from mflux_port.checks.evaluator import Evaluator, Made, Unknown
 from mflux_port.checks.facts import EXAMPLES, RUNNER, Facts, Unreadable
-from mflux_port.port import ANSWERS, Port, load_port
+from mflux_port.port import Port, load_port
 from mflux_port.wiring import SurfaceResult, plan_unwire, states
 
 # Models whose commands transform given images rather than draw from a prompt have no text side to look at.
@@ -218,7 +219,7 @@ class Package:
         """Training examples that name one of the family's models."""
         names = {name for entry in self.entries for name in (entry.key, entry.repo, *entry.aliases)}
         files = self.facts.files(EXAMPLES, "*.json") if self.facts.exists(EXAMPLES) else []
-        return [file for file in files if self.facts.json(file).get("model") in names]
+        return [file for file in files if str(self.facts.json(file).get("model")) in names]
 
     @property
     def takes_lora(self) -> bool:

@@ -18,6 +18,14 @@ def dotted(node: ast.AST | None) -> str:
     return ""
 
 
+def written(node: ast.AST) -> str:
+    """An expression as source."""
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return "an expression"
+
+
 def calls(nodes: list[ast.AST], *names: str) -> list[ast.Call]:
     """The calls whose dotted name is, or ends in, one of ``names``."""
     found = []
@@ -44,7 +52,7 @@ def literal(node: ast.AST | None, names: dict[str, object] | None = None):
         return names[node.id]
     try:
         return ast.literal_eval(node) if node is not None else UNKNOWN
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):  # no literal, an unhashable key, a tower of signs
         return UNKNOWN
 
 
@@ -108,7 +116,7 @@ def entries(table: ast.Dict, names: dict[str, object]) -> dict[str, object]:
     for key, value in zip(table.keys, table.values, strict=True):
         known = literal(value, names)
         if isinstance(literal(key), str):
-            found[literal(key)] = ast.unparse(value) if known is UNKNOWN else known
+            found[literal(key)] = written(value) if known is UNKNOWN else known
     return found
 
 
