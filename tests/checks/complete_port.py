@@ -49,6 +49,7 @@ ANSWERS = {
         },
     ],
 }
+PNG = b"\x89PNG\r\n\x1a\n"
 REFERENCES = ("tests/resources/reference_nova_turbo.png", "tests/resources/reference_nova_base.png")
 # As run_mflux.py writes them behind a box.
 FIGURES = "relL2 3.1e-06 of 1.0e-04, float32, 1024x1024, 2026-10-01, commit {commit}"
@@ -67,7 +68,7 @@ def complete(root: Path) -> Path:
     _fill_root_readme(root / "README.md")
     for name in ("src/mflux/assets/nova.jpg", *REFERENCES):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"a picture")
+        (root / name).write_bytes(PNG)
         git(root, "add", "--force", name)
     for message in ("VAE done", "Transformer done", "Text encoder done"):
         git(root, "add", "--all")
@@ -95,6 +96,8 @@ def _fill_readme(path: Path) -> None:
         path.read_text()
         .replace("(not measured yet)", "12.5 GB")
         .replace("what it has and this port omits is listed here", "the upscaler is omitted")
+        .replace("what it splits, joins or turns is listed here", "it renames only")
+        .replace("how close each stage comes to the reference in float32 is listed here", "below 1e-4 in every stage")
     )
     title, rest = text.split("\n", 1)
     path.write_text(f"{title}\n\n![Nova](../../assets/nova.jpg)\n\n{rest}")

@@ -43,6 +43,12 @@ def test_rule_sees_this_too(tree, rule, broken, step):
     assert answer(tree.root, rule).state == FAIL
 
 
+def test_an_edited_surface_needs_a_look(tree):
+    tree.replace(breaks_repo.CONFIG, 'aliases=["nova-turbo", "nova"]', 'aliases=["nova-turbo"]')
+    row = answer(tree.root, "TAB09")
+    assert row.state == NEEDS_YOU and "model_config" in row.detail
+
+
 @pytest.mark.parametrize("rule", PEOPLE)
 def test_rule_for_people_gives_a_command(completed, rule):
     row = answer(completed, rule)

@@ -185,21 +185,22 @@ def no_file_is_huge(package: Package) -> Verdict:
 
 @rule(
     "LAY13",
-    looks_at="src/mflux/models/<model>/model/*_scheduler/",
+    looks_at="src/mflux/models/<model>/: classes called …Scheduler",
     fix="register the class with register_contrib in the scheduler folder's __init__.py and import that for its effect",
     why="--scheduler finds a scheduler by its registered name only",
     only=reasons.draws,
 )
 def own_scheduler_is_registered(package: Package) -> Verdict:
     """A scheduler of its own is registered with mflux, or --scheduler is declared without effect"""
-    files = [file for file in package.files if "_scheduler/" in file]
+    named = [file for file in package.files if "scheduler" in package.facts.text(file).lower()]
+    files = [item.file for item in package.classes(named) if item.name.endswith("Scheduler") and "step" in item.methods]
     if not files:
         return not_applicable("the port uses mflux's schedulers")
-    found = [file for file in files if syntax.calls(package.facts.nodes(file), "register_contrib")]
+    found = [file for file in named if syntax.calls(package.facts.nodes(file), "register_contrib")]
     declared = [f for f in package.commands if "--scheduler" in syntax.strings(package.facts.nodes(f))]
     if not found and declared:
         return passed(f"{declared[0]} declares --scheduler")
-    return passed(found[0]) if found else failed(f"nothing in {files[0].rsplit('/', 1)[0]} calls register_contrib")
+    return passed(found[0]) if found else failed(f"{files[0]} has one, nothing calls register_contrib")
 
 
 @rule(

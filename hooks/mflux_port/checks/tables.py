@@ -7,8 +7,10 @@ import ast
 from mflux_port.checks import reasons, syntax
 from mflux_port.checks.facts import CHECKER, COMPLETIONS, DEFAULTS, MODEL_CONFIG, OVERLAY, REVISIONS, SAVE
 from mflux_port.checks.package import Package
-from mflux_port.checks.rule import MERGE, Verdict, none_of, not_applicable, rule
+from mflux_port.checks.rule import MERGE, Verdict, needs_you, none_of, not_applicable, rule
 
+# Texts for readers are there to be edited: the size of the model, what is new in it.
+_FOR_READERS = ("readme_table", "readme_acknowledgement", "changelog", "training_example")
 _WIRE = "mflux-port wire <model>"
 
 
@@ -153,6 +155,10 @@ def overlay_has_a_row(package: Package) -> Verdict:
 def wiring_agrees_with_the_answers(package: Package) -> Verdict:
     """Every shared file says what the answers say"""
     wrong = [r for r in package.surfaces.values() if r.state in ("absent", "stale", "unknown shape")]
+    edited = [r for r in package.surfaces.values() if r.state == "edited" and r.surface not in _FOR_READERS]
+    if edited and not wrong:
+        named = "; ".join(f"{result.surface} {result.detail}".strip() for result in edited)
+        return needs_you(f"mflux-port wire <model> --dry-run, then look at what was edited by hand: {named}")
     return none_of([f"{result.surface}: {result.state} {result.detail}".strip() for result in wrong])
 
 
