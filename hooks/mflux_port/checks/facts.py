@@ -57,6 +57,7 @@ class Facts:
         self._trees: dict[str, ast.Module | None] = {}
         self._nodes: dict[str, list[ast.AST]] = {}
         self._texts: dict[str, str] = {}
+        self._imports: dict[str, dict[str, str]] = {}
         self._files: dict[tuple[str, str], list[str]] = {}
 
     def exists(self, path: str) -> bool:
@@ -86,6 +87,12 @@ class Facts:
         if path not in self._nodes:
             self._nodes[path] = list(ast.walk(self.tree(path)))
         return self._nodes[path]
+
+    def imports(self, path: str) -> dict[str, str]:
+        """What the file imports: each name with its origin."""
+        if path not in self._imports:
+            self._imports[path] = syntax.imports(self.tree(path))
+        return self._imports[path]
 
     def files(self, folder: str, pattern: str = "*.py") -> list[str]:
         """Files below a folder, relative to the checkout, sorted. No caches, no hidden folders."""
@@ -183,7 +190,7 @@ class Facts:
     @cached_property
     def save_classes(self) -> dict[str, str]:
         """Every class that save.py imports from a model, with the module it comes from."""
-        found = syntax.imports(self.tree(SAVE))
+        found = self.imports(SAVE)
         return {name: origin.rpartition(".")[0] for name, origin in found.items() if ".models." in origin}
 
     @cached_property

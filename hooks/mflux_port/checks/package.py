@@ -46,6 +46,7 @@ class Package:
         self.model = model
         self.folder = f"src/mflux/models/{model}"
         self.port: Port | None = None
+        self._commands: dict[str, list[str]] = {}
         if facts.exists(ANSWERS.format(model=model)):
             self.port = load_port(facts.root, model)
 
@@ -245,7 +246,12 @@ class Package:
         return bool(self.generating) or self.port is not None
 
     def _command_files(self, file: str) -> list[str]:
-        imported = syntax.imports(self.facts.tree(file))
+        if file not in self._commands:
+            self._commands[file] = self._find_command_files(file)
+        return self._commands[file]
+
+    def _find_command_files(self, file: str) -> list[str]:
+        imported = self.facts.imports(file)
         found = [file]
         for call in syntax.calls(self.facts.nodes(file), "main", "build_parser"):
             module, _, function = syntax.dotted(call.func).rpartition(".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from mflux_port.checks import reasons, syntax
+from mflux_port.checks import reasons
 from mflux_port.checks.package import Package
 from mflux_port.checks.rule import MERGE, Verdict, failed, none_of, not_applicable, passed, rule
 
@@ -51,8 +51,13 @@ def readme_gives_sizes(package: Package) -> Verdict:
     """The README gives the measured size of the download"""
     if "not measured yet" in package.readme:
         return failed("a size is not measured yet")
-    sizes = [line for line in package.readme.splitlines() if _SIZE.search(line) and _STORED.search(line)]
-    return passed(_SIZE.search(sizes[0]).group(0)) if sizes else failed("no size in GB of a download or a saved copy")
+    found = sizes(package)
+    return passed(_SIZE.search(found[0]).group(0)) if found else failed("no size in GB of a download or a saved copy")
+
+
+def sizes(package: Package) -> list[str]:
+    """The README's lines that give a size on the disk."""
+    return [line for line in package.readme.splitlines() if _SIZE.search(line) and _STORED.search(line)]
 
 
 @rule(
@@ -172,9 +177,7 @@ def readme_links_resolve(package: Package) -> Verdict:
 )
 def reused_vae_is_named(package: Package) -> Verdict:
     """A VAE that another family owns is named in the README"""
-    found = [
-        o for f in package.initializers for o in syntax.imports(package.facts.tree(f)).values() if "vae" in o.lower()
-    ]
+    found = [o for f in package.initializers for o in package.facts.imports(f).values() if "vae" in o.lower()]
     classes = [o for o in found if re.search(r"\.models\.(?!common\b)\w+\.model\.", o)]
     foreign = [o for o in classes if f".models.{package.model}." not in o]
     if not foreign:

@@ -92,9 +92,7 @@ def _unbreakable(nodes: list[ast.AST]) -> set[int]:
 def no_reference_imports(package: Package) -> Verdict:
     """The package does not import diffusers"""
     files = [file for file in package.files if "diffusers" in package.facts.text(file)]
-    found = [
-        f for f in files if any(o.split(".")[0] == "diffusers" for o in syntax.imports(package.facts.tree(f)).values())
-    ]
+    found = [f for f in files if any(o.split(".")[0] == "diffusers" for o in package.facts.imports(f).values())]
     return none_of([f"{file} imports diffusers" for file in found])
 
 

@@ -94,21 +94,22 @@ def nothing_else_is_downloaded(package: Package) -> Verdict:
     """No download pattern takes what nothing loads"""
     patterns = _own_patterns(package)
     folders = {pattern.split("/")[0] for pattern in patterns if "/" in pattern and "*" not in pattern.split("/")[0]}
-    unused = [f"{name}/ is downloaded and not loaded" for name in sorted(folders - _used_folders(package))]
+    left = sorted(folders - _subdirs([*package.components, *package.tokenizers]))
+    unused = [f"{name}/ is downloaded and not loaded" for name in left if not _is_named(package, name)]
     wide = [f"{pattern} takes every folder" for pattern in patterns if pattern in ("*", "**", "**/*", "*/*")]
     flat = [f"{pattern} takes every weight" for pattern in patterns if pattern in _FLAT and not _loads_flat(package)]
     return none_of(unused + wide + flat)
 
 
-def _used_folders(package: Package) -> set[str]:
-    """Folders that components and tokenizers are read from, and those that the package's code names elsewhere."""
-    calls = [*package.components, *package.tokenizers]
-    found = _subdirs(calls)
+def _is_named(package: Package, folder: str) -> bool:
+    """Does the package's code name the folder anywhere but in the download patterns?"""
     asking = {node for function in _pattern_functions(package) for node in ast.walk(function)}
     for file in package.below(""):
-        texts = syntax.strings([node for node in package.facts.nodes(file) if node not in asking])
-        found |= {text.split("/")[0] for text in texts if "*" not in text}
-    return found
+        if folder in package.facts.text(file):
+            texts = syntax.strings([node for node in package.facts.nodes(file) if node not in asking])
+            if any(text.split("/")[0] == folder and "*" not in text for text in texts):
+                return True
+    return False
 
 
 def _loads_flat(package: Package) -> bool:
