@@ -1,0 +1,50 @@
+"""README's table of the tree says of each rendered file whose it is, as copier.yml does."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatch
+
+import pytest
+
+from tests.conftest import PROJECT
+
+ROW = re.compile(r"^\| (?P<paths>`.+?) (?P<rest>otherwise )?\| (?P<owner>porter|template) \|", re.MULTILINE)
+
+
+def rendered() -> list[str]:
+    """Every path that the template can render, for a model called nova."""
+    names = []
+    for path in (PROJECT / "template").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            name = path.relative_to(PROJECT / "template").as_posix().removesuffix(".jinja")
+            name = name.replace("{{ _copier_conf.answers_file }}", "porting/{{ model }}/answers.yml")
+            names.append(re.sub(r"\{%.*?%\}", "", name).replace("{{ model }}", "nova").replace("{{ entry.factory }}", "nova_x"))
+    return sorted(names)
+
+
+def table() -> list[tuple[str, str]]:
+    """Pattern and owner of each row, those for what is left at the end."""
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    rows = []
+    for match in ROW.finditer(readme):
+        paths = re.findall(r"`([^`]+)`", match["paths"])
+        folder = paths[0].rpartition("/")[0]  # what … stands for in the row's other paths
+        for path in paths:
+            pattern = path.replace("…", folder).replace("<model>", "nova").replace("**/", "*")
+            rows.append((bool(match["rest"]), pattern, match["owner"]))
+    return [(pattern, owner) for _, pattern, owner in sorted(rows, key=lambda row: row[0])]
+
+
+def of_the_porter(name: str) -> bool:
+    text = (PROJECT / "copier.yml").read_text(encoding="utf-8")
+    listed = text[text.index("_skip_if_exists:") : text.index("_exclude:")]
+    kept = [re.sub(r"\{\{.*?\}\}", "nova", line.strip("- ")) for line in listed.splitlines()[1:] if line.strip()]
+    return any(name == path or name.startswith(f"{path}/") for path in kept)
+
+
+@pytest.mark.parametrize("name", rendered())
+def test_readme_says_whose_each_file_is(name):
+    owners = [owner for pattern, owner in table() if fnmatch(name, pattern)]
+    assert owners, f"README's table has no row for {name}"
+    assert owners[0] == ("porter" if of_the_porter(name) else "template")
