@@ -77,6 +77,19 @@ WRONG = {
     "key of Python": ({"checkpoints": [{"key": "class", "hf_repo": "a/b"}]}, "no function can be called 'class'"),
     "alias": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "aliases": ["No va"]}]}, "no model name"),
     "variant": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "variant": "video"}]}, "`variants` lists"),
+    "two commands of a name": (
+        {
+            "checkpoints": [
+                {"key": "nova", "hf_repo": "a/b"},
+                {"key": "pro", "hf_repo": "a/c", "cli_name": "nova-image-edit"},
+            ]
+        },
+        "mflux-generate-nova-image-edit would run both",
+    ),
+    "two entries with one command": (
+        {"checkpoints": [{"key": name, "hf_repo": f"a/{name}", "cli_name": "own"} for name in ("nova", "pro")]},
+        "mflux-generate-own would run both",
+    ),
     "revision": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "revision": "main"}]}, "40 hex digits"),
     "no steps": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "steps": 0}]}, "type 1 or more"),
 }

@@ -92,14 +92,14 @@ class Port(NamedTuple):
     @property
     def scripts(self) -> dict[str, str]:
         """Console commands, each with its ``module:function``, in the order they are registered."""
-        scripts = {f"mflux-generate-{self.cli_name}": f"{self.package}.cli.{self.model}_generate:main"}
-        for checkpoint in self.checkpoints:
-            if checkpoint.cli_name and checkpoint.cli_name != self.cli_name:
-                module = f"{self.package}.cli.{checkpoint.factory}_generate:main"
-                scripts[f"mflux-generate-{checkpoint.cli_name}"] = module
-        if "edit" in self.variants:
-            scripts[f"mflux-generate-{self.cli_name}-edit"] = f"{self.package}.cli.{self.model}_edit_generate:main"
-        return scripts
+        return dict(self._commands)
+
+    @property
+    def _commands(self) -> list[tuple[str, str]]:
+        commands = [(self.cli_name, self.model)]
+        commands += [(c.cli_name, c.factory) for c in self.checkpoints if c.cli_name not in ("", self.cli_name)]
+        commands += [(f"{self.cli_name}-edit", f"{self.model}_edit")] if "edit" in self.variants else []
+        return [(f"mflux-generate-{name}", f"{self.package}.cli.{module}_generate:main") for name, module in commands]
 
 
 def load_port(checkout: Path, model: str) -> Port:
@@ -149,6 +149,7 @@ def port_from_answers(answers: dict, where: str = "the answers") -> Port:
             f"{where} holds a value of the wrong kind ({error}); mend it or run `copier copy` again"
         ) from None
     _verify(port, where)
+    _verify_commands(port, where)
     return port
 
 
@@ -223,6 +224,13 @@ def _verify(port: Port, where: str) -> None:
         raise PortError(f"{where}: `checkpoints` is empty; list at least one entry with key and hf_repo")
     for checkpoint in port.checkpoints:
         _verify_checkpoint(checkpoint, port, where)
+
+
+def _verify_commands(port: Port, where: str) -> None:
+    seen: dict[str, str] = {}
+    for name, target in port._commands:
+        if seen.setdefault(name, target) != target:
+            raise PortError(f"{where}: {name} would run both {seen[name]} and {target}; type another cli_name")
 
 
 def _verify_checkpoint(checkpoint: Checkpoint, port: Port, where: str) -> None:
