@@ -61,7 +61,7 @@ def _carry_out(checkout: Checkout, port: Port, make_plan) -> list[SurfaceResult]
             print(recovered, file=sys.stderr)
         fresh = Checkout(checkout.root)  # read under the lock, after a recovery
         plan = make_plan(fresh, port)
-        commit(fresh.root, plan.files)
+        commit(fresh.root, plan.files, plan.originals)
     return plan.results
 
 
