@@ -100,6 +100,10 @@ class Source:
         """The span of the whole lines that a node stands on."""
         return self.line_start(node), self.line_end(self.end(node))
 
+    def code(self, node: ast.AST) -> str:
+        """A node as it is written, on one line."""
+        return " ".join(self.text((self.start(node), self.end(node))).split())
+
     def text(self, span: tuple[int, int]) -> str:
         """What stands in a span, with ``\\n`` as line ending."""
         return self.data[span[0] : span[1]].decode("utf-8", "replace").replace("\r\n", "\n")

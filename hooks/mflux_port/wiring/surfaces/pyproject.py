@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
@@ -44,3 +45,23 @@ def blocks(source: Source, port: Port) -> list[Block]:
 
 def _name(match: re.Match) -> str:
     return match.group(1).decode("utf-8", "replace").strip("\"'")
+
+
+def read_back(source: Source, port: Port, wired: bool) -> str | None:
+    found = scripts(source)
+    for name, target in port.scripts.items():
+        if found.get(name) != (target if wired else None):
+            return f"the command {name} would be {found.get(name)}"
+    return None
+
+
+def scripts(source: Source) -> dict[str, object]:
+    """Every command with its target. Raises UnknownShape when the file is no TOML, or its commands are no table."""
+    try:
+        project = tomllib.loads(source.data.decode("utf-8-sig")).get("project", {})
+    except ValueError as error:
+        raise UnknownShape(f"{source.path} is no valid TOML ({error}); mend it and run this again") from None
+    found = project.get("scripts", {}) if isinstance(project, dict) else None
+    if not isinstance(found, dict):
+        raise UnknownShape(f"{source.path}: [project.scripts] is no table of commands; restore it")
+    return found
