@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from pathlib import Path
 
 from mflux_port.errors import PortError
+from mflux_port.lock import alone
 from mflux_port.port import ANSWERS, read_answers
 from mflux_port.updating_steps import REPORT
-from mflux_port.updating_tree import POINTED, alone, begin, end, git, take_back, verify_clean
+from mflux_port.updating_tree import COMMITTED, POINTED, begin, end, git, take_back, verify_clean
 
 
-def update_port(root: Path, model: str, to: str | None = None, template: str | None = None) -> dict:
+def update_port(
+    root: Path, model: str, to: str | None = None, template: str | None = None, commit: bool = False
+) -> dict:
     """Update one port in the checkout ``root`` and give the report of ``updating_steps.finish``.
 
     ``to`` is a version of the template (default: its newest tag), ``template`` another place where the template lies.
-    The result is left uncommitted. Raises PortError, with the tree as it was, when the update is refused.
+    With ``commit`` the result is committed, unless it has conflicts. Raises PortError, with the tree as it was, when
+    the update is refused.
     """
     with alone(root):
         verify_clean(root)
         source = template or _source(root, model)
         _verify_reachable(model, source)
-        begin(root, model)
+        begin(root, model, os.getpid())
         try:
             if template:
                 _point_to(root, model, template)
             report = _run_copier(root, model, to, source)
+            report["committed"] = commit and not report["conflicts"] and _commit(root, model, report["to"])
         except BaseException:
             take_back(root)
             raise
@@ -35,12 +41,11 @@ def update_port(root: Path, model: str, to: str | None = None, template: str | N
     return {"model": model, **report}
 
 
-def commit_update(root: Path, report: dict) -> bool:
-    """Commit what an update changed. Returns False when it changed nothing."""
+def _commit(root: Path, model: str, to: str) -> bool:
     if not git(root, "status", "--porcelain"):
         return False
     git(root, "add", "--all", "--", ".")
-    git(root, "commit", "--quiet", "--message", f"Update the port of {report['model']} to template {report['to']}")
+    git(root, "commit", "--quiet", "--message", COMMITTED.format(model=model, to=to))
     return True
 
 
@@ -99,7 +104,7 @@ def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.json")
         # Copier's child processes get plumbum's environment, which os.environ does not reach.
-        with local.env(**{REPORT: str(report), "GIT_TERMINAL_PROMPT": "0"}):
+        with local.env(**{REPORT: str(report), "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}):
             try:
                 copier.run_update(
                     root,

@@ -17,6 +17,7 @@ from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.checks.report import what_is_left
 from mflux_port.errors import PortError
+from mflux_port.lock import alone
 from mflux_port.port import ANSWERS, load_port, port_from_answers, read_answers
 from mflux_port.port_state import conflict_markers
 from mflux_port.updating_migrations import committed_answers, move_file, rename_answer
@@ -54,7 +55,8 @@ def check(root: Path, model: str, data: str, template: str) -> None:
         where = ANSWERS.format(model=model)
         raise PortError(f"{where} has lost its answer `{sorted(missing)[0]}`; write it there again and commit")
     if REPORT not in os.environ:
-        begin(root, model)
+        with alone(root):
+            begin(root, model, os.getppid())  # Copier, which holds no lock of ours between its steps
 
 
 def plan(root: Path, model: str, template: str) -> None:
@@ -68,8 +70,9 @@ def plan(root: Path, model: str, template: str) -> None:
         wiring.verify_free(checkout, port)
         wiring.plan_wire(checkout, port)
     except PortError:
-        git(root, "reset", "--hard", "--quiet")  # Copier saw to it that the tree was clean
-        end(root)
+        if REPORT not in os.environ:  # else `mflux-port update` takes back, with the commits that it made
+            git(root, "reset", "--hard", "--quiet")  # Copier saw to it that the tree was clean
+            end(root)
         raise
 
 

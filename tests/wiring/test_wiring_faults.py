@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from mflux_port import host as releases
-from mflux_port import wiring
+from mflux_port import wiring, writing
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
 from mflux_port.wiring import transaction
@@ -124,6 +125,60 @@ def test_a_file_changed_after_the_kill_stays(shared, capfd):
     assert {**_everything(host), "README.md": after["README.md"]} == after
 
 
+@pytest.mark.parametrize("moment", ["planned", "staged", "replacing"])
+def test_a_file_saved_meanwhile_stays_and_nothing_is_written(moment: str, shared, monkeypatch):
+    host, before, after = _host("wire", shared)
+    readme = host / "README.md"
+
+    def save(*_) -> None:
+        if readme.read_bytes() == before["README.md"]:
+            readme.write_bytes(before["README.md"] + b"\nmine\n")
+
+    where, name = {"planned": (wiring, "commit"), "staged": (transaction, "_stage"), "replacing": (os, "replace")}[
+        moment
+    ]
+    whole = getattr(where, name)
+
+    def beside(*arguments) -> None:
+        if moment == "planned":
+            save()
+        whole(*arguments)
+        if moment != "planned":
+            save()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, name, beside)
+        with pytest.raises(PortError, match="README.md was changed by somebody else meanwhile; nothing was changed"):
+            wiring.wire(Checkout(host), port(AMBER))
+    assert _everything(host) == {**before, "README.md": before["README.md"] + b"\nmine\n"}
+    assert not _journals(host)
+    readme.write_bytes(before["README.md"])
+    _assert_next_run(host, "wire", after)
+
+
+def test_killed_while_it_takes_back_what_failed(shared):
+    host, before, after = _host("wire", shared)
+    for nth in itertools.count():
+
+        def arm(n: int = nth) -> None:
+            _on_rename(1, _failing(errno.EIO))  # the journal's is the first
+            failed = itertools.count()
+            sys.addaudithook(
+                lambda event, arguments: _kill("") if _FAILED and event in _TOUCHING and next(failed) == n else None
+            )
+
+        status, said, _ = _forked(host, wiring.wire, arm)
+        with transaction.locked(host):
+            pass
+        assert _everything(host) in (before, after)  # not taken back yet: then it is finished
+        if status == 3:
+            break
+        assert status == -signal.SIGKILL, said
+        _restore(host, before)
+    assert nth > 3
+    _assert_next_run(host, "wire", after)
+
+
 def test_temporary_files_cleaned_away_after_the_kill(shared):
     host, _, after = _host("wire", shared)
     _forked(host, wiring.wire, lambda: _on_rename(5, _kill))
@@ -176,6 +231,45 @@ def test_a_link_out_of_the_checkout_is_refused(shared, tmp_path):
         wiring.wire(Checkout(host), port(AMBER))
     assert outside.read_bytes() == before
     assert not (host / "porting").exists()
+
+
+def test_two_names_of_one_file_are_refused(shared):
+    host = shared()
+    (host / "CHANGELOG.md").unlink()
+    (host / "CHANGELOG.md").symlink_to("README.md")
+    with (host / "README.md").open("a") as readme:
+        readme.write("\n## [Unreleased]\n")
+    before = _everything(host)
+    with pytest.raises(PortError, match="README.md and CHANGELOG.md are one file"):
+        wiring.wire(Checkout(host), port(AMBER))
+    assert _everything(host) == before
+
+
+def test_a_file_keeps_its_permissions(shared):
+    host = shared()
+    (host / "README.md").chmod(0o640)
+    wiring.wire(Checkout(host), port(AMBER))
+    assert (host / "README.md").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("text", [b"nonsense", b"\xff\xfe", b"gitdir: /nowhere\xff"])
+def test_a_git_file_that_names_no_folder(text: bytes, shared):
+    host = shared()
+    (host / ".git").rmdir()
+    (host / ".git").write_bytes(text)
+    wiring.wire(Checkout(host), port(AMBER))
+    assert transaction.state_dir(host) == host / "porting/mflux-port"
+    assert not (host / "mflux-port").exists()
+
+
+def test_a_lock_that_the_disk_does_not_know(shared, monkeypatch):
+    def refuse(*_) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(transaction.fcntl, "flock", refuse)
+    with pytest.raises(PortError, match=re.escape(os.strerror(errno.ENOLCK))) as raised:
+        wiring.wire(Checkout(shared()), port(AMBER))
+    assert "another" not in str(raised.value)
 
 
 def _host(act: str, shared: Callable) -> tuple[Path, dict, dict]:
@@ -275,7 +369,7 @@ def _kill(path: str) -> None:
 
 def _kill_within_write(nth: int) -> None:
     count = itertools.count()
-    whole = transaction._write
+    whole = writing.write
 
     def half(path: Path, data: bytes) -> None:
         if next(count) == nth:
@@ -283,7 +377,7 @@ def _kill_within_write(nth: int) -> None:
             _kill("")
         whole(path, data)
 
-    transaction._write = half
+    writing.write = transaction.write = half
 
 
 def _failing(number: int) -> Callable[[str], None]:

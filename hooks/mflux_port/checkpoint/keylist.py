@@ -14,6 +14,7 @@ from pathlib import Path
 from mflux_port.checkpoint.headers import DTYPE_BITS, Tensor
 from mflux_port.checkpoint.layout import Checkpoint
 from mflux_port.errors import PortError
+from mflux_port.writing import write_whole
 
 KEYLIST = "porting/{model}/checkpoint_keys.txt"
 _RANGE = re.compile(r"\{(\d+)-(\d+)\}")
@@ -45,6 +46,11 @@ def snapshot(checkpoint: Checkpoint) -> Snapshot:
 
 def write_keylist(path: Path, taken: Snapshot) -> None:
     """Write a snapshot as text."""
+    write_whole(path, keylist_text(taken))
+
+
+def keylist_text(taken: Snapshot) -> str:
+    """A snapshot as text."""
     lines = [f"# {taken.where}", "", "[files]", *collapse(taken.files)]
     for folder, tensors in sorted(taken.tensors.items()):
         lines += ["", f"[{folder}]"]
@@ -52,7 +58,7 @@ def write_keylist(path: Path, taken: Snapshot) -> None:
         for tensor in tensors.values():
             groups.setdefault(f"{tensor.dtype} {'x'.join(map(str, tensor.shape)) or '-'}", []).append(tensor.name)
         lines += [f"{kind} {name}" for kind, names in groups.items() for name in collapse(names)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 def read_keylist(path: Path) -> Snapshot:

@@ -46,8 +46,11 @@ class RemoteSource:
 
     def __init__(self, repo: str):
         from huggingface_hub import HfApi
+        from huggingface_hub.constants import HF_HUB_DOWNLOAD_TIMEOUT as patience
+        from huggingface_hub.utils import get_session
 
-        info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True))
+        get_session().timeout = patience  # seconds without a byte; by itself it waits for ever
+        info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True, timeout=patience))
         self.repo, self.revision = repo, info.sha or ""
         self.files = {file.rfilename: file.size or 0 for file in info.siblings or []}
 
@@ -55,12 +58,20 @@ class RemoteSource:
         return f"{self.repo}/{name}"
 
     def read(self, name: str) -> bytes:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
         if self.files[name] > _JSON_LIMIT:
             raise PortError(f"{self.path(name)} has {self.files[name]} bytes, too many for a description")
-        path = _remote(self.repo, lambda: hf_hub_download(self.repo, name, revision=self.revision))
-        return Path(path).read_bytes()
+        url = hf_hub_url(self.repo, name, revision=self.revision)
+
+        def get() -> bytes:
+            # hf_hub_download would go on trying for minutes behind a hub that is silent.
+            response = get_session().get(url, headers=build_hf_headers())
+            hf_raise_for_status(response)
+            return response.content
+
+        return _remote(self.repo, get)
 
     def header(self, name: str) -> dict[str, Tensor]:
         from huggingface_hub import parse_safetensors_file_metadata

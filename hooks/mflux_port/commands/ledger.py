@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
+from mflux_port.lock import alone, looking
 from mflux_port.port import Port, load_port
 
 
@@ -26,8 +27,13 @@ def run(args: argparse.Namespace) -> int:
     from mflux_port.checkpoint.port_modules import use_checkout
 
     checkout = Checkout(args.checkout)
-    port = load_port(checkout.root, args.model)
-    use_checkout(checkout)
+    with alone(checkout.root) if args.checkpoint and not args.lora else looking(checkout.root):
+        port = load_port(checkout.root, args.model)
+        use_checkout(checkout)
+        return _run(args, checkout, port)
+
+
+def _run(args: argparse.Namespace, checkout: Checkout, port: Port) -> int:
     if args.lora:
         return _run_lora(args, port)
     accounts, files = balance(checkout, port, args.checkpoint, args.key, args.component)

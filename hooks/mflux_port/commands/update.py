@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Update. Returns 0, or 1 when conflicts are left in files; a refusal leaves the tree as it was."""
     root = Checkout(args.checkout).root
     if args.restore:
-        print(f"the tree is as it was before the update of {restore(root)}")
+        print(restore(root))
         return 0
     models = _models(root, args)
     verify_clean(root)
@@ -56,14 +56,13 @@ def _models(root, args: argparse.Namespace) -> list[str]:
 
 
 def _update_each(root, models: list[str], args: argparse.Namespace) -> list[dict]:
-    from mflux_port.updating import commit_update, update_port
+    from mflux_port.updating import update_port
     from mflux_port.updating_steps import report_lines
 
     reports = []
     for model in models:
-        report = update_port(root, model, args.to, args.template)
+        report = update_port(root, model, args.to, args.template, commit=args.all)
         reports.append(report)
-        report["committed"] = args.all and not report["conflicts"] and commit_update(root, report)
         if not args.json:
             print(f"{model}: {len(report['files'])} files changed" if report["files"] else f"{model}: up to date")
             for line in report_lines(report):

@@ -7,23 +7,23 @@ import fcntl
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 from mflux_port.errors import PortError
+from mflux_port.writing import cannot_write, put_beside, write
 
 _JOURNAL = "journal.json"
 _INTENT = "intent.json"
 
 
 def state_dir(root: Path) -> Path:
-    """Where lock and journal lie: inside ``.git``, where no status shows them."""
+    """Where locks and journal lie: inside ``.git``, where no status shows them."""
     git = root / ".git"
     if git.is_file():  # a worktree: the file names the real folder
-        named = git.read_text(encoding="utf-8").partition("gitdir:")[2].strip()
-        git = (root / named).resolve()
+        named = os.fsdecode(git.read_bytes()).partition("gitdir:")[2].strip()
+        git = (root / named).resolve() if named else git
     return (git if git.is_dir() else root / "porting") / "mflux-port"
 
 
@@ -34,14 +34,16 @@ def locked(root: Path) -> Iterator[str]:
     The kernel drops the lock with the process. Raises PortError when another run holds it.
     """
     try:
-        handle = _open_lock(root)
+        handle = open_lock(root, "lock")
     except OSError as error:
         raise _cannot(root, error, "nothing was changed") from None
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise PortError(f"another mflux-port run is at work in {root}; wait for it and run this again") from None
+        except OSError as error:
+            raise _cannot(root, error, "nothing was changed") from None
         try:
             said = recover(root)
         except OSError as error:
@@ -49,10 +51,19 @@ def locked(root: Path) -> Iterator[str]:
         yield said
 
 
-def _open_lock(root: Path) -> TextIO:
+def open_lock(root: Path, name: str) -> TextIO:
+    """The lock file ``name`` of a checkout, made where it is missing. Raises OSError."""
     home = state_dir(root)
-    home.mkdir(parents=True, exist_ok=True)
-    return open(home / "lock", "a", encoding="utf-8")
+    if not home.is_dir():
+        home.mkdir(parents=True, exist_ok=True)
+        if home.parent.name == "porting":  # below a git tree's root: there it would show
+            (home / ".gitignore").write_text("*\n", encoding="utf-8")
+    return open(home / name, "a", encoding="utf-8")
+
+
+def half_way(root: Path) -> bool:
+    """Whether a run was killed while it changed files, and nothing has finished that yet."""
+    return (state_dir(root) / _JOURNAL).exists()
 
 
 def recover(root: Path) -> str:
@@ -64,7 +75,7 @@ def recover(root: Path) -> str:
         changed = [entry["target"] for entry in journal if not _finish(root, entry)]
         said = f"finished a run that was interrupted ({len(journal)} files)"
         if changed:
-            said += f"; left {', '.join(changed)} alone, which changed since: wire or unwire the port again"
+            said += f"; left {', '.join(changed)} alone, which changed since: run that again"
     elif intent is not None:
         said = "took back a run that was interrupted before it changed a file"
     if said:
@@ -78,9 +89,10 @@ def commit(root: Path, files: dict[str, bytes | None], originals: dict[str, byte
     ``originals`` are the bytes that ``files`` were made from; without them, those of now. Raises PortError when a file
     cannot be written, is not as it was any more, lies outside the checkout, or is the same as another.
     """
+    originals = originals or {name: _bytes(root / name) for name in files}
+    files = {name: data for name, data in files.items() if data != originals[name]}
     if not files:
         return
-    originals = originals or {name: _bytes(root / name) for name in files}
     entries = [_entry(root, name, originals[name], data) for name, data in files.items()]
     _verify_apart(list(files), entries)
     try:
@@ -124,17 +136,13 @@ def _verify_apart(names: list[str], entries: list[dict]) -> None:
 def _stage(root: Path, entries: list[dict], contents: list[bytes | None]) -> None:
     # After this the journal is there, and every new content beside its file.
     home = state_dir(root)
-    _write(home / _INTENT, json.dumps(entries).encode())
+    write(home / _INTENT, json.dumps(entries).encode())
     for entry, data in zip(entries, contents, strict=True):
         if data is None:
             continue
         target, temporary = root / entry["target"], root / entry["temporary"]
         temporary.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not os.access(target, os.W_OK):
-            raise PermissionError(13, "Permission denied", str(target))
-        _write(temporary, data)
-        if target.exists():
-            os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+        put_beside(target, temporary, data)
     os.replace(home / _INTENT, home / _JOURNAL)
 
 
@@ -170,7 +178,7 @@ def _reverse(root: Path, entries: list[dict], originals: list[bytes | None]) -> 
             _finish(root, entry)
         _forget(root, [*entries, *back])
     except OSError:
-        return "a part of the files is changed, and the next wire or unwire completes that"
+        return "a part of the files is changed, and the next run of mflux-port completes that"
     return "nothing was changed"
 
 
@@ -182,18 +190,7 @@ def _forget(root: Path, entries: list[dict]) -> None:
 
 
 def _cannot(root: Path, error: OSError, state: str) -> PortError:
-    where = error.filename or root
-    return PortError(f"{where} cannot be written ({error.strerror}); {state}; free it and run this again")
-
-
-def _write(path: Path, data: bytes) -> None:
-    # Not synchronised: a kill loses nothing that is written, and git does not wait for the disk either.
-    try:
-        with open(path, "wb") as handle:
-            handle.write(data)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a failing write says none
-        raise
+    return cannot_write(error.filename or root, error, state)
 
 
 def _bytes(path: Path) -> bytes | None:
