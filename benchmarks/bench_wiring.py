@@ -21,7 +21,7 @@ from benchmarks.measure import Action, Row, medians
 
 CROWDS = (1, 10, 50)
 HOOKS = Path(wiring.__file__).resolve().parents[2]
-OVERLAY = 'OVERLAY = {\n    "dev": ("text-to-image", "FLUX", "dev", [], [], "supported", None),\n}\n'
+OVERLAY = 'STANDARD_QUANTS = []\nOVERLAY = {\n    "dev": ("image", "flux", "flux1-dev", [], [], "active", None),\n}\n'
 
 
 def rows() -> list[Row]:

@@ -67,6 +67,8 @@ def test_entry_has_the_family_values_where_it_says_nothing():
 WRONG = {
     "model": ({"model": "Nova"}, "model is 'Nova'"),
     "class": ({"class_name": "nova"}, "class_name is 'nova'"),
+    "name for people": ({"display_name": "Nova | 2"}, "display_name is 'Nova | 2'; it must match"),
+    "name for people on two lines": ({"display_name": "Nova\n2"}, "display_name is"),
     "command": ({"cli_name": "nova image"}, "cli_name is"),
     "repo": ({"hf_repo": "nova"}, "no Hugging Face repo id"),
     "steps": ({"steps": "many"}, "wrong kind"),

@@ -172,6 +172,7 @@ _CHECKPOINT_KEYS = {
 _PATTERNS = {
     "model": r"[a-z][a-z0-9_]*",
     "class_name": r"[A-Z][A-Za-z0-9]*",
+    "display_name": r"[A-Za-z0-9][A-Za-z0-9 ._+-]*",
     "cli_name": r"[a-z0-9]+([.-][a-z0-9]+)*",
     "reference_pipeline": r"([A-Za-z_][A-Za-z0-9_.]*)?",
     "mflux_api": r"\d+\.\d+",

@@ -132,8 +132,11 @@ def _verify_classes(checkout: Checkout, port: Port) -> None:
         for name, module in surface.classes(port).items():
             if hasattr(builtins, name):
                 raise PortError(f"{name} is a name of Python's own; type another class_name")
-            others = bindings(ast.walk(source_of(checkout, surface.FILE).tree)).get(name, set()) - {module}
-            if others and name not in known:
+            source = source_of(checkout, surface.FILE)
+            if name in known or name.encode() not in source.data:
+                continue
+            others = bindings(ast.walk(source.tree)).get(name, set()) - {module}
+            if others:
                 where = f"of {min(others)}" if min(others) else "of its own"
                 raise PortError(f"{surface.FILE} has a {name} {where}; type another class_name")
 

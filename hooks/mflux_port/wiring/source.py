@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, wraps
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
@@ -16,6 +17,18 @@ def source_of(checkout: Checkout, path: str) -> Source:
     return checkout.parsed[path]
 
 
+def once(read: Callable[[Source], object]) -> Callable[[Source], object]:
+    """A reader of a whole file that several surfaces ask: what it made of a Source is kept there."""
+
+    @wraps(read)
+    def kept(source: Source):
+        if read not in source.made:
+            source.made[read] = read(source)
+        return source.made[read]
+
+    return kept
+
+
 class UnknownShape(PortError):
     """A place that a surface looks for is not there, or not in a form it knows."""
 
@@ -26,6 +39,7 @@ class Source:
     def __init__(self, path: str, data: bytes):
         self.path = path
         self.data = data
+        self.made: dict[Callable, object] = {}
 
     @cached_property
     def newline(self) -> str:

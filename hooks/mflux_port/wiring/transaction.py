@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -201,6 +200,8 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _digest(data: bytes | None) -> str | None:
+    import hashlib  # OpenSSL, which a run without a change does without
+
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 

@@ -6,7 +6,6 @@ By syntax tree alone; mflux is not imported.
 from __future__ import annotations
 
 import ast
-import tomllib
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
@@ -15,7 +14,7 @@ from mflux_port.wiring.imports import bindings
 from mflux_port.wiring.ownership import own_part
 from mflux_port.wiring.record import read_record
 from mflux_port.wiring.source import Source, source_of
-from mflux_port.wiring.surfaces import SURFACES, defaults, model_config, save
+from mflux_port.wiring.surfaces import SURFACES, defaults, model_config, pyproject, save
 from mflux_port.wiring.tables import find_table
 
 _TABLES = {
@@ -54,7 +53,7 @@ def _own_names(checkout: Checkout, port: Port) -> set[str]:
 
 def _problem(before: Source, after: Source, own: set[str]) -> str | None:
     if after.path.endswith(".toml"):
-        tomllib.loads(after.data.decode("utf-8-sig"))
+        pyproject.scripts(after)
     if not after.path.endswith(".py"):
         return None
     return _names_differ(before, after) or _others_differ(before, after, own)

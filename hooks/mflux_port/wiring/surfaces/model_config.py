@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mflux_port.port import Checkpoint, Port
 from mflux_port.wiring.block import Block
-from mflux_port.wiring.source import Source, UnknownShape
+from mflux_port.wiring.source import Source, UnknownShape, once
 from mflux_port.wiring.tables import entries, entry_blocks, require_table
 from mflux_port.wiring.wrapping import WIDTH, wrapped
 
@@ -62,6 +62,7 @@ class Entry(NamedTuple):
     priority: int
 
 
+@once
 def registry(source: Source) -> dict[str, Entry]:
     """Every entry by its key. Raises UnknownShape for one that does not say its names as plain literals."""
     table = require_table(source, TABLE)

@@ -8,7 +8,7 @@ import tomllib
 
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
-from mflux_port.wiring.source import Source, UnknownShape
+from mflux_port.wiring.source import Source, UnknownShape, once
 
 ID = "pyproject"
 FILE = "pyproject.toml"
@@ -55,6 +55,7 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
     return None
 
 
+@once
 def scripts(source: Source) -> dict[str, object]:
     """Every command with its target. Raises UnknownShape when the file is no TOML, or its commands are no table."""
     try:
