@@ -196,6 +196,7 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("readme: a column less", "0.18.1", "README.md", swap("| Training | Description |", "| Description |"), r"found one with other columns"),
     ("readme: two tables", "0.18.1", "README.md", add("\n| Model | Release date |\n|---|---|\n| x | y |\n"), r"found 2"),
     ("readme: our row by hand", "0.24.0", "README.md", sub(r"^(\|\[SeedVR2\])", r"|[Nova](src/mflux/models/nova_image/README.md) | Oct |\n\1"), "kept:readme_table"),
+    ("readme: our row by hand, in another form", "0.24.0", "README.md", lambda t: re.sub(r"^(\|\[SeedVR2\].*)", r"\1\n|[Nova](src/mflux/models/nova_image/README.md) | x |", t, flags=re.MULTILINE).replace("| Size |", "|"), "kept:readme_table"),
     ("readme: no thanks", "0.24.0", "README.md", sub(r"^- [^\n]+ for the \[[^\n]+ project\]\([^\n]*\n", ""), "wired"),
     ("changelog: nothing unreleased", "0.24.0", "CHANGELOG.md", swap("[Unreleased]", "0.24.0"), "wired"),
     ("changelog: models listed", "0.24.0", "CHANGELOG.md", swap("### 🐛", "### ✨ New models\n\n- **Other**: x.\n\n### 🐛"), "wired"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 
+from mflux_port.parsing import console_scripts
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.source import Source, UnknownShape, once
@@ -59,10 +59,6 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
 def scripts(source: Source) -> dict[str, object]:
     """Every command with its target. Raises UnknownShape when the file is no TOML, or its commands are no table."""
     try:
-        project = tomllib.loads(source.data.decode("utf-8-sig")).get("project", {})
+        return console_scripts(source.data)
     except ValueError as error:
         raise UnknownShape(f"{source.path} is no valid TOML ({error}); mend it and run this again") from None
-    found = project.get("scripts", {}) if isinstance(project, dict) else None
-    if not isinstance(found, dict):
-        raise UnknownShape(f"{source.path}: [project.scripts] is no table of commands; restore it")
-    return found

@@ -21,21 +21,24 @@ def not_applicable(port: Port) -> str | None:
 
 def blocks(source: Source, port: Port) -> list[Block]:
     lines = lines_with_spans(source)
+    link = f"[{port.display_name}](src/mflux/models/{port.model}/README.md)"
+    row = f"|{link} {_cells(port)}\n"
+    marks = (f"models/{port.model}/", f"[{port.display_name}]")
     headers = [index for index, (line, _) in enumerate(lines) if _fields(line)[:2] == _COLUMNS[:2]]
     if len(headers) != 1 or _fields(lines[headers[0]][0]) != _COLUMNS:
+        ours = [span for line, span in lines if _fields(line) and any(mark in line for mark in marks)]
+        if ours:  # somebody wrote it into a table that has another form by now
+            return [Block("row", row, None, ours[0])]
         found = f"{len(headers)}" if len(headers) != 1 else "one with other columns"
         raise UnknownShape(
             f"{source.path}: looked for one table headed {' | '.join(_COLUMNS)}, found {found}; add the row by hand"
         )
     rows = list(takewhile(lambda row: row[0].lstrip().startswith("|"), lines[headers[0] + 1 :]))
-    link = f"[{port.display_name}](src/mflux/models/{port.model}/README.md)"
     present = [span for line, span in rows if f"(src/mflux/models/{port.model}/README.md)" in line]
     others = [span for _, span in rows if span not in present]
     if not others:
         raise UnknownShape(f"{source.path}: the table of models has no rows; restore it")
-    marks = (f"models/{port.model}/", f"[{port.display_name}]")
     rewritten = next((span for line, span in rows if any(mark in line for mark in marks)), None)
-    row = f"|{link} {_cells(port)}\n"
     return [Block("row", row, others[-1][1], present[0] if present else None, rewritten)]
 
 
