@@ -91,6 +91,12 @@ def test_two_commands_of_one_name_are_refused(entries):
         port_from_answers({**ANSWERS, "variants": ["txt2img", "edit"], "checkpoints": entries})
 
 
+def test_two_keys_of_one_function_are_refused():
+    entries = [{"key": "nova-2.1", "hf_repo": "a/b"}, {"key": "nova-2-1", "hf_repo": "a/c"}]
+    with pytest.raises(PortError, match="or the same function"):
+        port_from_answers({**ANSWERS, "checkpoints": entries})
+
+
 @pytest.mark.parametrize("name", [name for name in ANSWERS if name != "checkpoints"])
 def test_missing_answer_is_named(name):
     with pytest.raises(PortError, match=f"no answer '{name}'"):
