@@ -170,7 +170,8 @@ def test_killed_while_it_takes_back_what_failed(shared):
         status, said, _ = _forked(host, wiring.wire, arm)
         with transaction.locked(host):
             pass
-        assert _everything(host) in (before, after)  # not taken back yet: then it is finished
+        whole = _everything(host) in (before, after)  # not taken back yet: then it is finished
+        assert whole, said
         if status == 3:
             break
         assert status == -signal.SIGKILL, said
