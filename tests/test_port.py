@@ -81,6 +81,22 @@ def test_fields_that_follow_from_the_components():
     assert port_from_answers({**answers, "checkpoints": [entry | said]}).checkpoints[0].config == said
 
 
+_OWN = [{"key": "nova", "hf_repo": "a/b", "cli_name": "own"}, {"key": "pro", "hf_repo": "a/c", "cli_name": "own"}]
+_EDIT = [{"key": "nova", "hf_repo": "a/b", "cli_name": f"{ANSWERS['cli_name']}-edit"}]
+
+
+@pytest.mark.parametrize("entries", [_OWN, _EDIT], ids=["two entries", "an entry and the edit variant"])
+def test_two_commands_of_one_name_are_refused(entries):
+    with pytest.raises(PortError, match="would run both .*; type another cli_name"):
+        port_from_answers({**ANSWERS, "variants": ["txt2img", "edit"], "checkpoints": entries})
+
+
+def test_two_keys_of_one_function_are_refused():
+    entries = [{"key": "nova-2.1", "hf_repo": "a/b"}, {"key": "nova-2-1", "hf_repo": "a/c"}]
+    with pytest.raises(PortError, match="or the same function"):
+        port_from_answers({**ANSWERS, "checkpoints": entries})
+
+
 @pytest.mark.parametrize("name", [name for name in ANSWERS if name != "checkpoints"])
 def test_missing_answer_is_named(name):
     with pytest.raises(PortError, match=f"no answer '{name}'"):

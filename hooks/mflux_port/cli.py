@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -24,7 +25,20 @@ COMMANDS = {
 }
 
 
+class _Formatter(argparse.HelpFormatter):
+    def __init__(self, prog: str):
+        # argparse makes one for every option, and imports shutil to ask for the width of the terminal.
+        try:
+            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+        except (OSError, ValueError):
+            columns = 80
+        super().__init__(prog, width=columns - 2)
+
+
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options):
+        super().__init__(formatter_class=_Formatter, **options)
+
     def error(self, message: str):
         raise PortError(f"{message}; see `{self.prog} --help`")
 
@@ -35,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns 0 when all is done or passes, 1 when a row fails, 2 when the input is wrong (one line on stderr).
     """
     arguments = sys.argv[1:] if argv is None else argv
+    gc.set_threshold(100_000)  # modules and syntax trees are many small objects that all stay: collecting frees nothing
     try:
         parser = _parser(arguments)
         args = parser.parse_args(arguments)
@@ -50,6 +65,8 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         return _fail(f"cannot use{where}: {error.strerror or error}; check that it exists and that you may use it")
+    finally:
+        gc.freeze()  # nor does looking through all of them at the exit
 
 
 def _fail(message: str) -> int:

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -72,7 +71,9 @@ def born(pid: int) -> str:
         return "" if facts[0] == "Z" else facts[19]
     except (OSError, IndexError):
         pass
-    try:  # no /proc: macOS
+    import subprocess  # no /proc: macOS
+
+    try:
         shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True).stdout
     except OSError:
         return ""

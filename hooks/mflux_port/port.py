@@ -90,14 +90,14 @@ class Port(NamedTuple):
     @property
     def scripts(self) -> dict[str, str]:
         """Console commands, each with its ``module:function``, in the order they are registered."""
-        scripts = {f"mflux-generate-{self.cli_name}": f"{self.package}.cli.{self.model}_generate:main"}
-        for checkpoint in self.checkpoints:
-            if checkpoint.cli_name and checkpoint.cli_name != self.cli_name:
-                module = f"{self.package}.cli.{checkpoint.factory}_generate:main"
-                scripts[f"mflux-generate-{checkpoint.cli_name}"] = module
-        if "edit" in self.variants:
-            scripts[f"mflux-generate-{self.cli_name}-edit"] = f"{self.package}.cli.{self.model}_edit_generate:main"
-        return scripts
+        return dict(self._commands)
+
+    @property
+    def _commands(self) -> list[tuple[str, str]]:
+        commands = [(self.cli_name, self.model)]
+        commands += [(c.cli_name, c.factory) for c in self.checkpoints if c.cli_name not in ("", self.cli_name)]
+        commands += [(f"{self.cli_name}-edit", f"{self.model}_edit")] if "edit" in self.variants else []
+        return [(f"mflux-generate-{name}", f"{self.package}.cli.{module}_generate:main") for name, module in commands]
 
 
 def load_port(checkout: Path, model: str) -> Port:
@@ -122,7 +122,7 @@ def port_from_answers(answers: dict, where: str = "the answers") -> Port:
     """Build a Port from a mapping of question names to answers. Raises PortError naming the wrong answer."""
     verify(answers, where)
     taken = {name: answers[name] for name in Port._fields if name in answers}
-    return Port(
+    port = Port(
         **{
             **taken,
             "guidance": float(answers["guidance"]),
@@ -132,6 +132,8 @@ def port_from_answers(answers: dict, where: str = "the answers") -> Port:
             "template_commit": answers.get("_commit", ""),
         }
     )
+    _verify_commands(port, where)
+    return port
 
 
 def _checkpoint(entry: dict, answers: dict) -> Checkpoint:
@@ -149,6 +151,13 @@ def _checkpoint(entry: dict, answers: dict) -> Checkpoint:
         revision=entry.get("revision") or "",
         config=_config_fields(entry, answers),
     )
+
+
+def _verify_commands(port: Port, where: str) -> None:
+    seen: dict[str, str] = {}
+    for name, target in port._commands:
+        if seen.setdefault(name, target) != target:
+            raise PortError(f"{where}: {name} would run both {seen[name]} and {target}; type another cli_name")
 
 
 def _config_fields(entry: dict, answers: dict) -> dict:

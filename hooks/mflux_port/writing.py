@@ -46,8 +46,12 @@ def put_beside(target: Path, temporary: Path, data: bytes) -> None:
 
 def write(path: Path, data: bytes) -> None:
     """Not synchronised: a kill loses nothing that is written, and git does not wait for the disk either."""
-    with open(path, "wb") as handle:
-        handle.write(data)
+    try:
+        with open(path, "wb") as handle:
+            handle.write(data)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk says none
+        raise
 
 
 def cannot_write(where: Path, error: OSError, state: str) -> PortError:

@@ -1,7 +1,7 @@
 """Real files of mflux, changed as their owners might: what wiring then has to do.
 
-A case is (id, release, file, change, outcome). The outcome is ``wired``, ``kept:<surface>`` (somebody's own text is left
-as it is) or a pattern of the error.
+A case is (id, release, file, change, outcome). The outcome is ``wired`` (``wired:<text>``: with this text in the file),
+``kept:<surface>`` (somebody's own text is left as it is) or a pattern of the error.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ RUNNER = "src/mflux/models/common/training/runner.py"
 COMPLETIONS = "src/mflux/cli/completions/generator.py"
 REVISIONS = "src/mflux/models/common/resolution/model_revisions.py"
 CHECKER = "src/mflux/models/common/checking/model_checker.py"
+OVERLAY = "scripts/ci_extract_models.py"
 EXAMPLE = "src/mflux/models/common/training/_example/train_nova_image.json"
 
 Change = Callable[[str], str]
@@ -29,7 +30,7 @@ def swap(old: str, new: str, count: int = -1) -> Change:
     return change
 
 
-def sub(pattern: str, new: str, count: int = 0) -> Change:
+def sub(pattern: str, new: str | Callable, count: int = 0) -> Change:
     def change(text: str) -> str:
         changed, times = re.subn(pattern, new, text, count=count, flags=re.MULTILINE | re.DOTALL)
         assert times, pattern
@@ -58,6 +59,10 @@ def _one_line(name: str) -> Change:
 _NO_COMMA = sub(r",\n\}\n\Z", "\n}\n")
 _BARE = "    aliases=[],\n"
 _HAND_ENTRY = '    "nova-2.1-base": ModelConfig(priority=99, aliases=["nova-2.1-base"], model_name="me/mine"),\n}\n'
+_ROWS = (
+    'STANDARD_QUANTS = ["q4"]\nOVERLAY: dict = {\n'
+    '    "dev": ("image", "flux1", "flux1-dev", ["mflux-generate"], [], "maintenance", STANDARD_QUANTS),\n}\n'
+)
 _BRANCH = '    elif "nova" in model_name_lower:\n        model_class = NovaImage\n'
 _RETURN_NONE = r"^        return None\n(?=\s*(\n    @|\Z))"
 
@@ -77,7 +82,16 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("registry: a variable as key", "0.24.0", CONFIG, swap('    "dev": ModelConfig(', "    DEV: ModelConfig("), r"no plain string"),
     ("registry: below an if", "0.24.0", CONFIG, sub(r"^AVAILABLE_MODELS", "if True:\n  AVAILABLE_MODELS"), r"no table"),
     ("registry: annotated", "0.18.1", CONFIG, swap("AVAILABLE_MODELS = {", "AVAILABLE_MODELS: dict = {"), "wired"),
-    ("registry: added to later", "0.24.0", CONFIG, add('\nAVAILABLE_MODELS["x"] = AVAILABLE_MODELS["dev"]\n'), "wired"),
+    ("registry: added to later", "0.24.0", CONFIG, add('\nAVAILABLE_MODELS["nova-2.1"] = AVAILABLE_MODELS["dev"]\n'), r"line \d+ changes AVAILABLE_MODELS outside its literal; move"),
+    ("registry: added to in a loop", "0.24.0", CONFIG, add('\nfor key in ("x",):\n    AVAILABLE_MODELS[key] = AVAILABLE_MODELS["dev"]\n'), r"changes AVAILABLE_MODELS"),
+    ("registry: updated later", "0.18.1", CONFIG, add("\nAVAILABLE_MODELS.update(MORE)\n"), r"changes AVAILABLE_MODELS"),
+    ("registry: merged later", "0.24.0", CONFIG, add("\nAVAILABLE_MODELS |= MORE\n"), r"changes AVAILABLE_MODELS"),
+    ("registry: aliases by name", "0.24.0", CONFIG, swap('aliases=["dev"]', "aliases=DEV_ALIASES"), r"line \d+: the entry 'dev' does not say"),
+    ("registry: one alias by name", "0.18.1", CONFIG, swap('aliases=["dev"]', 'aliases=["dev", NOVA]'), r"the entry 'dev' does not say"),
+    ("registry: repo by name", "0.24.0", CONFIG, swap('model_name="black-forest-labs/FLUX.1-dev"', "model_name=REPO", 1), r"the entry 'dev' does not say"),
+    ("registry: by position", "0.24.0", CONFIG, sub(r"\}\n\Z", '    "mine": ModelConfig(90, ["mine", "nova-2.1"], "me/Mine", None, None, None, 1000, 512, True, False),\n}\n'), r"the entry 'mine' does not say"),
+    ("registry: fields unpacked", "0.24.0", CONFIG, sub(r"\}\n\Z", '    "mine": ModelConfig(**MINE),\n}\n'), r"the entry 'mine' does not say"),
+    ("registry: an entry by name", "0.24.0", CONFIG, sub(r"\}\n\Z", '    "mine": MINE,\n}\n'), r"the entry 'mine' does not say"),
     ("registry: no last comma", "0.24.0", CONFIG, _NO_COMMA, "wired"),
     ("registry: no last comma, comment", "0.24.0", CONFIG, sub(r",\n\}\n\Z", "  # ours\n}\n"), "wired"),
     ("registry: brace behind the last entry", "0.24.0", CONFIG, sub(r",\n\}\n\Z", ",}\n"), r"more than one thing; give"),
@@ -103,6 +117,8 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("steps: annotated", "0.18.1", DEFAULTS, sub(r"^MODEL_INFERENCE_STEPS = ", "MODEL_INFERENCE_STEPS: dict[str, int] = "), "wired"),
     ("steps: ours, another number", "0.24.0", DEFAULTS, sub(r"^(MODEL_INFERENCE_STEPS[^=]*= \{\n)", r'\1    "nova-2.1-turbo": 4,\n'), "kept:defaults"),
     ("steps: ours twice", "0.24.0", DEFAULTS, sub(r"^(MODEL_INFERENCE_STEPS[^=]*= \{\n)", r'\1    "nova-2.1-edit": 4,\n    "nova-2.1-edit": 5,\n'), r"'nova-2.1-edit' twice"),
+    ("steps: in parentheses", "0.18.1", DEFAULTS, lambda t: re.sub(r"^(MODEL_INFERENCE_STEPS[^}]*: )(\d+),\n\}", r"\1(\n        \2\n    ),\n}", t, flags=re.MULTILINE), r"more than a comma stands between"),
+    ("steps: changed later", "0.24.0", DEFAULTS, add('\nMODEL_INFERENCE_STEPS["nova-2.1-base"] = 3\n'), r"changes MODEL_INFERENCE_STEPS"),
     ("steps: syntax error", "0.20.0", DEFAULTS, swap("MODEL_INFERENCE_STEPS", "MODEL INFERENCE_STEPS", 1), r"no valid Python"),
     ("names: sorted by a call", "0.18.1", DEFAULTS, sub(r"^MODEL_CHOICES = (\[.*?^\])", r"MODEL_CHOICES = sorted(\1)"), r"MODEL_CHOICES is no literal"),
     ("names: a tuple", "0.18.0", DEFAULTS, sub(r"^MODEL_CHOICES = \[(.*?)^\]", r"MODEL_CHOICES = (\1)"), r"MODEL_CHOICES is no literal"),
@@ -115,8 +131,12 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("save: a function", "0.18.0", SAVE, lambda t: sub(r"\n    (if \"ernie\".*?model_class = Flux1\n)", "\n    model_class = choose()\n")(t), r"MODEL_CLASSES.*found 0"),
     ("save: another variable", "0.18.1", SAVE, swap("model_class = QwenImage\n", "kind = QwenImage\n"), r"found 0"),
     ("save: two chains", "0.18.1", SAVE, swap("    # 2. Load", '    if args.path == "x":\n        model_class = FIBO\n    # 2. Load'), r"found 2"),
-    ("save: main renamed", "0.18.1", SAVE, swap("def main(", "def run("), r"found neither"),
-    ("save: other names", "0.18.1", SAVE, swap("_lower", "_small"), r"no model_name_lower"),
+    ("save: main renamed", "0.18.1", SAVE, swap("def main(", "def run("), r"one function main\(\), found 0"),
+    ("save: main twice", "0.18.1", SAVE, add("\n\ndef main():\n    pass\n"), r"one function main\(\), found 2"),
+    ("save: other names", "0.18.1", SAVE, swap("_lower", "_small"), "wired"),
+    ("save: arguments renamed", "0.18.1", SAVE, sub(r"\bargs\b", "given"), "wired:ModelConfig.from_name(given.model, base_model=given.base_model).aliases[0] in {"),
+    ("save: resolves nothing", "0.18.0", SAVE, swap("ModelConfig.from_name(", "ModelConfig.of("), r"ModelConfig.from_name\(…\)[^;]*, found none; wire"),
+    ("save: resolves what comes later", "0.18.1", SAVE, lambda t: swap("from_name(args.model,", "from_name(wanted,")(swap("    # 2. Load", "    wanted = args.model\n    # 2. Load")(t)), r"with what the chain knows, found none"),
     ("save: no base model", "0.18.1", SAVE, lambda t: sub(r"^    base_model_lower = .*?\n", "")(swap(' or "ideogram" in base_model_lower', "")(t)), "wired"),
     ("save: ours last", "0.18.1", SAVE, sub(r"^    else:\n        model_class = Flux1\n", _BRANCH + "    else:\n        model_class = Flux1\n"), r"is the last one; move it up"),
     ("save: ours by hand", "0.18.1", SAVE, sub(r"^    elif \"fibo\"", _BRANCH + '    elif "fibo"'), "kept:save"),
@@ -146,12 +166,20 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("training: a table", "0.24.0", RUNNER, sub(r"(\n +)if ([^\n]*:\n +adapter = .*?)\n +else:", r"\1while \2\1else:"), r"found 0|no valid"),
     ("training: two chains", "0.24.0", RUNNER, add("\n\ndef other(x):\n    if x:\n        adapter = A()\n    elif not x:\n        adapter = B()\n"), r"found 2"),
     ("training: another variable", "0.22.0", RUNNER, swap("adapter = ", "trainer = "), r"found 0; wire"),
+    ("training: configuration renamed", "0.24.0", RUNNER, sub(r"\bmodel_config\b(?!=)", "config"), "wired:        elif config.aliases[0] in {"),
+    ("training: specification renamed", "0.18.1", RUNNER, sub(r"\btraining_spec\b(?!=)", "spec"), "wired:quantize=spec.quantize,"),
+    ("training: other arguments", "0.24.0", RUNNER, swap("quantize=training_spec.quantize", "bits=training_spec.quantize"), r"adapter made with model_config, quantize, model_path, found none"),
     ("training: example by hand", "0.24.0", EXAMPLE, put('{"model": "mine"}\n'), "kept:training_example"),
     # completions
     ("completions: sorted by a call", "0.18.1", COMPLETIONS, sub(r"self\.commands = (\[.*?^        \])", r"self.commands = sorted(\1)"), r"commands"),
     ("completions: a tuple", "0.19.0", COMPLETIONS, sub(r"self\.commands = \[(.*?)^        \]", r"self.commands = (\1)"), r"commands"),
     ("completions: recipes elsewhere", "0.18.1", COMPLETIONS, swap("command ==", "name =="), r"chain of parser recipes"),
     ("completions: a spliced list", "0.18.1", COMPLETIONS, swap("self.commands = [\n", "self.commands = [\n            *MORE,\n"), r"no plain string"),
+    ("completions: parser renamed", "0.18.1", COMPLETIONS, sub(r"\bparser(?=[. ](?!parsers))", "filled"), "wired:            filled.add_model_arguments(require_model_arg=False)\n            filled.add_lora_arguments()\n            filled.add_image_generator_arguments(supports_metadata_config=True, supports_dimension_scale_factor=True)\n            filled.add_argument("),
+    ("completions: no Path", "0.19.0", COMPLETIONS, lambda t: swap("type=Path", "type=str")(swap("from pathlib import Path\n", "")(t)), r"does not import Path, which mflux-generate-nova-2.1-edit needs; import"),
+    ("completions: another Path", "0.18.0", COMPLETIONS, swap("from pathlib import Path", "from click import Path"), r"does not import Path"),
+    ("completions: last in parentheses", "0.18.1", COMPLETIONS, swap('            "mflux-completions",\n        ]', '            (\n                "mflux-completions"\n            ),\n        ]'), r"line \d+: more than a comma stands between"),
+    ("completions: first recipe fills nothing", "0.18.1", COMPLETIONS, swap('if command == "mflux-generate":\n', 'if command == "mflux-generate":\n            pass\n'), r"a recipe fills no parser; wire"),
     # pins and checks
     ("pins: renamed", "0.23.0", REVISIONS, swap("PINNED", "PINS"), r"no table PINNED"),
     ("pins: another class", "0.24.0", REVISIONS, swap("class ModelRevisions", "class Revisions"), r"class ModelRevisions, found 0"),
@@ -160,18 +188,30 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("check: renamed", "0.24.0", CHECKER, swap("_definition_for", "_definition_of"), r"_definition_for, found 0"),
     ("check: another ending", "0.24.0", CHECKER, sub(r"(def _definition_for.*?)return None\n(?=\n    @|\n\n|\Z)", r"\1raise KeyError(key)\n"), r"does not end in `return None`"),
     ("check: twice", "0.24.0", CHECKER, add("\n\ndef _definition_for(key):\n    return None\n"), r"_definition_for, found 2"),
+    ("check: key renamed", "0.24.0", CHECKER, sub(r"(def _definition_for\()key(.*)", lambda m: m[1] + "name" + re.sub(r"\bkey\b", "name", m[2])), "wired:        if name in {"),
+    ("check: two keys", "0.24.0", CHECKER, swap("_definition_for(key: str)", "_definition_for(key: str, other: str)"), r"_definition_for takes 2 keys"),
     # text files
-    ("readme: another header", "0.24.0", "README.md", swap("| Model | Release date |", "| Name | Released |"), r"headed Model \| Release date, found 0"),
+    ("readme: another header", "0.24.0", "README.md", swap("| Model | Release date |", "| Name | Released |"), r"headed Model \| Release date \|.*found 0"),
+    ("readme: another column", "0.24.0", "README.md", lambda t: re.sub(r"^(\|.*\|)$", r"\1 x |", t, flags=re.MULTILINE), r"found one with other columns; add the row by hand"),
+    ("readme: a column less", "0.18.1", "README.md", swap("| Training | Description |", "| Description |"), r"found one with other columns"),
     ("readme: two tables", "0.18.1", "README.md", add("\n| Model | Release date |\n|---|---|\n| x | y |\n"), r"found 2"),
     ("readme: our row by hand", "0.24.0", "README.md", sub(r"^(\|\[SeedVR2\])", r"|[Nova](src/mflux/models/nova_image/README.md) | Oct |\n\1"), "kept:readme_table"),
+    ("readme: our row by hand, in another form", "0.24.0", "README.md", lambda t: re.sub(r"^(\|\[SeedVR2\].*)", r"\1\n|[Nova](src/mflux/models/nova_image/README.md) | x |", t, flags=re.MULTILINE).replace("| Size |", "|"), "kept:readme_table"),
     ("readme: no thanks", "0.24.0", "README.md", sub(r"^- [^\n]+ for the \[[^\n]+ project\]\([^\n]*\n", ""), "wired"),
     ("changelog: nothing unreleased", "0.24.0", "CHANGELOG.md", swap("[Unreleased]", "0.24.0"), "wired"),
     ("changelog: models listed", "0.24.0", "CHANGELOG.md", swap("### 🐛", "### ✨ New models\n\n- **Other**: x.\n\n### 🐛"), "wired"),
     ("changelog: ours by hand", "0.24.0", "CHANGELOG.md", swap("- Nothing yet.", "- **Nova-Image 2.1**: my words."), "kept:changelog"),
     ("gitignore: hides nothing", "0.24.0", ".gitignore", put("*.png\n"), "wired"),
     ("gitignore: no newline", "0.24.0", ".gitignore", put("*.png\n*.json"), "wired"),
-    ("ci: no table", "0.24.0", "scripts/ci_extract_models.py", put("ROWS = {}\n"), r"no table OVERLAY"),
-    ("ci: a row", "0.24.0", "scripts/ci_extract_models.py", put('OVERLAY: dict = {\n    "dev": ("text-to-image", "FLUX", "dev", [], [], "supported", None),\n}\n'), "wired"),
+    ("ci: no table", "0.24.0", OVERLAY, put("ROWS = {}\n"), r"no table OVERLAY"),
+    ("gitignore: in all folders", "0.24.0", ".gitignore", put("*.png\n**/*.json\n"), "wired:**/*.json\n!src/"),
+    ("gitignore: hidden again", "0.24.0", ".gitignore", add("*.json\n*.tmp\n"), "wired:*.json\n!src/mflux/models/common/training/_example/train_nova_image.json\n*.tmp\n"),
+    ("gitignore: shown already", "0.24.0", ".gitignore", add("!src/mflux/models/common/training/_example/*.json\n"), "wired"),
+    ("gitignore: the folder", "0.24.0", ".gitignore", add("src/mflux/models/common/training/_example/\n"), r"hides src/mflux/models/common/training/_example with the training example"),
+    ("gitignore: a folder of that name", "0.24.0", ".gitignore", add("training/\n"), r"training/ hides src/mflux/models/common/training with"),
+    ("ci: rows", "0.24.0", OVERLAY, put(_ROWS), "wired"),
+    ("ci: no quantizations", "0.24.0", OVERLAY, put(_ROWS.partition("\n")[2]), r"looked for STANDARD_QUANTS, found none"),
+    ("ci: another column", "0.24.0", OVERLAY, put(_ROWS.replace("[], ", "")), r"line \d+: the row of 'dev' is not one of 7 fields"),
 ]  # fmt: skip
 
 

@@ -66,32 +66,25 @@ _ENTRIES = (
 )
 
 _CHAIN = """\
+from mflux.models.common.config import ModelConfig
 from mflux.models.flux.variants.txt2img.flux import Flux1
 {imports}from mflux.utils.exceptions import ModelConfigError
 
 
 def main():
+    args = parser.parse_args()
     model_name_lower = args.model.lower()
-    base_model_lower = (args.base_model or "").lower()
     {first}if "fibo" in model_name_lower:
         model_class = FIBO
     else:
         model_class = Flux1
+    model_config = ModelConfig.from_name(args.model, base_model=args.base_model)
 """
 _CHAIN_IMPORTS = "from mflux.models.zulu_art.variants.txt2img.zulu_art import ZuluArt\n"
 _CHAIN_FIRST = """\
-if {model_name_lower, base_model_lower} & {
-        "zulu",
-        "zulu-art",
-        "zulu-art-xl",
-        "zulu-org/zulu-art",
-        "zulu-org/zulu-art-xl",
-    }:
+if ModelConfig.from_name(args.model, base_model=args.base_model).aliases[0] in {"zulu-art", "zulu-art-xl"}:
         model_class = ZuluArt
-    elif {model_name_lower, base_model_lower} & {
-        "amber",
-        "amberlab/amber",
-    }:
+    elif ModelConfig.from_name(args.model, base_model=args.base_model).aliases[0] == "amber":
         model_class = Amber
     el"""
 
@@ -114,7 +107,7 @@ class TrainingRunner:
     @staticmethod
     def train(model_config, training_spec):
         if model_config.model_name.startswith("black-forest-labs/FLUX.2"):
-            adapter = Flux2Adapter(model_config=model_config)
+            adapter = Flux2Adapter(model_config=model_config, quantize=training_spec.quantize, model_path=training_spec.model_path)
         {branch}elif "z-image" in model_config.aliases:
             adapter = ZImageAdapter(model_config=model_config)
         else:
@@ -167,6 +160,24 @@ class ModelChecker:
 
             return FluxWeightDefinition
 {added}        return None
+"""
+
+# The rows are of the form that mflux's own script has.
+_OVERLAY = """\
+STANDARD_QUANTS = ["q4", "q8"]
+
+OVERLAY: dict[str, tuple] = {{
+    "krea-dev": ("image", "flux1", "flux1-krea", ["mflux-generate"], [], "maintenance", STANDARD_QUANTS),
+    "fibo": (
+        "image",
+        "fibo",
+        "fibo",
+        ["mflux-generate-fibo"],
+        ["mflux-refine-fibo", "mflux-inspire-fibo"],
+        "active",
+        None,
+    ),
+{rows}}}
 """
 
 TEXTS: list[tuple[str, str, str, str, str]] = [
@@ -301,12 +312,11 @@ TEXTS: list[tuple[str, str, str, str, str]] = [
         "ci_extract",
         "0.24.0",
         "scripts/ci_extract_models.py",
-        'OVERLAY = {\n    "dev": ("text-to-image", "FLUX", "dev", ["mflux-generate"], [], "supported", STANDARD_QUANTS),\n}\n',
-        'OVERLAY = {\n    "dev": ("text-to-image", "FLUX", "dev", ["mflux-generate"], [], "supported", STANDARD_QUANTS),\n'
-        '    "amber": ("text-to-image", "Amber", "amber", ["mflux-generate-amber"], [], "supported", STANDARD_QUANTS),\n'
-        '    "zulu-art": (\n        "text-to-image",\n        "Zulu Art",\n        "zulu-art",\n        ["mflux-generate-zulu-art"],\n'
-        '        [],\n        "supported",\n        STANDARD_QUANTS,\n    ),\n'
-        '    "zulu-art-xl": (\n        "text-to-image",\n        "Zulu Art",\n        "zulu-art-xl",\n        ["mflux-generate-zulu-art"],\n'
-        '        [],\n        "supported",\n        STANDARD_QUANTS,\n    ),\n}\n',
+        _OVERLAY.format(rows=""),
+        _OVERLAY.format(
+            rows='    "amber": ("image", "amber", "amber", ["mflux-generate-amber"], [], "active", STANDARD_QUANTS),\n'
+            '    "zulu-art": ("image", "zulu-art", "zulu-art", ["mflux-generate-zulu-art"], [], "active", STANDARD_QUANTS),\n'
+            '    "zulu-art-xl": ("image", "zulu-art", "zulu-art-xl", ["mflux-generate-zulu-art"], [], "active", STANDARD_QUANTS),\n',
+        ),
     ),
 ]  # fmt: skip

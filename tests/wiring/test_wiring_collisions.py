@@ -27,6 +27,10 @@ REFUSED = [
     ("would be taken", "0.24.0", _one("amber", "amberlab/Animation-Amber-dev-anima-base"), r"read as mflux's anima-base; add"),
     ("would be taken, by its key", "0.24.0", _one("mydev", "amberlab/Other"), None),
     ("repo would be taken", "0.24.0", _one("amber", "amberlab/Swimming"), r"swimming-q4 of amber would be read as mflux's ming-image-design; add 'swimming'"),
+    ("organisation would be taken", "0.24.0", _one("amber", "qwen-image-lab/Amber"), r"qwen-image-lab/amber-q4 of amber would be read as mflux's qwen-image; add 'qwen-image-lab' to its aliases"),
+    ("organisation would be taken by a chain's", "0.18.1", _one("amber", "qwen-image-lab/Amber"), r"would be read as mflux's qwen-image; add"),
+    ("organisation named as an alias", "0.24.0", _one("amber", "qwen-image-lab/Amber", "qwen-image-lab"), None),
+    ("organisation shorter than the key", "0.24.0", _one("amber", "dev-lab/Amber"), None),
     ("repo named as an alias", "0.24.0", _one("amber", "amberlab/Swimming", "swimming"), None),
     # other commands take keys by how they start
     ("prefix of flux2", "0.24.0", _one("flux2-amber"), r"starts with 'flux2-', which flux2_\w+\.py takes"),
@@ -37,7 +41,6 @@ REFUSED = [
     ("repo is mflux's, other case", "0.18.0", _one("amber", "tongyi-mai/z-image-turbo"), r"is mflux's z-image-turbo"),
     ("repo twice", "0.24.0", [*_one("amber-a", "a/Amber"), *_one("amber-b", "a/Amber", variant="edit")], r"a/Amber belongs to both amber-a and amber-b"),
     # two keys, one factory
-    ("factory twice", "0.24.0", [*_one("amber-2.1", "a/Amber-2.1"), *_one("amber-2-1", "a/Amber-2-1")], r"amber_2_1\(\) would belong to both"),
     ("factory is mflux's", "0.24.0", _one("z.image", "a/Amber"), r"ModelConfig.z_image\(\) belongs to mflux's z-image"),
 ]  # fmt: skip
 
@@ -55,6 +58,44 @@ def test_names(version: str, checkpoints: list[dict], error: str | None, shared)
             wiring.wire(Checkout(root), one)
         assert not (root / "porting").exists()
     assert contents(root) == before
+
+
+# A class whose name mflux has would be imported over mflux's own.
+CLASSES = [
+    ("0.24.0", {"class_name": "QwenImage"}, r"models/common/cli/save.py has a QwenImage of mflux.models.qwen"),
+    ("0.18.1", {"class_name": "QwenImage"}, r"models/common/cli/save.py has a QwenImage of mflux.models.qwen"),
+    ("0.24.0", {"class_name": "ModelConfig"}, r"save.py has a ModelConfig of mflux.models.common.config; type another class_name"),
+    ("0.24.0", {"class_name": "SaveDispatch"}, r"save.py has a SaveDispatch of its own"),
+    ("0.24.0", {"class_name": "ValueError"}, r"ValueError is a name of Python's own; type another class_name"),
+    ("0.24.0", {"class_name": "Ernie", "training": True}, r"runner.py has a ErnieTrainingAdapter of mflux.models.ernie_image"),
+    ("0.18.0", {"class_name": "Ernie", "training": True}, r"runner.py has a ErnieTrainingAdapter of mflux.models.ernie_image"),
+    ("0.24.0", {"class_name": "Qwen"}, r"model_checker.py has a QwenWeightDefinition of mflux.models.qwen"),
+    ("0.23.0", {"class_name": "Qwen"}, None),  # no mflux-check yet
+    ("0.24.0", {"class_name": "QwenImageTwo"}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("version", "names", "error"), CLASSES)
+def test_classes(version: str, names: dict, error: str | None, shared):
+    root = shared(version)
+    before = contents(root)
+    if error is None:
+        wiring.wire(Checkout(root), port(AMBER, **names))
+        wiring.unwire(Checkout(root), port(AMBER, **names))
+    else:
+        with pytest.raises(PortError, match=error):
+            wiring.wire(Checkout(root), port(AMBER, **names))
+    assert contents(root) == before
+
+
+def test_a_class_of_another_port(shared):
+    root = shared()
+    wiring.wire(Checkout(root), port(AMBER))
+    other = {"model": "amber_two", "cli_name": "two", "hf_repo": "a/Two", "checkpoints": _one("two-own", "a/Two")}
+    with pytest.raises(
+        PortError, match="save.py has a Amber of mflux.models.amber.variants.txt2img.amber; type another"
+    ):
+        wiring.wire(Checkout(root), port(AMBER, **other))
 
 
 @pytest.mark.parametrize("name", ["z-image-turbo", "amber-own"])
@@ -104,9 +145,10 @@ def test_a_half_wired_port_is_completed(shared):
         assert contents(root) == wired
 
 
-def test_the_command_says_it_in_one_line(shared, mflux_port, answered):
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["", "dry run"])
+def test_the_command_says_it_in_one_line(options: list[str], shared, mflux_port, answered):
     root = shared()
     answered(root, {**AMBER, "checkpoints": _one("z-image")})
-    done = mflux_port("wire", "amber", cwd=root)
+    done = mflux_port("wire", "amber", *options, cwd=root)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "taken by mflux's z-image; type another key or alias" in done.stderr

@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -124,6 +125,61 @@ def test_a_file_changed_after_the_kill_stays(shared, capfd):
     assert {**_everything(host), "README.md": after["README.md"]} == after
 
 
+@pytest.mark.parametrize("moment", ["planned", "staged", "replacing"])
+def test_a_file_saved_meanwhile_stays_and_nothing_is_written(moment: str, shared, monkeypatch):
+    host, before, after = _host("wire", shared)
+    readme = host / "README.md"
+
+    def save(*_) -> None:
+        if readme.read_bytes() == before["README.md"]:
+            readme.write_bytes(before["README.md"] + b"\nmine\n")
+
+    where, name = {"planned": (wiring, "commit"), "staged": (transaction, "_stage"), "replacing": (os, "replace")}[
+        moment
+    ]
+    whole = getattr(where, name)
+
+    def beside(*arguments) -> None:
+        if moment == "planned":
+            save()
+        whole(*arguments)
+        if moment != "planned":
+            save()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, name, beside)
+        with pytest.raises(PortError, match="README.md was changed by somebody else meanwhile; nothing was changed"):
+            wiring.wire(Checkout(host), port(AMBER))
+    assert _everything(host) == {**before, "README.md": before["README.md"] + b"\nmine\n"}
+    assert not _journals(host)
+    readme.write_bytes(before["README.md"])
+    _assert_next_run(host, "wire", after)
+
+
+def test_killed_while_it_takes_back_what_failed(shared):
+    host, before, after = _host("wire", shared)
+    for nth in itertools.count():
+
+        def arm(n: int = nth) -> None:
+            _on_rename(1, _failing(errno.EIO))  # the journal's is the first
+            failed = itertools.count()
+            sys.addaudithook(
+                lambda event, arguments: _kill("") if _FAILED and event in _TOUCHING and next(failed) == n else None
+            )
+
+        status, said, _ = _forked(host, wiring.wire, arm)
+        with transaction.locked(host):
+            pass
+        whole = _everything(host) in (before, after)  # not taken back yet: then it is finished
+        assert whole, said
+        if status == 3:
+            break
+        assert status == -signal.SIGKILL, said
+        _restore(host, before)
+    assert nth > 3
+    _assert_next_run(host, "wire", after)
+
+
 def test_temporary_files_cleaned_away_after_the_kill(shared):
     host, _, after = _host("wire", shared)
     _forked(host, wiring.wire, lambda: _on_rename(5, _kill))
@@ -166,6 +222,14 @@ def test_a_worktree_keeps_its_state_in_git(checkout):
     assert status.stdout == ""
 
 
+def test_a_git_file_may_name_its_folder_from_where_it_lies(shared):
+    host = shared()
+    (host / ".git").rename(host.parent / "elsewhere")
+    (host / ".git").write_text("gitdir: ../elsewhere\n")
+    wiring.wire(Checkout(host), port(AMBER))
+    assert transaction.state_dir(host) == host.parent / "elsewhere/mflux-port"
+
+
 def test_a_link_out_of_the_checkout_is_refused(shared, tmp_path):
     host = shared()
     outside = tmp_path / "elsewhere.md"
@@ -176,6 +240,35 @@ def test_a_link_out_of_the_checkout_is_refused(shared, tmp_path):
         wiring.wire(Checkout(host), port(AMBER))
     assert outside.read_bytes() == before
     assert not (host / "porting").exists()
+
+
+def test_two_names_of_one_file_are_refused(shared):
+    host = shared()
+    (host / "CHANGELOG.md").unlink()
+    (host / "CHANGELOG.md").symlink_to("README.md")
+    with (host / "README.md").open("a") as readme:
+        readme.write("\n## [Unreleased]\n")
+    before = _everything(host)
+    with pytest.raises(PortError, match="README.md and CHANGELOG.md are one file"):
+        wiring.wire(Checkout(host), port(AMBER))
+    assert _everything(host) == before
+
+
+def test_a_file_keeps_its_permissions(shared):
+    host = shared()
+    (host / "README.md").chmod(0o640)
+    wiring.wire(Checkout(host), port(AMBER))
+    assert (host / "README.md").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_lock_that_the_disk_does_not_know(shared, monkeypatch):
+    def refuse(*_) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(transaction.fcntl, "flock", refuse)
+    with pytest.raises(PortError, match=re.escape(os.strerror(errno.ENOLCK))) as raised:
+        wiring.wire(Checkout(shared()), port(AMBER))
+    assert "another" not in str(raised.value)
 
 
 def _host(act: str, shared: Callable) -> tuple[Path, dict, dict]:

@@ -21,8 +21,8 @@ def test_mangled_host(version: str, file: str, change: Change, outcome: str, sha
     _mangle(root / file, change)
     before = contents(root)
     one = port(NOVA)
-    if outcome == "wired":
-        _assert_comes_and_goes(root, one, before)
+    if outcome.split(":")[0] == "wired":
+        _assert_comes_and_goes(root, one, before, file, outcome.partition(":")[2])
     elif outcome.startswith("kept:"):
         _assert_left_alone(root, one, outcome.removeprefix("kept:"))
     else:
@@ -43,8 +43,9 @@ def _mangle(path: Path, change: Change) -> None:
     path.write_bytes(new.encode("utf-8", "surrogateescape"))
 
 
-def _assert_comes_and_goes(root: Path, one, before: dict[str, bytes]) -> None:
+def _assert_comes_and_goes(root: Path, one, before: dict[str, bytes], file: str, text: str) -> None:
     wiring.wire(Checkout(root), one)
+    assert text in (root / file).read_text()
     states = {name: result.state for name, result in wiring.states(Checkout(root), one).items()}
     assert set(states.values()) <= {"present", "not applicable"}, states
     for file, data in contents(root).items():

@@ -7,56 +7,13 @@ import json
 import subprocess
 
 import pytest
+from mangled_hosts import CHECKER, COMPLETIONS, OVERLAY, REVISIONS, RUNNER
 from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
 from mflux_port.wiring import verification
 from mflux_port.wiring.surfaces import SURFACES, defaults, model_config, pyproject, save
 from wiring_hosts import AMBER, NOVA, ZULU, contents, port, snapshot
-
-# A line of ours in each file, and what somebody makes of it.
-EDITS = {
-    "pyproject": (pyproject.FILE, "cli.nova_image_generate:main", "cli.nova_image_generate:own_main"),
-    "model_config": (model_config.FILE, '"num_layers": 30', '"num_layers": 31'),
-    "defaults": (defaults.FILE, '"nova-2.1-base": 50', '"nova-2.1-base": 45'),
-    "save": (save.FILE, '"nova-2.1-edit": NovaImageEdit', '"nova-2.1-edit": NovaImage'),
-    "training_runner": ("src/mflux/models/common/training/runner.py", '{"nova-2.1-turbo", ', '{"nova-x", "nova-2.1-turbo", '),
-    "readme_table": ("README.md", "[Nova-Image 2.1](src/mflux/models/nova_image/README.md) | ?", "[Nova](src/mflux/models/nova_image/README.md) | Oct 2026"),
-    "changelog": ("CHANGELOG.md", "- **Nova-Image 2.1**: added", "- **Nova-Image 2.1**: ported"),
-    "model_revisions": ("src/mflux/models/common/resolution/model_revisions.py", "0123456789abcdef" * 2, "fedcba9876543210" * 2),
-    "training_example": ("src/mflux/models/common/training/_example/train_nova_image.json", '"seed": 42', '"seed": 7'),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "record lost"])
-@pytest.mark.parametrize("surface", EDITS)
-def test_a_line_edited_by_hand_stays_and_is_reported(surface: str, recorded: bool, shared):
-    root = shared("0.24.0")
-    file, old, new = EDITS[surface]
-    wiring.wire(Checkout(root), port(NOVA))
-    text = (root / file).read_text()
-    assert old in text
-    (root / file).write_text(text.replace(old, new, 1))
-    if not recorded:
-        (root / "porting/nova_image/wiring.json").unlink()
-    edited = contents(root)
-    assert wiring.states(Checkout(root), port(NOVA))[surface].state == "edited"
-    for act in (wiring.wire, wiring.wire):
-        results = {result.surface: result for result in act(Checkout(root), port(NOVA))}
-        assert results[surface].action == "edited by hand, left as it is"
-        assert contents(root) == edited
-    wiring.unwire(Checkout(root), port(NOVA))
-    assert new in (root / file).read_text()
-
-
-def test_a_comment_behind_a_line_of_ours_stays(shared):
-    root = shared()
-    wiring.wire(Checkout(root), port(AMBER))
-    path = root / defaults.FILE
-    path.write_text(path.read_text().replace('"amber": 28,\n', '"amber": 28,  # measured\n'))
-    wiring.wire(Checkout(root), port(AMBER))
-    wiring.unwire(Checkout(root), port(AMBER))
-    assert '"amber": 28,  # measured\n' in path.read_text()
 
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
@@ -113,7 +70,7 @@ def test_dry_run_prints_the_diff_and_writes_nothing(checkout, mflux_port, answer
     dry = mflux_port("wire", "nova_image", "--dry-run", cwd=root)
     assert dry.returncode == 0, dry.stderr
     assert snapshot(root) == before
-    assert not (root / ".git/mflux-port").exists()
+    assert not list((root / ".git/mflux-port").glob("*.json"))
     assert mflux_port("wire", "nova_image", cwd=root).returncode == 0
     wired = contents(root)
     back = mflux_port("unwire", "nova_image", "--dry-run", cwd=root)
@@ -146,45 +103,63 @@ WRONG = {
     "class": (save.FILE, '"nova-2.1-base": NovaImage,', '"nova-2.1-base": Flux1,', "would be saved by Flux1"),
     "module": (save.FILE, "mflux.models.nova_image.variants.edit", "mflux.models.nova_image.other", "would come from"),
     "command": (pyproject.FILE, "nova_image_edit_generate:main", "other:main", "command mflux-generate-nova-2.1-edit"),
+    "a class from two modules": (save.FILE, "from mflux.models.z_image import", "from mflux.own import NovaImage\nfrom mflux.models.z_image import", "NovaImage would come from mflux.models.nova_image.variants.txt2img.nova_image and mflux.own"),
+    "an import lost": (save.FILE, "from mflux.models.moss_image import MOSSImage\n", "", "MOSSImage would be used and not imported"),
+    "trained by another": (RUNNER, "adapter = NovaImageTrainingAdapter(", "adapter = OwnAdapter(", "NovaImageTrainingAdapter would train"),
+    "trains another": (RUNNER, '"nova-2.1-base"}', '"nova-x"}', "NovaImageTrainingAdapter would train"),
+    "another pin": (REVISIONS, "0123456789abcdef" * 2, "fedcba9876543210" * 2, "acme/Nova-Image-2.1-Turbo would be pinned to"),
+    "another definition": (CHECKER, "weights.nova_image_weight_definition", "weights.own", "NovaImageWeightDefinition would come from elsewhere"),
+    "defined for another": (CHECKER, '"nova-2.1-edit"}:', '"nova-x"}:', "NovaImageWeightDefinition would be that of"),
+    "another row": (OVERLAY, '"mflux-generate-nova-2.1-base"]', '"mflux-save"]', "nova-2.1-base would have the commands"),
     "not Python": (save.FILE, "MODEL_CLASSES", "MODEL CLASSES", "no valid Python"),
     "not TOML": (pyproject.FILE, "[project.scripts]", "[project.scripts", "would not be right"),
 }  # fmt: skip
+WRONG_COMPLETIONS = {
+    "not listed": ('            "mflux-generate-nova-2.1-base",\n', "", "would be listed 0 times"),
+    "no recipe": ('command == "mflux-generate-nova-2.1-base"', 'command == "x"', "have 0 recipes"),
+    "another parser": (
+        'command == "mflux-generate-nova-2.1-base":\n            parser.',
+        'command == "mflux-generate-nova-2.1-base":\n            other.',
+        "would fill another parser",
+    ),
+}
 
 
 @pytest.mark.parametrize("what", WRONG)
 def test_a_wrong_plan_is_not_written(what: str, shared):
-    checkout = Checkout(shared("0.24.0"))
-    plan = wiring.plan_wire(checkout, port(NOVA))
-    file, old, new, error = WRONG[what]
-    text = plan.files[file].decode()
-    assert old in text
-    wrong = {**plan.files, file: text.replace(old, new).encode()}
-    verification.verify(checkout, plan.files, port(NOVA), wired=True, edited=set())
-    with pytest.raises(PortError, match=error) as raised:
-        verification.verify(checkout, wrong, port(NOVA), wired=True, edited=set())
-    assert str(raised.value).startswith(file)
+    root = shared("0.24.0")
+    (root / "scripts").mkdir()
+    (root / OVERLAY).write_text("STANDARD_QUANTS = []\nOVERLAY = {\n}\n")
+    _assert_not_written(root, *WRONG[what], port(NOVA))
+
+
+@pytest.mark.parametrize("what", WRONG_COMPLETIONS)
+def test_wrong_completions_are_not_written(what: str, shared):
+    _assert_not_written(shared("0.18.1"), COMPLETIONS, *WRONG_COMPLETIONS[what], port(NOVA))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "error"),
     [
-        ('"zulu",\n', "", "zulu-art would be saved by ZuluArt, nothing"),
+        ('"zulu-art-xl"}', '"zulu"}', "zulu-art-xl would be saved by nothing"),
         ("model_class = ZuluArt", "model_class = Flux1", "saved by Flux1"),
-        (
-            "    if {model_name_lower",
-            '    if "u" in x:\n        model_class = A\n    elif {model_name_lower',
-            "behind another's",
-        ),
+        ("    if Model", '    if "u" in x:\n        model_class = A\n    elif Model', "behind another's"),
     ],
 )
 def test_a_wrong_branch_is_not_written(old: str, new: str, error: str, shared):
-    checkout = Checkout(shared("0.18.1"))
-    plan = wiring.plan_wire(checkout, port(ZULU))
-    text = plan.files[save.FILE].decode()
+    _assert_not_written(shared("0.18.1"), save.FILE, old, new, error, port(ZULU))
+
+
+def _assert_not_written(root, file: str, old: str, new: str, error: str, one) -> None:
+    checkout = Checkout(root)
+    plan = wiring.plan_wire(checkout, one)
+    text = plan.files[file].decode()
     assert old in text
-    with pytest.raises(PortError, match=error):
-        wrong = {**plan.files, save.FILE: text.replace(old, new, 1).encode()}
-        verification.verify(checkout, wrong, port(ZULU), wired=True, edited=set())
+    wrong = {**plan.files, file: text.replace(old, new, 1).encode()}
+    verification.verify(checkout, plan.files, one, wired=True, edited=set())
+    with pytest.raises(PortError, match=error) as raised:
+        verification.verify(checkout, wrong, one, wired=True, edited=set())
+    assert str(raised.value).startswith(file)
 
 
 def _without_priorities(lines: list[bytes]) -> list[bytes]:

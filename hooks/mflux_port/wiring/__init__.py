@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import sys
-from collections.abc import Iterator
 
 from mflux_port.checkout import Checkout
 from mflux_port.port import Port
@@ -56,22 +53,10 @@ def _checked_wire(checkout: Checkout, port: Port) -> Plan:
 
 
 def _carry_out(checkout: Checkout, port: Port, make_plan) -> list[SurfaceResult]:
-    with locked(checkout.root) as recovered, _without_collection():
+    with locked(checkout.root) as recovered:
         if recovered:
             print(recovered, file=sys.stderr)
         fresh = Checkout(checkout.root)  # read under the lock, after a recovery
         plan = make_plan(fresh, port)
-        commit(fresh.root, plan.files)
+        commit(fresh.root, plan.files, plan.originals)
     return plan.results
-
-
-@contextlib.contextmanager
-def _without_collection() -> Iterator[None]:
-    # Syntax trees are many small objects that all stay: collecting in between takes a fifth of the time for nothing.
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import NamedTuple  # a dataclass would cost every run 10 ms
 
+Span = tuple[int, int]
+
 
 class Block(NamedTuple):
-    """``text`` as it should stand, ``span`` where it stands now (or None), ``at`` where it goes when it is absent.
+    """``text`` as it should stand, ``span`` where it stands now (or None), ``at`` where it goes when it is absent
+    (None when the file does well without it).
 
-    ``name`` is what a person calls it, ``free`` means that the porter is expected to edit the text, ``orphan`` that the
-    answers have no use for it any more.
+    ``name`` is what a person calls it. ``rewritten`` is where a line stands that may be this one in somebody's own words:
+    it counts when wiring has put the text in before. ``orphan`` means that the answers have no use for it any more.
     """
 
     name: str
     text: str
-    at: int
-    span: tuple[int, int] | None = None
-    free: bool = False
+    at: int | None
+    span: Span | None = None
+    rewritten: Span | None = None
     orphan: bool = False

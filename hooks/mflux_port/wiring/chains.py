@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mflux_port.wiring.block import Block
+from mflux_port.wiring.block import Block, Span
 from mflux_port.wiring.source import Source, UnknownShape
 
 
@@ -16,9 +16,9 @@ def branches(first: ast.If) -> list[ast.If]:
     return chain
 
 
-def find_chain(source: Source, body: list[ast.stmt], assigned: str, what: str) -> list[ast.If]:
-    """The one chain in ``body`` whose every branch assigns ``assigned``. Raises UnknownShape otherwise."""
-    chains = [branches(node) for node in body if isinstance(node, ast.If)]
+def find_chain(source: Source, functions: list[ast.FunctionDef], assigned: str, what: str) -> list[ast.If]:
+    """The one chain in ``functions`` whose every branch assigns ``assigned``. Raises UnknownShape otherwise."""
+    chains = [branches(node) for function in functions for node in function.body if isinstance(node, ast.If)]
     fitting = [chain for chain in chains if all(assigned_name(branch, assigned) for branch in chain)]
     if len(fitting) != 1:
         raise UnknownShape(
@@ -39,15 +39,35 @@ def assigned_name(branch: ast.If, target: str) -> str | None:
     return None
 
 
-def first_branch_block(
-    source: Source, chain: list[ast.If], name: str, condition: str, body: str, index: int | None
-) -> Block:
+def listed_names(branch: ast.If) -> set[str] | None:
+    """The keys that a branch asks for, when it compares ``….aliases[0]`` with them, as wiring does."""
+    test = branch.test
+    if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.left, ast.Subscript)):
+        return None
+    if getattr(test.left.value, "attr", "") != "aliases":
+        return None
+    right = test.comparators[0]
+    listed = right.elts if isinstance(right, ast.Set) else [right]
+    return {node.value for node in listed if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def branch_listing(source: Source, chain: list[ast.If], keys: set[str]) -> Span | None:
+    """Where a branch stands that asks for one of ``keys``."""
+    found = next((branch for branch in chain if keys & (listed_names(branch) or set())), None)
+    return (source.start(found), source.end(found)) if found else None
+
+
+def branch_index(chain: list[ast.If], target: str, name: str) -> int | None:
+    """Where in the chain the branch is that assigns ``name`` to ``target``."""
+    return next((index for index, branch in enumerate(chain) if assigned_name(branch, target) == name), None)
+
+
+def first_branch_block(source: Source, chain: list[ast.If], name: str, branch: str, index: int | None) -> Block:
     """A branch that goes first; ``index`` is where it stands now in the chain.
 
     The text ends in ``el``, so that the ``if`` behind it becomes an ``elif``.
     """
-    lead = source.lead(chain[0])
-    text = f"if {condition}:\n{body}{lead}el"
+    text = f"{branch.lstrip()}{source.lead(chain[0])}el"
     if index is None:
         return Block(name, text, _keyword(source, chain[0]))
     if index + 1 >= len(chain):
@@ -57,11 +77,9 @@ def first_branch_block(
     return Block(name, text, 0, (_keyword(source, chain[index]), _keyword(source, chain[index + 1])))
 
 
-def second_branch_block(
-    source: Source, chain: list[ast.If], name: str, condition: str, body: str, index: int | None
-) -> Block:
+def second_branch_block(source: Source, chain: list[ast.If], name: str, branch: str, index: int | None) -> Block:
     """A branch that goes behind the first one, so that nothing but lines is added."""
-    text = f"elif {condition}:\n{body}{source.lead(chain[0])}"
+    text = f"{branch.lstrip()}{source.lead(chain[0])}"
     if len(chain) < 2:
         raise UnknownShape(
             f"{source.path} line {chain[0].lineno}: the chain has one branch only; wire the port there by hand"

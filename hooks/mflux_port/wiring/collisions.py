@@ -3,54 +3,35 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import os
 import re
 from pathlib import Path
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
-from mflux_port.parsing import console_scripts
 from mflux_port.port import Port
+from mflux_port.wiring.imports import bindings
+from mflux_port.wiring.ownership import owned_keys
 from mflux_port.wiring.record import read_record
-from mflux_port.wiring.source import Source, UnknownShape, source_of
-from mflux_port.wiring.surfaces import model_config, pyproject, save
-from mflux_port.wiring.tables import require_table
+from mflux_port.wiring.source import source_of
+from mflux_port.wiring.surfaces import model_checker, model_config, pyproject, save, training_runner
 
 _SHORTEST = 3
 _PREFIX = re.compile(rb"startswith\(\s*[\"']([a-z0-9][a-z0-9._-]*-)[\"']\s*\)")
 
 
 def verify_free(checkout: Checkout, port: Port) -> None:
-    """Raise PortError when a name, repo or command of the port belongs to another model of this checkout."""
-    registry = read_registry(source_of(checkout, model_config.FILE))
-    own = set(read_record(checkout, port).get(model_config.ID, ()))  # under older answers too
-    if _wired(checkout, port):
-        own |= {checkpoint.key for checkpoint in port.checkpoints}
-    registry = {key: entry for key, entry in registry.items() if key not in own}
+    """Raise PortError when a name, repo, class or command of the port belongs to another model of this checkout."""
+    own = owned_keys(checkout, port)
+    registry = model_config.registry(source_of(checkout, model_config.FILE))
+    registry = {key: (entry.aliases, entry.repo) for key, entry in registry.items() if key not in own}
     _verify_names(port, registry)
     _verify_repos(port, registry)
     _verify_inference(port, registry)
     _verify_prefixes(checkout, port)
+    _verify_classes(checkout, port)
     _verify_scripts(checkout, port)
-
-
-def read_registry(source: Source) -> dict[str, tuple[list[str], str]]:
-    """Canonical key to (aliases, repo) of every registry entry that is written out as literals."""
-    table = require_table(source, model_config.TABLE)
-    if not isinstance(table, ast.Dict):
-        raise UnknownShape(f"{source.path}: {model_config.TABLE} is no dict; wire the port there by hand")
-    entries = {}
-    for key, value in zip(table.keys, table.values, strict=True):
-        fields = {keyword.arg: keyword.value for keyword in getattr(value, "keywords", [])}
-        listed = (getattr(node, "value", None) for node in getattr(fields.get("aliases"), "elts", []))
-        repo = getattr(fields.get("model_name"), "value", "")
-        if isinstance(key, ast.Constant):
-            entries[str(key.value)] = ([name for name in listed if isinstance(name, str)], str(repo))
-    return entries
-
-
-def _wired(checkout: Checkout, port: Port) -> bool:
-    return f"mflux.models.{port.model}.".encode() in (checkout.read(save.FILE) or b"")
 
 
 def _verify_names(port: Port, registry: dict) -> None:
@@ -66,13 +47,6 @@ def _verify_names(port: Port, registry: dict) -> None:
         for name in (key, *aliases):
             if name in seen:
                 raise PortError(f"{name!r} of {seen[name]} is taken by mflux's {key}; type another key or alias")
-    made: dict[str, str] = {}
-    for checkpoint in port.checkpoints:
-        other = made.setdefault(checkpoint.factory, checkpoint.key)
-        if other != checkpoint.key:
-            raise PortError(
-                f"ModelConfig.{checkpoint.factory}() would belong to both {other} and {checkpoint.key}; rename one key"
-            )
     factories = {re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_"): key for key in registry}
     for checkpoint in port.checkpoints:
         if checkpoint.factory in factories:
@@ -96,7 +70,7 @@ def _verify_repos(port: Port, registry: dict) -> None:
 
 
 def _verify_inference(port: Port, registry: dict) -> None:
-    # mflux reads a local folder's name as the model with the longest alias inside it.
+    # mflux reads a local folder's name, and a repo that it does not know, as the model with the longest alias inside.
     theirs = {alias.lower(): key for key, (aliases, _) in registry.items() for alias in aliases}
     ours = {alias.lower(): c.key for c in port.checkpoints for alias in c.aliases}
     both = {**theirs, **ours}
@@ -111,11 +85,12 @@ def _verify_inference(port: Port, registry: dict) -> None:
                     f"the alias {alias!r} would take {spelling!r} away from mflux's {before}; make it longer"
                 )
     for checkpoint in port.checkpoints:
-        names = [*checkpoint.aliases, checkpoint.hf_repo.split("/")[-1].lower()]
-        for name in names:
+        owner, base = checkpoint.hf_repo.lower().split("/")
+        cures = {name: "type another key or alias" for name in checkpoint.aliases}
+        cures = {base: f"add {base!r} to its aliases", f"{owner}/{base}": f"add {owner!r} to its aliases", **cures}
+        for name, cure in cures.items():
             found = _inferred(f"{name}-q4", both)
             if found in registry:
-                cure = "type another key or alias" if name in checkpoint.aliases else f"add {name!r} to its aliases"
                 raise PortError(f"{name}-q4 of {checkpoint.key} would be read as mflux's {found}; {cure}")
 
 
@@ -142,11 +117,25 @@ def _command_files(models: Path, without: set[str]) -> list[str]:
     return sorted(name for name in files if name.endswith(".py"))
 
 
+def _verify_classes(checkout: Checkout, port: Port) -> None:
+    # An import of the port's would come behind mflux's and win.
+    record = read_record(checkout, port)
+    for surface in (save, training_runner, model_checker):
+        known = {block.split()[-1] for block in record.get(surface.ID, ())}  # edited by hand, and reported as such
+        for name, module in surface.classes(port).items():
+            if hasattr(builtins, name):
+                raise PortError(f"{name} is a name of Python's own; type another class_name")
+            source = source_of(checkout, surface.FILE)
+            if name in known or name.encode() not in source.data:
+                continue
+            others = bindings(ast.walk(source.tree)).get(name, set()) - {module}
+            if others:
+                where = f"of {min(others)}" if min(others) else "of its own"
+                raise PortError(f"{surface.FILE} has a {name} {where}; type another class_name")
+
+
 def _verify_scripts(checkout: Checkout, port: Port) -> None:
-    try:
-        scripts = console_scripts(checkout.read(pyproject.FILE) or b"")
-    except ValueError as error:
-        raise PortError(f"{pyproject.FILE} is no valid TOML ({error}); mend it and run this again") from None
+    scripts = pyproject.scripts(source_of(checkout, pyproject.FILE))
     for name, target in port.scripts.items():
         own = str(scripts.get(name, target)).startswith(f"{port.package}.")  # edited by hand, and reported as such
         if not own:

@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.source import Source, UnknownShape
+from mflux_port.wiring.wrapping import import_line
 
-_WIDTH = 120
+_NAME = "import of "
 
 
 def import_block(source: Source, module: str, name: str) -> Block:
     """The line ``from module import name``, among the other ``mflux`` imports."""
-    line = f"from {module} import {name}\n"
-    if len(line) - 1 > _WIDTH:
-        line = f"from {module} import (\n    {name},\n)\n"
+    line = import_line(module, name)
     imports = [node for node in source.tree.body if isinstance(node, ast.ImportFrom) and _of_mflux(node)]
     if not imports:
         raise UnknownShape(f"{source.path} imports nothing from mflux; wire the port there by hand")
-    for node in imports:
-        if node.module == module and any(alias.name == name for alias in node.names):
-            return Block(f"import of {name}", line, 0, source.lines_of(node))
+    naming = [node for node in imports if any(alias.name == name for alias in node.names)]
+    for node in naming:
+        if node.module == module:
+            return Block(f"{_NAME}{name}", line, 0, source.lines_of(node))
     before = [node for node in imports if node.module.lower() < module.lower()]
     at = source.lines_of(before[-1])[1] if before else source.lines_of(imports[0])[0]
-    return Block(f"import of {name}", line, at)
+    return Block(f"{_NAME}{name}", line, at, rewritten=source.lines_of(naming[0]) if naming else None)
+
+
+def imported_name(block: str) -> str | None:
+    """The name that a block of this name imports, None for a block of another kind."""
+    return block.removeprefix(_NAME) if block.startswith(_NAME) else None
+
+
+def bindings(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
+    """Names that statements bind, each with the modules it is imported from (empty for one that is made here)."""
+    bound: dict[str, set[str]] = {}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            for alias in node.names:
+                module = getattr(node, "module", None) or alias.name
+                bound.setdefault(alias.asname or alias.name.split(".")[0], set()).add(module)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.setdefault(node.name, set()).add("")
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    bound.setdefault(target.id, set()).add("")
+    return bound
 
 
 def _of_mflux(node: ast.ImportFrom) -> bool:

@@ -2,114 +2,153 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Callable
 from typing import NamedTuple
 
 from mflux_port.checkout import Checkout
 from mflux_port.port import Port
-from mflux_port.wiring.block import Block
+from mflux_port.wiring.block import Block, Span
+from mflux_port.wiring.imports import imported_name
 from mflux_port.wiring.record import encode_record, read_record, record_path
 from mflux_port.wiring.source import Source, UnknownShape
-from mflux_port.wiring.state import ABSENT, EDITED, LEFT, PRESENT, STALE, UNKNOWN, Found, SurfaceResult, inspect
+from mflux_port.wiring.splicing import Edit, spliced
+from mflux_port.wiring.state import (
+    ABSENT,
+    DELETED,
+    EDITED,
+    PRESENT,
+    STALE,
+    UNKNOWN,
+    Found,
+    SurfaceResult,
+    inspect,
+)
 from mflux_port.wiring.verification import verify
 
-_WIRED = {ABSENT: "added", STALE: "brought up to date", EDITED: LEFT}
-_UNWIRED = {PRESENT: "removed", STALE: "removed", EDITED: LEFT}
+# What is done about a block, in the order in which a report tells it.
+_PUT_BACK = "put back what was deleted there"
+_ADDED = "added"
+_RENEWED = "brought up to date"
+_REMOVED = "removed"
+_WRITING = (_PUT_BACK, _ADDED, _RENEWED, _REMOVED)
+_LEFT = "edited by hand, left as it is"
+_NEEDED = "left, since other lines there use it"
+_MISSING = "not there"
+_WHAT = (*_WRITING, _LEFT, _NEEDED, _MISSING)
+_NOTHING = ""
 
-Edit = tuple[tuple[int, int], bytes]
+
+class Deed(NamedTuple):
+    """What is done about one block that was found in a state."""
+
+    surface: str
+    block: Block
+    state: str
+    what: str
 
 
 class Plan(NamedTuple):
-    """New bytes per file (None removes the file), and a result per surface."""
+    """New bytes per file (None removes the file), the bytes they were made from, and a result per surface."""
 
     results: list[SurfaceResult]
     files: dict[str, bytes | None]
+    originals: dict[str, bytes | None]
 
 
 def plan_wire(checkout: Checkout, port: Port) -> Plan:
     """Everything that ``wire`` writes. Raises UnknownShape for a file that it cannot read."""
-    plan, found = _begin(checkout, port, _WIRED)
-    for file, here in found.items():
-        edits = [
-            (block.span or (block.at, block.at), here.source.encode(_joined(here.source, block)))
-            for _, block, state in here.blocks
-            if state in (ABSENT, STALE)
-        ]
-        _apply(plan, file, here, edits)
-    encoded = encode_record(_kept(found, read_record(checkout, port)))
-    if encoded != checkout.read(record_path(port)):
-        plan.files[record_path(port)] = encoded
-    verify(checkout, plan.files, port, wired=True, edited=_edited(found))
-    return plan
+    return _plan(checkout, port, _wiring)
 
 
 def plan_unwire(checkout: Checkout, port: Port) -> Plan:
     """Everything that ``unwire`` writes: the port's own text goes, edited text stays and is reported."""
-    plan, found = _begin(checkout, port, _UNWIRED)
-    for file, here in found.items():
-        edits = [(block.span, b"") for _, block, state in here.blocks if state in (PRESENT, STALE)]
-        _apply(plan, file, here, edits)
-    if checkout.read(record_path(port)) is not None:
-        plan.files[record_path(port)] = None
-    verify(checkout, plan.files, port, wired=False, edited=_edited(found))
-    return plan
+    return _plan(checkout, port, _unwiring)
 
 
-def _begin(checkout: Checkout, port: Port, actions: dict[str, str]) -> tuple[Plan, dict[str, Found]]:
+def _wiring(block: Block, state: str) -> str:
+    if state == STALE:
+        return _REMOVED if block.orphan else _RENEWED
+    return {ABSENT: _ADDED, DELETED: _PUT_BACK, EDITED: _LEFT, PRESENT: _NOTHING}[state]
+
+
+def _unwiring(block: Block, state: str) -> str:
+    return {ABSENT: _MISSING, DELETED: _MISSING, EDITED: _LEFT, PRESENT: _REMOVED, STALE: _REMOVED}[state]
+
+
+def _plan(checkout: Checkout, port: Port, choose: Callable[[Block, str], str]) -> Plan:
     results, found = inspect(checkout, port)
     unknown = next((result for result in results if result.state == UNKNOWN), None)
     if unknown:
         raise UnknownShape(unknown.detail)
-    return Plan([result._replace(action=actions.get(result.state, "")) for result in results], {}), found
+    wired = choose is _wiring
+    deeds: list[Deed] = []
+    files: dict[str, bytes | None] = {}
+    for file, here in found.items():
+        done = _deeds(here, choose)
+        deeds += done
+        data = spliced(here.source, [_edit(here.source, deed) for deed in done if deed.what in _WRITING])
+        if data != here.source.data:
+            created = all(block.span == (0, len(here.source.data)) for _, block, _ in here.blocks)
+            files[file] = data if data or not created else None
+    record = encode_record(_recorded(deeds, read_record(checkout, port))) if wired else None
+    if record != checkout.read(record_path(port)):
+        files[record_path(port)] = record
+    verify(checkout, files, port, wired, {deed.surface for deed in deeds if deed.state == EDITED})
+    originals = {file: checkout.read(file) for file in files}
+    return Plan([_reported(result, deeds) for result in results], files, originals)
 
 
-def _kept(found: dict[str, Found], record: dict) -> dict[str, dict[str, str]]:
+def _deeds(here: Found, choose: Callable[[Block, str], str]) -> list[Deed]:
+    # An import stays while something that stays uses it.
+    deeds = [Deed(surface, block, state, choose(block, state)) for surface, block, state in here.blocks]
+    going = [deed.block.span for deed in deeds if deed.what == _REMOVED]
+    return [
+        deed._replace(what=_NEEDED) if deed.what == _REMOVED and _is_used(here.source, deed.block, going) else deed
+        for deed in deeds
+    ]
+
+
+def _is_used(source: Source, block: Block, going: list[Span]) -> bool:
+    name = imported_name(block.name)
+    return name is not None and any(
+        isinstance(node, ast.Name)
+        and node.id == name
+        and not any(start <= source.start(node) < stop for start, stop in going)
+        for node in ast.walk(source.tree)
+    )
+
+
+def _reported(result: SurfaceResult, deeds: list[Deed]) -> SurfaceResult:
+    # From what is done about each block, so that the report says nothing else.
+    own = [deed for deed in deeds if deed.surface == result.surface]
+    named = {what: [deed.block.name for deed in own if deed.what == what] for what in _WHAT}
+    told = [(what, ", ".join(named[what])) for what in _WHAT if named[what]]
+    if not told or told[0][0] == _MISSING:
+        return result
+    (action, detail), *rest = told
+    detail = "; ".join([detail, *(f"{what}: {names}" for what, names in rest)])
+    return result._replace(action=action, detail=detail, put_back=tuple(named[_PUT_BACK]))
+
+
+def _recorded(deeds: list[Deed], record: dict) -> dict[str, dict[str, str]]:
     # What is ours. Somebody's own text is never written down as ours: the next run would replace it.
     kept: dict[str, dict[str, str]] = {}
-    for here in found.values():
-        for surface, block, state in here.blocks:
-            ours = record.get(surface, {}).get(block.name, block.text) if state == EDITED else block.text
-            if not block.orphan:
-                kept.setdefault(surface, {})[block.name] = ours
+    for surface, block, state, what in deeds:
+        text = block.text
+        if state == EDITED or what == _NEEDED:
+            text = record.get(surface, {}).get(block.name, block.text)
+        if text and what != _REMOVED:
+            kept.setdefault(surface, {})[block.name] = text
     return kept
 
 
-def _edited(found: dict[str, Found]) -> set[str]:
-    return {surface for here in found.values() for surface, _, state in here.blocks if state == EDITED}
-
-
-def _joined(source: Source, block: Block) -> str:
+def _edit(source: Source, deed: Deed) -> Edit:
+    block = deed.block
+    if deed.what == _REMOVED:
+        return block.span, b""
+    text = block.text
     # Behind a last line without a newline, the new line starts with one instead.
     if block.span is None and block.at == len(source.data) and source.data and not source.data.endswith(b"\n"):
-        return "\n" + block.text.removesuffix("\n")
-    return block.text
-
-
-def _apply(plan: Plan, file: str, here: Found, edits: list[Edit]) -> None:
-    data = here.source.data
-    # From the back, so that offsets stay true; what goes to the same place keeps its order.
-    for span, text in reversed(_merged(here.source, edits)):
-        data = data[: span[0]] + text + data[span[1] :]
-    if data != here.source.data:
-        created = all(block.span == (0, len(here.source.data)) for _, block, _ in here.blocks)
-        plan.files[file] = data if data or not created else None
-
-
-def _merged(source: Source, edits: list[Edit]) -> list[Edit]:
-    # Neighbouring removals become one; the newline before a last line without one goes with that line.
-    merged: list[Edit] = []
-    for (start, stop), text in sorted(edits, key=lambda edit: edit[0]):
-        if merged and not text and not merged[-1][1] and start <= merged[-1][0][1] and stop > start:
-            merged[-1] = ((merged[-1][0][0], max(stop, merged[-1][0][1])), b"")
-        elif merged and start < merged[-1][0][1]:
-            line = source.data.count(b"\n", 0, start) + 1
-            raise UnknownShape(
-                f"{source.path} line {line}: two texts of the port overlap; put each on lines of its own"
-            )
-        else:
-            merged.append(((start, stop), text))
-    if merged and not merged[-1][1] and merged[-1][0] != (0, len(source.data)):
-        (start, stop), _ = merged[-1]
-        if stop == len(source.data) and not source.data.endswith(b"\n"):
-            before = source.data[:start]
-            merged[-1] = ((len(before.removesuffix(b"\n").removesuffix(b"\r")), stop), b"")
-    return merged
+        text = "\n" + text.removesuffix("\n")
+    return block.span or (block.at, block.at), source.encode(text)

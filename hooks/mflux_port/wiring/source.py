@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, wraps
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
@@ -17,6 +18,18 @@ def source_of(checkout: Checkout, path: str) -> Source:
     return checkout.parsed[path]
 
 
+def once(read: Callable[[Source], object]) -> Callable[[Source], object]:
+    """A reader of a whole file that several surfaces ask: what it made of a Source is kept there."""
+
+    @wraps(read)
+    def kept(source: Source):
+        if read not in source.made:
+            source.made[read] = read(source)
+        return source.made[read]
+
+    return kept
+
+
 class UnknownShape(PortError):
     """A place that a surface looks for is not there, or not in a form it knows."""
 
@@ -27,6 +40,7 @@ class Source:
     def __init__(self, path: str, data: bytes):
         self.path = path
         self.data = data
+        self.made: dict[Callable, object] = {}
 
     @cached_property
     def newline(self) -> str:
@@ -97,6 +111,10 @@ class Source:
     def lines_of(self, node: ast.AST) -> tuple[int, int]:
         """The span of the whole lines that a node stands on."""
         return self.line_start(node), self.line_end(self.end(node))
+
+    def code(self, node: ast.AST) -> str:
+        """A node as it is written, on one line."""
+        return " ".join(self.text((self.start(node), self.end(node))).split())
 
     def text(self, span: tuple[int, int]) -> str:
         """What stands in a span, with ``\\n`` as line ending."""

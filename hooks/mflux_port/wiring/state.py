@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
 from mflux_port.port import Port
-from mflux_port.wiring.block import Block
+from mflux_port.wiring.block import Block, Span
+from mflux_port.wiring.ownership import own_part
 from mflux_port.wiring.record import read_record
 from mflux_port.wiring.source import Source, UnknownShape, source_of
 from mflux_port.wiring.surfaces import SURFACES
@@ -20,17 +22,21 @@ ABSENT, PRESENT, STALE, EDITED, NOT_APPLICABLE, UNKNOWN = (
     "not applicable",
     "unknown shape",
 )
-LEFT = "edited by hand, left as it is"
+DELETED = "deleted"  # of a block: wiring put it in, and it is not there any more. Its surface is ``absent``.
 
 
 class SurfaceResult(NamedTuple):
-    """One surface of one port: its state before (``absent`` … ``unknown shape``) and what is done about it."""
+    """One surface of one port: its state before (``absent`` … ``unknown shape``) and what is done about it.
+
+    ``put_back`` names texts of the port that somebody had deleted.
+    """
 
     surface: str
     file: str
     state: str
     detail: str = ""
     action: str = ""
+    put_back: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
@@ -45,62 +51,125 @@ class Found(NamedTuple):
 
 
 def inspect(checkout: Checkout, port: Port) -> tuple[list[SurfaceResult], dict[str, Found]]:
-    """The state of every surface, and every block of the port per file."""
+    """The state of every surface, and every block of the port per file. What is another model's is no block."""
     record = read_record(checkout, port)
+    own, foreign = own_part(checkout, port)
     results: list[SurfaceResult] = []
     found: dict[str, Found] = {}
     for surface in SURFACES:
         file = surface.FILE.format(model=port.model)
-        recorded = record.get(surface.ID, {})
-        reason = surface.not_applicable(port)
-        if reason is None and checkout.read(file) is None and not getattr(surface, "NEW_FILE", False):
-            if surface.REQUIRED:
-                raise PortError(f"{file} is missing; this is no mflux checkout, or restore the file")
-            reason = f"{file} is not there"
         source = source_of(checkout, file)
+        reason = _reason(checkout, surface, own)
+        if foreign and not own.checkpoints and not record:
+            reason = f"{', '.join(foreign)} is another model's"
+        recorded = record.get(surface.ID, {})
         try:
-            blocks = [] if reason else surface.blocks(source, port)
+            blocks = [] if reason else surface.blocks(source, own)
         except UnknownShape as error:
             results.append(SurfaceResult(surface.ID, file, UNKNOWN, str(error)))
             continue
-        states = [(block, _block_state(source, block, recorded)) for block in blocks]
-        states += [(block, STALE) for block in _orphans(source, blocks, recorded)]
+        states = _states(source, blocks, recorded)
         here = found.setdefault(file, Found(source, []))
         here.blocks.extend((surface.ID, block, state) for block, state in states)
         results.append(_result(surface.ID, file, states, reason))
     return results, found
 
 
+def _reason(checkout: Checkout, surface, port: Port) -> str | None:
+    # Why a surface has nothing to do with this port or checkout.
+    file = surface.FILE.format(model=port.model)
+    reason = surface.not_applicable(port)
+    if reason is None and checkout.read(file) is None and not getattr(surface, "NEW_FILE", False):
+        if surface.REQUIRED:
+            raise PortError(f"{file} is missing; this is no mflux checkout, or restore the file")
+        reason = f"{file} is not there"
+    return reason
+
+
 def _result(surface: str, file: str, states: list[tuple[Block, str]], reason: str | None) -> SurfaceResult:
     if not states:
         return SurfaceResult(surface, file, NOT_APPLICABLE, reason or "nothing to say there")
-    edited = ", ".join(block.name for block, state in states if state == EDITED)
-    for wanted in (ABSENT, STALE):
-        named = ", ".join(block.name for block, state in states if state == wanted)
-        if named:
-            return SurfaceResult(surface, file, wanted, f"{named}; {LEFT}: {edited}" if edited else named)
-    return SurfaceResult(surface, file, EDITED if edited else PRESENT, edited)
+    named = {state: ", ".join(block.name for block, found in states if found == state) for _, state in states}
+    absent = ", ".join(named[state] for state in (ABSENT, DELETED) if state in named)
+    edited = f"; {EDITED} by hand: {named[EDITED]}" if EDITED in named else ""
+    if absent:
+        return SurfaceResult(surface, file, ABSENT, absent + edited)
+    if STALE in named:
+        return SurfaceResult(surface, file, STALE, named[STALE] + edited)
+    return SurfaceResult(surface, file, EDITED if edited else PRESENT, named.get(EDITED, ""))
 
 
-def _block_state(source: Source, block: Block, recorded: dict[str, str]) -> str:
+def _states(source: Source, blocks: list[Block], recorded: dict[str, str]) -> list[tuple[Block, str]]:
+    taken = [block.span for block in blocks if block.span]
+    found = [_found_again(source, block, recorded.get(block.name), taken) for block in blocks]
+    states = [(block, _block_state(source, block, recorded.get(block.name), taken)) for block in found]
+    taken = [block.span for block in found if block.span]
+    states = [(block, state) for block, state in states if block.at is not None or state not in (ABSENT, DELETED)]
+    return states + _orphans(
+        source, {name: recorded[name] for name in recorded.keys() - {b.name for b in blocks}}, taken
+    )
+
+
+def _found_again(source: Source, block: Block, ours: str | None, taken: list[Span]) -> Block:
+    # What the surface looks for has another name by now, and the text from older answers is still there.
+    if block.span or ours is None or _same(ours, block.text):
+        return block
+    spans = _standing(source, ours, taken)
+    return block._replace(span=spans[0]) if len(spans) == 1 else block
+
+
+def _block_state(source: Source, block: Block, ours: str | None, taken: list[Span]) -> str:
+    if block.orphan:
+        return STALE
     if block.span is None:
-        return ABSENT
+        if ours is None:
+            return ABSENT
+        return EDITED if block.rewritten or _standing(source, ours, taken) else DELETED
     text = source.text(block.span)
     if _same(text, block.text):
         return PRESENT
-    ours = recorded.get(block.name)
     return STALE if ours is not None and _same(text, ours) else EDITED
 
 
-def _orphans(source: Source, blocks: list[Block], recorded: dict[str, str]) -> list[Block]:
-    # Text that wiring put in under older answers, still there word for word.
+def _orphans(source: Source, left: dict[str, str], taken: list[Span]) -> list[tuple[Block, str]]:
+    # Text that wiring put in under older answers: still there word for word, or somebody's own by now, or gone.
+    spans = {name: _standing(source, left[name], taken) for name in sorted(left)}
+    taken = taken + [span for found in spans.values() for span in found]
     made = []
-    for name in sorted(set(recorded) - {block.name for block in blocks}):
-        text = source.encode(recorded[name])
-        if text and source.data.count(text) == 1:
-            start = source.data.index(text)
-            made.append(Block(name, "", start, (start, start + len(text)), orphan=True))
+    for name, found in spans.items():
+        if len(found) == 1:
+            made.append((Block(name, "", None, found[0], orphan=True), STALE))
+        elif found or _is_named(source, name, taken):
+            made.append((Block(name, "", None, orphan=True), EDITED))
     return made
+
+
+def _standing(source: Source, text: str, taken: list[Span]) -> list[Span]:
+    # Where the text stands on lines of its own, outside ``taken``.
+    wanted = source.encode(text)
+    spans = []
+    start = source.data.find(wanted) if wanted.strip() else -1
+    while start >= 0:
+        span = (start, start + len(wanted))
+        before = source.data[source.data.rfind(b"\n", 0, start) + 1 : start]
+        whole = not before or (not before.strip().removeprefix(b"el") and not wanted[:1].isspace())
+        if whole and not _overlaps(span, taken):
+            spans.append(span)
+        start = source.data.find(wanted, start + 1)
+    return spans
+
+
+def _is_named(source: Source, name: str, taken: list[Span]) -> bool:
+    # A block's name ends in what its text is recognised by, where that is code. A file of the port's own is its text.
+    if not source.path.endswith((".py", ".toml")):
+        return source.path.endswith(".json") and bool(source.data)
+    word = re.escape(name.split()[-1].encode())
+    places = re.finditer(rb"(?<![\w./-])%b(?![\w./-])" % word, source.data)
+    return any(not _overlaps(place.span(), taken) for place in places)
+
+
+def _overlaps(span: Span, taken: list[Span]) -> bool:
+    return any(span[0] < stop and start < span[1] for start, stop in taken)
 
 
 def _same(left: str, right: str) -> bool:

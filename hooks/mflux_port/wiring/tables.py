@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator
 
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.source import Source, UnknownShape
 
+Table = ast.Dict | ast.List
+Entry = tuple[ast.Constant, ast.expr]
 
-def find_table(source: Source, name: str, body: list[ast.stmt] | None = None) -> ast.Dict | ast.List | None:
+
+def find_table(source: Source, name: str, body: list[ast.stmt] | None = None) -> Table | None:
     """The literal assigned to ``name`` at the top of the module (or of ``body``). None when nothing is.
 
-    Raises UnknownShape when the name is assigned twice, or to something that is no literal.
+    Raises UnknownShape when the name is assigned twice, or to something that is no literal, or changed afterwards.
     """
+    body = source.tree.body if body is None else body
     found = []
-    for statement in source.tree.body if body is None else body:
+    for statement in body:
         if isinstance(statement, ast.Assign):
             targets = statement.targets
         elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
@@ -26,14 +32,19 @@ def find_table(source: Source, name: str, body: list[ast.stmt] | None = None) ->
     if len(found) > 1:
         lines = ", ".join(str(value.lineno) for value in found)
         raise UnknownShape(f"{source.path} assigns {name} more than once (lines {lines}); leave one of them")
-    if found and not isinstance(found[0], ast.Dict | ast.List):
+    if found and not isinstance(found[0], Table):
         raise UnknownShape(
             f"{source.path} line {found[0].lineno}: {name} is no literal table; wire the port there by hand"
+        )
+    changed = next((statement for statement in _statements(body) if _changes(statement, name)), None)
+    if found and changed:
+        raise UnknownShape(
+            f"{source.path} line {changed.lineno} changes {name} outside its literal; move that into the table"
         )
     return found[0] if found else None
 
 
-def require_table(source: Source, name: str, body: list[ast.stmt] | None = None) -> ast.Dict | ast.List:
+def require_table(source: Source, name: str, body: list[ast.stmt] | None = None) -> Table:
     """As ``find_table``, but a missing table is an UnknownShape."""
     table = find_table(source, name, body)
     if table is None:
@@ -41,44 +52,77 @@ def require_table(source: Source, name: str, body: list[ast.stmt] | None = None)
     return table
 
 
-def keys_of(source: Source, table: ast.Dict | ast.List) -> list[str]:
-    """The string keys (or list items), in order."""
-    return [node.value for node, _ in _entries(source, table)]
-
-
-def entry_blocks(source: Source, table: ast.Dict | ast.List, entries: dict[str, str]) -> list[Block]:
-    """A Block for each of ``entries``: key to the entry's source without indentation and comma."""
+def entry_blocks(source: Source, table: Table, wanted: dict[str, str]) -> list[Block]:
+    """A Block for each of ``wanted``: key to the entry's source without indentation and comma."""
     existing = _entries(source, table)
-    present = [node.value for node, _ in existing]
-    twice = sorted({key for key in entries if present.count(key) > 1})
+    present = [key.value for key, _ in existing]
+    twice = sorted({key for key in wanted if present.count(key) > 1})
     if twice:
         raise UnknownShape(f"{source.path} lists {twice[0]!r} twice in one table; leave one of them")
-    others = [(node, value) for node, value in existing if node.value not in entries]
-    in_order = _is_sorted([node.value for node, _ in others])
-    keys = sorted(entries, key=str.lower) if in_order else list(entries)
-    return [_entry_block(source, table, existing, others, key, entries[key], in_order) for key in keys]
-
-
-def _entry_block(source, table, existing, others, key, text, in_order) -> Block:
+    others = [index for index, key in enumerate(present) if key not in wanted]
+    in_order = _is_sorted([present[index] for index in others])
     lead = source.lead(existing[0][0]) if existing else "    "
-    indented = "\n".join(lead + line if line else line for line in text.split("\n"))
-    for index, (node, value) in enumerate(existing):
-        if node.value == key:
-            if index and index == len(existing) - 1 and not _has_comma(source, value):
-                tail = (source.end(existing[index - 1][1]), source.end(value))
-                return Block(key, f",\n{indented}", tail[0], tail)
-            return Block(key, f"{indented},\n", 0, (source.line_start(node), source.line_end(source.end(value))))
-    if not others:
-        return Block(key, f"{indented},\n", source.line_end(source.start(table) + 1))
-    before = _predecessor(others, key) if in_order else others[-1]
+    made = []
+    for key in sorted(wanted, key=str.lower) if in_order else wanted:
+        text = "\n".join(lead + line if line else line for line in wanted[key].split("\n"))
+        if key in present:
+            made.append(_standing(source, table, existing, present.index(key), text))
+        else:
+            made.append(Block(key, f"{text},\n", _place(source, table, existing, others, key if in_order else None)))
+    return made
+
+
+def _standing(source: Source, table: Table, existing: list[Entry], index: int, text: str) -> Block:
+    key, value = existing[index]
+    _gap(source, table, existing, index - 1)
+    if _gap(source, table, existing, index) or not index or index + 1 < len(existing):
+        return Block(key.value, f"{text},\n", 0, (source.line_start(key), source.line_end(source.end(value))))
+    # Without a comma behind it, it goes together with the comma before it.
+    tail = source.end(existing[index - 1][1]), source.end(value)
+    return Block(key.value, f",\n{text}", tail[0], tail)
+
+
+def _place(source: Source, table: Table, existing: list[Entry], others: list[int], key: str | None) -> int:
+    # Behind the last entry that is not the port's; with a ``key``, behind the last one that sorts before it.
+    before = _predecessor(existing, key) if key else max(others, default=None)
     if before is None:
-        return Block(key, f"{indented},\n", source.line_end(source.start(table) + 1))
-    if before is others[-1] and not _has_comma(source, before[1]):
-        return Block(key, f"{indented},\n", _above(source, before[0]))
-    return Block(key, f"{indented},\n", source.line_end(source.end(before[1])))
+        _gap(source, table, existing, -1)
+        return source.line_end(source.start(table) + 1)
+    if not _gap(source, table, existing, before):
+        _gap(source, table, existing, before - 1)
+        return _above(source, existing[before][0])
+    return source.line_end(source.end(existing[before][1]))
 
 
-def _entries(source: Source, table: ast.Dict | ast.List) -> list[tuple[ast.Constant, ast.expr]]:
+def _predecessor(existing: list[Entry], key: str) -> int | None:
+    before = None
+    for index, (other, _) in enumerate(existing):
+        if other.value.lower() > key.lower():
+            break
+        before = index
+    return before
+
+
+def _gap(source: Source, table: Table, existing: list[Entry], index: int) -> bytes:
+    # The comma behind an entry, or nothing; -1 is what stands before the first. In parentheses an entry ends elsewhere
+    # than its syntax tree says.
+    start = source.end(existing[index][1]) if index >= 0 else source.start(table) + 1
+    stop = source.start(existing[index + 1][0]) if index + 1 < len(existing) else source.end(table) - 1
+    between = re.sub(rb"#[^\n]*", b"", source.data[start:stop]).strip()
+    if between not in (b"", b","):
+        line = source.data.count(b"\n", 0, start) + 1
+        raise UnknownShape(
+            f"{source.path} line {line}: more than a comma stands between two entries of the table; take it away"
+        )
+    return between
+
+
+def entries(source: Source, table: Table) -> list[tuple[str, ast.expr]]:
+    """The keys with their values (of a list: the items twice). Raises UnknownShape where a key is no plain string."""
+    return [(key.value, value) for key, value in _entries(source, table)]
+
+
+def _entries(source: Source, table: Table) -> list[Entry]:
     pairs = (
         list(zip(table.keys, table.values, strict=True))
         if isinstance(table, ast.Dict)
@@ -104,15 +148,6 @@ def _above(source: Source, key: ast.expr) -> int:
     return at
 
 
-def _predecessor(others, key: str):
-    before = None
-    for entry in others:
-        if entry[0].value.lower() > key.lower():
-            return before
-        before = entry
-    return before
-
-
 def _is_sorted(keys: list[str]) -> bool:
     # A table that people keep sorted has a slip or two; one in order of arrival has many.
     lowered = [key.lower() for key in keys]
@@ -120,8 +155,23 @@ def _is_sorted(keys: list[str]) -> bool:
     return len(keys) > 2 and slips <= len(keys) // 12
 
 
-def _has_comma(source: Source, value: ast.expr) -> bool:
-    return source.data[source.end(value) :].lstrip().startswith(b",")
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    # What runs when the module is imported: also below an ``if`` or in a loop, not in functions and classes.
+    for statement in body:
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield statement
+            for inner in ("body", "orelse", "handlers", "cases", "finalbody"):
+                yield from _statements(getattr(statement, inner, []))
+
+
+def _changes(statement: ast.stmt, name: str) -> bool:
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        method = statement.value.func
+        return isinstance(method, ast.Attribute) and _is_named(method.value, name)
+    if isinstance(statement, ast.AugAssign) and _is_named(statement.target, name):
+        return True
+    targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+    return any(isinstance(target, ast.Subscript) and _is_named(target.value, name) for target in targets)
 
 
 def _is_named(target: ast.expr, name: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -88,16 +87,18 @@ def recover(root: Path) -> str:
     return said
 
 
-def commit(root: Path, files: dict[str, bytes | None]) -> None:
+def commit(root: Path, files: dict[str, bytes | None], originals: dict[str, bytes | None] | None = None) -> None:
     """Replace ``files`` (None removes one): all of them, or none when writing fails. The lock must be held.
 
-    Raises PortError when a file cannot be written, or lies outside the checkout.
+    ``originals`` are the bytes that ``files`` were made from; without them, those of now. Raises PortError when a file
+    cannot be written, is not as it was any more, lies outside the checkout, or is the same as another.
     """
-    originals = {name: _bytes(root / name) for name in files}
+    originals = originals or {name: _bytes(root / name) for name in files}
     files = {name: data for name, data in files.items() if data != originals[name]}
     if not files:
         return
     entries = [_entry(root, name, originals[name], data) for name, data in files.items()]
+    _verify_apart(list(files), entries)
     try:
         _stage(root, entries, list(files.values()))
     except OSError as error:
@@ -105,10 +106,12 @@ def commit(root: Path, files: dict[str, bytes | None]) -> None:
             _forget(root, entries)
         raise _cannot(root, error, "nothing was changed") from None
     try:
-        for entry in entries:
-            _finish(root, entry)
+        changed = next((entry["target"] for entry in entries if not _finish(root, entry)), None)
     except OSError as error:
         raise _cannot(root, error, _reverse(root, entries, [originals[name] for name in files])) from None
+    if changed:
+        state = _reverse(root, entries, [originals[name] for name in files])
+        raise PortError(f"{changed} was changed by somebody else meanwhile; {state}; run this again")
     try:
         _forget(root, [])
     except OSError as error:
@@ -122,6 +125,16 @@ def _entry(root: Path, name: str, old: bytes | None, new: bytes | None) -> dict:
     relative = target.relative_to(root.resolve())
     temporary = relative.with_name(f".{relative.name}.mflux-port")
     return {"target": str(relative), "temporary": str(temporary), "old": _digest(old), "new": _digest(new)}
+
+
+def _verify_apart(names: list[str], entries: list[dict]) -> None:
+    seen: dict[str, str] = {}
+    for name, entry in zip(names, entries, strict=True):
+        other = seen.setdefault(entry["target"], name)
+        if other != name:
+            raise PortError(
+                f"{other} and {name} are one file ({entry['target']}); replace the link by a file of its own"
+            )
 
 
 def _stage(root: Path, entries: list[dict], contents: list[bytes | None]) -> None:
@@ -155,17 +168,19 @@ def _finish(root: Path, entry: dict) -> bool:
 
 
 def _reverse(root: Path, entries: list[dict], originals: list[bytes | None]) -> str:
-    # Takes back what is replaced already, with a journal of its own: a failure or a kill here is finished later.
-    pairs = [
-        ({**entry, "temporary": f"{entry['temporary']}-old", "old": entry["new"], "new": entry["old"]}, original)
-        for entry, original in zip(entries, originals, strict=True)
-        if _digest(_bytes(root / entry["target"])) == entry["new"]
-    ]
+    # Takes back what is replaced already, with a journal of its own: a failure or a kill here is finished later. What is
+    # not replaced yet stands in it too, since its new content has to be cleared away.
+    back, contents = [], []
+    for entry, original in zip(entries, originals, strict=True):
+        replaced = _digest(_bytes(root / entry["target"])) == entry["new"]
+        other = {"temporary": f"{entry['temporary']}-old", "old": entry["new"]} if replaced else {}
+        back.append({**entry, **other, "new": entry["old"]})
+        contents.append(original if replaced else None)
     try:
-        _stage(root, [entry for entry, _ in pairs], [original for _, original in pairs])
-        for entry, _ in pairs:
+        _stage(root, back, contents)
+        for entry in back:
             _finish(root, entry)
-        _forget(root, [*entries, *(entry for entry, _ in pairs)])
+        _forget(root, [*entries, *back])
     except OSError:
         return "a part of the files is changed, and the next run of mflux-port completes that"
     return "nothing was changed"
@@ -190,6 +205,8 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _digest(data: bytes | None) -> str | None:
+    import hashlib  # OpenSSL, which a run without a change does without
+
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 
 from mflux_port.port import Port
-from mflux_port.wiring.block import Block
+from mflux_port.wiring.block import Block, Span
 from mflux_port.wiring.lines import lines_with_spans
 from mflux_port.wiring.source import Source
 
@@ -21,40 +22,47 @@ def not_applicable(port: Port) -> str | None:
 
 
 def blocks(source: Source, port: Port) -> list[Block]:
+    text = f"- **{port.display_name}**: added, with `mflux-generate-{port.cli_name}`.\n"
     lines = lines_with_spans(source)
     start = next((index for index, (line, _) in enumerate(lines) if _UNRELEASED.match(line)), None)
-    if start is None:
+    section = [] if start is None else list(takewhile(lambda line: not line[0].startswith("## "), lines[start + 1 :]))
+    # Word for word further down, too: the section may have become that of a release.
+    ours = [span for line, span in section if line.startswith(f"- **{port.display_name}**")]
+    present = next((span for line, span in lines if span in ours or _is_ours(line, port)), None)
+    if start is None and present is None:
         return []  # a changelog that keeps no unreleased section is written at the release
-    line = f"- **{port.display_name}**: added, with `mflux-generate-{port.cli_name}`.\n"
-    section = []
-    for entry in lines[start + 1 :]:
-        if entry[0].startswith("## "):
-            break
-        section.append(entry)
-    present = next((span for text, span in section if _is_ours(text, port)), None)
+    rewritten = next((span for line, span in section if _names(line, port)), None)
     at = _first_bullet_of_models(section, present)
-    if at is not None:
-        return [Block("line", line, at, present, free=True)]
-    header = lines[start][1][1]
-    if present:  # with the blank line that came with it
-        blank = source.data.rfind(b"\n", 0, present[0] - 1) + 1
-        present = (blank if not source.data[blank : present[0]].strip() else present[0], present[1])
-    return [Block("line", f"\n{line}", header, present, free=True)]
+    if at is not None or start is None or (present and present not in [span for _, span in section]):
+        return [Block("line", text, at or 0, present, rewritten)]
+    return [Block("line", f"\n{text}", lines[start][1][1], _with_blank(source, present), rewritten)]
 
 
-def _is_ours(text: str, port: Port) -> bool:
-    # By the command too: the display name may change.
-    return text.startswith(f"- **{port.display_name}**") or bool(
-        re.fullmatch(rf"- \*\*.+\*\*: added, with `mflux-generate-{re.escape(port.cli_name)}`\.\s*", text)
-    )
+def _is_ours(line: str, port: Port) -> bool:
+    # By the command: the display name may change.
+    form = rf"- \*\*.+\*\*: added, with `mflux-generate-{re.escape(port.cli_name)}`\.\s*"
+    return bool(re.fullmatch(form, line))
 
 
-def _first_bullet_of_models(section: list[tuple[str, tuple[int, int]]], present: tuple[int, int] | None) -> int | None:
+def _names(line: str, port: Port) -> bool:
+    names = f"{re.escape(port.display_name)}|mflux-generate-{re.escape(port.cli_name)}"
+    return line.startswith("- ") and bool(re.search(rf"(?<![\w.-])({names})(?![\w-])", line))
+
+
+def _with_blank(source: Source, span: Span | None) -> Span | None:
+    # With the blank line that came with it.
+    if span is None:
+        return None
+    blank = source.data.rfind(b"\n", 0, span[0] - 1) + 1
+    return (blank if not source.data[blank : span[0]].strip() else span[0]), span[1]
+
+
+def _first_bullet_of_models(section: list[tuple[str, Span]], present: Span | None) -> int | None:
     # Where a heading such as "New models" has bullets already.
     fitting = False
-    for text, span in section:
-        if text.startswith("### "):
-            fitting = bool(_MODELS.search(text))
-        elif fitting and text.startswith("- ") and span != present:
+    for line, span in section:
+        if line.startswith("### "):
+            fitting = bool(_MODELS.search(line))
+        elif fitting and line.startswith("- ") and span != present:
             return span[0]
     return None

@@ -8,8 +8,9 @@ import json
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.chains import branches
+from mflux_port.wiring.imports import bindings
 from mflux_port.wiring.source import Source, UnknownShape
-from mflux_port.wiring.tables import entry_blocks
+from mflux_port.wiring.tables import entries, entry_blocks
 
 ID = "completions"
 FILE = "src/mflux/cli/completions/generator.py"
@@ -34,6 +35,18 @@ def blocks(source: Source, port: Port) -> list[Block]:
     return [*listed, *(_recipe(source, chain, port, name) for name in port.scripts)]
 
 
+def read_back(source: Source, port: Port, wired: bool) -> str | None:
+    listed = [name for name, _ in entries(source, _commands(source) or ast.List([]))]
+    recipes = [branch for chain in _chains(source) for branch in chain]
+    for name in port.scripts:
+        own = [branch for branch in recipes if _command(branch) == name]
+        if listed.count(name) != wired or len(own) != wired:
+            return f"{name} would be listed {listed.count(name)} times and have {len(own)} recipes"
+        if any(_parser(branch) != _parser(recipes[0]) for branch in own):
+            return f"the recipe of {name} would fill another parser than the others"
+    return None
+
+
 def _commands(source: Source) -> ast.List | None:
     for node in (statement for function in source.functions for statement in function.body):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.List):
@@ -45,15 +58,12 @@ def _commands(source: Source) -> ast.List | None:
 
 def _recipe(source: Source, chain: list[ast.If], port: Port, name: str) -> Block:
     lead = source.lead(chain[0])
-    calls = ["add_general_arguments()", "add_model_arguments(require_model_arg=False)"]
-    calls += ["add_lora_arguments()"] if port.lora else []
-    calls += ["add_image_generator_arguments(supports_metadata_config=True, supports_dimension_scale_factor=True)"]
-    edits = port.scripts[name].endswith("_edit_generate:main")
-    calls += ["add_image_to_image_arguments(required=False)"] if port.img2img and not edits else []
-    if edits:
-        calls += ['add_argument("--image-paths", type=Path, nargs="+", required=True, help="The images to edit.")']
-    calls += ["add_output_arguments()"]
-    body = "".join(f"{lead}    parser.{call}\n" for call in calls)
+    parser = _parser(chain[0])
+    if parser is None:
+        raise UnknownShape(
+            f"{source.path} line {chain[0].lineno}: a recipe fills no parser; wire the port there by hand"
+        )
+    body = "".join(f"{lead}    {parser}.{call}\n" for call in _calls(source, port, name))
     text = f"elif command == {json.dumps(name)}:\n{body}\n{lead}"
     commands = [_command(branch) for branch in chain]
     if name in commands:
@@ -62,6 +72,27 @@ def _recipe(source: Source, chain: list[ast.If], port: Port, name: str) -> Block
             raise UnknownShape(f"{source.path}: the recipe of {name} is the last one; move it up")
         return Block(f"recipe of {name}", text, 0, (source.start(chain[index]), source.start(chain[index + 1])))
     return Block(f"recipe of {name}", text, source.start(chain[-1]))
+
+
+def _calls(source: Source, port: Port, name: str) -> list[str]:
+    edits = port.scripts[name].endswith("_edit_generate:main")
+    calls = ["add_general_arguments()", "add_model_arguments(require_model_arg=False)"]
+    calls += ["add_lora_arguments()"] if port.lora else []
+    calls += ["add_image_generator_arguments(supports_metadata_config=True, supports_dimension_scale_factor=True)"]
+    calls += ["add_image_to_image_arguments(required=False)"] if port.img2img and not edits else []
+    if edits:
+        if "pathlib" not in bindings(source.tree.body).get("Path", ()):
+            raise UnknownShape(f"{source.path} does not import Path, which {name} needs; import it from pathlib")
+        calls += ['add_argument("--image-paths", type=Path, nargs="+", required=True, help="The images to edit.")']
+    return [*calls, "add_output_arguments()"]
+
+
+def _parser(branch: ast.If) -> str | None:
+    # The variable that a recipe fills.
+    statement = branch.body[0]
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        return getattr(getattr(statement.value.func, "value", None), "id", None)
+    return None
 
 
 def _chains(source: Source) -> list[list[ast.If]]:

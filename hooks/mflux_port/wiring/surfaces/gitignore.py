@@ -2,27 +2,64 @@
 
 from __future__ import annotations
 
+import re
+
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.lines import lines_with_spans
-from mflux_port.wiring.source import Source
+from mflux_port.wiring.source import Source, UnknownShape
+from mflux_port.wiring.surfaces import training_example
 
 ID = "gitignore"
 FILE = ".gitignore"
 REQUIRED = False
-_EXAMPLES = "!src/mflux/models/common/training/_example/"
 
-
-def not_applicable(port: Port) -> str | None:
-    return None if port.training else "training is off in the answers"
+not_applicable = training_example.not_applicable
 
 
 def blocks(source: Source, port: Port) -> list[Block]:
-    wanted = f"{_EXAMPLES}train_{port.model}.json"
+    example = training_example.FILE.format(model=port.model)
+    wanted = f"!{example}"
     lines = lines_with_spans(source)
-    present = next((span for line, span in lines if line.strip() == wanted), None)
-    anchors = [span[1] for line, span in lines if line.startswith(_EXAMPLES) and line.strip() != wanted]
-    anchors = anchors or [span[1] for line, span in lines if line.strip() == "*.json"]
-    if not anchors and present is None:
-        return []  # this .gitignore does not hide the example
-    return [Block(wanted, f"{wanted}\n", anchors[-1] if anchors else len(source.data), present)]
+    own = [span for line, span in lines if line.strip() == wanted]
+    for folder in _folders(example):
+        hiding = _deciding(lines, folder, True)
+        if hiding and not hiding[0].startswith("!"):
+            raise UnknownShape(
+                f"{source.path}: {hiding[0]} hides {folder} with the training example in it; take that line out"
+            )
+    deciding = _deciding([entry for entry in lines if entry[1] not in own], example, False)
+    if deciding is None:
+        return [Block(wanted, f"{wanted}\n", None, own[0])] if own else []  # this .gitignore does not hide it
+    if deciding[0].startswith("!"):  # somebody shows it, perhaps by a line of ours that they changed
+        return [Block(wanted, f"{wanted}\n", None, own[0] if own else None, deciding[1])]
+    neighbours = [
+        span for line, span in lines if line.startswith(f"!{example.rpartition('/')[0]}/") and span not in own
+    ]
+    at = max(span[1] for span in [*neighbours, deciding[1]])
+    block = Block(wanted, f"{wanted}\n", at, own[-1] if own and own[-1] > deciding[1] else None)
+    idle = [span for span in own if span != block.span]  # hidden again further down
+    return [block, *(Block(f"{wanted} (without effect)", "", 0, span, orphan=True) for span in idle)]
+
+
+def _folders(path: str) -> list[str]:
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _deciding(lines: list[tuple[str, tuple[int, int]]], path: str, folder: bool) -> tuple[str, tuple[int, int]] | None:
+    # The last pattern that a path fits decides about it.
+    fitting = [(line, span) for line, span in lines if _fits(line.strip(), path, folder)]
+    return fitting[-1] if fitting else None
+
+
+def _fits(line: str, path: str, folder: bool) -> bool:
+    # As gitignore(5) has it; escapes, which nobody needs here, are taken for what they are.
+    pattern = line.removeprefix("!")
+    if not pattern or line.startswith("#") or (pattern.endswith("/") and not folder):
+        return False
+    anywhere = "/" not in pattern.rstrip("/")
+    made = re.escape(pattern.strip("/"))
+    for glob, regex in ((r"\*\*/", "(?:.*/)?"), (r"/\*\*", "/.*"), (r"\*", "[^/]*"), (r"\?", "[^/]")):
+        made = made.replace(glob, regex)
+    return bool(re.fullmatch(made, path.rpartition("/")[2] if anywhere else path))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-import json
 
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
+from mflux_port.wiring.imports import bindings
 from mflux_port.wiring.source import Source, UnknownShape
+from mflux_port.wiring.wrapping import condition, import_line
 
 ID = "model_checker"
 FILE = "src/mflux/models/common/checking/model_checker.py"
@@ -15,41 +16,56 @@ REQUIRED = False
 
 
 def not_applicable(port: Port) -> str | None:
-    return None
+    return None if port.checkpoints else "the port has no checkpoint of its own"
+
+
+def classes(port: Port) -> dict[str, str]:
+    """The class that the port brings into this file, with its module."""
+    return {f"{port.class_name}WeightDefinition": f"{port.package}.weights.{port.model}_weight_definition"}
 
 
 def blocks(source: Source, port: Port) -> list[Block]:
+    ((definition, module),) = classes(port).items()
     function = _function(source)
     last = function.body[-1]
     if not (isinstance(last, ast.Return) and isinstance(last.value, ast.Constant) and last.value.value is None):
         raise UnknownShape(f"{source.path}: _definition_for does not end in `return None`; wire the port there by hand")
     lead = source.lead(last)
-    definition = f"{port.class_name}WeightDefinition"
-    module = f"{port.package}.weights.{port.model}_weight_definition"
-    line = f"{lead}    from {module} import {definition}\n"
-    if len(line) - 1 > 120:
-        line = f"{lead}    from {module} import (\n{lead}        {definition},\n{lead}    )\n"
-    text = f"{_condition(port, lead)}{line}\n{lead}    return {definition}\n"
-    return [Block(definition, text, source.line_start(last), _present(source, function, definition))]
+    text = condition("if", _parameter(source, function), [c.key for c in port.checkpoints], lead)
+    text += f"{import_line(module, definition, f'{lead}    ')}\n{lead}    return {definition}\n"
+    span = next((source.lines_of(node) for node in function.body if _returned(node) == definition), None)
+    return [Block(definition, text, source.line_start(last), span)]
 
 
-def _condition(port: Port, lead: str) -> str:
-    keys = [json.dumps(checkpoint.key) for checkpoint in port.checkpoints]
-    if len(keys) == 1:
-        return f"{lead}if key == {keys[0]}:\n"
-    line = f"{lead}if key in {{{', '.join(keys)}}}:\n"
-    if len(line) - 1 <= 120:
-        return line
-    return f"{lead}if key in {{\n" + "".join(f"{lead}    {key},\n" for key in keys) + f"{lead}}}:\n"
-
-
-def _present(source: Source, function: ast.FunctionDef, definition: str) -> tuple[int, int] | None:
-    for node in function.body:
-        if isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return):
-            value = node.body[-1].value
-            if isinstance(value, ast.Name) and value.id == definition:
-                return source.lines_of(node)
+def read_back(source: Source, port: Port, wired: bool) -> str | None:
+    ((definition, module),) = classes(port).items()
+    function = _function(source)
+    branches = [node for node in function.body if _returned(node) == definition]
+    if len(branches) != wired:
+        return f"{definition} would be returned {len(branches)} times"
+    for branch in branches:
+        asked = {node.value for node in ast.walk(branch.test) if isinstance(node, ast.Constant)}
+        if asked != {checkpoint.key for checkpoint in port.checkpoints}:
+            return f"{definition} would be that of {', '.join(map(str, sorted(asked, key=str)))}"
+        if bindings(branch.body).get(definition) != {module}:
+            return f"{definition} would come from elsewhere"
     return None
+
+
+def _returned(node: ast.stmt) -> str | None:
+    # The definition that a branch returns.
+    if isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return):
+        return getattr(node.body[-1].value, "id", None)
+    return None
+
+
+def _parameter(source: Source, function: ast.FunctionDef) -> str:
+    names = [argument.arg for argument in function.args.args if argument.arg not in ("self", "cls")]
+    if len(names) != 1:
+        raise UnknownShape(
+            f"{source.path}: _definition_for takes {len(names)} keys, not one; wire the port there by hand"
+        )
+    return names[0]
 
 
 def _function(source: Source) -> ast.FunctionDef:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
-import re
+import math
+from typing import NamedTuple
 
 from mflux_port.port import Checkpoint, Port
 from mflux_port.wiring.block import Block
-from mflux_port.wiring.source import Source, UnknownShape
-from mflux_port.wiring.tables import entry_blocks, require_table
+from mflux_port.wiring.source import Source, UnknownShape, once
+from mflux_port.wiring.tables import entries, entry_blocks, require_table
+from mflux_port.wiring.wrapping import WIDTH, wrapped
 
 ID = "model_config"
 FILE = "src/mflux/models/common/config/model_config.py"
@@ -23,19 +25,63 @@ def not_applicable(port: Port) -> str | None:
 
 
 def blocks(source: Source, port: Port) -> list[Block]:
+    listed = registry(source)
+    accepted = _accepted_fields(source)
+    free = max((entry.priority for entry in listed.values()), default=0) + 1
+    wanted = {}
+    for checkpoint in port.checkpoints:
+        if checkpoint.key in listed:
+            priority = listed[checkpoint.key].priority
+        else:
+            priority, free = free, free + 1
+        wanted[checkpoint.key] = _entry(checkpoint, priority, accepted)
+    return [*_factories(source, port), *entry_blocks(source, require_table(source, TABLE), wanted)]
+
+
+def read_back(source: Source, port: Port, wired: bool) -> str | None:
+    listed = registry(source)
+    keys = [key for key, _ in entries(source, require_table(source, TABLE))]
+    returned = {node.name: _returned(node) for node in owner(source).body if _is_factory(node)}
+    for checkpoint in port.checkpoints:
+        if keys.count(checkpoint.key) != wired:
+            return f"{checkpoint.key} would be listed {keys.count(checkpoint.key)} times"
+        if returned.get(checkpoint.factory) != (checkpoint.key if wired else None):
+            return f"ModelConfig.{checkpoint.factory}() would return {returned.get(checkpoint.factory)!r}"
+        if wired:
+            entry = listed[checkpoint.key]
+            if (entry.aliases, entry.repo) != (list(checkpoint.aliases), checkpoint.hf_repo):
+                return f"{checkpoint.key} would have the names {entry.aliases} and the repo {entry.repo}"
+    return None
+
+
+class Entry(NamedTuple):
+    """What one entry of the registry says of its model's names."""
+
+    aliases: list[str]
+    repo: str
+    priority: int
+
+
+@once
+def registry(source: Source) -> dict[str, Entry]:
+    """Every entry by its key. Raises UnknownShape for one that does not say its names as plain literals."""
     table = require_table(source, TABLE)
     if not isinstance(table, ast.Dict):
         raise UnknownShape(f"{source.path}: {TABLE} is no dict; wire the port there by hand")
-    accepted = _accepted_fields(source)
-    present = _priorities(table)
-    free = max(present.values(), default=0) + 1
-    entries = {}
-    for checkpoint in port.checkpoints:
-        priority = present.get(checkpoint.key)
-        if priority is None:
-            priority, free = free, free + 1
-        entries[checkpoint.key] = _entry(checkpoint, priority, accepted)
-    return [*_factories(source, port), *entry_blocks(source, table, entries)]
+    return {key: _read(source, key, value) for key, value in entries(source, table)}
+
+
+def _read(source: Source, key: str, value: ast.expr) -> Entry:
+    fields = {keyword.arg: keyword.value for keyword in getattr(value, "keywords", [])}
+    aliases = [getattr(node, "value", None) for node in getattr(fields.get("aliases"), "elts", [None])]
+    repo = getattr(fields.get("model_name"), "value", None)
+    priority = getattr(fields.get("priority"), "value", 0)
+    if not all(isinstance(name, str) for name in [*aliases, repo]) or type(priority) is not int:
+        raise UnknownShape(
+            f"{source.path} line {value.lineno}: the entry {key!r} does not say aliases, model_name and priority as "
+            "plain values; write them out there"
+        )
+    return Entry(aliases, repo, priority)
 
 
 def _factories(source: Source, port: Port) -> list[Block]:
@@ -81,8 +127,21 @@ def _entry(checkpoint: Checkpoint, priority: int, accepted: set[str]) -> str:
         raise UnknownShape(
             f"ModelConfig in {FILE} takes no {unknown[0]!r}; take it out of the answers of {checkpoint.key}"
         )
-    lines = [f"    {name}={literal(value)}," for name, value in fields.items()]
-    return "\n".join([f"{json.dumps(checkpoint.key)}: ModelConfig(", *_exploded(lines), ")"])
+    if fields["base_model"] is not None:
+        raise UnknownShape(
+            f"a base_model hides {checkpoint.key} from mflux's names in {FILE}; take it out of the answers"
+        )
+    return "\n".join([f"{json.dumps(checkpoint.key)}: ModelConfig(", *map(_field, fields, fields.values()), ")"])
+
+
+def _field(name: str, value: object) -> str:
+    # 4 columns of indentation come with the table.
+    if isinstance(value, dict):
+        items = [f"{literal(key)}: {literal(item)}" for key, item in value.items()]
+        return wrapped(f"{name}={{", items, "},", "    ", WIDTH - 4)
+    if isinstance(value, list | tuple):
+        return wrapped(f"{name}=[", [literal(item) for item in value], "],", "    ", WIDTH - 4)
+    return f"    {name}={literal(value)},"
 
 
 def literal(value: object) -> str:
@@ -93,30 +152,9 @@ def literal(value: object) -> str:
         return "{" + ", ".join(f"{literal(key)}: {literal(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(literal(item) for item in value) + "]"
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return repr(value)
     raise UnknownShape(f"an answer holds {value!r}, which is no plain value; mend the answers file")
-
-
-def _exploded(lines: list[str]) -> list[str]:
-    # As mflux's formatter wraps them: one item a line where the line would be over 120 columns (4 for the table).
-    made = []
-    for line in lines:
-        match = re.fullmatch(r"    (\w+)=([\[{])(.*)([\]}]),", line)
-        if len(line) + 4 <= 120 or not match:
-            made.append(line)
-            continue
-        name, opening, _, closing = match.groups()
-        items = ast.parse(line.strip().rstrip(",").split("=", 1)[1], mode="eval").body
-        made += [f"    {name}={opening}", *(f"        {item}," for item in _items(items)), f"    {closing},"]
-    return made
-
-
-def _items(node: ast.expr) -> list[str]:
-    if isinstance(node, ast.Dict):
-        pairs = zip(node.keys, node.values, strict=True)
-        return [f"{literal(ast.literal_eval(key))}: {literal(ast.literal_eval(value))}" for key, value in pairs]
-    return [literal(ast.literal_eval(item)) for item in node.elts]
 
 
 def owner(source: Source) -> ast.ClassDef:
@@ -133,9 +171,12 @@ def _is_factory(node: ast.stmt) -> bool:
         and any(isinstance(item, ast.Name) and item.id == "lru_cache" for item in node.decorator_list)
         and isinstance(node.body[-1], ast.Return)
         and isinstance(node.body[-1].value, ast.Subscript)
-        and isinstance(node.body[-1].value.value, ast.Name)
-        and node.body[-1].value.value.id == TABLE
+        and getattr(node.body[-1].value.value, "id", "") == TABLE
     )
+
+
+def _returned(factory: ast.FunctionDef) -> str | None:
+    return getattr(factory.body[-1].value.slice, "value", None)
 
 
 def _accepted_fields(source: Source) -> set[str]:
@@ -143,13 +184,3 @@ def _accepted_fields(source: Source) -> set[str]:
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
             return {argument.arg for argument in node.args.args + node.args.kwonlyargs} - {"self"}
     raise UnknownShape(f"{source.path}: ModelConfig has no __init__ to read its fields from; restore it")
-
-
-def _priorities(table: ast.Dict) -> dict[str, int]:
-    priorities = {}
-    for key, value in zip(table.keys, table.values, strict=True):
-        for keyword in getattr(value, "keywords", []):
-            number = getattr(keyword.value, "value", None)
-            if keyword.arg == "priority" and type(number) is int and isinstance(key, ast.Constant):
-                priorities[key.value] = number
-    return priorities

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 
+from mflux_port.parsing import console_scripts
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
-from mflux_port.wiring.source import Source, UnknownShape
+from mflux_port.wiring.source import Source, UnknownShape, once
 
 ID = "pyproject"
 FILE = "pyproject.toml"
@@ -44,3 +45,20 @@ def blocks(source: Source, port: Port) -> list[Block]:
 
 def _name(match: re.Match) -> str:
     return match.group(1).decode("utf-8", "replace").strip("\"'")
+
+
+def read_back(source: Source, port: Port, wired: bool) -> str | None:
+    found = scripts(source)
+    for name, target in port.scripts.items():
+        if found.get(name) != (target if wired else None):
+            return f"the command {name} would be {found.get(name)}"
+    return None
+
+
+@once
+def scripts(source: Source) -> dict[str, object]:
+    """Every command with its target. Raises UnknownShape when the file is no TOML, or its commands are no table."""
+    try:
+        return console_scripts(source.data)
+    except ValueError as error:
+        raise UnknownShape(f"{source.path} is no valid TOML ({error}); mend it and run this again") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from itertools import takewhile
 
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
@@ -12,7 +12,7 @@ from mflux_port.wiring.source import Source, UnknownShape
 ID = "readme_table"
 FILE = "README.md"
 REQUIRED = False
-_HEADER = re.compile(r"\|\s*Model\s*\|\s*Release date\s*\|")
+_COLUMNS = ["Model", "Release date", "Size", "Type", "Training", "Description"]
 
 
 def not_applicable(port: Port) -> str | None:
@@ -21,22 +21,29 @@ def not_applicable(port: Port) -> str | None:
 
 def blocks(source: Source, port: Port) -> list[Block]:
     lines = lines_with_spans(source)
-    headers = [index for index, (line, _) in enumerate(lines) if _HEADER.match(line)]
-    if len(headers) != 1:
+    link = f"[{port.display_name}](src/mflux/models/{port.model}/README.md)"
+    row = f"|{link} {_cells(port)}\n"
+    marks = (f"models/{port.model}/", f"[{port.display_name}]")
+    headers = [index for index, (line, _) in enumerate(lines) if _fields(line)[:2] == _COLUMNS[:2]]
+    if len(headers) != 1 or _fields(lines[headers[0]][0]) != _COLUMNS:
+        ours = [span for line, span in lines if _fields(line) and any(mark in line for mark in marks)]
+        if ours:  # somebody wrote it into a table that has another form by now
+            return [Block("row", row, None, ours[0])]
+        found = f"{len(headers)}" if len(headers) != 1 else "one with other columns"
         raise UnknownShape(
-            f"{source.path}: looked for one table headed Model | Release date, found {len(headers)}; restore it"
+            f"{source.path}: looked for one table headed {' | '.join(_COLUMNS)}, found {found}; add the row by hand"
         )
-    rows = []
-    for line, span in lines[headers[0] + 1 :]:
-        if not line.lstrip().startswith("|"):
-            break
-        rows.append((line, span))
-    link = f"(src/mflux/models/{port.model}/README.md)"
-    present = next((span for line, span in rows if link in line), None)
-    others = [span for line, span in rows if link not in line]
+    rows = list(takewhile(lambda row: row[0].lstrip().startswith("|"), lines[headers[0] + 1 :]))
+    present = [span for line, span in rows if f"(src/mflux/models/{port.model}/README.md)" in line]
+    others = [span for _, span in rows if span not in present]
     if not others:
         raise UnknownShape(f"{source.path}: the table of models has no rows; restore it")
-    return [Block("row", f"|[{port.display_name}]{link} {_cells(port)}\n", others[-1][1], present, free=True)]
+    rewritten = next((span for line, span in rows if any(mark in line for mark in marks)), None)
+    return [Block("row", row, others[-1][1], present[0] if present else None, rewritten)]
+
+
+def _fields(line: str) -> list[str]:
+    return [field.strip() for field in line.strip().strip("|").split("|")] if line.lstrip().startswith("|") else []
 
 
 def _cells(port: Port) -> str:

@@ -7,67 +7,108 @@ import json
 
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
-from mflux_port.wiring.chains import assigned_name, find_chain, first_branch_block
-from mflux_port.wiring.imports import import_block
+from mflux_port.wiring.chains import (
+    assigned_name,
+    branch_index,
+    branch_listing,
+    find_chain,
+    first_branch_block,
+    listed_names,
+)
+from mflux_port.wiring.imports import bindings, import_block
 from mflux_port.wiring.source import Source, UnknownShape
-from mflux_port.wiring.tables import entry_blocks, find_table
+from mflux_port.wiring.tables import entries, entry_blocks, find_table
+from mflux_port.wiring.wrapping import condition
 
 ID = "save"
 FILE = "src/mflux/models/common/cli/save.py"
 REQUIRED = True
+TABLE = "MODEL_CLASSES"
 
 
 def not_applicable(port: Port) -> str | None:
     return None
 
 
+def classes(port: Port) -> dict[str, str]:
+    """The classes that the port brings into this file, each with its module."""
+    variants = dict.fromkeys(checkpoint.variant for checkpoint in port.checkpoints)
+    return {port.variant_class(variant): port.variant_module(variant) for variant in variants}
+
+
 def blocks(source: Source, port: Port) -> list[Block]:
-    variants = list(dict.fromkeys(checkpoint.variant for checkpoint in port.checkpoints))
-    modules = sorted((port.variant_module(name), port.variant_class(name)) for name in variants)
+    modules = sorted((module, name) for name, module in classes(port).items())
     imports = [import_block(source, module, name) for module, name in modules]
-    table = find_table(source, "MODEL_CLASSES")
+    table = find_table(source, TABLE)
     if table is not None:
-        classes = {c.key: f"{json.dumps(c.key)}: {port.variant_class(c.variant)}" for c in port.checkpoints}
-        return [*imports, *entry_blocks(source, table, classes)]
-    return [*imports, *(_branch(source, port, variant) for variant in variants)]
+        wanted = {c.key: f"{json.dumps(c.key)}: {port.variant_class(c.variant)}" for c in port.checkpoints}
+        return [*imports, *entry_blocks(source, table, wanted)]
+    keys = {name: [c.key for c in port.checkpoints if port.variant_class(c.variant) == name] for name in classes(port)}
+    return [*imports, *(_branch(source, name, keys[name]) for name in keys)]
 
 
-def _branch(source: Source, port: Port, variant: str) -> Block:
-    # By exact name, so that the branch captures no other model; first, so that no other branch captures this one.
-    function = main(source)
-    chain = find_chain(source, function.body, "model_class", "the class to save (or the table MODEL_CLASSES)")
-    lead = source.lead(chain[0])
-    class_name = port.variant_class(variant)
-    own = [checkpoint for checkpoint in port.checkpoints if checkpoint.variant == variant]
-    names = {name.lower() for checkpoint in own for name in (*checkpoint.aliases, checkpoint.hf_repo)}
-    listed = "".join(f"{lead}    {json.dumps(name)},\n" for name in sorted(names))
-    tested = [name for name in ("model_name_lower", "base_model_lower") if _assigns(function, name)]
-    if not tested:
-        raise UnknownShape(f"{source.path}: main() has no model_name_lower to look at; wire the port there by hand")
-    condition = f"{{{', '.join(tested)}}} & {{\n{listed}{lead}}}"
-    classes = [assigned_name(branch, "model_class") for branch in chain]
-    index = classes.index(class_name) if class_name in classes else None
-    return first_branch_block(source, chain, class_name, condition, f"{lead}    model_class = {class_name}\n", index)
+def routes(source: Source) -> dict[str, str]:
+    """Each key that the file names, with its class."""
+    table = find_table(source, TABLE)
+    if table is not None:
+        return {key: getattr(value, "id", "an expression") for key, value in entries(source, table)}
+    found: dict[str, str] = {}
+    captured = False
+    for branch in _chain(source):
+        names = listed_names(branch)
+        captured = captured or names is None  # by a branch that asks for something else, and is asked before
+        for name in (names or set()) - found.keys():
+            found[name] = "a branch behind another's" if captured else assigned_name(branch, "model_class")
+    return found
 
 
-def listed_names(branch: ast.If) -> set[str] | None:
-    """The names that a branch lists, when it is of the form that wiring writes."""
-    if isinstance(branch.test, ast.BinOp) and isinstance(branch.test.right, ast.Set):
-        return {getattr(node, "value", "") for node in branch.test.right.elts}
+def read_back(source: Source, port: Port, wired: bool) -> str | None:
+    found = routes(source)
+    imported = bindings(source.tree.body)
+    for checkpoint in port.checkpoints:
+        name = port.variant_class(checkpoint.variant)
+        if found.get(checkpoint.key) != (name if wired else None):
+            return f"{checkpoint.key} would be saved by {found.get(checkpoint.key, 'nothing')}"
+        if wired and imported.get(name) != {port.variant_module(checkpoint.variant)}:
+            return f"{name} would come from {' and '.join(sorted(imported.get(name, ['nowhere'])))}"
     return None
 
 
-def main(source: Source) -> ast.FunctionDef:
-    """The function that chooses the class to save. Raises UnknownShape when there is not exactly one."""
+def _branch(source: Source, class_name: str, keys: list[str]) -> Block:
+    # By what mflux itself makes of the name, so that the branch takes no other model's; first, so that no other takes it.
+    chain = _chain(source)
+    lead = source.lead(chain[0])
+    subject = f"{_resolved(source, chain)}.aliases[0]"
+    branch = f"{condition('if', subject, keys, lead)}{lead}    model_class = {class_name}\n"
+    index = branch_index(chain, "model_class", class_name)
+    block = first_branch_block(source, chain, class_name, branch, index)
+    return block if block.span else block._replace(rewritten=branch_listing(source, chain, set(keys)))
+
+
+def _resolved(source: Source, chain: list[ast.If]) -> str:
+    # The call by which main() resolves the model, as far as the names in it are known above the chain.
+    function = _main(source)
+    above = [*source.tree.body, *(node for node in function.body if node.lineno < chain[0].lineno)]
+    known = bindings(above)
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "from_name":
+            if all(name.id in known for name in ast.walk(node) if isinstance(name, ast.Name)):
+                return source.code(node)
+    raise UnknownShape(
+        f"{source.path}: looked in main() for ModelConfig.from_name(…) with what the chain knows, found none; "
+        "wire the port there by hand"
+    )
+
+
+def _chain(source: Source) -> list[ast.If]:
+    return find_chain(source, [_main(source)], "model_class", f"the class to save (or the table {TABLE})")
+
+
+def _main(source: Source) -> ast.FunctionDef:
     found = [node for node in source.tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"]
     if len(found) != 1:
         raise UnknownShape(
-            f"{source.path}: looked for the table MODEL_CLASSES or one function main(), found neither; "
+            f"{source.path}: looked for the table {TABLE} or one function main(), found {len(found)} of these; "
             "restore the file, or wire the port there by hand"
         )
     return found[0]
-
-
-def _assigns(function: ast.FunctionDef, name: str) -> bool:
-    targets = [target for node in function.body if isinstance(node, ast.Assign) for target in node.targets]
-    return any(isinstance(target, ast.Name) and target.id == name for target in targets)

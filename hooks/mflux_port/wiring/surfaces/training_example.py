@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from mflux_port.port import Port
+from mflux_port.port import Checkpoint, Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.source import Source
+from mflux_port.wiring.surfaces import training_runner
 
 ID = "training_example"
 FILE = "src/mflux/models/common/training/_example/train_{model}.json"
@@ -14,22 +15,20 @@ REQUIRED = False
 NEW_FILE = True
 _TARGETS = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
 _TARGETS += ("feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj")
+_MONITORING = {"preview_width": 640, "preview_height": 368, "plot_frequency": 20, "generate_image_frequency": 50}
 
-
-def not_applicable(port: Port) -> str | None:
-    return None if port.training else "training is off in the answers"
+not_applicable = training_runner.not_applicable
 
 
 def blocks(source: Source, port: Port) -> list[Block]:
     text = json.dumps(_configuration(port), indent=2) + "\n"
-    return [Block("the example", text, 0, (0, len(source.data)) if source.data else None, free=True)]
+    return [Block("the example", text, 0, (0, len(source.data)) if source.data else None)]
 
 
 def _configuration(port: Port) -> dict:
     # The base checkpoint where there is one: a distilled one loses its few steps when it is trained.
-    own = [checkpoint for checkpoint in port.checkpoints if checkpoint.variant == "txt2img"] or port.checkpoints
+    own = [checkpoint for checkpoint in port.checkpoints if checkpoint.variant == "txt2img"]
     base = max(own, key=lambda checkpoint: checkpoint.steps)
-    blocks = int((base.config.get("transformer_overrides") or {}).get("num_layers", 4))
     return {
         "model": base.key,
         "model_path": None,
@@ -40,28 +39,19 @@ def _configuration(port: Port) -> dict:
         "quantize": 8,
         "low_ram": False,
         "max_resolution": 1024,
-        "training_loop": {
-            "num_epochs": 200,
-            "batch_size": 1,
-            "timestep_low": base.steps // 10,
-            "timestep_high": max(1, base.steps * 9 // 10),
-        },
+        "training_loop": _loop(base),
         "optimizer": {"name": "AdamW", "learning_rate": 1e-4},
         "checkpoint": {"output_path": f"train_{port.model}", "save_frequency": 50},
-        "monitoring": {
-            "preview_width": 640,
-            "preview_height": 368,
-            "plot_frequency": 20,
-            "generate_image_frequency": 50,
-        },
-        "lora_layers": {
-            "targets": [
-                {
-                    "module_path": f"transformer_blocks.{{block}}.{name}",
-                    "blocks": {"start": 0, "end": blocks},
-                    "rank": 16,
-                }
-                for name in _TARGETS
-            ]
-        },
+        "monitoring": _MONITORING,
+        "lora_layers": {"targets": [_target(base, name) for name in _TARGETS]},
     }
+
+
+def _loop(base: Checkpoint) -> dict:
+    steps = {"timestep_low": base.steps // 10, "timestep_high": max(1, base.steps * 9 // 10)}
+    return {"num_epochs": 200, "batch_size": 1, **steps}
+
+
+def _target(base: Checkpoint, name: str) -> dict:
+    blocks = int((base.config.get("transformer_overrides") or {}).get("num_layers", 4))
+    return {"module_path": f"transformer_blocks.{{block}}.{name}", "blocks": {"start": 0, "end": blocks}, "rank": 16}

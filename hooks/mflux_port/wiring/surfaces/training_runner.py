@@ -3,49 +3,80 @@
 from __future__ import annotations
 
 import ast
-import json
 
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
-from mflux_port.wiring.chains import assigned_name, branches, second_branch_block
-from mflux_port.wiring.imports import import_block
+from mflux_port.wiring.chains import (
+    assigned_name,
+    branch_index,
+    branch_listing,
+    find_chain,
+    listed_names,
+    second_branch_block,
+)
+from mflux_port.wiring.imports import bindings, import_block
 from mflux_port.wiring.source import Source, UnknownShape
+from mflux_port.wiring.wrapping import condition
 
 ID = "training_runner"
 FILE = "src/mflux/models/common/training/runner.py"
 REQUIRED = False
+_ARGUMENTS = ("model_config", "quantize", "model_path")
 
 
 def not_applicable(port: Port) -> str | None:
-    return None if port.training else "training is off in the answers"
+    if not port.training:
+        return "training is off in the answers"
+    return None if _keys(port) else "no checkpoint is trained: all of them are for editing"
+
+
+def classes(port: Port) -> dict[str, str]:
+    """The class that the port brings into this file, with its module."""
+    if not_applicable(port):
+        return {}
+    return {f"{port.class_name}TrainingAdapter": f"{port.package}.training_adapter.{port.model}_training_adapter"}
 
 
 def blocks(source: Source, port: Port) -> list[Block]:
-    adapter = f"{port.class_name}TrainingAdapter"
-    module = f"{port.package}.training_adapter.{port.model}_training_adapter"
+    ((adapter, module),) = classes(port).items()
     chain = _chain(source)
     lead = source.lead(chain[0])
-    keys = ", ".join(json.dumps(c.key) for c in port.checkpoints if c.variant == "txt2img")
-    condition = f"model_config.aliases[0] in {{{keys}}}"
-    if len(f"{lead}elif {condition}:") > 120:
-        listed = "".join(f"{lead}    {key},\n" for key in keys.split(", "))
-        condition = f"model_config.aliases[0] in {{\n{listed}{lead}}}"
-    arguments = ("model_config=model_config", "quantize=training_spec.quantize", "model_path=training_spec.model_path")
-    call = "".join(f"{lead}        {argument},\n" for argument in arguments)
-    body = f"{lead}    adapter = {adapter}(\n{call}{lead}    )\n"
-    classes = [assigned_name(branch, "adapter") for branch in chain]
-    index = classes.index(adapter) if adapter in classes else None
-    return [import_block(source, module, adapter), second_branch_block(source, chain, adapter, condition, body, index)]
+    arguments = _arguments(source, chain)
+    call = "".join(f"{lead}        {name}={arguments[name]},\n" for name in _ARGUMENTS)
+    branch = condition("elif", f"{arguments['model_config']}.aliases[0]", _keys(port), lead)
+    branch += f"{lead}    adapter = {adapter}(\n{call}{lead}    )\n"
+    block = second_branch_block(source, chain, adapter, branch, branch_index(chain, "adapter", adapter))
+    if not block.span:
+        block = block._replace(rewritten=branch_listing(source, chain, set(_keys(port))))
+    return [import_block(source, module, adapter), block]
+
+
+def read_back(source: Source, port: Port, wired: bool) -> str | None:
+    imported = bindings(source.tree.body)
+    for adapter, module in classes(port).items():
+        asked = [listed_names(branch) for branch in _chain(source) if assigned_name(branch, "adapter") == adapter]
+        if asked != ([set(_keys(port))] if wired else []):
+            return f"{adapter} would train {asked}"
+        if wired and imported.get(adapter) != {module}:
+            return f"{adapter} would come from {' and '.join(sorted(imported.get(adapter, ['nowhere'])))}"
+    return None
+
+
+def _keys(port: Port) -> list[str]:
+    return [checkpoint.key for checkpoint in port.checkpoints if checkpoint.variant == "txt2img"]
+
+
+def _arguments(source: Source, chain: list[ast.If]) -> dict[str, str]:
+    # As the other adapters get them: the variables may have other names.
+    for branch in chain:
+        for node in ast.walk(branch):
+            if isinstance(node, ast.Call) and {keyword.arg for keyword in node.keywords}.issuperset(_ARGUMENTS):
+                values = {keyword.arg: keyword.value for keyword in node.keywords}
+                return {name: source.code(values[name]) for name in _ARGUMENTS}
+    raise UnknownShape(
+        f"{source.path}: looked for an adapter made with {', '.join(_ARGUMENTS)}, found none; wire the port there by hand"
+    )
 
 
 def _chain(source: Source) -> list[ast.If]:
-    found = []
-    for function in source.functions:
-        chains = [branches(node) for node in function.body if isinstance(node, ast.If)]
-        found += [chain for chain in chains if all(assigned_name(branch, "adapter") for branch in chain)]
-    if len(found) != 1:
-        raise UnknownShape(
-            f"{source.path}: looked for one if/elif chain that chooses the training adapter, found {len(found)}; "
-            "wire the port there by hand"
-        )
-    return found[0]
+    return find_chain(source, source.functions, "adapter", "the training adapter")

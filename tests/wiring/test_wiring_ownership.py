@@ -1,0 +1,101 @@
+"""What belongs to mflux is never taken for the port's, whatever the answers say; and the port knows its own again."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from mflux_port import wiring
+from mflux_port.checkout import Checkout
+from mflux_port.errors import PortError
+from mflux_port.wiring.surfaces import model_config, pyproject, save
+from wiring_hosts import AMBER, NOVA, ZULU, contents, port
+
+_RECORD = "porting/nova_image/wiring.json"
+# Ports of whose names one or all are mflux's own.
+FOREIGN = {
+    "a key": {"checkpoints": [{"key": "dev", "hf_repo": "amberlab/Amber"}]},
+    "a key and its steps": {"checkpoints": [{"key": "schnell", "hf_repo": "amberlab/Amber", "steps": 4}]},
+    "a package": {
+        "model": "qwen",
+        "class_name": "QwenImage",
+        "cli_name": "qwen-own",
+        "checkpoints": [{"key": "qwen-image", "hf_repo": "amberlab/Amber"}],
+    },
+    "everything": {
+        "model": "z_image",
+        "class_name": "ZImage",
+        "cli_name": "z-image",
+        "checkpoints": [{"key": "z-image", "hf_repo": "Tongyi-MAI/Z-Image", "steps": 50}],
+    },
+}
+
+
+def _with_dev(**more) -> dict:
+    changed = copy.deepcopy(ZULU)
+    changed["checkpoints"].append({"key": "dev", "hf_repo": "zulu-org/Zulu-Dev", **more})
+    return changed
+
+
+@pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
+@pytest.mark.parametrize("names", FOREIGN)
+def test_unwire_takes_nothing_of_mfluxs(names: str, version: str, shared):
+    root = shared(version)
+    before = contents(root)
+    one = port(AMBER, **FOREIGN[names])
+    with pytest.raises(PortError, match="is taken by mflux's"):
+        wiring.wire(Checkout(root), one)
+    results = wiring.unwire(Checkout(root), one)
+    assert {(result.state, result.action) for result in results} == {("not applicable", "")}
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
+@pytest.mark.parametrize("more", [{}, {"hf_repo": "black-forest-labs/FLUX.1-dev"}], ids=["own repo", "mflux's repo"])
+def test_a_key_of_mfluxs_in_newer_answers(more: dict, version: str, shared):
+    root = shared(version)
+    before = contents(root)
+    wiring.wire(Checkout(root), port(ZULU))
+    wired = contents(root)
+    with pytest.raises(PortError, match="'dev' of dev is taken by mflux's dev"):
+        wiring.wire(Checkout(root), port(_with_dev(**more)))
+    assert contents(root) == wired
+    wiring.unwire(Checkout(root), port(_with_dev(**more)))
+    assert contents(root) == before
+
+
+def test_an_alias_of_mfluxs_in_newer_answers(shared):
+    root = shared("0.18.1")
+    wiring.wire(Checkout(root), port(ZULU))
+    changed = copy.deepcopy(ZULU)
+    changed["checkpoints"][0]["aliases"].append("fibo")
+    with pytest.raises(PortError, match="'fibo' of zulu-art is taken by mflux's fibo"):
+        wiring.wire(Checkout(root), port(changed))
+
+
+@pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
+@pytest.mark.parametrize("file", [None, model_config.FILE, save.FILE, pyproject.FILE])
+def test_a_port_without_its_record_is_known_again(file: str | None, version: str, shared):
+    # As after `git clean` and `git checkout` of one file.
+    root = shared(version)
+    bare = contents(root)
+    wiring.wire(Checkout(root), port(NOVA))
+    wired = contents(root)
+    (root / _RECORD).unlink()
+    if file:
+        (root / file).write_bytes(bare[file])
+    wiring.wire(Checkout(root), port(NOVA))
+    assert contents(root) == wired
+    (root / _RECORD).unlink()
+    wiring.unwire(Checkout(root), port(NOVA))
+    assert contents(root) == bare
+
+
+def test_a_lost_record_makes_mfluxs_entry_no_port(shared):
+    # The same key and repo, saved by mflux's own class.
+    root = shared("0.24.0")
+    one = port(_with_dev(hf_repo="black-forest-labs/FLUX.1-dev"))
+    wiring.wire(Checkout(root), port(ZULU))
+    (root / "porting/zulu_art/wiring.json").unlink()
+    with pytest.raises(PortError, match="taken by mflux's dev"):
+        wiring.wire(Checkout(root), one)
