@@ -19,7 +19,7 @@ COMBINATIONS = {
         {"vae": "flux", "text_encoder": "t5", "scheduler": "own", "edit": True},
         {"vae": "flux", "text_encoder": "clip", "checkpoints": "distilled", "img2img": False},
         {"vae": "qwen", "text_encoder": "qwen3_vl", "shift": "dynamic", "negative_prompt": False},
-        {"vae": "wan22", "text_encoder": "smollm3", "checkpoints": "turbo and base"},
+        {"vae": "wan22", "text_encoder": "smollm3", "checkpoints": "own command"},
         {"vae": "qwen21", "text_encoder": "qwen3_vl", "edit": True, "lora": False},
         {"vae": "flux2", "text_encoder": "mistral3", "shift": "static", "training": True},
         {"vae": "own", "text_encoder": "own", "scheduler": "own", "checkpoints": "own command"},
