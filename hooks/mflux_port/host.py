@@ -140,8 +140,12 @@ def environment(version: str, extras: Sequence[str] = (), say: Say = lambda line
         [_tool("uv"), "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
         "no environment could be made",
     )
-    command = [_tool("uv"), "pip", "install", "--quiet", "--python", str(python), *_torch_options(), *requirements]
-    _run(command, f"what mflux {version} needs could not be installed; check the network and run this again")
+    # Compiled once, here: where Python writes no bytecode, every later run would compile torch again.
+    command = [_tool("uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
+    _run(
+        [*command, *_torch_options(), *requirements],
+        f"what mflux {version} needs could not be installed; check the network and run this again",
+    )
     (home / "complete").touch()
     return python
 
