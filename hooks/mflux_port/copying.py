@@ -9,8 +9,10 @@ from pathlib import Path
 from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.checks.report import what_is_left
-from mflux_port.errors import PortError
-from mflux_port.port import load_port
+from mflux_port.errors import PortError, said
+from mflux_port.lock import alone
+from mflux_port.port import ANSWERS, load_port
+from mflux_port.wiring.transaction import commit, locked
 
 # What the template renders outside the port's two folders.
 RENDERED_TESTS = (
@@ -30,22 +32,39 @@ RENDERED_TESTS = (
 )
 
 
+_PATIENCE = 60  # seconds: the files are rendered already, and another run is soon done
+
+
 def finish_copy(checkout: Path, model: str) -> int:
     """Wire ``model`` into ``checkout``. Returns 0, or 2 after taking back what this copy rendered."""
+    try:
+        with alone(checkout, _PATIENCE):
+            return _finish_alone(checkout, model)
+    except PortError as error:
+        return _refuse(f"{error}; {model} is rendered and not wired yet")
+
+
+def _finish_alone(checkout: Path, model: str) -> int:
     known = _is_known(checkout, model)
     try:
+        if not known:
+            _complete_cut_files(checkout, model)
         results = wiring.wire(Checkout(checkout), load_port(checkout, model))
     except PortError as error:
         if not known:
             _take_back(checkout, model)
-        print(f"mflux-port: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _refuse(error)
     for result in results:
         print(f"  {result}")
     for line in what_is_left(checkout, model):
         print(line)
     print(f"next: porting/{model}/PORTING.md; `mflux-port status` says where the port stands")
     return 0
+
+
+def _refuse(error: object) -> int:
+    print(f"mflux-port: {said(error)}", file=sys.stderr)
+    return 2
 
 
 def rendered_files(checkout: Path, model: str) -> list[Path]:
@@ -63,9 +82,29 @@ def _is_known(checkout: Path, model: str) -> bool:
     return bool(_git(checkout, "ls-files", "--", f"porting/{model}", f"src/mflux/models/{model}"))
 
 
+def _complete_cut_files(checkout: Path, model: str) -> None:
+    # A copy that was killed within a file leaves its beginning, and the copy after it leaves alone what the porter owns.
+    data = {name: (checkout / name).read_bytes() for name in _names(checkout, model)}
+    cut = [name for name in data if _may_be_cut(name) and not data[name].endswith(b"\n")]
+    fresh = _rendered(checkout, model, cut) if cut else {}
+    whole = {name: text.encode() for name, text in fresh.items() if text.encode().startswith(data[name])}
+    with locked(checkout):
+        commit(checkout, whole)
+
+
+def _may_be_cut(name: str) -> bool:
+    # Every text that the template renders ends with a newline, most packages' own modules apart: they are empty.
+    return name.endswith((".py", ".md", ".yml")) and (not name.endswith("__init__.py") or "_scheduler/" in name)
+
+
 def _take_back(checkout: Path, model: str) -> None:
-    for path in rendered_files(checkout, model):
-        path.unlink()
+    # Only what is as this copy rendered it: anything else is somebody's work.
+    names = _names(checkout, model)
+    fresh = _rendered(checkout, model, names)
+    answers = ANSWERS.format(model=model)  # says where the template lies, which differs
+    for name in names if fresh else ():
+        if name == answers or name in fresh and (checkout / name).read_bytes() == fresh[name].encode():
+            (checkout / name).unlink()
     folders = {parent for name in RENDERED_TESTS for parent in [(checkout / name).parent]}
     folders |= set((checkout / f"src/mflux/models/{model}").rglob("*"))
     folders |= set((checkout / f"porting/{model}").rglob("*"))
@@ -73,6 +112,16 @@ def _take_back(checkout: Path, model: str) -> None:
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _rendered(checkout: Path, model: str, names: list[str]) -> dict[str, str]:
+    from mflux_port.checkpoint.rendered import rendered_texts  # a copy that goes well has no use for it
+
+    return rendered_texts(checkout, model, names)
+
+
+def _names(checkout: Path, model: str) -> list[str]:
+    return [path.relative_to(checkout).as_posix() for path in rendered_files(checkout, model)]
 
 
 def _git(checkout: Path, *arguments: str) -> str:

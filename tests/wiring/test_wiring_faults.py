@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from mflux_port import host as releases
-from mflux_port import wiring
+from mflux_port import wiring, writing
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
 from mflux_port.wiring import transaction
@@ -275,7 +275,7 @@ def _kill(path: str) -> None:
 
 def _kill_within_write(nth: int) -> None:
     count = itertools.count()
-    whole = transaction._write
+    whole = writing.write
 
     def half(path: Path, data: bytes) -> None:
         if next(count) == nth:
@@ -283,7 +283,7 @@ def _kill_within_write(nth: int) -> None:
             _kill("")
         whole(path, data)
 
-    transaction._write = half
+    writing.write = transaction.write = half
 
 
 def _failing(number: int) -> Callable[[str], None]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mflux_port.checkout import Checkout
+from mflux_port.checkout import Checkout, verify_inside
+from mflux_port.checkpoint.keylist import KEYLIST
 from mflux_port.checkpoint.rendered import rendered_texts
 from mflux_port.port import Port
 
 RECORD = "porting/{model}/drafted.txt"
+UNRESOLVED = "porting/{model}/unresolved.yml"
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class PlannedFile:
 
 def plan_files(checkout: Checkout, port: Port, texts: dict[str, str]) -> list[PlannedFile]:
     """Decide for every drafted file (path in the checkout: source) where it goes. Nothing is written."""
+    for name in (*texts, *(name.format(model=port.model) for name in (RECORD, KEYLIST, UNRESOLVED))):
+        verify_inside(checkout.root, name)
     drafted = _read_record(checkout, port)
     present = {name: _read(checkout.root / name) for name in texts}
     asked = [
         name for name, now in present.items() if now not in (None, texts[name]) and drafted.get(name) != _mark(now)
     ]
-    rendered = rendered_texts(checkout, port, asked) if asked else {}
+    rendered = rendered_texts(checkout.root, port.model, asked) if asked else {}
     planned = []
     for name, text in texts.items():
         if name in asked and rendered.get(name) != present[name]:
@@ -43,15 +46,12 @@ def plan_files(checkout: Checkout, port: Port, texts: dict[str, str]) -> list[Pl
     return planned
 
 
-def write_files(checkout: Checkout, port: Port, planned: list[PlannedFile]) -> None:
-    """Write the plan and keep what was written in mind, so that a later draft may write over it."""
+def contents(checkout: Checkout, port: Port, planned: list[PlannedFile]) -> dict[str, str]:
+    """The plan's texts by path, and the record of what is written, so that a later draft may write over it."""
     record = _read_record(checkout, port)
-    for file in planned:
-        _write(checkout.root / file.name, file.text)
-        if not file.instead_of:
-            record[file.name] = _mark(file.text)
+    record |= {file.name: _mark(file.text) for file in planned if not file.instead_of}
     lines = [f"{mark}  {name}\n" for name, mark in sorted(record.items())]
-    _write(checkout.root / RECORD.format(model=port.model), "".join(lines))
+    return {file.name: file.text for file in planned} | {RECORD.format(model=port.model): "".join(lines)}
 
 
 def diff(planned: list[PlannedFile]) -> str:
@@ -79,10 +79,3 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except (FileNotFoundError, UnicodeDecodeError):
         return None
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)

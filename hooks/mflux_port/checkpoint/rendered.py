@@ -9,23 +9,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mflux_port.checkout import Checkout
-from mflux_port.port import Port
+from mflux_port.port import ANSWERS
 from mflux_port.project import project_root
 
 
-def rendered_texts(checkout: Checkout, port: Port, names: list[str]) -> dict[str, str]:
+def rendered_texts(root: Path, model: str, names: list[str]) -> dict[str, str]:
     """The files among ``names`` as this version of the template renders them. Empty without Copier or when it fails."""
     command = _copier()
     if not command:
         return {}
     # Copier names its own scratch folders so, and the template's validators take no mflux checkout there.
     with tempfile.TemporaryDirectory(prefix="copier._main.") as scratch:
-        root = project_root()
+        template = project_root()
         command += ["copy", "--trust", "--defaults", "--quiet", "--skip-tasks"]
-        command += ["--data-file", str(checkout.root / port.answers_file)]
-        command += ["--vcs-ref", "HEAD"] if (root / ".git").exists() else []
-        done = subprocess.run([*command, str(root), scratch], capture_output=True)
+        command += ["--data-file", str(root / ANSWERS.format(model=model))]
+        command += ["--vcs-ref", "HEAD"] if (template / ".git").exists() else []
+        done = subprocess.run([*command, str(template), scratch], capture_output=True)
         if done.returncode:
             return {}
         paths = {name: Path(scratch, name) for name in names}

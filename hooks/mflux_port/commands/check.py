@@ -10,6 +10,7 @@ from mflux_port.checks import RULES, report
 from mflux_port.checks.evaluate import check, failures
 from mflux_port.checks.rule import MERGE, RUN, Rule
 from mflux_port.errors import PortError
+from mflux_port.lock import looking
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,9 @@ def run(args: argparse.Namespace) -> int:
         return _explain(args.explain, args.json)
     also = {MERGE} if args.merge else set()
     also |= {RUN} if args.execute else set()
-    rows = check(Checkout(args.checkout), [args.model] if args.model else [], also)
+    checkout = Checkout(args.checkout)
+    with looking(checkout.root):
+        rows = check(checkout, [] if args.model is None else [args.model], also)
     if args.json:
         print(json.dumps({"rows": [row.as_json() for row in rows]}, indent=1))
     else:

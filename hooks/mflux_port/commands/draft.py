@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
+from mflux_port.lock import alone, looking
 from mflux_port.port import Port, load_port
-
-UNRESOLVED = "porting/{model}/unresolved.yml"
+from mflux_port.wiring.transaction import commit, locked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draft the components. Returns 0; what could not be decided stands in unresolved.yml and fails the ledger."""
+    checkout = Checkout(args.checkout)
+    with looking(checkout.root) if args.dry_run else alone(checkout.root):
+        return _run(args, checkout)
+
+
+def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     from mflux_port.checkpoint.draft_component import draft_component
-    from mflux_port.checkpoint.draft_files import diff, plan_files, write_files
-    from mflux_port.checkpoint.keylist import KEYLIST, snapshot, write_keylist
+    from mflux_port.checkpoint.draft_files import UNRESOLVED, contents, diff, plan_files
+    from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, snapshot
     from mflux_port.checkpoint.layout import open_checkpoint
 
-    checkout = Checkout(args.checkout)
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
     names = args.component or _own_components(port)
@@ -42,9 +46,11 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(diff(planned), end="")
         return 0
-    write_files(checkout, port, planned)
-    write_keylist(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
-    _write_unresolved(checkout.root / UNRESOLVED.format(model=port.model), unresolved)
+    texts = contents(checkout, port, planned)
+    texts[KEYLIST.format(model=port.model)] = keylist_text(snapshot(checkpoint))
+    texts[UNRESOLVED.format(model=port.model)] = _unresolved(unresolved)
+    with locked(checkout.root):
+        commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
     facts = _facts(drafts, planned)
     print(json.dumps(facts, indent=1) if args.json else _format(facts, port))
     return 0
@@ -92,18 +98,17 @@ def _source(checkout: Checkout, name: str) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _write_unresolved(path: Path, unresolved: list) -> None:
+def _unresolved(unresolved: list) -> str | None:
     import yaml
 
     if not unresolved:
-        path.unlink(missing_ok=True)
-        return
+        return None
     entries = [
         {"component": one.component, "name": one.name, "why": one.why, "candidates": list(one.candidates)}
         for one in unresolved
     ]
     head = "# What the draft did not decide. Decide each in the mapping or in ledger_waivers.yml, then take it out of here.\n"
-    path.write_text(head + yaml.safe_dump(entries, sort_keys=False, width=110), encoding="utf-8")
+    return head + yaml.safe_dump(entries, sort_keys=False, width=110)
 
 
 def _facts(drafts: list, planned: list) -> dict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,7 +15,10 @@ from mflux_port.checks.facts import Facts
 from mflux_port.checks.pull_request import description
 from mflux_port.checks.rule import MERGE
 from mflux_port.errors import PortError
-from mflux_port.port import load_port
+from mflux_port.lock import alone, looking
+from mflux_port.port import ANSWERS, load_port
+from mflux_port.wiring.transaction import commit, locked, state_dir
+from mflux_port.writing import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,29 +30,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Finish. Returns 1, and takes nothing away, when a row of ``check --merge`` fails."""
     checkout = Checkout(args.checkout)
-    load_port(checkout.root, args.model)
-    rows = check(checkout, [args.model], {MERGE})
-    package = find_package(Facts(checkout), args.model)
-    text = description(package, rows)
-    files = _scaffolding(checkout.root, args.model)
-    if failures(rows):
-        print("\n".join(report.lines(failures(rows))), file=sys.stderr)
     if args.dry_run:
-        print(
-            json.dumps(_as_json(checkout, files, text), indent=1) if args.json else text + _diff(checkout.root, files)
-        )
-        return 1 if failures(rows) else 0
+        with looking(checkout.root):
+            return _preview(args, checkout)
+    with alone(checkout.root):
+        if (
+            _note(checkout.root, args.model).exists()
+            and not (checkout.root / ANSWERS.format(model=args.model)).exists()
+        ):
+            return _end(args, checkout.root)  # of a run that was killed: its files are gone, its words are not said
+        return _take_away(args, checkout)
+
+
+def _preview(args: argparse.Namespace, checkout: Checkout) -> int:
+    rows, files, text, _ = _look(args, checkout)
+    print(json.dumps(_facts(checkout, files, text), indent=1) if args.json else text + _diff(checkout.root, files))
+    return 1 if failures(rows) else 0
+
+
+def _take_away(args: argparse.Namespace, checkout: Checkout) -> int:
+    rows, files, text, package = _look(args, checkout)
     if failures(rows):
         print(
             f"nothing was taken away: mend these rows and run `mflux-port finish {args.model}` again", file=sys.stderr
         )
         return 1
-    _verify_committed(package, [path.relative_to(checkout.root).as_posix() for path in files])
-    if args.description:
-        args.description.write_text(text, encoding="utf-8")
-    _remove(checkout.root / f"porting/{args.model}", files)
-    print(json.dumps(_as_json(checkout, files, text), indent=1) if args.json else _done(args, len(files), text))
-    return 0
+    names = [path.relative_to(checkout.root).as_posix() for path in files]
+    _verify_committed(package, names)
+    written = _description(args, checkout.root, text)
+    write_whole(_note(checkout.root, args.model), json.dumps(_facts(checkout, files, text)))
+    _remove(checkout.root, names, written)
+    return _end(args, checkout.root)
+
+
+def _look(args: argparse.Namespace, checkout: Checkout):
+    load_port(checkout.root, args.model)
+    rows = check(checkout, [args.model], {MERGE})
+    package = find_package(Facts(checkout), args.model)
+    if failures(rows):
+        print("\n".join(report.lines(failures(rows))), file=sys.stderr)
+    return rows, _scaffolding(checkout.root, args.model), description(package, rows), package
 
 
 def _scaffolding(root: Path, model: str) -> list[Path]:
@@ -62,18 +81,58 @@ def _scaffolding(root: Path, model: str) -> list[Path]:
 
 def _verify_committed(package, names: list[str]) -> None:
     # What git has can be brought back; what it has not would be lost.
-    changed = package.facts.git("status", "--porcelain", "--untracked-files=all", "--", *names)
-    if changed:
-        name = changed[0][3:]
-        raise PortError(f"{name} is not committed; commit it once, so that git can bring it back, and run this again")
+    git = package.facts.git
+    if not git("rev-parse", "--git-dir"):
+        raise PortError(f"{package.facts.root} is no git checkout, which could bring the files back; make it one first")
+    states = git("status", "--porcelain", "--untracked-files=all", "--ignored=matching", "--", *names)
+    changed = [line for line in states if not (line.startswith("!!") and _is_made_again(line[3:]))]
+    if not changed:
+        return
+    name = changed[0][3:]
+    if changed[0].startswith("!!"):
+        raise PortError(
+            f"{name} is ignored by git, which could not bring it back; move or delete it, and run this again"
+        )
+    raise PortError(f"{name} is not committed; commit it once, so that git can bring it back, and run this again")
 
 
-def _remove(folder: Path, files: list[Path]) -> None:
-    for path in files:
-        path.unlink()
-    shutil.rmtree(folder)
-    if not any(folder.parent.iterdir()):
-        folder.parent.rmdir()
+def _is_made_again(name: str) -> bool:
+    # By the next run, by Python, by the Finder.
+    return bool({"artifacts", "__pycache__", ".DS_Store"} & set(Path(name).parts))
+
+
+def _description(args: argparse.Namespace, root: Path, text: str) -> dict[str, bytes]:
+    # Inside the checkout it comes with the removal, or not at all: a stray file fails the check of the next run.
+    path = args.description and args.description.resolve()
+    if path and path.is_relative_to(root):
+        return {path.relative_to(root).as_posix(): text.encode()}
+    if path:
+        write_whole(path, text)
+    return {}
+
+
+def _remove(root: Path, names: list[str], written: dict[str, bytes]) -> None:
+    with locked(root):
+        commit(root, written | dict.fromkeys([name for name in names if not _is_made_again(name)]))
+
+
+def _end(args: argparse.Namespace, root: Path) -> int:
+    # What no journal has to hold, artifacts are gigabytes, and the words; killed in here, the next run comes here again.
+    note = _note(root, args.model)
+    facts = json.loads(note.read_text(encoding="utf-8"))
+    folder = root / f"porting/{args.model}"
+    for path in sorted([folder.parent, folder, *folder.rglob("*")], reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        elif path.is_file() and _is_made_again(path.relative_to(folder).as_posix()):
+            path.unlink()
+    print(json.dumps(facts, indent=1) if args.json else _done(args, len(facts["removed"]), facts["description"]))
+    note.unlink()
+    return 0
+
+
+def _note(root: Path, model: str) -> Path:
+    return state_dir(root) / f"finished-{model}.json"
 
 
 def _diff(root: Path, files: list[Path]) -> str:
@@ -89,7 +148,7 @@ def _diff(root: Path, files: list[Path]) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in made)
 
 
-def _as_json(checkout: Checkout, files: list[Path], text: str) -> dict:
+def _facts(checkout: Checkout, files: list[Path], text: str) -> dict:
     return {"removed": [path.relative_to(checkout.root).as_posix() for path in files], "description": text}
 
 

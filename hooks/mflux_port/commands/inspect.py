@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from mflux_port.errors import PortError
+from mflux_port.writing import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     facts = describe(checkpoint, answers)
     text = answers_yaml(answers, checkpoint.repo or checkpoint.where)
     if output:
-        output.write_text(text, encoding="utf-8")
+        write_whole(output, text)
     print(json.dumps(facts, indent=2) if args.json else format_summary(facts))
     if output and not args.json:
         print(f"\nanswers: {output}; next: copier copy --trust --data-file {output} <template> .")
@@ -49,8 +50,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_sizes(args: argparse.Namespace) -> int:
+    from mflux_port.checkout import verify_inside
     from mflux_port.checkpoint.disk_sizes import fill_sizes, in_words, measured, saved_bits
     from mflux_port.checkpoint.sources import downloaded
+    from mflux_port.lock import alone
     from mflux_port.port import load_port
 
     if not args.sizes:
@@ -58,12 +61,17 @@ def _write_sizes(args: argparse.Namespace) -> int:
     port = load_port(Path(args.checkout), args.sizes)
     folder, repo = downloaded(args.checkpoint)
     repo = args.repo or repo or port.hf_repo
+    verify_inside(Path(args.checkout), f"{port.folder}/README.md")
     readme = Path(args.checkout) / port.folder / "README.md"
     saved = {saved_bits(copy): measured(copy) for copy in args.saved}
-    text = readme.read_text(encoding="utf-8")
-    filled = fill_sizes(text, readme, repo, measured(folder), saved)
-    if filled != text:
-        readme.write_text(filled, encoding="utf-8")
+    with alone(Path(args.checkout)):
+        try:
+            text = readme.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise PortError(f"{readme} is not UTF-8 text; save it as UTF-8 and run this again") from None
+        filled = fill_sizes(text, readme, repo, measured(folder), saved)
+        if filled != text:
+            write_whole(readme, filled)
     sizes = {"download": measured(folder), **{f"{bits}-bit copy": size for bits, size in saved.items()}}
     if args.json:
         print(json.dumps({"readme": str(readme), "repo": repo, "bytes": sizes}, indent=2))

@@ -10,6 +10,7 @@ from mflux_port.checks.evaluate import all_models
 from mflux_port.checks.facts import Facts
 from mflux_port.checks.standing import STEPS, Standing, standing
 from mflux_port.errors import PortError
+from mflux_port.lock import looking
 from mflux_port.port import list_ports
 from mflux_port.port_state import PortState, port_state
 
@@ -21,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the ports. Returns 0, or 1 when a port has conflict markers or lost wiring."""
     checkout = Checkout(args.checkout)
+    with looking(checkout.root):
+        return _run(args, checkout)
+
+
+def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     facts = Facts(checkout)
     known = list_ports(checkout.root)
     if args.model and args.model not in known:

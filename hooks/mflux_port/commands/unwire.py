@@ -7,6 +7,7 @@ import argparse
 from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.commands.wire import report
+from mflux_port.lock import alone, looking
 from mflux_port.port import load_port
 
 
@@ -18,11 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Unwire, or print what unwiring would change. The port's own files stay."""
     checkout = Checkout(args.checkout)
-    port = load_port(checkout.root, args.model)
-    if args.dry_run:
-        print(wiring.diff(checkout, wiring.plan_unwire(checkout, port)), end="")
-        return 0
-    report(wiring.unwire(checkout, port), args.json)
+    with looking(checkout.root) if args.dry_run else alone(checkout.root):
+        port = load_port(checkout.root, args.model)
+        if args.dry_run:
+            print(wiring.diff(checkout, wiring.plan_unwire(checkout, port)), end="")
+            return 0
+        report(wiring.unwire(checkout, port), args.json)
     if not args.json:
         print(f"the port's own files are left: git rm -r --ignore-unmatch {port.folder} {port.porting_folder}")
     return 0

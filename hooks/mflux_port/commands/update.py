@@ -24,11 +24,17 @@ def run(args: argparse.Namespace) -> int:
     """Update. Returns 0, or 1 when conflicts are left in files; a refusal leaves the tree as it was."""
     root = Checkout(args.checkout).root
     if args.restore:
-        print(f"the tree is as it was before the update of {restore(root)}")
+        print(restore(root))
         return 0
     models = _models(root, args)
+    for name, what in (("to", "version"), ("template", "place")):
+        if (getattr(args, name) or "").startswith("-"):
+            raise PortError(
+                f"--{name} {getattr(args, name)} is no {what} of a template; git would take it as an option"
+            )
     verify_clean(root)
-    print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", file=sys.stderr)
+    if not args.json:
+        print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", flush=True)
     reports = _update_each(root, models, args)
     if args.json:
         print(json.dumps(reports, indent=1))
@@ -56,14 +62,13 @@ def _models(root, args: argparse.Namespace) -> list[str]:
 
 
 def _update_each(root, models: list[str], args: argparse.Namespace) -> list[dict]:
-    from mflux_port.updating import commit_update, update_port
+    from mflux_port.updating import update_port
     from mflux_port.updating_steps import report_lines
 
     reports = []
     for model in models:
-        report = update_port(root, model, args.to, args.template)
+        report = update_port(root, model, args.to, args.template, commit=args.all)
         reports.append(report)
-        report["committed"] = args.all and not report["conflicts"] and commit_update(root, report)
         if not args.json:
             print(f"{model}: {len(report['files'])} files changed" if report["files"] else f"{model}: up to date")
             for line in report_lines(report):

@@ -7,6 +7,7 @@ import json
 
 from mflux_port import wiring
 from mflux_port.checkout import Checkout
+from mflux_port.lock import alone, looking
 from mflux_port.port import load_port
 
 
@@ -18,13 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Wire, or print what wiring would change."""
     checkout = Checkout(args.checkout)
-    port = load_port(checkout.root, args.model)
-    if args.dry_run:
-        wiring.verify_free(checkout, port)
-        plan = wiring.plan_wire(checkout, port)
-        print(wiring.diff(checkout, plan), end="")
-        return 0
-    report(wiring.wire(checkout, port), args.json)
+    with looking(checkout.root) if args.dry_run else alone(checkout.root):
+        port = load_port(checkout.root, args.model)
+        if args.dry_run:
+            wiring.verify_free(checkout, port)
+            print(wiring.diff(checkout, wiring.plan_wire(checkout, port)), end="")
+        else:
+            report(wiring.wire(checkout, port), args.json)
     return 0
 
 

@@ -7,22 +7,25 @@ import fcntl
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 from mflux_port.errors import PortError
+from mflux_port.parsing import parse_json
+from mflux_port.writing import cannot_write, put_beside, write
 
 _JOURNAL = "journal.json"
 _INTENT = "intent.json"
 
 
 def state_dir(root: Path) -> Path:
-    """Where lock and journal lie: inside ``.git``, where no status shows them."""
+    """Where locks and journal lie: inside ``.git``, where no status shows them."""
     git = root / ".git"
     if git.is_file():  # a worktree: the file names the real folder
-        named = git.read_text(encoding="utf-8").partition("gitdir:")[2].strip()
+        named = git.read_text(encoding="utf-8", errors="replace").partition("gitdir:")[2].strip()
+        if not named or not (root / named).is_dir():
+            raise PortError(f"{git} names no git folder ({named or 'no gitdir:'}); mend it, or clone mflux again")
         git = (root / named).resolve()
     return (git if git.is_dir() else root / "porting") / "mflux-port"
 
@@ -34,14 +37,16 @@ def locked(root: Path) -> Iterator[str]:
     The kernel drops the lock with the process. Raises PortError when another run holds it.
     """
     try:
-        handle = _open_lock(root)
+        handle = open_lock(root, "lock")
     except OSError as error:
         raise _cannot(root, error, "nothing was changed") from None
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise PortError(f"another mflux-port run is at work in {root}; wait for it and run this again") from None
+        except OSError as error:
+            raise _cannot(root, error, "nothing was changed") from None
         try:
             said = recover(root)
         except OSError as error:
@@ -49,22 +54,33 @@ def locked(root: Path) -> Iterator[str]:
         yield said
 
 
-def _open_lock(root: Path) -> TextIO:
+def open_lock(root: Path, name: str) -> TextIO:
+    """The lock file ``name`` of a checkout, made where it is missing. Raises OSError."""
     home = state_dir(root)
-    home.mkdir(parents=True, exist_ok=True)
-    return open(home / "lock", "a", encoding="utf-8")
+    if not home.is_dir():
+        home.mkdir(parents=True, exist_ok=True)
+        if home.parent.name == "porting":  # below a git tree's root: there it would show
+            (home / ".gitignore").write_text("*\n", encoding="utf-8")
+    return open(home / name, "a", encoding="utf-8")
+
+
+def half_way(root: Path) -> bool:
+    """Whether a run was killed while it changed files, and nothing has finished that yet."""
+    return (state_dir(root) / _JOURNAL).exists()
 
 
 def recover(root: Path) -> str:
     """Finish or undo what a killed run left. Returns what was done, or an empty string."""
     home = state_dir(root)
     journal, intent = _read(home / _JOURNAL), _read(home / _INTENT)
+    if journal == []:
+        raise PortError(f"{home / _JOURNAL} cannot be read; look at `git status`, remove that file and run this again")
     said = ""
     if journal is not None:
         changed = [entry["target"] for entry in journal if not _finish(root, entry)]
         said = f"finished a run that was interrupted ({len(journal)} files)"
         if changed:
-            said += f"; left {', '.join(changed)} alone, which changed since: wire or unwire the port again"
+            said += f"; left {', '.join(changed)} alone, which changed since: run that again"
     elif intent is not None:
         said = "took back a run that was interrupted before it changed a file"
     if said:
@@ -77,9 +93,10 @@ def commit(root: Path, files: dict[str, bytes | None]) -> None:
 
     Raises PortError when a file cannot be written, or lies outside the checkout.
     """
+    originals = {name: _bytes(root / name) for name in files}
+    files = {name: data for name, data in files.items() if data != originals[name]}
     if not files:
         return
-    originals = {name: _bytes(root / name) for name in files}
     entries = [_entry(root, name, originals[name], data) for name, data in files.items()]
     try:
         _stage(root, entries, list(files.values()))
@@ -91,7 +108,7 @@ def commit(root: Path, files: dict[str, bytes | None]) -> None:
         for entry in entries:
             _finish(root, entry)
     except OSError as error:
-        raise _cannot(root, error, _reverse(root, entries, list(originals.values()))) from None
+        raise _cannot(root, error, _reverse(root, entries, [originals[name] for name in files])) from None
     try:
         _forget(root, [])
     except OSError as error:
@@ -110,17 +127,13 @@ def _entry(root: Path, name: str, old: bytes | None, new: bytes | None) -> dict:
 def _stage(root: Path, entries: list[dict], contents: list[bytes | None]) -> None:
     # After this the journal is there, and every new content beside its file.
     home = state_dir(root)
-    _write(home / _INTENT, json.dumps(entries).encode())
+    write(home / _INTENT, json.dumps(entries).encode())
     for entry, data in zip(entries, contents, strict=True):
         if data is None:
             continue
         target, temporary = root / entry["target"], root / entry["temporary"]
         temporary.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not os.access(target, os.W_OK):
-            raise PermissionError(13, "Permission denied", str(target))
-        _write(temporary, data)
-        if target.exists():
-            os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+        put_beside(target, temporary, data)
     os.replace(home / _INTENT, home / _JOURNAL)
 
 
@@ -154,7 +167,7 @@ def _reverse(root: Path, entries: list[dict], originals: list[bytes | None]) -> 
             _finish(root, entry)
         _forget(root, [*entries, *(entry for entry, _ in pairs)])
     except OSError:
-        return "a part of the files is changed, and the next wire or unwire completes that"
+        return "a part of the files is changed, and the next run of mflux-port completes that"
     return "nothing was changed"
 
 
@@ -166,14 +179,7 @@ def _forget(root: Path, entries: list[dict]) -> None:
 
 
 def _cannot(root: Path, error: OSError, state: str) -> PortError:
-    where = error.filename or root
-    return PortError(f"{where} cannot be written ({error.strerror}); {state}; free it and run this again")
-
-
-def _write(path: Path, data: bytes) -> None:
-    # Not synchronised: a kill loses nothing that is written, and git does not wait for the disk either.
-    with open(path, "wb") as handle:
-        handle.write(data)
+    return cannot_write(error.filename or root, error, state)
 
 
 def _bytes(path: Path) -> bytes | None:
@@ -189,8 +195,19 @@ def _digest(data: bytes | None) -> str | None:
 
 def _read(path: Path) -> list[dict] | None:
     try:
-        return json.loads(path.read_bytes())
+        entries = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValueError:
         return []  # killed while it was written: nothing had begun
+    return entries if isinstance(entries, list) and all(map(_is_sound, entries)) else []
+
+
+def _is_sound(entry: object) -> bool:
+    # As `_entry` wrote it; a file that somebody changed must lead nowhere.
+    if not isinstance(entry, dict) or entry.keys() != {"target", "temporary", "old", "new"}:
+        return False
+    names = [entry["target"], entry["temporary"]]
+    return all(
+        isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts for name in names
+    )

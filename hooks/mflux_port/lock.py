@@ -1,0 +1,116 @@
+"""One run at a time in a checkout. The kernel drops the lock with the process, so that a crash leaves none behind.
+
+``copier update`` typed by itself holds no lock between its steps; the note that it leaves names its process instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from mflux_port.errors import PortError
+from mflux_port.wiring.transaction import half_way, locked, open_lock, state_dir
+from mflux_port.writing import cannot_write
+
+UNDER_WAY = "update.json"
+_LOCK = "run.lock"
+
+
+@contextlib.contextmanager
+def alone(root: Path, patience: float = 0) -> Iterator[str]:
+    """Hold the checkout for a run that writes; gives what was recovered from a killed run, or an empty string.
+
+    Raises PortError when another run is still at work there after ``patience`` seconds.
+    """
+    try:
+        handle = open_lock(root, _LOCK)
+    except OSError as error:
+        raise cannot_write(error.filename or root, error, "nothing was changed") from None
+    with handle:
+        _take(handle, fcntl.LOCK_EX, root, patience)
+        with locked(root) as recovered:
+            pass
+        if recovered:
+            print(recovered, file=sys.stderr)
+        yield recovered
+
+
+@contextlib.contextmanager
+def looking(root: Path) -> Iterator[None]:
+    """Keep writers away from a run that only reads. Raises PortError beside a writer, and behind one that was killed."""
+    with _for_reading(root) as handle:
+        if handle:
+            _take(handle, fcntl.LOCK_SH, root)
+        if half_way(root):
+            raise PortError(
+                f"a run was killed in {root} and left its files half-way; run that again first, it finishes them"
+            )
+        yield
+
+
+def under_way(root: Path) -> dict | None:
+    """The update that began in the checkout and did not end: its model, the commit it began at, its process."""
+    try:
+        note = json.loads((state_dir(root) / UNDER_WAY).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return note if isinstance(note, dict) and {"model", "head", "pid", "born"} <= note.keys() else None
+
+
+def born(pid: int) -> str:
+    """When a process began, in the system's own words; empty when it does not run."""
+    try:
+        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if facts[0] == "Z" else facts[19]
+    except (OSError, IndexError):
+        pass
+    try:  # no /proc: macOS
+        shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True).stdout
+    except OSError:
+        return ""
+    state, _, began = shown.strip().partition(" ")
+    return "" if state.startswith("Z") else began.strip()
+
+
+def _for_reading(root: Path) -> contextlib.AbstractContextManager[TextIO | None]:
+    # A checkout that cannot be written has no writer; outside git nothing is made for a reader.
+    if state_dir(root).parent.name == "porting" and not state_dir(root).is_dir():
+        return contextlib.nullcontext()
+    try:
+        return open_lock(root, _LOCK)
+    except OSError:
+        return contextlib.nullcontext()
+
+
+def _take(handle: TextIO, kind: int, root: Path, patience: float = 0) -> None:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+            busy = _updating(root)
+        except BlockingIOError:
+            busy = "another mflux-port run is"
+        except OSError as error:
+            raise cannot_write(handle.name, error, "nothing was changed") from None
+        if not busy:
+            return
+        if time.monotonic() >= end:
+            raise PortError(f"{busy} at work in {root}; wait for it and run this again")
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        time.sleep(0.05)
+
+
+def _updating(root: Path) -> str:
+    # Says nothing of an update whose process is gone: what it left is given back by `update --restore`.
+    note = under_way(root)
+    if not note or note["pid"] == os.getpid() or not note["born"] or born(note["pid"]) != note["born"]:
+        return ""
+    return f"an update of {note['model']} (process {note['pid']}) is"
