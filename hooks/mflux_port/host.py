@@ -172,7 +172,8 @@ def _one_at_a_time(home: Path) -> Iterator[None]:
 def _make_environment(home: Path, requirements: list[str], version: str) -> None:
     make = [_tool("uv"), "venv", "--quiet", "--clear", "--python", sys.executable, str(home)]
     _run(make, "no environment could be made")
-    command = [_tool("uv"), "pip", "install", "--quiet", "--python", str(home / "bin" / "python")]
+    # Compiled once, here: where Python writes no bytecode, every later run would compile torch again.
+    command = [_tool("uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(home / "bin" / "python")]
     command += [*_torch_options(), *requirements]
     _run(command, f"what mflux {version} needs could not be installed; check the network and run this again")
     (home / "complete").touch()

@@ -96,7 +96,7 @@ def test_what_is_drafted(draft):
         'from_pattern=["single_transformer_blocks.{block}.attn.to_out.weight"]' in mapping
         and "max_blocks=20" in mapping
     )
-    assert "return Flux2WeightMapping.get_text_encoder_mapping()" in mapping and "_TRANSFORMER_TOP_LEVEL" not in mapping
+    assert "in Flux2WeightMapping.get_text_encoder_mapping()" in mapping and "_TRANSFORMER_TOP_LEVEL" not in mapping
     lora = (draft.checkout / f"{MODEL}/weights/nova_lora_mapping.py").read_text()
     assert '_target("transformer_blocks.{block}.attn.add_q_proj")' in lora
     assert '_target("single_transformer_blocks.{block}.attn.to_qkv_mlp_proj")' in lora

@@ -12,7 +12,7 @@ Pair = frozenset[tuple[str, object]]
 FACTORS: dict[str, tuple] = {
     "text_encoder": ("qwen3", "qwen3_vl", "mistral3", "smollm3", "t5", "clip", "gemma2", "own"),
     "vae": ("flux", "flux2", "qwen", "wan22", "qwen21", "own"),
-    "checkpoints": ("guided", "distilled", "turbo and base", "own command", "with edit"),
+    "checkpoints": ("guided", "distilled", "own command", "with edit", "guided edit", "distilled edit"),
     "shift": ("none", "static", "dynamic", "terminal"),
     "release": ("0.18.1", "0.22.0", "0.24.0"),
     "scheduler": ("linear", "flow_match_euler_discrete", "own"),
@@ -24,14 +24,14 @@ FACTORS: dict[str, tuple] = {
     "naming": ("short", "long"),
 }
 
-# What does not go together: a combination that has all of one of these is refused, or has no meaning.
+# What does not go together: a combination that has all of one of these is refused.
 _REFUSED: tuple[dict[str, tuple], ...] = (
     {"training": (True,), "lora": (False,)},
     {"negative_prompt": (True,), "checkpoints": ("distilled",)},
-    {"checkpoints": ("with edit",), "edit": (False,)},
+    {"checkpoints": ("with edit", "guided edit", "distilled edit"), "edit": (False,)},
     {"vae": ("qwen21",), "release": ("0.18.1",)},
     {"text_encoder": ("gemma2",), "release": ("0.18.1",)},
-    {"shift": ("static", "dynamic", "terminal"), "scheduler": ("flow_match_euler_discrete", "own")},
+    {"shift": ("static", "dynamic", "terminal"), "scheduler": ("flow_match_euler_discrete",)},
 )
 
 

@@ -47,9 +47,11 @@ def _rendered_from_answers(model: str, files: list[Path]) -> list[Path]:
 
 
 def _allowed(line: str) -> str:
-    # Names of mflux and of transformers, what mflux 0.18 reads of every model, and the toy tokenizer's chat template.
+    # Names of mflux and of transformers, what mflux 0.18 reads of every model, the toy tokenizer's chat template, and
+    # the option that the shared parser has whether the model takes a negative prompt or not: it must be said.
     return re.sub(
-        r"model\.lora_(paths|scales) = None|save_pretrained|NUM_TRAIN_TIMESTEPS|num_train_timesteps|\{% .* %\}",
+        r"model\.lora_(paths|scales) = None|save_pretrained|NUM_TRAIN_TIMESTEPS|num_train_timesteps|\{% .* %\}"
+        r"|\"--negative-prompt\"",
         "",
         line,
     )

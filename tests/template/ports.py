@@ -41,10 +41,10 @@ def answers(port: dict, number: int) -> dict:
 def _entries(kind: str, name: str) -> list[dict]:
     turbo = {"key": f"{name}-turbo", "aliases": [f"{name}-quick"], **_TURBO}
     base = {"key": f"{name}-base", **_BASE}
-    if kind == "turbo and base":
-        return [turbo, base]
-    if kind == "own command":
-        return [base, {**turbo, "cli_name": f"{name}-turbo"}]
-    if kind == "with edit":
-        return [turbo, base, {"key": f"{name}-retouch", "variant": "edit", **_BASE}]
-    return []
+    retouch = {"key": f"{name}-retouch", "variant": "edit", **_BASE}
+    return {
+        "own command": [turbo, {**base, "cli_name": f"{name}-base"}],
+        "with edit": [turbo, base, retouch],
+        "guided edit": [turbo, {**retouch, "cli_name": f"{name}-retouch"}],
+        "distilled edit": [base, retouch, {**retouch, "key": f"{name}-touch", **_TURBO}],
+    }.get(kind, [])

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import copier
+import jinja2
 import yaml
 from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.port import load_port
 
 PROJECT = Path(__file__).resolve().parents[2]
+_compiled: dict[tuple, object] = {}
+_compile = jinja2.Environment.compile
 
 
 def template_copy(folder: Path) -> Path:
@@ -27,7 +31,8 @@ def render(template: Path, checkout: Path, answers: dict) -> list[Path]:
     """Render one port and return its files; the model's name must be new to the checkout."""
     before = set(_files(checkout))
     data = {"hf_repo": "acme/" + answers["model"].replace("_", "-"), **answers}
-    copier.run_copy(str(template), checkout, data, defaults=True, quiet=True, unsafe=True, skip_tasks=True)
+    with mock.patch.object(jinja2.Environment, "compile", _compile_once):
+        copier.run_copy(str(template), checkout, data, defaults=True, quiet=True, unsafe=True, skip_tasks=True)
     return sorted(set(_files(checkout)) - before)
 
 
@@ -46,6 +51,14 @@ def hidden_answer(component: str, name: str = ""):
     questions = yaml.safe_load((PROJECT / f"components/{component}.yml").read_text(encoding="utf-8"))
     question = questions[name] if name else next(iter(questions.values()))
     return yaml.safe_load(re.sub(r"{{.*?}}", "x", question["default"]))
+
+
+def _compile_once(self, source, *arguments):
+    # Copier compiles the same templates for every port. Its `yield` tag looks at each source first, compiled or not.
+    key = (self.preprocess(source), *arguments)
+    if key not in _compiled:
+        _compiled[key] = _compile(self, source, *arguments)
+    return _compiled[key]
 
 
 def _files(checkout: Path) -> list[Path]:

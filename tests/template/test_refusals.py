@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from copier.errors import CopierError
@@ -63,19 +67,29 @@ REFUSED += [
 ]
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    return rendering.template_copy(tmp_path_factory.mktemp("refusals") / "template")
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory, pristine) -> Callable[[str], Path]:
+    """One checkout of a release for all that is refused there, since nothing is written."""
+    folder = tmp_path_factory.mktemp("refusals")
+    return functools.cache(lambda release: shutil.copytree(pristine(release), folder / release))
+
+
 @pytest.mark.parametrize(("release", "answers", "told"), REFUSED, ids=[told for *_, told in REFUSED])
-def test_refused(tmp_path, checkout, release, answers, told):
-    root = checkout(release)
-    template = rendering.template_copy(tmp_path / "template")
+def test_refused(untouched, template, release, answers, told):
+    root = untouched(release)
     with pytest.raises((ValueError, CopierError), match=re.escape(told)):
         rendering.render(template, root, {"model": "nova", **answers})
     assert not (root / "porting").exists()
     assert not (root / "src/mflux/models/nova").exists()
 
 
-def test_what_a_porter_already_has_is_not_rendered_over(tmp_path, checkout):
-    root = checkout(host.NEWEST)
-    template = rendering.template_copy(tmp_path / "template")
+def test_what_a_porter_already_has_is_not_rendered_over(untouched, template):
+    root = untouched(host.NEWEST)
     for name in [*RENDERED_TESTS, "src/mflux/models/{model}/notes.txt", "src/mflux/models/{model}/cli/old/run.sh"]:
         mine = root / name.format(model="nova")
         mine.parent.mkdir(parents=True, exist_ok=True)
@@ -84,14 +98,15 @@ def test_what_a_porter_already_has_is_not_rendered_over(tmp_path, checkout):
             rendering.render(template, root, {"model": "nova"})
         assert mine.read_text() == "mine"
         mine.unlink()
+    shutil.rmtree(root / "src/mflux/models/nova")
 
 
-def test_compiled_leftovers_of_an_earlier_port_are_in_nobodys_way(tmp_path, checkout):
+def test_compiled_leftovers_of_an_earlier_port_are_in_nobodys_way(checkout, template):
     root = checkout(host.NEWEST)
     left = root / "src/mflux/models/nova/cli/__pycache__/nova_generate.cpython-312.pyc"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"")
-    assert rendering.render(rendering.template_copy(tmp_path / "template"), root, {"model": "nova"})
+    assert rendering.render(template, root, {"model": "nova"})
 
 
 @pytest.mark.parametrize("release", ("0.18.0", "0.18.1", "0.22.0", "0.23.0", "0.24.0"))

@@ -63,7 +63,7 @@ def verify_facts(facts: dict, wanted: Iterable[str] = FACTS) -> None:
         raise ValueError("its facts have no fingerprints of the weights")
     if not all(_are_texts(entry, 2) for entry in facts["classes"].values()):
         raise ValueError("its facts have no classes of the modules")
-    if not facts["normalisation"].keys() in ({"shift", "scale"}, {"mean", "std"}):
+    if facts["normalisation"].keys() not in ({"shift", "scale"}, {"mean", "std"}):
         raise ValueError("its facts have no normalisation")
 
 
