@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import keyword
+import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from mflux_port.errors import PortError
 
 ANSWERS = "porting/{model}/answers.yml"
+_RESTORE = "mend it, or take it from an earlier commit: `git log -- {path}`"
 
 
 class Checkpoint(NamedTuple):
@@ -120,7 +123,7 @@ def read_answers(checkout: Path, model: str) -> dict:
     except FileNotFoundError:
         raise PortError(f"{path} is missing; start the port with `copier copy`, or name one of its ports") from None
     except UnicodeDecodeError:
-        raise PortError(f"{path} is not UTF-8 text; restore it with `git checkout -- {path}`") from None
+        raise PortError(f"{path} is not UTF-8 text; {_RESTORE.format(path=path)}") from None
     return _parse(text, path)
 
 
@@ -131,6 +134,7 @@ def list_ports(checkout: Path) -> list[str]:
 
 def port_from_answers(answers: dict, where: str = "the answers") -> Port:
     """Build a Port from a mapping of question names to answers. Raises PortError naming the wrong answer."""
+    verify_kinds(answers, where)
     try:
         plain = {name: answers[name] for name in _STRINGS + _FLAGS}
         port = Port(
@@ -152,6 +156,21 @@ def port_from_answers(answers: dict, where: str = "the answers") -> Port:
     return port
 
 
+def verify_kinds(answers: dict, where: str) -> None:
+    """Raise PortError for an answer of the wrong kind, as only an edit by hand makes one. Missing ones are let through."""
+    for name, (kind, holds) in _KINDS.items():
+        if name in answers and not holds(answers[name]):
+            raise PortError(f"{where}: {name} is {answers[name]!r}; it must be {kind}: mend the answer there")
+
+
+def _is_number(value: object) -> bool:
+    # Copier takes text that reads as a number, too.
+    try:
+        return not isinstance(value, bool) and math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
 _STRINGS = (
     "model",
     "class_name",
@@ -165,6 +184,17 @@ _STRINGS = (
     "mflux_api",
 )
 _FLAGS = ("supports_guidance", "img2img", "negative_prompt", "lora", "training")
+_KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    **dict.fromkeys(
+        _STRINGS, ("text", lambda value: isinstance(value, (str, int, float)) and not isinstance(value, bool))
+    ),
+    **dict.fromkeys(_FLAGS, ("true or false", lambda value: isinstance(value, bool))),
+    **dict.fromkeys(("_commit", "_src_path"), ("text", lambda value: isinstance(value, str))),
+    "steps": ("a whole number", lambda value: _is_number(value) and float(value).is_integer()),
+    "guidance": ("a number", _is_number),
+    "checkpoints": ("a list", lambda value: isinstance(value, (list, tuple))),
+    "variants": ("a list", lambda value: isinstance(value, (list, tuple))),
+}
 _CHECKPOINT_KEYS = {
     "key", "hf_repo", "aliases", "steps", "guidance", "supports_guidance", "variant", "cli_name", "revision",
 }  # fmt: skip
@@ -186,9 +216,9 @@ def _parse(text: str, path: Path) -> dict:
         answers = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise PortError(f"{path} line {line} is no YAML; restore it with `git checkout -- {path}`") from None
+        raise PortError(f"{path} line {line} is no YAML; {_RESTORE.format(path=path)}") from None
     if not isinstance(answers, dict):
-        raise PortError(f"{path} is no mapping of answers; restore it with `git checkout -- {path}`")
+        raise PortError(f"{path} is no mapping of answers; {_RESTORE.format(path=path)}")
     return answers
 
 

@@ -63,7 +63,7 @@ def test_conflict_stops_all_and_the_rest_is_named(port, template, mflux_port):
     assert done.returncode == 1
     (report,) = json.loads(done.stdout)
     assert (report["model"], report["committed"]) == ("nova", False)
-    assert report["conflicts"] == [{"file": INITIALIZER, "line": line_of(port, INITIALIZER)}]
+    assert report["conflicts"] == [{"file": INITIALIZER, "line": line_of(port, INITIALIZER), "why": ""}]
     assert "not updated yet: vega" in done.stderr
     path = port / INITIALIZER
     path.write_text("".join(line for line in path.read_text().splitlines(True) if line[:7] not in _MARKS))

@@ -32,7 +32,7 @@ def move(template: Template, old: str, new: str) -> None:
     target.write_text(target.read_text().rstrip("\n") + "\n# From v0.2.0.\n")
     place = old.replace("nova", "{model}")
     target_place = str(Path(place).with_name(new.replace("{{ model }}", "{model}")))
-    template.migrate("after", "move-file", place, target_place, "{{ _copier_conf.src_path }}")
+    template.migrate("after", "move-file", place, target_place)
     template.tag("v0.2.0")
 
 
