@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mflux_port.errors import PortError
 
+_HOSTS = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}  # Copier's short forms
+
 
 def project_root() -> Path:
     """The folder that holds ``copier.yml``. Raises PortError when the installation lacks it."""
@@ -33,3 +35,14 @@ def owned_paths(model: str) -> list[str]:
     """The files and folders of a port that its porter owns, relative to the checkout."""
     kept = configuration((project_root() / "copier.yml").read_bytes())["_skip_if_exists"]
     return [re.sub(r"\{\{.*?\}\}", model, pattern) for pattern in kept]
+
+
+def address(template: str, version: str) -> str:
+    """A port's template as uv takes it: ``git+https://…@commit``, or a folder of this machine. Empty when not known."""
+    host = next((host for host in _HOSTS if template.startswith(host)), "")
+    where = _HOSTS.get(host, "") + template.removeprefix(host).removeprefix("git+")
+    if "://" not in where:
+        return where
+    # Between two tags git describes a commit as v0.1.0-3-g1a2b3c4.
+    commit = re.sub(r"^.*-g(?=[0-9a-f]+$)", "", version)
+    return f"git+{where}@{commit}" if commit else f"git+{where}"

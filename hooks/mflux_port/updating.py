@@ -8,10 +8,10 @@ import re
 import tempfile
 from pathlib import Path
 
+from mflux_port.answers import ANSWERS, read_answers, verify_kinds
 from mflux_port.errors import PortError
 from mflux_port.git import ask_git, reason
 from mflux_port.lock import alone
-from mflux_port.port import ANSWERS, read_answers, verify_kinds
 from mflux_port.updating_back import take_back
 from mflux_port.updating_steps import REPORT
 from mflux_port.updating_tree import COMMITTED, begin, changed_files, commit_own, end, verify_clean
@@ -71,7 +71,7 @@ def _verify_reachable(model: str, source: str) -> None:
         return
     if "://" in source or re.match(r"[^/]+@[^/]+:", source):
         raise PortError(_unreachable(model, source, f"Copier takes it for no git address; write it as git+{source}"))
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if not path.exists():
         raise PortError(_unreachable(model, source, "there is no such folder"))
     if path.is_dir():
@@ -94,8 +94,8 @@ def _unreachable(model: str, source: str, reason: str) -> str:
 def _point_to(root: Path, model: str, template: str) -> None:
     # Copier reads the template's place from the committed answers alone, so this is a commit of its own.
     path = root / ANSWERS.format(model=model)
-    place = Path(template).expanduser()
-    line = f"_src_path: {json.dumps(str(place.resolve()) if place.exists() else template)}\n"
+    place = os.path.expanduser(template)
+    line = f"_src_path: {json.dumps(os.path.realpath(place) if os.path.exists(place) else template)}\n"
     text = path.read_text(encoding="utf-8")
     changed, found = re.subn(r"^_src_path:.*\n", lambda match: line, text, flags=re.MULTILINE)
     if changed != text or not found:

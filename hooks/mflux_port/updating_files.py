@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from mflux_port.answers import read_answers
 from mflux_port.errors import PortError
 from mflux_port.git import ask_git, git, merge_texts
 from mflux_port.lock import under_way
-from mflux_port.port import read_answers
 from mflux_port.project import owned_paths
 from mflux_port.updating_migrations import committed_answers
 from mflux_port.updating_tree import amend

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mflux_port.answers import ANSWERS
 from mflux_port.git import git
 from mflux_port.lock import under_way
-from mflux_port.port import ANSWERS
 from mflux_port.updating_tree import amend
 
 

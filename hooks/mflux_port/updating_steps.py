@@ -14,12 +14,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from mflux_port import wiring
+from mflux_port.answers import ANSWERS, read_answers, verify_kinds
 from mflux_port.checkout import Checkout
 from mflux_port.checks.report import what_is_left
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, said
 from mflux_port.git import ask_git
 from mflux_port.lock import alone
-from mflux_port.port import ANSWERS, load_port, port_from_answers, read_answers
+from mflux_port.port import load_port, port_from_answers
 from mflux_port.port_state import Conflict, conflicts, port_files
 from mflux_port.project import configuration
 from mflux_port.updating_back import take_back
@@ -40,7 +41,7 @@ def run_step(root: Path, step: str, answers_file: str, *arguments: str) -> int:
             _begin(root, model)
         _STEPS[step](root, model, *arguments)
     except (PortError, OSError) as error:
-        return _refuse(root, step, " ".join(str(error).split()))
+        return _refuse(root, step, said(error))
     return 0
 
 
@@ -59,6 +60,7 @@ def check(root: Path, model: str, data: str, template: str) -> None:
     if missing:
         where = ANSWERS.format(model=model)
         raise PortError(f"{where} has lost its answer `{sorted(missing)[0]}`; write it there again and commit")
+    verify_kinds(answers, ANSWERS.format(model=model))  # Copier would put the default in an unfit answer's place
 
 
 def plan(root: Path, model: str, template: str) -> None:

@@ -11,7 +11,7 @@ from mflux_port.checkout import Checkout
 from mflux_port.checks.evaluate import all_models
 from mflux_port.checks.facts import Facts
 from mflux_port.checks.standing import STEPS, Standing, standing
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, said
 from mflux_port.lock import looking
 from mflux_port.port import list_ports
 from mflux_port.port_state import Conflict, PortState, conflicts, port_files, port_state, version_of
@@ -51,7 +51,7 @@ def _look(checkout: Checkout, facts: Facts, model: str) -> _Port | _Unreadable:
         return _Port(port_state(checkout, model), standing(facts, model))
     except PortError as error:  # one broken port does not hide the others
         found = conflicts(checkout.root, port_files(checkout.root, model))
-        return _Unreadable(model, " ".join(str(error).split()), tuple(found))
+        return _Unreadable(model, said(error), tuple(found))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import json
 import sys
 
 from mflux_port.checkout import Checkout
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, said
+from mflux_port.lock import alone
 from mflux_port.port import list_ports
 from mflux_port.updating_back import restore
 from mflux_port.updating_tree import WAY_BACK, verify_clean
@@ -28,8 +29,15 @@ def run(args: argparse.Namespace) -> int:
         print(restore(root))
         return 0
     models = _models(root, args)
-    verify_clean(root)
-    print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", file=sys.stderr)
+    for name, what in (("to", "version"), ("template", "place")):
+        if (getattr(args, name) or "").startswith("-"):
+            raise PortError(
+                f"--{name} {getattr(args, name)} is no {what} of a template; git would take it as an option"
+            )
+    with alone(root):  # a run beside this one is no change of the porter's
+        verify_clean(root)
+    if not args.json:
+        print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", flush=True)
     reports = _update_each(root, models, args)
     if args.json:
         print(json.dumps(reports, indent=1))
@@ -82,7 +90,7 @@ def _update(root, model: str, args: argparse.Namespace) -> dict:
     try:
         return update_port(root, model, args.to, args.template, commit=True)
     except PortError as error:  # one port that is refused keeps none of the others back
-        refused = " ".join(str(error).split())
+        refused = said(error)
         print(f"mflux-port: {model} was not updated: {refused}", file=sys.stderr)
         return {"model": model, "refused": refused}
 
