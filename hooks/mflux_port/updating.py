@@ -14,9 +14,7 @@ from mflux_port.git import ask_git, reason
 from mflux_port.lock import alone
 from mflux_port.updating_back import take_back
 from mflux_port.updating_steps import REPORT
-from mflux_port.updating_tree import COMMITTED, begin, changed_files, commit_own, end, verify_clean
-
-POINTED = "Point the port of {model} to another template"
+from mflux_port.updating_tree import COMMITTED, POINTED, begin, changed_files, commit_own, end, go_on, verify_clean
 
 
 def update_port(
@@ -102,6 +100,7 @@ def _point_to(root: Path, model: str, template: str) -> None:
         begin(root, model, os.getpid())
         path.write_text(changed if found else line + text, encoding="utf-8")
         commit_own(root, POINTED.format(model=model), "--no-verify")
+        go_on(root)
 
 
 def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:

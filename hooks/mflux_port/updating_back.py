@@ -13,10 +13,18 @@ from mflux_port.errors import PortError
 from mflux_port.git import IDENTITY, git
 from mflux_port.lock import alone, under_way
 from mflux_port.project import owned_paths
-from mflux_port.updating_tree import COMMITTED, WAY_BACK, begun_here, end, git_path, tracked_changes, untracked_files
+from mflux_port.updating_tree import (
+    COMMITTED,
+    KEPT,
+    POINTED,
+    WAY_BACK,
+    begun_here,
+    end,
+    git_path,
+    tracked_changes,
+    untracked_files,
+)
 from mflux_port.wiring.transaction import locked, state_dir
-
-KEPT = "refs/mflux-port/kept"
 
 
 def restore(root: Path) -> str:
@@ -35,7 +43,9 @@ def restore(root: Path) -> str:
         if since and since[0].startswith(COMMITTED.format(model=begun["model"], to="")):
             end(root)
             return f"the update of {begun['model']} was complete and is committed"
-        if not begun_here(root, begun):
+        # A kill may come between the update's own first commit and the note of it.
+        pointed = begun.get("at") == begun["head"] and since == [POINTED.format(model=begun["model"])]
+        if not pointed and not begun_here(root, begun):
             end(root)
             raise PortError(
                 f"somebody committed or reset in {root} since the update of {begun['model']} began; "

@@ -12,6 +12,8 @@ from mflux_port.wiring.transaction import state_dir
 from mflux_port.writing import write_whole
 
 COMMITTED = "Update the port of {model} to template {to}"
+KEPT = "refs/mflux-port/kept"
+POINTED = "Point the port of {model} to another template"
 WAY_BACK = "mflux-port update --restore"
 # What git leaves in its folder while it waits for somebody to go on.
 _STOPPED = {
@@ -81,6 +83,11 @@ def begin(root: Path, model: str, pid: int) -> None:
     write_whole(state_dir(root) / UNDER_WAY, json.dumps(note | here))
 
 
+def go_on(root: Path) -> None:
+    """The update has committed something itself, and goes on from there."""
+    amend(root, **_here(root))
+
+
 def begun_by(root: Path, pid: int) -> bool:
     """Whether the update of that process has begun."""
     begun = under_way(root)
@@ -103,11 +110,9 @@ def end(root: Path) -> None:
 
 
 def commit_own(root: Path, message: str, *options: str) -> None:
-    """Commit what the update changed so far, below ``root`` alone, and go on from there."""
+    """Commit what the update changed so far, below ``root`` alone."""
     git(root, "add", "--all", "--", ".")
     git(root, "commit", "--quiet", *options, "--message", message, "--", ".")
-    if under_way(root):
-        amend(root, **_here(root))
 
 
 def _names(text: str) -> list[str]:
