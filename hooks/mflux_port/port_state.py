@@ -78,10 +78,19 @@ def template_version(port: Port) -> str:
 
 
 def port_files(root: Path, model: str) -> list[str]:
-    """The port's own files and the shared files that wiring edits, as far as they exist, relative to ``root``."""
+    """The port's own files and the shared files that wiring edits, as far as they exist, relative to ``root``.
+
+    Also unmerged files that name the port, which may be another template version's.
+    """
     own = [path.relative_to(root).as_posix() for path in rendered_files(root, model)]
     shared = {surface.FILE.format(model=model) for surface in SURFACES}
-    return sorted({*own, *(name for name in shared if (root / name).is_file())})
+    unmerged = [name for name in unmerged_files(root) if names_port(name, model)]
+    return sorted({*own, *unmerged, *(name for name in shared if (root / name).is_file())})
+
+
+def names_port(file: str, model: str) -> bool:
+    """Whether the model's name stands in the path of a file, as a word."""
+    return bool(re.search(rf"(?<![a-z0-9]){model}(?![a-z0-9])", file))
 
 
 def conflicts(root: Path, files: list[str]) -> list[Conflict]:

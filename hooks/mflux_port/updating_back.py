@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from mflux_port.errors import PortError
 from mflux_port.git import IDENTITY, git
 from mflux_port.lock import alone, under_way
+from mflux_port.port_state import names_port
 from mflux_port.project import owned_paths
 from mflux_port.updating_tree import (
     COMMITTED,
@@ -117,7 +117,6 @@ def _writes(begun: dict) -> Callable[[str], bool]:
     from mflux_port.wiring.surfaces import SURFACES
 
     model = begun["model"]
-    word = re.compile(rf"(?<![a-z0-9]){model}(?![a-z0-9])")
     shared = {surface.FILE.format(model=model) for surface in SURFACES}
     owned = tuple(path for name in owned_paths(model) for path in (name, f"{name}/"))
 
@@ -125,7 +124,7 @@ def _writes(begun: dict) -> Callable[[str], bool]:
         if name in begun.get("writes", ()):
             return True
         mine = name in owned or name.startswith(tuple(path for path in owned if path.endswith("/")))
-        return not mine and (name in shared or bool(word.search(name)))
+        return not mine and (name in shared or names_port(name, model))
 
     return written
 

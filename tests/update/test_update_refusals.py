@@ -132,9 +132,12 @@ def test_merge_that_waits_for_its_commit(port, mflux_port):
     [
         ("/nowhere/template", "there is no such folder"),
         ("relative/template", "there is no such folder"),
-        ("https://127.0.0.1:9/template", "write it as git+https://127.0.0.1:9/template"),
-        ("file:///nowhere/template", "write it as git+file:///nowhere/template"),
-        ("me@host.invalid:template", "write it as git+me@host.invalid:template"),
+        (
+            "https://127.0.0.1:9/template",
+            "Copier takes it for no git address; write it as git+https://127.0.0.1:9/template",
+        ),
+        ("file:///nowhere/template", "Copier takes it for no git address; write it as git+file:///nowhere/template"),
+        ("me@host.invalid:template", "Copier takes it for no git address; write it as git+me@host.invalid:template"),
         ("src", "it is a folder inside"),
         ("README.md", "it is a file"),
         pytest.param("https://127.0.0.1:9/template.git", "fatal: ", marks=pytest.mark.full),
