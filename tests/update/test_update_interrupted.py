@@ -62,6 +62,17 @@ def test_restore_gives_back_the_tree_and_leaves_what_no_update_writes(edited, te
 
 
 @pytest.mark.full
+def test_interrupt_from_the_keyboard_takes_back(edited, template, mflux_port):
+    change_conventions(template)
+    template.add_migration("after", ["sh", "-c", "kill -INT $PPID; sleep 9"])
+    template.tag("v0.2.0")
+    before = tree(edited)
+    stopped = mflux_port("update", "nova", cwd=edited)
+    assert stopped.returncode not in (0, 1, 2) and "files changed" not in stopped.stdout
+    assert tree(edited) == before and status(edited) == "" and under_way(edited) is None
+
+
+@pytest.mark.full
 def test_git_alone_gives_back_the_tree_after_copier(edited, template, mflux_port):
     kill_at(template, "after the render")
     before = tree(edited)

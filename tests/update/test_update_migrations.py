@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mflux_port.lock import under_way
 
 from tests.update.template_versions import ANSWERS, Scene, Template, git, host, status, tree, update
 
@@ -66,7 +67,7 @@ def migrated(begin) -> Scene:
     two_versions(scene.template)
     done = update(root, "nova")
     assert done.returncode == 0, done.stderr
-    assert "conflict" not in done.stdout
+    assert "conflict" not in done.stdout and under_way(root) is None
     return scene
 
 
@@ -121,6 +122,6 @@ def test_refused_after_the_rename_leaves_the_tree(scene, mflux_port):
     # A question is new: what cannot be wired is known only behind the merge.
     done = update(scene.root, "nova")
     assert done.returncode != 0 and "save.py" in done.stderr
-    assert tree(scene.root) == before and status(scene.root) == ""
+    assert tree(scene.root) == before and status(scene.root) == "" and under_way(scene.root) is None
     assert mflux_port("update", "nova", cwd=scene.root).returncode == 2
     assert tree(scene.root) == before and status(scene.root) == ""
