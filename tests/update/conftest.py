@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mflux_port.updating_tree import end
 
 from tests.update import template_versions
-from tests.update.template_versions import BESIDE, NOVA, Scene, Template
+from tests.update.template_versions import BESIDE, NOVA, Scene, Template, git
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +54,22 @@ def template(scene) -> Template:
 def port(scene) -> Path:
     """A checkout of one's own with the port of nova, which knows ``template`` as its source."""
     return scene.root
+
+
+@pytest.fixture(scope="module")
+def shared(begin) -> Scene:
+    """What the tests of a module share."""
+    return begin()
+
+
+@pytest.fixture
+def lent(shared) -> Iterator[Path]:
+    """The shared checkout with the port of nova; what a test leaves there is taken back."""
+    head = git(shared.root, "rev-parse", "HEAD").strip()
+    yield shared.root
+    git(shared.root, "reset", "--hard", "--quiet", head)
+    git(shared.root, "clean", "-d", "--force", "--quiet")
+    end(shared.root)
 
 
 @pytest.fixture(scope="session")
