@@ -110,7 +110,7 @@ def installed() -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mflux_port() -> Callable[..., subprocess.CompletedProcess]:
     """``mflux_port("wire", "foo", cwd=root)``: the command as a person runs it."""
 

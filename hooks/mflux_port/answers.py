@@ -52,7 +52,7 @@ def read_answers(checkout: Path, model: str) -> dict:
         raise PortError(f"{model!r} is no package name; type the port's `model` answer, for example my_model")
     for name in _FOLDERS:
         verify_inside(Path(checkout), name.format(model=model))
-    cure = f"restore it with `git checkout -- {path}`"
+    cure = f"mend it, or take it from an earlier commit: `git log -- {path}`"
     try:
         answers = read_yaml(path, cure)
     except (FileNotFoundError, NotADirectoryError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.checks.report import what_is_left
 from mflux_port.errors import PortError, said
+from mflux_port.git import ask_git
 from mflux_port.lock import alone
 from mflux_port.port import ANSWERS, load_port
 from mflux_port.wiring.transaction import commit, locked
@@ -79,7 +79,7 @@ def _is_known(checkout: Path, model: str) -> bool:
     # A port that git tracks, or that was wired once, is somebody's work: it is never taken back.
     if any((checkout / f"porting/{model}").glob("wiring.*")):
         return True
-    return bool(_git(checkout, "ls-files", "--", f"porting/{model}", f"src/mflux/models/{model}"))
+    return bool(ask_git(checkout, "ls-files", "--", f"porting/{model}", f"src/mflux/models/{model}"))
 
 
 def _complete_cut_files(checkout: Path, model: str) -> None:
@@ -122,8 +122,3 @@ def _rendered(checkout: Path, model: str, names: list[str]) -> dict[str, str]:
 
 def _names(checkout: Path, model: str) -> list[str]:
     return [path.relative_to(checkout).as_posix() for path in rendered_files(checkout, model)]
-
-
-def _git(checkout: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, text=True)
-    return done.stdout if done.returncode == 0 else ""

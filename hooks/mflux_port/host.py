@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mflux_port.errors import PortError
+from mflux_port.git import IDENTITY, git
 
 RELEASES = ("0.18.0", "0.18.1", "0.19.0", "0.19.1", "0.19.2", "0.20.0", "0.21.0", "0.22.0", "0.23.0", "0.24.0")
 NEWEST = RELEASES[-1]
@@ -114,16 +115,16 @@ def checkout(version: str, into: Path, say: Say = lambda line: None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(text, encoding="utf-8")
-    _git(into, "init", "--quiet", "--initial-branch", "main")
+    git(into, "init", "--quiet", "--initial-branch", "main")
     commit(into, f"mflux {version}")
     return into
 
 
 def commit(repository: Path, message: str) -> None:
     """Commit everything in ``repository``, with an identity of the tool's own. Nothing to commit is fine."""
-    _git(repository, "add", "--all")
-    identity = ("-c", "user.name=mflux-port", "-c", "user.email=mflux-port@localhost", "-c", "commit.gpgsign=false")
-    _git(repository, *identity, "commit", "--quiet", "--allow-empty", "--no-verify", "--message", message)
+    git(repository, "add", "--all")
+    options = ("--quiet", "--allow-empty", "--no-verify", "--no-gpg-sign", "--message", message)
+    git(repository, "commit", *options, **IDENTITY)
 
 
 def environment(version: str, extras: Sequence[str] = (), say: Say = lambda line: None) -> Path:
@@ -214,10 +215,6 @@ def _run(command: list[str], failure: str) -> None:
     if done.returncode:
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         raise PortError(f"{failure} ({said[-1].strip() if said else 'no output'})")
-
-
-def _git(repository: Path, *arguments: str) -> None:
-    _run([_tool("git"), "-C", str(repository), *arguments], f"git {arguments[0]} failed in {repository}")
 
 
 def _settle(folder: Path, home: Path) -> None:

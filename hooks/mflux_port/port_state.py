@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.copying import rendered_files
 from mflux_port.port import Port, load_port
+from mflux_port.updating_tree import unmerged_files
 from mflux_port.wiring.surfaces import SURFACES
 
 _OPENING = b"<<<<<<< "
@@ -16,13 +18,17 @@ _OPENING = b"<<<<<<< "
 
 @dataclass(frozen=True)
 class Conflict:
-    """Where a conflict that an update or a merge left begins. ``file`` is relative to the checkout, lines from 1."""
+    """Where a conflict that an update or a merge left begins. ``file`` is relative to the checkout, lines from 1.
+
+    ``why`` is there for a conflict without markers, of a whole file.
+    """
 
     file: str
     line: int
+    why: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" + (f" ({self.why})" if self.why else "")
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class PortState:
     def level_is_current(self) -> bool:
         return self.api_level == self.checkout_level
 
+    @property
+    def version(self) -> tuple[int, ...] | None:
+        return version_of(self.template_version)
+
 
 def port_state(checkout: Checkout, model: str) -> PortState:
     """Everything at once. Raises PortError when the answers file is missing or invalid."""
@@ -52,8 +62,14 @@ def port_state(checkout: Checkout, model: str) -> PortState:
         api_level=port.mflux_api,
         checkout_level=checkout.api_level,
         wiring=wiring.states(checkout, port),
-        conflicts=tuple(conflict_markers(checkout.root, port_files(checkout.root, port.model))),
+        conflicts=tuple(conflicts(checkout.root, port_files(checkout.root, port.model))),
     )
+
+
+def version_of(tag: str) -> tuple[int, ...] | None:
+    """The numbers of a release's tag, to compare; None for what names no release."""
+    found = re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", tag)
+    return found and tuple(map(int, found.groups()))
 
 
 def template_version(port: Port) -> str:
@@ -62,24 +78,37 @@ def template_version(port: Port) -> str:
 
 
 def port_files(root: Path, model: str) -> list[str]:
-    """The port's own files and the shared files that wiring edits, as far as they exist, relative to ``root``."""
+    """The port's own files and the shared files that wiring edits, as far as they exist, relative to ``root``.
+
+    Also unmerged files that name the port, which may be another template version's.
+    """
     own = [path.relative_to(root).as_posix() for path in rendered_files(root, model)]
     shared = {surface.FILE.format(model=model) for surface in SURFACES}
-    return sorted({*own, *(name for name in shared if (root / name).is_file())})
+    unmerged = [name for name in unmerged_files(root) if names_port(name, model)]
+    return sorted({*own, *unmerged, *(name for name in shared if (root / name).is_file())})
 
 
-def conflict_markers(root: Path, files: list[str]) -> list[Conflict]:
-    """The first line of every conflict in ``files``; a part that was rejected whole (``.rej``) counts as line 1."""
-    found = []
-    for name in files:
-        path = root / name
-        if not path.is_file() or path.is_symlink():
-            continue
-        if name.endswith(".rej"):
-            found.append(Conflict(name, 1))
-            continue
-        data = path.read_bytes()
-        if _OPENING in data:
-            lines = data.splitlines()
-            found += [Conflict(name, number) for number, line in enumerate(lines, 1) if line.startswith(_OPENING)]
-    return found
+def names_port(file: str, model: str) -> bool:
+    """Whether the model's name stands in the path of a file, as a word."""
+    return bool(re.search(rf"(?<![a-z0-9]){model}(?![a-z0-9])", file))
+
+
+def conflicts(root: Path, files: list[str]) -> list[Conflict]:
+    """Every conflict in ``files``: by its markers, by git's index, or by a part that was rejected whole (``.rej``)."""
+    found = [conflict for name in files for conflict in _in_file(root, name)]
+    marked = {conflict.file for conflict in found}
+    whole = [name for name in unmerged_files(root) if name in files and name not in marked]
+    found += [Conflict(name, 1, "git has it as unmerged") for name in whole]
+    return sorted(found, key=lambda conflict: (conflict.file, conflict.line))
+
+
+def _in_file(root: Path, name: str) -> list[Conflict]:
+    path = root / name
+    if not path.is_file() or path.is_symlink():
+        return []
+    if name.endswith(".rej"):
+        return [Conflict(name, 1, "a part was rejected")]
+    data = path.read_bytes()
+    if _OPENING not in data:
+        return []
+    return [Conflict(name, number) for number, line in enumerate(data.splitlines(), 1) if line.startswith(_OPENING)]

@@ -1,4 +1,4 @@
-"""Where the template lies: in a clone of this project, or inside the installed package."""
+"""Where the template lies, and what its ``copier.yml`` says: in a clone of this project, or inside the installed package."""
 
 from __future__ import annotations
 
@@ -17,6 +17,24 @@ def project_root() -> Path:
         if (root / "copier.yml").is_file():
             return root
     raise PortError(f"{package} was installed without the template; install copier-mflux-port again")
+
+
+def configuration(text: str | bytes) -> dict:
+    """A ``copier.yml`` as one mapping, without what it includes."""
+    import yaml  # every interpreter that runs Copier has it
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        pass
+
+    Loader.add_multi_constructor("!", lambda *ignored: {})
+    documents = [document for document in yaml.load_all(text, Loader) if isinstance(document, dict)]
+    return {name: value for document in documents for name, value in document.items()}
+
+
+def owned_paths(model: str) -> list[str]:
+    """The files and folders of a port that its porter owns, relative to the checkout."""
+    kept = configuration((project_root() / "copier.yml").read_bytes())["_skip_if_exists"]
+    return [re.sub(r"\{\{.*?\}\}", model, pattern) for pattern in kept]
 
 
 def address(template: str, version: str) -> str:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from mflux_port.answers import ANSWERS, read_answers, verify_kinds
 from mflux_port.errors import PortError
+from mflux_port.git import ask_git, reason
 from mflux_port.lock import alone
+from mflux_port.updating_back import take_back
 from mflux_port.updating_steps import REPORT
-from mflux_port.updating_tree import COMMITTED, POINTED, begin, end, git, take_back, verify_clean
+from mflux_port.updating_tree import COMMITTED, POINTED, begin, changed_files, commit_own, end, go_on, verify_clean
 
 
 def update_port(
@@ -26,11 +28,9 @@ def update_port(
     """
     with alone(root):
         verify_clean(root)
-        answers = read_answers(root, model)
-        verify_kinds(answers, ANSWERS.format(model=model))
-        source = template or _source(answers, model)
+        end(root)  # in a clean tree no update is half-way any more
+        source = _source(root, model, template)
         _verify_reachable(model, source)
-        begin(root, model, os.getpid())
         try:
             if template:
                 _point_to(root, model, template)
@@ -44,34 +44,42 @@ def update_port(
 
 
 def _commit(root: Path, model: str, to: str) -> bool:
-    if not git(root, "status", "--porcelain"):
+    if not changed_files(root):
         return False
-    git(root, "add", "--all", "--", ".")
-    git(root, "commit", "--quiet", "--message", COMMITTED.format(model=model, to=to))
+    try:
+        commit_own(root, COMMITTED.format(model=model, to=to))
+    except PortError as error:
+        raise PortError(f"{error}; without --all, `mflux-port update {model}` leaves the commit to you") from None
     return True
 
 
-def _source(answers: dict, model: str) -> str:
-    where = ANSWERS.format(model=model)
-    if not answers.get("_src_path"):
+def _source(root: Path, model: str, template: str | None) -> str:
+    answers, where = read_answers(root, model), ANSWERS.format(model=model)
+    verify_kinds(answers, where)
+    if not (template or answers.get("_src_path")):
         raise PortError(f"{where} has no `_src_path`; say where the template lies with --template PATH")
     if not answers.get("_commit"):
         raise PortError(f"{where} has no `_commit`: the template was not in git; `copier recopy -a {where}` brings one")
-    return answers["_src_path"]
+    return template or answers["_src_path"]
 
 
 def _verify_reachable(model: str, source: str) -> None:
     # Addresses are left to Copier, which asks git; a folder is looked at here, for the better message.
-    if re.match(r"(gh:|gl:|git@|git\+|git:|https?:|ssh:|file:)", source) or source.endswith(".git"):
+    if re.match(r"(gh:|gl:|git@|git://|git\+|https://git(hub|lab)[.]com/)", source) or source.endswith(".git"):
         return
+    if "://" in source or re.match(r"[^/]+@[^/]+:", source):
+        raise PortError(_unreachable(model, source, f"Copier takes it for no git address; write it as git+{source}"))
     path = Path(os.path.expanduser(source))
     if not path.exists():
         raise PortError(_unreachable(model, source, "there is no such folder"))
     if path.is_dir():
-        try:
-            git(path, "rev-parse", "--verify", "HEAD")
-        except PortError:
-            raise PortError(_unreachable(model, source, "it is no git repository")) from None
+        top = ask_git(path, "rev-parse", "--show-toplevel")
+        if top is None or ask_git(path, "rev-parse", "--verify", "HEAD") is None:
+            raise PortError(_unreachable(model, source, "it is no git repository with a commit"))
+        if Path(top.decode().strip()).resolve() != path.resolve():
+            raise PortError(_unreachable(model, source, f"it is a folder inside {top.decode().strip()}"))
+    elif path.suffix != ".bundle":
+        raise PortError(_unreachable(model, source, "it is a file"))
 
 
 def _unreachable(model: str, source: str, reason: str) -> str:
@@ -84,17 +92,15 @@ def _unreachable(model: str, source: str, reason: str) -> str:
 def _point_to(root: Path, model: str, template: str) -> None:
     # Copier reads the template's place from the committed answers alone, so this is a commit of its own.
     path = root / ANSWERS.format(model=model)
-    place = json.dumps(template if _is_address(template) else os.path.realpath(os.path.expanduser(template)))
+    place = os.path.expanduser(template)
+    line = f"_src_path: {json.dumps(os.path.realpath(place) if os.path.exists(place) else template)}\n"
     text = path.read_text(encoding="utf-8")
-    changed = re.sub(r"^_src_path:.*$", lambda match: f"_src_path: {place}", text, flags=re.MULTILINE)
-    if changed == text:
-        return
-    path.write_text(changed, encoding="utf-8")
-    git(root, "commit", "--quiet", "--no-verify", "--message", POINTED.format(model=model), "--", str(path))
-
-
-def _is_address(source: str) -> bool:
-    return not Path(os.path.expanduser(source)).exists()
+    changed, found = re.subn(r"^_src_path:.*\n", lambda match: line, text, flags=re.MULTILINE)
+    if changed != text or not found:
+        begin(root, model, os.getpid())
+        path.write_text(changed if found else line + text, encoding="utf-8")
+        commit_own(root, POINTED.format(model=model), "--no-verify")
+        go_on(root)
 
 
 def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
@@ -105,7 +111,8 @@ def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.json")
         # Copier's child processes get plumbum's environment, which os.environ does not reach.
-        with local.env(**{REPORT: str(report), "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}):
+        quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LANGUAGE": "en"}
+        with local.env(**{REPORT: str(report)}, **quiet):
             try:
                 copier.run_update(
                     root,
@@ -120,8 +127,8 @@ def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
                 raise PortError(_refusal(report) or f"a step of the update of {model} failed ({error})") from None
             except ProcessExecutionError as error:
                 raise PortError(_git_failure(model, source, to, error)) from None
-            except (copier.errors.CopierError, jinja2.TemplateError, ValueError, OSError) as error:
-                raise PortError(_explained(model, source, error)) from None
+            except (copier.errors.CopierError, jinja2.TemplateError, ValueError, TypeError, OSError) as error:
+                raise PortError(_explained(model, source, to, error)) from None
         return json.loads(report.read_bytes())
 
 
@@ -130,19 +137,24 @@ def _refusal(report: Path) -> str:
 
 
 def _git_failure(model: str, source: str, to: str | None, error) -> str:
-    said = [line for line in str(error.stderr or "").splitlines() if line.strip()]
-    last = said[-1].strip() if said else "git failed"
-    if "clone" in error.argv or "ls-remote" in error.argv or "remote" in error.argv:
-        return _unreachable(model, source, last)
+    said = reason(error.stderr)
     if to and to in error.argv:
-        return f"{source} has no version {to} ({last}); name one of its tags with --to, or leave --to out"
-    return f"git {' '.join(map(str, error.argv[1:3]))} failed while {model} was updated ({last})"
+        return _no_version(source, to, said)
+    if {"clone", "ls-remote", "remote"} & set(error.argv):
+        return _unreachable(model, source, said)
+    return f"git {' '.join(map(str, error.argv[1:3]))} failed while {model} was updated ({said})"
 
 
-def _explained(model: str, source: str, error: Exception) -> str:
+def _no_version(source: str, to: str, said: str) -> str:
+    return f"{source} has no version {to} ({said}); name one of its tags with --to, or leave --to out"
+
+
+def _explained(model: str, source: str, to: str | None, error: Exception) -> str:
     text = str(error)
     where = ANSWERS.format(model=model)
     if "Unknown revision" in text:
+        if to and repr(to) in text:
+            return _no_version(source, to, text)
         return (
             f"{where} names a version that {source} does not have ({text}); write the nearest tag as `_commit` there "
             "and commit, then run this again"
@@ -151,6 +163,6 @@ def _explained(model: str, source: str, error: Exception) -> str:
         return (
             f"{where} is from a newer template than {source} offers ({text}); name a newer one with --to, as --to HEAD"
         )
-    if re.match(r"Validation error|Invalid |Question ", text):
+    if re.match(r"Validation error|Invalid |Question |Not a YAML list", text):
         return f"{where}: {text}; mend the answer there and commit, or restore the file from an earlier commit"
     return f"{model} could not be updated from {source}: {text}"

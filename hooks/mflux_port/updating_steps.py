@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from mflux_port import wiring
@@ -18,11 +18,15 @@ from mflux_port.answers import ANSWERS, read_answers, verify_kinds
 from mflux_port.checkout import Checkout
 from mflux_port.checks.report import what_is_left
 from mflux_port.errors import PortError, said
+from mflux_port.git import ask_git
 from mflux_port.lock import alone
 from mflux_port.port import load_port, port_from_answers
-from mflux_port.port_state import conflict_markers
+from mflux_port.port_state import Conflict, conflicts, port_files
+from mflux_port.project import configuration
+from mflux_port.updating_back import take_back
+from mflux_port.updating_files import complete
 from mflux_port.updating_migrations import committed_answers, move_file, rename_answer
-from mflux_port.updating_tree import begin, changed_files, end, git
+from mflux_port.updating_tree import begin, begun_by, changed_files, end, verify_clean
 from mflux_port.wiring.plan import ABSENT
 from mflux_port.wiring.record import read_record
 
@@ -30,16 +34,14 @@ REPORT = "MFLUX_PORT_REPORT"
 
 
 def run_step(root: Path, step: str, answers_file: str, *arguments: str) -> int:
-    """Run one step. Returns 0, or 2 with one line on stderr when the update must not go on."""
+    """Run one step. Returns 0, or 2 with one line on stderr when the update must not go on: then nothing is changed."""
     try:
-        _STEPS[step](root, _model(answers_file), *arguments)
-    except PortError as error:
-        message = said(error)
-        if REPORT in os.environ:
-            _write_report({"refused": message})
-        else:
-            print(f"mflux-port: {message}", file=sys.stderr)
-        return 2
+        model = _model(answers_file)
+        if step != "check":
+            _begin(root, model)
+        _STEPS[step](root, model, *arguments)
+    except (PortError, OSError) as error:
+        return _refuse(root, step, said(error))
     return 0
 
 
@@ -49,38 +51,33 @@ def check(root: Path, model: str, data: str, template: str) -> None:
     ``data`` holds the answers given with ``-d`` as JSON, ``template`` is Copier's clone of the template.
     """
     Checkout(root)
+    if REPORT not in os.environ:
+        with alone(root):
+            verify_clean(root)  # Copier looks at less
     answers = read_answers(root, model)
-    _refuse_renames(model, answers, json.loads(data))
+    _refuse_renames(root, model, answers, json.loads(data))
     missing = asked(Path(template), os.environ.get("VERSION_FROM", "")) - answers.keys()
     if missing:
         where = ANSWERS.format(model=model)
         raise PortError(f"{where} has lost its answer `{sorted(missing)[0]}`; write it there again and commit")
     verify_kinds(answers, ANSWERS.format(model=model))  # Copier would put the default in an unfit answer's place
-    if REPORT not in os.environ:
-        with alone(root):
-            begin(root, model, os.getppid())  # Copier, which holds no lock of ours between its steps
 
 
 def plan(root: Path, model: str, template: str) -> None:
-    """Refuse when the shared files cannot be wired; what earlier steps wrote is taken back."""
-    try:
-        answers = read_answers(root, model)
-        if asked(Path(template), "HEAD") - answers.keys():
-            return  # a question is new: its answer comes with the merge, wiring looks at the files then
-        checkout = Checkout(root)
-        port = port_from_answers(answers, ANSWERS.format(model=model))
-        wiring.verify_free(checkout, port)
-        wiring.plan_wire(checkout, port)
-    except PortError:
-        if REPORT not in os.environ:  # else `mflux-port update` takes back, with the commits that it made
-            git(root, "reset", "--hard", "--quiet")  # Copier saw to it that the tree was clean
-            end(root)
-        raise
+    """Refuse when the shared files cannot be wired, as long as nothing is rendered."""
+    answers = read_answers(root, model)
+    if asked(Path(template), "HEAD") - answers.keys():
+        return  # a question is new: its answer comes with the merge, wiring looks at the files then
+    checkout = Checkout(root)
+    port = port_from_answers(answers, ANSWERS.format(model=model))
+    wiring.verify_free(checkout, port)
+    wiring.plan_wire(checkout, port)
 
 
-def finish(root: Path, model: str) -> None:
-    """Replay the wiring and say what came of the update."""
+def finish(root: Path, model: str, template: str) -> None:
+    """Complete Copier's merge, replay the wiring and say what came of the update."""
     before = committed_answers(root, model)
+    completed = complete(root, model, template)
     port = load_port(root, model)
     record = read_record(Checkout(root), port)
     results = wiring.wire(Checkout(root), port)
@@ -91,8 +88,10 @@ def finish(root: Path, model: str) -> None:
         "wiring": [result._asdict() for result in results if result.action],
         "came_back": _came_back(results, record),
         "files": changed_files(root),
+        "brought": completed.brought,
+        "yours": completed.yours,
     }
-    report["conflicts"] = [asdict(conflict) for conflict in conflict_markers(root, report["files"])]
+    report["conflicts"] = [asdict(conflict) for conflict in _conflicts(root, model, report["files"], completed.kept)]
     report["check"] = what_is_left(root, model)
     if REPORT in os.environ:
         _write_report(report)
@@ -115,36 +114,71 @@ def report_lines(report: dict) -> list[str]:
             lines.append(f"{result['file']}: put back what was deleted there ({names})")
         else:
             lines.append(f"{result['file']}: {result['action']} ({result['detail']})")
-    lines += [f"conflict: {entry['file']}:{entry['line']}" for entry in report["conflicts"]]
+    lines += [f"{name}: yours, rendered now that it is asked for" for name in report["brought"]]
+    lines += [
+        f"{name}: yours, left as it is; the new answers would change it: git diff {old} {new}"
+        for name, (old, new) in report["yours"].items()
+    ]
+    lines += [f"conflict: {Conflict(**entry)}" for entry in report["conflicts"]]
     return [*lines, *report["check"]]
 
 
 def asked(template: Path, version: str) -> set[str]:
     """The questions that ``version`` of the template asks in any case; empty when that version cannot be read."""
-    import yaml  # Copier's interpreter has it
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_multi_constructor("!", lambda *ignored: {})
-    shown = subprocess.run(
-        ["git", "-C", str(template), "show", f"{version}:copier.yml"], capture_output=True, encoding="utf-8"
-    )
-    if shown.returncode or not version:
-        return set()
-    documents = [document for document in yaml.load_all(shown.stdout, Loader) if isinstance(document, dict)]
-    questions = {name: details for document in documents for name, details in document.items() if name[0] != "_"}
+    text = ask_git(template, "show", f"{version}:copier.yml") if version else None
+    questions = {name: details for name, details in configuration(text or b"").items() if name[0] != "_"}
     return {name for name, details in questions.items() if not (isinstance(details, dict) and "when" in details)}
 
 
-def _refuse_renames(model: str, answers: dict, data: dict) -> None:
-    for name, old in (("model", model), ("class_name", answers.get("class_name"))):
+def _begin(root: Path, model: str) -> None:
+    # With the first step that writes. The process is Copier's, which holds no lock of ours between its steps.
+    copier = os.getppid()
+    if begun_by(root, copier):
+        return
+    if REPORT in os.environ:
+        begin(root, model, copier)
+        return
+    with alone(root):
+        begin(root, model, copier)
+
+
+def _refuse(root: Path, step: str, message: str) -> int:
+    if REPORT in os.environ:
+        _write_report({"refused": message})  # `mflux-port update` takes back, with the commit that it made
+        return 2
+    if step != "check" and begun_by(root, os.getppid()):
+        try:
+            take_back(root)
+        except PortError as error:
+            message += f"; {error}"
+    print(f"mflux-port: {message}", file=sys.stderr)
+    return 2
+
+
+def _conflicts(root: Path, model: str, files: list[str], kept: dict[str, str]) -> list[Conflict]:
+    # Also those that an earlier update left and somebody committed.
+    found = conflicts(root, sorted({*files, *port_files(root, model)}))
+    return [replace(conflict, why=kept.get(conflict.file, conflict.why)) for conflict in found]
+
+
+def _refuse_renames(root: Path, model: str, answers: dict, data: dict) -> None:
+    for name, old in (("model", model), ("class_name", _defined_class(root, model, answers.get("class_name")))):
         for new in (answers.get(name, old), data.get(name, old)):
             if new != old:
                 raise PortError(
                     f"{ANSWERS.format(model=model)} belongs to {name} {old}, and {new} is asked for: an update renames "
                     "no port; put the old name back, or start a port of the new name with `copier copy`"
                 )
+
+
+def _defined_class(root: Path, model: str, answered: object) -> object:
+    # Answers can be edited; what the port is called stands in its code.
+    try:
+        code = (root / f"src/mflux/models/{model}/variants/txt2img/{model}.py").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return answered
+    defined = re.findall(r"^class (\w+)", code, re.MULTILINE)
+    return answered if answered in defined or not defined else defined[0]
 
 
 def _came_back(results: list[wiring.SurfaceResult], record: dict) -> list[dict]:

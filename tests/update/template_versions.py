@@ -9,12 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from mflux_port import host
 
 PROJECT = Path(__file__).resolve().parents[2]
 ANSWERS = "porting/{model}/answers.yml"
-MODEL_FOLDER = "template/src/mflux/models/{{ model }}"
+# What the port of nova has besides.
+NOVA = {"display_name": "Nova of Acme 2.1"}
+# Where a template lies for the checkouts of these tests: both can be moved and copied together.
+BESIDE = Path("../template")
 # What every checkpoint of these tests leaves out is small and offline.
 QUESTIONS = {"vae": "own", "text_encoder": "own"}
 
@@ -28,6 +32,7 @@ class Template:
     @classmethod
     def snapshot(cls, home: Path) -> Template:
         """The work tree as it is, committed and tagged v0.1.0."""
+        home.mkdir(parents=True, exist_ok=True)
         listed = git(PROJECT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
         for name in listed:
             if name.startswith(("copier.yml", "template/", "components/", "hooks/")) and (PROJECT / name).is_file():
@@ -81,6 +86,13 @@ class Template:
         path.write_text(text[:at] + entry + text[at:])
 
 
+class Scene(NamedTuple):
+    """A template and, beside it, a checkout with the port of nova."""
+
+    template: Template
+    root: Path
+
+
 def git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -118,7 +130,7 @@ def status(root: Path) -> str:
 
 
 def tree(root: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, bytes]:
-    """Every file that git would track, with its bytes, but for where the template lies."""
+    """Every file that git would track, with its bytes."""
     names = git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     return {name: (root / name).read_bytes() for name in set(names) if name and (root / name).is_file() and keep(name)}
 

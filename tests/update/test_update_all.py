@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.update.second_version import CONVENTION, change_conventions
-from tests.update.template_versions import copy, git, host, status, tree
+from tests.update.template_versions import BESIDE, NOVA, copy, git, host, status, tree
 
 MODELS = ("nova", "vega", "lyra", "orion", "cygnus", "draco", "aquila", "corvus", "hydra", "pavo")
 MINE = "# Mine.\n"
@@ -16,7 +16,7 @@ MINE = "# Mine.\n"
 @pytest.mark.full
 def test_ten_ports(port, template, fresh, mflux_port):
     for model in MODELS[1:]:
-        copy(template.home, port, model, "v0.1.0")
+        copy(BESIDE, port, model, "v0.1.0")
     edited = port / "src/mflux/models/lyra/lyra_initializer.py"
     edited.write_text(MINE + edited.read_text())
     host.commit(port, "Edit one port")
@@ -30,7 +30,7 @@ def test_ten_ports(port, template, fresh, mflux_port):
     assert status(port) == ""
     subjects = git(port, "log", "--format=%s", f"-{len(MODELS)}").splitlines()
     assert subjects == [f"Update the port of {model} to template v0.2.0" for model in sorted(MODELS, reverse=True)]
-    updated, copied = tree(port), tree(fresh(*MODELS))
+    updated, copied = tree(port), fresh(template, "v0.2.0", nova=NOVA, **{model: {} for model in MODELS[1:]})
     assert sorted(updated) == sorted(copied)
     different = [name for name in copied if updated[name] != copied[name]]
     assert different == [edited.relative_to(port).as_posix()]

@@ -1,80 +1,171 @@
-"""A hand edit and a template change on the same line: named with file and line, and nothing else is lost."""
+"""What cannot be merged is left as git leaves a conflict: named with file and line, and nothing else is lost."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
+
+import pytest
+from mflux_port.port_state import Conflict, conflicts
 
 from tests.update.second_version import CONVENTION, change_conventions
-from tests.update.template_versions import copy, host, point_to, status, update
+from tests.update.template_versions import BESIDE, Scene, copy, git, host, status, tree, update
+from tests.update.test_update_migrations import TESTS, move
 
 INITIALIZER = "src/mflux/models/nova/nova_initializer.py"
 COMMAND = "src/mflux/models/nova/cli/nova_generate.py"
+VARIANT = "src/mflux/models/nova/variants/txt2img/nova.py"
+REMOVED = "porting/nova/make_tiny_checkpoint.py"
+MOVED = TESTS.format("_own")
 MINE = "# Mine, where the template has something to say.\n"
+BINARY = b"\x00\x01mine\xff"
 
 
-def collide(root, *names: str) -> None:
+def collide(root: Path, *names: str) -> None:
     for name in names:
-        path = root / name
-        path.write_text(path.read_text().rstrip("\n") + "\n" + MINE)
-    host.commit(root, "Edits at the end")
+        (root / name).write_text((root / name).read_text().rstrip("\n") + "\n" + MINE)
 
 
-def line_of(root, name: str) -> int:
+def line_of(root: Path, name: str) -> int:
     lines = (root / name).read_text().splitlines()
     return 1 + next(number for number, line in enumerate(lines) if line.startswith("<<<<<<<"))
 
 
-def test_conflict_names_file_and_line(port, template, mflux_port):
-    collide(port, INITIALIZER)
-    safe = port / "src/mflux/models/nova/variants/txt2img/nova.py"
-    safe.write_text(MINE + safe.read_text())
-    host.commit(port, "An edit elsewhere")
-    change_conventions(template)
-    template.tag("v0.2.0")
-    done = mflux_port("update", "nova", cwd=port)
+@pytest.fixture(scope="module")
+def torn(begin, mflux_port):
+    """A port with every kind of conflict, and what the update said."""
+    scene = begin()
+    collide(scene.root, INITIALIZER, REMOVED, TESTS.format(""))
+    (scene.root / COMMAND).write_bytes(BINARY)
+    (scene.root / VARIANT).write_text(MINE + (scene.root / VARIANT).read_text())
+    host.commit(scene.root, "Edits")
+    change_conventions(scene.template)
+    move(scene.template, TESTS.format(""), MOVED, "v0.2.0")
+    scene.template.tag("v0.2.0")
+    return scene.root, mflux_port("update", "nova", cwd=scene.root)
+
+
+def test_every_conflict_is_named(torn):
+    root, done = torn
     assert done.returncode == 1, done.stderr
-    assert f"conflict: {INITIALIZER}:{line_of(port, INITIALIZER)}" in done.stdout
-    assert f"nova has conflicts in {INITIALIZER};" in done.stderr
-    text = (port / INITIALIZER).read_text()
+    for name in (INITIALIZER, MOVED):
+        assert f"conflict: {name}:{line_of(root, name)}\n" in done.stdout
+    assert f"conflict: {REMOVED}:1 (you edited it, the template has it no longer)" in done.stdout
+    assert f"conflict: {COMMAND}:1 (it is no text here" in done.stdout
+    assert f"nova has conflicts in {REMOVED}, {COMMAND}, {INITIALIZER}, {MOVED};" in done.stderr
+
+
+def test_nothing_is_lost(torn):
+    root, _ = torn
+    text = (root / INITIALIZER).read_text()
     assert MINE in text and CONVENTION in text
-    assert safe.read_text().startswith(MINE) and safe.read_text().endswith(CONVENTION)
-    assert [line for line in status(port).splitlines() if line.startswith("UU")] == [f"UU {INITIALIZER}"]
-    assert "(v2)" in (port / "CHANGELOG.md").read_text()
-    again = mflux_port("update", "nova", cwd=port)
-    assert again.returncode == 2 and "conflicts left" in again.stderr and INITIALIZER in again.stderr
+    assert MINE in (root / MOVED).read_text() and "# From v0.2.0.\n" in (root / MOVED).read_text()
+    assert (root / REMOVED).read_text() == git(root, "show", f"HEAD:{REMOVED}")
+    assert (root / COMMAND).read_bytes() == BINARY
+    variant = (root / VARIANT).read_text()
+    assert variant.startswith(MINE) and variant.endswith(CONVENTION)
+    assert "(v2)" in (root / "CHANGELOG.md").read_text()
 
 
-def test_copier_alone_names_conflicts_too(port, template):
-    collide(port, COMMAND)
-    change_conventions(template)
-    template.tag("v0.2.0")
-    done = update(port, "nova")
+def test_git_holds_them_unmerged_with_their_texts(torn):
+    root, _ = torn
+    unmerged = {line[3:]: line[:2] for line in status(root).splitlines() if "U" in line[:2]}
+    assert unmerged == {INITIALIZER: "UU", MOVED: "UU", REMOVED: "UD", COMMAND: "UU"}
+    assert MINE in git(root, "show", f":2:{MOVED}") and MINE not in git(root, "show", f":3:{MOVED}")
+    assert git(root, "show", f":3:{COMMAND}").endswith(CONVENTION)
+
+
+def test_next_commands_see_them(torn, mflux_port):
+    root, _ = torn
+    again = mflux_port("update", "nova", cwd=root)
+    assert again.returncode == 2 and "conflicts left" in again.stderr and "resolve them, commit" in again.stderr
+    shown = mflux_port("status", cwd=root)
+    assert shown.returncode == 1
+    assert f"conflict: {INITIALIZER}:{line_of(root, INITIALIZER)}\n" in shown.stdout
+    assert f"conflict: {COMMAND}:1 (git has it as unmerged)" in shown.stdout
+    (port,) = json.loads(mflux_port("status", "--json", cwd=root).stdout)["ports"]
+    assert len(port["conflicts"]) == 4
+
+
+def test_rejected_part_is_a_conflict(tmp_path):
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "a.py").write_text("a = 1\n<<<<<<< mine\n")
+    (tmp_path / "b.py.rej").write_text("")
+    (tmp_path / "c.py").write_text('"""\n <<<<<<< no marker\n"""\n')
+    found = conflicts(tmp_path, ["b.py.rej", "a.py", "c.py", "gone.py"])
+    assert found == [Conflict("a.py", 2), Conflict("b.py.rej", 1, "a part was rejected")]
+
+
+@pytest.mark.full
+def test_copier_alone_names_conflicts_too_and_committed_markers_stay_named(scene, mflux_port):
+    collide(scene.root, COMMAND)
+    host.commit(scene.root, "Edits")
+    change_conventions(scene.template)
+    scene.template.tag("v0.2.0")
+    done = update(scene.root, "nova")
     assert done.returncode == 0
-    assert f"conflict: {COMMAND}:{line_of(port, COMMAND)}" in done.stdout
+    assert f"conflict: {COMMAND}:{line_of(scene.root, COMMAND)}" in done.stdout
+    host.commit(scene.root, "Markers and all")
+    done = mflux_port("update", "nova", cwd=scene.root)
+    assert done.returncode == 1 and "up to date" not in done.stdout
+    assert f"nova has conflicts in {COMMAND};" in done.stderr
 
 
-def test_conflict_stops_all_and_the_rest_is_named(port, template, mflux_port):
-    collide(port, INITIALIZER)
-    copy(template.home, port, "vega", "v0.1.0")
-    point_to(port, "vega", template.home)
-    change_conventions(template)
-    template.tag("v0.2.0")
-    done = mflux_port("update", "--all", "--json", cwd=port)
+@pytest.fixture(scope="module")
+def three(begin) -> Scene:
+    """The port that is in the middle has conflicts, as soon as v0.2.0 is there."""
+    scene = begin()
+    for model in ("lyra", "vega"):
+        copy(BESIDE, scene.root, model, "v0.1.0")
+    collide(scene.root, INITIALIZER)
+    host.commit(scene.root, "Edits")
+    change_conventions(scene.template)
+    scene.template.tag("v0.2.0")
+    return scene
+
+
+@pytest.mark.full
+def test_conflict_stops_all_and_the_rest_is_named(three, tmp_path, mflux_port):
+    root = shutil.copytree(three.root.parent, tmp_path / "scene") / "mflux"
+    done = mflux_port("update", "--all", "--json", cwd=root)
     assert done.returncode == 1
-    (report,) = json.loads(done.stdout)
-    assert (report["model"], report["committed"]) == ("nova", False)
-    assert report["conflicts"] == [{"file": INITIALIZER, "line": line_of(port, INITIALIZER)}]
+    first, second = json.loads(done.stdout)
+    assert (first["model"], first["committed"], second["model"], second["committed"]) == ("lyra", True, "nova", False)
+    assert second["conflicts"] == [{"file": INITIALIZER, "line": line_of(root, INITIALIZER), "why": ""}]
     assert "not updated yet: vega" in done.stderr
-    path = port / INITIALIZER
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if line[:7] not in _MARKS))
-    host.commit(port, "Resolve")
-    done = mflux_port("update", "--all", "--json", cwd=port)
+    text = (root / INITIALIZER).read_text()
+    (root / INITIALIZER).write_text("".join(line for line in text.splitlines(True) if line[:7] not in _MARKS))
+    host.commit(root, "Resolve")
+    done = mflux_port("update", "--all", "--json", cwd=root)
     assert done.returncode == 0, done.stderr
-    assert [(report["model"], report["committed"]) for report in json.loads(done.stdout)] == [
-        ("nova", False),
-        ("vega", True),
-    ]
-    assert status(port) == ""
+    assert [report["committed"] for report in json.loads(done.stdout)] == [False, False, True]
+    assert status(root) == ""
+
+
+@pytest.mark.full
+def test_refused_port_keeps_none_of_the_others_back(three, tmp_path, mflux_port):
+    root = shutil.copytree(three.root.parent, tmp_path / "scene") / "mflux"
+    answers = root / "porting/nova/answers.yml"
+    answers.write_text(answers.read_text().replace("steps: ", "steps: many "))
+    hook = root / ".git/hooks/pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(
+        "#!/bin/sh\nif git diff --cached --name-only | grep -q lyra; then echo lint failed >&2; exit 1; fi\n"
+    )
+    host.commit(root, "Answers edited by hand")
+    hook.chmod(0o755)
+    before = tree(root)
+    done = mflux_port("update", "--all", "--json", cwd=root)
+    assert done.returncode == 2
+    lyra, nova, vega = json.loads(done.stdout)
+    assert "lint failed" in lyra["refused"] and "mflux-port update lyra" in lyra["refused"]
+    assert "steps" in nova["refused"] and vega["committed"]
+    assert [line.split()[1] for line in done.stderr.splitlines() if "was not updated" in line] == ["lyra", "nova"]
+    after = tree(root)
+    assert status(root) == ""
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    assert changed and {name for name in changed if "vega" not in name} == {"CHANGELOG.md"}
 
 
 _MARKS = ("<<<<<<<", "=======", ">>>>>>>")

@@ -1,121 +1,197 @@
-"""v0.1.0 to v0.2.0: no edit is lost, every convention arrives, nothing else changes."""
+"""v0.1.0 to v0.2.0 of a port with edits, deleted files and deleted wiring: no edit is lost, every convention arrives."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+from mflux_port.updating_steps import report_lines
 
-from tests.update.second_version import (
-    CONVENTION,
-    CONVENTIONS,
-    NEW_FILE,
-    OWNED,
-    change_conventions,
-    change_owned,
-)
-from tests.update.template_versions import git, host, status, tree, update
+from tests.update.second_version import CONVENTION, CONVENTIONS, NEW_FILE, OWNED, change_conventions, change_owned
+from tests.update.template_versions import ANSWERS, NOVA, Scene, git, host, status, tree, update
 
 EDIT = "# The porter's own line.\n"
-
-
-def rendered(root: Path, ending: str) -> Path:
-    """The port's file whose path ends so."""
-    found = [name for name in tree(root) if name.endswith(ending)]
-    assert len(found) == 1, f"{ending}: {found}"
-    return root / found[0]
+DELETED = (
+    "src/mflux/models/nova/model/nova_transformer/transformer.py",
+    "porting/nova/PORTING.md",
+)
+WIRING = {
+    "pyproject.toml": "mflux-generate-nova",
+    "src/mflux/cli/defaults/defaults.py": '"nova"',
+    "README.md": "models/nova/README.md",
+}
+# These the porter took from mflux again.
+TAKEN = ("src/mflux/models/common/cli/save.py", "src/mflux/models/common/config/model_config.py")
 
 
 def edit(root: Path, endings: tuple[str, ...]) -> None:
+    names = tree(root)
     for ending in endings:
-        path = rendered(root, ending)
-        path.write_text(EDIT + path.read_text())
-    host.commit(root, "The porter's edits")
+        (name,) = [name for name in names if name.endswith(ending)]
+        (root / name).write_text(EDIT + (root / name).read_text())
 
 
-def test_unedited_port_equals_fresh_copy(port, template, fresh):
-    change_conventions(template)
-    template.tag("v0.2.0")
-    done = update(port, "nova")
-    assert done.returncode == 0, done.stderr
-    updated, copied = tree(port), tree(fresh("nova"))
-    assert sorted(updated) == sorted(copied)
-    assert [name for name in copied if updated[name] != copied[name]] == []
+def delete_lines(path: Path, words: str) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if words not in line]
+    assert len(kept) < len(lines)
+    path.write_text("".join(kept))
 
 
-def test_edits_of_both_kinds_stay_and_conventions_arrive(port, template):
-    edit(port, CONVENTIONS + OWNED)
-    before = tree(port)
-    change_conventions(template)
-    change_owned(template)
-    template.tag("v0.2.0")
-    done = update(port, "nova")
-    assert done.returncode == 0, done.stderr
+class Story:
+    """What was there before the porter's hand, what it left, and the update."""
+
+    def __init__(self, scene: Scene, mflux_port):
+        self.template, self.root = scene
+        self.wired = tree(self.root)
+        edit(self.root, CONVENTIONS + tuple(name for name in OWNED if not name.endswith(("transformer.py", "ING.md"))))
+        for name in DELETED:
+            (self.root / name).unlink()
+        for name, words in WIRING.items():
+            delete_lines(self.root / name, words)
+        git(
+            self.root,
+            "checkout",
+            "--quiet",
+            git(self.root, "rev-list", "--max-parents=0", "HEAD").strip(),
+            "--",
+            *TAKEN,
+        )
+        host.commit(self.root, "The porter's edits")
+        self.edited = tree(self.root)
+        change_conventions(self.template)
+        change_owned(self.template)
+        self.template.tag("v0.2.0")
+        self.done = mflux_port("update", "nova", "--json", cwd=self.root)
+        self.updated = tree(self.root)
+
+    @property
+    def report(self) -> dict:
+        (report,) = json.loads(self.done.stdout)
+        return report
+
+
+@pytest.fixture(scope="module")
+def story(begin, mflux_port) -> Story:
+    story = Story(begin(), mflux_port)
+    assert story.done.returncode == 0, story.done.stderr
+    return story
+
+
+def one(files: dict[str, bytes], ending: str) -> str:
+    (name,) = [name for name in files if name.endswith(ending)]
+    return name
+
+
+def test_edits_stay_and_conventions_arrive(story):
     for ending in CONVENTIONS:
-        text = rendered(port, ending).read_text()
+        text = story.updated[one(story.updated, ending)].decode()
         assert text.startswith(EDIT) and text.endswith(CONVENTION), ending
-    for ending in OWNED:
-        name = rendered(port, ending).relative_to(port).as_posix()
-        assert (port / name).read_bytes() == before[name]
-    assert (port / NEW_FILE.format(model="nova")).read_text() == "RULES = 2\n"
-    assert not (port / "porting/nova/make_tiny_checkpoint.py").exists()
-    assert "conflict" not in done.stdout
+    assert story.updated[NEW_FILE.format(model="nova")] == b"RULES = 2\n"
+    assert "porting/nova/make_tiny_checkpoint.py" not in story.updated
+    assert story.report["conflicts"] == []
 
 
-def test_second_update_changes_nothing(port, template, mflux_port):
-    edit(port, CONVENTIONS + OWNED)
-    change_conventions(template)
-    template.tag("v0.2.0")
-    assert update(port, "nova").returncode == 0
-    host.commit(port, "v0.2.0")
-    done = mflux_port("update", cwd=port)
-    assert (done.returncode, status(port)) == (0, "")
-    assert "up to date" in done.stdout
+def test_what_the_porter_owns_stays_as_it_is_and_away_when_it_was_deleted(story):
+    names = [name for name in story.edited if name.endswith(OWNED)]
+    assert len(names) == len(OWNED) - len(DELETED)
+    assert [name for name in names if story.updated[name] != story.edited[name]] == []
+    assert not set(DELETED) & set(story.updated)
 
 
-def test_wiring_takes_the_new_form_and_nothing_twice(port, template, mflux_port):
-    change_conventions(template)
-    template.tag("v0.2.0")
-    before = git(port, "grep", "-c", "nova", "--", ":!porting", ":!src/mflux/models/nova", ":!tests")
-    done = mflux_port("update", "nova", cwd=port)
+def test_what_nobody_edited_is_as_in_a_fresh_copy(story, fresh):
+    copied = fresh(story.template, "v0.2.0", nova=NOVA)
+    assert set(copied) - set(story.updated) == set(DELETED)
+    assert set(story.updated) - set(copied) == set()
+    touched = {one(copied, ending) for ending in CONVENTIONS + OWNED}
+    assert {name for name in story.updated if story.updated[name] != copied[name]} == touched - set(DELETED)
+
+
+def test_deleted_wiring_comes_back_and_is_reported(story):
+    for name in (*WIRING, *TAKEN):
+        assert story.updated[name] == story.wired[name], name
+    back = {entry["surface"] for entry in story.report["came_back"]}
+    assert back == {"pyproject", "defaults", "readme_table", "save", "model_config"}
+    lines = report_lines(story.report)
+    for name in (*WIRING, *TAKEN):
+        assert any(line.startswith(f"{name}: put back what was deleted there (") for line in lines), name
+
+
+def test_wiring_takes_the_new_form_and_nothing_twice(story):
+    assert "CHANGELOG.md: brought up to date (line)" in report_lines(story.report)
+    old, new = (files["CHANGELOG.md"].decode() for files in (story.wired, story.updated))
+    assert old.replace(": added, with", ": added (v2), with") == new != old
+
+
+def test_report_names_the_versions_and_every_file(story):
+    assert (story.report["from"], story.report["to"], story.report["committed"]) == ("v0.1.0", "v0.2.0", False)
+    changed = {name for name in story.updated if story.updated[name] != story.edited.get(name)}
+    assert set(story.report["files"]) == changed | (set(story.edited) - set(story.updated))
+
+
+def test_nothing_is_half_way(story, mflux_port):
+    refused = mflux_port("update", "--restore", cwd=story.root)
+    assert refused.returncode == 2 and "nothing to restore" in refused.stderr
+    assert tree(story.root) == story.updated
+
+
+@pytest.mark.full
+def test_second_update_changes_nothing(story, tmp_path, mflux_port):
+    scene = shutil.copytree(story.root.parent, tmp_path / "scene")
+    root = scene / "mflux"
+    host.commit(root, "v0.2.0")
+    done = mflux_port("update", cwd=root)
+    assert (done.returncode, status(root)) == (0, "")
+    assert "up to date" in done.stdout and "put back" not in done.stdout
+
+
+@pytest.mark.full
+def test_unedited_port_equals_fresh_copy(scene, fresh):
+    change_conventions(scene.template)
+    scene.template.tag("v0.2.0")
+    done = update(scene.root, "nova")
     assert done.returncode == 0, done.stderr
-    assert "CHANGELOG.md: brought up to date" in done.stdout
-    assert (port / "CHANGELOG.md").read_text().count("added (v2), with") == 1
-    assert git(port, "grep", "-c", "nova", "--", ":!porting", ":!src/mflux/models/nova", ":!tests") == before
+    assert tree(scene.root) == fresh(scene.template, "v0.2.0", nova=NOVA)
 
 
-def test_changed_answer_reaches_files_and_wiring_once(port, mflux_port):
-    done = update(port, "nova", "-d", "display_name=Nova of Acme 2.1")
+@pytest.mark.full
+def test_changed_answers_reach_files_and_wiring_once(port, mflux_port):
+    given = ["display_name=Nova 3", "scheduler=own", "lora=false"]
+    (port / "src/mflux/models/nova/README.md").write_text("# All mine\n")
+    host.commit(port, "Write the README")
+    done = update(port, "nova", *(word for answer in given for word in ("-d", answer)))
     assert done.returncode == 0, done.stderr
-    assert "display_name: Nova of Acme 2.1" in (port / "porting/nova/answers.yml").read_text()
-    assert (port / "README.md").read_text().count("Nova of Acme 2.1") == 2
+    assert "display_name: Nova 3\n" in (port / ANSWERS.format(model="nova")).read_text()
+    assert (port / "README.md").read_text().count("Nova 3") == 2
     assert (port / "CHANGELOG.md").read_text().count("mflux-generate-nova") == 1
-    host.commit(port, "Another name")
+    # What the porter owns comes when it is asked for, and else stays.
+    scheduler = "src/mflux/models/nova/model/nova_scheduler/nova_scheduler.py"
+    assert f"{scheduler}: yours, rendered now that it is asked for" in done.stdout and (port / scheduler).is_file()
+    readme = "src/mflux/models/nova/README.md"
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{readme}: yours, left as it is")]
+    assert (port / readme).read_text() == "# All mine\n"
+    shown = git(port, *line[line.index("git diff") :].split()[1:])
+    assert "-# Nova of Acme 2.1" in shown and "+# Nova 3" in shown
+    host.commit(port, "Other answers")
     assert mflux_port("wire", "nova", cwd=port).returncode == 0
     assert status(port) == ""
 
 
-@pytest.mark.parametrize("ending", ["nova_transformer/transformer.py", "porting/nova/PORTING.md"])
-def test_owned_file_that_the_porter_deleted_stays_away(port, template, ending):
-    path = rendered(port, ending)
-    path.unlink()
-    host.commit(port, "Not needed")
-    change_owned(template)
-    change_conventions(template)
-    template.tag("v0.2.0")
-    assert update(port, "nova").returncode == 0
-    assert not path.exists()
-
-
+@pytest.mark.full
 def test_port_made_by_one_clone_is_updated_from_another(port, template, tmp_path, mflux_port):
     change_conventions(template)
     template.tag("v0.2.0")
-    moved = template.home.rename(tmp_path / "elsewhere")
+    moved = shutil.move(template.home, tmp_path / "elsewhere")
     refused = mflux_port("update", "nova", cwd=port)
     assert refused.returncode == 2
-    assert str(template.home) in refused.stderr and "--template PATH" in refused.stderr
+    assert "../template" in refused.stderr and "--template PATH" in refused.stderr
     assert status(port) == ""
+    answers = port / ANSWERS.format(model="nova")
+    delete_lines(answers, "_src_path")
+    host.commit(port, "The place is lost, too")
     done = mflux_port("update", "nova", "--template", moved, cwd=port)
     assert done.returncode == 0, done.stderr
-    assert f"_src_path: {moved}" in (port / "porting/nova/answers.yml").read_text()
-    assert rendered(port, "nova_initializer.py").read_text().endswith(CONVENTION)
+    assert f"_src_path: {moved}" in answers.read_text()
+    assert (port / "src/mflux/models/nova/nova_initializer.py").read_text().endswith(CONVENTION)

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
+from mflux_port.cli import main
+from mflux_port.updating_steps import run_step
 
 from tests.update.second_version import change_conventions
-from tests.update.template_versions import ANSWERS, git, host, status, tree, update
+from tests.update.template_versions import ANSWERS, Scene, git, host, status, tree, update
 
 FILE = ANSWERS.format(model="nova")
+SAVE = "src/mflux/models/common/cli/save.py"
+
+
+@pytest.fixture(scope="module")
+def shared(begin) -> Scene:
+    scene = begin()
+    change_conventions(scene.template)
+    scene.template.tag("v0.2.0")
+    return scene
+
+
+@pytest.fixture
+def port(lent) -> Path:
+    """A port for which v0.2.0 is out."""
+    return lent
 
 
 def change_answers(root: Path, old: str, new: str) -> None:
@@ -18,6 +36,11 @@ def change_answers(root: Path, old: str, new: str) -> None:
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
     host.commit(root, "Answers edited by hand")
+
+
+def forget_save(root: Path) -> None:
+    (root / SAVE).write_text("def main():\n    pass\n")
+    host.commit(root, "mflux's save is another one")
 
 
 def assert_refused(done: subprocess.CompletedProcess, root: Path, *words: str) -> None:
@@ -30,76 +53,112 @@ def assert_refused(done: subprocess.CompletedProcess, root: Path, *words: str) -
 
 
 @pytest.fixture
-def newer(template):
-    change_conventions(template)
-    template.tag("v0.2.0")
-    return template
+def refused(port, monkeypatch, capsys):
+    """``mflux-port update`` of the port in this process, which is quicker."""
 
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        monkeypatch.chdir(port)
+        status = main(["update", *arguments])
+        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
 
-@pytest.mark.parametrize("answer", ["model=vega", "class_name=Vega"])
-def test_rename_by_answers(port, newer, answer):
-    before = tree(port)
-    done = update(port, "nova", "-d", answer)
-    assert done.returncode != 0 and "an update renames no port" in done.stderr
-    assert tree(port) == before and status(port) == ""
+    return run
 
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("model: nova\n", "model: vega\n", ("an update renames no port",)),
-        ("vae: own\n", "vae: nonsense\n", ("vae", "nonsense")),
-        ("vae: own\n", "", ("`vae`", "write it there again")),
-        ("steps: ", "steps: many ", ("steps",)),
-        ("model: nova\n", "model: [nova\n", ("is no YAML",)),
-        ("_commit: v0.1.0\n", "_commit: v0.0.9\n", ("v0.0.9", "nearest tag")),
-        ("_commit: v0.1.0\n", "", ("_commit",)),
+        ("steps: ", "steps: many ", ("steps", "a whole number")),
+        ("guidance: 4.0", "guidance: .nan", ("guidance", "a number")),
+        ("lora: true", "lora: ja", ("lora", "true or false")),
+        ("variants:\n- txt2img\n", "variants: txt2img\n", ("variants",)),
+        ("model: nova\n", "model: [nova\n", ("is no YAML", "git log -- ")),
+        ("_commit: v0.1.0\n", "_commit: 12\n", ("_commit",)),
+        ("_commit: v0.1.0\n", "", ("_commit", "copier recopy -a")),
         ("_src_path: ", "_src: ", ("_src_path", "--template PATH")),
     ],
 )
-def test_answers_edited_into_something_invalid(port, newer, mflux_port, old, new, words):
+def test_answers_edited_into_something_invalid(port, refused, old, new, words):
     change_answers(port, old, new)
-    assert_refused(mflux_port("update", "nova", cwd=port), port, FILE, *words)
+    assert_refused(refused("nova"), port, FILE, *words)
 
 
-def test_lost_answer_stops_copier_too(port, newer):
-    change_answers(port, "vae: own\n", "")
-    done = update(port, "nova")
-    assert done.returncode != 0 and "`vae`" in done.stderr
-    assert status(port) == ""
+RENAMED = "an update renames no port"
 
 
-def test_older_template(port, newer, mflux_port):
-    change_answers(port, "_commit: v0.1.0\n", "_commit: v0.2.0\n")
-    assert_refused(mflux_port("update", "nova", "--to", "v0.1.0", cwd=port), port, "newer template", "--to HEAD")
-    assert update(port, "nova", "--vcs-ref", "v0.1.0").returncode != 0
-    assert status(port) == ""
+@pytest.mark.parametrize(
+    ("old", "new", "given", "words"),
+    [
+        ("", "", {"model": "vega"}, ("belongs to model nova", "vega is asked for", RENAMED)),
+        ("", "", {"class_name": "Vega"}, ("belongs to class_name Nova", "Vega is asked for", RENAMED)),
+        ("model: nova\n", "model: vega\n", {}, ("belongs to model nova", RENAMED)),
+        ("class_name: Nova\n", "class_name: Vega\n", {}, ("belongs to class_name Nova", RENAMED)),
+        ("vae: own\n", "", {}, ("lost its answer `vae`", "write it there again")),
+        ("lora: true", "lora: ja", {}, ("lora",)),
+    ],
+)
+def test_first_step_refuses(port, shared, monkeypatch, capsys, old, new, given, words):
+    change_answers(port, old, new)
+    monkeypatch.setenv("VERSION_FROM", "v0.1.0")
+    assert run_step(port, "check", FILE, json.dumps(given), str(shared.template.home)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    for word in words:
+        assert word in line
 
 
-def test_version_that_is_not_there(port, newer, mflux_port):
-    assert_refused(mflux_port("update", "nova", "--to", "v7.0.0", cwd=port), port, "v7.0.0")
+def test_first_step_passes_what_is_sound(port, shared, monkeypatch, capsys):
+    monkeypatch.setenv("VERSION_FROM", "v0.1.0")
+    assert run_step(port, "check", FILE, json.dumps({"model": "nova"}), str(shared.template.home)) == 0
+    assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("kind", ["edited", "new", "staged"])
-def test_dirty_tree(port, newer, mflux_port, kind):
-    path = port / ("notes.md" if kind == "new" else "README.md")
+@pytest.mark.parametrize("kind", ["edited", "new", "hidden", "staged"])
+def test_dirty_tree(port, shared, refused, monkeypatch, kind):
+    path = port / ("notes.md" if kind in ("new", "hidden") else "README.md")
     path.write_text("mine\n")
     if kind == "staged":
         git(port, "add", "README.md")
+    if kind == "hidden":
+        monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+        monkeypatch.setenv("GIT_CONFIG_KEY_0", "status.showUntrackedFiles")
+        monkeypatch.setenv("GIT_CONFIG_VALUE_0", "no")
     before = tree(port)
     for scope in (["nova"], ["--all"]):
-        done = mflux_port("update", *scope, cwd=port)
+        done = refused(*scope)
         assert done.returncode == 2 and "git add --all && git commit" in done.stderr
+    assert run_step(port, "check", FILE, "{}", str(shared.template.home)) == 2
     assert tree(port) == before
 
 
-@pytest.mark.parametrize("source", ["/nowhere/template", "relative/template", "https://127.0.0.1:9/template.git"])
-def test_unreachable_source(port, mflux_port, source):
-    lines = (port / FILE).read_text().splitlines(keepends=True)
-    (port / FILE).write_text("".join(f"_src_path: {source}\n" if "_src_path" in line else line for line in lines))
-    host.commit(port, "Elsewhere")
-    done = mflux_port("update", "nova", cwd=port)
-    assert_refused(done, port, f"cannot be reached at {source}", "mflux-port update nova --template PATH")
+def test_merge_that_waits_for_its_commit(port, mflux_port):
+    head = git(port, "rev-parse", "HEAD")
+    (port / ".git/MERGE_HEAD").write_text(head)
+    assert_refused(mflux_port("update", "nova", cwd=port), port, "a merge is under way", "git merge --abort")
+    assert (port / ".git/MERGE_HEAD").read_text() == head
+    (port / ".git/MERGE_HEAD").unlink()
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("/nowhere/template", "there is no such folder"),
+        ("relative/template", "there is no such folder"),
+        (
+            "https://127.0.0.1:9/template",
+            "Copier takes it for no git address; write it as git+https://127.0.0.1:9/template",
+        ),
+        ("file:///nowhere/template", "Copier takes it for no git address; write it as git+file:///nowhere/template"),
+        ("me@host.invalid:template", "Copier takes it for no git address; write it as git+me@host.invalid:template"),
+        ("src", "it is a folder inside"),
+        ("README.md", "it is a file"),
+        pytest.param("https://127.0.0.1:9/template.git", "fatal: ", marks=pytest.mark.full),
+    ],
+)
+def test_unreachable_source(port, refused, source, reason):
+    path = port / FILE
+    change_answers(port, "_src_path: ../template\n", f"_src_path: {source}\n")
+    assert f"_src_path: {source}\n" in path.read_text()
+    done = refused("nova")
+    assert_refused(done, port, f"cannot be reached at {source} ({reason}", "mflux-port update nova --template PATH")
 
 
 def test_source_that_is_no_git_repository(port, mflux_port, tmp_path):
@@ -110,23 +169,80 @@ def test_source_that_is_no_git_repository(port, mflux_port, tmp_path):
     assert git(port, "rev-parse", "HEAD") == head
 
 
-def test_shared_file_in_an_unknown_form(port, newer, mflux_port):
-    path = port / "src/mflux/models/common/cli/save.py"
-    path.write_text("def main():\n    pass\n")
-    host.commit(port, "mflux's save is another one")
+@pytest.mark.full
+def test_version_that_is_not_there(port, mflux_port):
+    done = mflux_port("update", "nova", "--to", "v7.0.0", cwd=port)
+    assert_refused(done, port, "../template has no version v7.0.0", "one of its tags with --to")
+
+
+def test_wrong_words(port, mflux_port, pristine):
+    assert_refused(mflux_port("update", "vega", cwd=port), port, "no port vega", "nova")
+    assert_refused(mflux_port("update", "nova", "--all", cwd=port), port, "not both")
+    assert_refused(mflux_port("update", cwd=pristine()), pristine(), "no port of this template")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("class_name: Nova\n", "class_name: Vega\n", (RENAMED,)),
+        ("vae: own\n", "vae: nonsense\n", ("vae", "nonsense", "mend the answer there")),
+        ("_commit: v0.1.0\n", "_commit: v0.0.9\n", ("v0.0.9", "nearest tag")),
+    ],
+)
+def test_answers_that_copier_meets(port, mflux_port, old, new, words):
+    change_answers(port, old, new)
+    assert_refused(mflux_port("update", "nova", cwd=port), port, FILE, *words)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("given", "words"), [("class_name=Vega", RENAMED), ("", "`vae`")])
+def test_first_step_stops_copier(port, given, words):
+    if not given:
+        change_answers(port, "vae: own\n", "")
+    before = tree(port)
+    done = update(port, "nova", *(["-d", given] if given else []))
+    assert done.returncode != 0 and words in done.stderr
+    assert tree(port) == before and status(port) == ""
+
+
+@pytest.mark.full
+def test_older_template(port, mflux_port):
+    change_answers(port, "_commit: v0.1.0\n", "_commit: v0.2.0\n")
+    assert_refused(mflux_port("update", "nova", "--to", "v0.1.0", cwd=port), port, "newer template", "--to HEAD")
+    assert update(port, "nova", "--vcs-ref", "v0.1.0").returncode != 0
+    assert status(port) == ""
+
+
+@pytest.mark.full
+def test_shared_file_in_an_unknown_form(port, mflux_port):
+    forget_save(port)
     assert_refused(mflux_port("update", "nova", cwd=port), port, "save.py")
     assert update(port, "nova").returncode != 0
     assert status(port) == ""
 
 
-def test_template_that_does_not_render(port, newer, mflux_port):
-    newer.append("nova/nova_initializer.py", "{{ no_such_answer }}\n")
-    newer.tag("v0.3.0")
-    assert_refused(mflux_port("update", "nova", cwd=port), port, "no_such_answer")
+@pytest.mark.full
+def test_checkout_in_a_folder_of_another_repository(port, tmp_path):
+    outer = tmp_path / "outer"
+    (outer / "beside").mkdir(parents=True)
+    for name, data in tree(port).items():
+        (outer / "mflux" / name).parent.mkdir(parents=True, exist_ok=True)
+        (outer / "mflux" / name).write_bytes(data)
+    change = outer / "mflux" / FILE
+    change.write_text(change.read_text().replace("../template", str(port.with_name("template"))))
+    (outer / "mflux" / SAVE).write_text("def main():\n    pass\n")
+    (outer / "beside/notes.md").write_text("old\n")
+    git(outer, "init", "--quiet")
+    host.commit(outer, "All")
+    (outer / "beside/notes.md").write_text("hours of work\n")
+    assert update(outer / "mflux", "nova").returncode != 0
+    assert status(outer).split() == ["M", "beside/notes.md"]
+    assert (outer / "beside/notes.md").read_text() == "hours of work\n"
 
 
-def test_wrong_words(port, mflux_port, checkout):
-    assert_refused(mflux_port("update", "vega", cwd=port), port, "no port vega", "nova")
-    assert_refused(mflux_port("update", "nova", "--all", cwd=port), port, "not both")
-    empty = checkout(name="empty")
-    assert_refused(mflux_port("update", cwd=empty), empty, "no port of this template")
+@pytest.mark.full
+def test_template_that_does_not_render(scene, mflux_port):
+    scene.template.append("nova/nova_initializer.py", "{{ no_such_answer }}\n")
+    scene.template.tag("v0.3.0")
+    assert_refused(mflux_port("update", "nova", cwd=scene.root), scene.root, "no_such_answer")

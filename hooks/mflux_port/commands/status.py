@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 
+from mflux_port import __version__
 from mflux_port.checkout import Checkout
 from mflux_port.checks.evaluate import all_models
 from mflux_port.checks.facts import Facts
 from mflux_port.checks.standing import STEPS, Standing, standing
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, said
 from mflux_port.lock import looking
 from mflux_port.port import list_ports
-from mflux_port.port_state import PortState, port_state
+from mflux_port.port_state import Conflict, PortState, conflicts, port_files, port_state, version_of
+
+_OWN = version_of(f"v{__version__}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the ports. Returns 0, or 1 when a port has conflict markers or lost wiring."""
+    """Print the ports. Returns 0, or 1 when one has conflicts, lost wiring or answers that cannot be read."""
     checkout = Checkout(args.checkout)
     with looking(checkout.root):
         return _run(args, checkout)
@@ -33,29 +37,86 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
         raise PortError(
             f"{args.model} has no porting folder here; the checkout's ports are {', '.join(known) or 'none'}"
         )
-    ports = [(port_state(checkout, name), standing(facts, name)) for name in ([args.model] if args.model else known)]
+    ports = [_look(checkout, facts, name) for name in ([args.model] if args.model else known)]
     merged = [name for name in all_models(facts) if name not in known]
     if args.json:
-        print(json.dumps({"ports": [_as_json(*port) for port in ports], "merged": merged}, indent=1))
+        print(json.dumps({"ports": [port.as_json() for port in ports], "merged": merged}, indent=1))
     else:
         print("\n".join(_lines(ports, [] if args.model else merged)))
-    return 1 if any(state.conflicts or not where.steps["wired"] for state, where in ports) else 0
+    return 1 if any(port.conflicts or not port.wired for port in ports) else 0
 
 
-def _lines(ports: list[tuple[PortState, Standing]], merged: list[str]) -> list[str]:
-    out = []
-    for state, where in ports:
-        level = (
-            state.api_level if state.level_is_current else f"{state.api_level}, the checkout has {state.checkout_level}"
-        )
-        out.append(f"{state.model}: {where.reached}")
-        out.append("  " + "  ".join(f"[{'x' if where.steps[name] else ' '}] {name}" for name in STEPS))
-        out.append(f"  template {state.template_version}; API level {level}")
+def _look(checkout: Checkout, facts: Facts, model: str) -> _Port | _Unreadable:
+    try:
+        return _Port(port_state(checkout, model), standing(facts, model))
+    except PortError as error:  # one broken port does not hide the others
+        found = conflicts(checkout.root, port_files(checkout.root, model))
+        return _Unreadable(model, said(error), tuple(found))
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    model: str
+    error: str
+    conflicts: tuple[Conflict, ...]
+    wired = False
+
+    def lines(self) -> list[str]:
+        return [f"{self.model}: cannot be read", f"  {self.error}", *_conflict_lines(self.conflicts)]
+
+    def as_json(self) -> dict:
+        return {"model": self.model, "error": self.error, "conflicts": [str(entry) for entry in self.conflicts]}
+
+
+@dataclass(frozen=True)
+class _Port:
+    state: PortState
+    where: Standing
+
+    @property
+    def conflicts(self) -> tuple[Conflict, ...]:
+        return self.state.conflicts
+
+    @property
+    def wired(self) -> bool:
+        return self.where.steps["wired"]
+
+    @property
+    def next(self) -> str:
+        # Another version's form of a line is nothing to mend by hand, nor by this version.
+        if self.wired or self.state.version in (None, _OWN):
+            return self.where.lacks
+        if self.state.version < _OWN:
+            return f"mflux-port update {self.state.model}"
+        return f"mflux-port of {self.state.template_version} or later: this one is {__version__}"
+
+    def lines(self) -> list[str]:
+        state, steps = self.state, self.where.steps
+        out = [f"{state.model}: {self.where.reached}"]
+        out.append("  " + "  ".join(f"[{'x' if steps[name] else ' '}] {name}" for name in STEPS))
+        level = "" if state.level_is_current else f", the checkout has {state.checkout_level}"
+        out.append(f"  template {state.template_version}; API level {state.api_level}{level}")
         if not state.level_is_current:
             out.append(f"  level: mflux-port update {state.model}")
-        out += [f"  conflict: {conflict}" for conflict in state.conflicts]
-        if where.lacks:
-            out.append(f"  next: {where.lacks}")
+        out += _conflict_lines(state.conflicts)
+        return [*out, f"  next: {self.next}"] if self.next else out
+
+    def as_json(self) -> dict:
+        return {
+            "model": self.state.model,
+            "reached": self.where.reached,
+            "steps": self.where.steps,
+            "next": self.next,
+            "template_version": self.state.template_version,
+            "api_level": self.state.api_level,
+            "checkout_api_level": self.state.checkout_level,
+            "wiring": {name: result.state for name, result in self.state.wiring.items()},
+            "conflicts": [str(conflict) for conflict in self.state.conflicts],
+        }
+
+
+def _lines(ports: list[_Port | _Unreadable], merged: list[str]) -> list[str]:
+    out = [line for port in ports for line in port.lines()]
     if not ports:
         out.append("no port of this template; start one with `copier copy`")
     if merged:
@@ -63,15 +124,5 @@ def _lines(ports: list[tuple[PortState, Standing]], merged: list[str]) -> list[s
     return out
 
 
-def _as_json(state: PortState, where: Standing) -> dict:
-    return {
-        "model": state.model,
-        "reached": where.reached,
-        "steps": where.steps,
-        "next": where.lacks,
-        "template_version": state.template_version,
-        "api_level": state.api_level,
-        "checkout_api_level": state.checkout_level,
-        "wiring": {name: result.state for name, result in state.wiring.items()},
-        "conflicts": [str(conflict) for conflict in state.conflicts],
-    }
+def _conflict_lines(conflicts: tuple[Conflict, ...]) -> list[str]:
+    return [f"  conflict: {conflict}" for conflict in conflicts]

@@ -7,9 +7,11 @@ import json
 import sys
 
 from mflux_port.checkout import Checkout
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, said
+from mflux_port.lock import alone
 from mflux_port.port import list_ports
-from mflux_port.updating_tree import WAY_BACK, restore, verify_clean
+from mflux_port.updating_back import restore
+from mflux_port.updating_tree import WAY_BACK, verify_clean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Update. Returns 0, or 1 when conflicts are left in files; a refusal leaves the tree as it was."""
+    """Update. Returns 0, 1 when conflicts are left in files, 2 when a port was refused: its files are as they were."""
     root = Checkout(args.checkout).root
     if args.restore:
         print(restore(root))
@@ -32,16 +34,18 @@ def run(args: argparse.Namespace) -> int:
             raise PortError(
                 f"--{name} {getattr(args, name)} is no {what} of a template; git would take it as an option"
             )
-    verify_clean(root)
+    with alone(root):  # a run beside this one is no change of the porter's
+        verify_clean(root)
     if not args.json:
         print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", flush=True)
     reports = _update_each(root, models, args)
     if args.json:
         print(json.dumps(reports, indent=1))
-    conflicts = reports[-1]["conflicts"]
+    conflicts = reports[-1].get("conflicts")
     if conflicts:
         _say_conflicts(conflicts, reports[-1]["model"], models[len(reports) :])
-    return 1 if conflicts else 0
+    refused = any("refused" in report for report in reports)
+    return 2 if refused else 1 if conflicts else 0
 
 
 def _models(root, args: argparse.Namespace) -> list[str]:
@@ -62,20 +66,33 @@ def _models(root, args: argparse.Namespace) -> list[str]:
 
 
 def _update_each(root, models: list[str], args: argparse.Namespace) -> list[dict]:
-    from mflux_port.updating import update_port
     from mflux_port.updating_steps import report_lines
 
     reports = []
     for model in models:
-        report = update_port(root, model, args.to, args.template, commit=args.all)
+        report = _update(root, model, args)
         reports.append(report)
-        if not args.json:
-            print(f"{model}: {len(report['files'])} files changed" if report["files"] else f"{model}: up to date")
+        if not args.json and "refused" not in report:
+            current = not report["files"] and not report["conflicts"]
+            print(f"{model}: up to date" if current else f"{model}: {len(report['files'])} files changed")
             for line in report_lines(report):
                 print(f"  {line}")
-        if report["conflicts"]:
+        if report.get("conflicts"):
             break
     return reports
+
+
+def _update(root, model: str, args: argparse.Namespace) -> dict:
+    from mflux_port.updating import update_port
+
+    if not args.all:
+        return update_port(root, model, args.to, args.template)
+    try:
+        return update_port(root, model, args.to, args.template, commit=True)
+    except PortError as error:  # one port that is refused keeps none of the others back
+        refused = said(error)
+        print(f"mflux-port: {model} was not updated: {refused}", file=sys.stderr)
+        return {"model": model, "refused": refused}
 
 
 def _say_conflicts(conflicts: list[dict], model: str, rest: list[str]) -> None:
