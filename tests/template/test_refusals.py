@@ -7,16 +7,10 @@ from copier.errors import CopierError
 
 from tests.template import rendering
 
-EDIT = [{"key": "nova-retouch", "hf_repo": "acme/Nova-Retouch", "variant": "edit"}]
-
 
 @pytest.mark.parametrize(
     ("release", "answers", "told"),
     [
-        ("0.24.0", {"training": True, "lora": False}, "answer yes to lora"),
-        ("0.24.0", {"guidance": 1.0, "negative_prompt": True}, "no checkpoint supports guidance"),
-        ("0.24.0", {"checkpoints": EDIT}, "add edit to the variants"),
-        ("0.24.0", {"vae": "dc"}, "Invalid choice for 'vae'"),
         ("0.18.1", {"vae": "qwen21"}, "mflux 0.20"),
         ("0.18.1", {"text_encoder": "gemma2"}, "mflux 0.19"),
         ("0.18.1", {"mflux_api": "0.24"}, "older than mflux 0.24"),
