@@ -154,7 +154,7 @@ def _run_lora(args: argparse.Namespace, port: Port) -> int:
     targets, holder = lora_mapping(port), build_modules(port, args.key)
     accounts = [account_lora(name, read_header(Path(name)), targets, holder.transformer) for name in args.lora]
     if args.json:
-        print(json.dumps([asdict(account) for account in accounts], indent=1))
+        print(json.dumps([{"passed": account.passed, **asdict(account)} for account in accounts], indent=1))
     else:
         print("\n\n".join(map(format_lora, accounts)))
     return 0 if all(account.passed for account in accounts) else 1
