@@ -136,6 +136,22 @@ def test_files_of_the_checkpoint(port, ledger, tmp_path):
         ("files", "read too", "transformer/diffusion_pytorch_model.fp16.safetensors"),
         ("files", "not read", "text_encoder_2"),
     }
+    # The stored key list tells it too.
+    assert ("files", "read too", "transformer/diffusion_pytorch_model.fp16.safetensors") in rows(ledger("--json"))
+    ledger("--checkpoint", port[1])
+
+
+@pytest.mark.full
+def test_a_part_keeps_the_key_list_of_the_others(port, ledger, tmp_path):
+    kept = port[0] / "porting/nova/checkpoint_keys.txt"
+    ledger("--checkpoint", port[1])
+    whole = kept.read_text()
+    done = ledger("--checkpoint", port[1] / "vae", "--component", "vae")
+    assert done.returncode == 0 and "text_encoder, transformer of nova kept, vae has none" in done.stdout
+    assert kept.read_text() == whole
+    kept.unlink()
+    done = ledger("--checkpoint", port[1] / "vae", "--component", "vae")
+    assert "is not written: vae has no transformer, text_encoder" in done.stdout and not kept.exists()
     ledger("--checkpoint", port[1])
 
 
