@@ -68,6 +68,7 @@ def examine(class_name, options, name, scratch):
         "unresolved": sorted(unresolved),
         "loaded": loaded(module(), sources(expansion), unresolved),
         "open": [[f.kind, f.name] for f in account(component, module(), part.tensors).findings if f.fails],
+        "lora": draft.lora,
         "unlike": unlike(reference, module()),
         "own": sorted({one.reference for one in draft.classes if one.base}),
         "numbers": [name for name in draft.files if name[-1].isdigit()],

@@ -104,3 +104,18 @@ def test_a_plain_layer_of_a_draft_computes_what_the_reference_computes(further):
         "AutoencoderKLMochi": ["CogVideoXSafeConv3d"],
         "AutoencoderKLWan": ["WanCausalConv3d"],
     }
+
+
+@pytest.mark.full
+def test_lora_targets_are_the_linears_of_the_blocks(further):
+    parts = ["attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0", "ff.net.0.proj", "ff.net.2"]
+    added = ["attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out"]
+    double = [*parts, *added, "ff_context.net.0.proj", "ff_context.net.2"]
+    single = ["attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp", "proj_out"]
+    for name in ("FluxTransformer2DModel", "ChromaTransformer2DModel"):
+        wanted = {f"transformer_blocks.{{block}}.{part}" for part in double}
+        wanted |= {f"single_transformer_blocks.{{block}}.{part}" for part in single}
+        listed = set(further[name]["lora"])
+        assert {path for path in listed if not path.startswith("distilled")} == wanted, name
+    # Its last block has no part for the text's way out.
+    assert "transformer_blocks.{block}.attn.to_add_out" in further["SD3Transformer2DModel"]["lora"]

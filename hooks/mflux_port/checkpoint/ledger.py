@@ -134,6 +134,9 @@ def _parameter_side(book: _Book, expansion, result) -> None:
             book.add("no such parameter", fill.source, f"it goes to {fill.path}, which the module does not have")
         elif filled[fill.path] > 1:
             book.add("filled twice", fill.source, f"another tensor goes to {fill.path} too")
+        elif fill.shape != wanted and _plain(fill.shape) == _plain(wanted) and book.waivers.cover("shapes", fill.path):
+            book.waived += 1
+            continue
         elif fill.shape != wanted:
             book.add("shape", fill.source, f"{fill.path} is {wanted}, the tensor gives {fill.shape}")
         elif fill.path in result.unset:
@@ -141,3 +144,7 @@ def _parameter_side(book: _Book, expansion, result) -> None:
         else:
             continue
         book.named.add((fill.path, fill.source))
+
+
+def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return _plain(shape[:-1]) if len(shape) > 1 and shape[-1] == 1 else shape

@@ -81,6 +81,7 @@ def balance(
     from mflux_port.checkpoint.file_ledger import account_files
     from mflux_port.checkpoint.ledger import Finding, account
     from mflux_port.checkpoint.port_modules import build_modules, module_of, weight_definition
+    from mflux_port.checkpoint.reused import known_waivers
     from mflux_port.checkpoint.waivers import WAIVERS, Waivers, read_waivers
 
     definition = weight_definition(port)
@@ -103,8 +104,9 @@ def balance(
         if tensors is None:
             files.append(Finding("files", "no weights", component.name, f"{taken.where} has no {component.hf_subdir}"))
             continue
-        module = module_of(holder, component)
-        accounts.append(account(component, module, tensors, waivers.get(component.name, Waivers())))
+        waived = waivers.get(component.name, Waivers())
+        waived.known = known_waivers(port, component.name)
+        accounts.append(account(component, module_of(holder, component), tensors, waived))
     return accounts, files
 
 
