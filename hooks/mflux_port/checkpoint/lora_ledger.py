@@ -53,6 +53,7 @@ def format_lora(account: LoraAccount) -> str:
         f"{account.file}: {account.convention}",
         f"  {matched} of {account.keys} keys match, {account.layers} layers",
     ]
+    lines += [] if account.keys else ["  FAIL it holds no tensor"]
     lines += [f"  FAIL {name}: {why}" for name, why in account.problems]
     if account.unmatched:
         lines += ["  FAIL no target takes:", *(f"    {name}" for name in collapse(account.unmatched))]
