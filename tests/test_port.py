@@ -64,6 +64,23 @@ def test_entry_has_the_family_values_where_it_says_nothing():
     assert second.config == {"transformer_overrides": {"num_layers": 2}}
 
 
+def test_entry_without_guidance_runs_at_one():
+    entries = [{"key": "nova", "hf_repo": "a/b"}, {"key": "fast", "hf_repo": "a/c", "supports_guidance": False}]
+    answers = {**ANSWERS, "guidance": 4.0, "supports_guidance": True, "checkpoints": entries}
+
+    assert [entry.guidance for entry in port_from_answers(answers).checkpoints] == [4.0, 1.0]
+
+
+def test_fields_that_follow_from_the_components():
+    answers = {**ANSWERS, "scheduler": "flow_match_euler_discrete", "text_encoder": "clip"}
+    entry = {"key": "nova", "hf_repo": "a/b"}
+
+    implied = {"requires_sigma_shift": True, "max_sequence_length": 77}
+    assert port_from_answers({**answers, "checkpoints": [entry]}).checkpoints[0].config == implied
+    said = {"requires_sigma_shift": False, "max_sequence_length": 64}
+    assert port_from_answers({**answers, "checkpoints": [entry | said]}).checkpoints[0].config == said
+
+
 @pytest.mark.parametrize("name", [name for name in ANSWERS if name != "checkpoints"])
 def test_missing_answer_is_named(name):
     with pytest.raises(PortError, match=f"no answer '{name}'"):

@@ -68,6 +68,12 @@ def verify(answers: dict, where: str) -> None:
         if name not in answers:
             raise PortError(f"{where} has no answer {name!r}; run `copier copy` again or write it there")
     verify_kinds(answers, where)
+    for entry in answers["checkpoints"]:
+        guided = entry.get("supports_guidance", answers["supports_guidance"])
+        if not guided and entry.get("guidance", 1) != 1:
+            raise PortError(
+                f"{where}: {entry['key']} runs without guidance, which is 1.0, and has {entry['guidance']}; mend one"
+            )
 
 
 def verify_kinds(answers: dict, where: str) -> None:
@@ -103,9 +109,11 @@ def _entries(entries: object, variants: list, where: str) -> None:
             if name not in entry:
                 raise PortError(f"{where}: entry {number} has no answer {name!r}; write it as `- key: …, hf_repo: …`")
         _entry(entry, variants, f"{where}: entry {number}")
-        keys.append(entry["key"])
+        keys.append(re.sub(r"[^a-z0-9]+", "_", entry["key"]))
     if len(set(keys)) < len(keys):
-        raise PortError(f"{where}: two entries of checkpoints have the same key; give each its own")
+        raise PortError(
+            f"{where}: two entries of checkpoints have the same key, or the same function; give each its own"
+        )
 
 
 def _entry(entry: dict, variants: list, where: str) -> None:

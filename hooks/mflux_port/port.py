@@ -135,16 +135,27 @@ def port_from_answers(answers: dict, where: str = "the answers") -> Port:
 
 
 def _checkpoint(entry: dict, answers: dict) -> Checkpoint:
-    # An entry without steps, guidance or supports_guidance has the family's, as in the template.
+    # An entry without steps, guidance or supports_guidance has the family's, as in the template; without guidance is 1.0.
+    supports_guidance = entry.get("supports_guidance", answers["supports_guidance"])
     return Checkpoint(
         key=entry["key"],
         hf_repo=entry["hf_repo"],
         aliases=tuple(dict.fromkeys([entry["key"], *(entry.get("aliases") or ())])),
         steps=entry.get("steps", answers["steps"]),
-        guidance=float(entry.get("guidance", answers["guidance"])),
-        supports_guidance=entry.get("supports_guidance", answers["supports_guidance"]),
+        guidance=float(entry.get("guidance", answers["guidance"] if supports_guidance else 1.0)),
+        supports_guidance=supports_guidance,
         variant=entry.get("variant", "txt2img"),
         cli_name=entry.get("cli_name") or "",
         revision=entry.get("revision") or "",
-        config={name: value for name, value in entry.items() if name not in ENTRY_FIELDS},
+        config=_config_fields(entry, answers),
     )
+
+
+def _config_fields(entry: dict, answers: dict) -> dict:
+    given = {name: value for name, value in entry.items() if name not in ENTRY_FIELDS}
+    implied = {}
+    if answers["scheduler"] == "flow_match_euler_discrete":
+        implied["requires_sigma_shift"] = True  # without it mflux's scheduler takes the same sigmas for every size
+    if answers["text_encoder"] == "clip":
+        implied["max_sequence_length"] = 77
+    return implied | given
