@@ -1,4 +1,7 @@
-"""``inspect`` and ``ledger`` on full-size headers: CPU time after imports, peak memory, and growth to ten times the size."""
+"""``inspect``, ``draft`` and ``ledger`` on headers alone: CPU time after imports and peak memory, by tensors and shards.
+
+Every measurement is a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from mflux_port.project import project_root
 
 from benchmarks.measure import Row
 
-WIDTH, SHARDS, ROUNDS = 1024, 20, 3
+WIDTH, ROUNDS = 1024, 3
+COMMANDS, COUNTS, SHARDS = ("inspect", "draft", "ledger"), (200, 2_000, 20_000), (1, 20, 200)
+LIMIT = 1000  # milliseconds for 2,000 tensors in 20 shards
 LINEARS = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out", "mlp.up", "mlp.gate", "mlp.down", "mod.a", "mod.b")
 PER_BLOCK = 2 * len(LINEARS) + 2
 
@@ -23,33 +28,42 @@ PER_BLOCK = 2 * len(LINEARS) + 2
 def rows() -> list[Row]:
     python = host.environment(host.NEWEST)
     with tempfile.TemporaryDirectory() as scratch:
-        found = {count: _measure(python, Path(scratch), count) for count in (2_000, 20_000)}
-    small, large = found[2_000], found[20_000]
+        folders = {
+            (n, shards): write_checkpoint(Path(scratch, f"{n}-{shards}"), n, shards)
+            for n in COUNTS
+            for shards in SHARDS
+        }
+        found = {
+            (name, *size): _measure(python, name, folder, size[0])
+            for name in COMMANDS
+            for size, folder in folders.items()
+        }
+    return [row for name in COMMANDS for row in _rows_of(name, found)]
+
+
+def _rows_of(name: str, found: dict) -> list[Row]:
     table = []
-    for name in ("inspect", "ledger"):
-        table += [
-            Row(f"{name}, 2,000 tensors in 20 shards", small[name]["cpu"] * 1000, "ms", 1000),
-            Row(f"{name}, peak memory at 2,000 tensors", small[name]["memory"], "MB", 150),
-            # Ten times the tensors in no more than ten times the time, with a fifth for the noise of short runs.
-            Row(f"{name}, 20,000 tensors / 2,000", large[name]["cpu"] / small[name]["cpu"], "×", 12),
-        ]
-    return table
+    for count in COUNTS:
+        for shards in SHARDS:
+            one, bound = found[name, count, shards], (count, shards) == (2_000, 20)
+            what = f"{name}, {count:,} tensors in {shards} {'shard' if shards == 1 else 'shards'}"
+            table.append(Row(what, one["cpu"] * 1000, "ms", LIMIT if bound else None))
+            table.append(Row(f"{what}, peak memory", one["memory"], "MB", 150 if bound else None))
+    # Ten times the tensors in no more than ten times the time, with a fifth for the noise of short runs.
+    large, small = found[name, 20_000, 20]["cpu"], found[name, 2_000, 20]["cpu"]
+    return [*table, Row(f"{name}, 20,000 tensors / 2,000", large / small, "×", 12)]
 
 
-def _measure(python: Path, scratch: Path, count: int) -> dict[str, dict[str, float]]:
-    folder = write_checkpoint(scratch / str(count), count)
+def _measure(python: Path, name: str, folder: Path, count: int) -> dict[str, float]:
     source = host.source(host.NEWEST) / "src"
     paths = os.pathsep.join(map(str, (project_root(), project_root() / "hooks", source)))
     environment = {**os.environ, "PYTHONPATH": paths}
-    found = {}
-    for name in ("inspect", "ledger"):
-        command = [str(python), "-m", "benchmarks.bench_checkpoint", name, str(folder), str(count)]
-        rounds = []
-        for _ in range(ROUNDS):
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-            rounds.append(json.loads(done.stdout.splitlines()[-1]))
-        found[name] = {key: min(one[key] for one in rounds) for key in ("cpu", "memory")}
-    return found
+    command = [str(python), "-m", "benchmarks.bench_checkpoint", name, str(folder), str(count)]
+    rounds = []
+    for _ in range(ROUNDS):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        rounds.append(json.loads(done.stdout.splitlines()[-1]))
+    return {key: min(one[key] for one in rounds) for key in ("cpu", "memory")}
 
 
 def shapes(count: int) -> dict[str, tuple[int, ...]]:
@@ -63,16 +77,16 @@ def shapes(count: int) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def write_checkpoint(root: Path, count: int) -> Path:
+def write_checkpoint(root: Path, count: int, shards: int) -> Path:
     """A diffusers folder of headers alone, in shards with an index."""
     folder = root / "transformer"
     folder.mkdir(parents=True)
     (root / "model_index.json").write_text(json.dumps({"_class_name": "P", "transformer": ["diffusers", "T"]}))
     (folder / "config.json").write_text(json.dumps({"_class_name": "T", "num_layers": count // PER_BLOCK}))
     names, weight_map = list(shapes(count).items()), {}
-    for shard in range(SHARDS):
-        part = dict(names[shard * len(names) // SHARDS : (shard + 1) * len(names) // SHARDS])
-        name = f"diffusion_pytorch_model-{shard + 1:05d}-of-{SHARDS:05d}.safetensors"
+    for shard in range(shards):
+        part = dict(names[shard * len(names) // shards : (shard + 1) * len(names) // shards])
+        name = f"diffusion_pytorch_model-{shard + 1:05d}-of-{shards:05d}.safetensors"
         weight_map |= dict.fromkeys(part, name)
         header, end = {}, 0
         for tensor, shape in part.items():
@@ -97,6 +111,43 @@ def _inspect(folder: Path, count: int):
         return f"{len(shapes(count))} tensors" in format_summary(describe(checkpoint, infer(checkpoint)))
 
     return run
+
+
+def _draft(folder: Path, count: int):
+    from mflux_port.checkpoint.draft_component import draft_component
+    from mflux_port.checkpoint.layout import open_checkpoint
+    from mflux_port.checkpoint.mapping_source import weight_mapping
+    from mflux_port.port import port_from_answers
+
+    facts = {"model": "nova", "class_name": "Nova", "hf_repo": "acme/Nova", "display_name": "Nova", "cli_name": "nova"}
+    facts |= {
+        "reference_pipeline": "NovaPipeline",
+        "steps": 4,
+        "guidance": 1.0,
+        "supports_guidance": False,
+        "vae": "own",
+    }
+    facts |= {"text_encoder": "own", "scheduler": "own", "variants": ["txt2img"], "img2img": True, "lora": True}
+    facts |= {"negative_prompt": False, "training": False, "mflux_api": "0.24"}
+    port = port_from_answers(facts | {"checkpoints": [{"key": "nova", "hf_repo": "acme/Nova"}]})
+
+    def run() -> bool:
+        # From the header alone: where diffusers is installed, most of the time is its own.
+        draft = draft_component(open_checkpoint(str(folder)).components["transformer"], "transformer", port)
+        source = weight_mapping(_MAPPING, "NovaWeightMapping", [draft.mapping], "the mapping")
+        return source.count("WeightTarget(") == PER_BLOCK and "NovaTransformer" in draft.files["transformer"]
+
+    return run
+
+
+_MAPPING = """from mflux.models.common.weights.mapping.weight_mapping import WeightMapping, WeightTarget
+
+
+class NovaWeightMapping(WeightMapping):
+    @staticmethod
+    def get_transformer_mapping():
+        return []
+"""
 
 
 def _ledger(folder: Path, count: int):
@@ -137,7 +188,7 @@ if __name__ == "__main__":
     import resource
     import time
 
-    action = {"inspect": _inspect, "ledger": _ledger}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    action = {"inspect": _inspect, "draft": _draft, "ledger": _ledger}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
     start = time.process_time()
     sound = action()
     spent = time.process_time() - start

@@ -6,6 +6,7 @@
 
 import importlib
 import json
+import re
 import sys
 from dataclasses import replace
 from functools import cache
@@ -13,10 +14,14 @@ from pathlib import Path
 
 import mlx.core as mx
 from mflux.models.common.config.model_config import ModelConfig
+from mflux.models.common.weights.loading.weight_definition import ComponentDefinition
+from mflux.models.common.weights.mapping.weight_mapping import WeightTarget
 from mflux.models.common.weights.mapping.weight_transforms import WeightTransforms
+from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.keylist import snapshot
 from mflux_port.checkpoint.layout import open_checkpoint
 from mflux_port.checkpoint.ledger import account
+from mlx import nn
 
 FAMILIES = {
     "z_image": ("z_image.weights.z_image_weight_definition", "ZImageWeightDefinition"),
@@ -57,12 +62,12 @@ def tensors_of(references, family):
     return snapshot(open_checkpoint(str(references / f"{family}-full"))).tensors
 
 
-def findings(references, family, name, change=None, **fields):
+def findings(references, family, name, change=None, remake=dict, **fields):
     component = definition_of(family, name)
     if change:
         targets = component.mapping_getter()
         fields["mapping_getter"] = lambda: change(targets)
-    done = account(replace(component, **fields), build(family, name), dict(tensors_of(references, family)[name]))
+    done = account(replace(component, **fields), build(family, name), remake(tensors_of(references, family)[name]))
     return [[finding.kind, finding.name] for finding in done.findings if finding.fails]
 
 
@@ -90,6 +95,45 @@ def add(pattern, model):
         *targets,
         replace(next(t for t in targets if t.to_pattern == model), to_pattern=pattern),
     ]
+
+
+FUSED = "layers.{layer}.attention.qkv.weight"
+
+
+def fuse(tensors):
+    # The checkpoint as others keep it: one tensor for q, k and v.
+    made = {}
+    for name, tensor in tensors.items():
+        head, found, tail = name.partition(".attention.to_q.weight")
+        if found and head.startswith("layers."):
+            fused = f"{head}.attention.qkv.weight"
+            made[fused] = replace(tensor, name=fused, shape=(3 * tensor.shape[0], tensor.shape[1]))
+        elif not re.fullmatch(r"layers\.\d+\.attention\.to_[kv]\.weight", name):
+            made[name] = tensor
+    return made
+
+
+def thirds(*places):
+    def change(targets):
+        parts = {
+            f"layers.{{layer}}.attention.to_{name}.weight": place for name, place in zip("qkv", places, strict=True)
+        }
+        return [
+            replace(target, from_pattern=[FUSED], transform=third(parts[target.to_pattern]))
+            if target.to_pattern in parts
+            else target
+            for target in targets
+        ]
+
+    return change
+
+
+def third(place):
+    return lambda tensor: mx.split(tensor, 3, axis=0)[place]
+
+
+def typed(dtype):
+    return lambda tensors: tensors | {"x_embedder.weight": replace(tensors["x_embedder.weight"], dtype=dtype)}
 
 
 FLUX, Z, Q = ("flux2_klein", "transformer"), ("z_image", "transformer"), ("qwen_image", "transformer")
@@ -125,12 +169,44 @@ BREAKS = {
         edit("norm_out.linear.weight")(targets))),
     "a third of a fused tensor forgotten": (Z, edit("layers.{layer}.attention.to_q.weight",
         transform=lambda tensor: tensor[: tensor.shape[0] // 3])),
+    "fused and whole": (Z, thirds(0, 1, 2), {"remake": fuse}),
+    "a third taken twice": (Z, thirds(0, 0, 2), {"remake": fuse}),
+    "one third for all": (Z, thirds(2, 2, 2), {"remake": fuse}),
+    "thirds in another order": (Z, thirds(1, 0, 2), {"remake": fuse}),
+    "linears of other depths swapped": (FLUX, swap(*(f"transformer_blocks.{{block}}.attn.{x}.weight" for x in ("to_out", "to_add_out")))),
+    "numbers negated": (TEXT, edit("layers.{layer}.self_attn.q_norm.weight", transform=mx.negative)),
+    "numbers read": (FLUX, edit("x_embedder.weight", transform=lambda tensor: tensor * tensor.sum().item())),
+    "a type that MLX refuses": (FLUX, None, {"remake": typed("F64")}),
     "list within a list": (FLUX, edit("proj_out.weight", to_pattern="proj_out.0.0.weight")),
 }  # fmt: skip
 
 
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.patch = nn.Embedding(6, 6), nn.Linear(16, 32, bias=False)
+
+
+def small(table=None, patch=lambda tensor: tensor.reshape(32, -1)):
+    # A square table, and a convolution's weight that becomes a matrix: here no shape tells what is wrong.
+    tensors = {"table.weight": (6, 6), "patch.weight": (32, 4, 2, 2)}
+    targets = [WeightTarget(to_pattern=name, from_pattern=[name], transform=change)
+               for name, change in zip(tensors, (table, patch), strict=True)]  # fmt: skip
+    component = ComponentDefinition("transformer", "transformer", mapping_getter=lambda: targets)
+    headers = {name: Tensor(name, "BF16", shape) for name, shape in tensors.items()}
+    return [[finding.kind, finding.name] for finding in account(component, Small(), headers).findings]
+
+
+SMALL = {
+    "a table and a patch": {},
+    "a patch in another order": {"patch": lambda tensor: tensor.transpose(0, 2, 3, 1).reshape(32, -1)},
+    "square table transposed": {"table": mx.transpose},
+    "a patch scrambled": {"patch": lambda tensor: tensor.transpose(1, 0, 2, 3).reshape(32, -1)},
+}
+
+
 def main(references):
-    said = {}
+    said = {name: small(**changes) for name, changes in SMALL.items()}
     for family in FAMILIES:
         for name in ("vae", "transformer", "text_encoder"):
             said[f"{family} {name}"] = findings(references, family, name)

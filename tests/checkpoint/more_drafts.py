@@ -11,6 +11,7 @@ from pathlib import Path
 import mflux.models
 from build_references import build, write_component
 from draft_agreement import ANSWERS, loaded, sources, write_draft
+from layer_likeness import unlike
 from mflux.models.common.weights.loading.weight_definition import ComponentDefinition
 from mflux_port.checkpoint import draft_component as drafting
 from mflux_port.checkpoint.fills import expand_component
@@ -23,8 +24,10 @@ TRANSFORMERS = {
     "ChromaTransformer2DModel": {"num_layers": 2, "num_single_layers": 2},
     "CogView4Transformer2DModel": {"num_layers": 2},
     "FluxTransformer2DModel": {"num_layers": 2, "num_single_layers": 2, "guidance_embeds": True},
+    "Krea2Transformer2DModel": {"num_layers": 2, "num_text_layers": 2},
     "Lumina2Transformer2DModel": {"num_layers": 2},
     "PixArtTransformer2DModel": {"num_layers": 2},
+    "QwenImage21Transformer2DModel": {"num_layers": 2},
     "SanaTransformer2DModel": {"num_layers": 2},
     "SD3Transformer2DModel": {"num_layers": 3, "dual_attention_layers": [0, 1], "qk_norm": "rms_norm"},
     "WanTransformer3DModel": {"num_layers": 2},
@@ -35,6 +38,7 @@ TEXT_ENCODERS = {
     "CLIPTextModel": {**SMALL, "num_key_value_heads": 4},
     "CLIPTextModelWithProjection": {**SMALL, "num_key_value_heads": 4},
     "Gemma2Model": SMALL,
+    "Gemma3ForCausalLM": SMALL,
     "LlamaModel": SMALL,
     "MistralModel": SMALL,
     "Qwen2Model": SMALL,
@@ -43,13 +47,15 @@ TEXT_ENCODERS = {
     "UMT5EncoderModel": {"d_model": 64, "num_layers": 3, "num_heads": 4, "d_ff": 96, "d_kv": 16, "vocab_size": 100},
 }
 
+VAES = {"AutoencoderKLMochi": {}, "AutoencoderKLWan": {}, "AutoencoderTiny": {}}
+
 
 def examine(class_name, options, name, scratch):
     folder = scratch / "checkpoints" / class_name
-    module, config = build(class_name, options)
-    write_component(folder, module, config, "model", 1)
+    reference, config = build(class_name, options)
+    write_component(folder, reference, config, "model", 1)
     part = next(iter(open_checkpoint(str(folder)).components.values()))
-    part.library = "diffusers" if name == "transformer" else "transformers"
+    part.library = "transformers" if name == "text_encoder" else "diffusers"
     part.class_name = class_name
     port = port_from_answers({"model": class_name.lower(), "class_name": "Nova", **ANSWERS})
     draft = drafting.draft_component(part, name, port)
@@ -62,6 +68,9 @@ def examine(class_name, options, name, scratch):
         "unresolved": sorted(unresolved),
         "loaded": loaded(module(), sources(expansion), unresolved),
         "open": [[f.kind, f.name] for f in account(component, module(), part.tensors).findings if f.fails],
+        "lora": draft.lora,
+        "unlike": unlike(reference, module()),
+        "own": sorted({one.reference for one in draft.classes if one.base}),
         "numbers": [name for name in draft.files if name[-1].isdigit()],
     }
 
@@ -69,7 +78,7 @@ def examine(class_name, options, name, scratch):
 def main(scratch):
     mflux.models.__path__.append(str(scratch))
     said = {}
-    for name, classes in (("transformer", TRANSFORMERS), ("text_encoder", TEXT_ENCODERS)):
+    for name, classes in (("transformer", TRANSFORMERS), ("text_encoder", TEXT_ENCODERS), ("vae", VAES)):
         for class_name, options in classes.items():
             try:
                 said[class_name] = examine(class_name, options, name, scratch)

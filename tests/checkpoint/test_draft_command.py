@@ -52,7 +52,7 @@ def test_inspect_copy_draft_ledger(mflux_port, references, pristine, diffusers_p
         done = subprocess.run(["ruff", *options, MODEL], cwd=checkout, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
     open_ends = said_rows(mflux_port("ledger", "nova", "--json", **port))
-    tied = {("text_encoder", "lm_head.weight")} if family == "qwen_image" else {("text_encoder", "rotary_emb.inv_freq")}
+    tied = {("text_encoder", "lm_head.weight")} if family == "qwen_image" else set()
     assert {row[::2] for row in open_ends if row[0] != "files"} == tied
     again = said(mflux_port("draft", "nova", "--checkpoint", checkpoint, "--json", **port))
     assert again["beside"] == {}
@@ -85,6 +85,7 @@ def test_a_dry_run_writes_nothing(draft):
     before = files_of(draft.checkout)
     done = draft("--dry-run")
     assert done.returncode == 0 and f"+++ b/{TRANSFORMER}" in done.stdout
+    assert "+++ b/porting/nova/checkpoint_keys.txt" in done.stdout
     assert files_of(draft.checkout) == before
 
 
@@ -133,6 +134,34 @@ def test_what_cannot_be_told_is_listed(draft):
     listed = yaml.safe_load((draft.checkout / "porting/nova/unresolved.yml").read_text())
     assert [entry["name"] for entry in listed] == names and all(entry["candidates"] for entry in listed)
     assert "decoder.mid_block.resnets.0.conv1.weight" not in (draft.checkout / MAPPING).read_text()
+
+
+@pytest.mark.full
+def test_a_part_replaces_its_own_facts_alone(draft, tmp_path):
+    keys, listed = (draft.checkout / f"porting/nova/{name}" for name in ("checkpoint_keys.txt", "unresolved.yml"))
+    said(draft("--component", "vae", "--json"))
+    whole, undecided = keys.read_text(), listed.read_text()
+    path = write_header(tmp_path / "nova.safetensors", {"a.weight": (64, 16), "a_embed.weight": (8, 8)})
+    facts = said(draft("--component", "transformer", "--json", checkpoint=path))
+    assert facts["key_list"] == [
+        "checkpoint_keys.txt: transformer of flux2_klein-full replaced by nova.safetensors",
+        "checkpoint_keys.txt: text_encoder, vae of flux2_klein-full kept, nova.safetensors has none",
+    ]
+    assert keys.read_text().partition("[vae]")[2] == whole.partition("[vae]")[2]
+    assert (
+        "BF16 64x16 a.weight" in keys.read_text()
+        and "attn.to_q" not in keys.read_text().partition("[vae]")[0].partition("[transformer]")[2]
+    )
+    entries = yaml.safe_load(listed.read_text())
+    assert [one for one in entries if one["component"] == "vae"] == yaml.safe_load(undecided)
+    assert [one["name"] for one in entries if one["component"] == "transformer"] == ["a_embed"]
+    # What is decided since leaves the list, of its component alone.
+    write_header(path, {"a.weight": (64, 16)})
+    said(draft("--component", "transformer", "--json", checkpoint=path))
+    assert yaml.safe_load(listed.read_text()) == yaml.safe_load(undecided)
+    listed.write_text("- 3\n")
+    done = draft("--component", "vae")
+    assert done.returncode == 2 and "must be a list of entries" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.full

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 import yaml
+from mflux_port.checkpoint.inference import infer
+from mflux_port.checkpoint.layout import open_checkpoint
 
 from tests.checkpoint.files import TRANSFORMER, write_header, write_sharded
 
@@ -164,3 +166,11 @@ def test_sizes_of_every_component_reach_the_overrides(mflux_port, references):
     assert entry["transformer_overrides"]["num_single_layers"] == 20
     assert entry["text_encoder_overrides"]["num_hidden_layers"] == 36
     assert entry["requires_sigma_shift"] is True
+
+
+def test_a_component_that_is_listed_and_not_here_is_no_fact(diffusers_folder):
+    write_header(diffusers_folder / "transformer/model.safetensors", {"a.weight": (2, 2)})
+    index = json.loads((diffusers_folder / "model_index.json").read_text()) | {"vae": ["diffusers", "AutoencoderKL"]}
+    (diffusers_folder / "model_index.json").write_text(json.dumps(index))
+    answers = infer(open_checkpoint(str(diffusers_folder)))
+    assert not answers["vae"].known and "download it first" in answers["vae"].why and answers["text_encoder"].known

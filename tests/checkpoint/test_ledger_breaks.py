@@ -48,6 +48,18 @@ BROKEN = {
     "two tensors for one parameter": ["x_embedder.weight", "proj_out.weight"],
     "one tensor for two parameters": ["norm_out.linear.weight", "proj_out.weight"],
     "a third of a fused tensor forgotten": ["layers.{0-29}.attention.to_q.weight"],
+    "a table and a patch": [],
+    "a patch in another order": [],
+    "square table transposed": ["table.weight"],
+    "a patch scrambled": ["patch.weight"],
+    "fused and whole": [],
+    "a third taken twice": ["layers.{0-29}.attention.qkv.weight"],
+    "one third for all": ["layers.{0-29}.attention.qkv.weight"],
+    "thirds in another order": ["layers.{0-29}.attention.qkv.weight"],
+    "linears of other depths swapped": [f"{FLUX}.to_out.0.weight", f"{FLUX}.to_add_out.weight"],
+    "numbers negated": ["model.layers.{0-35}.self_attn.q_norm.weight"],
+    "numbers read": ["x_embedder.weight"],
+    "a type that MLX refuses": ["x_embedder.weight"],
     "list within a list": ["proj_out.weight", "transformer"],
 }
 LAYER = ["input_layernorm", "post_attention_layernorm"]

@@ -66,11 +66,6 @@ def make_port(base: Path, mflux: Path, references: Path) -> tuple[Path, Path]:
     command += ["--data-file", str(base / "answers.yml"), str(PROJECT), str(checkout)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    waivers = {
-        "vae": {"tensors": {"bn.num_batches_tracked": "torch's counter, of no use outside training"}},
-        "text_encoder": {"parameters": {"rotary_emb.inv_freq": "computed from rope_theta"}},
-    }
-    (checkout / "porting/nova/ledger_waivers.yml").write_text(yaml.safe_dump(waivers))
     return checkout, checkpoint
 
 
@@ -136,18 +131,33 @@ def test_files_of_the_checkpoint(port, ledger, tmp_path):
         ("files", "read too", "transformer/diffusion_pytorch_model.fp16.safetensors"),
         ("files", "not read", "text_encoder_2"),
     }
+    # The stored key list tells it too.
+    assert ("files", "read too", "transformer/diffusion_pytorch_model.fp16.safetensors") in rows(ledger("--json"))
+    ledger("--checkpoint", port[1])
+
+
+@pytest.mark.full
+def test_a_part_keeps_the_key_list_of_the_others(port, ledger, tmp_path):
+    kept = port[0] / "porting/nova/checkpoint_keys.txt"
+    ledger("--checkpoint", port[1])
+    whole = kept.read_text()
+    done = ledger("--checkpoint", port[1] / "vae", "--component", "vae")
+    assert done.returncode == 0 and "text_encoder, transformer of nova kept, vae has none" in done.stdout
+    assert kept.read_text() == whole
+    kept.unlink()
+    done = ledger("--checkpoint", port[1] / "vae", "--component", "vae")
+    assert "is not written: vae has no transformer, text_encoder" in done.stdout and not kept.exists()
     ledger("--checkpoint", port[1])
 
 
 @pytest.mark.full
 def test_a_waiver_that_waives_nothing_is_named(port, ledger):
     path = port[0] / "porting/nova/ledger_waivers.yml"
-    kept = path.read_text()
-    path.write_text(kept + "transformer: {tensors: {gone.weight: was there once}}\n")
+    path.write_text("transformer: {tensors: {gone.weight: was there once}}\n")
     try:
         done = ledger("--checkpoint", port[1], "--json")
     finally:
-        path.write_text(kept)
+        path.unlink()
     assert done.returncode == 1 and rows(done) == {("transformer", "idle waiver", "gone.weight")}
 
 
@@ -221,8 +231,7 @@ def test_older_mflux(mflux_port, pristine, references, environment, tmp_path, ve
     checkout, checkpoint = make_port(tmp_path, pristine(version), references)
     run = {"cwd": checkout, "python": environment(version)}
     done = mflux_port("ledger", "nova", "--checkpoint", checkpoint, "--json", **run)
-    # The rotary table became a parameter of mflux's Qwen3 later.
-    assert {row[1:] for row in rows(done)} <= {("idle waiver", "rotary_emb.inv_freq")}
+    assert rows(done) == set()
     tensors = {f"transformer.transformer_blocks.0.attn.to_q.lora_{m}.weight": (WIDTH, WIDTH) for m in "AB"}
     lora = write_header(tmp_path / "lora.safetensors", tensors)
     done = mflux_port("ledger", "nova", "--lora", lora, **run)

@@ -50,6 +50,10 @@ def lora(path: str, down: str, up: str, out: int = WIDTH, inner: int = WIDTH) ->
     return {f"{path}.{down}": (RANK, inner), f"{path}.{up}": (out, RANK)}
 
 
+def lokr(layer: str = "to_q", **factors) -> dict:
+    return {f"diffusion_model.transformer_blocks.0.attn.{layer}.{name}": shape for name, shape in factors.items()}
+
+
 DOUBLE = [f"transformer_blocks.{block}.attn.to_{name}" for block in range(5) for name in "qkv"]
 FILES = {
     "diffusers": {
@@ -75,6 +79,15 @@ FILES = {
     "too many blocks": lora("transformer.transformer_blocks.7.attn.to_q", "lora_A.weight", "lora_B.weight"),
     "dora": lora(f"transformer.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight")
     | {f"transformer.{DOUBLE[0]}.lora_magnitude_vector": (WIDTH,)},
+    "lokr": lokr(lokr_w1=(8, 8), lokr_w2=(384, 384), alpha=()),
+    "lokr factors": lokr(lokr_w1=(8, 8), lokr_w2_a=(384, 4), lokr_w2_b=(4, 384), alpha=()),
+    "lokr half": lokr(lokr_w1=(8, 8), alpha=()),
+    "lokr wrong": lokr(lokr_w1=(8, 8), lokr_w2=(3, 5)),
+    "lokr lacks b": lokr(lokr_w1=(8, 8), lokr_w2_a=(384, 4)),
+    "lokr turned": lokr(lokr_w1=(8, 4), lokr_w2=(384, 768), alpha=())
+    | lokr("to_k", lokr_w1=(8, 8), lokr_w2=(768, 192)),
+    "text encoder": lora(f"transformer.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight")
+    | lora("text_encoder.layers.0.self_attn.q_proj", "lora_A.weight", "lora_B.weight"),
     "twice": lora(f"transformer.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight")
     | lora(f"diffusion_model.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight"),
     "fused": lora("diffusion_model.my_blocks.2.attn.qkv", "lora_A.weight", "lora_B.weight", out=3 * WIDTH),
@@ -95,6 +108,17 @@ def test_a_file_that_fits(said, name, convention):
     account = said[name]
     assert (account["convention"], account["keys"], account["layers"]) == (convention, 30, 15)
     assert account["passed"] and not account["unmatched"] and not account["problems"] and not account["aliases"]
+
+
+@pytest.mark.parametrize("name", ["lokr", "lokr factors"])
+def test_a_lokr_that_fits(said, name):
+    assert (said[name]["convention"], said[name]["layers"], said[name]["problems"]) == ("LoKr", 1, [])
+    assert said[name]["passed"]
+
+
+def test_no_transformer_layer_is_offered_for_what_it_cannot_hold(said):
+    assert said["text encoder"]["convention"] == "diffusers" and len(said["text encoder"]["unmatched"]) == 2
+    assert said["text encoder"]["aliases"] == [] and said["dora"]["aliases"] == []
 
 
 def test_a_mixed_file(said):
@@ -131,6 +155,11 @@ def test_a_fused_projection_names_its_three_layers(said):
         ("half", DOUBLE[0], "lora_B is missing"),
         ("too many blocks", "transformer_blocks.7.attn.to_q", "has no such layer"),
         ("dora", f"transformer.{DOUBLE[0]}.lora_magnitude_vector", "does not support"),
+        ("lokr half", DOUBLE[0], "Missing LoKr w2"),
+        ("lokr wrong", DOUBLE[0], "do not make the weight's (3072, 3072)"),
+        ("lokr lacks b", DOUBLE[0], "Missing LoKr w2"),
+        ("lokr turned", DOUBLE[0].replace("to_q", "to_k"), "do not make the weight's (3072, 3072)"),
+        ("text encoder", "text_encoder.*", "2 keys are a text encoder's"),
         ("twice", f"diffusion_model.{DOUBLE[0]}.lora_A.weight", "fills transformer_blocks.0.attn.to_q.lora_A too"),
     ],
 )

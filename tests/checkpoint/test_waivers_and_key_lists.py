@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mflux_port.checkpoint.headers import Tensor
-from mflux_port.checkpoint.keylist import Snapshot, collapse, expand, read_keylist, snapshot, write_keylist
+from mflux_port.checkpoint.keylist import Snapshot, collapse, expand, keylist_text, read_keylist, snapshot
 from mflux_port.checkpoint.layout import open_checkpoint
 from mflux_port.checkpoint.waivers import read_waivers
 from mflux_port.errors import PortError
@@ -31,7 +31,7 @@ def test_running_numbers_become_ranges():
 def test_a_key_list_gives_the_checkpoint_back(references, tmp_path):
     taken = snapshot(open_checkpoint(str(references / "qwen_image-full")))
     path = tmp_path / "keys.txt"
-    write_keylist(path, taken)
+    path.write_text(keylist_text(taken))
     again = read_keylist(path)
     assert again.tensors == taken.tensors and again.files == taken.files and again.where == "qwen_image-full"
     assert path.stat().st_size < 20_000 and sum(map(len, taken.tensors.values())) == 2856
@@ -39,7 +39,7 @@ def test_a_key_list_gives_the_checkpoint_back(references, tmp_path):
 
 def test_a_scalar_and_a_name_with_spaces(tmp_path):
     tensors = {name: Tensor(name, "F32", ()) for name in ("scale", "a b.c")}
-    write_keylist(tmp_path / "keys.txt", Snapshot("x", [], {"vae": tensors}))
+    (tmp_path / "keys.txt").write_text(keylist_text(Snapshot("x", [], {"vae": tensors})))
     assert read_keylist(tmp_path / "keys.txt").tensors == {"vae": tensors}
 
 

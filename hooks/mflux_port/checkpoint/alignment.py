@@ -37,16 +37,19 @@ def tensor_names(tree: Node) -> Iterable[str]:
 
 def held(node: Node) -> tuple[str, ...]:
     """The names of the arrays that a node itself holds."""
-    if node.kind == "BatchNorm":
-        affine = ("weight", "bias") if node.arguments.get("affine", "True") == "True" else ()
-        return (*affine, "running_mean", "running_var")
-    if node.kind in ("LayerNorm", "GroupNorm") and node.arguments.get("affine", "True") != "True":
+    arrays = _of_layer(node) if node.is_leaf or node.base else ()
+    return (*arrays, *node.parameters)
+
+
+def _of_layer(node: Node) -> tuple[str, ...]:
+    given = node.arguments.get
+    if node.layer == "BatchNorm":
+        running = ("running_mean", "running_var") if given("track_running_stats", "True") == "True" else ()
+        return (*(("weight", "bias") if given("affine", "True") == "True" else ()), *running)
+    if not node.arguments or "approx" in node.arguments or given("affine", "True") != "True":
         return ()
-    if node.kind in ("RMSNorm", "Embedding"):
-        return ("weight",)
-    if node.is_leaf and node.arguments and "approx" not in node.arguments:
-        return ("weight",) if node.arguments.get("bias", "True") == "False" else ("weight", "bias")
-    return tuple(node.parameters)
+    single = node.layer in ("RMSNorm", "Embedding") or given("bias", "True") == "False"
+    return ("weight",) if single else ("weight", "bias")
 
 
 def _moves(path: str, node: Node, tensors: dict, ends: dict[str, list[str]]) -> Iterable[tuple[str, str, Node]]:

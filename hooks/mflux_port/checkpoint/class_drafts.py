@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.nodes import DICT, LIST, MODULE, Node
@@ -24,7 +25,10 @@ _ASSUMED = {"bias": "True", "affine": "True", "stride": "1", "padding": "0", "di
 
 @dataclass(eq=False)
 class ClassDraft:
-    """A class to write. ``parameters``: name to annotation; ``fields``: (attribute, expression, flag or '')."""
+    """A class to write. ``parameters``: name to annotation; ``fields``: (attribute, expression, flag or '').
+
+    ``base``: the call of the layer of mlx.nn that it derives from, None for a module.
+    """
 
     name: str
     stem: str
@@ -35,6 +39,7 @@ class ClassDraft:
     fields: list[tuple[str, Expression, str]] = field(default_factory=list)
     uses: set[ClassDraft] = field(default_factory=set)
     remarks: list[str] = field(default_factory=list)
+    base: Call | None = None
 
 
 class Different(Exception):
@@ -68,23 +73,25 @@ class _Drafter:
             self._draft_group(groups[key])
         return self.done
 
-    def _draft_group(self, nodes: list[Node]) -> None:
+    def _draft_group(self, nodes: list[Node], splits: int = 0) -> None:
+        # All instances as one class, else those that are built alike, with lists of one length, at last each by itself.
         try:
             self._draft(nodes)
         except Different:
             alike: dict[object, list[Node]] = {}
             for node in nodes:
-                alike.setdefault(self._build_of(node, top=True), []).append(node)
+                key = self._build_of(node, top=True, lengths=splits > 0) if splits < 2 else id(node)
+                alike.setdefault(key, []).append(node)
             for part in alike.values():
-                self._draft(part)
+                self._draft_group(part, splits + 1)
 
     def _draft(self, nodes: list[Node]) -> None:
         reader = _Reader(self, len(nodes))
-        fields = reader.fields(nodes)
+        base, fields = reader.base(nodes), reader.fields(nodes)
         name, stem = self.top if nodes[0] is self.tree else self._name(nodes[0].class_name)
         draft = ClassDraft(name, stem, nodes[0].class_name, nodes[0].file, nodes[0].call)
-        draft.parameters, draft.fields, draft.uses = reader.parameters, fields, reader.uses
-        draft.remarks = list(dict.fromkeys(remark for node in nodes for remark in node.remarks))
+        draft.parameters, draft.fields, draft.uses, draft.base = reader.parameters, fields, reader.uses, base
+        draft.remarks = [*dict.fromkeys(remark for node in nodes for remark in _remarks(node)), *_settings(nodes)]
         self.done.append(draft)
         for node, binding in zip(nodes, reader.bindings, strict=True):
             self.class_of[id(node)], self.bindings[id(node)] = draft, binding
@@ -101,16 +108,16 @@ class _Drafter:
         self.stems.add(stem)
         return f"{self.prefix}{core}{'' if number == 1 else number}", stem
 
-    def _build_of(self, node: Node | None, top: bool = False) -> object:
+    def _build_of(self, node: Node | None, top: bool = False, lengths: bool = False) -> object:
         # How a node is built, apart from its sizes: the classes below it, its attributes, the lengths of mixed lists.
         if node is None:
             return None
         if node.kind == MODULE and not top:
             return self.class_of[id(node)].name
-        inner = tuple((name, self._build_of(child)) for name, child in node.children.items())
-        if node.kind == LIST and len({build for _, build in inner}) == 1 and "count" in node.arguments:
+        inner = tuple((name, self._build_of(child, lengths=lengths)) for name, child in node.children.items())
+        if node.kind == LIST and not lengths and len({build for _, build in inner}) == 1 and "count" in node.arguments:
             inner = inner[:1]
-        return (node.kind, tuple((name, len(shape)) for name, shape in node.parameters.items()), inner)
+        return (node.kind, node.base, tuple((name, len(shape)) for name, shape in node.parameters.items()), inner)
 
 
 class _Reader:
@@ -122,6 +129,12 @@ class _Reader:
         self.bindings: list[dict[str, str]] = [{} for _ in range(count)]
         self.uses: set[ClassDraft] = set()
         self.vectors: dict[tuple, str] = {}
+
+    def base(self, nodes: list[Node]) -> Call | None:
+        bases = {node.base for node in nodes}
+        if len(bases) > 1:
+            raise Different
+        return self._leaf(nodes, bases.pop(), "") if bases != {""} else None
 
     def fields(self, nodes: list[Node]) -> list[tuple[str, Expression, str]]:
         found = []
@@ -193,7 +206,7 @@ class _Reader:
         arguments = []
         for name in dict.fromkeys(name for node in nodes if node is not None for name in node.arguments):
             values = [node and node.arguments.get(name, _ASSUMED.get(name)) for node in nodes]
-            value = self._slot(values, f"{hint}_{name}")
+            value = self._slot(values, f"{hint}_{name}" if hint else name)
             if value != _ASSUMED.get(name):
                 arguments.append(("" if name in _POSITIONAL else name, value))
         return Call(f"nn.{kind}", tuple(arguments))
@@ -217,6 +230,21 @@ class _Reader:
         self.parameters.setdefault(name, annotation)
         for binding, value in zip(self.bindings, values, strict=True):
             binding[name] = value
+
+
+def _remarks(node: Node, path: str = "") -> Iterator[str]:
+    # Its own, and those of lists and places below it that no class of their own tells.
+    yield from (f"{path}: {remark}" if path else remark for remark in node.remarks)
+    for name, child in node.children.items():
+        if child.kind != MODULE:
+            yield from _remarks(child, f"{path}.{name}" if path else name)
+
+
+def _settings(nodes: list[Node]) -> list[str]:
+    values: dict[str, dict[str, None]] = {}
+    for name, value in (pair for node in nodes for pair in node.settings.items()):
+        values.setdefault(name, {})[value] = None
+    return [f"{name} is {' or '.join(found)} in the reference" for name, found in values.items() if len(found) < 7]
 
 
 def _free_names(value: str) -> list[str]:
@@ -255,7 +283,7 @@ def _family(name: str) -> list[str]:
 
 
 def _words(name: str) -> list[str]:
-    return re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+(?:_[0-9]+)?|[A-Z]+[0-9]*", name)
+    return re.findall(r"[A-Z][a-z]+[1-3]D(?![a-z])|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+(?:_[0-9]+)?|[A-Z]+[0-9]*", name)
 
 
 def _post_order(node: Node):

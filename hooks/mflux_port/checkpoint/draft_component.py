@@ -53,8 +53,8 @@ def draft_component(component: Component, name: str, port: Port) -> ComponentDra
     _drop(tree, mapping.tied)
     for path, node in tree.walk():
         _flatten_gammas(node)
-        if node.doubt and not certain:
-            mapping.unresolved.append(Unresolved(name, path, node.doubt, (node.kind,)))
+        if node.doubt:
+            mapping.unresolved.append(Unresolved(name, path, node.doubt, node.candidates or (node.layer,)))
     section = component.config.get("text_config")
     sizes = dimensions(section if isinstance(section, dict) else component.config)
     sizes = {size: value for size, value in sizes.items() if not keyword.iskeyword(size) and size != "self"}
@@ -62,7 +62,7 @@ def draft_component(component: Component, name: str, port: Port) -> ComponentDra
     prefix = port.class_name if name == "transformer" else f"{port.class_name}{top}"
     classes = draft_classes(tree, prefix, (f"{port.class_name}{top}", stem), set(sizes))
     files = module_files(classes, f"{port.package}.model.{port.model}_{name}", sizes, name)
-    linears = {path for path, node in tree.walk() if node.kind == "Linear"}
+    linears = {path for path, node in tree.walk() if node.layer == "Linear"}
     lora = lora_paths(mapping.targets, linears) if name == "transformer" else []
     return ComponentDraft(name, certain, files, classes, mapping, lora)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from mflux_port.checkout import Checkout, verify_inside
 from mflux_port.checkpoint.keylist import KEYLIST
 from mflux_port.checkpoint.rendered import rendered_texts
+from mflux_port.checkpoint.unresolved import UNRESOLVED
 from mflux_port.port import Port
 
 RECORD = "porting/{model}/drafted.txt"
-UNRESOLVED = "porting/{model}/unresolved.yml"
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,24 @@ def contents(checkout: Checkout, port: Port, planned: list[PlannedFile]) -> dict
     record |= {file.name: _mark(file.text) for file in planned if not file.instead_of}
     lines = [f"{mark}  {name}\n" for name, mark in sorted(record.items())]
     return {file.name: file.text for file in planned} | {RECORD.format(model=port.model): "".join(lines)}
+
+
+def leftovers(checkout: Checkout, planned: list[PlannedFile]) -> list[str]:
+    """Modules beside the drafted ones that no draft writes: rendered files that have lost their use, or the porter's."""
+    written = {file.instead_of or file.name for file in planned}
+    folders = {name.rpartition("/")[0] for name in written if "/model/" in name}
+    found = (
+        path.relative_to(checkout.root).as_posix()
+        for folder in folders
+        for path in (checkout.root / folder).glob("*.py")
+    )
+    return sorted(name for name in found if name not in written and not name.endswith("_drafted.py"))
+
+
+def lists(checkout: Checkout, port: Port, texts: dict[str, str | None]) -> list[PlannedFile]:
+    """The key list and the unresolved list (name with ``{model}``: text) as files of a plan; without text it is removed."""
+    names = {name.format(model=port.model): text or "" for name, text in texts.items()}
+    return [PlannedFile(name, text, _read(checkout.root / name)) for name, text in names.items()]
 
 
 def diff(planned: list[PlannedFile]) -> str:

@@ -89,8 +89,8 @@ def _is_tied(config: dict) -> bool:
 
 
 def _transform(name: str, tensor: Tensor, node: Node | None) -> str:
-    if node is not None and name.endswith(".weight") and node.kind in CONV_TRANSFORMS:
-        return CONV_TRANSFORMS[node.kind]
+    if node is not None and name.endswith(".weight") and node.layer in CONV_TRANSFORMS:
+        return CONV_TRANSFORMS[node.layer]
     if is_gamma(name, tensor.shape):
         return "reshape_gamma_to_1d"
     return ""
@@ -111,8 +111,8 @@ def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> tuple
         return "the output head: a pipeline that reads hidden states never uses it", ("waive it", f"map it onto {name}")
     if re.search(r"\.\d+\.\d+\.", f".{name}.") or last.isdigit():
         return "mflux's WeightMapper cannot set a list within a list or a bare array in a list", ("rename it",)
-    if node.kind.startswith("ConvTranspose") and node.kind not in CONV_TRANSFORMS:
-        return f"mflux has no transform for {node.kind}", ("write one",)
+    if node.layer.startswith("ConvTranspose") and node.layer not in CONV_TRANSFORMS:
+        return f"mflux has no transform for {node.layer}", ("write one",)
     if last == "weight" and len(tensor.shape) > 2 and not certain:
         return _conv_doubt(tensor, node)
     return None

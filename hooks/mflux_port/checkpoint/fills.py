@@ -12,6 +12,7 @@ from mflux_port.checkpoint.headers import Tensor
 _TYPES = {
     "BOOL": "bool_", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
     "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16", "F32": "float32",
+    "C64": "complex64", "F8_E4M3": "uint8", "F8_E8M0": "uint8",
 }  # fmt: skip
 _PLACEHOLDERS = re.compile(r"\{(?:block|layer|i|res)\}")
 

@@ -58,10 +58,11 @@ def _layer(name: str, shape: tuple[int, ...], bias: Tensor | None, eps: str) -> 
         doubt = "" if bias is not None or "embed" not in name else "Linear or Embedding"
         return Node("Linear", arguments=sizes, doubt=doubt)
     if len(shape) == 1:
-        doubt = "" if eps else "eps is not in config.json; the reference's module says it"
+        said = f"eps, {eps} only in config.json" if eps else "eps, which config.json does not say"
+        doubt = f"formula and {said}: the reference's module says both"
         if bias is None:
             return Node("RMSNorm", arguments={"dims": str(shape[0]), "eps": eps or "1e-6"}, doubt=doubt)
-        doubt = f"LayerNorm or GroupNorm{'; ' + doubt if doubt else ''}"
+        doubt = f"LayerNorm or GroupNorm; {doubt}"
         return Node("LayerNorm", arguments={"dims": str(shape[0]), "eps": eps or "1e-6"}, doubt=doubt)
     rank = len(shape) - 2
     if rank in (1, 2, 3):

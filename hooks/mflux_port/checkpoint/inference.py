@@ -51,6 +51,9 @@ def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
     answers["supports_guidance"] = Answer(supports, "follows from guidance", answers["guidance"].known)
     answers["vae"] = infer_vae(checkpoint.components.get("vae"))
     answers["text_encoder"] = infer_text_encoder(checkpoint.components.get("text_encoder"))
+    for name in ("vae", "text_encoder"):
+        if name not in checkpoint.components and checkpoint.model_index.get(name) not in (None, [None, None]):
+            answers[name] = Answer("own", f"model_index.json lists {name}, which is not here; download it first", False)
     answers["scheduler"], schedule = infer_scheduler(checkpoint)
     if defaults and not defaults.takes_negative_prompt:
         answers["negative_prompt"] = Answer(False, f"{checkpoint.pipeline} takes no negative_prompt")

@@ -15,10 +15,10 @@ from pathlib import Path
 from mflux_port.checkpoint.headers import DTYPE_BITS, Tensor
 from mflux_port.checkpoint.layout import Checkpoint
 from mflux_port.errors import PortError, shown
-from mflux_port.writing import write_whole
 
 KEYLIST = "porting/{model}/checkpoint_keys.txt"
 _RANGE = re.compile(r"\{(\d{1,18})-(\d{1,18})\}", re.ASCII)
+_OTHERS = "not read"
 _LIMIT = 1_000_000
 _CURE = "write the key list again with `mflux-port ledger --checkpoint`"
 
@@ -50,14 +50,33 @@ def snapshot(checkpoint: Checkpoint) -> Snapshot:
     return Snapshot(where, sorted(checkpoint.files), tensors, others)
 
 
-def write_keylist(path: Path, taken: Snapshot) -> None:
-    """Write a snapshot as text."""
-    write_whole(path, keylist_text(taken))
+def merged(path: Path, taken: Snapshot) -> tuple[Snapshot, list[str]]:
+    """What the key list at ``path`` becomes with ``taken``, and lines that say what that changes.
+
+    A pipeline replaces all of it, a part of one its own folders alone.
+    """
+    try:
+        stored = read_keylist(path) if path.is_file() else Snapshot("", [], {})
+    except PortError:
+        return taken, [f"{path.name} could not be read and is written anew"]
+    part = "model_index.json" not in taken.files
+    kept = [folder for folder in stored.tensors if part and folder not in taken.tensors]
+    changed = [
+        folder for folder in taken.tensors if stored.tensors.get(folder, taken.tensors[folder]) != taken.tensors[folder]
+    ]
+    said = [f"{path.name}: {', '.join(changed)} of {stored.where} replaced by {taken.where}"] if changed else []
+    if not kept:
+        return taken, said
+    said.append(f"{path.name}: {', '.join(kept)} of {stored.where} kept, {taken.where} has none")
+    others = {folder: names for folder, names in stored.others.items() if folder in kept} | taken.others
+    return Snapshot(stored.where, stored.files, stored.tensors | taken.tensors, others), said
 
 
 def keylist_text(taken: Snapshot) -> str:
     """A snapshot as text."""
     lines = [f"# {taken.where}", "", "[files]", *map(_escaped, collapse(taken.files))]
+    if taken.others:
+        lines += ["", f"[{_OTHERS}]", *(name for folder in sorted(taken.others) for name in taken.others[folder])]
     for folder, tensors in sorted(taken.tensors.items()):
         lines += ["", f"[{folder}]"]
         groups: dict[str, list[str]] = {}
@@ -73,7 +92,7 @@ def _escaped(name: str) -> str:
 
 
 def read_keylist(path: Path) -> Snapshot:
-    """Read what ``write_keylist`` wrote. Raises PortError naming the line that is none of it."""
+    """Read what ``keylist_text`` gave. Raises PortError naming the line that is none of it."""
     taken = Snapshot("", [], {})
     section = None
     for number, line in enumerate(_lines(path), 1):
@@ -81,10 +100,12 @@ def read_keylist(path: Path) -> Snapshot:
             taken.where = taken.where or line[1:].strip()
         elif line.startswith("["):
             section = line[1:].removesuffix("]")
-            if section != "files":
+            if section not in ("files", _OTHERS):
                 taken.tensors.setdefault(section, {})
         elif line.strip() and section == "files":
             taken.files += expand(line.removeprefix("./"))
+        elif line.strip() and section == _OTHERS:
+            taken.others.setdefault(line.rpartition("/")[0], []).append(line)
         elif line.strip():
             _read_tensors(taken, section, line, f"{path} line {number}")
         if len(taken.files) + sum(map(len, taken.tensors.values())) > _LIMIT:

@@ -6,8 +6,11 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-PREFIXES = ("base_model.model.transformer.", "base_model.model.", "diffusion_model.", "transformer.")
-KOHYA_PREFIXES = ("lora_unet_", "lora_transformer_", "lycoris_", "lora_te_", "lora_te1_", "lora_te2_")
+_ENCODERS = ("text_encoder.", "text_encoder_2.", "text_encoder_3.", "text_encoders.")
+PREFIXES = (
+    "base_model.model.transformer.", "base_model.model.", "diffusion_model.", "transformer.", *_ENCODERS,
+)  # fmt: skip
+KOHYA_PREFIXES = ("lora_unet_", "lora_transformer_", "lycoris_", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_")
 _ENDINGS = re.compile(
     r"\.(?:"
     r"(?P<peft>lora_[AB])(?:\.(?P<adapter>[^.]+))?(?P<peft_weight>\.weight)"
@@ -31,6 +34,11 @@ class LoraKey:
     ending: str
     matrix: str
     convention: str
+
+    @property
+    def of_text_encoder(self) -> bool:
+        """Whether the key belongs to a text encoder by its prefix."""
+        return self.prefix in _ENCODERS or self.prefix.startswith("lora_te")
 
 
 def parse_key(name: str) -> LoraKey:
@@ -69,7 +77,7 @@ def _convention(match: re.Match, prefix: str, underscored: bool) -> str:
         return "diffusion_model."
     if prefix.startswith("base_model."):
         return "PEFT"
-    return "diffusers" if prefix == "transformer." or match["old"] else "no prefix"
+    return "diffusers" if prefix in ("transformer.", *_ENCODERS) or match["old"] else "no prefix"
 
 
 def conventions(keys: list[LoraKey]) -> Counter:

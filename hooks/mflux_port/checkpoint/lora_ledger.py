@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.keylist import collapse
 from mflux_port.checkpoint.lora_aliases import Alias, find_aliases
-from mflux_port.checkpoint.lora_keys import conventions, parse_key
+from mflux_port.checkpoint.lora_keys import LoraKey, conventions, parse_key
 
 
 @dataclass
@@ -38,9 +38,11 @@ def account_lora(file: str, tensors: dict[str, Tensor], targets: list, transform
     layers, unmatched, twice = _match(tensors, targets)
     account = LoraAccount(file, f"mixed: {named}" if len(counts) > 1 else named, dict(counts), len(keys), len(layers))
     account.unmatched = unmatched
-    account.problems = [*twice, *_unsupported(tensors)]
+    account.problems = [*twice, *_unsupported(tensors), *_foreign(keys)]
     account.problems += [(path, why) for path, slots in layers.items() if (why := _judge(path, slots, transformer))]
-    account.aliases = find_aliases([key for key in keys if key.name in set(unmatched)], tensors, transformer)
+    left = set(unmatched)
+    missing = [key for key in keys if key.name in left and not key.of_text_encoder and key.matrix != "dora"]
+    account.aliases = find_aliases(missing, tensors, transformer)
     return account
 
 
@@ -51,6 +53,7 @@ def format_lora(account: LoraAccount) -> str:
         f"{account.file}: {account.convention}",
         f"  {matched} of {account.keys} keys match, {account.layers} layers",
     ]
+    lines += [] if account.keys else ["  FAIL it holds no tensor"]
     lines += [f"  FAIL {name}: {why}" for name, why in account.problems]
     if account.unmatched:
         lines += ["  FAIL no target takes:", *(f"    {name}" for name in collapse(account.unmatched))]
@@ -101,6 +104,12 @@ def _unsupported(tensors: dict[str, Tensor]) -> list[tuple[str, str]]:
     return [(key.name, why) for key in keys if key.matrix == "dora" and (key.prefix, key.path) in with_matrices]
 
 
+def _foreign(keys: list[LoraKey]) -> list[tuple[str, str]]:
+    counts = Counter(key.prefix for key in keys if key.of_text_encoder)
+    why = "keys are a text encoder's; mflux puts LoRAs into the transformer alone"
+    return [(f"{prefix}*", f"{count} {why}") for prefix, count in counts.items()]
+
+
 def _judge(path: str, slots: dict, transformer) -> str:
     layer = find_layer(transformer, path)
     if layer is None:
@@ -109,27 +118,54 @@ def _judge(path: str, slots: dict, transformer) -> str:
         return ""
     if getattr(getattr(layer, "weight", None), "ndim", 0) != 2:
         return "this layer is not linear"
-    if any(name.startswith("lokr") for name in slots):
-        return ""
-    missing = [name for name in ("lora_A", "lora_B") if name not in slots]
-    return f"{missing[0]} is missing" if missing else _judge_shapes(slots, tuple(layer.weight.shape))
-
-
-def _judge_shapes(slots: dict, weight: tuple[int, ...]) -> str:
-    import mlx.core as mx
-
-    shapes = {}
-    for name in ("lora_A", "lora_B"):
-        tensor, mapping = slots[name]
-        array = mx.zeros(tensor.shape)
+    if slots.keys() == {"alpha"}:
+        return "its alpha alone matches; no target takes its matrices"
+    arrays = {}
+    for name, (tensor, mapping) in slots.items():
         try:
-            shapes[name] = tuple((mapping.transform(array) if mapping.transform else array).shape)
+            arrays[name] = _applied(tensor, mapping)
         except Exception as error:  # noqa: BLE001 - a port's transform may raise anything
             return f"the transform of {tensor.name} fails: {type(error).__name__}: {error}"
-    down, up = shapes["lora_A"], shapes["lora_B"]
+    matrices = _judge_lokr if any(name.startswith("lokr") for name in slots) else _judge_matrices
+    return matrices(arrays, tuple(layer.weight.shape))
+
+
+def _applied(tensor: Tensor, mapping):
+    import mlx.core as mx
+
+    array = mx.zeros(tensor.shape)
+    return mapping.transform(array) if mapping.transform else array
+
+
+def _judge_matrices(arrays: dict, weight: tuple[int, ...]) -> str:
+    missing = [name for name in ("lora_A", "lora_B") if name not in arrays]
+    if missing:
+        return f"{missing[0]} is missing"
+    down, up = tuple(arrays["lora_A"].shape), tuple(arrays["lora_B"].shape)
     if len(down) != 2 or len(up) != 2 or (up[0], down[1]) != weight or up[1] != down[0]:
         return f"up {up} times down {down} does not give the weight's {weight}"
     return ""
+
+
+def _judge_lokr(arrays: dict, weight: tuple[int, ...]) -> str:
+    from mflux.models.common.lora.mapping.lokr_factors import rebuild_lokr_factors
+
+    both = [name for name in ("lora_A", "lora_B") if name in arrays]
+    if both:
+        return f"it has LoKr factors and {both[0]}; mflux takes the factors alone"
+    try:
+        first, second, _ = rebuild_lokr_factors(arrays)
+    except ValueError as error:
+        return str(error).splitlines()[0]
+    factors = tuple(first.shape), tuple(second.shape)
+    if {len(factor) for factor in factors} != {2} or tuple(a * b for a, b in zip(*factors, strict=True)) != weight:
+        return f"w1 {factors[0]} and w2 {factors[1]} do not make the weight's {weight}"
+    scale = arrays.get("dora_scale")
+    return (
+        f"dora_scale has {scale.size} numbers for {weight[0]} rows"
+        if scale is not None and scale.size != weight[0]
+        else ""
+    )
 
 
 def find_layer(module, path: str):

@@ -10,6 +10,9 @@ from mflux_port.checkpoint.source_text import Call, Items, text, write
 from mflux_port.errors import PortError
 from mflux_port.parsing import parse_python
 
+_BLOCK = re.compile(r"\{block\}\.|(?<=\.)\d+\.")  # the number stands where one block alone has such a layer
+# Whole words of a name, as in `norm1`, `layer_norm`, `adaLN_modulation`, `img_mod` and `time_embedder`; not in `modality`.
+_SHARED = re.compile(r"(?i)(?:^|_)(?:layer|rms)?(?:norms?|ada\w*|modulation|mod|time\w*|emb\w*)\d*(?:_|$)")
 _TRANSFORMS = "from mflux.models.common.weights.mapping.weight_transforms import WeightTransforms"
 
 
@@ -39,12 +42,16 @@ def lora_mapping(source: str, class_name: str, paths: list[str], where: str) -> 
 
 
 def lora_paths(targets: list[Target], linears: set[str]) -> list[str]:
-    """The attention and feed-forward linears among ``targets``, in their order. ``linears``: paths of linear layers."""
+    """The linears of repeated blocks among ``targets``, in their order, but those of norms, modulation and embeddings.
+
+    ``linears``: paths of linear layers.
+    """
     chosen = []
     for target in targets:
         path, _, last = target.to_pattern.rpartition(".")
-        first = path.replace("{block}", "0")
-        if last == "weight" and first in linears and re.search(r"(?i)attn|attention|ff|feed_?forward|mlp", path):
+        repeated = _BLOCK.search(path)
+        plain = repeated and not any(_SHARED.search(part) for part in path[repeated.end() :].split("."))
+        if last == "weight" and plain and path.replace("{block}", "0") in linears:
             chosen.append(path)
     return chosen
 

@@ -6,7 +6,7 @@ import keyword
 from types import MappingProxyType
 
 from mflux_port.checkpoint.class_drafts import ClassDraft
-from mflux_port.checkpoint.source_text import WIDTH, signature, statement, text
+from mflux_port.checkpoint.source_text import WIDTH, Call, signature, statement, text, write
 
 _VAE_CALLS = (("encode", ["image: mx.array"]), ("decode", ["latents: mx.array"]))
 
@@ -30,7 +30,9 @@ def module_files(drafts: list[ClassDraft], package: str, defaults: dict[str, obj
 def _file(
     draft: ClassDraft, package: str, parameters: list[str], kept: dict = MappingProxyType({}), vae: bool = False
 ) -> str:
-    body = [signature("__init__", parameters), "        super().__init__()\n"]
+    base = draft.base or Call("nn.Module")
+    made = write(Call("super().__init__", base.arguments), 8, 0)
+    body = [signature("__init__", parameters), f"        {made}\n"]
     attributes = {name for name, _, _ in draft.fields}
     for name, value in kept.items():
         # MLX takes a list for a part of the module.
@@ -47,7 +49,7 @@ def _file(
         body += ["\n", signature(name, names), _to_port(draft, name)]
     source = "".join(body)
     where = f" in {draft.file}" if draft.file else ""
-    head = f"\n\nclass {draft.name}(nn.Module):\n    # Reference: {draft.reference}{where}\n"
+    head = f"\n\nclass {draft.name}({base.name}):\n    # Reference: {draft.reference}{where}\n"
     imports = sorted((f"{package}.{used.stem}", used.name) for used in draft.uses)
     lines = (["import mlx.core as mx\n"] if "mx." in source else []) + ["from mlx import nn\n"]
     lines += ["\n", *(_import(module, name) for module, name in imports)] if imports else []

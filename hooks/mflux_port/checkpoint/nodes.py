@@ -15,8 +15,10 @@ class Node:
 
     ``arguments`` are the keywords of the mlx.nn class and ``parameters`` the shapes of arrays held by the module
     itself, both as Python source, so that a size may be an expression of the config's names. ``remarks`` name
-    children without weights. ``doubt`` says what could not be told, with the candidates. ``call``: the parameters of
-    the reference's ``forward``. ``tied``: another module of the reference holds the same weight.
+    children without weights. ``doubt`` says what could not be told, with ``candidates``. ``call``: the parameters of
+    the reference's ``forward``. ``tied``: another module of the reference holds the same weight. ``base``: the layer of
+    mlx.nn that holds a module's arrays and has another formula; ``arguments`` are then its keywords. ``settings``:
+    numbers that the reference's module keeps beside its arrays.
     """
 
     kind: str
@@ -27,12 +29,20 @@ class Node:
     children: dict[str, Node] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     doubt: str = ""
+    candidates: tuple[str, ...] = ()
     call: tuple[str, ...] = ()
     tied: bool = False
+    base: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_leaf(self) -> bool:
         return self.kind not in (MODULE, LIST, DICT)
+
+    @property
+    def layer(self) -> str:
+        """The class of mlx.nn that holds the node's arrays; for a module of its own its kind."""
+        return self.base or self.kind
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
         """Every node below and including this one, with its dotted path."""

@@ -32,7 +32,7 @@ def express(base: Node, observations: list[Observation]) -> Node:
 
 def _same(base: Node, other: Node) -> bool:
     if (
-        base.kind != other.kind
+        (base.kind, base.base) != (other.kind, other.base)
         or base.class_name != other.class_name
         or base.parameters.keys() != other.parameters.keys()
     ):

@@ -19,21 +19,26 @@ WAIVERS = "porting/{model}/ledger_waivers.yml"
 
 @dataclass
 class Waivers:
-    """Patterns with their reasons, for one component. ``used`` collects those that waived something."""
+    """Patterns with their reasons, for one component. ``used`` collects those that waived something.
+
+    ``shapes``: parameters that may differ from their tensor in ones behind; only ``known`` facts of mflux's own have any.
+    """
 
     tensors: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
+    shapes: dict[str, str] = field(default_factory=dict)
+    known: Waivers | None = None
     used: set[str] = field(default_factory=set)
 
     def cover(self, side: str, name: str) -> bool:
-        """Whether a pattern of ``side`` (``tensors`` or ``parameters``) waives ``name``."""
+        """Whether a pattern of ``side`` (``tensors``, ``parameters`` or ``shapes``) waives ``name``."""
         patterns = getattr(self, side)
         found = (
             name if name in patterns else next((pattern for pattern in patterns if fnmatchcase(name, pattern)), None)
         )
         if found is not None:
             self.used.add(found)
-        return found is not None
+        return found is not None or self.known is not None and self.known.cover(side, name)
 
     @property
     def idle(self) -> list[str]:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draft the components. Returns 0; what could not be decided stands in unresolved.yml and fails the ledger."""
+    """Draft the components. Returns 0; what could not be decided stands in unresolved.yml, which fails `check`."""
     checkout = Checkout(args.checkout)
     with looking(checkout.root) if args.dry_run else alone(checkout.root):
         return _run(args, checkout)
@@ -33,25 +33,27 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     from mflux_port.checkpoint.draft_component import draft_component
-    from mflux_port.checkpoint.draft_files import UNRESOLVED, contents, diff, plan_files
-    from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, snapshot
+    from mflux_port.checkpoint.draft_files import contents, diff, leftovers, lists, plan_files
+    from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
     from mflux_port.checkpoint.layout import open_checkpoint
+    from mflux_port.checkpoint.unresolved import UNRESOLVED, unresolved_text
 
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
-    names = args.component or _own_components(port)
-    drafts = [draft_component(_part(checkpoint, name), name, port) for name in dict.fromkeys(names)]
+    names = list(dict.fromkeys(args.component or _own_components(port)))
+    drafts = [draft_component(_part(checkpoint, name), name, port) for name in names]
     planned = plan_files(checkout, port, _texts(checkout, port, drafts))
-    unresolved = [entry for draft in drafts for entry in draft.unresolved]
+    keys, said = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
+    undecided = [entry for draft in drafts for entry in draft.unresolved]
+    listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
+    kept = lists(checkout, port, {KEYLIST: keylist_text(keys), UNRESOLVED: listed})
     if args.dry_run:
-        print(diff(planned), end="")
+        print(diff([*planned, *kept]), end="")
         return 0
-    texts = contents(checkout, port, planned)
-    texts[KEYLIST.format(model=port.model)] = keylist_text(snapshot(checkpoint))
-    texts[UNRESOLVED.format(model=port.model)] = _unresolved(unresolved)
+    texts = contents(checkout, port, planned) | {file.name: file.text or None for file in kept}
     with locked(checkout.root):
         commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
-    facts = _facts(drafts, planned)
+    facts = _facts(drafts, planned) | {"leftover": leftovers(checkout, planned), "key_list": said}
     print(json.dumps(facts, indent=1) if args.json else _format(facts, port))
     return 0
 
@@ -98,19 +100,6 @@ def _source(checkout: Checkout, name: str) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _unresolved(unresolved: list) -> str | None:
-    import yaml
-
-    if not unresolved:
-        return None
-    entries = [
-        {"component": one.component, "name": one.name, "why": one.why, "candidates": list(one.candidates)}
-        for one in unresolved
-    ]
-    head = "# What the draft did not decide. Decide each in the mapping or in ledger_waivers.yml, then take it out of here.\n"
-    return head + yaml.safe_dump(entries, sort_keys=False, width=110)
-
-
 def _facts(drafts: list, planned: list) -> dict:
     return {
         "components": [
@@ -145,5 +134,7 @@ def _format(facts: dict, port: Port) -> str:
     lines += [
         f"kept {name}, which is your work; the draft is beside it: {new}" for name, new in facts["beside"].items()
     ]
+    lines += [f"no draft uses {name}; remove it unless it is yours" for name in facts["leftover"]]
+    lines += facts["key_list"]
     lines.append(f"next: mflux-port ledger {port.model}")
     return "\n".join(lines)

@@ -37,15 +37,17 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, checkout: Checkout, port: Port) -> int:
     if args.lora:
         return _run_lora(args, port)
-    accounts, files = balance(checkout, port, args.checkpoint, args.key, args.component)
+    taken, root = _snapshot(checkout, port, args.checkpoint)
+    accounts, files = balance(checkout, port, taken, root, args.key, args.component)
     findings = [finding for account in accounts for finding in account.findings] + files
     failed = any(finding.fails for finding in findings)
+    said = _store(checkout, port, taken) if args.checkpoint is not None else []
     if args.json:
         parts = [{**asdict(account), "findings": len(account.findings)} for account in accounts]
         rows = [asdict(finding) | {"fails": finding.fails} for finding in findings]
-        print(json.dumps({"passed": not failed, "components": parts, "findings": rows}, indent=1))
+        print(json.dumps({"passed": not failed, "components": parts, "findings": rows, "key_list": said}, indent=1))
     else:
-        print(format_accounts(accounts, findings))
+        print("\n".join([format_accounts(accounts, findings), *said]))
     return 1 if failed else 0
 
 
@@ -70,12 +72,16 @@ def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> N
 
 
 def balance(
-    checkout: Checkout, port: Port, where: str | None, key: str | None = None, only: list[str] | None = None
+    checkout: Checkout, port: Port, taken, root: Path | None, key: str | None = None, only: list[str] | None = None
 ) -> tuple[list, list]:
-    """The accounts of the port's components, and the findings about files. ``where``: a checkpoint; None: the key list."""
+    """The accounts of the port's components, and the findings about files.
+
+    ``taken``: the checkpoint's Snapshot; ``root``: its folder, None where only the key list is there.
+    """
     from mflux_port.checkpoint.file_ledger import account_files
     from mflux_port.checkpoint.ledger import Finding, account
     from mflux_port.checkpoint.port_modules import build_modules, module_of, weight_definition
+    from mflux_port.checkpoint.reused import known_waivers
     from mflux_port.checkpoint.waivers import WAIVERS, Waivers, read_waivers
 
     definition = weight_definition(port)
@@ -83,7 +89,6 @@ def balance(
     unknown = set(only or ()) - {component.name for component in components}
     if unknown:
         raise PortError(f"{port.model} has no component {min(unknown)}; it has {', '.join(c.name for c in components)}")
-    taken, root = _snapshot(checkout, port, where)
     waivers = read_waivers(checkout.root / WAIVERS.format(model=port.model))
     holder = build_modules(port, key)
     accounts, files = [], [] if only else account_files(definition, taken, waivers)
@@ -99,22 +104,36 @@ def balance(
         if tensors is None:
             files.append(Finding("files", "no weights", component.name, f"{taken.where} has no {component.hf_subdir}"))
             continue
-        module = module_of(holder, component)
-        accounts.append(account(component, module, tensors, waivers.get(component.name, Waivers())))
+        waived = waivers.get(component.name, Waivers())
+        waived.known = known_waivers(port, component.name)
+        accounts.append(account(component, module_of(holder, component), tensors, waived))
     return accounts, files
 
 
 def _snapshot(checkout: Checkout, port: Port, where: str | None):
-    from mflux_port.checkpoint.keylist import KEYLIST, snapshot, write_keylist
+    from mflux_port.checkpoint.keylist import KEYLIST, snapshot
     from mflux_port.checkpoint.layout import open_checkpoint
 
-    path = checkout.root / KEYLIST.format(model=port.model)
     if where is None:
-        return _stored(path), None
+        return _stored(checkout.root / KEYLIST.format(model=port.model)), None
     checkpoint = open_checkpoint(where)
-    taken = snapshot(checkpoint)
-    write_keylist(path, taken)
-    return taken, checkpoint.root
+    return snapshot(checkpoint), checkpoint.root
+
+
+def _store(checkout: Checkout, port: Port, taken) -> list[str]:
+    # A key list that lacks a component would fail every later ledger.
+    from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged
+    from mflux_port.checkpoint.port_modules import weight_definition
+    from mflux_port.writing import write_whole
+
+    path = checkout.root / KEYLIST.format(model=port.model)
+    whole, said = merged(path, taken)
+    parts = [part for part in weight_definition(port).get_components() if part.download_url is None]
+    lacking = [part.name for part in parts if whole.of(part.hf_subdir, part.name) is None]
+    if lacking:
+        return [f"{path.name} is not written: {taken.where} has no {', '.join(lacking)}"]
+    write_whole(path, keylist_text(whole))
+    return said
 
 
 def _stored(path: Path):
@@ -154,7 +173,7 @@ def _run_lora(args: argparse.Namespace, port: Port) -> int:
     targets, holder = lora_mapping(port), build_modules(port, args.key)
     accounts = [account_lora(name, read_header(Path(name)), targets, holder.transformer) for name in args.lora]
     if args.json:
-        print(json.dumps([asdict(account) for account in accounts], indent=1))
+        print(json.dumps([{"passed": account.passed, **asdict(account)} for account in accounts], indent=1))
     else:
         print("\n\n".join(map(format_lora, accounts)))
     return 0 if all(account.passed for account in accounts) else 1
