@@ -10,7 +10,7 @@ from parity import causes
 from parity.alignment import align
 from parity.metrics import distance
 from parity.mlx_taps import modules as modules_of
-from parity.modules import SIGNIFICANT, Call
+from parity.modules import SIGNIFICANT, Call, same_tokens
 from parity.port import FAIL
 from parity.stages import Judge, Result
 
@@ -80,6 +80,8 @@ class Inquiry:
         # A stage that stopped with an error, and a schedule that is off, show in every stage that follows.
         if self.crossing.failure:
             return result.stage == self.crossing.failure[0]
+        if result.stage == "text_encoder":  # embeddings of another length go into the transformer as they are
+            return any(not item.aligned for item in self.crossing.of("prompt/"))
         return result.stage == "scheduler" and self._other_sigmas()
 
     def _other_sigmas(self) -> bool:
@@ -223,7 +225,7 @@ class Inquiry:
 
     def _text_encoder(self, result: Result, calls: list[Call]) -> list[Verdict]:
         for call in calls:
-            if call.ids is not None and not _same_tokens(*call.ids):
+            if call.ids is not None and not same_tokens(*call.ids):
                 return [self._code(result, "tokenizer", _of_tokens(*call.ids))]
         return [self._code(result, "text_encoder", self._of_hidden_state(result))]
 
@@ -252,14 +254,6 @@ class Inquiry:
             if found and found[1].relative < 100 * self.limits.of_stage("text_encoder", result.tensor) / 100:
                 return f"the prompt embeddings are the output of {event.module}: off by some layers, or a norm too many"
         return self._of_worst(result) or "which hidden states are handed on, and what is done to them"
-
-
-def _same_tokens(reference: np.ndarray, own: np.ndarray) -> bool:
-    # Padding is masked on both sides, so its length may differ.
-    shorter, longer = sorted((reference, own), key=len)
-    length = len(shorter)
-    heads = np.array_equal(shorter, longer[:length]) and len(set(longer[length:].tolist())) <= 1
-    return heads or np.array_equal(shorter, longer[-length:]) and len(set(longer[:-length].tolist())) <= 1
 
 
 def _of_tokens(reference: np.ndarray, own: np.ndarray) -> str:
