@@ -14,7 +14,7 @@ import numpy as np
 from parity.alignment import Alignment, align, layouts
 from parity.crossing import rebuild
 from parity.limits import Limits
-from parity.metrics import Distance, distance
+from parity.metrics import Distance, distance, is_short
 from parity.mlx_taps import Sink, arrays, to_numpy
 from parity.pairing import Pairing
 from parity.recording import Recording
@@ -43,6 +43,7 @@ class Call:
     whole: bool = True
     wrong: bool = False  # something inside it is
     sinusoid: bool = False  # it makes waves of a few angles
+    short: bool = False  # it, or a module inside it, gives bfloat16 whatever it is given
     event: str = ""
     size: int = 0  # numbers in its result
     own: list[np.ndarray] = field(default_factory=list)
@@ -158,6 +159,8 @@ class ModuleJudge(Sink):
             if local and (call.local is None or local.relative < call.local.relative):
                 call.local, call.own = local, own
                 call.replay = functools.partial(_run, again, new_args, new_kwargs)
+        rounds = bool(call.own) and call.inputs is not None and all(is_short(one) for one in call.own)
+        call.short = rounds or any(child.short for child in call.children)
         if call.local and call.local.relative > max(self.limits.of_module(call), SIGNIFICANT):
             self._guilty[call.stage] += 1
 

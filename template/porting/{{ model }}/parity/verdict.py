@@ -67,7 +67,7 @@ class Inquiry:
         """Weights before anything else; then the stages that fail, in the order in which a port is written."""
         verdicts = [self._of_fault(fault) for fault in self._faults()]
         failed = [result for result in results if result.status == FAIL]
-        failed.sort(key=lambda result: not self._upstream(result))
+        failed.sort(key=lambda result: (not self._other_length(result), not self._upstream(result)))
         for result in failed:
             verdicts += self._of_stage(result, waived)
         said = {verdict.module for verdict in verdicts}
@@ -76,12 +76,14 @@ class Inquiry:
             verdict.waived = waived(verdict)
         return Findings(sorted(verdicts, key=lambda verdict: verdict.kind != "weights"))
 
+    def _other_length(self, result: Result) -> bool:
+        # Embeddings of another length or width go into the transformer as they are.
+        return result.stage == "text_encoder" and any(not item.aligned for item in self.crossing.of("prompt/"))
+
     def _upstream(self, result: Result) -> bool:
         # A stage that stopped with an error, and a schedule that is off, show in every stage that follows.
         if self.crossing.failure:
             return result.stage == self.crossing.failure[0]
-        if result.stage == "text_encoder":  # embeddings of another length go into the transformer as they are
-            return any(not item.aligned for item in self.crossing.of("prompt/"))
         return result.stage == "scheduler" and self._other_sigmas()
 
     def _other_sigmas(self) -> bool:
@@ -154,7 +156,8 @@ class Inquiry:
         if special and special[0].module == "tokenizer":
             return special
         strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]
-        givers = self._givers(calls, [verdict.module for verdict in strong])
+        known = [verdict.module for verdict in blamed if verdict in strong or waived(verdict)]
+        givers = self._givers(calls, known)
         if givers is not None:
             strong = [*(givers or special), *strong]
             special = [verdict for verdict in special if verdict not in strong]
