@@ -12,9 +12,9 @@ from pathlib import Path
 
 from mflux_port import host
 from mflux_port.project import project_root
-from tests.parity.families import write_home
 
 from benchmarks.measure import Action, Row, medians
+from tests.parity.families import write_home
 
 FAMILY, LEVELS = "z_image", ("stages", "blocks", "modules")
 LIMITS = {"stages": 1.5, "blocks": 2.0, "modules": 4.0}
@@ -47,7 +47,7 @@ def measure(home: Path) -> dict[str, float]:
     def run(level: str) -> reference.Run:
         return reference.Run(
             model=home / "artifacts" / "tiny", prompt="a red fox", negative_prompt="", seed=1, width=112, height=80,
-            steps=4, guidance=0.0, dtype="float32", device="cpu", level=level, only="", all_steps=False,
+            steps=2, guidance=0.0, dtype="float32", device="cpu", level=level, only="", all_steps=False,
         )  # fmt: skip
 
     pipe = reference.load(run("stages"), "")

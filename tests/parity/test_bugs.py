@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.full
 SAMPLE = {
-    "z_image": ["healthy", "RoPE in halves", "attention scale", "modulation order", "step sign", "last layer"],
+    "z_image": ["RoPE in halves", "attention scale", "modulation order", "step sign", "last layer"],
     "flux2": ["blocks crossed", "output norm not loaded", "RoPE theta", "sigma shift"],
     "ernie_image": ["q and v crossed", "norm eps", "no causal mask", "another prompt text"],
 }
