@@ -17,7 +17,8 @@ from benchmarks.measure import Action, Row, medians
 from tests.parity.families import write_home
 
 FAMILY, LEVELS = "z_image", ("stages", "blocks", "modules")
-LIMITS = {"stages": 1.5, "blocks": 2.0, "modules": 4.0}
+# A recording also fingerprints all weights and sends the picture through the encoder: most of it on a twin this small.
+LIMITS = {"stages": 4.0, "blocks": 4.0, "modules": 6.0}
 DIFFUSERS = "diffusers==0.42.*"
 
 
