@@ -232,3 +232,34 @@ def test_gaps_of_another_run_do_not_count(tmp_path):
     assert read_gaps(tmp_path / "gaps.json", "one") == {"a": 0.5}
     assert read_gaps(tmp_path / "gaps.json", "two") == {}
     assert json.loads((tmp_path / "gaps.json").read_text())["run"] == "one"
+
+
+def test_a_kernel_with_axes_of_length_1_is_not_transposed():
+    from parity.fingerprints import fingerprint
+    from parity.pairing import pair
+
+    kernel, name = _values(6, 4, 3, 1, 1), "vae.time_conv.weight"
+    own = np.ascontiguousarray(kernel.transpose(0, 2, 3, 4, 1))
+    prints, classes = {name: fingerprint(kernel).as_json()}, {"vae.time_conv": ["Conv3d", "torch.nn"]}
+    assert not pair({name: own}, {"vae.time_conv": "Conv3d"}, prints, classes).faults
+    turned = np.ascontiguousarray(kernel.transpose(1, 2, 3, 4, 0))
+    assert [fault.kind for fault in pair({name: turned}, {"vae.time_conv": "Conv3d"}, prints, classes).faults] == [
+        "transposed"
+    ]
+
+
+def test_modules_that_keep_a_copy_of_one_table_pair():
+    from parity.fingerprints import fingerprint
+    from parity.pairing import pair
+
+    table, weights = _values(7), [_values(5, 4), _values(5, 4)]
+    reference = {f"encoder.layers.{n}.q.weight": values for n, values in enumerate(weights)} | {"encoder.table": table}
+    own = {f"encoder.layers.{n}.attn.query.weight": values for n, values in enumerate(weights)}
+    own |= {f"encoder.layers.{n}.attn.table": table for n in range(2)}
+    prints = {name: fingerprint(values).as_json() for name, values in reference.items()}
+    paths = ["encoder"] + [f"encoder.layers.{n}{rest}" for n in range(2) for rest in ("", ".q")]
+    modules = {"encoder": "Encoder"}
+    modules |= {f"encoder.layers.{n}{rest}": "Layer" for n in range(2) for rest in ("", ".attn", ".attn.query")}
+    found = pair(own, modules, prints, {path: ["Layer", "torch.nn"] for path in paths})
+    assert {path for path in modules if path not in found.modules} == set()
+    assert found.modules["encoder.layers.1"] == "encoder.layers.1"

@@ -14,6 +14,7 @@ Without flags: the default prompt at 1024x1024, stages only, the exact noise in 
 from __future__ import annotations
 
 import argparse
+import difflib
 from pathlib import Path
 
 from parity import components
@@ -34,6 +35,7 @@ def main() -> int:
     if args.estimate:
         return 0
     pipe = reference.load(plan, answers.pipeline)
+    _verify_module(plan.only, torch_taps.classes(pipe))
     name = "reference" if plan.level == torch_taps.STAGES else "modules"
     path = Path(args.output) if args.output else answers.artifacts / f"{name}.safetensors"
     recording = reference.record(pipe, plan, path, calibrate=not args.no_calibration)
@@ -62,6 +64,12 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
         only=args.module or "",
         all_steps=args.all_steps,
     )
+
+
+def _verify_module(name: str, known: dict) -> None:
+    if name and name not in known:
+        like = difflib.get_close_matches(name, known, 3, 0.5) or [path for path in known if path.endswith(f".{name}")][:3]
+        raise ParityError(f"--module {name} names no module of the reference; there are {', '.join(like or list(known)[:3])}")
 
 
 def _positive(steps: int) -> int:

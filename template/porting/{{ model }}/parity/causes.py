@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from parity.alignment import align
-from parity.metrics import Distance
+from parity.metrics import Distance, is_short
 from parity.modules import Call, ModuleJudge
 
 EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
@@ -43,6 +43,8 @@ def of_values(reference: np.ndarray, own: np.ndarray) -> str:
     """Of two aligned tensors: sign, factor, a shift and scale, or the right values in another order."""
     if reference.size != own.size or not np.isfinite(own).all():
         return "" if np.isfinite(own).all() else "NaN or infinity"
+    if is_short(own) and not is_short(reference):
+        return "precision: the port hands on bfloat16"
     a, b = reference.reshape(-1).astype(np.float64), own.reshape(-1).astype(np.float64)
     if np.allclose(np.sort(a), np.sort(b), rtol=1e-3, atol=1e-4 * (np.abs(a).max() or 1)):
         return "layout: the right values in another order"

@@ -64,10 +64,13 @@ def same_values(one: Fingerprint, other: Fingerprint) -> bool:
     return abs(one.squares - other.squares) <= tolerance and abs(one.total - other.total) <= tolerance + 1e-9 * one.size
 
 
-def order_of(values: np.ndarray, reference: Fingerprint) -> tuple[int, ...] | None:
+def order_of(
+    values: np.ndarray, reference: Fingerprint, likely: tuple[tuple[int, ...], ...] = ()
+) -> tuple[int, ...] | None:
     """The axes ``p`` for which ``reference.transpose(p).reshape(values.shape)`` equals ``values`` at the probes.
 
-    The identity is tried first. None when no permutation of the axes explains the values.
+    ``likely`` orders are tried first, then the identity: with axes of length 1 several orders say the same. None when no
+    permutation of the axes explains the values.
     """
     from itertools import permutations
 
@@ -76,7 +79,7 @@ def order_of(values: np.ndarray, reference: Fingerprint) -> tuple[int, ...] | No
     flat = np.asarray(values, np.float32).reshape(-1)
     if flat.size != reference.size:
         return None
-    for axes in permutations(range(rank)):
+    for axes in (*likely, *permutations(range(rank))):
         moved = np.ravel_multi_index([places[a] for a in axes], [reference.shape[a] for a in axes]) if rank else [0]
         if np.array_equal(flat[moved], np.asarray(reference.probes, np.float32)):
             return axes

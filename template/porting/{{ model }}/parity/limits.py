@@ -9,7 +9,9 @@ FLOOR = 2e-5  # below this, two correct float32 programs differ by the order in 
 LEAF = 2.5e-6  # leaves of correct ports stay below 1.5e-6, an eps of 1e-5 for 1e-6 makes 3e-6 and more
 LARGE, MOST = 3e5, 20.0  # a norm over more values than LARGE adds them with more rounding, on both sides
 CONTAINER = 1e-5
+SINUSOID = 1e-4  # of an angle up to 1000, where float32 itself is 6e-5 wide
 PARTIAL_BF16 = 0.1
+ROUNDED = 5e-3  # twice what rounding to bfloat16 makes
 FAR = 0.35  # whatever the reference's own bfloat16 run does (one rounds the timestep), this is another result
 BF16_FACTOR = 3.0  # a correct bfloat16 port was never further away than 1.4 times the reference's own bfloat16 run
 FP32_SHARE = 1 / 128  # of the reference's own gap; correct float32 ports stay below 1/300 of it
@@ -44,6 +46,10 @@ class Limits:
         """The largest error that a module may make of the reference's input. Replays are in float32 in every dtype."""
         if self.dtype == "bfloat16" and not call.whole:
             return PARTIAL_BF16  # some of its input came out of the bfloat16 run
+        if self.dtype == "bfloat16" and call.short:
+            return ROUNDED  # it casts to the dtype of its weights
+        if call.leaf and call.sinusoid:
+            return SINUSOID
         if call.leaf:
             return LEAF * min(MOST, max(1.0, call.size / LARGE))
         gap = self.gaps.get(f"{call.event}/out/0", 0.0)

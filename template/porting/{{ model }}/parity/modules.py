@@ -14,7 +14,7 @@ import numpy as np
 from parity.alignment import Alignment, align, layouts
 from parity.crossing import rebuild
 from parity.limits import Limits
-from parity.metrics import Distance, distance
+from parity.metrics import Distance, distance, is_short
 from parity.mlx_taps import Sink, arrays, to_numpy
 from parity.pairing import Pairing
 from parity.recording import Recording
@@ -42,6 +42,8 @@ class Call:
     local: Distance | None = None
     whole: bool = True
     wrong: bool = False  # something inside it is
+    sinusoid: bool = False  # it makes waves of a few angles
+    short: bool = False  # it, or a module inside it, gives bfloat16 whatever it is given
     event: str = ""
     size: int = 0  # numbers in its result
     own: list[np.ndarray] = field(default_factory=list)
@@ -69,9 +71,12 @@ class ModuleJudge(Sink):
         self.roots: list[Call] = []
         self._stack: list[Call] = []
         self._counts: dict[str, int] = {}
+        self._encodings: dict[str, str] = {}  # of a text encoder that is called several times: the reference's stage
 
     def enter(self, path, module, args, kwargs):
         stage = self.stage_of(path.split(".")[0])
+        if path == stage and path.startswith("text_encoder"):
+            self._begin_encoding(path, args, kwargs)
         paired = self.pairing.modules.get(path, "")
         call = Call(stage, path, paired, len(self._counts))
         call.event = self._event(stage, path, paired)
@@ -115,13 +120,31 @@ class ModuleJudge(Sink):
         self._counts[f"{stage}/{path}"] = count + 1
         if not paired:
             return ""
+        stage = self._encodings.get(stage, stage)
         options = [f"{stage}/{paired}"] if not count else [f"{stage}/{paired}#{count}", f"{stage}.{count}/{paired}"]
         return next((name for name in options if f"{name}/out/0" in self.recording), "")
+
+    def _begin_encoding(self, component: str, args: tuple, kwargs: dict) -> None:
+        # Which side encodes the negative prompt first is a convention: calls belong together by their token ids.
+        given = [to_numpy(array).reshape(-1) for array in arrays((args, kwargs)) if array.dtype in (mx.int32, mx.int64)]
+        stages = [stage for stage in (component, *(f"{component}.{n}" for n in range(1, 9))) if self._tokens(stage)]
+        if not given or len(stages) < 2:
+            return
+        far = {stage: abs(len(self._tokens(stage)[0]) - len(given[0])) for stage in stages}
+        same = [stage for stage in stages if same_tokens(self._tokens(stage)[0], given[0])]
+        self._encodings[component] = same[0] if same else min(stages, key=far.__getitem__)
+        for name in [name for name in self._counts if name.startswith(f"{component}/")]:
+            self._counts[name] = 0
+
+    def _tokens(self, stage: str) -> list[np.ndarray]:
+        values = [self.recording.get(name) for name in self.inputs(f"{stage}/{stage.split('.')[0]}")]
+        return [one.reshape(-1) for one in values if one.dtype.kind != "f"]
 
     def _measure(self, call: Call, module, args: tuple, kwargs: dict, result, again: Callable) -> None:
         root = "." not in call.path
         results = [to_numpy(array) for array in arrays(result)]
         call.size = max((one.size for one in results), default=0)
+        call.sinusoid = is_sinusoid(module, args, kwargs, result)
         call.ids = self._ids(call.event, args, kwargs)
         repeats = call.path in self.pairing.named
         call.output = self.outputs(call.event, results, root, repeats)
@@ -136,6 +159,8 @@ class ModuleJudge(Sink):
             if local and (call.local is None or local.relative < call.local.relative):
                 call.local, call.own = local, own
                 call.replay = functools.partial(_run, again, new_args, new_kwargs)
+        rounds = bool(call.own) and call.inputs is not None and all(is_short(one) for one in call.own)
+        call.short = rounds or any(child.short for child in call.children)
         if call.local and call.local.relative > max(self.limits.of_module(call), SIGNIFICANT):
             self._guilty[call.stage] += 1
 
@@ -260,6 +285,21 @@ class ModuleJudge(Sink):
             if aligned and aligned[1].relative <= NEAR and aligned[0].to_mlx(reference) is not None:
                 found.append((aligned[1].relative, name, aligned[0]))
         return found
+
+
+def is_sinusoid(module, args: tuple, kwargs: dict, result) -> bool:
+    """Whether a module without weights makes many numbers of one (a timestep)."""
+    given, made = list(arrays((args, kwargs))), list(arrays(result))
+    few = bool(given) and all(array.size <= 4 for array in given)
+    return few and len(made) == 1 and made[0].size > 8 * given[0].size and not module.parameters()
+
+
+def same_tokens(reference: np.ndarray, own: np.ndarray) -> bool:
+    """Whether two rows of token ids say the same. Padding is masked on both sides, so its length may differ."""
+    shorter, longer = sorted((reference, own), key=len)
+    length = len(shorter)
+    heads = np.array_equal(shorter, longer[:length]) and len(set(longer[length:].tolist())) <= 1
+    return heads or np.array_equal(shorter, longer[-length:]) and len(set(longer[:-length].tolist())) <= 1
 
 
 def _run(again: Callable, args: tuple, kwargs: dict) -> list[np.ndarray]:

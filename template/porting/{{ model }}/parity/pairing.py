@@ -109,15 +109,18 @@ def _owners(parameters: dict[str, str] | list[str], paths) -> dict[frozenset, li
 
 
 def _pair_modules(result: Pairing, modules: dict[str, str], classes: dict[str, list[str]]) -> None:
-    used = set(result.parameters.values())
     lists = {name for name, (kind, _) in classes.items() if kind in ("ModuleList", "ModuleDict")}
-    theirs = _owners({name: name for name in used}, set(classes) - lists)
-    for tensors, own in _owners(result.parameters, modules).items():
-        chain = theirs.get(tensors, [])
-        for depth, path in enumerate(reversed(own)):  # innermost with innermost
-            if chain:
-                same = [other for other in chain if words(other) == words(path)]
-                result.modules[path] = same[0] if same else chain[max(0, len(chain) - 1 - depth)]
+    holders = Counter(result.parameters.values())
+    # A tensor that several modules keep a copy of (a table of positions) says nothing about the larger modules around it.
+    once = {path: name for path, name in result.parameters.items() if holders[name] == 1}
+    for parameters in (result.parameters, once):
+        theirs = _owners({name: name for name in parameters.values()}, set(classes) - lists)
+        for tensors, own in _owners(parameters, modules).items():
+            chain = theirs.get(tensors, [])
+            for depth, path in enumerate(reversed(own)):  # innermost with innermost
+                if chain and path not in result.modules:
+                    same = [other for other in chain if words(other) == words(path)]
+                    result.modules[path] = same[0] if same else chain[max(0, len(chain) - 1 - depth)]
     for own, theirs_root in result.components.items():
         result.modules[own] = theirs_root
 
@@ -196,8 +199,8 @@ def _transposed(
         mark, values = prints[name], arrays[path]
         if len([length for length in mark.shape if length > 1]) < 2:
             continue
-        order = order_of(values, mark)
         rank = len(mark.shape)
+        order = order_of(values, mark, ALLOWED.get(rank, ()))
         if order in ALLOWED.get(rank, ()) or order is not None and order == tuple(range(rank)):
             continue
         if rank == 2 and order == (1, 0) and "Linear" not in modules.get(path.rpartition(".")[0], ""):

@@ -10,7 +10,7 @@ from parity import causes
 from parity.alignment import align
 from parity.metrics import distance
 from parity.mlx_taps import modules as modules_of
-from parity.modules import SIGNIFICANT, Call
+from parity.modules import SIGNIFICANT, Call, same_tokens
 from parity.port import FAIL
 from parity.stages import Judge, Result
 
@@ -67,7 +67,7 @@ class Inquiry:
         """Weights before anything else; then the stages that fail, in the order in which a port is written."""
         verdicts = [self._of_fault(fault) for fault in self._faults()]
         failed = [result for result in results if result.status == FAIL]
-        failed.sort(key=lambda result: not self._upstream(result))
+        failed.sort(key=lambda result: (not self._other_length(result), not self._upstream(result)))
         for result in failed:
             verdicts += self._of_stage(result, waived)
         said = {verdict.module for verdict in verdicts}
@@ -75,6 +75,10 @@ class Inquiry:
         for verdict in verdicts:
             verdict.waived = waived(verdict)
         return Findings(sorted(verdicts, key=lambda verdict: verdict.kind != "weights"))
+
+    def _other_length(self, result: Result) -> bool:
+        # Embeddings of another length or width go into the transformer as they are.
+        return result.stage == "text_encoder" and any(not item.aligned for item in self.crossing.of("prompt/"))
 
     def _upstream(self, result: Result) -> bool:
         # A stage that stopped with an error, and a schedule that is off, show in every stage that follows.
@@ -152,7 +156,8 @@ class Inquiry:
         if special and special[0].module == "tokenizer":
             return special
         strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]
-        givers = self._givers(calls, [verdict.module for verdict in strong])
+        known = [verdict.module for verdict in blamed if verdict in strong or waived(verdict)]
+        givers = self._givers(calls, known)
         if givers is not None:
             strong = [*(givers or special), *strong]
             special = [verdict for verdict in special if verdict not in strong]
@@ -223,7 +228,7 @@ class Inquiry:
 
     def _text_encoder(self, result: Result, calls: list[Call]) -> list[Verdict]:
         for call in calls:
-            if call.ids is not None and not _same_tokens(*call.ids):
+            if call.ids is not None and not same_tokens(*call.ids):
                 return [self._code(result, "tokenizer", _of_tokens(*call.ids))]
         return [self._code(result, "text_encoder", self._of_hidden_state(result))]
 
@@ -252,14 +257,6 @@ class Inquiry:
             if found and found[1].relative < 100 * self.limits.of_stage("text_encoder", result.tensor) / 100:
                 return f"the prompt embeddings are the output of {event.module}: off by some layers, or a norm too many"
         return self._of_worst(result) or "which hidden states are handed on, and what is done to them"
-
-
-def _same_tokens(reference: np.ndarray, own: np.ndarray) -> bool:
-    # Padding is masked on both sides, so its length may differ.
-    shorter, longer = sorted((reference, own), key=len)
-    length = len(shorter)
-    heads = np.array_equal(shorter, longer[:length]) and len(set(longer[length:].tolist())) <= 1
-    return heads or np.array_equal(shorter, longer[-length:]) and len(set(longer[:-length].tolist())) <= 1
 
 
 def _of_tokens(reference: np.ndarray, own: np.ndarray) -> str:
