@@ -14,6 +14,16 @@ import pytest
 from mflux_port import __version__, host
 
 PROJECT = Path(__file__).resolve().parents[1]
+# What these share, recordings of references, costs more than two processes save.
+TOGETHER = ("parity",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file run in one process, beside those of other files: they share their checkouts."""
+    for item in items:
+        place = item.path.relative_to(PROJECT / "tests")
+        group = place.parts[0] if place.parts[0] in TOGETHER else place.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)

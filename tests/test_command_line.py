@@ -30,25 +30,6 @@ def test_help_of_every_command(command, capsys):
     assert "--checkout PATH" in said and "--json" in said
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["wier"], ["wire"], ["wire", "foo", "--drry-run"], ["demo", "--into"]], ids=" ".join
-)
-def test_wrong_arguments_are_one_line(arguments, capsys):
-    assert cli.main(arguments) == 2
-
-    captured = capsys.readouterr()
-    assert captured.out == "" and captured.err.count("\n") == 1
-    assert "--help" in captured.err
-
-
-@pytest.mark.parametrize("command", ["wire", "unwire"])
-def test_folder_that_is_no_checkout(command, capsys, tmp_path):
-    assert cli.main([command, "foo", "--checkout", str(tmp_path)]) == 2
-
-    assert capsys.readouterr().err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_imports_nothing_heavy(command):
     program = f"""

@@ -64,55 +64,27 @@ def test_entry_has_the_family_values_where_it_says_nothing():
     assert second.config == {"transformer_overrides": {"num_layers": 2}}
 
 
-WRONG = {
-    "model": ({"model": "Nova"}, "model is 'Nova'"),
-    "class": ({"class_name": "nova"}, "class_name is 'nova'"),
-    "command": ({"cli_name": "nova image"}, "cli_name is"),
-    "repo": ({"hf_repo": "nova"}, "no Hugging Face repo id"),
-    "steps": ({"steps": "many"}, "wrong kind"),
-    "no entries": ({"checkpoints": []}, "`checkpoints` is empty"),
-    "entry": ({"checkpoints": ["nova"]}, "write it as"),
-    "entry without repo": ({"checkpoints": [{"key": "nova"}]}, "no answer 'hf_repo'"),
-    "key of digits": ({"checkpoints": [{"key": "5", "hf_repo": "a/b"}]}, "start the key with a letter"),
-    "key of Python": ({"checkpoints": [{"key": "class", "hf_repo": "a/b"}]}, "no function can be called 'class'"),
-    "alias": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "aliases": ["No va"]}]}, "no model name"),
-    "variant": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "variant": "video"}]}, "`variants` lists"),
-    "revision": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "revision": "main"}]}, "40 hex digits"),
-    "no steps": ({"checkpoints": [{"key": "nova", "hf_repo": "a/b", "steps": 0}]}, "type 1 or more"),
-}
+def test_entry_without_guidance_runs_at_one():
+    entries = [{"key": "nova", "hf_repo": "a/b"}, {"key": "fast", "hf_repo": "a/c", "supports_guidance": False}]
+    answers = {**ANSWERS, "guidance": 4.0, "supports_guidance": True, "checkpoints": entries}
+
+    assert [entry.guidance for entry in port_from_answers(answers).checkpoints] == [4.0, 1.0]
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_answer_is_named(case):
-    change, said = WRONG[case]
+def test_fields_that_follow_from_the_components():
+    answers = {**ANSWERS, "scheduler": "flow_match_euler_discrete", "text_encoder": "clip"}
+    entry = {"key": "nova", "hf_repo": "a/b"}
 
-    with pytest.raises(PortError, match=said):
-        port_from_answers({**ANSWERS, **change})
+    implied = {"requires_sigma_shift": True, "max_sequence_length": 77}
+    assert port_from_answers({**answers, "checkpoints": [entry]}).checkpoints[0].config == implied
+    said = {"requires_sigma_shift": False, "max_sequence_length": 64}
+    assert port_from_answers({**answers, "checkpoints": [entry | said]}).checkpoints[0].config == said
 
 
 @pytest.mark.parametrize("name", [name for name in ANSWERS if name != "checkpoints"])
 def test_missing_answer_is_named(name):
     with pytest.raises(PortError, match=f"no answer '{name}'"):
         port_from_answers({key: value for key, value in ANSWERS.items() if key != name})
-
-
-FILES = {
-    "missing": (None, "is missing; start the port with"),
-    "no YAML": (b"model: [", "line 2 is no YAML|line 1 is no YAML"),
-    "no mapping": (b"- model", "no mapping of answers"),
-    "no text": (b"\xff\xfe\x00", "not UTF-8"),
-}
-
-
-@pytest.mark.parametrize("case", FILES)
-def test_unreadable_answers_file(case, tmp_path):
-    data, said = FILES[case]
-    if data is not None:
-        (tmp_path / "porting/foo").mkdir(parents=True)
-        (tmp_path / "porting/foo/answers.yml").write_bytes(data)
-
-    with pytest.raises(PortError, match=said):
-        load_port(tmp_path, "foo")
 
 
 @pytest.mark.parametrize("model", ["../foo", "foo/bar", "", "Foo", ".."])

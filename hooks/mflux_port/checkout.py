@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -21,12 +22,19 @@ _REQUIRED = (
 )
 
 
+def verify_inside(root: Path, name: str) -> None:
+    """Raise PortError when a link leads ``name`` (relative to ``root``) out of the checkout: nothing is written there."""
+    target = Path(os.path.realpath(root / name))  # unlike resolve(), which trips over a loop of links
+    if not target.is_relative_to(os.path.realpath(root)):
+        raise PortError(f"{name} leads out of the checkout to {target}; put the file or folder itself there")
+
+
 class Checkout:
     """The root of an mflux source tree. Files are read as bytes, each at most once."""
 
     def __init__(self, path: Path | str):
         """Raise PortError when a file that every mflux has is missing below ``path``."""
-        self.root = Path(path).resolve()
+        self.root = Path(os.path.realpath(path))
         self._files: dict[str, bytes | None] = {}
         self.parsed: dict[str, object] = {}  # what readers made of the files, by path
         missing = next((name for name in _REQUIRED if not (self.root / name).is_file()), None)

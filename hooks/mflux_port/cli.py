@@ -8,7 +8,7 @@ import os
 import sys
 
 from mflux_port import __version__
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, said
 
 COMMANDS = {
     "demo": "make a port in a fresh mflux checkout and let it draw an image",
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"mflux-port: {' '.join(message.split())}", file=sys.stderr)
+    print(f"mflux-port: {said(message)}", file=sys.stderr)
     return 2
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.checks.report import what_is_left
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, said
 from mflux_port.lock import alone
 from mflux_port.port import ANSWERS, load_port
 from mflux_port.wiring.transaction import commit, locked
@@ -63,7 +63,7 @@ def _finish_alone(checkout: Path, model: str) -> int:
 
 
 def _refuse(error: object) -> int:
-    print(f"mflux-port: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"mflux-port: {said(error)}", file=sys.stderr)
     return 2
 
 

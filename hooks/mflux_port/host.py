@@ -6,6 +6,8 @@ again.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -16,7 +18,7 @@ import sysconfig
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mflux_port.errors import PortError
@@ -133,16 +135,10 @@ def environment(version: str, extras: Sequence[str] = (), say: Say = lambda line
     mark = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()[:12]
     home = cache_dir() / "environments" / f"mflux-{version}-{mark}"
     python = home / "bin" / "python"
-    if (home / "complete").is_file():
-        return python
-    say(f"installing what mflux {version} needs into {home} (some minutes the first time)")
-    _run(
-        [_tool("uv"), "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
-        "no environment could be made",
-    )
-    command = [_tool("uv"), "pip", "install", "--quiet", "--python", str(python), *_torch_options(), *requirements]
-    _run(command, f"what mflux {version} needs could not be installed; check the network and run this again")
-    (home / "complete").touch()
+    with _one_at_a_time(home):
+        if not (home / "complete").is_file():
+            say(f"installing what mflux {version} needs into {home} (some minutes the first time)")
+            _make_environment(home, requirements, version)
     return python
 
 
@@ -162,6 +158,24 @@ def install(root: Path, base: Path, say: Say = lambda line: None) -> Path:
     command = [_tool("uv"), "pip", "install", "--quiet", "--python", str(python), "--no-deps", "--editable", str(root)]
     _run(command, "the checkout could not be installed; look at its pyproject.toml")
     return python
+
+
+@contextlib.contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    # Two runs that want the same environment: the second waits and finds it made.
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with open(home.with_name(f"{home.name}.lock"), "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _make_environment(home: Path, requirements: list[str], version: str) -> None:
+    make = [_tool("uv"), "venv", "--quiet", "--clear", "--python", sys.executable, str(home)]
+    _run(make, "no environment could be made")
+    command = [_tool("uv"), "pip", "install", "--quiet", "--python", str(home / "bin" / "python")]
+    command += [*_torch_options(), *requirements]
+    _run(command, f"what mflux {version} needs could not be installed; check the network and run this again")
+    (home / "complete").touch()
 
 
 def _requirements(release: Path, version: str) -> list[str]:

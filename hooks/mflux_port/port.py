@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+from mflux_port.answers import ANSWERS, ENTRY_FIELDS, read_answers, verify
 from mflux_port.errors import PortError
-
-ANSWERS = "porting/{model}/answers.yml"
 
 
 class Checkpoint(NamedTuple):
@@ -105,23 +103,14 @@ class Port(NamedTuple):
 def load_port(checkout: Path, model: str) -> Port:
     """Read ``porting/<model>/answers.yml`` below ``checkout``.
 
-    Raises PortError when the file is missing or holds something that no question would have let through.
+    Raises PortError when the file is missing, belongs to another port, or holds something that no question would have
+    let through.
     """
-    return port_from_answers(read_answers(checkout, model), where=str(Path(checkout) / ANSWERS.format(model=model)))
-
-
-def read_answers(checkout: Path, model: str) -> dict:
-    """The answers as they stand in the file, not looked at. Raises PortError when there is no such mapping."""
-    path = Path(checkout) / ANSWERS.format(model=model)
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", model):
-        raise PortError(f"{model!r} is no package name; type the port's `model` answer, for example my_model")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise PortError(f"{path} is missing; start the port with `copier copy`, or name one of its ports") from None
-    except UnicodeDecodeError:
-        raise PortError(f"{path} is not UTF-8 text; restore it with `git checkout -- {path}`") from None
-    return _parse(text, path)
+    where = str(Path(checkout) / ANSWERS.format(model=model))
+    port = port_from_answers(read_answers(checkout, model), where)
+    if port.model != model:
+        raise PortError(f"{where} says model: {port.model}, and lies in the folder of {model}; put the old name back")
+    return port
 
 
 def list_ports(checkout: Path) -> list[str]:
@@ -131,110 +120,42 @@ def list_ports(checkout: Path) -> list[str]:
 
 def port_from_answers(answers: dict, where: str = "the answers") -> Port:
     """Build a Port from a mapping of question names to answers. Raises PortError naming the wrong answer."""
-    try:
-        plain = {name: answers[name] for name in _STRINGS + _FLAGS}
-        port = Port(
-            **plain,
-            steps=int(answers["steps"]),
-            guidance=float(answers["guidance"]),
-            checkpoints=tuple(_checkpoint(entry, answers, where) for entry in answers["checkpoints"]),
-            variants=tuple(answers["variants"]),
-            template=str(answers.get("_src_path", "")),
-            template_commit=str(answers.get("_commit", "")),
-        )
-    except KeyError as error:
-        raise PortError(f"{where} has no answer {error}; run `copier copy` again or write it there") from None
-    except (TypeError, ValueError) as error:
-        raise PortError(
-            f"{where} holds a value of the wrong kind ({error}); mend it or run `copier copy` again"
-        ) from None
-    _verify(port, where)
-    return port
-
-
-_STRINGS = (
-    "model",
-    "class_name",
-    "display_name",
-    "cli_name",
-    "hf_repo",
-    "reference_pipeline",
-    "vae",
-    "text_encoder",
-    "scheduler",
-    "mflux_api",
-)
-_FLAGS = ("supports_guidance", "img2img", "negative_prompt", "lora", "training")
-_CHECKPOINT_KEYS = {
-    "key", "hf_repo", "aliases", "steps", "guidance", "supports_guidance", "variant", "cli_name", "revision",
-}  # fmt: skip
-_PATTERNS = {
-    "model": r"[a-z][a-z0-9_]*",
-    "class_name": r"[A-Z][A-Za-z0-9]*",
-    "cli_name": r"[a-z0-9]+([.-][a-z0-9]+)*",
-    "reference_pipeline": r"([A-Za-z_][A-Za-z0-9_.]*)?",
-    "mflux_api": r"\d+\.\d+",
-}
-_REPO = r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
-_NAME = r"[a-z0-9]+([._-][a-z0-9]+)*"
-
-
-def _parse(text: str, path: Path) -> dict:
-    import yaml  # every interpreter that runs Copier has it; only commands that read answers pay for it
-
-    try:
-        answers = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise PortError(f"{path} line {line} is no YAML; restore it with `git checkout -- {path}`") from None
-    if not isinstance(answers, dict):
-        raise PortError(f"{path} is no mapping of answers; restore it with `git checkout -- {path}`")
-    return answers
-
-
-def _checkpoint(entry: dict, answers: dict, where: str) -> Checkpoint:
-    # An entry without steps, guidance or supports_guidance has the family's, as in the template.
-    if not isinstance(entry, dict):
-        raise PortError(f"{where}: a `checkpoints` entry is {entry!r}; write it as `- key: …, hf_repo: …`")
-    key = str(entry["key"])
-    aliases = tuple(dict.fromkeys([key, *map(str, entry.get("aliases") or ())]))
-    return Checkpoint(
-        key=key,
-        hf_repo=str(entry["hf_repo"]),
-        aliases=aliases,
-        steps=int(entry.get("steps", answers["steps"])),
-        guidance=float(entry.get("guidance", answers["guidance"])),
-        supports_guidance=bool(entry.get("supports_guidance", answers["supports_guidance"])),
-        variant=str(entry.get("variant", "txt2img")),
-        cli_name=str(entry.get("cli_name") or ""),
-        revision=str(entry.get("revision") or ""),
-        config={name: value for name, value in entry.items() if name not in _CHECKPOINT_KEYS},
+    verify(answers, where)
+    taken = {name: answers[name] for name in Port._fields if name in answers}
+    return Port(
+        **{
+            **taken,
+            "guidance": float(answers["guidance"]),
+            "checkpoints": tuple(_checkpoint(entry, answers) for entry in answers["checkpoints"]),
+            "variants": tuple(answers["variants"]),
+            "template": answers.get("_src_path", ""),
+            "template_commit": answers.get("_commit", ""),
+        }
     )
 
 
-def _verify(port: Port, where: str) -> None:
-    for name, pattern in _PATTERNS.items():
-        if not re.fullmatch(pattern, str(getattr(port, name))):
-            raise PortError(f"{where}: {name} is {getattr(port, name)!r}; it must match {pattern}")
-    for repo in (port.hf_repo, *(checkpoint.hf_repo for checkpoint in port.checkpoints)):
-        if not re.fullmatch(_REPO, repo):
-            raise PortError(f"{where}: {repo!r} is no Hugging Face repo id; type it as organisation/name")
-    if not port.checkpoints:
-        raise PortError(f"{where}: `checkpoints` is empty; list at least one entry with key and hf_repo")
-    for checkpoint in port.checkpoints:
-        _verify_checkpoint(checkpoint, port, where)
+def _checkpoint(entry: dict, answers: dict) -> Checkpoint:
+    # An entry without steps, guidance or supports_guidance has the family's, as in the template; without guidance is 1.0.
+    supports_guidance = entry.get("supports_guidance", answers["supports_guidance"])
+    return Checkpoint(
+        key=entry["key"],
+        hf_repo=entry["hf_repo"],
+        aliases=tuple(dict.fromkeys([entry["key"], *(entry.get("aliases") or ())])),
+        steps=entry.get("steps", answers["steps"]),
+        guidance=float(entry.get("guidance", answers["guidance"] if supports_guidance else 1.0)),
+        supports_guidance=supports_guidance,
+        variant=entry.get("variant", "txt2img"),
+        cli_name=entry.get("cli_name") or "",
+        revision=entry.get("revision") or "",
+        config=_config_fields(entry, answers),
+    )
 
 
-def _verify_checkpoint(checkpoint: Checkpoint, port: Port, where: str) -> None:
-    for name in checkpoint.aliases:
-        if not re.fullmatch(_NAME, name):
-            raise PortError(f"{where}: {name!r} is no model name; use lower case, digits, hyphens and dots")
-    if not checkpoint.factory.isidentifier() or keyword.iskeyword(checkpoint.factory):
-        raise PortError(f"{where}: no function can be called {checkpoint.factory!r}; start the key with a letter")
-    if checkpoint.variant not in port.variants:
-        known = ", ".join(port.variants)
-        raise PortError(f"{where}: {checkpoint.key} has variant {checkpoint.variant!r}; `variants` lists {known}")
-    if checkpoint.revision and not re.fullmatch(r"[0-9a-f]{40}", checkpoint.revision):
-        raise PortError(f"{where}: revision {checkpoint.revision!r} of {checkpoint.key} is no commit of 40 hex digits")
-    if checkpoint.steps < 1:
-        raise PortError(f"{where}: {checkpoint.key} has {checkpoint.steps} steps; type 1 or more")
+def _config_fields(entry: dict, answers: dict) -> dict:
+    given = {name: value for name, value in entry.items() if name not in ENTRY_FIELDS}
+    implied = {}
+    if answers["scheduler"] == "flow_match_euler_discrete":
+        implied["requires_sigma_shift"] = True  # without it mflux's scheduler takes the same sigmas for every size
+    if answers["text_encoder"] == "clip":
+        implied["max_sequence_length"] = 77
+    return implied | given

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from mflux_port.errors import PortError
+
+_HOSTS = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}  # Copier's short forms
 
 
 def project_root() -> Path:
@@ -14,3 +17,14 @@ def project_root() -> Path:
         if (root / "copier.yml").is_file():
             return root
     raise PortError(f"{package} was installed without the template; install copier-mflux-port again")
+
+
+def address(template: str, version: str) -> str:
+    """A port's template as uv takes it: ``git+https://…@commit``, or a folder of this machine. Empty when not known."""
+    host = next((host for host in _HOSTS if template.startswith(host)), "")
+    where = _HOSTS.get(host, "") + template.removeprefix(host).removeprefix("git+")
+    if "://" not in where:
+        return where
+    # Between two tags git describes a commit as v0.1.0-3-g1a2b3c4.
+    commit = re.sub(r"^.*-g(?=[0-9a-f]+$)", "", version)
+    return f"git+{where}@{commit}" if commit else f"git+{where}"

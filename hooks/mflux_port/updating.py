@@ -8,9 +8,9 @@ import re
 import tempfile
 from pathlib import Path
 
+from mflux_port.answers import ANSWERS, read_answers, verify_kinds
 from mflux_port.errors import PortError
 from mflux_port.lock import alone
-from mflux_port.port import ANSWERS, read_answers
 from mflux_port.updating_steps import REPORT
 from mflux_port.updating_tree import COMMITTED, POINTED, begin, end, git, take_back, verify_clean
 
@@ -26,7 +26,9 @@ def update_port(
     """
     with alone(root):
         verify_clean(root)
-        source = template or _source(root, model)
+        answers = read_answers(root, model)
+        verify_kinds(answers, ANSWERS.format(model=model))
+        source = template or _source(answers, model)
         _verify_reachable(model, source)
         begin(root, model, os.getpid())
         try:
@@ -49,21 +51,20 @@ def _commit(root: Path, model: str, to: str) -> bool:
     return True
 
 
-def _source(root: Path, model: str) -> str:
-    answers = read_answers(root, model)
+def _source(answers: dict, model: str) -> str:
     where = ANSWERS.format(model=model)
     if not answers.get("_src_path"):
         raise PortError(f"{where} has no `_src_path`; say where the template lies with --template PATH")
     if not answers.get("_commit"):
         raise PortError(f"{where} has no `_commit`: the template was not in git; `copier recopy -a {where}` brings one")
-    return str(answers["_src_path"])
+    return answers["_src_path"]
 
 
 def _verify_reachable(model: str, source: str) -> None:
     # Addresses are left to Copier, which asks git; a folder is looked at here, for the better message.
     if re.match(r"(gh:|gl:|git@|git\+|git:|https?:|ssh:|file:)", source) or source.endswith(".git"):
         return
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if not path.exists():
         raise PortError(_unreachable(model, source, "there is no such folder"))
     if path.is_dir():
@@ -83,7 +84,7 @@ def _unreachable(model: str, source: str, reason: str) -> str:
 def _point_to(root: Path, model: str, template: str) -> None:
     # Copier reads the template's place from the committed answers alone, so this is a commit of its own.
     path = root / ANSWERS.format(model=model)
-    place = json.dumps(template if _is_address(template) else str(Path(template).expanduser().resolve()))
+    place = json.dumps(template if _is_address(template) else os.path.realpath(os.path.expanduser(template)))
     text = path.read_text(encoding="utf-8")
     changed = re.sub(r"^_src_path:.*$", lambda match: f"_src_path: {place}", text, flags=re.MULTILINE)
     if changed == text:
@@ -93,7 +94,7 @@ def _point_to(root: Path, model: str, template: str) -> None:
 
 
 def _is_address(source: str) -> bool:
-    return not Path(source).expanduser().exists()
+    return not Path(os.path.expanduser(source)).exists()
 
 
 def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:

@@ -9,8 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from mflux_port.answers import ANSWERS
 from mflux_port.errors import PortError
-from mflux_port.port import ANSWERS
 from mflux_port.updating_tree import git
 
 

@@ -14,11 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mflux_port import wiring
+from mflux_port.answers import ANSWERS, read_answers, verify_kinds
 from mflux_port.checkout import Checkout
 from mflux_port.checks.report import what_is_left
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, said
 from mflux_port.lock import alone
-from mflux_port.port import ANSWERS, load_port, port_from_answers, read_answers
+from mflux_port.port import load_port, port_from_answers
 from mflux_port.port_state import conflict_markers
 from mflux_port.updating_migrations import committed_answers, move_file, rename_answer
 from mflux_port.updating_tree import begin, changed_files, end, git
@@ -33,7 +34,7 @@ def run_step(root: Path, step: str, answers_file: str, *arguments: str) -> int:
     try:
         _STEPS[step](root, _model(answers_file), *arguments)
     except PortError as error:
-        message = " ".join(str(error).split())
+        message = said(error)
         if REPORT in os.environ:
             _write_report({"refused": message})
         else:
@@ -54,6 +55,7 @@ def check(root: Path, model: str, data: str, template: str) -> None:
     if missing:
         where = ANSWERS.format(model=model)
         raise PortError(f"{where} has lost its answer `{sorted(missing)[0]}`; write it there again and commit")
+    verify_kinds(answers, ANSWERS.format(model=model))  # Copier would put the default in an unfit answer's place
     if REPORT not in os.environ:
         with alone(root):
             begin(root, model, os.getppid())  # Copier, which holds no lock of ours between its steps

@@ -21,7 +21,7 @@ from mflux_port.checkpoint.mapping_source import weight_mapping
 from mflux_port.port import port_from_answers
 
 ANSWERS = {
-    "hf_repo": "acme/Nova", "display_name": "Nova", "cli_name": "nova", "reference_pipeline": "", "steps": 4,
+    "hf_repo": "acme/Nova", "display_name": "Nova", "cli_name": "nova", "reference_pipeline": "NovaPipeline", "steps": 4,
     "guidance": 1.0, "supports_guidance": False, "checkpoints": [{"key": "nova", "hf_repo": "acme/Nova"}],
     "variants": ["txt2img"], "vae": "own", "text_encoder": "own", "scheduler": "own", "img2img": True,
     "negative_prompt": False, "lora": True, "training": False, "mflux_api": "0.24",

@@ -109,6 +109,7 @@ BREAKS = {
     "LOR07": replace(CLI, "            **lora_init_kwargs_from_args(args),\n"),
     "LOR08": replace(INIT, "LoRALoader.load_and_apply_lora(", "apply("),
     "LOR09": replace(VARIANT, "        bake_lora: bool = True,\n"),
+    "LOR11": append(CLI, '\nbuild_parser().add_argument("--lora-scales", nargs="*")\n'),
     "CLI01": replace(CLI, "CommandLineParser(", "ArgumentParser("),
     "CLI02": replace(CLI, "CallbackManager.register_callbacks(", "register("),
     "CLI03": replace(CLI, "latent_creator = NovaLatentCreator", "latent_creator = None"),
@@ -150,6 +151,7 @@ BREAKS = {
     "FEA13": replace(VARIANT, "self.prompt_cache[prompt] = ", "self.prompt_cache[cache_key] = "),
     "FEA14": replace(VARIANT, "def _predict(", "def _step("),
     "FEA15": replace(VARIANT, "def _decode_latents(", "def _decode("),
+    "FEA16": replace(EDIT, "NovaLatentCreator.normalize_latents(", "dict("),
     "STY01": replace(
         FEED_FORWARD, "def __call__(self, ", 'def text(self):\n        """A docstring."""\n\n    def __call__(self, '
     ),

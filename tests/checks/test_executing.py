@@ -3,44 +3,113 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 
 import pytest
+from mflux_port.checkout import Checkout
+from mflux_port.checks import RULES
+from mflux_port.checks.evaluate import Row, ask
+from mflux_port.checks.facts import Facts
+from mflux_port.checks.package import Package
+from mflux_port.checks.rule import FAIL, NOT_APPLICABLE, PASS
+from mflux_port.project import address
 
 from tests.checks import complete_port
+from tests.copying.ports import PLAIN, runnable
 
-SIZES = {"hidden_size": 128, "num_layers": 2, "num_attention_heads": 2, "intermediate_size": 128, "context_dim": 128}
-ANSWERS = {
-    "model": "nova",
-    "hf_repo": "acme/Nova",
-    "vae": "own",
-    "text_encoder": "own",
-    "lora": False,
-    "img2img": False,
-    "negative_prompt": False,
-    "checkpoints": [
-        {
-            "key": "nova",
-            "hf_repo": "acme/Nova",
-            "steps": 4,
-            "guidance": 1.0,
-            "supports_guidance": False,
-            "transformer_overrides": SIZES,
-        }
-    ],
-}
+ANSWERS = runnable({**PLAIN, "model": "nova", "hf_repo": "acme/Nova", "supports_guidance": False})
+PACKAGE = "src/mflux/models/nova"
+
+
+@pytest.fixture
+def port(pristine, tmp_path):
+    return complete_port.render(shutil.copytree(pristine(), tmp_path / "mflux"), ANSWERS)
+
+
+def change(path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"{path} has no {old!r}"
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def own_python(environment, port):
+    """The port with a Python of its own that runs mflux, as a checkout after ``uv sync`` has."""
+    path = port / ".venv/bin/python"
+    path.parent.mkdir(parents=True)
+    path.write_text(f'#!/bin/sh\nexec {environment("0.24.0")} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def answer(root, rule: str) -> Row:
+    return ask(RULES[rule], Package(Facts(Checkout(root)), "nova"))
 
 
 @pytest.mark.full
-def test_rows_that_execute(mflux_port, pristine, environment, tmp_path):
-    root = complete_port.render(shutil.copytree(pristine(), tmp_path / "mflux"), ANSWERS)
+def test_fast_tests_are_run(own_python, port):
+    assert answer(port, "RUN02").state == PASS
+    change(port / f"{PACKAGE}/variants/txt2img/nova.py", '"nova": 4,', '"nova": 5,')
+    assert answer(port, "RUN02").state == FAIL
 
-    def run() -> dict[str, str]:
-        done = mflux_port("check", "nova", "--run", "--json", cwd=root, python=environment("0.24.0"))
-        return {row["rule"]: row["state"] for row in json.loads(done.stdout)["rows"] if row["rule"].startswith("RUN")}
 
-    assert run() == {"RUN01": "pass", "RUN02": "pass", "RUN03": "pass", "RUN04": "not applicable"}
-    variant = root / "src/mflux/models/nova/variants/txt2img/nova.py"
-    broken = variant.read_text().replace("weight_definition=NovaWeightDefinition,", "weight_definition=None,")
-    variant.write_text(broken + "import os\n")
-    assert run() == {"RUN01": "fail", "RUN02": "fail", "RUN03": "fail", "RUN04": "not applicable"}
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("variants/txt2img/nova.py", "weight_definition=NovaWeightDefinition,", "weight_definition=None,"),
+        ("variants/txt2img/nova.py", "decoded = self._decode_latents(latents)", "decoded = None"),
+    ],
+    ids=["it saves nothing", "the copy cannot draw"],
+)
+def test_a_copy_is_saved_loaded_and_drawn_with(own_python, port, file, old, new):
+    assert answer(port, "RUN03").state == PASS
+    change(port / PACKAGE / file, old, new)
+    assert answer(port, "RUN03").state == FAIL
+
+
+@pytest.mark.full
+def test_ledger_is_asked(own_python, mflux_port, environment, port):
+    assert answer(port, "RUN04").state == NOT_APPLICABLE
+    checkpoint = port.parent / "tiny"
+    module = "tests.image_generation.helpers.tiny_nova_checkpoint"
+    subprocess.run([own_python, "-m", module, checkpoint], cwd=port, check=True, env=_paths(port))
+    for name in ("vae", "transformer", "text_encoder"):
+        (checkpoint / name / "config.json").write_text("{}")
+    mflux_port("ledger", "nova", "--checkpoint", checkpoint, cwd=port, python=environment("0.24.0"))
+    assert answer(port, "RUN04").state == PASS
+    change(port / f"{PACKAGE}/weights/nova_weight_mapping.py", '"proj_out.bias",\n', "")
+    assert answer(port, "RUN04").state == FAIL
+
+
+@pytest.mark.full
+def test_all_rows_that_execute_pass_through_the_command(mflux_port, environment, port):
+    done = mflux_port("check", "nova", "--run", "--json", cwd=port, python=environment("0.24.0"))
+    rows = {row["rule"]: row["state"] for row in json.loads(done.stdout)["rows"] if row["rule"].startswith("RUN")}
+    assert rows == {"RUN01": PASS, "RUN02": PASS, "RUN03": PASS, "RUN04": NOT_APPLICABLE}
+
+
+def test_running_outside_of_the_environment_is_one_line(mflux_port, port, tmp_path):
+    done = mflux_port("check", "nova", "--run", cwd=port)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "mlx" in done.stderr and "uv run --with" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("template", "version", "wanted"),
+    [
+        ("gh:acme/copier-mflux-port", "v0.1.0", "git+https://github.com/acme/copier-mflux-port@v0.1.0"),
+        ("https://example.org/t.git", "v0.1.0-3-g1a2b3c4", "git+https://example.org/t.git@1a2b3c4"),
+        ("git+https://example.org/t", "", "git+https://example.org/t"),
+        ("../template", "v0.1.0", "../template"),
+        ("", "", ""),
+    ],
+)
+def test_address_is_what_uv_takes(template, version, wanted):
+    assert address(template, version) == wanted
+
+
+def _paths(root) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"}

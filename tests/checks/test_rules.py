@@ -11,6 +11,7 @@ from mflux_port.checks.package import Package
 from mflux_port.checks.rule import FAIL, MERGE, NEEDS_YOU, PASS
 
 from tests.checks import breaks_package, breaks_repo
+from tests.checks.breaks_again import AGAIN
 from tests.checks.complete_port import MODEL
 
 BREAKS = {**breaks_package.BREAKS, **breaks_repo.BREAKS}
@@ -33,6 +34,13 @@ def test_rule_passes_and_fails(tree, rule):
     BREAKS[rule](tree)
     broken = answer(tree.root, rule)
     assert broken.state == FAIL and broken.detail and broken.fix
+
+
+@pytest.mark.parametrize(("rule", "broken", "step"), AGAIN, ids=[f"{rule}: {broken}" for rule, broken, _ in AGAIN])
+def test_rule_sees_this_too(tree, rule, broken, step):
+    assert answer(tree.root, rule).state == PASS
+    step(tree)
+    assert answer(tree.root, rule).state == FAIL
 
 
 @pytest.mark.parametrize("rule", PEOPLE)

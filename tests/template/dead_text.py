@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import yaml
-
-_PROJECT = Path(__file__).resolve().parents[2]
+from tests.template import rendering
 
 # The words of what can be switched off.
 _OPTIONS = {
@@ -70,8 +68,7 @@ def _components(port: dict) -> list[str]:
     """Modules of the components that were not chosen."""
     modules = []
     for question in ("vae", "text_encoder"):
-        text = (_PROJECT / f"components/{question}.yml").read_text(encoding="utf-8")
-        specs = yaml.safe_load(yaml.safe_load(text)[f"{question}_specs"]["default"].replace("{{", "").replace("}}", ""))
+        specs = rendering.specs(question)
         kept = specs[port[question]]
         modules += [
             spec["module"] for name, spec in specs.items() if name != "own" and spec["module"] != kept["module"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import copier
+import yaml
 from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.port import load_port
@@ -32,6 +34,18 @@ def render(template: Path, checkout: Path, answers: dict) -> list[Path]:
 def wire(checkout: Path, model: str) -> None:
     """Write the port into the shared files of the checkout."""
     wiring.wire(Checkout(checkout), load_port(checkout, model))
+
+
+def specs(question: str) -> dict[str, dict]:
+    """What the template knows of each VAE or text encoder, by the answer; names of the port are left blank."""
+    return hidden_answer(question, f"{question}_specs")
+
+
+def hidden_answer(component: str, name: str = ""):
+    """The default of a question that is never asked, from its file in components/."""
+    questions = yaml.safe_load((PROJECT / f"components/{component}.yml").read_text(encoding="utf-8"))
+    question = questions[name] if name else next(iter(questions.values()))
+    return yaml.safe_load(re.sub(r"{{.*?}}", "x", question["default"]))
 
 
 def _files(checkout: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mflux_port import host
 
-from tests.template import cover, dead_text, ports, rendering, tools
+from tests.template import bound_names, cover, dead_text, ports, rendering, tools
 
 PORTS = list(enumerate(cover.cover()))
 
@@ -72,6 +72,16 @@ class TestRelease:
         models = release.checkout / "src/mflux/models"
         packages = [models / ports.answers(dict(PORTS)[number], number)["model"] for number in release.files]
         assert tools.type_errors(release.checkout, release.name, packages) == ""
+
+    def test_class_names_that_would_clash_are_refused(self, release):
+        taken = rendering.hidden_answer("class_names")
+        clashing = set()
+        for number, files in release.files.items():
+            model = ports.answers(dict(PORTS)[number], number)["model"]
+            class_name = "".join(part[:1].upper() + part[1:] for part in model.split("_"))
+            modules = [path for path in files if path.suffix == ".py" and "/porting/" not in path.as_posix()]
+            clashing |= {name for path in modules for name in bound_names.clashing(path, model, class_name)}
+        assert {"Config", "ModelConfig", "Flux2"} <= clashing <= set(taken)
 
     def test_what_was_not_asked_for_leaves_no_words(self, release):
         found = []

@@ -2,31 +2,106 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from copier.errors import CopierError
+from mflux_port import host
+from mflux_port.copying import RENDERED_TESTS
 
 from tests.template import rendering
 
 EDIT = [{"key": "nova-retouch", "hf_repo": "acme/Nova-Retouch", "variant": "edit"}]
+BOTH = ["txt2img", "edit"]
 
 
-@pytest.mark.parametrize(
-    ("release", "answers", "told"),
-    [
-        ("0.24.0", {"training": True, "lora": False}, "answer yes to lora"),
-        ("0.24.0", {"guidance": 1.0, "negative_prompt": True}, "no checkpoint supports guidance"),
-        ("0.24.0", {"checkpoints": EDIT}, "add edit to the variants"),
-        ("0.24.0", {"vae": "dc"}, "Invalid choice for 'vae'"),
-        ("0.18.1", {"vae": "qwen21"}, "mflux 0.20"),
-        ("0.18.1", {"text_encoder": "gemma2"}, "mflux 0.19"),
-        ("0.18.1", {"mflux_api": "0.24"}, "older than mflux 0.24"),
-        ("0.20.0", {}, "mflux 0.22"),
-    ],
-)
+def _entry(**fields) -> dict:
+    return {"checkpoints": [{"key": "nova", "hf_repo": "acme/Nova", **fields}]}
+
+
+def _commands(*names: str, **more) -> dict:
+    entries = [{"key": f"nova-{n}", "hf_repo": "acme/Nova", "cli_name": name} for n, name in enumerate(names)]
+    return {"checkpoints": entries, **more}
+
+
+REFUSED = [
+    ("0.24.0", {"training": True, "lora": False}, "answer yes to lora"),
+    ("0.24.0", {"guidance": 1.0, "negative_prompt": True}, "no checkpoint supports guidance"),
+    ("0.24.0", {"checkpoints": EDIT}, "add edit to the variants"),
+    ("0.24.0", {"checkpoints": EDIT, "variants": BOTH, "training": True}, "every checkpoint is of the variant edit"),
+    ("0.24.0", {"vae": "dc"}, "Invalid choice for 'vae'"),
+    ("0.18.1", {"vae": "qwen21"}, "came with mflux 0.20; check out mflux 0.22 or later, or answer own"),
+    ("0.18.1", {"text_encoder": "gemma2"}, "came with mflux 0.19; check out mflux 0.22 or later, or answer own"),
+    ("0.18.0", {"text_encoder": "qwen3_vl"}, "came with mflux 0.18.1; check out mflux 0.18.1, 0.22 or later, or answer"),
+    ("0.18.1", {"mflux_api": "0.24"}, "older than mflux 0.24"),
+    ("0.20.0", {}, "mflux 0.22"),
+    ("0.24.0", _entry(supports_guidance=False, guidance=4.0), "nova runs without guidance, which is 1.0"),
+    ("0.24.0", _entry(guidance=float("nan")), "a number from 0 to 100"),
+    ("0.24.0", _entry(aliases="nova-alias"), "aliases of nova must be a list"),
+    ("0.24.0", _entry(transformer_overrides=[1]), "transformer_overrides of nova must be a mapping"),
+    ("0.24.0", _entry(text_encoder_overrides="small"), "text_encoder_overrides of nova must be a mapping"),
+    ("0.24.0", _entry(transformer_overrides={"num layers": 2}), "'num layers' in transformer_overrides of nova"),
+    ("0.24.0", _entry(transformer_overrides={"class": 2}), "'class' in transformer_overrides of nova"),
+    ("0.24.0", _entry(transformer_overrides={"sizes": {"num_layers": 2}}), "'sizes' in transformer_overrides of nova"),
+    ("0.24.0", _entry(max_sequence_length=0), "max_sequence_length of nova"),
+    ("0.24.0", _entry(max_sequence_length=512) | {"text_encoder": "clip"}, "has places for 77 tokens"),
+    ("0.24.0", _entry(sigma_base_shift=1.0) | {"scheduler": "flow_match_euler_discrete"}, "reads no sigma_base_shift"),
+    ("0.24.0", _commands("nova-x", "nova-x"), "two entries have the same cli_name"),
+    ("0.24.0", _commands("nova-edit", variants=BOTH), "mflux-generate-nova-edit edits images"),
+    ("0.24.0", {"class_name": "Config"}, "a class of mflux's or Python's that the port uses"),
+    ("0.24.0", {"class_name": "GeneratedImage"}, "a class of mflux's or Python's that the port uses"),
+    ("0.24.0", {"class_name": "Flux2"}, "begins, a class of mflux's"),
+]
+SAME_FUNCTION = [{"key": "nova-b", "hf_repo": "acme/Nova"}, {"key": "nova.b", "hf_repo": "acme/Nova-B"}]
+TWO_LENGTHS = [
+    {"key": "nova", "hf_repo": "acme/Nova", "max_sequence_length": 256},
+    {"key": "nova-b", "hf_repo": "acme/Nova-B"},
+]
+REFUSED += [
+    ("0.24.0", {"checkpoints": SAME_FUNCTION}, "two keys make the same function"),
+    ("0.24.0", {"checkpoints": TWO_LENGTHS}, "max_sequence_length differs"),
+]
+
+
+@pytest.mark.parametrize(("release", "answers", "told"), REFUSED, ids=[told for *_, told in REFUSED])
 def test_refused(tmp_path, checkout, release, answers, told):
     root = checkout(release)
     template = rendering.template_copy(tmp_path / "template")
-    with pytest.raises((ValueError, CopierError), match=told):
+    with pytest.raises((ValueError, CopierError), match=re.escape(told)):
         rendering.render(template, root, {"model": "nova", **answers})
     assert not (root / "porting").exists()
     assert not (root / "src/mflux/models/nova").exists()
+
+
+def test_what_a_porter_already_has_is_not_rendered_over(tmp_path, checkout):
+    root = checkout(host.NEWEST)
+    template = rendering.template_copy(tmp_path / "template")
+    for name in [*RENDERED_TESTS, "src/mflux/models/{model}/notes.txt", "src/mflux/models/{model}/cli/old/run.sh"]:
+        mine = root / name.format(model="nova")
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_text("mine")
+        with pytest.raises(ValueError, match=re.escape(mine.relative_to(root).as_posix())):
+            rendering.render(template, root, {"model": "nova"})
+        assert mine.read_text() == "mine"
+        mine.unlink()
+
+
+def test_compiled_leftovers_of_an_earlier_port_are_in_nobodys_way(tmp_path, checkout):
+    root = checkout(host.NEWEST)
+    left = root / "src/mflux/models/nova/cli/__pycache__/nova_generate.cpython-312.pyc"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"")
+    assert rendering.render(rendering.template_copy(tmp_path / "template"), root, {"model": "nova"})
+
+
+@pytest.mark.parametrize("release", ("0.18.0", "0.18.1", "0.22.0", "0.23.0", "0.24.0"))
+def test_components_say_since_when_mflux_has_them(release):
+    lacking = {}
+    for question in ("vae", "text_encoder"):
+        for name, spec in rendering.specs(question).items():
+            module = host.source(release) / f"src/{spec['module'].replace('.', '/')}.py"
+            if name != "own" and not module.is_file():
+                lacking[name] = spec["since"]
+    numbers = {name: tuple(map(int, since.split("."))) for name, since in lacking.items() if since}
+    assert numbers.keys() == lacking.keys()
+    assert all(since > tuple(map(int, release.split("."))) for since in numbers.values()), lacking

@@ -37,7 +37,7 @@ def test_restore_gives_back_the_tree(edited, template, mflux_port, moment):
     before = tree(edited)
     killed = mflux_port("update", "nova", cwd=edited)
     assert killed.returncode == -9
-    assert "`mflux-port update --restore` gives back the tree" in killed.stderr
+    assert "`mflux-port update --restore` gives back the tree" in killed.stdout
     if moment != "before the merge":
         assert status(edited) != ""
         refused = mflux_port("update", "nova", cwd=edited)

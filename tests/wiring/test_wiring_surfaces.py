@@ -60,8 +60,8 @@ def test_long_lines_are_wrapped_as_mflux_wraps_them(shared):
 
 def test_strings_of_the_answers_are_escaped(shared):
     root = shared()
-    evil = 'x"]}\n); import os #'
-    entry = {"key": "amber", "hf_repo": "amberlab/Amber", "text_encoder_overrides": {evil: evil}}
+    evil = "x\"]}\\ ''' {{ 7 }} ); import os #"
+    entry = {"key": "amber", "hf_repo": "amberlab/Amber", "text_encoder_overrides": {"evil": [evil, {"a": evil}]}}
     wiring.wire(Checkout(root), port(AMBER, checkpoints=[entry]))
     assert "import os #" in (root / "src/mflux/models/common/config/model_config.py").read_text()
     assert wiring.states(Checkout(root), port(AMBER, checkpoints=[entry]))["model_config"].state == "present"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mflux_port
 from mflux_port.checkpoint.inference import Answer
+from mflux_port.errors import one_line
 
 # Questions of the template that a checkpoint may answer, in the order in which they are asked.
 _ORDER = (
@@ -31,11 +32,6 @@ def _entry(name: str, value: object) -> str:
     import yaml
 
     return yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True, width=110)
-
-
-def one_line(text: str) -> str:
-    """Text from a checkpoint as it may stand in a comment: no line breaks, nothing that cannot be printed."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def only_offered(answers: dict[str, Answer]) -> dict[str, Answer]:

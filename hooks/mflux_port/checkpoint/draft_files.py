@@ -7,11 +7,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from mflux_port.checkout import Checkout
+from mflux_port.checkout import Checkout, verify_inside
+from mflux_port.checkpoint.keylist import KEYLIST
 from mflux_port.checkpoint.rendered import rendered_texts
 from mflux_port.port import Port
 
 RECORD = "porting/{model}/drafted.txt"
+UNRESOLVED = "porting/{model}/unresolved.yml"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class PlannedFile:
 
 def plan_files(checkout: Checkout, port: Port, texts: dict[str, str]) -> list[PlannedFile]:
     """Decide for every drafted file (path in the checkout: source) where it goes. Nothing is written."""
+    for name in (*texts, *(name.format(model=port.model) for name in (RECORD, KEYLIST, UNRESOLVED))):
+        verify_inside(checkout.root, name)
     drafted = _read_record(checkout, port)
     present = {name: _read(checkout.root / name) for name in texts}
     asked = [

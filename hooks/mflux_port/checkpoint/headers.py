@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, shown
 
 # The safetensors library itself accepts no longer header.
 HEADER_LIMIT = 100_000_000
@@ -23,6 +23,8 @@ DTYPE_BITS = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
 }  # fmt: skip
+_DIMENSIONS = 64  # more than any library has: the product of a million sizes would take hours
+_LONGEST_NAME = 10_000
 PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 
 
@@ -48,17 +50,17 @@ def read_header(path: Path) -> dict[str, Tensor]:
 
     Reads the header alone: memory is bounded by ``HEADER_LIMIT`` and by the file's own size, whatever the file claims.
     """
-    if path.suffix in PICKLES:
+    if path.suffix.lower() in PICKLES:
         raise PortError(
             f"{path} is a pickle, which can run code; only .safetensors files are read, so bring one of these"
         )
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # before it is opened: a pipe would keep us waiting
+            raise PortError(f"{path} is no regular file; point to a .safetensors file")
         with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise PortError(f"{path} is no regular file; point to a .safetensors file")
-            length = header_length(file.read(8), path, status.st_size)
-            return parse_header(file.read(length), path, status.st_size - 8 - length)
+            size = os.fstat(file.fileno()).st_size
+            length = header_length(file.read(8), path, size)
+            return parse_header(file.read(length), path, size - 8 - length)
     except OSError as error:
         raise PortError(f"{path} cannot be read ({error.strerror or error}); bring the file again") from None
 
@@ -104,37 +106,48 @@ def _without_twins(pairs: list[tuple[str, object]], where: object) -> dict:
     table = dict(pairs)
     if len(table) != len(pairs):
         twin = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise PortError(f"{where} lists {twin!r} twice; write the file again with safetensors")
+        raise PortError(f"{where} lists {shown(twin)} twice; write the file again with safetensors")
     return table
 
 
 def _tensor(name: str, entry: object, where: object) -> tuple[Tensor, tuple[int, int]]:
+    # A name stands in lists of lines and in tables; no library writes one that cannot be printed.
+    if not name or not name.isprintable() or name != name.strip() or len(name) > _LONGEST_NAME:
+        raise PortError(f"{where}: {shown(name)} is no name of a tensor; write the file again with safetensors")
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
-        raise PortError(f"{where}: tensor {name!r} has no dtype, shape and data_offsets; bring the file again")
+        raise PortError(f"{where}: tensor {shown(name)} has no dtype, shape and data_offsets; bring the file again")
     dtype, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-        raise PortError(f"{where}: tensor {name!r} has the unknown type {dtype!r}; known are {', '.join(DTYPE_BITS)}")
+        known = ", ".join(DTYPE_BITS)
+        raise PortError(f"{where}: tensor {shown(name)} has the unknown type {shown(dtype)}; known are {known}")
     if not _are_sizes(shape) or not _are_sizes(span) or len(span) != 2:
         raise PortError(
-            f"{where}: tensor {name!r} has shape {shape!r} at {span!r}; these must be lists of whole numbers"
+            f"{where}: tensor {shown(name)} has shape {shown(shape)} at {shown(span)}; "
+            "these must be lists of whole numbers"
         )
     tensor = Tensor(name, dtype, tuple(shape))
     if span[1] - span[0] != tensor.bytes:
         raise PortError(
-            f"{where}: tensor {name!r} needs {tensor.bytes} bytes and has {span[1] - span[0]}; bring the file again"
+            f"{where}: tensor {shown(name)} needs {tensor.bytes} bytes and has {span[1] - span[0]}; bring the file again"
         )
     return tensor, (span[0], span[1])
 
 
 def _are_sizes(values: object) -> bool:
-    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**63 for value in values)
+    return (
+        isinstance(values, list)
+        and len(values) <= _DIMENSIONS
+        and all(type(value) is int and 0 <= value < 2**63 for value in values)
+    )
 
 
 def _verify_spans(spans: list[tuple[int, int, str]], where: object, data_size: int | None) -> None:
+    # As safetensors itself has it: the tensors follow one another without a gap, to the end of the file.
     end = 0
     for start, stop, name in spans:
-        if start < end:
-            raise PortError(f"{where}: the data of tensor {name!r} overlaps another's; bring the file again")
+        if start != end:
+            kind = "overlaps another's" if start < end else "begins behind a gap"
+            raise PortError(f"{where}: the data of tensor {shown(name)} {kind}; bring the file again")
         end = stop
-    if data_size is not None and end > data_size:
-        raise PortError(f"{where} holds {data_size} of {end} bytes of data; download it again")
+    if data_size is not None and end != data_size:
+        raise PortError(f"{where} holds {data_size} bytes of data and lists {end}; download it again")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mflux_port.checkpoint.layout import Checkpoint, Component
 from mflux_port.checkpoint.pipeline_source import PipelineDefaults, read_defaults
+from mflux_port.errors import shown
 
 # Text encoders that mflux has, by the reference's model_type, with the keywords that its class takes.
 _TEXT_ENCODERS = {
@@ -116,8 +117,8 @@ def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
     if config.get("use_dynamic_shifting"):
         return Answer("linear", "scheduler_config.json: dynamic shift"), _dynamic_shift(config)
     shift = config.get("shift", 1.0)
-    if not isinstance(shift, (int, float)) or shift <= 0:
-        return Answer("own", f"scheduler_config.json: shift is {shift!r}"), {}
+    if not _is_number(shift) or shift <= 0:
+        return Answer("own", f"scheduler_config.json: shift is {shown(shift)}"), {}
     if shift == 1.0:
         return Answer("linear", "scheduler_config.json: no shift"), {"requires_sigma_shift": False}
     log_shift = round(math.log(shift), 10)
@@ -218,10 +219,15 @@ def _dynamic_shift(config: dict) -> dict:
         "sigma_max_seq_len": ("max_image_seq_len", 4096),
     }
     fields = {"requires_sigma_shift": True}
-    fields |= {field: config.get(name) or default for field, (name, default) in names.items()}
-    if config.get("shift_terminal"):
+    given = {name: value for name, value in config.items() if _is_number(value) and value}
+    fields |= {field: given.get(name, default) for field, (name, default) in names.items()}
+    if "shift_terminal" in given:
         fields["sigma_shift_terminal"] = config["shift_terminal"]
     return fields
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not below
 
 
 def _widths(config: dict) -> tuple:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 from mflux_port.checkpoint.headers import DTYPE_BITS, Tensor
 from mflux_port.checkpoint.layout import Checkpoint
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, shown
 from mflux_port.writing import write_whole
 
 KEYLIST = "porting/{model}/checkpoint_keys.txt"
-_RANGE = re.compile(r"\{(\d+)-(\d+)\}")
+_RANGE = re.compile(r"\{(\d{1,18})-(\d{1,18})\}", re.ASCII)
 _LIMIT = 1_000_000
+_CURE = "write the key list again with `mflux-port ledger --checkpoint`"
 
 
 @dataclass
@@ -40,6 +42,10 @@ def snapshot(checkpoint: Checkpoint) -> Snapshot:
     where = "@".join(filter(None, (checkpoint.repo or Path(checkpoint.where).name, checkpoint.revision)))
     parts = checkpoint.components.values()
     tensors = {part.folder or part.name: part.tensors for part in parts}
+    listed = [*checkpoint.files, *(name for names in tensors.values() for name in names)]
+    taken = next((name for name in listed if _RANGE.search(name)), None)
+    if taken:
+        raise PortError(f"{where} has {shown(taken)}, which reads as a range of names; rename it")
     others = {part.folder or part.name: part.weights.others for part in parts if part.weights.others}
     return Snapshot(where, sorted(checkpoint.files), tensors, others)
 
@@ -51,7 +57,7 @@ def write_keylist(path: Path, taken: Snapshot) -> None:
 
 def keylist_text(taken: Snapshot) -> str:
     """A snapshot as text."""
-    lines = [f"# {taken.where}", "", "[files]", *collapse(taken.files)]
+    lines = [f"# {taken.where}", "", "[files]", *map(_escaped, collapse(taken.files))]
     for folder, tensors in sorted(taken.tensors.items()):
         lines += ["", f"[{folder}]"]
         groups: dict[str, list[str]] = {}
@@ -61,30 +67,46 @@ def keylist_text(taken: Snapshot) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _escaped(name: str) -> str:
+    # What would be a heading or a comment.
+    return f"./{name}" if name.startswith(("[", "#", "./")) else name
+
+
 def read_keylist(path: Path) -> Snapshot:
     """Read what ``write_keylist`` wrote. Raises PortError naming the line that is none of it."""
     taken = Snapshot("", [], {})
     section = None
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_lines(path), 1):
         if line.startswith("#"):
             taken.where = taken.where or line[1:].strip()
         elif line.startswith("["):
-            section = line.strip("[]")
+            section = line[1:].removesuffix("]")
             if section != "files":
                 taken.tensors.setdefault(section, {})
         elif line.strip() and section == "files":
-            taken.files += expand(line)
+            taken.files += expand(line.removeprefix("./"))
         elif line.strip():
             _read_tensors(taken, section, line, f"{path} line {number}")
+        if len(taken.files) + sum(map(len, taken.tensors.values())) > _LIMIT:
+            raise PortError(f"{path} line {number} brings more than {_LIMIT} names; {_CURE}")
     return taken
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise PortError(f"{path} is not UTF-8 text; {_CURE}") from None
+
+
 def _read_tensors(taken: Snapshot, section: str | None, line: str, where: str) -> None:
-    match = re.fullmatch(r"(\w+) (-|\d+(?:x\d+)*) (\S.*)", line)
+    match = re.fullmatch(r"(\w+) (-|\d{1,18}(?:x\d{1,18}){0,63}) (\S.*)", line, re.ASCII)
     if section is None or not match or match[1] not in DTYPE_BITS:
-        raise PortError(f"{where} is no line of a key list; write it again with `mflux-port ledger --checkpoint`")
+        raise PortError(f"{where} is no line of a key list; {_CURE}")
     shape = tuple(map(int, match[2].split("x"))) if match[2] != "-" else ()
     for name in expand(match[3]):
+        if name in taken.tensors[section]:
+            raise PortError(f"{where} lists {shown(name)} a second time; {_CURE}")
         taken.tensors[section][name] = Tensor(name, match[1], shape)
 
 
@@ -117,11 +139,12 @@ def _runs(numbers: list[int]) -> Iterable[tuple[int, int]]:
 
 
 def expand(line: str) -> list[str]:
-    """The names that ``collapse`` drew together."""
+    """The names that ``collapse`` drew together. Raises PortError when that is none, or too many."""
+    spans = [int(last) - int(first) + 1 for first, last in _RANGE.findall(line)]
+    if any(span < 1 for span in spans) or prod(spans) > _LIMIT:
+        raise PortError(f"{shown(line)} stands for no name, or for more than {_LIMIT}; {_CURE}")
     match = _RANGE.search(line)
     if not match:
         return [line]
     first, last = int(match[1]), int(match[2])
-    if last - first > _LIMIT:
-        raise PortError(f"{line!r} stands for more than {_LIMIT} names; write the key list again")
     return [name for i in range(first, last + 1) for name in expand(f"{line[: match.start()]}{i}{line[match.end() :]}")]

@@ -110,7 +110,7 @@ def _read_folder(checkpoint: Checkpoint, source, folder: str) -> None:
     weights = [name for name in names if name.endswith(".safetensors")]
     # At the root of a pipeline lie copies for other programs; the pipeline reads its folders.
     if not weights or (not folder and checkpoint.model_index) or folder.count("/"):
-        pickles = [name for name in names if name.endswith(PICKLES)]
+        pickles = [name for name in names if name.lower().endswith(PICKLES)]
         if pickles and f"{prefix}config.json" in source.files and _is_listed(checkpoint, folder):
             raise PortError(
                 f"{source.path(pickles[0])} is a pickle, which can run code, and {folder or 'the folder'} has no safetensors "
@@ -158,7 +158,7 @@ def _parts_of_single_file(source) -> dict[str, Component]:
 
 
 def _refuse_empty(where: str, files: dict[str, int]) -> None:
-    pickle = next((name for name in files if name.endswith(PICKLES)), None)
+    pickle = next((name for name in files if name.lower().endswith(PICKLES)), None)
     if pickle:
         raise PortError(f"{where}: {pickle} is a pickle, which can run code; bring the checkpoint as safetensors")
     raise PortError(f"{where} holds no safetensors file; point to a diffusers folder, a .safetensors file or a repo id")

@@ -8,6 +8,7 @@ import re
 from mflux_port.checkpoint.draft_mapping import OWN_TRANSFORMS, MappingDraft, Target
 from mflux_port.checkpoint.source_text import Call, Items, text, write
 from mflux_port.errors import PortError
+from mflux_port.parsing import parse_python
 
 _TRANSFORMS = "from mflux.models.common.weights.mapping.weight_transforms import WeightTransforms"
 
@@ -65,7 +66,7 @@ def _returned(listed: Items) -> str:
 
 def _class(source: str, name: str, where: str) -> ast.ClassDef:
     try:
-        tree = ast.parse(source)
+        tree = parse_python(source)
     except SyntaxError as error:
         raise PortError(f"{where} line {error.lineno} is no Python; mend it and run this again") from None
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
@@ -95,7 +96,7 @@ def _without_idle(source: str, class_name: str) -> str:
 
 
 def _idle_spans(source: str, class_name: str):
-    tree = ast.parse(source)
+    tree = parse_python(source)
     for node in tree.body:
         if isinstance(node, ast.ImportFrom | ast.Import):
             names = [(alias.asname or alias.name).partition(".")[0] for alias in node.names]

@@ -40,11 +40,17 @@ def lora_mapping(port: Port) -> list:
     return mapping.get_mapping()
 
 
-def build_modules(port: Port, key: str | None = None):
-    """An object with the port's modules, sized for the registry entry ``key`` (default: the port's first)."""
+def verify_key(port: Port, key: str | None) -> None:
+    """Raise PortError when the port has no registry entry ``key``."""
     keys = [checkpoint.key for checkpoint in port.checkpoints]
     if key is not None and key not in keys:
         raise PortError(f"{port.model} has no checkpoint {key!r}; it has {', '.join(keys)}")
+
+
+def build_modules(port: Port, key: str | None = None):
+    """An object with the port's modules, sized for the registry entry ``key`` (default: the port's first)."""
+    verify_key(port, key)
+    keys = [checkpoint.key for checkpoint in port.checkpoints]
     registry = _attribute("mflux.models.common.config.model_config", "AVAILABLE_MODELS")
     config = registry.get(key or keys[0])
     if config is None:

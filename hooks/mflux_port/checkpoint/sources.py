@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from mflux_port.checkpoint.headers import DTYPE_BITS, PICKLES, Tensor, read_header
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, shown
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _DEPTH = 3  # folders below the root that are looked at; a loop of links ends there
@@ -24,6 +24,7 @@ class LocalSource:
         self.repo = f"{cached[1]}/{cached[2]}" if cached else ""
         self.revision = cached[3] if cached else ""
         self.files = {path.name: path.stat().st_size} if self.single else _list_files(path)
+        _verify_names(self.files, path)
 
     def path(self, name: str) -> Path:
         return self.root / name
@@ -53,6 +54,7 @@ class RemoteSource:
         info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True, timeout=patience))
         self.repo, self.revision = repo, info.sha or ""
         self.files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        _verify_names(self.files, repo)
 
     def path(self, name: str) -> str:
         return f"{self.repo}/{name}"
@@ -88,7 +90,9 @@ class RemoteSource:
 
 def open_source(where: str) -> LocalSource | RemoteSource:
     """A source for a folder, a safetensors file, a Hugging Face cache folder or a repo id. Raises PortError."""
-    path = Path(where).expanduser()
+    path = Path(os.path.expanduser(where))
+    if not where.strip():
+        raise PortError(f"{where!r} is no checkpoint; type a folder, a .safetensors file or organisation/name")
     try:
         path.stat()
     except FileNotFoundError:
@@ -97,7 +101,7 @@ def open_source(where: str) -> LocalSource | RemoteSource:
         raise PortError(f"{where} does not exist and is no repo id; type a folder or organisation/name") from None
     except OSError as error:
         raise PortError(f"{where} cannot be read ({error.strerror or error}); point to another folder") from None
-    if path.is_file() and path.suffix in PICKLES:
+    if path.is_file() and path.suffix.lower() in PICKLES:
         raise PortError(
             f"{where} is a pickle, which can run code; only .safetensors files are read, so bring one of these"
         )
@@ -110,7 +114,7 @@ def downloaded(where: str) -> tuple[Path, str]:
     """The folder on this disk, and its repo id (empty when unknown), of a folder or of a repo in the Hugging Face cache."""
     from huggingface_hub import constants
 
-    path = Path(where).expanduser()
+    path = Path(os.path.expanduser(where))
     if not path.exists() and is_repo_id(where):
         path = Path(constants.HF_HUB_CACHE) / f"models--{where.replace('/', '--')}"
     if not path.is_dir():
@@ -168,6 +172,15 @@ def _list_files(root: Path) -> dict[str, int]:
 
     walk(root, 0)
     return files
+
+
+def _verify_names(files: dict[str, int], where: object) -> None:
+    # They stand in lists of lines, and go to the Hub as they are.
+    wrong = next(
+        (name for name in files if not name.strip() or not name.isprintable() or ".." in name.split("/")), None
+    )
+    if wrong is not None:
+        raise PortError(f"{where}: {shown(wrong)} is no name of a file; rename it or take it out")
 
 
 def _remote(repo: str, call):

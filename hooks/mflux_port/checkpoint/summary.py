@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mflux_port.checkpoint.answers_file import one_line
 from mflux_port.checkpoint.inference import Answer
 from mflux_port.checkpoint.layout import Checkpoint, Component
+from mflux_port.errors import one_line
 
 
 def describe(checkpoint: Checkpoint, answers: dict[str, Answer]) -> dict:

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mflux_port.errors import PortError
+from mflux_port.yaml_files import read_yaml
 
 WAIVERS = "porting/{model}/ledger_waivers.yml"
 
@@ -44,12 +45,7 @@ def read_waivers(path: Path) -> dict[str, Waivers]:
     """The waivers of every component; none when the file is missing. Raises PortError for another form, or no reason."""
     if not path.is_file():
         return {}
-    import yaml
-
-    try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise PortError(f"{path} is no YAML; mend it") from None
+    table = read_yaml(path, "mend it") or {}
     if not isinstance(table, dict):
         raise PortError(f"{path} must name components; write `transformer: {{tensors: {{name: reason}}}}`")
     return {str(name): _component(entry, f"{path}: {name}") for name, entry in table.items()}
@@ -62,6 +58,9 @@ def _component(entry: object, where: str) -> Waivers:
     for side, patterns in sides.items():
         if not isinstance(patterns, dict):
             raise PortError(f"{where}, {side} must be a mapping of names to reasons")
+        odd = next((name for name in patterns if not isinstance(name, str)), None)
+        if odd is not None:
+            raise PortError(f"{where}, {side}: {odd!r} is no name; write it in quotes")
         bare = next((name for name, why in patterns.items() if not isinstance(why, str) or not why.strip()), None)
         if bare is not None:
             raise PortError(f"{where}, {side}: {bare} has no reason; write why it may stay open")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mflux_port.checks import reasons, syntax
-from mflux_port.checks.cli_rules import delegates, each_calls
+from mflux_port.checks.cli_rules import declared_flags, each_calls
 from mflux_port.checks.facts import PARSERS
 from mflux_port.checks.package import Package
 from mflux_port.checks.rule import Verdict, none_of, not_applicable, rule
@@ -42,14 +42,14 @@ def parser_knows_the_default_model(package: Package) -> Verdict:
     """The parser knows the command's default model"""
     lacking = []
     for file in package.commands:
-        nodes = package.facts.nodes(file)
+        nodes = package.command_nodes(file)
         told = any(syntax.keyword(c, "default_model") for c in syntax.calls(nodes, "add_model_arguments"))
         told = told or any(syntax.keyword(call, "model") for call in syntax.calls(nodes, "set_defaults"))
         required = any(
             getattr(syntax.keyword(call, "require_model_arg"), "value", True) is True
             for call in syntax.calls(nodes, "add_model_arguments")
         )
-        if not told and not required and not delegates(package, file, ("set_defaults", "add_model_arguments")):
+        if not told and not required:
             lacking.append(f"{file} does not tell it")
     return none_of(lacking)
 
@@ -65,8 +65,10 @@ def ignored_options_are_warned_of(package: Package) -> Verdict:
     """Options without effect are declared and warned of"""
     silent = []
     for file in package.commands:
-        declared = "IGNORED_OPTIONS" in dict(syntax.assignments(package.facts.tree(file).body))
-        if declared and not syntax.calls(package.facts.nodes(file), "warn_ignored_options"):
+        nodes = package.command_nodes(file)
+        tables = [v for node in nodes for name, v in syntax.assignments([node]) if name == "IGNORED_OPTIONS"]
+        declared = any(isinstance(table, ast.Dict) and table.keys for table in tables)
+        if declared and not syntax.calls(nodes, "warn_ignored_options"):
             silent.append(f"{file} declares IGNORED_OPTIONS and warns of none")
     return none_of(silent)
 
@@ -82,7 +84,7 @@ def declared_options_exist(package: Package) -> Verdict:
     """Every declared option exists"""
     unknown = []
     for file in package.commands:
-        own = {text for text in _option_strings(package, file)}
+        own = set(declared_flags(package.command_nodes(file)))
         for name, value in syntax.assignments(package.facts.tree(file).body):
             if name in _TABLES and isinstance(value, ast.Dict):
                 flags = [syntax.literal(key) for key in value.keys if key is not None]
@@ -138,7 +140,9 @@ def guidance_default_fits_the_checkpoint(package: Package) -> Verdict:
     if not distilled:
         return not_applicable("no checkpoint of the port is distilled")
     wrong = [
-        f"{key} runs with guidance {g}" for key, g in _guidance(package).items() if key in distilled and g not in (0, 1)
+        f"{key} runs with guidance {g}"
+        for key, g in guidance_defaults(package).items()
+        if key in distilled and g not in (0, 1)
     ]
     for file in package.commands:
         constants = syntax.constants(package.facts.tree(file))
@@ -148,12 +152,8 @@ def guidance_default_fits_the_checkpoint(package: Package) -> Verdict:
     return none_of(wrong)
 
 
-def _guidance(package: Package) -> dict[str, object]:
+def guidance_defaults(package: Package) -> dict[str, object]:
+    """The guidance that the variants declare per checkpoint (DEFAULT_GUIDANCE); empty where they declare none."""
     tables = [v for item in package.variants for n, v in syntax.assignments(item.node.body) if n == "DEFAULT_GUIDANCE"]
     found = [syntax.literal(table) for table in tables]
     return {key: value for table in found if isinstance(table, dict) for key, value in table.items()}
-
-
-def _option_strings(package: Package, file: str) -> list[str]:
-    calls = syntax.calls(package.facts.nodes(file), "add_argument")
-    return [value for call in calls for value in map(syntax.literal, call.args) if isinstance(value, str)]

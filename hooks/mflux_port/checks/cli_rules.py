@@ -13,24 +13,15 @@ _LONGEST = 260
 
 
 def each_calls(package: Package, *names: str) -> Verdict:
-    """Every command calls one of ``names``, itself or through what it imports from its own package."""
-    missing = [
-        file
-        for file in package.commands
-        if not syntax.calls(package.facts.nodes(file), *names) and not delegates(package, file, names)
-    ]
+    """Every command calls one of ``names``."""
+    missing = [file for file in package.commands if not syntax.calls(package.command_nodes(file), *names)]
     return none_of([f"{file} does not call {names[0]}" for file in missing])
 
 
-def delegates(package: Package, file: str, names: tuple[str, ...]) -> bool:
-    """Does a sibling that the command imports from its own cli/ call one of ``names``?"""
-    # A command may share its main() with a sibling.
-    for origin in syntax.imports(package.facts.tree(file)).values():
-        module = origin.rpartition(".")[0]
-        if f".{package.model}.cli." in f"{module}." and (found := package.facts.find(module)):
-            if syntax.calls(package.facts.nodes(found), *names):
-                return True
-    return False
+def declared_flags(nodes: list[ast.AST]) -> list[str]:
+    """The options that calls of ``add_argument`` declare."""
+    texts = [syntax.literal(part) for call in syntax.calls(nodes, "add_argument") for part in call.args]
+    return [text for text in texts if isinstance(text, str) and text.startswith("-")]
 
 
 @rule(
@@ -69,7 +60,8 @@ def callbacks_get_the_latent_creator(package: Package) -> Verdict:
     lacking = []
     for file in package.commands:
         for call in syntax.calls(package.facts.nodes(file), "CallbackManager.register_callbacks"):
-            value = syntax.keyword(call, "latent_creator")
+            # It is the third parameter.
+            value = syntax.keyword(call, "latent_creator") or next(iter(call.args[2:3]), None)
             if isinstance(value, ast.Attribute):
                 value = _class_attribute(package, file, value.attr) or value
             if value is None or (isinstance(value, ast.Constant) and value.value is None):
@@ -88,7 +80,7 @@ def dimensions_are_resolved(package: Package) -> Verdict:
     """Width and height go through DimensionResolver where they may be left out"""
     lacking = []
     for file in package.commands:
-        nodes = package.facts.nodes(file)
+        nodes = package.command_nodes(file)
         parsers = syntax.calls(nodes, "add_image_generator_arguments")
         open_ = any(syntax.keyword(call, "supports_dimension_scale_factor") for call in parsers)
         if open_ and not syntax.calls(nodes, "DimensionResolver.resolve"):
@@ -126,11 +118,11 @@ def stops_are_handled(package: Package) -> Verdict:
     """A stopped run and an unreadable prompt file end without a traceback"""
     lacking = []
     for file in package.commands:
-        nodes = package.facts.nodes(file)
+        nodes = package.command_nodes(file)
         caught = {
             syntax.dotted(n) for h in nodes if isinstance(h, ast.ExceptHandler) and h.type for n in ast.walk(h.type)
         }
-        if "StopImageGenerationException" not in caught and not delegates(package, file, ("main",)):
+        if "StopImageGenerationException" not in caught:
             lacking.append(f"{file} does not catch StopImageGenerationException")
     return none_of(lacking)
 
@@ -146,10 +138,10 @@ def prompt_is_read_as_everywhere(package: Package) -> Verdict:
     """The prompt is read with a helper that knows --prompt-file"""
     bare = []
     for file in package.commands:
-        found = [node for node in package.facts.nodes(file) if isinstance(node, ast.Call) and node.args]
+        found = [node for node in package.command_nodes(file) if isinstance(node, ast.Call) and node.args]
         named = [call for call in found if "prompt" in syntax.dotted(call.func).rpartition(".")[2]]
         helpers = [c for c in named if "negative" not in syntax.dotted(c.func) and syntax.dotted(c.args[0]) == "args"]
-        if not helpers and not delegates(package, file, ("read_prompt",)):
+        if not helpers:
             bare.append(f"{file} reads args.prompt itself")
     return none_of(bare)
 
@@ -165,7 +157,7 @@ def metadata_is_exported(package: Package) -> Verdict:
     """The image is saved with its metadata"""
     lacking = []
     for file in package.commands:
-        saves = syntax.calls(package.facts.nodes(file), "save")
+        saves = syntax.calls(package.command_nodes(file), "save")
         if saves and not any(syntax.has_keyword(call, "export_json_metadata") for call in saves):
             lacking.append(f"{file} saves without export_json_metadata")
     return none_of(lacking)
@@ -182,10 +174,9 @@ def every_seed_is_drawn(package: Package) -> Verdict:
     """Every seed is drawn"""
     lacking = []
     for file in package.commands:
-        loops = [node for node in package.facts.nodes(file) if isinstance(node, ast.For)]
+        loops = [node for node in package.command_nodes(file) if isinstance(node, ast.For)]
         if not any("args.seed" in syntax.dotted(part) for node in loops for part in ast.walk(node.iter)):
-            if not delegates(package, file, ("main",)):
-                lacking.append(f"{file} has no loop over args.seed")
+            lacking.append(f"{file} has no loop over args.seed")
     return none_of(lacking)
 
 

@@ -12,20 +12,10 @@ _README = "src/mflux/models/<model>/README.md"
 _ROOT = "README.md"
 
 
-def _row(package: Package) -> str:
-    link = f"(src/mflux/models/{package.model}/README.md)"
-    lines = package.facts.text(_ROOT).splitlines()
-    return next((line for line in lines if link in line and line.startswith("|")), "")
-
-
-def _cells(package: Package) -> list[str]:
-    return [cell.strip() for cell in _row(package).strip().strip("|").split("|")]
-
-
 def _display_name(package: Package) -> str:
     if package.port:
         return package.port.display_name
-    found = re.search(r"\[([^\]]+)\]", _row(package))
+    found = re.search(r"\[([^\]]+)\]", " ".join(package.readme_row))
     return found.group(1) if found else package.model
 
 
@@ -38,7 +28,7 @@ def _display_name(package: Package) -> str:
 )
 def model_table_has_a_row(package: Package) -> Verdict:
     """The root README's table has a row that links the port's README"""
-    return passed() if _row(package) else failed("no row")
+    return passed() if package.readme_row else failed("no row")
 
 
 @rule(
@@ -51,9 +41,9 @@ def model_table_has_a_row(package: Package) -> Verdict:
 )
 def model_table_row_is_complete(package: Package) -> Verdict:
     """The row in the root README has no question mark left"""
-    if not _row(package):
+    if not package.readme_row:
         return failed("no row")
-    return failed("a cell is still ?") if "?" in _cells(package) else passed()
+    return failed("a cell is still ?") if "?" in package.readme_row else passed()
 
 
 @rule(

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 
 from mflux_port.checkout import Checkout
 from mflux_port.checks import RULES
+from mflux_port.checks.executing import verify_environment
 from mflux_port.checks.facts import Facts, Unreadable
 from mflux_port.checks.package import Package
-from mflux_port.checks.rule import ALWAYS, FAIL, Rule, Verdict, failed
-from mflux_port.errors import PortError
+from mflux_port.checks.rule import ALWAYS, FAIL, RUN, Rule, Verdict, failed
+from mflux_port.errors import PortError, shown
+from mflux_port.project import address
 
 # The guide's order: layout, wiring, weights, LoRA, command, training, tests, documents, style, merge; then what runs.
 GROUPS = ("LAY", "REG", "TAB", "WGT", "TOK", "LOR", "CLI", "FEA", "TRN", "TST", "DOC", "STY", "MRG", "RUN")
+_PATH = re.compile(r"([\w.-][\w./-]*\w)(?: line (\d+))?")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A rule's answer about one model, with the names filled in."""
+    """A rule's answer about one model, with the names filled in.
+
+    ``file`` is where to look first: the file that the detail names, else the first that the rule looks at; empty when
+    there is none. ``line`` counts from 1; 0 where no line is named.
+    """
 
     model: str
     rule: str
@@ -26,6 +34,8 @@ class Row:
     detail: str
     looks_at: str
     fix: str
+    file: str
+    line: int
 
     def as_json(self) -> dict:
         return asdict(self)
@@ -33,6 +43,8 @@ class Row:
 
 def find_package(facts: Facts, model: str) -> Package:
     """The package ``model``. Raises PortError, naming near ones, when the checkout has none."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", model):
+        raise PortError(f"{shown(model)} is no package name; name a folder of src/mflux/models")
     if (facts.root / "src/mflux/models" / model).is_dir() or facts.exists(f"porting/{model}"):
         return Package(facts, model)
     known = ", ".join(all_models(facts))
@@ -44,6 +56,9 @@ def check(checkout: Checkout, models: list[str], also: set[str] = frozenset()) -
     facts = Facts(checkout)
     asked = [rule for rule in in_order() if rule.when == ALWAYS or rule.when in also]
     packages = [find_package(facts, model) for model in models or all_models(facts)]
+    ported = next((package.port for package in packages if package.port), None)
+    if RUN in also and ported:
+        verify_environment(facts, ported)
     return [ask(rule, package) for package in packages for rule in asked]
 
 
@@ -61,11 +76,13 @@ def all_models(facts: Facts) -> list[str]:
 
 
 def ask(rule: Rule, package: Package) -> Row:
-    """One rule about one model. A file that is missing or broken is a failed row, not an error."""
+    """One rule about one model. A file that is missing or broken is a failed row, and so is a rule that stumbles."""
     try:
         verdict = rule.answer(package)
     except (Unreadable, PortError) as error:
         verdict = failed(str(error))
+    except Exception as error:  # noqa: BLE001 - the other rows are worth more than a traceback
+        verdict = failed(f"{rule.id} cannot read what it found ({type(error).__name__}: {error})")
     return _row(rule, package, verdict)
 
 
@@ -77,10 +94,20 @@ def _row(rule: Rule, package: Package, verdict: Verdict) -> Row:
     names = _names(package)
     texts = (rule.title, verdict.detail, rule.looks_at, rule.fix)
     title, detail, looks_at, fix = (_fill(text, names) for text in texts)
-    return Row(package.model, rule.id, title, verdict.state, detail, looks_at, fix)
+    file, line = _place(package.facts, f"{detail} {looks_at}")
+    return Row(package.model, rule.id, title, verdict.state, detail, looks_at, fix, file, line)
+
+
+def _place(facts: Facts, text: str) -> tuple[str, int]:
+    """The first file of the checkout that a text names, and the line that stands behind it."""
+    for found in _PATH.finditer(text):
+        if (facts.root / found[1]).is_file():
+            return found[1], int(found[2] or 0)
+    return "", 0
 
 
 def _names(package: Package) -> dict[str, str]:
+    port = package.port
     try:
         command, keys = next(iter(package.generating), f"mflux-generate-{package.model}"), package.keys
     except Unreadable:
@@ -89,6 +116,7 @@ def _names(package: Package) -> dict[str, str]:
         "<model>": package.model,
         "<cli>": command.removeprefix("mflux-generate-"),
         "<key>": keys[0] if keys else package.model,
+        "<template>": port and address(port.template, port.template_commit) or "<template>",
     }
 
 

@@ -11,11 +11,31 @@ from pathlib import Path
 
 import mflux_port
 from mflux_port.checks import reasons
+from mflux_port.checks.facts import Facts
 from mflux_port.checks.package import Package
 from mflux_port.checks.rule import RUN, Verdict, failed, not_applicable, passed, rule
+from mflux_port.errors import PortError
+from mflux_port.port import Port
+from mflux_port.project import address
 
 _PINNED = "0.16.3"
+_NEEDED = ("mlx", "mflux", "transformers", "pytest")
+_MISSING = """
+import importlib.util, sys
+print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name) is None))
+"""
 _WORKFLOWS = (".github/workflows/tests.yml", ".pre-commit-config.yaml", "pyproject.toml", "justfile", "Makefile")
+
+
+def verify_environment(facts: Facts, port: Port) -> None:
+    """Raise PortError where the Python that would run a port's tests lacks what they need."""
+    found = _run([str(_python(facts)), "-c", _MISSING, *_NEEDED], facts.root).stdout.split()
+    if found:
+        template = address(port.template, port.template_commit) or "<template>"
+        raise PortError(
+            f"--run needs {', '.join(found)}, which {_python(facts)} lacks; run it in the checkout's environment: "
+            f"uv run --with {template} mflux-port check {port.model} --run"
+        )
 
 
 @rule(
@@ -46,7 +66,7 @@ def ruff_is_content(package: Package) -> Verdict:
 def fast_tests_pass(package: Package) -> Verdict:
     """The port's fast tests pass"""
     command = [
-        str(_python(package)),
+        str(_python(package.facts)),
         "-m",
         "pytest",
         "-q",
@@ -65,19 +85,19 @@ def fast_tests_pass(package: Package) -> Verdict:
     "RUN03",
     looks_at="mflux-save and the tiny checkpoint of the tests",
     fix="look at the component that is named; its definition and the class that save.py takes",
-    why="saved models lacked weights without an error (#405, #603)",
+    why="saved models lacked weights without an error (guide: save, load from the local path, generate; #405, #603)",
     only=reasons.has_answers,
     when=RUN,
 )
 def saved_model_round_trips(package: Package) -> Verdict:
-    """mflux-save writes a quantized copy with every component and its index"""
+    """mflux-save writes a quantized copy with every component and its index, and the copy draws"""
     helper = f"tests/image_generation/helpers/tiny_{package.model}_checkpoint.py"
     if not package.facts.exists(helper):
         return not_applicable(f"{helper} is not there")
+    checkpoint = next(c for c in package.port.checkpoints if c.variant == "txt2img")
+    names = [package.model, checkpoint.key, package.port.variant_module("txt2img"), package.port.class_name]
     with tempfile.TemporaryDirectory() as scratch:
-        done = _run(
-            [str(_python(package)), "-c", _ROUND_TRIP, package.model, package.keys[0], scratch], package.facts.root
-        )
+        done = _run([str(_python(package.facts)), "-c", _ROUND_TRIP, *names, scratch], package.facts.root)
         if done.returncode:
             return failed(_last(done))
         saved = sorted(path.parent.name for path in Path(scratch, "saved").rglob("*.index.json"))
@@ -98,7 +118,7 @@ def ledger_balances(package: Package) -> Verdict:
     if not package.facts.exists(keys):
         return not_applicable(f"{keys} is not there; mflux-port ledger <model> --checkpoint <folder> writes it")
     done = _run(
-        [str(_python(package)), "-c", _LEDGER, str(Path(mflux_port.__file__).parents[1]), package.model],
+        [str(_python(package.facts)), "-c", _LEDGER, str(Path(mflux_port.__file__).parents[1]), package.model],
         package.facts.root,
     )
     if done.returncode == 0:
@@ -114,10 +134,11 @@ from mflux_port.cli import main
 sys.exit(main(["ledger", sys.argv[2]]))
 """
 
-# mflux-save as a person runs it, on the tiny checkpoint: the registry's sizes are replaced by the checkpoint's.
+# mflux-save as a person runs it, on the tiny checkpoint: the registry's sizes are replaced by the checkpoint's. Then the
+# copy is loaded from its folder and draws.
 _ROUND_TRIP = """
 import importlib, sys
-model, key, scratch = sys.argv[1:]
+model, key, module, name, scratch = sys.argv[1:]
 helper = importlib.import_module(f"tests.image_generation.helpers.tiny_{model}_checkpoint")
 tiny = next(value for name, value in vars(helper).items() if name.startswith("Tiny") and hasattr(value, "write"))
 tiny.write(__import__("pathlib").Path(scratch) / "source")
@@ -126,6 +147,11 @@ model_config.AVAILABLE_MODELS[key] = tiny.model_config(key)
 from mflux.models.common.cli import save
 sys.argv = ["mflux-save", "--model", f"{scratch}/source", "--base-model", key, "-q", "8", "--path", f"{scratch}/saved"]
 save.main()
+copy = getattr(importlib.import_module(module), name)(
+    model_path=f"{scratch}/saved", model_config=model_config.AVAILABLE_MODELS[key]
+)
+image = copy.generate_image(seed=1, prompt="a red bicycle", num_inference_steps=1, width=64, height=64)
+assert image.image.size == (64, 64), image.image.size
 """
 
 
@@ -133,9 +159,9 @@ def _test_files(package: Package) -> list[str]:
     return [file for file in package.tests if "/test_" in file]
 
 
-def _python(package: Package) -> Path:
+def _python(facts: Facts) -> Path:
     """The checkout's own interpreter where it has one, else ours."""
-    own = package.facts.root / ".venv/bin/python"
+    own = facts.root / ".venv/bin/python"
     return own if own.is_file() else Path(sys.executable)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import subprocess
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 
 from mflux_port.checkout import Checkout
 from mflux_port.checks import syntax
+from mflux_port.parsing import console_scripts, parse_json, parse_python
 
 MODEL_CONFIG = "src/mflux/models/common/config/model_config.py"
 DEFAULTS = "src/mflux/cli/defaults/defaults.py"
@@ -41,7 +40,8 @@ class Entry:
 
     @property
     def aliases(self) -> list[str]:
-        return [str(name) for name in self.fields.get("aliases") or []]
+        names = self.fields.get("aliases")
+        return [str(name) for name in names] if isinstance(names, list | tuple) else []
 
     @property
     def repo(self) -> str:
@@ -72,9 +72,9 @@ class Facts:
         """The file's syntax tree. Raises Unreadable when it is missing or broken."""
         if path not in self._trees:
             try:
-                self._trees[path] = ast.parse(self.text(path)) if self.exists(path) else None
-            except (SyntaxError, ValueError) as error:
-                raise Unreadable(f"{path} line {getattr(error, 'lineno', 1)} is no valid Python") from None
+                self._trees[path] = parse_python(self.text(path)) if self.exists(path) else None
+            except SyntaxError as error:
+                raise Unreadable(f"{path} line {error.lineno or 1} is no valid Python") from None
         tree = self._trees[path]
         if tree is None:
             raise Unreadable(f"{path} is missing")
@@ -116,9 +116,12 @@ class Facts:
     @cached_property
     def scripts(self) -> dict[str, str]:
         try:
-            return dict(tomllib.loads(self.text("pyproject.toml"))["project"]["scripts"])
-        except (tomllib.TOMLDecodeError, KeyError):
-            raise Unreadable("pyproject.toml is no valid TOML with [project.scripts]") from None
+            scripts = console_scripts(self.text("pyproject.toml").encode())
+        except ValueError:
+            scripts = {}
+        if not scripts:
+            raise Unreadable("pyproject.toml is no valid TOML with [project.scripts]")
+        return {name: target for name, target in scripts.items() if isinstance(target, str)}
 
     @cached_property
     def registry(self) -> dict[str, Entry]:
@@ -143,9 +146,9 @@ class Facts:
         return found
 
     @cached_property
-    def steps(self) -> dict[str, object]:
-        table = self.table(DEFAULTS, "MODEL_INFERENCE_STEPS")
-        return syntax.literal(table) if isinstance(table, ast.Dict) else {}
+    def steps(self) -> dict[str, int]:
+        found = syntax.literals(self.table(DEFAULTS, "MODEL_INFERENCE_STEPS"))
+        return {key: value for key, value in found.items() if type(value) is int}
 
     @cached_property
     def save_routes(self) -> dict[str, str] | None:
@@ -157,8 +160,7 @@ class Facts:
 
     @cached_property
     def unsaveable(self) -> dict[str, str]:
-        table = self.table(SAVE, "UNSUPPORTED_MODELS")
-        return syntax.literal(table) if isinstance(table, ast.Dict) else {}
+        return {key: str(why) for key, why in syntax.literals(self.table(SAVE, "UNSUPPORTED_MODELS")).items()}
 
     @cached_property
     def save_classes(self) -> dict[str, str]:
@@ -203,7 +205,7 @@ class Facts:
     def json(self, path: str) -> dict:
         """A JSON file as a mapping, empty when it is missing or none."""
         try:
-            value = json.loads(self.text(path)) if self.exists(path) else {}
+            value = parse_json(self.text(path)) if self.exists(path) else {}
         except ValueError:
             return {}
         return value if isinstance(value, dict) else {}

@@ -99,6 +99,24 @@ def image_to_image_is_shared(package: Package) -> Verdict:
 
 
 @rule(
+    "FEA16",
+    looks_at=_VARIANT,
+    fix="pack and normalise what LatentCreator.encode_image gives, with the latent creator's own methods",
+    why="the guide: the image-to-image path must match text-to-image and training (batch norm, scale factor)",
+    only=lambda package: _own_creator(package) or _encodes_images(package),
+)
+def encoded_images_are_packed_and_normalised(package: Package) -> Verdict:
+    """Every encoded picture is packed and normalised"""
+    known = {name for item in package.latent_creators for name in item.methods if is_packing(name)}
+    wrong = [
+        f"{file} does not call {name}"
+        for file in _encoding(package)
+        for name in sorted(known - packing(package.facts.nodes(file)))
+    ]
+    return none_of(wrong)
+
+
+@rule(
     "FEA06",
     looks_at=_VARIANT,
     fix="pass tiling_config=self.tiling_config to every decode",
@@ -252,6 +270,29 @@ def decoding_is_one_method(package: Package) -> Verdict:
     return passed() if "_decode_latents" in names else failed("no _decode_latents")
 
 
+def packing(nodes: list[ast.AST]) -> set[str]:
+    """The methods that pack or normalise latents and are called among ``nodes``."""
+    names = {syntax.dotted(node.func).rpartition(".")[2] for node in nodes if isinstance(node, ast.Call)}
+    return {name for name in names if is_packing(name)}
+
+
+def is_packing(name: str) -> bool:
+    return name == "pack_latents" or "normalize_latents" in name and "denormalize" not in name
+
+
+def _encoding(package: Package) -> list[str]:
+    names = {"LatentCreator.encode_image", "VAEUtil.encode"}
+    return [
+        file
+        for file in package.below("variants")
+        if names & {syntax.dotted(node.func) for node in package.facts.nodes(file) if isinstance(node, ast.Call)}
+    ]
+
+
+def _encodes_images(package: Package) -> str | None:
+    return None if _encoding(package) else "no variant encodes a picture itself"
+
+
 def _attributes(nodes: list[ast.AST]) -> list[tuple[str, ast.expr]]:
     found = []
     for node in nodes:
@@ -265,4 +306,4 @@ def _attributes(nodes: list[ast.AST]) -> list[tuple[str, ast.expr]]:
 
 def _cache_keys(nodes: list[ast.AST]) -> list[str]:
     stored = [t for node in nodes if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Subscript)]
-    return [ast.unparse(t.slice) for t in stored if syntax.dotted(t.value).endswith("prompt_cache")]
+    return [syntax.written(t.slice) for t in stored if syntax.dotted(t.value).endswith("prompt_cache")]

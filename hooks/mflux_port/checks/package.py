@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from mflux_port.answers import ANSWERS
 from mflux_port.checks import syntax
-from mflux_port.checks.facts import EXAMPLES, RUNNER, Facts
-from mflux_port.port import ANSWERS, Port, load_port
+from mflux_port.checks.evaluator import Evaluator, Made, Unknown
+from mflux_port.checks.facts import EXAMPLES, RUNNER, Facts, Unreadable
+from mflux_port.port import Port, load_port
 from mflux_port.wiring import SurfaceResult, states
 
 # Models whose commands transform given images rather than draw from a prompt have no text side to look at.
@@ -81,6 +83,10 @@ class Package:
         modules = dict.fromkeys(target.split(":")[0] for target in self.generating.values())
         return [file for file in map(self.facts.find, modules) if file]
 
+    def command_nodes(self, file: str) -> list[ast.AST]:
+        """Everything that a command is written in: its file, and the sibling whose main() or build_parser() it calls."""
+        return [node for one in self._command_files(file) for node in self.facts.nodes(one)]
+
     @cached_property
     def keys(self) -> list[str]:
         """The registry keys of the family: from the answers, else from save.py, the commands and the variants."""
@@ -143,6 +149,22 @@ class Package:
         return [file for file in self.below("weights") if "lora_mapping" in file]
 
     @cached_property
+    def evaluator(self) -> Evaluator:
+        return Evaluator(self.facts)
+
+    @cached_property
+    def lora_targets(self) -> list[Made]:
+        """The LoRATargets that the mapping builds. Raises Unreadable when they cannot be told without running it."""
+        found: list[Made] = []
+        for item in self.classes(self.lora_mappings):
+            if "get_mapping" in item.methods:
+                try:
+                    found += self.evaluator.result(item.file, item.name, "get_mapping")
+                except (Unknown, TypeError) as error:
+                    raise Unreadable(f"{item.file}: {item.name}.get_mapping() is no list of targets: {error}") from None
+        return found
+
+    @cached_property
     def latent_creators(self) -> list[Class]:
         return [item for item in self.classes(self.below("latent_creator")) if "LatentCreator" in item.name]
 
@@ -153,6 +175,13 @@ class Package:
     @cached_property
     def readme(self) -> str:
         return self.facts.text(f"{self.folder}/README.md")
+
+    @cached_property
+    def readme_row(self) -> list[str]:
+        """The cells of the model's row in the root README's table; none when there is no row."""
+        link = f"(src/mflux/models/{self.model}/README.md)"
+        rows = [line for line in self.facts.text("README.md").splitlines() if link in line and line.startswith("|")]
+        return [cell.strip() for cell in rows[0].strip().strip("|").split("|")] if rows else []
 
     @cached_property
     def tests(self) -> list[str]:
@@ -169,17 +198,17 @@ class Package:
         """Training examples that name one of the family's models."""
         names = {name for entry in self.entries for name in (entry.key, entry.repo, *entry.aliases)}
         files = self.facts.files(EXAMPLES, "*.json") if self.facts.exists(EXAMPLES) else []
-        return [file for file in files if self.facts.json(file).get("model") in names]
+        return [file for file in files if str(self.facts.json(file).get("model")) in names]
 
     @property
     def takes_lora(self) -> bool:
         """Does a command of the port take LoRA options?"""
-        return any(syntax.calls(self.facts.nodes(file), "add_lora_arguments") for file in self.commands)
+        return any(syntax.calls(self.command_nodes(file), "add_lora_arguments") for file in self.commands)
 
     @property
     def takes_image(self) -> bool:
         """Can a text-to-image command of the port start from an image?"""
-        return any(syntax.calls(self.facts.nodes(file), "add_image_to_image_arguments") for file in self.commands)
+        return any(syntax.calls(self.command_nodes(file), "add_image_to_image_arguments") for file in self.commands)
 
     @property
     def edits(self) -> bool:
@@ -193,6 +222,17 @@ class Package:
     @property
     def draws(self) -> bool:
         return bool(self.generating) or self.port is not None
+
+    def _command_files(self, file: str) -> list[str]:
+        imported = syntax.imports(self.facts.tree(file))
+        found = [file]
+        for call in syntax.calls(self.facts.nodes(file), "main", "build_parser"):
+            module, _, function = syntax.dotted(call.func).rpartition(".")
+            origin = imported.get(module) if module else imported.get(function, "").rpartition(".")[0]
+            sibling = self.facts.find(origin or "")
+            if sibling.startswith(f"{self.folder}/cli/") and sibling not in found:
+                found.append(sibling)
+        return found
 
     def _is_own(self, module: str) -> bool:
         return module == f"mflux.models.{self.model}" or module.startswith(f"mflux.models.{self.model}.")

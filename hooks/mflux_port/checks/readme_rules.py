@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from functools import cache
 
 from mflux_port.checks import reasons, syntax
 from mflux_port.checks.package import Package
 from mflux_port.checks.rule import MERGE, Verdict, failed, none_of, not_applicable, passed, rule
+from mflux_port.parsing import parse_python
 
 _README = "src/mflux/models/<model>/README.md"
 _SIZE = re.compile(r"\d+(\.\d+)?\s*(GB|GiB|MB)", re.IGNORECASE)
@@ -116,7 +116,7 @@ def readme_steps_are_the_defaults(package: Package) -> Verdict:
     examples = [text for name, text in _shell(package) if name in package.generating]
     if any("--steps" not in text for text in examples):
         return passed("an example leaves --steps at its default")
-    steps = {int(found) for text in examples for found in re.findall(r"--steps[ =](\d+)", text)}
+    steps = {int(found) for text in examples for found in re.findall(r"--steps[ =](\d{1,9})", text)}
     known = {value for key, value in package.facts.steps.items() if key in _names(package)}
     if not steps or not known:
         return not_applicable("no example gives --steps")
@@ -272,7 +272,7 @@ def _imports(texts: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
         try:
-            imported = syntax.imports(ast.parse(text))
+            imported = syntax.imports(parse_python(text))
         except SyntaxError:
             continue
         found |= {name: origin for name, origin in imported.items() if origin.startswith("mflux.") and "." in origin}

@@ -10,12 +10,9 @@ def draws(package: Package) -> str | None:
     return None if package.draws else "no command of this package draws from a prompt"
 
 
-def loads_weights(package: Package) -> str | None:
-    return None if package.definitions or package.draws else "this package loads no weights of its own"
-
-
 def takes_lora(package: Package) -> str | None:
-    return None if package.takes_lora or package.lora_mappings else "the port loads no LoRAs"
+    asked = package.port is not None and package.port.lora
+    return None if asked or package.takes_lora or package.lora_mappings else "the port loads no LoRAs"
 
 
 def takes_image(package: Package) -> str | None:

@@ -27,7 +27,8 @@ class Verdict:
 class Rule:
     """One row. ``title`` is what must hold, ``fix`` what to do when it does not, ``why`` where it went wrong before.
 
-    ``looks_at`` names the files. ``<model>``, ``<cli>`` and ``<key>`` in the texts stand for the port's names.
+    ``looks_at`` names the files. ``<model>``, ``<cli>``, ``<key>`` and ``<template>`` in the texts
+    stand for the port's names and for where its template lies.
     """
 
     id: str

@@ -18,6 +18,14 @@ def dotted(node: ast.AST | None) -> str:
     return ""
 
 
+def written(node: ast.AST) -> str:
+    """An expression as source."""
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return "an expression"
+
+
 def calls(nodes: list[ast.AST], *names: str) -> list[ast.Call]:
     """The calls whose dotted name is, or ends in, one of ``names``."""
     found = []
@@ -44,8 +52,15 @@ def literal(node: ast.AST | None, names: dict[str, object] | None = None):
         return names[node.id]
     try:
         return ast.literal_eval(node) if node is not None else UNKNOWN
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):  # no literal, an unhashable key, a tower of signs
         return UNKNOWN
+
+
+def literals(table: ast.AST | None) -> dict[str, object]:
+    """The entries of a dict literal whose key is a text and whose value is a literal."""
+    pairs = zip(table.keys, table.values, strict=True) if isinstance(table, ast.Dict) else ()
+    found = {key.value: literal(value) for key, value in pairs if isinstance(getattr(key, "value", None), str)}
+    return {key: value for key, value in found.items() if value is not UNKNOWN}
 
 
 def constants(tree: ast.Module) -> dict[str, object]:

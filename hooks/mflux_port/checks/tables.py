@@ -7,7 +7,7 @@ import ast
 from mflux_port.checks import reasons, syntax
 from mflux_port.checks.facts import CHECKER, COMPLETIONS, DEFAULTS, MODEL_CONFIG, OVERLAY, REVISIONS, SAVE
 from mflux_port.checks.package import Package
-from mflux_port.checks.rule import Verdict, failed, none_of, not_applicable, rule
+from mflux_port.checks.rule import MERGE, Verdict, failed, none_of, not_applicable, rule
 
 _WIRE = "mflux-port wire <model>"
 
@@ -93,9 +93,11 @@ def completions_know_the_commands(package: Package) -> Verdict:
 @rule(
     "TAB06",
     looks_at=f"{REVISIONS} PINNED",
-    fix="mflux-port inspect <repo> finds the commit; put it into the answers as `revision` and wire again",
+    fix="mflux-port inspect <repo> says the commit; give each checkpoint its `revision` in a data file and run "
+    "copier update --trust -a porting/<model>/answers.yml --data-file <file>",
     why="an unpinned repo is downloaded from main, which may change under the port",
     only=reasons.has_entries,
+    when=MERGE,
 )
 def revisions_are_pinned(package: Package) -> Verdict:
     """The revision of every checkpoint is pinned"""

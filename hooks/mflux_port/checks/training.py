@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import ast
-import re
 
 from mflux_port.checks import reasons, syntax
+from mflux_port.checks.cli_options import guidance_defaults
 from mflux_port.checks.facts import EXAMPLES, RUNNER
-from mflux_port.checks.package import Package
+from mflux_port.checks.features import packing
+from mflux_port.checks.package import Class, Package
 from mflux_port.checks.rule import Verdict, failed, none_of, not_applicable, passed, rule
 
 _ADAPTER = "src/mflux/models/<model>/training_adapter/"
 _BASE = "src/mflux/models/common/training/adapters/base.py"
 _LOADER = "src/mflux/models/common/lora/mapping/lora_loader.py"
-
-
-def _methods(package: Package, name: str) -> list[ast.FunctionDef]:
-    return [item.methods[name] for item in package.adapters if name in item.methods]
 
 
 @rule(
@@ -63,7 +60,11 @@ def adapter_is_complete(package: Package) -> Verdict:
 )
 def example_is_there(package: Package) -> Verdict:
     """There is an example configuration that names the model"""
-    return passed(package.examples[0]) if package.examples else failed(f"no example in {EXAMPLES} names the port")
+    if package.examples:
+        return passed(package.examples[0])
+    own = f"{EXAMPLES}/train_{package.model}.json"
+    broken = package.facts.exists(own) and not package.facts.json(own)
+    return failed(f"{own} is no JSON" if broken else f"no example in {EXAMPLES} names the port")
 
 
 @rule(
@@ -95,17 +96,17 @@ def example_is_not_ignored(package: Package) -> Verdict:
 )
 def example_trains_mapped_modules(package: Package) -> Verdict:
     """The example trains modules that the LoRA mapping loads"""
-    texts = [text for file in package.lora_mappings for text in syntax.strings(package.facts.nodes(file))]
-    known = {re.sub(r"^(.*\{block\}|[a-z_]+)\.", "", text) for text in texts} | set(texts)
+    if not package.examples:
+        return not_applicable("there is no example")
+    known = {target.fields["model_path"] for target in package.lora_targets}
     lost = []
     for file in package.examples:
-        targets = (package.facts.json(file).get("lora_layers") or {}).get("targets") or []
-        for target in targets:
-            path = str(target.get("module_path", ""))
-            tail = path.split("{block}.")[-1]
-            if path not in known and tail not in known and not any(text.endswith(f".{tail}") for text in texts):
-                lost.append(f"{path} is not in the LoRA mapping")
-    return none_of(sorted(set(lost))) if package.examples else not_applicable("there is no example")
+        layers = package.facts.json(file).get("lora_layers")
+        targets = layers.get("targets") if isinstance(layers, dict) else None
+        if not isinstance(targets, list) or not all(isinstance(target, dict) for target in targets):
+            return failed(f"{file}: lora_layers.targets is no list of entries with a module_path")
+        lost += [target.get("module_path") for target in targets if target.get("module_path") not in known]
+    return none_of([f"{path} is not in the LoRA mapping" for path in sorted(map(str, set(lost)))])
 
 
 @rule(
@@ -117,15 +118,17 @@ def example_trains_mapped_modules(package: Package) -> Verdict:
 )
 def preview_uses_canonical_settings(package: Package) -> Verdict:
     """Previews use the checkpoint's own steps and guidance"""
+    adapters = [item for item in package.adapters if "generate_preview_image" in item.methods]
+    asked = {"num_inference_steps": {package.facts.steps.get(key) for key in package.keys}}
+    if any("guidance" in syntax.parameters(item.methods["generate_image"]) for item in _drawing(package)):
+        asked["guidance"] = set(guidance_defaults(package).values())
     wrong = []
-    for method in _methods(package, "generate_preview_image"):
-        for call in syntax.calls(list(ast.walk(method)), "generate_image"):
-            given = syntax.keyword(call, "num_inference_steps")
-            if isinstance(given, ast.Name) and given.id == "steps" and not _reassigned(method, "steps"):
-                wrong.append("num_inference_steps is the training file's")
-            if not syntax.has_keyword(call, "guidance"):
-                wrong.append("guidance is not given")
-    return none_of(wrong) if _methods(package, "generate_preview_image") else failed("no generate_preview_image")
+    for item in adapters:
+        for call in syntax.calls(list(ast.walk(item.methods["generate_preview_image"])), "generate_image"):
+            for name, defaults in asked.items():
+                problem = _problem_of(item, syntax.keyword(call, name), defaults)
+                wrong += [f"{item.file} line {call.lineno}: {name} {problem}"] if problem else []
+    return none_of(wrong) if adapters else failed("no generate_preview_image")
 
 
 @rule(
@@ -175,9 +178,13 @@ def training_takes_local_weights(package: Package) -> Verdict:
 )
 def low_ram_reaches_the_model(package: Package) -> Verdict:
     """low_ram reaches the adapter's model"""
-    text = package.facts.text(RUNNER)
-    handled = "low_ram" in text and all("model" in item.methods or item.node.bases for item in package.adapters)
-    return passed() if handled else failed("the runner or the adapter does not handle low_ram")
+    branches = [node for node in package.facts.nodes(RUNNER) if isinstance(node, ast.If)]
+    tiling = [node for node in branches if _asks_low_ram(node.test) and "model" in _called_on_adapter(node.body)]
+    if not tiling:
+        return failed(f"{RUNNER} does nothing to adapter.model() where low_ram is set")
+    # The condition is low_ram alone, or what it asks besides is asked of every model.
+    own = [node for node in tiling if not _speaks_of(package, node.test)]
+    return passed() if own else failed(f"{RUNNER} line {tiling[0].lineno} leaves this model out")
 
 
 @rule(
@@ -189,9 +196,12 @@ def low_ram_reaches_the_model(package: Package) -> Verdict:
 )
 def training_normalises_as_image_to_image(package: Package) -> Verdict:
     """Training packs and normalises latents as image-to-image does"""
-    wanted = _packing(package.variant_nodes)
-    found = _packing([node for item in package.adapters for node in item.nodes])
-    return none_of([f"the adapter does not call {name}" for name in sorted(wanted - found)])
+    drawn = packing(package.variant_nodes)
+    trained = packing([node for item in package.adapters for node in item.nodes])
+    wrong = [f"the adapter does not call {name}" for name in sorted(drawn - trained)]
+    # Where the shared LatentCreator packs by itself, no variant calls anything.
+    wrong += [f"no variant calls {name}" for name in sorted(trained - drawn)] if drawn else []
+    return none_of(wrong)
 
 
 @rule(
@@ -203,12 +213,10 @@ def training_normalises_as_image_to_image(package: Package) -> Verdict:
 )
 def readme_table_says_that_it_trains(package: Package) -> Verdict:
     """The model table says that the model can be trained"""
-    link = f"(src/mflux/models/{package.model}/README.md)"
-    rows = [line for line in package.facts.text("README.md").splitlines() if link in line and line.startswith("|")]
-    if not rows:
-        return failed("the table has no row of the model")
-    cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
-    return passed() if len(cells) > 4 and cells[4].lower().startswith("yes") else failed(f"the column says {cells[4]}")
+    cells = package.readme_row
+    if len(cells) < 5:
+        return failed(f"the model's row has {len(cells)} cells, no column Training" if cells else "no row of the model")
+    return passed() if cells[4].lower().startswith("yes") else failed(f"the column says {cells[4]}")
 
 
 @rule(
@@ -226,10 +234,60 @@ def no_dead_gradient_checkpointing(package: Package) -> Verdict:
     return passed()
 
 
-def _reassigned(method: ast.FunctionDef, name: str) -> bool:
-    return any(target == name for target, _ in syntax.assignments(method.body))
+def _drawing(package: Package) -> list[Class]:
+    return [item for item in package.variants if "generate_image" in item.methods]
 
 
-def _packing(nodes: list[ast.AST]) -> set[str]:
-    names = {syntax.dotted(node.func).rpartition(".")[2] for node in nodes if isinstance(node, ast.Call)}
-    return {name for name in names if "normalize_latents" in name or name == "pack_latents"}
+def _problem_of(item: Class, given: ast.expr | None, defaults: set) -> str:
+    """What is wrong with a preview's setting; ``defaults`` are the checkpoints' own. Empty when nothing is."""
+    if given is None:
+        return "is not given"
+    parts = _origins(item, given)
+    names = {syntax.dotted(part) for part in parts}
+    if any("model_config" in name or "DEFAULT" in name for name in names):
+        return ""
+    if any(name == "steps" or "training_spec" in name for name in names):
+        return "is the training file's"
+    fixed = {part.value for part in parts if isinstance(part, ast.Constant) and not isinstance(part.value, str | None)}
+    return f"is fixed at {min(fixed)}, the checkpoints have {_listed(defaults)}" if fixed and fixed != defaults else ""
+
+
+def _listed(defaults: set) -> str:
+    return ", ".join(sorted(map(str, defaults - {None}))) or "other defaults"
+
+
+def _origins(item: Class, node: ast.expr) -> list[ast.AST]:
+    """Every part of an expression, and of what the names in it were set to anywhere in the class."""
+    found, left, seen = [], [node], set()
+    assigned = [pair for inner in item.nodes if isinstance(inner, ast.Assign) for pair in syntax.assignments([inner])]
+    while left:
+        for part in ast.walk(left.pop()):
+            found.append(part)
+            name = syntax.dotted(part)
+            if name and name not in seen:
+                seen.add(name)
+                left += [value for target, value in assigned if target == name]
+    return found
+
+
+def _asks_low_ram(test: ast.expr) -> bool:
+    parts = test.values if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]
+    return any(syntax.dotted(part).endswith("low_ram") for part in parts)
+
+
+def _called_on_adapter(body: list[ast.stmt]) -> set[str]:
+    nodes = [part for statement in body for part in ast.walk(statement) if isinstance(part, ast.Call)]
+    return {name.rpartition(".")[2] for name in (syntax.dotted(node.func) for node in nodes) if "adapter." in name}
+
+
+def _speaks_of(package: Package, test: ast.expr) -> bool:
+    """Does a condition name the port: a name of its entries, or a variable that was set from one?"""
+    nodes = package.facts.nodes(RUNNER)
+    names = {part.id for part in ast.walk(test) if isinstance(part, ast.Name)}
+    parts = [test, *(value for node in nodes for target, value in syntax.assignments([node]) if target in names)]
+    texts = {str(getattr(part, "value", "")) for tree in parts for part in ast.walk(tree)}
+    factories = {syntax.dotted(part).removeprefix("ModelConfig.") for tree in parts for part in ast.walk(tree)}
+    own = {name for entry in package.entries for name in (*entry.aliases, entry.repo)}
+    return bool(
+        own & texts or {name for name, key in package.facts.factories.items() if key in package.keys} & factories
+    )

@@ -159,7 +159,7 @@ def precision_is_said(package: Package) -> Verdict:
 @rule(
     "WGT10",
     looks_at="the checkpoint's safetensors headers and the mapping",
-    fix="mflux-port ledger <model> --checkpoint <folder> names every tensor that is left over or missing",
+    fix="uv run --with <template> mflux-port ledger <model> --checkpoint <folder> names every tensor that is left over or missing",
     why="a module that keeps its random start draws noise, or something slightly off (#707)",
     only=reasons.has_answers,
 )
@@ -168,7 +168,7 @@ def every_tensor_is_accounted_for(package: Package) -> Verdict:
     listed = f"porting/{package.model}/unresolved.yml"
     if package.facts.exists(listed):
         return failed(f"{listed} lists what the draft did not decide")
-    return needs_you("mflux-port ledger <model> --checkpoint <folder>")
+    return needs_you("uv run --with <template> mflux-port ledger <model> --checkpoint <folder>")
 
 
 @rule(

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     also |= {RUN} if args.execute else set()
     checkout = Checkout(args.checkout)
     with looking(checkout.root):
-        rows = check(checkout, [args.model] if args.model else [], also)
+        rows = check(checkout, [] if args.model is None else [args.model], also)
     if args.json:
         print(json.dumps({"rows": [row.as_json() for row in rows]}, indent=1))
     else:

@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo. Returns 0 with the image's path printed, 1 when the port's own tests fail."""
     progress = _Progress(quiet=args.json)
-    work = args.into.resolve()
+    work = Path(os.path.realpath(args.into))
+    if work.exists() and not work.is_dir():
+        raise PortError(f"{work} is no folder; name another one with --into")
     checkout = host.checkout(args.mflux, work / f"mflux-{args.mflux}", progress)
     _apply_template(checkout, progress)
     python = host.install(checkout, host.environment(args.mflux, say=progress), progress)

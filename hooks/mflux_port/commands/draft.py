@@ -11,8 +11,6 @@ from mflux_port.lock import alone, looking
 from mflux_port.port import Port, load_port
 from mflux_port.wiring.transaction import commit, locked
 
-UNRESOLVED = "porting/{model}/unresolved.yml"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="the port's package name")
@@ -35,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     from mflux_port.checkpoint.draft_component import draft_component
-    from mflux_port.checkpoint.draft_files import contents, diff, plan_files
+    from mflux_port.checkpoint.draft_files import UNRESOLVED, contents, diff, plan_files
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, snapshot
     from mflux_port.checkpoint.layout import open_checkpoint
 

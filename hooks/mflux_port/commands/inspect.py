@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_sizes(args: argparse.Namespace) -> int:
+    from mflux_port.checkout import verify_inside
     from mflux_port.checkpoint.disk_sizes import fill_sizes, in_words, measured, saved_bits
     from mflux_port.checkpoint.sources import downloaded
     from mflux_port.lock import alone
@@ -60,10 +61,14 @@ def _write_sizes(args: argparse.Namespace) -> int:
     port = load_port(Path(args.checkout), args.sizes)
     folder, repo = downloaded(args.checkpoint)
     repo = args.repo or repo or port.hf_repo
+    verify_inside(Path(args.checkout), f"{port.folder}/README.md")
     readme = Path(args.checkout) / port.folder / "README.md"
     saved = {saved_bits(copy): measured(copy) for copy in args.saved}
     with alone(Path(args.checkout)):
-        text = readme.read_text(encoding="utf-8")
+        try:
+            text = readme.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise PortError(f"{readme} is not UTF-8 text; save it as UTF-8 and run this again") from None
         filled = fill_sizes(text, readme, repo, measured(folder), saved)
         if filled != text:
             write_whole(readme, filled)

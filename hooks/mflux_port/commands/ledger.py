@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
-from mflux_port.checkout import Checkout
+from mflux_port.checkout import Checkout, verify_inside
 from mflux_port.errors import PortError
 from mflux_port.lock import alone, looking
 from mflux_port.port import Port, load_port
@@ -27,8 +27,9 @@ def run(args: argparse.Namespace) -> int:
     from mflux_port.checkpoint.port_modules import use_checkout
 
     checkout = Checkout(args.checkout)
-    with alone(checkout.root) if args.checkpoint and not args.lora else looking(checkout.root):
+    with alone(checkout.root) if args.checkpoint is not None and not args.lora else looking(checkout.root):
         port = load_port(checkout.root, args.model)
+        _verify_files(args, checkout, port)
         use_checkout(checkout)
         return _run(args, checkout, port)
 
@@ -46,6 +47,26 @@ def _run(args: argparse.Namespace, checkout: Checkout, port: Port) -> int:
     else:
         print(format_accounts(accounts, findings))
     return 1 if failed else 0
+
+
+def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> None:
+    # What is wrong with a file is said before MLX is loaded.
+    from mflux_port.checkpoint.headers import read_header
+    from mflux_port.checkpoint.keylist import KEYLIST
+    from mflux_port.checkpoint.layout import open_checkpoint
+    from mflux_port.checkpoint.port_modules import verify_key
+    from mflux_port.checkpoint.waivers import WAIVERS, read_waivers
+
+    for name in args.lora or ():
+        read_header(Path(name))
+    read_waivers(checkout.root / WAIVERS.format(model=port.model))
+    verify_inside(checkout.root, KEYLIST.format(model=port.model))
+    verify_key(port, args.key)
+    keys = checkout.root / KEYLIST.format(model=port.model)
+    if args.checkpoint is not None:
+        open_checkpoint(args.checkpoint)
+    elif not args.lora:
+        _stored(keys)
 
 
 def balance(
@@ -84,18 +105,24 @@ def balance(
 
 
 def _snapshot(checkout: Checkout, port: Port, where: str | None):
-    from mflux_port.checkpoint.keylist import KEYLIST, read_keylist, snapshot, write_keylist
+    from mflux_port.checkpoint.keylist import KEYLIST, snapshot, write_keylist
     from mflux_port.checkpoint.layout import open_checkpoint
 
     path = checkout.root / KEYLIST.format(model=port.model)
     if where is None:
-        if not path.is_file():
-            raise PortError(f"{path} is missing; name the checkpoint once with --checkpoint, then it is stored there")
-        return read_keylist(path), None
+        return _stored(path), None
     checkpoint = open_checkpoint(where)
     taken = snapshot(checkpoint)
     write_keylist(path, taken)
     return taken, checkpoint.root
+
+
+def _stored(path: Path):
+    from mflux_port.checkpoint.keylist import read_keylist
+
+    if not path.is_file():
+        raise PortError(f"{path} is missing; name the checkpoint once with --checkpoint, then it is stored there")
+    return read_keylist(path)
 
 
 def format_accounts(accounts: list, findings: list) -> str:

@@ -27,8 +27,14 @@ def run(args: argparse.Namespace) -> int:
         print(restore(root))
         return 0
     models = _models(root, args)
+    for name, what in (("to", "version"), ("template", "place")):
+        if (getattr(args, name) or "").startswith("-"):
+            raise PortError(
+                f"--{name} {getattr(args, name)} is no {what} of a template; git would take it as an option"
+            )
     verify_clean(root)
-    print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", file=sys.stderr)
+    if not args.json:
+        print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", flush=True)
     reports = _update_each(root, models, args)
     if args.json:
         print(json.dumps(reports, indent=1))

@@ -35,7 +35,7 @@ def assigned_name(branch: ast.If, target: str) -> str | None:
             isinstance(node, ast.Name) and node.id == target for node in statement.targets
         ):
             value = statement.value.func if isinstance(statement.value, ast.Call) else statement.value
-            return value.id if isinstance(value, ast.Name) else ast.unparse(value)
+            return value.id if isinstance(value, ast.Name) else "an expression"
     return None
 
 

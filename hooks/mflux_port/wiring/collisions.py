@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import os
 import re
-import tomllib
 from pathlib import Path
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
+from mflux_port.parsing import console_scripts
 from mflux_port.port import Port
 from mflux_port.wiring.record import read_record
 from mflux_port.wiring.source import Source, UnknownShape, source_of
@@ -42,10 +42,10 @@ def read_registry(source: Source) -> dict[str, tuple[list[str], str]]:
     entries = {}
     for key, value in zip(table.keys, table.values, strict=True):
         fields = {keyword.arg: keyword.value for keyword in getattr(value, "keywords", [])}
-        aliases = [node.value for node in getattr(fields.get("aliases"), "elts", []) if isinstance(node, ast.Constant)]
+        listed = (getattr(node, "value", None) for node in getattr(fields.get("aliases"), "elts", []))
         repo = getattr(fields.get("model_name"), "value", "")
         if isinstance(key, ast.Constant):
-            entries[str(key.value)] = (aliases, str(repo))
+            entries[str(key.value)] = ([name for name in listed if isinstance(name, str)], str(repo))
     return entries
 
 
@@ -144,9 +144,8 @@ def _command_files(models: Path, without: set[str]) -> list[str]:
 
 def _verify_scripts(checkout: Checkout, port: Port) -> None:
     try:
-        text = (checkout.read(pyproject.FILE) or b"").decode("utf-8-sig")
-        scripts = tomllib.loads(text).get("project", {}).get("scripts", {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        scripts = console_scripts(checkout.read(pyproject.FILE) or b"")
+    except ValueError as error:
         raise PortError(f"{pyproject.FILE} is no valid TOML ({error}); mend it and run this again") from None
     for name, target in port.scripts.items():
         own = str(scripts.get(name, target)).startswith(f"{port.package}.")  # edited by hand, and reported as such

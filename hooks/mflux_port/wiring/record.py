@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from mflux_port.checkout import Checkout
+from mflux_port.parsing import parse_json
 from mflux_port.port import Port
 
 NAME = "wiring.json"
@@ -21,11 +22,19 @@ def read_record(checkout: Checkout, port: Port) -> dict[str, dict[str, str]]:
     """Surface id to block name to text. Empty when there is none, or it cannot be read."""
     data = checkout.read(record_path(port))
     try:
-        record = json.loads(data) if data else {}
+        record = parse_json(data) if data else {}
+        sound = isinstance(record, dict) and all(map(_is_sound, record.values()))
     except ValueError:
         return {}
-    sound = isinstance(record, dict) and all(isinstance(value, dict) for value in record.values())
     return record if sound else {}
+
+
+def _is_sound(texts: object) -> bool:
+    # Half a character, which JSON can hold, is no text of a file: encoding it raises ValueError.
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        return False
+    "".join(texts.values()).encode()
+    return True
 
 
 def encode_record(record: dict[str, dict[str, str]]) -> bytes:

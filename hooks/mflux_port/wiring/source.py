@@ -7,6 +7,7 @@ from functools import cached_property
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
+from mflux_port.parsing import parse_python
 
 
 def source_of(checkout: Checkout, path: str) -> Source:
@@ -42,14 +43,11 @@ class Source:
     @cached_property
     def tree(self) -> ast.Module:
         try:
-            self.data.decode("utf-8")  # positions are offsets into UTF-8, whatever a coding line says
-        except UnicodeDecodeError:
-            raise UnknownShape(f"{self.path} is not UTF-8; save it as UTF-8 and run this again") from None
-        try:
-            return ast.parse(self.data)
-        except (SyntaxError, ValueError) as error:
-            line = getattr(error, "lineno", None)
-            where = f"{self.path} line {line}" if line else self.path
+            return parse_python(self.data)
+        except SyntaxError as error:
+            if str(error).startswith("not UTF-8"):
+                raise UnknownShape(f"{self.path} is {error}; save it as UTF-8 and run this again") from None
+            where = f"{self.path} line {error.lineno}" if error.lineno else self.path
             raise UnknownShape(f"{where} is no valid Python; mend it and run this again") from None
 
     @cached_property

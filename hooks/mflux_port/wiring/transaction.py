@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mflux_port.errors import PortError
+from mflux_port.parsing import parse_json
 from mflux_port.writing import cannot_write, put_beside, write
 
 _JOURNAL = "journal.json"
@@ -22,7 +23,9 @@ def state_dir(root: Path) -> Path:
     """Where locks and journal lie: inside ``.git``, where no status shows them."""
     git = root / ".git"
     if git.is_file():  # a worktree: the file names the real folder
-        named = git.read_text(encoding="utf-8").partition("gitdir:")[2].strip()
+        named = git.read_text(encoding="utf-8", errors="replace").partition("gitdir:")[2].strip()
+        if not named or not (root / named).is_dir():
+            raise PortError(f"{git} names no git folder ({named or 'no gitdir:'}); mend it, or clone mflux again")
         git = (root / named).resolve()
     return (git if git.is_dir() else root / "porting") / "mflux-port"
 
@@ -70,6 +73,8 @@ def recover(root: Path) -> str:
     """Finish or undo what a killed run left. Returns what was done, or an empty string."""
     home = state_dir(root)
     journal, intent = _read(home / _JOURNAL), _read(home / _INTENT)
+    if journal == []:
+        raise PortError(f"{home / _JOURNAL} cannot be read; look at `git status`, remove that file and run this again")
     said = ""
     if journal is not None:
         changed = [entry["target"] for entry in journal if not _finish(root, entry)]
@@ -190,8 +195,19 @@ def _digest(data: bytes | None) -> str | None:
 
 def _read(path: Path) -> list[dict] | None:
     try:
-        return json.loads(path.read_bytes())
+        entries = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValueError:
         return []  # killed while it was written: nothing had begun
+    return entries if isinstance(entries, list) and all(map(_is_sound, entries)) else []
+
+
+def _is_sound(entry: object) -> bool:
+    # As `_entry` wrote it; a file that somebody changed must lead nowhere.
+    if not isinstance(entry, dict) or entry.keys() != {"target", "temporary", "old", "new"}:
+        return False
+    names = [entry["target"], entry["temporary"]]
+    return all(
+        isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts for name in names
+    )

@@ -6,10 +6,10 @@ By syntax tree alone; mflux is not imported.
 from __future__ import annotations
 
 import ast
-import tomllib
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
+from mflux_port.parsing import console_scripts, parse_toml
 from mflux_port.port import Checkpoint, Port
 from mflux_port.wiring.chains import assigned_name, find_chain
 from mflux_port.wiring.record import read_record
@@ -30,7 +30,7 @@ def verify(checkout: Checkout, files: dict[str, bytes | None], port: Port, wired
             if file.endswith(".py"):
                 _ = source.tree
             elif file.endswith(".toml"):
-                tomllib.loads(source.data.decode("utf-8-sig"))
+                parse_toml(source.data)
         except (PortError, ValueError) as error:
             raise _wrong(file, error) from None
     record = read_record(checkout, port)
@@ -153,7 +153,7 @@ def _routes_in_chain(source: Source, checkpoint: Checkpoint) -> set[str | None]:
 
 
 def _scripts(source: Source, port: Port, wired: bool) -> str | None:
-    scripts = tomllib.loads(source.data.decode("utf-8-sig"))["project"]["scripts"]
+    scripts = console_scripts(source.data)
     wrong = next(
         (name for name, target in port.scripts.items() if scripts.get(name) != (target if wired else None)), None
     )

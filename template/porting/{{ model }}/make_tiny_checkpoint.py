@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 
 from parity import components, shrink
-from parity.errors import ParityError, run
+from parity.errors import Arguments, ParityError, run
 from parity.port import load_answers
 from parity.toy_tokenizer import write_tokenizer
 
@@ -33,8 +33,8 @@ def main() -> int:
     target = Path(args.output) if args.output else answers.artifacts / "tiny"
     if target.exists() and not (target / "sizes.json").is_file():
         raise ParityError(f"{target} exists and is no tiny twin; name another folder with --output")
-    shutil.rmtree(target, ignore_errors=True)
     configs = tiny_configs(folder, pipeline, parts, _overrides(args.override))
+    shutil.rmtree(target, ignore_errors=True)
     write_twin(folder, target, parts, configs, args.seed)
     print(f"{target}: a tiny twin of {pipeline}")
     return 0
@@ -131,7 +131,7 @@ def _override(config: dict, values: dict, name: str) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="the reference's folder or repo id (default: the port's hf_repo)")
     parser.add_argument("--output", help="where to write (default: artifacts/tiny)")
     parser.add_argument("--seed", type=int, default=0)

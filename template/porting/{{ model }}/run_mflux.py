@@ -11,7 +11,7 @@ import argparse
 import os
 from pathlib import Path
 
-from parity.errors import ParityError, run
+from parity.errors import Arguments, ParityError, run
 from parity.port import STAGE_NAMES, Answers, load_answers, size_of
 
 # Constructor arguments that the checkpoint's config files call otherwise: {"transformer": {"width": "hidden_size"}}.
@@ -24,16 +24,20 @@ def main() -> int:
     answers = load_answers()
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
-    from parity import mlx_port, notes, report, session, waivers
+    from parity import waivers
     from parity.gaps import read_gaps
     from parity.limits import Limits
     from parity.recording import Recording
 
     path = _reference(args, answers)
     recording = Recording(path)
+    recording.verify_facts()
     folder = _same_run(args, answers, recording)
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     limits = Limits(args.dtype, read_gaps(path.with_suffix(".gaps.json"), recording.facts["run"]))
+    # MLX comes last: what is wrong with a file is said before it is loaded.
+    from parity import mlx_port, notes, report, session
+
     port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
     stages = [args.stage] if args.stage else STAGE_NAMES
     found = session.compare(port, recording, limits, wanted, stages, args.bisect, lambda result: print(_line(result)))
@@ -119,7 +123,7 @@ def _write(found, path: Path) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--stage", choices=STAGE_NAMES, help="only this stage (default: all)")
     parser.add_argument("--bisect", action="store_true", help="name the module (needs run_reference.py --modules)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")

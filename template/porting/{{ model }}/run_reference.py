@@ -17,7 +17,7 @@ import argparse
 from pathlib import Path
 
 from parity import components
-from parity.errors import ParityError, run
+from parity.errors import Arguments, ParityError, run
 from parity.port import MODULE_SIZE, PROMPT, SEED, SIZE, Answers, load_answers, size_of
 
 
@@ -79,7 +79,7 @@ def _device() -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="the reference's folder or repo id (default: the port's hf_repo)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--stages", action="store_true", help="record the stages only (default)")

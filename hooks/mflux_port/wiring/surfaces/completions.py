@@ -87,5 +87,5 @@ def _command(branch: ast.If) -> str | None:
         right = test.comparators[0]
         if isinstance(right, ast.Constant):
             return str(right.value)
-        return ast.unparse(right)
+        return "an expression"
     return None

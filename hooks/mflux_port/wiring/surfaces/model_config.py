@@ -133,7 +133,8 @@ def _is_factory(node: ast.stmt) -> bool:
         and any(isinstance(item, ast.Name) and item.id == "lru_cache" for item in node.decorator_list)
         and isinstance(node.body[-1], ast.Return)
         and isinstance(node.body[-1].value, ast.Subscript)
-        and ast.unparse(node.body[-1].value.value) == TABLE
+        and isinstance(node.body[-1].value.value, ast.Name)
+        and node.body[-1].value.value.id == TABLE
     )
 
 
@@ -148,6 +149,7 @@ def _priorities(table: ast.Dict) -> dict[str, int]:
     priorities = {}
     for key, value in zip(table.keys, table.values, strict=True):
         for keyword in getattr(value, "keywords", []):
-            if keyword.arg == "priority" and isinstance(keyword.value, ast.Constant) and isinstance(key, ast.Constant):
-                priorities[key.value] = keyword.value.value
+            number = getattr(keyword.value, "value", None)
+            if keyword.arg == "priority" and type(number) is int and isinstance(key, ast.Constant):
+                priorities[key.value] = number
     return priorities

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from parity.errors import ParityError
+from parity.soundness import json_object
 
 INDEX = "model_index.json"
 
@@ -41,9 +42,9 @@ def read_json(path: Path) -> dict:
     """A JSON object from a file. Raises ParityError when it is none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ParityError(f"{path} is missing; bring the reference's config files again") from None
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise ParityError(f"{path} is no JSON; bring the reference's config files again") from None
     if not isinstance(value, dict):
         raise ParityError(f"{path} is no JSON object; bring the reference's config files again")
@@ -89,12 +90,12 @@ def header_digest(folder: Path) -> str:
                 raise ParityError(f"{path} is cut off; bring the checkpoint again")
             header = file.read(length)
             try:
-                entries = json.loads(header)
-            except ValueError:
+                entries = json_object(header, "the header")
+                wanted = max(
+                    (entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"), default=0
+                )
+            except (ValueError, TypeError, LookupError):
                 raise ParityError(f"{path} is no safetensors file; bring the checkpoint again") from None
-            wanted = max(
-                (entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"), default=0
-            )
             if 8 + length + wanted != size:
                 raise ParityError(
                     f"{path} is cut off ({size} of {8 + length + wanted} bytes); bring the checkpoint again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 
@@ -10,12 +11,19 @@ class ParityError(Exception):
     """What is wrong, where, and what to do, in one line."""
 
 
+class Arguments(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, too."""
+
+    def error(self, message: str):
+        raise ParityError(f"{message}; see `{self.prog} --help`")
+
+
 def run(main: Callable[[], int]) -> None:
     """Run a script's ``main``: its result is the exit code (0 passes, 1 out of tolerance), wrong input gives 2."""
     try:
         code = main()
     except ParityError as error:
-        print(f"parity: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"parity: {_line(error)}", file=sys.stderr)
         code = 2
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
@@ -25,3 +33,8 @@ def run(main: Callable[[], int]) -> None:
         print("parity: interrupted", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def _line(error: ParityError) -> str:
+    text = " ".join("".join(sign if sign.isprintable() else " " for sign in str(error)[:4000]).split())
+    return text if len(text) <= 500 else f"{text[:250]} … {text[-250:]}"

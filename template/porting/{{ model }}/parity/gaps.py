@@ -10,6 +10,7 @@ import numpy as np
 from parity.errors import ParityError
 from parity.metrics import relative_error
 from parity.recording import Recording
+from parity.soundness import json_object
 
 
 class GapMeter:
@@ -50,7 +51,10 @@ def read_gaps(path: Path, run: str) -> dict[str, float]:
     if not path.is_file():
         return {}
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return stored["gaps"] if stored["run"] == run else {}
-    except (ValueError, KeyError, TypeError):
+        stored = json_object(path.read_text(encoding="utf-8"), "the calibration")
+        gaps = stored.get("gaps")
+        if not isinstance(gaps, dict) or not all(isinstance(gap, int | float) for gap in gaps.values()):
+            raise ValueError("no gaps")
+        return gaps if stored.get("run") == run else {}
+    except ValueError:
         raise ParityError(f"{path} is no calibration; run run_reference.py again") from None

@@ -16,6 +16,8 @@ SEED = 42
 SIZE = 1024
 STAGE_NAMES = ("vae_decode", "vae_encode", "transformer", "scheduler", "loop", "text_encoder", "end_to_end")
 PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # what a stage may be
+# What PyYAML itself raises for a value that its tag cannot be, as `!!int x`; and what a wrong kind of answer gives.
+UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 MODULE_SIZE = "272x208"  # no side equals another, a channel count or a head count: layouts cannot be mixed up
 
 
@@ -47,10 +49,10 @@ def load_answers(home: Path = HOME) -> Answers:
     try:
         answers = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Answers(
-            model=answers["model"],
-            class_name=answers["class_name"],
-            hf_repo=answers["hf_repo"],
-            pipeline=answers["reference_pipeline"] or "",
+            model=_name(answers["model"]),
+            class_name=_name(answers["class_name"]),
+            hf_repo=str(answers["hf_repo"]),
+            pipeline=str(answers["reference_pipeline"] or ""),
             steps=int(answers["steps"]),
             guidance=float(answers["guidance"]),
             supports_guidance=bool(answers["supports_guidance"]),
@@ -58,8 +60,14 @@ def load_answers(home: Path = HOME) -> Answers:
         )
     except FileNotFoundError:
         raise ParityError(f"{path} is missing; run the scripts from the port's own folder") from None
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, *UNSOUND) as error:
         raise ParityError(f"{path} cannot be used ({error}); restore it with `git checkout -- {path}`") from None
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value.isidentifier():
+        raise ValueError(f"{value!r} is no name")
+    return value
 
 
 def import_class(where: str):
@@ -67,7 +75,7 @@ def import_class(where: str):
     module, _, name = where.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError, ValueError, TypeError) as error:
         raise ParityError(f"the port {where} cannot be imported ({error}); name it with --port module:Class") from None
 
 

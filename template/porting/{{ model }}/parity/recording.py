@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from parity import soundness
 from parity.errors import ParityError
 
 FORMAT = "mflux-port parity 1"
@@ -165,16 +166,20 @@ class Recording:
         self.path = Path(path)
         if not self.path.is_file():
             raise ParityError(f"{self.path} is missing; run {made_by} first")
-        header, self._start = self._header(made_by)
+        self.made_by = made_by
+        header, self._start = self._header()
         metadata = header.pop("__metadata__", {})
-        if metadata.get("format") != FORMAT:
+        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
             raise ParityError(f"{self.path} was not written by this port's {made_by}; run {made_by} again")
         self._index = header
-        self.facts: dict = json.loads(metadata["facts"])
-        rows = json.loads(metadata["events"])
+        try:
+            self.facts = soundness.json_object(metadata.get("facts"), "the run's facts")
+            rows = soundness.rows_of(metadata.get("events"))
+            soundness.verify_tensors(header, rows, self.path.stat().st_size - self._start)
+        except ValueError as error:
+            raise self._damaged(error) from None
         self.events = [Event(name, tuple(shape), stride, n, same) for n, (name, shape, stride, same) in enumerate(rows)]
         self._events = {event.name: event for event in self.events}
-        self._verify_length(made_by)
 
     def __contains__(self, name: str) -> bool:
         return name in self._events
@@ -194,21 +199,25 @@ class Recording:
     def names(self, stage: str) -> list[str]:
         return [event.name for event in self.events if event.stage == stage]
 
-    def _header(self, made_by: str) -> tuple[dict, int]:
+    def verify_facts(self) -> None:
+        """Raise ParityError when the recording lacks something that a comparison needs to know of the run."""
+        try:
+            soundness.verify_facts(self.facts)
+        except ValueError as error:
+            raise self._damaged(error) from None
+
+    def _header(self) -> tuple[dict, int]:
         try:
             with open(self.path, "rb") as file:
                 (length,) = struct.unpack("<Q", file.read(8))
                 if length > self.path.stat().st_size:
                     raise ValueError("longer than the file")
-                return json.loads(file.read(length)), 8 + length
+                return soundness.json_object(file.read(length), "the header"), 8 + length
         except (ValueError, struct.error):
-            raise ParityError(f"{self.path} is cut off or no recording; run {made_by} again") from None
+            raise ParityError(f"{self.path} is cut off or no recording; run {self.made_by} again") from None
 
-    def _verify_length(self, made_by: str) -> None:
-        wanted = self._start + max((entry["data_offsets"][1] for entry in self._index.values()), default=0)
-        found = self.path.stat().st_size
-        if found < wanted:
-            raise ParityError(f"{self.path} is cut off ({found} of {wanted} bytes); run {made_by} again")
+    def _damaged(self, error: ValueError) -> ParityError:
+        return ParityError(f"{self.path} is damaged ({error}); run {self.made_by} again")
 
 
 def _decode(data: bytes, code: str, event: Event) -> np.ndarray:

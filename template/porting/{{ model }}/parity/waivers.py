@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from parity.errors import ParityError
-from parity.port import STAGE_NAMES
+from parity.port import STAGE_NAMES, UNSOUND
 
 MODULE_LIMIT = 1e-5
 
@@ -56,7 +56,7 @@ def read_waivers(path: Path) -> Waivers:
         return Waivers()
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, *UNSOUND) as error:
         raise ParityError(f"{path} is no YAML ({error}); mend it") from None
     if not isinstance(entries, list):
         raise ParityError(f"{path} is no list; write each waiver as an entry with module or stage, limit and reason")
@@ -73,6 +73,8 @@ def _entry(path: Path, n: int, entry: object) -> Waiver:
         raise ParityError(f"{path}: entry {n} needs a limit and one of the stages {', '.join(STAGE_NAMES)}")
     try:
         limit = float(entry.get("limit", MODULE_LIMIT))
-    except (TypeError, ValueError):
-        raise ParityError(f"{path}: the limit of entry {n} is no number; write it as 1.0e-5") from None
+    except (TypeError, ValueError, OverflowError):
+        limit = -1.0
+    if not 0 <= limit <= 1:  # without end it would waive whatever comes; NaN is not between
+        raise ParityError(f"{path}: the limit of entry {n} is no number from 0 to 1; write it as 1.0e-5")
     return Waiver(str(entry["reason"]).strip(), limit, str(entry.get("module", "")), str(entry.get("stage", "")))

@@ -1,0 +1,28 @@
+"""YAML that people write: one way to read it, whatever it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mflux_port.errors import PortError
+
+# What PyYAML itself raises for a value that its tag cannot be, such as `!!int x` or the thirteenth month.
+_UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+def read_yaml(path: Path, cure: str) -> object:
+    """What the file holds, plain values only. Raises PortError, with ``cure`` as what to do, for anything but YAML."""
+    import yaml  # every interpreter that runs Copier has it; only commands that read answers pay for it
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise PortError(f"{path} is not UTF-8 text; {cure}") from None
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = path if line is None else f"{path} line {line + 1}"
+        raise PortError(f"{where} is no YAML; {cure}") from None
+    except _UNSOUND as error:
+        raise PortError(f"{path} holds a value that cannot be read ({error}); {cure}") from None

@@ -1,0 +1,92 @@
+"""Is a recording what a Recorder wrote? Looked at once, so that a damaged file ends in one line and not somewhere later.
+
+Every function raises ValueError with what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from math import prod
+
+SIZES = {"F32": 4, "F64": 8, "I64": 8, "I32": 4, "BF16": 2, "BOOL": 1}
+FACTS = {
+    "pipeline": str, "model": str, "checkpoint": str, "run": str, "prompt": str, "negative_prompt": str, "dtype": str,
+    "seed": int, "width": int, "height": int, "steps": int, "guidance": float, "versions": dict, "normalisation": dict,
+    "weights": dict, "classes": dict,
+}  # fmt: skip
+_PRINT = {"shape", "low", "high", "total", "squares", "probes"}
+
+
+def json_object(text: str | bytes, what: str) -> dict:
+    """A JSON object."""
+    try:
+        value = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError(f"{what} is no JSON") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is no JSON object")
+    return value
+
+
+def rows_of(text: str) -> list[tuple]:
+    """The table of events: name, shape, stride, and the name that holds the values."""
+    rows = json_object(f'{{"rows": {text}}}', "the table of events")["rows"]
+    if not isinstance(rows, list) or not all(map(_is_row, rows)):
+        raise ValueError("the table of events has another form")
+    return rows
+
+
+def verify_tensors(index: dict, rows: list[tuple], data: int) -> None:
+    """Each event has its values in the file, as many as its shape and stride say. ``data``: bytes behind the header."""
+    shapes = {name: (shape, stride) for name, shape, stride, _ in rows}
+    if len(shapes) < len(rows):
+        raise ValueError("two events have one name")
+    for name, shape, stride, same in rows:
+        entry = index.get(same or name)
+        if entry is None or shapes.get(same or name) != (shape, stride):
+            raise ValueError(f"nothing holds the values of {name[:100]}")
+        begin, end = _span(entry, name)
+        if end > data:
+            raise ValueError(f"it is cut off, {data} of {end} bytes are left")
+        if end - begin != SIZES[entry["dtype"]] * -(-prod(shape) // stride):
+            raise ValueError(f"{name[:100]} has {end - begin} bytes, not what its shape needs")
+
+
+def verify_facts(facts: dict, wanted: Iterable[str] = FACTS) -> None:
+    """All that a comparison must know about the run is there, and of its kind."""
+    for name in wanted:
+        kinds = (int, float) if FACTS[name] is float else (FACTS[name],)
+        if not isinstance(facts.get(name), kinds) or isinstance(facts[name], bool):
+            raise ValueError(f"its facts have no {name}")
+    if not all(isinstance(entry, dict) and entry.keys() == _PRINT for entry in facts["weights"].values()):
+        raise ValueError("its facts have no fingerprints of the weights")
+    if not all(_are_texts(entry, 2) for entry in facts["classes"].values()):
+        raise ValueError("its facts have no classes of the modules")
+    if not facts["normalisation"].keys() in ({"shift", "scale"}, {"mean", "std"}):
+        raise ValueError("its facts have no normalisation")
+
+
+def _is_row(row: object) -> bool:
+    if not isinstance(row, list) or len(row) != 4:
+        return False
+    name, shape, stride, same = row
+    sizes = isinstance(shape, list) and len(shape) <= 64 and all(_is_size(size) for size in shape)
+    names = _are_texts([name, same], 2) and name.count("/") >= 2
+    return sizes and names and _is_size(stride) and stride > 0
+
+
+def _span(entry: object, name: str) -> tuple[int, int]:
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    sound = isinstance(offsets, list) and len(offsets) == 2 and all(map(_is_size, offsets))
+    if not sound or entry.get("dtype") not in SIZES:
+        raise ValueError(f"{name[:100]} has no place in the file")
+    return offsets[0], offsets[1]
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _are_texts(values: object, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(isinstance(value, str) for value in values)

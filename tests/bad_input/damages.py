@@ -1,0 +1,84 @@
+"""What can be wrong with a file: each makes a function that does it to a world."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from tests.bad_input.world import World, remove
+
+Damage = Callable[[World], None]
+
+
+def gone(name: str) -> Damage:
+    return lambda world: remove(world.path(name))
+
+
+def folder(name: str) -> Damage:
+    """A folder in the file's place."""
+
+    def damage(world: World) -> None:
+        remove(world.path(name))
+        world.path(name).mkdir(parents=True)
+
+    return damage
+
+
+def loop(name: str) -> Damage:
+    """A link to itself: it cannot be read by anybody."""
+
+    def damage(world: World) -> None:
+        remove(world.path(name))
+        world.path(name).symlink_to(world.path(name).name)
+
+    return damage
+
+
+def holds(name: str, data: bytes) -> Damage:
+    """Other content; where a folder is, a file comes."""
+
+    def damage(world: World) -> None:
+        remove(world.path(name))
+        world.write(name, data)
+
+    return damage
+
+
+def ends(name: str, data: bytes) -> Damage:
+    """More at the end."""
+    return lambda world: world.write(name, world.path(name).read_bytes() + data) and None
+
+
+def begins(name: str, data: bytes) -> Damage:
+    return lambda world: world.write(name, data + world.path(name).read_bytes()) and None
+
+
+def says(name: str, old: str, new: str) -> Damage:
+    """Some text is another."""
+
+    def damage(world: World) -> None:
+        text = world.path(name).read_text()
+        assert old in text
+        world.write(name, text.replace(old, new))
+
+    return damage
+
+
+def outside(name: str) -> Damage:
+    """The file or folder lies outside the checkout, with a link in its place."""
+
+    def damage(world: World) -> None:
+        target = world.home / "outside" / name.replace("/", "-")
+        target.parent.mkdir(exist_ok=True)
+        shutil.move(world.path(name), target)
+        world.path(name).symlink_to(target)
+
+    return damage
+
+
+def both(*damages: Damage) -> Damage:
+    def damage(world: World) -> None:
+        for one in damages:
+            one(world)
+
+    return damage

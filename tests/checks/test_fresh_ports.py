@@ -1,0 +1,50 @@
+"""A port as the template renders it, whatever was answered, starts without a failing row."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from mflux_port.checkout import Checkout
+from mflux_port.checks.evaluate import check, failures
+
+from tests.template.cover import cover
+from tests.template.ports import answers
+from tests.template.rendering import render, template_copy, wire
+
+DISTILLED = {"guidance": 1.0, "steps": 4, "supports_guidance": False}
+OWN = {"vae": "own", "text_encoder": "own", "scheduler": "own"}
+PORTS = {
+    "two answers": {},
+    "distilled alone, trained": {**DISTILLED, "training": True},
+    "distilled alone, edits": {**DISTILLED, "variants": ["txt2img", "edit"]},
+    "all its own, edits, trained": {**OWN, "training": True, "variants": ["txt2img", "edit"]},
+    "nothing but text to image": {**OWN, **dict.fromkeys(("img2img", "lora", "training", "negative_prompt"), False)},
+}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return template_copy(tmp_path_factory.mktemp("template"))
+
+
+@pytest.mark.parametrize("release", ["0.24.0", "0.22.0", "0.18.1"])
+def test_fresh_port_has_no_failing_row(template, pristine, tmp_path, release):
+    root = shutil.copytree(pristine(release), tmp_path / "mflux")
+    assert _failing(template, root, {f"zeta{number}": given for number, given in enumerate(PORTS.values())}) == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("release", ["0.24.0", "0.22.0", "0.18.1"])
+def test_no_two_answers_together_make_a_failing_row(template, pristine, tmp_path, release):
+    root = shutil.copytree(pristine(release), tmp_path / "mflux")
+    ports = [answers(port, number) for number, port in enumerate(cover()) if port["release"] == release]
+    assert len(ports) > 10
+    assert _failing(template, root, {given["model"]: given for given in ports}) == []
+
+
+def _failing(template, root, ports: dict[str, dict]) -> list[tuple]:
+    for model, given in ports.items():
+        render(template, root, {"hf_repo": f"acme/{model}", **given, "model": model})
+        wire(root, model)
+    return [(row.model, row.rule, row.detail) for row in failures(check(Checkout(root), list(ports)))]
