@@ -88,7 +88,9 @@ def test_only_what_this_template_renders_passes_for_its_own(copied_names):
         assert _refusal([name], "nova_image") == "", name
     for version in host.RELEASES:
         models = host.source(version) / "src/mflux/models"
-        for folder in (path.parent for path in models.glob("*/__init__.py") if not path.parent.name.startswith("common")):
+        for folder in (
+            path.parent for path in models.glob("*/__init__.py") if not path.parent.name.startswith("common")
+        ):
             names = [path.relative_to(models.parents[2]).as_posix() for path in folder.rglob("*.py")]
             assert "this template did not make it" in _refusal(names, folder.name), (version, folder.name)
 

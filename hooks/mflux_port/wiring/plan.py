@@ -78,10 +78,11 @@ def _edited(found: dict[str, Found]) -> set[str]:
 
 
 def _joined(source: Source, block: Block) -> str:
-    # Behind a last line without a newline, the new line starts with one instead.
-    if block.span is None and block.at == len(source.data) and source.data and not source.data.endswith(b"\n"):
-        return "\n" + block.text.removesuffix("\n")
-    return block.text
+    # Behind a last line without a newline, the new line starts with one instead. What stands last in such a file ends so.
+    last = (block.span[1] if block.span else block.at) == len(source.data)
+    if not last or not source.data or source.data.endswith(b"\n"):
+        return block.text
+    return ("" if block.span else "\n") + block.text.removesuffix("\n")
 
 
 def _apply(plan: Plan, file: str, here: Found, edits: list[Edit]) -> None:
