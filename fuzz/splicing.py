@@ -18,7 +18,7 @@ from mflux_port.wiring.surfaces import SURFACES
 
 from fuzz.hosts import HOSTS
 
-_ANSWERS = {
+ANSWERS = {
     "model": "nova",
     "class_name": "Nova",
     "display_name": "Nova",
@@ -42,13 +42,13 @@ _ANSWERS = {
     "training": True,
     "mflux_api": "0.24",
 }
-_PORT = port_from_answers(_ANSWERS)
+PORT = port_from_answers(ANSWERS)
 _LATER = port_from_answers(
     {
-        **_ANSWERS,
+        **ANSWERS,
         "display_name": "Nova Two",
         "steps": 4,
-        "checkpoints": _ANSWERS["checkpoints"][:1],
+        "checkpoints": ANSWERS["checkpoints"][:1],
         "variants": ["txt2img"],
     }
 )
@@ -70,10 +70,10 @@ Path(_ROOT.name, "src/mflux/models").mkdir(parents=True)
 
 Files = dict[str, bytes]
 _SOURCES = [Source(name, data) for host in HOSTS for name, data in host.items()]  # parsed once
-_REQUIRED = {surface.FILE for surface in SURFACES if surface.REQUIRED}
+REQUIRED = {surface.FILE for surface in SURFACES if surface.REQUIRED}
 
 
-class _Held(Checkout):
+class Held(Checkout):
     """A checkout of which only some shared files are there, in memory."""
 
     def __init__(self, files: Files):
@@ -90,32 +90,35 @@ def one(data: bytes) -> None:
         return
     host = HOSTS[data[0] % len(HOSTS)]
     file = sorted(host)[data[1] % len(host)]
-    files = {name: host[name] for name in _REQUIRED} | {file: data[2:]}
+    files = {name: host[name] for name in REQUIRED} | {file: data[2:]}
     try:
-        plan = _planned(files, _PORT)
+        plan = planned(files, PORT)
     except PortError as error:
         assert str(error).isprintable(), f"an error of more than one line: {error!r}"
         return
-    wired = _applied(files, plan)
+    wired = applied(files, plan)
     _verify_whole(files, wired, file)
-    assert not _planned(wired, _PORT).files, "a second run would change something"
+    assert not planned(wired, PORT).files, "a second run would change something"
     if all(result.state in (ABSENT, NOT_APPLICABLE) for result in plan.results):
-        assert _unwired(wired, _PORT) == files, "unwire does not give back what was there"
-        later = _applied(wired, _planned(wired, _LATER))
-        assert _unwired(later, _LATER) == files, "unwire does not give back what was there before other answers"
+        assert unwired(wired, PORT) == files, "unwire does not give back what was there"
+        later = applied(wired, planned(wired, _LATER))
+        assert unwired(later, _LATER) == files, "unwire does not give back what was there before other answers"
 
 
-def _planned(files: Files, port: Port) -> Plan:
-    checkout = _Held(dict(files))
+def planned(files: Files, port: Port) -> Plan:
+    """What ``wire`` would do."""
+    checkout = Held(dict(files))
     wiring.verify_free(checkout, port)
     return wiring.plan_wire(checkout, port)
 
 
-def _unwired(files: Files, port: Port) -> Files:
-    return _applied(files, wiring.plan_unwire(_Held(dict(files)), port))
+def unwired(files: Files, port: Port) -> Files:
+    """The files behind ``unwire``."""
+    return applied(files, wiring.plan_unwire(Held(dict(files)), port))
 
 
-def _applied(files: Files, plan: Plan) -> Files:
+def applied(files: Files, plan: Plan) -> Files:
+    """The files behind a plan."""
     return {name: data for name, data in {**files, **plan.files}.items() if data is not None}
 
 
@@ -124,7 +127,7 @@ def _verify_whole(before: Files, after: Files, file: str) -> None:
         parse_python(after[file])
     elif file.endswith(".toml"):
         old, new = (tomllib.loads(data.decode("utf-8-sig")) for data in (before[file], after[file]))
-        ours = {name: new["project"]["scripts"].pop(name) for name in _PORT.scripts}
-        for name in _PORT.scripts:
+        ours = {name: new["project"]["scripts"].pop(name) for name in PORT.scripts}
+        for name in PORT.scripts:
             old["project"]["scripts"].pop(name, None)
-        assert ours == _PORT.scripts and old == new, "pyproject.toml would say something else"
+        assert ours == PORT.scripts and old == new, "pyproject.toml would say something else"

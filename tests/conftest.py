@@ -11,11 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 from mflux_port import __version__, host
 
 PROJECT = Path(__file__).resolve().parents[1]
 # What these share, recordings of references, costs more than two processes save.
 TOGETHER = ("parity",)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    phases = (Phase.explicit, Phase.reuse, Phase.generate)  # what fails is looked at as it is: shrinking takes minutes
+    settings.register_profile("quick", max_examples=25, deadline=None, phases=phases)
+    settings.register_profile("full", max_examples=300, deadline=None, phases=phases)
+    settings.load_profile("quick" if "not full" in config.option.markexpr else "full")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

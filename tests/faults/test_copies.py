@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import jinja2
 import pytest
 import yaml
+from jinja2_ansible_filters import AnsibleCoreFiltersExtension
 from mflux_port import host
 from mflux_port.copying import finish_copy
 
-from tests.faults.runs import copier, run
+from tests.faults.runs import copier, mflux_port, run
 from tests.faults.tree import Tree, different
 
 _MODEL = "src/mflux/models/nova"
@@ -78,21 +83,19 @@ def test_a_busy_checkout_leaves_the_rendered_files(tree, monkeypatch, capsys):
 
 
 def unwire(tree: Tree) -> None:
-    from tests.faults.runs import mflux_port
-
     assert run(mflux_port("unwire", "nova"), tree.root).status == 0
 
 
-def test_only_what_this_template_renders_passes_for_its_own(copied_names):
+def test_only_what_this_template_renders_passes_for_its_own(copied_names, refusal):
     for name in copied_names:
-        assert _refusal([name], "nova_image") == "", name
+        assert refusal([name], "nova_image") == "", name
     for version in host.RELEASES:
         models = host.source(version) / "src/mflux/models"
         for folder in (
             path.parent for path in models.glob("*/__init__.py") if not path.parent.name.startswith("common")
         ):
             names = [path.relative_to(models.parents[2]).as_posix() for path in folder.rglob("*.py")]
-            assert "this template did not make it" in _refusal(names, folder.name), (version, folder.name)
+            assert "this template did not make it" in refusal(names, folder.name), (version, folder.name)
 
 
 @pytest.fixture(scope="module")
@@ -100,30 +103,29 @@ def copied_names() -> list[str]:
     """Every module that the template renders for some answers."""
     home = Path(__file__).resolve().parents[2] / "template"
     names = [path.relative_to(home).as_posix() for path in (home / "src").rglob("*.py*") if "{% yield" not in path.name]
-    import re
-
     plain = [re.sub(r"\{% (if|endif)[^%]*%\}", "", name).replace("{{ model }}", "nova_image") for name in names]
-    return [name.removesuffix(".jinja") for name in plain] + [
-        "src/mflux/models/nova_image/cli/nova_image_base_generate.py"
-    ]
+    made = "src/mflux/models/nova_image/cli/nova_image_base_generate.py"
+    return [*(name.removesuffix(".jinja") for name in plain), made]
 
 
-def _refusal(names: list[str], model: str) -> str:
-    import fnmatch
-
-    import jinja2
-    from jinja2_ansible_filters import AnsibleCoreFiltersExtension
-
+@pytest.fixture(scope="module")
+def refusal() -> Callable[[list[str], str], str]:
+    """``refusal(files, model)``: what the question for the name says in a checkout with these files."""
     environment = jinja2.Environment(extensions=[AnsibleCoreFiltersExtension])
-    present = [f"/checkout/{name}" for name in (*names, "src/mflux/models/common/config/model_config.py")]
+    present: list[str] = []
 
     def fileglob(pattern: str) -> list[str]:
         depth = pattern.count("/")
         return [name for name in present if name.count("/") == depth and fnmatch.fnmatchcase(name, pattern)]
 
     environment.filters["fileglob"] = fileglob
-    conf = {"dst_path": "/checkout"}
-    return environment.from_string(_validator()).render(model=model, _copier_conf=conf, _copier_answers={}).strip()
+    validator = environment.from_string(_validator())
+
+    def ask(names: list[str], model: str) -> str:
+        present[:] = [f"/checkout/{name}" for name in (*names, "src/mflux/models/common/config/model_config.py")]
+        return validator.render(model=model, _copier_conf={"dst_path": "/checkout"}, _copier_answers={}).strip()
+
+    return ask
 
 
 def _validator() -> str:

@@ -63,6 +63,7 @@ def inspect(checkout: Checkout, port: Port) -> tuple[list[SurfaceResult], dict[s
         except UnknownShape as error:
             results.append(SurfaceResult(surface.ID, file, UNKNOWN, str(error)))
             continue
+        blocks = [_found_again(source, block, recorded) for block in blocks]
         states = [(block, _block_state(source, block, recorded)) for block in blocks]
         states += [(block, STALE) for block in _orphans(source, blocks, recorded)]
         here = found.setdefault(file, Found(source, []))
@@ -92,15 +93,28 @@ def _block_state(source: Source, block: Block, recorded: dict[str, str]) -> str:
     return STALE if ours is not None and _same(text, ours) else EDITED
 
 
+def _found_again(source: Source, block: Block, recorded: dict[str, str]) -> Block:
+    # What the surface does not know any more, since its names come from older answers.
+    span = None if block.span else _recorded_span(source, recorded.get(block.name, ""))
+    return block._replace(span=span) if span else block
+
+
 def _orphans(source: Source, blocks: list[Block], recorded: dict[str, str]) -> list[Block]:
-    # Text that wiring put in under older answers, still there word for word.
     made = []
     for name in sorted(set(recorded) - {block.name for block in blocks}):
-        text = source.encode(recorded[name])
-        if text and source.data.count(text) == 1:
-            start = source.data.index(text)
-            made.append(Block(name, "", start, (start, start + len(text)), orphan=True))
+        span = _recorded_span(source, recorded[name])
+        if span:
+            made.append(Block(name, "", span[0], span, orphan=True))
     return made
+
+
+def _recorded_span(source: Source, text: str) -> tuple[int, int] | None:
+    # Text that wiring put in under older answers, still there word for word.
+    data = source.encode(text)
+    if not data.strip() or source.data.count(data) != 1:
+        return None
+    start = source.data.index(data)
+    return start, start + len(data)
 
 
 def _same(left: str, right: str) -> bool:

@@ -32,5 +32,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
 
 
 def _is_ours(line: str, port: Port) -> bool:
-    # By its address: the display name may change.
-    return bool(_BULLET.match(line)) and line.endswith(f" project](https://huggingface.co/{port.hf_repo})")
+    # By its address, as the display name may change; or by owner and display name, as the repo may.
+    owner = port.hf_repo.split("/")[0]
+    begins = line.startswith(f"- {owner} for the [{port.display_name} project](https://huggingface.co/{owner}/")
+    return bool(_BULLET.match(line)) and (begins or line.endswith(f" project](https://huggingface.co/{port.hf_repo})"))
