@@ -109,6 +109,15 @@ def test_a_part_that_is_not_ported_leaves_the_others_judged(stages, script, tmp_
     assert done.returncode == 0
 
 
+def test_a_transformer_without_what_the_loop_asks_of_it_is_named_and_the_vae_judged(stages, script):
+    (stages / "drafted.py").write_text(DRAFTED)
+    done = script(stages, "run_mflux.py", "--port", "drafted:Drafted")
+    lines = dict(re.findall(r"^(\w+) +(pass|FAIL|not ported|not run)", done.stdout, re.MULTILINE))
+    assert lines["transformer"] == "not ported", done.stdout + done.stderr
+    assert lines["text_encoder"] == "not run"
+    assert {lines[name] for name in ("vae_decode", "vae_encode", "scheduler")} == {"pass"}, done.stdout
+
+
 def test_one_stage_alone(stages, script, port):
     done = script(stages, "run_mflux.py", *port("z_image"), "--stage", "vae_decode")
     assert done.returncode == 0
@@ -123,6 +132,16 @@ from mflux.models.z_image.weights.z_image_weight_mapping import ZImageWeightMapp
 ZImageWeightMapping.get_transformer_mapping = staticmethod(
     lambda: [WeightTarget(to_pattern="x_pad_token", from_pattern=["not_written_yet"])]
 )
+"""
+
+DRAFTED = """
+from mflux.models.z_image.variants.z_image import ZImage
+
+
+class Drafted(ZImage):
+    @staticmethod
+    def _predict(transformer):
+        raise NotImplementedError("rotary embeddings")
 """
 
 

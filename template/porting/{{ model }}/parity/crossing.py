@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import mlx.core as mx
 import numpy as np
+from mlx import nn
 
 from parity.metrics import Distance
 
@@ -77,7 +78,7 @@ def rebuild(value, replacements: Iterator[mx.array], depth: int = 0):
     """``value`` with other arrays in it, in the order in which ``mlx_taps.arrays`` gives them."""
     if isinstance(value, mx.array):
         return next(replacements)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and not isinstance(value, nn.Module):
         return {key: rebuild(item, replacements, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)) and depth < 4:
         items = [rebuild(item, replacements, depth + 1) for item in value]

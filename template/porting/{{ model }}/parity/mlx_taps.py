@@ -12,10 +12,10 @@ from mlx import nn
 
 
 def arrays(value, depth: int = 0) -> Iterator[mx.array]:
-    """All arrays in arguments or results, in order."""
+    """All arrays in arguments or results, in order. A module that is handed on is not looked into, though it is a dict."""
     if isinstance(value, mx.array):
         yield value
-    elif isinstance(value, dict):
+    elif isinstance(value, dict) and not isinstance(value, nn.Module):
         for item in value.values():
             yield from arrays(item, depth + 1)
     elif isinstance(value, (list, tuple)) and depth < 4:

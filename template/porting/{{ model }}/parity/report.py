@@ -112,13 +112,16 @@ def _plot(found: Comparison) -> str:
 
 
 def _pictures(found: Comparison) -> str:
-    recording, crossing = found.judge.recording, found.judge.end_to_end
-    if crossing is None or crossing.image is None or IMAGE not in recording:
+    recording, free, forced = found.judge.recording, found.judge.end_to_end, found.judge.crossing
+    # A port whose transformer is not written yet has a picture, too: what its VAE makes of the reference's latents.
+    ended = free is not None and free.image is not None
+    own = free.image if ended else forced.image
+    if own is None or IMAGE not in recording:
         return ""
     reference = recording.get(IMAGE)
-    if np.prod(reference.shape) != np.prod(crossing.image.shape):
+    if np.prod(reference.shape) != np.prod(own.shape):
         return ""
-    own = crossing.image.reshape(reference.shape)
+    own = own.reshape(reference.shape)
     pictures = (
         ("reference", to_picture(reference)),
         ("mflux", to_picture(own)),
@@ -130,7 +133,8 @@ def _pictures(found: Comparison) -> str:
         f"<figcaption>{name}</figcaption></figure>"
         for name, picture in pictures
     )
-    return f"<h2>Pictures, for you to judge</h2><div class=pictures>{figures}</div>"
+    of = "end to end" if ended else "the VAE's, of the reference's latents"
+    return f"<h2>Pictures, for you to judge ({of})</h2><div class=pictures>{figures}</div>"
 
 
 def _waivers(waivers) -> str:

@@ -139,8 +139,19 @@ class Seams:
         # Only where the method is the template's: then its result is known.
         if "text_encoder" in skip and hasattr(type(self.model), "_encode_prompt"):
             self._set(type(self.model), "_encode_prompt", lambda model, *args, **kwargs: self._prompt())
-        if "transformer" in skip and hasattr(type(self.model), "_predict"):
+        predict = inspect.getattr_static(type(self.model), "_predict", None)
+        if predict is not None and "transformer" in skip:
             self._set(type(self.model), "_predict", staticmethod(self._prediction))
+        elif isinstance(predict, staticmethod):
+            self._set(type(self.model), "_predict", staticmethod(self._entering(predict.__func__)))
+
+    def _entering(self, predict):
+        # What the loop prepares of the transformer, as its rotary embeddings, is the transformer's doing.
+        def entering(*args, **kwargs):
+            self.stage = "transformer"
+            return predict(*args, **kwargs)
+
+        return entering
 
     def _prompt(self) -> mx.array:
         names = [name for name in self.recording.names("transformer.0") if "/in/" in name]
