@@ -1,13 +1,11 @@
-"""``python -m fuzz <target> [--minimise] [libFuzzer's options, such as -max_total_time=600]``
+"""``python -m fuzz <target> [libFuzzer's options, such as -max_total_time=600]``
 
-Fuzzes until something is raised; new inputs go into the corpus. ``--minimise`` instead leaves there only what reaches code
-that no other input does.
+Fuzzes until something is raised; new inputs go into the corpus. ``python -m fuzz.minimise`` then thins that out.
 """
 
 from __future__ import annotations
 
 import importlib
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -24,14 +22,10 @@ def main(name: str, *options: str) -> None:
     home = Path(tempfile.mkdtemp(prefix="fuzz-"))  # left behind: the fuzzer ends without a word
     words = home / "words"
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.WORDS))
-    given = [option for option in options if option != "--minimise"]
-    if len(given) < len(options):
-        old = shutil.move(folder, home / "old")
-        folder.mkdir()
-        given += ["-merge=1", str(folder), str(old)]
-    else:
-        given.append(str(folder))
-    atheris.Setup([sys.argv[0], f"-dict={words}", f"-max_len={target.LONGEST}", "-len_control=0", *given], target.one)
+    atheris.Setup(
+        [sys.argv[0], f"-dict={words}", f"-max_len={target.LONGEST}", "-len_control=0", *options, str(folder)],
+        target.one,
+    )
     atheris.Fuzz()
 
 

@@ -16,7 +16,7 @@ from mflux_port import __version__, host
 
 PROJECT = Path(__file__).resolve().parents[1]
 # What these share, recordings of references, costs more than two processes save.
-TOGETHER = ("parity",)
+TOGETHER = ("parity", "faults")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -28,6 +28,17 @@ UNKNOWN = (
 )  # the porter's own; git does not know one, ignores the other
 
 
+def pytest_sessionfinish(session) -> None:
+    if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist: the first one prints for all
+        session.config.workeroutput["faults"] = [dict(kills.KILLED), dict(kills.LEFT)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    for counter, numbers in zip((kills.KILLED, kills.LEFT), node.workeroutput.get("faults", ()), strict=False):
+        counter.update(numbers)
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     if kills.KILLED:
         counts = ", ".join(f"{name} {number}" for name, number in kills.KILLED.items())

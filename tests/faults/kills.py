@@ -103,12 +103,13 @@ def assert_settled(root: Path, where: str) -> None:
     assert not left, f"{where} leaves {left}"
 
 
+def without_temporary(state: State) -> State:
+    """Apart from what a run that was killed was just about to put in a file's place."""
+    return {name: mark for name, mark in state.items() if not name.endswith((".mflux-port", ".mflux-port-old"))}
+
+
 def _look(command: Command, where: str) -> str:
-    now = {
-        name: mark
-        for name, mark in command.tree.state().items()
-        if not name.endswith((".mflux-port", ".mflux-port-old"))
-    }
+    now = without_temporary(command.tree.state())
     changed = different(command.before, now)
     assert [name for name in changed if not command.own(name)] == [], where
     if command.whole_files:

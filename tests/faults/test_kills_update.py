@@ -10,7 +10,7 @@ import pytest
 from mflux_port.lock import under_way
 from mflux_port.updating_tree import KEPT
 
-from tests.faults.kills import KILLED, LEFT, Command, assert_settled, kill_often
+from tests.faults.kills import KILLED, LEFT, Command, assert_settled, kill_often, without_temporary
 from tests.faults.runs import Outcome, mflux_port, run
 from tests.faults.tree import Tree, different
 from tests.faults.updates import ACTS, give_back
@@ -53,7 +53,7 @@ def is_updated(name: str) -> bool:
 
 def is_restored(command: Command, outcome: Outcome, where: str) -> None:
     """The tree and git are as before, or the update had come to its end; the next update does all of it."""
-    now, noted = command.tree.state(), under_way(command.root) is not None
+    now, noted = without_temporary(command.tree.state()), under_way(command.root) is not None
     assert [name for name in different(command.before, now) if not command.own(name)] == [], where
     left = "after" if now == command.after else "before" if now == command.before else "half"
     LEFT[f"{command.name}: {left}"] += 1

@@ -66,13 +66,6 @@ def _verify_names(port: Port, registry: dict) -> None:
         for name in (key, *aliases):
             if name in seen:
                 raise PortError(f"{name!r} of {seen[name]} is taken by mflux's {key}; type another key or alias")
-    made: dict[str, str] = {}
-    for checkpoint in port.checkpoints:
-        other = made.setdefault(checkpoint.factory, checkpoint.key)
-        if other != checkpoint.key:
-            raise PortError(
-                f"ModelConfig.{checkpoint.factory}() would belong to both {other} and {checkpoint.key}; rename one key"
-            )
     factories = {re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_"): key for key in registry}
     for checkpoint in port.checkpoints:
         if checkpoint.factory in factories:
