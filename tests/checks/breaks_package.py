@@ -129,7 +129,7 @@ BREAKS = {
     "CLI15": replace(CLI, "in args.seed:", "in [42]:"),
     "CLI16": replace(VARIANT, '"nova-turbo": 1.0', '"nova-turbo": 4.0'),
     "FEA01": replace(CREATOR, "def unpack_latents(", "def unpack("),
-    "FEA02": replace(CREATOR, "def create_noise(", "def noise("),
+    "FEA02": replace(CREATOR, "seed", "number"),
     "FEA03": replace(CREATOR, "def pack_latents(", "def pack("),
     "FEA04": both(
         replace(CREATOR, "        if latents.ndim == 5:\n            latents = latents[:, :, 0, :, :]\n"),
@@ -151,6 +151,16 @@ BREAKS = {
     "FEA13": replace(VARIANT, "self.prompt_cache[prompt] = ", "self.prompt_cache[cache_key] = "),
     "FEA14": replace(VARIANT, "def _predict(", "def _step("),
     "FEA15": replace(VARIANT, "def _decode_latents(", "def _decode("),
+    "FEA17": replace(
+        VARIANT,
+        "        latents = self._prepare_latents(",
+        "        mx.eval(mx.zeros(1))\n" * 3 + "        latents = self._prepare_latents(",
+    ),
+    "FEA18": replace(
+        VARIANT,
+        "        latents = self._denoise(",
+        "        rotary = self.transformer.get_rotary_embeddings(latents, prompt_embeds)\n        latents = self._denoise(",
+    ),
     "FEA16": replace(EDIT, "NovaLatentCreator.normalize_latents(", "dict("),
     "STY01": replace(
         FEED_FORWARD, "def __call__(self, ", 'def text(self):\n        """A docstring."""\n\n    def __call__(self, '
@@ -168,6 +178,8 @@ BREAKS = {
         "        seed,\n        prompt: str,\n        num",
     ),
     "STY07": append(FEED_FORWARD, "<<<<<<< before updating\n"),
+    "STY09": append(FEED_FORWARD, "# this explains at length what is done\n" * 6),
+    "STY08": append(FEED_FORWARD, "x = = 1\n"),
 }
 BEFORE = {
     "FEA07": replace(INIT, "model.tiling_config = None", "model.tiling_config = TilingConfig()"),

@@ -49,8 +49,10 @@ ANSWERS = {
         },
     ],
 }
+PNG = b"\x89PNG\r\n\x1a\n"
 REFERENCES = ("tests/resources/reference_nova_turbo.png", "tests/resources/reference_nova_base.png")
-_FIGURES = " 2026-10-01: relative error 3.1e-06, limit 1e-04"
+# As run_mflux.py writes them behind a box.
+FIGURES = "relL2 3.1e-06 of 1.0e-04, float32, 1024x1024, 2026-10-01, commit {commit}"
 
 
 def render(root: Path, answers: dict = ANSWERS) -> Path:
@@ -62,16 +64,17 @@ def render(root: Path, answers: dict = ANSWERS) -> Path:
 def complete(root: Path) -> Path:
     """Do what only a porter can: prove, measure, look, commit stage by stage on a branch of one's own."""
     git(root, "checkout", "--quiet", "-b", "port")
-    _tick(root / f"porting/{MODEL}/PORTING.md")
     _fill_readme(root / f"{PACKAGE}/README.md")
     _fill_root_readme(root / "README.md")
     for name in ("src/mflux/assets/nova.jpg", *REFERENCES):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"a picture")
+        (root / name).write_bytes(PNG)
         git(root, "add", "--force", name)
     for message in ("VAE done", "Transformer done", "Text encoder done"):
         git(root, "add", "--all")
         git(root, "commit", "--quiet", "--allow-empty", "--message", message)
+    _tick(root / f"porting/{MODEL}/PORTING.md", git(root, "rev-parse", "--short", "HEAD"))
+    git(root, "commit", "--quiet", "--all", "--message", "Every stage proven")
     return root
 
 
@@ -80,9 +83,11 @@ def git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _tick(path: Path) -> None:
+def _tick(path: Path, commit: str) -> None:
     text = path.read_text().replace("- [ ]", "- [x]")
-    lines = [line + _FIGURES if "<!-- evidence:" in line else line for line in text.splitlines()]
+    lines = [
+        f"{line} {FIGURES.format(commit=commit)}" if "<!-- evidence:" in line else line for line in text.splitlines()
+    ]
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -91,6 +96,8 @@ def _fill_readme(path: Path) -> None:
         path.read_text()
         .replace("(not measured yet)", "12.5 GB")
         .replace("what it has and this port omits is listed here", "the upscaler is omitted")
+        .replace("what it splits, joins or turns is listed here", "it renames only")
+        .replace("how close each stage comes to the reference in float32 is listed here", "below 1e-4 in every stage")
     )
     title, rest = text.split("\n", 1)
     path.write_text(f"{title}\n\n![Nova](../../assets/nova.jpg)\n\n{rest}")

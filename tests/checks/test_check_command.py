@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 
 import pytest
 
@@ -26,13 +27,15 @@ def test_check_prints_rows_and_exits_by_them(mflux_port, rendered, completed):
 
 def test_check_prints_json(mflux_port, rendered):
     rows = json.loads(mflux_port("check", MODEL, "--json", cwd=rendered).stdout)["rows"]
-    assert {"model", "rule", "title", "state", "detail", "looks_at", "fix"} == set(rows[0])
+    assert {"model", "rule", "title", "state", "detail", "looks_at", "fix", "file", "line"} == set(rows[0])
 
 
 def test_check_explains_a_rule(mflux_port, tmp_path):
     done = mflux_port("check", "--explain", "reg12", cwd=tmp_path)
     assert done.returncode == 0 and "#405" in done.stdout
     assert mflux_port("check", "--explain", "REG99", cwd=tmp_path).returncode == 2
+    unknown = mflux_port("check", "--explain", "foo", cwd=tmp_path).stderr
+    assert "LAY" in unknown and len(unknown) < 300
 
 
 @pytest.mark.parametrize("arguments", [["check", "nothing"], ["status", "nothing"], ["finish", "nothing"]])
@@ -81,6 +84,8 @@ def test_finish_refuses_while_a_row_fails(mflux_port, rendered, tmp_path):
     own = shutil.copytree(rendered, tmp_path / "mflux")
     done = mflux_port("finish", MODEL, cwd=own)
     assert done.returncode == 1 and "nothing was taken away" in done.stderr
+    found = json.loads(mflux_port("finish", MODEL, "--json", cwd=own).stdout)
+    assert found["removed"] == [] and "MRG01" in {row["rule"] for row in found["rows"]}
     assert (own / f"porting/{MODEL}").is_dir()
 
 
@@ -110,5 +115,9 @@ def test_finish_takes_the_scaffolding_away(mflux_port, own):
         "mflux-save --model nova-turbo",
     ):
         assert part in text
+    assert "porting/" not in text and "mflux-port" not in text
+    subprocess.run(done.stdout.splitlines()[-1].removeprefix("next: "), shell=True, cwd=own, check=True)
+    assert git(own, "status", "--porcelain") == "?? pr.md"
+    (own / "pr.md").unlink()
     after = mflux_port("check", MODEL, "--merge", cwd=own)
     assert after.returncode == 0, after.stdout

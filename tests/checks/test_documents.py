@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import re
+from functools import cache
 
 import pytest
 from mflux_port.cli import COMMANDS
@@ -39,5 +41,19 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist(page):
-    named = set(re.findall(r"mflux-port ([a-z]+)\b", page.read_text()))
+    text = page.read_text()
+    named = set(re.findall(r"mflux-port ([a-z]+)\b", text))
     assert named <= {*COMMANDS, "from"}
+    for command, rest in re.findall(r"mflux-port ([a-z]+)\b([^`\n#;]*)", text):
+        given = set(re.findall(r"(?<!\S)--[a-z-]+|(?<!\S)-[a-z]\b", rest))
+        assert given <= options(command), f"{command}{rest}"
+
+
+@cache
+def options(command: str) -> set[str]:
+    """What a command takes, read from its parser."""
+    if command not in COMMANDS:
+        return set()
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"mflux_port.commands.{command}").add_arguments(parser)
+    return {*parser._option_string_actions, "--checkout", "--json"}

@@ -17,7 +17,7 @@ from tests.checks.complete_port import MODEL
 BREAKS = {**breaks_package.BREAKS, **breaks_repo.BREAKS}
 BEFORE = {**breaks_package.BEFORE, **breaks_repo.BEFORE}
 # What only a person can judge: there is nothing to break.
-PEOPLE = ("WGT10", "LOR10", "TST06", "TST15", "DOC21", "MRG12", "MRG13", "MRG14", "MRG15")
+PEOPLE = ("WGT10", "LOR10", "TST06", "TST15", "DOC21", "MRG12", "MRG13", "MRG14", "MRG15", "MRG17", "MRG18")
 # Asked in an environment that runs mflux: test_executing.py.
 EXECUTING = ("RUN02", "RUN03", "RUN04")
 
@@ -41,6 +41,12 @@ def test_rule_sees_this_too(tree, rule, broken, step):
     assert answer(tree.root, rule).state == PASS
     step(tree)
     assert answer(tree.root, rule).state == FAIL
+
+
+def test_an_edited_surface_needs_a_look(tree):
+    tree.replace(breaks_repo.CONFIG, 'aliases=["nova-turbo", "nova"]', 'aliases=["nova-turbo"]')
+    row = answer(tree.root, "TAB09")
+    assert row.state == NEEDS_YOU and "model_config" in row.detail
 
 
 @pytest.mark.parametrize("rule", PEOPLE)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
 
-from tests.checks.complete_port import PROJECT
+from tests.checks.complete_port import MODEL, PROJECT
 
 FILES = [*sorted((PROJECT / ".github/workflows").glob("*.yml")), PROJECT / "docs/port-checks.yml"]
 # Read from the actions' own repositories: the commit of each release tag.
@@ -32,3 +36,46 @@ def test_workflow_is_sound(path):
     for job in workflow["jobs"].values():
         assert job["timeout-minutes"] <= 60
         assert all(("uses" in step) != ("run" in step) for step in job["steps"])
+
+
+def porters_step(root, tmp_path) -> subprocess.CompletedProcess:
+    """The checklist's step of docs/port-checks.yml as GitHub runs it. ``uvx --from ADDRESS`` is this project."""
+    workflow = yaml.safe_load((PROJECT / "docs/port-checks.yml").read_text())
+    step = next(one for one in workflow["jobs"]["check"]["steps"] if one.get("name") == "The checklist")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/uvx").write_text(f'#!/bin/sh\nshift 3\nexec {sys.executable} -m mflux_port "$@"\n')
+    (tmp_path / "bin/uvx").chmod(0o755)
+    paths = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(PROJECT / "hooks")}
+    environment = {**os.environ, **workflow["env"], **paths}
+    command = ["bash", "-e", "-c", step["run"]]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+
+
+def test_failing_rows_become_annotations(rendered, tmp_path):
+    root = shutil.copytree(rendered, tmp_path / "mflux")
+    package = root / f"src/mflux/models/{MODEL}"
+    (package / "config.py").write_text("SIZE = 1\n")
+    feed_forward = package / f"model/{MODEL}_transformer/feed_forward.py"
+    feed_forward.write_text(f"{feed_forward.read_text()}# {'long, 100%: ' * 20}\n")
+    done = porters_step(root, tmp_path)
+    assert done.returncode == 1, done.stderr
+    found = [annotation(line) for line in done.stdout.splitlines()]
+    errors = {one["title"].split()[0]: one for kind, one in found if kind == "error"}
+    assert set(errors) == {"LAY08", "STY04"}
+    assert errors["LAY08"]["title"].endswith("scheduler, fp8, layout or transformer module in the package's root")
+    assert errors["STY04"]["file"] == f"src/mflux/models/{MODEL}/model/{MODEL}_transformer/feed_forward.py"
+    assert int(errors["STY04"]["line"]) == len(feed_forward.read_text().splitlines())
+    assert {"WGT10", "LOR10"} == {one["title"].split()[0] for kind, one in found if kind == "notice"}
+
+
+def test_no_port_is_no_failure(pristine, tmp_path):
+    done = porters_step(pristine(), tmp_path)
+    assert done.returncode == 0 and done.stdout == ""
+
+
+def annotation(line: str) -> tuple[str, dict[str, str]]:
+    """A workflow command as GitHub's runner takes it apart."""
+    kind, properties, _ = re.fullmatch(r"::(\w+) (.*?)::(.*)", line).groups()
+    pairs = [part.split("=", 1) for part in properties.split(",")]
+    assert {name for name, _ in pairs} <= {"file", "line", "title"}
+    return kind, {name: value.replace("%3A", ":").replace("%2C", ",").replace("%25", "%") for name, value in pairs}

@@ -29,6 +29,8 @@ def test_two_answers_are_enough(checkout, copy_port):
     assert scripts["mflux-generate-foo"] == "mflux.models.foo.cli.foo_generate:main"
     assert (root / "src/mflux/models/foo/variants/txt2img/foo.py").is_file()
     assert (root / "porting/foo/answers.yml").is_file()
+    said = done.stdout + done.stderr
+    assert re.search(r"^check: \d+ pass", said, re.MULTILINE) and "next: porting/foo/PORTING.md" in said
 
 
 def test_shared_files_get_insertions_only(checkout, copy_port):

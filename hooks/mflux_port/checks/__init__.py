@@ -9,6 +9,7 @@ from mflux_port.checks import (  # noqa: F401
     layout,
     lora,
     merge,
+    readme_examples,
     readme_rules,
     registration,
     style,

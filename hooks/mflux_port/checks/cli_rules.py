@@ -102,7 +102,7 @@ def command_is_thin(package: Package) -> Verdict:
         lines = package.facts.text(file).count("\n")
         if lines > _LONGEST:
             wrong.append(f"{file} has {lines} lines")
-        if any(origin.startswith("mlx") for origin in syntax.imports(package.facts.tree(file)).values()):
+        if any(origin.startswith("mlx") for origin in package.facts.imports(file).values()):
             wrong.append(f"{file} imports mlx")
     return none_of(wrong)
 

@@ -106,7 +106,12 @@ def changelog_names_the_model(package: Package) -> Verdict:
     text = package.facts.text("CHANGELOG.md")
     if not text:
         return not_applicable("this checkout has no CHANGELOG.md")
-    return passed() if _display_name(package) in text else failed(f"{_display_name(package)} is not there")
+    name = re.compile(rf"(?<![\w-]){re.escape(_display_name(package))}(?![\w-])")
+    newest = re.split(r"^## ", text, maxsplit=2, flags=re.MULTILINE)[1:2]
+    # A port that is merged stands below the release that brought it.
+    places = newest if package.port else [text]
+    found = any(name.search(place) for place in places)
+    return passed() if found else failed(f"{_display_name(package)} is not there")
 
 
 @rule(

@@ -57,6 +57,8 @@ class Facts:
         self._trees: dict[str, ast.Module | None] = {}
         self._nodes: dict[str, list[ast.AST]] = {}
         self._texts: dict[str, str] = {}
+        self._imports: dict[str, dict[str, str]] = {}
+        self._files: dict[tuple[str, str], list[str]] = {}
 
     def exists(self, path: str) -> bool:
         return (self.root / path).exists()
@@ -86,11 +88,20 @@ class Facts:
             self._nodes[path] = list(ast.walk(self.tree(path)))
         return self._nodes[path]
 
+    def imports(self, path: str) -> dict[str, str]:
+        """What the file imports: each name with its origin."""
+        if path not in self._imports:
+            self._imports[path] = syntax.imports(self.tree(path))
+        return self._imports[path]
+
     def files(self, folder: str, pattern: str = "*.py") -> list[str]:
         """Files below a folder, relative to the checkout, sorted. No caches, no hidden folders."""
-        found = (self.root / folder).rglob(pattern)
-        names = (path.relative_to(self.root).as_posix() for path in found if path.is_file())
-        return sorted(name for name in names if "__pycache__" not in name and "/." not in name)
+        if (folder, pattern) not in self._files:
+            found = (self.root / folder).rglob(pattern)
+            names = (path.relative_to(self.root).as_posix() for path in found if path.is_file())
+            own = sorted(name for name in names if "__pycache__" not in name and "/." not in name)
+            self._files[folder, pattern] = own
+        return self._files[folder, pattern]
 
     def find(self, module: str) -> str:
         """The file of a module ``mflux.a.b``, empty when there is none."""
@@ -106,12 +117,25 @@ class Facts:
         found = (value for body in bodies for target, value in syntax.assignments(body) if target == name)
         return next((value for value in found if isinstance(value, ast.Dict | ast.List)), None)
 
+    def _entries(self, path: str, name: str) -> dict[str, object]:
+        table = self.table(path, name)
+        return syntax.entries(table, syntax.constants(self.tree(path))) if isinstance(table, ast.Dict) else {}
+
     @cached_property
     def models(self) -> list[str]:
         """Packages of ``src/mflux/models`` that draw or train: they have a command or a weight definition."""
-        folders = sorted(path.name for path in (self.root / "src/mflux/models").iterdir() if path.is_dir())
         named = {target.split(".")[2] for target in self.scripts.values() if target.startswith("mflux.models.")}
-        return [name for name in folders if name not in SHARED and name in named]
+        return [name for name in self.folders if name not in SHARED and name in named]
+
+    @cached_property
+    def folders(self) -> list[str]:
+        """Every package of ``src/mflux/models``."""
+        return sorted(path.name for path in (self.root / "src/mflux/models").iterdir() if path.is_dir())
+
+    def owner(self, name: str) -> str:
+        """The model that a file's name speaks of, word by word; the longest of several, empty when there is none."""
+        words = f"_{re.sub(r'[^a-z0-9]+', '_', name.lower())}_"
+        return max((model for model in self.folders if f"_{model}_" in words), key=len, default="")
 
     @cached_property
     def scripts(self) -> dict[str, str]:
@@ -128,9 +152,11 @@ class Facts:
         table = self.table(MODEL_CONFIG, "AVAILABLE_MODELS")
         entries = {}
         for key, value in zip(getattr(table, "keys", []), getattr(table, "values", []), strict=True):
+            name = syntax.literal(key)
             fields = {item.arg: syntax.literal(item.value) for item in getattr(value, "keywords", [])}
-            known = {name: field for name, field in fields.items() if field is not syntax.UNKNOWN}
-            entries[str(syntax.literal(key))] = Entry(str(syntax.literal(key)), known)
+            if isinstance(name, str):
+                known = {field: given for field, given in fields.items() if given is not syntax.UNKNOWN}
+                entries[name] = Entry(name, known)
         return entries
 
     @cached_property
@@ -146,9 +172,8 @@ class Facts:
         return found
 
     @cached_property
-    def steps(self) -> dict[str, int]:
-        found = syntax.literals(self.table(DEFAULTS, "MODEL_INFERENCE_STEPS"))
-        return {key: value for key, value in found.items() if type(value) is int}
+    def steps(self) -> dict[str, object]:
+        return self._entries(DEFAULTS, "MODEL_INFERENCE_STEPS")
 
     @cached_property
     def save_routes(self) -> dict[str, str] | None:
@@ -159,13 +184,13 @@ class Facts:
         return {str(syntax.literal(k)): syntax.dotted(v) for k, v in zip(table.keys, table.values, strict=True)}
 
     @cached_property
-    def unsaveable(self) -> dict[str, str]:
-        return {key: str(why) for key, why in syntax.literals(self.table(SAVE, "UNSUPPORTED_MODELS")).items()}
+    def unsaveable(self) -> dict[str, object]:
+        return self._entries(SAVE, "UNSUPPORTED_MODELS")
 
     @cached_property
     def save_classes(self) -> dict[str, str]:
         """Every class that save.py imports from a model, with the module it comes from."""
-        found = syntax.imports(self.tree(SAVE))
+        found = self.imports(SAVE)
         return {name: origin.rpartition(".")[0] for name, origin in found.items() if ".models." in origin}
 
     @cached_property

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from mflux_port.checks import reasons, syntax
-from mflux_port.checks.package import Package
+from mflux_port.checks.package import Class, Package
 from mflux_port.checks.rule import Verdict, failed, none_of, not_applicable, passed, rule
 
 _VARIANT = "src/mflux/models/<model>/variants/"
 _CREATOR = "src/mflux/models/<model>/latent_creator/"
 _INITIALIZER = "src/mflux/models/<model>/<model>_initializer.py"
+# flux2_klein, the guide's example, has 99 lines and one operation.
+_LONGEST, _MOST_OPERATIONS = 130, 5
+_ROPE = re.compile(r"rope|rotary|freqs_cis", re.IGNORECASE)
 _SAVER = "src/mflux/callbacks/instances/memory_saver.py"
 
 
@@ -47,8 +51,9 @@ def latents_can_be_unpacked(package: Package) -> Verdict:
 )
 def noise_is_created_there(package: Package) -> Verdict:
     """The latent creator makes the noise from a seed"""
-    method = _method(package, "create_noise") or _method(package, "prepare_packed_latents")
-    return passed() if method and "seed" in syntax.parameters(method) else failed("no create_noise(seed, …)")
+    methods = [method for item in package.latent_creators for method in item.methods.values()]
+    seeded = [method.name for method in methods if "seed" in syntax.parameters(method)]
+    return passed(seeded[0]) if seeded else failed("no create_noise(seed, …)")
 
 
 @rule(
@@ -268,6 +273,51 @@ def decoding_is_one_method(package: Package) -> Verdict:
     """The decoding is a method _decode_latents"""
     names = {node.name for node in package.variant_nodes if isinstance(node, ast.FunctionDef)}
     return passed() if "_decode_latents" in names else failed("no _decode_latents")
+
+
+@rule(
+    "FEA17",
+    looks_at=_VARIANT,
+    fix="leave prompts, latents, the loop and the decoding to methods of their own",
+    why="the guide: a thin generate_image, as flux2_klein and z_image have",
+    only=reasons.draws,
+)
+def generate_image_is_thin(package: Package) -> Verdict:
+    """generate_image is thin: not longer than 130 lines, no more than 5 tensor operations"""
+    wrong = []
+    for item, method in _drawing_methods(package):
+        length = method.end_lineno - method.lineno + 1
+        nodes = [node for node in ast.walk(method) if isinstance(node, ast.Call)]
+        operations = [node for node in nodes if syntax.dotted(node.func).startswith("mx.")]
+        if length > _LONGEST:
+            wrong.append(f"{item.file} line {method.lineno} has {length} lines")
+        if len(operations) > _MOST_OPERATIONS:
+            wrong.append(f"{item.file} line {method.lineno} calls mx {len(operations)} times")
+    return none_of(wrong)
+
+
+@rule(
+    "FEA18",
+    looks_at=_VARIANT,
+    fix="set RoPE up in _predict, before the closure that predicts one step",
+    why="the guide: RoPE setup inside the predict path",
+    only=reasons.draws,
+)
+def rope_is_set_up_in_the_predict_path(package: Package) -> Verdict:
+    """RoPE is set up in the predict path, once"""
+    found = []
+    for item in package.variants:
+        for name, method in item.methods.items():
+            loops = [node for node in ast.walk(method) if isinstance(node, ast.For | ast.While)]
+            bodies = [method] if name == "generate_image" else loops
+            calls = [call for body in bodies for call in ast.walk(body) if isinstance(call, ast.Call)]
+            named = [call for call in calls if _ROPE.search(syntax.dotted(call.func).rpartition(".")[2])]
+            found += [f"{item.file} line {call.lineno}: {syntax.dotted(call.func)} in {name}" for call in named]
+    return none_of(found)
+
+
+def _drawing_methods(package: Package) -> list[tuple[Class, ast.FunctionDef]]:
+    return [(item, item.methods["generate_image"]) for item in package.variants if "generate_image" in item.methods]
 
 
 def packing(nodes: list[ast.AST]) -> set[str]:

@@ -21,7 +21,7 @@ _WHY_TREE = "reviewers know flux2's tree; the guide says: do not invent another 
 def package_exports_its_classes(package: Package) -> Verdict:
     """The package exports its variant class and its initializer"""
     path = f"{package.folder}/__init__.py"
-    exported = set(syntax.imports(package.facts.tree(path)))
+    exported = set(package.facts.imports(path))
     lacking = [] if any(name.endswith("Initializer") for name in exported) else ["no initializer is exported"]
     known = {item.name for item in package.variants}
     return none_of(lacking + ([] if exported & known else ["no variant class is exported"]))
@@ -66,7 +66,7 @@ def package_has_a_latent_creator(package: Package) -> Verdict:
     found = package.latent_creators
     if found:
         return passed(found[0].file)
-    origins = [origin for file in package.commands for origin in syntax.imports(package.facts.tree(file)).values()]
+    origins = [origin for file in package.commands for origin in package.facts.imports(file).values()]
     shared = next((origin for origin in origins if origin.endswith("LatentCreator")), None)
     return passed(f"{shared} is reused") if shared else failed(f"no class …LatentCreator in {package.folder}")
 
@@ -110,7 +110,7 @@ def variants_are_exported(package: Package) -> Verdict:
     path = f"{package.folder}/variants/__init__.py"
     if not package.facts.exists(path):
         return failed(f"{path} is missing")
-    exported = set(syntax.imports(package.facts.tree(path)))
+    exported = set(package.facts.imports(path))
     known = {item.name for item in package.variants}
     return (
         passed() if exported & known else failed(f"{path} exports none of {', '.join(sorted(known)) or 'the classes'}")
@@ -185,21 +185,22 @@ def no_file_is_huge(package: Package) -> Verdict:
 
 @rule(
     "LAY13",
-    looks_at="src/mflux/models/<model>/model/*_scheduler/",
+    looks_at="src/mflux/models/<model>/: classes called …Scheduler",
     fix="register the class with register_contrib in the scheduler folder's __init__.py and import that for its effect",
     why="--scheduler finds a scheduler by its registered name only",
     only=reasons.draws,
 )
 def own_scheduler_is_registered(package: Package) -> Verdict:
     """A scheduler of its own is registered with mflux, or --scheduler is declared without effect"""
-    files = [file for file in package.files if "_scheduler/" in file]
+    named = [file for file in package.files if "scheduler" in package.facts.text(file).lower()]
+    files = [item.file for item in package.classes(named) if item.name.endswith("Scheduler")]
     if not files:
         return not_applicable("the port uses mflux's schedulers")
-    found = [file for file in files if syntax.calls(package.facts.nodes(file), "register_contrib")]
+    found = [file for file in named if syntax.calls(package.facts.nodes(file), "register_contrib")]
     declared = [f for f in package.commands if "--scheduler" in syntax.strings(package.facts.nodes(f))]
     if not found and declared:
         return passed(f"{declared[0]} declares --scheduler")
-    return passed(found[0]) if found else failed(f"nothing in {files[0].rsplit('/', 1)[0]} calls register_contrib")
+    return passed(found[0]) if found else failed(f"{files[0]} has one, nothing calls register_contrib")
 
 
 @rule(
@@ -214,7 +215,7 @@ def classes_are_imported_by_full_path(package: Package) -> Verdict:
     short = {f"mflux.models.{package.model}"}
     wrong = [f"save.py imports {n} from {m}" for n, m in package.facts.save_classes.items() if m in short]
     for file in package.commands:
-        for name, origin in syntax.imports(package.facts.tree(file)).items():
+        for name, origin in package.facts.imports(file).items():
             if origin.rpartition(".")[0] in short:
                 wrong.append(f"{file} imports {name} from {origin.rpartition('.')[0]}")
     return none_of(wrong)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import difflib
 import re
 
 from mflux_port.checks import evidence, reasons, syntax
 from mflux_port.checks.package import Package
-from mflux_port.checks.rule import MERGE, Verdict, failed, needs_you, none_of, passed, rule
+from mflux_port.checks.rule import MERGE, Verdict, failed, needs_you, none_of, not_applicable, passed, rule
+from mflux_port.checks.tests_rules import references
 from mflux_port.wiring.surfaces import SURFACES
 
 _CODE = "src/mflux/models/<model>/**/*.py"
 _PORTING = "porting/<model>/PORTING.md"
 _STUBS = re.compile(r"\b(TODO|FIXME|XXX)\b|not measured yet|is listed here\.")
-_TRACES = (
-    "breakpoint",
-    "set_trace",
-    "mx.save",
-    "np.save",
-    "np.savez",
-    "mx.savez",
-    "np.load",
-    "torch.save",
-    "torch.load",
-)
+_SAVES = ("mx.save", "mx.savez", "mx.save_safetensors", "np.save", "np.savez", "torch.save", "save_file")
+_LOADS = ("mx.load", "np.load", "torch.load", "load_file")
+_STOPS = ("breakpoint", "set_trace")
+_PICTURES = re.compile(r"\.(png|jpe?g|webp|gif|mp4)$", re.IGNORECASE)
+_TENSORS = re.compile(r"\.(safetensors|npy|npz|pt|bin|gguf)$|(^|/)(debug_)?artifacts/")
+# What a proof of a stage is about.
+_PROVEN_CODE = ("model", "weights", "variants", "latent_creator")
 
 
 def _is_open(package: Package) -> str | None:
@@ -48,11 +47,7 @@ def stages_are_proven(package: Package) -> Verdict:
     """Every stage was proven against the reference, with figures"""
     found = evidence.stages(package.facts, package.model)
     lacking = [stage for stage in evidence.STAGES if stage not in found]
-    open_ = [
-        f"{stage} is {'ticked without figures' if box.ticked else 'open'}"
-        for stage, box in found.items()
-        if not box.proven
-    ]
+    open_ = [f"{stage} {box.problem}" for stage, box in found.items() if box.problem]
     return none_of([f"{stage} is not in PORTING.md" for stage in lacking] + open_)
 
 
@@ -87,25 +82,38 @@ def no_debug_traces(package: Package) -> Verdict:
     """No debug traces and no saved or loaded tensors in the package"""
     found = []
     for file in package.files:
-        text = package.facts.text(file)
-        if any(name.rpartition(".")[2] in text for name in _TRACES):
-            found += [
-                f"{file} line {c.lineno}: {syntax.dotted(c.func)}"
-                for c in syntax.calls(package.facts.nodes(file), *_TRACES)
-            ]
+        nodes = package.facts.nodes(file)
+        calls = [*syntax.calls(nodes, *_STOPS), *_saved(nodes), *_loaded(file, nodes)]
+        found += [f"{file} line {call.lineno}: {syntax.dotted(call.func)}" for call in calls]
     return none_of(found)
+
+
+def _saved(nodes: list[ast.AST]) -> list[ast.Call]:
+    # An adapter saves what was trained.
+    kept = {inner for node in nodes if getattr(node, "name", "") == "save_lora_adapter" for inner in ast.walk(node)}
+    return [call for call in syntax.calls(nodes, *_SAVES) if call not in kept]
+
+
+def _loaded(file: str, nodes: list[ast.AST]) -> list[ast.Call]:
+    # Weights have a path that is worked out; what is read while drawing, or from a path that is written down, is a trace.
+    drawing = any(f"/{folder}/" in file for folder in ("variants", "latent_creator", "cli", "training_adapter"))
+    return [call for call in syntax.calls(nodes, *_LOADS) if drawing or not call.args or _is_text(call.args[0])]
+
+
+def _is_text(node: ast.expr) -> bool:
+    return not any(isinstance(part, ast.Name | ast.Attribute) for part in ast.walk(node))
 
 
 @rule(
     "MRG04",
     looks_at=_CODE,
     fix="log nothing; a command prints only what the user must know",
-    why="print() of shapes and norms stayed in merged ports",
+    why="the guide: no debug artifacts; print() in a model's own files is what merged ports still carry",
     when=MERGE,
 )
 def nothing_is_printed(package: Package) -> Verdict:
-    """Nothing below model/ and variants/ prints"""
-    files = [f for f in [*package.below("model"), *package.below("variants")] if "print(" in package.facts.text(f)]
+    """Nothing but the commands prints"""
+    files = [file for file in package.files if "/cli/" not in file and "print(" in package.facts.text(file)]
     calls = [(f, c) for f in files for c in syntax.calls(package.facts.nodes(f), "print")]
     return none_of([f"{file} line {call.lineno}" for file, call in calls if syntax.dotted(call.func) == "print"])
 
@@ -139,7 +147,24 @@ def no_stubs(package: Package) -> Verdict:
     """No stub text is left"""
     files = [*package.files, *package.tests, f"{package.folder}/README.md"]
     hits = [(file, _STUBS.search(package.facts.text(file))) for file in files]
-    return none_of([f"{file} has {match.group(0)!r}" for file, match in hits if match])
+    stubs = [f"{file} has {match.group(0)!r}" for file, match in hits if match]
+    for file in package.files:
+        if "NotImplementedError" in package.facts.text(file):
+            stubs += [f"{file} line {line} raises NotImplementedError" for line in _unwritten(package, file)]
+    return none_of(stubs)
+
+
+def _unwritten(package: Package, file: str) -> list[int]:
+    """Lines that raise NotImplementedError: all in an open port (the draft writes them), bare ones in a merged one."""
+    nodes = package.facts.nodes(file)
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    abstract = [node for node in functions if "abstractmethod" in map(syntax.dotted, node.decorator_list)]
+    meant = {inner for node in abstract for inner in ast.walk(node)}
+    raised = [node.exc for node in nodes if isinstance(node, ast.Raise) and node.exc and node not in meant]
+    wide = _is_open(package) is None
+    bare = [node for node in raised if syntax.dotted(node) == "NotImplementedError"]
+    made = [call for call in syntax.calls(raised, "NotImplementedError") if wide or not call.args]
+    return sorted(node.lineno for node in [*bare, *made])
 
 
 @rule(
@@ -151,9 +176,10 @@ def no_stubs(package: Package) -> Verdict:
     when=MERGE,
 )
 def no_artifacts_are_committed(package: Package) -> Verdict:
-    """git holds no tensors and no run artifacts of the port"""
-    wrong = re.compile(r"\.(safetensors|npy|npz|pt|bin|gguf)$|(^|/)(debug_)?artifacts/")
-    return none_of([file for file in package.facts.changed if wrong.search(file)])
+    """git holds no tensors, no pictures and no run artifacts of the port"""
+    homes = ("src/mflux/assets/", "tests/resources/")
+    stray = [f for f in package.facts.changed if _PICTURES.search(f) and not f.startswith(homes)]
+    return none_of([file for file in package.facts.changed if _TENSORS.search(file)] + stray)
 
 
 @rule(
@@ -166,8 +192,8 @@ def no_artifacts_are_committed(package: Package) -> Verdict:
 )
 def foreign_changes_have_reasons(package: Package) -> Verdict:
     """Every changed file outside the package has a reason"""
-    notes = package.facts.text(f"porting/{package.model}/PORTING.md")
-    return none_of([file for file in touched(package) if not reason(package, file) and f"`{file}`" not in notes])
+    written = written_reasons(package)
+    return none_of([file for file in touched(package) if file not in written and not reason(package, file)])
 
 
 @rule(
@@ -200,6 +226,33 @@ def milestones_are_commits(package: Package) -> Verdict:
     log = " ".join(package.facts.git("log", "--format=%s", f"{package.facts.base}..HEAD")).lower()
     wanted = {"VAE": "vae", "transformer": "transformer", "text encoder": "encoder"}
     return none_of([f"no commit names the {name}" for name, word in wanted.items() if word not in log])
+
+
+@rule(
+    "MRG16",
+    looks_at=f"{_PORTING}, and git diff since the commits that it names",
+    fix="commit the code, run porting/<model>/run_mflux.py again, commit PORTING.md",
+    why="the guide: tests run again after the polish; a proof is of the code that was run",
+    only=_in_branch,
+    when=MERGE,
+)
+def proofs_are_of_this_code(package: Package) -> Verdict:
+    """Every proof is of the code as it is now"""
+    found = evidence.stages(package.facts, package.model)
+    commits = {stage: box.commit for stage, box in found.items() if box.proven}
+    problems = {commit: _since(package, commit) for commit in set(commits.values())}
+    return none_of([f"{stage}: {problems[commit]}" for stage, commit in commits.items() if problems[commit]])
+
+
+def _since(package: Package, commit: str) -> str:
+    """What became of the port's code since a commit; empty when nothing did."""
+    if commit.endswith("+"):
+        return f"measured on changes that commit {commit[:-1]} does not have"
+    if not package.facts.git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):
+        return f"commit {commit} is not in this repository"
+    paths = [*(f"{package.folder}/{name}" for name in _PROVEN_CODE), *package.initializers]
+    changed = package.facts.git("diff", "--name-only", commit, "--", *paths)
+    return f"{changed[0]} changed since commit {commit}" if changed else ""
 
 
 @rule(
@@ -261,6 +314,38 @@ def golden_settings_are_stable(package: Package) -> Verdict:
 
 
 @rule(
+    "MRG17",
+    looks_at="git log since the golden reference picture",
+    fix="read the commits, and bring what you preferred there to the rest of the port",
+    why="the guide: review the commits after the first deterministic test for refactoring preferences",
+    only=_in_branch,
+    when=MERGE,
+)
+def later_commits_were_reviewed(package: Package) -> Verdict:
+    """The commits after the first deterministic test were reviewed"""
+    pictures = references(package)
+    added = package.facts.git("log", "--format=%h", "--diff-filter=A", "--", *pictures) if pictures else []
+    if not added:
+        return not_applicable("no reference picture is committed yet: TST05")
+    return needs_you(f"git log --patch {added[-1]}..HEAD -- {package.folder}")
+
+
+@rule(
+    "MRG18",
+    looks_at="the whole checkout",
+    fix="mend what is named; a port may break another model's test",
+    why="the guide: make lint, make test-fast, then the slow golden tests, before merge",
+    only=_is_open,
+    when=MERGE,
+)
+def the_whole_checkout_passes(package: Package) -> Verdict:
+    """Lint and fast tests of the whole checkout pass"""
+    if re.search(r"^test-fast:", package.facts.text("Makefile"), re.MULTILINE):
+        return needs_you("make lint && make test-fast")
+    return needs_you("uv run ruff check . && uv run ruff format --check . && uv run python -m pytest -m fast")
+
+
+@rule(
     "MRG15",
     looks_at="the other ports of this checkout",
     fix="prefer a shared fix in models/common to a copy per model",
@@ -276,17 +361,37 @@ def other_models_were_thought_of(package: Package) -> Verdict:
 def touched(package: Package) -> list[str]:
     """Changed files that are neither the package's, nor its tests', nor its scaffolding."""
     own = (f"{package.folder}/", f"porting/{package.model}/")
-    named = {*package.tests, *(f for f in package.facts.changed if f.startswith("tests/") and package.model in f)}
-    return [file for file in package.facts.changed if not file.startswith(own) and file not in named]
+    return [file for file in package.facts.changed if not file.startswith(own) and not package.owns_test(file)]
+
+
+def written_reasons(package: Package) -> dict[str, str]:
+    """The reasons that PORTING.md gives, by file: ``- `path`: reason``."""
+    notes = package.facts.text(f"porting/{package.model}/PORTING.md")
+    return dict(re.findall(r"^- `([^`]+)`: *(\S.*)$", notes, re.MULTILINE))
 
 
 def reason(package: Package, file: str) -> str:
-    """Why the port touches a shared file, where a wiring surface says so; empty otherwise."""
+    """Why the port touches a shared file, where its content tells; empty otherwise."""
     ids = [surface.ID for surface in SURFACES if surface.FILE.format(model=package.model) == file]
     if file == "uv.lock":
         return "the lock file follows pyproject.toml"
-    if re.fullmatch(r"tests/([\w/]+/)?__init__\.py", file):
+    if re.fullmatch(r"tests/([\w/]+/)?__init__\.py", file) and not package.facts.text(file):
         return "makes a test folder importable"
-    if file.startswith("src/mflux/assets/"):
+    if file.startswith("src/mflux/assets/") and f"/{file.removeprefix('src/mflux/')}" in package.readme:
         return "the README's picture"
-    return f"wiring: {', '.join(ids)}" if ids else ""
+    if not ids or _foreign_lines(package, file):
+        return ""
+    return f"wiring: {', '.join(ids)}"
+
+
+def _foreign_lines(package: Package, file: str) -> list[str]:
+    """What changed in a wired file apart from the port's own text: runs of lines of which none names the port."""
+    before = package.facts.git("show", f"{package.facts.base}:{file}")
+    after = package.unwired.get(file, package.facts.text(file)).splitlines()
+    names = re.compile("|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in package.names), re.IGNORECASE)
+    found: list[str] = []
+    for _, start, stop, begin, end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        old, new = before[start:stop], after[begin:end]
+        if old != new and not any(names.search(line) for line in new):
+            found += new or old
+    return found

@@ -12,7 +12,7 @@ from mflux_port.checks import syntax
 from mflux_port.checks.evaluator import Evaluator, Made, Unknown
 from mflux_port.checks.facts import EXAMPLES, RUNNER, Facts, Unreadable
 from mflux_port.port import Port, load_port
-from mflux_port.wiring import SurfaceResult, states
+from mflux_port.wiring import SurfaceResult, plan_unwire, states
 
 # Models whose commands transform given images rather than draw from a prompt have no text side to look at.
 _DRAWS = "mflux-generate"
@@ -46,6 +46,7 @@ class Package:
         self.model = model
         self.folder = f"src/mflux/models/{model}"
         self.port: Port | None = None
+        self._commands: dict[str, list[str]] = {}
         if facts.exists(ANSWERS.format(model=model)):
             self.port = load_port(facts.root, model)
 
@@ -93,13 +94,17 @@ class Package:
         if self.port:
             return [checkpoint.key for checkpoint in self.port.checkpoints]
         routes = self.facts.save_routes or {}
-        own = {name for name, module in self.facts.save_classes.items() if self._is_own(module)}
-        found = [key for key, name in routes.items() if name in own]
+        found = [key for key, name in routes.items() if name in self.saved_classes]
         for file in self.commands:
             found += [text for text in syntax.strings(self.facts.nodes(file)) if text in self.facts.registry]
         for file in [*self.commands, *self.below("variants")]:
             found += [self.facts.factories[name] for name in self._factories(file) if name in self.facts.factories]
         return [key for key in dict.fromkeys(found) if key in self.facts.registry]
+
+    @cached_property
+    def saved_classes(self) -> list[str]:
+        """The classes of this package that save.py imports."""
+        return [name for name, module in self.facts.save_classes.items() if self._is_own(module)]
 
     @cached_property
     def entries(self) -> list:
@@ -185,13 +190,30 @@ class Package:
 
     @cached_property
     def tests(self) -> list[str]:
-        """Test files that name the model."""
-        return [file for file in self.facts.files("tests") if self.model in PurePosixPath(file).stem]
+        """The Python files below tests/ that are called after the model."""
+        return [file for file in self.facts.files("tests") if self.owns_test(file)]
+
+    def owns_test(self, file: str) -> bool:
+        return file.startswith("tests/") and self.facts.owner(PurePosixPath(file).stem) == self.model
 
     @cached_property
     def surfaces(self) -> dict[str, SurfaceResult]:
         """The wiring's own view, for a port with answers; empty for others."""
         return states(self.facts.checkout, self.port) if self.port else {}
+
+    @cached_property
+    def unwired(self) -> dict[str, str]:
+        """The shared files as they would be without the port's text; empty for a port without answers."""
+        files = plan_unwire(self.facts.checkout, self.port).files if self.port else {}
+        return {file: data.decode("utf-8", "replace") for file, data in files.items() if data is not None}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Every name of the port as it may stand in a text, the longest first."""
+        port = self.port
+        found = {self.model, *(name for entry in self.entries for name in (*entry.aliases, entry.repo)), *self.scripts}
+        found |= {port.display_name, port.class_name, port.cli_name, port.hf_repo} if port else set()
+        return sorted(filter(None, found), key=len, reverse=True)
 
     @cached_property
     def examples(self) -> list[str]:
@@ -224,7 +246,12 @@ class Package:
         return bool(self.generating) or self.port is not None
 
     def _command_files(self, file: str) -> list[str]:
-        imported = syntax.imports(self.facts.tree(file))
+        if file not in self._commands:
+            self._commands[file] = self._find_command_files(file)
+        return self._commands[file]
+
+    def _find_command_files(self, file: str) -> list[str]:
+        imported = self.facts.imports(file)
         found = [file]
         for call in syntax.calls(self.facts.nodes(file), "main", "build_parser"):
             module, _, function = syntax.dotted(call.func).rpartition(".")

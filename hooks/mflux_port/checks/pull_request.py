@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from mflux_port.checks import evidence
 from mflux_port.checks.evaluate import Row
-from mflux_port.checks.merge import reason, touched
+from mflux_port.checks.merge import reason, touched, written_reasons
 from mflux_port.checks.package import Package
+from mflux_port.checks.readme_rules import sizes
 from mflux_port.checks.report import counts
 from mflux_port.checks.rule import NEEDS_YOU
 
-_SIZE = re.compile(r"^.*\d+(?:\.\d+)?\s*(?:GB|GiB|MB).*$", re.IGNORECASE | re.MULTILINE)
 _FEATURES = {
     "img2img": "image-to-image",
     "negative_prompt": "negative prompts",
@@ -35,20 +33,23 @@ def description(package: Package, rows: list[Row]) -> str:
         "## Not ported",
         *_omissions(package),
         "## Sizes",
-        *(
-            [f"- {line.strip().lstrip('>- ')}" for line in _SIZE.findall(package.readme)]
-            or ["- none given in the README"]
-        ),
+        *([f"- {line.strip().lstrip('>- ')}" for line in sizes(package)] or ["- none given in the README"]),
         "## Commands",
         *_commands(package),
         "## Judged by a person",
-        *[f"- [ ] {row.title}: `{row.detail}`" for row in rows if row.state == NEEDS_YOU],
+        *[_question(row) for row in rows if row.state == NEEDS_YOU],
         "## Release note",
         "```release-note",
         f"Add {port.display_name} (`mflux-generate-{port.cli_name}`).",
         "```",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _question(row: Row) -> str:
+    # A reviewer has neither the scaffolding nor this program.
+    gone = "porting/" in row.detail or "mflux-port" in row.detail
+    return f"- [ ] {row.title}" if gone else f"- [ ] {row.title}: `{row.detail}`"
 
 
 def _parity(package: Package) -> list[str]:
@@ -58,9 +59,7 @@ def _parity(package: Package) -> list[str]:
 
 
 def _touch_points(package: Package) -> list[str]:
-    notes = package.facts.text(f"porting/{package.model}/PORTING.md")
-    written = dict(re.findall(r"^- `([^`]+)`: (.+)$", notes, re.MULTILINE))
-    files = touched(package)
+    written, files = written_reasons(package), touched(package)
     return [f"- `{file}`: {written.get(file) or reason(package, file)}" for file in files] or ["- none"]
 
 

@@ -203,7 +203,7 @@ def saving_is_routed(package: Package) -> Verdict:
     """mflux-save knows every entry of the port"""
     routes = package.facts.save_routes
     if routes is None:
-        own = [name for name, module in package.facts.save_classes.items() if f".{package.model}" in module]
+        own = package.saved_classes
         return passed(", ".join(own)) if own else failed("save.py imports no class of the port")
     return none_of(
         [f"{key} has no route" for key in package.keys if key not in routes and key not in package.facts.unsaveable]

@@ -6,6 +6,7 @@ import ast
 import re
 
 from mflux_port.checks import reasons, syntax
+from mflux_port.checks.facts import Unreadable
 from mflux_port.checks.package import Package
 from mflux_port.checks.rule import Verdict, none_of, rule
 
@@ -13,6 +14,7 @@ _CODE = "src/mflux/models/<model>/**/*.py"
 _LIMIT = 120
 # `# fmt: off` says that the line is meant so; the others are no part of the line.
 _PRAGMA = re.compile(r"^.*# fmt:.*$|\s*# (noqa|type|ty|pyright)\b.*$")
+_LONG_COMMENT = re.compile(r"(?:^[ \t]*#.*\n){6,}", re.MULTILINE)
 _RULES = "mflux's AGENTS.md and RULE.md"
 # Command modules are functions by contract.
 _FREE = {"main", "build_parser"}
@@ -90,9 +92,7 @@ def _unbreakable(nodes: list[ast.AST]) -> set[int]:
 def no_reference_imports(package: Package) -> Verdict:
     """The package does not import diffusers"""
     files = [file for file in package.files if "diffusers" in package.facts.text(file)]
-    found = [
-        f for f in files if any(o.split(".")[0] == "diffusers" for o in syntax.imports(package.facts.tree(f)).values())
-    ]
+    found = [f for f in files if any(o.split(".")[0] == "diffusers" for o in package.facts.imports(f).values())]
     return none_of([f"{file} imports diffusers" for file in found])
 
 
@@ -128,3 +128,43 @@ def no_conflict_markers(package: Package) -> Verdict:
     return none_of(
         [file for file in files if "<<<<" in package.facts.text(file) and marked.search(package.facts.text(file))]
     )
+
+
+@rule(
+    "STY09",
+    looks_at=_CODE,
+    fix="say it in fewer lines, or in the README",
+    why=f"the guide: no verbose comments; {_RULES}",
+)
+def comments_are_short(package: Package) -> Verdict:
+    """No comment is longer than five lines"""
+    found = []
+    for file in package.files:
+        for match in _LONG_COMMENT.finditer(package.facts.text(file)):
+            line = package.facts.text(file).count("\n", 0, match.start()) + 1
+            # Lines of a prompt may start with the sign, too.
+            if not _is_inside_a_string(package.facts.nodes(file), line):
+                found.append(f"{file} line {line}")
+    return none_of(found)
+
+
+def _is_inside_a_string(nodes: list[ast.AST], line: int) -> bool:
+    texts = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return any(node.lineno < line <= node.end_lineno for node in texts)
+
+
+@rule(
+    "STY08",
+    looks_at=f"{_CODE} and the port's tests",
+    fix="mend the line that is named",
+    why="a file that nothing imports yet is broken unseen",
+)
+def every_file_is_python(package: Package) -> Verdict:
+    """Every Python file of the port can be parsed"""
+    broken = []
+    for file in [*package.files, *package.tests]:
+        try:
+            package.facts.tree(file)
+        except Unreadable as error:
+            broken.append(str(error))
+    return none_of(broken)

@@ -56,13 +56,6 @@ def literal(node: ast.AST | None, names: dict[str, object] | None = None):
         return UNKNOWN
 
 
-def literals(table: ast.AST | None) -> dict[str, object]:
-    """The entries of a dict literal whose key is a text and whose value is a literal."""
-    pairs = zip(table.keys, table.values, strict=True) if isinstance(table, ast.Dict) else ()
-    found = {key.value: literal(value) for key, value in pairs if isinstance(getattr(key, "value", None), str)}
-    return {key: value for key, value in found.items() if value is not UNKNOWN}
-
-
 def constants(tree: ast.Module) -> dict[str, object]:
     """The module's upper case names with literal values."""
     found: dict[str, object] = {}
@@ -101,10 +94,6 @@ def parameters(function: ast.FunctionDef) -> list[str]:
     return [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
 
 
-def is_static(function: ast.FunctionDef) -> bool:
-    return any(dotted(item) == "staticmethod" for item in function.decorator_list)
-
-
 def strings(nodes: list[ast.AST]) -> list[str]:
     """Every piece of text, f-strings' fixed parts too."""
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
@@ -118,6 +107,16 @@ def imports(tree: ast.Module) -> dict[str, str]:
             found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.asname or alias.name: alias.name for alias in node.names}
+    return found
+
+
+def entries(table: ast.Dict, names: dict[str, object]) -> dict[str, object]:
+    """A dict literal's values by their text keys. A value that is computed is given as its code; ``**`` is passed over."""
+    found: dict[str, object] = {}
+    for key, value in zip(table.keys, table.values, strict=True):
+        known = literal(value, names)
+        if isinstance(literal(key), str):
+            found[literal(key)] = written(value) if known is UNKNOWN else known
     return found
 
 

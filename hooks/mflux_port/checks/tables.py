@@ -7,8 +7,10 @@ import ast
 from mflux_port.checks import reasons, syntax
 from mflux_port.checks.facts import CHECKER, COMPLETIONS, DEFAULTS, MODEL_CONFIG, OVERLAY, REVISIONS, SAVE
 from mflux_port.checks.package import Package
-from mflux_port.checks.rule import MERGE, Verdict, failed, none_of, not_applicable, rule
+from mflux_port.checks.rule import MERGE, Verdict, needs_you, none_of, not_applicable, rule
 
+# Texts for readers are there to be edited: the size of the model, what is new in it.
+_FOR_READERS = ("readme_table", "readme_acknowledgement", "changelog", "training_example")
 _WIRE = "mflux-port wire <model>"
 
 
@@ -52,7 +54,7 @@ def choices_list_every_alias(package: Package) -> Verdict:
     table = package.facts.table(DEFAULTS, "MODEL_CHOICES")
     if table is None:
         return not_applicable("this mflux takes the choices from the registry")
-    listed = syntax.literal(table)
+    listed = set(syntax.strings(list(ast.walk(table))))
     lacking = [name for entry in package.entries for name in entry.aliases if name not in listed]
     return none_of([f"{name} is not listed" for name in lacking])
 
@@ -153,6 +155,10 @@ def overlay_has_a_row(package: Package) -> Verdict:
 def wiring_agrees_with_the_answers(package: Package) -> Verdict:
     """Every shared file says what the answers say"""
     wrong = [r for r in package.surfaces.values() if r.state in ("absent", "stale", "unknown shape")]
+    edited = [r for r in package.surfaces.values() if r.state == "edited" and r.surface not in _FOR_READERS]
+    if edited and not wrong:
+        named = "; ".join(f"{result.surface} {result.detail}".strip() for result in edited)
+        return needs_you(f"mflux-port wire <model> --dry-run, then look at what was edited by hand: {named}")
     return none_of([f"{result.surface}: {result.state} {result.detail}".strip() for result in wrong])
 
 
@@ -188,8 +194,8 @@ def saved_class_can_be_saved(package: Package) -> Verdict:
     """The class that mflux-save takes accepts its arguments and saves itself"""
     routes = package.facts.save_routes
     if package.keys and all(key in package.facts.unsaveable for key in package.keys):
-        return not_applicable(package.facts.unsaveable[package.keys[0]])
-    names = {routes[key] for key in package.keys if key in routes} if routes else set(package.facts.save_classes)
+        return not_applicable(str(package.facts.unsaveable[package.keys[0]]))
+    names = {routes[key] for key in package.keys if key in routes} if routes else set(package.saved_classes)
     lacking = []
     for item in package.variants:
         if item.name in names:
@@ -201,7 +207,7 @@ def saved_class_can_be_saved(package: Package) -> Verdict:
                 lacking += [
                     f"{item.name} takes no {p}" for p in ("quantize", "model_path", "model_config") if p not in known
                 ]
-    return none_of(lacking) if names else failed("no class of the port is routed")
+    return none_of(lacking) if names else not_applicable("save.py takes no class of the port: REG12")
 
 
 def _steps(package: Package, key: str) -> object:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
-from mflux_port.checks import reasons
+from mflux_port.checks import reasons, syntax
 from mflux_port.checks.package import Package
 from mflux_port.checks.rule import MERGE, Verdict, failed, needs_you, none_of, not_applicable, passed, rule
 
@@ -12,7 +13,7 @@ _GOLDEN = "tests/image_generation/test_generate_image_<model>.py"
 
 
 def _tests(package: Package, folder: str, *words: str) -> list[str]:
-    """Test files below a folder that name the model, or that name it inside and carry one of ``words`` in their name."""
+    """The model's test files below a folder; with ``words``, those that carry one of them in their name."""
     own = [file for file in package.tests if file.startswith(f"tests/{folder}") and "/test_" in f"/{file}"]
     return [file for file in own if not words or any(word in file for word in words)]
 
@@ -24,7 +25,25 @@ def _golden(package: Package) -> list[str]:
     return own or [file for file in files if any(key in file for key in keys)]
 
 
-def _references(package: Package) -> list[str]:
+def _calls(package: Package, file: str, *names: str) -> list[str]:
+    """The test functions of a file that call one of ``names``, or the fixtures and helpers of the file that do."""
+    functions = [node for node in package.facts.nodes(file) if isinstance(node, ast.FunctionDef)]
+    calling = {node.name for node in functions if syntax.calls(list(ast.walk(node)), *names)}
+    tests = [node for node in functions if node.name.startswith("test_")]
+    used = {node.name: {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} for node in tests}
+    asked = {node.name: set(syntax.parameters(node)) for node in tests}
+    return [name for name in used if name in calling or calling & (used[name] | asked[name])]
+
+
+def _has_tests(package: Package, file: str) -> bool:
+    return any(isinstance(n, ast.FunctionDef) and n.name.startswith("test_") for n in package.facts.nodes(file))
+
+
+def _empty(package: Package, files: list[str]) -> list[str]:
+    return [f"{file} holds no test" for file in files if not _has_tests(package, file)]
+
+
+def references(package: Package) -> list[str]:
     found = [file for file in package.facts.files("tests/resources", "*.png") if "reference" in file]
     names = [package.model, *(key.replace("-", "_") for key in package.keys)]
     return [file for file in found if any(name in file for name in names)]
@@ -39,9 +58,9 @@ def _references(package: Package) -> list[str]:
 )
 def golden_test_is_there(package: Package) -> Verdict:
     """A golden test locks the picture"""
-    return (
-        passed(_golden(package)[0]) if _golden(package) else failed("no tests/image_generation/test_generate_image_… ")
-    )
+    if not _golden(package):
+        return failed("no tests/image_generation/test_generate_image_…")
+    return none_of(_empty(package, _golden(package)), _golden(package)[0])
 
 
 @rule(
@@ -53,7 +72,7 @@ def golden_test_is_there(package: Package) -> Verdict:
 )
 def golden_test_is_slow(package: Package) -> Verdict:
     """The golden test is marked slow"""
-    bare = [file for file in _golden(package) if "mark.slow" not in package.facts.text(file)]
+    bare = [file for file in _golden(package) if not _marks(package, file) & {"slow"}]
     return none_of([f"{file} is not marked slow" for file in bare])
 
 
@@ -68,7 +87,8 @@ def golden_test_compares_pictures(package: Package) -> Verdict:
     """The golden test compares with ImageCompare"""
     files = [*_golden(package), *(file for file in package.facts.files("tests/image_generation/helpers"))]
     named = [file for file in files if file in _golden(package) or package.model in file or "test_helper" in file]
-    found = [file for file in named if "check_images_close_enough" in package.facts.text(file)]
+    compare = "check_images_close_enough"
+    found = [f for f in named if compare in package.facts.text(f) and syntax.calls(package.facts.nodes(f), compare)]
     return passed(found[0]) if found else failed("nothing compares with ImageCompare")
 
 
@@ -82,11 +102,12 @@ def golden_test_compares_pictures(package: Package) -> Verdict:
 )
 def golden_reference_is_there(package: Package) -> Verdict:
     """Every golden test has its reference picture"""
-    found = {file.rpartition("/")[2] for file in _references(package)}
+    found = {file.rpartition("/")[2] for file in references(package)}
     text = "".join(package.facts.text(file) for file in _golden(package))
     factories = [c.factory for c in package.port.checkpoints] if package.port else []
     wanted = [f"reference_{name}.png" for name in factories if f'"{name}"' in text]
     lacking = [f"tests/resources/{name} is missing" for name in wanted if name not in found]
+    lacking += [f"{file} is no picture" for file in references(package) if not _is_png(package, file)]
     return none_of(lacking) if found else failed("no reference_*<model>*.png in tests/resources")
 
 
@@ -100,10 +121,10 @@ def golden_reference_is_there(package: Package) -> Verdict:
 )
 def golden_reference_is_tracked(package: Package) -> Verdict:
     """git has the golden reference picture"""
-    if not _references(package):
+    if not references(package):
         return not_applicable("there is no reference picture yet")
     known = package.facts.git("ls-files", "tests/resources")
-    return none_of([f"{file} is not in git" for file in _references(package) if file not in known])
+    return none_of([f"{file} is not in git" for file in references(package) if file not in known])
 
 
 @rule(
@@ -131,7 +152,7 @@ def golden_test_passes(package: Package) -> Verdict:
 def lora_mapping_is_tested(package: Package) -> Verdict:
     """The LoRA mapping has a fast test"""
     found = [file for file in package.tests if "lora" in file]
-    return passed(found[0]) if found else failed("no test of the LoRA mapping")
+    return none_of(_empty(package, found), found[0]) if found else failed("no test of the LoRA mapping")
 
 
 @rule(
@@ -143,8 +164,9 @@ def lora_mapping_is_tested(package: Package) -> Verdict:
 )
 def training_preview_is_tested(package: Package) -> Verdict:
     """The training adapter's preview has a fast test"""
-    found = [file for file in package.tests if "training" in file and "preview" in package.facts.text(file)]
-    return passed(found[0]) if found else failed("no test of generate_preview_image")
+    files = [file for file in package.tests if "training" in file]
+    found = [name for file in files for name in _calls(package, file, "generate_preview_image")]
+    return passed(found[0]) if found else failed("no test calls generate_preview_image")
 
 
 @rule(
@@ -157,7 +179,9 @@ def training_preview_is_tested(package: Package) -> Verdict:
 def saving_is_tested(package: Package) -> Verdict:
     """Saving and loading again has a test"""
     found = _tests(package, "model_saving")
-    return passed(found[0]) if found else failed("no test in tests/model_saving names the model")
+    return (
+        none_of(_empty(package, found), found[0]) if found else failed("no test in tests/model_saving is the model's")
+    )
 
 
 @rule(
@@ -169,8 +193,9 @@ def saving_is_tested(package: Package) -> Verdict:
 )
 def shard_index_is_tested(package: Package) -> Verdict:
     """The saved model's shard index has a test"""
-    found = [file for file in _tests(package, "model_saving") if "index.json" in package.facts.text(file)]
-    return passed(found[0]) if found else failed("no test looks at the index")
+    files = [file for file in _tests(package, "model_saving") if _has_tests(package, file)]
+    texts = [text for file in files for text in syntax.strings(package.facts.nodes(file))]
+    return passed() if any("index.json" in text for text in texts) else failed("no test looks at the index")
 
 
 @rule(
@@ -183,7 +208,7 @@ def shard_index_is_tested(package: Package) -> Verdict:
 def command_is_tested(package: Package) -> Verdict:
     """The command has a fast test"""
     if _tests(package, "cli"):
-        return passed(_tests(package, "cli")[0])
+        return none_of(_empty(package, _tests(package, "cli")), _tests(package, "cli")[0])
     shared = [file for file in package.facts.files("tests/arg_parser") if package.model in package.facts.text(file)]
     return passed(shared[0]) if shared else failed("no test in tests/cli or tests/arg_parser names the model")
 
@@ -198,7 +223,7 @@ def command_is_tested(package: Package) -> Verdict:
 def tests_are_marked(package: Package) -> Verdict:
     """Every test file of the port is marked fast or slow"""
     files = [file for file in package.tests if "/test_" in file]
-    bare = [file for file in files if not re.search(r"mark\.(fast|slow|high_memory)", package.facts.text(file))]
+    bare = [file for file in files if not _marks(package, file) & {"fast", "slow", "high_memory"}]
     return none_of([f"{file} has no marker" for file in bare])
 
 
@@ -255,3 +280,29 @@ def tiny_model_is_drawn(package: Package) -> Verdict:
     found = [f for f in _tests(package, "image_generation") if "mark.fast" in package.facts.text(f)]
     drawing = [file for file in found if "tiny" in file]
     return passed(drawing[0]) if drawing else failed("no fast test draws an image")
+
+
+@rule(
+    "TST17",
+    looks_at="tests/image_generation/ and tests/parity/",
+    fix="bring the test back: copier recopy, or take it from another port",
+    why="the guide: lock correctness with deterministic tests before refactoring",
+    only=reasons.has_answers,
+)
+def small_parts_are_tested(package: Package) -> Verdict:
+    """The latent creator, and the modules against the reference, have tests"""
+    model = package.model
+    wanted = [f"tests/image_generation/test_{model}_latent_creator.py", f"tests/parity/test_{model}_parity.py"]
+    missing = [f"{file} is missing" for file in wanted if not package.facts.exists(file)]
+    return none_of(missing + _empty(package, [file for file in wanted if package.facts.exists(file)]))
+
+
+def _marks(package: Package, file: str) -> set[str]:
+    """The pytest markers that a file names."""
+    names = {syntax.dotted(node) for node in package.facts.nodes(file) if isinstance(node, ast.Attribute)}
+    return {name.removeprefix("pytest.mark.") for name in names if name.startswith("pytest.mark.")}
+
+
+def _is_png(package: Package, file: str) -> bool:
+    with open(package.facts.root / file, "rb") as picture:
+        return picture.read(8) == b"\x89PNG\r\n\x1a\n"

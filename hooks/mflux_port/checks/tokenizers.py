@@ -63,7 +63,8 @@ def tokenizer_libraries_are_dependencies(package: Package) -> Verdict:
 def tokenizers_say_their_length(package: Package) -> Verdict:
     """Every tokenizer says its maximal length"""
     silent = [call for call in package.tokenizers if not syntax.has_keyword(call, "max_length")]
-    return none_of([f"{syntax.literal(syntax.keyword(call, 'name'))} says no max_length" for call in silent])
+    names = sorted({str(syntax.literal(syntax.keyword(call, "name"))) for call in silent})
+    return none_of([f"{name} says no max_length" for name in names])
 
 
 @rule(

@@ -25,7 +25,7 @@ _LOADER = "src/mflux/models/common/lora/mapping/lora_loader.py"
 )
 def adapter_is_registered(package: Package) -> Verdict:
     """The training runner knows the port's adapter"""
-    imported = set(syntax.imports(package.facts.tree(RUNNER)).values())
+    imported = set(package.facts.imports(RUNNER).values())
     own = [name for name in imported if name.startswith(f"mflux.models.{package.model}.training_adapter")]
     if not own:
         return failed("runner.py imports no adapter of the port")

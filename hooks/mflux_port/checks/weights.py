@@ -11,12 +11,14 @@ from mflux_port.checks.rule import Verdict, failed, needs_you, none_of, not_appl
 _DEFINITION = "src/mflux/models/<model>/weights/<model>_weight_definition.py"
 _MAPPING = "src/mflux/models/<model>/weights/<model>_weight_mapping.py"
 _INITIALIZER = "src/mflux/models/<model>/<model>_initializer.py"
+_FLAT = ("*.safetensors", "**/*.safetensors", "*/*.safetensors")
+# Every way into the two.
+_LOADING = (
+    ("WeightLoader.load", "WeightLoader.load_single", "WeightLoader.load_single_local"),
+    ("WeightApplier.apply_and_quantize", "WeightApplier.apply_and_quantize_single"),
+)
 # Names that mflux counts by itself, or whose fixed number (4) is that of every VAE (weight_mapper.py).
 _COUNTED = ("transformer_blocks.{block}", "model.layers.{layer}", "visual.blocks.", "down_block", "up_block")
-
-
-def _defines(package: Package) -> str | None:
-    return reasons.draws(package)
 
 
 @rule(
@@ -24,7 +26,7 @@ def _defines(package: Package) -> str | None:
     looks_at=_DEFINITION,
     fix="add the class with get_components(), get_tokenizers() and get_download_patterns()",
     why="loader, saver, mflux-check and the tokenizers all ask this one class",
-    only=_defines,
+    only=reasons.draws,
 )
 def definition_is_there(package: Package) -> Verdict:
     """A weight definition with get_components, get_tokenizers and get_download_patterns"""
@@ -40,7 +42,7 @@ def definition_is_there(package: Package) -> Verdict:
     looks_at=_DEFINITION,
     fix="add quantization_predicate(path, module)",
     why="without it -q quantizes by chance (#559, #599)",
-    only=_defines,
+    only=reasons.draws,
 )
 def definition_says_what_is_quantized(package: Package) -> Verdict:
     """The definition says which modules are quantized"""
@@ -53,7 +55,7 @@ def definition_says_what_is_quantized(package: Package) -> Verdict:
     looks_at=_DEFINITION,
     fix="write the weight mapping and give it as mapping_getter",
     why="a component without a mapping is never checked: a missing tensor stays random (weight_mapper.py)",
-    only=_defines,
+    only=reasons.draws,
 )
 def components_have_mappings(package: Package) -> Verdict:
     """Every component has an explicit weight mapping"""
@@ -72,7 +74,7 @@ def components_have_mappings(package: Package) -> Verdict:
     looks_at=_DEFINITION,
     fix="add <subdir>/*.safetensors and <subdir>/*.json to get_download_patterns()",
     why="a component that is not downloaded fails on the first fresh machine (#593, #637)",
-    only=_defines,
+    only=reasons.draws,
 )
 def components_are_downloaded(package: Package) -> Verdict:
     """Every component's folder is downloaded"""
@@ -86,15 +88,34 @@ def components_are_downloaded(package: Package) -> Verdict:
     looks_at=_DEFINITION,
     fix="take the pattern out: only what mflux loads is downloaded",
     why="the guide: list artifacts that mflux actually loads; an unused encoder is gigabytes",
-    only=_defines,
+    only=reasons.draws,
 )
 def nothing_else_is_downloaded(package: Package) -> Verdict:
-    """No download pattern names a folder that nothing loads"""
-    strings = _definition_strings(package)
-    folders = {pattern.split("/")[0] for pattern in download_patterns(package) if "/" in pattern}
-    known = _subdirs([*package.components, *package.tokenizers])
-    known |= {text.split("/")[0] for text in strings if "*" not in text}
-    return none_of([f"{name}/ is downloaded and not loaded" for name in sorted(folders - known) if "*" not in name])
+    """No download pattern takes what nothing loads"""
+    patterns = _own_patterns(package)
+    folders = {pattern.split("/")[0] for pattern in patterns if "/" in pattern and "*" not in pattern.split("/")[0]}
+    left = sorted(folders - _subdirs([*package.components, *package.tokenizers]))
+    unused = [f"{name}/ is downloaded and not loaded" for name in left if not _is_named(package, name)]
+    wide = [f"{pattern} takes every folder" for pattern in patterns if pattern in ("*", "**", "**/*", "*/*")]
+    flat = [f"{pattern} takes every weight" for pattern in patterns if pattern in _FLAT and not _loads_flat(package)]
+    return none_of(unused + wide + flat)
+
+
+def _is_named(package: Package, folder: str) -> bool:
+    """Does the package's code name the folder anywhere but in the download patterns?"""
+    asking = {node for function in _pattern_functions(package) for node in ast.walk(function)}
+    for file in package.below(""):
+        if folder in package.facts.text(file):
+            texts = syntax.strings([node for node in package.facts.nodes(file) if node not in asking])
+            if any(text.split("/")[0] == folder and "*" not in text for text in texts):
+                return True
+    return False
+
+
+def _loads_flat(package: Package) -> bool:
+    """Is a component read from the repo's own folder?"""
+    given = [syntax.keyword(call, "hf_subdir") for call in package.components]
+    return any(node is None or syntax.literal(node) in (".", "", None, syntax.UNKNOWN) for node in given)
 
 
 @rule(
@@ -102,7 +123,7 @@ def nothing_else_is_downloaded(package: Package) -> Verdict:
     looks_at=f"{_MAPPING} and {_DEFINITION}",
     fix="set max_blocks in the WeightTarget (or num_blocks in the ComponentDefinition) to the real number",
     why="mflux guesses 4 blocks where it is not told, and the others stay random",
-    only=_defines,
+    only=reasons.draws,
 )
 def block_counts_are_said(package: Package) -> Verdict:
     """The number of blocks is said wherever a mapping has {block}"""
@@ -115,7 +136,7 @@ def block_counts_are_said(package: Package) -> Verdict:
     looks_at=f"{_MAPPING} and {_DEFINITION}",
     fix="set num_layers in the ComponentDefinition",
     why="mflux guesses 28 layers where it is not told, and the others stay random",
-    only=_defines,
+    only=reasons.draws,
 )
 def layer_counts_are_said(package: Package) -> Verdict:
     """The number of layers is said wherever a mapping has {layer}"""
@@ -128,7 +149,7 @@ def layer_counts_are_said(package: Package) -> Verdict:
     looks_at=_MAPPING,
     fix="write the mapping as a list of WeightTarget(to_pattern=…, from_pattern=[…])",
     why="explicit names are what reviewers compare with the checkpoint",
-    only=_defines,
+    only=reasons.draws,
 )
 def mapping_is_explicit(package: Package) -> Verdict:
     """The mapping lists explicit WeightTargets, or reuses another family's"""
@@ -145,7 +166,7 @@ def mapping_is_explicit(package: Package) -> Verdict:
     looks_at=_DEFINITION,
     fix="pass precision=ModelConfig.precision (or the reason's own type) to each ComponentDefinition",
     why="a checkpoint in float32 doubles the memory, silently",
-    only=_defines,
+    only=reasons.draws,
 )
 def precision_is_said(package: Package) -> Verdict:
     """Every component says its precision"""
@@ -176,13 +197,12 @@ def every_tensor_is_accounted_for(package: Package) -> Verdict:
     looks_at=_INITIALIZER,
     fix="load with WeightLoader.load and quantize with WeightApplier.apply_and_quantize",
     why="loaders of a port's own miss index files, saved copies and partial caches (#285, #603)",
-    only=_defines,
+    only=reasons.draws,
 )
 def shared_loader_is_used(package: Package) -> Verdict:
     """Weights go through WeightLoader and WeightApplier"""
     nodes = package.initializer_nodes or package.variant_nodes
-    wanted = ("WeightLoader.load", "WeightApplier.apply_and_quantize")
-    return none_of([f"{name} is not called" for name in wanted if not syntax.calls(nodes, name)])
+    return none_of([f"{names[0]} is not called" for names in _LOADING if not syntax.calls(nodes, *names)])
 
 
 @rule(
@@ -190,7 +210,7 @@ def shared_loader_is_used(package: Package) -> Verdict:
     looks_at="src/mflux/models/<model>/variants/",
     fix="pass the definition that the initializer loads to ModelSaver.save_model",
     why="a definition with fewer components saves a model without them (#405)",
-    only=_defines,
+    only=reasons.draws,
 )
 def saved_is_what_is_loaded(package: Package) -> Verdict:
     """save_model saves with the definition that the initializer loads"""
@@ -212,7 +232,7 @@ def saved_is_what_is_loaded(package: Package) -> Verdict:
     looks_at=_INITIALIZER,
     fix="path = model_path if model_path else model_config.model_name, for weights and tokenizers alike",
     why="saved copies and mflux-train's model_path come in here (#370, #383)",
-    only=_defines,
+    only=reasons.draws,
 )
 def local_path_is_respected(package: Package) -> Verdict:
     """A local model_path is used instead of the repo"""
@@ -221,14 +241,21 @@ def local_path_is_respected(package: Package) -> Verdict:
     return passed() if "model_path" in names else failed("the initializer does not use model_path")
 
 
-def _definition_strings(package: Package) -> list[str]:
-    return [text for item in package.definitions for text in syntax.strings(item.nodes)]
-
-
 def download_patterns(package: Package) -> list[str]:
     """What get_download_patterns() lists; ``*`` where it asks another definition."""
-    functions = [m for item in package.definitions for n, m in item.methods.items() if "download_patterns" in n]
+    functions = _pattern_functions(package)
     nodes = [node for function in functions for node in ast.walk(function)]
+    found = _own_patterns(package)
+    delegated = any(syntax.dotted(c.func).endswith("get_download_patterns") for c in nodes if isinstance(c, ast.Call))
+    return [*found, "*"] if delegated or not found and functions else found
+
+
+def _pattern_functions(package: Package) -> list[ast.FunctionDef]:
+    return [m for item in package.definitions for n, m in item.methods.items() if "download_patterns" in n]
+
+
+def _own_patterns(package: Package) -> list[str]:
+    nodes = [node for function in _pattern_functions(package) for node in ast.walk(function)]
     found = syntax.strings(nodes)
     # Patterns that another family's definition, or a constant of the module, brings along count too.
     constants = {
@@ -238,8 +265,7 @@ def download_patterns(package: Package) -> list[str]:
         name = node.id if isinstance(node, ast.Name) else ""
         value = constants.get(name)
         found += [value] if isinstance(value, str) else [v for v in value or () if isinstance(v, str)]
-    delegated = any(syntax.dotted(c.func).endswith("get_download_patterns") for c in nodes if isinstance(c, ast.Call))
-    return [*found, "*"] if delegated or not found and functions else found
+    return found
 
 
 def _subdirs(calls: list[ast.Call]) -> set[str]:

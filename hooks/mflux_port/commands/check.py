@@ -7,7 +7,7 @@ import json
 
 from mflux_port.checkout import Checkout
 from mflux_port.checks import RULES, report
-from mflux_port.checks.evaluate import check, failures
+from mflux_port.checks.evaluate import GROUPS, check, failures
 from mflux_port.checks.rule import MERGE, RUN, Rule
 from mflux_port.errors import PortError
 from mflux_port.lock import looking
@@ -43,7 +43,8 @@ def _explain(name: str, as_json: bool) -> int:
     rule = RULES.get(name.upper())
     if rule is None:
         near = sorted(known for known in RULES if known.startswith(name[:3].upper()))
-        raise PortError(f"{name} is no rule; name one of {', '.join(near or sorted(RULES))}")
+        groups = f"{', '.join(GROUPS)} followed by two digits; `mflux-port check --all` prints every rule"
+        raise PortError(f"{name} is no rule; name one of {', '.join(near) or groups}")
     print(json.dumps(_fields(rule), indent=1) if as_json else "\n".join(report.explanation(rule)))
     return 0
 

@@ -44,13 +44,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _preview(args: argparse.Namespace, checkout: Checkout) -> int:
     rows, files, text, _ = _look(args, checkout)
-    print(json.dumps(_facts(checkout, files, text), indent=1) if args.json else text + _diff(checkout.root, files))
+    found = _facts(checkout, files, text) | {"rows": [row.as_json() for row in failures(rows)]}
+    print(json.dumps(found, indent=1) if args.json else text + _diff(checkout.root, files))
     return 1 if failures(rows) else 0
 
 
 def _take_away(args: argparse.Namespace, checkout: Checkout) -> int:
     rows, files, text, package = _look(args, checkout)
     if failures(rows):
+        if args.json:
+            print(
+                json.dumps(_facts(checkout, [], text) | {"rows": [row.as_json() for row in failures(rows)]}, indent=1)
+            )
         print(
             f"nothing was taken away: mend these rows and run `mflux-port finish {args.model}` again", file=sys.stderr
         )
@@ -126,7 +131,7 @@ def _end(args: argparse.Namespace, root: Path) -> int:
             path.rmdir()
         elif path.is_file() and _is_made_again(path.relative_to(folder).as_posix()):
             path.unlink()
-    print(json.dumps(facts, indent=1) if args.json else _done(args, len(facts["removed"]), facts["description"]))
+    print(json.dumps(facts, indent=1) if args.json else _done(args, root, facts))
     note.unlink()
     return 0
 
@@ -149,10 +154,13 @@ def _diff(root: Path, files: list[Path]) -> str:
 
 
 def _facts(checkout: Checkout, files: list[Path], text: str) -> dict:
-    return {"removed": [path.relative_to(checkout.root).as_posix() for path in files], "description": text}
+    return {"removed": [path.relative_to(checkout.root).as_posix() for path in files], "description": text, "rows": []}
 
 
-def _done(args: argparse.Namespace, number: int, text: str) -> str:
-    what = f"porting/{args.model} is gone ({number} files)"
-    next_ = f'next: git add -A && git commit -m "Take the scaffolding of {args.model} away"'
-    return f"{what}\n{next_}" if args.description else f"{text}\n{what}\n{next_}"
+def _done(args: argparse.Namespace, root: Path, facts: dict) -> str:
+    what = f"porting/{args.model} is gone ({len(facts['removed'])} files)"
+    path = args.description and args.description.resolve()
+    # The description is for the pull request, not for the commit.
+    but = f" -- . ':!{path.relative_to(root).as_posix()}'" if path and path.is_relative_to(root) else ""
+    next_ = f'next: git add -A{but} && git commit -m "Take the scaffolding of {args.model} away"'
+    return f"{what}\n{next_}" if args.description else f"{facts['description']}\n{what}\n{next_}"

@@ -7,6 +7,7 @@ import argparse
 from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.commands.wire import report
+from mflux_port.copying import RENDERED_TESTS
 from mflux_port.lock import alone, looking
 from mflux_port.port import load_port
 
@@ -26,5 +27,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         report(wiring.unwire(checkout, port), args.json)
     if not args.json:
-        print(f"the port's own files are left: git rm -r --ignore-unmatch {port.folder} {port.porting_folder}")
+        tests = [name.format(model=port.model) for name in RENDERED_TESTS]
+        own = [port.folder, port.porting_folder, *(name for name in tests if (checkout.root / name).is_file())]
+        print(f"the port's own files are left: git rm -r --ignore-unmatch {' '.join(own)}")
     return 0
