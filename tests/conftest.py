@@ -11,19 +11,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 from mflux_port import __version__, host
+from xdist.scheduler import LoadScopeScheduling
 
 PROJECT = Path(__file__).resolve().parents[1]
 # What these share, recordings of references, costs more than two processes save.
-TOGETHER = ("parity",)
+TOGETHER = ("parity", "faults")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    phases = (Phase.explicit, Phase.reuse, Phase.generate)  # what fails is looked at as it is: shrinking takes minutes
+    settings.register_profile("quick", max_examples=25, deadline=None, phases=phases)
+    settings.register_profile("full", max_examples=300, deadline=None, phases=phases)
+    settings.load_profile("quick" if "not full" in config.option.markexpr else "full")
+
+
+class ByFile(LoadScopeScheduling):
     """Tests of one file run in one process, beside those of other files: they share their checkouts."""
-    for item in items:
-        place = item.path.relative_to(PROJECT / "tests")
-        group = place.parts[0] if place.parts[0] in TOGETHER else place.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.split("/")[1]
+        return folder if folder in TOGETHER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

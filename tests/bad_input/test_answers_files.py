@@ -14,6 +14,8 @@ def entry(**more: object) -> dict:
     return {"checkpoints": [{**ENTRY, **more}]}
 
 
+TWINS = {"checkpoints": [{"key": "nova-2.1", "hf_repo": "a/b"}, {"key": "nova-2-1", "hf_repo": "a/c"}]}
+
 # What, the answers that are changed, what the line says.
 CHANGED = [
     # names
@@ -73,6 +75,7 @@ CHANGED = [
     ("an entry without a repo", {"checkpoints": [{"key": "nova"}]}, "entry 1 has no answer 'hf_repo'"),
     ("an entry without a key", {"checkpoints": [ENTRY, {"hf_repo": "a/b"}]}, "entry 2 has no answer 'key'"),
     ("two entries with one key", {"checkpoints": [ENTRY, ENTRY]}, "two entries of checkpoints have the same key"),
+    ("two entries with one function", TWINS, "have the same key, or the same function"),
     ("a key that is a list", entry(key=["nova"]), "entry 1, key is ['nova'], which is no text"),
     ("a key of digits", entry(key="5"), "starting with a letter"),
     ("a key of Python's", entry(key="class"), "no function can be called 'class'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ class World:
         if not self._kept.exists():
             shutil.copytree(home, self._kept, symlinks=True)
         self._whole = _state(home)
+        self._now: dict[str, tuple] | None = None
 
     def path(self, name: str) -> Path:
         """A file of the checkout."""
@@ -50,25 +52,26 @@ class World:
 
     def written(self) -> dict[str, tuple]:
         """What a refused command must leave as it was: every file, folder and link, with mode and time of change."""
-        return {name: facts for name, facts in _state(self.home).items() if not _is_unwatched(name)}
+        return _watched(_state(self.home))
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """What happens within must write nothing."""
         before = self.written()
         yield
-        assert changes(before, self.written()) == []
+        self._now = _state(self.home)
+        assert changes(before, _watched(self._now)) == []
 
     def restore(self) -> None:
         """Give everything back."""
-        now = _state(self.home)
+        now, self._now = self._now or _state(self.home), None
         for name in sorted(now.keys() | self._whole.keys(), reverse=True):
             if now.get(name) != self._whole.get(name) and name in now and name not in self._whole:
                 remove(self.home / name)
-        for name in sorted(self._whole):
-            if now.get(name) != self._whole[name]:
-                self._bring_back(name)
-        self._whole |= {name: facts for name, facts in _state(self.home).items() if now.get(name) != facts}
+        lost = [name for name in sorted(self._whole) if now.get(name) != self._whole[name]]
+        for name in lost:
+            self._bring_back(name)
+        self._whole |= {name: _facts(self.home / name) for name in lost}
 
     def _bring_back(self, name: str) -> None:
         here, kept = self.home / name, self._kept / name
@@ -119,16 +122,23 @@ def _state(home: Path) -> dict[str, tuple]:
     def walk(folder: str) -> None:
         for entry in os.scandir(folder):
             name = entry.path[len(str(home)) + 1 :]
-            status = entry.stat(follow_symlinks=False)
-            is_folder = entry.is_dir(follow_symlinks=False)
-            # A folder's time changes with what is put into it and taken away again.
-            facts = (0, 0) if is_folder else (status.st_size, status.st_mtime_ns)
-            found[name] = (status.st_mode, *facts, os.readlink(entry.path) if entry.is_symlink() else "")
-            if is_folder and name != "mflux/.git/objects":
+            found[name] = _facts(entry.path)
+            if entry.is_dir(follow_symlinks=False) and name != "mflux/.git/objects":
                 walk(entry.path)
 
     walk(str(home))
     return found
+
+
+def _facts(path: Path | str) -> tuple:
+    status = os.lstat(path)
+    # A folder's time changes with what is put into it and taken away again.
+    facts = (0, 0) if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)
+    return (status.st_mode, *facts, os.readlink(path) if stat.S_ISLNK(status.st_mode) else "")
+
+
+def _watched(state: dict[str, tuple]) -> dict[str, tuple]:
+    return {name: facts for name, facts in state.items() if not _is_unwatched(name)}
 
 
 def _is_unwatched(name: str) -> bool:

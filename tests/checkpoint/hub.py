@@ -76,9 +76,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def hub(folder: Path):
+def hub(folder: Path, kind: type[Hub] = Hub, **how):
     """A running Hub."""
-    server = Hub(folder)
+    server = kind(folder, **how)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

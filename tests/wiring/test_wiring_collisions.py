@@ -40,7 +40,6 @@ REFUSED = [
     ("repo is mflux's", "0.24.0", _one("amber", "Tongyi-MAI/Z-Image-Turbo"), r"Tongyi-MAI/Z-Image-Turbo is mflux's z-image-turbo"),
     ("repo is mflux's, other case", "0.18.0", _one("amber", "tongyi-mai/z-image-turbo"), r"is mflux's z-image-turbo"),
     ("repo twice", "0.24.0", [*_one("amber-a", "a/Amber"), *_one("amber-b", "a/Amber", variant="edit")], r"a/Amber belongs to both amber-a and amber-b"),
-    # two keys, one factory
     ("factory is mflux's", "0.24.0", _one("z.image", "a/Amber"), r"ModelConfig.z_image\(\) belongs to mflux's z-image"),
 ]  # fmt: skip
 

@@ -81,8 +81,8 @@ def parse_header(header: bytes, where: object, data_size: int | None = None) -> 
     """The tensors that a header lists. ``data_size``: bytes of data behind it, None when that is unknown."""
     table = _json_object(header, where)
     metadata = table.pop("__metadata__", {})
-    if not isinstance(metadata, dict):
-        raise PortError(f"{where}: __metadata__ is no JSON object; write the file again with safetensors")
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise PortError(f"{where}: __metadata__ is no JSON object of strings; write the file again with safetensors")
     tensors = {}
     spans = []
     for name, entry in table.items():
@@ -93,13 +93,20 @@ def parse_header(header: bytes, where: object, data_size: int | None = None) -> 
 
 
 def _json_object(header: bytes, where: object) -> dict:
+    def pairs_hook(pairs: list[tuple[str, object]]) -> dict:
+        return _without_twins(pairs, where)
+
     try:
-        table = json.loads(header.decode("utf-8"), object_pairs_hook=lambda pairs: _without_twins(pairs, where))
+        table = json.loads(header.decode("utf-8"), object_pairs_hook=pairs_hook, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise PortError(f"{where} has no JSON header; it is no safetensors file, or it was cut off") from None
     if not isinstance(table, dict):
         raise PortError(f"{where}: the header is a JSON {type(table).__name__}, not an object; bring the file again")
     return table
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity, which Python takes and JSON does not have
 
 
 def _without_twins(pairs: list[tuple[str, object]], where: object) -> dict:
@@ -126,6 +133,8 @@ def _tensor(name: str, entry: object, where: object) -> tuple[Tensor, tuple[int,
             "these must be lists of whole numbers"
         )
     tensor = Tensor(name, dtype, tuple(shape))
+    if tensor.elements * DTYPE_BITS[dtype] % 8:
+        raise PortError(f"{where}: tensor {shown(name)} of type {dtype} ends within a byte; bring the file again")
     if span[1] - span[0] != tensor.bytes:
         raise PortError(
             f"{where}: tensor {shown(name)} needs {tensor.bytes} bytes and has {span[1] - span[0]}; bring the file again"

@@ -147,8 +147,12 @@ def _edit(source: Source, deed: Deed) -> Edit:
     block = deed.block
     if deed.what == _REMOVED:
         return block.span, b""
-    text = block.text
-    # Behind a last line without a newline, the new line starts with one instead.
-    if block.span is None and block.at == len(source.data) and source.data and not source.data.endswith(b"\n"):
-        text = "\n" + text.removesuffix("\n")
-    return block.span or (block.at, block.at), source.encode(text)
+    return block.span or (block.at, block.at), source.encode(_joined(source, block))
+
+
+def _joined(source: Source, block: Block) -> str:
+    # Behind a last line without a newline, the new line starts with one instead. What stands last in such a file ends so.
+    last = (block.span[1] if block.span else block.at) == len(source.data)
+    if not last or not source.data or source.data.endswith(b"\n"):
+        return block.text
+    return ("" if block.span else "\n") + block.text.removesuffix("\n")

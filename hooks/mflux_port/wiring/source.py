@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from functools import cached_property, wraps
 
@@ -48,7 +49,14 @@ class Source:
 
     @cached_property
     def starts(self) -> list[int]:
-        """The offset at which each line starts, first line first."""
+        """The offset at which each line starts, first line first. Refuses a line that ends in a carriage return alone."""
+        if self.data.count(b"\r") != self.data.count(
+            b"\r\n"
+        ):  # a newline put behind it would make another ending of it
+            line = re.split(rb"\r(?!\n)", self.data)[0].count(b"\n") + 1
+            raise UnknownShape(
+                f"{self.path} line {line} holds a carriage return without a newline; mend its line endings"
+            )
         starts = [0]
         for line in self.data.splitlines(keepends=True):
             starts.append(starts[-1] + len(line))

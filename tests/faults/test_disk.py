@@ -1,0 +1,151 @@
+"""A disk that is full, and permissions that are gone: one line, nothing half-written, and the next run does it all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from mflux_port.lock import under_way
+
+from tests.faults.commands import NAMES, prepared
+from tests.faults.kills import SEED, Command, assert_settled
+from tests.faults.runs import Outcome, copier, mflux_port, run
+from tests.faults.tree import Tree, different
+from tests.update.template_versions import git
+
+_UNTOUCHED = ("nothing was changed", "it is as it was")
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "number", "tries"),
+    [
+        ("inspect -o", "write", errno.ENOSPC, 1),
+        *(pytest.param(name, "write", errno.ENOSPC, 12, marks=pytest.mark.full) for name in NAMES),
+        *(pytest.param(name, "touch", errno.ENOSPC, 8, marks=pytest.mark.full) for name in NAMES[2:]),
+        *(pytest.param(name, "touch", errno.EACCES, 8, marks=pytest.mark.full) for name in NAMES[2:]),
+    ],
+)
+def test_failing(name, where, number, tries, tree, checkpoint):
+    command = prepared(name, tree, checkpoint).measure()
+    rng = random.Random(f"{SEED} {name} {where} {number}")
+    points = range(command.writes if where == "write" else command.touches)
+    for at in sorted(rng.sample(points, min(tries, len(points)))):
+        for lasting in (True, False):
+            outcome = run(command.act, command.root, where=where, at=at, how=number, lasting=lasting)
+            _assert_one_line(command, outcome, number)
+            again = run(command.act, command.root)
+            assert again.status == 0 or again.status == 2 and outcome.status == 0, again.err
+            assert command.tree.state() == command.after, (
+                f"{outcome.hits}: {different(command.tree.state(), command.after)}"
+            )
+            assert_settled(command.root, str(outcome.hits))
+            command.give_back()
+
+
+def _assert_one_line(command: Command, outcome: Outcome, number: int) -> None:
+    where = f"seed {SEED}, {outcome.hits}: {outcome.err}"
+    if outcome.status == 0:  # a folder that is there already, a look that needs no lock
+        assert command.tree.state() == command.after, where
+        return
+    lines = outcome.err.splitlines()
+    assert outcome.status == 2 and len(lines) == 1 and os.strerror(number) in lines[0], where
+    if any(words in lines[0] for words in _UNTOUCHED):
+        assert _without_temporary(command.tree) == command.before, where
+
+
+def _without_temporary(tree: Tree) -> dict:
+    # While nothing can be written, nothing can be removed either where permissions are gone.
+    return {name: mark for name, mark in tree.state().items() if ".mflux-port" not in name}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kilobytes", [4, 24, 80])
+def test_no_room_while_an_update_runs(kilobytes, behind_tree):
+    # The kernel lets no file grow beyond the limit, git's own files neither.
+    before, head = behind_tree.state(), git(behind_tree.root, "rev-parse", "HEAD")
+    outcome = run(_limited(mflux_port("update", "nova"), kilobytes * 1024), behind_tree.root)
+    lines = [line for line in outcome.err.splitlines() if line.startswith("mflux-port: ")]
+    assert outcome.status == 2 and len(lines) == 1 and "Traceback" not in outcome.err, outcome.err
+    if under_way(behind_tree.root):
+        assert "`mflux-port update --restore` gives it back" in lines[0]
+        restored = run(mflux_port("update", "--restore"), behind_tree.root)
+        assert restored.status == 0, restored.err
+    assert behind_tree.state() == before, different(behind_tree.state(), before)
+    assert git(behind_tree.root, "status", "--porcelain") == "" and git(behind_tree.root, "rev-parse", "HEAD") == head
+    assert_settled(behind_tree.root, f"{kilobytes} kB")
+
+
+@pytest.mark.full
+def test_no_room_while_a_copy_renders(pristine, small_template, tmp_path):
+    # Copier says it in its own words; the same copy, run again, does it all.
+    tree = Tree(shutil.copytree(pristine(), tmp_path / "mflux"))
+    options = ["--trust", "--defaults", "--overwrite", "--quiet", "--vcs-ref", "v0.1.0", "-d", "model=nova"]
+    act = copier("copy", *options, "-d", "hf_repo=acme/Nova", str(small_template.home), ".")
+    outcome = run(act, tree.root, where="write", at=20, how=errno.ENOSPC, lasting=True)
+    assert outcome.status != 0 and os.strerror(errno.ENOSPC) in outcome.err
+    again = run(act, tree.root)
+    assert again.status == 0, again.err
+    completed = tree.state()
+    subprocess.run("git reset --hard -q && git clean -fdq", shell=True, cwd=tree.root, check=True)
+    assert run(act, tree.root).status == 0
+    assert tree.state() == completed, different(tree.state(), completed)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk; the other tests have it injected")
+def test_a_disk_that_is_full(worked_on, tmp_path, checkpoint):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = sum(path.stat().st_size for path in worked_on.rglob("*") if path.is_file()) + 32_000_000
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        tree = Tree(shutil.copytree(worked_on, disk / "mflux"))
+        start = tree.state()
+        for name in NAMES[:4]:
+            tree.reset(start)
+            command = prepared(name, tree, checkpoint).measure()
+            for free in (0, 4096, 20_000):
+                ballast = _fill(disk, free)
+                outcome = run(command.act, command.root)
+                _assert_one_line(command, outcome, errno.ENOSPC)
+                ballast.unlink()
+                assert run(command.act, command.root).status == 0 or outcome.status == 0
+                assert command.tree.state() == command.after
+                command.give_back()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def _fill(disk, free: int):
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1_000_000))
+        except OSError:
+            pass
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+        file.truncate(file.tell() - free)
+    return ballast
+
+
+def _limited(act: Callable[[], int], size: int) -> Callable[[], int]:
+    def limited() -> int:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        return act()
+
+    return limited

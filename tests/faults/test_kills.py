@@ -1,0 +1,48 @@
+"""SIGKILL at random points of every command that writes; what it left is mended by the command that the pages name."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.faults.commands import NAMES, is_wired, prepared
+from tests.faults.kills import LEFT, Command, kill_often, recovers
+from tests.faults.runs import Outcome, copier
+from tests.faults.tree import Tree
+
+_MINE = ("notes.md", "tests/cli/test_nova_notes.py", "src/mflux/models/notes.py")
+
+
+@pytest.mark.parametrize("number", [2, pytest.param(30, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "name", [name if name != "draft" else pytest.param(name, marks=pytest.mark.full) for name in NAMES]
+)
+def test_kills(name, number, tree, checkpoint):
+    kill_often(prepared(name, tree, checkpoint).measure(), number, finishes if name == "finish" else recovers)
+    assert number < 10 or name == "inspect -o" or LEFT[f"{name}: half"]
+
+
+def finishes(command: Command, outcome: Outcome, where: str) -> None:
+    """The description was written, too."""
+    recovers(command, outcome, where)
+    assert (command.root / "pr.md").read_text().startswith("# Port Nova"), where
+
+
+@pytest.mark.full
+def test_copy(pristine, small_template, tmp_path):
+    # Into a checkout with work of the porter's own in it, which git does not know.
+    root = shutil.copytree(pristine(), tmp_path / "mflux")
+    (root / "README.md").write_text("The porter's own line.\n" + (root / "README.md").read_text())
+    for name in _MINE:
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("mine\n")
+    options = ["--trust", "--defaults", "--overwrite", "--quiet", "--vcs-ref", "v0.1.0"]
+    options += [word for answer in ("model=nova", "hf_repo=acme/Nova", "scheduler=own") for word in ("-d", answer)]
+    act = copier("copy", *options, str(small_template.home), ".")
+    kill_often(Command("copier copy", Tree(root), act, is_copied, whole_files=False).measure(), 12)
+    assert LEFT["copier copy: half"]
+
+
+def is_copied(name: str) -> bool:
+    return is_wired(name) or "nova" in name and name not in _MINE

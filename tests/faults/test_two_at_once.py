@@ -1,0 +1,248 @@
+"""Two runs in one checkout: one is refused in one line or waits, and the outcome is that of one after the other."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.faults.kills import SEED, assert_settled
+from tests.faults.runs import Outcome, Run, copier, mflux_port, run
+from tests.faults.tree import State, Tree, different
+from tests.faults.updates import ACTS, give_back
+
+_DRAFT = ("draft", "nova", "--component", "transformer", "--checkpoint")
+_BUSY = ("another mflux-port run is at work in", "an update of nova (process ", "Destination repository is dirty")
+Act = Callable[[], int]
+
+
+class Order(NamedTuple):
+    """What two runs one after the other lead to."""
+
+    first: State
+    second: State
+    both: State
+    reverse: State
+
+
+@pytest.fixture
+def two(tree) -> Tree:
+    """The checkout with the answers of a second port, wired neither."""
+    answers = (tree.root / "porting/nova/answers.yml").read_text()
+    (tree.root / "porting/amber").mkdir()
+    (tree.root / "porting/amber/answers.yml").write_text(answers.replace("nova", "amber").replace("Nova", "Amber"))
+    assert run(mflux_port("unwire", "nova"), tree.root).status == 0
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("wire", "amber"), ("wire", "nova")),
+        pytest.param(("wire", "nova"), ("wire", "nova"), marks=pytest.mark.full),
+        pytest.param(("wire", "nova"), ("unwire", "nova"), marks=pytest.mark.full),
+        pytest.param(("wire", "amber"), ("unwire", "nova"), marks=pytest.mark.full),
+    ],
+)
+def test_wiring(first, second, two):
+    if second == ("unwire", "nova") and first[1] == "amber":
+        assert run(mflux_port("wire", "nova"), two.root).status == 0
+    overlapping(two, mflux_port(*first), mflux_port(*second), 4)
+
+
+@pytest.mark.full
+def test_drafts(tree, checkpoint):
+    assert run(mflux_port(*_DRAFT, checkpoint(64)), tree.root).status == 0
+    overlapping(tree, mflux_port(*_DRAFT, checkpoint(96)), mflux_port(*_DRAFT, checkpoint(32)), 4)
+
+
+@pytest.mark.full
+def test_finish_and_wire(tree):
+    assert run(mflux_port("unwire", "nova"), tree.root).status == 0
+    wire, finish = mflux_port("wire", "nova"), mflux_port("finish", "nova")
+    overlapping(tree, wire, mflux_port("draft", "nova", "--dry-run", "--checkpoint", "nowhere"), 2)
+    assert run(wire, tree.root).status == 0
+    overlapping(tree, finish, wire, 6)
+    overlapping(tree, finish, mflux_port("unwire", "nova"), 6)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("first", ACTS)
+@pytest.mark.parametrize("second", ["update", "copier update", "unwire"])
+def test_updates(first, second, behind_tree, reference):
+    if first == second == "unwire":
+        return  # ``test_wiring`` has that
+    states = reference.states
+    # An update behind another has nothing to do, one behind an unwire refuses the tree.
+    both, reverse = states.get((first, second), states[(first,)]), states.get((second, first), states[(second,)])
+    order = Order(states[(first,)], states[(second,)], both, reverse)
+    touches = reference.runs[first].counted
+    rng = random.Random(f"{SEED} {first} {second}")
+    for at in (rng.randrange(touches // 2), rng.randrange(touches * 2 // 3, touches))[first == second :]:
+        late = at > touches // 2
+        assert _beside(behind_tree, ACTS[first], ACTS[second], at, order) or not late
+        give_back(behind_tree.root)
+
+
+def overlapping(tree: Tree, first: Act, second: Act, number: int) -> None:
+    """Stop ``first`` at ``number`` of its touches, run ``second`` beside it, and let ``first`` go on."""
+    start = tree.state()
+    order, touches = _order(tree, first, second)
+    rng = random.Random(SEED)
+    points = [rng.randrange(1 + part * touches // number, (part + 1) * touches // number) for part in range(number)]
+    refused = 0
+    for at in points:
+        refused += _beside(tree, first, second, at, order)
+        tree.reset(start)
+    assert refused, f"the second run never met the first at {points} of {touches}"
+
+
+def _order(tree: Tree, first: Act, second: Act) -> tuple[Order, int]:
+    start = tree.state()
+    touches, states = [], []
+    for one, other in ((first, second), (second, first)):
+        touches.append(run(one, tree.root).counted)
+        states.append(tree.state())
+        run(other, tree.root)
+        states.append(tree.state())
+        tree.reset(start)
+    only_first, both, only_second, reverse = states
+    return Order(only_first, only_second, both, reverse), touches[0]
+
+
+def _beside(tree: Tree, first: Act, second: Act, at: int, order: Order) -> bool:
+    paused = Run(first, tree.root, at=at, how="pause")
+    assert paused.reaches_its_pause()
+    beside = run(second, tree.root)
+    paused.go_on()
+    outcome = paused.end()
+    assert "Traceback" not in outcome.err + beside.err, outcome.err + beside.err
+    refused = [one for one in (outcome, beside) if one.status != 0 and any(words in one.err for words in _BUSY)]
+    for one in refused:
+        assert len([line for line in one.err.splitlines() if any(words in line for words in _BUSY)]) == 1, one.err
+    now = tree.state()
+    if beside in refused:
+        assert now == order.first, f"at touch {at}: {different(now, order.first)}"
+        run(second, tree.root)
+        assert tree.state() == order.both
+    else:
+        wanted = (order.second,) if outcome.status else (order.both, order.reverse)
+        assert now in wanted, f"at touch {at}: {different(now, wanted[0])}; {outcome.err} {beside.err}"
+    assert_settled(tree.root, f"two at once, touch {at}")
+    return beside in refused
+
+
+def test_check_beside_wire(two):
+    wire, check = mflux_port("wire", "nova"), mflux_port("check", "nova", "--json")
+    before = run(check, two.root)
+    start, touches = two.state(), run(wire, two.root).counted
+    after = run(check, two.root)
+    assert json.loads(before.out) != json.loads(after.out)
+    two.reset(start)
+    for at in (touches // 3, 2 * touches // 3, touches - 2):
+        paused = Run(wire, two.root, at=at, how="pause")
+        assert paused.reaches_its_pause()
+        beside = run(check, two.root)
+        paused.go_on()
+        assert paused.end().status == 0
+        assert beside.status == 2 and beside.out == "" and beside.err.count("\n") == 1 and _BUSY[0] in beside.err
+        assert run(check, two.root).out == after.out
+        two.reset(start)
+
+
+def test_wire_beside_check(two):
+    paused = Run(mflux_port("check", "nova", "--merge"), two.root, at=1, how="pause")
+    assert paused.reaches_its_pause()
+    beside = run(mflux_port("wire", "nova"), two.root)
+    also = run(mflux_port("check", "amber"), two.root)
+    paused.go_on()
+    assert paused.end().status == 1
+    assert beside.status == 2 and _BUSY[0] in beside.err
+    assert also.status == 1, "readers do not keep each other away"
+
+
+def test_readers_say_that_a_run_was_killed(two):
+    start, touches = two.state(), run(mflux_port("wire", "nova"), two.root).counted
+    two.reset(start)
+    assert run(mflux_port("wire", "nova"), two.root, at=touches - 8).killed
+    for command in ("check", "status"):
+        outcome = run(mflux_port(command, "nova"), two.root)
+        assert outcome.status == 2 and "left its files half-way; run that again first" in outcome.err
+    assert run(mflux_port("wire", "nova"), two.root).status == 0
+    assert run(mflux_port("status", "nova"), two.root).status == 0
+
+
+@pytest.mark.full
+def test_copies_wait_for_each_other(pristine, small_template, tmp_path):
+    tree = Tree(shutil.copytree(pristine(), tmp_path / "mflux"))
+    start = tree.state()
+    acts = [_copy(small_template.home, model) for model in ("nova", "vega")]
+    counted = run(acts[0], tree.root).counted
+    assert run(acts[1], tree.root).status == 0
+    both = tree.state()
+    for at in (counted // 2, counted - 10):  # while it renders, and while it wires
+        tree.reset(start)
+        first = Run(acts[0], tree.root, at=at, how="pause")
+        assert first.reaches_its_pause()
+        second = Run(acts[1], tree.root)
+        first.go_on()
+        for outcome in (first.end(), second.end()):
+            assert outcome.status == 0, outcome.err
+        assert _sorted_lines(tree, both), different(tree.state(), both)
+        assert_settled(tree.root, "two copies")
+
+
+@pytest.mark.full
+def test_the_same_copy_twice(pristine, small_template, tmp_path):
+    tree = Tree(shutil.copytree(pristine(), tmp_path / "mflux"))
+    start, act = tree.state(), _copy(small_template.home, "nova")
+    counted = run(act, tree.root).counted
+    once = tree.state()
+    tree.reset(start)
+    paused = Run(act, tree.root, at=counted // 2, how="pause")
+    assert paused.reaches_its_pause()
+    beside = run(act, tree.root)
+    paused.go_on()
+    assert paused.end().status == 0 and beside.status == 0
+    assert tree.state() == once
+
+
+def _copy(template: Path, model: str) -> Act:
+    options = ["--trust", "--defaults", "--overwrite", "--quiet", "--vcs-ref", "v0.1.0", "-d", f"model={model}"]
+    return copier("copy", *options, "-d", f"hf_repo=acme/{model.title()}", str(template), ".")
+
+
+def _sorted_lines(tree: Tree, state: State) -> bool:
+    # Whichever port came first stands first in the shared files; apart from that, the files are the same.
+    now = tree.state()
+    names = [name for name in different(now, state) if not name.endswith(("README.md", "CHANGELOG.md"))]
+    return now.keys() == state.keys() and not [name for name in names if "/nova/" in name or "/vega/" in name]
+
+
+@pytest.mark.full
+def test_free_running(two):
+    """No stops: whichever comes first."""
+    start = two.state()
+    acts = {"amber": mflux_port("wire", "amber"), "nova": mflux_port("wire", "nova")}
+    alone, both = {}, []
+    for name, act in acts.items():
+        assert run(act, two.root).status == 0
+        alone[name] = two.state()
+        assert run(acts["nova" if name == "amber" else "amber"], two.root).status == 0
+        both.append(two.state())
+        two.reset(start)
+    for _ in range(20):
+        outcomes: dict[str, Outcome] = {name: started.end() for name, started in _both(acts, two.root).items()}
+        done = [name for name, outcome in outcomes.items() if outcome.status == 0]
+        assert done and all(outcome.status in (0, 2) for outcome in outcomes.values())
+        assert two.state() in (both if len(done) == 2 else [alone[done[0]]])
+        two.reset(start)
+
+
+def _both(acts: dict[str, Act], root: Path) -> dict[str, Run]:
+    return {name: Run(act, root) for name, act in acts.items()}
