@@ -58,8 +58,8 @@ def _printed(arguments: list[str], root: Path) -> str:
             cli.main(arguments)
     finally:
         os.chdir(before)
-    # The template's version and the port's commits are the day's.
-    text = re.sub(r"template [\w.+-]+;", "template v0.1.0;", out.getvalue())
+    # The template's version and the port's commits are the day's, its place is this machine's.
+    text = re.sub(r"template [\w.+-]+;", "template v0.1.0;", out.getvalue().replace(str(PROJECT), "<template>"))
     return re.sub(r"commit [0-9a-f]{7,40}\b", "commit 1a2b3c4", text)
 
 

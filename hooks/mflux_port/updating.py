@@ -26,6 +26,7 @@ def update_port(
     With ``commit`` the result is committed, unless it has conflicts. Raises PortError, with the tree as it was, when
     the update is refused.
     """
+    verify_git(root)  # before a lock is put where git's folder would be
     with alone(root):
         verify_clean(root)
         end(root)  # in a clean tree no update is half-way any more

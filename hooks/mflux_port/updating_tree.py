@@ -30,13 +30,18 @@ def changed_files(root: Path, commit: str = "HEAD") -> list[str]:
     return sorted({*tracked_changes(root, commit), *untracked_files(root)})
 
 
-def verify_clean(root: Path) -> None:
-    """Raise PortError when the checkout is no git tree, holds half an update, or has changes of any kind."""
+def verify_git(root: Path) -> None:
+    """Raise PortError when the checkout is no git tree with a commit."""
     try:
-        dirty = _names(git(root, "status", "--porcelain", "--untracked-files=all", "--no-renames", "-z", "--", "."))
         git(root, "rev-parse", "--verify", "HEAD")
     except PortError as error:
         raise PortError(f"{error}; an update needs a git checkout with a commit") from None
+
+
+def verify_clean(root: Path) -> None:
+    """Raise PortError when the checkout is no git tree, holds half an update, or has changes of any kind."""
+    verify_git(root)
+    dirty = _names(git(root, "status", "--porcelain", "--untracked-files=all", "--no-renames", "-z", "--", "."))
     if not dirty:
         _verify_not_stopped(root)
         return

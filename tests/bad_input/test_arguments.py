@@ -72,7 +72,7 @@ BAD = [
     ("update --to", "argument --to: expected one argument"),
     ("update nova --to=--upload-pack=x", "--to --upload-pack=x is no version of a template; git would take it"),
     ("update nova --template /nowhere", "the template of nova cannot be reached at /nowhere"),
-    ("update nova --template ../checkpoint", "cannot be reached at ../checkpoint (it is no git repository)"),
+    ("update nova --template ../checkpoint", "cannot be reached at ../checkpoint (it is no git repository with a commit)"),
     ("update nova --template=--upload-pack=x.git", "--template --upload-pack=x.git is no place of a template"),
     ("update --restore", "no update stopped half-way"),
     # demo

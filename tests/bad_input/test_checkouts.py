@@ -11,7 +11,7 @@ CONFIG, DEFAULTS = "src/mflux/models/common/config/model_config.py", "src/mflux/
 SAVE, RUNNER = "src/mflux/models/common/cli/save.py", "src/mflux/models/common/training/runner.py"
 PROJECT, RECORD, JOURNAL = "pyproject.toml", "porting/nova/wiring.json", ".git/mflux-port/journal.json"
 SCRIPTS = b'[project.scripts]\nmflux-generate = "mflux.models.flux.cli.flux_generate:main"\n'
-WIRING, ALL = ("wire nova", "unwire nova"), ("wire nova", "unwire nova", "check nova", "status", "finish nova")
+WIRING, ALL = ("wire nova", "unwire nova"), ("wire nova", "unwire nova", "check nova", "finish nova", "status nova")
 
 # What, the damage, the words of the line, the commands.
 BAD = [
@@ -39,7 +39,7 @@ BAD = [
     ("a tower of signs", ends(SAVE, b"\nx = " + b"-" * 100_000 + b"1\n"), (SAVE, "is no valid Python; mend it"), WIRING),
     ("a tower of dots", ends(SAVE, b"\nx = a" + b".b" * 50_000 + b"\n"), (SAVE, "is no valid Python; mend it"), WIRING),
     ("old line ends", lambda world: world.write(SAVE, world.path(SAVE).read_bytes().replace(b"\n", b"\r")),
-     (SAVE, "holds more than one thing; give each"), WIRING),
+     (SAVE, "line 1 holds a carriage return without a newline"), WIRING),
     ("an empty pyproject", holds(PROJECT, b""), (PROJECT, "one [project.scripts] table, found 0"), WIRING),
     ("a project that is a number", holds(PROJECT, b"project = 5\n"), (PROJECT, "is no table"), ("wire nova",)),
     ("commands that are a number", holds(PROJECT, b"[project]\nscripts = 3\n"), (PROJECT, "is no table"), ("wire nova",)),

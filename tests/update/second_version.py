@@ -34,7 +34,10 @@ NEW_FILE = "src/mflux/models/{model}/conventions.py"
 def change_conventions(template: Template) -> None:
     """A line at the end of ten files, a new file, a file that is gone, and other words in mflux's changelog."""
     for ending in CONVENTIONS:
-        template.append(ending, CONVENTION)
+        if ending == "nova/cli/nova_generate.py":  # what every command has stands in a component
+            template.edit("components/command.jinja", "    main()\n", f"    main()\n{CONVENTION}")
+        else:
+            template.append(ending, CONVENTION)
     path = template.home / "template" / NEW_FILE.replace("{model}", "{{ model }}")
     path.write_text("RULES = 2\n")
     (template.home / template.find("porting/nova/make_tiny_checkpoint.py")).unlink()

@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the ports. Returns 0, or 1 when one has conflicts, lost wiring or answers that cannot be read."""
+    """Print the ports. Returns 0, or 1 when one has conflicts, lost wiring or answers that cannot be read.
+
+    Raises PortError when the one that was asked for cannot be read.
+    """
     checkout = Checkout(args.checkout)
     with looking(checkout.root):
         return _run(args, checkout)
@@ -38,6 +41,8 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
             f"{args.model} has no porting folder here; the checkout's ports are {', '.join(known) or 'none'}"
         )
     ports = [_look(checkout, facts, name) for name in ([args.model] if args.model else known)]
+    if args.model and isinstance(ports[0], _Unreadable) and not ports[0].conflicts:
+        raise PortError(ports[0].error)
     merged = [name for name in all_models(facts) if name not in known]
     if args.json:
         print(json.dumps({"ports": [port.as_json() for port in ports], "merged": merged}, indent=1))
