@@ -14,7 +14,17 @@ from mflux_port.git import ask_git, reason
 from mflux_port.lock import alone
 from mflux_port.updating_back import take_back
 from mflux_port.updating_steps import REPORT
-from mflux_port.updating_tree import COMMITTED, POINTED, begin, changed_files, commit_own, end, go_on, verify_clean
+from mflux_port.updating_tree import (
+    COMMITTED,
+    POINTED,
+    begin,
+    changed_files,
+    commit_own,
+    end,
+    go_on,
+    verify_clean,
+    verify_git,
+)
 
 
 def update_port(
