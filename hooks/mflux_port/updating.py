@@ -23,7 +23,6 @@ from mflux_port.updating_tree import (
     end,
     go_on,
     verify_clean,
-    verify_git,
 )
 
 
@@ -36,7 +35,6 @@ def update_port(
     With ``commit`` the result is committed, unless it has conflicts. Raises PortError, with the tree as it was, when
     the update is refused.
     """
-    verify_git(root)  # before a lock is put where git's folder would be
     with alone(root):
         verify_clean(root)
         end(root)  # in a clean tree no update is half-way any more

@@ -11,7 +11,7 @@ from mflux_port.errors import PortError, said
 from mflux_port.lock import alone
 from mflux_port.port import list_ports
 from mflux_port.updating_back import restore
-from mflux_port.updating_tree import WAY_BACK, verify_clean
+from mflux_port.updating_tree import WAY_BACK, verify_clean, verify_git
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
             raise PortError(
                 f"--{name} {getattr(args, name)} is no {what} of a template; git would take it as an option"
             )
+    verify_git(root)  # before a lock is put where git's folder would be
     with alone(root):  # a run beside this one is no change of the porter's
         verify_clean(root)
     if not args.json:
