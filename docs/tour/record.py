@@ -60,7 +60,7 @@ STEPS = {
         ["-m", "mflux_port", "draft", "vega", "--checkpoint", "../vega"],
     ),
     "ledger": Step(
-        "uv run --with <this repository> mflux-port ledger vega", ["-m", "mflux_port", "ledger", "vega"], r"^(?!note|  )", 1
+        "uv run --with <this repository> mflux-port ledger vega", ["-m", "mflux_port", "ledger", "vega"], r"^(?!note|  )"
     ),
     "reference": Step(
         "uv run porting/vega/run_reference.py --model ../vega --size 64",

@@ -38,6 +38,22 @@ def test_single_file(mflux_port, diffusers_folder):
     assert facts["to_port"][0] == "transformer: NovaTransformer2DModel, 7 tensors"
 
 
+@pytest.mark.parametrize(
+    ("config", "known"),
+    [({"model_type": "t5", "d_model": 4096}, True), ({"model_type": "t5", "d_model": 512}, False), ({}, False)],
+)
+def test_a_second_text_encoder_that_mflux_has_is_told(mflux_port, diffusers_folder, config, known):
+    write_header(diffusers_folder / f"transformer/{BASE}.safetensors", TRANSFORMER)
+    (diffusers_folder / "text_encoder_2").mkdir()
+    (diffusers_folder / "text_encoder_2/config.json").write_text(json.dumps({"architectures": ["Some"], **config}))
+    write_header(diffusers_folder / "text_encoder_2/model.safetensors", TRANSFORMER)
+    index = json.loads((diffusers_folder / "model_index.json").read_text())
+    index["text_encoder_2"] = ["transformers", "Some"]
+    (diffusers_folder / "model_index.json").write_text(json.dumps(index))
+    (line,) = [line for line in inspected(mflux_port, diffusers_folder)["to_port"] if "text_encoder_2" in line]
+    assert ("mflux has it as `t5`" in line) == known
+
+
 @pytest.mark.parametrize("index", [True, False])
 def test_shards_give_what_one_file_gives(mflux_port, diffusers_folder, index):
     write_sharded(diffusers_folder / "transformer", TRANSFORMER, 3, BASE, index)

@@ -61,7 +61,7 @@ def test_a_refused_copy_leaves_what_the_porter_wrote(tree, small_template):
     mine = (_OWNED[0], f"{_MODEL}/model/nova_transformer/mine.py", f"{_MODEL}/mine.md")
     for name in mine:
         (tree.root / name).write_text("# Mine.\n")
-    answers = '[{"key": "z-image", "hf_repo": "acme/Nova"}]'
+    answers = '[{"key": "nova", "hf_repo": "acme/Nova", "aliases": ["z-image"]}]'
     done = run(_copy(small_template.home, f"checkpoints={answers}"), tree.root)
     assert done.status != 0 and "taken by mflux's" in done.err
     left = [name for name in tree.state() if "nova" in name]

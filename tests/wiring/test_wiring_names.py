@@ -53,7 +53,7 @@ def test_a_wrong_route_is_seen(checkout, environment):
     _write_classes(root, one)
     wiring.wire(Checkout(root), one)
     save = root / "src/mflux/models/common/cli/save.py"
-    save.write_text(save.read_text().replace('"zulu",', '"fibo",'))
+    save.write_text(save.read_text().replace('"zulu-art",', '"fibo",'))
     facts = _facts(environment("0.18.1"), root)
     assert (facts["fibo"][2], facts["zulu"][2]) == ("ZuluArt", "Flux1")
 

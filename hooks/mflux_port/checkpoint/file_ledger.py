@@ -20,6 +20,7 @@ def account_files(definition, snapshot: Snapshot, waivers: dict[str, Waivers]) -
     for tokenizer in tokenizers:
         patterns += tokenizer.download_patterns or []
     findings = [*_patterns(patterns, snapshot), *_weights(components, patterns, snapshot, waivers)]
+    findings += _unread(components, tokenizers, patterns, snapshot)
     return [*findings, *_tokenizers(tokenizers, patterns, snapshot)]
 
 
@@ -29,6 +30,19 @@ def _patterns(patterns: list[str], snapshot: Snapshot) -> list[Finding]:
         for pattern in dict.fromkeys(patterns)
         if not any(fnmatchcase(name, pattern) for name in snapshot.files)
     ]
+
+
+def _unread(components: list, tokenizers: list, patterns: list[str], snapshot: Snapshot) -> list[Finding]:
+    # What a pattern brings beside weights must lie where a component or a tokenizer looks, or in the root.
+    places = [component.hf_subdir for component in components]
+    places += [
+        place for tokenizer in tokenizers for place in (tokenizer.hf_subdir, *(tokenizer.fallback_subdirs or ()))
+    ]
+    known = {"", *(place.strip("/.") for place in places)}
+    brought = [name for name in snapshot.files if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    folders = {name.rpartition("/")[0] for name in brought if not name.endswith(".safetensors")}
+    why = "a download pattern brings it, and neither a component nor a tokenizer looks there"
+    return [Finding(COMPONENT, "not loaded", f"{folder}/", why) for folder in sorted(folders - known)]
 
 
 def _weights(components: list, patterns: list[str], snapshot: Snapshot, waivers: dict[str, Waivers]) -> list[Finding]:

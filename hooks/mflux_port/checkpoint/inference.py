@@ -80,7 +80,7 @@ def infer_vae(component: Component | None) -> Answer:
         return Answer("wan22", fact)
     if name == "AutoencoderKLQwenImage21":
         return Answer("qwen21", fact)
-    return Answer("own", f"{fact}, which mflux does not have")
+    return Answer("own", f"{fact}, for which the template has no choice")
 
 
 def infer_text_encoder(component: Component | None) -> Answer:
@@ -91,12 +91,12 @@ def infer_text_encoder(component: Component | None) -> Answer:
     kind = str(config.get("model_type", component.config.get("model_type", "")))
     if str(component.config.get("model_type", "")) in _TEXT_ENCODERS:
         kind = str(component.config["model_type"])
-    fact = f"text_encoder/config.json: {component.class_name} of type {kind or 'unknown'}"
+    fact = f"{component.name}/config.json: {component.class_name} of type {kind or 'unknown'}"
     choice = _TEXT_ENCODERS.get(kind, "own")
     fixed = {"t5": ("d_model", 4096), "clip": ("hidden_size", 768)}.get(choice)
     if fixed and config.get(fixed[0]) != fixed[1]:
         return Answer("own", f"{fact}; mflux's has {fixed[0]} {fixed[1]} and no other")
-    return Answer(choice, fact if choice != "own" else f"{fact}, which mflux does not have")
+    return Answer(choice, fact if choice != "own" else f"{fact}, for which the template has no choice")
 
 
 def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
@@ -110,7 +110,7 @@ def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
     if not config:
         return Answer("linear", "the checkpoint has no scheduler_config.json", False), {}
     if name != "FlowMatchEulerDiscreteScheduler":
-        return Answer("own", f"scheduler_config.json: {name}, which mflux does not have"), {}
+        return Answer("own", f"scheduler_config.json: {name}, for which the template has no choice"), {}
     odd = [flag for flag in _ODD_SIGMAS if config.get(flag)]
     if odd or config.get("time_shift_type", "exponential") != "exponential":
         return Answer("own", f"scheduler_config.json: {', '.join(odd) or 'time_shift_type'} is set"), {}

@@ -8,7 +8,11 @@ from types import MappingProxyType
 from mflux_port.checkpoint.class_drafts import ClassDraft
 from mflux_port.checkpoint.source_text import WIDTH, Call, signature, statement, text, write
 
-_VAE_CALLS = (("encode", ["image: mx.array"]), ("decode", ["latents: mx.array"]))
+# What the rest of a port calls beside __call__, or instead of it, by component.
+_CALLS = {
+    "vae": (("encode", ["image: mx.array"]), ("decode", ["latents: mx.array"])),
+    "transformer": (("get_rotary_embeddings", ["latents: mx.array", "prompt_embeds: mx.array"]),),
+}
 
 
 def module_files(drafts: list[ClassDraft], package: str, defaults: dict[str, object], component: str) -> dict[str, str]:
@@ -23,12 +27,12 @@ def module_files(drafts: list[ClassDraft], package: str, defaults: dict[str, obj
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in defaults.items()}
     parameters = [f"{name}: {_type(value)} = {value!r}" for name, value in values.items()]
     kept = {name: value for name, value in values.items() if name not in top.parameters}
-    files[top.stem] = _file(top, package, parameters, kept, component == "vae")
+    files[top.stem] = _file(top, package, parameters, kept, component)
     return files
 
 
 def _file(
-    draft: ClassDraft, package: str, parameters: list[str], kept: dict = MappingProxyType({}), vae: bool = False
+    draft: ClassDraft, package: str, parameters: list[str], kept: dict = MappingProxyType({}), component: str = ""
 ) -> str:
     base = draft.base or Call("nn.Module")
     made = write(Call("super().__init__", base.arguments), 8, 0)
@@ -44,7 +48,8 @@ def _file(
         target = f"self.{name}" if plain else f"self[{text(name)}]"
         body += [f"        if {flag}:\n"] if flag else []
         body.append(statement(target, expression, 12 if flag else 8))
-    calls = _VAE_CALLS if vae else (("__call__", list(draft.call) or ["*args"]),)
+    calls = () if component == "vae" else (("__call__", list(draft.call) or ["*args"]),)
+    calls += _CALLS.get(component, ())
     for name, names in calls:
         body += ["\n", signature(name, names), _to_port(draft, name)]
     source = "".join(body)
@@ -64,6 +69,8 @@ def _import(module: str, name: str) -> str:
 def _to_port(draft: ClassDraft, name: str) -> str:
     method = "forward" if name == "__call__" else name
     where = f", {draft.file}" if draft.file else ""
+    once = name == "get_rotary_embeddings"  # the reference may not have a method for it
+    method = "forward: what is the same in every step, as its rotary embeddings" if once else method
     message = text(f"Port {draft.reference}.{method}{where}")
     line = f"        raise NotImplementedError({message})\n"
     return line if len(line) <= WIDTH + 1 else f"        raise NotImplementedError(\n            {message}\n        )\n"

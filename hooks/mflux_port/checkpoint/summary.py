@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mflux_port.checkpoint.inference import Answer
+from mflux_port.checkpoint.inference import Answer, infer_text_encoder
 from mflux_port.checkpoint.layout import Checkpoint, Component
 from mflux_port.errors import one_line
 
@@ -89,10 +89,12 @@ def _to_port(checkpoint: Checkpoint, answers: dict[str, Answer]) -> list[str]:
     lines = []
     for component in checkpoint.components.values():
         answer = answers.get(component.name)
-        if answer is None or answer.value == "own":
-            lines.append(
-                f"{component.name}: {component.class_name or 'class unknown'}, {len(component.tensors)} tensors"
-            )
+        if answer is not None and answer.value != "own":
+            continue
+        line = f"{component.name}: {component.class_name or 'class unknown'}, {len(component.tensors)} tensors"
+        further = infer_text_encoder(component).value if answer is None and "text_encoder" in component.name else "own"
+        known = f"; mflux has it as `{further}`, and the template asks for one text encoder: add it by hand"
+        lines.append(line + (known if further != "own" else ""))
     if answers["scheduler"].value == "own":
         lines.append(f"scheduler: {checkpoint.scheduler.get('_class_name', '')}")
     return lines

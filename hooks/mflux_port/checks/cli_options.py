@@ -68,7 +68,9 @@ def ignored_options_are_warned_of(package: Package) -> Verdict:
         nodes = package.command_nodes(file)
         tables = [v for node in nodes for name, v in syntax.assignments([node]) if name == "IGNORED_OPTIONS"]
         declared = any(isinstance(table, ast.Dict) and table.keys for table in tables)
-        if declared and not syntax.calls(nodes, "warn_ignored_options"):
+        calls = syntax.calls(nodes, "warn_ignored_options")
+        warned = [word.id for call in calls for word in call.args if isinstance(word, ast.Name)]
+        if declared and "IGNORED_OPTIONS" not in warned:
             silent.append(f"{file} declares IGNORED_OPTIONS and warns of none")
     return none_of(silent)
 

@@ -68,8 +68,12 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
 
 def _verify_module(name: str, known: dict) -> None:
     if name and name not in known:
-        like = difflib.get_close_matches(name, known, 3, 0.5) or [path for path in known if path.endswith(f".{name}")][:3]
-        raise ParityError(f"--module {name} names no module of the reference; there are {', '.join(like or list(known)[:3])}")
+        like = (
+            difflib.get_close_matches(name, known, 3, 0.5) or [path for path in known if path.endswith(f".{name}")][:3]
+        )
+        raise ParityError(
+            f"--module {name} names no module of the reference; there are {', '.join(like or list(known)[:3])}"
+        )
 
 
 def _positive(steps: int) -> int:

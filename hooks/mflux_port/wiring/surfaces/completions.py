@@ -23,12 +23,9 @@ def not_applicable(port: Port) -> str | None:
 
 def blocks(source: Source, port: Port) -> list[Block]:
     table = _commands(source)
-    chains = _chains(source)
-    recipes = [_command(branch) or "" for chain in chains for branch in chain]
-    # Not any recipe: a merge of a later mflux leaves those of ports behind, never that of mflux's first command.
-    if table is None and "mflux-generate" not in recipes:
-        return []  # the commands are read from the installed entry points, and their parsers from their modules
-    chain = _only(source, chains)
+    if not _lists_commands(source):
+        return []
+    chain = _only(source, _chains(source))
     if table is None:
         raise UnknownShape(f"{source.path}: looked for one list self.commands, found none; wire the port there by hand")
     listed = entry_blocks(source, table, {name: json.dumps(name) for name in port.scripts})
@@ -38,6 +35,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
 def read_back(source: Source, port: Port, wired: bool) -> str | None:
     listed = [name for name, _ in entries(source, _commands(source) or ast.List([]))]
     recipes = [branch for chain in _chains(source) for branch in chain]
+    wired = wired and _lists_commands(source)
     for name in port.scripts:
         own = [branch for branch in recipes if _command(branch) == name]
         if listed.count(name) != wired or len(own) != wired:
@@ -45,6 +43,13 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
         if any(_parser(branch) != _parser(recipes[0]) for branch in own):
             return f"the recipe of {name} would fill another parser than the others"
     return None
+
+
+def _lists_commands(source: Source) -> bool:
+    # Later the commands are read from the installed entry points, and their parsers from their modules. Not any recipe: a
+    # merge of such an mflux leaves those of ports behind, never that of mflux's first command.
+    recipes = [_command(branch) for chain in _chains(source) for branch in chain]
+    return _commands(source) is not None or "mflux-generate" in recipes
 
 
 def _commands(source: Source) -> ast.List | None:

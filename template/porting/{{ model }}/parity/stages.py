@@ -144,7 +144,9 @@ class Judge:
         order = [item.distance.relative / limit if item.distance.relative == item.distance.relative else np.inf
                  for item, limit in zip(seen, limits, strict=True)]  # fmt: skip
         at = int(np.argmax(order))
-        return self._result(stage, seen[at], limits[at], "; ".join(crossing.notes) if stage in (TEXT_ENCODER, TRANSFORMER) else "")
+        return self._result(
+            stage, seen[at], limits[at], "; ".join(crossing.notes) if stage in (TEXT_ENCODER, TRANSFORMER) else ""
+        )
 
     def _result(self, stage: str, item: Comparison, limit: float, note: str = "") -> Result:
         gap = item.distance
