@@ -40,7 +40,8 @@ def old_port(checkout, template):
         copy(template.home, root, "nova", "v0.1.0", **answers)
         for name in EDITED:
             path = root / name
-            path.write_text(MINE + path.read_text())
+            # At a command's head the levels' imports differ: there it would be a conflict, and rightly.
+            path.write_text(path.read_text() + MINE if "/cli/nova" in name else MINE + path.read_text())
         host.commit(root, "The porter's edits")
         return root
 
@@ -58,7 +59,7 @@ def test_level_is_found_anew_told_and_stored(old_port, pristine):
     assert "mflux_api: '0.22'" in (root / FILE).read_text()
     for name in EDITED:
         text = (root / name).read_text()
-        assert text.startswith(MINE) and "<<<<<<<" not in text, name
+        assert MINE in text and "<<<<<<<" not in text, name
 
 
 @pytest.mark.full
@@ -85,9 +86,9 @@ def test_edited_port_passes_its_fast_tests_on_the_new_mflux(
     owned = tuple(owned_paths("nova"))
     for name in [name for name in copied if "nova" in name and name.startswith(("src/", "tests/"))]:
         text = updated[name].decode()
-        assert text.startswith(MINE) == (name in EDITED), name
+        assert (MINE in text) == (name in EDITED), name
         if not name.startswith(owned):  # else it is in the form that its porter wrote it in
-            assert text.removeprefix(MINE) == copied[name].decode(), name
+            assert text.replace(MINE, "") == copied[name].decode(), name
     tests = run_fast_tests(root, environment("0.24.0"))
     assert tests.returncode == 0, tests.stdout[-3000:]
     host.commit(root, "Level 0.24")
