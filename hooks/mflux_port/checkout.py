@@ -48,7 +48,8 @@ class Checkout:
         """The bytes of a file, or None when it does not exist."""
         if relative not in self._files:
             try:
-                self._files[relative] = (self.root / relative).read_bytes()
+                with open(f"{self.root}/{relative}", "rb") as file:
+                    self._files[relative] = file.read()
             except (FileNotFoundError, NotADirectoryError):
                 self._files[relative] = None
         return self._files[relative]

@@ -9,7 +9,6 @@ from mflux_port import wiring
 from mflux_port.checkout import Checkout
 from mflux_port.checks.report import what_is_left
 from mflux_port.errors import PortError, said
-from mflux_port.git import ask_git
 from mflux_port.lock import alone
 from mflux_port.port import ANSWERS, load_port
 from mflux_port.wiring.transaction import commit, locked
@@ -45,13 +44,11 @@ def finish_copy(checkout: Path, model: str) -> int:
 
 
 def _finish_alone(checkout: Path, model: str) -> int:
-    known = _is_known(checkout, model)
     try:
-        if not known:
-            _complete_cut_files(checkout, model)
+        _complete_cut_files(checkout, model)
         results = wiring.wire(Checkout(checkout), load_port(checkout, model))
     except PortError as error:
-        if not known:
+        if not _is_known(checkout, model):
             _take_back(checkout, model)
         return _refuse(error)
     for result in results:
@@ -79,6 +76,8 @@ def _is_known(checkout: Path, model: str) -> bool:
     # A port that git tracks, or that was wired once, is somebody's work: it is never taken back.
     if any((checkout / f"porting/{model}").glob("wiring.*")):
         return True
+    from mflux_port.git import ask_git  # a copy that goes well does without
+
     return bool(ask_git(checkout, "ls-files", "--", f"porting/{model}", f"src/mflux/models/{model}"))
 
 
@@ -86,10 +85,11 @@ def _complete_cut_files(checkout: Path, model: str) -> None:
     # A copy that was killed within a file leaves its beginning, and the copy after it leaves alone what the porter owns.
     data = {name: (checkout / name).read_bytes() for name in _names(checkout, model)}
     cut = [name for name in data if _may_be_cut(name) and not data[name].endswith(b"\n")]
-    fresh = _rendered(checkout, model, cut) if cut else {}
+    fresh = _rendered(checkout, model, cut) if cut and not _is_known(checkout, model) else {}
     whole = {name: text.encode() for name, text in fresh.items() if text.encode().startswith(data[name])}
-    with locked(checkout):
-        commit(checkout, whole)
+    if whole:
+        with locked(checkout):
+            commit(checkout, whole)
 
 
 def _may_be_cut(name: str) -> bool:

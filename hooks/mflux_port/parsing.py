@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 import warnings
+from functools import lru_cache
 
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 
@@ -18,6 +19,13 @@ def parse_python(source: str | bytes) -> ast.Module:
     """
     if isinstance(source, bytes):
         _verify_utf8(source)
+        source = source.decode("utf-8-sig")
+    return _parsed(source)
+
+
+@lru_cache(maxsize=64)
+def _parsed(source: str) -> ast.Module:
+    # Wiring reads back what it writes, and the check behind it reads the same files again: nobody changes a tree.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

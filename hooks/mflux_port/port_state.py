@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mflux_port import wiring
 from mflux_port.checkout import Checkout
@@ -16,8 +16,7 @@ from mflux_port.wiring.surfaces import SURFACES
 _OPENING = b"<<<<<<< "
 
 
-@dataclass(frozen=True)
-class Conflict:
+class Conflict(NamedTuple):
     """Where a conflict that an update or a merge left begins. ``file`` is relative to the checkout, lines from 1.
 
     ``why`` is there for a conflict without markers, of a whole file.
@@ -31,8 +30,7 @@ class Conflict:
         return f"{self.file}:{self.line}" + (f" ({self.why})" if self.why else "")
 
 
-@dataclass(frozen=True)
-class PortState:
+class PortState(NamedTuple):
     """One port in one checkout. ``wiring`` holds a result per surface, by its id."""
 
     model: str

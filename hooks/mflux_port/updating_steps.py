@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-from dataclasses import asdict, replace
 from pathlib import Path
 
 from mflux_port import wiring
@@ -91,7 +90,7 @@ def finish(root: Path, model: str, template: str) -> None:
         "brought": completed.brought,
         "yours": completed.yours,
     }
-    report["conflicts"] = [asdict(conflict) for conflict in _conflicts(root, model, report["files"], completed.kept)]
+    report["conflicts"] = [conflict._asdict() for conflict in _conflicts(root, model, report["files"], completed.kept)]
     report["check"] = what_is_left(root, model)
     if REPORT in os.environ:
         _write_report(report)
@@ -158,7 +157,7 @@ def _refuse(root: Path, step: str, message: str) -> int:
 def _conflicts(root: Path, model: str, files: list[str], kept: dict[str, str]) -> list[Conflict]:
     # Also those that an earlier update left and somebody committed.
     found = conflicts(root, sorted({*files, *port_files(root, model)}))
-    return [replace(conflict, why=kept.get(conflict.file, conflict.why)) for conflict in found]
+    return [conflict._replace(why=kept.get(conflict.file, conflict.why)) for conflict in found]
 
 
 def _refuse_renames(root: Path, model: str, answers: dict, data: dict) -> None:

@@ -120,7 +120,7 @@ def stops_are_handled(package: Package) -> Verdict:
     for file in package.commands:
         nodes = package.command_nodes(file)
         caught = {
-            syntax.dotted(n) for h in nodes if isinstance(h, ast.ExceptHandler) and h.type for n in ast.walk(h.type)
+            syntax.dotted(n) for h in nodes if isinstance(h, ast.ExceptHandler) and h.type for n in syntax.walk(h.type)
         }
         if "StopImageGenerationException" not in caught:
             lacking.append(f"{file} does not catch StopImageGenerationException")
@@ -175,7 +175,7 @@ def every_seed_is_drawn(package: Package) -> Verdict:
     lacking = []
     for file in package.commands:
         loops = [node for node in package.command_nodes(file) if isinstance(node, ast.For)]
-        if not any("args.seed" in syntax.dotted(part) for node in loops for part in ast.walk(node.iter)):
+        if not any("args.seed" in syntax.dotted(part) for node in loops for part in syntax.walk(node.iter)):
             lacking.append(f"{file} has no loop over args.seed")
     return none_of(lacking)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from mflux_port.checkout import Checkout
 from mflux_port.checks import RULES
@@ -19,8 +21,7 @@ GROUPS = ("LAY", "REG", "TAB", "WGT", "TOK", "LOR", "CLI", "FEA", "TRN", "TST", 
 _PATH = re.compile(r"([\w.-][\w./-]*\w)(?: line (\d+))?")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A rule's answer about one model, with the names filled in.
 
     ``file`` is where to look first: the file that the detail names, else the first that the rule looks at; empty when
@@ -38,7 +39,7 @@ class Row:
     line: int
 
     def as_json(self) -> dict:
-        return asdict(self)
+        return self._asdict()
 
 
 def find_package(facts: Facts, model: str) -> Package:
@@ -101,11 +102,12 @@ def _row(rule: Rule, package: Package, verdict: Verdict) -> Row:
 def _place(facts: Facts, text: str) -> tuple[str, int]:
     """The first file of the checkout that a text names, and the line that stands behind it."""
     for found in _PATH.finditer(text):
-        if (facts.root / found[1]).is_file():
+        if os.path.isfile(f"{facts.root}/{found[1]}"):
             return found[1], int(found[2] or 0)
     return "", 0
 
 
+@lru_cache(maxsize=1)  # packages come one after the other
 def _names(package: Package) -> dict[str, str]:
     port = package.port
     try:

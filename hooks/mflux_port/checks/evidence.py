@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mflux_port.checks.facts import Facts
 
@@ -20,8 +20,7 @@ _FIGURES = re.compile(
 _SMALLEST = 512 * 512
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """One box of PORTING.md. ``stage`` is set where the runner ticks, ``figures`` is what it wrote beside it."""
 
     text: str

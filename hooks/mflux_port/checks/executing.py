@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mflux_port
 from mflux_port.checks import reasons
@@ -17,6 +16,9 @@ from mflux_port.checks.rule import RUN, Verdict, failed, not_applicable, passed,
 from mflux_port.errors import PortError
 from mflux_port.port import Port
 from mflux_port.project import address
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
 
 _PINNED = "0.16.3"
 _NEEDED = ("mlx", "mflux", "transformers", "pytest")
@@ -91,6 +93,8 @@ def fast_tests_pass(package: Package) -> Verdict:
 )
 def saved_model_round_trips(package: Package) -> Verdict:
     """mflux-save writes a quantized copy with every component and its index, and the copy draws"""
+    import tempfile
+
     helper = f"tests/image_generation/helpers/tiny_{package.model}_checkpoint.py"
     if not package.facts.exists(helper):
         return not_applicable(f"{helper} is not there")
@@ -168,10 +172,7 @@ def _python(facts: Facts) -> Path:
 def _ruff(package: Package) -> list[str]:
     beside = Path(sys.executable).with_name("ruff")
     version = _version(package)
-    if (
-        beside.is_file()
-        and version in subprocess.run([str(beside), "--version"], capture_output=True, text=True).stdout
-    ):
+    if beside.is_file() and version in _run([str(beside), "--version"], package.facts.root).stdout:
         return [str(beside)]
     tool = Path(sys.executable).with_name("uv")
     return [str(tool) if tool.is_file() else "uv", "tool", "run", f"ruff@{version}"]
@@ -186,12 +187,14 @@ def _version(package: Package) -> str:
     return _PINNED
 
 
-def _run(command: list[str], root: Path) -> subprocess.CompletedProcess:
+def _run(command: list[str], root: Path) -> CompletedProcess:
     paths = os.pathsep.join([str(root / "src"), str(root), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "MLX_DISABLE_COMPILE": "1"}
+    import subprocess  # with --run alone
+
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 
 
-def _last(done: subprocess.CompletedProcess) -> str:
+def _last(done: CompletedProcess) -> str:
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     return lines[-1][:200] if lines else f"exit {done.returncode}"

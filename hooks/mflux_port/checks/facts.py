@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
+import os
 import re
-import subprocess
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from mflux_port.checkout import Checkout
 from mflux_port.checks import syntax
@@ -31,8 +32,7 @@ class Unreadable(Exception):
     """A file that a rule needs is missing or no valid Python. The message says which."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of ``AVAILABLE_MODELS``; ``fields`` are its literal keyword arguments."""
 
     key: str
@@ -61,12 +61,12 @@ class Facts:
         self._files: dict[tuple[str, str], list[str]] = {}
 
     def exists(self, path: str) -> bool:
-        return (self.root / path).exists()
+        return os.path.exists(f"{self.root}/{path}")
 
     def text(self, path: str) -> str:
         """The file's text, empty when it is not there."""
         if path not in self._texts:
-            data = self.checkout.read(path) if not (self.root / path).is_dir() else None
+            data = None if os.path.isdir(f"{self.root}/{path}") else self.checkout.read(path)
             self._texts[path] = (data or b"").decode("utf-8-sig", "replace").replace("\r\n", "\n")
         return self._texts[path]
 
@@ -85,7 +85,7 @@ class Facts:
     def nodes(self, path: str) -> list[ast.AST]:
         """Every node of the file's tree, outer ones first."""
         if path not in self._nodes:
-            self._nodes[path] = list(ast.walk(self.tree(path)))
+            self._nodes[path] = syntax.walk(self.tree(path))
         return self._nodes[path]
 
     def imports(self, path: str) -> dict[str, str]:
@@ -97,11 +97,18 @@ class Facts:
     def files(self, folder: str, pattern: str = "*.py") -> list[str]:
         """Files below a folder, relative to the checkout, sorted. No caches, no hidden folders."""
         if (folder, pattern) not in self._files:
-            found = (self.root / folder).rglob(pattern)
-            names = (path.relative_to(self.root).as_posix() for path in found if path.is_file())
-            own = sorted(name for name in names if "__pycache__" not in name and "/." not in name)
-            self._files[folder, pattern] = own
+            below = fnmatch.filter(self._below(folder), f"*/{pattern}")
+            self._files[folder, pattern] = sorted(name for name in below if os.path.isfile(f"{self.root}/{name}"))
         return self._files[folder, pattern]
+
+    def _below(self, folder: str) -> list[str]:
+        # With os alone: pathlib takes four times as long.
+        found = []
+        for place, folders, names in os.walk(f"{self.root}/{folder}"):
+            folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]
+            start = place.removeprefix(f"{self.root}/")
+            found += [f"{start}/{name}" for name in names if name[0] != "."]
+        return found
 
     def find(self, module: str) -> str:
         """The file of a module ``mflux.a.b``, empty when there is none."""
@@ -205,6 +212,8 @@ class Facts:
 
     def git(self, *arguments: str) -> list[str]:
         """The lines that git prints; none when this is no git work tree."""
+        import subprocess  # most checks ask git nothing
+
         command = ["git", "-C", str(self.root), "-c", "core.quotePath=false", *arguments]
         try:
             done = subprocess.run(command, capture_output=True, text=True)

@@ -84,8 +84,8 @@ def tiled_encodes_are_packed(package: Package) -> Verdict:
     nodes = [node for item in package.latent_creators for node in item.nodes]
     if any(isinstance(node, ast.Attribute) and node.attr in ("ndim", "squeeze") for node in nodes):
         return passed()
-    delegates = any("LatentCreator." in syntax.dotted(c.func) for c in ast.walk(method) if isinstance(c, ast.Call))
-    unpacks = any(isinstance(node, ast.Attribute) and node.attr == "shape" for node in ast.walk(method))
+    delegates = any("LatentCreator." in syntax.dotted(c.func) for c in syntax.walk(method) if isinstance(c, ast.Call))
+    unpacks = any(isinstance(node, ast.Attribute) and node.attr == "shape" for node in syntax.walk(method))
     return passed() if delegates or not unpacks else failed("pack_latents expects four axes")
 
 
@@ -287,7 +287,7 @@ def generate_image_is_thin(package: Package) -> Verdict:
     wrong = []
     for item, method in _drawing_methods(package):
         length = method.end_lineno - method.lineno + 1
-        nodes = [node for node in ast.walk(method) if isinstance(node, ast.Call)]
+        nodes = [node for node in syntax.walk(method) if isinstance(node, ast.Call)]
         operations = [node for node in nodes if syntax.dotted(node.func).startswith("mx.")]
         if length > _LONGEST:
             wrong.append(f"{item.file} line {method.lineno} has {length} lines")
@@ -308,9 +308,9 @@ def rope_is_set_up_in_the_predict_path(package: Package) -> Verdict:
     found = []
     for item in package.variants:
         for name, method in item.methods.items():
-            loops = [node for node in ast.walk(method) if isinstance(node, ast.For | ast.While)]
+            loops = [node for node in syntax.walk(method) if isinstance(node, ast.For | ast.While)]
             bodies = [method] if name == "generate_image" else loops
-            calls = [call for body in bodies for call in ast.walk(body) if isinstance(call, ast.Call)]
+            calls = [call for body in bodies for call in syntax.walk(body) if isinstance(call, ast.Call)]
             named = [call for call in calls if _ROPE.search(syntax.dotted(call.func).rpartition(".")[2])]
             found += [f"{item.file} line {call.lineno}: {syntax.dotted(call.func)} in {name}" for call in named]
     return none_of(found)
@@ -347,7 +347,9 @@ def _attributes(nodes: list[ast.AST]) -> list[tuple[str, ast.expr]]:
     found = []
     for node in nodes:
         if isinstance(node, ast.Assign):
-            targets = [part for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Attribute)]
+            targets = [
+                part for target in node.targets for part in syntax.walk(target) if isinstance(part, ast.Attribute)
+            ]
             found += [(syntax.dotted(target), node.value) for target in targets]
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Attribute) and node.value:
             found.append((syntax.dotted(node.target), node.value))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 
 from mflux_port.checks import evidence, reasons, syntax
@@ -90,7 +89,7 @@ def no_debug_traces(package: Package) -> Verdict:
 
 def _saved(nodes: list[ast.AST]) -> list[ast.Call]:
     # An adapter saves what was trained.
-    kept = {inner for node in nodes if getattr(node, "name", "") == "save_lora_adapter" for inner in ast.walk(node)}
+    kept = {inner for node in nodes if getattr(node, "name", "") == "save_lora_adapter" for inner in syntax.walk(node)}
     return [call for call in syntax.calls(nodes, *_SAVES) if call not in kept]
 
 
@@ -101,7 +100,7 @@ def _loaded(file: str, nodes: list[ast.AST]) -> list[ast.Call]:
 
 
 def _is_text(node: ast.expr) -> bool:
-    return not any(isinstance(part, ast.Name | ast.Attribute) for part in ast.walk(node))
+    return not any(isinstance(part, ast.Name | ast.Attribute) for part in syntax.walk(node))
 
 
 @rule(
@@ -159,7 +158,7 @@ def _unwritten(package: Package, file: str) -> list[int]:
     nodes = package.facts.nodes(file)
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
     abstract = [node for node in functions if "abstractmethod" in map(syntax.dotted, node.decorator_list)]
-    meant = {inner for node in abstract for inner in ast.walk(node)}
+    meant = {inner for node in abstract for inner in syntax.walk(node)}
     raised = [node.exc for node in nodes if isinstance(node, ast.Raise) and node.exc and node not in meant]
     wide = _is_open(package) is None
     bare = [node for node in raised if syntax.dotted(node) == "NotImplementedError"]
@@ -386,6 +385,8 @@ def reason(package: Package, file: str) -> str:
 
 def _foreign_lines(package: Package, file: str) -> list[str]:
     """What changed in a wired file apart from the port's own text: runs of lines of which none names the port."""
+    import difflib  # with --merge alone
+
     before = package.facts.git("show", f"{package.facts.base}:{file}")
     after = package.unwired.get(file, package.facts.text(file)).splitlines()
     names = re.compile("|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in package.names), re.IGNORECASE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -18,12 +17,12 @@ from mflux_port.wiring import SurfaceResult, plan_unwire, states
 _DRAWS = "mflux-generate"
 
 
-@dataclass(frozen=True)
 class Class:
     """A class and the file that it stands in."""
 
-    file: str
-    node: ast.ClassDef
+    def __init__(self, file: str, node: ast.ClassDef):
+        self.file = file
+        self.node = node
 
     @property
     def name(self) -> str:
@@ -35,7 +34,7 @@ class Class:
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
-        return list(ast.walk(self.node))
+        return syntax.walk(self.node)
 
 
 class Package:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from mflux_port.checks import reasons, syntax
 from mflux_port.checks.cli_options import guidance_defaults
@@ -17,8 +17,7 @@ _README = "src/mflux/models/<model>/README.md"
 _COMMAND = re.compile(r"^\s*(?:uv run )?(mflux-[\w.-]+)((?:.*\\\n)*.*)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """A command of the port with its arguments. ``key`` is the checkpoint it draws with; empty where that is not told."""
 
     command: str
@@ -143,7 +142,7 @@ def _shown(package: Package, option: str, parameter: str) -> list[tuple[str, flo
     found = [(key, float(text)) for key, text in given if key and re.fullmatch(r"\d+(\.\d+)?", text)]
     for text in _python(package):
         try:
-            nodes = list(ast.walk(parse_python(text)))
+            nodes = syntax.walk(parse_python(text))
         except SyntaxError:
             continue  # DOC08
         names = {syntax.dotted(node.func) for node in nodes if isinstance(node, ast.Call)}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from mflux_port.checks.package import Package
@@ -15,16 +14,14 @@ PASS, FAIL, NOT_APPLICABLE, NEEDS_YOU = "pass", "fail", "not applicable", "needs
 ALWAYS, MERGE, RUN = "always", "merge", "run"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A rule's answer: one of the four states, and what was seen (or the command for a person to run)."""
 
     state: str
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One row. ``title`` is what must hold, ``fix`` what to do when it does not, ``why`` where it went wrong before.
 
     ``looks_at`` names the files. ``<model>``, ``<cli>``, ``<key>`` and ``<template>`` in the texts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mflux_port.checks import evidence
 from mflux_port.checks.evaluate import ask, in_order
@@ -20,8 +20,7 @@ _PROOFS = {
 STEPS = ("wired", *_PROOFS, "golden", "merge-ready")
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """``steps`` tells for each of STEPS if it is reached; ``lacks`` says what the first open one needs."""
 
     model: str

@@ -28,9 +28,9 @@ def _golden(package: Package) -> list[str]:
 def _calls(package: Package, file: str, *names: str) -> list[str]:
     """The test functions of a file that call one of ``names``, or the fixtures and helpers of the file that do."""
     functions = [node for node in package.facts.nodes(file) if isinstance(node, ast.FunctionDef)]
-    calling = {node.name for node in functions if syntax.calls(list(ast.walk(node)), *names)}
+    calling = {node.name for node in functions if syntax.calls(syntax.walk(node), *names)}
     tests = [node for node in functions if node.name.startswith("test_")]
-    used = {node.name: {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} for node in tests}
+    used = {node.name: {part.id for part in syntax.walk(node) if isinstance(part, ast.Name)} for node in tests}
     asked = {node.name: set(syntax.parameters(node)) for node in tests}
     return [name for name in used if name in calling or calling & (used[name] | asked[name])]
 

@@ -124,7 +124,7 @@ def preview_uses_canonical_settings(package: Package) -> Verdict:
         asked["guidance"] = set(guidance_defaults(package).values())
     wrong = []
     for item in adapters:
-        for call in syntax.calls(list(ast.walk(item.methods["generate_preview_image"])), "generate_image"):
+        for call in syntax.calls(syntax.walk(item.methods["generate_preview_image"]), "generate_image"):
             for name, defaults in asked.items():
                 problem = _problem_of(item, syntax.keyword(call, name), defaults)
                 wrong += [f"{item.file} line {call.lineno}: {name} {problem}"] if problem else []
@@ -261,7 +261,7 @@ def _origins(item: Class, node: ast.expr) -> list[ast.AST]:
     found, left, seen = [], [node], set()
     assigned = [pair for inner in item.nodes if isinstance(inner, ast.Assign) for pair in syntax.assignments([inner])]
     while left:
-        for part in ast.walk(left.pop()):
+        for part in syntax.walk(left.pop()):
             found.append(part)
             name = syntax.dotted(part)
             if name and name not in seen:
@@ -276,17 +276,17 @@ def _asks_low_ram(test: ast.expr) -> bool:
 
 
 def _called_on_adapter(body: list[ast.stmt]) -> set[str]:
-    nodes = [part for statement in body for part in ast.walk(statement) if isinstance(part, ast.Call)]
+    nodes = [part for statement in body for part in syntax.walk(statement) if isinstance(part, ast.Call)]
     return {name.rpartition(".")[2] for name in (syntax.dotted(node.func) for node in nodes) if "adapter." in name}
 
 
 def _speaks_of(package: Package, test: ast.expr) -> bool:
     """Does a condition name the port: a name of its entries, or a variable that was set from one?"""
     nodes = package.facts.nodes(RUNNER)
-    names = {part.id for part in ast.walk(test) if isinstance(part, ast.Name)}
+    names = {part.id for part in syntax.walk(test) if isinstance(part, ast.Name)}
     parts = [test, *(value for node in nodes for target, value in syntax.assignments([node]) if target in names)]
-    texts = {str(getattr(part, "value", "")) for tree in parts for part in ast.walk(tree)}
-    factories = {syntax.dotted(part).removeprefix("ModelConfig.") for tree in parts for part in ast.walk(tree)}
+    texts = {str(getattr(part, "value", "")) for tree in parts for part in syntax.walk(tree)}
+    factories = {syntax.dotted(part).removeprefix("ModelConfig.") for tree in parts for part in syntax.walk(tree)}
     own = {name for entry in package.entries for name in (*entry.aliases, entry.repo)}
     return bool(
         own & texts or {name for name, key in package.facts.factories.items() if key in package.keys} & factories

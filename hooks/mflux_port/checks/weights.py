@@ -103,7 +103,7 @@ def nothing_else_is_downloaded(package: Package) -> Verdict:
 
 def _is_named(package: Package, folder: str) -> bool:
     """Does the package's code name the folder anywhere but in the download patterns?"""
-    asking = {node for function in _pattern_functions(package) for node in ast.walk(function)}
+    asking = {node for function in _pattern_functions(package) for node in syntax.walk(function)}
     for file in package.below(""):
         if folder in package.facts.text(file):
             texts = syntax.strings([node for node in package.facts.nodes(file) if node not in asking])
@@ -244,7 +244,7 @@ def local_path_is_respected(package: Package) -> Verdict:
 def download_patterns(package: Package) -> list[str]:
     """What get_download_patterns() lists; ``*`` where it asks another definition."""
     functions = _pattern_functions(package)
-    nodes = [node for function in functions for node in ast.walk(function)]
+    nodes = [node for function in functions for node in syntax.walk(function)]
     found = _own_patterns(package)
     delegated = any(syntax.dotted(c.func).endswith("get_download_patterns") for c in nodes if isinstance(c, ast.Call))
     return [*found, "*"] if delegated or not found and functions else found
@@ -255,7 +255,7 @@ def _pattern_functions(package: Package) -> list[ast.FunctionDef]:
 
 
 def _own_patterns(package: Package) -> list[str]:
-    nodes = [node for function in _pattern_functions(package) for node in ast.walk(function)]
+    nodes = [node for function in _pattern_functions(package) for node in syntax.walk(function)]
     found = syntax.strings(nodes)
     # Patterns that another family's definition, or a constant of the module, brings along count too.
     constants = {
@@ -289,7 +289,7 @@ def _uncounted(package: Package, placeholder: str, argument: str) -> list[str]:
                 continue  # left over: nothing loads with it
             named = _assigned_texts(function)
             bound = _bound_in_comprehensions(function)
-            for call in syntax.calls(list(ast.walk(function)), "WeightTarget"):
+            for call in syntax.calls(syntax.walk(function), "WeightTarget"):
                 texts = _call_texts(call, {} if call in bound else named)
                 counted = syntax.has_keyword(call, argument) or any(name in texts for name in _COUNTED)
                 if placeholder in texts and not counted:
@@ -298,16 +298,16 @@ def _uncounted(package: Package, placeholder: str, argument: str) -> list[str]:
 
 
 def _call_texts(call: ast.Call, named: dict[str, str]) -> str:
-    nodes = list(ast.walk(call))
+    nodes = syntax.walk(call)
     names = [named[node.id] for node in nodes if isinstance(node, ast.Name) and node.id in named]
     return "".join([*syntax.strings(nodes), *names])
 
 
 def _assigned_texts(function: ast.FunctionDef) -> dict[str, str]:
     """Local names that hold a piece of text, as in ``name = f"layers.{{block}}.{suffix}"``."""
-    found = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+    found = [node for node in syntax.walk(function) if isinstance(node, ast.Assign)]
     return {
-        target.id: "".join(syntax.strings(list(ast.walk(node.value))))
+        target.id: "".join(syntax.strings(syntax.walk(node.value)))
         for node in found
         for target in node.targets
         if isinstance(target, ast.Name) and isinstance(node.value, ast.JoinedStr | ast.Constant)
@@ -316,5 +316,5 @@ def _assigned_texts(function: ast.FunctionDef) -> dict[str, str]:
 
 def _bound_in_comprehensions(function: ast.FunctionDef) -> set[ast.AST]:
     # A name inside a comprehension is the comprehension's own.
-    found = [node for node in ast.walk(function) if isinstance(node, ast.ListComp)]
-    return {inner for node in found for inner in ast.walk(node.elt)}
+    found = [node for node in syntax.walk(function) if isinstance(node, ast.ListComp)]
+    return {inner for node in found for inner in syntax.walk(node.elt)}

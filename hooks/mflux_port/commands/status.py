@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mflux_port import __version__
 from mflux_port.checkout import Checkout
@@ -59,8 +59,7 @@ def _look(checkout: Checkout, facts: Facts, model: str) -> _Port | _Unreadable:
         return _Unreadable(model, said(error), tuple(found))
 
 
-@dataclass(frozen=True)
-class _Unreadable:
+class _Unreadable(NamedTuple):
     model: str
     error: str
     conflicts: tuple[Conflict, ...]
@@ -73,8 +72,7 @@ class _Unreadable:
         return {"model": self.model, "error": self.error, "conflicts": [str(entry) for entry in self.conflicts]}
 
 
-@dataclass(frozen=True)
-class _Port:
+class _Port(NamedTuple):
     state: PortState
     where: Standing
 

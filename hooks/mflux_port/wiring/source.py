@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable
 from functools import cached_property, wraps
+from itertools import accumulate
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
@@ -57,10 +58,7 @@ class Source:
             raise UnknownShape(
                 f"{self.path} line {line} holds a carriage return without a newline; mend its line endings"
             )
-        starts = [0]
-        for line in self.data.splitlines(keepends=True):
-            starts.append(starts[-1] + len(line))
-        return starts
+        return [0, *accumulate(map(len, self.data.splitlines(keepends=True)))]
 
     @cached_property
     def tree(self) -> ast.Module:

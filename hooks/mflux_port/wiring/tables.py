@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from mflux_port.wiring.block import Block
-from mflux_port.wiring.source import Source, UnknownShape
+from mflux_port.wiring.source import Source, UnknownShape, once
 
 Table = ast.Dict | ast.List
 Entry = tuple[ast.Constant, ast.expr]
@@ -36,8 +36,9 @@ def find_table(source: Source, name: str, body: list[ast.stmt] | None = None) ->
         raise UnknownShape(
             f"{source.path} line {found[0].lineno}: {name} is no literal table; wire the port there by hand"
         )
-    changed = next((statement for statement in _statements(body) if _changes(statement, name)), None)
-    if found and changed:
+    running = _statements(body) if body is not source.tree.body else _module_statements(source)
+    changed = next((statement for statement in running if _changes(statement, name)), None) if found else None
+    if changed:
         raise UnknownShape(
             f"{source.path} line {changed.lineno} changes {name} outside its literal; move that into the table"
         )
@@ -153,6 +154,11 @@ def _is_sorted(keys: list[str]) -> bool:
     lowered = [key.lower() for key in keys]
     slips = sum(left > right for left, right in zip(lowered, lowered[1:], strict=False))
     return len(keys) > 2 and slips <= len(keys) // 12
+
+
+@once
+def _module_statements(source: Source) -> list[ast.stmt]:
+    return list(_statements(source.tree.body))
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
