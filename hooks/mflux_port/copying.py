@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mflux_port import wiring
 from mflux_port.checkout import Checkout
-from mflux_port.checks.report import what_is_left
 from mflux_port.errors import PortError, said
 from mflux_port.lock import alone
 from mflux_port.port import ANSWERS, load_port
@@ -53,6 +52,8 @@ def _finish_alone(checkout: Path, model: str) -> int:
         return _refuse(error)
     for result in results:
         print(f"  {result}")
+    from mflux_port.checks.report import what_is_left  # a refusal does without all the rules
+
     for line in what_is_left(checkout, model):
         print(line)
     print(f"next: porting/{model}/PORTING.md; `mflux-port status` says where the port stands")
