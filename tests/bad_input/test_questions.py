@@ -153,7 +153,10 @@ def test_answers_that_are_refused(world, plain, answers, words):
     assert re.search(words, said.splitlines()[-1]), said
 
 
-@pytest.mark.parametrize(("answers", "words"), [pytest.param(*case[1:], id=case[0]) for case in TAKEN])
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [pytest.param(*case[1:], id=case[0], marks=() if case in TAKEN[:2] else pytest.mark.full) for case in TAKEN],
+)
 def test_answers_that_do_not_fit_the_checkout(world, plain, capfd, answers, words):
     with world.unchanged():
         error_of(plain, world.root, answers, tasks=True)
@@ -198,7 +201,10 @@ def test_a_link_where_a_file_goes_is_left(world, plain):
     assert "tests/cli/test_vega_command.py is there already" in said.splitlines()[-1]
 
 
-@pytest.mark.parametrize("change", [{"model": "Vega"}, {"cli_name": "z-image"}, {"checkpoints": [{"key": "vega"}]}])
+TYPED = [{"model": "Vega"}, {"cli_name": "z-image"}, {"checkpoints": [{"key": "vega"}]}]
+
+
+@pytest.mark.parametrize("change", [TYPED[0], *(pytest.param(change, marks=pytest.mark.full) for change in TYPED[1:])])
 def test_as_a_person_types_it(world, plain, copy_port, change):
     """The same through the command: it fails, its last line is ours, and nothing is written."""
     with world.unchanged():

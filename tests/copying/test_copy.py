@@ -7,6 +7,8 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from tests.copying.ports import FULL, PLAIN
 
 
@@ -75,6 +77,7 @@ def test_copying_again_changes_nothing(checkout, copy_port):
     assert [path for path in shared if first[path] != second[path]] == []
 
 
+@pytest.mark.full
 def test_copying_again_keeps_what_the_porter_wrote(checkout, copy_port):
     root = checkout()
     copy_port(root, **FULL)

@@ -14,7 +14,7 @@ from tests.faults.tree import Tree
 _MINE = ("notes.md", "tests/cli/test_nova_notes.py", "src/mflux/models/notes.py")
 
 
-@pytest.mark.parametrize("number", [2, pytest.param(30, marks=pytest.mark.full)])
+@pytest.mark.parametrize("number", [2, pytest.param(44, marks=pytest.mark.full)])
 @pytest.mark.parametrize(
     "name", [name if name != "draft" else pytest.param(name, marks=pytest.mark.full) for name in NAMES]
 )

@@ -10,6 +10,7 @@ from mflux_port.lock import under_way
 
 from tests.update.template_versions import ANSWERS, Scene, Template, git, host, status, tree, update
 
+pytestmark = pytest.mark.full
 FILE = ANSWERS.format(model="nova")
 TESTS = "tests/cli/test_nova{}_command.py"
 ATTENTION = "src/mflux/models/nova/model/nova_transformer/{}attention.py"
@@ -103,7 +104,6 @@ def test_nothing_lies_at_the_old_places_or_comes_back(migrated):
     assert [name for name in names if (migrated.root / name).exists()] == kept
 
 
-@pytest.mark.full
 def test_second_update_does_not_migrate_again(migrated, tmp_path):
     root = shutil.copytree(migrated.root.parent, tmp_path / "scene") / "mflux"
     host.commit(root, "v0.3.0")
@@ -111,7 +111,6 @@ def test_second_update_does_not_migrate_again(migrated, tmp_path):
     assert status(root) == ""
 
 
-@pytest.mark.full
 def test_refused_after_the_rename_leaves_the_tree(scene, mflux_port):
     rename_question(scene.template)
     scene.template.edit("copier.yml", "\nmodel:\n", "\nnovelty:\n  type: str\n  default: new\n\nmodel:\n")

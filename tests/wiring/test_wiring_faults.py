@@ -28,7 +28,7 @@ _FAILED: list[str] = []  # filled in the forked child alone
 _ACTS = {"wire": wiring.wire, "unwire": wiring.unwire}
 
 
-@pytest.mark.parametrize("act", _ACTS)
+@pytest.mark.parametrize("act", ["wire", pytest.param("unwire", marks=pytest.mark.full)])
 def test_killed_anywhere(act: str, shared):
     host, before, after = _host(act, shared)
     halves = set()
@@ -63,7 +63,9 @@ def test_killed_within_a_write(shared):
     assert nth > 8
 
 
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize(
+    "lasting", [pytest.param(False, id="once", marks=pytest.mark.full), pytest.param(True, id="from then on")]
+)
 @pytest.mark.parametrize(
     "number", [errno.ENOSPC, *(pytest.param(n, marks=pytest.mark.full) for n in (errno.EACCES, errno.EROFS))]
 )
