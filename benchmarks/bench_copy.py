@@ -1,17 +1,19 @@
-"""``copier copy`` with wiring against bare Copier on the same files, and with other ports already in the checkout."""
+"""``copier copy`` with wiring against bare Copier on the same files, and with other ports already in the checkout.
+
+Both clone the template, as every copy from a git address does: the hooks run from a folder without compiled modules.
+"""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-import warnings
 from functools import partial
 from pathlib import Path
 
 from mflux_port import host
-from mflux_port.project import project_root
 
-from benchmarks.measure import Action, Row, medians
+from benchmarks.measure import Action, Row, medians, silence
+from benchmarks.templates import snapshot
 
 CROWDS = (1, 10, 50)
 SHARED = ("pyproject.toml", "README.md", "CHANGELOG.md", ".gitignore", "src/mflux/cli", "src/mflux/models/common")
@@ -19,7 +21,7 @@ SHARED = ("pyproject.toml", "README.md", "CHANGELOG.md", ".gitignore", "src/mflu
 
 def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
-        template = _snapshot(Path(scratch, "template"))
+        template = snapshot(Path(scratch, "template"))
         pristine = host.checkout(host.NEWEST, Path(scratch, "mflux"))
         times = _against_copier(template, pristine)
         crowds = _crowds(template, pristine)
@@ -30,15 +32,6 @@ def rows() -> list[Row]:
         Row("copy with 10 ports there / with 1", crowds[10] / crowds[1], "×", 1.10),
         Row("copy with 50 ports there / with 1", crowds[50] / crowds[1], "×", 1.10),
     ]
-
-
-def _snapshot(home: Path) -> Path:
-    # Without git's history: what is compared is rendering and wiring, not cloning.
-    home.mkdir()
-    shutil.copy2(project_root() / "copier.yml", home)
-    for name in ("template", "components", "hooks"):
-        shutil.copytree(project_root() / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return home
 
 
 def _against_copier(template: Path, pristine: Path) -> dict[str, float]:
@@ -80,8 +73,7 @@ def _copy(template: Path, root: Path, model: str, skip_tasks: bool = False) -> N
     import copier
 
     answers = {"model": model, "hf_repo": f"org/{model}"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with silence():
         copier.run_copy(
             str(template), root, data=answers, defaults=True, unsafe=True, quiet=True, skip_tasks=skip_tasks
         )

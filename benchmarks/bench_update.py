@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import tempfile
-import warnings
 from functools import partial
 from pathlib import Path
 
 from mflux_port import host
-from mflux_port.project import project_root
 
-from benchmarks.measure import Action, Row, medians
+from benchmarks.measure import Action, Row, medians, silence
+from benchmarks.templates import git, snapshot, tag
 
 CROWDS = (1, 10, 50)
 
@@ -37,20 +34,16 @@ def rows() -> list[Row]:
 
 def _template(home: Path, hooks: bool) -> Path:
     """A repository with two versions of the template that differ in one line; without tasks and migrations at will."""
-    home.mkdir()
-    for name in ("template", "components", "hooks"):
-        shutil.copytree(project_root() / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
-    questions = (project_root() / "copier.yml").read_text(encoding="utf-8")
+    snapshot(home)
     if not hooks:
+        questions = (home / "copier.yml").read_text(encoding="utf-8")
         questions = re.sub(r"^_(tasks|migrations):\n(?:[ #].*\n|\n)*", "", questions, flags=re.MULTILINE)
-    (home / "copier.yml").write_text(questions, encoding="utf-8")
-    _git(home, "init", "--quiet", "--initial-branch", "main")
-    host.commit(home, "First")
-    _git(home, "tag", "v0.1.0")
+        (home / "copier.yml").write_text(questions, encoding="utf-8")
+        git(home, "tag", "--delete", "v0.1.0")
+        tag(home, "v0.1.0")
     initializer = next((home / "template").rglob("*_initializer.py.jinja"))
     initializer.write_text(initializer.read_text(encoding="utf-8") + "\n# A convention.\n", encoding="utf-8")
-    host.commit(home, "Second")
-    _git(home, "tag", "v0.2.0")
+    tag(home, "v0.2.0")
     return home
 
 
@@ -60,26 +53,26 @@ def _update(home: Path, template: Path, ports: int) -> Action:
     root = host.checkout(host.NEWEST, home / f"{template.name}-{ports}")
     for number in range(ports):
         answers = {"model": f"port_{number:02}", "hf_repo": f"org/Port-{number:02}"}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silence():
             copier.run_copy(str(template), root, data=answers, vcs_ref="v0.1.0", defaults=True, unsafe=True, quiet=True)
     host.commit(root, "Ports")
-    run = partial(
-        copier.run_update,
-        root,
-        answers_file="porting/port_00/answers.yml",
-        defaults=True,
-        overwrite=True,
-        unsafe=True,
-        quiet=True,
-    )
-    return Action(run, partial(_back, root))
+    return Action(partial(_update_first, root), partial(_back, root))
+
+
+def _update_first(root: Path) -> None:
+    import copier
+
+    with silence():
+        copier.run_update(
+            root,
+            answers_file="porting/port_00/answers.yml",
+            defaults=True,
+            overwrite=True,
+            unsafe=True,
+            quiet=True,
+        )
 
 
 def _back(root: Path) -> None:
-    _git(root, "reset", "--hard", "--quiet", "HEAD")
-    _git(root, "clean", "-d", "--force", "--quiet")
-
-
-def _git(root: Path, *arguments: str) -> None:
-    subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True)
+    git(root, "reset", "--hard", "--quiet", "HEAD")
+    git(root, "clean", "-d", "--force", "--quiet")

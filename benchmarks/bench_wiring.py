@@ -35,6 +35,11 @@ def rows() -> list[Row]:
         Row("interpreter's start", times["start"] * 1000, "ms"),
         Row("interpreter's start and `mflux-port wire`", times["wire"] * 1000, "ms"),
         Row("wiring on top of the interpreter's start", (times["wire"] - times["start"]) * 1000, "ms", 60),
+        Row(
+            "of that, importing argparse, ast, json, tomllib and PyYAML",
+            (times["libraries"] - times["start"]) * 1000,
+            "ms",
+        ),
         Row("a second `wire`, on top of the interpreter's start", (times["again"] - times["start"]) * 1000, "ms", 60),
         Row("times a shared file is read to plan, at most", max(planned.values()), "", 1),
         Row("times it is read in a whole `wire`, with the look before it is replaced", max(written.values()), "", 2),
@@ -59,6 +64,7 @@ def _against_start(root: Path, timed: Path) -> dict[str, float]:
     return medians(
         {
             "start": Action(partial(run, [sys.executable, "-c", "pass"])),
+            "libraries": Action(partial(run, [sys.executable, "-c", "import argparse, ast, json, tomllib, yaml"])),
             "wire": Action(partial(run, command), lambda: wiring.unwire(Checkout(timed), port)),
             "again": Action(partial(run, command), lambda: wiring.wire(Checkout(timed), port)),
         }
