@@ -17,14 +17,11 @@ def parse_python(source: str | bytes) -> ast.Module:
 
     Bytes must be UTF-8: positions in the tree are offsets into that, whatever a coding line says.
     """
-    if isinstance(source, bytes):
-        _verify_utf8(source)
-        source = source.decode("utf-8-sig")
-    return _parsed(source)
+    return _parsed(_utf8(source) if isinstance(source, bytes) else source)
 
 
 @lru_cache(maxsize=64)
-def _parsed(source: str) -> ast.Module:
+def _parsed(source: str | bytes) -> ast.Module:
     # Wiring reads back what it writes, and the check behind it reads the same files again: nobody changes a tree.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -59,12 +56,16 @@ def console_scripts(data: bytes) -> dict[str, object]:
     return scripts
 
 
-def _verify_utf8(source: bytes) -> None:
+def _utf8(source: bytes) -> str | bytes:
+    """The text; bytes with a coding line of their own stay as they are, for Python to judge it."""
     try:
-        source.decode("utf-8")
+        text = source.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise SyntaxError("not UTF-8") from None
     named = (_COOKIE.match(line) for line in source.split(b"\n", 2)[:2])
     cookie = next((match[1].decode().lower() for match in named if match), "utf-8")
-    if cookie.replace("_", "-") not in ("utf-8", "utf8", "utf-8-sig", "ascii", "us-ascii") and not source.isascii():
+    if cookie.replace("_", "-") in ("utf-8", "utf8", "utf-8-sig", "ascii", "us-ascii"):
+        return text
+    if not source.isascii():
         raise SyntaxError(f"not UTF-8 but {cookie}")
+    return source
