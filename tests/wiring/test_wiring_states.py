@@ -47,6 +47,17 @@ def test_unwire_under_newer_answers_takes_the_older_lines(shared):
     assert contents(root) == bare
 
 
+def test_last_line_without_a_newline_goes_with_the_answer_that_asked_for_it(shared):
+    root = shared()
+    table = b"[project.scripts]"
+    (root / pyproject.FILE).write_bytes(table)
+    wiring.wire(Checkout(root), port(NOVA))
+    wiring.wire(Checkout(root), port(NOVA, checkpoints=NOVA["checkpoints"][:1], variants=["txt2img"]))
+    assert b"edit" not in (root / pyproject.FILE).read_bytes()
+    wiring.unwire(Checkout(root), port(NOVA))
+    assert (root / pyproject.FILE).read_bytes() == table
+
+
 def test_a_second_wire_touches_nothing(shared):
     root = shared()
     wiring.wire(Checkout(root), port(ZULU))

@@ -147,15 +147,18 @@ def _orphans(source: Source, left: dict[str, str], taken: list[Span]) -> list[tu
 def _standing(source: Source, text: str, taken: list[Span]) -> list[Span]:
     # Where the text stands on lines of its own, outside ``taken``.
     wanted = source.encode(text)
+    data = (
+        source.data if source.data.endswith(b"\n") else source.data + source.encode("\n")
+    )  # the last line counts, too
     spans = []
-    start = source.data.find(wanted) if wanted.strip() else -1
+    start = data.find(wanted) if wanted.strip() else -1
     while start >= 0:
-        span = (start, start + len(wanted))
-        before = source.data[source.data.rfind(b"\n", 0, start) + 1 : start]
+        span = (start, min(start + len(wanted), len(source.data)))
+        before = data[data.rfind(b"\n", 0, start) + 1 : start]
         whole = not before or (not before.strip().removeprefix(b"el") and not wanted[:1].isspace())
         if whole and not _overlaps(span, taken):
             spans.append(span)
-        start = source.data.find(wanted, start + 1)
+        start = data.find(wanted, start + 1)
     return spans
 
 
