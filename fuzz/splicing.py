@@ -123,7 +123,7 @@ def applied(files: Files, plan: Plan) -> Files:
 
 
 def _verify_whole(before: Files, after: Files, file: str) -> None:
-    if file.endswith(".py"):
+    if file.endswith(".py") and after[file] != before[file]:
         parse_python(after[file])
     elif file.endswith(".toml"):
         old, new = (tomllib.loads(data.decode("utf-8-sig")) for data in (before[file], after[file]))

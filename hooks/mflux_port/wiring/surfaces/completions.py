@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
@@ -15,6 +16,8 @@ from mflux_port.wiring.tables import entries, entry_blocks
 ID = "completions"
 FILE = "src/mflux/cli/completions/generator.py"
 REQUIRED = False
+# Without either, the file has neither the list nor the recipe of mflux's first command.
+_LISTING = re.compile(rb"commands\s*=[\s(\\]*\[|[\"']mflux-generate[\"']")
 
 
 def not_applicable(port: Port) -> str | None:
@@ -22,6 +25,8 @@ def not_applicable(port: Port) -> str | None:
 
 
 def blocks(source: Source, port: Port) -> list[Block]:
+    if not _LISTING.search(source.data):
+        return []  # as in every later mflux, which is not parsed for it
     table = _commands(source)
     if not _lists_commands(source):
         return []
