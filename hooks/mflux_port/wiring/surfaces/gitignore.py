@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from mflux_port.errors import one_line
 from mflux_port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.lines import lines_with_spans
@@ -26,7 +27,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
         hiding = _deciding(lines, folder, True)
         if hiding and not hiding[0].startswith("!"):
             raise UnknownShape(
-                f"{source.path}: {hiding[0]} hides {folder} with the training example in it; take that line out"
+                f"{source.path}: {one_line(hiding[0].strip())} hides {folder} with the training example in it; take that line out"
             )
     deciding = _deciding([entry for entry in lines if entry[1] not in own], example, False)
     if deciding is None:
