@@ -26,7 +26,7 @@ OWN_TRANSFORMS = {
 _FUSED = re.compile(r"(^|_)(to_)?qkv$|^in_proj$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """One WeightTarget. ``count`` is its max_blocks when the patterns have ``{block}``, otherwise None."""
 
@@ -70,8 +70,9 @@ def draft_mapping(component: str, tensors: dict[str, Tensor], tree: Node, config
         if found:
             why = "fused in the checkpoint, three layers in the reference; drafted as thirds in the order of its name"
             draft.unresolved.append(Unresolved(component, name, why, ("thirds q, k, v", "interleaved head by head")))
-    filled = {target.to_pattern for target in singles} | {entry.name for entry in draft.unresolved}
-    for name in sorted(homes.keys() - filled):
+    filled = {entry.name for entry in draft.unresolved}
+    filled.update(target.to_pattern for target in singles)
+    for name in sorted(name for name in homes if name not in filled):
         if homes[name].tied or name.rpartition(".")[0].endswith("lm_head") and _is_tied(config):
             draft.tied.append(name)
         elif certain:
@@ -146,24 +147,27 @@ def _fused(name: str, tensor: Tensor, homes: dict[str, Node]) -> list[Target]:
 
 def group(singles: list[Target]) -> list[Target]:
     """Targets that differ in one running number only, drawn together as ``{block}``; the order stays."""
-    families: dict[tuple, dict[int, Target]] = defaultdict(dict)
-    for target in singles:
+    singles = list(dict.fromkeys(singles))
+    families: dict[tuple, list[int]] = defaultdict(list)
+    last: dict[tuple, int] = {}
+    for place, target in enumerate(singles):
         for key, number in _keys(target):
-            families[key][number] = target
-    complete = {
-        key for key, members in families.items() if len(members) > 1 and set(members) == set(range(len(members)))
-    }
-    chosen, done = [], set()
-    for target in singles:
-        if target in done:
+            families[key].append(place)
+            last[key] = max(number, last.get(key, 0))
+    # The numbers of a family are all different: they run from 0 without a gap when the last is as many less one.
+    complete = {key for key, members in families.items() if len(members) == last[key] + 1 > 1}
+    chosen, done = [], bytearray(len(singles))
+    for place, target in enumerate(singles):
+        if done[place]:
             continue
-        keys = [key for key, _ in _keys(target) if key in complete and not done & set(families[key].values())]
+        keys = [key for key, _ in _keys(target) if key in complete and not any(done[one] for one in families[key])]
+        done[place] = True
         if not keys:
             chosen.append(target)
-            done.add(target)
             continue
         best = max(keys, key=lambda key: len(families[key]))
-        done.update(families[best].values())
+        for one in families[best]:
+            done[one] = True
         chosen.append(Target(best[0], best[1], target.transform, len(families[best])))
     return chosen
 

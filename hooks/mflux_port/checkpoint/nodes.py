@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 MODULE, LIST, DICT = "module", "list", "dict"
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     """One module.
 
