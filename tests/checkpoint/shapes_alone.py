@@ -3,10 +3,9 @@
 import json
 
 import mlx.core as mx
+from mflux_port.checkpoint.blanks import blank_weights
 from mlx import nn
 from mlx.utils import tree_flatten
-
-from mflux_port.checkpoint.blanks import blank_weights
 
 
 def layers() -> nn.Module:

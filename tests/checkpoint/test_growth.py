@@ -7,10 +7,10 @@ import json
 import sys
 
 import pytest
-from benchmarks.bench_checkpoint import _draft, _inspect, write_checkpoint
 from mflux_port import host
 from mflux_port.checkpoint.collector import uncollected
 
+from benchmarks.bench_checkpoint import _draft, _inspect, write_checkpoint
 from tests.checkpoint.conftest import HERE, run_in
 
 
