@@ -1,18 +1,20 @@
 """The reference's own module tree, built on torch's meta device: no weights, only shapes. Needs torch and the reference.
 
 Sizes become expressions of the config's names where the reference itself shows how: it is built again with one number
-of its config doubled and quadrupled, and a size that follows as a product in both is written as that product.
+of its config doubled, quadrupled and, where that is no matter of blocks, sixteenfold; a size that follows as a product,
+or as a sum of products, in all of them is written as that.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from itertools import product
 
 from mflux_port.checkpoint.inference import dimensions
 from mflux_port.checkpoint.layout import Component
 from mflux_port.checkpoint.leaf_layers import ACTIVATIONS, SILENT, call, leaf, settings, shape, source_file
 from mflux_port.checkpoint.nodes import DICT, LIST, MODULE, Node
-from mflux_port.checkpoint.sizes import Observation, express
+from mflux_port.checkpoint.sizes import FAR, NEAR, Observation, express, grows_evenly
 
 _HOLDERS = ("ModuleList", "ModuleDict", "Sequential")
 
@@ -33,9 +35,12 @@ def reference_tree(component: Component) -> Node | None:
     section, sizes = _sizes(component.config)
     observations = []
     for name, value in _variables(sizes).items():
-        twice, again = (_vary(component, section, name, value, factor) for factor in (2, 4))
-        if twice is not None and again is not None:
-            observations.append(Observation(name, value, _describe(twice), _describe(again)))
+        trees = {factor: _varied(component, section, name, value, factor) for factor in NEAR}
+        if None in trees.values():
+            continue
+        # A limit, as in min(width, 256), shows far from a small width.
+        far = _varied(component, section, name, value, FAR) if grows_evenly(tree, trees) else None
+        observations.append(Observation(name, value, trees | ({FAR: far} if far is not None else {})))
     return express(tree, observations)
 
 
@@ -64,18 +69,28 @@ def _variables(sizes: dict) -> dict[str, int]:
     return {name: value for name, value in found.items() if value > 0}
 
 
+def _varied(component: Component, section: str, name: str, value: int, factor: int) -> Node | None:
+    module = _vary(component, section, name, value, factor)
+    return None if module is None else _describe(module)
+
+
 def _vary(component: Component, section: str, name: str, value: int, factor: int):
     # Rotary embeddings want head sizes that fit: such a config is tried again with the axes scaled along, up or down.
     key, _, index = name.partition("[")
-    for axes in (1.0, factor, 1 / factor):
+    for longer, axes in product((True, False), (1.0, factor, 1 / factor)):
         config = dict(component.config)
         inner = dict(config[section]) if section else config
         for other, sizes in list(inner.items()):
             if axes != 1.0 and other.startswith("axes_dim") and isinstance(sizes, list):
                 inner[other] = [int(size * axes) for size in sizes]
         for other, entries in list(inner.items()):
-            # A kind for every layer: as many as there are layers.
-            if isinstance(entries, list) and len(entries) == value and all(isinstance(kind, str) for kind in entries):
+            # A kind for every layer: as many as there are layers, which another number may equal by chance.
+            if (
+                longer
+                and isinstance(entries, list)
+                and len(entries) == value
+                and all(isinstance(kind, str) for kind in entries)
+            ):
                 inner[other] = entries * factor
         if index:
             inner[key] = [*inner[key]]
