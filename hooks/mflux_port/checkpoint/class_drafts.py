@@ -15,7 +15,7 @@ from mflux_port.checkpoint.nodes import DICT, LIST, MODULE, Node
 from mflux_port.checkpoint.source_text import Call, Expression, Items, Row, Table
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
-_CONSTANTS = {"True", "False", "None", "tanh"}
+_CONSTANTS = {"True", "False", "None", "tanh", "min"}
 _FAMILY_ENDS = ("Transformer", "Model", "For", "Encoder", "Text", "Autoencoder", "Decoder", "Pre", "UNet", "DiT")
 # What mlx.nn takes in order, and what it assumes when nothing is said.
 _POSITIONAL = ("input_dims", "output_dims", "num_embeddings", "num_groups", "num_features", "dims", "in_channels",

@@ -11,6 +11,8 @@ from math import prod
 from mflux_port.checkpoint.nodes import LIST, Node
 
 NEAR, FAR = (2, 4), 16
+LESS = tuple(Fraction(1, divisor) for divisor in (2, 4, 8, 16, 32))
+_Factor = int | Fraction
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,14 @@ class Observation:
 
     name: str
     value: int
-    trees: dict[int, Node]
+    trees: dict[_Factor, Node]
 
 
 def express(base: Node, observations: list[Observation]) -> Node:
     """``base`` with every size that follows from observed names written as such, in place. Others stay numbers.
+
+    A size is a product of names, one divided by others, a sum of products or ``min`` of a name and a number, and only when
+    it is that in every tree.
 
     Blocks of a list whose length follows a name get the expression ``count`` among the list's arguments.
     """
@@ -36,7 +41,7 @@ def express(base: Node, observations: list[Observation]) -> Node:
     return base
 
 
-def grows_evenly(base: Node, trees: dict[int, Node]) -> bool:
+def grows_evenly(base: Node, trees: dict[_Factor, Node]) -> bool:
     """Whether sizes grow in step with a name, and nothing faster: then it may be made much larger, to see a limit."""
     if not all(_same(base, tree) for tree in trees.values()):
         return False
@@ -51,7 +56,7 @@ def grows_evenly(base: Node, trees: dict[int, Node]) -> bool:
     return grown
 
 
-def _sizes(node: Node, trees: dict[int, Node]) -> Iterator[tuple[str, dict[int, str | None]]]:
+def _sizes(node: Node, trees: dict[_Factor, Node]) -> Iterator[tuple[str, dict[_Factor, str | None]]]:
     if node.kind == LIST and any(len(tree.children) != len(node.children) for tree in trees.values()):
         yield "1", dict.fromkeys(trees)  # more blocks: a number of them is no size
     for name, text in node.arguments.items():
@@ -83,8 +88,8 @@ def _is_row(node: Node) -> bool:
     return "0" in node.children and len({child.class_name or child.kind for child in node.children.values()}) == 1
 
 
-def _express(node: Node, seen: list[tuple[str, int, dict[int, Node]]]) -> None:
-    def views(read) -> list[tuple[str, int, dict[int, str | None]]]:
+def _express(node: Node, seen: list[tuple[str, int, dict[_Factor, Node]]]) -> None:
+    def views(read) -> list[tuple[str, int, dict[_Factor, str | None]]]:
         return [(key, value, {factor: read(tree) for factor, tree in trees.items()}) for key, value, trees in seen]
 
     for name, text in node.arguments.items():
@@ -105,18 +110,21 @@ def _at(node: Node, name: str, index: int) -> str:
     return node.parameters[name][index] if index < len(node.parameters[name]) else ""
 
 
-def _expression(text: str, views: list[tuple[str, int, dict[int, str | None]]]) -> str:
+def _expression(text: str, views: list[tuple[str, int, dict[_Factor, str | None]]]) -> str:
     if not text.isdigit() or int(text) == 0:
         return text
-    size, up, down, added = int(text), [], [], []
+    size, up, down, added, limits = int(text), [], [], [], []
     for name, value, found in views:
         if all(other == text for other in found.values()):
             continue
         if not all((other or "").isdigit() for other in found.values()):
             return text
-        numbers = {factor: int(other) for factor, other in found.items()}
+        # Nothing is what whole division leaves of a small number.
+        numbers = {factor: int(other) for factor, other in found.items() if factor in NEAR or other != "0"}
         name = re.sub(r"\s", "", name)
-        if power := _power(size, numbers):
+        if limit := _limit(size, value, numbers):
+            limits.append(limit.format(name))
+        elif power := _power(size, numbers):
             up += [(name, value)] * power
         elif _divides(size, numbers):
             down.append((name, value))
@@ -124,23 +132,41 @@ def _expression(text: str, views: list[tuple[str, int, dict[int, str | None]]]) 
             added.append((name, value, step))
         else:
             return text
+    if limits:
+        return limits[0] if len(limits) == 1 and not (up or down or added) else text
     if added:
         return text if down else _sum(size, up, added) or text
     return _product(size, up, down) if up else text
 
 
-def _power(size: int, numbers: dict[int, int]) -> int:
+def _limit(size: int, value: int, numbers: dict[_Factor, int]) -> str:
+    # min(name, limit), seen on both sides of the limit: below it once at least, at it or above twice.
+    points = {value: size} | {int(value * factor): number for factor, number in numbers.items()}
+    limit, least = max(points.values()), min(points)
+    times = Fraction(points[least], least)
+    reached = [number for at, number in points.items() if times * at >= limit]
+    if times.denominator != 1 or len(points) < 4 or not 2 <= len(reached) < len(points):
+        return ""
+    if any(number != min(times * at, limit) for at, number in points.items()):
+        return ""
+    return f"min({'{}' if times == 1 else f'{times} * {{}}'}, {limit})"
+
+
+def _power(size: int, numbers: dict[_Factor, int]) -> int:
     # How often a name is a factor of the size, 0 for any other relation.
-    fitting = (p for p in (1, 2, 3) if all(number == size * factor**p for factor, number in numbers.items()))
-    return next(fitting, 0)
+    for power in (1, 2, 3):
+        wanted = {factor: size * factor**power for factor in numbers}
+        if all(number == wanted[factor] or wanted[factor].denominator != 1 for factor, number in numbers.items()):
+            return power
+    return 0
 
 
-def _divides(size: int, numbers: dict[int, int]) -> bool:
+def _divides(size: int, numbers: dict[_Factor, int]) -> bool:
     # What is divided by 16 is seldom whole.
-    return all(size == factor * numbers[factor] for factor in numbers if factor in NEAR or size % factor == 0)
+    return all(size == factor * numbers[factor] for factor in numbers if factor != FAR or size % factor == 0)
 
 
-def _step(size: int, numbers: dict[int, int]) -> int:
+def _step(size: int, numbers: dict[_Factor, int]) -> int:
     # What one more of the name's value adds, 0 when it is not always the same.
     step = numbers[NEAR[0]] - size
     return step if step > 0 and all(n == size + (factor - 1) * step for factor, n in numbers.items()) else 0
