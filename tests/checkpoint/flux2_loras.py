@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mflux.models.common.config.model_config import ModelConfig
+from mflux.models.common.lora.mapping.lora_mapping import LoRATarget
 from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
 from mflux.models.flux2.weights.flux2_lora_mapping import Flux2LoRAMapping
 from mflux_port.checkpoint.headers import read_header
@@ -13,6 +14,10 @@ from mflux_port.checkpoint.lora_ledger import account_lora, format_lora
 
 if __name__ == "__main__":
     targets = Flux2LoRAMapping.get_mapping()
+    # Patches of a layer's own arrays, which mflux's FLUX.2 mapping does not take.
+    for layer in ("to_q", "norm_q"):
+        patterns = {f"possible_{name}_patterns": [f"own.{{block}}.{layer}.{name}"] for name in ("diff", "diff_b")}
+        targets.append(LoRATarget(f"transformer_blocks.{{block}}.attn.{layer}", [], [], **patterns))
     transformer = Flux2Transformer(**ModelConfig.flux2_klein_4b().transformer_overrides)
     accounts = []
     for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):

@@ -90,6 +90,11 @@ FILES = {
     | lora("text_encoder.layers.0.self_attn.q_proj", "lora_A.weight", "lora_B.weight"),
     "twice": lora(f"transformer.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight")
     | lora(f"diffusion_model.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight"),
+    "patch": {"own.0.norm_q.diff": (128,)},
+    "patch of a matrix": {"own.0.to_q.diff": (WIDTH, WIDTH)},
+    "patch of no bias": lora(f"transformer.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight")
+    | {"own.0.to_q.diff_b": (WIDTH,)},
+    "patch of another size": {"own.0.norm_q.diff": (64,)},
     "fused": lora("diffusion_model.my_blocks.2.attn.qkv", "lora_A.weight", "lora_B.weight", out=3 * WIDTH),
 }
 
@@ -114,6 +119,10 @@ def test_a_file_that_fits(said, name, convention):
 def test_a_lokr_that_fits(said, name):
     assert (said[name]["convention"], said[name]["layers"], said[name]["problems"]) == ("LoKr", 1, [])
     assert said[name]["passed"]
+
+
+def test_a_patch_that_fits(said):
+    assert said["patch"]["passed"] and said["patch"]["layers"] == 1
 
 
 def test_no_transformer_layer_is_offered_for_what_it_cannot_hold(said):
@@ -159,6 +168,9 @@ def test_a_fused_projection_names_its_three_layers(said):
         ("lokr wrong", DOUBLE[0], "do not make the weight's (3072, 3072)"),
         ("lokr lacks b", DOUBLE[0], "Missing LoKr w2"),
         ("lokr turned", DOUBLE[0].replace("to_q", "to_k"), "do not make the weight's (3072, 3072)"),
+        ("patch of a matrix", DOUBLE[0], "does not fit the weight's (3072, 3072); mflux adds vectors alone"),
+        ("patch of no bias", DOUBLE[0], "is for a bias, which this layer does not have"),
+        ("patch of another size", DOUBLE[0].replace("to_q", "norm_q"), "diff (64,) does not fit the weight's (128,)"),
         ("text encoder", "text_encoder.*", "2 keys are a text encoder's"),
         ("twice", f"diffusion_model.{DOUBLE[0]}.lora_A.weight", "fills transformer_blocks.0.attn.to_q.lora_A too"),
     ],

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from mflux_port.checkpoint.headers import Tensor
-from mflux_port.checkpoint.nodes import LIST, MODULE, Node
+from mflux_port.checkpoint.nodes import LIST, MODULE, Node, is_place
 
 
 def align(tree: Node, tensors: dict[str, Tensor]) -> Node:
@@ -86,5 +86,5 @@ def _place(root: Node, path: str, branch: Node) -> None:
         return
     *parents, last = path.split(".")
     for name in parents:
-        root = root.children.setdefault(name, Node(LIST if name.isdigit() else MODULE, name.capitalize()))
+        root = root.children.setdefault(name, Node(LIST if is_place(name) else MODULE, name.capitalize()))
     root.children[last] = branch

@@ -15,7 +15,7 @@ from mflux_port.checkpoint.nodes import DICT, LIST, MODULE, Node
 from mflux_port.checkpoint.source_text import Call, Expression, Items, Row, Table
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
-_CONSTANTS = {"True", "False", "None", "tanh"}
+_CONSTANTS = {"True", "False", "None", "tanh", "min"}
 _FAMILY_ENDS = ("Transformer", "Model", "For", "Encoder", "Text", "Autoencoder", "Decoder", "Pre", "UNet", "DiT")
 # What mlx.nn takes in order, and what it assumes when nothing is said.
 _POSITIONAL = ("input_dims", "output_dims", "num_embeddings", "num_groups", "num_features", "dims", "in_channels",
@@ -65,11 +65,12 @@ class _Drafter:
         self.stems = {top[1]}
 
     def run(self) -> list[ClassDraft]:
+        modules = [node for node in _post_order(self.tree) if node.kind == MODULE]
+        keys = {id(node): (node.class_name, node.file, _nesting(node)) for node in modules}
         groups: dict[tuple, list[Node]] = {}
-        for node in _post_order(self.tree):
-            if node.kind == MODULE:
-                groups.setdefault((node.class_name, node.file, _nesting(node)), []).append(node)
-        for key in _sorted_by_use(groups):
+        for node in modules:
+            groups.setdefault(keys[id(node)], []).append(node)
+        for key in _sorted_by_use(groups, keys):
             self._draft_group(groups[key])
         return self.done
 
@@ -299,18 +300,25 @@ def _nesting(node: Node) -> int:
     return 1 + max(map(_nesting, same)) if same else 0
 
 
-def _sorted_by_use(groups: dict[tuple, list[Node]]) -> list[tuple]:
+def _sorted_by_use(groups: dict[tuple, list[Node]], keys: dict[int, tuple]) -> list[tuple]:
     order: list[tuple] = []
 
     def visit(key: tuple, trail: tuple) -> None:
         if key in order or key in trail:
             return
         for node in groups[key]:
-            for _, part in node.walk():
-                if part.kind == MODULE and part is not node:
-                    visit((part.class_name, part.file, _nesting(part)), (*trail, key))
+            for part in _nearest_modules(node):
+                visit(keys[id(part)], (*trail, key))
         order.append(key)
 
     for key in groups:
         visit(key, ())
     return order
+
+
+def _nearest_modules(node: Node) -> Iterator[Node]:
+    for child in node.children.values():
+        if child.kind == MODULE:
+            yield child
+        else:
+            yield from _nearest_modules(child)

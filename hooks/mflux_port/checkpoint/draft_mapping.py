@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mflux_port.checkpoint.alignment import held
 from mflux_port.checkpoint.header_tree import is_flipped
 from mflux_port.checkpoint.headers import Tensor
-from mflux_port.checkpoint.nodes import Node
+from mflux_port.checkpoint.nodes import DICT, Node, is_place
 
 # torch keeps (out, in, *kernel) and a transposed convolution (in, out, *kernel); MLX keeps (out, *kernel, in).
 CONV_TRANSFORMS = {
@@ -23,10 +23,11 @@ OWN_TRANSFORMS = {
     "_transpose_conv1d_weight": "tensor.transpose(0, 2, 1)",
     **{f"_third_{part}": f"mx.split(tensor, 3, axis=0)[{place}]" for place, part in enumerate("qkv")},
 }
+_PLACEHOLDER = re.compile(r"\{(?:block|layer|i|res)\}")
 _FUSED = re.compile(r"(^|_)(to_)?qkv$|^in_proj$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """One WeightTarget. ``count`` is its max_blocks when the patterns have ``{block}``, otherwise None."""
 
@@ -58,11 +59,19 @@ def draft_mapping(component: str, tensors: dict[str, Tensor], tree: Node, config
     """The targets of one component. ``certain``: the tree comes from the reference and not from the header alone."""
     draft = MappingDraft(component)
     homes = {f"{path}.{name}" if path else name: node for path, node in tree.walk() for name in held(node)}
+    numbered = tuple(
+        f"{path}." for path, node in tree.walk() if node.kind == DICT and any(map(is_place, node.children))
+    )
     singles = []
     for name, tensor in tensors.items():
         node = homes.get(name)
         found = _fused(name, tensor, homes) if node is None else None
         doubt = _doubt(name, tensor, node, certain) if not found else None
+        if name.startswith(numbered):
+            found, doubt = (
+                None,
+                ("mflux's WeightMapper makes a list of numbered names, here it is a dict", ("rename it",)),
+            )
         if doubt:
             draft.unresolved.append(Unresolved(component, name, *doubt))
         else:
@@ -70,8 +79,9 @@ def draft_mapping(component: str, tensors: dict[str, Tensor], tree: Node, config
         if found:
             why = "fused in the checkpoint, three layers in the reference; drafted as thirds in the order of its name"
             draft.unresolved.append(Unresolved(component, name, why, ("thirds q, k, v", "interleaved head by head")))
-    filled = {target.to_pattern for target in singles} | {entry.name for entry in draft.unresolved}
-    for name in sorted(homes.keys() - filled):
+    filled = {entry.name for entry in draft.unresolved}
+    filled.update(target.to_pattern for target in singles)
+    for name in sorted(name for name in homes if name not in filled):
         if homes[name].tied or name.rpartition(".")[0].endswith("lm_head") and _is_tied(config):
             draft.tied.append(name)
         elif certain:
@@ -105,11 +115,15 @@ def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> tuple
     last = name.rpartition(".")[2]
     if last == "num_batches_tracked":
         return "a counter of torch's training that MLX's BatchNorm does not have", ("waive it",)
+    if any(part.isdigit() and not is_place(part) for part in name.split(".")):
+        return "mflux's WeightMapper reads a part of its name as a number in another spelling", ("rename it",)
+    if _PLACEHOLDER.search(name):
+        return "mflux's WeightMapper would put numbers in the place of its braces", ("rename it",)
     if node is None:
         return "the reference has no module for it", ("waive it", f"map it onto {name}")
     if re.search(r"(^|\.)lm_head\.", name):
         return "the output head: a pipeline that reads hidden states never uses it", ("waive it", f"map it onto {name}")
-    if re.search(r"\.\d+\.\d+\.", f".{name}.") or last.isdigit():
+    if re.search(r"\.\d+\.\d+\.", f".{name}.") or is_place(last):
         return "mflux's WeightMapper cannot set a list within a list or a bare array in a list", ("rename it",)
     if node.layer.startswith("ConvTranspose") and node.layer not in CONV_TRANSFORMS:
         return f"mflux has no transform for {node.layer}", ("write one",)
@@ -146,24 +160,27 @@ def _fused(name: str, tensor: Tensor, homes: dict[str, Node]) -> list[Target]:
 
 def group(singles: list[Target]) -> list[Target]:
     """Targets that differ in one running number only, drawn together as ``{block}``; the order stays."""
-    families: dict[tuple, dict[int, Target]] = defaultdict(dict)
-    for target in singles:
+    singles = list(dict.fromkeys(singles))
+    families: dict[tuple, list[int]] = defaultdict(list)
+    last: dict[tuple, int] = {}
+    for place, target in enumerate(singles):
         for key, number in _keys(target):
-            families[key][number] = target
-    complete = {
-        key for key, members in families.items() if len(members) > 1 and set(members) == set(range(len(members)))
-    }
-    chosen, done = [], set()
-    for target in singles:
-        if target in done:
+            families[key].append(place)
+            last[key] = max(number, last.get(key, 0))
+    # The numbers of a family are all different: they run from 0 without a gap when the last is as many less one.
+    complete = {key for key, members in families.items() if len(members) == last[key] + 1 > 1}
+    chosen, done = [], bytearray(len(singles))
+    for place, target in enumerate(singles):
+        if done[place]:
             continue
-        keys = [key for key, _ in _keys(target) if key in complete and not done & set(families[key].values())]
+        keys = [key for key, _ in _keys(target) if key in complete and not any(done[one] for one in families[key])]
+        done[place] = True
         if not keys:
             chosen.append(target)
-            done.add(target)
             continue
         best = max(keys, key=lambda key: len(families[key]))
-        done.update(families[best].values())
+        for one in families[best]:
+            done[one] = True
         chosen.append(Target(best[0], best[1], target.transform, len(families[best])))
     return chosen
 
@@ -172,7 +189,7 @@ def _keys(target: Target):
     parts = target.from_pattern.split(".")
     wanted = target.to_pattern.split(".")
     for place, part in enumerate(parts):
-        if part.isdigit() and len(parts) == len(wanted) and wanted[place] == part:
+        if is_place(part) and len(parts) == len(wanted) and wanted[place] == part:
             source = ".".join([*parts[:place], "{block}", *parts[place + 1 :]])
             goal = ".".join([*wanted[:place], "{block}", *wanted[place + 1 :]])
             yield (goal, source, target.transform), int(part)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 
+from mflux_port.checkpoint.blanks import blank
 from mflux_port.checkpoint.headers import Tensor
 
 _TYPES = {
@@ -17,7 +18,7 @@ _TYPES = {
 _PLACEHOLDERS = re.compile(r"\{(?:block|layer|i|res)\}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fill:
     """A tensor on its way to a parameter. ``shape`` is what the transform gives; ``target`` counts the mapping's lines."""
 
@@ -75,7 +76,8 @@ def fill_module(module, expansion: Expansion, component) -> Filled:
     """Apply the mapping as mflux does and update the module with it, without evaluating anything."""
     from mlx.utils import tree_flatten, tree_unflatten
 
-    shapes = {path: tuple(array.shape) for path, array in tree_flatten(module.parameters())}
+    before = dict(tree_flatten(module.parameters()))
+    shapes = {path: tuple(array.shape) for path, array in before.items()}
     try:
         tree = _mapped(component, expansion, tree_unflatten)
         if component.weight_subkey is not None:
@@ -83,9 +85,8 @@ def fill_module(module, expansion: Expansion, component) -> Filled:
         module.update(tree, strict=False)
     except Exception as error:  # noqa: BLE001 - whatever a port's transform or mflux raises is the finding
         return Filled(shapes, set(), f"mflux cannot apply the mapping: {type(error).__name__}: {error}")
-    given = {id(array) for _, array in tree_flatten(tree)}
     after = tree_flatten(module.parameters())
-    return Filled(shapes, {path for path, array in after if path in shapes and id(array) not in given}, "")
+    return Filled(shapes, {path for path, array in after if array is before.get(path)}, "")
 
 
 def _mapped(component, expansion: Expansion, tree_unflatten):
@@ -116,7 +117,7 @@ def _read(component, tensors: dict[str, Tensor]) -> Expansion:
         seen = component.key_transform(name) if component.key_transform else name
         if seen is None:
             continue
-        array = mx.zeros(tensor.shape, getattr(mx, _TYPES.get(tensor.dtype, "float16")))
+        array = blank(tensor.shape, getattr(mx, _TYPES.get(tensor.dtype, "float16")))
         expansion.arrays[seen] = component.weight_transform(seen, array) if component.weight_transform else array
         expansion.renamed[name] = seen
     return expansion

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mflux_port.checkpoint.headers import Tensor
-from mflux_port.checkpoint.nodes import DICT, LIST, MODULE, Node
+from mflux_port.checkpoint.nodes import DICT, LIST, MODULE, Node, is_place
 from mflux_port.errors import PortError
 
 _DEPTH, _LENGTH = 40, 10_000  # no model comes near; a name made to do harm ends there
@@ -25,15 +25,18 @@ def header_tree(tensors: dict[str, Tensor], config: dict) -> Node:
         if isinstance(place.setdefault(last, tensor), dict):
             raise PortError(f"{name[:200]!r} is a tensor and has tensors below it; is this a model's checkpoint?")
     eps = sorted({value for name, value in config.items() if name.endswith("eps") and isinstance(value, float)})
-    return _module("model", root, repr(eps[0]) if len(eps) == 1 else "")
+    if any(map(is_place, root)):
+        first = next(filter(is_place, root))
+        raise PortError(f"tensor names begin with a number ({first}), which no attribute can have; rename them")
+    return _module("model", root, repr(eps[0]) if len(eps) == 1 else "", top=True)
 
 
-def _module(name: str, entries: dict, eps: str) -> Node:
+def _module(name: str, entries: dict, eps: str, top: bool = False) -> Node:
     arrays = {key: tensor for key, tensor in entries.items() if isinstance(tensor, Tensor)}
     branches = {key: inner for key, inner in entries.items() if not isinstance(inner, Tensor)}
-    if "weight" in arrays and not branches and arrays.keys() <= {"weight", "bias"}:
+    if "weight" in arrays and not branches and not top and arrays.keys() <= {"weight", "bias"}:
         return _layer(name, arrays["weight"].shape, arrays.get("bias"), eps)
-    numbered = bool(branches) and not arrays and all(key.isdigit() for key in branches)
+    numbered = bool(branches) and not arrays and all(map(is_place, branches))
     if numbered:
         # Places without weights (activations, dropout) keep the others' numbers right.
         last = max(map(int, branches))
@@ -43,7 +46,7 @@ def _module(name: str, entries: dict, eps: str) -> Node:
         return Node(LIST, children=children)
     if not entries:
         return Node("Identity", remarks=["a place without weights"])
-    odd = bool(branches) and not arrays and not all(key.isidentifier() for key in branches)
+    odd = bool(branches) and not arrays and not top and not all(key.isidentifier() for key in branches)
     children = {key: _module(name if odd else key, inner, eps) for key, inner in branches.items()}
     shapes = {key: tuple(map(str, tensor.shape)) for key, tensor in arrays.items()}
     return Node(DICT if odd else MODULE, _class_name(name), parameters=shapes, children=children)

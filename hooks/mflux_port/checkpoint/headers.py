@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections import Counter
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ DTYPE_BITS = {
 }  # fmt: skip
 _DIMENSIONS = 64  # more than any library has: the product of a million sizes would take hours
 _LONGEST_NAME = 10_000
+_HUGE_NUMBER = re.compile(r"\d{19}")
 PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 
 
@@ -118,8 +120,7 @@ def _without_twins(pairs: list[tuple[str, object]], where: object) -> dict:
 
 
 def _tensor(name: str, entry: object, where: object) -> tuple[Tensor, tuple[int, int]]:
-    # A name stands in lists of lines and in tables; no library writes one that cannot be printed.
-    if not name or not name.isprintable() or name != name.strip() or len(name) > _LONGEST_NAME:
+    if not is_name(name):
         raise PortError(f"{where}: {shown(name)} is no name of a tensor; write the file again with safetensors")
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
         raise PortError(f"{where}: tensor {shown(name)} has no dtype, shape and data_offsets; bring the file again")
@@ -140,6 +141,12 @@ def _tensor(name: str, entry: object, where: object) -> tuple[Tensor, tuple[int,
             f"{where}: tensor {shown(name)} needs {tensor.bytes} bytes and has {span[1] - span[0]}; bring the file again"
         )
     return tensor, (span[0], span[1])
+
+
+def is_name(name: str) -> bool:
+    """Whether a tensor may have this name. It stands in lists of lines and in tables, and its numbers are counted with."""
+    plain = bool(name) and name.isprintable() and name == name.strip() and len(name) <= _LONGEST_NAME
+    return plain and not _HUGE_NUMBER.search(name)
 
 
 def _are_sizes(values: object) -> bool:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
-from mflux_port.checkpoint.headers import DTYPE_BITS, Tensor
+from mflux_port.checkpoint.headers import DTYPE_BITS, Tensor, is_name
 from mflux_port.checkpoint.layout import Checkpoint
+from mflux_port.checkpoint.nodes import is_place
 from mflux_port.errors import PortError, shown
 
 KEYLIST = "porting/{model}/checkpoint_keys.txt"
@@ -122,7 +123,7 @@ def _lines(path: Path) -> list[str]:
 
 def _read_tensors(taken: Snapshot, section: str | None, line: str, where: str) -> None:
     match = re.fullmatch(r"(\w+) (-|\d{1,18}(?:x\d{1,18}){0,63}) (\S.*)", line, re.ASCII)
-    if section is None or not match or match[1] not in DTYPE_BITS:
+    if section is None or not match or match[1] not in DTYPE_BITS or not is_name(match[3]):
         raise PortError(f"{where} is no line of a key list; {_CURE}")
     shape = tuple(map(int, match[2].split("x"))) if match[2] != "-" else ()
     for name in expand(match[3]):
@@ -138,7 +139,7 @@ def collapse(names: Iterable[str]) -> list[str]:
         groups: dict[tuple[str, ...], list[int]] = {}
         for line in lines:
             parts = line.split(".")
-            if place < len(parts) and parts[place].isdigit() and str(int(parts[place])) == parts[place]:
+            if place < len(parts) and is_place(parts[place]):
                 groups.setdefault((*parts[:place], "", *parts[place + 1 :]), []).append(int(parts[place]))
             else:
                 groups[tuple(parts)] = []

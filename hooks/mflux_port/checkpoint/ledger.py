@@ -100,6 +100,8 @@ def _checkpoint_side(book: _Book, tensors: dict[str, Tensor], expansion) -> None
         elif tensor.dtype in _RAW:
             book.add("raw bytes", name, f"MLX reads {tensor.dtype} as bytes; a transform or the port must decode them")
         fills = takers.get(expansion.renamed.get(name, ""), [])
+        if len(fills) == 1 and fills[0].transform is None:
+            continue
         if not fills:
             book.add_open("tensors", "not mapped", name, "no target takes this tensor; map it or waive it")
         elif len({fill.path for fill in fills}) == len(fills) and not any(fill.failure for fill in fills):

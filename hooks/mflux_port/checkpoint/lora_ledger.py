@@ -114,8 +114,8 @@ def _judge(path: str, slots: dict, transformer) -> str:
     layer = find_layer(transformer, path)
     if layer is None:
         return "the transformer has no such layer"
-    if {"diff", "diff_b"} >= slots.keys():
-        return ""
+    if (why := _judge_patches(slots, layer)) or {"diff", "diff_b"} >= slots.keys():
+        return why
     if getattr(getattr(layer, "weight", None), "ndim", 0) != 2:
         return "this layer is not linear"
     if slots.keys() == {"alpha"}:
@@ -128,6 +128,17 @@ def _judge(path: str, slots: dict, transformer) -> str:
             return f"the transform of {tensor.name} fails: {type(error).__name__}: {error}"
     matrices = _judge_lokr if any(name.startswith("lokr") for name in slots) else _judge_matrices
     return matrices(arrays, tuple(layer.weight.shape))
+
+
+def _judge_patches(slots: dict, layer) -> str:
+    # mflux adds these to vectors alone, and refuses the whole file for one that does not fit.
+    for name, attribute in (("diff", "weight"), ("diff_b", "bias")):
+        base, patch = layer.get(attribute), slots[name][0].shape if name in slots else None
+        if patch is not None and base is None:
+            return f"{name} is for a {attribute}, which this layer does not have"
+        if patch is not None and (base.ndim != 1 or tuple(base.shape) != patch):
+            return f"{name} {patch} does not fit the {attribute}'s {tuple(base.shape)}; mflux adds vectors alone"
+    return ""
 
 
 def _applied(tensor: Tensor, mapping):

@@ -15,6 +15,15 @@ _CALLS = {
 }
 
 
+# What nn.Module, a dict, has itself; MLX sets no attribute of such a name.
+_TAKEN = {
+    *dir(dict), "apply", "apply_to_modules", "children", "eval", "filter_and_map", "freeze", "is_module", "leaf_modules",
+    "load_weights", "modules", "named_modules", "parameters", "save_weights", "set_dtype", "state", "train",
+    "trainable_parameter_filter", "trainable_parameters", "training", "unfreeze", "update_modules",
+    "valid_child_filter", "valid_parameter_filter",
+}  # fmt: skip
+
+
 def module_files(drafts: list[ClassDraft], package: str, defaults: dict[str, object], component: str) -> dict[str, str]:
     """The text of each file by its stem. The last draft is the top class; ``defaults`` are its keywords and their values.
 
@@ -44,7 +53,7 @@ def _file(
         body += [f"        self.{name} = {whole}\n"] if name not in attributes else []
     body += [f"        # {remark}\n" for remark in draft.remarks]
     for name, expression, flag in draft.fields:
-        plain = name.isidentifier() and not keyword.iskeyword(name)
+        plain = name.isidentifier() and not keyword.iskeyword(name) and name not in _TAKEN
         target = f"self.{name}" if plain else f"self[{text(name)}]"
         body += [f"        if {flag}:\n"] if flag else []
         body.append(statement(target, expression, 12 if flag else 8))

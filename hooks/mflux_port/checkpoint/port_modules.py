@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 
 from mflux_port.checkout import Checkout
+from mflux_port.checkpoint.blanks import blank_weights
 from mflux_port.errors import PortError
 from mflux_port.port import Port
 
@@ -48,7 +49,10 @@ def verify_key(port: Port, key: str | None) -> None:
 
 
 def build_modules(port: Port, key: str | None = None):
-    """An object with the port's modules, sized for the registry entry ``key`` (default: the port's first)."""
+    """An object with the port's modules, sized for the registry entry ``key`` (default: the port's first).
+
+    Their weights are blanks: shapes without numbers.
+    """
     verify_key(port, key)
     keys = [checkpoint.key for checkpoint in port.checkpoints]
     registry = _attribute("mflux.models.common.config.model_config", "AVAILABLE_MODELS")
@@ -59,7 +63,8 @@ def build_modules(port: Port, key: str | None = None):
     holder = SimpleNamespace(model_config=config)
     wanted = len(inspect.signature(initializer._init_models).parameters)
     try:
-        initializer._init_models(*(holder, config)[:wanted])
+        with blank_weights():
+            initializer._init_models(*(holder, config)[:wanted])
     except Exception as error:  # noqa: BLE001 - the port's own code may raise anything
         raise PortError(
             f"the modules of {port.model} cannot be built ({type(error).__name__}: {error}); mend it"

@@ -16,10 +16,10 @@ def wrong_order(module, fills: list[Fill]) -> Iterable[tuple[Fill, str]]:
     owners = dict(module.named_modules())
     judged: dict[tuple, str] = {}
     for fill in fills:
-        path, _, last = fill.path.rpartition(".")
-        owner = owners.get(path) if last == "weight" else None
         if fill.failure or not 2 <= len(fill.before) <= 5:
             continue
+        path, _, last = fill.path.rpartition(".")
+        owner = owners.get(path) if last == "weight" else None
         key = (type(owner), fill.transform, fill.before, fill.shape)
         if key not in judged:
             judged[key] = _axes(owner, fill)
@@ -68,8 +68,8 @@ def _probe(transform, sizes: tuple[int, ...]) -> tuple[int, ...] | None:
 
 def crossed(fills: list[Fill], shapes: dict[str, tuple[int, ...]]) -> Iterable[tuple[Fill, str]]:
     """Fills of which each bears the name of another's place, in a circle, all of one shape."""
-    by_path = {fill.path: fill for fill in fills}
-    places = {_short(path): path for path in shapes}
+    by_path = {fill.path: fill for fill in fills if fill.path != fill.source}
+    places = {_short(path): path for path in shapes} if by_path else {}
     for fill in by_path.values():
         step, seen = _namesake(fill, places, shapes), {fill.path}
         first = step

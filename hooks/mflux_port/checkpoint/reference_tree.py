@@ -1,18 +1,23 @@
 """The reference's own module tree, built on torch's meta device: no weights, only shapes. Needs torch and the reference.
 
 Sizes become expressions of the config's names where the reference itself shows how: it is built again with one number
-of its config doubled and quadrupled, and a size that follows as a product in both is written as that product.
+of its config doubled, quadrupled and, where that is no matter of blocks, much larger and smaller; a size that follows
+as a product, a sum of products or a limit in all of them is written as that.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import re
+from fractions import Fraction
+from itertools import product
 
 from mflux_port.checkpoint.inference import dimensions
 from mflux_port.checkpoint.layout import Component
 from mflux_port.checkpoint.leaf_layers import ACTIVATIONS, SILENT, call, leaf, settings, shape, source_file
 from mflux_port.checkpoint.nodes import DICT, LIST, MODULE, Node
-from mflux_port.checkpoint.sizes import Observation, express
+from mflux_port.checkpoint.sizes import FAR, LESS, NEAR, Observation, express, grows_evenly
 
 _HOLDERS = ("ModuleList", "ModuleDict", "Sequential")
 
@@ -31,11 +36,18 @@ def reference_tree(component: Component) -> Node | None:
     tree = _describe(base)
     _mark_tied(tree, base)
     section, sizes = _sizes(component.config)
+    limited = re.search(r"\b(min|max)\(", inspect.getsource(inspect.getmodule(type(base))))
     observations = []
     for name, value in _variables(sizes).items():
-        twice, again = (_vary(component, section, name, value, factor) for factor in (2, 4))
-        if twice is not None and again is not None:
-            observations.append(Observation(name, value, _describe(twice), _describe(again)))
+        trees = {factor: _varied(component, section, name, value, factor) for factor in NEAR}
+        if None in trees.values():
+            continue
+        if grows_evenly(tree, trees):
+            # A limit, as in min(width, 256), shows far above a small width and far below a large one.
+            less = [factor for factor in LESS if limited and (value * factor).denominator == 1]
+            more = {factor: _varied(component, section, name, value, factor) for factor in (FAR, *less)}
+            trees |= {factor: other for factor, other in more.items() if other is not None}
+        observations.append(Observation(name, value, trees))
     return express(tree, observations)
 
 
@@ -64,24 +76,35 @@ def _variables(sizes: dict) -> dict[str, int]:
     return {name: value for name, value in found.items() if value > 0}
 
 
-def _vary(component: Component, section: str, name: str, value: int, factor: int):
+def _varied(component: Component, section: str, name: str, value: int, factor: int | Fraction) -> Node | None:
+    module = _vary(component, section, name, value, factor)
+    return None if module is None else _describe(module)
+
+
+def _vary(component: Component, section: str, name: str, value: int, factor: int | Fraction):
     # Rotary embeddings want head sizes that fit: such a config is tried again with the axes scaled along, up or down.
     key, _, index = name.partition("[")
-    for axes in (1.0, factor, 1 / factor):
+    for longer, axes in product((True, False), (1.0, factor, 1 / factor)):
         config = dict(component.config)
         inner = dict(config[section]) if section else config
         for other, sizes in list(inner.items()):
             if axes != 1.0 and other.startswith("axes_dim") and isinstance(sizes, list):
                 inner[other] = [int(size * axes) for size in sizes]
         for other, entries in list(inner.items()):
-            # A kind for every layer: as many as there are layers.
-            if isinstance(entries, list) and len(entries) == value and all(isinstance(kind, str) for kind in entries):
+            # A kind for every layer: as many as there are layers, which another number may equal by chance.
+            if (
+                longer
+                and factor > 1
+                and isinstance(entries, list)
+                and len(entries) == value
+                and all(isinstance(kind, str) for kind in entries)
+            ):
                 inner[other] = entries * factor
         if index:
             inner[key] = [*inner[key]]
-            inner[key][int(index[:-1])] = value * factor
+            inner[key][int(index[:-1])] = int(value * factor)
         else:
-            inner[key] = value * factor
+            inner[key] = int(value * factor)
         if section:
             config[section] = inner
         module = _build(component, config)

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from mflux_port.checkpoint.headers import DTYPE_BITS, PICKLES, Tensor, read_header
+from mflux_port.checkpoint.headers import DTYPE_BITS, PICKLES, Tensor, is_name, read_header
 from mflux_port.errors import PortError, shown
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -80,6 +80,9 @@ class RemoteSource:
 
         read = lambda: parse_safetensors_file_metadata(self.repo, name, revision=self.revision)  # noqa: E731
         metadata = _remote(self.repo, read)
+        odd = next((tensor for tensor in metadata.tensors if not is_name(tensor)), None)
+        if odd is not None:
+            raise PortError(f"{self.path(name)}: {shown(odd)} is no name of a tensor; tell the repo's owner")
         unknown = next((tensor for tensor, info in metadata.tensors.items() if info.dtype not in DTYPE_BITS), None)
         if unknown:
             raise PortError(

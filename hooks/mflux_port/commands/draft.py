@@ -6,6 +6,7 @@ import argparse
 import json
 
 from mflux_port.checkout import Checkout
+from mflux_port.checkpoint.collector import uncollected
 from mflux_port.errors import PortError
 from mflux_port.lock import alone, looking
 from mflux_port.port import Port, load_port
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the diff, write nothing")
 
 
+@uncollected()
 def run(args: argparse.Namespace) -> int:
     """Draft the components. Returns 0; what could not be decided stands in unresolved.yml, which fails `check`."""
     checkout = Checkout(args.checkout)

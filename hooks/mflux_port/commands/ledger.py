@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from mflux_port.checkout import Checkout, verify_inside
+from mflux_port.checkpoint.collector import uncollected
 from mflux_port.errors import PortError
 from mflux_port.lock import alone, looking
 from mflux_port.port import Port, load_port
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lora", nargs="+", metavar="FILE", help="account for the keys of LoRA files instead")
 
 
+@uncollected()
 def run(args: argparse.Namespace) -> int:
     """Print the account. Returns 1 when something is open. With a checkpoint, its key list is stored in the port."""
     from mflux_port.checkpoint.port_modules import use_checkout
@@ -71,6 +73,7 @@ def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> N
         _stored(keys)
 
 
+@uncollected()
 def balance(
     checkout: Checkout, port: Port, taken, root: Path | None, key: str | None = None, only: list[str] | None = None
 ) -> tuple[list, list]:

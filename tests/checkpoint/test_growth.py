@@ -1,0 +1,58 @@
+"""More tensors: the work grows with their number, and a module's weights take no room."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+
+import pytest
+from mflux_port import host
+from mflux_port.checkpoint.collector import uncollected
+
+from benchmarks.bench_checkpoint import _draft, _inspect, write_checkpoint
+from tests.checkpoint.conftest import HERE, run_in
+
+
+def calls(action) -> int:
+    """How many functions an action calls: unlike its time, always the same."""
+    count = 0
+
+    def note(_frame, event, _argument) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        assert action()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("make", [_inspect, _draft], ids=["inspect", "draft"])
+def test_ten_times_the_tensors_are_at_most_ten_times_the_calls(make, tmp_path):
+    found = []
+    for count in (400, 4_000):
+        action = make(write_checkpoint(tmp_path / str(count), count, 4), count)
+        action()  # imports and compiled patterns
+        found.append(calls(action))
+    assert found[1] <= 10 * found[0], found
+
+
+def test_weights_of_modules_are_shapes_alone():
+    python = host.environment(host.NEWEST)
+    said = json.loads(run_in(python, HERE / "shapes_alone.py", source=host.source(host.NEWEST) / "src"))
+    assert said["alike"] and said["restored"] and said["distinct"]
+    assert said["grown"] < 1_000
+
+
+def test_the_collector_runs_again_whatever_happens():
+    assert gc.isenabled()
+    with pytest.raises(ValueError), uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+        raise ValueError
+    assert gc.isenabled()
