@@ -132,6 +132,28 @@ def test_a_recording_gives_back_what_was_written(tmp_path):
     assert found.names("vae_decode") == ["vae_decode/vae/in/0", "vae_decode/vae.decoder/in/0"]
 
 
+def test_a_table_of_contents_that_outgrows_its_room(tmp_path):
+    from parity.recording import Recorder, Recording
+
+    path, values = tmp_path / "run.safetensors", [_values(3, n) for n in range(40)]
+    with Recorder(path, {"seed": 1}, room=64) as sink:
+        for n, one in enumerate(values):
+            sink.add(f"vae_decode/vae.layers.{n}/out/0", one)
+    found = Recording(path)
+    for n, one in enumerate(values):
+        np.testing.assert_array_equal(found.get(f"vae_decode/vae.layers.{n}/out/0"), one)
+
+
+def test_a_long_tensor_has_one_fingerprint_whatever_its_order(monkeypatch):
+    from parity import fingerprints
+
+    values = _values(30, 41)
+    whole = fingerprints.fingerprint(values)
+    monkeypatch.setattr(fingerprints, "PIECE", 100)
+    assert fingerprints.same_values(whole, fingerprints.fingerprint(values.T))
+    assert whole.squares == pytest.approx(float(np.square(values, dtype=np.float64).sum()), rel=1e-12)
+
+
 def test_a_recording_refuses_nan_and_leaves_nothing(tmp_path):
     from parity.errors import ParityError
     from parity.recording import Recorder

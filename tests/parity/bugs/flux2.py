@@ -10,7 +10,6 @@ from mflux.models.flux2.latent_creator.flux2_latent_creator import Flux2LatentCr
 from mflux.models.flux2.model.flux2_text_encoder.qwen3_text_encoder import Qwen3TextEncoder
 from mflux.models.flux2.model.flux2_transformer.feed_forward import Flux2SwiGLU
 from mflux.models.flux2.model.flux2_transformer.modulation import Flux2Modulation
-from mflux.models.flux2.model.flux2_transformer.parallel_self_attention import Flux2ParallelSelfAttention
 from mflux.models.flux2.model.flux2_transformer.single_transformer_block import Flux2SingleTransformerBlock
 from mflux.models.flux2.model.flux2_transformer.timestep_guidance_embeddings import Flux2TimestepGuidanceEmbeddings
 from mflux.models.flux2.model.flux2_vae.common import Flux2Downsample2D, Flux2Upsample2D
@@ -24,6 +23,7 @@ TIMESTEP = Flux2TimestepGuidanceEmbeddings._timestep_embedding
 SINGLE = Flux2SingleTransformerBlock.__call__
 MU = FlowMatchEulerDiscreteScheduler._compute_empirical_mu
 STEP = FlowMatchEulerDiscreteScheduler.step
+PACK = Flux2LatentCreator.pack_latents
 GRID = Flux2LatentCreator.prepare_grid_ids
 TIME = Flux2TimestepGuidanceEmbeddings.__call__
 ENCODE = Qwen3TextEncoder.__call__
@@ -81,6 +81,10 @@ def _keys_first(w):
 
 def _columns_first(latents, *, t_coord):
     return GRID(latents, t_coord=t_coord)[..., mx.array([0, 2, 1, 3])]
+
+
+def _packed_by_columns(latents):
+    return PACK(latents.transpose(0, 1, 3, 2))
 
 
 def _thousandfold(embedder, timestep, guidance):
@@ -199,4 +203,6 @@ BUGS = (
     Bug("channels grouped otherwise", lambda m: replaced(
         m.vae.decoder.mid_block.resnets[0].norm1, "pytorch_compatible", False), ("vae.decoder.mid_block.resnets.0.norm1",)),
     Bug("statistics' eps", lambda m: replaced(m.vae.bn, "eps", 1e-2), ("vae", "vae.bn")),
+    Bug("noise packed by columns", lambda m: replaced(Flux2LatentCreator, "pack_latents", staticmethod(_packed_by_columns)),
+        ("loop",)),
 )  # fmt: skip

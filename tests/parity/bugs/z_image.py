@@ -5,6 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 from bugs import Bug, crossed, rearranged, replaced, unloaded, without
 from mflux.models.common.schedulers.linear_scheduler import LinearScheduler
+from mflux.models.z_image.latent_creator import ZImageLatentCreator
 from mflux.models.z_image.model.z_image_text_encoder.encoder_layer import EncoderLayer
 from mflux.models.z_image.model.z_image_text_encoder.text_encoder import TextEncoder
 from mflux.models.z_image.model.z_image_transformer.attention import ZImageAttention
@@ -53,6 +54,7 @@ def _sin_first(embedder, t, dim, max_period=10000.0):
 
 TIMESTEP = TimestepEmbedder._timestep_embedding
 CALL = ZImageTransformer.__call__
+NOISE = ZImageLatentCreator.create_noise
 SHIFT = LinearScheduler.shift_sigmas
 ENCODE = TextEncoder.__call__
 ENCODER_LAYER = EncoderLayer.__call__
@@ -116,9 +118,7 @@ def _turned_patches(x, size, patch_size, f_patch_size, out_channels):
 
 
 def _padding_as_it_comes(image, cap_feats, patch_size, f_patch_size):
-    *rest, x_pad, cap_pad = PATCHIFY(
-        image=image, cap_feats=cap_feats, patch_size=patch_size, f_patch_size=f_patch_size
-    )
+    *rest, x_pad, cap_pad = PATCHIFY(image=image, cap_feats=cap_feats, patch_size=patch_size, f_patch_size=f_patch_size)
     return *rest, mx.zeros_like(x_pad), mx.zeros_like(cap_pad)
 
 
@@ -135,6 +135,10 @@ def _other_encoder_theta(model):
     rotary = model.text_encoder.rotary_emb
     size = 2 * rotary.inv_freq.shape[0]
     return replaced(rotary, "inv_freq", 1.0 / (10000.0 ** (mx.arange(0, size, 2, dtype=mx.float32) / size)))
+
+
+def _noise_scaled(seed, height, width):
+    return NOISE(seed, height, width) * 0.9
 
 
 def _layer(model, n):
@@ -188,4 +192,5 @@ BUGS = (
         ("transformer.layers.1.feed_forward.w1",)),
     Bug("encoder RoPE theta", _other_encoder_theta,
         ("text_encoder", "text_encoder.rotary_emb", "text_encoder.layers.0.self_attn")),
+    Bug("noise scaled", lambda m: replaced(ZImageLatentCreator, "create_noise", staticmethod(_noise_scaled)), ("loop",)),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from parity.metrics import distance
 from parity.mlx_taps import modules as modules_of
 from parity.modules import SIGNIFICANT, Call, same_tokens
 from parity.port import FAIL
+from parity.seams import LATENTS
 from parity.stages import Judge, Result
 
 TOLERANT = 1e-4  # of a module that has a waived one inside
@@ -145,8 +146,10 @@ class Inquiry:
 
     def _of_stage(self, result: Result, waived) -> list[Verdict]:
         stage = result.stage
-        if stage in ("loop", "end_to_end"):
-            return []  # what they run is judged by the stages before
+        if stage == "loop":
+            return self._loop(result)
+        if stage == "end_to_end":
+            return []  # what it runs is judged by the stages before
         if self.crossing.failure and self.crossing.failure[0] == stage:
             return [self._code(result, stage, result.note)]
         calls = [call for call in self.calls if call.stage.split(".")[0] == stage]
@@ -156,14 +159,15 @@ class Inquiry:
         if special and special[0].module == "tokenizer":
             return special
         strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]
-        known = [verdict.module for verdict in blamed if verdict in strong or waived(verdict)]
+        known = [verdict for verdict in blamed if verdict in strong or waived(verdict)]
         givers = self._givers(calls, known)
         if givers is not None:
-            strong = [*(givers or special), *strong]
+            first = givers or special
+            strong = [*first, *[verdict for verdict in strong if verdict not in first]]
             special = [verdict for verdict in special if verdict not in strong]
         return [*strong, *special, *[verdict for verdict in blamed if verdict not in strong]]
 
-    def _givers(self, calls: list[Call], blamed: list[str]) -> list[Verdict] | None:
+    def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
         """Whoever hands a right module a wrong input, when that comes before every module that is wrong itself.
 
         Empty when the whole network is right and gets something wrong from outside; None when there is no such case.
@@ -171,7 +175,8 @@ class Inquiry:
         first = next(
             (call for call in calls if call.output and call.output.relative > self.limits.of_output(call)), None
         )
-        if first is None or first.path in blamed or not self._innocent(first):
+        said = {verdict.module: verdict for verdict in blamed}
+        if first is None or first.path in said or not self._innocent(first):
             return None
         above = {id(child): call for call in calls for child in call.children}
         call = above.get(id(first))
@@ -179,8 +184,8 @@ class Inquiry:
             call = above.get(id(call))
         if call is None:
             return []
-        if call.path in blamed:
-            return None
+        if call.path in said:  # wrong by its own measure, too, in this step or in another
+            return [said[call.path]]
         verdict = self._at("module", call.stage, call.path, call.reference)
         verdict.accumulated, verdict.limit = first.output.relative, self.limits.of_output(first)
         verdict.cause = causes.of_input(call.path, first.path)
@@ -200,6 +205,17 @@ class Inquiry:
             sigmas = self.crossing.of("sigmas/")
             return [self._code(result, "scheduler", causes.of_sigmas(sigmas[0].reference, sigmas[0].own))]
         return [self._code(result, "scheduler", f"one step: {self._of_step(result)}")]
+
+    def _loop(self, result: Result) -> list[Verdict]:
+        # The steps are judged by the stages before. What is left is what the loop does to the latents outside of them.
+        for item in self.crossing.of(f"{LATENTS}/"):
+            if not item.aligned or item.distance.relative > self.limits.of_stage("loop", item.name):
+                cause = causes.of_distance(item.distance) or causes.of_values(item.reference, item.own)
+                where = f"the latents that {item.name.split('/')[1]} is given"
+                return [
+                    self._code(result, "loop", f"{where}: {cause or 'something is done to them outside the steps'}")
+                ]
+        return []
 
     def _transformer(self, result: Result, calls: list[Call]) -> list[Verdict]:
         roots = [call for call in calls if call.path == "transformer"]
