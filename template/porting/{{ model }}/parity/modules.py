@@ -22,6 +22,7 @@ from parity.recording import Recording
 SIGNIFICANT = 1e-5  # an eps that was chosen otherwise stays below; what makes a stage fail does not
 ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
 MOST_FAR = 2
+MOST_AXES = 4  # of position ids: time, height, width and one more
 NEAR = 0.5  # two tensors with a relative error below this are the same one
 
 
@@ -50,6 +51,7 @@ class Call:
     replay: Callable | None = None
     attention: list[dict] = field(default_factory=list)
     ids: tuple[np.ndarray, np.ndarray] | None = None  # the reference's token ids and the port's, of an embedding
+    positions: tuple[np.ndarray, np.ndarray] | None = None  # and its ids of several axes, where they differ
 
     @property
     def leaf(self) -> bool:
@@ -244,7 +246,7 @@ class ModuleJudge(Sink):
         call.inputs = 0.0
         for array in own:
             if not mx.issubdtype(array.dtype, mx.floating):
-                options.append([self._counted(array, names)])
+                options.append([self._counted(call, array, names)])
                 continue
             found = self._find(array, names, taken)
             if found is None:
@@ -262,7 +264,7 @@ class ModuleJudge(Sink):
         for values in _choices(options):
             yield rebuild((args, kwargs), iter(values))
 
-    def _counted(self, array: mx.array, names: list[str]) -> mx.array:
+    def _counted(self, call: Call, array: mx.array, names: list[str]) -> mx.array:
         """Ids and positions as the reference has them: who makes them otherwise shall answer for it, not who takes them.
 
         What is true or false stays the port's: which of the two a mask calls masked is a convention.
@@ -274,6 +276,8 @@ class ModuleJudge(Sink):
         like = [ids.reshape(own.shape) for ids in known if ids.dtype.kind == "i" and _long(ids) == _long(own)]
         # Token ids and a mask of ones and zeros have the same shape.
         nearest = min(like, key=lambda ids: np.count_nonzero(ids != own), default=own)
+        if own.ndim > 1 and 1 < own.shape[-1] <= MOST_AXES and (nearest != own).any():
+            call.positions = nearest, own
         return mx.array(nearest).astype(array.dtype)
 
     def _find(self, array: mx.array, names: list[str], taken: set[str]) -> tuple[str, Alignment, float] | None:

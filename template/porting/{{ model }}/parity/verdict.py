@@ -211,7 +211,7 @@ class Inquiry:
         for item in self.crossing.of(f"{LATENTS}/"):
             if not item.aligned or item.distance.relative > self.limits.of_stage("loop", item.name):
                 cause = causes.of_distance(item.distance) or causes.of_values(item.reference, item.own)
-                where = f"the latents that {item.name.split('/')[1]} is given"
+                where = f"the latents that the {item.name.split('/')[1].split('.')[0]} is given"
                 return [
                     self._code(result, "loop", f"{where}: {cause or 'something is done to them outside the steps'}")
                 ]
@@ -228,10 +228,15 @@ class Inquiry:
             return [self._code(result, "predict", f"between the transformer and the scheduler: {cause}")]
         replayable = [call for call in roots if call.local and call.local.relative <= self.limits.of_module(call)]
         if roots and len(replayable) == len(roots):
-            given = self.crossing.timesteps
-            cause = causes.of_timestep(*given[0]) if given else "what the transformer is called with"
-            return [self._code(result, "predict", cause)]
+            return [self._code(result, "predict", self._of_given(roots))]
         return []
+
+    def _of_given(self, roots: list[Call]) -> str:
+        positions = next((call.positions for call in roots if call.positions is not None), None)
+        if positions is not None:
+            return causes.of_ids(*positions)
+        given = self.crossing.timesteps
+        return causes.of_timestep(*given[0]) if given else "what the transformer is called with"
 
     def _vae_decode(self, result: Result, calls: list[Call]) -> list[Verdict]:
         first = next((call for call in calls if call.inputs is not None and call.leaf), None)
