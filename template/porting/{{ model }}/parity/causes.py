@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from parity.alignment import align
 from parity.limits import ROUNDED
 from parity.metrics import Distance, is_short, relative_error
-from parity.modules import Call, ModuleJudge
+
+if TYPE_CHECKING:  # they need MLX, the numbers here do not
+    from parity.modules import Call, ModuleJudge
 
 EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 GOOD = 2.5e-6
