@@ -132,6 +132,28 @@ def test_a_recording_gives_back_what_was_written(tmp_path):
     assert found.names("vae_decode") == ["vae_decode/vae/in/0", "vae_decode/vae.decoder/in/0"]
 
 
+def test_a_table_of_contents_that_outgrows_its_room(tmp_path):
+    from parity.recording import Recorder, Recording
+
+    path, values = tmp_path / "run.safetensors", [_values(3, n) for n in range(40)]
+    with Recorder(path, {"seed": 1}, room=64) as sink:
+        for n, one in enumerate(values):
+            sink.add(f"vae_decode/vae.layers.{n}/out/0", one)
+    found = Recording(path)
+    for n, one in enumerate(values):
+        np.testing.assert_array_equal(found.get(f"vae_decode/vae.layers.{n}/out/0"), one)
+
+
+def test_a_long_tensor_has_one_fingerprint_whatever_its_order(monkeypatch):
+    from parity import fingerprints
+
+    values = _values(30, 41)
+    whole = fingerprints.fingerprint(values)
+    monkeypatch.setattr(fingerprints, "PIECE", 100)
+    assert fingerprints.same_values(whole, fingerprints.fingerprint(values.T))
+    assert whole.squares == pytest.approx(float(np.square(values, dtype=np.float64).sum()), rel=1e-12)
+
+
 def test_a_recording_refuses_nan_and_leaves_nothing(tmp_path):
     from parity.errors import ParityError
     from parity.recording import Recorder
@@ -152,6 +174,27 @@ def test_a_large_tensor_is_thinned(tmp_path):
     np.testing.assert_array_equal(
         Recording(tmp_path / "run.safetensors").get("a/b/out/0"), values.reshape(-1)[:: event.stride]
     )
+
+
+def test_values_in_another_order_are_told_from_rounded_ones():
+    from parity import causes
+    from parity.recording import from_bfloat16, to_bfloat16
+
+    values = _values(6, 50)
+    short = from_bfloat16(to_bfloat16(values))
+    assert causes.of_values(values, values[:, ::-1]).startswith("layout")
+    assert causes.of_values(values, short).startswith("precision")
+    assert causes.of_values(values, short[:, ::-1]).startswith("layout")
+    assert causes.of_values(np.full((3, 4), 2.0, np.float32), _values(3, 4)) == ""
+
+
+def test_positions_in_each_others_places():
+    from parity import causes
+
+    rows, columns = np.meshgrid(np.arange(3), np.arange(5), indexing="ij")
+    ids = np.stack([np.zeros_like(rows), rows, columns], axis=-1).reshape(-1, 3)
+    assert "1 and 2" in causes.of_ids(ids, ids[:, [0, 2, 1]]) and "places" in causes.of_ids(ids, ids[:, [0, 2, 1]])
+    assert "places" not in causes.of_ids(ids, ids + [0, 1, 0])
 
 
 def test_bfloat16_rounds_to_the_nearest():

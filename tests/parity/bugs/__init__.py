@@ -56,6 +56,16 @@ def unloaded(module, name: str = "weight"):
     return replaced(module, name, noise.astype(value.dtype))
 
 
+@contextlib.contextmanager
+def without(module, name: str) -> Iterator[None]:
+    """A layer that was built without one of its parameters, as ``nn.Linear(..., bias=False)`` is."""
+    value = module.pop(name)
+    try:
+        yield
+    finally:
+        module[name] = value
+
+
 def rearranged(module, change: Callable, name: str = "weight"):
     """A parameter holds its values in another order, in the same shape."""
     value = module[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import types
 
 import mlx.core as mx
 from bugs import Bug, crossed, replaced
@@ -24,6 +25,7 @@ POSITIONS = transformer_module.ErnieTransformer.get_pos_encoding
 TIMESTEP = transformer_module.get_timestep_embedding
 BLOCK = ErnieTransformerBlock.__call__
 PREDICT = ErnieImage._predict
+ENCODE_PROMPT = ErniePromptEncoder.encode_prompt
 
 
 def _interleaved(q, k, cos, sin):
@@ -111,6 +113,85 @@ def _with_a_space(model):
     return replaced(tokenizer, "tokenize", lambda prompt, **more: right(f"a {prompt}"[: len(prompt)], **more))
 
 
+@contextlib.contextmanager
+def _right_guidance(model, predict=None):
+    # Two prompts are padded with the full size's width, whatever the encoder's is.
+    width = model.text_encoder.language_model.model.embed_tokens.weight.shape[-1]
+    batch = functools.partial(ErniePromptEncoder.build_text_batch, hidden_size=width)
+    with (
+        replaced(ErniePromptEncoder, "build_text_batch", staticmethod(batch)),
+        replaced(ErnieImage, "_predict", staticmethod(predict or PREDICT)),
+    ):
+        yield
+
+
+def _prompts_exchanged(transformer, *args):
+    predict = PREDICT(transformer, *args)
+    return lambda **given: predict(**(given | {"guidance": 1 - given["guidance"]}))
+
+
+def _text_not_masked(transformer, B, H, W, T, text_lens):
+    cos, sin, mask = POSITIONS(transformer, B, H, W, T, text_lens)
+    return cos, sin, mx.zeros_like(mask)
+
+
+@contextlib.contextmanager
+def _guided_without_mask(model):
+    with (
+        _right_guidance(model),
+        replaced(transformer_module.ErnieTransformer, "get_pos_encoding", _text_not_masked),
+    ):
+        yield
+
+
+def _text_mask_inverted(transformer, B, H, W, T, text_lens):
+    cos, sin, mask = POSITIONS(transformer, B, H, W, T, text_lens)
+    text = mx.where(mask[..., H * W :] == 0, -float("inf"), 0.0).astype(mask.dtype)
+    return cos, sin, mx.concatenate([mask[..., : H * W], text], axis=-1)
+
+
+def _image_at_time_zero(transformer, B, H, W, T, text_lens):
+    _, _, mask = POSITIONS(transformer, B, H, W, T, text_lens)
+    rows, columns = mx.meshgrid(mx.arange(H), mx.arange(W), indexing="ij")
+    image = mx.stack([mx.zeros(H * W), rows.reshape(-1), columns.reshape(-1)], axis=-1)
+    text = mx.stack([mx.arange(T), mx.zeros(T), mx.zeros(T)], axis=-1)
+    angles = transformer.pos_embed(mx.concatenate([image, text])[None].astype(mx.float32))
+    return mx.cos(angles), mx.sin(angles), mask
+
+
+def _keys_tiled(attention, x, mask, cos, sin):
+    fake = types.SimpleNamespace(**vars(mx))
+    fake.repeat = lambda array, times, axis: mx.concatenate([array] * times, axis=axis)
+    with replaced(encoder_module, "mx", fake):
+        return ATTEND(attention, x, mask, cos, sin)
+
+
+def _one_added(norm, x):
+    return mx.fast.rms_norm(x, 1 + norm.weight, norm.eps)
+
+
+def _gated_residual(block, x, cos, sin, temb, mask):
+    shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = temb
+    attended = block.self_attention(block.adaLN_sa_ln(x) * (1 + scale_msa) + shift_msa, cos, sin, mask)
+    x = gate_msa * x + attended
+    return gate_mlp * x + block.mlp(block.adaLN_mlp_ln(x) * (1 + scale_mlp) + shift_mlp)
+
+
+def _first_token_dropped(prompt, tokenizer, text_encoder, max_length=None):
+    embeds, length = ENCODE_PROMPT(prompt, tokenizer, text_encoder, max_length)
+    return embeds[1:], length - 1
+
+
+def _one_step_too_far(scheduler, noise, timestep, latents, **more):
+    after = scheduler._sigmas[min(timestep + 2, len(scheduler._sigmas) - 1)]
+    return latents + noise * (after - scheduler._sigmas[timestep]).astype(latents.dtype)
+
+
+def _mean_before_deviation(vae, packed_latents):
+    deviation = mx.sqrt(vae.bn.running_var + vae.bn.eps).reshape(1, -1, 1, 1)
+    return vae._unpatchify_latents((packed_latents + vae.bn.running_mean.reshape(1, -1, 1, 1)) * deviation)
+
+
 def _layer(model, n):
     return model.transformer.layers[n]
 
@@ -147,4 +228,21 @@ BUGS = (
     Bug("final scale and shift", lambda m: replaced(transformer_module.ErnieAdaLNContinuous, "__call__", _scale_last),
         ("transformer.final_norm",)),
     Bug("another prompt text", _with_a_space, ("tokenizer", "text_encoder")),
+    Bug("prompts exchanged", functools.partial(_right_guidance, predict=_prompts_exchanged), ("predict",), "guided"),
+    Bug("padding not masked", _guided_without_mask,
+        (f"{FIRST}.self_attention", FIRST, "transformer", "predict"), "guided"),
+    Bug("text mask inverted", lambda m: replaced(transformer_module.ErnieTransformer, "get_pos_encoding", _text_mask_inverted),
+        (f"{FIRST}.self_attention", FIRST, "transformer", "predict")),
+    Bug("image at time zero", lambda m: replaced(transformer_module.ErnieTransformer, "get_pos_encoding", _image_at_time_zero),
+        (f"{FIRST}.self_attention", FIRST, "transformer", "transformer.pos_embed", "predict")),
+    Bug("keys tiled", lambda m: replaced(encoder_module._Attention, "__call__", _keys_tiled), (f"{ENCODER}.0.self_attn",)),
+    Bug("one added to the norm's weight", lambda m: replaced(encoder_module._RMSNorm, "__call__", _one_added),
+        (f"{ENCODER}.0.input_layernorm",)),
+    Bug("no silu before the modulation", lambda m: replaced(
+        transformer_module, "nn", types.SimpleNamespace(silu=lambda x: x)), ("transformer",)),
+    Bug("gate on the residual", lambda m: replaced(ErnieTransformerBlock, "__call__", _gated_residual), (FIRST,)),
+    Bug("first token dropped", lambda m: replaced(ErniePromptEncoder, "encode_prompt", staticmethod(_first_token_dropped)),
+        ("text_encoder",)),
+    Bug("one step too far", lambda m: replaced(LinearScheduler, "step", _one_step_too_far), ("scheduler",)),
+    Bug("mean before deviation", lambda m: replaced(Flux2VAE, "unpack_packed_latents", _mean_before_deviation), ("vae",)),
 )  # fmt: skip

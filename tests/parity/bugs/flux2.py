@@ -6,11 +6,13 @@ import mlx.core as mx
 from bugs import Bug, crossed, rearranged, replaced, unloaded
 from mflux.models.common.schedulers.flow_match_euler_discrete_scheduler import FlowMatchEulerDiscreteScheduler
 from mflux.models.flux.model.flux_transformer.common.attention_utils import AttentionUtils
+from mflux.models.flux2.latent_creator.flux2_latent_creator import Flux2LatentCreator
 from mflux.models.flux2.model.flux2_text_encoder.qwen3_text_encoder import Qwen3TextEncoder
 from mflux.models.flux2.model.flux2_transformer.feed_forward import Flux2SwiGLU
 from mflux.models.flux2.model.flux2_transformer.modulation import Flux2Modulation
 from mflux.models.flux2.model.flux2_transformer.single_transformer_block import Flux2SingleTransformerBlock
 from mflux.models.flux2.model.flux2_transformer.timestep_guidance_embeddings import Flux2TimestepGuidanceEmbeddings
+from mflux.models.flux2.model.flux2_vae.common import Flux2Downsample2D, Flux2Upsample2D
 from mflux.models.flux2.model.flux2_vae.vae import Flux2VAE
 from mlx import nn
 
@@ -18,8 +20,13 @@ ATTEND = AttentionUtils.compute_attention
 EMBEDS = Qwen3TextEncoder.get_prompt_embeds
 MODULATION = Flux2Modulation.__call__
 TIMESTEP = Flux2TimestepGuidanceEmbeddings._timestep_embedding
+SINGLE = Flux2SingleTransformerBlock.__call__
 MU = FlowMatchEulerDiscreteScheduler._compute_empirical_mu
 STEP = FlowMatchEulerDiscreteScheduler.step
+PACK = Flux2LatentCreator.pack_latents
+GRID = Flux2LatentCreator.prepare_grid_ids
+TIME = Flux2TimestepGuidanceEmbeddings.__call__
+ENCODE = Qwen3TextEncoder.__call__
 
 
 def _half_rope(xq, xk, cos, sin):
@@ -72,6 +79,71 @@ def _keys_first(w):
     return mx.concatenate([w[width : 2 * width], w[:width], w[2 * width :]], axis=0)
 
 
+def _columns_first(latents, *, t_coord):
+    return GRID(latents, t_coord=t_coord)[..., mx.array([0, 2, 1, 3])]
+
+
+def _packed_by_columns(latents):
+    return PACK(latents.transpose(0, 1, 3, 2))
+
+
+def _thousandfold(embedder, timestep, guidance):
+    return TIME(embedder, timestep * 1000, guidance)
+
+
+def _padding_unmasked(encoder, input_ids, attention_mask=None, **more):
+    return ENCODE(encoder, input_ids, mx.ones_like(input_ids), **more)
+
+
+def _layers_reversed(encoder, **given):
+    return EMBEDS(encoder, **(given | {"hidden_state_layers": (27, 18, 9)}))
+
+
+def _normed_layers(encoder, input_ids, attention_mask=None, **more):
+    last, states = ENCODE(encoder, input_ids, attention_mask, **more)
+    return last, [encoder.norm(state) for state in states]
+
+
+def _no_silu(modulation, temb):
+    parts = mx.split(mx.expand_dims(modulation.linear(temb), axis=1), 3 * modulation.mod_param_sets, axis=-1)
+    return tuple(parts[3 * n : 3 * n + 3] for n in range(modulation.mod_param_sets))
+
+
+def _mean_taken_away(model):
+    norm = model.transformer.transformer_blocks[1].attn.norm_k
+    other = nn.LayerNorm(norm.weight.shape[0], eps=1e-6, bias=False)
+    other.weight = norm.weight
+    return replaced(model.transformer.transformer_blocks[1].attn, "norm_k", other)
+
+
+def _mlp_first(block, hidden_states, temb_mod_params, image_rotary_emb, **cache):
+    attention, right = block.attn, block.attn.to_out
+    width = attention.inner_dim
+
+    class Turned(nn.Module):
+        def __call__(self, x):
+            return right(mx.concatenate([x[..., width:], x[..., :width]], axis=-1))
+
+    with replaced(attention, "to_out", Turned()):
+        return SINGLE(block, hidden_states, temb_mod_params, image_rotary_emb, **cache)
+
+
+def _turned_patches(latents):
+    batch, channels, height, width = latents.shape
+    fine = latents.reshape(batch, channels // 4, 2, 2, height, width).transpose(0, 1, 4, 3, 5, 2)
+    return fine.reshape(batch, channels // 4, 2 * height, 2 * width)
+
+
+def _padded_before(layer, hidden_states):
+    padded = mx.pad(hidden_states, ((0, 0), (0, 0), (1, 0), (1, 0)))
+    return layer.conv(padded.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+def _linear_upsampling(layer, hidden_states):
+    larger = nn.Upsample(scale_factor=2, mode="linear", align_corners=False)(hidden_states.transpose(0, 2, 3, 1))
+    return layer.conv(larger).transpose(0, 3, 1, 2)
+
+
 def _block(model, n):
     return model.transformer.transformer_blocks[n]
 
@@ -109,4 +181,28 @@ BUGS = (
     Bug("no gate", lambda m: replaced(Flux2SingleTransformerBlock, "__call__", _no_gate),
         ("transformer.single_transformer_blocks.0",)),
     Bug("encode gives the deviation", lambda m: replaced(Flux2VAE, "encode", _encode_std), ("vae",)),
+    Bug("columns before rows", lambda m: replaced(Flux2LatentCreator, "prepare_grid_ids", staticmethod(_columns_first)),
+        ("predict", "transformer")),
+    Bug("timestep times 1000 twice", lambda m: replaced(Flux2TimestepGuidanceEmbeddings, "__call__", _thousandfold),
+        ("transformer.time_guidance_embed",)),
+    Bug("padding not masked", lambda m: replaced(Qwen3TextEncoder, "__call__", _padding_unmasked),
+        ("text_encoder", "text_encoder.layers.0", "text_encoder.layers.0.self_attn")),
+    Bug("layers in another order", lambda m: replaced(Qwen3TextEncoder, "get_prompt_embeds", _layers_reversed),
+        ("text_encoder",)),
+    Bug("hidden states normed", lambda m: replaced(Qwen3TextEncoder, "__call__", _normed_layers), ("text_encoder",)),
+    Bug("no silu before the modulation", lambda m: replaced(Flux2Modulation, "__call__", _no_silu),
+        ("transformer.double_stream_modulation_*",)),
+    Bug("layer norm for RMS norm", _mean_taken_away, ("transformer.transformer_blocks.1.attn.norm_k",)),
+    Bug("mlp before attention", lambda m: replaced(Flux2SingleTransformerBlock, "__call__", _mlp_first),
+        ("transformer.single_transformer_blocks.0.attn",)),
+    Bug("patches turned", lambda m: replaced(Flux2VAE, "_unpatchify_latents", staticmethod(_turned_patches)), ("vae",)),
+    Bug("padded before", lambda m: replaced(Flux2Downsample2D, "__call__", _padded_before),
+        ("vae.encoder.down_blocks.0.downsamplers.0*",)),
+    Bug("linear upsampling", lambda m: replaced(Flux2Upsample2D, "__call__", _linear_upsampling),
+        ("vae.decoder.up_blocks.0.upsamplers.0*",)),
+    Bug("channels grouped otherwise", lambda m: replaced(
+        m.vae.decoder.mid_block.resnets[0].norm1, "pytorch_compatible", False), ("vae.decoder.mid_block.resnets.0.norm1",)),
+    Bug("statistics' eps", lambda m: replaced(m.vae.bn, "eps", 1e-2), ("vae", "vae.bn")),
+    Bug("noise packed by columns", lambda m: replaced(Flux2LatentCreator, "pack_latents", staticmethod(_packed_by_columns)),
+        ("loop",)),
 )  # fmt: skip

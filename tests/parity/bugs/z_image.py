@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import mlx.core as mx
-from bugs import Bug, crossed, rearranged, replaced, unloaded
+from bugs import Bug, crossed, rearranged, replaced, unloaded, without
 from mflux.models.common.schedulers.linear_scheduler import LinearScheduler
+from mflux.models.z_image.latent_creator import ZImageLatentCreator
+from mflux.models.z_image.model.z_image_text_encoder.encoder_layer import EncoderLayer
 from mflux.models.z_image.model.z_image_text_encoder.text_encoder import TextEncoder
 from mflux.models.z_image.model.z_image_transformer.attention import ZImageAttention
 from mflux.models.z_image.model.z_image_transformer.feed_forward import FeedForward
+from mflux.models.z_image.model.z_image_transformer.rope_embedder import RopeEmbedder
 from mflux.models.z_image.model.z_image_transformer.timestep_embedder import TimestepEmbedder
 from mflux.models.z_image.model.z_image_transformer.transformer import ZImageTransformer
 from mflux.models.z_image.model.z_image_transformer.transformer_block import ZImageTransformerBlock
+from mflux.models.z_image.model.z_image_vae.vae import VAE
 from mlx import nn
 
 
@@ -50,8 +54,14 @@ def _sin_first(embedder, t, dim, max_period=10000.0):
 
 TIMESTEP = TimestepEmbedder._timestep_embedding
 CALL = ZImageTransformer.__call__
+NOISE = ZImageLatentCreator.create_noise
 SHIFT = LinearScheduler.shift_sigmas
 ENCODE = TextEncoder.__call__
+ENCODER_LAYER = EncoderLayer.__call__
+DECODE = VAE.decode
+ROPE = RopeEmbedder.__call__
+PATCHIFY = ZImageTransformer._patchify
+UNPATCHIFY = ZImageTransformer._unpatchify
 
 
 def _last_layer(encoder, input_ids, attention_mask=None):
@@ -82,6 +92,53 @@ def _not_negated(transformer, *args, **kwargs):
 
 def _sigma_for_time(transformer, *args, **kwargs):
     return CALL(transformer, *args, **(kwargs | {"timestep": 1 - kwargs["timestep"]}))
+
+
+def _no_tanh(block, x, attn_mask, freqs_cis, t_emb):
+    parts = mx.split(mx.expand_dims(block.adaLN_modulation[0](t_emb), axis=1), 4, axis=2)
+    scale_msa, gate_msa, scale_mlp, gate_mlp = 1 + parts[0], parts[1], 1 + parts[2], parts[3]
+    attended = block.attention(block.attention_norm1(x) * scale_msa, attention_mask=attn_mask, freqs_cis=freqs_cis)
+    x = x + gate_msa * block.attention_norm2(attended)
+    return x + gate_mlp * block.ffn_norm2(block.feed_forward(block.ffn_norm1(x) * scale_mlp))
+
+
+def _width_first(embedder, ids):
+    return ROPE(embedder, ids[:, mx.array([0, 2, 1])])
+
+
+def _channels_first(image, cap_feats, patch_size, f_patch_size):
+    tokens, *rest = PATCHIFY(image=image, cap_feats=cap_feats, patch_size=patch_size, f_patch_size=f_patch_size)
+    moved = tokens.reshape(len(tokens), -1, image.shape[0]).transpose(0, 2, 1)
+    return moved.reshape(tokens.shape), *rest
+
+
+def _turned_patches(x, size, patch_size, f_patch_size, out_channels):
+    turned = x.reshape(len(x), patch_size, patch_size, out_channels).transpose(0, 2, 1, 3).reshape(x.shape)
+    return UNPATCHIFY(turned, size, patch_size, f_patch_size, out_channels)
+
+
+def _padding_as_it_comes(image, cap_feats, patch_size, f_patch_size):
+    *rest, x_pad, cap_pad = PATCHIFY(image=image, cap_feats=cap_feats, patch_size=patch_size, f_patch_size=f_patch_size)
+    return *rest, mx.zeros_like(x_pad), mx.zeros_like(cap_pad)
+
+
+def _shift_before_scale(vae, latents):
+    factor = vae.scaling_factor
+    return DECODE(vae, (latents / factor + vae.shift_factor / factor - vae.shift_factor) * factor)
+
+
+def _residual_twice(layer, hidden_states, attention_mask=None, position_embeddings=None):
+    return hidden_states + ENCODER_LAYER(layer, hidden_states, attention_mask, position_embeddings)
+
+
+def _other_encoder_theta(model):
+    rotary = model.text_encoder.rotary_emb
+    size = 2 * rotary.inv_freq.shape[0]
+    return replaced(rotary, "inv_freq", 1.0 / (10000.0 ** (mx.arange(0, size, 2, dtype=mx.float32) / size)))
+
+
+def _noise_scaled(seed, height, width):
+    return NOISE(seed, height, width) * 0.9
 
 
 def _layer(model, n):
@@ -116,4 +173,24 @@ BUGS = (
     Bug("latent shift", lambda m: replaced(type(m.vae), "shift_factor", 0.0), ("vae",)),
     Bug("last layer", lambda m: replaced(TextEncoder, "__call__", _last_layer), ("text_encoder",)),
     Bug("prediction not negated", lambda m: replaced(ZImageTransformer, "__call__", _not_negated), ("predict", "transformer")),
+    Bug("norms of q and k crossed", lambda m: crossed(_layer(m, 0).attention.norm_q, _layer(m, 0).attention.norm_k),
+        ("transformer.layers.0.attention.norm_[qk]",)),
+    Bug("no tanh at the gates", lambda m: replaced(ZImageTransformerBlock, "__call__", _no_tanh), (BLOCK,)),
+    Bug("width before height", lambda m: replaced(RopeEmbedder, "__call__", _width_first),
+        (BLOCK, f"{BLOCK}.attention", "transformer", "transformer.rope_embedder")),
+    Bug("patches channels first", lambda m: replaced(ZImageTransformer, "_patchify", staticmethod(_channels_first)),
+        ("transformer",)),
+    Bug("patches turned", lambda m: replaced(ZImageTransformer, "_unpatchify", staticmethod(_turned_patches)),
+        ("transformer",)),
+    Bug("padding not learnt", lambda m: replaced(ZImageTransformer, "_patchify", staticmethod(_padding_as_it_comes)),
+        ("transformer",)),
+    Bug("shift before scale", lambda m: replaced(VAE, "decode", _shift_before_scale), ("vae",)),
+    Bug("residual twice", lambda m: replaced(EncoderLayer, "__call__", _residual_twice), ("text_encoder.layers.0",)),
+    Bug("bias dropped", lambda m: without(m.transformer.t_embedder.linear1, "bias"), ("transformer.t_embedder.linear1",)),
+    Bug("weights of another block", lambda m: replaced(
+        _layer(m, 1).feed_forward.w1, "weight", _layer(m, 0).feed_forward.w1.weight),
+        ("transformer.layers.1.feed_forward.w1",)),
+    Bug("encoder RoPE theta", _other_encoder_theta,
+        ("text_encoder", "text_encoder.rotary_emb", "text_encoder.layers.0.self_attn")),
+    Bug("noise scaled", lambda m: replaced(ZImageLatentCreator, "create_noise", staticmethod(_noise_scaled)), ("loop",)),
 )  # fmt: skip

@@ -96,7 +96,7 @@ def _groups(reference: Shape, shape: Shape, repeats: bool) -> Iterator[list[Alig
         return
     if repeats:
         yield list(_repeated(reference, shape))
-    yield list(_cut(reference, shape))
+    yield list(cuts(reference, shape))
 
 
 @lru_cache(maxsize=4096)
@@ -135,7 +135,8 @@ def _merges(order: tuple[int, ...], fine: Shape, coarse: Shape) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _cut(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
+def cuts(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
+    """Layouts in which one side has only the first or the last rows of the other."""
     wanted, own = _squeeze(reference), _squeeze(shape)
     if len(wanted) != len(own) or len(wanted) < 2:
         return ()

@@ -17,15 +17,13 @@ from torch.overrides import TorchFunctionMode
 from parity import components
 from parity.recording import stride_for
 
-HEADER = 1 << 20
-
 
 class Counter:
     """Takes a Recorder's place and keeps sizes alone. ``bytes`` is what the Recorder would have written."""
 
-    def __init__(self, cap: int | None, half: bool):
+    def __init__(self, cap: int | None, half: bool, room: int):
         self.cap, self.half = cap, half
-        self.bytes, self.names = HEADER, set()
+        self.bytes, self.names = room, set()
         self._image: tuple[int, ...] = ()
 
     def __contains__(self, name: str) -> bool:
@@ -64,7 +62,7 @@ def count(run) -> Counter:
     """Run the pipeline on shapes alone."""
     from parity import reference
 
-    counter = Counter(run.cap, run.dtype == "bfloat16" or run.level == "blocks")
+    counter = Counter(run.cap, run.dtype == "bfloat16" or run.level == "blocks", run.room)
     pipe = _empty_pipeline(run)
     undo = _bridge(pipe)
     autocast, torch.autocast = torch.autocast, lambda *args, **kwargs: contextlib.nullcontext()

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 PROBES = 16
+PIECE = 1 << 20  # elements that are widened to float64 at a time: an embedding of 400 million would take 3 GB
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,16 @@ def fingerprint(values: np.ndarray) -> Fingerprint:
     flat = np.asarray(values, np.float32).reshape(-1)
     if not flat.size:
         return Fingerprint(values.shape, 0.0, 0.0, 0.0, 0.0, ())
-    wide = flat.astype(np.float64)
+    total = squares = 0.0
+    for start in range(0, flat.size, PIECE):
+        wide = flat[start : start + PIECE].astype(np.float64)
+        total, squares = total + float(wide.sum()), squares + float(np.dot(wide, wide))
     return Fingerprint(
         shape=tuple(values.shape),
         low=float(flat.min()),
         high=float(flat.max()),
-        total=float(wide.sum()),
-        squares=float(np.dot(wide, wide)),
+        total=total,
+        squares=squares,
         probes=tuple(float(value) for value in flat[positions(flat.size)]),
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import mlx.core as mx
 import numpy as np
 
-from parity.alignment import Alignment, align, layouts
+from parity.alignment import Alignment, align, cuts, layouts
 from parity.crossing import rebuild
 from parity.limits import Limits
 from parity.metrics import Distance, distance, is_short
@@ -22,6 +22,7 @@ from parity.recording import Recording
 SIGNIFICANT = 1e-5  # an eps that was chosen otherwise stays below; what makes a stage fail does not
 ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
 MOST_FAR = 2
+MOST_AXES = 4  # of position ids: time, height, width and one more
 NEAR = 0.5  # two tensors with a relative error below this are the same one
 
 
@@ -50,6 +51,7 @@ class Call:
     replay: Callable | None = None
     attention: list[dict] = field(default_factory=list)
     ids: tuple[np.ndarray, np.ndarray] | None = None  # the reference's token ids and the port's, of an embedding
+    positions: tuple[np.ndarray, np.ndarray] | None = None  # and its ids of several axes, where they differ
 
     @property
     def leaf(self) -> bool:
@@ -236,35 +238,49 @@ class ModuleJudge(Sink):
         """The call's arguments with the reference's values in them. Float32, so that replays round like the reference.
 
         An array that is far from every input of the reference has come out wrong, or it follows another convention (RoPE
-        tables): the call is made both ways, and the better result counts.
+        tables), or it is the first or the last rows of the reference's: the call is made in all these ways, and the best
+        result counts.
         """
         names, taken = self.inputs(call.event), set()
-        own, far = list(arrays((args, kwargs))), []
+        own, options = list(arrays((args, kwargs))), []
         call.inputs = 0.0
-        new = list(own)
-        for n, array in enumerate(own):
+        for array in own:
+            if not mx.issubdtype(array.dtype, mx.floating):
+                options.append([self._counted(call, array, names)])
+                continue
             found = self._find(array, names, taken)
             if found is None:
-                call.whole = call.whole and not mx.issubdtype(array.dtype, mx.floating)
+                call.whole = False
+                options.append([array, *self._parts(array, names)])
                 continue
             name, alignment, gap = found
             taken.add(name)
             call.inputs = max(call.inputs, gap)
-            new[n] = mx.array(alignment.to_mlx(self.recording.get(name)))
-            if gap > NEAR:
-                far.append(n)
+            options.append([mx.array(alignment.to_mlx(self.recording.get(name))), *([array] if gap > NEAR else [])])
         if not any(mx.issubdtype(array.dtype, mx.floating) for array in own):
             call.inputs = None  # token ids or positions alone
         elif not taken:
             return
-        for kept in itertools.product((False, True), repeat=len(far[:MOST_FAR])):
-            keep = {n for n, own_one in zip(far, kept, strict=False) if own_one}
-            values = [own[n] if n in keep else new[n] for n in range(len(own))]
+        for values in _choices(options):
             yield rebuild((args, kwargs), iter(values))
 
+    def _counted(self, call: Call, array: mx.array, names: list[str]) -> mx.array:
+        """Ids and positions as the reference has them: who makes them otherwise shall answer for it, not who takes them.
+
+        What is true or false stays the port's: which of the two a mask calls masked is a convention.
+        """
+        if array.dtype == mx.bool_:
+            return array
+        own = to_numpy(array)
+        known = [self.recording.get(name) for name in names]
+        like = [ids.reshape(own.shape) for ids in known if ids.dtype.kind == "i" and _long(ids) == _long(own)]
+        # Token ids and a mask of ones and zeros have the same shape.
+        nearest = min(like, key=lambda ids: np.count_nonzero(ids != own), default=own)
+        if own.ndim > 1 and 1 < own.shape[-1] <= MOST_AXES and (nearest != own).any():
+            call.positions = nearest, own
+        return mx.array(nearest).astype(array.dtype)
+
     def _find(self, array: mx.array, names: list[str], taken: set[str]) -> tuple[str, Alignment, float] | None:
-        if not mx.issubdtype(array.dtype, mx.floating):
-            return None
         own, found = to_numpy(array), []
         for name in names:
             reference = self.recording.get(name)
@@ -285,6 +301,27 @@ class ModuleJudge(Sink):
             if aligned and aligned[1].relative <= NEAR and aligned[0].to_mlx(reference) is not None:
                 found.append((aligned[1].relative, name, aligned[0]))
         return found
+
+    def _parts(self, array: mx.array, names: list[str]) -> list[mx.array]:
+        """What the reference has in the place of an array that came out wrong and has fewer rows: its first or last."""
+        known = [self.recording.get(name) for name in names if array.ndim > 1]
+        parts = [
+            alignment.to_mlx(values)
+            for values in known
+            if values.dtype.kind == "f"
+            for alignment in cuts(tuple(values.shape), tuple(array.shape))
+        ]
+        return [mx.array(part) for part in parts if part is not None][:2]
+
+
+def _choices(options: list[list]) -> Iterator[tuple]:
+    """Every choice of one from each, where only the first MOST_FAR that leave a choice are gone through."""
+    open_ones = [n for n, choice in enumerate(options) if len(choice) > 1][:MOST_FAR]
+    yield from itertools.product(*(choice if n in open_ones else choice[:1] for n, choice in enumerate(options)))
+
+
+def _long(values: np.ndarray) -> tuple[int, ...]:
+    return tuple(length for length in values.shape if length > 1)
 
 
 def is_sinusoid(module, args: tuple, kwargs: dict, result) -> bool:

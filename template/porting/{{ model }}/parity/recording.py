@@ -18,7 +18,7 @@ from parity import soundness
 from parity.errors import ParityError
 
 FORMAT = "mflux-port parity 1"
-_RESERVED = 1 << 20  # bytes kept free for the header, so that the tensors can be written first
+ROOM = 1 << 20  # bytes kept free for the table of contents, so that the tensors can be written first
 _DTYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32, "BF16": np.uint16, "BOOL": np.bool_}
 _CODES = {np.dtype(kind): code for code, kind in _DTYPES.items() if code != "BF16"}
 
@@ -57,19 +57,25 @@ def stride_for(size: int, cap: int | None) -> int:
 
 
 class Recorder:
-    """Streams tensors to ``path``. Only the table of contents stays in memory. Use as a context manager."""
+    """Streams tensors to ``path``. Only the table of contents stays in memory. Use as a context manager.
 
-    def __init__(self, path: Path, facts: dict, cap: int | None = None, half: bool = False, strict: bool = True):
+    ``room`` bytes are kept free for that table (about 300 for a tensor); a longer one costs copying the file in the end.
+    """
+
+    def __init__(
+        self, path: Path, facts: dict, cap: int | None = None, half: bool = False, strict: bool = True, room: int = ROOM
+    ):
         self.path, self.facts, self.cap, self.half = Path(path), facts, cap, half
         self.strict = strict  # whether NaN is refused
         self.events: list[Event] = []
         self._events: dict[str, Event] = {}
         self._index: dict[str, dict] = {}
         self._written = 0
+        self._reserved = (len(json.dumps(json.dumps(facts))) + room) // 8 * 8
         self._part = self.path.with_name(self.path.name + ".part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self._part, "w+b")
-        self._file.seek(_RESERVED)
+        self._file.seek(self._reserved)
 
     def __enter__(self) -> Recorder:
         return self
@@ -91,7 +97,7 @@ class Recorder:
         if self.strict and kept.dtype.kind == "f" and not np.isfinite(kept).all():
             self._refuse_nan(name, kept)
         code, kept = self._encode(kept)
-        self._file.write(kept.tobytes())
+        self._file.write(kept.data)  # the array's own memory, no copy of it
         end = self._written + kept.nbytes
         self._index[name] = {"dtype": code, "shape": list(kept.shape), "data_offsets": [self._written, end]}
         self._written = end
@@ -107,7 +113,7 @@ class Recorder:
         event = self._events[name]
         entry = self._index[event.same or name]
         here = self._file.tell()
-        self._file.seek(_RESERVED + entry["data_offsets"][0])
+        self._file.seek(self._reserved + entry["data_offsets"][0])
         data = self._file.read(entry["data_offsets"][1] - entry["data_offsets"][0])
         self._file.seek(here)
         return _decode(data, entry["dtype"], event)
@@ -136,7 +142,7 @@ class Recorder:
         table = [[e.name, e.shape, e.stride, e.same] for e in self.events]
         metadata = {"format": FORMAT, "facts": json.dumps(self.facts), "events": json.dumps(table)}
         header = json.dumps({"__metadata__": metadata, **self._index}, separators=(",", ":")).encode()
-        room = _RESERVED - 8
+        room = self._reserved - 8
         if len(header) > room:
             self._shift(len(header))
             room = len(header)
@@ -148,11 +154,11 @@ class Recorder:
     def _shift(self, room: int) -> None:
         # A longer table of contents than was kept free: move the tensors up, from the end, a piece at a time.
         self._file.flush()
-        offset, piece = 8 + room - _RESERVED, 1 << 24
+        offset, piece = 8 + room - self._reserved, 1 << 24
         for start in reversed(range(0, self._written, piece)):
-            self._file.seek(_RESERVED + start)
+            self._file.seek(self._reserved + start)
             data = self._file.read(min(piece, self._written - start))
-            self._file.seek(_RESERVED + start + offset)
+            self._file.seek(self._reserved + start + offset)
             self._file.write(data)
 
 

@@ -16,7 +16,7 @@ import torch
 from parity import components
 from parity.errors import ParityError
 from parity.gaps import GapMeter, write_gaps
-from parity.recording import Recorder, Recording
+from parity.recording import ROOM, Recorder, Recording
 from parity.torch_taps import BLOCKS, STAGES, TorchTaps, classes, weights
 
 CAP = 1 << 20  # elements kept of one tensor when whole blocks of a large image are recorded
@@ -48,6 +48,11 @@ class Run:
     def cap(self) -> int | None:
         return CAP if self.level == BLOCKS else None
 
+    @property
+    def room(self) -> int:
+        """Bytes for the recording's table of contents: thousands of tensors, where modules are recorded."""
+        return ROOM if self.level == STAGES else 8 * ROOM
+
 
 def load(run: Run, expected: str):
     """The pipeline, in the run's dtype. Raises ParityError when the folder holds another pipeline than ``expected``."""
@@ -74,7 +79,8 @@ def load(run: Run, expected: str):
 def record(pipe, run: Run, path: Path, calibrate: bool) -> Recording:
     """Run and write ``path``; with ``calibrate`` a second time in bfloat16, for the gaps beside it."""
     facts = facts_of(pipe, run)
-    with Recorder(path, facts, cap=run.cap, half=run.dtype == "bfloat16" or run.level == BLOCKS) as sink:
+    half = run.dtype == "bfloat16" or run.level == BLOCKS
+    with Recorder(path, facts, cap=run.cap, half=half, room=run.room) as sink:
         run_once(pipe, run, sink)
     recording = Recording(path)
     if calibrate and run.dtype == "float32":

@@ -24,6 +24,7 @@ NOISE = "noise/pipeline/out/0"
 FIRST_LATENTS = "loop/scheduler.0/in/1"
 ROUNDING = 1e-5
 IMAGE = "vae_decode/vae/out/0"
+LATENTS = "latents"  # what the loop hands to the transformer and the scheduler
 
 
 class Seams:
@@ -111,7 +112,8 @@ class Seams:
             self._scheduler(scheduler)
             names = f"loop/scheduler.{self.step}"
             bound.arguments["noise"] = self.exchange(f"{names}/in/0", bound.arguments["noise"], "transformer")
-            bound.arguments["latents"] = self.exchange(f"{names}/in/1", bound.arguments["latents"], "")
+            handed_on = LATENTS if self.force == FORCED else ""  # in a forced run they can only be the reference's
+            bound.arguments["latents"] = self.exchange(f"{names}/in/1", bound.arguments["latents"], handed_on)
             result = original(*bound.args, **bound.kwargs)
             result = self.exchange(f"{names}/out/0", result, "scheduler" if self.force == FORCED else "loop")
             self.step, self.call = self.step + 1, 0
@@ -223,6 +225,9 @@ class Seams:
         if not latents and self.step == 0:
             moved = alignment.to_reference(own)
             self._note(f"prompt/{name.split('/', 1)[1]}", reference, moved, distance(reference, moved))
+        if latents and self.force == FORCED:
+            moved = alignment.to_reference(own)
+            self._note(f"{LATENTS}/{name.split('/', 1)[1]}", reference, moved, distance(reference, moved))
         if self.force == FREE or self.force == LOOP and latents:
             return array
         return mx.array(alignment.to_mlx(reference)).astype(self._wide(array.dtype))

@@ -19,7 +19,7 @@ from parity.modules import Call, ModuleJudge
 from parity.pairing import Pairing
 from parity.port import ABSENT, FAIL, NOT_RUN, PASS, STAGE_NAMES
 from parity.recording import Recording
-from parity.seams import FORCED, FREE, IMAGE, LOOP, Seams
+from parity.seams import FORCED, FREE, IMAGE, LATENTS, LOOP, Seams
 
 VAE_DECODE, VAE_ENCODE, TRANSFORMER = "vae_decode", "vae_encode", "transformer"
 SCHEDULER, DENOISE, TEXT_ENCODER, END_TO_END = "scheduler", "loop", "text_encoder", "end_to_end"
@@ -75,7 +75,10 @@ class Judge:
         if stage == VAE_ENCODE:
             return self._encode()
         if stage == DENOISE:
-            return self._worst(stage, self._run(LOOP), "loop/")
+            crossing = self._run(LOOP)
+            # In the forced run, what is handed on from step to step is the reference's: all else is the loop's doing.
+            crossing.seen += self._forced.of(f"{LATENTS}/") if self._forced else []
+            return self._worst(stage, crossing, "loop/", f"{LATENTS}/")
         if stage == END_TO_END:
             self.end_to_end = self._run(FREE)
             return self._worst(stage, self.end_to_end, "vae_decode/")

@@ -119,6 +119,8 @@ class TorchTaps:
             for path, module in part.named_modules():
                 name = f"{component}.{path}".rstrip(".")
                 wanted = self._wanted(name, path, module)
+                if not wanted and not self.only:
+                    continue  # a hook costs time at every call; inside --module, attention is told apart by them
                 before = module.register_forward_pre_hook(self._entering(name, wanted), with_kwargs=True)
                 after = module.register_forward_hook(self._leaving(wanted), always_call=False)
                 self._undo += [before.remove, after.remove]

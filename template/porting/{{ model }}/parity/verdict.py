@@ -11,7 +11,8 @@ from parity.alignment import align
 from parity.metrics import distance
 from parity.mlx_taps import modules as modules_of
 from parity.modules import SIGNIFICANT, Call, same_tokens
-from parity.port import FAIL
+from parity.port import FAIL, PASS
+from parity.seams import LATENTS
 from parity.stages import Judge, Result
 
 TOLERANT = 1e-4  # of a module that has a waived one inside
@@ -66,7 +67,7 @@ class Inquiry:
     def findings(self, results: list[Result], waived=lambda verdict: "") -> Findings:
         """Weights before anything else; then the stages that fail, in the order in which a port is written."""
         verdicts = [self._of_fault(fault) for fault in self._faults()]
-        failed = [result for result in results if result.status == FAIL]
+        failed = [result for result in results if result.status == FAIL or self._covered(result)]
         failed.sort(key=lambda result: (not self._other_length(result), not self._upstream(result)))
         for result in failed:
             verdicts += self._of_stage(result, waived)
@@ -79,6 +80,10 @@ class Inquiry:
     def _other_length(self, result: Result) -> bool:
         # Embeddings of another length or width go into the transformer as they are.
         return result.stage == "text_encoder" and any(not item.aligned for item in self.crossing.of("prompt/"))
+
+    def _covered(self, result: Result) -> bool:
+        # In bfloat16 a whole decoder's rounding can cover what was done to its latents. There is no network before it.
+        return result.stage == "vae_decode" and result.status == PASS and bool(self._wrong_latents())
 
     def _upstream(self, result: Result) -> bool:
         # A stage that stopped with an error, and a schedule that is off, show in every stage that follows.
@@ -145,8 +150,10 @@ class Inquiry:
 
     def _of_stage(self, result: Result, waived) -> list[Verdict]:
         stage = result.stage
-        if stage in ("loop", "end_to_end"):
-            return []  # what they run is judged by the stages before
+        if stage == "loop":
+            return self._loop(result)
+        if stage == "end_to_end":
+            return []  # what it runs is judged by the stages before
         if self.crossing.failure and self.crossing.failure[0] == stage:
             return [self._code(result, stage, result.note)]
         calls = [call for call in self.calls if call.stage.split(".")[0] == stage]
@@ -156,14 +163,15 @@ class Inquiry:
         if special and special[0].module == "tokenizer":
             return special
         strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]
-        known = [verdict.module for verdict in blamed if verdict in strong or waived(verdict)]
+        known = [verdict for verdict in blamed if verdict in strong or waived(verdict)]
         givers = self._givers(calls, known)
         if givers is not None:
-            strong = [*(givers or special), *strong]
+            first = givers or special
+            strong = [*first, *[verdict for verdict in strong if verdict not in first]]
             special = [verdict for verdict in special if verdict not in strong]
         return [*strong, *special, *[verdict for verdict in blamed if verdict not in strong]]
 
-    def _givers(self, calls: list[Call], blamed: list[str]) -> list[Verdict] | None:
+    def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
         """Whoever hands a right module a wrong input, when that comes before every module that is wrong itself.
 
         Empty when the whole network is right and gets something wrong from outside; None when there is no such case.
@@ -171,7 +179,8 @@ class Inquiry:
         first = next(
             (call for call in calls if call.output and call.output.relative > self.limits.of_output(call)), None
         )
-        if first is None or first.path in blamed or not self._innocent(first):
+        said = {verdict.module: verdict for verdict in blamed}
+        if first is None or first.path in said or not self._innocent(first):
             return None
         above = {id(child): call for call in calls for child in call.children}
         call = above.get(id(first))
@@ -179,8 +188,8 @@ class Inquiry:
             call = above.get(id(call))
         if call is None:
             return []
-        if call.path in blamed:
-            return None
+        if call.path in said:  # wrong by its own measure, too, in this step or in another
+            return [said[call.path]]
         verdict = self._at("module", call.stage, call.path, call.reference)
         verdict.accumulated, verdict.limit = first.output.relative, self.limits.of_output(first)
         verdict.cause = causes.of_input(call.path, first.path)
@@ -201,6 +210,17 @@ class Inquiry:
             return [self._code(result, "scheduler", causes.of_sigmas(sigmas[0].reference, sigmas[0].own))]
         return [self._code(result, "scheduler", f"one step: {self._of_step(result)}")]
 
+    def _loop(self, result: Result) -> list[Verdict]:
+        # The steps are judged by the stages before. What is left is what the loop does to the latents outside of them.
+        for item in self.crossing.of(f"{LATENTS}/"):
+            if not item.aligned or item.distance.relative > self.limits.of_stage("loop", item.name):
+                cause = causes.of_distance(item.distance) or causes.of_values(item.reference, item.own)
+                where = f"the latents that the {item.name.split('/')[1].split('.')[0]} is given"
+                return [
+                    self._code(result, "loop", f"{where}: {cause or 'something is done to them outside the steps'}")
+                ]
+        return []
+
     def _transformer(self, result: Result, calls: list[Call]) -> list[Verdict]:
         roots = [call for call in calls if call.path == "transformer"]
         right = [
@@ -212,16 +232,27 @@ class Inquiry:
             return [self._code(result, "predict", f"between the transformer and the scheduler: {cause}")]
         replayable = [call for call in roots if call.local and call.local.relative <= self.limits.of_module(call)]
         if roots and len(replayable) == len(roots):
-            given = self.crossing.timesteps
-            cause = causes.of_timestep(*given[0]) if given else "what the transformer is called with"
-            return [self._code(result, "predict", cause)]
+            return [self._code(result, "predict", self._of_given(roots))]
         return []
 
+    def _of_given(self, roots: list[Call]) -> str:
+        positions = next((call.positions for call in roots if call.positions is not None), None)
+        if positions is not None:
+            return causes.of_ids(*positions)
+        given = self.crossing.timesteps
+        return causes.of_timestep(*given[0]) if given else "what the transformer is called with"
+
     def _vae_decode(self, result: Result, calls: list[Call]) -> list[Verdict]:
-        first = next((call for call in calls if call.inputs is not None and call.leaf), None)
-        if first is not None and first.inputs > self.limits.of_stage("vae_decode", "vae_decode/vae/in/0"):
-            return [self._code(result, "vae", f"latent normalisation or packing before {first.path}")]
+        if self._wrong_latents():
+            return [self._code(result, "vae", f"latent normalisation or packing before {self._wrong_latents()}")]
         return [self._code(result, "vae", self._of_worst(result) or "what is done before or after the decoder")]
+
+    def _wrong_latents(self) -> str:
+        """The decoder's first module, when it is not given what the reference gives its own."""
+        decoding = [call for call in self.calls if call.stage == "vae_decode"]
+        first = next((call for call in decoding if call.inputs is not None and call.leaf), None)
+        wrong = first is not None and first.inputs > self.limits.of_stage("vae_decode", "vae_decode/vae/in/0")
+        return first.path if wrong else ""
 
     def _vae_encode(self, result: Result, calls: list[Call]) -> list[Verdict]:
         return [self._code(result, "vae", self._of_worst(result) or "latent normalisation after the encoder")]

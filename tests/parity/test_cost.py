@@ -1,0 +1,40 @@
+"""What a recording and a search take: memory that does not grow with what is recorded, and less than a minute."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.full
+MINUTE = 60
+
+
+def _recorded(script, home: Path, path: Path, *flags: str) -> tuple[float, float]:
+    """The most memory that a recording took, and its file's size, in MB."""
+    flags = ("--model", home / "artifacts/tiny", "--size", "192", "--all-steps", *flags, "--output", path)
+    done = script(home, Path(__file__).with_name("run_peak.py"), "run_reference.py", *flags)
+    assert done.returncode == 0, done.stderr
+    return float(re.findall(r"peak: (\d+)", done.stderr)[-1]), path.stat().st_size / 1e6
+
+
+def test_memory_does_not_grow_with_what_is_recorded(twin, script, tmp_path):
+    home = twin("z_image")
+    least, small = _recorded(script, home, tmp_path / "stages.safetensors", "--stages", "--steps", "2")
+    peak, size = _recorded(script, home, tmp_path / "modules.safetensors", "--modules", "--steps", "12")
+    assert size > 50 * small
+    # Two runs of one and the same recording differ by some tens of MB.
+    assert peak - least < 80 + (size - small) / 10, (
+        f"{least:.0f} MB for {small:.0f} MB, {peak:.0f} MB for {size:.0f} MB"
+    )
+
+
+def test_a_search_on_both_sides_takes_less_than_a_minute(twin, script, port):
+    home = twin("flux2")
+    start = time.perf_counter()
+    flags = ("--model", home / "artifacts/tiny", "--modules", "--steps", "2", "--size", "112x80")
+    assert script(home, "run_reference.py", *flags).returncode == 0
+    assert script(home, "run_mflux.py", *port("flux2"), "--bisect").returncode == 0
+    assert time.perf_counter() - start < MINUTE
