@@ -209,6 +209,8 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("gitignore: shown already", "0.24.0", ".gitignore", add("!src/mflux/models/common/training/_example/*.json\n"), "wired"),
     ("gitignore: the folder", "0.24.0", ".gitignore", add("src/mflux/models/common/training/_example/\n"), r"hides src/mflux/models/common/training/_example with the training example"),
     ("gitignore: a folder of that name", "0.24.0", ".gitignore", add("training/\n"), r"training/ hides src/mflux/models/common/training with"),
+    ("gitignore: stars upon stars", "0.24.0", ".gitignore", add(f"src/{'*a' * 400}\n{'**/*x/' * 400}y\n"), "wired"),
+    ("gitignore: a class of letters", "0.24.0", ".gitignore", put("*.[a-k]son\n"), "wired:*.[a-k]son\n!src/"),
     ("ci: rows", "0.24.0", OVERLAY, put(_ROWS), "wired"),
     ("ci: no quantizations", "0.24.0", OVERLAY, put(_ROWS.partition("\n")[2]), r"looked for STANDARD_QUANTS, found none"),
     ("ci: another column", "0.24.0", OVERLAY, put(_ROWS.replace("[], ", "")), r"line \d+: the row of 'dev' is not one of 7 fields"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from fnmatch import fnmatchcase
 
 from mflux_port.errors import one_line
 from mflux_port.port import Port
@@ -59,8 +59,19 @@ def _fits(line: str, path: str, folder: bool) -> bool:
     pattern = line.removeprefix("!")
     if not pattern or line.startswith("#") or (pattern.endswith("/") and not folder):
         return False
-    anywhere = "/" not in pattern.rstrip("/")
-    made = re.escape(pattern.strip("/"))
-    for glob, regex in ((r"\*\*/", "(?:.*/)?"), (r"/\*\*", "/.*"), (r"\*", "[^/]*"), (r"\?", "[^/]")):
-        made = made.replace(glob, regex)
-    return bool(re.fullmatch(made, path.rpartition("/")[2] if anywhere else path))
+    if "/" not in pattern.rstrip("/"):
+        return fnmatchcase(path.rpartition("/")[2], pattern.rstrip("/"))
+    parts = pattern.strip("/").split("/")
+    parts = [part for part, before in zip(parts, ["", *parts], strict=False) if not part == before == "**"]
+    return _leads(parts, path.split("/"))
+
+
+def _leads(patterns: list[str], names: list[str]) -> bool:
+    # Name by name, since one expression for a whole path takes for ever with many stars in it.
+    if not patterns:
+        return not names
+    if patterns == ["**"]:
+        return bool(names)
+    if patterns[0] == "**":
+        return any(_leads(patterns[1:], names[skipped:]) for skipped in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], patterns[0]) and _leads(patterns[1:], names[1:])
