@@ -308,7 +308,7 @@ class ModuleJudge(Sink):
         parts = [
             alignment.to_mlx(values)
             for values in known
-            if values.dtype.kind == "f"
+            if values.dtype.kind == "f" and values.shape[-1] == array.shape[-1]  # rows, not half of a table of angles
             for alignment in cuts(tuple(values.shape), tuple(array.shape))
         ]
         return [mx.array(part) for part in parts if part is not None][:2]
