@@ -10,6 +10,7 @@ from mflux_port.checkpoint.draft_component import draft_component
 from mflux_port.checkpoint.keylist import keylist_text, read_keylist, snapshot
 from mflux_port.checkpoint.layout import open_checkpoint
 from mflux_port.checkpoint.module_source import _TAKEN
+from mflux_port.checkpoint.reference_tree import _verify_counts
 from mflux_port.errors import PortError
 from mflux_port.port import port_from_answers
 
@@ -79,3 +80,15 @@ def test_every_name_of_a_module_is_known(release):
     source = host.source(release) / "src"
     names = json.loads(run_in(host.environment(release), HERE / "module_names.py", source=source))
     assert set(names) <= _TAKEN
+
+
+@pytest.mark.parametrize("name", ["num_layers", "n_layers", "num_res_blocks", "layers_per_block", "depth"])
+def test_more_blocks_than_tensors_are_not_built(diffusers_folder, name):
+    _, checkpoint = drafted(diffusers_folder, ["a.weight"])
+    part = checkpoint.components["transformer"]
+    part.config = {name: 1000}
+    _verify_counts(part)
+    for count in (10**9, 1e300):
+        part.config = {"text_config": {name: count}}
+        with pytest.raises(PortError, match=f"says {name} .* and the checkpoint has 1 tensors"):
+            _verify_counts(part)

@@ -18,7 +18,9 @@ from mflux_port.checkpoint.layout import Component
 from mflux_port.checkpoint.leaf_layers import ACTIVATIONS, SILENT, call, leaf, settings, shape, source_file
 from mflux_port.checkpoint.nodes import DICT, LIST, MODULE, Node
 from mflux_port.checkpoint.sizes import FAR, LESS, NEAR, Observation, express, grows_evenly
+from mflux_port.errors import PortError, shown
 
+_FEW_BLOCKS = 1000  # so many are built at once
 _HOLDERS = ("ModuleList", "ModuleDict", "Sequential")
 
 
@@ -29,14 +31,18 @@ def has_reference(component: Component) -> bool:
 
 
 def reference_tree(component: Component) -> Node | None:
-    """The tree of the component's reference class; None when the installed library has no such class."""
+    """The tree of the component's reference class; None when the installed library has no such class.
+
+    Raises PortError for a config with more blocks than the checkpoint has tensors: building them would take all memory.
+    """
+    _verify_counts(component)
     base = _build(component, component.config)
     if base is None:
         return None
     tree = _describe(base)
     _mark_tied(tree, base)
     section, sizes = _sizes(component.config)
-    limited = re.search(r"\b(min|max)\(", inspect.getsource(inspect.getmodule(type(base))))
+    limited = re.search(r"\b(min|max)\(", _source_of(base))
     observations = []
     for name, value in _variables(sizes).items():
         trees = {factor: _varied(component, section, name, value, factor) for factor in NEAR}
@@ -74,6 +80,24 @@ def _variables(sizes: dict) -> dict[str, int]:
         else:
             found |= {f"{name}[{index}]": number for index, number in enumerate(value)}
     return {name: value for name, value in found.items() if value > 0}
+
+
+def _verify_counts(component: Component) -> None:
+    sections = [component.config, *(part for part in component.config.values() if isinstance(part, dict))]
+    for name, value in (pair for section in sections for pair in section.items()):
+        count = isinstance(value, int | float) and re.search("(layers|blocks|depth|layers_per_block)$", name)
+        if count and value > max(_FEW_BLOCKS, len(component.tensors)):
+            raise PortError(
+                f"{component.name}/config.json says {name} {shown(value)}, and the checkpoint has "
+                f"{len(component.tensors)} tensors; download both again"
+            )
+
+
+def _source_of(module) -> str:
+    try:
+        return inspect.getsource(inspect.getmodule(type(module)))
+    except (OSError, TypeError):
+        return ""
 
 
 def _varied(component: Component, section: str, name: str, value: int, factor: int | Fraction) -> Node | None:
