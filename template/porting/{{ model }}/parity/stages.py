@@ -77,7 +77,7 @@ class Judge:
         if stage == DENOISE:
             crossing = self._run(LOOP)
             # In the forced run, what is handed on from step to step is the reference's: all else is the loop's doing.
-            crossing.seen += self._forced.of(f"{LATENTS}/") if self._forced else []
+            crossing.seen += self._forced.of(f"{LATENTS}/") if self._forced and not crossing.failure else []
             return self._worst(stage, crossing, "loop/", f"{LATENTS}/")
         if stage == END_TO_END:
             self.end_to_end = self._run(FREE)
