@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import yaml
-from mflux_port import host, wiring
+from mflux_port import host, parsing, wiring
 from mflux_port.checkout import Checkout
 from mflux_port.port import Port, load_port
 from mflux_port.wiring.surfaces import SURFACES
@@ -77,10 +77,15 @@ def _crowds(root: Path) -> tuple[dict[int, float], Counter, Counter]:
     for number in range(max(CROWDS)):
         wiring.wire(Checkout(root), _answer(root, f"member{number:02}"))
         if number + 1 in CROWDS:
-            action = Action(lambda: wiring.wire(Checkout(root), fresh), lambda: wiring.unwire(Checkout(root), fresh))
+            action = Action(lambda: wiring.wire(Checkout(root), fresh), lambda: _unwired(root, fresh))
             taken[number + 1] = medians({"wire": action})["wire"]
     wiring.unwire(Checkout(root), fresh)
     return taken, _reads(root, fresh, _plan), _reads(root, fresh, wiring.wire)
+
+
+def _unwired(root: Path, port: Port) -> None:
+    wiring.unwire(Checkout(root), port)
+    parsing.parsed.cache_clear()  # a command begins with nothing parsed
 
 
 def _plan(checkout: Checkout, port: Port) -> None:

@@ -17,11 +17,12 @@ def parse_python(source: str | bytes) -> ast.Module:
 
     Bytes must be UTF-8: positions in the tree are offsets into that, whatever a coding line says.
     """
-    return _parsed(_utf8(source) if isinstance(source, bytes) else source)
+    return parsed(_utf8(source) if isinstance(source, bytes) else source)
 
 
 @lru_cache(maxsize=64)
-def _parsed(source: str | bytes) -> ast.Module:
+def parsed(source: str | bytes) -> ast.Module:
+    """As ``parse_python``, for what is UTF-8 without doubt; kept for whoever asks again."""
     # Wiring reads back what it writes, and the check behind it reads the same files again: nobody changes a tree.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
