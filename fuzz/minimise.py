@@ -1,4 +1,7 @@
-"""``python -m fuzz.minimise <target>``: keep, of the corpus, what goes a way through the code that no shorter input goes."""
+"""``python -m fuzz.minimise <target>``: keep, of the corpus, what goes a way through the code that no shorter input goes.
+
+What once failed is named ``found-…`` and stays.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ def main(name: str) -> None:
     seen: set[tuple] = set()
     for path in sorted(cases(name), key=lambda path: path.stat().st_size):
         steps = _steps(target.one, path.read_bytes())
-        if steps <= seen:
+        if steps <= seen and not path.name.startswith("found-"):
             path.unlink()
         seen |= steps
 
