@@ -21,6 +21,7 @@ sys.path[:0] = [str(PROJECT / "hooks"), str(PROJECT)]
 
 from mflux_port import cli  # noqa: E402
 from mflux_port.checkout import Checkout  # noqa: E402
+from mflux_port.checks import catalogue  # noqa: E402, F401 - for all rules
 from mflux_port.checks.evaluate import check, failures, in_order  # noqa: E402
 
 BLOCK = re.compile(r"(?P<head><!-- output: (?P<name>.+?) -->\n)(?P<body>.*?)(?P<tail><!-- end -->)", re.DOTALL)

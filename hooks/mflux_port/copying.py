@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -67,8 +68,11 @@ def _refuse(error: object) -> int:
 
 def rendered_files(checkout: Path, model: str) -> list[Path]:
     """Every file of the port that exists: its package, its porting folder, its tests."""
-    folders = [checkout / f"src/mflux/models/{model}", checkout / f"porting/{model}"]
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    folders = [f"src/mflux/models/{model}", f"porting/{model}"]
+    found = [
+        place for folder in folders for place in os.walk(checkout / folder)
+    ]  # pathlib's own way takes four times as long
+    files = [path for place, _, names in found for name in names if (path := Path(place, name)).is_file()]
     tests = [checkout / name.format(model=model) for name in RENDERED_TESTS]
     return sorted([*files, *(path for path in tests if path.is_file())])
 
@@ -84,10 +88,10 @@ def _is_known(checkout: Path, model: str) -> bool:
 
 def _complete_cut_files(checkout: Path, model: str) -> None:
     # A copy that was killed within a file leaves its beginning, and the copy after it leaves alone what the porter owns.
-    data = {name: (checkout / name).read_bytes() for name in _names(checkout, model)}
-    cut = [name for name in data if _may_be_cut(name) and not data[name].endswith(b"\n")]
-    fresh = _rendered(checkout, model, cut) if cut and not _is_known(checkout, model) else {}
-    whole = {name: text.encode() for name, text in fresh.items() if text.encode().startswith(data[name])}
+    names = [name for name in _names(checkout, model) if _may_be_cut(name)]
+    cut = {name: text for name in names if not (text := (checkout / name).read_bytes()).endswith(b"\n")}
+    fresh = _rendered(checkout, model, list(cut)) if cut and not _is_known(checkout, model) else {}
+    whole = {name: text.encode() for name, text in fresh.items() if text.encode().startswith(cut[name])}
     if whole:
         with locked(checkout):
             commit(checkout, whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mflux_port.checks import RULES
+from mflux_port.checks.catalogue import RULES
 
 from tests.checks.complete_port import PROJECT
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from mflux_port.checkout import Checkout
+from mflux_port.checks.catalogue import RULES
 from mflux_port.checks.evaluate import GROUPS, ask, check, in_order
 from mflux_port.checks.facts import Facts
 from mflux_port.checks.package import Package
-from mflux_port.checks.rule import FAIL, MERGE, PASS, RULES
+from mflux_port.checks.rule import FAIL, MERGE, PASS
 
 STATES = {"pass", "fail", "not applicable", "needs you"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from mflux_port.checkout import Checkout
-from mflux_port.checks import RULES
+from mflux_port.checks.catalogue import RULES
 from mflux_port.checks.evaluate import Row, ask, check, failures
 from mflux_port.checks.facts import Facts
 from mflux_port.checks.package import Package

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from mflux_port.checkout import Checkout
 from mflux_port.checks import RULES
-from mflux_port.checks.executing import verify_environment
 from mflux_port.checks.facts import Facts, Unreadable
 from mflux_port.checks.package import Package
 from mflux_port.checks.rule import ALWAYS, FAIL, RUN, Rule, Verdict, failed
@@ -54,11 +53,16 @@ def find_package(facts: Facts, model: str) -> Package:
 
 def check(checkout: Checkout, models: list[str], also: set[str] = frozenset()) -> list[Row]:
     """Every rule for every model; rules of the kinds in ``also`` ("merge", "run") on top. All models when none is named."""
+    if also:
+        from mflux_port.checks import catalogue  # noqa: F401 - the end of a copy does without
+
     facts = Facts(checkout)
     asked = [rule for rule in in_order() if rule.when == ALWAYS or rule.when in also]
     packages = [find_package(facts, model) for model in models or all_models(facts)]
     ported = next((package.port for package in packages if package.port), None)
     if RUN in also and ported:
+        from mflux_port.checks.executing import verify_environment
+
         verify_environment(facts, ported)
     return [ask(rule, package) for package in packages for rule in asked]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mflux_port.checks import evidence
+from mflux_port.checks.catalogue import RULES
 from mflux_port.checks.evaluate import ask, in_order
 from mflux_port.checks.facts import Facts
 from mflux_port.checks.package import Package
-from mflux_port.checks.rule import ALWAYS, FAIL, MERGE, NEEDS_YOU, PASS, RULES
+from mflux_port.checks.rule import ALWAYS, FAIL, MERGE, NEEDS_YOU, PASS
 
 # A step is reached when all of its stages are proven.
 _PROOFS = {

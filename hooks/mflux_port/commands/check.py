@@ -6,7 +6,8 @@ import argparse
 import json
 
 from mflux_port.checkout import Checkout
-from mflux_port.checks import RULES, report
+from mflux_port.checks import report
+from mflux_port.checks.catalogue import RULES
 from mflux_port.checks.evaluate import GROUPS, check, failures
 from mflux_port.checks.rule import MERGE, RUN, Rule
 from mflux_port.errors import PortError
