@@ -69,9 +69,8 @@ def _refuse(error: object) -> int:
 def rendered_files(checkout: Path, model: str) -> list[Path]:
     """Every file of the port that exists: its package, its porting folder, its tests."""
     folders = [f"src/mflux/models/{model}", f"porting/{model}"]
-    found = [
-        place for folder in folders for place in os.walk(checkout / folder)
-    ]  # pathlib's own way takes four times as long
+    # With os alone: pathlib takes four times as long.
+    found = [place for folder in folders for place in os.walk(checkout / folder)]
     files = [path for place, _, names in found for name in names if (path := Path(place, name)).is_file()]
     tests = [checkout / name.format(model=model) for name in RENDERED_TESTS]
     return sorted([*files, *(path for path in tests if path.is_file())])

@@ -224,9 +224,8 @@ def command_is_tested(package: Package) -> Verdict:
 def tests_are_marked(package: Package) -> Verdict:
     """Every test file of the port is marked fast or slow"""
     files = [file for file in package.tests if "/test_" in file]
-    unclear = [
-        file for file in files if not _MARKED.search(package.facts.text(file))
-    ]  # parsing all of them takes longer
+    # Parsed only where the text alone does not tell.
+    unclear = [file for file in files if not _MARKED.search(package.facts.text(file))]
     bare = [file for file in unclear if not _marks(package, file) & {"fast", "slow", "high_memory"}]
     return none_of([f"{file} has no marker" for file in bare])
 
