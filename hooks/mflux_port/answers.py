@@ -11,7 +11,8 @@ from pathlib import Path
 
 from mflux_port.checkout import verify_inside
 from mflux_port.errors import PortError, shown
-from mflux_port.yaml_files import read_yaml
+from mflux_port.kept_answers import keep, recalled
+from mflux_port.yaml_files import parse_yaml, read_text
 
 ANSWERS = "porting/{model}/answers.yml"
 # What commands write and take away lies in these.
@@ -54,9 +55,13 @@ def read_answers(checkout: Path, model: str) -> dict:
         verify_inside(Path(checkout), name.format(model=model))
     cure = f"mend it, or take it from an earlier commit: `git log -- {path}`"
     try:
-        answers = read_yaml(path, cure)
+        text = read_text(path, cure)
     except (FileNotFoundError, NotADirectoryError):
         raise PortError(f"{path} is missing; start the port with `copier copy`, or name one of its ports") from None
+    answers = recalled(checkout, model, text)
+    if answers is None:
+        answers = parse_yaml(text, path, cure)
+        keep(checkout, model, text, answers)
     if not isinstance(answers, dict):
         raise PortError(f"{path} is no mapping of answers; {cure}")
     return answers

@@ -29,6 +29,17 @@ def verify_inside(root: Path, name: str) -> None:
         raise PortError(f"{name} leads out of the checkout to {target}; put the file or folder itself there")
 
 
+def state_dir(root: Path) -> Path:
+    """Where locks and journal lie: inside ``.git``, where no status shows them."""
+    git = root / ".git"
+    if git.is_file():  # a worktree: the file names the real folder
+        named = git.read_text(encoding="utf-8", errors="replace").partition("gitdir:")[2].strip()
+        if not named or not (root / named).is_dir():
+            raise PortError(f"{git} names no git folder ({named or 'no gitdir:'}); mend it, or clone mflux again")
+        git = (root / named).resolve()
+    return (git if git.is_dir() else root / "porting") / "mflux-port"
+
+
 class Checkout:
     """The root of an mflux source tree. Files are read as bytes, each at most once."""
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from mflux_port.checkout import state_dir
 from mflux_port.errors import PortError
-from mflux_port.wiring.transaction import half_way, locked, open_lock, state_dir
+from mflux_port.wiring.transaction import half_way, locked, open_lock
 from mflux_port.writing import cannot_write
 
 UNDER_WAY = "update.json"

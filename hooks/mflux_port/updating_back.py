@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from mflux_port.checkout import state_dir
 from mflux_port.errors import PortError
 from mflux_port.git import IDENTITY, git
 from mflux_port.lock import alone, under_way
@@ -24,7 +25,7 @@ from mflux_port.updating_tree import (
     tracked_changes,
     untracked_files,
 )
-from mflux_port.wiring.transaction import locked, state_dir
+from mflux_port.wiring.transaction import locked
 
 
 def restore(root: Path) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from mflux_port.checkout import state_dir
 from mflux_port.errors import PortError
 from mflux_port.git import ask_git, git
 from mflux_port.lock import UNDER_WAY, born, under_way
-from mflux_port.wiring.transaction import state_dir
 from mflux_port.writing import write_whole
 
 COMMITTED = "Update the port of {model} to template {to}"

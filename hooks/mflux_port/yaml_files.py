@@ -12,12 +12,21 @@ _UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
 
 def read_yaml(path: Path, cure: str) -> object:
     """What the file holds, plain values only. Raises PortError, with ``cure`` as what to do, for anything but YAML."""
-    import yaml  # every interpreter that runs Copier has it; only commands that read answers pay for it
+    return parse_yaml(read_text(path, cure), path, cure)
 
+
+def read_text(path: Path, cure: str) -> str:
+    """The text of ``path``. Raises PortError when it is none, and OSError when it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise PortError(f"{path} is not UTF-8 text; {cure}") from None
+
+
+def parse_yaml(text: str, path: Path, cure: str) -> object:
+    """What ``text``, which stands in ``path``, holds. Raises as ``read_yaml``."""
+    import yaml  # every interpreter that runs Copier has it; only commands that read answers anew pay for it
+
     try:
         return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from mflux_port import host as releases
 from mflux_port import wiring, writing
-from mflux_port.checkout import Checkout
+from mflux_port.checkout import Checkout, state_dir
 from mflux_port.errors import PortError
 from mflux_port.wiring import transaction
 from wiring_hosts import AMBER, copy_shared, port
@@ -218,7 +218,7 @@ def test_a_worktree_keeps_its_state_in_git(checkout):
     other = root.parent / "worktree"
     subprocess.run(["git", "worktree", "add", "--quiet", other], cwd=root, check=True)
     wiring.wire(Checkout(other), port(AMBER))
-    assert transaction.state_dir(other).is_relative_to(root / ".git")
+    assert state_dir(other).is_relative_to(root / ".git")
     wiring.unwire(Checkout(other), port(AMBER))
     status = subprocess.run(["git", "status", "--porcelain"], cwd=other, check=True, capture_output=True, text=True)
     assert status.stdout == ""
@@ -229,7 +229,7 @@ def test_a_git_file_may_name_its_folder_from_where_it_lies(shared):
     (host / ".git").rename(host.parent / "elsewhere")
     (host / ".git").write_text("gitdir: ../elsewhere\n")
     wiring.wire(Checkout(host), port(AMBER))
-    assert transaction.state_dir(host) == host.parent / "elsewhere/mflux-port"
+    assert state_dir(host) == host.parent / "elsewhere/mflux-port"
 
 
 def test_a_link_out_of_the_checkout_is_refused(shared, tmp_path):
@@ -292,7 +292,7 @@ def _assert_next_run(host: Path, act: str, after: dict) -> None:
 
 
 def _journals(host: Path) -> list[Path]:
-    return sorted(transaction.state_dir(host).glob("*.json"))
+    return sorted(state_dir(host).glob("*.json"))
 
 
 def _left(host: Path, before: dict, after: dict) -> str:

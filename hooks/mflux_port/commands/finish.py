@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from mflux_port.checkout import Checkout
+from mflux_port.checkout import Checkout, state_dir
 from mflux_port.checks import report
 from mflux_port.checks.evaluate import check, failures, find_package
 from mflux_port.checks.facts import Facts
@@ -17,7 +17,7 @@ from mflux_port.checks.rule import MERGE
 from mflux_port.errors import PortError
 from mflux_port.lock import alone, looking
 from mflux_port.port import ANSWERS, load_port
-from mflux_port.wiring.transaction import commit, locked, state_dir
+from mflux_port.wiring.transaction import commit, locked
 from mflux_port.writing import write_whole
 
 

@@ -11,23 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from mflux_port.checkout import state_dir
 from mflux_port.errors import PortError
 from mflux_port.parsing import parse_json
 from mflux_port.writing import cannot_write, put_beside, write
 
 _JOURNAL = "journal.json"
 _INTENT = "intent.json"
-
-
-def state_dir(root: Path) -> Path:
-    """Where locks and journal lie: inside ``.git``, where no status shows them."""
-    git = root / ".git"
-    if git.is_file():  # a worktree: the file names the real folder
-        named = git.read_text(encoding="utf-8", errors="replace").partition("gitdir:")[2].strip()
-        if not named or not (root / named).is_dir():
-            raise PortError(f"{git} names no git folder ({named or 'no gitdir:'}); mend it, or clone mflux again")
-        git = (root / named).resolve()
-    return (git if git.is_dir() else root / "porting") / "mflux-port"
 
 
 @contextlib.contextmanager
