@@ -19,7 +19,7 @@ from benchmarks.measure import Row
 
 CROWD, ROUNDS = 20, 3
 HOOKS = Path(checks.__file__).resolve().parents[2]
-SCRIPT = "import sys; from mflux_port.cli import main; sys.exit(main())"  # as the installed command starts
+SCRIPT = "from mflux_port.__main__ import run; run()"  # as the installed command starts
 
 
 def rows() -> list[Row]:

@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from mflux_port.cli import main  # noqa: E402
+from mflux_port.__main__ import run  # noqa: E402
 
-sys.exit(main())
+run()

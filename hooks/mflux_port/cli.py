@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import os
 import sys
+from typing import NoReturn
 
 from mflux_port import __version__
 from mflux_port.errors import PortError, said
@@ -49,11 +49,13 @@ def main(argv: list[str] | None = None) -> int:
     Returns 0 when all is done or passes, 1 when a row fails, 2 when the input is wrong (one line on stderr).
     """
     arguments = sys.argv[1:] if argv is None else argv
-    gc.set_threshold(100_000)  # modules and syntax trees are many small objects that all stay: collecting frees nothing
     try:
-        parser = _parser(arguments)
-        args = parser.parse_args(arguments)
-        return args.run(args)
+        if not arguments or arguments[0] not in COMMANDS:
+            _without_command(arguments)
+        args = _parser(arguments[0]).parse_args(arguments[1:])
+        code = args.run(args)
+        sys.stdout.flush()  # whoever reads it may be gone, which is to be noticed here
+        return code
     except PortError as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -65,8 +67,6 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         return _fail(f"cannot use{where}: {error.strerror or error}; check that it exists and that you may use it")
-    finally:
-        gc.freeze()  # nor does looking through all of them at the exit
 
 
 def _fail(message: str) -> int:
@@ -74,23 +74,23 @@ def _fail(message: str) -> int:
     return 2
 
 
-def _parser(arguments: list[str]) -> argparse.ArgumentParser:
-    parser = _Parser(prog="mflux-port", description="Port an image model to mflux.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="command", required=True)
-    named = arguments[0] if arguments and arguments[0] in COMMANDS else None
-    for name, summary in COMMANDS.items():
-        # Only the command that is asked for is built and imported, so that the others cost it nothing.
-        if named not in (None, name):
-            continue
-        subparser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        if named:
-            _fill(subparser, importlib.import_module(f"mflux_port.commands.{name}"))
+def _parser(name: str) -> argparse.ArgumentParser:
+    # Only the command that is asked for is imported, and its parser is the only one: the others cost it nothing.
+    command = importlib.import_module(f"mflux_port.commands.{name}")
+    parser = _Parser(prog=f"mflux-port {name}", description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.")
+    parser.add_argument("--checkout", default=".", metavar="PATH", help="the mflux checkout (default: here)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
     return parser
 
 
-def _fill(subparser: argparse.ArgumentParser, command) -> None:
-    subparser.add_argument("--checkout", default=".", metavar="PATH", help="the mflux checkout (default: here)")
-    subparser.add_argument("--json", action="store_true", help="print JSON")
-    command.add_arguments(subparser)
-    subparser.set_defaults(run=command.run)
+def _without_command(arguments: list[str]) -> NoReturn:
+    # Help, the version, or what is wrong.
+    parser = _Parser(prog="mflux-port", description="Port an image model to mflux.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = parser.add_subparsers(metavar="command", required=True)
+    for name, summary in COMMANDS.items():
+        subparsers.add_parser(name, help=summary)
+    parser.parse_args(arguments)
+    parser.error("the command comes first")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from pathlib import Path
+import os
 
 from mflux_port.checkout import state_dir
 from mflux_port.errors import PortError
@@ -17,25 +17,27 @@ from mflux_port.parsing import parse_json
 _CANNOT = (OSError, PortError, ValueError, TypeError, RecursionError)
 
 
-def recalled(root: Path, model: str, text: str) -> object:
+def recalled(root: os.PathLike | str, model: str, text: str) -> object:
     """What ``text`` held when the port's answers were last read; None when they had another text, or were not read."""
     with contextlib.suppress(*_CANNOT):
-        kept = parse_json(_place(root, model).read_bytes())
+        with open(_place(root, model), "rb") as file:
+            kept = parse_json(file.read())
         if isinstance(kept, list) and len(kept) == 2 and kept[0] == text:
             return kept[1]
     return None
 
 
-def keep(root: Path, model: str, text: str, answers: object) -> None:
+def keep(root: os.PathLike | str, model: str, text: str, answers: object) -> None:
     """Remember that ``text`` holds ``answers``, where a run that writes has made a state folder."""
     if "&" in text:  # a few lines of anchors can stand for more than any disk holds
         return
     with contextlib.suppress(*_CANNOT):
         place = _place(root, model)
         data = json.dumps([text, answers], allow_nan=False)
-        if place.parent.is_dir() and json.loads(data) == [text, answers]:
-            place.write_text(data, encoding="utf-8")
+        if os.path.isdir(os.path.dirname(place)) and json.loads(data) == [text, answers]:
+            with open(place, "w", encoding="utf-8") as file:
+                file.write(data)
 
 
-def _place(root: Path, model: str) -> Path:
-    return state_dir(root) / f"answers-{model}.json"
+def _place(root: os.PathLike | str, model: str) -> str:
+    return os.path.join(state_dir(root), f"answers-{model}.json")

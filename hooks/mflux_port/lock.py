@@ -12,12 +12,11 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
 from mflux_port.checkout import state_dir
 from mflux_port.errors import PortError
-from mflux_port.wiring.transaction import half_way, locked, open_lock
+from mflux_port.wiring.transaction import half_way, locked, open_lock, shows
 from mflux_port.writing import cannot_write
 
 UNDER_WAY = "update.json"
@@ -25,7 +24,7 @@ _LOCK = "run.lock"
 
 
 @contextlib.contextmanager
-def alone(root: Path, patience: float = 0) -> Iterator[str]:
+def alone(root: os.PathLike | str, patience: float = 0) -> Iterator[str]:
     """Hold the checkout for a run that writes; gives what was recovered from a killed run, or an empty string.
 
     Raises PortError when another run is still at work there after ``patience`` seconds.
@@ -44,7 +43,7 @@ def alone(root: Path, patience: float = 0) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def looking(root: Path) -> Iterator[None]:
+def looking(root: os.PathLike | str) -> Iterator[None]:
     """Keep writers away from a run that only reads. Raises PortError beside a writer, and behind one that was killed."""
     with _for_reading(root) as handle:
         if handle:
@@ -56,10 +55,11 @@ def looking(root: Path) -> Iterator[None]:
         yield
 
 
-def under_way(root: Path) -> dict | None:
+def under_way(root: os.PathLike | str) -> dict | None:
     """The update that began in the checkout and did not end: its model, the commit it began at, its process."""
     try:
-        note = json.loads((state_dir(root) / UNDER_WAY).read_bytes())
+        with open(os.path.join(state_dir(root), UNDER_WAY), "rb") as file:
+            note = json.loads(file.read())
     except (OSError, ValueError):
         return None
     return note if isinstance(note, dict) and {"model", "head", "pid", "born"} <= note.keys() else None
@@ -68,7 +68,8 @@ def under_way(root: Path) -> dict | None:
 def born(pid: int) -> str:
     """When a process began, in the system's own words; empty when it does not run."""
     try:
-        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        with open(f"/proc/{pid}/stat") as file:
+            facts = file.read().rpartition(")")[2].split()
         return "" if facts[0] == "Z" else facts[19]
     except (OSError, IndexError):
         pass
@@ -82,9 +83,9 @@ def born(pid: int) -> str:
     return "" if state.startswith("Z") else began.strip()
 
 
-def _for_reading(root: Path) -> contextlib.AbstractContextManager[TextIO | None]:
+def _for_reading(root: os.PathLike | str) -> contextlib.AbstractContextManager[TextIO | None]:
     # A checkout that cannot be written has no writer; outside git nothing is made for a reader.
-    if state_dir(root).parent.name == "porting" and not state_dir(root).is_dir():
+    if shows(root) and not os.path.isdir(state_dir(root)):
         return contextlib.nullcontext()
     try:
         return open_lock(root, _LOCK)
@@ -92,7 +93,7 @@ def _for_reading(root: Path) -> contextlib.AbstractContextManager[TextIO | None]
         return contextlib.nullcontext()
 
 
-def _take(handle: TextIO, kind: int, root: Path, patience: float = 0) -> None:
+def _take(handle: TextIO, kind: int, root: os.PathLike | str, patience: float = 0) -> None:
     end = time.monotonic() + patience
     while True:
         try:
@@ -110,7 +111,7 @@ def _take(handle: TextIO, kind: int, root: Path, patience: float = 0) -> None:
         time.sleep(0.05)
 
 
-def _updating(root: Path) -> str:
+def _updating(root: os.PathLike | str) -> str:
     # Says nothing of an update whose process is gone: what it left is given back by `update --restore`.
     note = under_way(root)
     if not note or note["pid"] == os.getpid() or not note["born"] or born(note["pid"]) != note["born"]:

@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 import warnings
+from codecs import BOM_UTF8
 from functools import lru_cache
 
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
@@ -35,7 +36,7 @@ def parsed(source: str | bytes) -> ast.Module:
 def parse_toml(data: bytes) -> dict:
     """A TOML file. Raises ValueError."""
     try:
-        return tomllib.loads(data.decode("utf-8-sig"))
+        return tomllib.loads(data.removeprefix(BOM_UTF8).decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -60,7 +61,7 @@ def console_scripts(data: bytes) -> dict[str, object]:
 def _utf8(source: bytes) -> str | bytes:
     """The text; bytes with a coding line of their own stay as they are, for Python to judge it."""
     try:
-        text = source.decode("utf-8-sig")
+        text = source.removeprefix(BOM_UTF8).decode()
     except UnicodeDecodeError:
         raise SyntaxError("not UTF-8") from None
     named = (_COOKIE.match(line) for line in source.split(b"\n", 2)[:2])

@@ -1,9 +1,7 @@
 """What a port is called, everywhere: the answers file and every name that follows from it."""
 
-from __future__ import annotations
-
+import os
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 from mflux_port.answers import ANSWERS, ENTRY_FIELDS, read_answers, verify
@@ -100,22 +98,24 @@ class Port(NamedTuple):
         return [(f"mflux-generate-{name}", f"{self.package}.cli.{module}_generate:main") for name, module in commands]
 
 
-def load_port(checkout: Path, model: str) -> Port:
+def load_port(checkout: os.PathLike | str, model: str) -> Port:
     """Read ``porting/<model>/answers.yml`` below ``checkout``.
 
     Raises PortError when the file is missing, belongs to another port, or holds something that no question would have
     let through.
     """
-    where = str(Path(checkout) / ANSWERS.format(model=model))
+    where = os.path.join(checkout, ANSWERS.format(model=model))
     port = port_from_answers(read_answers(checkout, model), where)
     if port.model != model:
         raise PortError(f"{where} says model: {port.model}, and lies in the folder of {model}; put the old name back")
     return port
 
 
-def list_ports(checkout: Path) -> list[str]:
+def list_ports(checkout: os.PathLike | str) -> list[str]:
     """The models of all ports in the checkout that this template made, sorted."""
-    return sorted(path.parent.name for path in Path(checkout).glob(ANSWERS.format(model="*")))
+    from glob import glob  # for the commands that go through all ports
+
+    return sorted(name.split("/")[1] for name in glob(ANSWERS.format(model="*"), root_dir=checkout))
 
 
 def port_from_answers(answers: dict, where: str = "the answers") -> Port:

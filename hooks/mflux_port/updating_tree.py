@@ -85,7 +85,7 @@ def begin(root: Path, model: str, pid: int) -> None:
     """Note which update begins here, at which commit and by which process, so that the way back is known."""
     here = _here(root)
     note = {"model": model, "head": here["at"], "pid": pid, "born": born(pid), "moves": [], "writes": []}
-    write_whole(state_dir(root) / UNDER_WAY, json.dumps(note | here))
+    write_whole(Path(state_dir(root), UNDER_WAY), json.dumps(note | here))
 
 
 def go_on(root: Path) -> None:
@@ -106,12 +106,12 @@ def begun_here(root: Path, begun: dict) -> bool:
 
 def amend(root: Path, **facts: object) -> None:
     """Add to the note of the update under way: ``moves`` (from, to), ``writes`` (the porter's files that it makes)."""
-    write_whole(state_dir(root) / UNDER_WAY, json.dumps((under_way(root) or {}) | facts))
+    write_whole(Path(state_dir(root), UNDER_WAY), json.dumps((under_way(root) or {}) | facts))
 
 
 def end(root: Path) -> None:
     """The update is over, well or not."""
-    (state_dir(root) / UNDER_WAY).unlink(missing_ok=True)
+    Path(state_dir(root), UNDER_WAY).unlink(missing_ok=True)
 
 
 def commit_own(root: Path, message: str, *options: str) -> None:

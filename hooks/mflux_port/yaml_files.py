@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from mflux_port.errors import PortError
 
@@ -10,20 +10,21 @@ from mflux_port.errors import PortError
 _UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
-def read_yaml(path: Path, cure: str) -> object:
+def read_yaml(path: os.PathLike | str, cure: str) -> object:
     """What the file holds, plain values only. Raises PortError, with ``cure`` as what to do, for anything but YAML."""
     return parse_yaml(read_text(path, cure), path, cure)
 
 
-def read_text(path: Path, cure: str) -> str:
+def read_text(path: os.PathLike | str, cure: str) -> str:
     """The text of ``path``. Raises PortError when it is none, and OSError when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            return file.read()
     except UnicodeDecodeError:
         raise PortError(f"{path} is not UTF-8 text; {cure}") from None
 
 
-def parse_yaml(text: str, path: Path, cure: str) -> object:
+def parse_yaml(text: str, path: os.PathLike | str, cure: str) -> object:
     """What ``text``, which stands in ``path``, holds. Raises as ``read_yaml``."""
     import yaml  # every interpreter that runs Copier has it; only commands that read answers anew pay for it
 

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Wire, or print what wiring would change."""
     checkout = Checkout(args.checkout)
-    with looking(checkout.root) if args.dry_run else alone(checkout.root):
-        port = load_port(checkout.root, args.model)
+    with looking(checkout.folder) if args.dry_run else alone(checkout.folder):
+        port = load_port(checkout.folder, args.model)
         if args.dry_run:
             wiring.verify_free(checkout, port)
             print(wiring.diff(checkout, wiring.plan_wire(checkout, port)), end="")

@@ -6,7 +6,6 @@ import ast
 import builtins
 import os
 import re
-from pathlib import Path
 
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
@@ -100,7 +99,7 @@ def _inferred(name: str, aliases: dict[str, str]) -> str | None:
 
 
 def _verify_prefixes(checkout: Checkout, port: Port) -> None:
-    for path in _command_files(checkout.root / "src/mflux/models", {port.model, "common"}):
+    for path in _command_files(f"{checkout.folder}/src/mflux/models", {port.model, "common"}):
         with open(path, "rb") as file:
             text = file.read()
         for prefix in {match.decode() for match in _PREFIX.findall(text)} if b"startswith" in text else ():
@@ -110,7 +109,7 @@ def _verify_prefixes(checkout: Checkout, port: Port) -> None:
                 raise PortError(f"the key {taken!r} starts with {prefix!r}, which {name} takes as its own; rename it")
 
 
-def _command_files(models: Path, without: set[str]) -> list[str]:
+def _command_files(models: str, without: set[str]) -> list[str]:
     # With os alone: pathlib's glob takes three times as long here.
     folders = [os.path.join(models, name, "cli") for name in sorted(os.listdir(models)) if name not in without]
     files = [os.path.join(folder, name) for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)]
@@ -135,7 +134,10 @@ def _verify_classes(checkout: Checkout, port: Port) -> None:
 
 
 def _verify_scripts(checkout: Checkout, port: Port) -> None:
-    scripts = pyproject.scripts(source_of(checkout, pyproject.FILE))
+    source = source_of(checkout, pyproject.FILE)
+    if not any(name.encode() in source.data for name in port.scripts):  # the file is parsed again when it has them
+        return
+    scripts = pyproject.scripts(source)
     for name, target in port.scripts.items():
         own = str(scripts.get(name, target)).startswith(f"{port.package}.")  # edited by hand, and reported as such
         if not own:

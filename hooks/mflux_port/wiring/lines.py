@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from mflux_port.wiring.source import Source
+from mflux_port.wiring.source import Source, once
 
 
+@once
 def lines_with_spans(source: Source) -> list[tuple[str, tuple[int, int]]]:
     """Every line (decoded, without its ending) and its span with the ending."""
     spans = zip(source.starts, source.starts[1:], strict=False)

@@ -1,7 +1,5 @@
 """Plan what becomes of every shared file, in memory. Nothing here writes."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """How a port stands in every shared file: which of its texts are there, and whose they are."""
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

@@ -8,20 +8,19 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
-from mflux_port.checkout import state_dir
+from mflux_port.checkout import lies_in, state_dir
 from mflux_port.errors import PortError
 from mflux_port.parsing import parse_json
-from mflux_port.writing import cannot_write, put_beside, write
+from mflux_port.writing import beside, cannot_write, put_beside, write
 
 _JOURNAL = "journal.json"
 _INTENT = "intent.json"
 
 
 @contextlib.contextmanager
-def locked(root: Path) -> Iterator[str]:
+def locked(root: os.PathLike | str) -> Iterator[str]:
     """Hold the checkout's lock; gives what was recovered from a killed run, or an empty string.
 
     The kernel drops the lock with the process. Raises PortError when another run holds it.
@@ -44,27 +43,32 @@ def locked(root: Path) -> Iterator[str]:
         yield said
 
 
-def open_lock(root: Path, name: str) -> TextIO:
+def open_lock(root: os.PathLike | str, name: str) -> TextIO:
     """The lock file ``name`` of a checkout, made where it is missing. Raises OSError."""
     home = state_dir(root)
-    if not home.is_dir():
-        home.mkdir(parents=True, exist_ok=True)
-        if home.parent.name == "porting":  # below a git tree's root: there it would show
-            (home / ".gitignore").write_text("*\n", encoding="utf-8")
-    return open(home / name, "a", encoding="utf-8")
+    if not os.path.isdir(home):
+        os.makedirs(home, exist_ok=True)
+        if shows(root):
+            write(os.path.join(home, ".gitignore"), b"*\n")
+    return open(os.path.join(home, name), "a", encoding="utf-8")
 
 
-def half_way(root: Path) -> bool:
+def shows(root: os.PathLike | str) -> bool:
+    """Whether locks and journal lie among the checkout's own files, for want of a ``.git``."""
+    return state_dir(root) == os.path.join(root, "porting", "mflux-port")
+
+
+def half_way(root: os.PathLike | str) -> bool:
     """Whether a run was killed while it changed files, and nothing has finished that yet."""
-    return (state_dir(root) / _JOURNAL).exists()
+    return os.path.exists(os.path.join(state_dir(root), _JOURNAL))
 
 
-def recover(root: Path) -> str:
+def recover(root: os.PathLike | str) -> str:
     """Finish or undo what a killed run left. Returns what was done, or an empty string."""
-    home = state_dir(root)
-    journal, intent = _read(home / _JOURNAL), _read(home / _INTENT)
+    place = os.path.join(state_dir(root), _JOURNAL)
+    journal, intent = _read(place), _read(os.path.join(state_dir(root), _INTENT))
     if journal == []:
-        raise PortError(f"{home / _JOURNAL} cannot be read; look at `git status`, remove that file and run this again")
+        raise PortError(f"{place} cannot be read; look at `git status`, remove that file and run this again")
     said = ""
     if journal is not None:
         changed = [entry["target"] for entry in journal if not _finish(root, entry)]
@@ -78,17 +82,19 @@ def recover(root: Path) -> str:
     return said
 
 
-def commit(root: Path, files: dict[str, bytes | None], originals: dict[str, bytes | None] | None = None) -> None:
+def commit(
+    root: os.PathLike | str, files: dict[str, bytes | None], originals: dict[str, bytes | None] | None = None
+) -> None:
     """Replace ``files`` (None removes one): all of them, or none when writing fails. The lock must be held.
 
     ``originals`` are the bytes that ``files`` were made from; without them, those of now. Raises PortError when a file
     cannot be written, is not as it was any more, lies outside the checkout, or is the same as another.
     """
-    originals = originals or {name: _bytes(root / name) for name in files}
+    originals = originals or {name: _bytes(os.path.join(root, name)) for name in files}
     files = {name: data for name, data in files.items() if data != originals[name]}
     if not files:
         return
-    home = root.resolve()
+    home = os.path.realpath(root)
     entries = [_entry(home, name, originals[name], data) for name, data in files.items()]
     _verify_apart(list(files), entries)
     try:
@@ -110,13 +116,12 @@ def commit(root: Path, files: dict[str, bytes | None], originals: dict[str, byte
         raise _cannot(root, error, "all files are changed") from None
 
 
-def _entry(root: Path, name: str, old: bytes | None, new: bytes | None) -> dict:
-    target = (root / name).resolve()
-    if not target.is_relative_to(root):
+def _entry(home: str, name: str, old: bytes | None, new: bytes | None) -> dict:
+    target = os.path.realpath(os.path.join(home, name))
+    if not lies_in(target, home):
         raise PortError(f"{name} leads out of the checkout to {target}; replace the link by the file")
-    relative = target.relative_to(root)
-    temporary = relative.with_name(f".{relative.name}.mflux-port")
-    return {"target": str(relative), "temporary": str(temporary), "old": _digest(old), "new": _digest(new)}
+    relative = os.path.relpath(target, home)
+    return {"target": relative, "temporary": beside(relative), "old": _digest(old), "new": _digest(new)}
 
 
 def _verify_apart(names: list[str], entries: list[dict]) -> None:
@@ -129,29 +134,29 @@ def _verify_apart(names: list[str], entries: list[dict]) -> None:
             )
 
 
-def _stage(root: Path, entries: list[dict], contents: list[bytes | None]) -> None:
+def _stage(root: os.PathLike | str, entries: list[dict], contents: list[bytes | None]) -> None:
     # After this the journal is there, and every new content beside its file.
-    home = state_dir(root)
-    write(home / _INTENT, json.dumps(entries).encode())
+    intent = os.path.join(state_dir(root), _INTENT)
+    write(intent, json.dumps(entries).encode())
     for entry, data in zip(entries, contents, strict=True):
         if data is None:
             continue
-        target, temporary = root / entry["target"], root / entry["temporary"]
-        temporary.parent.mkdir(parents=True, exist_ok=True)
+        target, temporary = _paths(root, entry)
+        os.makedirs(os.path.dirname(temporary), exist_ok=True)
         put_beside(target, temporary, data)
-    os.replace(home / _INTENT, home / _JOURNAL)
+    os.replace(intent, os.path.join(state_dir(root), _JOURNAL))
 
 
-def _finish(root: Path, entry: dict) -> bool:
+def _finish(root: os.PathLike | str, entry: dict) -> bool:
     # True when the file is as it should be. A file that somebody changed since the journal was written stays.
-    target, temporary = root / entry["target"], root / entry["temporary"]
+    target, temporary = _paths(root, entry)
     now = _digest(_bytes(target))
     if now == entry["new"]:
         return True
     if now != entry["old"]:
         return False
     if entry["new"] is None:
-        target.unlink()
+        os.unlink(target)
     elif _digest(_bytes(temporary)) == entry["new"]:
         os.replace(temporary, target)
     else:
@@ -159,12 +164,12 @@ def _finish(root: Path, entry: dict) -> bool:
     return True
 
 
-def _reverse(root: Path, entries: list[dict], originals: list[bytes | None]) -> str:
+def _reverse(root: os.PathLike | str, entries: list[dict], originals: list[bytes | None]) -> str:
     # Takes back what is replaced already, with a journal of its own: a failure or a kill here is finished later. What is
     # not replaced yet stands in it too, since its new content has to be cleared away.
     back, contents = [], []
     for entry, original in zip(entries, originals, strict=True):
-        replaced = _digest(_bytes(root / entry["target"])) == entry["new"]
+        replaced = _digest(_bytes(_paths(root, entry)[0])) == entry["new"]
         other = {"temporary": f"{entry['temporary']}-old", "old": entry["new"]} if replaced else {}
         back.append({**entry, **other, "new": entry["old"]})
         contents.append(original if replaced else None)
@@ -178,20 +183,30 @@ def _reverse(root: Path, entries: list[dict], originals: list[bytes | None]) -> 
     return "nothing was changed"
 
 
-def _forget(root: Path, entries: list[dict]) -> None:
+def _forget(root: os.PathLike | str, entries: list[dict]) -> None:
     for entry in entries:
-        (root / entry["temporary"]).unlink(missing_ok=True)
+        _remove(_paths(root, entry)[1])
     for name in (_JOURNAL, _INTENT):
-        (state_dir(root) / name).unlink(missing_ok=True)
+        _remove(os.path.join(state_dir(root), name))
 
 
-def _cannot(root: Path, error: OSError, state: str) -> PortError:
+def _paths(root: os.PathLike | str, entry: dict) -> tuple[str, str]:
+    return os.path.join(root, entry["target"]), os.path.join(root, entry["temporary"])
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _cannot(root: os.PathLike | str, error: OSError, state: str) -> PortError:
     return cannot_write(error.filename or root, error, state)
 
 
-def _bytes(path: Path) -> bytes | None:
+def _bytes(path: str) -> bytes | None:
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except FileNotFoundError:
         return None
 
@@ -201,11 +216,12 @@ def _digest(data: bytes | None) -> str | None:
     return None if data is None else f"{len(data)}-{zlib.crc32(data):08x}-{zlib.adler32(data):08x}"
 
 
-def _read(path: Path) -> list[dict] | None:
-    try:
-        entries = parse_json(path.read_bytes())
-    except FileNotFoundError:
+def _read(path: str) -> list[dict] | None:
+    data = _bytes(path)
+    if data is None:
         return None
+    try:
+        entries = parse_json(data)
     except ValueError:
         return []  # killed while it was written: nothing had begun
     return entries if isinstance(entries, list) and all(map(_is_sound, entries)) else []
@@ -216,6 +232,4 @@ def _is_sound(entry: object) -> bool:
     if not isinstance(entry, dict) or entry.keys() != {"target", "temporary", "old", "new"}:
         return False
     names = [entry["target"], entry["temporary"]]
-    return all(
-        isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts for name in names
-    )
+    return all(isinstance(name, str) and not os.path.isabs(name) and ".." not in name.split("/") for name in names)

@@ -40,6 +40,8 @@ def verify(checkout: Checkout, files: dict[str, bytes | None], port: Port, wired
                     expected = wired and not surface.not_applicable(own)
                     problem = problem or surface.read_back(source, own, expected)
         except (PortError, ValueError) as error:
+            if file == pyproject.FILE:
+                pyproject.scripts(source_of(checkout, file))  # what was wrong before, it says better
             problem = error
         if problem:
             raise PortError(f"{file} would not be right after the edit ({problem}); wire the port there by hand")

@@ -14,6 +14,7 @@ from mflux_port.wiring.surfaces import training_example
 ID = "gitignore"
 FILE = ".gitignore"
 REQUIRED = False
+_SPECIAL = frozenset("*?[")
 
 not_applicable = training_example.not_applicable
 
@@ -60,7 +61,7 @@ def _fits(line: str, path: str, folder: bool) -> bool:
     if not pattern or line.startswith("#") or (pattern.endswith("/") and not folder):
         return False
     if "/" not in pattern.rstrip("/"):
-        return fnmatchcase(path.rpartition("/")[2], pattern.rstrip("/"))
+        return _name_fits(path.rpartition("/")[2], pattern.rstrip("/"))
     parts = pattern.strip("/").split("/")
     parts = [part for part, before in zip(parts, ["", *parts], strict=False) if not part == before == "**"]
     return _leads(parts, path.split("/"))
@@ -74,4 +75,9 @@ def _leads(patterns: list[str], names: list[str]) -> bool:
         return bool(names)
     if patterns[0] == "**":
         return any(_leads(patterns[1:], names[skipped:]) for skipped in range(len(names) + 1))
-    return bool(names) and fnmatchcase(names[0], patterns[0]) and _leads(patterns[1:], names[1:])
+    return bool(names) and _name_fits(names[0], patterns[0]) and _leads(patterns[1:], names[1:])
+
+
+def _name_fits(name: str, pattern: str) -> bool:
+    # Most patterns are plain names: fnmatch would make an expression of each.
+    return fnmatchcase(name, pattern) if _SPECIAL.intersection(pattern) else name == pattern

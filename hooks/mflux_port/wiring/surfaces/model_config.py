@@ -1,7 +1,5 @@
 """The registry: a ``ModelConfig`` factory and an ``AVAILABLE_MODELS`` entry per checkpoint."""
 
-from __future__ import annotations
-
 import ast
 import json
 import math

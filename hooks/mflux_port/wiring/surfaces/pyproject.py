@@ -25,6 +25,7 @@ def not_applicable(port: Port) -> str | None:
 def blocks(source: Source, port: Port) -> list[Block]:
     headers = list(_HEADER.finditer(source.data))
     if len(headers) != 1:
+        scripts(source)  # a file that is no TOML at all is said to be none
         raise UnknownShape(
             f"{source.path}: looked for one [project.scripts] table, found {len(headers)}; leave exactly one"
         )
