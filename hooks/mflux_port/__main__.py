@@ -15,7 +15,7 @@ from mflux_port.cli import main  # noqa: E402
 def run() -> None:
     """Run the command and end the process, without taking apart all that is in memory first."""
     code = main()
-    sys.stderr.flush()
+    print(end="", file=sys.stderr, flush=True)
     os._exit(code)
 
 

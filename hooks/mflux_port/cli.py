@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
             _without_command(arguments)
         args = _parser(arguments[0]).parse_args(arguments[1:])
         code = args.run(args)
-        sys.stdout.flush()  # whoever reads it may be gone, which is to be noticed here
+        print(end="", flush=True)  # whoever reads it may be gone, which is to be noticed here
         return code
     except PortError as error:
         return _fail(str(error))
