@@ -15,7 +15,7 @@ import copier
 from mflux_port import checks, host
 from mflux_port.project import project_root
 
-from benchmarks.measure import Row
+from benchmarks.measure import Row, silence
 
 CROWD, ROUNDS = 20, 3
 HOOKS = Path(checks.__file__).resolve().parents[2]
@@ -68,6 +68,6 @@ def _children() -> float:
 
 def _copy(root: Path, model: str) -> None:
     answers = {"model": model, "hf_repo": f"org/{model.title()}"}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), silence():
         warnings.simplefilter("ignore")  # the template's own tree may be dirty
         copier.run_copy(str(project_root()), root, data=answers, defaults=True, unsafe=True, quiet=True, vcs_ref="HEAD")

@@ -1,0 +1,20 @@
+"""How a process of ours begins and ends: it lives for a second, and memory need not be tidied up for that."""
+
+import gc
+import os
+import sys
+
+
+def begin() -> None:
+    """To be called before what takes memory is imported."""
+    gc.disable()  # modules and syntax trees are many small objects that all stay: collecting them frees nothing
+    # What a parser frees, glibc gives back to the system, and asks for it again with the next file: a twentieth of a wire.
+    # It keeps as much as the largest block that was ever freed.
+    bytes(16 << 20)
+
+
+def leave(code: int) -> None:
+    """End the process with ``code``, without taking apart all that is in memory first."""
+    print(end="", flush=True)
+    print(end="", file=sys.stderr, flush=True)
+    os._exit(code)
