@@ -15,6 +15,9 @@ def begin() -> None:
 
 def leave(code: int) -> None:
     """End the process with ``code``, without taking apart all that is in memory first."""
-    print(end="", flush=True)
-    print(end="", file=sys.stderr, flush=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            print(end="", file=stream, flush=True)
+        except OSError:
+            pass  # nobody is left to be told
     os._exit(code)
