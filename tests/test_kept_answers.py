@@ -38,7 +38,7 @@ def kept(root: Path) -> Path:
 
 
 def test_the_second_reading_needs_no_yaml(root: Path):
-    script = "import sys; from mflux_port.answers import read_answers; print(read_answers(sys.argv[1], 'nova'))\n"
+    script = "import sys; from mflux_port.answers import read_answers; print(read_answers(sys.argv[1], 'nova', keeping=True))\n"
     script += "print('yaml' in sys.modules)"
     command = [sys.executable, "-c", script, root]
     env = {**os.environ, "PYTHONPATH": str(HOOKS)}
@@ -48,7 +48,7 @@ def test_the_second_reading_needs_no_yaml(root: Path):
 
 
 def test_another_text_is_read_anew(root: Path):
-    read_answers(root, "nova")
+    read_answers(root, "nova", keeping=True)
     write(root, TEXT.replace("8", "9"))
     assert read_answers(root, "nova")["steps"] == 9
     write(root, "- nova\n")
@@ -61,7 +61,7 @@ def test_another_text_is_read_anew(root: Path):
 )
 def test_what_is_kept_may_be_damaged(root: Path, damage: bytes):
     kept(root).write_bytes(damage)
-    assert read_answers(root, "nova") == {"model": "nova", "steps": 8}
+    assert read_answers(root, "nova", keeping=True) == {"model": "nova", "steps": 8}
     assert kept(root).read_bytes() != damage
 
 
@@ -82,20 +82,26 @@ def test_what_is_kept_may_be_damaged(root: Path, damage: bytes):
 )
 def test_what_json_cannot_hold_is_not_kept(root: Path, text: str):
     write(root, text)
-    first, second = read_answers(root, "nova"), read_answers(root, "nova")
+    first, second = (read_answers(root, "nova", keeping=True) for _ in range(2))
     assert repr(first) == repr(second) == repr(yaml.safe_load(text))
     assert not kept(root).exists()
 
 
-def test_nothing_is_made_for_a_reader(root: Path):
-    (root / ".git/mflux-port").rmdir()
+def test_a_reader_keeps_nothing(root: Path):
     read_answers(root, "nova")
+    assert not kept(root).exists()
+
+
+def test_no_folder_is_made(root: Path):
+    (root / ".git/mflux-port").rmdir()
+    read_answers(root, "nova", keeping=True)
     assert not any((root / ".git").iterdir())
 
 
 def test_a_place_that_cannot_be_written_or_read_harms_nobody(root: Path):
     kept(root).mkdir()
-    assert read_answers(root, "nova") == read_answers(root, "nova") == {"model": "nova", "steps": 8}
+    for _ in range(2):
+        assert read_answers(root, "nova", keeping=True) == {"model": "nova", "steps": 8}
 
 
 @given(plain | values)

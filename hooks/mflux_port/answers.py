@@ -46,8 +46,11 @@ _TABLES = ("transformer_overrides", "text_encoder_overrides")
 _DEPTH, _VALUES = 8, 10_000
 
 
-def read_answers(checkout: os.PathLike | str, model: str) -> dict:
-    """The answers as they stand in the file, not looked at. Raises PortError when there is no such mapping."""
+def read_answers(checkout: os.PathLike | str, model: str, keeping: bool = False) -> dict:
+    """The answers as they stand in the file, not looked at. Raises PortError when there is no such mapping.
+
+    A run that writes is ``keeping`` them, so that the next one need not read YAML.
+    """
     path = os.path.join(checkout, ANSWERS.format(model=model))
     if not re.fullmatch(_MODEL, model):
         raise PortError(f"{model!r} is no package name; type the port's `model` answer, for example my_model")
@@ -61,7 +64,8 @@ def read_answers(checkout: os.PathLike | str, model: str) -> dict:
     answers = recalled(checkout, model, text)
     if answers is None:
         answers = parse_yaml(text, path, cure)
-        keep(checkout, model, text, answers)
+        if keeping:
+            keep(checkout, model, text, answers)
     if not isinstance(answers, dict):
         raise PortError(f"{path} is no mapping of answers; {cure}")
     return answers

@@ -1,4 +1,4 @@
-"""Answers as YAML gave them before: PyYAML alone takes a sixth of the time in which a port is wired.
+"""Answers as YAML gave them before: PyYAML alone takes a seventh of the time in which a port is wired.
 
 They lie as JSON in the checkout's state folder, with the text that they were read from: another text is read anew.
 """
@@ -28,7 +28,7 @@ def recalled(root: os.PathLike | str, model: str, text: str) -> object:
 
 
 def keep(root: os.PathLike | str, model: str, text: str, answers: object) -> None:
-    """Remember that ``text`` holds ``answers``, where a run that writes has made a state folder."""
+    """Remember that ``text`` holds ``answers``, where there is a state folder."""
     if "&" in text:  # a few lines of anchors can stand for more than any disk holds
         return
     with contextlib.suppress(*_CANNOT):

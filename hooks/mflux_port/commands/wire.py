@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     """Wire, or print what wiring would change."""
     checkout = Checkout(args.checkout)
     with looking(checkout.folder) if args.dry_run else alone(checkout.folder):
-        port = load_port(checkout.folder, args.model)
+        port = load_port(checkout.folder, args.model, keeping=not args.dry_run)
         if args.dry_run:
             wiring.verify_free(checkout, port)
             print(wiring.diff(checkout, wiring.plan_wire(checkout, port)), end="")
