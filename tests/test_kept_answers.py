@@ -111,5 +111,5 @@ def test_what_comes_back_is_what_yaml_says(tmp_path_factory, value):
     text = yaml.safe_dump({"value": value}, allow_unicode=True)
     said = yaml.safe_load(text)
     kept_answers.keep(root, "nova", text, said)
-    assert repr(kept_answers.recalled(root, "nova", text)) in (repr(said), "None")
+    assert repr(kept_answers.recalled(root, "nova", text)) == repr(None if "&" in text else said)
     assert kept_answers.recalled(root, "nova", text + " ") is None

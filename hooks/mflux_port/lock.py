@@ -19,7 +19,6 @@ from mflux_port.errors import PortError
 from mflux_port.wiring.transaction import half_way, locked, open_lock, shows
 from mflux_port.writing import cannot_write
 
-UNDER_WAY = "update.json"
 _LOCK = "run.lock"
 
 
@@ -55,10 +54,15 @@ def looking(root: os.PathLike | str) -> Iterator[None]:
         yield
 
 
+def update_note(root: os.PathLike | str) -> str:
+    """Where the note of an update under way lies."""
+    return os.path.join(state_dir(root), "update.json")
+
+
 def under_way(root: os.PathLike | str) -> dict | None:
     """The update that began in the checkout and did not end: its model, the commit it began at, its process."""
     try:
-        with open(os.path.join(state_dir(root), UNDER_WAY), "rb") as file:
+        with open(update_note(root), "rb") as file:
             note = json.loads(file.read())
     except (OSError, ValueError):
         return None

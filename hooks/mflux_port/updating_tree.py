@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mflux_port.checkout import state_dir
 from mflux_port.errors import PortError
 from mflux_port.git import ask_git, git
-from mflux_port.lock import UNDER_WAY, born, under_way
+from mflux_port.lock import born, under_way, update_note
 from mflux_port.writing import write_whole
 
 COMMITTED = "Update the port of {model} to template {to}"
@@ -85,7 +84,7 @@ def begin(root: Path, model: str, pid: int) -> None:
     """Note which update begins here, at which commit and by which process, so that the way back is known."""
     here = _here(root)
     note = {"model": model, "head": here["at"], "pid": pid, "born": born(pid), "moves": [], "writes": []}
-    write_whole(Path(state_dir(root), UNDER_WAY), json.dumps(note | here))
+    write_whole(update_note(root), json.dumps(note | here))
 
 
 def go_on(root: Path) -> None:
@@ -106,12 +105,12 @@ def begun_here(root: Path, begun: dict) -> bool:
 
 def amend(root: Path, **facts: object) -> None:
     """Add to the note of the update under way: ``moves`` (from, to), ``writes`` (the porter's files that it makes)."""
-    write_whole(Path(state_dir(root), UNDER_WAY), json.dumps((under_way(root) or {}) | facts))
+    write_whole(update_note(root), json.dumps((under_way(root) or {}) | facts))
 
 
 def end(root: Path) -> None:
     """The update is over, well or not."""
-    Path(state_dir(root), UNDER_WAY).unlink(missing_ok=True)
+    Path(update_note(root)).unlink(missing_ok=True)
 
 
 def commit_own(root: Path, message: str, *options: str) -> None:

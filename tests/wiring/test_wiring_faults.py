@@ -292,7 +292,7 @@ def _assert_next_run(host: Path, act: str, after: dict) -> None:
 
 
 def _journals(host: Path) -> list[Path]:
-    return sorted(Path(state_dir(host)).glob("[!a]*.json"))
+    return sorted(Path(state_dir(host)).glob("*.json"))
 
 
 def _left(host: Path, before: dict, after: dict) -> str:
