@@ -22,6 +22,7 @@ from mflux_port.wiring.surfaces import SURFACES, model_config
 from benchmarks.measure import Action, Row, medians
 
 CROWDS = (1, 10, 50)
+BYTECODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
 HOOKS = Path(wiring.__file__).resolve().parents[2]
 OVERLAY = 'STANDARD_QUANTS = []\nOVERLAY = {\n    "dev": ("image", "flux", "flux1-dev", [], [], "active", None),\n}\n'
 
@@ -30,7 +31,9 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         # mflux 0.18.1 has the completions, 0.24.0 the pins and the checker: no release has all surfaces.
         crowded = _checkout("0.24.0", Path(scratch, "crowded"))
-        times = _against_start(crowded, Path(scratch, "timed"))
+        times = _against_start(sys.executable, crowded, Path(scratch, "timed"))
+        system = _system_python()
+        others = _against_start(system, crowded, Path(scratch, "system")) if system else None
         crowds, planned, written = _crowds(crowded)
     rows = [
         Row("interpreter's start", times["start"] * 1000, "ms"),
@@ -42,6 +45,7 @@ def rows() -> list[Row]:
             "ms",
         ),
         Row("a second `wire`, on top of the interpreter's start", (times["again"] - times["start"]) * 1000, "ms", 60),
+        *_compared(others, system),
         Row("times a shared file is read to plan, at most", max(planned.values()), "", 1),
         Row("times it is read in a whole `wire`, with the look before it is replaced", max(written.values()), "", 2),
     ]
@@ -52,13 +56,32 @@ def rows() -> list[Row]:
     return rows
 
 
-def _against_start(root: Path, timed: Path) -> dict[str, float]:
+def _system_python() -> str | None:
+    # Distributions build theirs with profile-guided optimisation, which a Python built by hand goes without: there all
+    # takes a fifth longer. Wiring needs the standard library alone.
+    found = shutil.which("python3", path="/usr/bin")
+    asked = "import sys; sys.exit(sys.version_info < (3, 11))"
+    return found if found and not subprocess.run([found, "-c", asked]).returncode else None
+
+
+def _compared(times: dict[str, float] | None, python: str | None) -> list[Row]:
+    if times is None:
+        return []
+    told = f"with the system's {python}"
+    return [
+        Row(f"interpreter's start, {told}", times["start"] * 1000, "ms"),
+        Row(f"wiring on top of it, {told}", (times["wire"] - times["start"]) * 1000, "ms", 60),
+    ]
+
+
+def _against_start(python: str, root: Path, timed: Path) -> dict[str, float]:
     shutil.copytree(root, timed)
-    env = {**os.environ, "PYTHONPATH": str(HOOKS)}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once
-    env["PYTHONPYCACHEPREFIX"] = str(timed.with_name("bytecode"))
+    # As installed: compiled once, with the bytecode beside the sources.
+    hooks = shutil.copytree(HOOKS, timed.with_name(f"{timed.name}-hooks"), ignore=shutil.ignore_patterns("__pycache__"))
+    env = {name: value for name, value in os.environ.items() if name not in BYTECODE}
+    env["PYTHONPATH"] = str(hooks)
     script = "from mflux_port.__main__ import run; run()"  # as the installed command starts
-    command = [sys.executable, "-c", script, "wire", "fresh"]
+    command = [python, "-c", script, "wire", "fresh"]
     run = partial(subprocess.run, check=True, cwd=timed, env=env, stdout=subprocess.DEVNULL)
     port = _answer(timed, "fresh")
 
@@ -68,8 +91,8 @@ def _against_start(root: Path, timed: Path) -> dict[str, float]:
 
     return medians(
         {
-            "start": Action(partial(run, [sys.executable, "-c", "pass"])),
-            "libraries": Action(partial(run, [sys.executable, "-c", "import argparse, ast, json, tomllib"])),
+            "start": Action(partial(run, [python, "-c", "pass"])),
+            "libraries": Action(partial(run, [python, "-c", "import argparse, ast, json, tomllib"])),
             "wire": Action(partial(run, command), unwired),
             "again": Action(partial(run, command), lambda: wiring.wire(Checkout(timed), port)),
         }

@@ -43,17 +43,18 @@ class Source:
         self.path = path
         self.data = data
         self.made: dict[Callable, object] = {}
+        self.window: tuple[int, int] | None = None  # the lines of the function that was asked for alone
 
     @cached_property
     def newline(self) -> str:
-        return "\r\n" if self.data.count(b"\r\n") * 2 > self.data.count(b"\n") else "\n"
+        ends = self.data.count(b"\r\n") if b"\r" in self.data else 0
+        return "\r\n" if ends * 2 > self.data.count(b"\n") else "\n"
 
     @cached_property
     def starts(self) -> list[int]:
         """The offset at which each line starts, first line first. Refuses a line that ends in a carriage return alone."""
-        if self.data.count(b"\r") != self.data.count(
-            b"\r\n"
-        ):  # a newline put behind it would make another ending of it
+        lone = b"\r" in self.data and self.data.count(b"\r") != self.data.count(b"\r\n")
+        if lone:  # a newline put behind it would make another ending of it
             line = re.split(rb"\r(?!\n)", self.data)[0].count(b"\n") + 1
             raise UnknownShape(
                 f"{self.path} line {line} holds a carriage return without a newline; mend its line endings"
@@ -75,6 +76,24 @@ class Source:
         """The functions of the module and of its classes (not those within functions)."""
         bodies = [self.tree.body, *(node.body for node in self.tree.body if isinstance(node, ast.ClassDef))]
         return [node for body in bodies for node in body if isinstance(node, ast.FunctionDef)]
+
+    def lone_method(self, name: str) -> ast.FunctionDef | None:
+        """The only ``def`` of that name, parsed from its own lines; None where it takes the whole file to know it.
+
+        For a file that nothing of the port is in: what is put there is parsed whole with the rest, and parsing all of a
+        long file before as well would be a twentieth of a wiring.
+        """
+        span = _method_lines(self.data, f"def {name}(".encode())
+        above = self.data.count(b"\n", 0, span[0]) if span else 0
+        if not above:
+            return None
+        try:
+            # As deep and as far down as it stands in the file.
+            shell = parse_python(b"\n" * (above - 1) + b"if True:\n" + self.data[span[0] : span[1]])
+        except SyntaxError:
+            return None
+        self.window = span
+        return shell.body[0].body[0]
 
     def encode(self, text: str) -> bytes:
         """``text`` (with ``\\n``) as it is to stand in this file."""
@@ -125,3 +144,19 @@ class Source:
     def text(self, span: tuple[int, int]) -> str:
         """What stands in a span, with ``\\n`` as line ending."""
         return self.data[span[0] : span[1]].decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+def _method_lines(data: bytes, head: bytes) -> tuple[int, int] | None:
+    # To the next code that stands no deeper. Where that is inside a string or parentheses, the lines do not parse.
+    at = data.find(head)
+    start = data.rfind(b"\n", 0, max(at, 0)) + 1
+    lead = data[start:at]
+    if at < 0 or data.find(head, at + 1) >= 0 or lead.strip(b" \t") or b"\f" in data:
+        return None
+    stop = data.find(b"\n", at) + 1 or len(data)
+    for line in data[stop:].splitlines(keepends=True):
+        code = line.lstrip(b" \t")
+        if len(line) - len(code) <= len(lead) and code.strip() and not code.startswith(b"#"):
+            break
+        stop += len(line)
+    return start, stop

@@ -104,7 +104,7 @@ def commit(
             _forget(root, entries)
         raise _cannot(root, error, "nothing was changed") from None
     try:
-        changed = next((entry["target"] for entry in entries if not _finish(root, entry)), None)
+        changed = next((entry["target"] for entry in entries if not _finish(root, entry, staged=True)), None)
     except OSError as error:
         raise _cannot(root, error, _reverse(root, entries, [originals[name] for name in files])) from None
     if changed:
@@ -147,8 +147,9 @@ def _stage(root: os.PathLike | str, entries: list[dict], contents: list[bytes | 
     os.replace(intent, os.path.join(state_dir(root), _JOURNAL))
 
 
-def _finish(root: os.PathLike | str, entry: dict) -> bool:
-    # True when the file is as it should be. A file that somebody changed since the journal was written stays.
+def _finish(root: os.PathLike | str, entry: dict, staged: bool = False) -> bool:
+    # True when the file is as it should be. A file that somebody changed since the journal was written stays. What this
+    # process has ``staged`` is whole; what another one left is looked at first.
     target, temporary = _paths(root, entry)
     now = _digest(_bytes(target))
     if now == entry["new"]:
@@ -157,7 +158,7 @@ def _finish(root: os.PathLike | str, entry: dict) -> bool:
         return False
     if entry["new"] is None:
         os.unlink(target)
-    elif _digest(_bytes(temporary)) == entry["new"]:
+    elif staged or _digest(_bytes(temporary)) == entry["new"]:
         os.replace(temporary, target)
     else:
         return False

@@ -40,11 +40,18 @@ def verify(checkout: Checkout, files: dict[str, bytes | None], port: Port, wired
                     expected = wired and not surface.not_applicable(own)
                     problem = problem or surface.read_back(source, own, expected)
         except (PortError, ValueError) as error:
-            if file == pyproject.FILE:
-                pyproject.scripts(source_of(checkout, file))  # what was wrong before, it says better
+            _told_before(source_of(checkout, file))
             problem = error
         if problem:
             raise PortError(f"{file} would not be right after the edit ({problem}); wire the port there by hand")
+
+
+def _told_before(source: Source) -> None:
+    # What was wrong before the edit is said of the file as it is.
+    if source.path == pyproject.FILE:
+        pyproject.scripts(source)
+    elif source.path.endswith(".py"):
+        _ = source.tree
 
 
 def _own_names(checkout: Checkout, port: Port) -> set[str]:
@@ -58,7 +65,15 @@ def _problem(before: Source, after: Source, own: set[str]) -> str | None:
         pyproject.scripts(after)
     if not after.path.endswith(".py"):
         return None
-    return _names_differ(before, after) or _others_differ(before, after, own)
+    return (None if _within(before, after) else _names_differ(before, after)) or _others_differ(before, after, own)
+
+
+def _within(before: Source, after: Source) -> bool:
+    # Whether all that changed is one function, of which alone the file was read.
+    if before.window is None:
+        return False
+    head, tail = before.data[: before.window[0]], before.data[before.window[1] :]
+    return after.data.startswith(head) and after.data.endswith(tail)
 
 
 def _names_differ(before: Source, after: Source) -> str | None:

@@ -13,6 +13,7 @@ from mflux_port.wiring.wrapping import condition, import_line
 ID = "model_checker"
 FILE = "src/mflux/models/common/checking/model_checker.py"
 REQUIRED = False
+_NAME = "_definition_for"
 
 
 def not_applicable(port: Port) -> str | None:
@@ -26,10 +27,12 @@ def classes(port: Port) -> dict[str, str]:
 
 def blocks(source: Source, port: Port) -> list[Block]:
     ((definition, module),) = classes(port).items()
-    function = _function(source)
+    # A file that has nothing of the port is parsed whole when it gets it.
+    function = None if definition.encode() in source.data else source.lone_method(_NAME)
+    function = function or _function(source)
     last = function.body[-1]
     if not (isinstance(last, ast.Return) and isinstance(last.value, ast.Constant) and last.value.value is None):
-        raise UnknownShape(f"{source.path}: _definition_for does not end in `return None`; wire the port there by hand")
+        raise UnknownShape(f"{source.path}: {_NAME} does not end in `return None`; wire the port there by hand")
     lead = source.lead(last)
     text = condition("if", _parameter(source, function), [c.key for c in port.checkpoints], lead)
     text += f"{import_line(module, definition, f'{lead}    ')}\n{lead}    return {definition}\n"
@@ -62,14 +65,12 @@ def _returned(node: ast.stmt) -> str | None:
 def _parameter(source: Source, function: ast.FunctionDef) -> str:
     names = [argument.arg for argument in function.args.args if argument.arg not in ("self", "cls")]
     if len(names) != 1:
-        raise UnknownShape(
-            f"{source.path}: _definition_for takes {len(names)} keys, not one; wire the port there by hand"
-        )
+        raise UnknownShape(f"{source.path}: {_NAME} takes {len(names)} keys, not one; wire the port there by hand")
     return names[0]
 
 
 def _function(source: Source) -> ast.FunctionDef:
-    found = [node for node in source.functions if node.name == "_definition_for"]
+    found = [node for node in source.functions if node.name == _NAME]
     if len(found) != 1:
-        raise UnknownShape(f"{source.path}: looked for one function _definition_for, found {len(found)}; restore it")
+        raise UnknownShape(f"{source.path}: looked for one function {_NAME}, found {len(found)}; restore it")
     return found[0]
