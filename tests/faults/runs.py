@@ -140,7 +140,7 @@ class Run:
             os.setpgid(0, 0)
             self._redirect()
             os.chdir(root)
-            _set_environment(fault)
+            _set_environment(fault, self._folder.name)
             injection.arm(fault.encoded())
             status = act()
         except BaseException:  # noqa: BLE001 - a person would see it, so the parent has to
@@ -162,13 +162,15 @@ class Run:
         sys.stderr = sys.__stderr__ = open(2, "w", encoding="utf-8", buffering=1, closefd=False)
 
 
-def _set_environment(fault: Fault) -> None:
+def _set_environment(fault: Fault, scratch: str) -> None:
     changed = {
+        "TMPDIR": scratch,  # what a killed run leaves there goes with the run's own folder
         "MFLUX_PORT_TESTS_FAULT": fault.encoded(),
         "PYTHONPATH": os.pathsep.join([str(_SITE), str(_HOOKS)]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     os.environ.update(changed)
+    tempfile.tempdir = None  # asked for anew
     if "plumbum" in sys.modules:  # Copier's processes get plumbum's environment, which it took when it was imported
         from plumbum import local
 

@@ -23,7 +23,8 @@ def main() -> None:
     names = list(dict.fromkeys([n for key, c in AVAILABLE_MODELS.items() for n in (key, *c.aliases, c.model_name)]))
     names += [name for name in sys.argv[1:] if name not in names]
     stop_at_the_class()
-    print(json.dumps({name: [config_of(name), steps_of(name), saved_class_of(name)] for name in names}))
+    with tempfile.TemporaryDirectory() as empty:
+        print(json.dumps({name: [config_of(name), steps_of(name), saved_class_of(name, empty)] for name in names}))
 
 
 def config_of(name: str) -> dict | str:
@@ -42,8 +43,8 @@ def steps_of(name: str) -> int:
     return parser.parse_args().steps
 
 
-def saved_class_of(name: str) -> str:
-    sys.argv = ["mflux-save", "--model", name, "--path", tempfile.mkdtemp()]
+def saved_class_of(name: str, folder: str) -> str:
+    sys.argv = ["mflux-save", "--model", name, "--path", folder]
     try:
         save.main()
     except Routed as routed:
