@@ -9,7 +9,8 @@ import sys
 
 import pytest
 import yaml
-from mflux_port.checkpoint.inference import infer
+from mflux_port import host
+from mflux_port.checkpoint.inference import infer, overrides
 from mflux_port.checkpoint.layout import open_checkpoint
 
 from tests.checkpoint.files import TRANSFORMER, write_header, write_sharded
@@ -52,6 +53,18 @@ def test_a_second_text_encoder_that_mflux_has_is_told(mflux_port, diffusers_fold
     (diffusers_folder / "model_index.json").write_text(json.dumps(index))
     (line,) = [line for line in inspected(mflux_port, diffusers_folder)["to_port"] if "text_encoder_2" in line]
     assert ("mflux has it as `t5`" in line) == known
+
+
+def test_a_gemma_of_another_size_brings_its_attention_scale(diffusers_folder):
+    write_header(diffusers_folder / f"transformer/{BASE}.safetensors", TRANSFORMER)
+    sizes = {"hidden_size": 3584, "query_pre_attn_scalar": 224, "attn_logit_softcapping": 50.0}
+    config = {"model_type": "gemma2", **sizes, "max_position_embeddings": 8192}
+    (diffusers_folder / "text_encoder").mkdir(exist_ok=True)
+    (diffusers_folder / "text_encoder/config.json").write_text(json.dumps(config))
+    write_header(diffusers_folder / "text_encoder/model.safetensors", TRANSFORMER)
+    assert overrides(open_checkpoint(str(diffusers_folder)), "gemma2")["text_encoder_overrides"] == sizes
+    taken = (host.source(host.NEWEST) / "src/mflux/models/common/pid_decoder/gemma2/gemma2_config.py").read_text()
+    assert all(f"    {name}: " in taken for name in sizes)
 
 
 @pytest.mark.parametrize("index", [True, False])

@@ -13,7 +13,10 @@ import pytest
 
 pytestmark = pytest.mark.full
 SAMPLE = {
-    ("z_image", "float32"): ["RoPE in halves", "attention scale", "modulation order", "step sign", "last layer", "bias dropped"],
+    ("z_image", "float32"): [
+        "RoPE in halves", "attention scale", "modulation order", "step sign", "last layer", "bias dropped",
+        "embedding not scaled", "embedding scaled behind it, which is no bug",
+    ],
     ("flux2", "float32"): ["blocks crossed", "output norm not loaded", "RoPE theta", "sigma shift", "columns before rows"],
     ("ernie_image", "float32"): [
         "q and v crossed", "norm eps", "no causal mask", "another prompt text", "prompts exchanged", "padding not masked",

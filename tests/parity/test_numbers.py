@@ -73,6 +73,35 @@ def test_distances():
     assert distance(values, np.where(np.arange(1000) == 3, np.nan, values)).relative == float("inf")
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("masked", [-np.inf, np.finfo(np.float32).min])
+def test_what_the_reference_masks_is_left_out_and_what_the_port_masks_alone_is_wrong(masked):
+    from parity.metrics import distance
+
+    values = _values(100)
+    half = np.where(np.arange(100) < 50, values, np.float32(masked))
+    assert distance(half, half).relative == 0 and distance(half, values).relative == 0
+    assert distance(values, half).relative == float("inf")
+
+
+class _Inputs(dict):
+    """A recording of these inputs alone."""
+
+
+def test_a_prompt_without_the_padding_that_the_reference_masks():
+    from parity.prompts import without_padding
+
+    embeddings, mask = _values(1, 6, 8), np.array([[1, 1, 1, 1, 0, 0]])
+    inputs = _Inputs({"latents": _values(1, 4, 6, 6), "embeddings": embeddings, "mask": mask, "timestep": _values(1)})
+    kept = without_padding(inputs, inputs)
+    assert list(kept) == ["embeddings"]
+    np.testing.assert_array_equal(kept["embeddings"], embeddings[:, :4])
+    left = _Inputs(inputs, mask=np.array([[False, False, False, True, True, True]]))
+    np.testing.assert_array_equal(without_padding(left, left)["embeddings"], embeddings[:, 3:])
+    for other in (np.ones((1, 6), int), np.array([[0, 1, 2, 3, 4, 5]]), np.array([[1, 1, 1, 0]])):
+        assert without_padding(_Inputs(inputs, mask=other), inputs) == {}
+
+
 def _model(names: list[str], shapes: dict[str, tuple]) -> tuple[dict, dict]:
     from parity.fingerprints import fingerprint
 

@@ -26,7 +26,8 @@ _TEXT_ENCODER_KEYWORDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
     "max_position_embeddings", "head_dim", "rope_theta", "rms_norm_eps",
 )  # fmt: skip
-# Keywords that mflux's class has no use for.
+# Keywords that one class alone takes, and one that mflux's class has no use for.
+_MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
 _NO_GUIDANCE_NAMES = ("turbo", "schnell", "lightning", "distilled", "hyper")
 
@@ -200,7 +201,8 @@ def overrides(checkpoint: Checkpoint, text_encoder: object) -> dict[str, dict]:
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         if isinstance(rope, dict) and "rope_theta" in rope:
             config = {"rope_theta": rope["rope_theta"]} | config
-        taken = [name for name in _TEXT_ENCODER_KEYWORDS if name != _NOT_TAKEN.get(text_encoder)]
+        known = (*_TEXT_ENCODER_KEYWORDS, *_MORE_TAKEN.get(text_encoder, ()))
+        taken = [name for name in known if name != _NOT_TAKEN.get(text_encoder)]
         kept = {name: config[name] for name in taken if type(config.get(name)) in (int, float)}
         if text_encoder == "own":
             kept = dimensions(config)

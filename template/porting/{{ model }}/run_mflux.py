@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from parity.errors import Arguments, ParityError, run
-from parity.port import STAGE_NAMES, Answers, load_answers, size_of
+from parity.port import FAIL, STAGE_NAMES, Answers, load_answers, size_of
 
 # Constructor arguments that the checkpoint's config files call otherwise: {"transformer": {"width": "hidden_size"}}.
 # Only needed to build the port in the sizes of a tiny twin.
@@ -66,6 +66,8 @@ def _print_findings(found, args: argparse.Namespace) -> None:
     )
     for verdict in found.findings.verdicts:
         print(f"waived: {verdict.module} ({verdict.waived})" if verdict.waived else f"look at {verdict.line}")
+    if found.findings.answer and not any(result.status == FAIL for result in found.results):
+        print("a difference that is wanted, or that mflux's own class has, goes into waivers.yml with its reason")
     if not found.passed and not args.bisect:
         print("to find the module: run run_reference.py --modules, then run_mflux.py --bisect")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import mlx.core as mx
 from bugs import Bug, crossed, rearranged, replaced, unloaded, without
+from mflux.models.common.config import ModelConfig
 from mflux.models.common.schedulers.linear_scheduler import LinearScheduler
 from mflux.models.z_image.latent_creator import ZImageLatentCreator
 from mflux.models.z_image.model.z_image_text_encoder.encoder_layer import EncoderLayer
@@ -141,6 +144,33 @@ def _noise_scaled(seed, height, width):
     return NOISE(seed, height, width) * 0.9
 
 
+class _HalfEmbedding(nn.Embedding):
+    def __call__(self, ids):
+        return super().__call__(ids) / 2
+
+
+def _half_embedding(model):
+    """The embedding gives half of the reference's, as one whose scale is left to the code around it."""
+    halved = _HalfEmbedding(1, 1)
+    halved.weight = model.text_encoder.embed_tokens.weight
+    return replaced(model.text_encoder, "embed_tokens", halved)
+
+
+@contextlib.contextmanager
+def _scaled_behind_the_embedding(model):
+    with _half_embedding(model), replaced(TextEncoder, "__call__", _doubling):
+        yield
+
+
+def _doubling(encoder, input_ids, attention_mask=None):
+    hidden = encoder.embed_tokens(input_ids).astype(mx.float32) * 2
+    mask = encoder._get_causal_mask(attention_mask, 1, hidden, input_ids.shape[1])
+    positions = encoder.rotary_emb(hidden, mx.arange(input_ids.shape[1], dtype=mx.int32)[None, :])
+    for layer in encoder.layers[:-1]:
+        hidden = layer(hidden_states=hidden, attention_mask=mask, position_embeddings=positions)
+    return hidden.astype(ModelConfig.precision)
+
+
 def _layer(model, n):
     return model.transformer.layers[n]
 
@@ -192,5 +222,7 @@ BUGS = (
         ("transformer.layers.1.feed_forward.w1",)),
     Bug("encoder RoPE theta", _other_encoder_theta,
         ("text_encoder", "text_encoder.rotary_emb", "text_encoder.layers.0.self_attn")),
+    Bug("embedding not scaled", _half_embedding, ("text_encoder.embed_tokens",)),
+    Bug("embedding scaled behind it, which is no bug", _scaled_behind_the_embedding, ()),
     Bug("noise scaled", lambda m: replaced(ZImageLatentCreator, "create_noise", staticmethod(_noise_scaled)), ("loop",)),
 )  # fmt: skip

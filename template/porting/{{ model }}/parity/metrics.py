@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MASKED = -1e30  # no activation is so low, and its square is no float32 any more
+
 
 @dataclass(frozen=True)
 class Distance:
@@ -23,15 +25,15 @@ def relative_error(reference: np.ndarray, other: np.ndarray) -> float:
 
 
 def distance(reference: np.ndarray, other: np.ndarray) -> Distance:
-    """Of two arrays of the same size. Entries that are -inf in the reference (masks) are left out."""
+    """Of two arrays of the same size. Entries that the reference masks (with -inf or the lowest number) are left out."""
     a = np.asarray(reference, np.float32).reshape(-1)
     b = np.asarray(other, np.float32).reshape(-1)
-    usable = np.isfinite(a)
+    usable = _unmasked(a)
     if not usable.all():
         a, b = a[usable], b[usable]
     if not a.size:
         return Distance(0.0, 0.0, 1.0, 1.0)
-    if not np.isfinite(b).all():
+    if not _unmasked(b).all():
         return Distance(float("inf"), float("inf"), 0.0, float("inf"))
     difference = a - b
     one, two, gap = _norm(a), _norm(b), _norm(difference)
@@ -42,6 +44,10 @@ def distance(reference: np.ndarray, other: np.ndarray) -> Distance:
         cosine=cosine,
         ratio=two / one if one else float("inf"),
     )
+
+
+def _unmasked(values: np.ndarray) -> np.ndarray:
+    return np.isfinite(values) & (values > MASKED)
 
 
 def _norm(values: np.ndarray) -> float:

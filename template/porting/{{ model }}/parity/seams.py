@@ -17,6 +17,7 @@ from parity.alignment import Alignment, align, layouts
 from parity.crossing import Comparison, Crossing, Done, call_arguments, rebuild, scheduler_classes
 from parity.metrics import Distance, distance
 from parity.mlx_taps import MlxTaps, Sink, arrays, to_numpy
+from parity.prompts import without_padding
 from parity.recording import Recording
 
 FORCED, LOOP, FREE = "forced", "loop", "free"
@@ -167,7 +168,7 @@ class Seams:
     def _prompt(self) -> mx.array:
         names = [name for name in self.recording.names("transformer.0") if "/in/" in name]
         wanted = [name for name in names if self._forceable(name) and not self._is_latents(name)]
-        values = self.recording.get(wanted[0])
+        values = without_padding(self.recording, names).get(wanted[0], self.recording.get(wanted[0]))
         return mx.array(values if values.ndim > 2 else values[None]).astype(self._dtype())
 
     def _prediction(self, *args, **kwargs):
@@ -216,7 +217,9 @@ class Seams:
             alignment, gap = align(reference, own)
             found.append((gap.relative, name, alignment))
         if not found:
-            return self._cut_argument(array, [name for name in names if name not in taken])
+            names = [name for name in names if name not in taken]
+            shorter = self._shorter_argument(array, names, taken)
+            return self._cut_argument(array, names) if shorter is None else shorter
         found.sort(key=lambda item: item[0])
         gap, name, alignment = found[0] if found[0][0] < 0.5 else min(found, key=lambda item: names.index(item[1]))
         taken.add(name)
@@ -246,6 +249,18 @@ class Seams:
         if scalars:
             self.crossing.timesteps.append((float(scalars[0][0]), float(to_numpy(array).reshape(-1)[0])))
         return array
+
+    def _shorter_argument(self, array: mx.array, names: list[str], taken: set[str]) -> mx.array | None:
+        # A prompt without the padding that the reference has, and masks.
+        for name, values in without_padding(self.recording, names).items():
+            if values.size == array.size and values.shape[-1] == array.shape[-1]:
+                taken.add(name)
+                reference = values.reshape(array.shape)
+                if self.step == 0:
+                    own = to_numpy(array)
+                    self._note(f"prompt/{name.split('/', 1)[1]}", reference, own, distance(reference, own))
+                return array if self.force == FREE else mx.array(reference).astype(self._wide(array.dtype))
+        return None
 
     def _cut_argument(self, array: mx.array, names: list[str]) -> mx.array:
         # Prompt embeddings of another length: the tokens, the padding or the rows that are dropped differ.

@@ -115,6 +115,7 @@ class Inquiry:
         guilty: set[int] = set()
         excused: set[int] = set()
         found: dict[str, Verdict] = {}
+        following = _following(calls)
         for call in calls:
             inside = [id(child) for child in call.children]
             if any(child in guilty for child in inside):
@@ -126,7 +127,7 @@ class Inquiry:
             limit = self.limits.of_module(call)
             if tolerant:
                 limit = max(limit, TOLERANT)
-            if call.local is None or call.local.relative <= limit:
+            if call.local is None or call.local.relative <= limit or self._made_good(call, following[id(call)]):
                 continue
             verdict = self._verdict(call, limit)
             if waived(verdict):
@@ -135,6 +136,11 @@ class Inquiry:
                 guilty.add(id(call))
             found.setdefault(call.path, verdict)
         return list(found.values())
+
+    def _made_good(self, call: Call, after: list[Call]) -> bool:
+        """Whether a factor or a sign is the code's around it: all that comes after, in the same module, is right."""
+        measured = [later.output.relative <= self.limits.of_output(later) for later in after if later.output]
+        return bool(causes.of_distance(call.local)) and bool(measured) and all(measured)
 
     def _verdict(self, call: Call, limit: float) -> Verdict:
         verdict = self._at("module", call.stage, call.path, call.reference)
@@ -289,6 +295,17 @@ class Inquiry:
             if found and found[1].relative < 100 * self.limits.of_stage("text_encoder", result.tensor) / 100:
                 return f"the prompt embeddings are the output of {event.module}: off by some layers, or a norm too many"
         return self._of_worst(result) or "which hidden states are handed on, and what is done to them"
+
+
+def _following(calls: list[Call]) -> dict[int, list[Call]]:
+    """For each call, by its id, the calls that follow it in the same stage and inside the same module."""
+    inner = {id(child) for call in calls for child in call.children}
+    outermost = [call for call in calls if id(call) not in inner]
+    found = {}
+    for siblings in (outermost, *(call.children for call in calls)):
+        for n, call in enumerate(siblings):
+            found[id(call)] = [later for later in siblings[n + 1 :] if later.stage == call.stage]
+    return found
 
 
 def _of_tokens(reference: np.ndarray, own: np.ndarray) -> str:
