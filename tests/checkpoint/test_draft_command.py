@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,23 @@ def test_a_dry_run_writes_nothing(draft):
     assert done.returncode == 0 and f"+++ b/{TRANSFORMER}" in done.stdout
     assert "+++ b/porting/nova/checkpoint_keys.txt" in done.stdout
     assert files_of(draft.checkout) == before
+
+
+def test_sizes_that_the_fast_tests_name_otherwise_are_told(draft):
+    sizes = draft.checkout / "tests/image_generation/helpers/tiny_nova_sizes.py"
+    told = said(draft("--json"))["tiny_sizes"]
+    assert told["file"] == str(sizes.relative_to(draft.checkout)) and "hidden_size" in told["says"]
+    text = re.sub(
+        r"TRANSFORMER = \{.*?\}", f"TRANSFORMER = {dict.fromkeys(told['takes'], 4)}", sizes.read_text(), flags=re.DOTALL
+    )
+    done = draft()
+    assert (
+        done.returncode == 0 and f"mend {told['file']}: it names {', '.join(told['says'])}, the drafted" in done.stdout
+    )
+    sizes.write_text(text)
+    assert said(draft("--json"))["tiny_sizes"] == {}
+    sizes.unlink()
+    assert said(draft("--json"))["tiny_sizes"] == {}
 
 
 def test_what_is_drafted(draft):

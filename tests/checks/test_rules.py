@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+from mflux_port import checks
 from mflux_port.checkout import Checkout
 from mflux_port.checks.catalogue import RULES
 from mflux_port.checks.evaluate import Row, ask, check, failures
 from mflux_port.checks.facts import Facts
 from mflux_port.checks.package import Package
-from mflux_port.checks.rule import FAIL, MERGE, NEEDS_YOU, PASS
+from mflux_port.checks.rule import ALWAYS, FAIL, MERGE, NEEDS_YOU, PASS
 
 from tests.checks import breaks_package, breaks_repo
 from tests.checks.breaks_again import AGAIN
@@ -54,6 +60,13 @@ def test_rule_for_people_gives_a_command(completed, rule):
     row = answer(completed, rule)
     assert row.state == NEEDS_YOU and row.detail
     assert "<model>" not in row.detail + row.fix + row.looks_at
+
+
+def test_the_end_of_a_copy_knows_every_rule_that_is_always_asked():
+    script = "from mflux_port.checks import RULES; print(*sorted(RULES))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(checks.__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert {name for name, rule in RULES.items() if rule.when == ALWAYS} <= set(done.stdout.split())
 
 
 def test_every_rule_has_an_example():

@@ -7,7 +7,7 @@ import re
 
 from mflux_port.checks import evidence, reasons, syntax
 from mflux_port.checks.package import Package
-from mflux_port.checks.rule import MERGE, Verdict, failed, needs_you, none_of, not_applicable, passed, rule
+from mflux_port.checks.rule import MERGE, Verdict, needs_you, none_of, not_applicable, rule
 from mflux_port.checks.tests_rules import references
 from mflux_port.wiring.surfaces import SURFACES
 
@@ -23,15 +23,8 @@ _TENSORS = re.compile(r"\.(safetensors|npy|npz|pt|bin|gguf)$|(^|/)(debug_)?artif
 _PROVEN_CODE = ("model", "weights", "variants", "latent_creator")
 
 
-def _is_open(package: Package) -> str | None:
-    """The port is still being made: it has its porting folder."""
-    if package.facts.exists(f"porting/{package.model}"):
-        return None
-    return "the port has no porting folder (finished, or not made with the template)"
-
-
 def _in_branch(package: Package) -> str | None:
-    return _is_open(package) or reasons.in_git(package)
+    return reasons.is_open(package) or reasons.in_git(package)
 
 
 @rule(
@@ -39,7 +32,7 @@ def _in_branch(package: Package) -> str | None:
     looks_at=_PORTING,
     fix="run porting/<model>/run_mflux.py; it ticks the box and writes the figures beside it",
     why="correctness first: each stage is proven against the reference before anything is polished",
-    only=_is_open,
+    only=reasons.is_open,
     when=MERGE,
 )
 def stages_are_proven(package: Package) -> Verdict:
@@ -55,7 +48,7 @@ def stages_are_proven(package: Package) -> Verdict:
     looks_at=_PORTING,
     fix="do what the box says, or tick it with a word on why it does not apply",
     why="the workflow's steps are forgotten one by one",
-    only=_is_open,
+    only=reasons.is_open,
     when=MERGE,
 )
 def boxes_are_ticked(package: Package) -> Verdict:
@@ -160,7 +153,7 @@ def _unwritten(package: Package, file: str) -> list[int]:
     abstract = [node for node in functions if "abstractmethod" in map(syntax.dotted, node.decorator_list)]
     meant = {inner for node in abstract for inner in syntax.walk(node)}
     raised = [node.exc for node in nodes if isinstance(node, ast.Raise) and node.exc and node not in meant]
-    wide = _is_open(package) is None
+    wide = reasons.is_open(package) is None
     bare = [node for node in raised if syntax.dotted(node) == "NotImplementedError"]
     made = [call for call in syntax.calls(raised, "NotImplementedError") if wide or not call.args]
     return sorted(node.lineno for node in [*bare, *made])
@@ -255,26 +248,11 @@ def _since(package: Package, commit: str) -> str:
 
 
 @rule(
-    "MRG11",
-    looks_at="src/mflux/models/<model>/variants/ and PORTING.md",
-    fix="prove the stages first, then compile",
-    why="the guide: no mx.compile before deterministic parity passes",
-    only=_is_open,
-)
-def compiling_comes_after_parity(package: Package) -> Verdict:
-    """mx.compile comes after parity"""
-    files = [file for file in package.files if "mx.compile" in package.facts.text(file)]
-    found = evidence.stages(package.facts, package.model)
-    open_ = [stage for stage in ("transformer", "loop") if not (stage in found and found[stage].proven)]
-    return failed(f"{files[0]} compiles, {open_[0]} is not proven") if files and open_ else passed()
-
-
-@rule(
     "MRG12",
     looks_at="porting/<model>/artifacts/report.html",
     fix="run both sides on the same noise and look at the pictures side by side",
     why="small numeric differences are judged by eye (guide: human visual inspection)",
-    only=_is_open,
+    only=reasons.is_open,
     when=MERGE,
 )
 def pictures_were_compared(package: Package) -> Verdict:
@@ -289,7 +267,7 @@ def pictures_were_compared(package: Package) -> Verdict:
     looks_at="a run at 1024x1024",
     fix="an out-of-memory error at a sensible size is a porting mistake: look at the shapes",
     why="the guide: if MLX OOMs on sensible inputs, assume a likely porting mistake (#407)",
-    only=_is_open,
+    only=reasons.is_open,
     when=MERGE,
 )
 def full_size_fits(package: Package) -> Verdict:
@@ -304,7 +282,7 @@ def full_size_fits(package: Package) -> Verdict:
     looks_at="the golden picture",
     fix="choose prompt, seed and settings whose picture does not tip over on other hardware",
     why="goldens flapped between machines; they change with explicit approval only (#263, #491, #507)",
-    only=_is_open,
+    only=reasons.is_open,
     when=MERGE,
 )
 def golden_settings_are_stable(package: Package) -> Verdict:
@@ -334,7 +312,7 @@ def later_commits_were_reviewed(package: Package) -> Verdict:
     looks_at="the whole checkout",
     fix="mend what is named; a port may break another model's test",
     why="the guide: make lint, make test-fast, then the slow golden tests, before merge",
-    only=_is_open,
+    only=reasons.is_open,
     when=MERGE,
 )
 def the_whole_checkout_passes(package: Package) -> Verdict:
@@ -349,7 +327,7 @@ def the_whole_checkout_passes(package: Package) -> Verdict:
     looks_at="the other ports of this checkout",
     fix="prefer a shared fix in models/common to a copy per model",
     why="the guide: when fixing a gap for one model, ask whether others have it",
-    only=_is_open,
+    only=reasons.is_open,
     when=MERGE,
 )
 def other_models_were_thought_of(package: Package) -> Verdict:

@@ -50,3 +50,10 @@ def has_capabilities(package: Package) -> str | None:
 
 def in_git(package: Package) -> str | None:
     return None if package.facts.git("rev-parse", "HEAD") else "the checkout is no git work tree"
+
+
+def is_open(package: Package) -> str | None:
+    """The port is still being made: it has its porting folder."""
+    if package.facts.exists(f"porting/{package.model}"):
+        return None
+    return "the port has no porting folder (finished, or not made with the template)"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import re
 
-from mflux_port.checks import reasons, syntax
+from mflux_port.checks import evidence, reasons, syntax
 from mflux_port.checks.facts import Unreadable
 from mflux_port.checks.package import Package
-from mflux_port.checks.rule import Verdict, none_of, rule
+from mflux_port.checks.rule import Verdict, failed, none_of, passed, rule
 
 _CODE = "src/mflux/models/<model>/**/*.py"
 _LIMIT = 120
@@ -168,3 +168,20 @@ def every_file_is_python(package: Package) -> Verdict:
         except Unreadable as error:
             broken.append(str(error))
     return none_of(broken)
+
+
+@rule(
+    "MRG11",
+    looks_at="src/mflux/models/<model>/variants/ and PORTING.md",
+    fix="prove the stages first, then compile",
+    why="the guide: no mx.compile before deterministic parity passes",
+    only=reasons.is_open,
+)
+def compiling_comes_after_parity(package: Package) -> Verdict:
+    """mx.compile comes after parity"""
+    files = [file for file in package.files if "mx.compile" in package.facts.text(file)]
+    if not files:
+        return passed()
+    found = evidence.stages(package.facts, package.model)
+    open_ = [stage for stage in ("transformer", "loop") if not (stage in found and found[stage].proven)]
+    return failed(f"{files[0]} compiles, {open_[0]} is not proven") if open_ else passed()

@@ -38,13 +38,15 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     from mflux_port.checkpoint.draft_files import contents, diff, leftovers, lists, plan_files
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
     from mflux_port.checkpoint.layout import open_checkpoint
+    from mflux_port.checkpoint.tiny_sizes import other_names
     from mflux_port.checkpoint.unresolved import UNRESOLVED, unresolved_text
 
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
     names = list(dict.fromkeys(args.component or _own_components(port)))
     drafts = [draft_component(_part(checkpoint, name), name, port) for name in names]
-    planned = plan_files(checkout, port, _texts(checkout, port, drafts))
+    drafted = _texts(checkout, port, drafts)
+    planned = plan_files(checkout, port, drafted)
     keys, said = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
     undecided = [entry for draft in drafts for entry in draft.unresolved]
     listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
@@ -56,6 +58,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     with locked(checkout.root):
         commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
     facts = _facts(drafts, planned) | {"leftover": leftovers(checkout, planned), "key_list": said}
+    facts["tiny_sizes"] = other_names(checkout, port, drafted)
     print(json.dumps(facts, indent=1) if args.json else _format(facts, port))
     return 0
 
@@ -137,6 +140,12 @@ def _format(facts: dict, port: Port) -> str:
         f"kept {name}, which is your work; the draft is beside it: {new}" for name, new in facts["beside"].items()
     ]
     lines += [f"no draft uses {name}; remove it unless it is yours" for name in facts["leftover"]]
+    if facts["tiny_sizes"]:
+        told = {how: ", ".join(facts["tiny_sizes"][how]) or "nothing" for how in ("says", "takes")}
+        lines.append(
+            f"before you run the fast tests, mend {facts['tiny_sizes']['file']}: it names {told['says']}, "
+            f"the drafted transformer takes {told['takes']} instead"
+        )
     lines += facts["key_list"]
     lines.append(f"next: mflux-port ledger {port.model}")
     return "\n".join(lines)
