@@ -92,7 +92,15 @@ def test_a_prompt_without_the_padding_that_the_reference_masks():
     from parity.prompts import without_padding
 
     embeddings, mask = _values(1, 6, 8), np.array([[1, 1, 1, 1, 0, 0]])
-    inputs = _Inputs({"latents": _values(1, 4, 6, 6), "embeddings": embeddings, "mask": mask, "timestep": _values(1)})
+    inputs = _Inputs(
+        {
+            "latents": _values(1, 4, 6, 6),
+            "embeddings": embeddings,
+            "mask": mask,
+            "timestep": _values(1),
+            "scale": np.array(3.0),
+        }
+    )
     kept = without_padding(inputs, inputs)
     assert list(kept) == ["embeddings"]
     np.testing.assert_array_equal(kept["embeddings"], embeddings[:, :4])

@@ -48,7 +48,10 @@ def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict]) -> Port:
         raise ParityError(f"the port {where} cannot be built yet ({error}); write its initializer first") from None
     except (OSError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ParityError(f"the port {where} cannot load {folder} ({reason}); run its fast tests first") from None
+        cure = "run its fast tests first"
+        if "unexpected keyword argument" in reason:  # the template's own modules have other names for a model's sizes
+            cure = "its class has to take the sizes of the registry, as one that `mflux-port draft` wrote does"
+        raise ParityError(f"the port {where} cannot load {folder} ({reason}); {cure}") from None
     finally:
         for step in reversed(undo):
             step()

@@ -15,7 +15,9 @@ def without_padding(recording: Recording, names: Iterable[str]) -> dict[str, np.
     masks = [values.reshape(-1).astype(bool) for values in inputs.values() if _is_mask(values)]
     kept = {}
     for name, values in inputs.items():
-        rows = values.reshape(-1, values.shape[-1]) if values.dtype.kind == "f" and values.ndim > 1 else values[:0]
+        if values.dtype.kind != "f" or values.ndim < 2:
+            continue
+        rows = values.reshape(-1, values.shape[-1])
         mask = next((mask for mask in masks if len(mask) == len(rows)), None)
         if mask is not None:
             kept[name] = rows[mask][None]
