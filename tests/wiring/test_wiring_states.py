@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 
 import pytest
@@ -35,6 +36,24 @@ def test_changed_answers_bring_the_wiring_up_to_date(version: str, shared):
     for file in left.keys() | right.keys():
         old, new = (sorted(files[file].splitlines()) for files in (left, right))
         assert _without_priorities(old) == _without_priorities(new), file
+    wiring.unwire(Checkout(root), port(changed))
+    assert contents(root) == bare
+
+
+@pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
+def test_the_import_of_a_class_that_no_checkpoint_has_any_more_goes_at_once(version: str, shared):
+    root = shared(version)
+    bare = contents(root)
+    wiring.wire(Checkout(root), port(NOVA))
+    changed = copy.deepcopy(NOVA)
+    for checkpoint in changed["checkpoints"]:
+        checkpoint["variant"] = "edit"
+    wiring.wire(Checkout(root), port(changed))
+    text = (root / save.FILE).read_text()
+    assert "NovaImageEdit" in text and not re.search(r"\bNovaImage\b", text)
+    once = contents(root)
+    wiring.wire(Checkout(root), port(changed))
+    assert contents(root) == once
     wiring.unwire(Checkout(root), port(changed))
     assert contents(root) == bare
 

@@ -98,9 +98,9 @@ def _plan(checkout: Checkout, port: Port, choose: Callable[[Block, str], str]) -
 
 
 def _deeds(here: Found, choose: Callable[[Block, str], str]) -> list[Deed]:
-    # An import stays while something that stays uses it.
+    # An import stays while something that stays uses it; what is brought up to date has its imports among the blocks.
     deeds = [Deed(surface, block, state, choose(block, state)) for surface, block, state in here.blocks]
-    going = [deed.block.span for deed in deeds if deed.what == _REMOVED]
+    going = [deed.block.span for deed in deeds if deed.what in (_REMOVED, _RENEWED)]
     return [
         deed._replace(what=_NEEDED) if deed.what == _REMOVED and _is_used(here.source, deed.block, going) else deed
         for deed in deeds
