@@ -25,6 +25,10 @@ COMMANDS = {
 }
 
 
+# For its few words argparse looks for a catalogue in the language of the system, which takes it longer than parsing.
+argparse._ = str
+
+
 class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str):
         # argparse makes one for every option, and imports shutil to ask for the width of the terminal.

@@ -6,10 +6,12 @@ import ast
 from collections.abc import Iterable
 
 from mflux_port.wiring.block import Block
-from mflux_port.wiring.source import Source, UnknownShape
+from mflux_port.wiring.source import Source, UnknownShape, once
 from mflux_port.wiring.wrapping import import_line
 
 _NAME = "import of "
+_IMPORTS = (ast.ImportFrom, ast.Import)
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def import_block(source: Source, module: str, name: str) -> Block:
@@ -32,17 +34,23 @@ def imported_name(block: str) -> str | None:
     return block.removeprefix(_NAME) if block.startswith(_NAME) else None
 
 
+@once
+def module_bindings(source: Source) -> dict[str, set[str]]:
+    """``bindings`` of a module."""
+    return bindings(source.tree.body)
+
+
 def bindings(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
     """Names that statements bind, each with the modules it is imported from (empty for one that is made here)."""
     bound: dict[str, set[str]] = {}
     for node in nodes:
-        if isinstance(node, ast.ImportFrom | ast.Import):
+        if isinstance(node, _IMPORTS):
             for alias in node.names:
                 module = getattr(node, "module", None) or alias.name
                 bound.setdefault(alias.asname or alias.name.split(".")[0], set()).add(module)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        elif isinstance(node, _DEFINITIONS):
             bound.setdefault(node.name, set()).add("")
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
                 if isinstance(target, ast.Name):

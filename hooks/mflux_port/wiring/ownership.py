@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mflux_port.checkout import Checkout
 from mflux_port.port import Checkpoint, Port
-from mflux_port.wiring.imports import bindings
+from mflux_port.wiring.imports import module_bindings
 from mflux_port.wiring.record import read_record
 from mflux_port.wiring.source import UnknownShape, source_of
 from mflux_port.wiring.surfaces import model_config, pyproject, save
@@ -46,7 +46,7 @@ def _is_routed(checkout: Checkout, port: Port, checkpoint: Checkpoint, record_lo
         commands = pyproject.scripts(source_of(checkout, pyproject.FILE))
     except UnknownShape:
         return False
-    bound = bindings(source.tree.body)
+    bound = module_bindings(source)
     if routed is not None:
         modules = {port.variant_module(variant) for variant in port.variants}
         return bool(bound.get(routed, set()) & modules)

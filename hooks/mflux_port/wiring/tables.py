@@ -11,6 +11,7 @@ from mflux_port.wiring.source import Source, UnknownShape, once
 
 Table = ast.Dict | ast.List
 Entry = tuple[ast.Constant, ast.expr]
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def find_table(source: Source, name: str, body: list[ast.stmt] | None = None) -> Table | None:
@@ -18,17 +19,8 @@ def find_table(source: Source, name: str, body: list[ast.stmt] | None = None) ->
 
     Raises UnknownShape when the name is assigned twice, or to something that is no literal, or changed afterwards.
     """
-    body = source.tree.body if body is None else body
-    found = []
-    for statement in body:
-        if isinstance(statement, ast.Assign):
-            targets = statement.targets
-        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            targets = [statement.target]
-        else:
-            continue
-        if any(_is_named(target, name) for target in targets):
-            found.append(statement.value)
+    facts = _module_facts(source) if body is None else _Facts(body)
+    found = facts.assigned.get(name, [])
     if len(found) > 1:
         lines = ", ".join(str(value.lineno) for value in found)
         raise UnknownShape(f"{source.path} assigns {name} more than once (lines {lines}); leave one of them")
@@ -36,11 +28,9 @@ def find_table(source: Source, name: str, body: list[ast.stmt] | None = None) ->
         raise UnknownShape(
             f"{source.path} line {found[0].lineno}: {name} is no literal table; wire the port there by hand"
         )
-    running = _statements(body) if body is not source.tree.body else _module_statements(source)
-    changed = next((statement for statement in running if _changes(statement, name)), None) if found else None
-    if changed:
+    if found and name in facts.changed:
         raise UnknownShape(
-            f"{source.path} line {changed.lineno} changes {name} outside its literal; move that into the table"
+            f"{source.path} line {facts.changed[name].lineno} changes {name} outside its literal; move that into the table"
         )
     return found[0] if found else None
 
@@ -156,31 +146,48 @@ def _is_sorted(keys: list[str]) -> bool:
     return len(keys) > 2 and slips <= len(keys) // 12
 
 
+class _Facts:
+    """What a body assigns to each name, and the first statement that changes what a name holds. One pass for all tables."""
+
+    def __init__(self, body: list[ast.stmt]):
+        self.assigned: dict[str, list[ast.expr]] = {}
+        self.changed: dict[str, ast.stmt] = {}
+        for statement in body:
+            for name in _assigned(statement):
+                self.assigned.setdefault(name, []).append(statement.value)
+        for statement in _statements(body):
+            for name in _changed(statement):
+                self.changed.setdefault(name, statement)
+
+
 @once
-def _module_statements(source: Source) -> list[ast.stmt]:
-    return list(_statements(source.tree.body))
+def _module_facts(source: Source) -> _Facts:
+    return _Facts(source.tree.body)
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     # What runs when the module is imported: also below an ``if`` or in a loop, not in functions and classes.
     for statement in body:
-        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        if not isinstance(statement, _DEFINITIONS):
             yield statement
             for inner in ("body", "orelse", "handlers", "cases", "finalbody"):
-                yield from _statements(getattr(statement, inner, []))
+                yield from _statements(getattr(statement, inner, ()))
 
 
-def _changes(statement: ast.stmt, name: str) -> bool:
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        method = statement.value.func
-        return isinstance(method, ast.Attribute) and _is_named(method.value, name)
-    if isinstance(statement, ast.AugAssign) and _is_named(statement.target, name):
-        return True
+def _assigned(statement: ast.stmt) -> set[str | None]:
+    if isinstance(statement, ast.Assign):
+        return {_name(target) for target in statement.targets}
+    return {_name(statement.target)} if isinstance(statement, ast.AnnAssign) and statement.value is not None else set()
+
+
+def _changed(statement: ast.stmt) -> set[str | None]:
+    if isinstance(statement, ast.Expr):
+        method = getattr(statement.value, "func", None)
+        return {_name(method.value)} if isinstance(method, ast.Attribute) else set()
     targets = getattr(statement, "targets", [getattr(statement, "target", None)])
-    return any(isinstance(target, ast.Subscript) and _is_named(target.value, name) for target in targets)
+    changed = {_name(target.value) for target in targets if isinstance(target, ast.Subscript)}
+    return changed | {_name(statement.target)} if isinstance(statement, ast.AugAssign) else changed
 
 
-def _is_named(target: ast.expr, name: str) -> bool:
-    return (isinstance(target, ast.Name) and target.id == name) or (
-        isinstance(target, ast.Attribute) and target.attr == name
-    )
+def _name(target: ast.expr) -> str | None:
+    return getattr(target, "id", None) or getattr(target, "attr", None)

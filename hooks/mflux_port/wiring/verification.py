@@ -10,7 +10,7 @@ import ast
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
 from mflux_port.port import Port
-from mflux_port.wiring.imports import bindings
+from mflux_port.wiring.imports import module_bindings
 from mflux_port.wiring.ownership import own_part
 from mflux_port.wiring.record import read_record
 from mflux_port.wiring.source import Source, source_of
@@ -78,7 +78,7 @@ def _within(before: Source, after: Source) -> bool:
 
 def _names_differ(before: Source, after: Source) -> str | None:
     # A name that was imported and is still used has to stay; and none may come from two modules.
-    old, new = bindings(before.tree.body), bindings(after.tree.body)
+    old, new = module_bindings(before), module_bindings(after)
     lost = old.keys() - new.keys()
     used = {node.id for node in ast.walk(after.tree) if isinstance(node, ast.Name)} if lost else set()
     for name in sorted(lost & used):

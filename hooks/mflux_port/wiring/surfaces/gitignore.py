@@ -79,5 +79,8 @@ def _leads(patterns: list[str], names: list[str]) -> bool:
 
 
 def _name_fits(name: str, pattern: str) -> bool:
-    # Most patterns are plain names: fnmatch would make an expression of each.
-    return fnmatchcase(name, pattern) if _SPECIAL.intersection(pattern) else name == pattern
+    # Most patterns are plain names, or a star and an ending: fnmatch would make an expression of each.
+    ending = pattern.removeprefix("*")
+    if not _SPECIAL.isdisjoint(ending):
+        return fnmatchcase(name, pattern)
+    return name == pattern if ending == pattern else name.endswith(ending)

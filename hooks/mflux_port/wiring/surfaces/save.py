@@ -15,7 +15,7 @@ from mflux_port.wiring.chains import (
     first_branch_block,
     listed_names,
 )
-from mflux_port.wiring.imports import bindings, import_block
+from mflux_port.wiring.imports import bindings, import_block, module_bindings
 from mflux_port.wiring.source import Source, UnknownShape
 from mflux_port.wiring.tables import entries, entry_blocks, find_table
 from mflux_port.wiring.wrapping import condition
@@ -64,7 +64,7 @@ def routes(source: Source) -> dict[str, str]:
 
 def read_back(source: Source, port: Port, wired: bool) -> str | None:
     found = routes(source)
-    imported = bindings(source.tree.body)
+    imported = module_bindings(source)
     for checkpoint in port.checkpoints:
         name = port.variant_class(checkpoint.variant)
         if found.get(checkpoint.key) != (name if wired else None):

@@ -14,7 +14,7 @@ from mflux_port.wiring.chains import (
     listed_names,
     second_branch_block,
 )
-from mflux_port.wiring.imports import bindings, import_block
+from mflux_port.wiring.imports import import_block, module_bindings
 from mflux_port.wiring.source import Source, UnknownShape
 from mflux_port.wiring.wrapping import condition
 
@@ -52,7 +52,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
 
 
 def read_back(source: Source, port: Port, wired: bool) -> str | None:
-    imported = bindings(source.tree.body)
+    imported = module_bindings(source)
     for adapter, module in classes(port).items():
         asked = [listed_names(branch) for branch in _chain(source) if assigned_name(branch, "adapter") == adapter]
         if asked != ([set(_keys(port))] if wired else []):
