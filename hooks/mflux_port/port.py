@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from mflux_port.answers import ANSWERS, ENTRY_FIELDS, read_answers, verify
 from mflux_port.errors import PortError
+from mflux_port.lora_modules import LoraModules, read_lora_modules
 
 
 class Checkpoint(NamedTuple):
@@ -35,7 +36,10 @@ class Checkpoint(NamedTuple):
 
 
 class Port(NamedTuple):
-    """The answers of one port. Attribute names equal the question names of ``copier.yml``."""
+    """The answers of one port. Attribute names equal the question names of ``copier.yml``.
+
+    ``lora_modules`` are what a draft found; empty as long as the port has the template's own.
+    """
 
     model: str
     class_name: str
@@ -58,6 +62,7 @@ class Port(NamedTuple):
     mflux_api: str
     template: str  # where the template lies (_src_path), empty when unknown
     template_commit: str  # the template's version (_commit), empty when unknown
+    lora_modules: LoraModules = ()
 
     @property
     def package(self) -> str:
@@ -99,7 +104,7 @@ class Port(NamedTuple):
 
 
 def load_port(checkout: os.PathLike | str, model: str, keeping: bool = False) -> Port:
-    """Read ``porting/<model>/answers.yml`` below ``checkout``; ``keeping`` as in ``read_answers``.
+    """Read ``porting/<model>/answers.yml`` below ``checkout``, and what was drafted; ``keeping`` as in ``read_answers``.
 
     Raises PortError when the file is missing, belongs to another port, or holds something that no question would have
     let through.
@@ -108,7 +113,7 @@ def load_port(checkout: os.PathLike | str, model: str, keeping: bool = False) ->
     port = port_from_answers(read_answers(checkout, model, keeping), where)
     if port.model != model:
         raise PortError(f"{where} says model: {port.model}, and lies in the folder of {model}; put the old name back")
-    return port
+    return port._replace(lora_modules=read_lora_modules(checkout, model))
 
 
 def list_ports(checkout: os.PathLike | str) -> list[str]:
@@ -130,6 +135,7 @@ def port_from_answers(answers: dict, where: str = "the answers") -> Port:
             "variants": tuple(answers["variants"]),
             "template": answers.get("_src_path", ""),
             "template_commit": answers.get("_commit", ""),
+            "lora_modules": (),
         }
     )
     _verify_commands(port, where)

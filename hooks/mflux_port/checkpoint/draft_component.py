@@ -35,7 +35,7 @@ class ComponentDraft:
     files: dict[str, str]
     classes: list[ClassDraft]
     mapping: MappingDraft
-    lora: list[str]
+    lora: dict[str, int | None]
 
     @property
     def unresolved(self) -> list[Unresolved]:
@@ -63,7 +63,7 @@ def draft_component(component: Component, name: str, port: Port) -> ComponentDra
     classes = draft_classes(tree, prefix, (f"{port.class_name}{top}", stem), set(sizes))
     files = module_files(classes, f"{port.package}.model.{port.model}_{name}", sizes, name)
     linears = {path for path, node in tree.walk() if node.layer == "Linear"}
-    lora = lora_paths(mapping.targets, linears) if name == "transformer" else []
+    lora = lora_paths(mapping.targets, linears) if name == "transformer" else {}
     return ComponentDraft(name, certain, files, classes, mapping, lora)
 
 

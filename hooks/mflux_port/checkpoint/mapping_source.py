@@ -41,18 +41,18 @@ def lora_mapping(source: str, class_name: str, paths: list[str], where: str) -> 
     return _replace_method(source, class_name, "get_mapping", _returned(listed), where)
 
 
-def lora_paths(targets: list[Target], linears: set[str]) -> list[str]:
+def lora_paths(targets: list[Target], linears: set[str]) -> dict[str, int | None]:
     """The linears of repeated blocks among ``targets``, in their order, but those of norms, modulation and embeddings.
 
-    ``linears``: paths of linear layers.
+    Each comes with its number of blocks, None where the path has no ``{block}``. ``linears``: paths of linear layers.
     """
-    chosen = []
+    chosen = {}
     for target in targets:
         path, _, last = target.to_pattern.rpartition(".")
         repeated = _BLOCK.search(path)
         plain = repeated and not any(_SHARED.search(part) for part in path[repeated.end() :].split("."))
         if last == "weight" and plain and path.replace("{block}", "0") in linears:
-            chosen.append(path)
+            chosen[path] = target.count
     return chosen
 
 

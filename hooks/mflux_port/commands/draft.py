@@ -50,7 +50,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     keys, said = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
     undecided = [entry for draft in drafts for entry in draft.unresolved]
     listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
-    kept = lists(checkout, port, {KEYLIST: keylist_text(keys), UNRESOLVED: listed})
+    kept = lists(checkout, port, {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, drafts)})
     if args.dry_run:
         print(diff([*planned, *kept]), end="")
         return 0
@@ -95,6 +95,22 @@ def _texts(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
     if lora and port.lora:
         name = f"{port.folder}/weights/{port.model}_lora_mapping.py"
         texts[name] = lora_mapping(_source(checkout, name), f"{port.class_name}LoRAMapping", lora, name)
+    return texts
+
+
+def _trained(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
+    from mflux_port.lora_modules import LORA_MODULES, lora_modules_text
+    from mflux_port.wiring.surfaces import training_example
+
+    modules = {path: count for draft in drafts for path, count in draft.lora.items()}
+    if not (modules and port.lora):
+        return {}
+    texts = {LORA_MODULES: lora_modules_text(modules)}
+    # An example that somebody edited stays, and wiring says so.
+    if not training_example.not_applicable(port):
+        example = checkout.read(training_example.FILE.format(model=port.model))
+        if example == training_example.text(port).encode():
+            texts[training_example.FILE] = training_example.text(port._replace(lora_modules=tuple(modules.items())))
     return texts
 
 

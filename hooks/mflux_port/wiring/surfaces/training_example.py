@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from mflux_port.lora_modules import LoraModules
 from mflux_port.port import Checkpoint, Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.source import Source
@@ -13,16 +14,21 @@ ID = "training_example"
 FILE = "src/mflux/models/common/training/_example/train_{model}.json"
 REQUIRED = False
 NEW_FILE = True
-_TARGETS = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
-_TARGETS += ("feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj")
+# The linear layers of a block as the template renders it.
+_RENDERED = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
+_RENDERED += ("feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj")
 _MONITORING = {"preview_width": 640, "preview_height": 368, "plot_frequency": 20, "generate_image_frequency": 50}
 
 not_applicable = training_runner.not_applicable
 
 
 def blocks(source: Source, port: Port) -> list[Block]:
-    text = json.dumps(_configuration(port), indent=2) + "\n"
-    return [Block("the example", text, 0, (0, len(source.data)) if source.data else None)]
+    return [Block("the example", text(port), 0, (0, len(source.data)) if source.data else None)]
+
+
+def text(port: Port) -> str:
+    """The whole file."""
+    return json.dumps(_configuration(port), indent=2) + "\n"
 
 
 def _configuration(port: Port) -> dict:
@@ -43,7 +49,7 @@ def _configuration(port: Port) -> dict:
         "optimizer": {"name": "AdamW", "learning_rate": 1e-4},
         "checkpoint": {"output_path": f"train_{port.model}", "save_frequency": 50},
         "monitoring": _MONITORING,
-        "lora_layers": {"targets": [_target(base, name) for name in _TARGETS]},
+        "lora_layers": {"targets": [_target(*module) for module in port.lora_modules or _rendered(base)]},
     }
 
 
@@ -52,6 +58,11 @@ def _loop(base: Checkpoint) -> dict:
     return {"num_epochs": 200, "batch_size": 1, **steps}
 
 
-def _target(base: Checkpoint, name: str) -> dict:
+def _rendered(base: Checkpoint) -> LoraModules:
     blocks = int((base.config.get("transformer_overrides") or {}).get("num_layers", 4))
-    return {"module_path": f"transformer_blocks.{{block}}.{name}", "blocks": {"start": 0, "end": blocks}, "rank": 16}
+    return tuple((f"transformer_blocks.{{block}}.{name}", blocks) for name in _RENDERED)
+
+
+def _target(path: str, blocks: int | None) -> dict:
+    counted = {} if blocks is None else {"blocks": {"start": 0, "end": blocks}}
+    return {"module_path": path, **counted, "rank": 16}
