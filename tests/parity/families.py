@@ -31,15 +31,21 @@ PORTS = {
 
 def write_home(name: str, folder: Path) -> Path:
     """The scripts with the answers and waivers of one family, and the reference's config files in ``reference``."""
-    home = folder / name
-    shutil.copytree(PORTING, home, ignore=shutil.ignore_patterns("__pycache__", "artifacts", "*.jinja"))
-    write_reference(name, home / "reference")
     family = PORTS[name]
-    answers = {"model": name, "class_name": family.class_name, "hf_repo": f"acme/{name}", "steps": 2, "guidance": 1.0}
-    answers |= {"reference_pipeline": FAMILIES[name]["_class_name"], "supports_guidance": "false"}
-    (home / "answers.yml").write_text("".join(f"{key}: {value}\n" for key, value in answers.items()))
+    home = write_scripts(name, FAMILIES[name], family.class_name, folder)
     if family.waived:
         (home / "waivers.yml").write_text(f'- module: "{family.waived}"\n  limit: 1.0e-5\n  reason: {EPS}\n')
+    return home
+
+
+def write_scripts(name: str, reference: dict, class_name: str, folder: Path) -> Path:
+    """The scripts with a port's answers, and the config files of its ``reference``."""
+    home = folder / name
+    shutil.copytree(PORTING, home, ignore=shutil.ignore_patterns("__pycache__", "artifacts", "*.jinja"))
+    write_reference(reference, home / "reference")
+    answers = {"model": name, "class_name": class_name, "hf_repo": f"acme/{name}", "steps": 2, "guidance": 1.0}
+    answers |= {"reference_pipeline": reference["_class_name"], "supports_guidance": "false"}
+    (home / "answers.yml").write_text("".join(f"{key}: {value}\n" for key, value in answers.items()))
     notes = (PORTING / "PORTING.md.jinja").read_text(encoding="utf-8")
     (home / "PORTING.md").write_text(notes.replace("{{ model }}", name), encoding="utf-8")
     return home

@@ -87,13 +87,14 @@ FAMILIES: dict[str, dict[str, tuple[str, str, dict]]] = {
 }  # fmt: skip
 
 
-def write_reference(family: str, folder: Path) -> Path:
-    """Write the config files of one family's reference, as a download without weights has them."""
-    parts = {name: part for name, part in FAMILIES[family].items() if name != "_class_name"}
-    index = {"_class_name": FAMILIES[family]["_class_name"], "_diffusers_version": "0.42.1"}
+def write_reference(reference: dict, folder: Path) -> Path:
+    """Write the config files of a reference, as a download without weights has them."""
+    parts = {name: part for name, part in reference.items() if name != "_class_name"}
+    index = {"_class_name": reference["_class_name"], "_diffusers_version": "0.42.1"}
     for name, (library, kind, config) in parts.items():
         index[name] = [library, kind]
-        file = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}.get(name, "config.json")
+        stem = "tokenizer" if "tokenizer" in name else name
+        file = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}.get(stem, "config.json")
         path = folder / name / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")

@@ -19,7 +19,7 @@ from pathlib import Path
 from parity import components, shrink
 from parity.errors import Arguments, ParityError, run
 from parity.port import load_answers
-from parity.toy_tokenizer import write_tokenizer
+from parity.toy_tokenizer import has_tokenizer, write_tokenizer
 
 # What no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
 OVERRIDES: dict[str, dict] = {}
@@ -74,8 +74,8 @@ def write_twin(folder: Path, target: Path, parts: dict, configs: dict[str, dict]
             network = components.build(library, components.component_class(library, kind), configs[name])
             randomise(network, generator)
             network.to(torch.bfloat16).save_pretrained(target / name)
-        elif "tokenizer" in name:
-            write_tokenizer(folder / name, target / name)
+        elif has_tokenizer(cls := components.component_class(library, kind)):
+            write_tokenizer(folder / name, target / name, cls)
         else:
             shutil.copytree(folder / name, target / name)
     shutil.copyfile(folder / components.INDEX, target / components.INDEX)

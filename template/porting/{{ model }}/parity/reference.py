@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,11 +137,28 @@ def run_once(pipe, run: Run, sink) -> None:
 def _pass(pipe, run: Run, sink, noise: torch.Tensor | None, given: Recording | None = None) -> None:
     taps = TorchTaps(sink, run.level, run.only, run.recorded_steps, given)
     with taps.attached(pipe), _noise_from(pipe, taps, noise):
-        pipe(**call_arguments(pipe, run))
+        _call(pipe, run)
         scheduler = pipe.scheduler
         taps.record("scheduler/scheduler/out/0", torch.as_tensor(scheduler.sigmas).float())
         taps.record("scheduler/scheduler/out/1", torch.as_tensor(scheduler.timesteps).float())
         _encode_image(pipe, sink)
+
+
+def _call(pipe, run: Run) -> None:
+    arguments = call_arguments(pipe, run)
+    try:
+        pipe(**arguments)
+    except (ParityError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a checkpoint whose parts do not fit raises whatever the reference does
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        cure = "install the diffusers that the checkpoint was made for"
+        if (run.model / "sizes.json").is_file():
+            cure = "mend the twin's sizes with OVERRIDES in make_tiny_checkpoint.py"
+        raise ParityError(
+            f"{type(pipe).__name__} failed on {run.model}: {type(error).__name__}: {first_line(error)} "
+            f"({Path(last.filename).name} line {last.lineno}); {cure}"
+        ) from None
 
 
 def call_arguments(pipe, run: Run) -> dict:
@@ -155,7 +173,10 @@ def call_arguments(pipe, run: Run) -> dict:
         "true_cfg_scale": run.guidance,
         "generator": torch.Generator("cpu").manual_seed(run.seed),
         "output_type": "np",
-        "use_pe": False,  # a prompt that another model rewrites is no common ground
+        "use_resolution_binning": False,  # it draws another size than was asked for, and scales the image
+        # A prompt that another model rewrites is no common ground.
+        "use_pe": False,
+        "enable_prompt_rewrite": False,
     }
     known = inspect.signature(pipe.__call__).parameters
     return {name: value for name, value in wanted.items() if name in known and value is not None}

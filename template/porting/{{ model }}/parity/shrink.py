@@ -92,6 +92,8 @@ def link(real: dict[str, dict], small: dict[str, dict]) -> None:
         for key, value in config.items():
             if key in own or not isinstance(value, int) or value < 64:
                 continue
+            if value == _real_width(config) and value not in (width[0] for width in widths if width):
+                continue  # the transformer's own, which is a multiple of a small encoder's by chance
             for before, after in filter(None, widths):
                 if value % before == 0 and value // before <= 8:
                     small[name][key] = value // before * after
@@ -133,12 +135,26 @@ def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> No
     for key in INNER:
         if isinstance(config.get(key), int):
             small[key] = sizes.inner()
+    for key in ("rope_parameters", "rope_scaling"):
+        if isinstance(config.get(key), dict) and config[key].get("mrope_section"):
+            small[key] = {**config[key], "mrope_section": _shares(config[key]["mrope_section"], size // 2)}
+    if text:
+        return  # what it projects to is tied to the transformer, not to its own width
+    for key in config.keys() - {*HEADS, *GROUPS, *HEAD_SIZE, *WIDTH, *INNER}:
+        if type(config[key]) is int and config[key] == _real_width(config):
+            small[key] = width  # such as the width that the caption is projected to
 
 
 def _shrink_axes(config: dict, small: dict, key: str) -> int:
     # A quarter of each RoPE axis, still even: the proportions between the axes stay.
     small[key] = [max(2, value // 8 * 2) for value in config[key]]
     return sum(small[key])
+
+
+def _shares(parts: list[int], total: int) -> list[int]:
+    # As they are to each other, with another sum.
+    rest = [max(1, part * total // sum(parts)) for part in parts[1:]]
+    return [total - sum(rest), *rest]
 
 
 def _pattern(kinds: list, small: dict) -> list:
@@ -154,6 +170,13 @@ def _width(real: dict, small: dict) -> tuple[int, int] | None:
         if isinstance(value, dict) and "text" in name and _first(value, WIDTH):
             return value[_first(value, WIDTH)], small[name][_first(value, WIDTH)]
     return None
+
+
+def _real_width(config: dict) -> int | None:
+    key, heads, size = (_first(config, keys) for keys in (WIDTH, HEADS, HEAD_SIZE))
+    if key:
+        return config[key]
+    return config[heads] * config[size] if heads and size else None
 
 
 def _first(config: dict, keys: tuple[str, ...]) -> str | None:
