@@ -71,8 +71,13 @@ def examine(class_name, options, name, scratch):
         "lora": draft.lora,
         "unlike": unlike(reference, module()),
         "own": sorted({one.reference for one in draft.classes if one.base}),
+        "wide": [line for text in draft.files.values() for line in text.splitlines() if too_wide(line)],
         "numbers": [name for name in draft.files if name[-1].isdigit()],
     }
+
+
+def too_wide(line):
+    return len(line) > 120 and not line.startswith("from mflux.")  # a package's name is not to be broken
 
 
 def main(scratch):

@@ -82,6 +82,7 @@ def test_further_classes_load_strictly(further):
         assert facts.get("error") is None, f"{name}: {facts}"
         assert facts["certain"] and facts["open"] == [], name
         assert facts["loaded"] == facts["tensors"], name
+        assert facts["wide"] == [], name
     # torch's own RMSNorm without an eps takes that of the numbers it is given.
     assert {name: facts["unresolved"] for name, facts in further.items() if facts["unresolved"]} == {
         "ChromaTransformer2DModel": [f"distilled_guidance_layer.norms.{place}" for place in range(5)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import textwrap
 from types import MappingProxyType
 
 from mflux_port.checkpoint.class_drafts import ClassDraft
@@ -51,7 +52,7 @@ def _file(
         # MLX takes a list for a part of the module.
         whole = f"tuple({name})" if isinstance(value, tuple) else name
         body += [f"        self.{name} = {whole}\n"] if name not in attributes else []
-    body += [f"        # {remark}\n" for remark in draft.remarks]
+    body += [_comment(remark, 8) for remark in draft.remarks]
     for name, expression, flag in draft.fields:
         plain = name.isidentifier() and not keyword.iskeyword(name) and name not in _TAKEN
         target = f"self.{name}" if plain else f"self[{text(name)}]"
@@ -63,7 +64,7 @@ def _file(
         body += ["\n", signature(name, names), _to_port(draft, name)]
     source = "".join(body)
     where = f" in {draft.file}" if draft.file else ""
-    head = f"\n\nclass {draft.name}({base.name}):\n    # Reference: {draft.reference}{where}\n"
+    head = f"\n\nclass {draft.name}({base.name}):\n" + _comment(f"Reference: {draft.reference}{where}", 4)
     imports = sorted((f"{package}.{used.stem}", used.name) for used in draft.uses)
     lines = (["import mlx.core as mx\n"] if "mx." in source else []) + ["from mlx import nn\n"]
     lines += ["\n", *(_import(module, name) for module, name in imports)] if imports else []
@@ -80,9 +81,24 @@ def _to_port(draft: ClassDraft, name: str) -> str:
     where = f", {draft.file}" if draft.file else ""
     once = name == "get_rotary_embeddings"  # the reference may not have a method for it
     method = "forward: what is the same in every step, as its rotary embeddings" if once else method
-    message = text(f"Port {draft.reference}.{method}{where}")
-    line = f"        raise NotImplementedError({message})\n"
-    return line if len(line) <= WIDTH + 1 else f"        raise NotImplementedError(\n            {message}\n        )\n"
+    message = f"Port {draft.reference}.{method}{where}"
+    line = f"        raise NotImplementedError({text(message)})\n"
+    if len(line) <= WIDTH + 1:
+        return line
+    parts = textwrap.wrap(
+        message, WIDTH - 15, break_long_words=False, break_on_hyphens=False
+    )  # 12 columns, quotes, blank
+    parts = [f"{part} " for part in parts[:-1]] + parts[-1:]
+    lines = "".join(f"            {text(part)}\n" for part in parts)
+    return f"        raise NotImplementedError(\n{lines}        )\n"
+
+
+def _comment(words: str, indent: int) -> str:
+    lead = f"{' ' * indent}# "
+    wrapped = textwrap.wrap(
+        words, WIDTH, initial_indent=lead, subsequent_indent=lead, break_long_words=False, break_on_hyphens=False
+    )
+    return "".join(f"{line}\n" for line in wrapped)
 
 
 def _type(value: object) -> str:

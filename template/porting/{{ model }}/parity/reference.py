@@ -81,13 +81,31 @@ def record(pipe, run: Run, path: Path, calibrate: bool) -> Recording:
     """Run and write ``path``; with ``calibrate`` a second time in bfloat16, for the gaps beside it."""
     facts = facts_of(pipe, run)
     half = run.dtype == "bfloat16" or run.level == BLOCKS
-    with Recorder(path, facts, cap=run.cap, half=half, room=run.room) as sink:
+    with Recorder(path, facts, cap=run.cap, half=half, room=run.room) as sink, _told_in_one_line(pipe, run):
         run_once(pipe, run, sink)
     recording = Recording(path)
     if calibrate and run.dtype == "float32":
         pipe.to(torch.bfloat16)
         write_gaps(path.with_suffix(".gaps.json"), _gaps(pipe, run, recording), facts["run"])
     return recording
+
+
+@contextlib.contextmanager
+def _told_in_one_line(pipe, run: Run) -> Iterator[None]:
+    # A checkpoint whose parts do not fit together raises whatever the reference does.
+    try:
+        yield
+    except (ParityError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        cure = "install the diffusers that the checkpoint was made for"
+        if (run.model / "sizes.json").is_file():
+            cure = "mend the twin's sizes with OVERRIDES in make_tiny_checkpoint.py"
+        raise ParityError(
+            f"{type(pipe).__name__} failed on {run.model}: {type(error).__name__}: {first_line(error)} "
+            f"({Path(last.filename).name} line {last.lineno}); {cure}"
+        ) from None
 
 
 def _gaps(pipe, run: Run, recording: Recording) -> dict[str, float]:
@@ -137,28 +155,11 @@ def run_once(pipe, run: Run, sink) -> None:
 def _pass(pipe, run: Run, sink, noise: torch.Tensor | None, given: Recording | None = None) -> None:
     taps = TorchTaps(sink, run.level, run.only, run.recorded_steps, given)
     with taps.attached(pipe), _noise_from(pipe, taps, noise):
-        _call(pipe, run)
+        pipe(**call_arguments(pipe, run))
         scheduler = pipe.scheduler
         taps.record("scheduler/scheduler/out/0", torch.as_tensor(scheduler.sigmas).float())
         taps.record("scheduler/scheduler/out/1", torch.as_tensor(scheduler.timesteps).float())
         _encode_image(pipe, sink)
-
-
-def _call(pipe, run: Run) -> None:
-    arguments = call_arguments(pipe, run)
-    try:
-        pipe(**arguments)
-    except (ParityError, OSError):
-        raise
-    except Exception as error:  # noqa: BLE001 - a checkpoint whose parts do not fit raises whatever the reference does
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        cure = "install the diffusers that the checkpoint was made for"
-        if (run.model / "sizes.json").is_file():
-            cure = "mend the twin's sizes with OVERRIDES in make_tiny_checkpoint.py"
-        raise ParityError(
-            f"{type(pipe).__name__} failed on {run.model}: {type(error).__name__}: {first_line(error)} "
-            f"({Path(last.filename).name} line {last.lineno}); {cure}"
-        ) from None
 
 
 def call_arguments(pipe, run: Run) -> dict:
