@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImageTransformer2DModel
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
 
 VAE = {"latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False, "layers_per_block": 2,
        "block_out_channels": [128, 256, 512, 512], "scaling_factor": 0.3611, "shift_factor": 0.1159,
@@ -52,7 +52,7 @@ def write_tokenizer(folder: Path, toy_tokenizer: Path) -> None:
     with tempfile.TemporaryDirectory() as settings:
         config = {"tokenizer_class": "Qwen2Tokenizer", "chat_template": CHAT}
         Path(settings, "tokenizer_config.json").write_text(json.dumps(config))
-        made.write_tokenizer(Path(settings), folder)
+        made.write_tokenizer(Path(settings), folder, Qwen2Tokenizer)
 
 
 if __name__ == "__main__":
