@@ -59,8 +59,8 @@ def rows() -> list[Row]:
 
 
 def _system_python() -> str | None:
-    # Distributions build theirs with profile-guided optimisation, which a Python built by hand goes without: there all
-    # takes a fifth longer. Wiring needs the standard library alone.
+    # A Python built by hand with default options takes longer over the same work than a distribution's. Wiring needs the
+    # standard library alone.
     found = shutil.which("python3", path="/usr/bin")
     asked = "import sys; sys.exit(sys.version_info < (3, 11))"
     return found if found and not subprocess.run([found, "-c", asked]).returncode else None
