@@ -6,12 +6,11 @@ import ast
 from collections.abc import Iterable
 
 from mflux_port.wiring.block import Block
-from mflux_port.wiring.source import Source, UnknownShape, once
+from mflux_port.wiring.source import DEFINITIONS, Source, UnknownShape, once
 from mflux_port.wiring.wrapping import import_line
 
 _NAME = "import of "
 _IMPORTS = (ast.ImportFrom, ast.Import)
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def import_block(source: Source, module: str, name: str) -> Block:
@@ -48,7 +47,7 @@ def bindings(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
             for alias in node.names:
                 module = getattr(node, "module", None) or alias.name
                 bound.setdefault(alias.asname or alias.name.split(".")[0], set()).add(module)
-        elif isinstance(node, _DEFINITIONS):
+        elif isinstance(node, DEFINITIONS):
             bound.setdefault(node.name, set()).add("")
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]

@@ -12,6 +12,8 @@ from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
 from mflux_port.parsing import parse_python
 
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
 
 def source_of(checkout: Checkout, path: str) -> Source:
     """The Source of a checkout's file (empty when it is not there): one for all surfaces, so that it is parsed once."""

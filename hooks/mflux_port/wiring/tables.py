@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterator
 
 from mflux_port.wiring.block import Block
-from mflux_port.wiring.source import Source, UnknownShape, once
+from mflux_port.wiring.source import DEFINITIONS, Source, UnknownShape, once
 
 Table = ast.Dict | ast.List
 Entry = tuple[ast.Constant, ast.expr]
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def find_table(source: Source, name: str, body: list[ast.stmt] | None = None) -> Table | None:
@@ -168,7 +167,7 @@ def _module_facts(source: Source) -> _Facts:
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     # What runs when the module is imported: also below an ``if`` or in a loop, not in functions and classes.
     for statement in body:
-        if not isinstance(statement, _DEFINITIONS):
+        if not isinstance(statement, DEFINITIONS):
             yield statement
             for inner in ("body", "orelse", "handlers", "cases", "finalbody"):
                 yield from _statements(getattr(statement, inner, ()))
