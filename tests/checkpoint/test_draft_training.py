@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from mflux_port import wiring
+from mflux_port import host, wiring
 from mflux_port.checkout import Checkout
 from mflux_port.errors import PortError
 from mflux_port.lora_modules import LORA_MODULES, read_lora_modules
 from mflux_port.port import load_port
 
 from tests.checkpoint.test_draft_command import copy, said
+from tests.template.test_combinations import run_fast_tests
 
 EXAMPLE = "src/mflux/models/common/training/_example/train_nova.json"
 SIZES = "tests/image_generation/helpers/tiny_nova_sizes.py"
@@ -73,21 +72,17 @@ def test_the_example_trains_what_was_drafted(draft):
 
 
 @pytest.mark.full
-def test_the_rendered_tests_run_on_the_drafted_modules(draft, diffusers_python):
+def test_the_rendered_tests_run_on_the_drafted_modules(draft):
     checkout = draft.checkout
     said(draft("--json"))
     # The sizes that the constructor was drafted with are those of this small checkpoint.
     sizes = checkout / SIZES
     sizes.write_text(re.sub(r"TRANSFORMER = \{.*?\}", "TRANSFORMER = {}", sizes.read_text(), count=1, flags=re.DOTALL))
-    tests = ["tests/lora/test_nova_lora_mapping.py", "tests/training/test_nova_training_adapter.py"]
+    names = ("tests/lora/test_nova_lora_mapping.py", "tests/training/test_nova_training_adapter.py")
     # Those that need no forward pass, which a draft has none of.
     chosen = "LoRAMapping or saved_adapter or example or sigmas or preview"
-    command = [str(diffusers_python), "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", *tests]
-    paths = os.pathsep.join([str(checkout / "src"), str(checkout)])
-    environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "MLX_DISABLE_COMPILE": "1"}
-    done = subprocess.run([*command, "-k", chosen], cwd=checkout, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) == 20
+    printed = run_fast_tests(checkout, host.NEWEST, [checkout / name for name in names], "-k", chosen)
+    assert int(re.search(r"(\d+) passed", printed)[1]) == 20
 
 
 @pytest.mark.full

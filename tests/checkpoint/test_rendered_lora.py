@@ -11,7 +11,7 @@ from mflux_port.port import load_port
 from tests.checkpoint.conftest import HERE, run_in
 from tests.skips import unexpected_skips
 from tests.template import ports, rendering
-from tests.template.test_combinations import _run_fast_tests
+from tests.template.test_combinations import run_fast_tests
 
 RELEASES = [
     pytest.param(release, marks=() if release == host.NEWEST else pytest.mark.full)
@@ -33,7 +33,7 @@ def port(request, tmp_path, checkout):
 def test_every_spelling_is_applied_by_the_loader_of_the_release(port):
     release, root, answers, files = port
     (test,) = (path for path in files if path.name == f"test_{answers['model']}_lora_mapping.py")
-    said = _run_fast_tests(root, release, [test])
+    said = run_fast_tests(root, release, [test])
     assert unexpected_skips(said) == []
     assert int(re.search(r"(\d+) passed", said)[1]) == (10 if release == "0.18.1" else 16)
 

@@ -61,16 +61,17 @@ def test_rendered_tests_pass_in_an_environment_of_the_release(tmp_path, checkout
         rendering.wire(root, answers["model"])
         tests += [path for path in files if path.name.startswith("test_") and path.is_relative_to(root / "tests")]
 
-    said = _run_fast_tests(root, release, tests)
+    said = run_fast_tests(root, release, tests)
 
     assert unexpected_skips(said) == []
     assert int(re.search(r"(\d+) passed", said)[1]) > 20 * len(combinations)
 
 
-def _run_fast_tests(checkout: Path, release: str, tests: list[Path]) -> str:
+def run_fast_tests(checkout: Path, release: str, tests: list[Path], *more: str) -> str:
+    """What pytest prints for rendered tests in an environment of the release. ``more`` are options of its own."""
     # All ports in one process: importing what mflux stands on takes longer than the tests of a port.
     options = ["-q", "-rs", "-o", "addopts=", "-m", "fast", "-p", "no:cacheprovider", f"--basetemp={checkout}-tmp"]
-    command = [str(host.environment(release)), "-m", "pytest", *options, *map(str, tests)]
+    command = [str(host.environment(release)), "-m", "pytest", *options, *more, *map(str, tests)]
     paths = os.pathsep.join([str(checkout / "src"), str(checkout)])
     environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "MLX_DISABLE_COMPILE": "1"}
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)

@@ -57,9 +57,4 @@ def _found_hidden(patterns: str) -> bool:
         blocks = gitignore.blocks(Source(".gitignore", f"{patterns}\n".encode()), PORT)
     except PortError:
         return True
-    return any(block.at is not None for block in blocks) and not _shown(patterns)
-
-
-def _shown(patterns: str) -> bool:
-    # Somebody's own line shows it already: a block stands for that line.
-    return patterns.split("\n")[-1].startswith("!")
+    return any(block.at is not None for block in blocks)

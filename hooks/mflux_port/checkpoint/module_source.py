@@ -85,20 +85,18 @@ def _to_port(draft: ClassDraft, name: str) -> str:
     line = f"        raise NotImplementedError({text(message)})\n"
     if len(line) <= WIDTH + 1:
         return line
-    parts = textwrap.wrap(
-        message, WIDTH - 15, break_long_words=False, break_on_hyphens=False
-    )  # 12 columns, quotes, blank
-    parts = [f"{part} " for part in parts[:-1]] + parts[-1:]
-    lines = "".join(f"            {text(part)}\n" for part in parts)
+    *parts, last = _folded(message, WIDTH - len(" " * 12 + '" "'))
+    lines = "".join(f"            {text(part)}\n" for part in (*(f"{part} " for part in parts), last))
     return f"        raise NotImplementedError(\n{lines}        )\n"
 
 
 def _comment(words: str, indent: int) -> str:
     lead = f"{' ' * indent}# "
-    wrapped = textwrap.wrap(
-        words, WIDTH, initial_indent=lead, subsequent_indent=lead, break_long_words=False, break_on_hyphens=False
-    )
-    return "".join(f"{line}\n" for line in wrapped)
+    return "".join(f"{lead}{line}\n" for line in _folded(words, WIDTH - len(lead)))
+
+
+def _folded(words: str, width: int) -> list[str]:
+    return textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _type(value: object) -> str:

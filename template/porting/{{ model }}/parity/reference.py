@@ -99,7 +99,7 @@ def _told_in_one_line(pipe, run: Run) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001
         last = traceback.extract_tb(error.__traceback__)[-1]
-        cure = "install the diffusers that the checkpoint was made for"
+        cure = "mend what it names, or install the diffusers that the checkpoint was made for"
         if (run.model / "sizes.json").is_file():
             cure = "mend the twin's sizes with OVERRIDES in make_tiny_checkpoint.py"
         raise ParityError(

@@ -135,20 +135,29 @@ def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> No
     for key in INNER:
         if isinstance(config.get(key), int):
             small[key] = sizes.inner()
-    for key in ("rope_parameters", "rope_scaling"):
-        if isinstance(config.get(key), dict) and config[key].get("mrope_section"):
-            small[key] = {**config[key], "mrope_section": _shares(config[key]["mrope_section"], size // 2)}
-    if text:
-        return  # what it projects to is tied to the transformer, not to its own width
-    for key in config.keys() - {*HEADS, *GROUPS, *HEAD_SIZE, *WIDTH, *INNER}:
-        if type(config[key]) is int and config[key] == _real_width(config):
-            small[key] = width  # such as the width that the caption is projected to
+    _shrink_sections(config, small, size)
+    if not text:  # what an encoder projects to is tied to the transformer, not to its own width
+        _follow_width(config, small, width)
 
 
 def _shrink_axes(config: dict, small: dict, key: str) -> int:
     # A quarter of each RoPE axis, still even: the proportions between the axes stay.
     small[key] = [max(2, value // 8 * 2) for value in config[key]]
     return sum(small[key])
+
+
+def _shrink_sections(config: dict, small: dict, size: int) -> None:
+    # Multimodal rotary positions share half of a head's numbers out.
+    for key in ("rope_parameters", "rope_scaling"):
+        if isinstance(config.get(key), dict) and config[key].get("mrope_section"):
+            small[key] = {**config[key], "mrope_section": _shares(config[key]["mrope_section"], size // 2)}
+
+
+def _follow_width(config: dict, small: dict, width: int) -> None:
+    # Other names for the same width, such as that which the caption is projected to.
+    for key in config.keys() - {*HEADS, *GROUPS, *HEAD_SIZE, *WIDTH, *INNER}:
+        if type(config[key]) is int and config[key] == _real_width(config):
+            small[key] = width
 
 
 def _shares(parts: list[int], total: int) -> list[int]:
@@ -176,7 +185,8 @@ def _real_width(config: dict) -> int | None:
     key, heads, size = (_first(config, keys) for keys in (WIDTH, HEADS, HEAD_SIZE))
     if key:
         return config[key]
-    return config[heads] * config[size] if heads and size else None
+    whole = heads and size and type(config[heads]) is type(config[size]) is int
+    return config[heads] * config[size] if whole else None
 
 
 def _first(config: dict, keys: tuple[str, ...]) -> str | None:
