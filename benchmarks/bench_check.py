@@ -12,8 +12,9 @@ import warnings
 from pathlib import Path
 
 import copier
-from mflux_port import checks, host
-from mflux_port.project import project_root
+from mflux_port import checks
+from mflux_port.checkout import releases
+from mflux_port.template.project import project_root
 
 from benchmarks.measure import Row, silence
 
@@ -24,7 +25,7 @@ SCRIPT = "from mflux_port.__main__ import run; run()"  # as the installed comman
 
 def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
-        released = host.checkout(host.NEWEST, Path(scratch, "released"))
+        released = releases.checkout(releases.NEWEST, Path(scratch, "released"))
         single, crowded = (shutil.copytree(released, Path(scratch, name)) for name in ("single", "crowded"))
         _copy(single, "member00")
         for number in range(CROWD):
@@ -34,7 +35,7 @@ def rows() -> list[Row]:
         return [
             Row("check of one port", one, "s", 1),
             Row("check of one port, `--merge`", _seconds(bytecode, single, "member00", "--merge"), "s", 1),
-            Row(f"check of every port of mflux {host.NEWEST}", _seconds(bytecode, released), "s", 5),
+            Row(f"check of every port of mflux {releases.NEWEST}", _seconds(bytecode, released), "s", 5),
             Row(f"check of {CROWD} ports of this template, and of mflux's own", _seconds(bytecode, crowded), "s"),
             # The shared files are longer and read once: a port among many costs hardly more than a port alone.
             Row(

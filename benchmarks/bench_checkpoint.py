@@ -15,8 +15,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from mflux_port import host
-from mflux_port.project import project_root
+from mflux_port.checkout import releases
+from mflux_port.template.project import project_root
 
 from benchmarks.measure import Row
 
@@ -28,7 +28,7 @@ PER_BLOCK = 2 * len(LINEARS) + 2
 
 
 def rows() -> list[Row]:
-    python = host.environment(host.NEWEST)
+    python = releases.environment(releases.NEWEST)
     with tempfile.TemporaryDirectory() as scratch:
         folders = {
             (n, shards): write_checkpoint(Path(scratch, f"{n}-{shards}"), n, shards)
@@ -61,7 +61,7 @@ def _rows_of(name: str, found: dict) -> list[Row]:
 
 
 def _measure(python: Path, name: str, folder: Path, count: int) -> dict[str, float]:
-    source = host.source(host.NEWEST) / "src"
+    source = releases.source(releases.NEWEST) / "src"
     paths = os.pathsep.join(map(str, (project_root(), project_root() / "hooks", source)))
     environment = {**os.environ, "PYTHONPATH": paths}
     command = [str(python), "-m", "benchmarks.bench_checkpoint", name, str(folder), str(count)]
@@ -123,10 +123,10 @@ def _inspect(folder: Path, count: int):
 
 
 def _draft(folder: Path, count: int):
-    from mflux_port.checkpoint.draft_component import draft_component
     from mflux_port.checkpoint.layout import open_checkpoint
-    from mflux_port.checkpoint.mapping_source import weight_mapping
-    from mflux_port.port import port_from_answers
+    from mflux_port.draft.component import draft_component
+    from mflux_port.draft.write.mapping import weight_mapping
+    from mflux_port.port.port import port_from_answers
 
     facts = {"model": "nova", "class_name": "Nova", "hf_repo": "acme/Nova", "display_name": "Nova", "cli_name": "nova"}
     facts |= {
@@ -163,16 +163,16 @@ def _ledger(folder: Path, count: int):
     from mflux.models.common.weights.loading.weight_definition import ComponentDefinition
     from mflux.models.common.weights.mapping.weight_mapper import WeightMapper  # noqa: F401 - imports are not measured
     from mflux.models.common.weights.mapping.weight_mapping import WeightTarget
-    from mflux_port.checkpoint.blanks import blank_weights
     from mflux_port.checkpoint.keylist import snapshot
     from mflux_port.checkpoint.layout import open_checkpoint
-    from mflux_port.checkpoint.ledger import account
+    from mflux_port.ledger.balance import account
+    from mflux_port.ledger.shape_only_arrays import shape_only_weights
     from mlx import nn
 
     def run() -> bool:
         blocks = count // PER_BLOCK
         module = nn.Module()
-        with blank_weights():  # as build_modules does
+        with shape_only_weights():  # as build_modules does
             module.blocks = [_block(nn) for _ in range(blocks)]
         suffixes = [name.removeprefix("blocks.0.") for name in shapes(PER_BLOCK)]
         names = [f"blocks.{{block}}.{suffix}" for suffix in suffixes]

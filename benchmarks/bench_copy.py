@@ -10,7 +10,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from mflux_port import host
+from mflux_port.checkout import releases
 
 from benchmarks.measure import Action, Row, medians, silence
 from benchmarks.templates import snapshot
@@ -22,7 +22,7 @@ SHARED = ("pyproject.toml", "README.md", "CHANGELOG.md", ".gitignore", "src/mflu
 def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         template = snapshot(Path(scratch, "template"))
-        pristine = host.checkout(host.NEWEST, Path(scratch, "mflux"))
+        pristine = releases.checkout(releases.NEWEST, Path(scratch, "mflux"))
         times = _against_copier(template, pristine)
         crowds = _crowds(template, pristine)
     return [

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 import copier
-from mflux_port import host
-from mflux_port.project import project_root
+from mflux_port.checkout import releases
+from mflux_port.template.project import project_root
 
 from benchmarks.measure import ROUNDS, Row
 
@@ -19,10 +19,10 @@ SCRIPT = Path(__file__).with_name("generation_rounds.py")
 
 def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
-        root = host.checkout(host.NEWEST, Path(scratch, "mflux"))
+        root = releases.checkout(releases.NEWEST, Path(scratch, "mflux"))
         answers = {"model": "fresh", "hf_repo": "org/Fresh", "vae": "flux", "steps": 4, "guidance": 1.0}
         copier.run_copy(str(project_root()), root, data=answers, defaults=True, unsafe=True, quiet=True, vcs_ref="HEAD")
-        python = host.install(root, host.environment(host.NEWEST))
+        python = releases.install(root, releases.environment(releases.NEWEST))
         done = subprocess.run(
             [str(python), str(SCRIPT), "fresh", "Fresh", str(ROUNDS)],
             env={**os.environ, "MLX_DISABLE_COMPILE": "1"},

@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mflux_port import host
-from mflux_port.project import project_root
+from mflux_port.checkout import releases
+from mflux_port.template.project import project_root
 
 from benchmarks.measure import ROUNDS, Action, Row, medians
 from tests.parity.families import write_home
@@ -37,7 +37,7 @@ LIMITS = {"stages": 1.1, "blocks": 1.2, "modules": 1.5}
 
 
 def rows() -> list[Row]:
-    python = host.environment(host.NEWEST, (DIFFUSERS,))
+    python = releases.environment(releases.NEWEST, (DIFFUSERS,))
     paths = os.pathsep.join(map(str, (project_root(), project_root() / "hooks")))
     environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as scratch:
@@ -65,7 +65,7 @@ def measure(home: Path) -> dict[str, float]:
     """
     sys.path.insert(0, str(home))
     import torch
-    from parity import reference, torch_taps
+    from parity.record import reference, torch_taps
 
     torch.set_num_threads(1)  # recording has one; what the other cores are busy with would count as the step's
     pipe = reference.load(_run(reference, home, "stages"), "")

@@ -7,7 +7,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from mflux_port import host
+from mflux_port.checkout import releases
 
 from benchmarks.measure import Action, Row, medians, silence
 from benchmarks.templates import git, snapshot, tag
@@ -50,12 +50,12 @@ def _template(home: Path, hooks: bool) -> Path:
 def _update(home: Path, template: Path, ports: int) -> Action:
     import copier
 
-    root = host.checkout(host.NEWEST, home / f"{template.name}-{ports}")
+    root = releases.checkout(releases.NEWEST, home / f"{template.name}-{ports}")
     for number in range(ports):
         answers = {"model": f"port_{number:02}", "hf_repo": f"org/Port-{number:02}"}
         with silence():
             copier.run_copy(str(template), root, data=answers, vcs_ref="v0.1.0", defaults=True, unsafe=True, quiet=True)
-    host.commit(root, "Ports")
+    releases.commit(root, "Ports")
     return Action(partial(_update_first, root), partial(_back, root))
 
 

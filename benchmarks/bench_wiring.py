@@ -13,9 +13,11 @@ from functools import partial
 from pathlib import Path
 
 import yaml
-from mflux_port import host, parsing, wiring
-from mflux_port.checkout import Checkout
-from mflux_port.port import Port, load_port
+from mflux_port import wiring
+from mflux_port.checkout import releases
+from mflux_port.checkout.tree import Checkout
+from mflux_port.files import parsing
+from mflux_port.port.port import Port, load_port
 from mflux_port.wiring.source import source_of
 from mflux_port.wiring.surfaces import SURFACES, model_config
 
@@ -142,7 +144,7 @@ def _reads(root: Path, port: Port, act: Callable[[Checkout, Port], object]) -> C
 
 
 def _checkout(version: str, into: Path) -> Path:
-    root = host.checkout(version, into)
+    root = releases.checkout(version, into)
     (root / "scripts").mkdir(exist_ok=True)
     (root / "scripts/ci_extract_models.py").write_text(OVERLAY, encoding="utf-8")
     return root

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from mflux_port import host
-from mflux_port.project import project_root
+from mflux_port.checkout import releases
+from mflux_port.template.project import project_root
 
 
 def snapshot(home: Path) -> Path:
@@ -23,7 +23,7 @@ def snapshot(home: Path) -> Path:
 
 def tag(home: Path, version: str) -> None:
     """Commit all and call it ``version``."""
-    host.commit(home, version)
+    releases.commit(home, version)
     git(home, "tag", version)
 
 

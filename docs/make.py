@@ -20,9 +20,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT / "hooks"), str(PROJECT)]
 
 from mflux_port import cli  # noqa: E402
-from mflux_port.checkout import Checkout  # noqa: E402
-from mflux_port.checks import catalogue  # noqa: E402, F401 - for all rules
-from mflux_port.checks.evaluate import check, failures, in_order  # noqa: E402
+from mflux_port.checkout.tree import Checkout  # noqa: E402
+from mflux_port.checks.engine.evaluate import check, failures  # noqa: E402
+from mflux_port.checks.engine.registry import rules_when  # noqa: E402
+from mflux_port.checks.engine.rule import MERGE, RUN  # noqa: E402
 
 BLOCK = re.compile(r"(?P<head><!-- output: (?P<name>.+?) -->\n)(?P<body>.*?)(?P<tail><!-- end -->)", re.DOTALL)
 Places = dict[str, Callable[[], Path]]
@@ -66,7 +67,10 @@ def _printed(arguments: list[str], root: Path) -> str:
 
 def _rules() -> str:
     asked = {"always": "", "merge": "`--merge`", "run": "`--run`"}
-    rows = [f"| {rule.id} | {_cell(rule.title)} | {asked[rule.when]} | {_cell(rule.why)} |" for rule in in_order()]
+    rows = [
+        f"| {rule.id} | {_cell(rule.title)} | {asked[rule.when]} | {_cell(rule.why)} |"
+        for rule in rules_when(MERGE, RUN)
+    ]
     return "\n".join(["| Rule | What must hold | Asked with | Why |", "|---|---|---|---|", *rows]) + "\n"
 
 
@@ -91,7 +95,7 @@ def _cell(text: str) -> str:
 
 
 def _places(scratch: Path) -> Places:
-    from mflux_port import host
+    from mflux_port.checkout import releases
 
     from tests.checks import complete_port
 
@@ -101,13 +105,15 @@ def _places(scratch: Path) -> Places:
         return lambda: made.get(name) or made.setdefault(name, make(scratch / name))
 
     def fresh(path: Path) -> Path:
-        return complete_port.render(host.checkout(host.NEWEST, path))
+        return complete_port.render(releases.checkout(releases.NEWEST, path))
 
-    releases = {version: place(version, lambda path, v=version: host.checkout(v, path)) for version in host.RELEASES}
+    pristine = {
+        version: place(version, lambda path, v=version: releases.checkout(v, path)) for version in releases.RELEASES
+    }
     return {
         "fresh": place("fresh", fresh),
         "complete": place("complete", lambda p: complete_port.complete(fresh(p))),
-    } | releases
+    } | pristine
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import tomllib
 from pathlib import Path
 
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
-from mflux_port.parsing import parse_python
-from mflux_port.port import Port, port_from_answers
+from mflux_port.files.parsing import parse_python
+from mflux_port.port.port import Port, port_from_answers
 from mflux_port.wiring.plan import Plan
 from mflux_port.wiring.source import Source
 from mflux_port.wiring.state import ABSENT, NOT_APPLICABLE

@@ -1,4 +1,4 @@
-"""Copier's migrations: one step of an update. Arguments: the step, then what ``mflux_port.updating_steps`` says of it."""
+"""Copier's migrations: one step of an update. Arguments: the step, then what ``mflux_port.update.steps`` says of it."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,6 @@ from mflux_port.process import begin, leave  # noqa: E402
 
 begin()
 
-from mflux_port.updating_steps import run_step  # noqa: E402
+from mflux_port.update.steps import run_step  # noqa: E402
 
 leave(run_step(Path.cwd(), *sys.argv[1:]))

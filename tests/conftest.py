@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
-from mflux_port import __version__, host
+from mflux_port import __version__
+from mflux_port.checkout import releases
 from xdist.scheduler import LoadScopeScheduling
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -61,9 +62,9 @@ def pristine(tmp_path_factory) -> Callable[[str], Path]:
     """``pristine(version)``: one git checkout of a release for the whole run. Nobody writes into it."""
     made: dict[str, Path] = {}
 
-    def make(version: str = host.NEWEST) -> Path:
+    def make(version: str = releases.NEWEST) -> Path:
         if version not in made:
-            made[version] = host.checkout(version, tmp_path_factory.mktemp("pristine") / f"mflux-{version}")
+            made[version] = releases.checkout(version, tmp_path_factory.mktemp("pristine") / f"mflux-{version}")
         return made[version]
 
     return make
@@ -73,7 +74,7 @@ def pristine(tmp_path_factory) -> Callable[[str], Path]:
 def checkout(tmp_path, pristine) -> Callable[..., Path]:
     """``checkout(version)``: a git checkout of a release of one's own, with a clean tree."""
 
-    def make(version: str = host.NEWEST, name: str = "mflux") -> Path:
+    def make(version: str = releases.NEWEST, name: str = "mflux") -> Path:
         return shutil.copytree(pristine(version), tmp_path / name)
 
     return make
@@ -89,7 +90,7 @@ def template(tmp_path_factory) -> Path:
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, home / name)
     subprocess.run(["git", "init", "--quiet", "--initial-branch", "main", str(home)], check=True)
-    host.commit(home, "Snapshot")
+    releases.commit(home, "Snapshot")
     subprocess.run(["git", "-C", str(home), "tag", f"v{__version__}"], check=True)
     return home
 
@@ -111,15 +112,15 @@ def copy_port(template) -> Callable[..., subprocess.CompletedProcess]:
 @pytest.fixture(scope="session")
 def environment() -> Callable[..., Path]:
     """``environment(version)``: the Python of an environment that runs a release (without mflux in it)."""
-    return host.environment
+    return releases.environment
 
 
 @pytest.fixture
 def installed() -> Callable[..., Path]:
     """``installed(root, version)``: install a checkout into its own ``.venv``, return that Python."""
 
-    def make(root: Path, version: str = host.NEWEST) -> Path:
-        return host.install(root, host.environment(version))
+    def make(root: Path, version: str = releases.NEWEST) -> Path:
+        return releases.install(root, releases.environment(version))
 
     return make
 

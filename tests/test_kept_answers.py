@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 from hypothesis import given
-from mflux_port import answers, kept_answers
-from mflux_port.answers import ANSWERS, read_answers
 from mflux_port.errors import PortError
+from mflux_port.port import answers, kept_answers
+from mflux_port.port.answers import ANSWERS, read_answers
 
 from tests.properties.answers import plain, values
 
 TEXT = "# Nova's\nmodel: nova\nsteps: 8\n"
-HOOKS = Path(answers.__file__).parents[1]
+HOOKS = Path(answers.__file__).parents[2]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def kept(root: Path) -> Path:
 
 
 def test_the_second_reading_needs_no_yaml(root: Path):
-    script = "import sys; from mflux_port.answers import read_answers; print(read_answers(sys.argv[1], 'nova', keeping=True))\n"
+    script = "import sys; from mflux_port.port.answers import read_answers; print(read_answers(sys.argv[1], 'nova', keeping=True))\n"
     script += "print('yaml' in sys.modules)"
     command = [sys.executable, "-c", script, root]
     env = {**os.environ, "PYTHONPATH": str(HOOKS)}

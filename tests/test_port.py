@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from mflux_port.errors import PortError
-from mflux_port.port import list_ports, load_port, port_from_answers
+from mflux_port.port.port import list_ports, load_port, port_from_answers
 
 ANSWERS = {
     "model": "nova_image",

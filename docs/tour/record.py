@@ -20,7 +20,7 @@ from typing import NamedTuple
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "hooks"))
 
-from mflux_port import host  # noqa: E402
+from mflux_port.checkout import releases  # noqa: E402
 
 README = PROJECT / "README.md"
 PICTURE = PROJECT / "docs/tour/report.png"
@@ -74,9 +74,9 @@ STEPS = {
 
 def play(scratch: Path) -> dict[str, str]:
     """The README's block of each step, by name. The checkout that comes of it is ``scratch/mflux``."""
-    python = host.environment(host.NEWEST, TOOLS)
-    root = host.checkout(host.NEWEST, scratch / "mflux")
-    toy = PROJECT / "template/porting/{{ model }}/parity/toy_tokenizer.py"
+    python = releases.environment(releases.NEWEST, TOOLS)
+    root = releases.checkout(releases.NEWEST, scratch / "mflux")
+    toy = PROJECT / "template/porting/{{ model }}/parity/record/toy_tokenizer.py"
     _run(python, scratch, [str(PROJECT / "docs/tour/vega_checkpoint.py"), str(scratch / "vega"), str(toy)])
     blocks = {}
     for name, step in STEPS.items():
@@ -87,7 +87,7 @@ def play(scratch: Path) -> dict[str, str]:
         if name == "inspect":
             _mend(root / "answers.yml")
         if name in ("copy", "draft"):
-            host.commit(root, name)
+            releases.commit(root, name)
     return blocks
 
 

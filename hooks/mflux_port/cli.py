@@ -9,7 +9,7 @@ import sys
 from typing import NoReturn
 
 from mflux_port import __version__
-from mflux_port.errors import PortError, said
+from mflux_port.errors import PortError, format_error
 
 COMMANDS = {
     "demo": "make a port in a fresh mflux checkout and let it draw an image",
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"mflux-port: {said(message)}", file=sys.stderr)
+    print(f"mflux-port: {format_error(message)}", file=sys.stderr)
     return 2
 
 

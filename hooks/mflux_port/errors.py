@@ -14,7 +14,7 @@ class PortError(Exception):
     """Wrong input. The message is one line: what is wrong, where, and what to do. ``mflux-port`` exits with 2."""
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A wrong value as it may stand in a message, shortened."""
     return _BRIEF.repr(value)
 
@@ -24,7 +24,7 @@ def one_line(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
-def said(error: object) -> str:
+def format_error(error: object) -> str:
     """An error as one line that stays readable whatever a file's names are: in its middle when it is too long."""
     half = _LONGEST // 2
     text = str(error)

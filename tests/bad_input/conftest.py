@@ -9,7 +9,7 @@ from pathlib import Path
 
 import copier
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 
 from tests.bad_input.world import MODEL, World
 from tests.checkpoint.files import TRANSFORMER, write_header
@@ -40,7 +40,7 @@ def built(tmp_path_factory, pristine, template) -> World:
     copier.run_copy(str(template), root, PORT, defaults=True, quiet=True, unsafe=True, skip_tasks=True, vcs_ref="HEAD")
     rendering.wire(root, MODEL)
     write_checkpoint(home / "checkpoint")
-    host.commit(root, "Start the port of nova")
+    releases.commit(root, "Start the port of nova")
     subprocess.run(["git", "-C", str(root), "repack", "-adq"], check=True)
     return World(home)
 

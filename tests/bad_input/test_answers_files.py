@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mflux_port.updating_steps import run_step
+from mflux_port.update.steps import run_step
 
 from tests.bad_input.world import ANSWERS, World, complains, refused
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from mflux_port import host
+from mflux_port.checkout import releases
 from mflux_port.cli import main
 
 MODEL = "nova"
@@ -48,7 +48,7 @@ class World:
         path.write_text(text, encoding="utf-8")
 
     def commit(self) -> None:
-        host.commit(self.root, "Edited by hand")
+        releases.commit(self.root, "Edited by hand")
 
     def written(self) -> dict[str, tuple]:
         """What a refused command must leave as it was: every file, folder and link, with mode and time of change."""

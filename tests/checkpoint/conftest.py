@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 
 from tests.conftest import PROJECT
 
@@ -32,7 +32,7 @@ def diffusers_folder(tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def diffusers_python() -> Path:
     """The Python of an environment that runs mflux 0.24 and has diffusers and transformers beside it."""
-    return host.environment("0.24.0", ("diffusers==0.42.*",))
+    return releases.environment("0.24.0", ("diffusers==0.42.*",))
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import mflux.models
 import mlx.core as mx
-from mflux_port.checkpoint import draft_component as drafting
-from mflux_port.checkpoint.fills import expand_component
 from mflux_port.checkpoint.layout import open_checkpoint
-from mflux_port.checkpoint.ledger import account
-from mflux_port.checkpoint.mapping_source import weight_mapping
-from mflux_port.port import port_from_answers
+from mflux_port.draft import component as drafting
+from mflux_port.draft.write.mapping import weight_mapping
+from mflux_port.ledger.balance import account
+from mflux_port.ledger.expansion import expand_component
+from mflux_port.port.port import port_from_answers
 
 ANSWERS = {
     "hf_repo": "acme/Nova", "display_name": "Nova", "cli_name": "nova", "reference_pipeline": "NovaPipeline", "steps": 4,

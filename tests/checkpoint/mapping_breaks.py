@@ -20,7 +20,7 @@ from mflux.models.common.weights.mapping.weight_transforms import WeightTransfor
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.keylist import snapshot
 from mflux_port.checkpoint.layout import open_checkpoint
-from mflux_port.checkpoint.ledger import account
+from mflux_port.ledger.balance import account
 from mlx import nn
 
 FAMILIES = {

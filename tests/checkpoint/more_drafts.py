@@ -13,11 +13,11 @@ from build_references import build, write_component
 from draft_agreement import ANSWERS, loaded, sources, write_draft
 from layer_likeness import unlike
 from mflux.models.common.weights.loading.weight_definition import ComponentDefinition
-from mflux_port.checkpoint import draft_component as drafting
-from mflux_port.checkpoint.fills import expand_component
 from mflux_port.checkpoint.layout import open_checkpoint
-from mflux_port.checkpoint.ledger import account
-from mflux_port.port import port_from_answers
+from mflux_port.draft import component as drafting
+from mflux_port.ledger.balance import account
+from mflux_port.ledger.expansion import expand_component
+from mflux_port.port.port import port_from_answers
 
 TRANSFORMERS = {
     "AuraFlowTransformer2DModel": {"num_mmdit_layers": 2, "num_single_dit_layers": 2},

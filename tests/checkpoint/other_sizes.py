@@ -12,10 +12,10 @@ import mflux.models
 from build_references import build, write_component
 from draft_agreement import ANSWERS, write_draft
 from mflux.models.common.weights.loading.weight_definition import ComponentDefinition
-from mflux_port.checkpoint.draft_component import draft_component
 from mflux_port.checkpoint.layout import open_checkpoint
-from mflux_port.checkpoint.ledger import account
-from mflux_port.port import port_from_answers
+from mflux_port.draft.component import draft_component
+from mflux_port.ledger.balance import account
+from mflux_port.port.port import port_from_answers
 
 TEXT = {"hidden_size": 64, "num_hidden_layers": 4, "intermediate_size": 96, "num_attention_heads": 4, "vocab_size": 100}
 OTHER_TEXT = {"hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 8, "vocab_size": 90}

@@ -3,7 +3,7 @@
 import json
 
 import mlx.core as mx
-from mflux_port.checkpoint.blanks import blank_weights
+from mflux_port.ledger.shape_only_arrays import shape_only_weights
 from mlx import nn
 from mlx.utils import tree_flatten
 
@@ -22,16 +22,16 @@ def seen(module: nn.Module) -> list:
 
 
 own = (mx.random.uniform, mx.random.normal)
-with blank_weights():
+with shape_only_weights():
     blanks = layers()
 try:
-    with blank_weights():
+    with shape_only_weights():
         raise RuntimeError
 except RuntimeError:
     pass
 restored = own == (mx.random.uniform, mx.random.normal)
 arrays = [array for _, array in tree_flatten(blanks.parameters())]
-with blank_weights():
+with shape_only_weights():
     before = mx.get_active_memory()
     large = [nn.Linear(2**20, 2**20) for _ in range(4)]  # 16 TB of numbers
     mx.eval(large[0].weight)  # one number in memory, however large

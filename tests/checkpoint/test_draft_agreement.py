@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 
 from tests.checkpoint.conftest import HERE, run_in
 
@@ -22,7 +22,7 @@ SOURCE = "0.24.0"
 
 def run_drafts(references, python, scratch, *options) -> dict:
     script = HERE / "draft_agreement.py"
-    return json.loads(run_in(python, script, references, scratch, *options, source=host.source(SOURCE) / "src"))
+    return json.loads(run_in(python, script, references, scratch, *options, source=releases.source(SOURCE) / "src"))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,9 @@ def test_block_counts_are_the_checkpoints(from_header):
 @pytest.fixture(scope="module")
 def further(diffusers_python, tmp_path_factory) -> dict:
     scratch = tmp_path_factory.mktemp("further")
-    return json.loads(run_in(diffusers_python, HERE / "more_drafts.py", scratch, source=host.source(SOURCE) / "src"))
+    return json.loads(
+        run_in(diffusers_python, HERE / "more_drafts.py", scratch, source=releases.source(SOURCE) / "src")
+    )
 
 
 @pytest.mark.full

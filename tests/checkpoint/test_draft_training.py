@@ -8,13 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from mflux_port import host, wiring
-from mflux_port.checkout import Checkout
-from mflux_port.errors import PortError
-from mflux_port.lora_modules import LORA_MODULES, read_lora_modules
-from mflux_port.port import load_port
+from mflux_port import wiring
+from mflux_port.checkout import releases
+from mflux_port.checkout.tree import Checkout
+from mflux_port.errors import PortError, format_error
+from mflux_port.port.lora_modules import LORA_MODULES, read_lora_modules
+from mflux_port.port.port import load_port
 
-from tests.checkpoint.test_draft_command import copy, said
+from tests.checkpoint.test_draft_command import copy
 from tests.template.test_combinations import run_fast_tests
 
 EXAMPLE = "src/mflux/models/common/training/_example/train_nova.json"
@@ -58,7 +59,7 @@ def test_the_example_trains_what_was_drafted(draft):
     assert "transformer_blocks.{block}.attn.to_q" in targets(checkout)
     assert f"+++ b/{EXAMPLE}" in draft("--dry-run").stdout and not (checkout / MODULES).exists()
 
-    said(draft("--json"))
+    format_error(draft("--json"))
 
     mapping = (checkout / "src/mflux/models/nova/weights/nova_lora_mapping.py").read_text()
     assert list(targets(checkout)) == re.findall(r'_target\("([^"]+)"\)', mapping)
@@ -74,14 +75,14 @@ def test_the_example_trains_what_was_drafted(draft):
 @pytest.mark.full
 def test_the_rendered_tests_run_on_the_drafted_modules(draft):
     checkout = draft.checkout
-    said(draft("--json"))
+    format_error(draft("--json"))
     # The sizes that the constructor was drafted with are those of this small checkpoint.
     sizes = checkout / SIZES
     sizes.write_text(re.sub(r"TRANSFORMER = \{.*?\}", "TRANSFORMER = {}", sizes.read_text(), count=1, flags=re.DOTALL))
     names = ("tests/lora/test_nova_lora_mapping.py", "tests/training/test_nova_training_adapter.py")
     # Those that need no forward pass, which a draft has none of.
     chosen = "LoRAMapping or saved_adapter or example or sigmas or preview"
-    printed = run_fast_tests(checkout, host.NEWEST, [checkout / name for name in names], "-k", chosen)
+    printed = run_fast_tests(checkout, releases.NEWEST, [checkout / name for name in names], "-k", chosen)
     assert int(re.search(r"(\d+) passed", printed)[1]) == 20
 
 
@@ -91,7 +92,7 @@ def test_an_example_that_somebody_edited_stays(draft):
     example.write_text(example.read_text().replace('"rank": 16', '"rank": 32'))
     edited = example.read_bytes()
 
-    said(draft("--json"))
+    format_error(draft("--json"))
 
     assert example.read_bytes() == edited
     assert states(draft.checkout)["training_example"] == "edited"

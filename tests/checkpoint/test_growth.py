@@ -7,7 +7,7 @@ import json
 import sys
 
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 from mflux_port.checkpoint.collector import uncollected
 
 from benchmarks.bench_checkpoint import _draft, _inspect, write_checkpoint
@@ -41,8 +41,8 @@ def test_ten_times_the_tensors_are_at_most_ten_times_the_calls(make, tmp_path):
 
 
 def test_weights_of_modules_are_shapes_alone():
-    python = host.environment(host.NEWEST)
-    said = json.loads(run_in(python, HERE / "shapes_alone.py", source=host.source(host.NEWEST) / "src"))
+    python = releases.environment(releases.NEWEST)
+    said = json.loads(run_in(python, HERE / "shapes_alone.py", source=releases.source(releases.NEWEST) / "src"))
     assert said["alike"] and said["restored"] and said["distinct"]
     assert said["grown"] < 1_000
 

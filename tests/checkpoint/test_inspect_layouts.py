@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import yaml
-from mflux_port import host
+from mflux_port.checkout import releases
 from mflux_port.checkpoint.inference import infer, overrides
 from mflux_port.checkpoint.layout import open_checkpoint
 
@@ -63,7 +63,9 @@ def test_a_gemma_of_another_size_brings_its_attention_scale(diffusers_folder):
     (diffusers_folder / "text_encoder/config.json").write_text(json.dumps(config))
     write_header(diffusers_folder / "text_encoder/model.safetensors", TRANSFORMER)
     assert overrides(open_checkpoint(str(diffusers_folder)), "gemma2")["text_encoder_overrides"] == sizes
-    taken = (host.source(host.NEWEST) / "src/mflux/models/common/pid_decoder/gemma2/gemma2_config.py").read_text()
+    taken = (
+        releases.source(releases.NEWEST) / "src/mflux/models/common/pid_decoder/gemma2/gemma2_config.py"
+    ).read_text()
     assert all(f"    {name}: " in taken for name in sizes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 from mflux_port.checkpoint.keylist import expand
 
 from tests.checkpoint.conftest import HERE, run_in
@@ -70,7 +70,7 @@ BROKEN["layer count too small"] = [f"{at}layers.35.{name}.weight" for name in LA
 
 @pytest.fixture(scope="module")
 def said(references, diffusers_python) -> dict:
-    source = host.source("0.24.0") / "src"
+    source = releases.source("0.24.0") / "src"
     done = run_in(diffusers_python, HERE / "mapping_breaks.py", references, source=source)
     return {name: {(kind, tensor) for kind, tensor in rows} for name, rows in json.loads(done).items()}
 

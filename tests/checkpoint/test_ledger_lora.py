@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from mflux_port import host
-from mflux_port.checkpoint.lora_keys import conventions, parse_key
+from mflux_port.checkout import releases
+from mflux_port.ledger.lora_keys import conventions, parse_key
 
 from tests.checkpoint.conftest import HERE, run_in
 from tests.checkpoint.files import write_header
@@ -104,7 +104,7 @@ def said(tmp_path_factory, diffusers_python) -> dict[str, dict]:
     folder = tmp_path_factory.mktemp("loras")
     for name, tensors in FILES.items():
         write_header(folder / f"{name}.safetensors", tensors)
-    printed = run_in(diffusers_python, HERE / "flux2_loras.py", folder, source=host.source("0.24.0") / "src")
+    printed = run_in(diffusers_python, HERE / "flux2_loras.py", folder, source=releases.source("0.24.0") / "src")
     return {Path(account["file"]).stem: account for account in json.loads(printed)}
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from mflux_port import host
-from mflux_port.checkpoint.draft_component import draft_component
+from mflux_port.checkout import releases
 from mflux_port.checkpoint.keylist import keylist_text, read_keylist, snapshot
 from mflux_port.checkpoint.layout import open_checkpoint
-from mflux_port.checkpoint.module_source import _TAKEN
-from mflux_port.checkpoint.reference_tree import _verify_counts
+from mflux_port.draft.component import draft_component
+from mflux_port.draft.tree.from_reference import _verify_counts
+from mflux_port.draft.write.modules import _TAKEN
 from mflux_port.errors import PortError
-from mflux_port.port import port_from_answers
+from mflux_port.port.port import port_from_answers
 
 from tests.checkpoint.conftest import HERE, run_in
 from tests.checkpoint.files import write_header
@@ -77,8 +77,8 @@ def test_names_that_a_module_has_itself_are_set_as_its_keys(diffusers_folder):
 
 @pytest.mark.parametrize("release", ["0.24.0", pytest.param("0.18.1", marks=pytest.mark.full)])
 def test_every_name_of_a_module_is_known(release):
-    source = host.source(release) / "src"
-    names = json.loads(run_in(host.environment(release), HERE / "module_names.py", source=source))
+    source = releases.source(release) / "src"
+    names = json.loads(run_in(releases.environment(release), HERE / "module_names.py", source=source))
     assert set(names) <= _TAKEN
 
 

@@ -6,8 +6,8 @@ import json
 from fractions import Fraction
 
 import pytest
-from mflux_port import host
-from mflux_port.checkpoint.sizes import FAR, LESS, NEAR, _expression
+from mflux_port.checkout import releases
+from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, _expression
 
 from tests.checkpoint.conftest import HERE, run_in
 
@@ -66,6 +66,6 @@ def test_a_limit_is_not_told_by_three_trees():
 
 
 def test_drafted_modules_fit_the_reference_at_other_sizes(diffusers_python, tmp_path):
-    said = run_in(diffusers_python, HERE / "other_sizes.py", tmp_path, source=host.source("0.24.0") / "src")
+    said = run_in(diffusers_python, HERE / "other_sizes.py", tmp_path, source=releases.source("0.24.0") / "src")
     found = json.loads(said.splitlines()[-1])
     assert len(found) == 7 and {case: names for case, names in found.items() if names} == {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from mflux_port import host
-from mflux_port.port import load_port
+from mflux_port.checkout import releases
+from mflux_port.port.port import load_port
 
 from tests.checkpoint.conftest import HERE, run_in
 from tests.skips import unexpected_skips
@@ -14,7 +14,7 @@ from tests.template import ports, rendering
 from tests.template.test_combinations import run_fast_tests
 
 RELEASES = [
-    pytest.param(release, marks=() if release == host.NEWEST else pytest.mark.full)
+    pytest.param(release, marks=() if release == releases.NEWEST else pytest.mark.full)
     for release in ("0.24.0", "0.22.0", "0.18.1")
 ]
 
@@ -42,5 +42,5 @@ def test_every_spelling_is_applied_by_the_loader_of_the_release(port):
 def test_no_pattern_is_rendered_that_the_loader_of_the_release_ignores(port):
     release, root, answers, _ = port
     arguments = (answers["model"], load_port(root, answers["model"]).class_name)
-    said = run_in(host.environment(release), HERE / "rendered_patterns.py", *arguments, source=root / "src")
+    said = run_in(releases.environment(release), HERE / "rendered_patterns.py", *arguments, source=root / "src")
     assert said.splitlines()[-1] == "all are used"

@@ -8,11 +8,11 @@ import shutil
 import subprocess
 
 import pytest
-from mflux_port.checkout import Checkout
-from mflux_port.checks.evaluate import all_models
-from mflux_port.checks.evaluator import Evaluator, Unknown
-from mflux_port.checks.facts import Facts
-from mflux_port.checks.package import Package
+from mflux_port.checkout.tree import Checkout
+from mflux_port.checks.engine.evaluate import all_models
+from mflux_port.checks.engine.evaluator import Evaluator, Unknown
+from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.package import Package
 
 LISTS = ("possible_up_patterns", "possible_down_patterns", "possible_alpha_patterns")
 # The same lists from running the code: mflux with its dependencies, in its own environment.

@@ -8,13 +8,13 @@ import shutil
 import subprocess
 
 import pytest
-from mflux_port.checkout import Checkout
-from mflux_port.checks.catalogue import RULES
-from mflux_port.checks.evaluate import Row, ask
-from mflux_port.checks.facts import Facts
-from mflux_port.checks.package import Package
-from mflux_port.checks.rule import FAIL, NOT_APPLICABLE, PASS
-from mflux_port.project import address
+from mflux_port.checkout.tree import Checkout
+from mflux_port.checks.engine.evaluate import Row, ask
+from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.package import Package
+from mflux_port.checks.engine.registry import all_rules
+from mflux_port.checks.engine.rule import FAIL, NOT_APPLICABLE, PASS
+from mflux_port.template.project import address
 
 from tests.checks import complete_port
 from tests.copying.ports import PLAIN, runnable
@@ -45,7 +45,7 @@ def own_python(environment, port):
 
 
 def answer(root, rule: str) -> Row:
-    return ask(RULES[rule], Package(Facts(Checkout(root)), "nova"))
+    return ask(all_rules()[rule], Package(Facts(Checkout(root)), "nova"))
 
 
 @pytest.mark.full

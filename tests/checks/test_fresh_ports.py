@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from mflux_port.checkout import Checkout
-from mflux_port.checks.evaluate import check, failures
+from mflux_port.checkout.tree import Checkout
+from mflux_port.checks.engine.evaluate import check, failures
 
 from tests.template.cover import cover
 from tests.template.ports import answers

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from mflux_port.checkout import Checkout
-from mflux_port.checks.catalogue import RULES
-from mflux_port.checks.evaluate import GROUPS, ask, check, in_order
-from mflux_port.checks.facts import Facts
-from mflux_port.checks.package import Package
-from mflux_port.checks.rule import FAIL, MERGE, PASS
+from mflux_port.checkout.tree import Checkout
+from mflux_port.checks.engine.evaluate import ask, check
+from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.package import Package
+from mflux_port.checks.engine.registry import GROUPS, all_rules, rules_when
+from mflux_port.checks.engine.rule import FAIL, MERGE, PASS, RUN
 
 STATES = {"pass", "fail", "not applicable", "needs you"}
 
@@ -79,11 +79,11 @@ KNOWN_GOOD = {
 def test_known_gaps_are_found_and_nothing_is_made_up(pristine, release):
     facts = Facts(Checkout(pristine(release)))
     for model, rule in KNOWN_GAPS[release]:
-        assert ask(RULES[rule], Package(facts, model)).state == FAIL, (model, rule)
+        assert ask(all_rules()[rule], Package(facts, model)).state == FAIL, (model, rule)
     for model, rule in KNOWN_GOOD[release]:
-        assert ask(RULES[rule], Package(facts, model)).state == PASS, (model, rule)
+        assert ask(all_rules()[rule], Package(facts, model)).state == PASS, (model, rule)
 
 
 def test_rules_are_asked_in_the_order_of_the_seed():
-    groups = [rule.id[:3] for rule in in_order()]
+    groups = [rule.id[:3] for rule in rules_when(MERGE, RUN)]
     assert groups == sorted(groups, key=GROUPS.index)

@@ -7,9 +7,9 @@ import re
 import shutil
 
 import pytest
-from mflux_port.checkout import Checkout
-from mflux_port.checks.evaluate import check, failures
-from mflux_port.checks.rule import FAIL, MERGE, PASS
+from mflux_port.checkout.tree import Checkout
+from mflux_port.checks.engine.evaluate import check, failures
+from mflux_port.checks.engine.rule import FAIL, MERGE, PASS
 
 from tests.checks import complete_port
 from tests.checks.breaks_package import (

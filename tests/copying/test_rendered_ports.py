@@ -8,8 +8,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import mflux_port
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 from PIL import Image
 
 from tests.copying.ports import FULL, PLAIN, runnable
@@ -29,7 +30,7 @@ def home(tmp_path_factory, pristine, copy_port) -> Path:
     for answers in (FULL, PLAIN):
         done = copy_port(root, **runnable(answers))
         assert done.returncode == 0, done.stderr
-    host.install(root, host.environment(host.NEWEST))
+    releases.install(root, releases.environment(releases.NEWEST))
     return root
 
 
@@ -127,7 +128,7 @@ def test_stored_key_list_holds_the_mapping_to_account(home, tmp_path):
     test = "tests/parity/test_nova_image_checkpoint_keys.py"
     _run(home, "python", "-m", "tests.image_generation.helpers.tiny_nova_image_checkpoint", tmp_path / "tiny")
     ledger = [str(home / ".venv/bin/python"), "-m", "mflux_port", "ledger", "nova_image", "--checkpoint"]
-    hooks = {"PYTHONPATH": str(Path(host.__file__).parents[1])}
+    hooks = {"PYTHONPATH": str(Path(mflux_port.__file__).parents[1])}
     subprocess.run([*ledger, str(tmp_path / "tiny")], cwd=home, env={**os.environ, **hooks}, capture_output=True)
 
     assert "3 passed" in _run(home, "python", "-m", "pytest", "-q", "-o", "addopts=", test)

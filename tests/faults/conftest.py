@@ -15,7 +15,7 @@ from tests.faults.tree import Tree
 from tests.faults.updates import Reference, refer
 from tests.update import template_versions
 from tests.update.second_version import OWNED, change_conventions, change_owned
-from tests.update.template_versions import Template, git, host
+from tests.update.template_versions import Template, git, releases
 
 EDITED = (  # one file that the porter owns and one that carries conventions
     "src/mflux/models/nova/latent_creator/nova_latent_creator.py",
@@ -97,7 +97,7 @@ def small_template(tmp_path_factory) -> Template:
         name = path.relative_to(template.home).as_posix()
         if path.is_file() and any(word in name for word in _LESS) and "latent_creator/{{" not in name:
             path.unlink()
-    host.commit(template.home, "Less")
+    releases.commit(template.home, "Less")
     git(template.home, "tag", "--force", "v0.1.0")
     return template
 
@@ -111,7 +111,7 @@ def behind(tmp_path_factory, pristine, small_template) -> Path:
     for ending in (*OWNED, *CONVENTIONS):
         path = root / next(name for name in names if name.endswith(ending))
         path.write_text("# The porter's own line.\n" + path.read_text())
-    host.commit(root, "The porter's edits")
+    releases.commit(root, "The porter's edits")
     (root / "picture.png").write_text("mine\n")  # which git ignores
     change_conventions(small_template)
     change_owned(small_template)

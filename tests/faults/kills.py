@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mflux_port.checkout import state_dir
+from mflux_port.checkout.tree import state_dir
 
 from tests.faults.runs import Outcome, Run, run
 from tests.faults.tree import State, Tree, different

@@ -12,8 +12,8 @@ import jinja2
 import pytest
 import yaml
 from jinja2_ansible_filters import AnsibleCoreFiltersExtension
-from mflux_port import host
-from mflux_port.copying import finish_copy
+from mflux_port.checkout import releases
+from mflux_port.update.copying import finish_copy
 
 from tests.faults.runs import copier, mflux_port, run
 from tests.faults.tree import Tree, different
@@ -71,11 +71,12 @@ def test_a_refused_copy_leaves_what_the_porter_wrote(tree, small_template):
 
 @pytest.mark.full
 def test_a_busy_checkout_leaves_the_rendered_files(tree, monkeypatch, capsys):
-    from mflux_port import copying, lock
+    from mflux_port.checkout import lock
+    from mflux_port.update import copying
 
     monkeypatch.setattr(copying, "_PATIENCE", 0.1)
     before = tree.state()
-    with lock.alone(tree.root):
+    with lock.exclusive(tree.root):
         assert finish_copy(tree.root, "nova") == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "another mflux-port run is at work" in said and "not wired yet" in said
@@ -89,8 +90,8 @@ def unwire(tree: Tree) -> None:
 def test_only_what_this_template_renders_passes_for_its_own(copied_names, refusal):
     for name in copied_names:
         assert refusal([name], "nova_image") == "", name
-    for version in host.RELEASES:
-        models = host.source(version) / "src/mflux/models"
+    for version in releases.RELEASES:
+        models = releases.source(version) / "src/mflux/models"
         for folder in (
             path.parent for path in models.glob("*/__init__.py") if not path.parent.name.startswith("common")
         ):

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from mflux_port.lock import under_way
+from mflux_port.checkout.lock import under_way
 
 from tests.faults.commands import NAMES, prepared
 from tests.faults.kills import SEED, Command, assert_settled

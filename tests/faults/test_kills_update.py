@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from mflux_port.checkout import state_dir
-from mflux_port.lock import under_way
-from mflux_port.updating_tree import KEPT
+from mflux_port.checkout.lock import under_way
+from mflux_port.checkout.tree import state_dir
+from mflux_port.update.tree import KEPT
 
 from tests.faults.kills import KILLED, LEFT, Command, assert_settled, kill_often, without_temporary
 from tests.faults.runs import Outcome, mflux_port, run

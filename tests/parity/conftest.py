@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 
 from tests.parity.families import PORTING, PORTS, write_home
 
@@ -21,8 +21,8 @@ SIZE = "112x80"
 @pytest.fixture(scope="session")
 def script() -> Callable[..., subprocess.CompletedProcess]:
     """``script(home, "run_mflux.py", "--bisect")``: one of the scripts, where torch, diffusers and MLX are."""
-    python = host.environment(host.NEWEST, (DIFFUSERS,))
-    source = host.source(host.NEWEST) / "src"
+    python = releases.environment(releases.NEWEST, (DIFFUSERS,))
+    source = releases.source(releases.NEWEST) / "src"
 
     def run(home: Path, name: str | Path, *arguments: object) -> subprocess.CompletedProcess:
         variables = {**os.environ, "PYTHONPATH": str(source), "HF_HUB_OFFLINE": "1"}

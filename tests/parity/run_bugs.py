@@ -25,10 +25,11 @@ HEALTHY = Bug("healthy", lambda model: contextlib.nullcontext(), ())
 
 
 def main() -> None:
-    from parity import mlx_port, session
-    from parity.gaps import read_gaps
-    from parity.limits import Limits
-    from parity.recording import Recording
+    from parity.compare.limits import Limits
+    from parity.explain import session
+    from parity.record.calibration import read_calibration
+    from parity.record.recording import Recording
+    from parity.run import mlx_port
     from parity.waivers import read_waivers
 
     artifacts = Path(PORTING, "artifacts")
@@ -38,7 +39,7 @@ def main() -> None:
     for bug in [item for item in (HEALTHY, *bugs.BUGS) if not NAMES or item.name in NAMES]:
         path = artifacts / f"{bug.reference}.safetensors"
         recording = Recording(path)
-        limits = Limits(DTYPE, read_gaps(path.with_suffix(".gaps.json"), recording.facts["run"]))
+        limits = Limits(DTYPE, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))
         with bug.apply(port.model):
             getattr(port.model.transformer, "_pos_cache", {}).clear()
             found = session.compare(port, recording, limits, waivers, _stages(bug, session.MODULE_STAGES), bisect=True)

@@ -26,7 +26,7 @@ def _values(*shape: int) -> np.ndarray:
     ],
 )
 def test_a_layout_is_found_and_undone(shape, change):
-    from parity.alignment import align
+    from parity.compare.alignment import align
 
     reference = _values(*shape)
     own = np.ascontiguousarray(change(reference))
@@ -37,7 +37,7 @@ def test_a_layout_is_found_and_undone(shape, change):
 
 
 def test_rows_that_only_one_side_has_are_cut():
-    from parity.alignment import align
+    from parity.compare.alignment import align
 
     reference = _values(1, 12, 8)
     assert align(reference, reference[:, 4:])[1].relative == 0
@@ -46,7 +46,7 @@ def test_rows_that_only_one_side_has_are_cut():
 
 
 def test_height_and_width_in_each_others_places_are_no_layout():
-    from parity.alignment import align
+    from parity.compare.alignment import align
 
     reference = _values(1, 4, 6, 5)
     turned = np.ascontiguousarray(reference.transpose(0, 1, 3, 2)).reshape(1, 4, 30)
@@ -54,7 +54,7 @@ def test_height_and_width_in_each_others_places_are_no_layout():
 
 
 def test_keys_that_one_side_repeats():
-    from parity.alignment import align
+    from parity.compare.alignment import align
 
     reference = _values(1, 2, 6, 4)
     repeated = np.repeat(reference, 3, axis=1)
@@ -89,7 +89,7 @@ class _Inputs(dict):
 
 
 def test_a_prompt_without_the_padding_that_the_reference_masks():
-    from parity.prompts import without_padding
+    from parity.run.prompts import without_padding
 
     embeddings, mask = _values(1, 6, 8), np.array([[1, 1, 1, 1, 0, 0]])
     inputs = _Inputs(
@@ -111,7 +111,7 @@ def test_a_prompt_without_the_padding_that_the_reference_masks():
 
 
 def _model(names: list[str], shapes: dict[str, tuple]) -> tuple[dict, dict]:
-    from parity.fingerprints import fingerprint
+    from parity.record.fingerprints import fingerprint
 
     arrays = {name: _values(*shapes.get(name, (6, 5))) for name in names}
     return arrays, {name: fingerprint(values).as_json() for name, values in arrays.items()}
@@ -121,7 +121,7 @@ NAMES = [f"transformer.layers.{n}.attn.{part}.weight" for n in range(3) for part
 
 
 def _pair(arrays: dict, prints: dict):
-    from parity.pairing import pair
+    from parity.compare.pairing import pair
 
     modules = {}
     for name in prints:
@@ -155,7 +155,7 @@ def test_crossed_transposed_and_unloaded_weights_are_found():
 
 
 def test_a_recording_gives_back_what_was_written(tmp_path):
-    from parity.recording import Recorder, Recording
+    from parity.record.recording import Recorder, Recording
 
     path, values = tmp_path / "run.safetensors", _values(3, 4, 5)
     with Recorder(path, {"seed": 1}) as sink:
@@ -170,7 +170,7 @@ def test_a_recording_gives_back_what_was_written(tmp_path):
 
 
 def test_a_table_of_contents_that_outgrows_its_room(tmp_path):
-    from parity.recording import Recorder, Recording
+    from parity.record.recording import Recorder, Recording
 
     path, values = tmp_path / "run.safetensors", [_values(3, n) for n in range(40)]
     with Recorder(path, {"seed": 1}, room=64) as sink:
@@ -182,7 +182,7 @@ def test_a_table_of_contents_that_outgrows_its_room(tmp_path):
 
 
 def test_a_long_tensor_has_one_fingerprint_whatever_its_order(monkeypatch):
-    from parity import fingerprints
+    from parity.record import fingerprints
 
     values = _values(30, 41)
     whole = fingerprints.fingerprint(values)
@@ -193,7 +193,7 @@ def test_a_long_tensor_has_one_fingerprint_whatever_its_order(monkeypatch):
 
 def test_a_recording_refuses_nan_and_leaves_nothing(tmp_path):
     from parity.errors import ParityError
-    from parity.recording import Recorder
+    from parity.record.recording import Recorder
 
     with pytest.raises(ParityError, match="NaN"), Recorder(tmp_path / "run.safetensors", {}) as sink:
         sink.add("a/b/in/0", np.array([1.0, np.nan], np.float32))
@@ -201,7 +201,7 @@ def test_a_recording_refuses_nan_and_leaves_nothing(tmp_path):
 
 
 def test_a_large_tensor_is_thinned(tmp_path):
-    from parity.recording import Recorder, Recording
+    from parity.record.recording import Recorder, Recording
 
     values = _values(40, 50)
     with Recorder(tmp_path / "run.safetensors", {}, cap=100) as sink:
@@ -214,28 +214,28 @@ def test_a_large_tensor_is_thinned(tmp_path):
 
 
 def test_values_in_another_order_are_told_from_rounded_ones():
-    from parity import causes
-    from parity.recording import from_bfloat16, to_bfloat16
+    from parity.explain import patterns
+    from parity.record.recording import from_bfloat16, to_bfloat16
 
     values = _values(6, 50)
     short = from_bfloat16(to_bfloat16(values))
-    assert causes.of_values(values, values[:, ::-1]).startswith("layout")
-    assert causes.of_values(values, short).startswith("precision")
-    assert causes.of_values(values, short[:, ::-1]).startswith("layout")
-    assert causes.of_values(np.full((3, 4), 2.0, np.float32), _values(3, 4)) == ""
+    assert patterns.of_values(values, values[:, ::-1]).startswith("layout")
+    assert patterns.of_values(values, short).startswith("precision")
+    assert patterns.of_values(values, short[:, ::-1]).startswith("layout")
+    assert patterns.of_values(np.full((3, 4), 2.0, np.float32), _values(3, 4)) == ""
 
 
 def test_positions_in_each_others_places():
-    from parity import causes
+    from parity.explain import patterns
 
     rows, columns = np.meshgrid(np.arange(3), np.arange(5), indexing="ij")
     ids = np.stack([np.zeros_like(rows), rows, columns], axis=-1).reshape(-1, 3)
-    assert "1 and 2" in causes.of_ids(ids, ids[:, [0, 2, 1]]) and "places" in causes.of_ids(ids, ids[:, [0, 2, 1]])
-    assert "places" not in causes.of_ids(ids, ids + [0, 1, 0])
+    assert "1 and 2" in patterns.of_ids(ids, ids[:, [0, 2, 1]]) and "places" in patterns.of_ids(ids, ids[:, [0, 2, 1]])
+    assert "places" not in patterns.of_ids(ids, ids + [0, 1, 0])
 
 
 def test_bfloat16_rounds_to_the_nearest():
-    from parity.recording import from_bfloat16, to_bfloat16
+    from parity.record.recording import from_bfloat16, to_bfloat16
 
     values = _values(1000)
     assert np.abs(from_bfloat16(to_bfloat16(values)) / values - 1).max() <= 2**-8
@@ -288,7 +288,7 @@ class _Result:
 
 
 def test_a_box_is_ticked_with_figures_and_loses_its_tick(tmp_path):
-    from parity.notes import tick
+    from parity.explain.notes import tick
 
     notes = tmp_path / "PORTING.md"
     before = "# Notes\n- [ ] VAE decode done (`x`) <!-- evidence: vae_decode -->\n- [ ] Mine\n"
@@ -306,17 +306,17 @@ def test_a_box_is_ticked_with_figures_and_loses_its_tick(tmp_path):
 
 
 def test_gaps_of_another_run_do_not_count(tmp_path):
-    from parity.gaps import read_gaps, write_gaps
+    from parity.record.calibration import read_calibration, write_calibration
 
-    write_gaps(tmp_path / "gaps.json", {"a": 0.5}, "one")
-    assert read_gaps(tmp_path / "gaps.json", "one") == {"a": 0.5}
-    assert read_gaps(tmp_path / "gaps.json", "two") == {}
+    write_calibration(tmp_path / "gaps.json", {"a": 0.5}, "one")
+    assert read_calibration(tmp_path / "gaps.json", "one") == {"a": 0.5}
+    assert read_calibration(tmp_path / "gaps.json", "two") == {}
     assert json.loads((tmp_path / "gaps.json").read_text())["run"] == "one"
 
 
 def test_a_kernel_with_axes_of_length_1_is_not_transposed():
-    from parity.fingerprints import fingerprint
-    from parity.pairing import pair
+    from parity.compare.pairing import pair
+    from parity.record.fingerprints import fingerprint
 
     kernel, name = _values(6, 4, 3, 1, 1), "vae.time_conv.weight"
     own = np.ascontiguousarray(kernel.transpose(0, 2, 3, 4, 1))
@@ -329,8 +329,8 @@ def test_a_kernel_with_axes_of_length_1_is_not_transposed():
 
 
 def test_modules_that_keep_a_copy_of_one_table_pair():
-    from parity.fingerprints import fingerprint
-    from parity.pairing import pair
+    from parity.compare.pairing import pair
+    from parity.record.fingerprints import fingerprint
 
     table, weights = _values(7), [_values(5, 4), _values(5, 4)]
     reference = {f"encoder.layers.{n}.q.weight": values for n, values in enumerate(weights)} | {"encoder.table": table}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mflux_port.checkpoint.headers import read_header
-from parity import shrink
+from parity.record import shrink
 
 from tests.parity.families import write_scripts
 from tests.parity.other_references import OTHERS

@@ -8,7 +8,7 @@ import re
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from mflux_port.errors import PortError
-from mflux_port.port import port_from_answers
+from mflux_port.port.port import port_from_answers
 
 from fuzz.splicing import ANSWERS
 from tests.properties import answers as made

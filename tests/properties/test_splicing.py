@@ -8,7 +8,7 @@ import tomllib
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from mflux_port.errors import PortError
-from mflux_port.port import Port, port_from_answers
+from mflux_port.port.port import Port, port_from_answers
 from mflux_port.wiring.surfaces import defaults, model_config, pyproject
 
 from fuzz.hosts import HOSTS

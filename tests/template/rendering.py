@@ -11,8 +11,8 @@ import copier
 import jinja2
 import yaml
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
-from mflux_port.port import load_port
+from mflux_port.checkout.tree import Checkout
+from mflux_port.port.port import load_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 _compiled: dict[tuple, object] = {}

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 
 from tests.skips import unexpected_skips
 from tests.template import ports, rendering
@@ -46,7 +46,7 @@ COMBINATIONS = {
         {"vae": "wan22", "text_encoder": "smollm3", "checkpoints": "distilled", "lora": False},
     ],
 }
-RUNS = [pytest.param(host.NEWEST, FEW, id="few")]
+RUNS = [pytest.param(releases.NEWEST, FEW, id="few")]
 RUNS += [pytest.param(name, made, id=name, marks=pytest.mark.full) for name, made in COMBINATIONS.items()]
 
 
@@ -71,7 +71,7 @@ def run_fast_tests(checkout: Path, release: str, tests: list[Path], *more: str) 
     """What pytest prints for rendered tests in an environment of the release. ``more`` are options of its own."""
     # All ports in one process: importing what mflux stands on takes longer than the tests of a port.
     options = ["-q", "-rs", "-o", "addopts=", "-m", "fast", "-p", "no:cacheprovider", f"--basetemp={checkout}-tmp"]
-    command = [str(host.environment(release)), "-m", "pytest", *options, *more, *map(str, tests)]
+    command = [str(releases.environment(release)), "-m", "pytest", *options, *more, *map(str, tests)]
     paths = os.pathsep.join([str(checkout / "src"), str(checkout)])
     environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "MLX_DISABLE_COMPILE": "1"}
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)

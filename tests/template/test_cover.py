@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 
 from tests.template import bound_names, cover, dead_text, ports, rendering, tools
 
@@ -28,7 +28,7 @@ class Release:
 @pytest.fixture(scope="module", params=cover.FACTORS["release"])
 def release(request, tmp_path_factory) -> Release:
     template = rendering.template_copy(tmp_path_factory.mktemp("template"))
-    checkout = host.checkout(request.param, tmp_path_factory.mktemp("cover") / "mflux")
+    checkout = releases.checkout(request.param, tmp_path_factory.mktemp("cover") / "mflux")
     made = Release(request.param, checkout)
     for number, port in PORTS:
         if port["release"] == request.param:

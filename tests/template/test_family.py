@@ -7,21 +7,21 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 
 from tests.template import ports, rendering
 
 
 @pytest.mark.full
 def test_each_checkpoint_is_saved_and_comes_back_the_same(tmp_path, checkout):
-    root = checkout(host.NEWEST)
+    root = checkout(releases.NEWEST)
     answers = ports.answers({"checkpoints": "with edit", "edit": True}, 1)
     rendering.render(rendering.template_copy(tmp_path / "template"), root, answers)
     rendering.wire(root, answers["model"])
     (tmp_path / "work").mkdir()
 
     script = Path(__file__).with_name("save_family.py")
-    command = [str(host.environment(host.NEWEST)), str(script), "X01", answers["model"], str(tmp_path / "work")]
+    command = [str(releases.environment(releases.NEWEST)), str(script), "X01", answers["model"], str(tmp_path / "work")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from copier.errors import CopierError
-from mflux_port import host
-from mflux_port.copying import RENDERED_TESTS
+from mflux_port.checkout import releases
+from mflux_port.update.copying import RENDERED_TESTS
 
 from tests.template import rendering
 
@@ -89,7 +89,7 @@ def test_refused(untouched, template, release, answers, told):
 
 
 def test_what_a_porter_already_has_is_not_rendered_over(untouched, template):
-    root = untouched(host.NEWEST)
+    root = untouched(releases.NEWEST)
     for name in [*RENDERED_TESTS, "src/mflux/models/{model}/notes.txt", "src/mflux/models/{model}/cli/old/run.sh"]:
         mine = root / name.format(model="nova")
         mine.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def test_what_a_porter_already_has_is_not_rendered_over(untouched, template):
 
 
 def test_compiled_leftovers_of_an_earlier_port_are_in_nobodys_way(checkout, template):
-    root = checkout(host.NEWEST)
+    root = checkout(releases.NEWEST)
     left = root / "src/mflux/models/nova/cli/__pycache__/nova_generate.cpython-312.pyc"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"")
@@ -114,7 +114,7 @@ def test_components_say_since_when_mflux_has_them(release):
     lacking = {}
     for question in ("vae", "text_encoder"):
         for name, spec in rendering.specs(question).items():
-            module = host.source(release) / f"src/{spec['module'].replace('.', '/')}.py"
+            module = releases.source(release) / f"src/{spec['module'].replace('.', '/')}.py"
             if name != "own" and not module.is_file():
                 lacking[name] = spec["since"]
     numbers = {name: tuple(map(int, since.split("."))) for name, since in lacking.items() if since}

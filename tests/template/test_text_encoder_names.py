@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 
 from tests.template import rendering
 
@@ -25,13 +25,13 @@ CLASSES = {
 
 @pytest.mark.full
 def test_every_name_that_the_class_saves_is_mapped(tmp_path, checkout):
-    root = checkout(host.NEWEST)
+    root = checkout(releases.NEWEST)
     template = rendering.template_copy(tmp_path / "template")
     for name in CLASSES:
         rendering.render(template, root, {"model": f"nova_{name}", "text_encoder": name})
 
     script = Path(__file__).with_name("save_text_encoders.py")
-    command = [str(host.environment(host.NEWEST)), str(script), json.dumps(CLASSES), str(tmp_path)]
+    command = [str(releases.environment(releases.NEWEST)), str(script), json.dumps(CLASSES), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(root / "src")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
 

@@ -6,7 +6,7 @@ import re
 import sys
 
 import pytest
-from mflux_port import host
+from mflux_port.checkout import releases
 
 from tests.template import rendering
 
@@ -14,7 +14,7 @@ sys.path.insert(0, str(rendering.PROJECT / "template/porting/{{ model }}"))
 
 
 def rendered(checkout, tmp_path, vae: str):
-    root = checkout(host.NEWEST)
+    root = checkout(releases.NEWEST)
     rendering.render(rendering.template_copy(tmp_path / "template"), root, {"model": "nova", "vae": vae})
     return root / "porting/nova/waivers.yml"
 
@@ -35,6 +35,6 @@ def test_a_vae_without_a_known_difference_has_no_waivers(checkout, tmp_path):
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.22.0", "0.24.0"])
 def test_mflux_still_leaves_that_norm_at_its_default(version):
-    source = host.source(version) / "src/mflux/models/flux/model/flux_vae/common/attention.py"
+    source = releases.source(version) / "src/mflux/models/flux/model/flux_vae/common/attention.py"
     (norm,) = re.findall(r"GroupNorm\(([^)]*)\)", source.read_text())
     assert "eps" not in norm

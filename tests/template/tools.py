@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mflux_port import host
+from mflux_port.checkout import releases
 
 # mflux 0.18 pins its tools in .pre-commit-config.yaml, which its sdist does not hold. Later releases pin them in
 # pyproject.toml.
@@ -31,20 +31,20 @@ def type_errors(checkout: Path, release: str, packages: Sequence[Path]) -> str:
     # The configuration names a folder that the sdist does not hold.
     (checkout / "typings").mkdir(exist_ok=True)
     command = [_tool(release, "ty"), "check", "--no-progress", "--output-format", "concise"]
-    said = _run([*command, "--python", str(host.environment(release)), *names], checkout)
+    said = _run([*command, "--python", str(releases.environment(release)), *names], checkout)
     return "" if said.startswith("All checks passed") else said
 
 
 def _pins(release: str) -> dict[str, str]:
     if release in _PINS:
         return _PINS[release]
-    text = (host.source(release) / "pyproject.toml.orig").read_text(encoding="utf-8")
+    text = (releases.source(release) / "pyproject.toml.orig").read_text(encoding="utf-8")
     return dict(re.findall(r'"(ruff|ty)==([\d.]+)"', text))
 
 
 def _tool(release: str, name: str) -> str:
     version = _pins(release)[name]
-    home = host.cache_dir() / "tools" / f"{name}-{version}"
+    home = releases.cache_dir() / "tools" / f"{name}-{version}"
     if not (home / "complete").is_file():
         subprocess.run(["uv", "venv", "--quiet", "--clear", "--python", sys.executable, home], check=True)
         install = ["uv", "pip", "install", "--quiet", "--python", home / "bin/python", f"{name}=={version}"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mflux_port.updating_tree import end
+from mflux_port.update.tree import end
 
 from tests.update import template_versions
 from tests.update.template_versions import BESIDE, NOVA, Scene, Template, git

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from mflux_port import host
+from mflux_port.checkout import releases
 
 PROJECT = Path(__file__).resolve().parents[2]
 ANSWERS = "porting/{model}/answers.yml"
@@ -44,7 +44,7 @@ class Template:
         return template
 
     def tag(self, version: str) -> None:
-        host.commit(self.home, version)
+        releases.commit(self.home, version)
         git(self.home, "tag", version)
 
     def edit(self, name: str, old: str, new: str) -> None:
@@ -104,7 +104,7 @@ def copy(template: Path, root: Path, model: str, version: str, **answers: object
     answers = {**QUESTIONS, "model": model, "hf_repo": f"acme/{model}", **answers}
     done = copier(root, "copy", "--vcs-ref", version, *_data(answers), str(template), ".")
     assert done.returncode == 0, done.stdout + done.stderr
-    host.commit(root, f"Start the port of {model}")
+    releases.commit(root, f"Start the port of {model}")
 
 
 def point_to(root: Path, model: str, template: Path) -> None:
@@ -112,7 +112,7 @@ def point_to(root: Path, model: str, template: Path) -> None:
     path = root / ANSWERS.format(model=model)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(f"_src_path: {template}\n" if line.startswith("_src_path:") else line for line in lines))
-    host.commit(root, "Point to the test's own template")
+    releases.commit(root, "Point to the test's own template")
 
 
 def update(root: Path, model: str, *arguments: str) -> subprocess.CompletedProcess:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.update.second_version import CONVENTION, change_conventions
-from tests.update.template_versions import BESIDE, NOVA, copy, git, host, status, tree
+from tests.update.template_versions import BESIDE, NOVA, copy, git, releases, status, tree
 
 MODELS = ("nova", "vega", "lyra", "orion", "cygnus", "draco", "aquila", "corvus", "hydra", "pavo")
 MINE = "# Mine.\n"
@@ -19,7 +19,7 @@ def test_ten_ports(port, template, fresh, mflux_port):
         copy(BESIDE, port, model, "v0.1.0")
     edited = port / "src/mflux/models/lyra/lyra_initializer.py"
     edited.write_text(MINE + edited.read_text())
-    host.commit(port, "Edit one port")
+    releases.commit(port, "Edit one port")
     change_conventions(template)
     template.tag("v0.2.0")
     done = mflux_port("update", "--all", "--json", cwd=port)

@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from mflux_port.port_state import Conflict, conflicts
+from mflux_port.update.port_state import Conflict, conflicts
 
 from tests.update.second_version import CONVENTION, change_conventions
-from tests.update.template_versions import BESIDE, Scene, copy, git, host, status, tree, update
+from tests.update.template_versions import BESIDE, Scene, copy, git, releases, status, tree, update
 from tests.update.test_update_migrations import TESTS, move
 
 INITIALIZER = "src/mflux/models/nova/nova_initializer.py"
@@ -39,7 +39,7 @@ def torn(begin, mflux_port):
     collide(scene.root, INITIALIZER, REMOVED, TESTS.format(""))
     (scene.root / COMMAND).write_bytes(BINARY)
     (scene.root / VARIANT).write_text(MINE + (scene.root / VARIANT).read_text())
-    host.commit(scene.root, "Edits")
+    releases.commit(scene.root, "Edits")
     change_conventions(scene.template)
     move(scene.template, TESTS.format(""), MOVED, "v0.2.0")
     scene.template.tag("v0.2.0")
@@ -100,13 +100,13 @@ def test_rejected_part_is_a_conflict(tmp_path):
 @pytest.mark.full
 def test_copier_alone_names_conflicts_too_and_committed_markers_stay_named(scene, mflux_port):
     collide(scene.root, COMMAND)
-    host.commit(scene.root, "Edits")
+    releases.commit(scene.root, "Edits")
     change_conventions(scene.template)
     scene.template.tag("v0.2.0")
     done = update(scene.root, "nova")
     assert done.returncode == 0
     assert f"conflict: {COMMAND}:{line_of(scene.root, COMMAND)}" in done.stdout
-    host.commit(scene.root, "Markers and all")
+    releases.commit(scene.root, "Markers and all")
     done = mflux_port("update", "nova", cwd=scene.root)
     assert done.returncode == 1 and "up to date" not in done.stdout
     assert f"nova has conflicts in {COMMAND};" in done.stderr
@@ -119,7 +119,7 @@ def three(begin) -> Scene:
     for model in ("lyra", "vega"):
         copy(BESIDE, scene.root, model, "v0.1.0")
     collide(scene.root, INITIALIZER)
-    host.commit(scene.root, "Edits")
+    releases.commit(scene.root, "Edits")
     change_conventions(scene.template)
     scene.template.tag("v0.2.0")
     return scene
@@ -136,7 +136,7 @@ def test_conflict_stops_all_and_the_rest_is_named(three, tmp_path, mflux_port):
     assert "not updated yet: vega" in done.stderr
     text = (root / INITIALIZER).read_text()
     (root / INITIALIZER).write_text("".join(line for line in text.splitlines(True) if line[:7] not in _MARKS))
-    host.commit(root, "Resolve")
+    releases.commit(root, "Resolve")
     done = mflux_port("update", "--all", "--json", cwd=root)
     assert done.returncode == 0, done.stderr
     assert [report["committed"] for report in json.loads(done.stdout)] == [False, False, True]
@@ -153,7 +153,7 @@ def test_refused_port_keeps_none_of_the_others_back(three, tmp_path, mflux_port)
     hook.write_text(
         "#!/bin/sh\nif git diff --cached --name-only | grep -q lyra; then echo lint failed >&2; exit 1; fi\n"
     )
-    host.commit(root, "Answers edited by hand")
+    releases.commit(root, "Answers edited by hand")
     hook.chmod(0o755)
     before = tree(root)
     done = mflux_port("update", "--all", "--json", cwd=root)

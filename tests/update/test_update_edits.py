@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from mflux_port.updating_steps import report_lines
+from mflux_port.update.steps import report_lines
 
 from tests.update.second_version import CONVENTION, CONVENTIONS, NEW_FILE, OWNED, change_conventions, change_owned
-from tests.update.template_versions import ANSWERS, NOVA, Scene, git, host, status, tree, update
+from tests.update.template_versions import ANSWERS, NOVA, Scene, git, releases, status, tree, update
 
 EDIT = "# The porter's own line.\n"
 DELETED = (
@@ -59,7 +59,7 @@ class Story:
             "--",
             *TAKEN,
         )
-        host.commit(self.root, "The porter's edits")
+        releases.commit(self.root, "The porter's edits")
         self.edited = tree(self.root)
         change_conventions(self.template)
         change_owned(self.template)
@@ -141,7 +141,7 @@ def test_nothing_is_half_way(story, mflux_port):
 def test_second_update_changes_nothing(story, tmp_path, mflux_port):
     scene = shutil.copytree(story.root.parent, tmp_path / "scene")
     root = scene / "mflux"
-    host.commit(root, "v0.2.0")
+    releases.commit(root, "v0.2.0")
     done = mflux_port("update", cwd=root)
     assert (done.returncode, status(root)) == (0, "")
     assert "up to date" in done.stdout and "put back" not in done.stdout
@@ -160,7 +160,7 @@ def test_unedited_port_equals_fresh_copy(scene, fresh):
 def test_changed_answers_reach_files_and_wiring_once(port, mflux_port):
     given = ["display_name=Nova 3", "scheduler=own", "lora=false"]
     (port / "src/mflux/models/nova/README.md").write_text("# All mine\n")
-    host.commit(port, "Write the README")
+    releases.commit(port, "Write the README")
     done = update(port, "nova", *(word for answer in given for word in ("-d", answer)))
     assert done.returncode == 0, done.stderr
     assert "display_name: Nova 3\n" in (port / ANSWERS.format(model="nova")).read_text()
@@ -174,7 +174,7 @@ def test_changed_answers_reach_files_and_wiring_once(port, mflux_port):
     assert (port / readme).read_text() == "# All mine\n"
     shown = git(port, *line[line.index("git diff") :].split()[1:])
     assert "-# Nova of Acme 2.1" in shown and "+# Nova 3" in shown
-    host.commit(port, "Other answers")
+    releases.commit(port, "Other answers")
     assert mflux_port("wire", "nova", cwd=port).returncode == 0
     assert status(port) == ""
 
@@ -190,7 +190,7 @@ def test_port_made_by_one_clone_is_updated_from_another(port, template, tmp_path
     assert status(port) == ""
     answers = port / ANSWERS.format(model="nova")
     delete_lines(answers, "_src_path")
-    host.commit(port, "The place is lost, too")
+    releases.commit(port, "The place is lost, too")
     done = mflux_port("update", "nova", "--template", moved, cwd=port)
     assert done.returncode == 0, done.stderr
     assert f"_src_path: {moved}" in answers.read_text()

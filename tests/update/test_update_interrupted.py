@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from mflux_port.lock import under_way
-from mflux_port.updating_tree import COMMITTED, KEPT
-from mflux_port.updating_tree import begin as begin_update
+from mflux_port.checkout.lock import under_way
+from mflux_port.update.tree import COMMITTED, KEPT
+from mflux_port.update.tree import begin as begin_update
 
 from tests.update.second_version import change_conventions
-from tests.update.template_versions import Template, git, host, status, tree, update
+from tests.update.template_versions import Template, git, releases, status, tree, update
 
 # Kills the process that updates, not the shell that runs this.
 KILL = ["sh", "-c", "kill -9 $PPID"]
@@ -36,7 +36,7 @@ def kill_at(template: Template, moment: str) -> None:
 def edited(port) -> Path:
     path = port / INITIALIZER
     path.write_text("# Mine.\n" + path.read_text())
-    host.commit(port, "Edit")
+    releases.commit(port, "Edit")
     return port
 
 
@@ -135,7 +135,7 @@ def test_restore_takes_new_files_of_the_port_and_empty_folders(half_way, mflux_p
 @pytest.mark.parametrize("act", ["commit", "reset"])
 def test_what_was_done_since_is_not_thrown_away(half_way, mflux_port, act):
     if act == "commit":
-        host.commit(half_way, "Go on from here")
+        releases.commit(half_way, "Go on from here")
     else:
         git(half_way, "reset", "--hard", "--quiet")
     (half_way / INITIALIZER).write_text("# Mine.\n")
@@ -147,7 +147,7 @@ def test_what_was_done_since_is_not_thrown_away(half_way, mflux_port, act):
 
 
 def test_complete_update_is_left_as_it_is(half_way, mflux_port):
-    host.commit(half_way, COMMITTED.format(model="nova", to="v0.2.0"))
+    releases.commit(half_way, COMMITTED.format(model="nova", to="v0.2.0"))
     done = mflux_port("update", "--restore", cwd=half_way)
     assert done.returncode == 0 and "was complete and is committed" in done.stdout
     assert (half_way / INITIALIZER).read_text() == "# Half an update.\n" and under_way(half_way) is None

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mflux_port.project import owned_paths
+from mflux_port.template.project import owned_paths
 
-from tests.update.template_versions import ANSWERS, copy, git, host, status, tree, update
+from tests.update.template_versions import ANSWERS, copy, git, releases, status, tree, update
 
 FILE = ANSWERS.format(model="nova")
 MINE = "# The porter's own line.\n"
@@ -42,7 +42,7 @@ def old_port(checkout, template):
             path = root / name
             # At a command's head the levels' imports differ: there it would be a conflict, and rightly.
             path.write_text(path.read_text() + MINE if "/cli/nova" in name else MINE + path.read_text())
-        host.commit(root, "The porter's edits")
+        releases.commit(root, "The porter's edits")
         return root
 
     return make
@@ -65,7 +65,7 @@ def test_level_is_found_anew_told_and_stored(old_port, pristine):
 @pytest.mark.full
 def test_level_goes_back_with_mflux(port, mflux_port):
     git(port, "rm", "--quiet", "src/mflux/models/common/vae/vae_decode_options.py")
-    host.commit(port, "What mflux 0.24 brought goes")
+    releases.commit(port, "What mflux 0.24 brought goes")
     done = mflux_port("update", "nova", cwd=port)
     assert done.returncode == 0, done.stderr
     assert "mflux_api: 0.24 -> 0.22" in done.stdout
@@ -91,7 +91,7 @@ def test_edited_port_passes_its_fast_tests_on_the_new_mflux(
             assert text.replace(MINE, "") == copied[name].decode(), name
     tests = run_fast_tests(root, environment("0.24.0"))
     assert tests.returncode == 0, tests.stdout[-3000:]
-    host.commit(root, "Level 0.24")
+    releases.commit(root, "Level 0.24")
     assert mflux_port("update", "nova", cwd=root).returncode == 0
     assert status(root) == ""
 

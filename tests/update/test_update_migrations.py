@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from mflux_port.lock import under_way
+from mflux_port.checkout.lock import under_way
 
-from tests.update.template_versions import ANSWERS, Scene, Template, git, host, status, tree, update
+from tests.update.template_versions import ANSWERS, Scene, Template, git, releases, status, tree, update
 
 pytestmark = pytest.mark.full
 FILE = ANSWERS.format(model="nova")
@@ -64,7 +64,7 @@ def migrated(begin) -> Scene:
     (root / TESTS.format("")).write_text(MINE + (root / TESTS.format("")).read_text())
     (root / ATTENTION.format("")).write_text(MINE)
     (root / DELETED.format("")).unlink()
-    host.commit(root, "Edits")
+    releases.commit(root, "Edits")
     two_versions(scene.template)
     done = update(root, "nova")
     assert done.returncode == 0, done.stderr
@@ -106,7 +106,7 @@ def test_nothing_lies_at_the_old_places_or_comes_back(migrated):
 
 def test_second_update_does_not_migrate_again(migrated, tmp_path):
     root = shutil.copytree(migrated.root.parent, tmp_path / "scene") / "mflux"
-    host.commit(root, "v0.3.0")
+    releases.commit(root, "v0.3.0")
     assert update(root, "nova").returncode == 0
     assert status(root) == ""
 
@@ -116,7 +116,7 @@ def test_refused_after_the_rename_leaves_the_tree(scene, mflux_port):
     scene.template.edit("copier.yml", "\nmodel:\n", "\nnovelty:\n  type: str\n  default: new\n\nmodel:\n")
     scene.template.tag("v0.2.0")
     (scene.root / SAVE).write_text("def main():\n    pass\n")
-    host.commit(scene.root, "mflux's save is another one")
+    releases.commit(scene.root, "mflux's save is another one")
     before = tree(scene.root)
     # A question is new: what cannot be wired is known only behind the merge.
     done = update(scene.root, "nova")

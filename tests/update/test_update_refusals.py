@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from mflux_port.cli import main
-from mflux_port.updating_steps import run_step
+from mflux_port.update.steps import run_step
 
 from tests.update.second_version import change_conventions
-from tests.update.template_versions import ANSWERS, Scene, git, host, status, tree, update
+from tests.update.template_versions import ANSWERS, Scene, git, releases, status, tree, update
 
 FILE = ANSWERS.format(model="nova")
 SAVE = "src/mflux/models/common/cli/save.py"
@@ -35,12 +35,12 @@ def change_answers(root: Path, old: str, new: str) -> None:
     path = root / FILE
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
-    host.commit(root, "Answers edited by hand")
+    releases.commit(root, "Answers edited by hand")
 
 
 def forget_save(root: Path) -> None:
     (root / SAVE).write_text("def main():\n    pass\n")
-    host.commit(root, "mflux's save is another one")
+    releases.commit(root, "mflux's save is another one")
 
 
 def assert_refused(done: subprocess.CompletedProcess, root: Path, *words: str) -> None:
@@ -234,7 +234,7 @@ def test_checkout_in_a_folder_of_another_repository(port, tmp_path):
     (outer / "mflux" / SAVE).write_text("def main():\n    pass\n")
     (outer / "beside/notes.md").write_text("old\n")
     git(outer, "init", "--quiet")
-    host.commit(outer, "All")
+    releases.commit(outer, "All")
     (outer / "beside/notes.md").write_text("hours of work\n")
     assert update(outer / "mflux", "nova").returncode != 0
     assert status(outer).split() == ["M", "beside/notes.md"]

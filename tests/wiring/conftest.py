@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mflux_port import host
+from mflux_port.checkout import releases
 from wiring_hosts import copy_shared
 
 
@@ -15,14 +15,14 @@ from wiring_hosts import copy_shared
 def shared(tmp_path) -> Callable[..., Path]:
     """``shared(version)``: the shared files of a release in a folder of one's own."""
 
-    def make(version: str = host.NEWEST, name: str = "host") -> Path:
-        source = host.source(version)
+    def make(version: str = releases.NEWEST, name: str = "host") -> Path:
+        source = releases.source(version)
         root = copy_shared(source, tmp_path / name)
         original = source / "pyproject.toml.orig"
         if original.is_file():
             (root / "pyproject.toml").write_bytes(original.read_bytes())
         for name in (".gitignore", "CHANGELOG.md"):
-            (root / name).write_text(host._STAND_INS[name], encoding="utf-8")
+            (root / name).write_text(releases._STAND_INS[name], encoding="utf-8")
         return root
 
     return make

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.tree import Checkout
 from wiring_hosts import THREE, contents, port, shared_files
 
 _BOM = b"\xef\xbb\xbf"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mangled_hosts import CHECKER, COMPLETIONS, CONFIG, DEFAULTS, EXAMPLE, OVERLAY, REVISIONS, RUNNER, SAVE
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.tree import Checkout
 from mflux_port.wiring.state import SurfaceResult
 from wiring_hosts import AMBER, NOVA, contents, port
 

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mflux_port import host as releases
-from mflux_port import wiring, writing
-from mflux_port.checkout import Checkout, state_dir
+from mflux_port import wiring
+from mflux_port.checkout import releases, transaction
+from mflux_port.checkout.tree import Checkout, state_dir
 from mflux_port.errors import PortError
-from mflux_port.wiring import transaction
+from mflux_port.files import writing
 from wiring_hosts import AMBER, copy_shared, port
 
 _TOUCHING = ("os.rename", "os.remove", "os.mkdir", "os.chmod")
@@ -203,7 +203,7 @@ def test_two_runs_at_once(shared, mflux_port, answered):
 def test_the_lock_of_a_killed_run_is_gone(shared):
     host = shared()
     script = (
-        "import os, signal, sys; from pathlib import Path; from mflux_port.wiring.transaction import locked\n"
+        "import os, signal, sys; from pathlib import Path; from mflux_port.checkout.transaction import locked\n"
         "with locked(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     hooks = Path(wiring.__file__).parents[2]

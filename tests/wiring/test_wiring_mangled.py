@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mangled_hosts import CASES, Change
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
 from wiring_hosts import NOVA, contents, port
 

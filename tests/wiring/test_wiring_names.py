@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
-from mflux_port.port import Port
+from mflux_port.checkout.tree import Checkout
+from mflux_port.port.port import Port
 from wiring_hosts import RELEASES, THREE, ZULU, port
 
 SCRIPT = Path(__file__).with_name("name_facts.py")

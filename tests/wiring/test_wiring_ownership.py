@@ -6,7 +6,7 @@ import copy
 
 import pytest
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
 from mflux_port.wiring.surfaces import model_config, pyproject, save
 from wiring_hosts import AMBER, NOVA, ZULU, contents, port

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
-from mflux_port.port import Port
+from mflux_port.checkout.tree import Checkout
+from mflux_port.port.port import Port
 from wiring_hosts import AMBER, NOVA, RELEASES, THREE, ZULU, port, shared_files, snapshot
 
 ORDERS = {"there": (NOVA, AMBER, ZULU), "back": (ZULU, AMBER, NOVA)}

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from mangled_hosts import CHECKER, COMPLETIONS, OVERLAY, REVISIONS, RUNNER
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
 from mflux_port.wiring import verification
 from mflux_port.wiring.surfaces import SURFACES, defaults, model_config, pyproject, save

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.tree import Checkout
 from mflux_port.wiring.surfaces import SURFACES
 from surface_texts import TEXTS
 from wiring_hosts import AMBER, NOVA, ZULU, port

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from mflux_port.port import Port, port_from_answers
+from mflux_port.port.port import Port, port_from_answers
 from mflux_port.wiring.surfaces import SURFACES
 
 RELEASES = ("0.18.0", "0.18.1", "0.19.0", "0.19.1", "0.20.0", "0.21.0", "0.22.0", "0.23.0", "0.24.0")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from mflux_port.errors import PortError, shown
+from mflux_port.errors import PortError, short_repr
 
 # The safetensors library itself accepts no longer header.
 HEADER_LIMIT = 100_000_000
@@ -115,30 +115,34 @@ def _without_twins(pairs: list[tuple[str, object]], where: object) -> dict:
     table = dict(pairs)
     if len(table) != len(pairs):
         twin = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise PortError(f"{where} lists {shown(twin)} twice; write the file again with safetensors")
+        raise PortError(f"{where} lists {short_repr(twin)} twice; write the file again with safetensors")
     return table
 
 
 def _tensor(name: str, entry: object, where: object) -> tuple[Tensor, tuple[int, int]]:
     if not is_name(name):
-        raise PortError(f"{where}: {shown(name)} is no name of a tensor; write the file again with safetensors")
+        raise PortError(f"{where}: {short_repr(name)} is no name of a tensor; write the file again with safetensors")
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
-        raise PortError(f"{where}: tensor {shown(name)} has no dtype, shape and data_offsets; bring the file again")
+        raise PortError(
+            f"{where}: tensor {short_repr(name)} has no dtype, shape and data_offsets; bring the file again"
+        )
     dtype, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         known = ", ".join(DTYPE_BITS)
-        raise PortError(f"{where}: tensor {shown(name)} has the unknown type {shown(dtype)}; known are {known}")
+        raise PortError(
+            f"{where}: tensor {short_repr(name)} has the unknown type {short_repr(dtype)}; known are {known}"
+        )
     if not _are_sizes(shape) or not _are_sizes(span) or len(span) != 2:
         raise PortError(
-            f"{where}: tensor {shown(name)} has shape {shown(shape)} at {shown(span)}; "
+            f"{where}: tensor {short_repr(name)} has shape {short_repr(shape)} at {short_repr(span)}; "
             "these must be lists of whole numbers"
         )
     tensor = Tensor(name, dtype, tuple(shape))
     if tensor.elements * DTYPE_BITS[dtype] % 8:
-        raise PortError(f"{where}: tensor {shown(name)} of type {dtype} ends within a byte; bring the file again")
+        raise PortError(f"{where}: tensor {short_repr(name)} of type {dtype} ends within a byte; bring the file again")
     if span[1] - span[0] != tensor.bytes:
         raise PortError(
-            f"{where}: tensor {shown(name)} needs {tensor.bytes} bytes and has {span[1] - span[0]}; bring the file again"
+            f"{where}: tensor {short_repr(name)} needs {tensor.bytes} bytes and has {span[1] - span[0]}; bring the file again"
         )
     return tensor, (span[0], span[1])
 
@@ -163,7 +167,7 @@ def _verify_spans(spans: list[tuple[int, int, str]], where: object, data_size: i
     for start, stop, name in spans:
         if start != end:
             kind = "overlaps another's" if start < end else "begins behind a gap"
-            raise PortError(f"{where}: the data of tensor {shown(name)} {kind}; bring the file again")
+            raise PortError(f"{where}: the data of tensor {short_repr(name)} {kind}; bring the file again")
         end = stop
     if data_size is not None and end != data_size:
         raise PortError(f"{where} holds {data_size} bytes of data and lists {end}; download it again")

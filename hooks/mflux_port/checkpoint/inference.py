@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mflux_port.checkpoint.layout import Checkpoint, Component
 from mflux_port.checkpoint.pipeline_source import PipelineDefaults, read_defaults
-from mflux_port.errors import shown
+from mflux_port.errors import short_repr
 
 # Text encoders that mflux has, by the reference's model_type, with the keywords that its class takes.
 _TEXT_ENCODERS = {
@@ -122,7 +122,7 @@ def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
         return Answer("linear", "scheduler_config.json: dynamic shift"), _dynamic_shift(config)
     shift = config.get("shift", 1.0)
     if not _is_number(shift) or shift <= 0:
-        return Answer("own", f"scheduler_config.json: shift is {shown(shift)}"), {}
+        return Answer("own", f"scheduler_config.json: shift is {short_repr(shift)}"), {}
     if shift == 1.0:
         return Answer("linear", "scheduler_config.json: no shift"), {"requires_sigma_shift": False}
     log_shift = round(math.log(shift), 10)

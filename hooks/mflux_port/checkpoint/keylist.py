@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mflux_port.checkpoint.headers import DTYPE_BITS, Tensor, is_name
 from mflux_port.checkpoint.layout import Checkpoint
-from mflux_port.checkpoint.nodes import is_place
-from mflux_port.errors import PortError, shown
+from mflux_port.draft.tree.nodes import is_place
+from mflux_port.errors import PortError, short_repr
 
 KEYLIST = "porting/{model}/checkpoint_keys.txt"
 _RANGE = re.compile(r"\{(\d{1,18})-(\d{1,18})\}", re.ASCII)
@@ -46,7 +46,7 @@ def snapshot(checkpoint: Checkpoint) -> Snapshot:
     listed = [*checkpoint.files, *(name for names in tensors.values() for name in names)]
     taken = next((name for name in listed if _RANGE.search(name)), None)
     if taken:
-        raise PortError(f"{where} has {shown(taken)}, which reads as a range of names; rename it")
+        raise PortError(f"{where} has {short_repr(taken)}, which reads as a range of names; rename it")
     others = {part.folder or part.name: part.weights.others for part in parts if part.weights.others}
     return Snapshot(where, sorted(checkpoint.files), tensors, others)
 
@@ -128,7 +128,7 @@ def _read_tensors(taken: Snapshot, section: str | None, line: str, where: str) -
     shape = tuple(map(int, match[2].split("x"))) if match[2] != "-" else ()
     for name in expand(match[3]):
         if name in taken.tensors[section]:
-            raise PortError(f"{where} lists {shown(name)} a second time; {_CURE}")
+            raise PortError(f"{where} lists {short_repr(name)} a second time; {_CURE}")
         taken.tensors[section][name] = Tensor(name, match[1], shape)
 
 
@@ -164,7 +164,7 @@ def expand(line: str) -> list[str]:
     """The names that ``collapse`` drew together. Raises PortError when that is none, or too many."""
     spans = [int(last) - int(first) + 1 for first, last in _RANGE.findall(line)]
     if any(span < 1 for span in spans) or prod(spans) > _LIMIT:
-        raise PortError(f"{shown(line)} stands for no name, or for more than {_LIMIT}; {_CURE}")
+        raise PortError(f"{short_repr(line)} stands for no name, or for more than {_LIMIT}; {_CURE}")
     match = _RANGE.search(line)
     if not match:
         return [line]

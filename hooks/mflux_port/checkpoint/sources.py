@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from mflux_port.checkpoint.headers import DTYPE_BITS, PICKLES, Tensor, is_name, read_header
-from mflux_port.errors import PortError, shown
+from mflux_port.errors import PortError, short_repr
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _DEPTH = 3  # folders below the root that are looked at; a loop of links ends there
@@ -82,7 +82,7 @@ class RemoteSource:
         metadata = _remote(self.repo, read)
         odd = next((tensor for tensor in metadata.tensors if not is_name(tensor)), None)
         if odd is not None:
-            raise PortError(f"{self.path(name)}: {shown(odd)} is no name of a tensor; tell the repo's owner")
+            raise PortError(f"{self.path(name)}: {short_repr(odd)} is no name of a tensor; tell the repo's owner")
         unknown = next((tensor for tensor, info in metadata.tensors.items() if info.dtype not in DTYPE_BITS), None)
         if unknown:
             raise PortError(
@@ -183,7 +183,7 @@ def _verify_names(files: dict[str, int], where: object) -> None:
         (name for name in files if not name.strip() or not name.isprintable() or ".." in name.split("/")), None
     )
     if wrong is not None:
-        raise PortError(f"{where}: {shown(wrong)} is no name of a file; rename it or take it out")
+        raise PortError(f"{where}: {short_repr(wrong)} is no name of a file; rename it or take it out")
 
 
 def _remote(repo: str, call):

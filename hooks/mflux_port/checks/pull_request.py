@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from mflux_port.checks import evidence
-from mflux_port.checks.evaluate import Row
-from mflux_port.checks.merge import reason, touched, written_reasons
-from mflux_port.checks.package import Package
-from mflux_port.checks.readme_rules import sizes
+from mflux_port.checks.engine import evidence
+from mflux_port.checks.engine.evaluate import Row
+from mflux_port.checks.engine.package import Package
+from mflux_port.checks.engine.rule import NEEDS_YOU
 from mflux_port.checks.report import counts
-from mflux_port.checks.rule import NEEDS_YOU
+from mflux_port.checks.rules.merge import reason, touched, written_reasons
+from mflux_port.checks.rules.readme_rules import sizes
 
 _FEATURES = {
     "img2img": "image-to-image",

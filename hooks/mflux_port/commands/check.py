@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.lock import shared
+from mflux_port.checkout.tree import Checkout
 from mflux_port.checks import report
-from mflux_port.checks.catalogue import RULES
-from mflux_port.checks.evaluate import GROUPS, check, failures
-from mflux_port.checks.rule import MERGE, RUN, Rule
+from mflux_port.checks.engine.evaluate import check, failures
+from mflux_port.checks.engine.registry import GROUPS, all_rules
+from mflux_port.checks.engine.rule import MERGE, RUN, Rule
 from mflux_port.errors import PortError
-from mflux_port.lock import looking
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     also = {MERGE} if args.merge else set()
     also |= {RUN} if args.execute else set()
     checkout = Checkout(args.checkout)
-    with looking(checkout.root):
+    with shared(checkout.root):
         rows = check(checkout, [] if args.model is None else [args.model], also)
     if args.json:
         print(json.dumps({"rows": [row.as_json() for row in rows]}, indent=1))
@@ -41,9 +41,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explain(name: str, as_json: bool) -> int:
-    rule = RULES.get(name.upper())
+    rules = all_rules()
+    rule = rules.get(name.upper())
     if rule is None:
-        near = sorted(known for known in RULES if known.startswith(name[:3].upper()))
+        near = sorted(known for known in rules if known.startswith(name[:3].upper()))
         groups = f"{', '.join(GROUPS)} followed by two digits; `mflux-port check --all` prints every rule"
         raise PortError(f"{name} is no rule; name one of {', '.join(near) or groups}")
     print(json.dumps(_fields(rule), indent=1) if as_json else "\n".join(report.explanation(rule)))

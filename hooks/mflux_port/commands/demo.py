@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from mflux_port import host
+from mflux_port.checkout import releases
 from mflux_port.errors import PortError
-from mflux_port.project import project_root
+from mflux_port.template.project import project_root
 
 MODEL = "nova_demo"
 # Small enough that the whole model, with random weights, draws within seconds on a CPU.
@@ -52,7 +52,9 @@ ANSWERS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--into", type=Path, default=Path("mflux-port-demo"), metavar="DIR", help="where to work")
-    parser.add_argument("--mflux", default=host.NEWEST, metavar="VERSION", help=f"release (default: {host.NEWEST})")
+    parser.add_argument(
+        "--mflux", default=releases.NEWEST, metavar="VERSION", help=f"release (default: {releases.NEWEST})"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
     work = Path(os.path.realpath(args.into))
     if work.exists() and not work.is_dir():
         raise PortError(f"{work} is no folder; name another one with --into")
-    checkout = host.checkout(args.mflux, work / f"mflux-{args.mflux}", progress)
+    checkout = releases.checkout(args.mflux, work / f"mflux-{args.mflux}", progress)
     _apply_template(checkout, progress)
-    python = host.install(checkout, host.environment(args.mflux, say=progress), progress)
+    python = releases.install(checkout, releases.environment(args.mflux, say=progress), progress)
     weights = _write_checkpoint(python, checkout, work / "tiny-checkpoint", progress)
     tests = _run_tests(python, checkout, progress)
     image = _draw(python, checkout, weights, work / "nova-demo.png", progress)
@@ -98,7 +100,7 @@ def _apply_template(checkout: Path, progress: _Progress) -> None:
         )
     except copier.errors.CopierError as error:
         raise PortError(f"the template could not be applied to {checkout}: {error}") from None
-    host.commit(checkout, f"Start the port of {MODEL}")
+    releases.commit(checkout, f"Start the port of {MODEL}")
 
 
 def _write_checkpoint(python: Path, checkout: Path, folder: Path, progress: _Progress) -> Path:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.lock import exclusive, shared
+from mflux_port.checkout.transaction import commit, locked
+from mflux_port.checkout.tree import Checkout
 from mflux_port.checkpoint.collector import uncollected
 from mflux_port.errors import PortError
-from mflux_port.lock import alone, looking
-from mflux_port.port import Port, load_port
-from mflux_port.wiring.transaction import commit, locked
+from mflux_port.port.port import Port, load_port
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,17 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draft the components. Returns 0; what could not be decided stands in unresolved.yml, which fails `check`."""
     checkout = Checkout(args.checkout)
-    with looking(checkout.root) if args.dry_run else alone(checkout.root):
+    with shared(checkout.root) if args.dry_run else exclusive(checkout.root):
         return _run(args, checkout)
 
 
 def _run(args: argparse.Namespace, checkout: Checkout) -> int:
-    from mflux_port.checkpoint.draft_component import draft_component
-    from mflux_port.checkpoint.draft_files import contents, diff, leftovers, lists, plan_files
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
     from mflux_port.checkpoint.layout import open_checkpoint
-    from mflux_port.checkpoint.tiny_sizes import other_names
-    from mflux_port.checkpoint.unresolved import UNRESOLVED, unresolved_text
+    from mflux_port.draft.component import draft_component
+    from mflux_port.draft.tiny_sizes import other_names
+    from mflux_port.draft.write.files import contents, diff, leftovers, lists, plan_files
+    from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_text
 
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
@@ -68,7 +68,7 @@ def _own_components(port: Port) -> list[str]:
 
 
 def _part(checkpoint, name: str):
-    from mflux_port.checkpoint.draft_component import TOPS
+    from mflux_port.draft.component import TOPS
 
     if name not in TOPS:
         raise PortError(f"{name} is no component that can be drafted; type one of {', '.join(TOPS)}")
@@ -81,7 +81,7 @@ def _part(checkpoint, name: str):
 
 
 def _texts(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
-    from mflux_port.checkpoint.mapping_source import lora_mapping, weight_mapping
+    from mflux_port.draft.write.mapping import lora_mapping, weight_mapping
 
     texts = {}
     for draft in drafts:
@@ -99,7 +99,7 @@ def _texts(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
 
 
 def _trained(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
-    from mflux_port.lora_modules import LORA_MODULES, lora_modules_text
+    from mflux_port.port.lora_modules import LORA_MODULES, lora_modules_text
     from mflux_port.wiring.surfaces import training_example
 
     modules = {path: count for draft in drafts for path, count in draft.lora.items()}

@@ -8,17 +8,17 @@ import json
 import sys
 from pathlib import Path
 
-from mflux_port.checkout import Checkout, state_dir
+from mflux_port.checkout.lock import exclusive, shared
+from mflux_port.checkout.transaction import commit, locked
+from mflux_port.checkout.tree import Checkout, state_dir
 from mflux_port.checks import report
-from mflux_port.checks.evaluate import check, failures, find_package
-from mflux_port.checks.facts import Facts
+from mflux_port.checks.engine.evaluate import check, failures, find_package
+from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.rule import MERGE
 from mflux_port.checks.pull_request import description
-from mflux_port.checks.rule import MERGE
 from mflux_port.errors import PortError
-from mflux_port.lock import alone, looking
-from mflux_port.port import ANSWERS, load_port
-from mflux_port.wiring.transaction import commit, locked
-from mflux_port.writing import write_whole
+from mflux_port.files.writing import write_whole
+from mflux_port.port.port import ANSWERS, load_port
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
     """Finish. Returns 1, and takes nothing away, when a row of ``check --merge`` fails."""
     checkout = Checkout(args.checkout)
     if args.dry_run:
-        with looking(checkout.root):
+        with shared(checkout.root):
             return _preview(args, checkout)
-    with alone(checkout.root):
+    with exclusive(checkout.root):
         if (
             _note(checkout.root, args.model).exists()
             and not (checkout.root / ANSWERS.format(model=args.model)).exists()

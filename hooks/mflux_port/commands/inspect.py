@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mflux_port.checkpoint.collector import uncollected
 from mflux_port.errors import PortError
-from mflux_port.writing import write_whole
+from mflux_port.files.writing import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_sizes(args: argparse.Namespace) -> int:
-    from mflux_port.checkout import verify_inside
+    from mflux_port.checkout.lock import exclusive
+    from mflux_port.checkout.tree import verify_inside
     from mflux_port.checkpoint.disk_sizes import fill_sizes, in_words, measured, saved_bits
     from mflux_port.checkpoint.sources import downloaded
-    from mflux_port.lock import alone
-    from mflux_port.port import load_port
+    from mflux_port.port.port import load_port
 
     if not args.sizes:
         raise PortError("--saved needs --sizes MODEL, the port whose README gets the figures")
@@ -66,7 +66,7 @@ def _write_sizes(args: argparse.Namespace) -> int:
     verify_inside(Path(args.checkout), f"{port.folder}/README.md")
     readme = Path(args.checkout) / port.folder / "README.md"
     saved = {saved_bits(copy): measured(copy) for copy in args.saved}
-    with alone(Path(args.checkout)):
+    with exclusive(Path(args.checkout)):
         try:
             text = readme.read_text(encoding="utf-8")
         except UnicodeDecodeError:

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
-from mflux_port.checkout import Checkout, verify_inside
+from mflux_port.checkout.lock import exclusive, shared
+from mflux_port.checkout.tree import Checkout, verify_inside
 from mflux_port.checkpoint.collector import uncollected
 from mflux_port.errors import PortError
-from mflux_port.lock import alone, looking
-from mflux_port.port import Port, load_port
+from mflux_port.port.port import Port, load_port
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @uncollected()
 def run(args: argparse.Namespace) -> int:
     """Print the account. Returns 1 when something is open. With a checkpoint, its key list is stored in the port."""
-    from mflux_port.checkpoint.port_modules import use_checkout
+    from mflux_port.ledger.port_modules import use_checkout
 
     checkout = Checkout(args.checkout)
-    with alone(checkout.root) if args.checkpoint is not None and not args.lora else looking(checkout.root):
+    with exclusive(checkout.root) if args.checkpoint is not None and not args.lora else shared(checkout.root):
         port = load_port(checkout.root, args.model)
         _verify_files(args, checkout, port)
         use_checkout(checkout)
@@ -58,8 +58,8 @@ def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> N
     from mflux_port.checkpoint.headers import read_header
     from mflux_port.checkpoint.keylist import KEYLIST
     from mflux_port.checkpoint.layout import open_checkpoint
-    from mflux_port.checkpoint.port_modules import verify_key
-    from mflux_port.checkpoint.waivers import WAIVERS, read_waivers
+    from mflux_port.ledger.port_modules import verify_key
+    from mflux_port.ledger.waivers import WAIVERS, read_waivers
 
     for name in args.lora or ():
         read_header(Path(name))
@@ -81,11 +81,11 @@ def balance(
 
     ``taken``: the checkpoint's Snapshot; ``root``: its folder, None where only the key list is there.
     """
-    from mflux_port.checkpoint.file_ledger import account_files
-    from mflux_port.checkpoint.ledger import Finding, account
-    from mflux_port.checkpoint.port_modules import build_modules, module_of, weight_definition
-    from mflux_port.checkpoint.reused import known_waivers
-    from mflux_port.checkpoint.waivers import WAIVERS, Waivers, read_waivers
+    from mflux_port.ledger.balance import Finding, account
+    from mflux_port.ledger.files import account_files
+    from mflux_port.ledger.port_modules import build_modules, module_of, weight_definition
+    from mflux_port.ledger.reused import known_waivers
+    from mflux_port.ledger.waivers import WAIVERS, Waivers, read_waivers
 
     definition = weight_definition(port)
     components = definition.get_components()
@@ -126,8 +126,8 @@ def _snapshot(checkout: Checkout, port: Port, where: str | None):
 def _store(checkout: Checkout, port: Port, taken) -> list[str]:
     # A key list that lacks a component would fail every later ledger.
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged
-    from mflux_port.checkpoint.port_modules import weight_definition
-    from mflux_port.writing import write_whole
+    from mflux_port.files.writing import write_whole
+    from mflux_port.ledger.port_modules import weight_definition
 
     path = checkout.root / KEYLIST.format(model=port.model)
     whole, said = merged(path, taken)
@@ -170,8 +170,8 @@ def format_accounts(accounts: list, findings: list) -> str:
 
 def _run_lora(args: argparse.Namespace, port: Port) -> int:
     from mflux_port.checkpoint.headers import read_header
-    from mflux_port.checkpoint.lora_ledger import account_lora, format_lora
-    from mflux_port.checkpoint.port_modules import build_modules, lora_mapping
+    from mflux_port.ledger.lora import account_lora, format_lora
+    from mflux_port.ledger.port_modules import build_modules, lora_mapping
 
     targets, holder = lora_mapping(port), build_modules(port, args.key)
     accounts = [account_lora(name, read_header(Path(name)), targets, holder.transformer) for name in args.lora]

@@ -7,14 +7,14 @@ import json
 from typing import NamedTuple
 
 from mflux_port import __version__
-from mflux_port.checkout import Checkout
-from mflux_port.checks.evaluate import all_models
-from mflux_port.checks.facts import Facts
-from mflux_port.checks.standing import STEPS, Standing, standing
-from mflux_port.errors import PortError, said
-from mflux_port.lock import looking
-from mflux_port.port import list_ports
-from mflux_port.port_state import Conflict, PortState, conflicts, port_files, port_state, version_of
+from mflux_port.checkout.lock import shared
+from mflux_port.checkout.tree import Checkout
+from mflux_port.checks.engine.evaluate import all_models
+from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.progress import STEPS, Progress, progress
+from mflux_port.errors import PortError, format_error
+from mflux_port.port.port import list_ports
+from mflux_port.update.port_state import Conflict, PortState, conflicts, port_files, port_state, version_of
 
 _OWN = version_of(f"v{__version__}")
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     Raises PortError when the one that was asked for cannot be read.
     """
     checkout = Checkout(args.checkout)
-    with looking(checkout.root):
+    with shared(checkout.root):
         return _run(args, checkout)
 
 
@@ -53,10 +53,10 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
 
 def _look(checkout: Checkout, facts: Facts, model: str) -> _Port | _Unreadable:
     try:
-        return _Port(port_state(checkout, model), standing(facts, model))
+        return _Port(port_state(checkout, model), progress(facts, model))
     except PortError as error:  # one broken port does not hide the others
         found = conflicts(checkout.root, port_files(checkout.root, model))
-        return _Unreadable(model, said(error), tuple(found))
+        return _Unreadable(model, format_error(error), tuple(found))
 
 
 class _Unreadable(NamedTuple):
@@ -74,7 +74,7 @@ class _Unreadable(NamedTuple):
 
 class _Port(NamedTuple):
     state: PortState
-    where: Standing
+    where: Progress
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:

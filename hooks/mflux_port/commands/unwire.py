@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.lock import exclusive, shared
+from mflux_port.checkout.tree import Checkout
 from mflux_port.commands.wire import report
-from mflux_port.copying import RENDERED_TESTS
-from mflux_port.lock import alone, looking
-from mflux_port.port import load_port
+from mflux_port.port.port import load_port
+from mflux_port.update.copying import RENDERED_TESTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Unwire, or print what unwiring would change. The port's own files stay."""
     checkout = Checkout(args.checkout)
-    with looking(checkout.folder) if args.dry_run else alone(checkout.folder):
+    with shared(checkout.folder) if args.dry_run else exclusive(checkout.folder):
         port = load_port(checkout.folder, args.model, keeping=not args.dry_run)
         if args.dry_run:
             print(wiring.diff(checkout, wiring.plan_unwire(checkout, port)), end="")

@@ -6,12 +6,12 @@ import argparse
 import json
 import sys
 
-from mflux_port.checkout import Checkout
-from mflux_port.errors import PortError, said
-from mflux_port.lock import alone
-from mflux_port.port import list_ports
-from mflux_port.updating_back import restore
-from mflux_port.updating_tree import WAY_BACK, verify_clean, verify_git
+from mflux_port.checkout.lock import exclusive
+from mflux_port.checkout.tree import Checkout
+from mflux_port.errors import PortError, format_error
+from mflux_port.port.port import list_ports
+from mflux_port.update.rollback import restore
+from mflux_port.update.tree import WAY_BACK, verify_clean, verify_git
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
                 f"--{name} {getattr(args, name)} is no {what} of a template; git would take it as an option"
             )
     verify_git(root)  # before a lock is put where git's folder would be
-    with alone(root):  # a run beside this one is no change of the porter's
+    with exclusive(root):  # a run beside this one is no change of the porter's
         verify_clean(root)
     if not args.json:
         print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", flush=True)
@@ -67,7 +67,7 @@ def _models(root, args: argparse.Namespace) -> list[str]:
 
 
 def _update_each(root, models: list[str], args: argparse.Namespace) -> list[dict]:
-    from mflux_port.updating_steps import report_lines
+    from mflux_port.update.steps import report_lines
 
     reports = []
     for model in models:
@@ -84,14 +84,14 @@ def _update_each(root, models: list[str], args: argparse.Namespace) -> list[dict
 
 
 def _update(root, model: str, args: argparse.Namespace) -> dict:
-    from mflux_port.updating import update_port
+    from mflux_port.update.run import update_port
 
     if not args.all:
         return update_port(root, model, args.to, args.template)
     try:
         return update_port(root, model, args.to, args.template, commit=True)
     except PortError as error:  # one port that is refused keeps none of the others back
-        refused = said(error)
+        refused = format_error(error)
         print(f"mflux-port: {model} was not updated: {refused}", file=sys.stderr)
         return {"model": model, "refused": refused}
 

@@ -6,9 +6,9 @@ import argparse
 import json
 
 from mflux_port import wiring
-from mflux_port.checkout import Checkout
-from mflux_port.lock import alone, looking
-from mflux_port.port import load_port
+from mflux_port.checkout.lock import exclusive, shared
+from mflux_port.checkout.tree import Checkout
+from mflux_port.port.port import load_port
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Wire, or print what wiring would change."""
     checkout = Checkout(args.checkout)
-    with looking(checkout.folder) if args.dry_run else alone(checkout.folder):
+    with shared(checkout.folder) if args.dry_run else exclusive(checkout.folder):
         port = load_port(checkout.folder, args.model, keeping=not args.dry_run)
         if args.dry_run:
             wiring.verify_free(checkout, port)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from mflux_port.checkout import Checkout
-from mflux_port.port import Port
+from mflux_port.checkout.transaction import commit, locked
+from mflux_port.checkout.tree import Checkout
+from mflux_port.port.port import Port
 from mflux_port.wiring.collisions import verify_free
 from mflux_port.wiring.plan import Plan, plan_unwire, plan_wire
 from mflux_port.wiring.state import SurfaceResult, inspect
-from mflux_port.wiring.transaction import commit, locked
 
 __all__ = ["SurfaceResult", "diff", "plan_unwire", "plan_wire", "states", "unwire", "verify_free", "wire"]
 

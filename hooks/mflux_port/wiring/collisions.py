@@ -7,9 +7,9 @@ import builtins
 import os
 import re
 
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
-from mflux_port.port import Port
+from mflux_port.port.port import Port
 from mflux_port.wiring.imports import bindings
 from mflux_port.wiring.ownership import owned_keys
 from mflux_port.wiring.record import read_record

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mflux_port.checkout import Checkout
-from mflux_port.port import Checkpoint, Port
+from mflux_port.checkout.tree import Checkout
+from mflux_port.port.port import Checkpoint, Port
 from mflux_port.wiring.imports import module_bindings
 from mflux_port.wiring.record import read_record
 from mflux_port.wiring.source import UnknownShape, source_of

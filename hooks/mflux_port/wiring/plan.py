@@ -4,8 +4,8 @@ import ast
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mflux_port.checkout import Checkout
-from mflux_port.port import Port
+from mflux_port.checkout.tree import Checkout
+from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block, Span
 from mflux_port.wiring.imports import imported_name
 from mflux_port.wiring.record import encode_record, read_record, record_path
@@ -37,7 +37,7 @@ _WHAT = (*_WRITING, _LEFT, _NEEDED, _MISSING)
 _NOTHING = ""
 
 
-class Deed(NamedTuple):
+class BlockEdit(NamedTuple):
     """What is done about one block that was found in a state."""
 
     surface: str
@@ -80,7 +80,7 @@ def _plan(checkout: Checkout, port: Port, choose: Callable[[Block, str], str]) -
     if unknown:
         raise UnknownShape(unknown.detail)
     wired = choose is _wiring
-    deeds: list[Deed] = []
+    deeds: list[BlockEdit] = []
     files: dict[str, bytes | None] = {}
     for file, here in found.items():
         done = _deeds(here, choose)
@@ -97,9 +97,9 @@ def _plan(checkout: Checkout, port: Port, choose: Callable[[Block, str], str]) -
     return Plan([_reported(result, deeds) for result in results], files, originals)
 
 
-def _deeds(here: Found, choose: Callable[[Block, str], str]) -> list[Deed]:
+def _deeds(here: Found, choose: Callable[[Block, str], str]) -> list[BlockEdit]:
     # An import stays while something that stays uses it; what is brought up to date has its imports among the blocks.
-    deeds = [Deed(surface, block, state, choose(block, state)) for surface, block, state in here.blocks]
+    deeds = [BlockEdit(surface, block, state, choose(block, state)) for surface, block, state in here.blocks]
     going = [deed.block.span for deed in deeds if deed.what in (_REMOVED, _RENEWED)]
     return [
         deed._replace(what=_NEEDED) if deed.what == _REMOVED and _is_used(here.source, deed.block, going) else deed
@@ -117,7 +117,7 @@ def _is_used(source: Source, block: Block, going: list[Span]) -> bool:
     )
 
 
-def _reported(result: SurfaceResult, deeds: list[Deed]) -> SurfaceResult:
+def _reported(result: SurfaceResult, deeds: list[BlockEdit]) -> SurfaceResult:
     # From what is done about each block, so that the report says nothing else.
     own = [deed for deed in deeds if deed.surface == result.surface]
     named = {what: [deed.block.name for deed in own if deed.what == what] for what in _WHAT}
@@ -129,7 +129,7 @@ def _reported(result: SurfaceResult, deeds: list[Deed]) -> SurfaceResult:
     return result._replace(action=action, detail=detail, put_back=tuple(named[_PUT_BACK]))
 
 
-def _recorded(deeds: list[Deed], record: dict) -> dict[str, dict[str, str]]:
+def _recorded(deeds: list[BlockEdit], record: dict) -> dict[str, dict[str, str]]:
     # What is ours. Somebody's own text is never written down as ours: the next run would replace it.
     kept: dict[str, dict[str, str]] = {}
     for surface, block, state, what in deeds:
@@ -141,7 +141,7 @@ def _recorded(deeds: list[Deed], record: dict) -> dict[str, dict[str, str]]:
     return kept
 
 
-def _edit(source: Source, deed: Deed) -> Edit:
+def _edit(source: Source, deed: BlockEdit) -> Edit:
     block = deed.block
     if deed.what == _REMOVED:
         return block.span, b""

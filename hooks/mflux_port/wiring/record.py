@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 
-from mflux_port.checkout import Checkout
-from mflux_port.parsing import parse_json
-from mflux_port.port import Port
+from mflux_port.checkout.tree import Checkout
+from mflux_port.files.parsing import parse_json
+from mflux_port.port.port import Port
 
 NAME = "wiring.json"
 

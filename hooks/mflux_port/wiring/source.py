@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import cached_property, wraps
 from itertools import accumulate
 
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
-from mflux_port.parsing import parse_python
+from mflux_port.files.parsing import parse_python
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 

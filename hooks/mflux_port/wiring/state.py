@@ -3,9 +3,9 @@
 import re
 from typing import NamedTuple
 
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
-from mflux_port.port import Port
+from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block, Span
 from mflux_port.wiring.ownership import own_part
 from mflux_port.wiring.record import read_record
@@ -112,7 +112,7 @@ def _found_again(source: Source, block: Block, ours: str | None, taken: list[Spa
     # What the surface looks for has another name by now, and the text from older answers is still there.
     if block.span or ours is None or _same(ours, block.text):
         return block
-    spans = _standing(source, ours, taken)
+    spans = _existing_block(source, ours, taken)
     return block._replace(span=spans[0]) if len(spans) == 1 else block
 
 
@@ -122,7 +122,7 @@ def _block_state(source: Source, block: Block, ours: str | None, taken: list[Spa
     if block.span is None:
         if ours is None:
             return ABSENT
-        return EDITED if block.rewritten or _standing(source, ours, taken) else DELETED
+        return EDITED if block.rewritten or _existing_block(source, ours, taken) else DELETED
     text = source.text(block.span)
     if _same(text, block.text):
         return PRESENT
@@ -131,7 +131,7 @@ def _block_state(source: Source, block: Block, ours: str | None, taken: list[Spa
 
 def _orphans(source: Source, left: dict[str, str], taken: list[Span]) -> list[tuple[Block, str]]:
     # Text that wiring put in under older answers: still there word for word, or somebody's own by now, or gone.
-    spans = {name: _standing(source, left[name], taken) for name in sorted(left)}
+    spans = {name: _existing_block(source, left[name], taken) for name in sorted(left)}
     taken = taken + [span for found in spans.values() for span in found]
     made = []
     for name, found in spans.items():
@@ -142,7 +142,7 @@ def _orphans(source: Source, left: dict[str, str], taken: list[Span]) -> list[tu
     return made
 
 
-def _standing(source: Source, text: str, taken: list[Span]) -> list[Span]:
+def _existing_block(source: Source, text: str, taken: list[Span]) -> list[Span]:
     # Where the text stands on lines of its own, outside ``taken``.
     wanted = source.encode(text)
     data = (

@@ -56,13 +56,13 @@ def entry_blocks(source: Source, table: Table, wanted: dict[str, str]) -> list[B
     for key in sorted(wanted, key=str.lower) if in_order else wanted:
         text = "\n".join(lead + line if line else line for line in wanted[key].split("\n"))
         if key in present:
-            made.append(_standing(source, table, existing, present.index(key), text))
+            made.append(_existing_block(source, table, existing, present.index(key), text))
         else:
             made.append(Block(key, f"{text},\n", _place(source, table, existing, others, key if in_order else None)))
     return made
 
 
-def _standing(source: Source, table: Table, existing: list[Entry], index: int, text: str) -> Block:
+def _existing_block(source: Source, table: Table, existing: list[Entry], index: int, text: str) -> Block:
     key, value = existing[index]
     _gap(source, table, existing, index - 1)
     if _gap(source, table, existing, index) or not index or index + 1 < len(existing):

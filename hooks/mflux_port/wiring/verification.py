@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ast
 
-from mflux_port.checkout import Checkout
+from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
-from mflux_port.port import Port
+from mflux_port.port.port import Port
 from mflux_port.wiring.imports import module_bindings
 from mflux_port.wiring.ownership import own_part
 from mflux_port.wiring.record import read_record

@@ -16,10 +16,10 @@ import json
 import shutil
 from pathlib import Path
 
-from parity import components, shrink
+from parity.answers import load_answers
 from parity.errors import Arguments, ParityError, run
-from parity.port import load_answers
-from parity.toy_tokenizer import has_tokenizer, write_tokenizer
+from parity.record import components, shrink
+from parity.record.toy_tokenizer import has_tokenizer, write_tokenizer
 
 # What no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
 OVERRIDES: dict[str, dict] = {}

@@ -11,8 +11,8 @@ import argparse
 import os
 from pathlib import Path
 
+from parity.answers import FAIL, STAGE_NAMES, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
-from parity.port import FAIL, STAGE_NAMES, Answers, load_answers, size_of
 
 # Constructor arguments that the checkpoint's config files call otherwise: {"transformer": {"width": "hidden_size"}}.
 # Only needed to build the port in the sizes of a tiny twin.
@@ -25,18 +25,19 @@ def main() -> int:
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
     from parity import waivers
-    from parity.gaps import read_gaps
-    from parity.limits import Limits
-    from parity.recording import Recording
+    from parity.compare.limits import Limits
+    from parity.record.calibration import read_calibration
+    from parity.record.recording import Recording
 
     path = _reference(args, answers)
     recording = Recording(path)
     recording.verify_facts()
     folder = _same_run(args, answers, recording)
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
-    limits = Limits(args.dtype, read_gaps(path.with_suffix(".gaps.json"), recording.facts["run"]))
+    limits = Limits(args.dtype, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))
     # MLX comes last: what is wrong with a file is said before it is loaded.
-    from parity import mlx_port, notes, report, session
+    from parity.explain import notes, report, session
+    from parity.run import mlx_port
 
     port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
     stages = [args.stage] if args.stage else STAGE_NAMES
@@ -81,7 +82,7 @@ def _line(result) -> str:
 
 def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
     """The checkpoint of the recording, after what was asked for was compared with what was recorded."""
-    from parity.components import header_digest, read_index
+    from parity.record.components import header_digest, read_index
 
     facts = recording.facts
     if answers.pipeline not in ("", "DiffusionPipeline", facts["pipeline"]):
@@ -109,8 +110,8 @@ def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
 
 
 def _write(found, path: Path) -> None:
-    from parity.pictures import save_image
-    from parity.recording import Recorder
+    from parity.explain.pictures import save_image
+    from parity.record.recording import Recorder
 
     judge = found.judge
     with Recorder(path, {"run": judge.recording.facts["run"], "dtype": judge.limits.dtype}, strict=False) as sink:

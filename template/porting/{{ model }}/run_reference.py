@@ -17,17 +17,17 @@ import argparse
 import difflib
 from pathlib import Path
 
-from parity import components
+from parity.answers import MODULE_SIZE, PROMPT, SEED, SIZE, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
-from parity.port import MODULE_SIZE, PROMPT, SEED, SIZE, Answers, load_answers, size_of
+from parity.record import components
 
 
 def main() -> int:
     args = _arguments()
     answers = load_answers()
     folder = components.resolve(args.model or answers.hf_repo, weights=not args.estimate)
-    from parity import estimate, reference, torch_taps
-    from parity.pictures import save_image
+    from parity.explain.pictures import save_image
+    from parity.record import estimate, reference, torch_taps
 
     plan = _plan(args, answers, folder, torch_taps, reference)
     if plan.level != torch_taps.STAGES or args.estimate:

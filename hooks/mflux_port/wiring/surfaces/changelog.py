@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import takewhile
 
-from mflux_port.port import Port
+from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block, Span
 from mflux_port.wiring.lines import lines_with_spans
 from mflux_port.wiring.source import Source

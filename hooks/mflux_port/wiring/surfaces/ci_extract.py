@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 
-from mflux_port.port import Checkpoint, Port
+from mflux_port.port.port import Checkpoint, Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.imports import bindings
 from mflux_port.wiring.source import Source, UnknownShape

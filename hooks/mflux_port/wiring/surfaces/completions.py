@@ -6,7 +6,7 @@ import ast
 import json
 import re
 
-from mflux_port.port import Port
+from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.chains import branches
 from mflux_port.wiring.imports import bindings

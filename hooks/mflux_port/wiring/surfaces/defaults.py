@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mflux_port.port import Port
+from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.source import Source
 from mflux_port.wiring.tables import entries, entry_blocks, find_table, require_table

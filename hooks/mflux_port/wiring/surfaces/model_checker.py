@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mflux_port.port import Port
+from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.imports import bindings
 from mflux_port.wiring.source import Source, UnknownShape

@@ -5,7 +5,7 @@ import json
 import math
 from typing import NamedTuple
 
-from mflux_port.port import Checkpoint, Port
+from mflux_port.port.port import Checkpoint, Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.source import Source, UnknownShape, once
 from mflux_port.wiring.tables import entries, entry_blocks, require_table

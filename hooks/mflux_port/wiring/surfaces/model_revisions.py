@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 
-from mflux_port.port import Port
+from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.source import Source, UnknownShape
 from mflux_port.wiring.tables import Table, entries, entry_blocks, require_table

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from mflux_port.parsing import console_scripts
-from mflux_port.port import Port
+from mflux_port.files.parsing import console_scripts
+from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.source import Source, UnknownShape, once
 

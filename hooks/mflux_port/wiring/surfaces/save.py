@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 
-from mflux_port.port import Port
+from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.chains import (
     assigned_name,

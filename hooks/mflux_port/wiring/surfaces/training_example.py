@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from mflux_port.lora_modules import LoraModules
-from mflux_port.port import Checkpoint, Port
+from mflux_port.port.lora_modules import LoraModules
+from mflux_port.port.port import Checkpoint, Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.source import Source
 from mflux_port.wiring.surfaces import training_runner

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import yaml
 
+from parity.answers import STAGE_NAMES, UNSOUND
 from parity.errors import ParityError
-from parity.port import STAGE_NAMES, UNSOUND
 
 MODULE_LIMIT = 1e-5
 

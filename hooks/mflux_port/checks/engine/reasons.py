@@ -1,0 +1,59 @@
+"""Why a row does not apply to a port. Each returns the reason, or None when it does apply."""
+
+from __future__ import annotations
+
+from mflux_port.checks.engine.facts import CAPABILITIES
+from mflux_port.checks.engine.package import Package
+
+
+def draws(package: Package) -> str | None:
+    return None if package.draws else "no command of this package draws from a prompt"
+
+
+def takes_lora(package: Package) -> str | None:
+    asked = package.port is not None and package.port.lora
+    return None if asked or package.takes_lora or package.lora_mappings else "the port loads no LoRAs"
+
+
+def takes_image(package: Package) -> str | None:
+    return None if package.takes_image else "no command of the port starts from an image"
+
+
+def edits(package: Package) -> str | None:
+    return None if package.edits else "the port edits no images"
+
+
+def trains(package: Package) -> str | None:
+    return None if package.trains else "mflux-train does not know the port"
+
+
+def has_entries(package: Package) -> str | None:
+    return None if package.keys or package.draws else "no registry entry belongs to this package"
+
+
+def has_tests(package: Package) -> str | None:
+    if package.port or package.facts.has_tests:
+        return draws(package)
+    return "this checkout is an unpacked release, which carries no tests"
+
+
+def has_answers(package: Package) -> str | None:
+    return None if package.port else "this port was not made with the template"
+
+
+def has_capabilities(package: Package) -> str | None:
+    """mflux 0.19 and later read every command's parser to say what it can do."""
+    if package.facts.exists(CAPABILITIES):
+        return draws(package)
+    return "this mflux has no mflux-capabilities"
+
+
+def in_git(package: Package) -> str | None:
+    return None if package.facts.git("rev-parse", "HEAD") else "the checkout is no git work tree"
+
+
+def is_open(package: Package) -> str | None:
+    """The port is still being made: it has its porting folder."""
+    if package.facts.exists(f"porting/{package.model}"):
+        return None
+    return "the port has no porting folder (finished, or not made with the template)"

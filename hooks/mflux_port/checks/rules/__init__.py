@@ -1,0 +1,1 @@
+"""The integration checklist: one module per table of the guide, one function per row."""

@@ -1,0 +1,81 @@
+"""One component of a port, drafted: its classes, its mapping, its LoRA paths, and what could not be decided."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from dataclasses import dataclass
+
+from mflux_port.checkpoint.inference import dimensions
+from mflux_port.checkpoint.layout import Component
+from mflux_port.draft.tree.from_header import header_tree
+from mflux_port.draft.tree.from_reference import has_reference, reference_tree
+from mflux_port.draft.tree.nodes import Node
+from mflux_port.draft.tree.prefix_remap import align
+from mflux_port.draft.write.classes import ClassDraft, draft_classes
+from mflux_port.draft.write.mapping import lora_paths
+from mflux_port.draft.write.modules import module_files
+from mflux_port.draft.write.targets import MappingDraft, Unresolved, draft_mapping, is_gamma
+from mflux_port.port.port import Port
+
+# The class and the file that the rest of a port imports, by component.
+TOPS = {
+    "transformer": ("Transformer", "transformer"),
+    "text_encoder": ("TextEncoder", "text_encoder"),
+    "vae": ("VAE", "vae"),
+}
+
+
+@dataclass
+class ComponentDraft:
+    """``files``: source by stem; ``certain``: drafted from the reference itself and not from the header alone."""
+
+    component: str
+    certain: bool
+    files: dict[str, str]
+    classes: list[ClassDraft]
+    mapping: MappingDraft
+    lora: dict[str, int | None]
+
+    @property
+    def unresolved(self) -> list[Unresolved]:
+        return self.mapping.unresolved
+
+
+def draft_component(component: Component, name: str, port: Port) -> ComponentDraft:
+    """Draft ``component`` as the port's ``name``. The checkpoint's headers and the reference's own modules are read."""
+    tensors = component.tensors
+    tree = reference_tree(component) if has_reference(component) else None
+    certain = tree is not None
+    tree = align(tree, tensors) if certain else header_tree(tensors, component.config)
+    tree.class_name = re.sub(r"\W", "", component.class_name) or tree.class_name
+    mapping = draft_mapping(name, tensors, tree, component.config, certain)
+    _drop(tree, mapping.tied)
+    for path, node in tree.walk():
+        _flatten_gammas(node)
+        if node.doubt:
+            mapping.unresolved.append(Unresolved(name, path, node.doubt, node.candidates or (node.layer,)))
+    section = component.config.get("text_config")
+    sizes = dimensions(section if isinstance(section, dict) else component.config)
+    sizes = {size: value for size, value in sizes.items() if not keyword.iskeyword(size) and size != "self"}
+    top, stem = TOPS[name]
+    prefix = port.class_name if name == "transformer" else f"{port.class_name}{top}"
+    classes = draft_classes(tree, prefix, (f"{port.class_name}{top}", stem), set(sizes))
+    files = module_files(classes, f"{port.package}.model.{port.model}_{name}", sizes, name)
+    linears = {path for path, node in tree.walk() if node.layer == "Linear"}
+    lora = lora_paths(mapping.targets, linears) if name == "transformer" else {}
+    return ComponentDraft(name, certain, files, classes, mapping, lora)
+
+
+def _drop(tree: Node, names: list[str]) -> None:
+    for name in names:
+        *path, leaf = name.rpartition(".")[0].split(".")
+        parent = tree.find(".".join(path))
+        if parent is not None and parent.children.pop(leaf, None) is not None:
+            parent.remarks.append(f"{leaf}: tied to another weight, the checkpoint does not repeat it")
+
+
+def _flatten_gammas(node: Node) -> None:
+    for name, shape in node.parameters.items():
+        if shape and is_gamma(name, tuple(1 if size == "1" else 2 for size in shape)):
+            node.parameters[name] = shape[:1]

@@ -1,0 +1,45 @@
+"""The sizes in which the fast tests run a port: whether a drafted transformer has the same names for them."""
+
+from __future__ import annotations
+
+import ast
+
+from mflux_port.checkout.tree import Checkout
+from mflux_port.files.parsing import parse_python
+from mflux_port.port.port import Port
+
+TINY_SIZES = "tests/image_generation/helpers/tiny_{model}_sizes.py"
+
+
+def other_names(checkout: Checkout, port: Port, texts: dict[str, str]) -> dict:
+    """``file``, what it ``says`` and what the constructor ``takes`` instead; empty when the two agree.
+
+    ``texts`` are the drafted files by name. A file that the porter took away or wrote otherwise is not looked at.
+    """
+    file = TINY_SIZES.format(model=port.model)
+    said = _said(checkout.read(file) or b"")
+    taken = _taken(texts.get(f"{port.folder}/model/{port.model}_transformer/transformer.py", ""))
+    unknown = [name for name in said if name not in taken]
+    if not taken or not unknown:
+        return {}
+    return {"file": file, "says": unknown, "takes": [name for name in taken if name not in said]}
+
+
+def _said(source: bytes) -> list[str]:
+    try:
+        nodes = list(ast.walk(parse_python(source)))
+    except SyntaxError:
+        return []
+    tables = [node.value for node in nodes if isinstance(node, ast.Assign) and _is_transformer(node.targets[0])]
+    keys = [key for table in tables if isinstance(table, ast.Dict) for key in table.keys]
+    return [key.value for key in keys if isinstance(key, ast.Constant)]
+
+
+def _is_transformer(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) and target.id == "TRANSFORMER"
+
+
+def _taken(source: str) -> list[str]:
+    functions = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.FunctionDef)]
+    constructor = next((node for node in functions if node.name == "__init__"), None)
+    return [argument.arg for argument in constructor.args.args[1:]] if constructor else []

@@ -1,0 +1,201 @@
+"""The reference's own module tree, built on torch's meta device: no weights, only shapes. Needs torch and the reference.
+
+Sizes become expressions of the config's names where the reference itself shows how: it is built again with one number
+of its config doubled, quadrupled and, where that is no matter of blocks, much larger and smaller; a size that follows
+as a product, a sum of products or a limit in all of them is written as that.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+from fractions import Fraction
+from itertools import product
+
+from mflux_port.checkpoint.inference import dimensions
+from mflux_port.checkpoint.layout import Component
+from mflux_port.draft.tree.leaf_layers import ACTIVATIONS, SILENT, call, leaf, settings, shape, source_file
+from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
+from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, Observation, express, grows_evenly
+from mflux_port.errors import PortError, short_repr
+
+_FEW_BLOCKS = 1000  # so many are built at once
+_HOLDERS = ("ModuleList", "ModuleDict", "Sequential")
+
+
+def has_reference(component: Component) -> bool:
+    """Whether torch and the library of the component's class are installed."""
+    names = ("torch", component.library)
+    return component.library in ("diffusers", "transformers") and all(map(importlib.util.find_spec, names))
+
+
+def reference_tree(component: Component) -> Node | None:
+    """The tree of the component's reference class; None when the installed library has no such class.
+
+    Raises PortError for a config with more blocks than the checkpoint has tensors: building them would take all memory.
+    """
+    _verify_counts(component)
+    base = _build(component, component.config)
+    if base is None:
+        return None
+    tree = _describe(base)
+    _mark_tied(tree, base)
+    section, sizes = _sizes(component.config)
+    limited = re.search(r"\b(min|max)\(", _source_of(base))
+    observations = []
+    for name, value in _variables(sizes).items():
+        trees = {factor: _varied(component, section, name, value, factor) for factor in NEAR}
+        if None in trees.values():
+            continue
+        if grows_evenly(tree, trees):
+            # A limit, as in min(width, 256), shows far above a small width and far below a large one.
+            less = [factor for factor in LESS if limited and (value * factor).denominator == 1]
+            more = {factor: _varied(component, section, name, value, factor) for factor in (FAR, *less)}
+            trees |= {factor: other for factor, other in more.items() if other is not None}
+        observations.append(Observation(name, value, trees))
+    return express(tree, observations)
+
+
+def _mark_tied(tree: Node, module) -> None:
+    holders: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        holders.setdefault(id(parameter), []).append(name.rpartition(".")[0])
+    for path in (path for paths in holders.values() if len(paths) > 1 for path in paths):
+        node = tree.find(path)
+        if node is not None:
+            node.tied = True
+
+
+def _sizes(config: dict) -> tuple[str, dict]:
+    nested = config.get("text_config")
+    return ("text_config", dimensions(nested)) if isinstance(nested, dict) else ("", dimensions(config))
+
+
+def _variables(sizes: dict) -> dict[str, int]:
+    found = {}
+    for name, value in sizes.items():
+        if isinstance(value, int):
+            found[name] = value
+        else:
+            found |= {f"{name}[{index}]": number for index, number in enumerate(value)}
+    return {name: value for name, value in found.items() if value > 0}
+
+
+def _verify_counts(component: Component) -> None:
+    sections = [component.config, *(part for part in component.config.values() if isinstance(part, dict))]
+    for name, value in (pair for section in sections for pair in section.items()):
+        count = isinstance(value, int | float) and re.search("(layers|blocks|depth|layers_per_block)$", name)
+        if count and value > max(_FEW_BLOCKS, len(component.tensors)):
+            raise PortError(
+                f"{component.name}/config.json says {name} {short_repr(value)}, and the checkpoint has "
+                f"{len(component.tensors)} tensors; download both again"
+            )
+
+
+def _source_of(module) -> str:
+    try:
+        return inspect.getsource(inspect.getmodule(type(module)))
+    except (OSError, TypeError):
+        return ""
+
+
+def _varied(component: Component, section: str, name: str, value: int, factor: int | Fraction) -> Node | None:
+    module = _vary(component, section, name, value, factor)
+    return None if module is None else _describe(module)
+
+
+def _vary(component: Component, section: str, name: str, value: int, factor: int | Fraction):
+    # Rotary embeddings want head sizes that fit: such a config is tried again with the axes scaled along, up or down.
+    key, _, index = name.partition("[")
+    for longer, axes in product((True, False), (1.0, factor, 1 / factor)):
+        config = dict(component.config)
+        inner = dict(config[section]) if section else config
+        for other, sizes in list(inner.items()):
+            if axes != 1.0 and other.startswith("axes_dim") and isinstance(sizes, list):
+                inner[other] = [int(size * axes) for size in sizes]
+        for other, entries in list(inner.items()):
+            # A kind for every layer: as many as there are layers, which another number may equal by chance.
+            if (
+                longer
+                and factor > 1
+                and isinstance(entries, list)
+                and len(entries) == value
+                and all(isinstance(kind, str) for kind in entries)
+            ):
+                inner[other] = entries * factor
+        if index:
+            inner[key] = [*inner[key]]
+            inner[key][int(index[:-1])] = int(value * factor)
+        else:
+            inner[key] = int(value * factor)
+        if section:
+            config[section] = inner
+        module = _build(component, config)
+        if module is not None:
+            return module
+    return None
+
+
+def _build(component: Component, config: dict):
+    import torch
+
+    library = __import__(component.library)
+    reference = getattr(library, component.class_name, None)
+    if reference is None:
+        return None
+    try:
+        with torch.device("meta"):
+            if component.library == "diffusers":
+                return reference.from_config({name: value for name, value in config.items() if name != "_class_name"})
+            return reference(reference.config_class.from_dict(config))
+    except Exception:  # noqa: BLE001 - a config that the reference refuses simply shows nothing
+        return None
+
+
+def _describe(module) -> Node:
+    from torch import nn
+
+    if isinstance(module, (nn.ModuleList, nn.Sequential)):
+        return Node(LIST, children=_children(module, keep_places=True))
+    if isinstance(module, nn.ModuleDict):
+        return Node(DICT, children=_children(module))
+    return leaf(module) or _module(module)
+
+
+def _module(module) -> Node:
+    node = Node(MODULE, type(module).__name__, source_file(type(module)), children=_children(module), call=call(module))
+    node.parameters = {name: shape(value) for name, value in module.named_parameters(recurse=False)}
+    state = module.state_dict(keep_vars=True)
+    for name, value in module.named_buffers(recurse=False):
+        if name in state:
+            node.parameters[name] = shape(value)
+    if node.parameters and not node.children:
+        node.settings = settings(module)
+    for name, child in _below(module):
+        if name not in node.children and type(child).__name__ not in (*SILENT, *_HOLDERS):
+            node.remarks.append(f"{name}: {_without_weights(child)}")
+    return node
+
+
+def _children(module, keep_places: bool = False) -> dict[str, Node]:
+    children = {}
+    for name, child in _below(module):
+        node = _describe(child)
+        if node.is_leaf or node.children or node.parameters or node.base:
+            if keep_places or node.kind not in ("Identity", *ACTIVATIONS):
+                children[name] = node
+        elif keep_places:
+            children[name] = Node("Identity", remarks=[_without_weights(child)])
+    if keep_places and all(node.kind in ("Identity", *ACTIVATIONS) for node in children.values()):
+        return {}
+    return children
+
+
+def _below(module) -> list[tuple[str, object]]:
+    # torch's own named_children leaves out the second place of a module that stands in two.
+    return [(name, child) for name, child in module._modules.items() if child is not None]
+
+
+def _without_weights(module) -> str:
+    return f"{type(module).__name__} holds no weights ({source_file(type(module))})"

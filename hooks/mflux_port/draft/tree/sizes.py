@@ -1,0 +1,195 @@
+"""Sizes as expressions of a config's names, seen from how a reference's tree changes when one number changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+
+from mflux_port.draft.tree.nodes import LIST, Node
+
+NEAR, FAR = (2, 4), 16
+LESS = tuple(Fraction(1, divisor) for divisor in (2, 4, 8, 16, 32))
+_Factor = int | Fraction
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The trees that the reference has with ``name`` at a multiple of its ``value``, by the factor."""
+
+    name: str
+    value: int
+    trees: dict[_Factor, Node]
+
+
+def express(base: Node, observations: list[Observation]) -> Node:
+    """``base`` with every size that follows from observed names written as such, in place. Others stay numbers.
+
+    A size is a product of names, one divided by others, a sum of products or ``min`` of a name and a number, and only when
+    it is that in every tree.
+
+    Blocks of a list whose length follows a name get the expression ``count`` among the list's arguments.
+    """
+    usable = []
+    for seen in observations:
+        trees = {factor: tree for factor, tree in seen.trees.items() if _same(base, tree)}
+        if trees.keys() >= set(NEAR):
+            usable.append((seen.name, seen.value, trees))
+    _express(base, usable)
+    return base
+
+
+def grows_evenly(base: Node, trees: dict[_Factor, Node]) -> bool:
+    """Whether sizes grow in step with a name, and nothing faster: then it may be made much larger, to see a limit."""
+    if not all(_same(base, tree) for tree in trees.values()):
+        return False
+    grown = False
+    for text, found in _sizes(base, trees):
+        if not text.isdigit() or all(other == text for other in found.values()):
+            continue
+        numbers = {factor: int(other) for factor, other in found.items() if (other or "").isdigit()}
+        if len(numbers) < len(found) or any(number > factor * (int(text) + 1) for factor, number in numbers.items()):
+            return False
+        grown = grown or all(number > int(text) for number in numbers.values())
+    return grown
+
+
+def _sizes(node: Node, trees: dict[_Factor, Node]) -> Iterator[tuple[str, dict[_Factor, str | None]]]:
+    if node.kind == LIST and any(len(tree.children) != len(node.children) for tree in trees.values()):
+        yield "1", dict.fromkeys(trees)  # more blocks: a number of them is no size
+    for name, text in node.arguments.items():
+        yield text, {factor: tree.arguments.get(name) for factor, tree in trees.items()}
+    for name, shape in node.parameters.items():
+        for place, size in enumerate(shape):
+            yield size, {factor: _at(tree, name, place) for factor, tree in trees.items()}
+    for name, child in node.children.items():
+        below = {factor: tree.children.get(name) for factor, tree in trees.items()}
+        if None not in below.values():
+            yield from _sizes(child, below)
+
+
+def _same(base: Node, other: Node) -> bool:
+    if (
+        (base.kind, base.base) != (other.kind, other.base)
+        or base.class_name != other.class_name
+        or base.parameters.keys() != other.parameters.keys()
+    ):
+        return False
+    if base.kind == LIST and len(base.children) != len(other.children) and _is_row(base) and _is_row(other):
+        return _same(base.children["0"], other.children["0"])
+    return base.children.keys() == other.children.keys() and all(
+        _same(child, other.children[name]) for name, child in base.children.items()
+    )
+
+
+def _is_row(node: Node) -> bool:
+    return "0" in node.children and len({child.class_name or child.kind for child in node.children.values()}) == 1
+
+
+def _express(node: Node, seen: list[tuple[str, int, dict[_Factor, Node]]]) -> None:
+    def views(read) -> list[tuple[str, int, dict[_Factor, str | None]]]:
+        return [(key, value, {factor: read(tree) for factor, tree in trees.items()}) for key, value, trees in seen]
+
+    for name, text in node.arguments.items():
+        node.arguments[name] = _expression(text, views(lambda tree, name=name: tree.arguments.get(name)))
+    for name, shape in node.parameters.items():
+        node.parameters[name] = tuple(
+            _expression(size, views(lambda tree, name=name, place=place: _at(tree, name, place)))
+            for place, size in enumerate(shape)
+        )
+    if node.kind == LIST and _is_row(node):
+        node.arguments["count"] = _expression(str(len(node.children)), views(lambda tree: str(len(tree.children))))
+    for name, child in node.children.items():
+        inner = [(key, value, {f: tree.children.get(name) for f, tree in trees.items()}) for key, value, trees in seen]
+        _express(child, [view for view in inner if None not in view[2].values()])
+
+
+def _at(node: Node, name: str, index: int) -> str:
+    return node.parameters[name][index] if index < len(node.parameters[name]) else ""
+
+
+def _expression(text: str, views: list[tuple[str, int, dict[_Factor, str | None]]]) -> str:
+    if not text.isdigit() or int(text) == 0:
+        return text
+    size, up, down, added, limits = int(text), [], [], [], []
+    for name, value, found in views:
+        if all(other == text for other in found.values()):
+            continue
+        if not all((other or "").isdigit() for other in found.values()):
+            return text
+        # Nothing is what whole division leaves of a small number.
+        numbers = {factor: int(other) for factor, other in found.items() if factor in NEAR or other != "0"}
+        name = re.sub(r"\s", "", name)
+        if limit := _limit(size, value, numbers):
+            limits.append(limit.format(name))
+        elif power := _power(size, numbers):
+            up += [(name, value)] * power
+        elif _divides(size, numbers):
+            down.append((name, value))
+        elif step := _step(size, numbers):
+            added.append((name, value, step))
+        else:
+            return text
+    if limits:
+        return limits[0] if len(limits) == 1 and not (up or down or added) else text
+    if added:
+        return text if down else _sum(size, up, added) or text
+    return _product(size, up, down) if up else text
+
+
+def _limit(size: int, value: int, numbers: dict[_Factor, int]) -> str:
+    # min(name, limit), seen on both sides of the limit: below it once at least, at it or above twice.
+    points = {value: size} | {int(value * factor): number for factor, number in numbers.items()}
+    limit, least = max(points.values()), min(points)
+    times = Fraction(points[least], least)
+    reached = [number for at, number in points.items() if times * at >= limit]
+    if times.denominator != 1 or len(points) < 4 or not 2 <= len(reached) < len(points):
+        return ""
+    if any(number != min(times * at, limit) for at, number in points.items()):
+        return ""
+    return f"min({'{}' if times == 1 else f'{times} * {{}}'}, {limit})"
+
+
+def _power(size: int, numbers: dict[_Factor, int]) -> int:
+    # How often a name is a factor of the size, 0 for any other relation.
+    for power in (1, 2, 3):
+        wanted = {factor: size * factor**power for factor in numbers}
+        if all(number == wanted[factor] or wanted[factor].denominator != 1 for factor, number in numbers.items()):
+            return power
+    return 0
+
+
+def _divides(size: int, numbers: dict[_Factor, int]) -> bool:
+    # What is divided by 16 is seldom whole.
+    return all(size == factor * numbers[factor] for factor in numbers if factor != FAR or size % factor == 0)
+
+
+def _step(size: int, numbers: dict[_Factor, int]) -> int:
+    # What one more of the name's value adds, 0 when it is not always the same.
+    step = numbers[NEAR[0]] - size
+    return step if step > 0 and all(n == size + (factor - 1) * step for factor, n in numbers.items()) else 0
+
+
+def _product(size: int, up: list[tuple[str, int]], down: list[tuple[str, int]]) -> str:
+    factor = Fraction(size * prod(value for _, value in down), prod(value for _, value in up))
+    names = " * ".join(name for name, _ in up)
+    times = f"{factor.numerator} * {names}" if factor.numerator != 1 else names
+    divisors = [str(factor.denominator)] if factor.denominator != 1 else []
+    # Whole division loses nothing here: the reference itself has whole sizes.
+    return " // ".join([times, *divisors, *(name for name, _ in down)])
+
+
+def _sum(size: int, up: list[tuple[str, int]], added: list[tuple[str, int, int]]) -> str:
+    # Terms of one name each, and what is left over; all of them times the names that the whole grows with.
+    whole = prod(value for _, value in up)
+    rest = size - sum(step for _, _, step in added)
+    counts = [Fraction(step, value * whole) for _, value, step in added] + [Fraction(rest, whole)]
+    if rest < 0 or any(count.denominator != 1 for count in counts):
+        return ""
+    terms = []
+    for name, count in zip([*(name for name, _, _ in added), ""], counts, strict=True):
+        factors = [part for part in (str(count) if count != 1 else "", name, *(name for name, _ in up)) if part]
+        terms += [" * ".join(factors or ["1"])] if count else []
+    return " + ".join(terms)

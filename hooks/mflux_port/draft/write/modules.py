@@ -1,0 +1,103 @@
+"""The source files of drafted classes: every ``__init__`` complete, every ``__call__`` to be ported."""
+
+from __future__ import annotations
+
+import keyword
+import textwrap
+from types import MappingProxyType
+
+from mflux_port.draft.write.classes import ClassDraft
+from mflux_port.draft.write.source_text import WIDTH, Call, signature, statement, text, write
+
+# What the rest of a port calls beside __call__, or instead of it, by component.
+_CALLS = {
+    "vae": (("encode", ["image: mx.array"]), ("decode", ["latents: mx.array"])),
+    "transformer": (("get_rotary_embeddings", ["latents: mx.array", "prompt_embeds: mx.array"]),),
+}
+
+
+# What nn.Module, a dict, has itself; MLX sets no attribute of such a name.
+_TAKEN = {
+    *dir(dict), "apply", "apply_to_modules", "children", "eval", "filter_and_map", "freeze", "is_module", "leaf_modules",
+    "load_weights", "modules", "named_modules", "parameters", "save_weights", "set_dtype", "state", "train",
+    "trainable_parameter_filter", "trainable_parameters", "training", "unfreeze", "update_modules",
+    "valid_child_filter", "valid_parameter_filter",
+}  # fmt: skip
+
+
+def module_files(drafts: list[ClassDraft], package: str, defaults: dict[str, object], component: str) -> dict[str, str]:
+    """The text of each file by its stem. The last draft is the top class; ``defaults`` are its keywords and their values.
+
+    ``package``: the dotted package of the files.
+    """
+    files = {
+        draft.stem: _file(draft, package, [f"{k}: {v}" for k, v in draft.parameters.items()]) for draft in drafts[:-1]
+    }
+    top = drafts[-1]
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in defaults.items()}
+    parameters = [f"{name}: {_type(value)} = {value!r}" for name, value in values.items()]
+    kept = {name: value for name, value in values.items() if name not in top.parameters}
+    files[top.stem] = _file(top, package, parameters, kept, component)
+    return files
+
+
+def _file(
+    draft: ClassDraft, package: str, parameters: list[str], kept: dict = MappingProxyType({}), component: str = ""
+) -> str:
+    base = draft.base or Call("nn.Module")
+    made = write(Call("super().__init__", base.arguments), 8, 0)
+    body = [signature("__init__", parameters), f"        {made}\n"]
+    attributes = {name for name, _, _ in draft.fields}
+    for name, value in kept.items():
+        # MLX takes a list for a part of the module.
+        whole = f"tuple({name})" if isinstance(value, tuple) else name
+        body += [f"        self.{name} = {whole}\n"] if name not in attributes else []
+    body += [_comment(remark, 8) for remark in draft.remarks]
+    for name, expression, flag in draft.fields:
+        plain = name.isidentifier() and not keyword.iskeyword(name) and name not in _TAKEN
+        target = f"self.{name}" if plain else f"self[{text(name)}]"
+        body += [f"        if {flag}:\n"] if flag else []
+        body.append(statement(target, expression, 12 if flag else 8))
+    calls = () if component == "vae" else (("__call__", list(draft.call) or ["*args"]),)
+    calls += _CALLS.get(component, ())
+    for name, names in calls:
+        body += ["\n", signature(name, names), _to_port(draft, name)]
+    source = "".join(body)
+    where = f" in {draft.file}" if draft.file else ""
+    head = f"\n\nclass {draft.name}({base.name}):\n" + _comment(f"Reference: {draft.reference}{where}", 4)
+    imports = sorted((f"{package}.{used.stem}", used.name) for used in draft.uses)
+    lines = (["import mlx.core as mx\n"] if "mx." in source else []) + ["from mlx import nn\n"]
+    lines += ["\n", *(_import(module, name) for module, name in imports)] if imports else []
+    return "".join([*lines, head, source])
+
+
+def _import(module: str, name: str) -> str:
+    line = f"from {module} import {name}"
+    return f"{line}\n" if len(line) <= WIDTH else f"from {module} import (\n    {name},\n)\n"
+
+
+def _to_port(draft: ClassDraft, name: str) -> str:
+    method = "forward" if name == "__call__" else name
+    where = f", {draft.file}" if draft.file else ""
+    once = name == "get_rotary_embeddings"  # the reference may not have a method for it
+    method = "forward: what is the same in every step, as its rotary embeddings" if once else method
+    message = f"Port {draft.reference}.{method}{where}"
+    line = f"        raise NotImplementedError({text(message)})\n"
+    if len(line) <= WIDTH + 1:
+        return line
+    *parts, last = _folded(message, WIDTH - len(" " * 12 + '" "'))
+    lines = "".join(f"            {text(part)}\n" for part in (*(f"{part} " for part in parts), last))
+    return f"        raise NotImplementedError(\n{lines}        )\n"
+
+
+def _comment(words: str, indent: int) -> str:
+    lead = f"{' ' * indent}# "
+    return "".join(f"{lead}{line}\n" for line in _folded(words, WIDTH - len(lead)))
+
+
+def _folded(words: str, width: int) -> list[str]:
+    return textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _type(value: object) -> str:
+    return "tuple[int, ...]" if isinstance(value, tuple) else type(value).__name__

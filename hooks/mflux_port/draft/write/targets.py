@@ -1,0 +1,195 @@
+"""Which target takes each checkpoint tensor, and how it is turned. What cannot be told is left out and listed."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from mflux_port.checkpoint.headers import Tensor
+from mflux_port.draft.tree.from_header import is_flipped
+from mflux_port.draft.tree.nodes import DICT, Node, is_place
+from mflux_port.draft.tree.prefix_remap import held
+
+# torch keeps (out, in, *kernel) and a transposed convolution (in, out, *kernel); MLX keeps (out, *kernel, in).
+CONV_TRANSFORMS = {
+    "Conv1d": "_transpose_conv1d_weight",
+    "Conv2d": "transpose_conv2d_weight",
+    "Conv3d": "transpose_conv3d_weight",
+    "ConvTranspose2d": "transpose_conv_transpose2d_weight",
+}
+# Transforms that mflux does not have and the drafted mapping therefore brings along: name -> expression of `tensor`.
+OWN_TRANSFORMS = {
+    "_transpose_conv1d_weight": "tensor.transpose(0, 2, 1)",
+    **{f"_third_{part}": f"mx.split(tensor, 3, axis=0)[{place}]" for place, part in enumerate("qkv")},
+}
+_PLACEHOLDER = re.compile(r"\{(?:block|layer|i|res)\}")
+_FUSED = re.compile(r"(^|_)(to_)?qkv$|^in_proj$")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One WeightTarget. ``count`` is its max_blocks when the patterns have ``{block}``, otherwise None."""
+
+    to_pattern: str
+    from_pattern: str
+    transform: str = ""
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """Something the draft does not decide, with what it could be."""
+
+    component: str
+    name: str
+    why: str
+    candidates: tuple[str, ...]
+
+
+@dataclass
+class MappingDraft:
+    component: str
+    targets: list[Target] = field(default_factory=list)
+    unresolved: list[Unresolved] = field(default_factory=list)
+    tied: list[str] = field(default_factory=list)
+
+
+def draft_mapping(component: str, tensors: dict[str, Tensor], tree: Node, config: dict, certain: bool) -> MappingDraft:
+    """The targets of one component. ``certain``: the tree comes from the reference and not from the header alone."""
+    draft = MappingDraft(component)
+    homes = {f"{path}.{name}" if path else name: node for path, node in tree.walk() for name in held(node)}
+    numbered = tuple(
+        f"{path}." for path, node in tree.walk() if node.kind == DICT and any(map(is_place, node.children))
+    )
+    singles = []
+    for name, tensor in tensors.items():
+        node = homes.get(name)
+        found = _fused(name, tensor, homes) if node is None else None
+        doubt = _doubt(name, tensor, node, certain) if not found else None
+        if name.startswith(numbered):
+            found, doubt = (
+                None,
+                ("mflux's WeightMapper makes a list of numbered names, here it is a dict", ("rename it",)),
+            )
+        if doubt:
+            draft.unresolved.append(Unresolved(component, name, *doubt))
+        else:
+            singles += found or [Target(name, name, _transform(name, tensor, node))]
+        if found:
+            why = "fused in the checkpoint, three layers in the reference; drafted as thirds in the order of its name"
+            draft.unresolved.append(Unresolved(component, name, why, ("thirds q, k, v", "interleaved head by head")))
+    filled = {entry.name for entry in draft.unresolved}
+    filled.update(target.to_pattern for target in singles)
+    for name in sorted(name for name in homes if name not in filled):
+        if homes[name].tied or name.rpartition(".")[0].endswith("lm_head") and _is_tied(config):
+            draft.tied.append(name)
+        elif certain:
+            why = "the reference has this weight and the checkpoint has not"
+            draft.unresolved.append(
+                Unresolved(component, name, why, ("it is tied to another", "it starts as a constant"))
+            )
+    draft.targets = group(singles)
+    return draft
+
+
+def _is_tied(config: dict) -> bool:
+    nested = config.get("text_config")
+    return bool(config.get("tie_word_embeddings") or isinstance(nested, dict) and nested.get("tie_word_embeddings"))
+
+
+def _transform(name: str, tensor: Tensor, node: Node | None) -> str:
+    if node is not None and name.endswith(".weight") and node.layer in CONV_TRANSFORMS:
+        return CONV_TRANSFORMS[node.layer]
+    if is_gamma(name, tensor.shape):
+        return "reshape_gamma_to_1d"
+    return ""
+
+
+def is_gamma(name: str, shape: tuple[int, ...]) -> bool:
+    """A norm's scale that torch keeps with ones behind it, to spread over channels-first data."""
+    return name.rpartition(".")[2] == "gamma" and len(shape) > 1 and set(shape[1:]) == {1}
+
+
+def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> tuple[str, tuple[str, ...]] | None:
+    last = name.rpartition(".")[2]
+    if last == "num_batches_tracked":
+        return "a counter of torch's training that MLX's BatchNorm does not have", ("waive it",)
+    if any(part.isdigit() and not is_place(part) for part in name.split(".")):
+        return "mflux's WeightMapper reads a part of its name as a number in another spelling", ("rename it",)
+    if _PLACEHOLDER.search(name):
+        return "mflux's WeightMapper would put numbers in the place of its braces", ("rename it",)
+    if node is None:
+        return "the reference has no module for it", ("waive it", f"map it onto {name}")
+    if re.search(r"(^|\.)lm_head\.", name):
+        return "the output head: a pipeline that reads hidden states never uses it", ("waive it", f"map it onto {name}")
+    if re.search(r"\.\d+\.\d+\.", f".{name}.") or is_place(last):
+        return "mflux's WeightMapper cannot set a list within a list or a bare array in a list", ("rename it",)
+    if node.layer.startswith("ConvTranspose") and node.layer not in CONV_TRANSFORMS:
+        return f"mflux has no transform for {node.layer}", ("write one",)
+    if last == "weight" and len(tensor.shape) > 2 and not certain:
+        return _conv_doubt(tensor, node)
+    return None
+
+
+def _conv_doubt(tensor: Tensor, node: Node) -> tuple[str, tuple[str, ...]] | None:
+    rank = len(tensor.shape) - 2
+    if rank > 3 or not node.kind.startswith("Conv"):
+        return "a weight of unknown use", ("map it as it is", "waive it")
+    sizes = node.arguments
+    bias = (int(sizes["out_channels"]),) if sizes["bias"] == "True" else None
+    if is_flipped(tensor.shape, bias) is not None:
+        return None
+    return "the shape fits both", (f"transpose_conv{rank}d_weight", f"transpose_conv_transpose{rank}d_weight")
+
+
+def _fused(name: str, tensor: Tensor, homes: dict[str, Node]) -> list[Target]:
+    # One tensor in the checkpoint, three modules in the reference: the name says that the order is q, k, v.
+    path, _, last = name.rpartition(".")
+    parent, _, leaf = path.rpartition(".")
+    if not _FUSED.search(leaf):
+        return []
+    for names in (("to_q", "to_k", "to_v"), ("q_proj", "k_proj", "v_proj")):
+        targets = [f"{parent}.{part}.{last}" if parent else f"{part}.{last}" for part in names]
+        if all(target in homes for target in targets) and tensor.shape[0] % 3 == 0:
+            outputs = {homes[target].arguments.get("output_dims") for target in targets}
+            if len(outputs) == 1:
+                return [Target(target, name, f"_third_{part}") for target, part in zip(targets, "qkv", strict=True)]
+    return []
+
+
+def group(singles: list[Target]) -> list[Target]:
+    """Targets that differ in one running number only, drawn together as ``{block}``; the order stays."""
+    singles = list(dict.fromkeys(singles))
+    families: dict[tuple, list[int]] = defaultdict(list)
+    last: dict[tuple, int] = {}
+    for place, target in enumerate(singles):
+        for key, number in _keys(target):
+            families[key].append(place)
+            last[key] = max(number, last.get(key, 0))
+    # The numbers of a family are all different: they run from 0 without a gap when the last is as many less one.
+    complete = {key for key, members in families.items() if len(members) == last[key] + 1 > 1}
+    chosen, done = [], bytearray(len(singles))
+    for place, target in enumerate(singles):
+        if done[place]:
+            continue
+        keys = [key for key, _ in _keys(target) if key in complete and not any(done[one] for one in families[key])]
+        done[place] = True
+        if not keys:
+            chosen.append(target)
+            continue
+        best = max(keys, key=lambda key: len(families[key]))
+        for one in families[best]:
+            done[one] = True
+        chosen.append(Target(best[0], best[1], target.transform, len(families[best])))
+    return chosen
+
+
+def _keys(target: Target):
+    parts = target.from_pattern.split(".")
+    wanted = target.to_pattern.split(".")
+    for place, part in enumerate(parts):
+        if is_place(part) and len(parts) == len(wanted) and wanted[place] == part:
+            source = ".".join([*parts[:place], "{block}", *parts[place + 1 :]])
+            goal = ".".join([*wanted[:place], "{block}", *wanted[place + 1 :]])
+            yield (goal, source, target.transform), int(part)

@@ -1,0 +1,38 @@
+"""``porting/<model>/unresolved.yml``: what drafts did not decide. A draft replaces the entries of its own components alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mflux_port.draft.write.targets import Unresolved
+from mflux_port.errors import PortError
+from mflux_port.files.yaml_files import read_yaml
+
+UNRESOLVED = "porting/{model}/unresolved.yml"
+_HEAD = (
+    "# What the draft did not decide. Decide each in the mapping or in ledger_waivers.yml, then take it out of here.\n"
+)
+_CURE = "mend it, or remove it and draft every component again"
+
+
+def unresolved_text(path: Path, drafted: list[str], found: list[Unresolved]) -> str | None:
+    """The list with ``found`` in place of what it had of the ``drafted`` components; None when nothing is left.
+
+    Raises PortError when the list at ``path`` is none.
+    """
+    import yaml
+
+    entries = [entry for entry in _entries(path) if entry["component"] not in drafted]
+    entries += [
+        {"component": one.component, "name": one.name, "why": one.why, "candidates": list(one.candidates)}
+        for one in found
+    ]
+    return _HEAD + yaml.safe_dump(entries, sort_keys=False, width=110) if entries else None
+
+
+def _entries(path: Path) -> list[dict]:
+    table = read_yaml(path, _CURE) if path.is_file() else None
+    entries = table or []
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) and "component" in entry for entry in entries):
+        raise PortError(f"{path} must be a list of entries that name their component; {_CURE}")
+    return entries

@@ -1,0 +1,22 @@
+"""What stays open in modules that a port takes from mflux as they are: facts of mflux 0.18 to 0.24, not of the port."""
+
+from __future__ import annotations
+
+from mflux_port.ledger.waivers import Waivers
+from mflux_port.port.port import Port
+
+_ROTARY = {"rotary_emb.inv_freq": "computed from rope_theta"}
+_FACTS = {
+    ("vae", "flux2"): Waivers(tensors={"bn.num_batches_tracked": "torch's counter, of no use outside training"}),
+    ("vae", "qwen"): Waivers(
+        tensors={"encoder.down_blocks.5.time_conv.*": "halves the time of a film; an image has one moment"},
+        shapes={"*norm*.weight": "mflux keeps the scale with ones behind it and loads it flat"},
+    ),
+    ("text_encoder", "qwen3"): Waivers(parameters=_ROTARY),
+    ("text_encoder", "smollm3"): Waivers(parameters=_ROTARY),
+}
+
+
+def known_waivers(port: Port, component: str) -> Waivers | None:
+    """What needs no waiver of the porter's in this component of the port; None when it is the port's own."""
+    return _FACTS.get((component, getattr(port, component, "")))

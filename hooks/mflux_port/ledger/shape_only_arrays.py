@@ -1,0 +1,55 @@
+"""Arrays of which only shape and type count: what a ledger builds modules of and sends through a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+
+_DRAWS = ("uniform", "normal")  # what the layers of mlx.nn make their weights with
+
+
+def shape_only_array(shape: tuple[int, ...], dtype):
+    """An array of zeros, all of them one number in memory. ``dtype`` is MLX's."""
+    import mlx.core as mx
+
+    return mx.broadcast_to(_zero(dtype), shape)
+
+
+@contextmanager
+def shape_only_weights() -> Iterator[None]:
+    """Within it, layers get blanks instead of random weights.
+
+    A random array that is never evaluated still keeps 10 kB, its part in a chain of keys, and takes longer to be freed
+    than a tensor's whole account does.
+    """
+    import mlx.core as mx
+
+    drawn = {name: getattr(mx.random, name) for name in _DRAWS}
+    for name, draw in drawn.items():
+        setattr(mx.random, name, _shape_only_draw(draw))
+    try:
+        yield
+    finally:
+        for name, draw in drawn.items():
+            setattr(mx.random, name, draw)
+
+
+def _shape_only_draw(draw: Callable) -> Callable:
+    import mlx.core as mx
+
+    def shape_only_like(*arguments, **keywords):
+        # Layers name the shape; any other call is left to MLX.
+        shape, dtype = keywords.get("shape"), keywords.get("dtype", mx.float32)
+        if arguments or not isinstance(shape, tuple | list) or not isinstance(dtype, mx.Dtype):
+            return draw(*arguments, **keywords)
+        return shape_only_array(tuple(shape), dtype)
+
+    return shape_only_like
+
+
+@cache
+def _zero(dtype):
+    import mlx.core as mx
+
+    return mx.zeros((), dtype)

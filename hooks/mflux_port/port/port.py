@@ -1,0 +1,176 @@
+"""What a port is called, everywhere: the answers file and every name that follows from it."""
+
+import os
+import re
+from typing import NamedTuple
+
+from mflux_port.errors import PortError
+from mflux_port.port.answers import ANSWERS, ENTRY_FIELDS, read_answers, verify
+from mflux_port.port.lora_modules import LoraModules, read_lora_modules
+
+
+class Checkpoint(NamedTuple):
+    """One entry of mflux's model registry.
+
+    ``key`` is the canonical name, always the first of ``aliases``. ``variant`` names the class that owns the weights
+    (``txt2img`` or ``edit``). ``cli_name`` is set when the checkpoint has a command of its own. ``revision`` is the
+    commit of the Hugging Face repo (40 hex digits) or empty. ``config`` holds further ``ModelConfig`` fields such as
+    ``transformer_overrides`` or ``sigma_base_shift``.
+    """
+
+    key: str
+    hf_repo: str
+    aliases: tuple[str, ...]
+    steps: int
+    guidance: float
+    supports_guidance: bool
+    variant: str
+    cli_name: str
+    revision: str
+    config: dict
+
+    @property
+    def factory(self) -> str:
+        """The name of the ``ModelConfig`` factory: ``foo-2.1`` gives ``foo_2_1``."""
+        return re.sub(r"[^a-z0-9]+", "_", self.key.lower()).strip("_")
+
+
+class Port(NamedTuple):
+    """The answers of one port. Attribute names equal the question names of ``copier.yml``.
+
+    ``lora_modules`` are what a draft found; empty as long as the port has the template's own.
+    """
+
+    model: str
+    class_name: str
+    display_name: str
+    cli_name: str
+    hf_repo: str
+    reference_pipeline: str
+    steps: int
+    guidance: float
+    supports_guidance: bool
+    checkpoints: tuple[Checkpoint, ...]
+    variants: tuple[str, ...]
+    vae: str
+    text_encoder: str
+    scheduler: str
+    img2img: bool
+    negative_prompt: bool
+    lora: bool
+    training: bool
+    mflux_api: str
+    template: str  # where the template lies (_src_path), empty when unknown
+    template_commit: str  # the template's version (_commit), empty when unknown
+    lora_modules: LoraModules = ()
+
+    @property
+    def package(self) -> str:
+        return f"mflux.models.{self.model}"
+
+    @property
+    def folder(self) -> str:
+        """The package's folder, relative to the checkout."""
+        return f"src/mflux/models/{self.model}"
+
+    @property
+    def porting_folder(self) -> str:
+        return f"porting/{self.model}"
+
+    @property
+    def answers_file(self) -> str:
+        return ANSWERS.format(model=self.model)
+
+    def variant_class(self, variant: str) -> str:
+        """``txt2img`` gives ``Foo``, ``edit`` gives ``FooEdit``."""
+        return self.class_name if variant == "txt2img" else f"{self.class_name}{variant.capitalize()}"
+
+    def variant_module(self, variant: str) -> str:
+        """The module that defines ``variant_class(variant)``."""
+        suffix = "" if variant == "txt2img" else f"_{variant}"
+        return f"{self.package}.variants.{variant}.{self.model}{suffix}"
+
+    @property
+    def scripts(self) -> dict[str, str]:
+        """Console commands, each with its ``module:function``, in the order they are registered."""
+        return dict(self._commands)
+
+    @property
+    def _commands(self) -> list[tuple[str, str]]:
+        commands = [(self.cli_name, self.model)]
+        commands += [(c.cli_name, c.factory) for c in self.checkpoints if c.cli_name not in ("", self.cli_name)]
+        commands += [(f"{self.cli_name}-edit", f"{self.model}_edit")] if "edit" in self.variants else []
+        return [(f"mflux-generate-{name}", f"{self.package}.cli.{module}_generate:main") for name, module in commands]
+
+
+def load_port(checkout: os.PathLike | str, model: str, keeping: bool = False) -> Port:
+    """Read ``porting/<model>/answers.yml`` below ``checkout``, and what was drafted; ``keeping`` as in ``read_answers``.
+
+    Raises PortError when the file is missing, belongs to another port, or holds something that no question would have
+    let through.
+    """
+    where = os.path.join(checkout, ANSWERS.format(model=model))
+    port = port_from_answers(read_answers(checkout, model, keeping), where)
+    if port.model != model:
+        raise PortError(f"{where} says model: {port.model}, and lies in the folder of {model}; put the old name back")
+    return port._replace(lora_modules=read_lora_modules(checkout, model))
+
+
+def list_ports(checkout: os.PathLike | str) -> list[str]:
+    """The models of all ports in the checkout that this template made, sorted."""
+    from glob import glob  # for the commands that go through all ports
+
+    return sorted(name.split("/")[1] for name in glob(ANSWERS.format(model="*"), root_dir=checkout))
+
+
+def port_from_answers(answers: dict, where: str = "the answers") -> Port:
+    """Build a Port from a mapping of question names to answers. Raises PortError naming the wrong answer."""
+    verify(answers, where)
+    taken = {name: answers[name] for name in Port._fields if name in answers}
+    port = Port(
+        **{
+            **taken,
+            "guidance": float(answers["guidance"]),
+            "checkpoints": tuple(_checkpoint(entry, answers) for entry in answers["checkpoints"]),
+            "variants": tuple(answers["variants"]),
+            "template": answers.get("_src_path", ""),
+            "template_commit": answers.get("_commit", ""),
+            "lora_modules": (),
+        }
+    )
+    _verify_commands(port, where)
+    return port
+
+
+def _checkpoint(entry: dict, answers: dict) -> Checkpoint:
+    # An entry without steps, guidance or supports_guidance has the family's, as in the template; without guidance is 1.0.
+    supports_guidance = entry.get("supports_guidance", answers["supports_guidance"])
+    return Checkpoint(
+        key=entry["key"],
+        hf_repo=entry["hf_repo"],
+        aliases=tuple(dict.fromkeys([entry["key"], *(entry.get("aliases") or ())])),
+        steps=entry.get("steps", answers["steps"]),
+        guidance=float(entry.get("guidance", answers["guidance"] if supports_guidance else 1.0)),
+        supports_guidance=supports_guidance,
+        variant=entry.get("variant", "txt2img"),
+        cli_name=entry.get("cli_name") or "",
+        revision=entry.get("revision") or "",
+        config=_config_fields(entry, answers),
+    )
+
+
+def _verify_commands(port: Port, where: str) -> None:
+    seen: dict[str, str] = {}
+    for name, target in port._commands:
+        if seen.setdefault(name, target) != target:
+            raise PortError(f"{where}: {name} would run both {seen[name]} and {target}; type another cli_name")
+
+
+def _config_fields(entry: dict, answers: dict) -> dict:
+    given = {name: value for name, value in entry.items() if name not in ENTRY_FIELDS}
+    implied = {}
+    if answers["scheduler"] == "flow_match_euler_discrete":
+        implied["requires_sigma_shift"] = True  # without it mflux's scheduler takes the same sigmas for every size
+    if answers["text_encoder"] == "clip":
+        implied["max_sequence_length"] = 77
+    return implied | given

@@ -1,0 +1,48 @@
+"""Where the template lies, and what its ``copier.yml`` says: in a clone of this project, or inside the installed package."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mflux_port.errors import PortError
+
+_HOSTS = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}  # Copier's short forms
+
+
+def project_root() -> Path:
+    """The folder that holds ``copier.yml``. Raises PortError when the installation lacks it."""
+    package = Path(__file__).resolve().parents[1]
+    for root in (package.parent.parent, package / "_project"):
+        if (root / "copier.yml").is_file():
+            return root
+    raise PortError(f"{package} was installed without the template; install copier-mflux-port again")
+
+
+def configuration(text: str | bytes) -> dict:
+    """A ``copier.yml`` as one mapping, without what it includes."""
+    import yaml  # every interpreter that runs Copier has it
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        pass
+
+    Loader.add_multi_constructor("!", lambda *ignored: {})
+    documents = [document for document in yaml.load_all(text, Loader) if isinstance(document, dict)]
+    return {name: value for document in documents for name, value in document.items()}
+
+
+def owned_paths(model: str) -> list[str]:
+    """The files and folders of a port that its porter owns, relative to the checkout."""
+    kept = configuration((project_root() / "copier.yml").read_bytes())["_skip_if_exists"]
+    return [re.sub(r"\{\{.*?\}\}", model, pattern) for pattern in kept]
+
+
+def address(template: str, version: str) -> str:
+    """A port's template as uv takes it: ``git+https://…@commit``, or a folder of this machine. Empty when not known."""
+    host = next((host for host in _HOSTS if template.startswith(host)), "")
+    where = _HOSTS.get(host, "") + template.removeprefix(host).removeprefix("git+")
+    if "://" not in where:
+        return where
+    # Between two tags git describes a commit as v0.1.0-3-g1a2b3c4.
+    commit = re.sub(r"^.*-g(?=[0-9a-f]+$)", "", version)
+    return f"git+{where}@{commit}" if commit else f"git+{where}"

@@ -1,0 +1,38 @@
+"""What a version of the template may do to ports of an earlier one: rename a question, move a rendered file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mflux_port.checkout.git import git
+from mflux_port.checkout.lock import under_way
+from mflux_port.port.answers import ANSWERS
+from mflux_port.update.tree import amend
+
+
+def rename_answer(root: Path, model: str, old: str, new: str) -> None:
+    """Before the merge: the answer to ``old`` becomes the one to ``new``. Nothing happens when it was renamed."""
+    path = root / ANSWERS.format(model=model)
+    text = path.read_text(encoding="utf-8")
+    if not re.search(rf"^{new}:", text, re.MULTILINE):
+        path.write_text(re.sub(rf"^{old}:", f"{new}:", text, flags=re.MULTILINE), encoding="utf-8")
+
+
+def move_file(root: Path, model: str, old: str, new: str) -> None:
+    """After the merge: the file at ``old`` (``{model}`` stands for the model) shall go on at ``new``, with its edits.
+
+    Noted only: ``updating_files.complete`` moves, so that two moves of one file, in two versions, become one.
+    """
+    moves = dict((under_way(root) or {}).get("moves", ()))
+    old, new = old.format(model=model), new.format(model=model)
+    origin = next((origin for origin, place in moves.items() if place == old), old)
+    amend(root, moves=list((moves | {origin: new}).items()))
+
+
+def committed_answers(root: Path, model: str) -> dict:
+    """The answers as of the last commit."""
+    import yaml  # Copier's interpreter has it
+
+    answers = yaml.safe_load(git(root, "show", f"HEAD:./{ANSWERS.format(model=model)}"))
+    return answers if isinstance(answers, dict) else {}

@@ -1,0 +1,154 @@
+"""The way back from an update that did not end: the tree as it was before, and nothing of the porter's lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from mflux_port.checkout.git import IDENTITY, git
+from mflux_port.checkout.lock import exclusive, under_way
+from mflux_port.checkout.transaction import locked
+from mflux_port.checkout.tree import state_dir
+from mflux_port.errors import PortError
+from mflux_port.template.project import owned_paths
+from mflux_port.update.port_state import names_port
+from mflux_port.update.tree import (
+    COMMITTED,
+    KEPT,
+    POINTED,
+    WAY_BACK,
+    begun_here,
+    end,
+    git_path,
+    tracked_changes,
+    untracked_files,
+)
+
+
+def restore(root: Path) -> str:
+    """Give back the tree as it was before the update that stopped half-way; returns what was done.
+
+    The tree was clean when that update began. What no update writes is the porter's work since then and stays; all that
+    lay there is kept in KEPT besides. Raises PortError when no update stopped here, when one runs, or when somebody
+    committed or reset since: then nothing tells the update's changes from others.
+    """
+    with exclusive(root):
+        begun = under_way(root)
+        if begun is None:
+            raise PortError(f"no update stopped half-way in {root}; there is nothing to restore")
+        _free_git(root)
+        since = git(root, "log", "--format=%s", f"{begun['head']}..HEAD").splitlines()
+        if since and since[0].startswith(COMMITTED.format(model=begun["model"], to="")):
+            end(root)
+            return f"the update of {begun['model']} was complete and is committed"
+        # A kill may come between the update's own first commit and the note of it.
+        pointed = begun.get("at") == begun["head"] and since == [POINTED.format(model=begun["model"])]
+        if not pointed and not begun_here(root, begun):
+            end(root)
+            raise PortError(
+                f"somebody committed or reset in {root} since the update of {begun['model']} began; "
+                "what is there now is left alone: see `git reflog` and `git status`"
+            )
+        kept, left = _back(root, begun)
+    said = [f"the tree is as it was before the update of {begun['model']}"]
+    said += [f"left alone, which no update writes: {', '.join(left)}"] if left else []
+    said += [f"all that lay there: git show {KEPT}"] if kept else []
+    return "; ".join(said)
+
+
+def take_back(root: Path) -> None:
+    """The same within the run that began the update. Nothing was written when it did not get so far."""
+    begun = under_way(root)
+    if begun:
+        try:
+            _back(root, begun)
+        except (PortError, OSError) as error:
+            raise PortError(f"{error}; the tree is half-way: `{WAY_BACK}` gives it back") from None
+
+
+def _free_git(root: Path) -> None:
+    # A killed git leaves its locks behind.
+    branch = git(root, "rev-parse", "--symbolic-full-name", "HEAD").strip()
+    locks = [git_path(root, name) for name in ("index.lock", "HEAD.lock", f"{branch}.lock")]
+    locks = [lock for lock in locks if lock.exists()]
+    if locks and _git_runs(Path(git(root, "rev-parse", "--show-toplevel").strip())):
+        raise PortError(f"a git is at work in {root} ({locks[0]}); let it end, and run this again")
+    for lock in locks:
+        lock.unlink()
+
+
+def _git_runs(top: Path) -> bool:
+    # Whether somebody's git works there: then the locks may be its own.
+    proc = Path("/proc")
+    if not proc.is_dir():  # macOS
+        shown = subprocess.run(["lsof", "-a", "-c", "git", "-d", "cwd", "-Fn"], capture_output=True, text=True).stdout
+        return any(Path(line[1:]).is_relative_to(top) for line in shown.splitlines() if line.startswith("n"))
+    for process in proc.glob("[0-9]*"):
+        try:
+            is_git, folder = (process / "comm").read_text().strip() == "git", Path(os.readlink(process / "cwd"))
+        except OSError:
+            continue  # it ended meanwhile, or is another user's
+        if is_git and folder.is_relative_to(top):
+            return True
+    return False
+
+
+def _back(root: Path, begun: dict) -> tuple[bool, list[str]]:
+    with locked(root):  # finishes a wiring run that was killed, whose temporary files would go now
+        kept = _keep(root)
+        known, new = tracked_changes(root, begun["head"]), untracked_files(root)
+        written = _writes(begun)
+        names = sorted(filter(written, known))
+        if names:
+            command = ["restore", "--source", begun["head"], "--staged", "--worktree", "--pathspec-from-file=-"]
+            git(root, *command, "--pathspec-file-nul", data="\0".join(names).encode(), GIT_LITERAL_PATHSPECS="1")
+        for name in filter(written, new - known):
+            _remove(root, root / name)
+        if git(root, "rev-parse", "HEAD").strip() != begun["head"]:
+            git(root, "update-ref", "HEAD", begun["head"])
+    end(root)
+    return kept, sorted(name for name in known | new if not written(name))
+
+
+def _writes(begun: dict) -> Callable[[str], bool]:
+    # Tells whether an update of the port may have written a file: not what the porter owns, bar what the note names.
+    from mflux_port.wiring.surfaces import SURFACES
+
+    model = begun["model"]
+    shared = {surface.FILE.format(model=model) for surface in SURFACES}
+    owned = tuple(path for name in owned_paths(model) for path in (name, f"{name}/"))
+
+    def written(name: str) -> bool:
+        if name in begun.get("writes", ()):
+            return True
+        mine = name in owned or name.startswith(tuple(path for path in owned if path.endswith("/")))
+        return not mine and (name in shared or names_port(name, model))
+
+    return written
+
+
+def _remove(root: Path, path: Path) -> None:
+    path.unlink()
+    for folder in path.parents:
+        if folder == root or any(folder.iterdir()):
+            break
+        folder.rmdir()
+
+
+def _keep(root: Path) -> bool:
+    # Somebody may have gone on from the half-way tree. Git keeps it, through an index of our own.
+    index = Path(state_dir(root), "kept.index")
+    shutil.copyfile(git_path(root, "index"), index)
+    try:
+        git(root, "add", "--all", "--", ".", GIT_INDEX_FILE=str(index))
+        tree = git(root, "write-tree", GIT_INDEX_FILE=str(index)).strip()
+    finally:
+        index.unlink(missing_ok=True)
+    if tree == git(root, "rev-parse", "HEAD^{tree}").strip():
+        return False
+    made = git(root, "commit-tree", "-p", "HEAD", "-m", "What an update left half-way", tree, **IDENTITY)
+    git(root, "update-ref", KEPT, made.strip())
+    return True

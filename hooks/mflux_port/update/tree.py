@@ -1,0 +1,138 @@
+"""The checkout's git tree around an update: is it clean, which update is under way, and the way back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mflux_port.checkout.git import ask_git, git
+from mflux_port.checkout.lock import process_start, under_way, update_note
+from mflux_port.errors import PortError
+from mflux_port.files.writing import write_whole
+
+COMMITTED = "Update the port of {model} to template {to}"
+KEPT = "refs/mflux-port/kept"
+POINTED = "Point the port of {model} to another template"
+WAY_BACK = "mflux-port update --restore"
+# What git leaves in its folder while it waits for somebody to go on.
+_STOPPED = {
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+}
+
+
+def changed_files(root: Path, commit: str = "HEAD") -> list[str]:
+    """Every file below ``root`` that differs from ``commit``, new ones too, relative to ``root``."""
+    return sorted({*tracked_changes(root, commit), *untracked_files(root)})
+
+
+def verify_git(root: Path) -> None:
+    """Raise PortError when the checkout is no git tree with a commit."""
+    try:
+        git(root, "rev-parse", "--verify", "HEAD")
+    except PortError as error:
+        raise PortError(f"{error}; an update needs a git checkout with a commit") from None
+
+
+def verify_clean(root: Path) -> None:
+    """Raise PortError when the checkout is no git tree, holds half an update, or has changes of any kind."""
+    verify_git(root)
+    dirty = _names(git(root, "status", "--porcelain", "--untracked-files=all", "--no-renames", "-z", "--", "."))
+    if not dirty:
+        _verify_not_stopped(root)
+        return
+    begun = under_way(root)
+    if begun and begun_here(root, begun):
+        raise PortError(
+            f"an update of {begun['model']} stopped half-way in {root}; `{WAY_BACK}` gives back the tree as it was before"
+        )
+    unmerged = unmerged_files(root)
+    if unmerged:
+        raise PortError(f"{root} has conflicts left ({unmerged[0]}); resolve them, commit, and run this again")
+    raise PortError(
+        f"{root} has {len(dirty)} uncommitted change{'s' if len(dirty) > 1 else ''} ({dirty[0][3:]}); "
+        'commit first: `git add --all && git commit -m "Before the update"`'
+    )
+
+
+def unmerged_files(root: Path) -> list[str]:
+    """The files that git knows as conflicts, relative to ``root``; none where there is no git."""
+    shown = ask_git(root, "diff", "--name-only", "--diff-filter=U", "--relative", "-z") or b""
+    return _names(shown.decode("utf-8", "surrogateescape"))
+
+
+def tracked_changes(root: Path, commit: str) -> set[str]:
+    """The files that differ from ``commit`` in the work tree or in the index alone, relative to ``root``."""
+    options = ("--name-only", "--no-renames", "--relative", "-z", commit)
+    return {name for kind in ((), ("--cached",)) for name in _names(git(root, "diff", *kind, *options))}
+
+
+def untracked_files(root: Path) -> set[str]:
+    """The files that git neither has nor ignores, whatever the configuration shows of them."""
+    return set(_names(git(root, "ls-files", "--others", "--exclude-standard", "-z")))
+
+
+def git_path(root: Path, name: str) -> Path:
+    """Where git keeps ``name`` for this work tree."""
+    return root / git(root, "rev-parse", "--git-path", name).strip()
+
+
+def begin(root: Path, model: str, pid: int) -> None:
+    """Note which update begins here, at which commit and by which process, so that the way back is known."""
+    here = _here(root)
+    note = {"model": model, "head": here["at"], "pid": pid, "born": process_start(pid), "moves": [], "writes": []}
+    write_whole(update_note(root), json.dumps(note | here))
+
+
+def go_on(root: Path) -> None:
+    """The update has committed something itself, and goes on from there."""
+    amend(root, **_here(root))
+
+
+def begun_by(root: Path, pid: int) -> bool:
+    """Whether the update of that process has begun."""
+    begun = under_way(root)
+    return bool(begun) and begun["pid"] == pid and begun["born"] == process_start(pid)
+
+
+def begun_here(root: Path, begun: dict) -> bool:
+    """Whether nobody but the update has committed, reset, stashed or switched since."""
+    return all(begun.get(name) == value for name, value in _here(root).items())
+
+
+def amend(root: Path, **facts: object) -> None:
+    """Add to the note of the update under way: ``moves`` (from, to), ``writes`` (the porter's files that it makes)."""
+    write_whole(update_note(root), json.dumps((under_way(root) or {}) | facts))
+
+
+def end(root: Path) -> None:
+    """The update is over, well or not."""
+    Path(update_note(root)).unlink(missing_ok=True)
+
+
+def commit_own(root: Path, message: str, *options: str) -> None:
+    """Commit what the update changed so far, below ``root`` alone."""
+    git(root, "add", "--all", "--", ".")
+    git(root, "commit", "--quiet", *options, "--message", message, "--", ".")
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split("\0") if name]
+
+
+def _verify_not_stopped(root: Path) -> None:
+    home = Path(git(root, "rev-parse", "--absolute-git-dir").strip())
+    stopped = next((what for name, what in _STOPPED.items() if (home / name).exists()), None)
+    if stopped:
+        raise PortError(
+            f"a {stopped} is under way in {root}; end it first: `git {stopped} --continue` or `git {stopped} --abort`"
+        )
+
+
+def _here(root: Path) -> dict[str, object]:
+    # Each of those writes a line about HEAD.
+    log = git_path(root, "logs/HEAD")
+    return {"at": git(root, "rev-parse", "HEAD").strip(), "log": log.stat().st_size if log.is_file() else 0}

@@ -1,0 +1,277 @@
+"""Which MLX parameter is which reference tensor, and which module is which, without a table of names.
+
+Parameters pair by fingerprints that no transpose or reshape changes, modules by the parameters that they own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from parity.record.fingerprints import Fingerprint, fingerprint, order_of, same_values
+
+ALLOWED = {
+    2: ((0, 1),),
+    3: ((0, 1, 2), (0, 2, 1)),
+    4: ((0, 1, 2, 3), (0, 2, 3, 1)),
+    5: ((0, 1, 2, 3, 4), (0, 2, 3, 4, 1)),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A parameter that is wrong before anything ran: ``never loaded``, ``transposed`` or ``crossed``."""
+
+    kind: str
+    parameter: str
+    reference: str
+    detail: str
+
+    @property
+    def module(self) -> str:
+        return self.parameter.rpartition(".")[0]
+
+
+@dataclass
+class Pairing:
+    """``parameters`` and ``modules`` map MLX paths to reference paths. ``named`` modules pair by their name only."""
+
+    parameters: dict[str, str] = field(default_factory=dict)
+    modules: dict[str, str] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+    components: dict[str, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    parameter_count: int = 0
+    module_count: int = 0
+
+
+def pair(
+    arrays: dict[str, np.ndarray], modules: dict[str, str], reference: dict[str, dict], classes: dict[str, list[str]]
+) -> Pairing:
+    """Pair one model with a recording.
+
+    ``arrays`` are MLX's parameters by ``component.path``, ``modules`` its modules with their class names,
+    ``reference`` the recording's fingerprints and ``classes`` its modules.
+    """
+    prints = {name: Fingerprint.from_json(entry) for name, entry in reference.items()}
+    result = Pairing(parameter_count=len(arrays), module_count=len(modules))
+    result.parameters = _pair_parameters(arrays, prints)
+    result.components = _pair_components(result.parameters, modules, classes)
+    _pair_modules(result, modules, classes)
+    _pair_by_name(result, modules, classes)
+    result.faults = _never_loaded(result, arrays, prints)
+    result.faults += _transposed(result, arrays, prints, modules)
+    result.faults += _crossed(result, prints)
+    return result
+
+
+def _pair_parameters(arrays: dict[str, np.ndarray], prints: dict[str, Fingerprint]) -> dict[str, str]:
+    by_key: dict[tuple, list[str]] = defaultdict(list)
+    for name, mark in prints.items():
+        by_key[(mark.size, mark.low, mark.high)].append(name)
+    found = {}
+    for path, values in arrays.items():
+        mark = fingerprint(values)
+        names = [name for name in by_key.get((mark.size, mark.low, mark.high), ()) if same_values(mark, prints[name])]
+        if names:
+            found[path] = max(names, key=lambda name: alike(path, name))
+    return found
+
+
+def _pair_components(
+    parameters: dict[str, str], modules: dict[str, str], classes: dict[str, list[str]]
+) -> dict[str, str]:
+    votes: dict[str, Counter] = defaultdict(Counter)
+    for path, name in parameters.items():
+        votes[path.split(".")[0]][name.split(".")[0]] += 1
+    found = {own: counter.most_common(1)[0][0] for own, counter in votes.items()}
+    others = {path.split(".")[0] for path in modules} - set(found)
+    return found | {own: own for own in others if own in {name.split(".")[0] for name in classes}}
+
+
+def _owners(parameters: dict[str, str] | list[str], paths) -> dict[frozenset, list[str]]:
+    # All modules by the set of tensors below them, outermost first. ``parameters`` maps a parameter to its tensor.
+    owned: dict[str, set[str]] = defaultdict(set)
+    known = set(paths)
+    for parameter, tensor in parameters.items():
+        parts = parameter.split(".")
+        for length in range(1, len(parts)):
+            path = ".".join(parts[:length])
+            if path in known:
+                owned[path].add(tensor)
+    groups: dict[frozenset, list[str]] = defaultdict(list)
+    for path in sorted(owned, key=lambda path: path.count(".")):
+        groups[frozenset(owned[path])].append(path)
+    return groups
+
+
+def _pair_modules(result: Pairing, modules: dict[str, str], classes: dict[str, list[str]]) -> None:
+    lists = {name for name, (kind, _) in classes.items() if kind in ("ModuleList", "ModuleDict")}
+    holders = Counter(result.parameters.values())
+    # A tensor that several modules keep a copy of (a table of positions) says nothing about the larger modules around it.
+    once = {path: name for path, name in result.parameters.items() if holders[name] == 1}
+    for parameters in (result.parameters, once):
+        theirs = _owners({name: name for name in parameters.values()}, set(classes) - lists)
+        for tensors, own in _owners(parameters, modules).items():
+            chain = theirs.get(tensors, [])
+            for depth, path in enumerate(reversed(own)):  # innermost with innermost
+                if chain and path not in result.modules:
+                    same = [other for other in chain if words(other) == words(path)]
+                    result.modules[path] = same[0] if same else chain[max(0, len(chain) - 1 - depth)]
+    for own, theirs_root in result.components.items():
+        result.modules[own] = theirs_root
+
+
+def _pair_by_name(result: Pairing, modules: dict[str, str], classes: dict[str, list[str]]) -> None:
+    # Modules without parameters: the child of the same name of the paired parent, else its only such child.
+    for path in sorted(modules, key=lambda path: path.count(".")):
+        if path in result.modules:
+            continue
+        parent, _, name = path.rpartition(".")
+        above = _nearest(result.modules, parent)
+        wanted = f"{above}.{path[len(parent) + 1 :]}" if above else ""
+        taken = set(result.modules.values())
+        if wanted in classes and wanted not in taken:
+            result.modules[path] = wanted
+            result.named.add(path)
+        elif above:
+            children = [other for other in classes if other.rpartition(".")[0] == above and other not in taken]
+            similar = [other for other in children if _kind(classes[other][0]) == _kind(modules[path])]
+            if len(similar) == 1:
+                result.modules[path] = similar[0]
+                result.named.add(path)
+
+
+def _nearest(modules: dict[str, str], path: str) -> str:
+    while path:
+        if path in modules:
+            return modules[path]
+        path = path.rpartition(".")[0]
+    return ""
+
+
+def _kind(name: str) -> str:
+    lowered = name.lower()
+    for word in (
+        "rope",
+        "rotary",
+        "posembed",
+        "norm",
+        "silu",
+        "gelu",
+        "timestep",
+        "timesteps",
+        "upsample",
+        "downsample",
+    ):
+        if word in lowered:
+            return {"rotary": "rope", "posembed": "rope"}.get(word, word)
+    return lowered
+
+
+def _never_loaded(result: Pairing, arrays: dict[str, np.ndarray], prints: dict[str, Fingerprint]) -> list[Fault]:
+    used = set(result.parameters.values())
+    free = [name for name in prints if name not in used]
+    faults = []
+    for path, values in arrays.items():
+        if path in result.parameters or path.split(".")[0] not in result.components:
+            continue
+        same = [name for name in free if prints[name].size == values.size]
+        likely = max(same, key=lambda name: alike(path, name), default="")
+        if likely and alike(path, likely) > 0.5:
+            mark = prints[likely]
+            scale = (float(np.square(values, dtype=np.float64).sum()) / mark.squares) ** 0.5 if mark.squares else 0.0
+            detail = f"its values are not the checkpoint's (their size is {scale:.3g} of {likely}'s)"
+        else:
+            detail = "no tensor of the reference has its values"
+        faults.append(Fault("never loaded", path, likely, detail))
+    return faults
+
+
+def _transposed(
+    result: Pairing, arrays: dict[str, np.ndarray], prints: dict[str, Fingerprint], modules: dict[str, str]
+) -> list[Fault]:
+    faults = []
+    for path, name in result.parameters.items():
+        mark, values = prints[name], arrays[path]
+        if len([length for length in mark.shape if length > 1]) < 2:
+            continue
+        rank = len(mark.shape)
+        order = order_of(values, mark, ALLOWED.get(rank, ()))
+        if order in ALLOWED.get(rank, ()) or order is not None and order == tuple(range(rank)):
+            continue
+        if rank == 2 and order == (1, 0) and "Linear" not in modules.get(path.rpartition(".")[0], ""):
+            continue  # an own layer may multiply from the other side
+        how = f"axes in the order {order}" if order else "values in another order"
+        faults.append(Fault("transposed", path, name, f"holds the reference's {list(mark.shape)} with {how}"))
+    return faults
+
+
+def _crossed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
+    """Tensors in each other's places: two parameters whose names fit the other one's tensor exactly."""
+    by_shape: dict[tuple, list[str]] = defaultdict(list)
+    for path, name in result.parameters.items():
+        by_shape[prints[name].shape].append(path)
+    faults = []
+    for paths in by_shape.values():
+        for path in paths:
+            name = result.parameters[path]
+            if words(path) == words(name):
+                continue
+            right = [other for other in paths if words(path) == words(result.parameters[other]) and other != path]
+            if right:
+                true_name = result.parameters[right[0]]
+                faults.append(Fault("crossed", path, name, f"holds {name}, its own is {true_name}"))
+    return faults or _renamed(result, prints)
+
+
+def _renamed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
+    # Where both sides use other names, one rule still holds in every block: the same name for the same tensor.
+    rules: dict[str, Counter] = defaultdict(Counter)
+    for path, name in result.parameters.items():
+        rules[re.sub(r"\d+", "#", path)][re.sub(r"\d+", "#", name)] += 1
+    faults = []
+    for path, name in result.parameters.items():
+        counter = rules[re.sub(r"\d+", "#", path)]
+        usual, count = counter.most_common(1)[0]
+        if len(counter) > 1 and re.sub(r"\d+", "#", name) != usual and count >= 2 * sum(counter.values()) / 3:
+            faults.append(Fault("crossed", path, name, f"holds {name}; the same place in other blocks holds {usual}"))
+    return faults + _shuffled(result)
+
+
+def _shuffled(result: Pairing) -> list[Fault]:
+    # Block numbers: all parameters of a block come from one block of the reference, and blocks keep their order.
+    faults, homes = [], defaultdict(Counter)
+    for path, name in result.parameters.items():
+        own, other = _block(path), _block(name)
+        if own and other:
+            homes[own[0], other[0]][int(other[1]) - int(own[1])] += 1
+    for path, name in result.parameters.items():
+        own, other = _block(path), _block(name)
+        if own and other:
+            shifts = homes[own[0], other[0]]
+            usual, count = shifts.most_common(1)[0]
+            if int(other[1]) - int(own[1]) != usual and count >= 0.5 * sum(shifts.values()):
+                faults.append(Fault("crossed", path, name, f"holds {name}, a tensor of another block"))
+    return faults
+
+
+def _block(path: str) -> tuple[str, str] | None:
+    found = re.match(r"(.*?(?:layers|blocks|refiner)\.)(\d+)\.", path)
+    return (found[1], found[2]) if found else None
+
+
+def words(path: str) -> tuple[str, ...]:
+    """A path's parts without those that only say where it lies."""
+    return tuple(part for part in path.split(".")[1:] if part not in ("model", "language_model", "module"))
+
+
+def alike(path: str, name: str) -> float:
+    """How much two paths say the same, 0..1, counted from their ends."""
+    one, other = path.split("."), name.split(".")
+    common = sum(a == b for a, b in zip(reversed(one), reversed(other), strict=False))
+    shared = len(set(one) & set(other))
+    return (common + shared) / (max(len(one), len(other)) + max(len(set(one)), len(set(other))))

@@ -1,0 +1,317 @@
+"""From what was measured to one answer: which module of the port, and what it corresponds to in the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from parity.answers import FAIL, PASS
+from parity.compare.alignment import align
+from parity.explain import patterns
+from parity.metrics import distance
+from parity.run.forced_run import LATENTS
+from parity.run.mlx_taps import modules as modules_of
+from parity.run.module_judge import SIGNIFICANT, Call, same_tokens
+from parity.run.stages import Judge, Result
+
+TOLERANT = 1e-4  # of a module that has a waived one inside
+
+
+@dataclass
+class Verdict:
+    """``module`` is the port's, ``reference`` the reference's path. ``local`` is the module's own error, ``accumulated``
+    that of its output in the running port. ``kind`` is weights, module or code (what lies between the modules)."""
+
+    kind: str
+    stage: str
+    module: str
+    reference: str = ""
+    reference_class: str = ""
+    reference_file: str = ""
+    local: float = float("nan")
+    accumulated: float = float("nan")
+    limit: float = float("nan")
+    cause: str = ""
+    waived: str = ""
+
+    @property
+    def line(self) -> str:
+        there = f" = {self.reference}" if self.reference and self.reference != self.module else ""
+        named = ", ".join(filter(None, (self.reference_class, self.reference_file)))
+        where = f" [{named}]" if named else ""
+        numbers = f" local relL2 {self.local:.1e} (limit {self.limit:.1e})" if self.local == self.local else ""
+        numbers += f", accumulated {self.accumulated:.1e}" if self.accumulated == self.accumulated else ""
+        return f"{self.stage}: {self.module}{there}{where}{numbers}; {self.cause or 'no known pattern'}"
+
+
+@dataclass
+class Findings:
+    """All verdicts, the most telling one first. ``answer`` is the first that no waiver covers."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    @property
+    def answer(self) -> Verdict | None:
+        return next((item for item in self.verdicts if not item.waived), None)
+
+
+class Diagnosis:
+    """Puts together the weights, the modules of one forced run, and the stages."""
+
+    def __init__(self, judge: Judge):
+        self.recording, self.pairing, self.limits = judge.recording, judge.pairing, judge.limits
+        self.watch, self.crossing, self.calls = judge.watch, judge.crossing, judge.calls
+        self.modules = modules_of(judge.port.model)
+
+    def findings(self, results: list[Result], waived=lambda verdict: "") -> Findings:
+        """Weights before anything else; then the stages that fail, in the order in which a port is written."""
+        verdicts = [self._of_fault(fault) for fault in self._faults()]
+        failed = [result for result in results if result.status == FAIL or self._covered(result)]
+        failed.sort(key=lambda result: (not self._other_length(result), not self._upstream(result)))
+        for result in failed:
+            verdicts += self._of_stage(result, waived)
+        said = {verdict.module for verdict in verdicts}
+        verdicts += [verdict for verdict in self._blamed(self.calls, waived) if verdict.module not in said]
+        for verdict in verdicts:
+            verdict.waived = waived(verdict)
+        return Findings(sorted(verdicts, key=lambda verdict: verdict.kind != "weights"))
+
+    def _other_length(self, result: Result) -> bool:
+        # Embeddings of another length or width go into the transformer as they are.
+        return result.stage == "text_encoder" and any(not item.aligned for item in self.crossing.of("prompt/"))
+
+    def _covered(self, result: Result) -> bool:
+        # In bfloat16 a whole decoder's rounding can cover what was done to its latents. There is no network before it.
+        short = self.limits.dtype == "bfloat16" and result.stage == "vae_decode"
+        return short and result.status == PASS and bool(self._wrong_latents())
+
+    def _upstream(self, result: Result) -> bool:
+        # A stage that stopped with an error, and a schedule that is off, show in every stage that follows.
+        if self.crossing.failure:
+            return result.stage == self.crossing.failure[0]
+        return result.stage == "scheduler" and self._other_sigmas()
+
+    def _other_sigmas(self) -> bool:
+        sigmas = self.crossing.of("sigmas/")
+        return bool(sigmas) and sigmas[0].distance.relative > self.limits.of_stage("scheduler", sigmas[0].name)
+
+    # ------------------------------------------------------------------------------------------------------- weights
+
+    def _faults(self) -> list:
+        order = {call.path: n for n, call in reversed(list(enumerate(self.calls)))}
+        return sorted(self.pairing.faults, key=lambda fault: order.get(fault.module, len(order)))
+
+    def _of_fault(self, fault) -> Verdict:
+        reference = fault.reference.rpartition(".")[0]
+        verdict = self._at("weights", fault.parameter.split(".")[0], fault.module, reference)
+        verdict.cause = f"{fault.kind}: {fault.parameter.rpartition('.')[2]} {fault.detail}"
+        return verdict
+
+    # ------------------------------------------------------------------------------------------------------- modules
+
+    def _blamed(self, calls: list[Call], waived) -> list[Verdict]:
+        """The innermost modules that make something else of the reference's input, in the order of execution."""
+        guilty: set[int] = set()
+        excused: set[int] = set()
+        found: dict[str, Verdict] = {}
+        following = _following(calls)
+        for call in calls:
+            inside = [id(child) for child in call.children]
+            if any(child in guilty for child in inside):
+                guilty.add(id(call))
+                continue
+            tolerant = any(child in excused for child in inside)
+            if tolerant:
+                excused.add(id(call))
+            limit = self.limits.of_module(call)
+            if tolerant:
+                limit = max(limit, TOLERANT)
+            if call.local is None or call.local.relative <= limit or self._made_good(call, following[id(call)]):
+                continue
+            verdict = self._verdict(call, limit)
+            if waived(verdict):
+                excused.add(id(call))
+            else:
+                guilty.add(id(call))
+            found.setdefault(call.path, verdict)
+        return list(found.values())
+
+    def _made_good(self, call: Call, after: list[Call]) -> bool:
+        """Whether a factor or a sign is the code's around it: all that comes after, in the same module, is right."""
+        measured = [later.output.relative <= self.limits.of_output(later) for later in after if later.output]
+        return bool(patterns.of_distance(call.local)) and bool(measured) and all(measured)
+
+    def _verdict(self, call: Call, limit: float) -> Verdict:
+        verdict = self._at("module", call.stage, call.path, call.reference)
+        verdict.local, verdict.limit = call.local.relative, limit
+        verdict.accumulated = call.output.relative if call.output else float("nan")
+        verdict.cause = patterns.of_module(call, self.modules[call.path], self.watch)
+        return verdict
+
+    def _at(self, kind: str, stage: str, module: str, reference: str) -> Verdict:
+        name, file = self.recording.facts["classes"].get(reference, ("", ""))
+        return Verdict(kind, stage, module, reference, name, f"{file.replace('.', '/')}.py" if file else "")
+
+    # -------------------------------------------------------------------------------------------------------- stages
+
+    def _of_stage(self, result: Result, waived) -> list[Verdict]:
+        stage = result.stage
+        if stage == "loop":
+            return self._loop(result)
+        if stage == "end_to_end":
+            return []  # what it runs is judged by the stages before
+        if self.crossing.failure and self.crossing.failure[0] == stage:
+            return [self._code(result, stage, result.note)]
+        calls = [call for call in self.calls if call.stage.split(".")[0] == stage]
+        special = getattr(self, f"_{stage}", lambda result, calls: [])(result, calls)
+        blamed = self._blamed(calls, waived)
+        blamed.sort(key=lambda verdict: verdict.local < SIGNIFICANT)
+        if special and special[0].module == "tokenizer":
+            return special
+        strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]
+        known = [verdict for verdict in blamed if verdict in strong or waived(verdict)]
+        givers = self._givers(calls, known)
+        if givers is not None:
+            first = givers or special
+            strong = [*first, *[verdict for verdict in strong if verdict not in first]]
+            special = [verdict for verdict in special if verdict not in strong]
+        return [*strong, *special, *[verdict for verdict in blamed if verdict not in strong]]
+
+    def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
+        """Whoever hands a right module a wrong input, when that comes before every module that is wrong itself.
+
+        Empty when the whole network is right and gets something wrong from outside; None when there is no such case.
+        """
+        first = next(
+            (call for call in calls if call.output and call.output.relative > self.limits.of_output(call)), None
+        )
+        said = {verdict.module: verdict for verdict in blamed}
+        if first is None or first.path in said or not self._innocent(first):
+            return None
+        above = {id(child): call for call in calls for child in call.children}
+        call = above.get(id(first))
+        while call is not None and self._innocent(call):
+            call = above.get(id(call))
+        if call is None:
+            return []
+        if call.path in said:  # wrong by its own measure, too, in this step or in another
+            return [said[call.path]]
+        verdict = self._at("module", call.stage, call.path, call.reference)
+        verdict.accumulated, verdict.limit = first.output.relative, self.limits.of_output(first)
+        verdict.cause = patterns.of_input(call.path, first.path)
+        return [verdict]
+
+    def _innocent(self, call: Call) -> bool:
+        return call.local is not None and call.local.relative <= max(self.limits.of_module(call), SIGNIFICANT)
+
+    def _code(self, result: Result, module: str, cause: str) -> Verdict:
+        pipeline = self.recording.facts["pipeline"]
+        verdict = Verdict("code", result.stage, module, "", pipeline, "", cause=cause)
+        verdict.accumulated, verdict.limit = result.relative, result.limit
+        return verdict
+
+    def _scheduler(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        if self._other_sigmas():
+            sigmas = self.crossing.of("sigmas/")
+            return [self._code(result, "scheduler", patterns.of_sigmas(sigmas[0].reference, sigmas[0].own))]
+        return [self._code(result, "scheduler", f"one step: {self._of_step(result)}")]
+
+    def _loop(self, result: Result) -> list[Verdict]:
+        # The steps are judged by the stages before. What is left is what the loop does to the latents outside of them.
+        for item in self.crossing.of(f"{LATENTS}/"):
+            if not item.aligned or item.distance.relative > self.limits.of_stage("loop", item.name):
+                cause = patterns.of_distance(item.distance) or patterns.of_values(item.reference, item.own)
+                where = f"the latents that the {item.name.split('/')[1].split('.')[0]} is given"
+                return [
+                    self._code(result, "loop", f"{where}: {cause or 'something is done to them outside the steps'}")
+                ]
+        return []
+
+    def _transformer(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        roots = [call for call in calls if call.path == "transformer"]
+        right = [
+            call for call in roots if call.output and call.output.relative <= self.limits.of_stage("", result.tensor)
+        ]
+        if roots and len(right) == len(roots):
+            guided = self.recording.facts["guidance"] > 1
+            cause = self._of_worst(result) or ("the guidance formula" if guided else "what is done to the prediction")
+            return [self._code(result, "predict", f"between the transformer and the scheduler: {cause}")]
+        replayable = [call for call in roots if call.local and call.local.relative <= self.limits.of_module(call)]
+        if roots and len(replayable) == len(roots):
+            return [self._code(result, "predict", self._of_given(roots))]
+        return []
+
+    def _of_given(self, roots: list[Call]) -> str:
+        positions = next((call.positions for call in roots if call.positions is not None), None)
+        if positions is not None:
+            return patterns.of_ids(*positions)
+        given = self.crossing.timesteps
+        return patterns.of_timestep(*given[0]) if given else "what the transformer is called with"
+
+    def _vae_decode(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        if self._wrong_latents():
+            return [self._code(result, "vae", f"latent normalisation or packing before {self._wrong_latents()}")]
+        return [self._code(result, "vae", self._of_worst(result) or "what is done before or after the decoder")]
+
+    def _wrong_latents(self) -> str:
+        """The decoder's first module, when it is not given what the reference gives its own."""
+        decoding = [call for call in self.calls if call.stage == "vae_decode"]
+        first = next((call for call in decoding if call.inputs is not None and call.leaf), None)
+        wrong = first is not None and first.inputs > self.limits.of_stage("vae_decode", "vae_decode/vae/in/0")
+        return first.path if wrong else ""
+
+    def _vae_encode(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        return [self._code(result, "vae", self._of_worst(result) or "latent normalisation after the encoder")]
+
+    def _text_encoder(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        for call in calls:
+            if call.ids is not None and not same_tokens(*call.ids):
+                return [self._code(result, "tokenizer", _of_tokens(*call.ids))]
+        return [self._code(result, "text_encoder", self._of_hidden_state(result))]
+
+    def _of_worst(self, result: Result) -> str:
+        item = result.worst
+        if item is None or item.reference.size != item.own.size:
+            return result.note
+        return patterns.of_distance(item.distance) or patterns.of_values(item.reference, item.own)
+
+    def _of_step(self, result: Result) -> str:
+        item, name = result.worst, result.tensor.replace("scheduler/", "loop/", 1).replace("/out/", "/in/")
+        before = f"{name.rpartition('/')[0]}/1"
+        if item is None or before not in self.recording or item.reference.size != item.own.size:
+            return result.note or "it leads elsewhere"
+        latents = self.recording.get(before).reshape(item.reference.shape)
+        gap = distance(item.reference - latents, item.own.reshape(latents.shape) - latents)
+        return patterns.of_distance(gap) or "it leads elsewhere"
+
+    def _of_hidden_state(self, result: Result) -> str:
+        """Which of the reference's hidden states the port's prompt embeddings are."""
+        item = result.worst
+        for event in self.recording.events if item is not None else ():
+            if event.stage != "text_encoder" or "/out/" not in event.name or event.stride > 1 or event.same:
+                continue
+            found = align(self.recording.get(event.name), item.own)
+            if found and found[1].relative < 100 * self.limits.of_stage("text_encoder", result.tensor) / 100:
+                return f"the prompt embeddings are the output of {event.module}: off by some layers, or a norm too many"
+        return self._of_worst(result) or "which hidden states are handed on, and what is done to them"
+
+
+def _following(calls: list[Call]) -> dict[int, list[Call]]:
+    """For each call, by its id, the calls that follow it in the same stage and inside the same module."""
+    inner = {id(child) for call in calls for child in call.children}
+    outermost = [call for call in calls if id(call) not in inner]
+    found = {}
+    for siblings in (outermost, *(call.children for call in calls)):
+        for n, call in enumerate(siblings):
+            found[id(call)] = [later for later in siblings[n + 1 :] if later.stage == call.stage]
+    return found
+
+
+def _of_tokens(reference: np.ndarray, own: np.ndarray) -> str:
+    length = min(len(reference), len(own))
+    differ = np.flatnonzero(reference[:length] != own[:length])
+    if len(reference) != len(own) and not differ.size:
+        return f"{len(own)} token ids, the reference has {len(reference)} (padding or truncation)"
+    at = int(differ[0])
+    return f"token {at} is {own[at]}, the reference's is {reference[at]} (prompt template, special tokens or tokenizer)"

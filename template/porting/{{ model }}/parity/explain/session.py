@@ -1,0 +1,68 @@
+"""One comparison of a loaded port with one recording: weights, stages, modules, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from parity.answers import FAIL, NOT_RUN, WAIVED
+from parity.compare import pairing
+from parity.compare.limits import Limits
+from parity.explain.diagnosis import Diagnosis, Findings
+from parity.record.recording import Recording
+from parity.run import mlx_taps
+from parity.run.mlx_port import Port
+from parity.run.stages import STAGES, Judge, Result
+from parity.waivers import Waivers
+
+MODULE_STAGES = tuple(stage for stage in STAGES if stage not in ("loop", "end_to_end"))  # the rest runs free
+
+
+@dataclass
+class Comparison:
+    """``passed`` is the exit code's half: no stage is out of tolerance and no module or weight is wrong, unwaived."""
+
+    results: list[Result]
+    pairing: pairing.Pairing
+    findings: Findings = field(default_factory=Findings)
+    judge: Judge | None = None
+
+    @property
+    def passed(self) -> bool:
+        open_ones = any(result.status in (FAIL, NOT_RUN) for result in self.results)
+        return not open_ones and self.findings.answer is None
+
+
+def compare(
+    port: Port,
+    recording: Recording,
+    limits: Limits,
+    waivers: Waivers,
+    stages: Sequence[str],
+    bisect: bool,
+    say: Callable[[Result], None] = lambda result: None,
+) -> Comparison:
+    """Judge ``stages`` one after another; ``bisect`` also looks at every module. ``say`` is told of each stage."""
+    found = pair(port, recording)
+    judge = Judge(port, recording, limits, found, bisect)
+    judge.decode = "vae_decode" in stages
+    comparison = Comparison([], found, judge=judge)
+    for stage in stages:
+        result = judge.judge(stage)
+        reason = waivers.stage(stage, result.relative) if result.status == FAIL else ""
+        if reason:
+            result.status, result.note = WAIVED, reason
+        comparison.results.append(result)
+        say(result)
+    comparison.findings = Diagnosis(judge).findings(comparison.results, waivers.module)
+    return comparison
+
+
+def pair(port: Port, recording: Recording) -> pairing.Pairing:
+    """Which of the port's parameters and modules is which of the reference's."""
+    kinds = {path: type(module).__name__ for path, module in mlx_taps.modules(port.model).items()}
+    facts = recording.facts
+    found = pairing.pair(mlx_taps.parameters(port.model), kinds, facts["weights"], facts["classes"])
+    absent = set(port.unwritten)
+    found.faults = [fault for fault in found.faults if fault.parameter.split(".")[0] not in absent]
+    return found

@@ -1,0 +1,202 @@
+"""What a recording will take on disk: the reference's own pipeline runs, with networks that have shapes and no values.
+
+The networks are built without memory (PyTorch's meta device) and called by the pipeline with inputs of the real sizes.
+The hooks of a real recording run along and only count, so nothing here knows how any model is built.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+from parity.record import components
+from parity.record.recording import stride_for
+
+
+class Counter:
+    """Takes a Recorder's place and keeps sizes alone. ``bytes`` is what the Recorder would have written."""
+
+    def __init__(self, cap: int | None, half: bool, room: int):
+        self.cap, self.half = cap, half
+        self.bytes, self.names = room, set()
+        self._image: tuple[int, ...] = ()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def add(self, name: str, values: np.ndarray) -> None:
+        kept = -(-values.size // stride_for(values.size, self.cap))
+        width = {"f": 2 if self.half else 4, "b": 1}.get(values.dtype.kind, 8)
+        self.bytes += kept * width
+        self.names.add(name)
+        if name == "vae_decode/vae/out/0":
+            self._image = values.shape
+
+    def repeat(self, name: str, first: str) -> None:
+        self.names.add(name)
+
+    def read(self, name: str) -> np.ndarray:
+        """An empty image of the decoded image's size, for the encoder."""
+        return np.zeros(self._image, np.float32)
+
+
+def sentence(run) -> str:
+    """One line for people: how much, and for what. It says so when the estimate cannot be made."""
+    what = {"stages": "the stages", "blocks": "the blocks", "modules": "all modules"}[run.level]
+    what = f"everything inside {run.only}" if run.only else what
+    try:
+        counter = count(run)
+    except Exception as error:  # noqa: BLE001 - a pipeline that cannot run without values is recorded all the same
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason})"
+    size = f"{run.width}x{run.height}, {run.steps} steps"
+    return f"estimate: {counter.bytes / 1e6:.1f} MB for {what} at {size} ({len(counter.names)} tensors)"
+
+
+def count(run) -> Counter:
+    """Run the pipeline on shapes alone."""
+    from parity.record import reference
+
+    counter = Counter(run.cap, run.dtype == "bfloat16" or run.level == "blocks", run.room)
+    pipe = _empty_pipeline(run)
+    undo = _bridge(pipe)
+    autocast, torch.autocast = torch.autocast, lambda *args, **kwargs: contextlib.nullcontext()
+    try:
+        with torch.no_grad(), _NoQuestions():
+            reference.run_once(pipe, run, counter)
+    finally:
+        torch.autocast = autocast
+        for step in reversed(undo):
+            step()
+    return counter
+
+
+def _empty_pipeline(run):
+    name, parts = components.read_index(run.model)
+    built = {}
+    for part, (library, kind) in parts.items():
+        cls = components.component_class(library, kind)
+        if components.is_network(run.model, part):
+            with torch.device("meta"):
+                built[part] = components.build(library, cls, components.read_json(run.model / part / "config.json"))
+            built[part].to(getattr(torch, run.dtype)).eval()
+            if part == "vae":
+                _give_values(built[part])
+        else:
+            built[part] = cls.from_pretrained(str(run.model / part))
+    kind = components.component_class("diffusers", name)
+    here = property(lambda pipe: torch.device("cpu"))  # what lies between the networks is computed as ever
+    pipe = type(name, (kind,), {"device": here, "_execution_device": here, "__module__": kind.__module__})(**built)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _give_values(vae) -> None:
+    # Latent statistics are buffers that the pipeline computes with outside the network.
+    for module in vae.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            module._buffers[name] = torch.ones(buffer.shape, dtype=buffer.dtype)
+
+
+def _bridge(pipe) -> list[Callable[[], None]]:
+    """Each network takes the pipeline's tensors as shapes, and hands zeros back."""
+    empty = _Empty()
+    undo = []
+    for name, part in pipe.components.items():
+        if not isinstance(part, torch.nn.Module):
+            continue
+        after = part.register_forward_hook(lambda module, args, result: _mapped(result, _zeros))
+        before = part.register_forward_pre_hook(_entering(empty, "text" in name, after.id), with_kwargs=True)
+        undo += [before.remove, after.remove]
+    for method in ("decode", "encode"):
+        if hasattr(getattr(pipe, "vae", None), method):
+            undo.append(_wrap(pipe.vae, method, empty))
+    return undo
+
+
+def _entering(empty: _Empty, text: bool, last: int):
+    def hook(module, args, kwargs):
+        module._forward_hooks.move_to_end(last)  # the recording's hooks shall see the network's own result
+        kwargs = _mapped(dict(kwargs), empty)
+        if text:
+            kwargs.pop("attention_mask", None)  # whether it masks anything is a question about values
+        return _mapped(args, empty), kwargs
+
+    return hook
+
+
+def _wrap(vae, method: str, empty: _Empty) -> Callable[[], None]:
+    original = getattr(vae, method)
+
+    def wrapped(*args, **kwargs):
+        result = original(*_mapped(args, empty), **_mapped(kwargs, empty))
+        latent = getattr(result, "latent_dist", None)
+        if latent is not None:
+            latent.mean, latent.std = _zeros(latent.mean), _zeros(latent.std)
+        return _mapped(result, _zeros)
+
+    setattr(vae, method, wrapped)
+    return lambda: delattr(vae, method)
+
+
+class _NoQuestions(TorchFunctionMode):
+    """Answers what cannot be answered without values: is this all true, which rows are these, set those rows."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        first = args[0] if args else None
+        if isinstance(first, torch.Tensor) and first.device.type == "meta":
+            masked = len(args) > 1 and isinstance(args[1], torch.Tensor) and args[1].dtype == torch.bool
+            if function is torch.Tensor.__setitem__ and masked:
+                return None
+            if function is torch.Tensor.__getitem__ and masked:
+                return first.flatten(0, args[1].ndim - 1)  # as if the mask kept everything
+            if function in (torch.Tensor.__bool__, torch.Tensor.__int__, torch.Tensor.__float__, torch.Tensor.item):
+                return True
+        try:
+            return function(*args, **kwargs)
+        except RuntimeError as error:
+            if "meta" not in str(error):
+                raise
+            return function(*_mapped(args, _shape), **_mapped(dict(kwargs), _shape))
+
+
+def _shape(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to("meta")
+
+
+class _Empty:
+    """The shape of a tensor; the same one for the same tensor, so that repeats are seen as such."""
+
+    def __init__(self):
+        self._known: dict[int, tuple[weakref.ref, int, torch.Tensor]] = {}
+
+    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.device.type == "meta" or tensor.ndim < 2 and not tensor.is_floating_point():
+            return tensor  # lengths are asked for by value
+        known = self._known.get(id(tensor))
+        if known is None or known[0]() is not tensor or known[1] != tensor._version:
+            known = weakref.ref(tensor), tensor._version, tensor.to("meta")
+            self._known[id(tensor)] = known
+        return known[2]
+
+
+def _zeros(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.device.type == "meta" else tensor
+
+
+def _mapped(value, change: Callable[[torch.Tensor], torch.Tensor], depth: int = 0):
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        for key, item in list(value.items()):
+            value[key] = _mapped(item, change, depth + 1)
+        return value
+    if isinstance(value, (list, tuple)) and depth < 4:
+        return type(value)(_mapped(item, change, depth + 1) for item in value)
+    return value

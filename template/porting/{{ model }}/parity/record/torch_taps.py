@@ -1,0 +1,271 @@
+"""Record what flows through a diffusers pipeline: stages by wrapped methods, modules by forward hooks."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import weakref
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from parity.record.fingerprints import fingerprint
+
+STAGES, BLOCKS, MODULES = "stages", "blocks", "modules"
+
+
+def tensors(value, depth: int = 0) -> Iterator[torch.Tensor]:
+    """All tensors in arguments or results, in order, through lists, dicts and model outputs."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors(item, depth + 1)
+    elif isinstance(value, (list, tuple)) and depth < 4:
+        for item in value:
+            yield from tensors(item, depth + 1)
+
+
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """float32, int64 or bool. Complex numbers get a last axis of 2. A tensor without values gives one without memory."""
+    tensor = tensor.detach()
+    if tensor.device.type == "meta":
+        kind = np.float32 if tensor.is_floating_point() or tensor.is_complex() else np.int64
+        shape = (*tensor.shape, 2) if tensor.is_complex() else tuple(tensor.shape)
+        return np.broadcast_to(np.zeros((), np.bool_ if tensor.dtype == torch.bool else kind), shape)
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    if tensor.is_floating_point():
+        tensor = tensor.float()
+    elif tensor.dtype != torch.bool:
+        tensor = tensor.long()
+    return tensor.cpu().numpy()
+
+
+def components(pipe) -> dict[str, torch.nn.Module]:
+    """The pipeline's networks by name: transformer, vae, text_encoder and so on."""
+    return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+
+
+def weights(pipe) -> dict[str, dict]:
+    """Fingerprints of all parameters and buffers, ``component.path`` to JSON."""
+    found = {}
+    for name, part in components(pipe).items():
+        named = [*part.named_parameters(), *part.named_buffers()]
+        for path, tensor in named:
+            if tensor.is_floating_point():
+                found[f"{name}.{path}"] = fingerprint(to_numpy(tensor)).as_json()
+    return found
+
+
+def classes(pipe) -> dict[str, list[str]]:
+    """``component.path`` to the module's class and the file that defines it."""
+    found = {}
+    for name, part in components(pipe).items():
+        for path, module in part.named_modules():
+            kind = type(module)
+            found[f"{name}.{path}".rstrip(".")] = [kind.__name__, kind.__module__]
+    return found
+
+
+class TorchTaps:
+    """Hooks on a pipeline. ``sink`` has ``add(name, array)``, ``repeat(name, first)`` and ``in``.
+
+    ``level`` is ``stages``, ``blocks`` (numbered children and a component's own children) or ``modules``.
+    ``only`` narrows modules to one path and all below it. ``steps`` holds the denoising steps to record, None for all.
+    ``given`` holds an earlier run's values: each stage then gets that run's input instead of its own.
+    """
+
+    def __init__(self, sink, level: str = STAGES, only: str = "", steps: set[int] | None = None, given=None):
+        self.sink, self.level, self.only, self.steps, self.given = sink, level, only, steps, given
+        self.step = 0
+        self._stack: list[tuple[str, str]] = []  # (stage, path) of the modules that are running
+        self._calls: dict[str, int] = {}
+        self._repeats: dict[str, int] = {}
+        self._within: str = ""  # set while a method that is no forward runs: vae_decode, vae_encode
+        self._seen: dict[int, tuple[weakref.ref, int, str]] = {}
+        self._undo: list[Callable[[], None]] = []
+
+    @contextlib.contextmanager
+    def attached(self, pipe) -> Iterator[TorchTaps]:
+        try:
+            self._hook_modules(pipe)
+            self._wrap_methods(pipe)
+            self._wrap_attention()
+            yield self
+        finally:
+            for undo in reversed(self._undo):
+                undo()
+            self._undo.clear()
+
+    def record(self, name: str, tensor: torch.Tensor) -> None:
+        """Record one tensor of a stage. The same tensor again becomes a reference to the first."""
+        if name in self.sink:
+            return
+        known = self._seen.get(id(tensor))
+        if known and known[0]() is tensor and known[1] == tensor._version and known[2] in self.sink:
+            self.sink.repeat(name, known[2])
+            return
+        self.sink.add(name, to_numpy(tensor))
+        self._seen[id(tensor)] = (weakref.ref(tensor), tensor._version, name)
+
+    def _record_all(self, prefix: str, value) -> None:
+        for n, tensor in enumerate(tensors(value)):
+            self.record(f"{prefix}/{n}", tensor)
+
+    def _hook_modules(self, pipe) -> None:
+        for component, part in components(pipe).items():
+            for path, module in part.named_modules():
+                name = f"{component}.{path}".rstrip(".")
+                wanted = self._wanted(name, path, module)
+                if not wanted and not self.only:
+                    continue  # a hook costs time at every call; inside --module, attention is told apart by them
+                before = module.register_forward_pre_hook(self._entering(name, wanted), with_kwargs=True)
+                after = module.register_forward_hook(self._leaving(wanted), always_call=False)
+                self._undo += [before.remove, after.remove]
+
+    def _wanted(self, name: str, path: str, module) -> bool:
+        if isinstance(module, (torch.nn.ModuleList, torch.nn.Dropout)):
+            return False
+        if not path:
+            return True
+        if self.only:
+            return name == self.only or name.startswith(f"{self.only}.")
+        if self.level == BLOCKS:
+            last = path.split(".")[-1]
+            return last.isdigit() and path.count(".") <= 3 or "." not in path
+        return self.level == MODULES
+
+    def _entering(self, name: str, wanted: bool):
+        def hook(module, args, kwargs):
+            stage, key = self._place(name)
+            self._stack.append((stage, key if wanted and self._step_wanted(stage) else ""))
+            if self._stack[-1][1]:
+                self._record_all(f"{stage}/{key}/in", (args, kwargs))
+            if self.given is not None and len(self._stack) == 1 and not self._within:
+                return self._replace((args, kwargs), f"{stage}/{key}/in", itertools.count())
+            return None
+
+        return hook
+
+    def _replace(self, value, prefix: str, numbers: Iterator[int], depth: int = 0):
+        # The same walk as ``tensors``, with the earlier run's values in the places of this run's.
+        if isinstance(value, torch.Tensor):
+            name = f"{prefix}/{next(numbers)}"
+            return self._earlier(name, value) if value.is_floating_point() else value
+        if isinstance(value, dict):
+            for key, item in list(value.items()):  # in place: a model's output is a dict with a class of its own
+                value[key] = self._replace(item, prefix, numbers, depth + 1)
+            return value
+        if isinstance(value, (list, tuple)) and depth < 4:
+            return type(value)(self._replace(item, prefix, numbers, depth + 1) for item in value)
+        return value
+
+    def _earlier(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        event = self.given.event(name)
+        if event is None or event.stride != 1 or event.shape != tuple(tensor.shape):
+            return tensor
+        return torch.from_numpy(self.given.get(name)).to(tensor)
+
+    def _leaving(self, wanted: bool):
+        def hook(module, args, output):
+            stage, key = self._stack.pop()
+            if key:
+                self._record_all(f"{stage}/{key}/out", output)
+
+        return hook
+
+    def _place(self, name: str) -> tuple[str, str]:
+        component = name.split(".")[0]
+        if not self._stack:
+            stage = self._within or self._next_stage(component)
+            self._repeats = {}
+        else:
+            stage = self._stack[-1][0]
+        count = self._repeats.get(name, 0)
+        self._repeats[name] = count + 1
+        return stage, f"{name}#{count}" if count else name
+
+    def _next_stage(self, component: str) -> str:
+        if component.startswith("transformer"):
+            label = f"{component}.{self.step}"
+        else:
+            label = component
+        count = self._calls.get(label, 0)
+        self._calls[label] = count + 1
+        return f"{label}.{count}" if count else label
+
+    def _step_wanted(self, stage: str) -> bool:
+        return self.steps is None or not stage.startswith("transformer") or self.step in self.steps
+
+    def _wrap_methods(self, pipe) -> None:
+        vae = getattr(pipe, "vae", None)
+        for method in ("decode", "encode"):
+            if hasattr(vae, method):
+                self._wrap(vae, method, self._around_vae(f"vae_{method}"))
+        self._wrap(pipe.scheduler, "step", self._around_step)
+
+    def _around_vae(self, stage: str):
+        def around(original, args, kwargs):
+            self._within = stage
+            self._record_all(f"{stage}/vae/in", (args, {k: v for k, v in kwargs.items() if k in ("z", "x")}))
+            if self.given is not None:
+                args, kwargs = self._replace((args, kwargs), f"{stage}/vae/in", itertools.count())
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                self._within = ""
+            latent = getattr(result, "latent_dist", None)
+            self._record_all(f"{stage}/vae/out", latent.mode() if latent is not None else result)
+            return result
+
+        return around
+
+    def _around_step(self, original, args, kwargs):
+        named = dict(zip(("model_output", "timestep", "sample"), args, strict=False)) | kwargs
+        result = original(*args, **kwargs)
+        self.record(f"loop/scheduler.{self.step}/in/0", named["model_output"])
+        self.record(f"loop/scheduler.{self.step}/in/1", named["sample"])
+        after = next(tensors(result))
+        name = f"loop/scheduler.{self.step}/out/0"
+        self.record(name, after)
+        if self.given is not None:
+            result = self._replace(result, name[:-2], itertools.count())
+        self.step += 1
+        return result
+
+    def _wrap(self, owner, name: str, around) -> None:
+        original = getattr(owner, name)
+
+        def wrapped(*args, **kwargs):
+            return around(original, args, kwargs)
+
+        had = name in vars(owner)
+        setattr(owner, name, wrapped)
+        self._undo.append(lambda: setattr(owner, name, original) if had else delattr(owner, name))
+
+    def _wrap_attention(self) -> None:
+        if self.level == STAGES:
+            return
+
+        def around(original, args, kwargs):
+            result = original(*args, **kwargs)
+            stage, key = self._stack[-1] if self._stack else ("", "")
+            if key and self.level == MODULES:
+                self._record_attention(f"{stage}/{key}.sdpa", args, kwargs, result)
+            return result
+
+        self._wrap(torch.nn.functional, "scaled_dot_product_attention", around)
+
+    def _record_attention(self, prefix: str, args, kwargs, result) -> None:
+        count = self._repeats.get(prefix, 0)
+        self._repeats[prefix] = count + 1
+        prefix = f"{prefix}#{count}" if count else prefix
+        named = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs
+        scale = kwargs.get("scale")
+        scale = named["query"].shape[-1] ** -0.5 if scale is None else float(scale)
+        for n, part in enumerate(("query", "key", "value")):
+            self.record(f"{prefix}/in/{n}", named[part])
+        self.record(f"{prefix}/in/3", torch.tensor(scale))
+        self.record(f"{prefix}/out/0", result)

@@ -1,0 +1,77 @@
+"""A tokenizer of the reference's class with a vocabulary of single signs: real code paths, no download."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from parity.record.components import read_json
+
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SPECIAL = ("<pad>", "</s>", "<unk>", "<s>", "<|im_start|>", "<|im_end|>")  # T5's class wants its three in this order
+
+
+# What holds a vocabulary, or the ids of one: a toy has its own.
+VOCABULARY = (
+    "tokenizer*", "vocab*", "merges*", "*.model", "*.tiktoken", "added_tokens.json", "special_tokens_map.json",
+)  # fmt: skip
+
+
+def has_tokenizer(kind: type) -> bool:
+    """Whether a component of this class is a tokenizer, or a processor around one."""
+    from transformers import PreTrainedTokenizerBase, ProcessorMixin
+
+    return issubclass(kind, PreTrainedTokenizerBase | ProcessorMixin)
+
+
+def write_tokenizer(source: Path, target: Path, kind: type) -> None:
+    """Write a toy tokenizer into ``target`` for the class ``kind``, with the template and settings of ``source``."""
+    from tokenizers import models
+
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*VOCABULARY))  # such as how a processor sees images
+    unigram = getattr(kind, "model", None) is models.Unigram
+    backend = _unigram() if unigram else _byte_pairs()
+    backend.add_special_tokens(list(SPECIAL))
+    _save(backend, source, target)
+
+
+def _byte_pairs():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    words = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    backend = Tokenizer(models.BPE(vocab={word: n for n, word in enumerate(words)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _unigram():
+    # As sentencepiece has it: pieces with scores, blanks as a sign of their own.
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    pieces = [(word, 0.0) for word in SPECIAL]
+    pieces += [(sign, -1.0) for sign in ("\u2581", *sorted(pre_tokenizers.ByteLevel.alphabet()))]
+    backend = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL.index("<unk>"), byte_fallback=False))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    return backend
+
+
+def _save(backend, source: Path, target: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    given = read_json(source / "tokenizer_config.json") if (source / "tokenizer_config.json").is_file() else {}
+    toy = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
+        padding_side=given.get("padding_side", "right"), model_max_length=given.get("model_max_length", 512),
+    )  # fmt: skip
+    template = source / "chat_template.jinja"
+    toy.chat_template = template.read_text(encoding="utf-8") if template.is_file() else given.get("chat_template", CHAT)
+    toy.save_pretrained(target)
+    written = read_json(target / "tokenizer_config.json")
+    written["tokenizer_class"] = "PreTrainedTokenizerFast"
+    (target / "tokenizer_config.json").write_text(json.dumps(written, indent=2), encoding="utf-8")

@@ -1,0 +1,150 @@
+"""Load the port with its own initializer: in one dtype, in the checkpoint's sizes, and as far as it is written."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_map
+
+from parity.answers import import_class
+from parity.errors import ParityError
+from parity.record.components import is_network, read_json
+from parity.run.mlx_taps import components
+
+DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
+
+
+@dataclass
+class Port:
+    """The loaded model. ``unwritten`` says of each component that could not be loaded why."""
+
+    model: nn.Module
+    unwritten: dict[str, str] = field(default_factory=dict)
+
+    def component(self, name: str) -> nn.Module | None:
+        return components(self.model).get(name)
+
+
+def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict]) -> Port:
+    """The port's class from ``module:Class`` with the weights of ``folder``, all parameters in ``dtype``.
+
+    ``sizes`` names constructor arguments that the checkpoint's config files call otherwise:
+    ``{"transformer": {"width": "hidden_size"}}``.
+    """
+    _set_precision(DTYPES[dtype])
+    mx.disable_compile()  # a compiled function runs no Python, so nothing could be seen in it
+    kind = import_class(where)
+    unwritten: dict[str, str] = {}
+    undo = [*_size_to(kind, folder, sizes), *_load_leniently(unwritten)]
+    try:
+        model = kind(model_path=str(folder))
+    except NotImplementedError as error:
+        raise ParityError(f"the port {where} cannot be built yet ({error}); write its initializer first") from None
+    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        cure = "run its fast tests first"
+        if "unexpected keyword argument" in reason:  # the template's own modules have other names for a model's sizes
+            cure = "its class has to take the sizes of the registry, as one that `mflux-port draft` wrote does"
+        raise ParityError(f"the port {where} cannot load {folder} ({reason}); {cure}") from None
+    finally:
+        for step in reversed(undo):
+            step()
+    if dtype == "float32":
+        _widen(model)
+    return Port(model, unwritten)
+
+
+def _set_precision(dtype: mx.Dtype) -> None:
+    # Before the port is imported: some of mflux's defaults are read from it at import.
+    from mflux.models.common.config.model_config import ModelConfig
+
+    ModelConfig.precision = dtype
+
+
+def _widen(model: nn.Module) -> None:
+    # A component may keep its file's bfloat16. The other way round the port decides: tables stay float32 there.
+    def widen(array):
+        return array.astype(mx.float32) if array.dtype in (mx.bfloat16, mx.float16) else array
+
+    for part in components(model).values():
+        part.update(tree_map(widen, part.parameters()))
+        mx.eval(part.parameters())
+
+
+def _size_to(kind: type, folder: Path, sizes: dict[str, dict]) -> list:
+    """Let the initializer build the twin's sizes, whatever sizes it has written down. Only for a tiny twin."""
+    if not (folder / "sizes.json").is_file():
+        return []
+    undo = []
+    for name, classes in _annotated(kind).items():
+        if not is_network(folder, name):
+            continue
+        config = _flat(read_json(folder / name / "config.json"))
+        for part in classes:
+            undo += _replace_everywhere(part, _sized(part, config, sizes.get(name, {})))
+    return undo
+
+
+def _annotated(kind: type) -> dict[str, list[type]]:
+    found = {}
+    for name, annotation in typing.get_type_hints(kind).items():
+        options = typing.get_args(annotation) or (annotation,)
+        classes = [option for option in options if isinstance(option, type) and issubclass(option, nn.Module)]
+        if classes:
+            found[name] = classes
+    return found
+
+
+def _flat(config: dict) -> dict:
+    # Sizes may lie one level down: in text_config, and the RoPE base in rope_parameters.
+    inner = [value for key, value in config.items() if isinstance(value, dict) and not key.startswith("vision")]
+    flat = {}
+    for part in inner:
+        flat |= _flat(part)
+    return flat | {key: value for key, value in config.items() if not isinstance(value, dict)}
+
+
+def _sized(part: type, config: dict, renamed: dict[str, str]):
+    parameters = [name for name in inspect.signature(part.__init__).parameters if name != "self"]
+    values = {name: config.get(renamed.get(name, name)) for name in parameters}
+    given = {name: value for name, value in values.items() if value is not None}
+
+    def build(*args, **kwargs):
+        return part(*args, **(kwargs | given))
+
+    return build
+
+
+def _replace_everywhere(part: type, build) -> list:
+    undo = []
+    for module in [module for name, module in sys.modules.items() if name.endswith("_initializer")]:
+        for name, value in list(vars(module).items()):
+            if value is part:
+                setattr(module, name, build)
+                undo.append(lambda module=module, name=name: setattr(module, name, part))
+    return undo
+
+
+def _load_leniently(unwritten: dict[str, str]) -> list:
+    """A component that cannot be loaded is noted and left as it was built, so that the others can be compared."""
+    from mflux.models.common.weights.loading.weight_loader import WeightLoader
+
+    original = getattr(WeightLoader, "_load_component", None)
+    if original is None:
+        return []
+
+    def load_component(root_path, component, *args, **kwargs):
+        try:
+            return original(root_path, component, *args, **kwargs)
+        except (OSError, ValueError, RuntimeError, KeyError, NotImplementedError) as error:
+            unwritten[component.name] = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            return {}, None, None
+
+    WeightLoader._load_component = staticmethod(load_component)
+    return [lambda: setattr(WeightLoader, "_load_component", staticmethod(original))]

@@ -1,0 +1,351 @@
+"""Judge every module of a running port: its output, and what it makes of the reference's own input."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import mlx.core as mx
+import numpy as np
+
+from parity.compare.alignment import Alignment, align, cuts, layouts
+from parity.compare.limits import Limits
+from parity.compare.pairing import Pairing
+from parity.metrics import Distance, distance, is_short
+from parity.record.recording import Recording
+from parity.run.mlx_taps import Sink, arrays, to_numpy
+from parity.run.run_trace import rebuild
+
+SIGNIFICANT = 1e-5  # an eps that was chosen otherwise stays below; what makes a stage fail does not
+ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
+MOST_FAR = 2
+MOST_AXES = 4  # of position ids: time, height, width and one more
+NEAR = 0.5  # two tensors with a relative error below this are the same one
+
+
+@dataclass
+class Call:
+    """One call of one module. ``output`` is its error as it ran, ``local`` its error on the reference's input.
+
+    ``whole`` says that all of its input could be replaced. ``children`` are the calls inside it, in order.
+    """
+
+    stage: str
+    path: str
+    reference: str
+    order: int
+    children: list[Call] = field(default_factory=list)
+    inputs: float | None = None
+    output: Distance | None = None
+    local: Distance | None = None
+    whole: bool = True
+    wrong: bool = False  # something inside it is
+    sinusoid: bool = False  # it makes waves of a few angles
+    short: bool = False  # it, or a module inside it, gives bfloat16 whatever it is given
+    event: str = ""
+    size: int = 0  # numbers in its result
+    own: list[np.ndarray] = field(default_factory=list)
+    replay: Callable | None = None
+    attention: list[dict] = field(default_factory=list)
+    ids: tuple[np.ndarray, np.ndarray] | None = None  # the reference's token ids and the port's, of an embedding
+    positions: tuple[np.ndarray, np.ndarray] | None = None  # and its ids of several axes, where they differ
+
+    @property
+    def leaf(self) -> bool:
+        return not self.children
+
+    def walk(self):
+        """This call and all calls inside it, innermost first and in the order of execution."""
+        for child in self.children:
+            yield from child.walk()
+        yield self
+
+
+class ModuleJudge(Sink):
+    """``stage_of(component)`` gives the reference's stage that the component is running in now."""
+
+    def __init__(self, recording: Recording, pairing: Pairing, stage_of: Callable[[str], str], limits: Limits):
+        self.recording, self.pairing, self.stage_of, self.limits = recording, pairing, stage_of, limits
+        self._guilty: Counter = Counter()
+        self.roots: list[Call] = []
+        self._stack: list[Call] = []
+        self._counts: dict[str, int] = {}
+        self._encodings: dict[str, str] = {}  # of a text encoder that is called several times: the reference's stage
+
+    def enter(self, path, module, args, kwargs):
+        stage = self.stage_of(path.split(".")[0])
+        if path == stage and path.startswith("text_encoder"):
+            self._begin_encoding(path, args, kwargs)
+        paired = self.pairing.modules.get(path, "")
+        call = Call(stage, path, paired, len(self._counts))
+        call.event = self._event(stage, path, paired)
+        siblings = self._stack[-1].children if self._stack else self.roots
+        siblings.append(call)
+        self._stack.append(call)
+        return args, kwargs, None
+
+    def leave(self, path, module, args, kwargs, result, again):
+        call = self._stack.pop()
+        if call.event:
+            self._measure(call, module, args, kwargs, result, again)
+        return result
+
+    def attention(self, path, query, key, value, scale, result) -> None:
+        call = self._stack[-1] if self._stack else None
+        if call is None or not call.event:
+            return
+        prefix = f"{call.event}.sdpa"
+        prefix = f"{prefix}#{len(call.attention)}" if call.attention else prefix
+        found = {"scale": (self._scale(prefix), scale)}
+        for n, (name, array) in enumerate((("q", query), ("k", key), ("v", value))):
+            found[name] = self._against(f"{prefix}/in/{n}", to_numpy(array), repeats=True)
+        found["out"] = self._against(f"{prefix}/out/0", to_numpy(result))
+        call.attention.append(found)
+
+    def results(self, event: str) -> list[str]:
+        """The recording's names of what came out of a call."""
+        return self._all(f"{event}/out")
+
+    def inputs(self, event: str) -> list[str]:
+        """The recording's names of what went into a call."""
+        return self._all(f"{event}/in")
+
+    def _scale(self, prefix: str) -> float | None:
+        name = f"{prefix}/in/3"
+        return float(self.recording.get(name).reshape(-1)[0]) if name in self.recording else None
+
+    def _event(self, stage: str, path: str, paired: str) -> str:
+        count = self._counts.get(f"{stage}/{path}", 0)
+        self._counts[f"{stage}/{path}"] = count + 1
+        if not paired:
+            return ""
+        stage = self._encodings.get(stage, stage)
+        options = [f"{stage}/{paired}"] if not count else [f"{stage}/{paired}#{count}", f"{stage}.{count}/{paired}"]
+        return next((name for name in options if f"{name}/out/0" in self.recording), "")
+
+    def _begin_encoding(self, component: str, args: tuple, kwargs: dict) -> None:
+        # Which side encodes the negative prompt first is a convention: calls belong together by their token ids.
+        given = [to_numpy(array).reshape(-1) for array in arrays((args, kwargs)) if array.dtype in (mx.int32, mx.int64)]
+        stages = [stage for stage in (component, *(f"{component}.{n}" for n in range(1, 9))) if self._tokens(stage)]
+        if not given or len(stages) < 2:
+            return
+        far = {stage: abs(len(self._tokens(stage)[0]) - len(given[0])) for stage in stages}
+        same = [stage for stage in stages if same_tokens(self._tokens(stage)[0], given[0])]
+        self._encodings[component] = same[0] if same else min(stages, key=far.__getitem__)
+        for name in [name for name in self._counts if name.startswith(f"{component}/")]:
+            self._counts[name] = 0
+
+    def _tokens(self, stage: str) -> list[np.ndarray]:
+        values = [self.recording.get(name) for name in self.inputs(f"{stage}/{stage.split('.')[0]}")]
+        return [one.reshape(-1) for one in values if one.dtype.kind != "f"]
+
+    def _measure(self, call: Call, module, args: tuple, kwargs: dict, result, again: Callable) -> None:
+        root = "." not in call.path
+        results = [to_numpy(array) for array in arrays(result)]
+        call.size = max((one.size for one in results), default=0)
+        call.sinusoid = is_sinusoid(module, args, kwargs, result)
+        call.ids = self._ids(call.event, args, kwargs)
+        repeats = call.path in self.pairing.named
+        call.output = self.outputs(call.event, results, root, repeats)
+        if self._thinned(call.event) or call.path.startswith("text_encoder") and root:
+            return  # an encoder's own result is one of several hidden states: the stage judges it
+        if self._known(call):
+            return
+        inputs = self._reference_inputs(call, args, kwargs)
+        for new_args, new_kwargs in inputs:
+            own = _run(again, new_args, new_kwargs)
+            local = self.outputs(call.event, own, root, repeats) if own else None
+            if local and (call.local is None or local.relative < call.local.relative):
+                call.local, call.own = local, own
+                call.replay = functools.partial(_run, again, new_args, new_kwargs)
+        rounds = bool(call.own) and call.inputs is not None and all(is_short(one) for one in call.own)
+        call.short = rounds or any(child.short for child in call.children)
+        if call.local and call.local.relative > max(self.limits.of_module(call), SIGNIFICANT):
+            self._guilty[call.stage] += 1
+
+    def _known(self, call: Call) -> bool:
+        """Whether a replay would tell nothing new: the output is right, or what is inside is wrong, or enough is."""
+        if call.output and call.output.relative <= self.limits.of_module(call) and self.limits.dtype == "float32":
+            call.local = call.output
+            return True
+        wrong = any(child.local and child.local.relative > SIGNIFICANT or child.wrong for child in call.children)
+        call.wrong = wrong
+        if "." not in call.path:
+            return False  # what a whole network makes of the reference's input says whether the error lies in it
+        return wrong or self._guilty[call.stage] >= ENOUGH
+
+    def _ids(self, event: str, args: tuple, kwargs: dict) -> tuple[np.ndarray, np.ndarray] | None:
+        given = [array for array in arrays((args, kwargs)) if not mx.issubdtype(array.dtype, mx.floating)]
+        names = self.inputs(event)
+        if len(given) != 1 or len(names) != 1 or len(list(arrays((args, kwargs)))) != 1:
+            return None
+        reference = self.recording.get(names[0])
+        return None if reference.dtype.kind == "f" else (reference.reshape(-1), to_numpy(given[0]).reshape(-1))
+
+    def outputs(
+        self, event: str, results: list[np.ndarray], root: bool = False, repeats: bool = False
+    ) -> Distance | None:
+        """The worst distance of a call's results from the reference's; None when none of them can be compared.
+
+        A component's own output may have another sign, or be one of several hidden states.
+        """
+        names = self._all(f"{event}/out")
+        if len(names) == 1 and len(results) > 1 and all(one.shape[:-1] == results[0].shape[:-1] for one in results):
+            joined = np.concatenate(results, axis=-1)  # the reference splits its one tensor later
+            if joined.size == int(np.prod(self.recording.event(names[0]).shape)):
+                results = [joined]
+        worst: Distance | None = None
+        for n, own in enumerate(results):
+            found = self._against(names[n], own, repeats) if n < len(names) and not root else None
+            if found is None or root:
+                found = self._nearest(names, own, repeats, root)
+            if found and (worst is None or not worst.relative >= found.relative):
+                worst = found
+        return worst
+
+    def _nearest(self, names: list[str], own: np.ndarray, repeats: bool, signs: bool) -> Distance | None:
+        found = [
+            self._against(name, values, repeats) for name in names for values in ((own, -own) if signs else (own,))
+        ]
+        found = [item for item in found if item]
+        return min(found, key=lambda item: item.relative) if found else None
+
+    def _against(self, name: str, own: np.ndarray, repeats: bool = False) -> Distance | None:
+        event = self.recording.event(name)
+        if event is None:
+            return None
+        reference = self.recording.get(name)
+        if event.stride == 1:
+            found = align(reference, own, repeats)
+            return found[1] if found else None
+        moved = [item.to_reference(own).reshape(-1)[:: event.stride] for item in layouts(event.shape, own.shape)]
+        return min((distance(reference, item) for item in moved), key=lambda item: item.relative, default=None)
+
+    def _all(self, prefix: str) -> list[str]:
+        names, n = [], 0
+        while f"{prefix}/{n}" in self.recording:
+            names.append(f"{prefix}/{n}")
+            n += 1
+        return names
+
+    def _thinned(self, event: str) -> bool:
+        return any(self.recording.event(name).stride > 1 for name in self._all(f"{event}/in"))
+
+    def _reference_inputs(self, call: Call, args: tuple, kwargs: dict) -> Iterator[tuple[tuple, dict]]:
+        """The call's arguments with the reference's values in them. Float32, so that replays round like the reference.
+
+        An array that is far from every input of the reference has come out wrong, or it follows another convention (RoPE
+        tables), or it is the first or the last rows of the reference's: the call is made in all these ways, and the best
+        result counts.
+        """
+        names, taken = self.inputs(call.event), set()
+        own, options = list(arrays((args, kwargs))), []
+        call.inputs = 0.0
+        for array in own:
+            if not mx.issubdtype(array.dtype, mx.floating):
+                options.append([self._counted(call, array, names)])
+                continue
+            found = self._find(array, names, taken)
+            if found is None:
+                call.whole = False
+                options.append([array, *self._parts(array, names)])
+                continue
+            name, alignment, gap = found
+            taken.add(name)
+            call.inputs = max(call.inputs, gap)
+            options.append([mx.array(alignment.to_mlx(self.recording.get(name))), *([array] if gap > NEAR else [])])
+        if not any(mx.issubdtype(array.dtype, mx.floating) for array in own):
+            call.inputs = None  # token ids or positions alone
+        elif not taken:
+            return
+        for values in _choices(options):
+            yield rebuild((args, kwargs), iter(values))
+
+    def _counted(self, call: Call, array: mx.array, names: list[str]) -> mx.array:
+        """Ids and positions as the reference has them: who makes them otherwise shall answer for it, not who takes them.
+
+        What is true or false stays the port's: which of the two a mask calls masked is a convention.
+        """
+        if array.dtype == mx.bool_:
+            return array
+        own = to_numpy(array)
+        known = [self.recording.get(name) for name in names]
+        like = [ids.reshape(own.shape) for ids in known if ids.dtype.kind == "i" and _long(ids) == _long(own)]
+        # Token ids and a mask of ones and zeros have the same shape.
+        nearest = min(like, key=lambda ids: np.count_nonzero(ids != own), default=own)
+        if own.ndim > 1 and 1 < own.shape[-1] <= MOST_AXES and (nearest != own).any():
+            call.positions = nearest, own
+        return mx.array(nearest).astype(array.dtype)
+
+    def _find(self, array: mx.array, names: list[str], taken: set[str]) -> tuple[str, Alignment, float] | None:
+        own, found = to_numpy(array), []
+        for name in names:
+            reference = self.recording.get(name)
+            if name in taken or reference.dtype.kind != "f" or not layouts(reference.shape, own.shape):
+                continue
+            alignment, gap = align(reference, own)
+            found.append((gap.relative, name, alignment))
+        near = [item for item in found if item[0] <= NEAR] or self._near_part(own, [n for n in names if n not in taken])
+        chosen = min(near, key=lambda item: item[0]) if near else found[0] if found else None
+        return (chosen[1], chosen[2], chosen[0]) if chosen else None
+
+    def _near_part(self, own: np.ndarray, names: list[str]) -> list[tuple[float, str, Alignment]]:
+        # The port may compute fewer rows than the reference (the image tokens alone).
+        found = []
+        for name in names:
+            reference = self.recording.get(name)
+            aligned = align(reference, own) if reference.dtype.kind == "f" and own.ndim > 1 else None
+            if aligned and aligned[1].relative <= NEAR and aligned[0].to_mlx(reference) is not None:
+                found.append((aligned[1].relative, name, aligned[0]))
+        return found
+
+    def _parts(self, array: mx.array, names: list[str]) -> list[mx.array]:
+        """What the reference has in the place of an array that came out wrong and has fewer rows: its first or last."""
+        known = [self.recording.get(name) for name in names if array.ndim > 1]
+        parts = [
+            alignment.to_mlx(values)
+            for values in known
+            if values.dtype.kind == "f" and values.shape[-1] == array.shape[-1]  # rows, not half of a table of angles
+            for alignment in cuts(tuple(values.shape), tuple(array.shape))
+        ]
+        return [mx.array(part) for part in parts if part is not None][:2]
+
+
+def _choices(options: list[list]) -> Iterator[tuple]:
+    """Every choice of one from each, where only the first MOST_FAR that leave a choice are gone through."""
+    open_ones = [n for n, choice in enumerate(options) if len(choice) > 1][:MOST_FAR]
+    yield from itertools.product(*(choice if n in open_ones else choice[:1] for n, choice in enumerate(options)))
+
+
+def _long(values: np.ndarray) -> tuple[int, ...]:
+    return tuple(length for length in values.shape if length > 1)
+
+
+def is_sinusoid(module, args: tuple, kwargs: dict, result) -> bool:
+    """Whether a module without weights makes many numbers of one (a timestep)."""
+    given, made = list(arrays((args, kwargs))), list(arrays(result))
+    few = bool(given) and all(array.size <= 4 for array in given)
+    return few and len(made) == 1 and made[0].size > 8 * given[0].size and not module.parameters()
+
+
+def same_tokens(reference: np.ndarray, own: np.ndarray) -> bool:
+    """Whether two rows of token ids say the same. Padding is masked on both sides, so its length may differ."""
+    shorter, longer = sorted((reference, own), key=len)
+    length = len(shorter)
+    heads = np.array_equal(shorter, longer[:length]) and len(set(longer[length:].tolist())) <= 1
+    return heads or np.array_equal(shorter, longer[-length:]) and len(set(longer[:-length].tolist())) <= 1
+
+
+def _run(again: Callable, args: tuple, kwargs: dict) -> list[np.ndarray]:
+    from mflux.models.common.config.model_config import ModelConfig
+
+    precision, ModelConfig.precision = ModelConfig.precision, mx.float32
+    try:
+        return [to_numpy(array) for array in arrays(again(*args, **kwargs))]
+    except Exception:  # noqa: BLE001 - a module that cannot be run by itself is judged by its output alone
+        return []
+    finally:
+        ModelConfig.precision = precision

@@ -1,0 +1,86 @@
+"""What one run of the port showed, and small helpers of the run itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn
+
+from parity.metrics import Distance
+
+
+class Done(Exception):
+    """Ends ``generate_image`` when all that was asked for is known."""
+
+
+@dataclass
+class Comparison:
+    """One tensor of a stage on both sides."""
+
+    name: str
+    reference: np.ndarray
+    own: np.ndarray
+    distance: Distance
+    aligned: bool = True
+
+
+@dataclass
+class RunTrace:
+    """What one run showed at its seams, in the order of the run, and what went wrong in it."""
+
+    seen: list[Comparison] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    timesteps: list[tuple[float, float]] = field(
+        default_factory=list
+    )  # the reference's and the port's, where far apart
+    image: np.ndarray | None = None
+    failure: tuple[str, Exception] | None = None
+    failures: list[tuple[str, Exception]] = field(default_factory=list)  # of this run and of those before it
+
+    def of(self, prefix: str) -> list[Comparison]:
+        return [item for item in self.seen if item.name.startswith(prefix)]
+
+
+def call_arguments(model, facts: dict) -> dict:
+    """The port's ``generate_image`` arguments for the run that the reference made."""
+    # 1.0 is mflux's word for no guidance; diffusers takes anything up to 1.
+    guidance = facts["guidance"] if facts["guidance"] > 1 else 1.0
+    wanted = {
+        "seed": facts["seed"],
+        "prompt": facts["prompt"],
+        "negative_prompt": facts["negative_prompt"] or None,
+        "num_inference_steps": facts["steps"],
+        "height": facts["height"],
+        "width": facts["width"],
+        "guidance": guidance,
+    }
+    known = inspect.signature(model.generate_image).parameters
+    return {name: value for name, value in wanted.items() if name in known}
+
+
+def scheduler_classes() -> list[type]:
+    """All of mflux's schedulers, the port's own among them."""
+    from mflux.models.common.schedulers.base_scheduler import BaseScheduler
+
+    found, waiting = [], [BaseScheduler]
+    while waiting:
+        kind = waiting.pop()
+        found.append(kind)
+        waiting += kind.__subclasses__()
+    return found
+
+
+def rebuild(value, replacements: Iterator[mx.array], depth: int = 0):
+    """``value`` with other arrays in it, in the order in which ``mlx_taps.arrays`` gives them."""
+    if isinstance(value, mx.array):
+        return next(replacements)
+    if isinstance(value, dict) and not isinstance(value, nn.Module):
+        return {key: rebuild(item, replacements, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and depth < 4:
+        items = [rebuild(item, replacements, depth + 1) for item in value]
+        return type(value)(items) if not hasattr(value, "_fields") else type(value)(*items)
+    return value

@@ -1,0 +1,201 @@
+"""Judge the stages of a port, in the order in which a port is written: from the image backwards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from parity.answers import ABSENT, FAIL, NOT_RUN, PASS, STAGE_NAMES
+from parity.compare.alignment import align
+from parity.compare.limits import Limits
+from parity.compare.pairing import Pairing
+from parity.metrics import distance
+from parity.record.recording import Recording
+from parity.run.forced_run import FORCED, FREE, IMAGE, LATENTS, LOOP, ForcedRun
+from parity.run.mlx_port import Port
+from parity.run.mlx_taps import MlxTaps, to_numpy
+from parity.run.module_judge import Call, ModuleJudge
+from parity.run.run_trace import Comparison, RunTrace
+
+VAE_DECODE, VAE_ENCODE, TRANSFORMER = "vae_decode", "vae_encode", "transformer"
+SCHEDULER, DENOISE, TEXT_ENCODER, END_TO_END = "scheduler", "loop", "text_encoder", "end_to_end"
+STAGES = STAGE_NAMES
+COMPONENTS = {
+    VAE_DECODE: ("vae",), VAE_ENCODE: ("vae",), TRANSFORMER: ("transformer",), SCHEDULER: (),
+    DENOISE: ("transformer",), TEXT_ENCODER: ("text_encoder",), END_TO_END: ("vae", "transformer", "text_encoder"),
+}  # fmt: skip
+
+
+@dataclass
+class Result:
+    """One stage: ``passed``, ``FAIL`` or ``not ported``, with its worst tensor."""
+
+    stage: str
+    status: str
+    relative: float = float("nan")
+    largest: float = float("nan")
+    limit: float = float("nan")
+    tensor: str = ""
+    note: str = ""
+    worst: Comparison | None = None
+
+
+def first_line(error: Exception) -> str:
+    """An error's message, cut to what fits into a line."""
+    return short((str(error).strip().splitlines() or [""])[0])
+
+
+def short(text: str) -> str:
+    """The first sentence, or less."""
+    return text if len(text) <= 120 else f"{text[:117].rstrip()}..."
+
+
+class Judge:
+    """Runs the port against one recording and keeps what every run showed."""
+
+    def __init__(self, port: Port, recording: Recording, limits: Limits, pairing: Pairing, bisect: bool):
+        self.decode = True  # whether forced runs shall go on to the image
+        self.port, self.recording, self.limits, self.pairing = port, recording, limits, pairing
+        self.bisect = bisect  # whether every module is judged, too
+        self.calls: list[Call] = []
+        self.watch: ModuleJudge | None = None
+        self.crossing = RunTrace()  # of the last forced run
+        self._forced: RunTrace | None = None
+        self.end_to_end: RunTrace | None = None
+
+    def judge(self, stage: str) -> Result:
+        """One stage. Never raises for what the port does wrong."""
+        missing = [name for name in COMPONENTS[stage] if self._unwritten(name)]
+        if missing:
+            return Result(stage, ABSENT, note=short(f"{missing[0]}: {self._unwritten(missing[0])}"))
+        if stage == VAE_ENCODE:
+            return self._encode()
+        if stage == DENOISE:
+            crossing = self._run(LOOP)
+            # In the forced run, what is handed on from step to step is the reference's: all else is the loop's doing.
+            crossing.seen += self._forced.of(f"{LATENTS}/") if self._forced and not crossing.failure else []
+            return self._worst(stage, crossing, "loop/", f"{LATENTS}/")
+        if stage == END_TO_END:
+            self.end_to_end = self._run(FREE)
+            return self._worst(stage, self.end_to_end, "vae_decode/")
+        prefixes = {SCHEDULER: ("sigmas/", "scheduler/"), TEXT_ENCODER: ("prompt/",)}.get(stage, (f"{stage}/",))
+        return self._worst(stage, self.forced(), *prefixes)
+
+    def forced(self) -> RunTrace:
+        """The teacher-forced run, made once. Where a stage raises, it is made again with a stand-in for that stage."""
+        if self._forced is None:
+            skip: set[str] = set()
+            crossing = self._run(FORCED, skip)
+            failures = [crossing.failure] if crossing.failure else []
+            while crossing.failure and crossing.failure[0] in {TEXT_ENCODER, TRANSFORMER} - skip:
+                skip.add(crossing.failure[0])
+                more = self._run(FORCED, skip)
+                known = {item.name for item in crossing.seen}
+                more.seen = crossing.seen + [item for item in more.seen if item.name not in known]
+                failures += [more.failure] if more.failure else []
+                crossing = more
+            crossing.failure = failures[0] if failures else None
+            crossing.failures = failures
+            self._forced = self.crossing = crossing
+        return self._forced
+
+    def _run(self, force: str, skip: set[str] = frozenset()) -> RunTrace:
+        # A transformer without its weights need not run: what it would give is the reference's in any case.
+        steps = set() if self._unwritten(TRANSFORMER) else {0, self.recording.facts["steps"] - 1}
+        seams = ForcedRun(self.port.model, self.recording, force, steps)
+        seams.decode = self.decode or force == FREE
+        if force != FORCED or not self.bisect:
+            return seams.run(skip)
+        with self._watched(seams):
+            return seams.run(skip)
+
+    @contextlib.contextmanager
+    def _watched(self, seams: ForcedRun) -> Iterator[None]:
+        seams.sink = watch = ModuleJudge(self.recording, self.pairing, seams.stage_of, self.limits)
+        vae = self.port.component("vae")
+        mode = getattr(vae, "decode_mode", None)
+        if mode is not None:
+            vae.decode_mode = "legacy"  # mflux's other modes take the decoder apart and call no module of it
+        try:
+            yield
+        finally:
+            if mode is not None:
+                vae.decode_mode = mode
+            self.calls += [call for root in watch.roots for call in root.walk()]
+            self.watch = watch
+
+    def _unwritten(self, component: str) -> str:
+        if component in self.port.unwritten:
+            return self.port.unwritten[component]
+        return "" if self.port.component(component) is not None else f"the port has no {component}"
+
+    def _worst(self, stage: str, crossing: RunTrace, *prefixes: str) -> Result:
+        seen = [item for prefix in prefixes for item in crossing.of(prefix)]
+        failure = next((item for item in crossing.failures if item[0] == stage), crossing.failure)
+        if failure and failure[0] == stage:
+            status = ABSENT if isinstance(failure[1], NotImplementedError) else FAIL
+            return Result(stage, status, note=f"raised {type(failure[1]).__name__}: {first_line(failure[1])}")
+        if not seen:
+            note = f"{failure[0]} raised {type(failure[1]).__name__}" if failure else "the run never came to it"
+            return Result(stage, NOT_RUN, note=note)
+        limits = [self.limits.of_stage(stage, item.name) for item in seen]
+        # The one that is furthest out of its own limit; NaN counts as furthest.
+        order = [item.distance.relative / limit if item.distance.relative == item.distance.relative else np.inf
+                 for item, limit in zip(seen, limits, strict=True)]  # fmt: skip
+        at = int(np.argmax(order))
+        return self._result(
+            stage, seen[at], limits[at], "; ".join(crossing.notes) if stage in (TEXT_ENCODER, TRANSFORMER) else ""
+        )
+
+    def _result(self, stage: str, item: Comparison, limit: float, note: str = "") -> Result:
+        gap = item.distance
+        good = item.aligned and gap.relative <= limit
+        return Result(stage, PASS if good else FAIL, gap.relative, gap.largest, limit, item.name, note, item)
+
+    def _encode(self) -> Result:
+        name = "vae_encode/vae/out/0"
+        if name not in self.recording:
+            return Result(VAE_ENCODE, ABSENT, note="the reference has no encoder")
+        vae, image = self.port.component("vae"), self.recording.get(IMAGE)
+        image = image.reshape(image.shape[0], image.shape[1], *image.shape[-2:])
+        try:
+            own = self._encoded(vae, mx.array(image).astype(_dtype(vae)))
+        except Exception as error:  # noqa: BLE001 - as in a run: a port in the making may raise anything
+            absent = isinstance(error, (NotImplementedError, AttributeError))
+            return Result(
+                VAE_ENCODE, ABSENT if absent else FAIL, note=f"raised {type(error).__name__}: {first_line(error)}"
+            )
+        reference = self._normalised(self.recording.get(name), vae)
+        found = align(reference, own)
+        gap = found[1] if found else distance(np.ones(1), np.full(1, np.nan))
+        moved = found[0].to_reference(own) if found else own
+        comparison = Comparison("vae_encode/vae/out/0", reference, moved, gap, found is not None)
+        return self._result(VAE_ENCODE, comparison, self.limits.of_stage(VAE_ENCODE, name))
+
+    def _encoded(self, vae, image: mx.array) -> np.ndarray:
+        if not self.bisect:
+            return to_numpy(vae.encode(image))
+        seams = ForcedRun(self.port.model, self.recording, FORCED)
+        seams.within = VAE_ENCODE
+        with self._watched(seams), MlxTaps(self.port.model, seams.sink).attached():
+            return to_numpy(vae.encode(image))
+
+    def _normalised(self, values: np.ndarray, vae) -> np.ndarray:
+        # mflux's VAEs hand out latents as the transformer takes them, diffusers' as the encoder makes them.
+        given = self.recording.facts["normalisation"]
+        if "mean" in given:
+            shape = [1, -1] + [1] * (values.ndim - 2)
+            return (values - np.reshape(given["mean"], shape)) / np.reshape(given["std"], shape)
+        return (values - given["shift"]) * given["scale"]
+
+
+def _dtype(module) -> mx.Dtype:
+    from mlx.utils import tree_flatten
+
+    return next(
+        value.dtype for _, value in tree_flatten(module.parameters()) if mx.issubdtype(value.dtype, mx.floating)
+    )
