@@ -25,24 +25,7 @@ COMMANDS = {
 }
 
 
-# For its few words argparse looks for a catalogue in the language of the system, which takes it longer than parsing.
-argparse._ = str
-
-
-class _Formatter(argparse.HelpFormatter):
-    def __init__(self, prog: str):
-        # argparse makes one for every option, and imports shutil to ask for the width of the terminal.
-        try:
-            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
-        except (OSError, ValueError):
-            columns = 80
-        super().__init__(prog, width=columns - 2)
-
-
 class _Parser(argparse.ArgumentParser):
-    def __init__(self, **options):
-        super().__init__(formatter_class=_Formatter, **options)
-
     def error(self, message: str):
         raise PortError(f"{message}; see `{self.prog} --help`")
 

@@ -9,9 +9,6 @@ def begin() -> None:
     """To be called before what takes memory is imported."""
     # Modules and syntax trees are many small objects that all stay: collecting them frees nothing.
     gc.set_threshold(1_000_000)
-    # What a parser frees, glibc gives back to the system, and asks for it again with the next file: a twentieth of a wire.
-    # It keeps as much as the largest block that was ever freed.
-    bytes(16 << 20)
 
 
 def leave(code: int) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
-import zlib
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -213,8 +213,7 @@ def _bytes(path: str) -> bytes | None:
 
 
 def _digest(data: bytes | None) -> str | None:
-    # Tells an edit from none. Nobody hides one here, and a cryptographic hash costs more than reading all the files.
-    return None if data is None else f"{len(data)}-{zlib.crc32(data):08x}-{zlib.adler32(data):08x}"
+    return None if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _read(path: str) -> list[dict] | None:

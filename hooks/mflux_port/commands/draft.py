@@ -8,7 +8,6 @@ import json
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.transaction import commit, locked
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checkpoint.collector import uncollected
 from mflux_port.errors import PortError
 from mflux_port.port.port import Port, load_port
 
@@ -25,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the diff, write nothing")
 
 
-@uncollected()
 def run(args: argparse.Namespace) -> int:
     """Draft the components. Returns 0; what could not be decided stands in unresolved.yml, which fails `check`."""
     checkout = Checkout(args.checkout)

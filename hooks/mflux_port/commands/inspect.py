@@ -6,7 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-from mflux_port.checkpoint.collector import uncollected
 from mflux_port.errors import PortError
 from mflux_port.files.writing import write_whole
 
@@ -22,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@uncollected()
 def run(args: argparse.Namespace) -> int:
     """Print the summary; write the answers when asked for. Only headers and JSON files are read."""
     from mflux_port.checkpoint.answers_file import answers_yaml, only_offered

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     """Unwire, or print what unwiring would change. The port's own files stay."""
     checkout = Checkout(args.checkout)
     with shared(checkout.folder) if args.dry_run else exclusive(checkout.folder):
-        port = load_port(checkout.folder, args.model, keeping=not args.dry_run)
+        port = load_port(checkout.folder, args.model)
         if args.dry_run:
             print(wiring.diff(checkout, wiring.plan_unwire(checkout, port)), end="")
             return 0

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     """Wire, or print what wiring would change."""
     checkout = Checkout(args.checkout)
     with shared(checkout.folder) if args.dry_run else exclusive(checkout.folder):
-        port = load_port(checkout.folder, args.model, keeping=not args.dry_run)
+        port = load_port(checkout.folder, args.model)
         if args.dry_run:
             wiring.verify_free(checkout, port)
             print(wiring.diff(checkout, wiring.plan_wire(checkout, port)), end="")

@@ -103,14 +103,14 @@ class Port(NamedTuple):
         return [(f"mflux-generate-{name}", f"{self.package}.cli.{module}_generate:main") for name, module in commands]
 
 
-def load_port(checkout: os.PathLike | str, model: str, keeping: bool = False) -> Port:
-    """Read ``porting/<model>/answers.yml`` below ``checkout``, and what was drafted; ``keeping`` as in ``read_answers``.
+def load_port(checkout: os.PathLike | str, model: str) -> Port:
+    """Read ``porting/<model>/answers.yml`` below ``checkout``, and what was drafted.
 
     Raises PortError when the file is missing, belongs to another port, or holds something that no question would have
     let through.
     """
     where = os.path.join(checkout, ANSWERS.format(model=model))
-    port = port_from_answers(read_answers(checkout, model, keeping), where)
+    port = port_from_answers(read_answers(checkout, model), where)
     if port.model != model:
         raise PortError(f"{where} says model: {port.model}, and lies in the folder of {model}; put the old name back")
     return port._replace(lora_modules=read_lora_modules(checkout, model))

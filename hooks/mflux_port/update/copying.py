@@ -46,7 +46,7 @@ def finish_copy(checkout: Path, model: str) -> int:
 def _finish_alone(checkout: Path, model: str) -> int:
     try:
         _complete_cut_files(checkout, model)
-        results = wiring.wire(Checkout(checkout), load_port(checkout, model, keeping=True))
+        results = wiring.wire(Checkout(checkout), load_port(checkout, model))
     except PortError as error:
         if not _is_known(checkout, model):
             _take_back(checkout, model)

@@ -78,7 +78,7 @@ def finish(root: Path, model: str, template: str) -> None:
 
     before = committed_answers(root, model)
     completed = complete(root, model, template)
-    port = load_port(root, model, keeping=True)
+    port = load_port(root, model)
     record = read_record(Checkout(root), port)
     results = wiring.wire(Checkout(root), port)
     report = {

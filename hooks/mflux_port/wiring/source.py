@@ -45,7 +45,6 @@ class Source:
         self.path = path
         self.data = data
         self.made: dict[Callable, object] = {}
-        self.window: tuple[int, int] | None = None  # the lines of the function that was asked for alone
 
     @cached_property
     def newline(self) -> str:
@@ -78,24 +77,6 @@ class Source:
         """The functions of the module and of its classes (not those within functions)."""
         bodies = [self.tree.body, *(node.body for node in self.tree.body if isinstance(node, ast.ClassDef))]
         return [node for body in bodies for node in body if isinstance(node, ast.FunctionDef)]
-
-    def lone_method(self, name: str) -> ast.FunctionDef | None:
-        """The only ``def`` of that name, parsed from its own lines; None where it takes the whole file to know it.
-
-        For a file that nothing of the port is in: what is put there is parsed whole with the rest, and parsing all of a
-        long file before as well would be a twentieth of a wiring.
-        """
-        span = _method_lines(self.data, f"def {name}(".encode())
-        above = self.data.count(b"\n", 0, span[0]) if span else 0
-        if not above:
-            return None
-        try:
-            # As deep and as far down as it stands in the file.
-            shell = parse_python(b"\n" * (above - 1) + b"if True:\n" + self.data[span[0] : span[1]])
-        except SyntaxError:
-            return None
-        self.window = span
-        return shell.body[0].body[0]
 
     def encode(self, text: str) -> bytes:
         """``text`` (with ``\\n``) as it is to stand in this file."""
@@ -146,19 +127,3 @@ class Source:
     def text(self, span: tuple[int, int]) -> str:
         """What stands in a span, with ``\\n`` as line ending."""
         return self.data[span[0] : span[1]].decode("utf-8", "replace").replace("\r\n", "\n")
-
-
-def _method_lines(data: bytes, head: bytes) -> tuple[int, int] | None:
-    # To the next code that stands no deeper. Where that is inside a string or parentheses, the lines do not parse.
-    at = data.find(head)
-    start = data.rfind(b"\n", 0, max(at, 0)) + 1
-    lead = data[start:at]
-    if at < 0 or data.find(head, at + 1) >= 0 or lead.strip(b" \t") or b"\f" in data:
-        return None
-    stop = data.find(b"\n", at) + 1 or len(data)
-    for line in data[stop:].splitlines(keepends=True):
-        code = line.lstrip(b" \t")
-        if len(line) - len(code) <= len(lead) and code.strip() and not code.startswith(b"#"):
-            break
-        stop += len(line)
-    return start, stop

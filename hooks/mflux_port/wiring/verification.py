@@ -65,15 +65,7 @@ def _problem(before: Source, after: Source, own: set[str]) -> str | None:
         pyproject.scripts(after)
     if not after.path.endswith(".py"):
         return None
-    return (None if _within(before, after) else _names_differ(before, after)) or _others_differ(before, after, own)
-
-
-def _within(before: Source, after: Source) -> bool:
-    # Whether all that changed is one function, of which alone the file was read.
-    if before.window is None:
-        return False
-    head, tail = before.data[: before.window[0]], before.data[before.window[1] :]
-    return after.data.startswith(head) and after.data.endswith(tail)
+    return _names_differ(before, after) or _others_differ(before, after, own)
 
 
 def _names_differ(before: Source, after: Source) -> str | None:

@@ -27,9 +27,7 @@ def classes(port: Port) -> dict[str, str]:
 
 def blocks(source: Source, port: Port) -> list[Block]:
     ((definition, module),) = classes(port).items()
-    # A file that has nothing of the port is parsed whole when it gets it.
-    function = None if definition.encode() in source.data else source.lone_method(_NAME)
-    function = function or _function(source)
+    function = _function(source)
     last = function.body[-1]
     if not (isinstance(last, ast.Return) and isinstance(last.value, ast.Constant) and last.value.value is None):
         raise UnknownShape(f"{source.path}: {_NAME} does not end in `return None`; wire the port there by hand")
