@@ -23,7 +23,7 @@ BAD = [
       for name in ("wire", "unwire", "finish", "ledger", "draft --checkpoint .")),
     *((f"{name} {model}", "is no package name") for name in ("wire", "unwire", "finish", "ledger")
       for model in ("../nova", "Nova", "nova/", "no-va", "\udcff")),
-    *((f"{name} --checkout {where}", "is no mflux checkout")
+    *((f"{name} --checkout {where}", "is not an mflux checkout")
       for name in ("wire nova", "unwire nova", "check", "status", "finish nova", "ledger nova", "update",
                    "draft nova --checkpoint .") for where in ("/nowhere", "/etc/hostname", "/")),
     # check and status
@@ -100,7 +100,7 @@ def test_empty_words(world, capsys, typed):
 
 def test_a_checkout_that_is_a_loop(world, capsys):
     (world.home / "loop").symlink_to("loop")
-    refused(world, capsys, ["wire", "nova", "--checkout", "../loop"], ("is no mflux checkout",))
+    refused(world, capsys, ["wire", "nova", "--checkout", "../loop"], ("is not an mflux checkout",))
 
 
 def test_a_checkout_without_ports(world, capsys):

@@ -16,9 +16,9 @@ WIRING, ALL = ("wire nova", "unwire nova"), ("wire nova", "unwire nova", "check 
 # What, the damage, the words of the line, the commands.
 BAD = [
     # no checkout, or a part of one
-    *((f"no {name}", gone(name), ("is no mflux checkout", name, "--checkout"), ALL) for name in (PROJECT, CONFIG, DEFAULTS, SAVE)),
-    *((f"a folder for {name}", folder(name), ("is no mflux checkout", name), ALL) for name in (PROJECT, SAVE)),
-    *((f"{name} cannot be read", loop(name), ("is no mflux checkout", name), ALL) for name in (CONFIG,)),
+    *((f"no {name}", gone(name), ("is not an mflux checkout", name, "--checkout"), ALL) for name in (PROJECT, CONFIG, DEFAULTS, SAVE)),
+    *((f"a folder for {name}", folder(name), ("is not an mflux checkout", name), ALL) for name in (PROJECT, SAVE)),
+    *((f"{name} cannot be read", loop(name), ("is not an mflux checkout", name), ALL) for name in (CONFIG,)),
     ("no answers", gone("porting/nova/answers.yml"), ("answers.yml is missing", "copier copy"), WIRING),
     ("a folder for the answers", folder("porting/nova/answers.yml"), ("cannot use", "answers.yml", "Is a directory"), WIRING),
     ("answers that cannot be read", loop("porting/nova/answers.yml"), ("cannot use", "answers.yml", "symbolic link"), WIRING),
@@ -58,10 +58,10 @@ BAD = [
     ("a folder for the lock", folder(".git/mflux-port/lock"), ("lock cannot be written", "nothing was changed"), WIRING),
     # git
     ("no git", gone(".git"), ("not a git repository", "an update needs a git checkout"), ("update nova",)),
-    ("a .git that says nothing", both(gone(".git"), holds(".git", b"hello")), (".git names no git folder", "clone mflux again"), WIRING),
-    ("a .git of other bytes", both(gone(".git"), holds(".git", b"\xff\xfe")), (".git names no git folder",), WIRING),
+    ("a .git that says nothing", both(gone(".git"), holds(".git", b"hello")), (".git does not name a git folder", "clone mflux again"), WIRING),
+    ("a .git of other bytes", both(gone(".git"), holds(".git", b"\xff\xfe")), (".git does not name a git folder",), WIRING),
     ("a .git that leads nowhere", both(gone(".git"), holds(".git", b"gitdir: /nowhere/at/all")),
-     (".git names no git folder (/nowhere/at/all)",), WIRING),
+     (".git does not name a git folder (/nowhere/at/all)",), WIRING),
     ("a HEAD that is none", holds(".git/HEAD", b"nonsense"), ("an update needs a git checkout",), ("update nova",)),
     ("a tree that is not clean", ends("README.md", b"mine\n"), ("1 uncommitted change (README.md)", "commit first"), ("update nova",)),
     ("nothing to restore", lambda world: None, ("no update stopped half-way", "nothing to restore"), ("update --restore",)),

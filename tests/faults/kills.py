@@ -99,7 +99,7 @@ def recovers(command: Command, outcome: Outcome, where: str) -> None:
 
 def assert_settled(root: Path, where: str) -> None:
     """Nothing is half-way there any more. (A hidden file is the beginning of a note, which the next one replaces.)"""
-    there = {path.name for path in Path(state_dir(root)).glob("[!.]*")} - {"lock", "run.lock"}
+    there = {path.name for path in state_dir(root).glob("[!.]*")} - {"lock", "run.lock"}
     assert not there, f"{where} leaves {there}"
 
 

@@ -33,7 +33,7 @@ REFUSED = [
     ("organisation shorter than the key", "0.24.0", _one("amber", "dev-lab/Amber"), None),
     ("repo named as an alias", "0.24.0", _one("amber", "amberlab/Swimming", "swimming"), None),
     # other commands take keys by how they start
-    ("prefix of flux2", "0.24.0", _one("flux2-amber"), r"starts with 'flux2-', which flux2_\w+\.py takes"),
+    ("prefix of flux2", "0.24.0", _one("flux2-amber"), r"starts with 'flux2-', which flux2_\w+\.py treats"),
     ("prefix of moss", "0.24.0", _one("moss-image-amber"), r"starts with 'moss-image-'"),
     ("prefix unknown to an older mflux", "0.18.1", _one("moss-image-amber"), None),
     # repos

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.transaction import commit, locked
@@ -108,7 +109,7 @@ def _trained(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
     if not training_example.not_applicable(port):
         example = checkout.read(training_example.FILE.format(model=port.model))
         if example == training_example.text(port).encode():
-            texts[training_example.FILE] = training_example.text(port._replace(lora_modules=tuple(modules.items())))
+            texts[training_example.FILE] = training_example.text(replace(port, lora_modules=tuple(modules.items())))
     return texts
 
 

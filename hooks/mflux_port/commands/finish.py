@@ -137,7 +137,7 @@ def _end(args: argparse.Namespace, root: Path) -> int:
 
 
 def _note(root: Path, model: str) -> Path:
-    return Path(state_dir(root), f"finished-{model}.json")
+    return state_dir(root) / f"finished-{model}.json"
 
 
 def _diff(root: Path, files: list[Path]) -> str:

@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Unwire, or print what unwiring would change. The port's own files stay."""
     checkout = Checkout(args.checkout)
-    with shared(checkout.folder) if args.dry_run else exclusive(checkout.folder):
-        port = load_port(checkout.folder, args.model)
+    with shared(checkout.root) if args.dry_run else exclusive(checkout.root):
+        port = load_port(checkout.root, args.model)
         if args.dry_run:
             print(wiring.diff(checkout, wiring.plan_unwire(checkout, port)), end="")
             return 0

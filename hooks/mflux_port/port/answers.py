@@ -6,8 +6,8 @@ What passes here goes into file names, Python, TOML and Markdown, so nothing is 
 from __future__ import annotations
 
 import keyword
-import os
 import re
+from pathlib import Path
 
 from mflux_port.checkout.tree import verify_inside
 from mflux_port.errors import PortError, short_repr
@@ -45,9 +45,9 @@ _TABLES = ("transformer_overrides", "text_encoder_overrides")
 _DEPTH, _VALUES = 8, 10_000
 
 
-def read_answers(checkout: os.PathLike | str, model: str) -> dict:
+def read_answers(checkout: Path, model: str) -> dict:
     """The answers as they stand in the file, not looked at. Raises PortError when there is no such mapping."""
-    path = os.path.join(checkout, ANSWERS.format(model=model))
+    path = checkout / ANSWERS.format(model=model)
     if not re.fullmatch(_MODEL, model):
         raise PortError(f"{model!r} is no package name; type the port's `model` answer, for example my_model")
     for name in _FOLDERS:

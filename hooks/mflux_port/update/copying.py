@@ -119,7 +119,7 @@ def _take_back(checkout: Path, model: str) -> None:
 
 
 def _rendered(checkout: Path, model: str, names: list[str]) -> dict[str, str]:
-    from mflux_port.template.rendered import rendered_texts  # a copy that goes well has no use for it
+    from mflux_port.port.rendered import rendered_texts  # a copy that goes well has no use for it
 
     try:
         return rendered_texts(checkout, model, names)

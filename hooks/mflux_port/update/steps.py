@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from mflux_port import wiring
@@ -85,7 +86,7 @@ def finish(root: Path, model: str, template: str) -> None:
         "from": str(before.get("_commit", "")),
         "to": port.template_commit,
         "mflux_api": [str(before.get("mflux_api", "")), port.mflux_api],
-        "wiring": [result._asdict() for result in results if result.action],
+        "wiring": [asdict(result) for result in results if result.action],
         "came_back": _came_back(results, record),
         "files": changed_files(root),
         "brought": completed.brought,

@@ -53,10 +53,10 @@ def _checked_wire(checkout: Checkout, port: Port) -> Plan:
 
 
 def _carry_out(checkout: Checkout, port: Port, make_plan) -> list[SurfaceResult]:
-    with locked(checkout.folder) as recovered:
+    with locked(checkout.root) as recovered:
         if recovered:
             print(recovered, file=sys.stderr)
-        fresh = Checkout(checkout.folder)  # read under the lock, after a recovery
+        fresh = Checkout(checkout.root)  # read under the lock, after a recovery
         plan = make_plan(fresh, port)
-        commit(fresh.folder, plan.files, plan.originals)
+        commit(fresh.root, plan.files, plan.originals)
     return plan.results

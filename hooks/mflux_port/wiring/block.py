@@ -1,11 +1,14 @@
 """One piece of text that a surface puts into a file."""
 
-from typing import NamedTuple  # a dataclass would cost every run 10 ms; so would annotations kept as text a part of it
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 Span = tuple[int, int]
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True)
+class Block:
     """``text`` as it should stand, ``span`` where it stands now (or None), ``at`` where it goes when it is absent
     (None when the file does well without it).
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import builtins
-import os
 import re
+from pathlib import Path
 
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
@@ -99,21 +99,17 @@ def _inferred(name: str, aliases: dict[str, str]) -> str | None:
 
 
 def _verify_prefixes(checkout: Checkout, port: Port) -> None:
-    for path in _command_files(f"{checkout.folder}/src/mflux/models", {port.model, "common"}):
-        with open(path, "rb") as file:
-            text = file.read()
-        for prefix in {match.decode() for match in _PREFIX.findall(text)} if b"startswith" in text else ():
+    for path in _command_files(checkout.root / "src/mflux/models", {port.model, "common"}):
+        for prefix in {match.decode() for match in _PREFIX.findall(path.read_bytes())}:
             taken = next((c.key for c in port.checkpoints if c.key.startswith(prefix)), None)
             if taken:
-                name = os.path.basename(path)
-                raise PortError(f"the key {taken!r} starts with {prefix!r}, which {name} takes as its own; rename it")
+                raise PortError(
+                    f"the key {taken!r} starts with {prefix!r}, which {path.name} treats as its own; rename it"
+                )
 
 
-def _command_files(models: str, without: set[str]) -> list[str]:
-    # With os alone: pathlib's glob takes three times as long here.
-    folders = [os.path.join(models, name, "cli") for name in sorted(os.listdir(models)) if name not in without]
-    files = [os.path.join(folder, name) for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)]
-    return sorted(name for name in files if name.endswith(".py"))
+def _command_files(models: Path, without: set[str]) -> list[Path]:
+    return sorted(path for path in models.glob("*/cli/*.py") if path.parent.parent.name not in without)
 
 
 def _verify_classes(checkout: Checkout, port: Port) -> None:

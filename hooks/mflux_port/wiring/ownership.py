@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mflux_port.checkout.tree import Checkout
 from mflux_port.port.port import Checkpoint, Port
 from mflux_port.wiring.imports import module_bindings
@@ -36,7 +38,7 @@ def own_part(checkout: Checkout, port: Port) -> tuple[Port, list[str]]:
     except UnknownShape:
         return port, []  # said by the surface itself
     own = tuple(checkpoint for checkpoint in port.checkpoints if checkpoint.key not in foreign)
-    return port._replace(checkpoints=own), sorted(foreign)
+    return replace(port, checkpoints=own), sorted(foreign)
 
 
 def _is_routed(checkout: Checkout, port: Port, checkpoint: Checkpoint, record_lost: bool) -> bool:

@@ -1,8 +1,10 @@
 """Plan what becomes of every shared file, in memory. Nothing here writes."""
 
+from __future__ import annotations
+
 import ast
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from mflux_port.checkout.tree import Checkout
 from mflux_port.port.port import Port
@@ -37,7 +39,8 @@ _WHAT = (*_WRITING, _LEFT, _NEEDED, _MISSING)
 _NOTHING = ""
 
 
-class BlockEdit(NamedTuple):
+@dataclass(frozen=True)
+class BlockEdit:
     """What is done about one block that was found in a state."""
 
     surface: str
@@ -46,7 +49,8 @@ class BlockEdit(NamedTuple):
     what: str
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True)
+class Plan:
     """New bytes per file (None removes the file), the bytes they were made from, and a result per surface."""
 
     results: list[SurfaceResult]
@@ -102,7 +106,7 @@ def _deeds(here: Found, choose: Callable[[Block, str], str]) -> list[BlockEdit]:
     deeds = [BlockEdit(surface, block, state, choose(block, state)) for surface, block, state in here.blocks]
     going = [deed.block.span for deed in deeds if deed.what in (_REMOVED, _RENEWED)]
     return [
-        deed._replace(what=_NEEDED) if deed.what == _REMOVED and _is_used(here.source, deed.block, going) else deed
+        replace(deed, what=_NEEDED) if deed.what == _REMOVED and _is_used(here.source, deed.block, going) else deed
         for deed in deeds
     ]
 
@@ -126,18 +130,18 @@ def _reported(result: SurfaceResult, deeds: list[BlockEdit]) -> SurfaceResult:
         return result
     (action, detail), *rest = told
     detail = "; ".join([detail, *(f"{what}: {names}" for what, names in rest)])
-    return result._replace(action=action, detail=detail, put_back=tuple(named[_PUT_BACK]))
+    return replace(result, action=action, detail=detail, put_back=tuple(named[_PUT_BACK]))
 
 
 def _recorded(deeds: list[BlockEdit], record: dict) -> dict[str, dict[str, str]]:
     # What is ours. Somebody's own text is never written down as ours: the next run would replace it.
     kept: dict[str, dict[str, str]] = {}
-    for surface, block, state, what in deeds:
-        text = block.text
-        if state == EDITED or what == _NEEDED:
-            text = record.get(surface, {}).get(block.name, block.text)
-        if text and what != _REMOVED:
-            kept.setdefault(surface, {})[block.name] = text
+    for deed in deeds:
+        block, text = deed.block, deed.block.text
+        if deed.state == EDITED or deed.what == _NEEDED:
+            text = record.get(deed.surface, {}).get(block.name, block.text)
+        if text and deed.what != _REMOVED:
+            kept.setdefault(deed.surface, {})[block.name] = text
     return kept
 
 

@@ -1,7 +1,9 @@
 """How a port stands in every shared file: which of its texts are there, and whose they are."""
 
+from __future__ import annotations
+
 import re
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
@@ -23,7 +25,8 @@ ABSENT, PRESENT, STALE, EDITED, NOT_APPLICABLE, UNKNOWN = (
 DELETED = "deleted"  # of a block: wiring put it in, and it is not there any more. Its surface is ``absent``.
 
 
-class SurfaceResult(NamedTuple):
+@dataclass(frozen=True)
+class SurfaceResult:
     """One surface of one port: its state before (``absent`` … ``unknown shape``) and what is done about it.
 
     ``put_back`` names texts of the port that somebody had deleted.
@@ -41,7 +44,8 @@ class SurfaceResult(NamedTuple):
         return f"{self.surface:<24}{self.action or self.state}{detail}"
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True)
+class Found:
     """One shared file and the port's blocks in it: surface id, block, state."""
 
     source: Source
@@ -113,7 +117,7 @@ def _found_again(source: Source, block: Block, ours: str | None, taken: list[Spa
     if block.span or ours is None or _same(ours, block.text):
         return block
     spans = _existing_block(source, ours, taken)
-    return block._replace(span=spans[0]) if len(spans) == 1 else block
+    return replace(block, span=spans[0]) if len(spans) == 1 else block
 
 
 def _block_state(source: Source, block: Block, ours: str | None, taken: list[Span]) -> str:

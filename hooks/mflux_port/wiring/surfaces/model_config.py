@@ -1,9 +1,11 @@
 """The registry: a ``ModelConfig`` factory and an ``AVAILABLE_MODELS`` entry per checkpoint."""
 
+from __future__ import annotations
+
 import ast
 import json
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from mflux_port.port.port import Checkpoint, Port
 from mflux_port.wiring.block import Block
@@ -52,7 +54,8 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
     return None
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """What one entry of the registry says of its model's names."""
 
     aliases: list[str]
