@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property, wraps
 from itertools import accumulate
+from pathlib import Path
 
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
@@ -18,7 +19,7 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 def source_of(checkout: Checkout, path: str) -> Source:
     """The Source of a checkout's file (empty when it is not there): one for all surfaces, so that it is parsed once."""
     if path not in checkout.parsed:
-        checkout.parsed[path] = Source(path, checkout.read(path) or b"")
+        checkout.parsed[path] = Source(path, checkout.read(path) or b"", checkout.root)
     return checkout.parsed[path]
 
 
@@ -41,9 +42,11 @@ class UnknownShape(PortError):
 class Source:
     """One file as bytes. Line endings, a byte order mark and a missing final newline are kept as they are."""
 
-    def __init__(self, path: str, data: bytes):
+    def __init__(self, path: str, data: bytes, root: Path | None = None):
+        """``root`` is the checkout that the file is in, None for text that is not on disk."""
         self.path = path
         self.data = data
+        self.root = root
         self.made: dict[Callable, object] = {}
 
     @cached_property
