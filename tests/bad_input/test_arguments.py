@@ -76,8 +76,8 @@ BAD = [
     ("update nova --template=--upload-pack=x.git", "--template --upload-pack=x.git is no place of a template"),
     ("update --restore", "no update stopped half-way"),
     # demo
-    ("demo --mflux latest --into ../demo", "'latest' is no mflux release; type one like"),
-    ("demo --mflux ../0.24.0 --into ../demo", "'../0.24.0' is no mflux release"),
+    ("demo --mflux latest --into ../demo", "'latest' is not an mflux release; type one like"),
+    ("demo --mflux ../0.24.0 --into ../demo", "'../0.24.0' is not an mflux release"),
     ("demo --mflux 0.17.5 --into ../demo", "the template supports mflux 0.18.0 and later"),
     ("demo --into", "argument --into: expected one argument"),
     ("demo --into README.md", "README.md"),

@@ -68,16 +68,16 @@ _RETURN_NONE = r"^        return None\n(?=\s*(\n    @|\Z))"
 
 CASES: list[tuple[str, str, str, Change, str]] = [
     # the registry
-    ("registry: syntax error", "0.24.0", CONFIG, add("\ndef broken(:\n"), r"line \d+ is no valid Python; mend"),
-    ("registry: unclosed table", "0.18.1", CONFIG, sub(r"\}\n\Z", ""), r"line \d+ is no valid Python; mend"),
-    ("registry: NUL byte", "0.24.0", CONFIG, add("\n# \0\n"), r"no valid Python; mend"),
+    ("registry: syntax error", "0.24.0", CONFIG, add("\ndef broken(:\n"), r"line \d+ is not valid Python; fix"),
+    ("registry: unclosed table", "0.18.1", CONFIG, sub(r"\}\n\Z", ""), r"line \d+ is not valid Python; fix"),
+    ("registry: NUL byte", "0.24.0", CONFIG, add("\n# \0\n"), r"not valid Python; fix"),
     ("registry: not UTF-8", "0.24.0", CONFIG, swap("class ModelConfig", "# \udce9\nclass ModelConfig"), r"UTF-8; "),
     ("registry: another encoding", "0.24.0", CONFIG, lambda t: f"# coding: latin-1\n# \udce9\n{t}", r"UTF-8; "),
     ("registry: empty file", "0.24.0", CONFIG, put(""), r"no table AVAILABLE_MODELS; restore"),
     ("registry: renamed", "0.22.0", CONFIG, swap("AVAILABLE_MODELS", "MODELS"), r"no table AVAILABLE_MODELS; restore"),
     ("registry: twice", "0.18.1", CONFIG, add("\nAVAILABLE_MODELS = {}\n"), r"more than once \(lines \d+, \d+\); leave"),
     ("registry: a call", "0.24.0", CONFIG, sub(r"^(AVAILABLE_MODELS[^=]*= )\{(.*)\}", r"\1dict({\2})"), r"no literal"),
-    ("registry: a list", "0.24.0", CONFIG, lambda t: t.split("AVAILABLE_MODELS = {")[0] + 'AVAILABLE_MODELS = [\n    "dev",\n]\n', r"is no dict"),
+    ("registry: a list", "0.24.0", CONFIG, lambda t: t.split("AVAILABLE_MODELS = {")[0] + 'AVAILABLE_MODELS = [\n    "dev",\n]\n', r"is not a dict"),
     ("registry: spliced in", "0.24.0", CONFIG, sub(r"^(AVAILABLE_MODELS[^=]*= \{\n)", r"\1    **OLD,\n"), r"no plain string"),
     ("registry: a variable as key", "0.24.0", CONFIG, swap('    "dev": ModelConfig(', "    DEV: ModelConfig("), r"no plain string"),
     ("registry: below an if", "0.24.0", CONFIG, sub(r"^AVAILABLE_MODELS", "if True:\n  AVAILABLE_MODELS"), r"no table"),
@@ -101,11 +101,11 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("registry: class twice", "0.24.0", CONFIG, add("\n\nclass ModelConfig:\n    pass\n"), r"class ModelConfig, found 2"),
     ("registry: other factories", "0.24.0", CONFIG, swap("    @lru_cache", "    @functools.lru_cache()"), r"no factory"),
     ("registry: no constructor", "0.24.0", CONFIG, swap("def __init__(", "def setup("), r"no __init__"),
-    ("registry: field gone", "0.24.0", CONFIG, swap("sigma_base_shift", "base_shift"), r"takes no 'sigma_base_shift'"),
+    ("registry: field gone", "0.24.0", CONFIG, swap("sigma_base_shift", "base_shift"), r"has no 'sigma_base_shift'"),
     ("registry: alias taken", "0.24.0", CONFIG, swap('aliases=["dev"]', 'aliases=["dev", "nova-2.1"]'), r"taken by mflux's dev"),
     ("registry: repo taken", "0.18.1", CONFIG, swap('"black-forest-labs/FLUX.1-dev"', '"ACME/nova-image-2.1"', 1), r"is mflux's dev already"),
     ("registry: key taken", "0.24.0", CONFIG, sub(r"\}\n\Z", _HAND_ENTRY), r"'nova-2.1-base'.*taken by mflux's nova-2.1-base"),
-    ("registry: alias inside ours", "0.24.0", CONFIG, swap('aliases=["dev"]', 'aliases=["dev", "nova-2.1-turbo-q4"]'), r"read as mflux's dev; type another"),
+    ("registry: alias inside ours", "0.24.0", CONFIG, swap('aliases=["dev"]', 'aliases=["dev", "nova-2.1-turbo-q4"]'), r"read as mflux's dev; choose another"),
     ("registry: factory taken", "0.24.0", CONFIG, sub(r"\}\n\Z", _HAND_ENTRY.replace("2.1-base", "2-1-base")), r"nova_2_1_base\(\) belongs to"),
     # steps and names
     ("steps: renamed", "0.24.0", DEFAULTS, swap("MODEL_INFERENCE_STEPS", "STEPS"), r"no table MODEL_INFERENCE_STEPS"),
@@ -189,7 +189,7 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("check: another ending", "0.24.0", CHECKER, sub(r"(def _definition_for.*?)return None\n(?=\n    @|\n\n|\Z)", r"\1raise KeyError(key)\n"), r"does not end in `return None`"),
     ("check: twice", "0.24.0", CHECKER, add("\n\ndef _definition_for(key):\n    return None\n"), r"_definition_for, found 2"),
     ("check: key renamed", "0.24.0", CHECKER, sub(r"(def _definition_for\()key(.*)", lambda m: m[1] + "name" + re.sub(r"\bkey\b", "name", m[2])), "wired:        if name in {"),
-    ("check: syntax error elsewhere", "0.24.0", CHECKER, add("\ndef broken(:\n"), r"line \d+ is no valid Python; mend"),
+    ("check: syntax error elsewhere", "0.24.0", CHECKER, add("\ndef broken(:\n"), r"line \d+ is not valid Python; fix"),
     ("check: another encoding", "0.24.0", CHECKER, lambda t: f"# coding: latin-1\n# \udce9\n{t}", r"UTF-8; "),
     ("check: in a class within", "0.24.0", CHECKER, sub(r"^class ModelChecker:\n(.*)", lambda m: "class ModelChecker:\n    class Inner:\n" + re.sub(r"^(?=.)", "    ", m[1], flags=re.MULTILINE)), r"_definition_for, found 0"),
     ("check: only in a text", "0.24.0", CHECKER, lambda t: 'TEXT = """\n    def _definition_for(key):\n        return None\n"""\n' + t.replace("_definition_for(key: str)", "_definition_of(key: str)"), r"_definition_for, found 0"),
@@ -221,7 +221,7 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("gitignore: a class of letters", "0.24.0", ".gitignore", put("*.[a-k]son\n"), "wired:*.[a-k]son\n!src/"),
     ("ci: rows", "0.24.0", OVERLAY, put(_ROWS), "wired"),
     ("ci: no quantizations", "0.24.0", OVERLAY, put(_ROWS.partition("\n")[2]), r"looked for STANDARD_QUANTS, found none"),
-    ("ci: another column", "0.24.0", OVERLAY, put(_ROWS.replace("[], ", "")), r"line \d+: the row of 'dev' is not one of 7 fields"),
+    ("ci: another column", "0.24.0", OVERLAY, put(_ROWS.replace("[], ", "")), r"line \d+: the row of 'dev' does not have 7 fields"),
 ]  # fmt: skip
 
 

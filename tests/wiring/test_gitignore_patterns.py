@@ -18,11 +18,11 @@ NAME = EXAMPLE.rpartition("/")[2]
 HIDING = [
     "*.json", "*", "?*.json", "[a-z]*.json", "*.jso[n]", "train_*", "*_image.json", "train_?ova*.json", "*n*.json", NAME,
     EXAMPLE, f"/{EXAMPLE}", "*x", "**/*.json", "src/**/*.json", "**/_example/**", "!*.json\n*.json", "src/",
-    "training/", "/src", "_example", "*_example/", "[!x]*.json",
+    "*.json\n\r\n", "training/", "/src", "_example", "*_example/", "[!x]*.json",
 ]  # fmt: skip
 SHOWING = [
     "", "#*.json", "*.jsonl", ".json", "*.json\n!*.json", "?", "[!t]*.json", "train_?.json", "/*.json", "json", "*json/",
-    f"{NAME}/", "_example.json", "src/*.json", f"*.json\n!{NAME}", "_example/*.json", "x*", "?.json",
+    f"{NAME}/", "\r\n", "_example.json", "src/*.json", f"*.json\n!{NAME}", "_example/*.json", "x*", "?.json",
 ]  # fmt: skip
 
 

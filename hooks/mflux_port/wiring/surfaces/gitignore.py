@@ -41,20 +41,13 @@ def _deciding_rule(source: Source, example: str) -> IgnoreRule | None:
         return None
     folder = example.rpartition("/")[0]
     on_folder, rule = ignore_rules(source.root, _as_folder(source.root, folder), example)
-    obstacle = (
-        on_folder if on_folder and on_folder.hides else rule if rule and _is_nested(rule) and rule.hides else None
-    )
-    if obstacle and (obstacle.file == FILE or _is_nested(obstacle)):
-        hidden = folder if obstacle is on_folder else example
+    nested = rule is not None and rule.file.endswith(f"/{FILE}")  # git's own info/exclude is neither, and ranks below
+    if rule and rule.hides and (nested or rule.file == FILE and rule == on_folder):
         raise UnknownShape(
-            f"{obstacle.file}: {one_line(obstacle.pattern)} in line {obstacle.line} hides {hidden}; delete that line"
+            f"{rule.file}: {one_line(rule.pattern)} in line {rule.line} hides {folder if rule == on_folder else example}; "
+            "delete that line"
         )
     return rule if rule and rule.file == FILE else None
-
-
-def _is_nested(rule: IgnoreRule) -> bool:
-    # In a folder of the checkout. Git's own info/exclude is not, and ranks below this file.
-    return rule.file.endswith(f"/{FILE}")
 
 
 def _as_folder(root: Path, folder: str) -> str:

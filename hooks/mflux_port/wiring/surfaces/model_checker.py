@@ -21,7 +21,7 @@ def not_applicable(port: Port) -> str | None:
 
 
 def classes(port: Port) -> dict[str, str]:
-    """The class that the port brings into this file, with its module."""
+    """The class that the port adds to this file, with its module."""
     return {f"{port.class_name}WeightDefinition": f"{port.package}.weights.{port.model}_weight_definition"}
 
 
@@ -49,12 +49,12 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
         if asked != {checkpoint.key for checkpoint in port.checkpoints}:
             return f"{definition} would be that of {', '.join(map(str, sorted(asked, key=str)))}"
         if bindings(branch.body).get(definition) != {module}:
-            return f"{definition} would come from elsewhere"
+            return f"{definition} would come from another module"
     return None
 
 
 def _returned(node: ast.stmt) -> str | None:
-    # The definition that a branch returns.
+    # The name of the definition that a branch returns.
     if isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return):
         return getattr(node.body[-1].value, "id", None)
     return None
