@@ -30,8 +30,8 @@ BAD = [
     ("check vega", "src/mflux/models/vega is not there; name one of"),
     *((f"check {model}", "is no package name") for model in ("..", "../models/flux2", "/etc", "flux2/", LONG)),
     ("check --explain", "argument --explain: expected one argument"),
-    ("check --explain NOPE", "NOPE is no rule; name one of"),
-    ("check --explain LAY99", "LAY99 is no rule; name one of LAY01"),
+    ("check --explain NOPE", "NOPE is not a rule; name one of"),
+    ("check --explain LAY99", "LAY99 is not a rule; name one of LAY01"),
     ("status vega", "vega has no porting folder here; the checkout's ports are nova"),
     ("status ../nova", "../nova has no porting folder here"),
     # draft and ledger

@@ -25,7 +25,7 @@ def test_from_an_empty_folder_to_a_picture(mflux_port, tmp_path):
 
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["image"] == str(image)
-    assert "the port is there already" in again.stderr
+    assert "using the existing port" in again.stderr
 
 
 def test_folder_of_somebody_else_is_left_alone(mflux_port, tmp_path):

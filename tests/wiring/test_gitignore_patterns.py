@@ -76,7 +76,7 @@ def test_without_git_nothing_is_ignored(tmp_path):
 
 def test_a_git_that_fails_is_an_error(repository: Path):
     (repository / ".git/HEAD").unlink()
-    with pytest.raises(PortError, match="git check-ignore failed in .*fatal: not a git repository"):
+    with pytest.raises(PortError, match="git rev-parse failed in .*fatal: not a git repository"):
         _with_line(repository, "*.json\n")
 
 

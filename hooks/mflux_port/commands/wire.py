@@ -1,4 +1,4 @@
-"""``mflux-port wire``: put a port into mflux's shared files."""
+"""``mflux-port wire``: add a port to mflux's shared files."""
 
 from __future__ import annotations
 
