@@ -19,7 +19,7 @@ TWINS = {"checkpoints": [{"key": "nova-2.1", "hf_repo": "a/b"}, {"key": "nova-2-
 # What, the answers that are changed, what the line says.
 CHANGED = [
     # names
-    ("another model", {"model": "vega"}, "lies in the folder of nova; put the old name back"),
+    ("another model", {"model": "vega"}, "but is in the folder of nova; restore the old name"),
     ("a model of Python's", {"model": "class"}, "model is 'class', a name that is taken"),
     ("a model of mflux's", {"model": "common"}, "model is 'common', a name that is taken"),
     ("a model in upper case", {"model": "Nova"}, "model is 'Nova'; write lower case"),
@@ -113,13 +113,13 @@ FILES = [
     ("an empty file", b"", "is no mapping of answers"),
     ("a list", b"- model\n", "is no mapping of answers"),
     ("a word", b"nova\n", "is no mapping of answers"),
-    ("a bracket left open", b"model: [\n", "line 2 is no YAML"),
-    ("a conflict", b"model: nova\n<<<<<<< before updating\n=======\n>>>>>>> after\n", "is no YAML"),
+    ("a bracket left open", b"model: [\n", "line 2 is not valid YAML"),
+    ("a conflict", b"model: nova\n<<<<<<< before updating\n=======\n>>>>>>> after\n", "is not valid YAML"),
     ("no text", b"\xff\xfe\x00", "is not UTF-8 text"),
-    ("a NUL", b"model: nova\0\n", "is no YAML"),
-    ("brackets without end", b"[" * 100_000, "is no YAML"),
-    ("an object of Python's", b"model: !!python/object/apply:os.system [ls]\n", "is no YAML"),
-    ("two documents", b"model: nova\n---\nmodel: vega\n", "is no YAML"),
+    ("a NUL", b"model: nova\0\n", "is not valid YAML"),
+    ("brackets without end", b"[" * 100_000, "is not valid YAML"),
+    ("an object of Python's", b"model: !!python/object/apply:os.system [ls]\n", "is not valid YAML"),
+    ("two documents", b"model: nova\n---\nmodel: vega\n", "is not valid YAML"),
     ("a thirteenth month", b"model: 2024-13-01\n", "a value that cannot be read (month must be in 1..12)"),
     ("an int that is none", b"model: !!int x\n", "a value that cannot be read"),
     ("a bool that is none", b"model: !!bool x\n", "a value that cannot be read"),
@@ -129,7 +129,7 @@ FILES = [
 # What, what stands in the place of `checkpoints`, what the line says.
 ENTRIES = [
     ("a date as a size", "transformer_overrides: {a: 2024-01-01}", "holds datetime.date(2024, 1, 1), which is no plain"),
-    ("half a character", r'transformer_overrides: {a: "\uD800"}', "is no YAML"),
+    ("half a character", r'transformer_overrides: {a: "\uD800"}', "is not valid YAML"),
     ("a loop of anchors", "transformer_overrides: &a {x: *a}", "is too deep or too long"),
     ("anchors that multiply", "sigma: &a [x,x,x,x]\n  b: &b [*a,*a,*a,*a]\n  c: &c [*b,*b,*b,*b]\n  d: &d [*c,*c,*c,*c]\n"
      "  e: &e [*d,*d,*d,*d]\n  f: &f [*e,*e,*e,*e]\n  g: [*f,*f,*f,*f]", "is too deep or too long"),

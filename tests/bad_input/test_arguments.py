@@ -23,15 +23,15 @@ BAD = [
       for name in ("wire", "unwire", "finish", "ledger", "draft --checkpoint .")),
     *((f"{name} {model}", "is no package name") for name in ("wire", "unwire", "finish", "ledger")
       for model in ("../nova", "Nova", "nova/", "no-va", "\udcff")),
-    *((f"{name} --checkout {where}", "is no mflux checkout")
+    *((f"{name} --checkout {where}", "is not an mflux checkout")
       for name in ("wire nova", "unwire nova", "check", "status", "finish nova", "ledger nova", "update",
                    "draft nova --checkpoint .") for where in ("/nowhere", "/etc/hostname", "/")),
     # check and status
     ("check vega", "src/mflux/models/vega is not there; name one of"),
     *((f"check {model}", "is no package name") for model in ("..", "../models/flux2", "/etc", "flux2/", LONG)),
     ("check --explain", "argument --explain: expected one argument"),
-    ("check --explain NOPE", "NOPE is no rule; name one of"),
-    ("check --explain LAY99", "LAY99 is no rule; name one of LAY01"),
+    ("check --explain NOPE", "NOPE is not a rule; name one of"),
+    ("check --explain LAY99", "LAY99 is not a rule; name one of LAY01"),
     ("status vega", "vega has no porting folder here; the checkout's ports are nova"),
     ("status ../nova", "../nova has no porting folder here"),
     # draft and ledger
@@ -76,8 +76,8 @@ BAD = [
     ("update nova --template=--upload-pack=x.git", "--template --upload-pack=x.git is no place of a template"),
     ("update --restore", "no update stopped half-way"),
     # demo
-    ("demo --mflux latest --into ../demo", "'latest' is no mflux release; type one like"),
-    ("demo --mflux ../0.24.0 --into ../demo", "'../0.24.0' is no mflux release"),
+    ("demo --mflux latest --into ../demo", "'latest' is not an mflux release; type one like"),
+    ("demo --mflux ../0.24.0 --into ../demo", "'../0.24.0' is not an mflux release"),
     ("demo --mflux 0.17.5 --into ../demo", "the template supports mflux 0.18.0 and later"),
     ("demo --into", "argument --into: expected one argument"),
     ("demo --into README.md", "README.md"),
@@ -100,7 +100,7 @@ def test_empty_words(world, capsys, typed):
 
 def test_a_checkout_that_is_a_loop(world, capsys):
     (world.home / "loop").symlink_to("loop")
-    refused(world, capsys, ["wire", "nova", "--checkout", "../loop"], ("is no mflux checkout",))
+    refused(world, capsys, ["wire", "nova", "--checkout", "../loop"], ("is not an mflux checkout",))
 
 
 def test_a_checkout_without_ports(world, capsys):

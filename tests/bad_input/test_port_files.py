@@ -101,8 +101,8 @@ def test_a_key_list_whose_lines_add_up(world, capsys, monkeypatch):
 # What, the waivers, the words.
 WAIVED = [
     ("no text", b"\xff\xfe", "is not UTF-8 text"),
-    ("a brace left open", b"{", "is no YAML"),
-    ("braces without end", b"{a: " * 20_000, "is no YAML"),
+    ("a brace left open", b"{", "is not valid YAML"),
+    ("braces without end", b"{a: " * 20_000, "is not valid YAML"),
     ("a list", b"- transformer\n", "must name components"),
     ("a component that is a list", b"vae: [a]\n", "vae may have `tensors` and `parameters`"),
     ("another side", b"vae: {weights: {}}\n", "vae may have `tensors` and `parameters`"),

@@ -122,8 +122,8 @@ TAKEN = [
     ("a key of mflux's", entry(key="z-image"), "'z-image' of z-image is taken by mflux's z-image"),
     ("a command of mflux's", {"cli_name": "z-image", **entry()}, "mflux-generate-z-image is taken by"),
     ("a repo of mflux's", {"hf_repo": "Tongyi-MAI/Z-Image-Turbo"}, "is mflux's z-image-turbo already"),
-    ("a field that ModelConfig lacks", entry(stepz=2), "takes no 'stepz'; take it out of the answers of vega"),
-    ("a field that is code", entry(**{"x=1, y": 2}), "takes no 'x=1, y'"),
+    ("a field that ModelConfig lacks", entry(stepz=2), "has no 'stepz'; delete it from the answers of vega"),
+    ("a field that is code", entry(**{"x=1, y": 2}), "has no 'x=1, y'"),
     ("a field that is a date", entry(sigma_base_shift={"a": [[[[[[[[1]]]]]]]]}), "is too deep or too long"),
     ("a field without end", entry(sigma_base_shift=float("inf")), "'sigma_base_shift' is inf; write a number"),
 ]

@@ -61,7 +61,7 @@ def test_a_broken_key_list_names_the_line(tmp_path, line):
         ("transformer: {tensors: [a.weight]}", "must be a mapping of names to reasons"),
         ("transformer: {weights: {}}", "may have `tensors` and `parameters`"),
         ("- transformer", "must name components"),
-        ("{", "is no YAML"),
+        ("{", "is not valid YAML"),
     ],
 )
 def test_waivers_of_another_form_are_refused(tmp_path, text, expected):

@@ -83,7 +83,7 @@ def test_status_tells_of_lost_wiring(mflux_port, own):
 def test_finish_refuses_while_a_row_fails(mflux_port, rendered, tmp_path):
     own = shutil.copytree(rendered, tmp_path / "mflux")
     done = mflux_port("finish", MODEL, cwd=own)
-    assert done.returncode == 1 and "nothing was taken away" in done.stderr
+    assert done.returncode == 1 and "nothing was removed" in done.stderr
     found = json.loads(mflux_port("finish", MODEL, "--json", cwd=own).stdout)
     assert found["removed"] == [] and "MRG01" in {row["rule"] for row in found["rows"]}
     assert (own / f"porting/{MODEL}").is_dir()

@@ -19,7 +19,7 @@ from tests.faults.runs import Outcome, copier, mflux_port, run
 from tests.faults.tree import Tree, different
 from tests.update.template_versions import git
 
-_UNTOUCHED = ("nothing was changed", "it is as it was")
+_UNTOUCHED = ("nothing was changed", "it is unchanged")
 
 
 @pytest.mark.parametrize(

@@ -116,11 +116,11 @@ def test_deleted_wiring_comes_back_and_is_reported(story):
     assert back == {"pyproject", "defaults", "readme_table", "save", "model_config"}
     lines = report_lines(story.report)
     for name in (*WIRING, *TAKEN):
-        assert any(line.startswith(f"{name}: put back what was deleted there (") for line in lines), name
+        assert any(line.startswith(f"{name}: restored after it was deleted there (") for line in lines), name
 
 
 def test_wiring_takes_the_new_form_and_nothing_twice(story):
-    assert "CHANGELOG.md: brought up to date (line)" in report_lines(story.report)
+    assert "CHANGELOG.md: updated (line)" in report_lines(story.report)
     old, new = (files["CHANGELOG.md"].decode() for files in (story.wired, story.updated))
     assert old.replace(": added, with", ": added (v2), with") == new != old
 

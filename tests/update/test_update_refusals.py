@@ -71,7 +71,7 @@ def refused(port, monkeypatch, capsys):
         ("guidance: 4.0", "guidance: .nan", ("guidance", "a number")),
         ("lora: true", "lora: ja", ("lora", "true or false")),
         ("variants:\n- txt2img\n", "variants: txt2img\n", ("variants",)),
-        ("model: nova\n", "model: [nova\n", ("is no YAML", "git log -- ")),
+        ("model: nova\n", "model: [nova\n", ("is not valid YAML", "git log -- ")),
         ("_commit: v0.1.0\n", "_commit: 12\n", ("_commit",)),
         ("_commit: v0.1.0\n", "", ("_commit", "copier recopy -a")),
         ("_src_path: ", "_src: ", ("_src_path", "--template PATH")),

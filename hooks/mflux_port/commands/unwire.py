@@ -1,4 +1,4 @@
-"""``mflux-port unwire``: take a port out of mflux's shared files."""
+"""``mflux-port unwire``: remove a port from mflux's shared files."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Unwire, or print what unwiring would change. The port's own files stay."""
+    """Unwire, or print what unwiring would change. The port's own files are kept."""
     checkout = Checkout(args.checkout)
-    with shared(checkout.folder) if args.dry_run else exclusive(checkout.folder):
-        port = load_port(checkout.folder, args.model, keeping=not args.dry_run)
+    with shared(checkout.root) if args.dry_run else exclusive(checkout.root):
+        port = load_port(checkout.root, args.model)
         if args.dry_run:
             print(wiring.diff(checkout, wiring.plan_unwire(checkout, port)), end="")
             return 0
@@ -29,5 +29,5 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         tests = [name.format(model=port.model) for name in RENDERED_TESTS]
         own = [port.folder, port.porting_folder, *(name for name in tests if (checkout.root / name).is_file())]
-        print(f"the port's own files are left: git rm -r --ignore-unmatch {' '.join(own)}")
+        print(f"the port's own files are kept; to remove them: git rm -r --ignore-unmatch {' '.join(own)}")
     return 0

@@ -6,13 +6,12 @@ What passes here goes into file names, Python, TOML and Markdown, so nothing is 
 from __future__ import annotations
 
 import keyword
-import os
 import re
+from pathlib import Path
 
 from mflux_port.checkout.tree import verify_inside
 from mflux_port.errors import PortError, short_repr
-from mflux_port.files.yaml_files import parse_yaml, read_text
-from mflux_port.port.kept_answers import keep, recalled
+from mflux_port.files.yaml_files import read_yaml
 
 ANSWERS = "porting/{model}/answers.yml"
 # What commands write and take away lies in these.
@@ -46,26 +45,18 @@ _TABLES = ("transformer_overrides", "text_encoder_overrides")
 _DEPTH, _VALUES = 8, 10_000
 
 
-def read_answers(checkout: os.PathLike | str, model: str, keeping: bool = False) -> dict:
-    """The answers as they stand in the file, not looked at. Raises PortError when there is no such mapping.
-
-    A run that writes is ``keeping`` them, so that the next one need not read YAML.
-    """
-    path = os.path.join(checkout, ANSWERS.format(model=model))
+def read_answers(checkout: Path, model: str) -> dict:
+    """The answers as they stand in the file, not looked at. Raises PortError when there is no such mapping."""
+    path = checkout / ANSWERS.format(model=model)
     if not re.fullmatch(_MODEL, model):
         raise PortError(f"{model!r} is no package name; type the port's `model` answer, for example my_model")
     for name in _FOLDERS:
         verify_inside(checkout, name.format(model=model))
     cure = f"mend it, or take it from an earlier commit: `git log -- {path}`"
     try:
-        text = read_text(path, cure)
+        answers = read_yaml(path, cure)
     except (FileNotFoundError, NotADirectoryError):
         raise PortError(f"{path} is missing; start the port with `copier copy`, or name one of its ports") from None
-    answers = recalled(checkout, model, text)
-    if answers is None:
-        answers = parse_yaml(text, path, cure)
-        if keeping:
-            keep(checkout, model, text, answers)
     if not isinstance(answers, dict):
         raise PortError(f"{path} is no mapping of answers; {cure}")
     return answers

@@ -46,7 +46,7 @@ def finish_copy(checkout: Path, model: str) -> int:
 def _finish_alone(checkout: Path, model: str) -> int:
     try:
         _complete_cut_files(checkout, model)
-        results = wiring.wire(Checkout(checkout), load_port(checkout, model, keeping=True))
+        results = wiring.wire(Checkout(checkout), load_port(checkout, model))
     except PortError as error:
         if not _is_known(checkout, model):
             _take_back(checkout, model)
@@ -119,7 +119,7 @@ def _take_back(checkout: Path, model: str) -> None:
 
 
 def _rendered(checkout: Path, model: str, names: list[str]) -> dict[str, str]:
-    from mflux_port.template.rendered import rendered_texts  # a copy that goes well has no use for it
+    from mflux_port.port.rendered import rendered_texts  # a copy that goes well has no use for it
 
     try:
         return rendered_texts(checkout, model, names)

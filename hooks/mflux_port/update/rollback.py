@@ -140,7 +140,7 @@ def _remove(root: Path, path: Path) -> None:
 
 def _keep(root: Path) -> bool:
     # Somebody may have gone on from the half-way tree. Git keeps it, through an index of our own.
-    index = Path(state_dir(root), "kept.index")
+    index = state_dir(root) / "kept.index"
     shutil.copyfile(git_path(root, "index"), index)
     try:
         git(root, "add", "--all", "--", ".", GIT_INDEX_FILE=str(index))

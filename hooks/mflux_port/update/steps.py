@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from mflux_port import wiring
@@ -78,14 +79,14 @@ def finish(root: Path, model: str, template: str) -> None:
 
     before = committed_answers(root, model)
     completed = complete(root, model, template)
-    port = load_port(root, model, keeping=True)
+    port = load_port(root, model)
     record = read_record(Checkout(root), port)
     results = wiring.wire(Checkout(root), port)
     report = {
         "from": str(before.get("_commit", "")),
         "to": port.template_commit,
         "mflux_api": [str(before.get("mflux_api", "")), port.mflux_api],
-        "wiring": [result._asdict() for result in results if result.action],
+        "wiring": [asdict(result) for result in results if result.action],
         "came_back": _came_back(results, record),
         "files": changed_files(root),
         "brought": completed.brought,

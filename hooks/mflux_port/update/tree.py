@@ -83,7 +83,7 @@ def git_path(root: Path, name: str) -> Path:
 def begin(root: Path, model: str, pid: int) -> None:
     """Note which update begins here, at which commit and by which process, so that the way back is known."""
     here = _here(root)
-    note = {"model": model, "head": here["at"], "pid": pid, "born": process_start(pid), "moves": [], "writes": []}
+    note = {"model": model, "head": here["at"], "pid": pid, "started": process_start(pid), "moves": [], "writes": []}
     write_whole(update_note(root), json.dumps(note | here))
 
 
@@ -95,7 +95,7 @@ def go_on(root: Path) -> None:
 def begun_by(root: Path, pid: int) -> bool:
     """Whether the update of that process has begun."""
     begun = under_way(root)
-    return bool(begun) and begun["pid"] == pid and begun["born"] == process_start(pid)
+    return bool(begun) and begun["pid"] == pid and begun["started"] == process_start(pid)
 
 
 def begun_here(root: Path, begun: dict) -> bool:
@@ -110,7 +110,7 @@ def amend(root: Path, **facts: object) -> None:
 
 def end(root: Path) -> None:
     """The update is over, well or not."""
-    Path(update_note(root)).unlink(missing_ok=True)
+    update_note(root).unlink(missing_ok=True)
 
 
 def commit_own(root: Path, message: str, *options: str) -> None:

@@ -1,4 +1,4 @@
-"""What the template renders for a port, to tell files that nobody has touched from a porter's work."""
+"""The files that the template renders for a port, to find out which files the porter has changed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def rendered_texts(root: Path, model: str, names: list[str]) -> dict[str, str]:
     command = _copier()
     if not command:
         raise PortError(
-            "Copier is not installed here, so what is still as rendered cannot be told from your work; "
+            "Copier is not installed here, so rendered files cannot be compared with yours; "
             "run this as `uv run --with <template> mflux-port …`"
         )
-    # Copier names its own scratch folders so, and the template's validators take no mflux checkout there.
+    # The name of Copier's own scratch folders, in which the template's validators do not expect an mflux checkout.
     with tempfile.TemporaryDirectory(prefix="copier._main.") as scratch:
         template = project_root()
         command += ["copy", "--trust", "--defaults", "--quiet", "--skip-tasks"]
@@ -31,7 +31,7 @@ def rendered_texts(root: Path, model: str, names: list[str]) -> dict[str, str]:
         done = subprocess.run([*command, str(template), scratch], capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-            raise PortError(f"the template does not render {model} again ({last}); mend its answers, or run an update")
+            raise PortError(f"the template does not render {model} again ({last}); fix its answers, or run an update")
         paths = {name: Path(scratch, name) for name in names}
         return {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.is_file()}
 
