@@ -17,7 +17,7 @@ from mflux_port.checkout.git import ask_git
 from mflux_port.checkout.lock import exclusive
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError, format_error
-from mflux_port.port.answers import ANSWERS, read_answers, verify_kinds
+from mflux_port.port.answers import ANSWERS, read_answers, verify_present
 from mflux_port.port.port import load_port, port_from_answers
 from mflux_port.template.project import configuration
 from mflux_port.update.merge import complete
@@ -58,7 +58,7 @@ def check(root: Path, model: str, data: str, template: str) -> None:
     if missing:
         where = ANSWERS.format(model=model)
         raise PortError(f"{where} has lost its answer `{sorted(missing)[0]}`; write it there again and commit")
-    verify_kinds(answers, ANSWERS.format(model=model))  # Copier would put the default in an unfit answer's place
+    verify_present(answers, ANSWERS.format(model=model))  # Copier would put the default in an unfit answer's place
 
 
 def plan(root: Path, model: str, template: str) -> None:

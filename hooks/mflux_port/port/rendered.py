@@ -31,7 +31,7 @@ def rendered_texts(root: Path, model: str, names: list[str]) -> dict[str, str]:
         done = subprocess.run([*command, str(template), scratch], capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-            raise PortError(f"the template does not render {model} again ({last}); mend its answers, or run an update")
+            raise PortError(f"the template does not render {model} again ({last}); fix its answers, or run an update")
         paths = {name: Path(scratch, name) for name in names}
         return {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.is_file()}
 
