@@ -21,7 +21,7 @@ from mflux_port.port.answers import ANSWERS, read_answers, verify_present
 from mflux_port.port.port import load_port, port_from_answers
 from mflux_port.template.project import configuration
 from mflux_port.update.merge import complete
-from mflux_port.update.migrations import committed_answers, move_file, rename_answer
+from mflux_port.update.migrations import committed_answers, migrate, move_file, rename_answer
 from mflux_port.update.port_state import Conflict, conflicts, port_files
 from mflux_port.update.rollback import take_back
 from mflux_port.update.tree import begin, begun_by, changed_files, end, verify_clean
@@ -204,4 +204,5 @@ _STEPS = {
     "finish": finish,
     "rename-answer": rename_answer,
     "move-file": move_file,
+    "migrate": migrate,
 }
