@@ -36,7 +36,7 @@ from tests.checks.breaks_repo import (
 from tests.checks.complete_port import FIGURES, REFERENCES
 from tests.checks.tree import Tree
 
-_STEPS = "num_inference_steps=Nova.DEFAULT_STEPS[self._model.checkpoint],\n            height"
+_STEPS = "num_inference_steps=MODEL_INFERENCE_STEPS[self._model.checkpoint],\n            height"
 _GUIDANCE = "guidance=Nova.DEFAULT_GUIDANCE[self._model.checkpoint],\n        )\n        self"
 _NORMALISED = "        clean = NovaLatentCreator.normalize_latents(clean, vae=self.vae)\n"
 _HERO = "![Nova](../../assets/nova.jpg)\n"

@@ -87,7 +87,7 @@ BREAKS = {
     "TRN05": other_module,
     "TRN06": replace(
         ADAPTER,
-        "num_inference_steps=Nova.DEFAULT_STEPS[self._model.checkpoint],\n            height",
+        "num_inference_steps=MODEL_INFERENCE_STEPS[self._model.checkpoint],\n            height",
         "num_inference_steps=steps,\n            height",
     ),
     "TRN07": replace(ADAPTER, "bake_lora=False,"),

@@ -6,6 +6,7 @@ import re
 from fnmatch import fnmatch
 
 import pytest
+from mflux_port.template.project import owned_paths
 
 from tests.conftest import PROJECT
 
@@ -37,10 +38,7 @@ def table() -> list[tuple[str, str]]:
 
 
 def of_the_porter(name: str) -> bool:
-    text = (PROJECT / "copier.yml").read_text(encoding="utf-8")
-    listed = text[text.index("_skip_if_exists:") : text.index("_exclude:")]
-    kept = [re.sub(r"\{\{.*?\}\}", "nova", line.strip("- ")) for line in listed.splitlines()[1:] if line.strip()]
-    return any(name == path or name.startswith(f"{path}/") for path in kept)
+    return any(name == path or name.startswith(f"{path}/") for path in owned_paths("nova"))
 
 
 @pytest.mark.parametrize("name", rendered())

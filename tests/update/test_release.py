@@ -26,10 +26,3 @@ def test_version_makes_a_tag_and_stands_in_one_place():
 
 def test_tags_are_releases():
     assert [tag for tag in git(PROJECT, "tag", "--list").split() if not TAG.fullmatch(tag)] == []
-
-
-def test_both_lists_of_owned_files_are_the_same():
-    text = (PROJECT / "copier.yml").read_text()
-    kept = re.findall(r"^  - (\S.*)$", text[text.index("_skip_if_exists:") : text.index("_exclude:")], re.MULTILINE)
-    left_out = re.findall(r"== 'update' %\}(.+)\{% endif %\}", text[text.index("_exclude:") : text.index("_tasks:")])
-    assert kept and [name.replace(" | default('*')", "") for name in kept] == left_out

@@ -9,7 +9,7 @@ from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.tree import Checkout
 from mflux_port.commands.wire import report
 from mflux_port.port.port import load_port
-from mflux_port.update.copying import RENDERED_TESTS
+from mflux_port.template.project import rendered_tests
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         report(wiring.unwire(checkout, port), args.json)
     if not args.json:
-        tests = [name.format(model=port.model) for name in RENDERED_TESTS]
-        own = [port.folder, port.porting_folder, *(name for name in tests if (checkout.root / name).is_file())]
+        tests = [name for name in rendered_tests(port.model) if (checkout.root / name).is_file()]
+        own = [port.folder, port.porting_folder, *tests]
         print(f"the port's own files are kept; to remove them: git rm -r --ignore-unmatch {' '.join(own)}")
     return 0

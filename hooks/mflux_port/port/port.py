@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from mflux_port.errors import PortError
-from mflux_port.port.answers import ANSWERS, ENTRY_FIELDS, read_answers, verify
+from mflux_port.port.answers import ANSWERS, read_answers, verify
+from mflux_port.port.entries import ENTRY_FIELDS
 from mflux_port.port.lora_modules import LoraModules, read_lora_modules
 
 
@@ -128,7 +129,7 @@ def port_from_answers(answers: dict, where: str = "the answers") -> Port:
     """Build a Port from a mapping of question names to answers. Raises PortError naming the wrong answer."""
     verify(answers, where)
     same = {field.name: answers[field.name] for field in fields(Port) if field.name in answers}
-    port = Port(
+    return Port(
         **{
             **same,
             "guidance": float(answers["guidance"]),
@@ -139,8 +140,6 @@ def port_from_answers(answers: dict, where: str = "the answers") -> Port:
             "lora_modules": (),
         }
     )
-    _verify_commands(port, where)
-    return port
 
 
 def _checkpoint(entry: dict, answers: dict) -> Checkpoint:
@@ -158,13 +157,6 @@ def _checkpoint(entry: dict, answers: dict) -> Checkpoint:
         revision=entry.get("revision") or "",
         config=_config_fields(entry, answers),
     )
-
-
-def _verify_commands(port: Port, where: str) -> None:
-    seen: dict[str, str] = {}
-    for name, target in port._commands:
-        if seen.setdefault(name, target) != target:
-            raise PortError(f"{where}: {name} would run both {seen[name]} and {target}; type another cli_name")
 
 
 def _config_fields(entry: dict, answers: dict) -> dict:

@@ -61,7 +61,7 @@ class Renderings:
 def complete(root: Path, model: str, template: str) -> Completed:
     """Do it all, in the work tree after Copier's merge. ``template`` is Copier's clone of the template."""
     renderings = Renderings(root, model, Path(template))
-    for origin, place in (under_way(root) or {}).get("moves", ()):
+    for origin, place in _open_moves(root):
         _move(root, renderings, origin, place)
     kept = _keep_edits(root, renderings)
     owned = owned_paths(model)
@@ -69,6 +69,13 @@ def complete(root: Path, model: str, template: str) -> Completed:
         return Completed(kept, _bring(root, renderings, owned), _left_behind(root, renderings, owned))
     grown = any(_is_owned(name, owned) for name in renderings.added())
     return Completed(kept, _bring(root, renderings, owned) if grown else [], {})
+
+
+def _open_moves(root: Path) -> list[tuple[str, str]]:
+    # Without those of a port that was started after the move, and so has the file at its new place alone.
+    moves = (under_way(root) or {}).get("moves", ())
+    committed = set(git(root, "ls-tree", "-r", "--name-only", "-z", "HEAD").split("\0")) if moves else set()
+    return [(origin, place) for origin, place in moves if origin in committed or place not in committed]
 
 
 def _move(root: Path, renderings: Renderings, origin: str, place: str) -> None:

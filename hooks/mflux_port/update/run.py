@@ -11,7 +11,7 @@ from pathlib import Path
 from mflux_port.checkout.git import ask_git, reason
 from mflux_port.checkout.lock import exclusive
 from mflux_port.errors import PortError
-from mflux_port.port.answers import ANSWERS, read_answers, verify_kinds
+from mflux_port.port.answers import ANSWERS, read_answers, verify_present
 from mflux_port.update.rollback import take_back
 from mflux_port.update.steps import REPORT
 from mflux_port.update.tree import (
@@ -64,7 +64,7 @@ def _commit(root: Path, model: str, to: str) -> bool:
 
 def _source(root: Path, model: str, template: str | None) -> str:
     answers, where = read_answers(root, model), ANSWERS.format(model=model)
-    verify_kinds(answers, where)
+    verify_present(answers, where)
     if not (template or answers.get("_src_path")):
         raise PortError(f"{where} has no `_src_path`; say where the template lies with --template PATH")
     if not answers.get("_commit"):

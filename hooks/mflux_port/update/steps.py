@@ -18,11 +18,11 @@ from mflux_port.checkout.git import ask_git
 from mflux_port.checkout.lock import exclusive
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError, format_error
-from mflux_port.port.answers import ANSWERS, read_answers, verify_kinds
+from mflux_port.port.answers import ANSWERS, read_answers, verify_present
 from mflux_port.port.port import load_port, port_from_answers
 from mflux_port.template.project import configuration
 from mflux_port.update.merge import complete
-from mflux_port.update.migrations import committed_answers, move_file, rename_answer
+from mflux_port.update.migrations import committed_answers, migrate, move_file, rename_answer
 from mflux_port.update.port_state import Conflict, conflicts, port_files
 from mflux_port.update.rollback import take_back
 from mflux_port.update.tree import begin, begun_by, changed_files, end, verify_clean
@@ -59,7 +59,7 @@ def check(root: Path, model: str, data: str, template: str) -> None:
     if missing:
         where = ANSWERS.format(model=model)
         raise PortError(f"{where} has lost its answer `{sorted(missing)[0]}`; write it there again and commit")
-    verify_kinds(answers, ANSWERS.format(model=model))  # Copier would put the default in an unfit answer's place
+    verify_present(answers, ANSWERS.format(model=model))  # Copier would put the default in an unfit answer's place
 
 
 def plan(root: Path, model: str, template: str) -> None:
@@ -205,4 +205,5 @@ _STEPS = {
     "finish": finish,
     "rename-answer": rename_answer,
     "move-file": move_file,
+    "migrate": migrate,
 }

@@ -68,7 +68,7 @@ def _print_findings(found, args: argparse.Namespace) -> None:
     for verdict in found.findings.verdicts:
         print(f"waived: {verdict.module} ({verdict.waived})" if verdict.waived else f"look at {verdict.line}")
     if found.findings.answer and not any(result.status == FAIL for result in found.results):
-        print("a difference that is wanted, or that mflux's own class has, goes into waivers.yml with its reason")
+        print("an intended difference, or one of mflux's own classes, goes into waivers.yml with its reason")
     if not found.passed and not args.bisect:
         print("to find the module: run run_reference.py --modules, then run_mflux.py --bisect")
 

@@ -112,7 +112,7 @@ def saved_model_round_trips(package: Package) -> Verdict:
 @rule(
     "RUN04",
     looks_at="porting/<model>/checkpoint_keys.txt, the mapping and the modules",
-    fix="mflux-port ledger <model> names what is open; map it, or waive it with a reason in ledger_waivers.yml",
+    fix="mflux-port ledger <model> names what is open; map it, or waive it with a reason in waivers.yml",
     why="a module that keeps its random start draws noise, or something slightly off (#707)",
     when=RUN,
 )
