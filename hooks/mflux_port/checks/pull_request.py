@@ -7,8 +7,8 @@ from mflux_port.checks.engine.evaluate import Row
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.rule import NEEDS_YOU
 from mflux_port.checks.report import counts
+from mflux_port.checks.rules.docs import sizes
 from mflux_port.checks.rules.merge import reason, touched, written_reasons
-from mflux_port.checks.rules.readme_rules import sizes
 
 _FEATURES = {
     "img2img": "image-to-image",

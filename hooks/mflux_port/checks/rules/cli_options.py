@@ -8,7 +8,7 @@ from mflux_port.checks.engine import reasons, syntax
 from mflux_port.checks.engine.facts import PARSERS
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.rule import Verdict, none_of, not_applicable, rule
-from mflux_port.checks.rules.cli_rules import declared_flags, each_calls
+from mflux_port.checks.rules.cli import declared_flags, each_calls
 
 _CLI = "src/mflux/models/<model>/cli/"
 _TABLES = ("IGNORED_OPTIONS", "CONDITIONAL_OPTIONS", "REJECTED_OPTIONS")

@@ -8,7 +8,7 @@ import re
 from mflux_port.checks.engine import reasons, syntax
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.rule import Verdict, failed, needs_you, none_of, passed, rule
-from mflux_port.checks.rules.cli_rules import declared_flags
+from mflux_port.checks.rules.cli import declared_flags
 
 _MAPPING = "src/mflux/models/<model>/weights/<model>_lora_mapping.py"
 _ZERO = "a file whose keys match nothing is a LoRA that does nothing (#371, #374, #376, #397, #577)"

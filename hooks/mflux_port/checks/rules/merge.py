@@ -8,7 +8,7 @@ import re
 from mflux_port.checks.engine import evidence, reasons, syntax
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.rule import MERGE, Verdict, needs_you, none_of, not_applicable, rule
-from mflux_port.checks.rules.tests_rules import references
+from mflux_port.checks.rules.tests import references
 from mflux_port.wiring.surfaces import SURFACES
 
 _CODE = "src/mflux/models/<model>/**/*.py"
