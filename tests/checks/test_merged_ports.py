@@ -86,4 +86,4 @@ def test_known_gaps_are_found_and_nothing_is_made_up(pristine, release):
 
 def test_rules_are_asked_in_the_order_of_the_seed():
     groups = [rule.id[:3] for rule in rules_when(MERGE, RUN)]
-    assert groups == sorted(groups, key=GROUPS.index)
+    assert groups == sorted(groups, key=list(GROUPS).index)

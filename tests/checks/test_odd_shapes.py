@@ -12,20 +12,24 @@ from mflux_port.checks.engine.evaluate import check, failures
 from mflux_port.checks.engine.rule import FAIL, MERGE, PASS
 
 from tests.checks import complete_port
-from tests.checks.breaks_package import (
+from tests.checks.breaking import append, both, remove, replace, write
+from tests.checks.complete_port import MODEL
+from tests.checks.paths import (
+    CHECKER,
     CLI,
+    CONFIG,
+    DEFAULTS,
     DEFINITION,
+    EXAMPLE,
     FEED_FORWARD,
+    OVERLAY,
+    README,
+    REVISIONS,
+    RUNNER,
+    SAVE,
     SAVER,
     VARIANT,
-    append,
-    both,
-    remove,
-    replace,
-    write,
 )
-from tests.checks.breaks_repo import CHECKER, CONFIG, DEFAULTS, EXAMPLE, OVERLAY, README, REVISIONS, RUNNER, SAVE
-from tests.checks.complete_port import MODEL
 from tests.checks.test_rules import answer
 from tests.checks.tree import Tree
 
