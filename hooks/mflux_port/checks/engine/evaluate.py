@@ -42,7 +42,7 @@ class Row(NamedTuple):
 def find_package(facts: Facts, model: str) -> Package:
     """The package ``model``. Raises PortError, with the names of all ports, when the checkout has no such package."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", model):
-        raise PortError(f"{short_repr(model)} is no package name; name a folder of src/mflux/models")
+        raise PortError(f"{short_repr(model)} is not a package name; use the name of a folder of src/mflux/models")
     if (facts.root / "src/mflux/models" / model).is_dir() or facts.exists(f"porting/{model}"):
         return Package(facts, model)
     known = ", ".join(all_models(facts))
