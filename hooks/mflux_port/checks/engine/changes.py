@@ -28,7 +28,7 @@ def known_reason(package: Package, file: str) -> str:
     if re.fullmatch(r"tests/([\w/]+/)?__init__\.py", file) and not package.facts.text(file):
         return "makes a test folder importable"
     if file.startswith("src/mflux/assets/") and f"/{file.removeprefix('src/mflux/')}" in package.readme:
-        return "the README's picture"
+        return "the README's image"
     if not ids or _unrelated_lines(package, file):
         return ""
     return f"wiring: {', '.join(ids)}"

@@ -29,7 +29,7 @@ SHARED = {"common", "common_models"}
 
 
 class Unreadable(Exception):
-    """A file that a rule needs is missing or is not valid Python. The message says which."""
+    """A file that a rule needs is missing or is not valid Python. The message names it."""
 
 
 class Entry(NamedTuple):
@@ -242,7 +242,7 @@ class Facts:
         return sorted({*known, *self.git("ls-files", "--others", "--exclude-standard")})
 
     def json(self, path: str) -> dict:
-        """A JSON file's object; empty when the file is missing or holds something else."""
+        """A JSON file's object; empty when the file is missing or contains something else."""
         try:
             value = parse_json(self.text(path)) if self.exists(path) else {}
         except ValueError:

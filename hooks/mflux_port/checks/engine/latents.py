@@ -9,8 +9,7 @@ from mflux_port.checks.engine import syntax
 
 def packing_calls(nodes: list[ast.AST]) -> set[str]:
     """The names of the packing and normalizing methods that ``nodes`` call."""
-    names = {syntax.dotted(node.func).rpartition(".")[2] for node in nodes if isinstance(node, ast.Call)}
-    return {name for name in names if is_packing(name)}
+    return {name for name in syntax.called_names(nodes) if is_packing(name)}
 
 
 def is_packing(name: str) -> bool:

@@ -55,7 +55,7 @@ class Package:
         """The package's Python files."""
         return self.facts.files(self.folder)
 
-    def below(self, folder: str, suffix: str = ".py") -> list[str]:
+    def files_in(self, folder: str, suffix: str = ".py") -> list[str]:
         """The package's files in one of its folders, without ``__init__.py``."""
         start = f"{self.folder}/{folder}/" if folder else f"{self.folder}/"
         return [f for f in self.files if f.startswith(start) and f.endswith(suffix) and not f.endswith("__init__.py")]
@@ -97,7 +97,7 @@ class Package:
         found = [key for key, name in routes.items() if name in self.saved_classes]
         for file in self.commands:
             found += [text for text in syntax.strings(self.facts.nodes(file)) if text in self.facts.registry]
-        for file in [*self.commands, *self.below("variants")]:
+        for file in [*self.commands, *self.files_in("variants")]:
             found += [self.facts.factories[name] for name in self._factories(file) if name in self.facts.factories]
         return [key for key in dict.fromkeys(found) if key in self.facts.registry]
 
@@ -113,7 +113,7 @@ class Package:
     @cached_property
     def variants(self) -> list[Class]:
         """The public model classes: they define ``generate_image`` or inherit it within the package."""
-        found = [item for item in self.classes(self.below("variants")) if not item.name.startswith("_")]
+        found = [item for item in self.classes(self.files_in("variants")) if not item.name.startswith("_")]
         generating = {item.name for item in found if "generate_image" in item.methods}
         bases = {item.name: {syntax.dotted(base) for base in item.node.bases} for item in found}
         return [item for item in found if item.name in generating or bases[item.name] & generating]
@@ -121,7 +121,7 @@ class Package:
     @cached_property
     def variant_nodes(self) -> list[ast.AST]:
         """All syntax nodes in ``variants/``, which also has helpers and shared base classes."""
-        return [node for file in self.below("variants") for node in self.facts.nodes(file)]
+        return [node for file in self.files_in("variants") for node in self.facts.nodes(file)]
 
     @cached_property
     def initializers(self) -> list[str]:
@@ -132,9 +132,14 @@ class Package:
         return [node for file in self.initializers for node in self.facts.nodes(file)]
 
     @cached_property
+    def model_nodes(self) -> list[ast.AST]:
+        """The syntax nodes of the code that builds and runs the model: initializer and variants."""
+        return [*self.initializer_nodes, *self.variant_nodes]
+
+    @cached_property
     def definitions(self) -> list[Class]:
         """The weight definitions: classes of ``weights/`` with ``get_components``."""
-        found = self.classes([file for file in self.below("weights") if "definition" in file])
+        found = self.classes([file for file in self.files_in("weights") if "definition" in file])
         return [item for item in found if "get_components" in item.methods or item.node.bases]
 
     @cached_property
@@ -147,11 +152,11 @@ class Package:
 
     @cached_property
     def mappings(self) -> list[str]:
-        return [file for file in self.below("weights") if "lora" not in file and "mapping" in file]
+        return [file for file in self.files_in("weights") if "lora" not in file and "mapping" in file]
 
     @cached_property
     def lora_mappings(self) -> list[str]:
-        return [file for file in self.below("weights") if "lora_mapping" in file]
+        return [file for file in self.files_in("weights") if "lora_mapping" in file]
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -173,11 +178,11 @@ class Package:
 
     @cached_property
     def latent_creators(self) -> list[Class]:
-        return [item for item in self.classes(self.below("latent_creator")) if "LatentCreator" in item.name]
+        return [item for item in self.classes(self.files_in("latent_creator")) if "LatentCreator" in item.name]
 
     @cached_property
     def adapters(self) -> list[Class]:
-        return [item for item in self.classes(self.below("training_adapter")) if "Adapter" in item.name]
+        return [item for item in self.classes(self.files_in("training_adapter")) if "Adapter" in item.name]
 
     @cached_property
     def readme(self) -> str:
@@ -243,7 +248,7 @@ class Package:
         return {key: value for table in found if isinstance(table, dict) for key, value in table.items()}
 
     @cached_property
-    def reference_pictures(self) -> list[str]:
+    def reference_images(self) -> list[str]:
         """The golden tests' reference images."""
         found = [file for file in self.facts.files("tests/resources", "*.png") if "reference" in file]
         names = [self.model, *(key.replace("-", "_") for key in self.keys)]

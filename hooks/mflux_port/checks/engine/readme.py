@@ -1,4 +1,4 @@
-"""What the package's README shows: headings, sizes, pictures, and examples in shell and Python."""
+"""What the package's README shows: headings, sizes, images, and examples in shell and Python."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def sizes(package: Package) -> list[str]:
     return [line for line in package.readme.splitlines() if SIZE.search(line) and _ON_DISK.search(line)]
 
 
-def pictures(package: Package, text: str) -> list[str]:
-    """The pictures linked in ``text``: paths relative to the checkout, or URLs."""
+def images(package: Package, text: str) -> list[str]:
+    """The images linked in ``text``: paths relative to the checkout, or URLs."""
     links = re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)|<img[^>]+src=\"([^\"]+)\"", text)
     paths = [first or second for first, second in links]
     return [path if path.startswith("http") else posixpath.normpath(f"{package.folder}/{path}") for path in paths]

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from mflux_port.checks.engine.rule import ALWAYS, MERGE, RULES, RUN, Rule
 
-# A rule's id starts with its group: LAY01 is in rules/layout.py. In the order in which a port is made.
+# The module of each group: LAY01 is in rules/layout.py. The order is the porting guide's.
 GROUPS = {
     "LAY": "layout",
     "REG": "registration",

@@ -113,6 +113,26 @@ def declared_options(nodes: list[ast.AST]) -> list[str]:
     return [text for text in texts if isinstance(text, str) and text.startswith("-")]
 
 
+def attribute_names(nodes: list[ast.AST]) -> set[str]:
+    """The names of all attributes: ``c`` in ``a.b.c``, and ``b``."""
+    return {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
+def variable_names(nodes: list[ast.AST]) -> set[str]:
+    """The names of all variables, classes and functions that are used without a dot before them."""
+    return {node.id for node in nodes if isinstance(node, ast.Name)}
+
+
+def called_names(nodes: list[ast.AST]) -> set[str]:
+    """The names of all called functions and methods, without what is before the last dot."""
+    return {dotted(node.func).rpartition(".")[2] for node in nodes if isinstance(node, ast.Call)}
+
+
+def function_names(nodes: list[ast.AST]) -> set[str]:
+    """The names of all functions and methods that are defined."""
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+
+
 def strings(nodes: list[ast.AST]) -> list[str]:
     """Every string, and the fixed parts of f-strings."""
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]

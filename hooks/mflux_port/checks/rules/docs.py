@@ -268,9 +268,9 @@ def readme_shows_quantization(package: Package) -> Verdict:
 def readme_opens_with_an_image(package: Package) -> Verdict:
     """The README opens with an image that is in git"""
     opening = re.split(r"^##+ ", package.readme, maxsplit=2, flags=re.MULTILINE)
-    paths = readme.pictures(package, "".join(opening[:2]))
+    paths = readme.images(package, "".join(opening[:2]))
     if not paths:
-        return failed("no image above the second heading" if readme.pictures(package, package.readme) else "no image")
+        return failed("no image above the second heading" if readme.images(package, package.readme) else "no image")
     local = [path for path in paths if not path.startswith("http")]
     if local and not package.facts.files("src/mflux/assets", "*.jpg"):
         return not_applicable("this checkout has no images in src/mflux/assets")

@@ -79,10 +79,10 @@ def tiled_encodes_are_packed(package: Package) -> Verdict:
         return failed("no pack_latents")
     # Another method may remove the axis: flux2 patchifies first.
     nodes = [node for item in package.latent_creators for node in item.nodes]
-    if any(isinstance(node, ast.Attribute) and node.attr in ("ndim", "squeeze") for node in nodes):
+    if syntax.attribute_names(nodes) & {"ndim", "squeeze"}:
         return passed()
     delegates = any("LatentCreator." in syntax.dotted(c.func) for c in syntax.walk(method) if isinstance(c, ast.Call))
-    unpacks = any(isinstance(node, ast.Attribute) and node.attr == "shape" for node in syntax.walk(method))
+    unpacks = "shape" in syntax.attribute_names(syntax.walk(method))
     return passed() if delegates or not unpacks else failed("pack_latents accepts only four axes")
 
 
@@ -145,7 +145,7 @@ def own_tiling_is_kept(package: Package) -> Verdict:
 )
 def model_has_the_shared_attributes(package: Package) -> Verdict:
     """The initializer sets the attributes that shared code reads"""
-    nodes = [*package.initializer_nodes, *package.variant_nodes]
+    nodes = package.model_nodes
     names = {name.rpartition(".")[2] for name, _ in _attributes(nodes)}
     # Some models have two: conditional_transformer and unconditional_transformer.
     names |= {"transformer"} if any(name.endswith("_transformer") for name in names) else set()
@@ -162,8 +162,8 @@ def model_has_the_shared_attributes(package: Package) -> Verdict:
 )
 def sizes_come_from_the_registry(package: Package) -> Verdict:
     """The sizes in the registry are used"""
-    nodes = [*package.initializer_nodes, *package.variant_nodes]
-    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    nodes = package.model_nodes
+    used = syntax.attribute_names(nodes)
     named = ("transformer_overrides", "text_encoder_overrides")
     given = {name: entry.key for entry in package.entries for name in named if entry.fields.get(name)}
     return failed_if([f"{name} of {key} is not used" for name, key in given.items() if name not in used])
@@ -178,9 +178,7 @@ def sizes_come_from_the_registry(package: Package) -> Verdict:
 )
 def loop_calls_the_callbacks(package: Package) -> Verdict:
     """The loop calls before_loop, in_loop and after_loop"""
-    called = {
-        syntax.dotted(node.func).rpartition(".")[2] for node in package.variant_nodes if isinstance(node, ast.Call)
-    }
+    called = syntax.called_names(package.variant_nodes)
     return failed_if(
         [f"{name} is not called" for name in ("before_loop", "in_loop", "after_loop") if name not in called]
     )
@@ -207,8 +205,8 @@ def interruption_is_passed_on(package: Package) -> Verdict:
 )
 def prompts_are_cached(package: Package) -> Verdict:
     """Prompt embeddings are cached in prompt_cache"""
-    names = {node.attr for node in package.variant_nodes if isinstance(node, ast.Attribute)}
-    return passed() if "prompt_cache" in names else failed("the variants do not use prompt_cache")
+    used = "prompt_cache" in syntax.attribute_names(package.variant_nodes)
+    return passed() if used else failed("the variants do not use prompt_cache")
 
 
 @rule(
@@ -221,7 +219,7 @@ def prompts_are_cached(package: Package) -> Verdict:
 def cache_is_keyed_by_the_prompt(package: Package) -> Verdict:
     """prompt_cache is keyed by the prompt itself"""
     keys = []
-    for file in [*package.below("variants"), *package.below("model")]:
+    for file in [*package.files_in("variants"), *package.files_in("model")]:
         if "prompt_cache[" in package.facts.text(file):
             keys += _cache_keys(package.facts.nodes(file))
     if not keys:
@@ -239,7 +237,7 @@ def cache_is_keyed_by_the_prompt(package: Package) -> Verdict:
 )
 def prediction_is_one_method(package: Package) -> Verdict:
     """The prediction of one step is a method _predict"""
-    names = {node.name for node in package.variant_nodes if isinstance(node, ast.FunctionDef)}
+    names = syntax.function_names(package.variant_nodes)
     return passed() if names & {"_predict", "_predict_noise"} else failed("no _predict")
 
 
@@ -252,7 +250,7 @@ def prediction_is_one_method(package: Package) -> Verdict:
 )
 def decoding_is_one_method(package: Package) -> Verdict:
     """The decoding is a method _decode_latents"""
-    names = {node.name for node in package.variant_nodes if isinstance(node, ast.FunctionDef)}
+    names = syntax.function_names(package.variant_nodes)
     return passed() if "_decode_latents" in names else failed("no _decode_latents")
 
 
@@ -327,7 +325,7 @@ def _encoding(package: Package) -> list[str]:
     names = {"LatentCreator.encode_image", "VAEUtil.encode"}
     return [
         file
-        for file in package.below("variants")
+        for file in package.files_in("variants")
         if names & {syntax.dotted(node.func) for node in package.facts.nodes(file) if isinstance(node, ast.Call)}
     ]
 

@@ -141,11 +141,11 @@ def no_flat_modules(package: Package) -> Verdict:
 )
 def transformer_is_split(package: Package) -> Verdict:
     """The transformer is split into files in model/<model>_transformer/"""
-    folders = {file.split("/")[5] for file in package.below("model") if file.count("/") > 5}
+    folders = {file.split("/")[5] for file in package.files_in("model") if file.count("/") > 5}
     own = sorted(name for name in folders if "transformer" in name)
     if not own:
         return failed("no *_transformer folder in model/")
-    files = [file for file in package.below("model") if f"/{own[0]}/" in file]
+    files = [file for file in package.files_in("model") if f"/{own[0]}/" in file]
     return passed(own[0]) if len(files) > 1 else failed(f"{own[0]} has only one file")
 
 
@@ -158,7 +158,7 @@ def transformer_is_split(package: Package) -> Verdict:
 )
 def prompt_encoder_has_its_file(package: Package) -> Verdict:
     """The prompt encoding is in a prompt encoder file"""
-    found = [file for file in package.below("model") if "prompt_encoder" in file.rsplit("/", 1)[-1]]
+    found = [file for file in package.files_in("model") if "prompt_encoder" in file.rsplit("/", 1)[-1]]
     return passed(found[0]) if found else failed("no *prompt_encoder.py in model/")
 
 

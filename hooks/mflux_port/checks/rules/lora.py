@@ -1,8 +1,7 @@
-"""LOR: the LoRA mapping knows every key format, and the commands pass LoRAs on to the model."""
+"""LOR: the LoRA mapping has every key format, and the commands pass LoRAs on to the model."""
 
 from __future__ import annotations
 
-import ast
 import re
 
 from mflux_port.checks.engine import reasons, syntax
@@ -107,8 +106,7 @@ def commands_pass_loras_to_the_model(package: Package) -> Verdict:
     wrong = []
     for file in package.commands:
         nodes = package.command_nodes(file)
-        names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-        passes = "lora_paths" in names or syntax.calls(nodes, "lora_init_kwargs_from_args")
+        passes = "lora_paths" in syntax.attribute_names(nodes) or syntax.calls(nodes, "lora_init_kwargs_from_args")
         takes = syntax.calls(nodes, "add_lora_arguments")
         if takes and not passes:
             wrong.append(f"{file} takes --lora and ignores it")
@@ -126,8 +124,8 @@ def commands_pass_loras_to_the_model(package: Package) -> Verdict:
 )
 def shared_lora_loader_is_used(package: Package) -> Verdict:
     """LoRAs are loaded with LoRALoader"""
-    nodes = [*package.initializer_nodes, *package.variant_nodes]
-    return passed() if syntax.calls(nodes, "LoRALoader.load_and_apply_lora") else failed("LoRALoader is not called")
+    found = syntax.calls(package.model_nodes, "LoRALoader.load_and_apply_lora")
+    return passed() if found else failed("LoRALoader is not called")
 
 
 @rule(
@@ -169,7 +167,9 @@ def community_files_match(package: Package) -> Verdict:
 )
 def lora_options_are_shared(package: Package) -> Verdict:
     """No command declares its own LoRA options"""
-    own = [(file, flag) for file in package.below("cli") for flag in syntax.declared_options(package.facts.nodes(file))]
+    own = [
+        (file, flag) for file in package.files_in("cli") for flag in syntax.declared_options(package.facts.nodes(file))
+    ]
     return failed_if(
         [f"{file} declares {flag}" for file, flag in own if flag in ("--lora", "--lora-paths", "--lora-scales")]
     )

@@ -16,7 +16,7 @@ _PLACEHOLDERS = re.compile(r"\b(TODO|FIXME|XXX)\b|not measured yet|is listed her
 _SAVES = ("mx.save", "mx.savez", "mx.save_safetensors", "np.save", "np.savez", "torch.save", "save_file")
 _LOADS = ("mx.load", "np.load", "torch.load", "load_file")
 _STOPS = ("breakpoint", "set_trace")
-_PICTURES = re.compile(r"\.(png|jpe?g|webp|gif|mp4)$", re.IGNORECASE)
+_IMAGES = re.compile(r"\.(png|jpe?g|webp|gif|mp4)$", re.IGNORECASE)
 _TENSORS = re.compile(r"\.(safetensors|npy|npz|pt|bin|gguf)$|(^|/)(debug_)?artifacts/")
 # The folders that a stage's proof covers.
 _PROVEN_CODE = ("model", "weights", "variants", "latent_creator")
@@ -133,14 +133,14 @@ def no_placeholders(package: Package) -> Verdict:
     "MRG07",
     looks_at="git diff against main",
     fix="remove the file from the pull request; artifacts and weights stay on your machine",
-    why="git history keeps tensors and pictures forever",
+    why="git history keeps tensors and images forever",
     only=_in_branch,
     when=MERGE,
 )
 def no_artifacts_are_committed(package: Package) -> Verdict:
-    """git has no tensors, pictures or run artifacts of the port"""
+    """git has no tensors, images or run artifacts of the port"""
     homes = ("src/mflux/assets/", "tests/resources/")
-    stray = [f for f in package.facts.changed if _PICTURES.search(f) and not f.startswith(homes)]
+    stray = [f for f in package.facts.changed if _IMAGES.search(f) and not f.startswith(homes)]
     return failed_if([file for file in package.facts.changed if _TENSORS.search(file)] + stray)
 
 
@@ -291,8 +291,8 @@ def proofs_are_of_this_code(package: Package) -> Verdict:
 )
 def later_commits_were_reviewed(package: Package) -> Verdict:
     """The commits after the first deterministic test were reviewed"""
-    pictures = package.reference_pictures
-    added = package.facts.git("log", "--format=%h", "--diff-filter=A", "--", *pictures) if pictures else []
+    images = package.reference_images
+    added = package.facts.git("log", "--format=%h", "--diff-filter=A", "--", *images) if images else []
     if not added:
         return not_applicable("no reference image is committed yet: TST05")
     return needs_you(f"git log --patch {added[-1]}..HEAD -- {package.folder}")

@@ -66,12 +66,12 @@ def golden_test_compares_images(package: Package) -> Verdict:
 )
 def golden_reference_exists(package: Package) -> Verdict:
     """Every golden test has its reference image"""
-    found = {file.rpartition("/")[2] for file in package.reference_pictures}
+    found = {file.rpartition("/")[2] for file in package.reference_images}
     text = "".join(package.facts.text(file) for file in _golden(package))
     factories = [c.factory for c in package.port.checkpoints] if package.port else []
     wanted = [f"reference_{name}.png" for name in factories if f'"{name}"' in text]
     lacking = [f"tests/resources/{name} is missing" for name in wanted if name not in found]
-    lacking += [f"{file} is not a PNG image" for file in package.reference_pictures if not _is_png(package, file)]
+    lacking += [f"{file} is not a PNG image" for file in package.reference_images if not _is_png(package, file)]
     return failed_if(lacking) if found else failed("no reference_*<model>*.png in tests/resources")
 
 
@@ -85,10 +85,10 @@ def golden_reference_exists(package: Package) -> Verdict:
 )
 def golden_reference_is_tracked(package: Package) -> Verdict:
     """The golden reference image is in git"""
-    if not package.reference_pictures:
+    if not package.reference_images:
         return not_applicable("there is no reference image yet")
     known = package.facts.git("ls-files", "tests/resources")
-    return failed_if([f"{file} is not in git" for file in package.reference_pictures if file not in known])
+    return failed_if([f"{file} is not in git" for file in package.reference_images if file not in known])
 
 
 @rule(
@@ -281,13 +281,13 @@ def _calls(package: Package, file: str, *names: str) -> list[str]:
     functions = [node for node in package.facts.nodes(file) if isinstance(node, ast.FunctionDef)]
     calling = {node.name for node in functions if syntax.calls(syntax.walk(node), *names)}
     tests = [node for node in functions if node.name.startswith("test_")]
-    used = {node.name: {part.id for part in syntax.walk(node) if isinstance(part, ast.Name)} for node in tests}
+    used = {node.name: syntax.variable_names(syntax.walk(node)) for node in tests}
     fixtures = {node.name: set(syntax.parameters(node)) for node in tests}
     return [name for name in used if name in calling or calling & (used[name] | fixtures[name])]
 
 
 def _has_tests(package: Package, file: str) -> bool:
-    return any(isinstance(n, ast.FunctionDef) and n.name.startswith("test_") for n in package.facts.nodes(file))
+    return any(name.startswith("test_") for name in syntax.function_names(package.facts.nodes(file)))
 
 
 def _empty(package: Package, files: list[str]) -> list[str]:

@@ -45,7 +45,7 @@ def adapter_is_complete(package: Package) -> Verdict:
     protocol = next((node for node in classes if node.name == "TrainingAdapter"), None)
     known = {name for item in package.adapters for name in item.methods}
     if not package.adapters or protocol is None:
-        return failed("training_adapter/ holds no adapter")
+        return failed("training_adapter/ has no adapter")
     return failed_if([f"no {name}" for name in syntax.methods(protocol) if name not in known])
 
 
@@ -97,14 +97,14 @@ def example_trains_mapped_modules(package: Package) -> Verdict:
     if not package.examples:
         return not_applicable("there is no example")
     known = {target.fields["model_path"] for target in package.lora_targets}
-    lost = []
+    unmapped = []
     for file in package.examples:
         layers = package.facts.json(file).get("lora_layers")
         targets = layers.get("targets") if isinstance(layers, dict) else None
         if not isinstance(targets, list) or not all(isinstance(target, dict) for target in targets):
             return failed(f"{file}: lora_layers.targets is not a list of entries with a module_path")
-        lost += [target.get("module_path") for target in targets if target.get("module_path") not in known]
-    return failed_if([f"{path} is not in the LoRA mapping" for path in sorted(map(str, set(lost)))])
+        unmapped += [target.get("module_path") for target in targets if target.get("module_path") not in known]
+    return failed_if([f"{path} is not in the LoRA mapping" for path in sorted(map(str, set(unmapped)))])
 
 
 @rule(
@@ -180,7 +180,7 @@ def low_ram_reaches_the_model(package: Package) -> Verdict:
     tiling = [node for node in branches if _tests_low_ram(node.test) and "model" in _called_on_adapter(node.body)]
     if not tiling:
         return failed(f"{RUNNER} does not use adapter.model() when low_ram is set")
-    # Other conditions beside low_ram are fine unless they name this model.
+    # Other conditions besides low_ram are fine unless they name this model.
     applied = [node for node in tiling if not _names_the_port(package, node.test)]
     return passed() if applied else failed(f"{RUNNER} line {tiling[0].lineno} excludes this model")
 
@@ -228,7 +228,7 @@ def readme_table_lists_training(package: Package) -> Verdict:
 )
 def no_dead_gradient_checkpointing(package: Package) -> Verdict:
     """The gradient checkpointing switch is used by training, or removed"""
-    files = [file for file in package.below("model") if "gradient_checkpointing" in package.facts.text(file)]
+    files = [file for file in package.files_in("model") if "gradient_checkpointing" in package.facts.text(file)]
     if files and not package.trains:
         return failed(f"{files[0]} has the switch, but the port has no training")
     return passed()
@@ -283,7 +283,7 @@ def _called_on_adapter(body: list[ast.stmt]) -> set[str]:
 def _names_the_port(package: Package, test: ast.expr) -> bool:
     """Does a condition use a name of the port, or a variable that was set from one?"""
     nodes = package.facts.nodes(RUNNER)
-    names = {part.id for part in syntax.walk(test) if isinstance(part, ast.Name)}
+    names = syntax.variable_names(syntax.walk(test))
     parts = [test, *(value for node in nodes for target, value in syntax.assignments([node]) if target in names)]
     texts = {str(getattr(part, "value", "")) for tree in parts for part in syntax.walk(tree)}
     factories = {syntax.dotted(part).removeprefix("ModelConfig.") for tree in parts for part in syntax.walk(tree)}

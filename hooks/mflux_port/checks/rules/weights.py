@@ -38,7 +38,7 @@ _COUNTED = ("transformer_blocks.{block}", "model.layers.{layer}", "visual.blocks
 def definition_is_complete(package: Package) -> Verdict:
     """The package has a weight definition with get_components, get_tokenizers and get_download_patterns"""
     if not package.definitions:
-        return failed("weights/ holds no class with get_components")
+        return failed("weights/ has no class with get_components")
     methods = {name for item in package.definitions for name in item.methods}
     wanted = ("get_components", "get_tokenizers", "get_download_patterns")
     return failed_if([f"no {name}" for name in wanted if name not in methods])
@@ -67,13 +67,7 @@ def definition_decides_quantization(package: Package) -> Verdict:
 def components_have_mappings(package: Package) -> Verdict:
     """Every component has an explicit weight mapping"""
     # A second definition of the same component may load mflux's saved copies, which need no mapping.
-    mapped, bare = set(), set()
-    for call in package.components:
-        getter = syntax.keyword(call, "mapping_getter")
-        name = str(syntax.literal(syntax.keyword(call, "name")))
-        given = getter is not None and not (isinstance(getter, ast.Constant) and getter.value is None)
-        (mapped if given else bare).add(name)
-    return failed_if([f"{name} has no mapping_getter" for name in sorted(bare - mapped)])
+    return failed_if([f"{name} has no mapping_getter" for name in _components_without(package, "mapping_getter")])
 
 
 @rule(
@@ -164,11 +158,7 @@ def mapping_is_explicit(package: Package) -> Verdict:
 )
 def precision_is_set(package: Package) -> Verdict:
     """Every component sets its precision"""
-    given, bare = set(), set()
-    for call in package.components:
-        name = str(syntax.literal(syntax.keyword(call, "name")))
-        (given if syntax.has_keyword(call, "precision") else bare).add(name)
-    return failed_if([f"{name} sets no precision" for name in sorted(bare - given)])
+    return failed_if([f"{name} sets no precision" for name in _components_without(package, "precision")])
 
 
 @rule(
@@ -212,10 +202,10 @@ def saved_definition_is_the_loaded_one(package: Package) -> Verdict:
     if not saves:
         return not_applicable("the port is not saved with ModelSaver")
     given = {syntax.dotted(syntax.keyword(call, "weight_definition")) for call in saves}
-    loaded = {syntax.dotted(node) for node in package.initializer_nodes if isinstance(node, ast.Name)}
+    loaded = syntax.variable_names(package.initializer_nodes)
     for item in package.definitions:
         # A definition may combine those that are loaded.
-        if loaded & {node.id for node in item.nodes if isinstance(node, ast.Name) and node.id != item.name}:
+        if loaded & (syntax.variable_names(item.nodes) - {item.name}):
             loaded.add(item.name)
     wrong = sorted(name for name in given - loaded if name[:1].isupper())
     return failed_if([f"{name} is saved, but the initializer does not load it" for name in wrong])
@@ -230,15 +220,24 @@ def saved_definition_is_the_loaded_one(package: Package) -> Verdict:
 )
 def local_path_is_respected(package: Package) -> Verdict:
     """A local model_path is used instead of the repo"""
-    nodes = package.initializer_nodes or package.variant_nodes
-    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    names = syntax.variable_names(package.initializer_nodes or package.variant_nodes)
     return passed() if "model_path" in names else failed("the initializer does not use model_path")
+
+
+def _components_without(package: Package, argument: str) -> list[str]:
+    """The components of which no definition gives the argument a value."""
+    given, bare = set(), set()
+    for call in package.components:
+        name = str(syntax.literal(syntax.keyword(call, "name")))
+        has_value = syntax.has_keyword(call, argument) and syntax.literal(syntax.keyword(call, argument)) is not None
+        (given if has_value else bare).add(name)
+    return sorted(bare - given)
 
 
 def _is_named(package: Package, folder: str) -> bool:
     """Does the package's code name the folder outside the download patterns?"""
     asking = {node for function in pattern_functions(package) for node in syntax.walk(function)}
-    for file in package.below(""):
+    for file in package.files_in(""):
         if folder in package.facts.text(file):
             texts = syntax.strings([node for node in package.facts.nodes(file) if node not in asking])
             if any(text.split("/")[0] == folder and "*" not in text for text in texts):
@@ -254,8 +253,8 @@ def _loads_flat(package: Package) -> bool:
 
 def _uncounted(package: Package, placeholder: str, argument: str) -> list[str]:
     """The WeightTargets in use that have a placeholder but no count for it."""
-    nodes = [node for file in package.below("") for node in package.facts.nodes(file)]
-    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    nodes = [node for file in package.files_in("") for node in package.facts.nodes(file)]
+    used = syntax.attribute_names(nodes)
     found = []
     for file in package.mappings:
         for function in package.facts.nodes(file):
