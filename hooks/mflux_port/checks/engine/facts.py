@@ -166,6 +166,11 @@ class Facts:
                 entries[name] = Entry(name, known)
         return entries
 
+    @property
+    def root_entries(self) -> list[Entry]:
+        """The entries that mflux's resolver considers: those without a base_model."""
+        return [entry for entry in self.registry.values() if not entry.fields.get("base_model")]
+
     @cached_property
     def factories(self) -> dict[str, str]:
         """``ModelConfig``'s factory methods with the registry key that each returns."""

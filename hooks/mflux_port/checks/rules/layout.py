@@ -35,7 +35,7 @@ def package_exports_its_classes(package: Package) -> Verdict:
     only=reasons.generates,
 )
 def package_has_an_initializer(package: Package) -> Verdict:
-    """An initializer is in the package's root"""
+    """The package's root has an initializer"""
     found = package.initializers
     return passed(found[0]) if found else failed(f"no *_initializer.py in {package.folder}")
 
@@ -62,7 +62,7 @@ def commands_are_in_cli(package: Package) -> Verdict:
     only=reasons.generates,
 )
 def package_has_a_latent_creator(package: Package) -> Verdict:
-    """A latent creator is in latent_creator/, or another family's is reused"""
+    """The package has a latent creator in latent_creator/, or reuses another family's"""
     found = package.latent_creators
     if found:
         return passed(found[0].file)
@@ -81,12 +81,10 @@ def package_has_a_latent_creator(package: Package) -> Verdict:
 def text_to_image_is_in_its_folder(package: Package) -> Verdict:
     """The text-to-image class is in variants/txt2img/"""
     found = [item for item in package.variants if "/variants/txt2img/" in item.file]
+    if found:
+        return passed(found[0].file)
     others = ", ".join(item.file for item in package.variants) or "none"
-    return (
-        passed(found[0].file)
-        if found
-        else failed(f"variants/txt2img has no class with generate_image (found: {others})")
-    )
+    return failed(f"variants/txt2img has no class with generate_image (found: {others})")
 
 
 @rule(
@@ -114,10 +112,9 @@ def variants_are_exported(package: Package) -> Verdict:
     path = f"{package.folder}/variants/__init__.py"
     if not package.facts.exists(path):
         return failed(f"{path} is missing")
-    exported = set(package.facts.imports(path))
-    known = {item.name for item in package.variants}
-    names = ", ".join(sorted(known)) or "the classes"
-    return passed() if exported & known else failed(f"{path} exports none of {names}")
+    public = {item.name for item in package.variants}
+    names = ", ".join(sorted(public)) or "the classes"
+    return passed() if public & set(package.facts.imports(path)) else failed(f"{path} exports none of {names}")
 
 
 @rule(
@@ -157,7 +154,7 @@ def transformer_is_split(package: Package) -> Verdict:
     only=reasons.generates,
 )
 def prompt_encoder_has_its_file(package: Package) -> Verdict:
-    """The prompt encoding is in a prompt encoder file"""
+    """The prompt encoding has its own file, prompt_encoder.py"""
     found = [file for file in package.files_in("model") if "prompt_encoder" in file.rsplit("/", 1)[-1]]
     return passed(found[0]) if found else failed("no *prompt_encoder.py in model/")
 

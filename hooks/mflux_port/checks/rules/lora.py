@@ -183,9 +183,9 @@ def _lacking(package: Package, up: str, down: str, alpha: str = "") -> Verdict:
         for path, (ups, downs, alphas) in targets.items()
         if not (_matches(up, ups) and _matches(down, downs) and (not alpha or _matches(alpha, alphas)))
     ]
-    return (
-        failed(f"{len(bare)} of {len(targets)} targets have no such key, for example {bare[0]}") if bare else passed()
-    )
+    if not bare:
+        return passed()
+    return failed(f"{len(bare)} of {len(targets)} targets have no such key, for example {bare[0]}")
 
 
 def _keys_by_module(package: Package) -> dict[str, tuple[list[str], list[str], list[str]]]:

@@ -25,11 +25,9 @@ def commands_are_registered(package: Package) -> Verdict:
     if package.port:
         scripts = package.facts.scripts
         return failed_if([f"{n} is missing" for n, t in package.port.scripts.items() if scripts.get(n) != t])
-    return (
-        passed(", ".join(package.generating))
-        if package.generating
-        else failed("the port has no mflux-generate-… command")
-    )
+    if not package.generating:
+        return failed("the port has no mflux-generate-… command")
+    return passed(", ".join(package.generating))
 
 
 @rule(
@@ -88,15 +86,12 @@ def keys_are_aliases(package: Package) -> Verdict:
 )
 def aliases_are_unique(package: Package) -> Verdict:
     """No alias belongs to two models"""
-    taken = [
-        (name, e.key) for e in package.facts.registry.values() if not e.fields.get("base_model") for name in e.aliases
-    ]
-    own = [(name, entry.key) for entry in package.entries for name in entry.aliases]
     clashes = {
-        f"{name} is an alias of {key} and of {other}"
-        for name, key in own
-        for n, other in taken
-        if n == name and other != key
+        f"{name} is an alias of {entry.key} and of {other.key}"
+        for entry in package.entries
+        for name in entry.aliases
+        for other in package.facts.root_entries
+        if name in other.aliases and other.key != entry.key
     }
     return failed_if(sorted(clashes))
 
@@ -161,9 +156,7 @@ def entries_name_a_repo(package: Package) -> Verdict:
 )
 def names_resolve_to_this_model(package: Package) -> Verdict:
     """A folder or repo named after the model resolves to this model"""
-    aliases = {
-        n.lower(): e.key for e in package.facts.registry.values() for n in e.aliases if not e.fields.get("base_model")
-    }
+    aliases = {name.lower(): entry.key for entry in package.facts.root_entries for name in entry.aliases}
     wrong = []
     for entry in package.entries:
         # Entries may share a repo: the name then resolves to the family, and --base-model picks the member.
@@ -189,13 +182,8 @@ def aliases_match_no_other_model(package: Package) -> Verdict:
         if entry.key not in package.keys:
             others |= {name.lower(): entry.key for name in (entry.key, *entry.aliases)}
     both = {**others, **{name: package.model for name in own}}
-    return failed_if(
-        [
-            f"{n}-q4 of {others[n]} resolves to {package.model}"
-            for n in others
-            if _inferred(f"{n}-q4", both) == package.model
-        ]
-    )
+    taken = [name for name in others if _inferred(f"{name}-q4", both) == package.model]
+    return failed_if([f"{name}-q4 of {others[name]} resolves to {package.model}" for name in taken])
 
 
 @rule(
@@ -211,9 +199,8 @@ def saving_is_routed(package: Package) -> Verdict:
     if routes is None:
         own = package.saved_classes
         return passed(", ".join(own)) if own else failed("save.py imports no class of the port")
-    return failed_if(
-        [f"{key} has no route" for key in package.keys if key not in routes and key not in package.facts.unsaveable]
-    )
+    handled = {*routes, *package.facts.unsaveable}
+    return failed_if([f"{key} is not in MODEL_CLASSES" for key in package.keys if key not in handled])
 
 
 @rule(
@@ -231,17 +218,13 @@ def saving_uses_the_right_class(package: Package) -> Verdict:
     if package.port:
         wanted = {c.key: package.port.variant_class(c.variant) for c in package.port.checkpoints}
         return failed_if([f"{k} is saved by {routes.get(k)}, not {n}" for k, n in wanted.items() if routes.get(k) != n])
-    known = {item.name for item in package.variants} | set(_aliased_classes(package))
-    return failed_if(
-        [
-            f"{k} is saved by {routes[k]}, which is not a class of the port"
-            for k in package.keys
-            if k in routes and routes[k] not in known
-        ]
-    )
+    own = {item.name for item in package.variants} | set(_aliased_classes(package))
+    wrong = [key for key in package.keys if key in routes and routes[key] not in own]
+    return failed_if([f"{key} is saved by {routes[key]}, which is not a class of the port" for key in wrong])
 
 
 def _inferred(name: str, aliases: dict[str, str]) -> str | None:
+    """The model that mflux infers from a name: that of the longest alias in it."""
     inside = [alias for alias in aliases if alias in name]
     return aliases[max(inside, key=len)] if inside else None
 

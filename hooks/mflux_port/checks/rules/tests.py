@@ -143,9 +143,9 @@ def training_preview_is_tested(package: Package) -> Verdict:
 def saving_is_tested(package: Package) -> Verdict:
     """Saving and loading has a test"""
     found = _tests(package, "model_saving")
-    return (
-        failed_if(_empty(package, found), found[0]) if found else failed("tests/model_saving has no test of the model")
-    )
+    if not found:
+        return failed("tests/model_saving has no test of the model")
+    return failed_if(_empty(package, found), found[0])
 
 
 @rule(
