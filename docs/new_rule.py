@@ -28,43 +28,37 @@ _ROW = "| TODO: what the guide or an issue asks | {id} |"
 
 def add(project: Path, id: str) -> list[str]:
     """Write the three parts of the rule ``id``. Returns a line per part. Raises ValueError for an id that cannot be used."""
-    module = _module(project, id)
-    rules, examples = (
-        project / f"hooks/mflux_port/checks/rules/{module}.py",
-        project / f"tests/checks/breaks/{module}.py",
-    )
-    page = project / "docs/checklist.md"
-    parts = {
-        rules: (_with_function, "what the rule checks, and its texts"),
-        examples: (_with_example, "a step that makes it fail on the complete port"),
-        page: (_with_row, "the row of the guide that it covers"),
-    }
-    texts = {path: write(path.read_text(encoding="utf-8"), id) for path, (write, _) in parts.items()}
-    for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
-    _format(rules, examples)
-    return [f"{path.relative_to(project)}:{_line(path, id)}  {what}" for path, (_, what) in parts.items()]
-
-
-def _module(project: Path, id: str) -> str:
-    if not re.fullmatch(r"[A-Z]{3}\d\d", id) or id[:3] not in GROUPS:
+    if not re.fullmatch(r"[A-Z]{3}[0-9]{2}", id) or id[:3] not in GROUPS:
         raise ValueError(f"{id} is not a rule id: use one of {', '.join(GROUPS)} and two digits")
     module = GROUPS[id[:3]]
-    text = (project / f"hooks/mflux_port/checks/rules/{module}.py").read_text(encoding="utf-8")
-    taken = re.findall(rf'^    "({id[:3]}\d\d)",$|@rule\("({id[:3]}\d\d)"', text, re.MULTILINE)
-    taken = {first or second for first, second in taken}
-    if id in taken:
-        free = next(f"{id[:3]}{number:02}" for number in range(1, 100) if f"{id[:3]}{number:02}" not in taken)
-        raise ValueError(f"{id} is taken, in checks/rules/{module}.py: the next free id is {free}")
-    return module
+    parts = {
+        f"hooks/mflux_port/checks/rules/{module}.py": (_with_function, "what the rule checks, and its texts"),
+        f"tests/checks/breaks/{module}.py": (_with_example, "a step that makes it fail on the complete port"),
+        "docs/checklist.md": (_with_row, "the row of the guide that it covers"),
+    }
+    texts = {name: write((project / name).read_text(encoding="utf-8"), id) for name, (write, _) in parts.items()}
+    for name, text in texts.items():
+        (project / name).write_text(text, encoding="utf-8")
+    _format(*(project / name for name in parts if name.endswith(".py")))
+    return [f"{name}:{_line(project / name, id)}  {what}" for name, (_, what) in parts.items()]
 
 
 def _with_function(text: str, id: str) -> str:
-    """The rules' module with the function after its last rule."""
-    last = max(node.end_lineno for node in ast.parse(text).body if getattr(node, "decorator_list", None))
+    """The rules' module with the function after its last rule. Raises ValueError when it has the id."""
+    rules = {_id(node): node for node in ast.parse(text).body if _id(node)}
+    if id in rules:
+        free = next(name for number in range(1, 100) if (name := f"{id[:3]}{number:02}") not in rules)
+        raise ValueError(f"{id} is taken, in checks/rules/{GROUPS[id[:3]]}.py; {free} is free")
+    last = max(node.end_lineno for node in rules.values())
     lines = text.splitlines()
     lines[last:last] = _FUNCTION.format(id=id, name=id.lower()).splitlines()
     return _importing("\n".join(lines) + "\n", "mflux_port.checks.engine.rule", "failed")
+
+
+def _id(node: ast.stmt) -> str:
+    """The id of a rule's function; empty for anything else."""
+    found = (call for call in getattr(node, "decorator_list", []) if isinstance(call, ast.Call) and call.args)
+    return next((call.args[0].value for call in found if ast.unparse(call.func) == "rule"), "")
 
 
 def _with_example(text: str, id: str) -> str:

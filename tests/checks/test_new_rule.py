@@ -105,11 +105,12 @@ def test_every_group_can_get_a_rule(project):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["LAY01"], "LAY01 is taken, in checks/rules/layout.py: the next free id is LAY15"),
-        (["STY01"], "STY01 is taken, in checks/rules/style.py: the next free id is STY10"),
+        (["LAY01"], "LAY01 is taken, in checks/rules/layout.py; LAY15 is free"),
+        (["STY01"], "STY01 is taken, in checks/rules/style.py; STY10 is free"),
         (["XYZ01"], "XYZ01 is not a rule id: use one of LAY, REG, "),
         (["lay15"], "lay15 is not a rule id"),
         (["LAY1"], "LAY1 is not a rule id"),
+        (["LAY１５"], "LAY１５ is not a rule id"),
         ([], "new-rule LAY15"),
         (["LAY15", "LAY16"], "new-rule LAY15"),
     ],
