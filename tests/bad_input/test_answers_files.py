@@ -118,7 +118,7 @@ FILES = [
     ("a list", b"- model\n", "is not a mapping of answers"),
     ("a word", b"nova\n", "is not a mapping of answers"),
     ("a bracket left open", b"model: [\n", "line 2 is not valid YAML"),
-    ("a conflict", b"model: nova\n<<<<<<< before updating\n=======\n>>>>>>> front
+    ("a conflict", b"model: nova\n<<<<<<< before updating\n=======\n>>>>>>> after\n", "is not valid YAML"),
     ("no text", b"\xff\xfe\x00", "is not UTF-8 text"),
     ("a NUL", b"model: nova\0\n", "is not valid YAML"),
     ("brackets without end", b"[" * 100_000, "is not valid YAML"),

@@ -48,7 +48,7 @@ BAD = [
      ("the command mflux-generate-nova is taken by {'a': 1}",), ("wire nova",)),
     ("a tower of TOML", holds(PROJECT, SCRIPTS + b"x = " + b"[" * 5000 + b"]" * 5000), (PROJECT, "nested too deeply"), ("wire nova",)),
     ("the commands in UTF-16", holds(PROJECT, b"\xff\xfe"), (PROJECT, "is not valid TOML"), ("wire nova",)),
-    ("no commands for check", holds(PROJECT, b"[project]\n"), (PROJECT, "mend it and run this again"), ("check", "status")),
+    ("no commands for check", holds(PROJECT, b"[project]\n"), (PROJECT, "fix it and run this again"), ("check", "status")),
     # what an earlier run left
     ("a journal that is no list", holds(JOURNAL, b"5"), ("journal.json cannot be read", "git status"), WIRING),
     ("a journal that leads out", holds(JOURNAL, b'[{"target": "../x", "temporary": "y", "old": null, "new": null}]'),
