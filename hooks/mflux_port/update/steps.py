@@ -20,7 +20,7 @@ from mflux_port.errors import PortError, format_error
 from mflux_port.port.answers import ANSWERS, read_answers, verify_kinds
 from mflux_port.port.port import load_port, port_from_answers
 from mflux_port.template.project import configuration
-from mflux_port.update.merge import complete
+from mflux_port.update.apply import complete
 from mflux_port.update.migrations import committed_answers, move_file, rename_answer
 from mflux_port.update.port_state import Conflict, conflicts, port_files
 from mflux_port.update.rollback import take_back
@@ -73,11 +73,11 @@ def plan(root: Path, model: str, template: str) -> None:
 
 
 def finish(root: Path, model: str, template: str) -> None:
-    """Complete Copier's merge, replay the wiring and say what came of the update."""
+    """Merge the port's files, replay the wiring and say what came of the update."""
     from mflux_port.checks.report import what_is_left  # the other steps do without all the rules
 
     before = committed_answers(root, model)
-    completed = complete(root, model, template)
+    completed = complete(root, model, Path(template), os.environ["VERSION_FROM"])
     port = load_port(root, model, keeping=True)
     record = read_record(Checkout(root), port)
     results = wiring.wire(Checkout(root), port)
@@ -88,7 +88,7 @@ def finish(root: Path, model: str, template: str) -> None:
         "wiring": [result._asdict() for result in results if result.action],
         "came_back": _came_back(results, record),
         "files": changed_files(root),
-        "brought": completed.brought,
+        "added": completed.added,
         "yours": completed.yours,
     }
     report["conflicts"] = [conflict._asdict() for conflict in _conflicts(root, model, report["files"], completed.kept)]
@@ -114,7 +114,7 @@ def report_lines(report: dict) -> list[str]:
             lines.append(f"{result['file']}: put back what was deleted there ({names})")
         else:
             lines.append(f"{result['file']}: {result['action']} ({result['detail']})")
-    lines += [f"{name}: yours, rendered now that it is asked for" for name in report["brought"]]
+    lines += [f"{name}: yours, rendered now that it is asked for" for name in report["added"]]
     lines += [
         f"{name}: yours, left as it is; the new answers would change it: git diff {old} {new}"
         for name, (old, new) in report["yours"].items()
