@@ -81,9 +81,7 @@ class _Run:
         said = self._process.communicate()[1].decode("utf-8", "replace").strip()
         if self._process.returncode:
             last = said.splitlines()[-1] if said else f"exit code {self._process.returncode}"
-            raise PortError(
-                f"version {self._version} of the template does not render from the port's answers ({last})"
-            )
+            raise PortError(f"version {self._version} of the template does not render from the port's answers ({last})")
         files = [path for path in self._port.rglob("*") if path.is_file()]
         return {path.relative_to(self._port).as_posix(): lf(path.read_bytes()) for path in files}
 

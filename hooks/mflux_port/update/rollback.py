@@ -59,7 +59,7 @@ def restore(root: Path) -> str:
     return "; ".join(said)
 
 
-def take_back(root: Path) -> None:
+def roll_back(root: Path) -> None:
     """The same within the run that began the update. Nothing was written when it did not get so far."""
     begun = under_way(root)
     if begun:

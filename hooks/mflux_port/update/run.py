@@ -8,11 +8,11 @@ import re
 import tempfile
 from pathlib import Path
 
-from mflux_port.checkout.git import ask_git, reason
+from mflux_port.checkout.git import IGNORED, ask_git, git_environment, reason
 from mflux_port.checkout.lock import exclusive
 from mflux_port.errors import PortError
 from mflux_port.port.answers import ANSWERS, read_answers, verify_kinds
-from mflux_port.update.rollback import take_back
+from mflux_port.update.rollback import roll_back
 from mflux_port.update.steps import REPORT
 from mflux_port.update.tree import (
     COMMITTED,
@@ -29,7 +29,7 @@ from mflux_port.update.tree import (
 def update_port(
     root: Path, model: str, to: str | None = None, template: str | None = None, commit: bool = False
 ) -> dict:
-    """Update one port in the checkout ``root`` and give the report of ``updating_steps.finish``.
+    """Update one port in the checkout ``root`` and give the report of ``steps.finish``.
 
     ``to`` is a version of the template (default: its newest tag), ``template`` another place where the template lies.
     With ``commit`` the result is committed, unless it has conflicts. Raises PortError, with the tree as it was, when
@@ -40,13 +40,14 @@ def update_port(
         end(root)  # in a clean tree no update is half-way any more
         source = _source(root, model, template)
         _verify_reachable(model, source)
+        _verify_complete(root, model, source)
         try:
             if template:
                 _point_to(root, model, template)
             report = _run_copier(root, model, to, source)
             report["committed"] = commit and not report["conflicts"] and _commit(root, model, report["to"])
         except BaseException:
-            take_back(root)
+            roll_back(root)
             raise
         end(root)
     return {"model": model, **report}
@@ -91,6 +92,18 @@ def _verify_reachable(model: str, source: str) -> None:
         raise PortError(_unreachable(model, source, "it is a file"))
 
 
+def _verify_complete(root: Path, model: str, source: str) -> None:
+    # A shallow clone of the template may lack the version that the port was made from.
+    path, version = Path(os.path.expanduser(source)), str(read_answers(root, model)["_commit"])
+    if not path.is_dir() or (ask_git(path, "rev-parse", "--is-shallow-repository") or b"").strip() != b"true":
+        return
+    if ask_git(path, "rev-parse", "--verify", "--quiet", f"{version}^{{commit}}") is None:
+        raise PortError(
+            f"the template at {source} is a shallow clone without {version}, which {model} was made from; "
+            f"complete it: `git -C {source} fetch --unshallow --tags`"
+        )
+
+
 def _unreachable(model: str, source: str, reason: str) -> str:
     return (
         f"the template of {model} cannot be reached at {source} ({reason}); "
@@ -120,8 +133,10 @@ def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.json")
         # Copier's child processes get plumbum's environment, which os.environ does not reach.
-        quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LANGUAGE": "en"}
-        with local.env(**{REPORT: str(report)}, **quiet):
+        with local.env(**git_environment(), **{REPORT: str(report)}):
+            for name in IGNORED:
+                local.env.pop(name, None)
+            local.env.update(**_object_format(root))
             try:
                 copier.run_update(
                     root,
@@ -139,6 +154,12 @@ def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
             except (copier.errors.CopierError, jinja2.TemplateError, ValueError, TypeError, OSError) as error:
                 raise PortError(_explained(model, source, to, error)) from None
         return json.loads(report.read_bytes())
+
+
+def _object_format(root: Path) -> dict[str, str]:
+    # The repositories that Copier makes beside the checkout read the checkout's objects.
+    shown = (ask_git(root, "rev-parse", "--show-object-format") or b"").decode().strip()
+    return {"GIT_DEFAULT_HASH": shown} if shown not in ("", "sha1") else {}
 
 
 def _refusal(report: Path) -> str:

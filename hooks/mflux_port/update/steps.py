@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from mflux_port import wiring
-from mflux_port.checkout.git import ask_git
+from mflux_port.checkout.git import REDIRECTING, ask_git
 from mflux_port.checkout.lock import exclusive
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError, format_error
@@ -23,10 +23,12 @@ from mflux_port.template.project import configuration
 from mflux_port.update.apply import complete
 from mflux_port.update.migrations import committed_answers, move_file, rename_answer
 from mflux_port.update.port_state import Conflict, conflicts, port_files
-from mflux_port.update.rollback import take_back
+from mflux_port.update.rollback import roll_back
+from mflux_port.update.tracked import verify_tracked
 from mflux_port.update.tree import begin, begun_by, changed_files, end, verify_clean
 from mflux_port.wiring.plan import ABSENT
 from mflux_port.wiring.record import read_record
+from mflux_port.wiring.surfaces import SURFACES
 
 REPORT = "MFLUX_PORT_REPORT"
 
@@ -50,8 +52,11 @@ def check(root: Path, model: str, data: str, template: str) -> None:
     """
     Checkout(root)
     if REPORT not in os.environ:
+        _verify_environment()
         with exclusive(root):
             verify_clean(root)  # Copier looks at less
+    versions = [version for version in (os.environ.get("VERSION_FROM", ""), "HEAD") if version]
+    verify_tracked(root, model, Path(template), versions, [surface.FILE.format(model=model) for surface in SURFACES])
     answers = read_answers(root, model)
     _refuse_renames(root, model, answers, json.loads(data))
     missing = asked(Path(template), os.environ.get("VERSION_FROM", "")) - answers.keys()
@@ -130,6 +135,13 @@ def asked(template: Path, version: str) -> set[str]:
     return {name for name, details in questions.items() if not (isinstance(details, dict) and "when" in details)}
 
 
+def _verify_environment() -> None:
+    # Copier's own git follows them; `mflux-port update` gives it an environment without them.
+    found = next((name for name in REDIRECTING if os.environ.get(name)), None)
+    if found:
+        raise PortError(f"{found} is set, which changes what Copier's git does; unset it, or run `mflux-port update`")
+
+
 def _begin(root: Path, model: str) -> None:
     # With the first step that writes. The process is Copier's, which holds no lock of ours between its steps.
     copier = os.getppid()
@@ -144,11 +156,11 @@ def _begin(root: Path, model: str) -> None:
 
 def _refuse(root: Path, step: str, message: str) -> int:
     if REPORT in os.environ:
-        _write_report({"refused": message})  # `mflux-port update` takes back, with the commit that it made
+        _write_report({"refused": message})  # `mflux-port update` rolls back, with the commit that it made
         return 2
     if step != "check" and begun_by(root, os.getppid()):
         try:
-            take_back(root)
+            roll_back(root)
         except PortError as error:
             message += f"; {error}"
     print(f"mflux-port: {message}", file=sys.stderr)

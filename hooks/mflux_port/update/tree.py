@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mflux_port.checkout.git import ask_git, git
+from mflux_port.checkout.git import ask_git, git, git_commit
 from mflux_port.checkout.lock import process_start, under_way, update_note
 from mflux_port.errors import PortError
 from mflux_port.files.writing import write_whole
@@ -116,7 +116,7 @@ def end(root: Path) -> None:
 def commit_own(root: Path, message: str, *options: str) -> None:
     """Commit what the update changed so far, below ``root`` alone."""
     git(root, "add", "--all", "--", ".")
-    git(root, "commit", "--quiet", *options, "--message", message, "--", ".")
+    git_commit(root, *options, "--message", message, "--", ".")
 
 
 def _names(text: str) -> list[str]:
