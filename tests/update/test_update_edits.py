@@ -168,7 +168,9 @@ def test_changed_answers_reach_files_and_wiring_once(port, mflux_port):
     assert (port / "CHANGELOG.md").read_text().count("mflux-generate-nova") == 1
     # What the porter owns comes when it is asked for, and else stays.
     scheduler = "src/mflux/models/nova/model/nova_scheduler/nova_scheduler.py"
-    assert f"{scheduler}: yours, rendered now that it is asked for" in done.stdout and (port / scheduler).is_file()
+    assert (
+        f"{scheduler}: yours, added because the answers now ask for it" in done.stdout and (port / scheduler).is_file()
+    )
     readme = "src/mflux/models/nova/README.md"
     (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{readme}: yours, left as it is")]
     assert (port / readme).read_text() == "# All mine\n"

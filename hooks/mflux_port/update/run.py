@@ -1,4 +1,4 @@
-"""Bring ports to a newer template: Copier's update around them, every failure one line and a clean tree."""
+"""Update a port to a newer template with Copier. Every failure is one line and leaves a clean tree."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def update_port(
 ) -> dict:
     """Update one port in the checkout ``root`` and give the report of ``steps.finish``.
 
-    ``to`` is a version of the template (default: its newest tag), ``template`` another place where the template lies.
+    ``to`` is a version of the template (default: its newest tag), ``template`` another address of the template.
     With ``commit`` the result is committed, unless it has conflicts. Raises PortError, with the tree as it was, when
     the update is refused.
     """
@@ -67,9 +67,9 @@ def _source(root: Path, model: str, template: str | None) -> str:
     answers, where = read_answers(root, model), ANSWERS.format(model=model)
     verify_kinds(answers, where)
     if not (template or answers.get("_src_path")):
-        raise PortError(f"{where} has no `_src_path`; say where the template lies with --template PATH")
+        raise PortError(f"{where} has no `_src_path`; say where the template is with --template PATH")
     if not answers.get("_commit"):
-        raise PortError(f"{where} has no `_commit`: the template was not in git; `copier recopy -a {where}` brings one")
+        raise PortError(f"{where} has no `_commit`: the template was not in git; `copier recopy -a {where}` adds one")
     return template or answers["_src_path"]
 
 
@@ -78,14 +78,16 @@ def _verify_reachable(model: str, source: str) -> None:
     if re.match(r"(gh:|gl:|git@|git://|git\+|https://git(hub|lab)[.]com/)", source) or source.endswith(".git"):
         return
     if "://" in source or re.match(r"[^/]+@[^/]+:", source):
-        raise PortError(_unreachable(model, source, f"Copier takes it for no git address; write it as git+{source}"))
+        raise PortError(
+            _unreachable(model, source, f"Copier does not take it for a git address; write it as git+{source}")
+        )
     path = Path(os.path.expanduser(source))
     if not path.exists():
         raise PortError(_unreachable(model, source, "there is no such folder"))
     if path.is_dir():
         top = ask_git(path, "rev-parse", "--show-toplevel")
         if top is None or ask_git(path, "rev-parse", "--verify", "HEAD") is None:
-            raise PortError(_unreachable(model, source, "it is no git repository with a commit"))
+            raise PortError(_unreachable(model, source, "it is not a git repository with a commit"))
         if Path(top.decode().strip()).resolve() != path.resolve():
             raise PortError(_unreachable(model, source, f"it is a folder inside {top.decode().strip()}"))
     elif path.suffix != ".bundle":
@@ -107,7 +109,7 @@ def _verify_complete(root: Path, model: str, source: str) -> None:
 def _unreachable(model: str, source: str, reason: str) -> str:
     return (
         f"the template of {model} cannot be reached at {source} ({reason}); "
-        f"say where it lies: `mflux-port update {model} --template PATH`"
+        f"say where it is: `mflux-port update {model} --template PATH`"
     )
 
 
@@ -194,5 +196,5 @@ def _explained(model: str, source: str, to: str | None, error: Exception) -> str
             f"{where} is from a newer template than {source} offers ({text}); name a newer one with --to, as --to HEAD"
         )
     if re.match(r"Validation error|Invalid |Question |Not a YAML list", text):
-        return f"{where}: {text}; mend the answer there and commit, or restore the file from an earlier commit"
+        return f"{where}: {text}; fix the answer there and commit, or restore the file from an earlier commit"
     return f"{model} could not be updated from {source}: {text}"

@@ -46,7 +46,7 @@ def run_step(root: Path, step: str, answers_file: str, *arguments: str) -> int:
 
 
 def check(root: Path, model: str, data: str, template: str) -> None:
-    """Refuse what no update can do, before anything is written.
+    """Refuse what an update cannot do, before anything is written.
 
     ``data`` holds the answers given with ``-d`` as JSON, ``template`` is Copier's clone of the template.
     """
@@ -67,7 +67,7 @@ def check(root: Path, model: str, data: str, template: str) -> None:
 
 
 def plan(root: Path, model: str, template: str) -> None:
-    """Refuse when the shared files cannot be wired, as long as nothing is rendered."""
+    """Refuse when the shared files cannot be wired, before anything is rendered."""
     answers = read_answers(root, model)
     if asked(Path(template), "HEAD") - answers.keys():
         return  # a question is new: its answer comes with the merge, wiring looks at the files then
@@ -78,8 +78,8 @@ def plan(root: Path, model: str, template: str) -> None:
 
 
 def finish(root: Path, model: str, template: str) -> None:
-    """Merge the port's files, replay the wiring and say what came of the update."""
-    from mflux_port.checks.report import what_is_left  # the other steps do without all the rules
+    """Merge the port's files, replay the wiring and report what the update did."""
+    from mflux_port.checks.report import what_is_left  # the other steps do not need the rules
 
     before = committed_answers(root, model)
     completed = complete(root, model, Path(template), os.environ["VERSION_FROM"])
@@ -107,7 +107,7 @@ def finish(root: Path, model: str, template: str) -> None:
 
 
 def report_lines(report: dict) -> list[str]:
-    """What a person wants to know of a finished update."""
+    """What a person wants to know about a finished update."""
     lines = [f"template: {report['from']} -> {report['to']}"] if report["from"] != report["to"] else []
     old, new = report["mflux_api"]
     if old != new:
@@ -119,7 +119,7 @@ def report_lines(report: dict) -> list[str]:
             lines.append(f"{result['file']}: put back what was deleted there ({names})")
         else:
             lines.append(f"{result['file']}: {result['action']} ({result['detail']})")
-    lines += [f"{name}: yours, rendered now that it is asked for" for name in report["added"]]
+    lines += [f"{name}: yours, added because the answers now ask for it" for name in report["added"]]
     lines += [
         f"{name}: yours, left as it is; the new answers would change it: git diff {old} {new}"
         for name, (old, new) in report["yours"].items()
@@ -178,13 +178,13 @@ def _refuse_renames(root: Path, model: str, answers: dict, data: dict) -> None:
         for new in (answers.get(name, old), data.get(name, old)):
             if new != old:
                 raise PortError(
-                    f"{ANSWERS.format(model=model)} belongs to {name} {old}, and {new} is asked for: an update renames "
-                    "no port; put the old name back, or start a port of the new name with `copier copy`"
+                    f"{ANSWERS.format(model=model)} belongs to {name} {old}, and {new} is asked for: an update does not rename "
+                    "a port; put the old name back, or start a port of the new name with `copier copy`"
                 )
 
 
 def _defined_class(root: Path, model: str, answered: object) -> object:
-    # Answers can be edited; what the port is called stands in its code.
+    # Answers can be edited; the port's name is in its code.
     try:
         code = (root / f"src/mflux/models/{model}/variants/txt2img/{model}.py").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -202,7 +202,7 @@ def _came_back(results: list[wiring.SurfaceResult], record: dict) -> list[dict]:
 def _model(answers_file: str) -> str:
     path = Path(answers_file)
     if path.as_posix() != ANSWERS.format(model=path.parent.name):
-        raise PortError(f"{answers_file} is no port's answers file; name it as -a {ANSWERS.format(model='<model>')}")
+        raise PortError(f"{answers_file} is not a port's answers file; name it as -a {ANSWERS.format(model='<model>')}")
     return path.parent.name
 
 

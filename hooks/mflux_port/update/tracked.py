@@ -1,4 +1,4 @@
-"""Does git have the port's files as they are? What it ignores, or is told not to look at, no update can give back."""
+"""Does git have the port's files as they are? What it ignores, or is told not to look at, cannot be rolled back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ignored_files(root: Path, model: str) -> list[str]:
 def ignored_line(model: str, ignored: list[str]) -> str:
     """What to say of ``ignored_files``, with the command that helps."""
     count = f"{len(ignored)} files" if len(ignored) > 1 else "a file"
-    return f"git ignores {count} of {model} ({ignored[0]}); add with `git add --force -- {_arguments(ignored, model)}`"
+    return f"git ignores {count} of {model} ({ignored[0]}); add them with `git add --force -- {_arguments(ignored, model)}`"
 
 
 def verify_tracked(root: Path, model: str, template: Path, versions: list[str], shared: list[str]) -> None:
@@ -38,6 +38,11 @@ def verify_tracked(root: Path, model: str, template: Path, versions: list[str], 
 
     ``template`` is a clone of it, ``shared`` are mflux's files that wiring edits. The tree is clean.
     """
+    rejected = _names(ask_git(root, "ls-files", "--others", "-z", "--", "*.rej") or b"")
+    if rejected:
+        raise PortError(
+            f"{rejected[0]} is left of an earlier merge, and Copier deletes it; apply it or remove it first"
+        )
     patterns = {_pattern(name, model) for version in versions for name in _listed(template, version)}
     present = _present(root, model, re.compile("|".join(patterns)))
     known = _flags(root, [*present, *shared])
@@ -47,7 +52,7 @@ def verify_tracked(root: Path, model: str, template: Path, versions: list[str], 
     unseen = sorted(name for name, flag in known.items() if flag.islower())
     if unseen:
         raise PortError(
-            f"git is told not to look at {unseen[0]}; undo that with `git update-index --no-assume-unchanged -- "
+            f"git is told not to look at {unseen[0]}; undo this with `git update-index --no-assume-unchanged -- "
             f"{unseen[0]}`, commit what you changed there, and run this again"
         )
     _verify_checked_out(root, model, re.compile("|".join(patterns)), shared)

@@ -1,4 +1,4 @@
-"""The checkout's git tree around an update: is it clean, which update is under way, and the way back."""
+"""The checkout's git tree around an update: is it clean, which update is under way, and what is needed to roll it back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMMITTED = "Update the port of {model} to template {to}"
 KEPT = "refs/mflux-port/kept"
 POINTED = "Point the port of {model} to another template"
 WAY_BACK = "mflux-port update --restore"
-# What git leaves in its folder while it waits for somebody to go on.
+# What git keeps in its folder while it waits for somebody to continue.
 _STOPPED = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -30,7 +30,7 @@ def changed_files(root: Path, commit: str = "HEAD") -> list[str]:
 
 
 def verify_git(root: Path) -> None:
-    """Raise PortError when the checkout is no git tree with a commit."""
+    """Raise PortError when the checkout is not a git tree with a commit."""
     try:
         git(root, "rev-parse", "--verify", "HEAD")
     except PortError as error:
@@ -38,7 +38,7 @@ def verify_git(root: Path) -> None:
 
 
 def verify_clean(root: Path) -> None:
-    """Raise PortError when the checkout is no git tree, holds half an update, or has changes of any kind."""
+    """Raise PortError when the checkout is not a git tree, holds half an update, or has changes of any kind."""
     verify_git(root)
     dirty = _names(git(root, "status", "--porcelain", "--untracked-files=all", "--no-renames", "-z", "--", "."))
     if not dirty:
@@ -46,9 +46,7 @@ def verify_clean(root: Path) -> None:
         return
     begun = under_way(root)
     if begun and begun_here(root, begun):
-        raise PortError(
-            f"an update of {begun['model']} stopped half-way in {root}; `{WAY_BACK}` gives back the tree as it was before"
-        )
+        raise PortError(f"an update of {begun['model']} stopped half-way in {root}; `{WAY_BACK}` restores the tree")
     unmerged = unmerged_files(root)
     if unmerged:
         raise PortError(f"{root} has conflicts left ({unmerged[0]}); resolve them, commit, and run this again")
@@ -81,7 +79,7 @@ def git_path(root: Path, name: str) -> Path:
 
 
 def begin(root: Path, model: str, pid: int) -> None:
-    """Note which update begins here, at which commit and by which process, so that the way back is known."""
+    """Note which update begins here, at which commit and by which process, so that it can be rolled back."""
     here = _here(root)
     note = {"model": model, "head": here["at"], "pid": pid, "born": process_start(pid), "moves": [], "writes": []}
     write_whole(update_note(root), json.dumps(note | here))
@@ -109,7 +107,7 @@ def amend(root: Path, **facts: object) -> None:
 
 
 def end(root: Path) -> None:
-    """The update is over, well or not."""
+    """The update is over, whether it succeeded or not."""
     Path(update_note(root)).unlink(missing_ok=True)
 
 
@@ -128,7 +126,7 @@ def _verify_not_stopped(root: Path) -> None:
     stopped = next((what for name, what in _STOPPED.items() if (home / name).exists()), None)
     if stopped:
         raise PortError(
-            f"a {stopped} is under way in {root}; end it first: `git {stopped} --continue` or `git {stopped} --abort`"
+            f"a {stopped} is in progress in {root}; finish it first: `git {stopped} --continue` or `git {stopped} --abort`"
         )
 
 
