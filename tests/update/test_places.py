@@ -8,27 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.update.second_version import CONVENTION, CONVENTIONS, change_conventions
-from tests.update.template_versions import Scene, git, point_to, releases, tree
-from tests.update.test_update_edits import EDIT, edit
+from tests.update.second_version import CONVENTION, CONVENTIONS
+from tests.update.template_versions import EDIT, git, point_to, releases, tree
 
 pytestmark = pytest.mark.full
 
 
 @pytest.fixture(scope="module")
-def shared(begin) -> Scene:
-    """A port with edits, whose template lies at an absolute place and has v0.2.0."""
-    scene = begin()
-    edit(scene.root, CONVENTIONS)
-    point_to(scene.root, "nova", scene.template.home)
-    change_conventions(scene.template)
-    scene.template.tag("v0.2.0")
-    return scene
-
-
-@pytest.fixture(scope="module")
-def updated(shared, mflux_port, tmp_path_factory) -> dict[str, bytes]:
-    root = clone(shared.root, tmp_path_factory.mktemp("plain") / "mflux")
+def updated(small, mflux_port, tmp_path_factory) -> dict[str, bytes]:
+    root = clone(small.root, tmp_path_factory.mktemp("plain") / "mflux")
     assert mflux_port("update", "nova", cwd=root).returncode == 0
     return tree(root)
 
@@ -147,8 +135,8 @@ OTHER_LINE_ENDS = {"CRLF by core.autocrlf", "CRLF committed", "CRLF by attribute
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_same_tree(place, shared, updated, tmp_path, mflux_port):
-    root = PLACES[place](shared.root, tmp_path)
+def test_same_tree(place, small, updated, tmp_path, mflux_port):
+    root = PLACES[place](small.root, tmp_path)
     before = tree(root)
     done = mflux_port("update", "nova", cwd=root)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -173,8 +161,8 @@ def crlf(text: bytes) -> bool:
     return text.count(b"\r\n") == text.count(b"\n")
 
 
-def test_sparse_checkout_without_the_port(shared, tmp_path, mflux_port):
-    root = clone(shared.root, tmp_path / "mflux")
+def test_sparse_checkout_without_the_port(small, tmp_path, mflux_port):
+    root = clone(small.root, tmp_path / "mflux")
     git(root, "sparse-checkout", "set", "src", "porting")
     before = tree(root)
     done = mflux_port("update", "nova", cwd=root)
@@ -183,9 +171,9 @@ def test_sparse_checkout_without_the_port(shared, tmp_path, mflux_port):
     assert tree(root) == before and git(root, "status", "--porcelain") == ""
 
 
-def test_template_that_is_a_shallow_clone(shared, tmp_path, mflux_port):
-    clone(shared.template.home, tmp_path / "template", "--no-local", "--depth=1")
-    root = clone(shared.root, tmp_path / "mflux")
+def test_template_that_is_a_shallow_clone(small, tmp_path, mflux_port):
+    clone(small.template.home, tmp_path / "template", "--no-local", "--depth=1")
+    root = clone(small.root, tmp_path / "mflux")
     point_to(root, "nova", tmp_path / "template")
     done = mflux_port("update", "nova", cwd=root)
     assert done.returncode == 2 and "is a shallow clone without v0.1.0" in done.stderr

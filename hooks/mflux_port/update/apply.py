@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from mflux_port.checkout.git import ask_git, git
+from mflux_port.checkout.git import git
 from mflux_port.checkout.lock import under_way
 from mflux_port.checkout.transaction import commit, locked
 from mflux_port.errors import PortError
@@ -97,10 +97,10 @@ def _remove_empty(root: Path, folder: Path) -> None:
 
 
 def _restore_line_endings(root: Path, name: str) -> None:
-    # Copier writes the answers with LF, whatever git checks out here.
-    checked_out, now = ask_git(root, "cat-file", "--filters", f"HEAD:./{name}") or b"", (root / name).read_bytes()
-    if b"\r\n" in checked_out and b"\r\n" not in now:
-        (root / name).write_bytes(now.replace(b"\n", b"\r\n"))
+    # Copier writes the answers with LF, whatever they had.
+    text = (root / name).read_bytes()
+    if under_way(root).get("crlf") and b"\r\n" not in text:
+        (root / name).write_bytes(text.replace(b"\n", b"\r\n"))
 
 
 def _left_behind(

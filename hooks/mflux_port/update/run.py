@@ -117,12 +117,13 @@ def _point_to(root: Path, model: str, template: str) -> None:
     # Copier reads the template's place from the committed answers alone, so this is a commit of its own.
     path = root / ANSWERS.format(model=model)
     place = os.path.expanduser(template)
-    line = f"_src_path: {json.dumps(os.path.realpath(place) if os.path.exists(place) else template)}\n"
-    text = path.read_text(encoding="utf-8")
+    text = path.read_bytes().decode()  # with its own line ends
+    end_of_line = "\r\n" if "\r\n" in text else "\n"
+    line = f"_src_path: {json.dumps(os.path.realpath(place) if os.path.exists(place) else template)}{end_of_line}"
     changed, found = re.subn(r"^_src_path:.*\n", lambda match: line, text, flags=re.MULTILINE)
     if changed != text or not found:
         begin(root, model, os.getpid())
-        path.write_text(changed if found else line + text, encoding="utf-8")
+        path.write_bytes((changed if found else line + text).encode())
         commit_own(root, POINTED.format(model=model), "--no-verify")
         go_on(root)
 

@@ -9,6 +9,7 @@ from mflux_port.checkout.git import ask_git, git, git_commit
 from mflux_port.checkout.lock import process_start, under_way, update_note
 from mflux_port.errors import PortError
 from mflux_port.files.writing import write_whole
+from mflux_port.port.answers import ANSWERS
 
 COMMITTED = "Update the port of {model} to template {to}"
 KEPT = "refs/mflux-port/kept"
@@ -82,6 +83,8 @@ def begin(root: Path, model: str, pid: int) -> None:
     """Note which update begins here, at which commit and by which process, so that it can be rolled back."""
     here = _here(root)
     note = {"model": model, "head": here["at"], "pid": pid, "born": process_start(pid), "moves": [], "writes": []}
+    answers = root / ANSWERS.format(model=model)
+    note["crlf"] = answers.is_file() and b"\r\n" in answers.read_bytes()
     write_whole(update_note(root), json.dumps(note | here))
 
 
