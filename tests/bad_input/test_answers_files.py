@@ -214,4 +214,4 @@ def test_an_update_of_a_broken_file(world, capsys, case):
     refused(world, capsys, ["update", "nova"], (case[2], ANSWERS), out=UPDATE)
 
 
-UPDATE = "should this stop half-way: `mflux-port update --restore` gives back the tree\n"
+UPDATE = "if this stops half-way, `mflux-port update --restore` restores the tree\n"

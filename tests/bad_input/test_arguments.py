@@ -72,7 +72,7 @@ BAD = [
     ("update --to", "argument --to: expected one argument"),
     ("update nova --to=--upload-pack=x", "--to --upload-pack=x is no version of a template; git would take it"),
     ("update nova --template /nowhere", "the template of nova cannot be reached at /nowhere"),
-    ("update nova --template ../checkpoint", "cannot be reached at ../checkpoint (it is no git repository with a commit)"),
+    ("update nova --template ../checkpoint", "cannot be reached at ../checkpoint (it is not a git repository with a commit)"),
     ("update nova --template=--upload-pack=x.git", "--template --upload-pack=x.git is no place of a template"),
     ("update --restore", "no update stopped half-way"),
     # demo
@@ -82,7 +82,7 @@ BAD = [
     ("demo --into", "argument --into: expected one argument"),
     ("demo --into README.md", "README.md"),
 ]  # fmt: skip
-NOTICE = "should this stop half-way: `mflux-port update --restore` gives back the tree\n"
+NOTICE = "if this stops half-way, `mflux-port update --restore` restores the tree\n"
 
 
 @pytest.mark.parametrize(("typed", "words"), [pytest.param(*case, id=case[0][:60] or "nothing") for case in BAD])

@@ -26,3 +26,10 @@ def test_version_makes_a_tag_and_stands_in_one_place():
 
 def test_tags_are_releases():
     assert [tag for tag in git(PROJECT, "tag", "--list").split() if not TAG.fullmatch(tag)] == []
+
+
+def test_an_update_leaves_all_files_but_the_answers_to_its_last_step():
+    text = (PROJECT / "copier.yml").read_text()
+    listed = text[text.index("_exclude:") : text.index("_tasks:")]
+    left_out = re.findall(r"== 'update' %\}(.+)\{% endif %\}", listed)
+    assert left_out == ["*", "!{{ _copier_conf.answers_file }}"]

@@ -15,6 +15,7 @@ from mflux_port.checks.progress import STEPS, Progress, progress
 from mflux_port.errors import PortError, format_error
 from mflux_port.port.port import list_ports
 from mflux_port.update.port_state import Conflict, PortState, conflicts, port_files, port_state, version_of
+from mflux_port.update.tracked import ignored_line
 
 _OWN = version_of(f"v{__version__}")
 
@@ -104,6 +105,7 @@ class _Port:
         if not state.level_is_current:
             out.append(f"  level: mflux-port update {state.model}")
         out += _conflict_lines(state.conflicts)
+        out += [f"  {ignored_line(state.model, list(state.ignored))}"] if state.ignored else []
         return [*out, f"  next: {self.next}"] if self.next else out
 
     def as_json(self) -> dict:
@@ -117,6 +119,7 @@ class _Port:
             "checkout_api_level": self.state.checkout_level,
             "wiring": {name: result.state for name, result in self.state.wiring.items()},
             "conflicts": [str(conflict) for conflict in self.state.conflicts],
+            "ignored": list(self.state.ignored),
         }
 
 

@@ -40,6 +40,10 @@ def _finish_alone(checkout: Path, model: str) -> int:
 
     for line in what_is_left(checkout, model):
         print(line)
+    from mflux_port.update.tracked import ignored_files, ignored_line
+
+    if ignored := ignored_files(checkout, model):
+        print(ignored_line(model, ignored))
     print(f"next: porting/{model}/PORTING.md; `mflux-port status` says where the port stands")
     return 0
 
