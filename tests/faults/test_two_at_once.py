@@ -19,6 +19,12 @@ from tests.faults.updates import ACTS, give_back
 _DRAFT = ("draft", "nova", "--component", "transformer", "--checkpoint")
 _BUSY = ("another mflux-port run is at work in", "an update of nova (process ", "Destination repository is dirty")
 Act = Callable[[], int]
+# Moments of a run that writes, by the file that it is about to touch.
+BEFORE_THE_LOCK = {"on": "/run.lock", "at": 0}
+WRITES_BEGIN = {"on": "/intent.json", "at": 0}
+IS_REPLACING = {"on": "/intent.json", "at": 1}  # its rename makes it the journal
+WRITES_END = {"on": "/journal.json", "at": 0}
+HOLDING = (WRITES_BEGIN, IS_REPLACING, WRITES_END)
 
 
 class Order(NamedTuple):
@@ -52,23 +58,23 @@ def two(tree) -> Tree:
 def test_wiring(first, second, two):
     if second == ("unwire", "nova") and first[1] == "amber":
         assert run(mflux_port("wire", "nova"), two.root).status == 0
-    overlapping(two, mflux_port(*first), mflux_port(*second), 4)
+    overlapping(two, mflux_port(*first), mflux_port(*second))
 
 
 @pytest.mark.full
 def test_drafts(tree, checkpoint):
     assert run(mflux_port(*_DRAFT, checkpoint(64)), tree.root).status == 0
-    overlapping(tree, mflux_port(*_DRAFT, checkpoint(96)), mflux_port(*_DRAFT, checkpoint(32)), 4)
+    overlapping(tree, mflux_port(*_DRAFT, checkpoint(96)), mflux_port(*_DRAFT, checkpoint(32)))
 
 
 @pytest.mark.full
 def test_finish_and_wire(tree):
     assert run(mflux_port("unwire", "nova"), tree.root).status == 0
     wire, finish = mflux_port("wire", "nova"), mflux_port("finish", "nova")
-    overlapping(tree, wire, mflux_port("draft", "nova", "--dry-run", "--checkpoint", "nowhere"), 2)
+    overlapping(tree, wire, mflux_port("draft", "nova", "--dry-run", "--checkpoint", "nowhere"))
     assert run(wire, tree.root).status == 0
-    overlapping(tree, finish, wire, 6)
-    overlapping(tree, finish, mflux_port("unwire", "nova"), 6)
+    overlapping(tree, finish, wire)
+    overlapping(tree, finish, mflux_port("unwire", "nova"))
 
 
 @pytest.mark.full
@@ -85,38 +91,35 @@ def test_updates(first, second, behind_tree, reference):
     rng = random.Random(f"{SEED} {first} {second}")
     for at in (rng.randrange(touches // 2), rng.randrange(touches * 2 // 3, touches))[first == second :]:
         late = at > touches // 2
-        assert _beside(behind_tree, ACTS[first], ACTS[second], at, order) or not late
+        assert _beside(behind_tree, ACTS[first], ACTS[second], {"at": at}, order) or not late
         give_back(behind_tree.root)
 
 
-def overlapping(tree: Tree, first: Act, second: Act, number: int) -> None:
-    """Stop ``first`` at ``number`` of its touches, run ``second`` beside it, and let ``first`` go on."""
+def overlapping(tree: Tree, first: Act, second: Act) -> None:
+    """Stop ``first`` at certain moments, run ``second`` meanwhile, and let ``first`` go on."""
     start = tree.state()
-    order, touches = _order(tree, first, second)
-    rng = random.Random(SEED)
-    points = [rng.randrange(1 + part * touches // number, (part + 1) * touches // number) for part in range(number)]
-    refused = 0
-    for at in points:
-        refused += _beside(tree, first, second, at, order)
+    order = _order(tree, first, second)
+    for moment in (BEFORE_THE_LOCK, *HOLDING):
+        assert _beside(tree, first, second, moment, order) == (moment in HOLDING), moment
         tree.reset(start)
-    assert refused, f"the second run never met the first at {points} of {touches}"
 
 
-def _order(tree: Tree, first: Act, second: Act) -> tuple[Order, int]:
+def _order(tree: Tree, first: Act, second: Act) -> Order:
     start = tree.state()
-    touches, states = [], []
+    states = []
     for one, other in ((first, second), (second, first)):
-        touches.append(run(one, tree.root).counted)
+        run(one, tree.root)
         states.append(tree.state())
         run(other, tree.root)
         states.append(tree.state())
         tree.reset(start)
     only_first, both, only_second, reverse = states
-    return Order(only_first, only_second, both, reverse), touches[0]
+    return Order(only_first, only_second, both, reverse)
 
 
-def _beside(tree: Tree, first: Act, second: Act, at: int, order: Order) -> bool:
-    paused = Run(first, tree.root, at=at, how="pause")
+def _beside(tree: Tree, first: Act, second: Act, moment: dict, order: Order) -> bool:
+    """Whether ``second`` was refused."""
+    paused = Run(first, tree.root, how="pause", **moment)
     assert paused.reaches_its_pause()
     beside = run(second, tree.root)
     paused.go_on()
@@ -127,25 +130,26 @@ def _beside(tree: Tree, first: Act, second: Act, at: int, order: Order) -> bool:
         assert len([line for line in one.err.splitlines() if any(words in line for words in _BUSY)]) == 1, one.err
     now = tree.state()
     if beside in refused:
-        assert now == order.first, f"at touch {at}: {different(now, order.first)}"
+        assert now == order.first, f"{moment}: {different(now, order.first)}"
         run(second, tree.root)
         assert tree.state() == order.both
     else:
         wanted = (order.second,) if outcome.status else (order.both, order.reverse)
-        assert now in wanted, f"at touch {at}: {different(now, wanted[0])}; {outcome.err} {beside.err}"
-    assert_settled(tree.root, f"two at once, touch {at}")
+        assert now in wanted, f"{moment}: {different(now, wanted[0])}; {outcome.err} {beside.err}"
+    assert_settled(tree.root, f"two at once, {moment}")
     return beside in refused
 
 
 def test_check_beside_wire(two):
     wire, check = mflux_port("wire", "nova"), mflux_port("check", "nova", "--json")
     before = run(check, two.root)
-    start, touches = two.state(), run(wire, two.root).counted
+    start = two.state()
+    assert run(wire, two.root).status == 0
     after = run(check, two.root)
     assert json.loads(before.out) != json.loads(after.out)
     two.reset(start)
-    for at in (touches // 3, 2 * touches // 3, touches - 2):
-        paused = Run(wire, two.root, at=at, how="pause")
+    for moment in HOLDING:
+        paused = Run(wire, two.root, how="pause", **moment)
         assert paused.reaches_its_pause()
         beside = run(check, two.root)
         paused.go_on()
@@ -167,9 +171,7 @@ def test_wire_beside_check(two):
 
 
 def test_readers_say_that_a_run_was_killed(two):
-    start, touches = two.state(), run(mflux_port("wire", "nova"), two.root).counted
-    two.reset(start)
-    assert run(mflux_port("wire", "nova"), two.root, at=touches - 8).killed
+    assert run(mflux_port("wire", "nova"), two.root, on="/.README.md.mflux-port", at=2).killed  # its rename
     for command in ("check", "status"):
         outcome = run(mflux_port(command, "nova"), two.root)
         assert outcome.status == 2 and "left its files half-way; run that again first" in outcome.err

@@ -37,8 +37,8 @@ REFUSED = [
     ("prefix of moss", "0.24.0", _one("moss-image-amber"), r"starts with 'moss-image-'"),
     ("prefix unknown to an older mflux", "0.18.1", _one("moss-image-amber"), None),
     # repos
-    ("repo is mflux's", "0.24.0", _one("amber", "Tongyi-MAI/Z-Image-Turbo"), r"Tongyi-MAI/Z-Image-Turbo is mflux's z-image-turbo"),
-    ("repo is mflux's, other case", "0.18.0", _one("amber", "tongyi-mai/z-image-turbo"), r"is mflux's z-image-turbo"),
+    ("repo is mflux's", "0.24.0", _one("amber", "Tongyi-MAI/Z-Image-Turbo"), r"Tongyi-MAI/Z-Image-Turbo is already mflux's z-image-turbo"),
+    ("repo is mflux's, other case", "0.18.0", _one("amber", "tongyi-mai/z-image-turbo"), r"is already mflux's z-image-turbo"),
     ("repo twice", "0.24.0", [*_one("amber-a", "a/Amber"), *_one("amber-b", "a/Amber", variant="edit")], r"a/Amber belongs to both amber-a and amber-b"),
     ("factory is mflux's", "0.24.0", _one("z.image", "a/Amber"), r"ModelConfig.z_image\(\) belongs to mflux's z-image"),
 ]  # fmt: skip
@@ -118,7 +118,7 @@ def test_two_ports_are_kept_apart(shared):
     other = {**AMBER, "model": "amber_two", "class_name": "AmberTwo", "cli_name": "amber-two"}
     with pytest.raises(PortError, match="'amber' of amber is taken by mflux's amber"):
         wiring.wire(Checkout(root), port(other))
-    with pytest.raises(PortError, match="amberlab/Amber is mflux's amber already"):
+    with pytest.raises(PortError, match="amberlab/Amber is already mflux's amber"):
         wiring.wire(Checkout(root), port(other, checkpoints=_one("ambertwo")))
     assert contents(root) == before
 
