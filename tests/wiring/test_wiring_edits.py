@@ -125,6 +125,7 @@ def test_an_edited_line_of_a_checkpoint_that_left_the_answers(surface: str, wire
     _edit(root, file, old, new)
     fewer = copy.deepcopy(NOVA)
     del fewer["checkpoints"][1]
+    fewer["negative_prompt"] = False  # no checkpoint with guidance is left
     for act in (wiring.wire, wiring.wire, wiring.unwire):
         result = _result(act, root, surface, fewer)
         assert "nova-2.1-base" in result.detail and _LEFT in str(result)

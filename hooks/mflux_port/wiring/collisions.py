@@ -135,6 +135,8 @@ def _verify_classes(checkout: Checkout, port: Port) -> None:
 
 def _verify_scripts(checkout: Checkout, port: Port) -> None:
     source = source_of(checkout, pyproject.FILE)
+    if not any(name.encode() in source.data for name in port.scripts):
+        return
     scripts = pyproject.scripts(source)
     for name, target in port.scripts.items():
         own = str(scripts.get(name, target)).startswith(f"{port.package}.")  # edited by hand: the report says so
