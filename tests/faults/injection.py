@@ -1,4 +1,4 @@
-"""Faults inside a run: at the nth touch of the disk, or within the nth write, in whichever process comes to it.
+"""Faults inside a run: at the nth touch of the disk, or within the nth write, in whichever process reaches it.
 
 Standard library only, and nothing of this project: ``site/sitecustomize.py`` arms every Python that a run starts.
 """
@@ -44,7 +44,7 @@ class Fault:
 
 
 def arm(encoded: str) -> None:
-    """Let the fault happen in this process. There is no way back."""
+    """Arm the fault in this process, for good."""
     fault = Fault(**json.loads(encoded))
     counter = _Counter(fault)
     if fault.where == "write":

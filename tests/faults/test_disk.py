@@ -1,4 +1,4 @@
-"""A disk that is full, and permissions that are gone: one line, nothing half-written, and the next run does it all."""
+"""A full disk and missing permissions: one line, nothing half-written, and the next run completes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_failing(name, where, number, tries, tree, checkpoint):
 
 def _assert_one_line(command: Command, outcome: Outcome, number: int) -> None:
     where = f"seed {SEED}, {outcome.hits}: {outcome.err}"
-    if outcome.status == 0:  # a folder that is there already, a look that needs no lock
+    if outcome.status == 0:  # a folder that exists already, a read that needs no lock
         assert command.tree.state() == command.after, where
         return
     lines = outcome.err.splitlines()
@@ -60,14 +60,14 @@ def _assert_one_line(command: Command, outcome: Outcome, number: int) -> None:
 
 
 def _without_temporary(tree: Tree) -> dict:
-    # While nothing can be written, nothing can be removed either where permissions are gone.
+    # Without write permission, temporary files cannot be removed either.
     return {name: mark for name, mark in tree.state().items() if ".mflux-port" not in name}
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("kilobytes", [4, 24, 80])
 def test_no_room_while_an_update_runs(kilobytes, behind_tree):
-    # The kernel lets no file grow beyond the limit, git's own files neither.
+    # The kernel lets no file grow beyond the limit, including git's.
     before, head = behind_tree.state(), git(behind_tree.root, "rev-parse", "HEAD")
     outcome = run(_limited(mflux_port("update", "nova"), kilobytes * 1024), behind_tree.root)
     lines = [line for line in outcome.err.splitlines() if line.startswith("mflux-port: ")]
@@ -83,7 +83,7 @@ def test_no_room_while_an_update_runs(kilobytes, behind_tree):
 
 @pytest.mark.full
 def test_no_room_while_a_copy_renders(pristine, small_template, tmp_path):
-    # Copier says it in its own words; the same copy, run again, does it all.
+    # Copier reports it; the same copy, run again, completes.
     tree = Tree(shutil.copytree(pristine(), tmp_path / "mflux"))
     options = ["--trust", "--defaults", "--overwrite", "--quiet", "--vcs-ref", "v0.1.0", "-d", "model=nova"]
     act = copier("copy", *options, "-d", "hf_repo=acme/Nova", str(small_template.home), ".")

@@ -1,4 +1,4 @@
-"""Two runs in one checkout: one is refused in one line or waits, and the outcome is that of one after the other."""
+"""Two runs in one checkout: one is refused in one line or waits, with the same result as one after the other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOLDING = (WRITES_BEGIN, IS_REPLACING, WRITES_END)
 
 
 class Order(NamedTuple):
-    """What two runs one after the other lead to."""
+    """The states after one run, and after both in either order."""
 
     first: State
     second: State
@@ -84,7 +84,7 @@ def test_updates(first, second, behind_tree, reference):
     if first == second == "unwire":
         return  # ``test_wiring`` has that
     states = reference.states
-    # An update behind another has nothing to do, one behind an unwire refuses the tree.
+    # An update after another has nothing to do, and one after an unwire refuses the tree.
     both, reverse = states.get((first, second), states[(first,)]), states.get((second, first), states[(second,)])
     order = Order(states[(first,)], states[(second,)], both, reverse)
     touches = reference.runs[first].counted
@@ -167,7 +167,7 @@ def test_wire_beside_check(two):
     paused.go_on()
     assert paused.end().status == 1
     assert beside.status == 2 and _BUSY[0] in beside.err
-    assert also.status == 1, "readers do not keep each other away"
+    assert also.status == 1, "readers do not exclude each other"
 
 
 def test_readers_say_that_a_run_was_killed(two):
@@ -220,7 +220,7 @@ def _copy(template: Path, model: str) -> Act:
 
 
 def _sorted_lines(tree: Tree, state: State) -> bool:
-    # Whichever port came first stands first in the shared files; apart from that, the files are the same.
+    # The port that was first is first in the shared files; otherwise the files are the same.
     now = tree.state()
     names = [name for name in different(now, state) if not name.endswith(("README.md", "CHANGELOG.md"))]
     return now.keys() == state.keys() and not [name for name in names if "/nova/" in name or "/vega/" in name]
@@ -228,7 +228,7 @@ def _sorted_lines(tree: Tree, state: State) -> bool:
 
 @pytest.mark.full
 def test_free_running(two):
-    """No stops: whichever comes first."""
+    """Without stops, in any order."""
     start = two.state()
     acts = {"amber": mflux_port("wire", "amber"), "nova": mflux_port("wire", "nova")}
     alone, both = {}, []

@@ -59,7 +59,7 @@ def test_names(version: str, checkpoints: list[dict], error: str | None, shared)
     assert contents(root) == before
 
 
-# A class whose name mflux has would be imported over mflux's own.
+# Importing a class with the name of one of mflux's would replace that.
 CLASSES = [
     ("0.24.0", {"class_name": "QwenImage"}, r"models/common/cli/save.py already imports QwenImage from mflux.models.qwen"),
     ("0.18.1", {"class_name": "QwenImage"}, r"models/common/cli/save.py already imports QwenImage from mflux.models.qwen"),

@@ -1,4 +1,4 @@
-"""Whose text is it: ours, ours from older answers, or somebody's own? And what the commands print."""
+"""Whether a text is current, from older answers, or edited; and what the commands print."""
 
 from __future__ import annotations
 
