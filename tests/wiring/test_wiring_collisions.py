@@ -63,13 +63,13 @@ def test_names(version: str, checkpoints: list[dict], error: str | None, shared)
 CLASSES = [
     ("0.24.0", {"class_name": "QwenImage"}, r"models/common/cli/save.py already imports QwenImage from mflux.models.qwen"),
     ("0.18.1", {"class_name": "QwenImage"}, r"models/common/cli/save.py already imports QwenImage from mflux.models.qwen"),
-    ("0.24.0", {"class_name": "ModelConfig"}, r"save.py already imports ModelConfig from mflux.models.common.config; choose another class_name"),
+    ("0.24.0", {"class_name": "ModelConfig"}, r"class_name is 'ModelConfig', a name that is taken"),
     ("0.24.0", {"class_name": "SaveDispatch"}, r"save.py already defines SaveDispatch"),
-    ("0.24.0", {"class_name": "ValueError"}, r"ValueError is a Python built-in; choose another class_name"),
-    ("0.24.0", {"class_name": "Ernie", "training": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
-    ("0.18.0", {"class_name": "Ernie", "training": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
-    ("0.24.0", {"class_name": "Qwen"}, r"model_checker.py already imports QwenWeightDefinition from mflux.models.qwen"),
-    ("0.23.0", {"class_name": "Qwen"}, None),  # no mflux-check yet
+    ("0.24.0", {"class_name": "TimeoutError"}, r"TimeoutError is a Python built-in; choose another class_name"),
+    ("0.24.0", {"class_name": "Ernie", "training": True, "lora": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
+    ("0.18.0", {"class_name": "Ernie", "training": True, "lora": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
+    ("0.24.0", {"class_name": "Boogu"}, r"model_checker.py already imports BooguWeightDefinition from mflux.models.boogu"),
+    ("0.23.0", {"class_name": "Boogu"}, None),  # no mflux-check yet
     ("0.24.0", {"class_name": "QwenImageTwo"}, None),
 ]  # fmt: skip
 
@@ -105,7 +105,7 @@ def test_commands(name: str, shared):
         path.read_text().replace("[project.scripts]\n", '[project.scripts]\nmflux-generate-amber-own = "x:y"\n')
     )
     before = contents(root)
-    for changed in ({"cli_name": name}, {"checkpoints": _one(cli_name=name)}):
+    for changed in ({"cli_name": name}, {"checkpoints": _one("amber-pro", cli_name=name)}):
         with pytest.raises(PortError, match=rf"the command mflux-generate-{name} is taken by "):
             wiring.wire(Checkout(root), port(AMBER, **changed))
     assert contents(root) == before
