@@ -1,4 +1,4 @@
-"""Whose text is it: ours, ours from older answers, or somebody's own? And what the commands print."""
+"""Whether a text is current, from older answers, or edited; and what the commands print."""
 
 from __future__ import annotations
 
@@ -138,10 +138,10 @@ WRONG = {
     "trained by another": (RUNNER, "adapter = NovaImageTrainingAdapter(", "adapter = OwnAdapter(", "NovaImageTrainingAdapter would train"),
     "trains another": (RUNNER, '"nova-2.1-base"}', '"nova-x"}', "NovaImageTrainingAdapter would train"),
     "another pin": (REVISIONS, "0123456789abcdef" * 2, "fedcba9876543210" * 2, "acme/Nova-Image-2.1-Turbo would be pinned to"),
-    "another definition": (CHECKER, "weights.nova_image_weight_definition", "weights.own", "NovaImageWeightDefinition would come from elsewhere"),
+    "another definition": (CHECKER, "weights.nova_image_weight_definition", "weights.own", "NovaImageWeightDefinition would come from another module"),
     "defined for another": (CHECKER, '"nova-2.1-edit"}:', '"nova-x"}:', "NovaImageWeightDefinition would be that of"),
     "another row": (OVERLAY, '"mflux-generate-nova-2.1-base"]', '"mflux-save"]', "nova-2.1-base would have the commands"),
-    "not Python": (save.FILE, "MODEL_CLASSES", "MODEL CLASSES", "no valid Python"),
+    "not Python": (save.FILE, "MODEL_CLASSES", "MODEL CLASSES", "not valid Python"),
     "not TOML": (pyproject.FILE, "[project.scripts]", "[project.scripts", "would be wrong"),
 }  # fmt: skip
 WRONG_COMPLETIONS = {
@@ -173,7 +173,11 @@ def test_wrong_completions_are_not_written(what: str, shared):
     [
         ('"zulu-art-xl"}', '"zulu"}', "zulu-art-xl would be saved by nothing"),
         ("model_class = ZuluArt", "model_class = Flux1", "saved by Flux1"),
-        ("    if Model", '    if "u" in x:\n        model_class = A\n    elif Model', "behind another's"),
+        (
+            "    if Model",
+            '    if "u" in x:\n        model_class = A\n    elif Model',
+            "after one with another condition",
+        ),
     ],
 )
 def test_a_wrong_branch_is_not_written(old: str, new: str, error: str, shared):

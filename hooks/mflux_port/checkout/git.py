@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 from mflux_port.errors import PortError
@@ -151,6 +150,8 @@ def reason(said: bytes | str | None) -> str:
 
 def merge_texts(mine: bytes, base: bytes, theirs: bytes) -> tuple[bytes, bool]:
     """Three texts merged line by line, and whether that left no conflict. Raises PortError for what is not text."""
+    import tempfile  # only an update needs it
+
     labels = [word for name in ("before updating", "last update", "after updating") for word in ("-L", name)]
     with tempfile.TemporaryDirectory() as scratch:
         for name, data in (("mine", mine), ("base", base), ("theirs", theirs)):
