@@ -21,7 +21,7 @@ BAD = [
     *((f"{name} nova vega", "unrecognized arguments: vega") for name in ("wire", "unwire", "finish", "check", "status")),
     *((f"{name} vega", "porting/vega/answers.yml is missing; start the port with `copier copy`")
       for name in ("wire", "unwire", "finish", "ledger", "draft --checkpoint .")),
-    *((f"{name} {model}", "is no package name") for name in ("wire", "unwire", "finish", "ledger")
+    *((f"{name} {model}", "is not a package name") for name in ("wire", "unwire", "finish", "ledger")
       for model in ("../nova", "Nova", "nova/", "no-va", "\udcff")),
     *((f"{name} --checkout {where}", "is not an mflux checkout")
       for name in ("wire nova", "unwire nova", "check", "status", "finish nova", "ledger nova", "update",
@@ -62,7 +62,7 @@ BAD = [
     ("inspect ../checkpoint --repo acme/../nova", "is no Hugging Face repo id"),
     ("inspect ../checkpoint --saved a", "--saved needs --sizes MODEL"),
     ("inspect ../checkpoint --sizes vega", "porting/vega/answers.yml is missing"),
-    ("inspect ../checkpoint --sizes ../nova", "is no package name"),
+    ("inspect ../checkpoint --sizes ../nova", "is not a package name"),
     ("inspect /nowhere --sizes nova", "/nowhere is not on this disk"),
     ("inspect porting/nova/answers.yml --sizes nova", "is not on this disk"),
     ("inspect ../checkpoint --sizes nova --saved /nowhere", "/nowhere is no quantized copy of mflux-save"),
