@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mflux_port import wiring
-from mflux_port.checkout.git import REDIRECTING, ask_git
+from mflux_port.checkout.git import ask_git
 from mflux_port.checkout.lock import exclusive
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError, format_error
@@ -53,7 +53,6 @@ def check(root: Path, model: str, data: str, template: str) -> None:
     """
     Checkout(root)
     if REPORT not in os.environ:
-        _verify_environment()
         with exclusive(root):
             verify_clean(root)  # Copier looks at less
     versions = [version for version in (os.environ.get("VERSION_FROM", ""), "HEAD") if version]
@@ -134,13 +133,6 @@ def asked(template: Path, version: str) -> set[str]:
     text = ask_git(template, "show", f"{version}:copier.yml") if version else None
     questions = {name: details for name, details in configuration(text or b"").items() if name[0] != "_"}
     return {name for name, details in questions.items() if not (isinstance(details, dict) and "when" in details)}
-
-
-def _verify_environment() -> None:
-    # Copier's own git follows them; `mflux-port update` gives it an environment without them.
-    found = next((name for name in REDIRECTING if os.environ.get(name)), None)
-    if found:
-        raise PortError(f"{found} is set, which changes what Copier's git does; unset it, or run `mflux-port update`")
 
 
 def _begin(root: Path, model: str) -> None:

@@ -62,18 +62,19 @@ def _verify_factories(port: Port, others: Registry) -> None:
 
 
 def _verify_repos(port: Port, others: Registry) -> None:
+    # Entries of one family may share a repo, as mflux's own do; another family's repo is not free.
     repos = {entry.repo.lower(): key for key, entry in others.items()}
-    seen: dict[str, str] = {}
+    revisions: dict[str, str] = {}
     for checkpoint in port.checkpoints:
-        other = seen.setdefault(checkpoint.hf_repo.lower(), checkpoint.key)
-        if other != checkpoint.key:
+        repo = checkpoint.hf_repo.lower()
+        if repo in repos:
             raise PortError(
-                f"{checkpoint.hf_repo} belongs to both {other} and {checkpoint.key}, and mflux would read it as {other}; "
-                "keep one entry (a variant does not need its own)"
+                f"{checkpoint.hf_repo} is already mflux's {repos[repo]}; port another repo, or extend {repos[repo]}"
             )
-        if checkpoint.hf_repo.lower() in repos:
-            other = repos[checkpoint.hf_repo.lower()]
-            raise PortError(f"{checkpoint.hf_repo} is already mflux's {other}; port another repo, or extend {other}")
+        if revisions.setdefault(repo, checkpoint.revision) != checkpoint.revision:
+            raise PortError(
+                f"{checkpoint.hf_repo} has two revisions, and mflux pins one for a repo; give both the same"
+            )
 
 
 def _verify_theirs_are_found(port: Port, others: Registry) -> None:

@@ -92,8 +92,9 @@ def _plan(checkout: Checkout, port: Port, choose: Callable[[Block, str], str]) -
         if data != here.source.data:
             created = all(block.span == (0, len(here.source.data)) for _, block, _ in here.blocks)
             files[file] = data if data or not created else None
-    record = encode_record(_recorded(edits, read_record(checkout, port))) if wired else None
-    if record != checkout.read(record_path(port)):
+    before = checkout.read(record_path(port))
+    record = encode_record(_recorded(edits, read_record(checkout, port)), before) if wired else None
+    if record != before:
         files[record_path(port)] = record
     verify(checkout, files, port, wired, {edit.surface for edit in edits if edit.state == EDITED})
     originals = {file: checkout.read(file) for file in files}

@@ -313,6 +313,21 @@ def the_whole_checkout_passes(package: Package) -> Verdict:
     return needs_you("uv run ruff check . && uv run ruff format --check . && uv run python -m pytest -m fast")
 
 
+@rule(
+    "MRG19",
+    looks_at="git ls-files --ignored",
+    fix="add them with `git add --force -- <files>`",
+    why="a personal ignore file with models/ or weights/ in it hides the port's files: the pull request lacks them",
+    only=reasons.in_git,
+    when=MERGE,
+)
+def no_file_is_ignored(package: Package) -> Verdict:
+    """Git ignores no source file of the port"""
+    listed = package.facts.git("ls-files", "--others", "--ignored", "--exclude-standard", "--", package.folder, "tests")
+    own = [file for file in listed if file.startswith(f"{package.folder}/") or package.model in file]
+    return failed_if([file for file in own if file.endswith((".py", ".md", ".json"))])
+
+
 def _saved(nodes: list[ast.AST]) -> list[ast.Call]:
     # A training adapter must save what it trained.
     kept = {inner for node in nodes if getattr(node, "name", "") == "save_lora_adapter" for inner in syntax.walk(node)}
