@@ -131,6 +131,7 @@ def test_dirty_tree(port, shared, refused, monkeypatch, kind):
 
 def ignore(root: Path, *patterns: str) -> None:
     # As a porter has it who ignored the files before they were added.
+    (root / ".git/info").mkdir(exist_ok=True)
     (root / ".git/info/exclude").write_text("".join(f"{pattern}\n" for pattern in patterns))
     ignored = git(root, "ls-files", "--cached", "--ignored", "--exclude-standard").splitlines()
     git(root, "rm", "--quiet", "--cached", "--", *ignored)

@@ -116,7 +116,7 @@ def report_lines(report: dict) -> list[str]:
     for result in report["wiring"]:
         if result["surface"] in back:
             names = ", ".join(back[result["surface"]])
-            lines.append(f"{result['file']}: put back what was deleted there ({names})")
+            lines.append(f"{result['file']}: restored after it was deleted there ({names})")
         else:
             lines.append(f"{result['file']}: {result['action']} ({result['detail']})")
     lines += [f"{name}: yours, added because the answers now ask for it" for name in report["added"]]
