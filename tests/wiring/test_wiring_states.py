@@ -16,6 +16,8 @@ from mflux_port.wiring import verification
 from mflux_port.wiring.surfaces import SURFACES, defaults, model_config, pyproject, save
 from wiring_hosts import AMBER, NOVA, ZULU, contents, port, snapshot
 
+_FEWER = {"checkpoints": NOVA["checkpoints"][:1], "variants": ["txt2img"], "negative_prompt": False}
+
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
 def test_changed_answers_bring_the_wiring_up_to_date(version: str, shared):
@@ -45,7 +47,7 @@ def test_the_import_of_a_class_that_no_checkpoint_has_any_more_goes_at_once(vers
     root = shared(version)
     bare = contents(root)
     wiring.wire(Checkout(root), port(NOVA))
-    changed = copy.deepcopy(NOVA)
+    changed = {**copy.deepcopy(NOVA), "training": False}
     for checkpoint in changed["checkpoints"]:
         checkpoint["variant"] = "edit"
     wiring.wire(Checkout(root), port(changed))
@@ -62,7 +64,7 @@ def test_unwire_under_newer_answers_takes_the_older_lines(shared):
     root = shared()
     bare = contents(root)
     wiring.wire(Checkout(root), port(NOVA))
-    wiring.unwire(Checkout(root), port(NOVA, training=False, checkpoints=NOVA["checkpoints"][:1], variants=["txt2img"]))
+    wiring.unwire(Checkout(root), port(NOVA, training=False, **_FEWER))
     assert contents(root) == bare
 
 
@@ -71,7 +73,7 @@ def test_last_line_without_a_newline_goes_with_the_answer_that_asked_for_it(shar
     table = b"[project.scripts]"
     (root / pyproject.FILE).write_bytes(table)
     wiring.wire(Checkout(root), port(NOVA))
-    wiring.wire(Checkout(root), port(NOVA, checkpoints=NOVA["checkpoints"][:1], variants=["txt2img"]))
+    wiring.wire(Checkout(root), port(NOVA, **_FEWER))
     assert b"edit" not in (root / pyproject.FILE).read_bytes()
     wiring.unwire(Checkout(root), port(NOVA))
     assert (root / pyproject.FILE).read_bytes() == table

@@ -15,8 +15,8 @@ _LEVEL_FILES = {
     "0.22": "src/mflux/cli/capabilities.py",
 }
 _OLDEST_LEVEL = "0.18"
-# Came with 0.18.0.
-_OLDEST_FILE = "src/mflux/models/common/weights/loading/safetensors_reader.py"
+# New in mflux 0.18.0.
+OLDEST_FILE = "src/mflux/models/common/weights/loading/safetensors_reader.py"
 _REQUIRED = (
     "pyproject.toml",
     "src/mflux/models/common/config/model_config.py",
@@ -63,10 +63,9 @@ class Checkout:
                 f"{self.root} is not an mflux checkout ({missing} is missing); "
                 "run this in the root of a clone of mflux, or name it with --checkout"
             )
-
-        if not self._has(_OLDEST_FILE):
+        if not self._has(OLDEST_FILE):
             raise PortError(
-                f"{self.root} is older than mflux {_OLDEST_LEVEL} ({_OLDEST_FILE} is missing): commands and memory saver "
+                f"{self.root} is older than mflux {_OLDEST_LEVEL} ({OLDEST_FILE} is missing): commands and memory saver "
                 f"lack what ports need; check out mflux {_OLDEST_LEVEL} or later"
             )
 
