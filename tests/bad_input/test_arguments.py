@@ -70,10 +70,10 @@ BAD = [
     ("update nova --all", "name one port or --all, not both"),
     ("update vega", "has no port vega; it has nova"),
     ("update --to", "argument --to: expected one argument"),
-    ("update nova --to=--upload-pack=x", "--to --upload-pack=x is no version of a template; git would take it"),
+    ("update nova --to=--upload-pack=x", "--to --upload-pack=x is not a version of a template; git would take it"),
     ("update nova --template /nowhere", "the template of nova cannot be reached at /nowhere"),
     ("update nova --template ../checkpoint", "cannot be reached at ../checkpoint (it is not a git repository with a commit)"),
-    ("update nova --template=--upload-pack=x.git", "--template --upload-pack=x.git is no place of a template"),
+    ("update nova --template=--upload-pack=x.git", "--template --upload-pack=x.git is not a place of a template"),
     ("update --restore", "no update stopped half-way"),
     # demo
     ("demo --mflux latest --into ../demo", "'latest' is not an mflux release; type one like"),
