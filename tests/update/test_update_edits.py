@@ -104,7 +104,7 @@ def test_what_nobody_edited_is_as_in_a_fresh_copy(story, fresh):
 def test_deleted_wiring_comes_back_and_is_reported(story):
     for name in (*WIRING, *TAKEN):
         assert story.updated[name] == story.wired[name], name
-    back = {entry["surface"] for entry in story.report["came_back"]}
+    back = {entry["surface"] for entry in story.report["wiring"] if entry["put_back"]}
     assert back == {"pyproject", "defaults", "readme_table", "save", "model_config"}
     lines = report_lines(story.report)
     for name in (*WIRING, *TAKEN):
