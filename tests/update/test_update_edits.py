@@ -136,7 +136,7 @@ def test_second_update_changes_nothing(story, tmp_path, mflux_port):
     releases.commit(root, "v0.2.0")
     done = mflux_port("update", cwd=root)
     assert (done.returncode, status(root)) == (0, "")
-    assert "up to date" in done.stdout and "put back" not in done.stdout
+    assert "up to date" in done.stdout and "restored after" not in done.stdout
 
 
 @pytest.mark.full
