@@ -39,7 +39,8 @@ REFUSED = [
     # repos
     ("repo is mflux's", "0.24.0", _one("amber", "Tongyi-MAI/Z-Image-Turbo"), r"Tongyi-MAI/Z-Image-Turbo is already mflux's z-image-turbo"),
     ("repo is mflux's, other case", "0.18.0", _one("amber", "tongyi-mai/z-image-turbo"), r"is already mflux's z-image-turbo"),
-    ("repo twice", "0.24.0", [*_one("amber-a", "a/Amber"), *_one("amber-b", "a/Amber", variant="edit")], r"a/Amber belongs to both amber-a and amber-b"),
+    ("repo twice", "0.24.0", [*_one("amber-a", "a/Amber"), *_one("amber-b", "a/Amber", variant="edit")], None),
+    ("repo twice, two revisions", "0.24.0", [*_one("amber-a", "a/Amber", revision="a" * 40), *_one("amber-b", "a/Amber", revision="b" * 40)], r"a/Amber has two revisions"),
     ("factory is mflux's", "0.24.0", _one("z.image", "a/Amber"), r"ModelConfig.z_image\(\) belongs to mflux's z-image"),
 ]  # fmt: skip
 

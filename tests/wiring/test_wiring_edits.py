@@ -191,8 +191,8 @@ def test_a_deleted_line_comes_back_and_is_reported(surface: str, wired):
     lines = (root / file).read_text().splitlines(keepends=True)
     assert sum(words in line for line in lines) in (1, 2)
     (root / file).write_text("".join(line for line in lines if words not in line))
-    if surface == "changelog":  # the blank line that comes with it is nobody's
-        _edit(root, file, "## [Unreleased]\n\n\n", "## [Unreleased]\n\n")
+    if surface == "changelog":  # with its heading
+        _edit(root, file, "### New Model Support\n\n\n", "")
     result = _result(wiring.wire, root, surface)
     assert result.action == "restored after it was deleted there" and result.put_back
     now = contents(root)

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from mflux_port.checkout.tree import OLDEST_FILE
 from mflux_port.port.port import Port, port_from_answers
 from mflux_port.wiring.surfaces import SURFACES
 
@@ -110,7 +109,7 @@ def shared_files(port: Port | None = None) -> list[str]:
 def copy_shared(source: Path, root: Path) -> Path:
     """A host with the shared files alone, byte for byte: what wiring reads, without the other thousand files."""
     commands = [str(path.relative_to(source)) for path in source.glob("src/mflux/models/*/cli/*.py")]
-    for name in [*shared_files(), *commands, OLDEST_FILE]:
+    for name in [*shared_files(), *commands]:
         if (source / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, root / name)
