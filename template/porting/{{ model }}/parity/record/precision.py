@@ -26,7 +26,5 @@ def warning(device: str) -> str:
         return run
 
     functional = torch.nn.functional
-    floors = float32_floor.measure(
-        on(torch.matmul), on(functional.conv2d), on(functional.scaled_dot_product_attention)
-    )
+    floors = float32_floor.measure(on(torch.matmul), on(functional.conv2d), on(functional.scaled_dot_product_attention))
     return float32_floor.sentence(f"PyTorch on {device}", floors, "run it with --device cpu")

@@ -102,7 +102,8 @@ def verify_size(model: nn.Module, folder: Path) -> None:
     MLX computes a parameter when it is first looked at, so that a module of any size can be built and counted.
     """
     sizes = {
-        name: sum(array.size for _, array in tree_flatten(part.parameters())) for name, part in components(model).items()
+        name: sum(array.size for _, array in tree_flatten(part.parameters()))
+        for name, part in components(model).items()
     }
     stored = sum(_stored(path) for path in folder.glob("*/*.safetensors"))
     if sum(sizes.values()) > MOST_SPARE * stored + SMALL:

@@ -11,7 +11,9 @@ from parity.compare import float32_floor
 def warning() -> str:
     """One line when MLX's float32 is not worth its name. MLX_ENABLE_TF32=0 must be set before MLX is imported."""
     floors = float32_floor.measure(_matmul, _convolution, _attention)
-    return float32_floor.sentence(f"MLX on {mx.default_device()}", floors, "set MLX_ENABLE_TF32=0, or use another device")
+    return float32_floor.sentence(
+        f"MLX on {mx.default_device()}", floors, "set MLX_ENABLE_TF32=0, or use another device"
+    )
 
 
 def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
