@@ -53,8 +53,9 @@ def test_numbers_that_arrive_as_they_are_take_one_run():
         _short,
         lambda x: _short(x) * np.float32(-2),
         lambda x: x * np.linspace(0.5, 2, 16, dtype=np.float32).reshape(16, 1, 1) + 3,
+        lambda x: _short(_short(_short(x) / np.float32(0.3611)) + np.float32(0.1159)),
     ],
-    ids=["scaled", "bfloat16", "bfloat16 negated", "of each channel"],
+    ids=["scaled", "bfloat16", "bfloat16 negated", "of each channel", "shifted in bfloat16"],
 )
 def test_numbers_that_are_scaled_shifted_or_rounded_are_sent_in_digits(change):
     from parity.compare.orders import trace
