@@ -91,14 +91,36 @@ def test_blocks_of_a_square_without_guidance_pass_though_axes_are_equal(judged):
 def test_guidance_of_two_calls_passes_against_one_batch(judged):
     """The reference predicts both prompts in one call, the port in two, from the conditional one."""
     row = judged("z_image_base", "float32", "ZImageBase")["ZImageBase"]
-    # The port's own schedule is another one (its shift depends on the size), which is a true difference.
-    assert _failed(row) <= {"scheduler", *AFTER} and row["answer"] in (None, "scheduler"), row
+    # The port's own schedule is another one, which is a true difference: it fails no stage but its own.
+    assert _failed(row) == {"scheduler", *AFTER} and row["answer"] == "scheduler", row
+
+
+def test_a_wrong_encoder_fails_no_stage_before_it(judged):
+    """4 steps: each has the reference's embeddings, not the first and the last alone."""
+    row = judged("z_image", "float32", "ZImageWithAnotherEncoder")["ZImageWithAnotherEncoder"]
+    assert _failed(row) == {"text_encoder", "end_to_end"}, row
 
 
 def test_middle_steps_have_the_references_embeddings(judged):
     """The released port encodes " " where the reference encodes "": that is its one difference, in the text encoder."""
-    rows = judged("flux2", "float32", "Klein", PORTS["flux2"].port)
-    assert not _failed(rows["Klein"]), rows["Klein"]
-    released = rows["Flux2Klein"]
-    assert _failed(released) == {"text_encoder", "end_to_end"}, released
-    assert "negative prompt" in released["notes"]["text_encoder"]
+    rows = judged("flux2", "float32", PORTS["flux2"].port, "KleinWithAnEmptyNegative")
+    empty = rows["KleinWithAnEmptyNegative"]
+    assert _failed(rows["Flux2Klein"]) == {"text_encoder", "end_to_end"}, rows["Flux2Klein"]
+    assert _failed(empty) == {"text_encoder", *AFTER}, empty  # there is no place for the reference's embeddings
+    assert all("negative prompt" in row["notes"]["text_encoder"] for row in rows.values())
+    assert "[1, 0, " in empty["notes"]["text_encoder"]
+
+
+def test_a_port_with_sizes_written_down_is_refused_before_they_fill_the_memory(judged, twin, script):
+    judged("z_image", "float32")  # the recording
+    home = twin("z_image")
+    flags = (
+        "--port",
+        "port_variants:ZImageWithSizesWrittenDown",
+        "--reference",
+        "artifacts/setting_z_image.safetensors",
+    )
+    done = script(home, "run_mflux.py", *flags)
+    said = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and said.startswith("parity: the port's spare (Linear) has 10000 million numbers"), said
+    assert "SIZES in run_mflux.py" in said

@@ -61,6 +61,7 @@ class ForcedRun:
         self._component = ""
         self._calls: Counter = Counter()
         self._taken: set[str] = set()
+        self._other_length: set[int] = set()  # rows whose prompt has another length than the reference's
         self._sigmas: dict[type, property] = {}
         self._skip: set[str] = set()
         self._patches = Patches()
@@ -247,21 +248,29 @@ class ForcedRun:
             return result
         given = list(arrays(result))
         values = [to_numpy(array) for array in given]
-        for branch, row in zip(self.branches, _rows(values, len(self.branches)), strict=True):
-            if branch is not None:
-                self._compare_prediction(branch, row)
+        for branch, row in self._judged(values):
+            self._compare_prediction(branch, row)
         handed = self._predictions(values)
         return rebuild(result, iter([mx.array(new).astype(self._wide(old.dtype)) for new, old in zip(handed, given)]))
 
     def root_distance(self, results: list[np.ndarray]) -> Distance | None:
         """How far a transformer's results are from the reference's predictions, the furthest of them."""
-        rows = zip(self.branches, _rows(results, len(self.branches)), strict=True)
-        found = [self._distance(branch, row) for branch, row in rows if branch is not None]
+        found = [self._distance(branch, row) for branch, row in self._judged(results)]
         known = [item[2] for item in found if item is not None]
         return max(known, key=lambda gap: gap.relative if gap.relative == gap.relative else np.inf, default=None)
 
+    def _judged(self, results: list[np.ndarray]) -> list[tuple[Branch, np.ndarray]]:
+        """The rows of a result that were made of the reference's own input, with what the reference made of it."""
+        rows = _rows(results, len(self.branches))
+        return [
+            (branch, row)
+            for at, (branch, row) in enumerate(zip(self.branches, rows, strict=True))
+            if branch is not None and at not in self._other_length
+        ]
+
     def _enter(self, component: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         self.stage, self._component, self.placed = "transformer", component, []
+        self._other_length.clear()
         given = list(arrays((args, kwargs)))
         call = self._calls[component]
         self._calls[component] += 1
@@ -283,7 +292,7 @@ class ForcedRun:
             new[place] = self._given_latents(given[place], order)
         for n in [n for n in free if given[n].size <= FEW]:
             new[n] = self._timestep(given[n], first=n == min(free))
-        wide = [n for n in free if given[n].size > FEW]
+        wide = [n for n in free if given[n].size > FEW or given[n].size == 0 < given[n].ndim - 1]
         for n, array in self._prompts([(n, to_numpy(given[n])) for n in wide]).items():
             new[n] = self._hand(mx.array(array).astype(self._wide(given[n].dtype))) if self.force != FREE else given[n]
         return new
@@ -336,7 +345,9 @@ class ForcedRun:
                 self._taken.add(branch.names[match.name])
                 if self.step == 0:
                     self._compare_prompt(branch, match)
-                if match.reference is not None:
+                if match.reference is None:
+                    self._other_length.add(at)
+                else:
                     rows[n][at] = match.reference.reshape(rows[n][at].shape)
                     changed.add(n)
         return {n: _joined(rows[n], own) for n, own in given if n in changed}
@@ -345,7 +356,11 @@ class ForcedRun:
         label = f"prompt/{match.name.split('/', 1)[1]}"
         if match.reference is None:
             shape = list(branch.inputs[match.name].shape)
-            self.crossing.notes.append(f"prompt embeddings are {list(match.own.shape)}, the reference's are {shape}")
+            note = f"prompt embeddings are {list(match.own.shape)}, the reference's are {shape}"
+            length = match.own.shape[-2]
+            if "max_sequence_length" in self.recording.facts.get("parameters", ()) and length:
+                note += f"; record with --call max_sequence_length={length} if that is the model's length"
+            self.crossing.notes.append(note)
             self._note(label, branch.inputs[match.name], match.own, UNKNOWN, aligned=False)
         else:
             self._note(label, match.reference, match.own, distance(match.reference, match.own))

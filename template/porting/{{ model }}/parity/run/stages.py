@@ -180,8 +180,9 @@ class Judge:
         order = [item.distance.relative / limit if item.distance.relative == item.distance.relative else np.inf
                  for item, limit in zip(seen, limits, strict=True)]  # fmt: skip
         at = int(np.argmax(order))
-        noted = stage in (TEXT_ENCODER, TRANSFORMER)
-        result = self._result(stage, seen[at], limits[at], "; ".join(dict.fromkeys(crossing.notes)) if noted else "")
+        result = self._result(stage, seen[at], limits[at])
+        if stage in (TEXT_ENCODER, TRANSFORMER) and result.status == FAIL:
+            result.note = "; ".join(dict.fromkeys(crossing.notes))
         if stage == TRANSFORMER and result.status == FAIL and crossing.unused:
             result.note = _and(result.note, f"never given to it: {', '.join(crossing.unused)}")
         if stage == TEXT_ENCODER and result.status == FAIL and self._prompt_is_right(seen, limits):
