@@ -242,6 +242,10 @@ class Diagnosis:
             return [self._code(result, "predict", self._of_given(roots))]
         return []
 
+    def _guidance(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        cause = result.note or self._of_worst(result) or "what is done to the prediction"
+        return [self._code(result, "predict", f"between the transformer and the scheduler: {cause}")]
+
     def _of_given(self, roots: list[Call]) -> str:
         positions = next((call.positions for call in roots if call.positions is not None), None)
         if positions is not None:
