@@ -279,32 +279,6 @@ class _Verdict:
     local: float
 
 
-@dataclass
-class _Result:
-    stage: str
-    status: str
-    relative: float = 1e-6
-    limit: float = 1e-4
-
-
-def test_a_box_is_ticked_with_figures_and_loses_its_tick(tmp_path):
-    from parity.explain.notes import tick
-
-    notes = tmp_path / "PORTING.md"
-    before = "# Notes\n- [ ] VAE decode done (`x`) <!-- evidence: vae_decode -->\n- [ ] Mine\n"
-    notes.write_text(before)
-    assert tick(notes, [_Result("vae_decode", "pass"), _Result("loop", "pass")], "float32, 64x64") == ["vae_decode"]
-    lines = notes.read_text().splitlines()
-    assert lines[1].startswith(
-        "- [x] VAE decode done (`x`) <!-- evidence: vae_decode --> relL2 1.0e-06 of 1.0e-04, float32"
-    )
-    assert (lines[0], lines[2]) == ("# Notes", "- [ ] Mine")
-    tick(notes, [_Result("vae_decode", "not run")], "float32")
-    assert notes.read_text().splitlines() == lines
-    tick(notes, [_Result("vae_decode", "FAIL")], "float32, 64x64")
-    assert notes.read_text() == before
-
-
 def test_gaps_of_another_run_do_not_count(tmp_path):
     from parity.record.calibration import read_calibration, write_calibration
 

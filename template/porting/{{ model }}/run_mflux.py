@@ -36,7 +36,7 @@ def main() -> int:
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     limits = Limits(args.dtype, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))
     # MLX comes last: what is wrong with a file is said before it is loaded.
-    from parity.explain import notes, report, session
+    from parity.explain import report, session
     from parity.run import mlx_port
 
     port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
@@ -45,11 +45,21 @@ def main() -> int:
     _print_findings(found, args)
     _write(found, path.with_name("mflux.safetensors"))
     report.write_report(path.with_name("report.html"), answers.class_name, found, wanted)
-    if args.dtype == "float32":
-        facts = recording.facts
-        notes.tick(answers.home / "PORTING.md", found.results, f"float32, {facts['width']}x{facts['height']}")
+    for line in _tick(args, answers, recording.facts, found.results):
+        print(line)
     print(f"{path.with_name('report.html')}: stages, modules, and the pictures side by side")
     return 0 if found.passed else 1
+
+
+def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list) -> list[str]:
+    """Write the figures into PORTING.md where this run may. Returns what there is to say about it."""
+    from parity.explain import notes
+
+    reason = notes.why_not(facts, answers.model, args.port or answers.import_path)
+    if reason:
+        return [f"PORTING.md: {reason}"]
+    setting = notes.setting_of(facts, args.dtype)
+    return notes.tick(answers.home / "PORTING.md", results, setting, notes.source_commit(answers.home))
 
 
 def _reference(args: argparse.Namespace, answers: Answers) -> Path:

@@ -7,7 +7,7 @@ import re
 
 from mflux_port.checks.engine import evidence, reasons, syntax
 from mflux_port.checks.engine.package import Package
-from mflux_port.checks.engine.rule import MERGE, Verdict, needs_you, none_of, not_applicable, rule
+from mflux_port.checks.engine.rule import MERGE, Verdict, failed, needs_you, none_of, not_applicable, rule
 from mflux_port.checks.rules.tests_rules import references
 from mflux_port.wiring.surfaces import SURFACES
 
@@ -37,10 +37,31 @@ def _in_branch(package: Package) -> str | None:
 )
 def stages_are_proven(package: Package) -> Verdict:
     """Every stage was proven against the reference, with figures"""
-    found = evidence.stages(package.facts, package.model)
-    lacking = [stage for stage in evidence.STAGES if stage not in found]
-    open_ = [f"{stage} {box.problem}" for stage, box in found.items() if box.problem]
-    return none_of([f"{stage} is not in PORTING.md" for stage in lacking] + open_)
+    return _unproven(package, evidence.STAGES)
+
+
+@rule(
+    "MRG19",
+    looks_at=_PORTING,
+    fix="run porting/<model>/run_mflux.py --dtype bfloat16 without --stage; it ticks the box and writes the figures beside it",
+    why="mflux runs in bfloat16: a cast in the wrong place (a timestep's sinusoid) passes every float32 run",
+    only=reasons.is_open,
+    when=MERGE,
+)
+def bfloat16_is_proven(package: Package) -> Verdict:
+    """Every stage was proven in bfloat16, too"""
+    return _unproven(package, (evidence.BFLOAT16,))
+
+
+def _unproven(package: Package, wanted: tuple[str, ...]) -> Verdict:
+    """Fail with the reason why each box does not count, and the command for the first of them."""
+    found = evidence.stages(package)
+    line = "its line is missing in PORTING.md: `- [ ] Done <!-- evidence: {} -->`"
+    problems = [f"{stage}: {line.format(stage)}" for stage in wanted if stage not in found]
+    lacking = [stage for stage in wanted if stage in found and found[stage].problem]
+    problems += [f"{stage} {found[stage].problem}" for stage in lacking]
+    verdict = none_of(problems)
+    return failed(f"{verdict.detail}: {found[lacking[0]].commands(package.model)}") if lacking else verdict
 
 
 @rule(
@@ -55,11 +76,7 @@ def boxes_are_ticked(package: Package) -> Verdict:
     """Every other box of PORTING.md is ticked"""
     # The last two boxes are this check itself and `finish`.
     own = ("mflux-port check", "mflux-port finish")
-    left = [
-        b.text
-        for b in evidence.boxes(package.facts, package.model)
-        if not (b.ticked or b.stage or any(o in b.text for o in own))
-    ]
+    left = [b.text for b in evidence.boxes(package) if not (b.ticked or b.stage or any(o in b.text for o in own))]
     return none_of(left)
 
 
@@ -230,7 +247,7 @@ def milestones_are_commits(package: Package) -> Verdict:
 )
 def proofs_are_of_this_code(package: Package) -> Verdict:
     """Every proof is of the code as it is now"""
-    found = evidence.stages(package.facts, package.model)
+    found = evidence.stages(package)
     commits = {stage: box.commit for stage, box in found.items() if box.proven}
     problems = {commit: _since(package, commit) for commit in set(commits.values())}
     return none_of([f"{stage}: {problems[commit]}" for stage, commit in commits.items() if problems[commit]])

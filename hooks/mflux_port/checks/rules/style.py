@@ -182,6 +182,6 @@ def compiling_comes_after_parity(package: Package) -> Verdict:
     files = [file for file in package.files if "mx.compile" in package.facts.text(file)]
     if not files:
         return passed()
-    found = evidence.stages(package.facts, package.model)
+    found = evidence.stages(package)
     open_ = [stage for stage in ("transformer", "loop") if not (stage in found and found[stage].proven)]
     return failed(f"{files[0]} compiles, {open_[0]} is not proven") if open_ else passed()
