@@ -45,11 +45,11 @@ _STEP = "\n\nclass OtherScheduler:\n    def step(self, latents):\n        return
 _TARGETS = json.dumps({"model": "nova-turbo", "lora_layers": {"targets": ["transformer_blocks"]}})
 
 
-def figures(old: str, new: str):
+def figures(old: str, new: str, stage: str = "transformer"):
     """Other figures than those of the complete port."""
     made = FIGURES.format(commit="0000000")
     assert old in made
-    return lambda tree: prove(tree, made.replace(old, new))
+    return lambda tree: prove(tree, made.replace(old, new), stage)
 
 
 def cut(tree: Tree, heading: str) -> None:
@@ -108,6 +108,11 @@ AGAIN = [
     ("MRG01", "out of the limit", figures("3.1e-06", "9.9e-01")),
     ("MRG01", "not a number", figures("3.1e-06", "nan")),
     ("MRG01", "small", figures("1024x1024", "272x208")),
+    ("MRG01", "another dtype", figures("float32", "bfloat16")),
+    ("MRG01", "figures of an earlier version", figures("8 steps, guidance 4, ", "")),
+    ("MRG01", "without guidance", figures("guidance 4", "guidance 0", "loop")),
+    ("MRG01", "failed since", figures("relL2", "FAIL relL2")),
+    ("MRG19", "float32", lambda tree: prove(tree, FIGURES.format(commit="0000000"), "bfloat16")),
     ("MRG16", "an unknown commit", figures("", "")),
     (
         "MRG16",

@@ -153,6 +153,7 @@ BREAKS = {
         replace(PORTING, "- [x] Transformer done", "- [ ] Transformer done"),
     ),
     "MRG16": append(FEED_FORWARD, "# more\n"),
+    "MRG19": lambda tree: prove(tree, "", "bfloat16"),
     "RUN01": append(FEED_FORWARD, "\nimport os\n"),
 }
 BEFORE = {
