@@ -92,10 +92,10 @@ def _line(result) -> str:
 
 def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
     """The checkpoint of the recording, after what was asked for was compared with what was recorded."""
-    from parity.record.components import header_digest, read_index
+    from parity.record.components import header_digest, read_index, same_pipeline
 
     facts = recording.facts
-    if answers.pipeline not in ("", "DiffusionPipeline", facts["pipeline"]):
+    if not same_pipeline(answers.pipeline, facts["pipeline"]):
         raise ParityError(
             f"{recording.path} is of a {facts['pipeline']}, the port's reference_pipeline is {answers.pipeline}; "
             "run run_reference.py with the right --model"

@@ -77,10 +77,10 @@ def count(run) -> Counter:
 
 
 def _empty_pipeline(run):
-    name, parts = components.read_index(run.model)
+    kind, (name, parts) = components.pipeline_class(run.model), components.read_index(run.model)
     built = {}
-    for part, (library, kind) in parts.items():
-        cls = components.component_class(library, kind)
+    for part, (library, named) in parts.items():
+        cls = components.component_class(library, named, run.model / part)
         if components.is_network(run.model, part):
             with torch.device("meta"):
                 built[part] = components.build(library, cls, components.read_json(run.model / part / "config.json"))
@@ -89,7 +89,6 @@ def _empty_pipeline(run):
                 _give_values(built[part])
         else:
             built[part] = cls.from_pretrained(str(run.model / part))
-    kind = components.component_class("diffusers", name)
     here = property(lambda pipe: torch.device("cpu"))  # what lies between the networks is computed as ever
     pipe = type(name, (kind,), {"device": here, "_execution_device": here, "__module__": kind.__module__})(**built)
     pipe.set_progress_bar_config(disable=True)
