@@ -65,6 +65,22 @@ def notes(tmp_path) -> Notes:
     return Notes(tmp_path / "PORTING.md")
 
 
+def test_guidance_is_not_asked_of_a_port_that_has_none(notes):
+    assert "guidance" in evidence.wanted(notes)
+    notes.port = Settings(1.0, False)
+    assert evidence.wanted(notes) == [stage for stage in STAGES if stage != "guidance"]
+
+
+def test_the_guidance_that_ran_is_written_down(tmp_path):
+    from parity.explain.notes import setting_of
+
+    facts = {"model": str(tmp_path), "width": 64, "height": 96, "steps": 2, "guidance": 3.5}
+    assert str(setting_of(facts, "float32")) == "float32, 64x96, 2 steps, guidance 3.5"
+    (tmp_path / "sizes.json").write_text("{}")
+    facts["applied"] = {"value": None}
+    assert str(setting_of(facts, "float32")) == "float32, 64x96, 2 steps, guidance 0, tiny twin"
+
+
 def whole(status: str = "pass", **one: str) -> list[Result]:
     return [Result(stage, one.get(stage, status)) for stage in STAGES]
 

@@ -14,7 +14,7 @@ from mflux_port.checks.engine.rule import FAIL, MERGE, NEEDS_YOU, PASS
 # A step is reached when all of its stages are proven.
 _PROOFS = {
     "VAE": ("vae_decode", "vae_encode"),
-    "transformer": ("transformer", "scheduler", "loop"),
+    "transformer": ("transformer", "guidance", "scheduler", "loop"),
     "text encoder": ("text_encoder",),
     "end to end": ("end_to_end",),
 }
@@ -42,11 +42,11 @@ class Progress(NamedTuple):
 def progress(facts: Facts, model: str) -> Progress:
     """Ask the files of ``model`` how far it is."""
     package = Package(facts, model)
-    found = evidence.stages(package)
+    found, wanted = evidence.stages(package), evidence.wanted(package)
     open_surfaces = [r.surface for r in package.surfaces.values() if r.state in ("absent", "stale", "unknown shape")]
     steps, lacks = {"wired": not open_surfaces}, {"wired": f"mflux-port wire {model} ({', '.join(open_surfaces)})"}
     for name, stages in _PROOFS.items():
-        left = [stage for stage in stages if not (stage in found and found[stage].proven)]
+        left = [stage for stage in stages if stage in wanted and not (stage in found and found[stage].proven)]
         steps[name] = not left
         lacks[name] = _proof(found, left[0], model) if left else ""
     rows = [ask(rule, package) for rule in rules_when(MERGE)]

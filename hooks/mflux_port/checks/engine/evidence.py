@@ -8,10 +8,10 @@ from typing import NamedTuple
 from mflux_port.checks.engine.package import Package
 
 # In the guide's order: backwards from the image.
-STAGES = ("vae_decode", "vae_encode", "transformer", "scheduler", "loop", "text_encoder", "end_to_end")
+STAGES = ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end")
 BFLOAT16 = "bfloat16"  # the box of a whole run in bfloat16
 # Stages whose result depends on the guidance.
-_GUIDED = ("loop", "end_to_end", BFLOAT16)
+_GUIDED = ("guidance", "loop", "end_to_end", BFLOAT16)
 _BOX = re.compile(r"^- \[(?P<tick>[ xX])\] (?P<text>.*)$")
 _MARK = re.compile(r"<!-- evidence: (?P<stage>\w+) -->(?P<figures>.*)$")
 # As porting/<model>/parity/explain/notes.py writes them.
@@ -100,8 +100,7 @@ class Box(NamedTuple):
 
 def boxes(package: Package) -> list[Box]:
     """The boxes of ``porting/<model>/PORTING.md``, in order."""
-    guides = package.port is not None and package.port.supports_guidance
-    guidance = package.port.guidance if guides else 1.0
+    guidance = _guidance(package)
     found: list[Box] = []
     for line in package.facts.text(f"porting/{package.model}/PORTING.md").splitlines():
         match = _BOX.match(line)
@@ -112,6 +111,16 @@ def boxes(package: Package) -> list[Box]:
         stage, figures = (mark["stage"], mark["figures"].strip()) if mark else ("", "")
         found.append(Box(text, match["tick"] != " ", stage, figures, guidance))
     return found
+
+
+def wanted(package: Package) -> list[str]:
+    """The stages that have to be proven: guidance only where the port has any."""
+    return [stage for stage in STAGES if stage != "guidance" or _guidance(package) > 1]
+
+
+def _guidance(package: Package) -> float:
+    guides = package.port is not None and package.port.supports_guidance
+    return package.port.guidance if guides else 1.0
 
 
 def stages(package: Package) -> dict[str, Box]:

@@ -37,7 +37,7 @@ def _in_branch(package: Package) -> str | None:
 )
 def stages_are_proven(package: Package) -> Verdict:
     """Every stage was proven against the reference, with figures"""
-    return _unproven(package, evidence.STAGES)
+    return _unproven(package, evidence.wanted(package))
 
 
 @rule(
@@ -50,10 +50,10 @@ def stages_are_proven(package: Package) -> Verdict:
 )
 def bfloat16_is_proven(package: Package) -> Verdict:
     """Every stage was proven in bfloat16, too"""
-    return _unproven(package, (evidence.BFLOAT16,))
+    return _unproven(package, [evidence.BFLOAT16])
 
 
-def _unproven(package: Package, wanted: tuple[str, ...]) -> Verdict:
+def _unproven(package: Package, wanted: list[str]) -> Verdict:
     """Fail with the reason why each box does not count, and the command for the first of them."""
     found = evidence.stages(package)
     line = "its line is missing in PORTING.md: `- [ ] Done <!-- evidence: {} -->`"

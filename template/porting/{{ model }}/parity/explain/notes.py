@@ -19,7 +19,7 @@ LINE = re.compile(r"^(- )\[[ xX]\]( .*<!-- evidence: (\w+) -->)(.*)$", re.MULTIL
 SETTING = re.compile(r"(\w+), (\d+)x(\d+), (\d+) steps?, guidance ([\d.e+-]+), (tiny twin, )?")
 COMMIT = re.compile(r"commit (\w+\+?)$")
 WHOLE = "bfloat16"  # the box of a whole run in bfloat16: one line for all stages
-OPTIONAL = ("vae_encode",)  # a reference may have no encoder
+OPTIONAL = ("vae_encode", "guidance")  # a reference may have no encoder, and no guidance
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Setting:
 def setting_of(facts: dict, dtype: str) -> Setting:
     """The setting of a recording, judged in ``dtype``."""
     twin = (Path(facts["model"]) / "sizes.json").is_file()
-    return Setting(dtype, facts["width"], facts["height"], facts["steps"], float(facts["guidance"]), twin)
+    ran = facts.get("applied", {"value": facts["guidance"]})["value"]  # not what was asked for
+    return Setting(dtype, facts["width"], facts["height"], facts["steps"], float(ran or 0.0), twin)
 
 
 def why_not(facts: dict, model: str, port: str) -> str:
