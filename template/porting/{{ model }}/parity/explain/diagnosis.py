@@ -8,7 +8,10 @@ import numpy as np
 
 from parity.answers import FAIL, PASS
 from parity.compare.alignment import align
+from parity.compare.pairing import COUNT
+from parity.compare.rows import rows_cut
 from parity.explain import patterns
+from parity.explain.grouping import grouped, kind_of
 from parity.metrics import distance
 from parity.run.forced_run import LATENTS
 from parity.run.mlx_taps import modules as modules_of
@@ -34,12 +37,13 @@ class Verdict:
     limit: float = float("nan")
     cause: str = ""
     waived: str = ""
+    places: str = ""  # where the same was found too, as "layers 1-5, 8-34"
 
     @property
     def line(self) -> str:
         there = f" = {self.reference}" if self.reference and self.reference != self.module else ""
         named = ", ".join(filter(None, (self.reference_class, self.reference_file)))
-        where = f" [{named}]" if named else ""
+        where = (f" [{named}]" if named else "") + (f" in {self.places}" if self.places else "")
         numbers = f" local relL2 {self.local:.1e} (limit {self.limit:.1e})" if self.local == self.local else ""
         numbers += f", accumulated {self.accumulated:.1e}" if self.accumulated == self.accumulated else ""
         return f"{self.stage}: {self.module}{there}{where}{numbers}; {self.cause or 'no known pattern'}"
@@ -63,6 +67,7 @@ class Diagnosis:
         self.recording, self.pairing, self.limits = judge.recording, judge.pairing, judge.limits
         self.watch, self.crossing, self.calls = judge.watch, judge.crossing, judge.calls
         self.modules = modules_of(judge.port.model)
+        self._causes: dict[str, str] = {}  # by kind of module: what is wrong in one block is wrong in the next
 
     def findings(self, results: list[Result], waived=lambda verdict: "") -> Findings:
         """Weights before anything else; then the stages that fail, in the order in which a port is written."""
@@ -75,7 +80,7 @@ class Diagnosis:
         verdicts += [verdict for verdict in self._blamed(self.calls, waived) if verdict.module not in said]
         for verdict in verdicts:
             verdict.waived = waived(verdict)
-        return Findings(sorted(verdicts, key=lambda verdict: verdict.kind != "weights"))
+        return Findings(grouped(sorted(verdicts, key=lambda verdict: verdict.kind != "weights")))
 
     def _other_length(self, result: Result) -> bool:
         # Embeddings of another length or width go into the transformer as they are.
@@ -105,7 +110,8 @@ class Diagnosis:
     def _of_fault(self, fault) -> Verdict:
         reference = fault.reference.rpartition(".")[0]
         verdict = self._at("weights", fault.parameter.split(".")[0], fault.module, reference)
-        verdict.cause = f"{fault.kind}: {fault.parameter.rpartition('.')[2]} {fault.detail}"
+        named = "" if fault.kind == COUNT else f"{fault.parameter.rpartition('.')[2]} "
+        verdict.cause = f"{fault.kind}: {named}{fault.detail}"
         return verdict
 
     # ------------------------------------------------------------------------------------------------------- modules
@@ -146,8 +152,14 @@ class Diagnosis:
         verdict = self._at("module", call.stage, call.path, call.reference)
         verdict.local, verdict.limit = call.local.relative, limit
         verdict.accumulated = call.output.relative if call.output else float("nan")
-        verdict.cause = patterns.of_module(call, self.modules[call.path], self.watch)
+        verdict.cause = self._cause(call)
         return verdict
+
+    def _cause(self, call: Call) -> str:
+        kind = kind_of(call.path)
+        if kind not in self._causes:
+            self._causes[kind] = patterns.of_module(call, self.modules[call.path], self.watch)
+        return self._causes[kind]
 
     def _at(self, kind: str, stage: str, module: str, reference: str) -> Verdict:
         name, file = self.recording.facts["classes"].get(reference, ("", ""))
@@ -164,19 +176,37 @@ class Diagnosis:
         if self.crossing.failure and self.crossing.failure[0] == stage:
             return [self._code(result, stage, result.note)]
         calls = [call for call in self.calls if call.stage.split(".")[0] == stage]
-        special = getattr(self, f"_{stage}", lambda result, calls: [])(result, calls)
-        blamed = self._blamed(calls, waived)
-        blamed.sort(key=lambda verdict: verdict.local < SIGNIFICANT)
-        if special and special[0].module == "tokenizer":
-            return special
+        before = self._before_the_modules(result, calls)
+        if before and before[0].module == "tokenizer":
+            return before
+        blamed = sorted(self._blamed(calls, waived), key=lambda verdict: verdict.local < SIGNIFICANT)
         strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]
-        known = [verdict for verdict in blamed if verdict in strong or waived(verdict)]
-        givers = self._givers(calls, known)
-        if givers is not None:
-            first = givers or special
-            strong = [*first, *[verdict for verdict in strong if verdict not in first]]
-            special = [verdict for verdict in special if verdict not in strong]
-        return [*strong, *special, *[verdict for verdict in blamed if verdict not in strong]]
+        givers = self._givers(calls, [verdict for verdict in blamed if verdict in strong or waived(verdict)])
+        first = before or givers or []
+        strong = [*first, *[verdict for verdict in strong if verdict not in first]]
+        weak = [verdict for verdict in blamed if verdict not in strong]
+        # What lies between the modules is only asked about where no module explains the stage.
+        between = self._between_the_modules(result, calls) if not strong or givers == [] else []
+        return [*between, *strong, *weak]
+
+    def _before_the_modules(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        """What is wrong already in what a network is given."""
+        if result.stage == "vae_decode" and self._wrong_latents():
+            return [self._code(result, "vae", f"latent normalisation or packing before {self._wrong_latents()}")]
+        if result.stage == "text_encoder":
+            return self._other_tokens(result, calls)
+        if result.stage == "transformer" and self.crossing.unused:
+            missing = " and ".join(self.crossing.unused)
+            return [self._code(result, "transformer", f"the port's transformer never gets the reference's {missing}")]
+        return [] if result.stage == "text_encoder" else self._fewer_blocks(result)
+
+    def _fewer_blocks(self, result: Result) -> list[Verdict]:
+        component = result.stage.partition("_")[0] if result.stage.startswith("vae") else result.stage
+        shorter = [text for path, text in self.pairing.fewer.items() if path.split(".")[0] == component]
+        return [self._code(result, component, f"block count: {text}") for text in shorter[:1]]
+
+    def _between_the_modules(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        return getattr(self, f"_{result.stage}", lambda result, calls: [])(result, calls)
 
     def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
         """Whoever hands a right module a wrong input, when that comes before every module that is wrong itself.
@@ -196,10 +226,12 @@ class Diagnosis:
         if call is None:
             return []
         if call.path in said:  # wrong by its own measure, too, in this step or in another
-            return [said[call.path]]
+            verdict = said[call.path]
+            verdict.cause = patterns.of_wrong_input(first, self.watch) or verdict.cause
+            return [verdict]
         verdict = self._at("module", call.stage, call.path, call.reference)
         verdict.accumulated, verdict.limit = first.output.relative, self.limits.of_output(first)
-        verdict.cause = patterns.of_input(call.path, first.path)
+        verdict.cause = patterns.of_input(call.path, first, self.watch)
         return [verdict]
 
     def _innocent(self, call: Call) -> bool:
@@ -250,25 +282,28 @@ class Diagnosis:
         return patterns.of_timestep(*given[0]) if given else "what the transformer is called with"
 
     def _vae_decode(self, result: Result, calls: list[Call]) -> list[Verdict]:
-        if self._wrong_latents():
-            return [self._code(result, "vae", f"latent normalisation or packing before {self._wrong_latents()}")]
         return [self._code(result, "vae", self._of_worst(result) or "what is done before or after the decoder")]
 
     def _wrong_latents(self) -> str:
         """The decoder's first module, when it is not given what the reference gives its own."""
         decoding = [call for call in self.calls if call.stage == "vae_decode"]
-        first = next((call for call in decoding if call.inputs is not None and call.leaf), None)
-        wrong = first is not None and first.inputs > self.limits.of_stage("vae_decode", "vae_decode/vae/in/0")
-        return first.path if wrong else ""
+        first = next((call for call in decoding if call.output is not None and call.leaf), None)
+        if first is None or first.inputs is None:  # not even looked at: its result is right
+            return ""
+        return first.path if first.inputs > self.limits.of_stage("vae_decode", "vae_decode/vae/in/0") else ""
 
     def _vae_encode(self, result: Result, calls: list[Call]) -> list[Verdict]:
         return [self._code(result, "vae", self._of_worst(result) or "latent normalisation after the encoder")]
 
-    def _text_encoder(self, result: Result, calls: list[Call]) -> list[Verdict]:
+    def _other_tokens(self, result: Result, calls: list[Call]) -> list[Verdict]:
         for call in calls:
             if call.ids is not None and not same_tokens(*call.ids):
                 return [self._code(result, "tokenizer", _of_tokens(*call.ids))]
-        return [self._code(result, "text_encoder", self._of_hidden_state(result))]
+        return []
+
+    def _text_encoder(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        # An encoder's last layers may be left out on purpose, so they are blamed when nothing else is found.
+        return self._fewer_blocks(result) or [self._code(result, "text_encoder", self._of_hidden_state(result))]
 
     def _of_worst(self, result: Result) -> str:
         item = result.worst
@@ -286,15 +321,29 @@ class Diagnosis:
         return patterns.of_distance(gap) or "it leads elsewhere"
 
     def _of_hidden_state(self, result: Result) -> str:
-        """Which of the reference's hidden states the port's prompt embeddings are."""
+        """Which of the reference's hidden states the port's prompt embeddings are, or which rows it has more or less."""
         item = result.worst
-        for event in self.recording.events if item is not None else ():
-            if event.stage != "text_encoder" or "/out/" not in event.name or event.stride > 1 or event.same:
-                continue
-            found = align(self.recording.get(event.name), item.own)
-            if found and found[1].relative < 100 * self.limits.of_stage("text_encoder", result.tensor) / 100:
-                return f"the prompt embeddings are the output of {event.module}: off by some layers, or a norm too many"
+        if item is None:
+            return "which hidden states are handed on, and what is done to them"
+        cut = rows_cut(item.reference, item.own) if item.own.ndim > 1 else ""
+        if cut:
+            return f"the prompt embeddings: {cut}"
+        mine, theirs = (self._hidden_state(values) for values in (item.own, item.reference))
+        if mine and mine != theirs:
+            instead = f", the reference hands on the output of {theirs}" if theirs else ""
+            return f"the prompt embeddings are the output of {mine}{instead}: off by some layers, or a norm too many"
         return self._of_worst(result) or "which hidden states are handed on, and what is done to them"
+
+    def _hidden_state(self, values: np.ndarray) -> str:
+        limit = self.limits.of_stage("text_encoder", "prompt/text_encoder/out/0")
+        for event in self.recording.events:
+            if event.stage.split(".")[0] != "text_encoder" or "/out/" not in event.name or event.stride > 1 or event.same:
+                continue
+            found = align(self.recording.get(event.name), values)
+            if found and found[1].relative < limit:
+                number = event.name.rpartition("/")[2]
+                return f"{event.module}, number {number}" if "." not in event.module else event.module
+        return ""
 
 
 def _following(calls: list[Call]) -> dict[int, list[Call]]:

@@ -14,6 +14,8 @@ import numpy as np
 from parity.compare.alignment import Alignment, align, cuts, layouts
 from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
+from parity.compare.rotation import of_turned
+from parity.compare.rows import same_rows
 from parity.metrics import Distance, distance, is_short
 from parity.record.recording import Recording
 from parity.run.mlx_taps import Sink, arrays, to_numpy
@@ -22,6 +24,7 @@ from parity.run.run_trace import rebuild
 SIGNIFICANT = 1e-5  # an eps that was chosen otherwise stays below; what makes a stage fail does not
 ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
 MOST_FAR = 2
+FAR_ARRANGED = 0.02  # queries or keys that differ by more are turned or in another order, not rounded
 MOST_AXES = 4  # of position ids: time, height, width and one more
 NEAR = 0.5  # two tensors with a relative error below this are the same one
 
@@ -50,6 +53,7 @@ class Call:
     own: list[np.ndarray] = field(default_factory=list)
     replay: Callable | None = None
     attention: list[dict] = field(default_factory=list)
+    given: list[np.ndarray] = field(default_factory=list)  # its own arguments, of the first call with a wrong result
     ids: tuple[np.ndarray, np.ndarray] | None = None  # the reference's token ids and the port's, of an embedding
     positions: tuple[np.ndarray, np.ndarray] | None = None  # and its ids of several axes, where they differ
 
@@ -70,6 +74,7 @@ class ModuleJudge(Sink):
     def __init__(self, recording: Recording, pairing: Pairing, stage_of: Callable[[str], str], limits: Limits):
         self.recording, self.pairing, self.stage_of, self.limits = recording, pairing, stage_of, limits
         self._guilty: Counter = Counter()
+        self._wrong: set[str] = set()  # stages with a call whose result is wrong
         self.roots: list[Call] = []
         self._stack: list[Call] = []
         self._counts: dict[str, int] = {}
@@ -101,9 +106,27 @@ class ModuleJudge(Sink):
         prefix = f"{prefix}#{len(call.attention)}" if call.attention else prefix
         found = {"scale": (self._scale(prefix), scale)}
         for n, (name, array) in enumerate((("q", query), ("k", key), ("v", value))):
-            found[name] = self._against(f"{prefix}/in/{n}", to_numpy(array), repeats=True)
+            own = to_numpy(array)
+            found[name] = self._against(f"{prefix}/in/{n}", own, repeats=True)
+            found[f"how {name}"] = self._how_arranged(f"{prefix}/in/{n}", own, found[name])
         found["out"] = self._against(f"{prefix}/out/0", to_numpy(result))
         call.attention.append(found)
+
+    def _how_arranged(self, name: str, own: np.ndarray, gap: Distance | None) -> str:
+        """How queries, keys or values differ from the reference's where they are the same numbers, moved or turned."""
+        event = self.recording.event(name)
+        if gap is None or not gap.relative > FAR_ARRANGED or event.stride > 1:
+            return ""
+        reference = self.recording.get(name)
+        found = align(reference, own, repeats=True)
+        moved = found[0].to_reference(own) if found else own
+        if moved.shape != reference.shape:
+            return ""
+        if same_rows(reference, moved):
+            return "in another order of tokens"
+        if same_rows(reference, moved, axis=-3):
+            return "in another order of heads"
+        return of_turned(reference, moved)
 
     def results(self, event: str) -> list[str]:
         """The recording's names of what came out of a call."""
@@ -150,6 +173,9 @@ class ModuleJudge(Sink):
         call.ids = self._ids(call.event, args, kwargs)
         repeats = call.path in self.pairing.named
         call.output = self.outputs(call.event, results, root, repeats)
+        if call.output and call.output.relative > self.limits.of_output(call) and call.stage not in self._wrong:
+            self._wrong.add(call.stage)
+            call.given = [to_numpy(array) for array in arrays((args, kwargs))]
         if self._thinned(call.event) or call.path.startswith("text_encoder") and root:
             return  # an encoder's own result is one of several hidden states: the stage judges it
         if self._known(call):

@@ -37,6 +37,7 @@ class RunTrace:
     timesteps: list[tuple[float, float]] = field(
         default_factory=list
     )  # the reference's and the port's, where far apart
+    unused: list[str] = field(default_factory=list)  # inputs of the reference's transformer that the port's never got
     image: np.ndarray | None = None
     failure: tuple[str, Exception] | None = None
     failures: list[tuple[str, Exception]] = field(default_factory=list)  # of this run and of those before it
