@@ -16,6 +16,7 @@ from parity.metrics import distance
 from parity.run.forced_run import LATENTS
 from parity.run.mlx_taps import modules as modules_of
 from parity.run.module_judge import SIGNIFICANT, Call, same_tokens
+from parity.run.sensitivity import sensitivity
 from parity.run.stages import Judge, Result
 
 TOLERANT = 1e-4  # of a module that has a waived one inside
@@ -134,6 +135,9 @@ class Diagnosis:
             if tolerant:
                 limit = max(limit, TOLERANT)
             if call.local is None or call.local.relative <= limit or self._made_good(call, following[id(call)]):
+                continue
+            limit = max(limit, self.limits.of_sensitive(call, sensitivity(call)))
+            if call.local.relative <= limit:
                 continue
             verdict = self._verdict(call, limit)
             if waived(verdict):
