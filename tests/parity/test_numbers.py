@@ -89,7 +89,7 @@ class _Inputs(dict):
 
 
 def test_a_prompt_without_the_padding_that_the_reference_masks():
-    from parity.run.prompts import without_padding
+    from parity.compare.prompts import without_padding
 
     embeddings, mask = _values(1, 6, 8), np.array([[1, 1, 1, 1, 0, 0]])
     inputs = _Inputs(

@@ -49,7 +49,7 @@ def _first_that_helps(call: Call, module: nn.Module, judge: ModuleJudge) -> str:
 def _error(call: Call, judge: ModuleJudge, change) -> float:
     with change:
         own = call.replay()
-    gap = judge.outputs(call.event, own) if own else None
+    gap = judge.measure(call, own) if own else None
     return gap.relative if gap and gap.relative == gap.relative else float("inf")
 
 

@@ -224,18 +224,19 @@ class Diagnosis:
         if first is None or first.path in said or not self._innocent(first):
             return None
         above = {id(child): call for call in calls for child in call.children}
-        call = above.get(id(first))
+        call, takers = above.get(id(first)), [first]
         while call is not None and self._innocent(call):
+            takers.append(call)
             call = above.get(id(call))
         if call is None:
             return []
         if call.path in said:  # wrong by its own measure, too, in this step or in another
             verdict = said[call.path]
-            verdict.cause = patterns.of_wrong_input(first, self.watch) or verdict.cause
+            verdict.cause = patterns.of_wrong_input(takers, self.watch) or verdict.cause
             return [verdict]
         verdict = self._at("module", call.stage, call.path, call.reference)
         verdict.accumulated, verdict.limit = first.output.relative, self.limits.of_output(first)
-        verdict.cause = patterns.of_input(call.path, first, self.watch)
+        verdict.cause = patterns.of_input(call.path, takers, self.watch)
         return [verdict]
 
     def _innocent(self, call: Call) -> bool:
@@ -277,6 +278,10 @@ class Diagnosis:
         if roots and len(replayable) == len(roots):
             return [self._code(result, "predict", self._of_given(roots))]
         return []
+
+    def _guidance(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        cause = result.note or self._of_worst(result) or "what is done to the prediction"
+        return [self._code(result, "predict", f"between the transformer and the scheduler: {cause}")]
 
     def _of_given(self, roots: list[Call]) -> str:
         positions = next((call.positions for call in roots if call.positions is not None), None)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # they need MLX, the numbers here do not
 GATED = ("mlp", "ff", "feed_forward", "act", "swiglu", "glu")
 MOVED = 0.05  # the same values in another order are far from the reference; near it, they are the reference's, rounded
 DIFFERS = 1e-3
+FEW = 4  # numbers of a timestep or a scale
+SWAPPED = "the halves of the last axis are swapped (cos and sin, scale and shift, or gate and up)"
 TIME = re.compile(r"(^|[._])(time\w*|t_emb\w*|temb|timesteps?)([._]|$)")
 ROPE = re.compile(r"rope|rotary|pos_embed|freqs")
 
@@ -31,27 +33,41 @@ def of_module(call: Call, module, judge: ModuleJudge) -> str:
     return found or _by_name(call)
 
 
-def of_input(giver: str, taker: Call, judge: ModuleJudge) -> str:
-    """A right module that gets a wrong input: which of its inputs, and how it differs."""
-    found = of_wrong_input(taker, judge)
-    if found:
-        return found
-    if TIME.search(taker.path.lower()):
-        return f"timestep: {taker.path} is right but gets something else (sinusoid, cos and sin, scale)"
-    if ROPE.search(taker.path.lower()):
-        return f"RoPE: {taker.path} is right but gets other positions"
-    return f"{taker.path} is right but gets something else from {giver}'s own code"
+def of_input(giver: str, takers: list[Call], judge: ModuleJudge) -> str:
+    """A right module that gets a wrong input: which one, and how it differs. ``takers``: the module and those around it."""
+    path = takers[0].path
+    found = of_wrong_input(takers, judge)
+    return found or f"{path} is right but gets something else from {giver}'s own code"
 
 
-def of_wrong_input(taker: Call, judge: ModuleJudge) -> str:
+def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
     """Which input of a right module is wrong, and how; empty when that does not show."""
-    found = _of_given(taker, judge)
-    return f"{taker.path} is right but gets {found}" if found else ""
+    for taker in takers:
+        scalar = _of_scalars(taker, judge)
+        if scalar:
+            return scalar
+    path = takers[0].path
+    found = _of_given(takers[0], judge)
+    if TIME.search(path.lower()):
+        return f"timestep: {path} is right but gets {found or 'something else (sinusoid, cos and sin, scale)'}"
+    if ROPE.search(path.lower()):
+        return f"RoPE: {path} is right but gets {found or 'other positions'}"
+    return f"{path} is right but gets {found}" if found else ""
+
+
+def _of_scalars(taker: Call, judge: ModuleJudge) -> str:
+    known = [judge.reference(taker, name).reshape(-1) for name in judge.inputs(taker.event)] if taker.event else []
+    known = [values for values in known if values.dtype.kind == "f" and values.size <= FEW]
+    for own in taker.scalars:
+        like = [values for values in known if values.size == own.size]
+        if like and not any(np.allclose(values, own, rtol=DIFFERS, atol=1e-6) for values in like):
+            return f"timestep: {of_timestep(float(like[0][0]), float(own[0]))}" if len(like) == 1 else ""
+    return ""
 
 
 def _of_given(taker: Call, judge: ModuleJudge) -> str:
     names = judge.inputs(taker.event)
-    known = [judge.recording.get(name) for name in names if judge.recording.event(name).stride == 1]
+    known = [judge.reference(taker, name) for name in names if judge.recording.event(name).stride == 1]
     for own in taker.given:
         like = [(values, found) for values in known if (found := align(values, own)) is not None]
         if not like or min(found[1].relative for _, found in like) <= DIFFERS:
@@ -74,6 +90,8 @@ def _of_argument(reference: np.ndarray, own: np.ndarray, gap: Distance) -> str:
     if _is_mask(reference) or _is_mask(own):
         masked = [int(np.count_nonzero(values <= MASKED / 10)) for values in (reference, own)]
         return f"another mask: it masks {masked[1]} places, the reference's masks {masked[0]}"
+    if _halves(reference, own):
+        return f"them in another order: {SWAPPED}"
     return of_distance(gap) or of_values(reference, own)
 
 
@@ -174,18 +192,16 @@ def _rearranged(call: Call, judge: ModuleJudge) -> str:
     names = judge.results(call.event)
     for n, own in enumerate(call.own):
         for m, name in enumerate(names):
-            reference = judge.recording.get(name)
+            reference = judge.reference(call, name)
             found = align(reference, own)
             if found and m != n and found[1].relative < 1e-4 and len(call.own) == len(names):
                 return f"order: result {n} is the reference's result {m} (modulation or split order)"
             if found and m == n and found[1].relative > 1e-3:
+                if _halves(reference, found[0].to_reference(own)):
+                    return f"order: {SWAPPED}"
                 cause = of_values(found[0].of_reference(reference), found[0].to_reference(own))
                 if cause.startswith("layout"):
                     return cause
-                if _halves(reference, found[0].to_reference(own)):
-                    return (
-                        "order: the halves of the last axis are swapped (cos and sin, scale and shift, or gate and up)"
-                    )
     return ""
 
 

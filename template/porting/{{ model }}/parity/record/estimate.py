@@ -29,7 +29,7 @@ class Counter:
     def __contains__(self, name: str) -> bool:
         return name in self.names
 
-    def add(self, name: str, values: np.ndarray) -> None:
+    def add(self, name: str, values: np.ndarray, whole: bool = False) -> None:
         kept = -(-values.size // stride_for(values.size, self.cap))
         width = {"f": 2 if self.half else 4, "b": 1}.get(values.dtype.kind, 8)
         self.bytes += kept * width
@@ -62,7 +62,7 @@ def count(run) -> Counter:
     """Run the pipeline on shapes alone."""
     from parity.record import reference
 
-    counter = Counter(run.cap, run.dtype == "bfloat16" or run.level == "blocks", run.room)
+    counter = Counter(run.cap, run.dtype == "bfloat16", run.room)
     pipe = _empty_pipeline(run)
     undo = _bridge(pipe)
     autocast, torch.autocast = torch.autocast, lambda *args, **kwargs: contextlib.nullcontext()

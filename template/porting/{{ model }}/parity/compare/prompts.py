@@ -6,11 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from parity.record.recording import Recording
 
-
-def without_padding(recording: Recording, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Of a call's inputs, those with rows (1, rows, width) that a mask beside them leaves out: the rows that it keeps."""
+def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Of a call's inputs, by name in a dict or a recording, those with rows (1, rows, width) that a mask beside them leaves out: the rows that it keeps."""
     inputs = {name: recording.get(name) for name in names}
     masks = [values.reshape(-1).astype(bool) for values in inputs.values() if _is_mask(values)]
     kept = {}
