@@ -51,6 +51,10 @@ def test_the_base_of_a_table_is_told():
     assert is_table(reference) and not is_table(_values(1, 6, 8, 2))
     assert of_tables(reference, _table(places, 10000.0)) == "the base (theta) is 1e+04, the reference's is 256"
     assert "positions" in of_tables(reference, _table(places + 2, 256.0))
+    rows, columns = np.divmod(np.arange(12), 4)
+    axes = np.concatenate([_table(np.ones(12), 256.0), _table(rows, 256.0), _table(columns, 256.0)], axis=2)
+    turned = np.concatenate([_table(np.ones(12), 256.0), _table(columns, 256.0), _table(rows, 256.0)], axis=2)
+    assert "positions" in of_tables(axes, turned) and of_tables(axes, axes) == ""
     assert "other way" in of_tables(reference, _table(-places, 256.0))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 SAME = 1e-3
 SMALL = 0.02  # an angle, in radians
+ALMOST_PI = 3.0
 PAIRS = {"neighbours": lambda x: (x[..., 0::2], x[..., 1::2]), "halves": lambda x: np.split(x, 2, axis=-1)}
 
 
@@ -29,11 +30,29 @@ def of_tables(reference: np.ndarray, own: np.ndarray) -> str:
     difference = np.angle(np.exp(1j * (other - one)))
     if one.ndim > 1 and np.allclose(other, -one, atol=SMALL):
         return "the tables turn the other way"
-    found = _of_angles(difference, "")
+    if not (np.abs(difference) > SMALL).any():
+        return ""
+    if not _one_factor_for_each_column(one, other):
+        return "the positions differ: their start, order or axes"
     bases = _base(one), _base(other)
-    if found.startswith("the frequencies") and all(bases) and abs(bases[0] / bases[1] - 1) > 0.05:
+    if all(bases) and abs(bases[0] / bases[1] - 1) > 0.05:
         return f"the base (theta) is {bases[1]:.4g}, the reference's is {bases[0]:.4g}"
-    return found
+    return "the frequencies differ: the base (theta) or its scaling"
+
+
+def _one_factor_for_each_column(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether all tokens turn by the same multiple in each column, as with other frequencies at the same positions."""
+    one, other = (angles.reshape(-1, angles.shape[-1]) for angles in (one, other))
+    # Where no angle has gone round the circle, it tells the position.
+    plain = [n for n in range(one.shape[1]) if max(np.abs(one[:, n]).max(), np.abs(other[:, n]).max()) < ALMOST_PI]
+    for column in plain:
+        there = np.abs(one[:, column]) > SMALL
+        if np.abs(other[~there, column]).max(initial=0.0) > 2 * SMALL:
+            return False  # the reference does not turn these tokens, the port does
+        factors = other[there, column] / one[there, column]
+        if factors.size > 2 and np.ptp(factors) > 0.05 * np.abs(factors).max():
+            return False
+    return True
 
 
 def is_table(values: np.ndarray) -> bool:

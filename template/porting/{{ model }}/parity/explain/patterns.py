@@ -46,8 +46,9 @@ def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
         scalar = _of_scalars(taker, judge)
         if scalar:
             return scalar
-    path = takers[0].path
-    found = _of_given(takers[0], judge)
+    # The outermost of them stands next to whoever gives the wrong thing.
+    path, found = next(((taker.path, found) for taker in reversed(takers) if (found := _of_given(taker, judge))), ("", ""))
+    path = path or takers[0].path
     if TIME.search(path.lower()):
         return f"timestep: {path} is right but gets {found or 'something else (sinusoid, cos and sin, scale)'}"
     if ROPE.search(path.lower()):

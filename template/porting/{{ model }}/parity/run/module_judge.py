@@ -56,9 +56,9 @@ class Call:
     own: list[np.ndarray] = field(default_factory=list)
     replay: Callable | None = None
     attention: list[dict] = field(default_factory=list)
-    branches: list = field(default_factory=list)  # the reference's predictions that a transformer's call is of
+    moment: tuple[list, int] = ((), 0)  # the reference's predictions that it is part of, and the step
     scalars: list[np.ndarray] = field(default_factory=list)  # timesteps and scales among its own arguments
-    given: list[np.ndarray] = field(default_factory=list)  # its own arguments, of the first call with a wrong result
+    given: list[np.ndarray] = field(default_factory=list)  # of the first call with a wrong result and those around it
     ids: tuple[np.ndarray, np.ndarray] | None = None  # the reference's token ids and the port's, of an embedding
     positions: tuple[np.ndarray, np.ndarray] | None = None  # and its ids of several axes, where they differ
 
@@ -79,7 +79,7 @@ class ModuleJudge(Sink):
     def __init__(self, recording: Recording, pairing: Pairing, run: ForcedRun, limits: Limits):
         self.recording, self.pairing, self.run, self.limits = recording, pairing, run, limits
         self._guilty: Counter = Counter()
-        self._wrong: set[str] = set()  # stages with a call whose result is wrong
+        self._first_wrong: dict[str, Call] = {}  # by stage: the first call with a wrong result, or what is around it
         self.roots: list[Call] = []
         self._stack: list[Call] = []
         self._counts: dict[str, int] = {}
@@ -190,12 +190,10 @@ class ModuleJudge(Sink):
         call.sinusoid = is_sinusoid(module, args, kwargs, result)
         call.ids = self._ids(call.event, args, kwargs)
         repeats = call.path in self.pairing.named
-        call.branches = self.run.branches
+        call.moment = self.run.branches, self.run.step
         call.scalars = [to_numpy(array).reshape(-1) for array in arrays((args, kwargs)) if _is_scalar(array)]
         call.output = self._output(call, results, repeats)
-        if call.output and call.output.relative > self.limits.of_output(call) and call.stage not in self._wrong:
-            self._wrong.add(call.stage)
-            call.given = [to_numpy(array) for array in arrays((args, kwargs))]
+        self._keep_given(call, args, kwargs)
         if self._thinned(call.event) or call.path.startswith("text_encoder") and root:
             return  # an encoder's own result is one of several hidden states: the stage judges it
         if self._known(call):
@@ -212,6 +210,13 @@ class ModuleJudge(Sink):
         if call.local and call.local.relative > max(self.limits.of_module(call), SIGNIFICANT):
             self._guilty[call.stage] += 1
 
+    def _keep_given(self, call: Call, args: tuple, kwargs: dict) -> None:
+        first = self._first_wrong.get(call.stage)
+        around = any(child is first for child in call.children)
+        if around or first is None and call.output and call.output.relative > self.limits.of_output(call):
+            self._first_wrong[call.stage] = call
+            call.given = [to_numpy(array) for array in arrays((args, kwargs))]
+
     def measure(self, call: Call, results: list[np.ndarray]) -> Distance | None:
         """How far other results of a call are from the reference's, after the run."""
         with self._as_in(call):
@@ -224,11 +229,12 @@ class ModuleJudge(Sink):
 
     @contextlib.contextmanager
     def _as_in(self, call: Call) -> Iterator[None]:
-        before, self.run.branches = self.run.branches, call.branches
+        before = self.run.branches, self.run.step
+        self.run.branches, self.run.step = call.moment
         try:
             yield
         finally:
-            self.run.branches = before
+            self.run.branches, self.run.step = before
 
     def _output(self, call: Call, results: list[np.ndarray], repeats: bool) -> Distance | None:
         root = "." not in call.path
