@@ -67,6 +67,15 @@ def test_the_same_tokens_or_heads_in_another_order():
     assert not same_rows(values, values) and not same_rows(values, _values(1, 4, 10, 8))
 
 
+def test_heads_as_the_inner_axis():
+    from parity.compare.rows import turned_axis
+
+    values = _values(1, 5, 12)
+    turned = values.reshape(1, 5, 3, 4).swapaxes(-1, -2).reshape(1, 5, 12)
+    assert turned_axis(values, turned).startswith("the last axis is split into 4 and 3 the other way round")
+    assert turned_axis(values, values) == "" and turned_axis(values, _values(1, 5, 12)) == ""
+
+
 def test_a_template_that_is_not_cut_off_is_told_from_another_layer():
     from parity.compare.rows import rows_cut
 
@@ -164,6 +173,18 @@ def test_a_port_with_fewer_blocks_than_the_checkpoint_is_known():
     )  # an encoder's last layers may be left out on purpose: only a stage that fails is blamed on it
     assert list(found.fewer.values()) == [
         "the port has 3 blocks in transformer.layers, the checkpoint 5 (in transformer.layers)"
+    ]
+
+
+def test_a_list_that_the_port_lacks_is_known_except_in_an_encoder():
+    reference = _model(2) | {
+        "transformer.refiner.0.q.weight": _values(5, 4),
+        "text_encoder.visual.0.q.weight": _values(5, 4),
+    }
+    reference["text_encoder.norm.weight"] = _values(7)
+    own = {name: values for name, values in reference.items() if "refiner" not in name and "visual" not in name}
+    assert list(_pair(own, reference).fewer.values()) == [
+        "the port has no blocks of transformer.refiner, the checkpoint 1"
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 from bugs import Bug, replaced, without
 from mflux.models.common.schedulers.linear_scheduler import LinearScheduler
+from mflux.models.z_image.model.z_image_text_encoder import attention as attention_module
 from mflux.models.z_image.model.z_image_text_encoder.attention import Attention
 from mflux.models.z_image.model.z_image_text_encoder.mlp import MLP
 from mflux.models.z_image.model.z_image_text_encoder.prompt_encoder import PromptEncoder
@@ -13,7 +14,6 @@ from mflux.models.z_image.model.z_image_transformer.feed_forward import FeedForw
 from mflux.models.z_image.model.z_image_vae.common.resnet_block_2d import ResnetBlock2D
 from mflux.models.z_image.model.z_image_vae.vae import VAE
 from mlx import nn
-from mlx.core.fast import scaled_dot_product_attention
 
 DECODE = VAE.decode
 ENCODE = PromptEncoder.encode_prompt
@@ -65,7 +65,7 @@ def _keys_of_the_next_token(layer, hidden_states, attention_mask=None, position_
     q, k = Attention._apply_rotary_pos_emb(q, k, *position_embeddings)
     k, v = (mx.repeat(x, layer.num_kv_groups, axis=2) for x in (mx.roll(k, 1, axis=1), v))
     q, k, v = (mx.transpose(x, (0, 2, 1, 3)) for x in (q, k, v))
-    out = scaled_dot_product_attention(q, k, v, scale=layer.scale, mask=attention_mask)
+    out = attention_module.scaled_dot_product_attention(q, k, v, scale=layer.scale, mask=attention_mask)
     return layer.o_proj(mx.transpose(out, (0, 2, 1, 3)).reshape(batch, length, -1))
 
 
@@ -97,7 +97,9 @@ def _template_cut(model):
     def cut(prompt, **more):
         found = right(prompt, **more)
         length = int(mx.sum(found.attention_mask[0]).item())
-        found.attention_mask = mx.where(mx.arange(found.attention_mask.shape[1]) < length - 5, found.attention_mask, 0)
+        kept = mx.arange(found.attention_mask.shape[1]) < length - 5
+        found.attention_mask = mx.where(kept, found.attention_mask, 0)
+        found.input_ids = mx.where(kept, found.input_ids, 0)
         return found
 
     return replaced(tokenizer, "tokenize", cut)

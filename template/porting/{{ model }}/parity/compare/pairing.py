@@ -224,7 +224,19 @@ def _count_blocks(result: Pairing, arrays: dict[str, np.ndarray], prints: dict[s
             outside += [f"{own}.{n}." for n in blocks if not filled[n]]
         elif used < set(theirs[other]) and len(loaded) == len(used):
             result.fewer[own] = f"the port has {len(blocks)} blocks in {own}, {sentence}"
+    _count_missing_lists(result, theirs)
     return outside
+
+
+def _count_missing_lists(result: Pairing, theirs: dict[str, dict[int, list[str]]]) -> None:
+    held = {_list_of(name) for name in result.parameters.values()}
+    own = {name: component for component, name in result.components.items()}
+    for other, blocks in theirs.items():
+        component = other.split(".")[0]
+        # An encoder of text may have a tower for images that no port of it needs.
+        if other not in held and component in own and not component.startswith("text_encoder"):
+            path = f"{own[component]}.{other.partition('.')[2]}"
+            result.fewer[path] = f"the port has no blocks of {other}, the checkpoint {len(blocks)}"
 
 
 def _lists(names) -> dict[str, dict[int, list[str]]]:

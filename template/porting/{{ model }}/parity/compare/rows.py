@@ -22,6 +22,18 @@ def same_rows(reference: np.ndarray, own: np.ndarray, axis: int = -2) -> bool:
     return bool(matched.mean() >= ENOUGH and len(set(nearest[matched])) == matched.sum() and moved[matched].any())
 
 
+def turned_axis(reference: np.ndarray, own: np.ndarray) -> str:
+    """Whether the last axis holds the reference's numbers as a turned table, as when heads are the inner axis."""
+    if reference.shape != own.shape or not reference.size:
+        return ""
+    size = reference.shape[-1]
+    for heads in (n for n in range(2, size) if size % n == 0):
+        turned = own.reshape(*own.shape[:-1], heads, size // heads).swapaxes(-1, -2).reshape(own.shape)
+        if np.linalg.norm(turned - reference) <= SAME * np.linalg.norm(reference):
+            return f"the last axis is split into {heads} and {size // heads} the other way round (order of heads)"
+    return ""
+
+
 def rows_cut(reference: np.ndarray, own: np.ndarray) -> str:
     """In which rows (tokens) two tensors of one width differ, where one holds all rows of the other; empty otherwise."""
     one, other = (values.reshape(-1, values.shape[-1]) for values in (reference, own))

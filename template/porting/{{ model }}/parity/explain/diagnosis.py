@@ -90,7 +90,7 @@ class Diagnosis:
     def _covered(self, result: Result) -> bool:
         # In bfloat16 a whole decoder's rounding can cover what was done to its latents. There is no network before it.
         short = self.limits.dtype == "bfloat16" and result.stage == "vae_decode"
-        return short and result.status == PASS and bool(self._wrong_latents())
+        return short and result.status == PASS and self._wrong_latents() is not None
 
     def _upstream(self, result: Result) -> bool:
         # A stage that stopped with an error, and a schedule that is off, show in every stage that follows.
@@ -190,13 +190,18 @@ class Diagnosis:
         strong = [*first, *[verdict for verdict in strong if verdict not in first]]
         weak = [verdict for verdict in blamed if verdict not in strong]
         # What lies between the modules is only asked about where no module explains the stage.
-        between = self._between_the_modules(result, calls) if not strong or givers == [] else []
+        outside = not strong or givers == [] and not before
+        between = self._between_the_modules(result, calls) if outside else []
         return [*between, *strong, *weak]
 
     def _before_the_modules(self, result: Result, calls: list[Call]) -> list[Verdict]:
         """What is wrong already in what a network is given."""
         if result.stage == "vae_decode" and self._wrong_latents():
-            return [self._code(result, "vae", f"latent normalisation or packing before {self._wrong_latents()}")]
+            first = self._wrong_latents()
+            how = patterns.of_given(first, self.watch)
+            return [
+                self._code(result, "vae", f"latent normalisation or packing before {first.path}{': ' * bool(how)}{how}")
+            ]
         if result.stage == "text_encoder":
             return self._other_tokens(result, calls)
         if result.stage == "transformer" and self.crossing.unused:
@@ -206,7 +211,9 @@ class Diagnosis:
 
     def _fewer_blocks(self, result: Result) -> list[Verdict]:
         component = result.stage.partition("_")[0] if result.stage.startswith("vae") else result.stage
-        shorter = [text for path, text in self.pairing.fewer.items() if path.split(".")[0] == component]
+        other = {"vae_decode": "encoder", "vae_encode": "decoder"}.get(result.stage)
+        parts = {path: path.split(".") for path in self.pairing.fewer}
+        shorter = [self.pairing.fewer[path] for path in parts if parts[path][0] == component and other not in parts[path]]
         return [self._code(result, component, f"block count: {text}") for text in shorter[:1]]
 
     def _between_the_modules(self, result: Result, calls: list[Call]) -> list[Verdict]:
@@ -293,13 +300,13 @@ class Diagnosis:
     def _vae_decode(self, result: Result, calls: list[Call]) -> list[Verdict]:
         return [self._code(result, "vae", self._of_worst(result) or "what is done before or after the decoder")]
 
-    def _wrong_latents(self) -> str:
+    def _wrong_latents(self) -> Call | None:
         """The decoder's first module, when it is not given what the reference gives its own."""
         decoding = [call for call in self.calls if call.stage == "vae_decode"]
         first = next((call for call in decoding if call.output is not None and call.leaf), None)
         if first is None or first.inputs is None:  # not even looked at: its result is right
-            return ""
-        return first.path if first.inputs > self.limits.of_stage("vae_decode", "vae_decode/vae/in/0") else ""
+            return None
+        return first if first.inputs > self.limits.of_stage("vae_decode", "vae_decode/vae/in/0") else None
 
     def _vae_encode(self, result: Result, calls: list[Call]) -> list[Verdict]:
         return [self._code(result, "vae", self._of_worst(result) or "latent normalisation after the encoder")]

@@ -10,6 +10,7 @@ import numpy as np
 from parity.compare.alignment import align
 from parity.compare.limits import ROUNDED
 from parity.compare.rotation import is_table, of_tables
+from parity.compare.rows import turned_axis
 from parity.metrics import MASKED, Distance, is_short, relative_error
 
 if TYPE_CHECKING:  # they need MLX, the numbers here do not
@@ -47,7 +48,7 @@ def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
         if scalar:
             return scalar
     # The outermost of them stands next to whoever gives the wrong thing.
-    path, found = next(((taker.path, found) for taker in reversed(takers) if (found := _of_given(taker, judge))), ("", ""))
+    path, found = next(((taker.path, found) for taker in reversed(takers) if (found := of_given(taker, judge))), ("", ""))
     path = path or takers[0].path
     if TIME.search(path.lower()):
         return f"timestep: {path} is right but gets {found or 'something else (sinusoid, cos and sin, scale)'}"
@@ -66,7 +67,8 @@ def _of_scalars(taker: Call, judge: ModuleJudge) -> str:
     return ""
 
 
-def _of_given(taker: Call, judge: ModuleJudge) -> str:
+def of_given(taker: Call, judge: ModuleJudge) -> str:
+    """How the first argument that is not the reference's differs from it; empty when that does not show."""
     names = judge.inputs(taker.event)
     known = [judge.reference(taker, name) for name in names if judge.recording.event(name).stride == 1]
     for own in taker.given:
@@ -93,7 +95,10 @@ def _of_argument(reference: np.ndarray, own: np.ndarray, gap: Distance) -> str:
         return f"another mask: it masks {masked[1]} places, the reference's masks {masked[0]}"
     if _halves(reference, own):
         return f"them in another order: {SWAPPED}"
-    return of_distance(gap) or of_values(reference, own)
+    heads = turned_axis(reference, own)
+    if heads:
+        return f"them in another order: {heads}"
+    return of_distance(gap) or of_values(reference, own).removeprefix("layout: ")
 
 
 def _is_mask(values: np.ndarray) -> bool:
@@ -200,6 +205,9 @@ def _rearranged(call: Call, judge: ModuleJudge) -> str:
             if found and m == n and found[1].relative > 1e-3:
                 if _halves(reference, found[0].to_reference(own)):
                     return f"order: {SWAPPED}"
+                heads = turned_axis(reference, found[0].to_reference(own))
+                if heads:
+                    return f"order: {heads}"
                 cause = of_values(found[0].of_reference(reference), found[0].to_reference(own))
                 if cause.startswith("layout"):
                     return cause
