@@ -64,6 +64,6 @@ def _proof(found: dict[str, evidence.Box], stage: str, model: str) -> str:
     """The command that proves a stage; with the reason, where its box is ticked or was run and does not count."""
     box = found.get(stage)
     if box is None:
-        return f"the box of {stage} in porting/{model}/PORTING.md; bring its line back with `git checkout`"
+        return f"the box of {stage} in porting/{model}/PORTING.md; restore its line with `git checkout`"
     command = box.commands(model)
     return command if box.problem == evidence.OPEN else f"{command} ({stage} {box.problem})"

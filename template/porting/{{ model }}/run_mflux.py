@@ -116,7 +116,7 @@ def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
             raise ParityError(f"the reference ran with {name} {facts[name]!r}, not {value!r}; run run_reference.py so")
     folder = Path(args.model or facts["model"])
     if not folder.is_dir():
-        raise ParityError(f"{folder} is no folder; name the checkpoint that the reference ran with --model")
+        raise ParityError(f"{folder} is not a folder; name the checkpoint that the reference ran with --model")
     read_index(folder)
     if header_digest(folder) != facts["checkpoint"]:
         raise ParityError(f"{folder} is another checkpoint than the reference ran; run run_reference.py with it")

@@ -30,7 +30,7 @@ class Limits:
         if name.startswith("sigmas/"):
             return 1e-4  # both sides compute the schedule in float32 whatever the dtype
         if name.startswith("latents/"):
-            return STAGE[self.dtype]  # nothing but rounding can lie between the same latents
+            return STAGE[self.dtype]  # the same latents can differ by rounding only
         gap = self.gaps.get(("free:" if stage in ("loop", "end_to_end") else "") + _event(name))
         if self.dtype == "bfloat16":
             return max(STAGE["bfloat16"], BF16_FACTOR * gap) if gap is not None else 0.1

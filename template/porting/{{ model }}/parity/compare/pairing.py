@@ -332,7 +332,7 @@ def _block(path: str) -> tuple[str, str] | None:
 
 
 def words(path: str) -> tuple[str, ...]:
-    """A path's parts without those that only say where it lies."""
+    """A path's parts without those that only name a container."""
     return tuple(part for part in path.split(".")[1:] if part not in ("model", "language_model", "module"))
 
 

@@ -25,7 +25,7 @@ TOLERANT = 1e-4  # of a module that has a waived one inside
 @dataclass
 class Verdict:
     """``module`` is the port's, ``reference`` the reference's path. ``local`` is the module's own error, ``accumulated``
-    that of its output in the running port. ``kind`` is weights, module or code (what lies between the modules)."""
+    that of its output in the running port. ``kind`` is weights, module or code (what runs between the modules)."""
 
     kind: str
     stage: str
@@ -88,7 +88,7 @@ class Diagnosis:
         return result.stage == "text_encoder" and any(not item.aligned for item in self.crossing.of("prompt/"))
 
     def _covered(self, result: Result) -> bool:
-        # In bfloat16 a whole decoder's rounding can cover what was done to its latents. There is no network before it.
+        # In bfloat16 a whole decoder's rounding can cover what was done to its latents. No network runs before it.
         short = self.limits.dtype == "bfloat16" and result.stage == "vae_decode"
         return short and result.status == PASS and self._wrong_latents() is not None
 
@@ -189,7 +189,7 @@ class Diagnosis:
         first = before or givers or []
         strong = [*first, *[verdict for verdict in strong if verdict not in first]]
         weak = [verdict for verdict in blamed if verdict not in strong]
-        # What lies between the modules is only asked about where no module explains the stage.
+        # The code between the modules is only asked about when no module explains the stage.
         outside = not strong or givers == [] and not before
         between = self._between_the_modules(result, calls) if outside else []
         return [*between, *strong, *weak]
@@ -220,9 +220,9 @@ class Diagnosis:
         return getattr(self, f"_{result.stage}", lambda result, calls: [])(result, calls)
 
     def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
-        """Whoever hands a right module a wrong input, when that comes before every module that is wrong itself.
+        """The module that passes a wrong input to a right one, when that comes before every module that is wrong itself.
 
-        Empty when the whole network is right and gets something wrong from outside; None when there is no such case.
+        Empty when the whole network is right and its input is wrong; None when no module gets a wrong input.
         """
         first = next(
             (call for call in calls if call.output and call.output.relative > self.limits.of_output(call)), None

@@ -34,7 +34,7 @@ def _joined(group: list):
 
 
 def places(paths: list[str]) -> str:
-    """``layers 1-5, 8-34``: the blocks that modules of one kind lie in; empty where several numbers differ."""
+    """``layers 1-5, 8-34``: the blocks that modules of one kind are in; a count where several numbers differ."""
     numbers = [NUMBER.findall(path) for path in paths]
     differing = [n for n, values in enumerate(zip(*numbers, strict=True)) if len(set(values)) > 1]
     if len(differing) != 1:

@@ -47,7 +47,7 @@ def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
         scalar = _of_scalars(taker, judge)
         if scalar:
             return scalar
-    # The outermost of them stands next to whoever gives the wrong thing.
+    # The outermost of them gets the wrong input directly from the code that makes it.
     path, found = next(((taker.path, found) for taker in reversed(takers) if (found := of_given(taker, judge))), ("", ""))
     path = path or takers[0].path
     if TIME.search(path.lower()):

@@ -89,7 +89,7 @@ def _empty_pipeline(run):
                 _give_values(built[part])
         else:
             built[part] = cls.from_pretrained(str(run.model / part))
-    here = property(lambda pipe: torch.device("cpu"))  # what lies between the networks is computed as ever
+    here = property(lambda pipe: torch.device("cpu"))  # the code between the networks computes as usual
     pipe = type(name, (kind,), {"device": here, "_execution_device": here, "__module__": kind.__module__})(**built)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -103,7 +103,7 @@ def _give_values(vae) -> None:
 
 
 def _bridge(pipe) -> list[Callable[[], None]]:
-    """Each network takes the pipeline's tensors as shapes, and hands zeros back."""
+    """Each network takes the pipeline's tensors as shapes, and returns zeros."""
     empty = _Empty()
     undo = []
     for name, part in pipe.components.items():
@@ -120,7 +120,7 @@ def _bridge(pipe) -> list[Callable[[], None]]:
 
 def _entering(empty: _Empty, text: bool, last: int):
     def hook(module, args, kwargs):
-        module._forward_hooks.move_to_end(last)  # the recording's hooks shall see the network's own result
+        module._forward_hooks.move_to_end(last)  # the recording's hooks must see the network's own result
         kwargs = _mapped(dict(kwargs), empty)
         if text:
             kwargs.pop("attention_mask", None)  # whether it masks anything is a question about values

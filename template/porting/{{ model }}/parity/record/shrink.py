@@ -77,7 +77,7 @@ def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
 def follow_tokens(small: dict, ids: dict[str, int]) -> None:
     """Give a config's token ids those of the toy vocabulary ``ids``, by what the keys call them; nested ones in turn.
 
-    An id that lies in the toy's range stays: to some encoders a low number has a meaning of its own.
+    An id within the toy's range stays: for some encoders a low number has a meaning of its own.
     """
     for key, value in small.items():
         if isinstance(value, dict):
