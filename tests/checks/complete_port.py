@@ -1,4 +1,4 @@
-"""A port of which every row holds: rendered and wired in a real mflux checkout, then brought to its end as a porter would."""
+"""A port that passes every rule: rendered and wired in a real mflux checkout, then finished as a porter would."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ANSWERS = {
 }
 PNG = b"\x89PNG\r\n\x1a\n"
 REFERENCES = ("tests/resources/reference_nova_turbo.png", "tests/resources/reference_nova_base.png")
-# As run_mflux.py writes them behind a box.
+# The figures that run_mflux.py writes after a box.
 FIGURES = "relL2 3.1e-06 of 1.0e-04, float32, 1024x1024, 8 steps, guidance 4, 2026-10-01, commit {commit}"
 
 
@@ -62,7 +62,7 @@ def render(root: Path, answers: dict = ANSWERS) -> Path:
 
 
 def complete(root: Path) -> Path:
-    """Do what only a porter can: prove, measure, look, commit stage by stage on a branch of one's own."""
+    """Do what only a porter can do: prove, measure, review, and commit each stage on a branch."""
     git(root, "checkout", "--quiet", "-b", "port")
     _fill_readme(root / f"{PACKAGE}/README.md")
     _fill_root_readme(root / "README.md")

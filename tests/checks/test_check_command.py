@@ -13,7 +13,7 @@ from tests.checks.complete_port import MODEL, git
 
 @pytest.fixture
 def own(completed, tmp_path):
-    """A complete port of one's own, to write into."""
+    """A copy of the complete port that the test may change."""
     return shutil.copytree(completed, tmp_path / "mflux")
 
 
@@ -56,7 +56,7 @@ def test_broken_project_file_is_one_line(mflux_port, own):
         assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
-def test_status_goes_by_evidence(mflux_port, rendered, completed):
+def test_status_uses_evidence(mflux_port, rendered, completed):
     fresh = json.loads(mflux_port("status", "--json", cwd=rendered).stdout)["ports"][0]
     assert fresh["reached"] == "wired" and "vae_decode" in fresh["next"]
     done = json.loads(mflux_port("status", "--json", cwd=completed).stdout)
@@ -86,7 +86,7 @@ def test_status_says_why_a_ticked_box_does_not_count(mflux_port, own):
     assert reason in row and row.endswith(judge)
 
 
-def test_status_tells_of_lost_wiring(mflux_port, own):
+def test_status_reports_lost_wiring(mflux_port, own):
     (own / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n")
     done = mflux_port("status", cwd=own)
     assert done.returncode == 1 and "changelog" in done.stdout
@@ -95,19 +95,19 @@ def test_status_tells_of_lost_wiring(mflux_port, own):
 def test_finish_refuses_while_a_row_fails(mflux_port, rendered, tmp_path):
     own = shutil.copytree(rendered, tmp_path / "mflux")
     done = mflux_port("finish", MODEL, cwd=own)
-    assert done.returncode == 1 and "nothing was taken away" in done.stderr
+    assert done.returncode == 1 and "nothing was removed" in done.stderr
     found = json.loads(mflux_port("finish", MODEL, "--json", cwd=own).stdout)
     assert found["removed"] == [] and "MRG01" in {row["rule"] for row in found["rows"]}
     assert (own / f"porting/{MODEL}").is_dir()
 
 
-def test_finish_refuses_what_git_cannot_bring_back(mflux_port, own):
+def test_finish_refuses_files_that_git_cannot_restore(mflux_port, own):
     (own / f"porting/{MODEL}/notes.md").write_text("mine")
     done = mflux_port("finish", MODEL, cwd=own)
     assert done.returncode == 2 and "notes.md" in done.stderr and (own / f"porting/{MODEL}/notes.md").is_file()
 
 
-def test_finish_takes_the_scaffolding_away(mflux_port, own):
+def test_finish_removes_the_scaffolding(mflux_port, own):
     dry = mflux_port("finish", MODEL, "--dry-run", cwd=own)
     assert dry.returncode == 0 and f"--- a/porting/{MODEL}/answers.yml" in dry.stdout
     assert git(own, "status", "--porcelain") == ""

@@ -1,4 +1,4 @@
-"""Mappings worked out from the tree are what mflux's own interpreter builds from the same code."""
+"""Evaluated mappings equal what Python builds when it runs the same code."""
 
 from __future__ import annotations
 
@@ -48,26 +48,26 @@ def test_lora_mappings_are_what_running_them_gives(pristine, environment, releas
     ran = json.loads(done.stdout)
     assert len(ran) > 5
     for package in mapped:
-        worked_out = [
+        evaluated = [
             [target.fields["model_path"], *(sorted(target.fields.get(name) or []) for name in LISTS)]
             for target in package.lora_targets
         ]
-        assert worked_out == ran[package.model], package.model
+        assert evaluated == ran[package.model], package.model
 
 
 @pytest.fixture(scope="module")
-def worked_out(pristine, tmp_path_factory):
-    """``worked_out(body)``: what a static method with this body returns."""
+def evaluated(pristine, tmp_path_factory):
+    """``evaluated(body)``: the return value of a static method with this body."""
     root = shutil.copytree(pristine(), tmp_path_factory.mktemp("sample") / "mflux")
     (root / "src/mflux/sample.py").write_text("")
 
-    def work(body: str) -> object:
+    def evaluate(body: str) -> object:
         text = "import os\n\nNAMES = ('q', 'k')\n\n\nclass Sample:\n    PATHS = [f'to_{name}' for name in NAMES]\n\n"
         text += "    @staticmethod\n    def get():\n" + "".join(f"        {line}\n" for line in body.splitlines())
         (root / "src/mflux/sample.py").write_text(text)
         return Evaluator(Facts(Checkout(root))).result("src/mflux/sample.py", "Sample", "get")
 
-    return work
+    return evaluate
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def worked_out(pristine, tmp_path_factory):
         ("return 'a.b'.replace('.', '_')[1:]", "_b"),
     ],
 )
-def test_what_is_known(worked_out, body, value):
-    assert worked_out(body) == value
+def test_what_is_known(evaluated, body, value):
+    assert evaluated(body) == value
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,6 @@ def test_what_is_known(worked_out, body, value):
         "return Sample.get()",
     ],
 )
-def test_everything_else_is_unknown(worked_out, body):
+def test_everything_else_is_unknown(evaluated, body):
     with pytest.raises(Unknown):
-        worked_out(body)
+        evaluated(body)

@@ -99,9 +99,8 @@ def recovers(command: Command, outcome: Outcome, where: str) -> None:
 
 def assert_settled(root: Path, where: str) -> None:
     """Nothing is half-way there any more. (A hidden file is the beginning of a note, which the next one replaces.)"""
-    there = {path.name for path in Path(state_dir(root)).glob("[!.]*")} - {"lock", "run.lock"}
-    left = {name for name in there if not name.startswith("answers-")}  # what was read is kept
-    assert not left, f"{where} leaves {left}"
+    there = {path.name for path in state_dir(root).glob("[!.]*")} - {"lock", "run.lock"}
+    assert not there, f"{where} leaves {there}"
 
 
 def without_temporary(state: State) -> State:

@@ -19,7 +19,7 @@ from tests.faults.runs import Outcome, copier, mflux_port, run
 from tests.faults.tree import Tree, different
 from tests.update.template_versions import git
 
-_UNTOUCHED = ("nothing was changed", "it is as it was")
+_UNTOUCHED = ("nothing was changed", "it is unchanged")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_no_room_while_an_update_runs(kilobytes, behind_tree):
     lines = [line for line in outcome.err.splitlines() if line.startswith("mflux-port: ")]
     assert outcome.status == 2 and len(lines) == 1 and "Traceback" not in outcome.err, outcome.err
     if under_way(behind_tree.root):
-        assert "`mflux-port update --restore` gives it back" in lines[0]
+        assert "`mflux-port update --restore` restores the tree" in lines[0]
         restored = run(mflux_port("update", "--restore"), behind_tree.root)
         assert restored.status == 0, restored.err
     assert behind_tree.state() == before, different(behind_tree.state(), before)

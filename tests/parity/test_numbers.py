@@ -246,7 +246,7 @@ def test_waivers_cover_what_they_say_and_no_more(tmp_path):
 
     path = tmp_path / "waivers.yml"
     assert read_waivers(path).entries == ()
-    path.write_text('- module: "a.*.norm"\n  limit: 2.0e-5\n  reason: chosen by the port\n')
+    path.write_text('parity:\n- module: "a.*.norm"\n  limit: 2.0e-5\n  reason: chosen by the port\n')
     waivers = read_waivers(path)
     assert waivers.module(_Verdict("a.3.norm", 1e-5)) == "chosen by the port"
     assert not waivers.module(_Verdict("a.3.norm", 3e-5))
@@ -283,12 +283,14 @@ def test_modules_that_multiply_rounding_have_a_wider_limit():
 @pytest.mark.parametrize(
     "text",
     [
-        "- module: a\n",
-        "- {module: a, reason: eps}\n",
-        "- {stage: nowhere, limit: 1, reason: a b c}\n",
+        "parity:\n- module: a\n",
+        "parity:\n- {module: a, reason: eps}\n",
+        "parity:\n- {stage: nowhere, limit: 1, reason: a b c}\n",
         "x: [",
-        "- 3\n",
+        "parity: [3]\n",
+        "parity: b\n",
         "a: b\n",
+        "- {module: a, limit: 1.0e-5, reason: a b c}\n",
     ],
 )
 def test_waivers_that_say_too_little(tmp_path, text):

@@ -38,6 +38,13 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(values, inner, max_size=3),
     max_leaves=8,
 )
+# Tables of sizes: numbers, plain words and lists of them, under names that are no keywords.
+_words = (
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(st.sampled_from("az AZ'_#]{}%"), max_size=9)
+)
+sizes = st.dictionaries(
+    st.from_regex(r"x[a-z]{1,8}", fullmatch=True), _words | st.lists(_words, max_size=3), max_size=3
+)
 
 
 @st.composite

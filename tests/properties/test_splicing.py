@@ -36,7 +36,7 @@ def test_any_names(answers, host, ending, complete, marked):
     assert unwired(wired, port) == files
 
 
-@given(st.dictionaries(st.from_regex(r"[a-z]{1,9}", fullmatch=True), made.plain, max_size=3), made.plain)
+@given(made.sizes, made.plain)
 def test_any_values(sizes, value):
     entry = {"key": "nova", "hf_repo": "acme/Nova", "transformer_overrides": sizes, "sigma_base_shift": value}
     config = model_config.FILE

@@ -22,7 +22,7 @@ def shared(tmp_path) -> Callable[..., Path]:
         if original.is_file():
             (root / "pyproject.toml").write_bytes(original.read_bytes())
         for name in (".gitignore", "CHANGELOG.md"):
-            (root / name).write_text(releases._STAND_INS[name], encoding="utf-8")
+            (root / name).write_text(releases.MISSING_FROM_SDIST[name], encoding="utf-8")
         return root
 
     return make

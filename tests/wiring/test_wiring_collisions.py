@@ -33,7 +33,7 @@ REFUSED = [
     ("organisation shorter than the key", "0.24.0", _one("amber", "dev-lab/Amber"), None),
     ("repo named as an alias", "0.24.0", _one("amber", "amberlab/Swimming", "swimming"), None),
     # other commands take keys by how they start
-    ("prefix of flux2", "0.24.0", _one("flux2-amber"), r"starts with 'flux2-', which flux2_\w+\.py takes"),
+    ("prefix of flux2", "0.24.0", _one("flux2-amber"), r"starts with 'flux2-', which flux2_\w+\.py treats"),
     ("prefix of moss", "0.24.0", _one("moss-image-amber"), r"starts with 'moss-image-'"),
     ("prefix unknown to an older mflux", "0.18.1", _one("moss-image-amber"), None),
     # repos
@@ -61,14 +61,14 @@ def test_names(version: str, checkpoints: list[dict], error: str | None, shared)
 
 # A class whose name mflux has would be imported over mflux's own.
 CLASSES = [
-    ("0.24.0", {"class_name": "QwenImage"}, r"models/common/cli/save.py has a QwenImage of mflux.models.qwen"),
-    ("0.18.1", {"class_name": "QwenImage"}, r"models/common/cli/save.py has a QwenImage of mflux.models.qwen"),
-    ("0.24.0", {"class_name": "ModelConfig"}, r"save.py has a ModelConfig of mflux.models.common.config; type another class_name"),
-    ("0.24.0", {"class_name": "SaveDispatch"}, r"save.py has a SaveDispatch of its own"),
-    ("0.24.0", {"class_name": "ValueError"}, r"ValueError is a name of Python's own; type another class_name"),
-    ("0.24.0", {"class_name": "Ernie", "training": True}, r"runner.py has a ErnieTrainingAdapter of mflux.models.ernie_image"),
-    ("0.18.0", {"class_name": "Ernie", "training": True}, r"runner.py has a ErnieTrainingAdapter of mflux.models.ernie_image"),
-    ("0.24.0", {"class_name": "Qwen"}, r"model_checker.py has a QwenWeightDefinition of mflux.models.qwen"),
+    ("0.24.0", {"class_name": "QwenImage"}, r"models/common/cli/save.py already imports QwenImage from mflux.models.qwen"),
+    ("0.18.1", {"class_name": "QwenImage"}, r"models/common/cli/save.py already imports QwenImage from mflux.models.qwen"),
+    ("0.24.0", {"class_name": "ModelConfig"}, r"save.py already imports ModelConfig from mflux.models.common.config; choose another class_name"),
+    ("0.24.0", {"class_name": "SaveDispatch"}, r"save.py already defines SaveDispatch"),
+    ("0.24.0", {"class_name": "ValueError"}, r"ValueError is a Python built-in; choose another class_name"),
+    ("0.24.0", {"class_name": "Ernie", "training": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
+    ("0.18.0", {"class_name": "Ernie", "training": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
+    ("0.24.0", {"class_name": "Qwen"}, r"model_checker.py already imports QwenWeightDefinition from mflux.models.qwen"),
     ("0.23.0", {"class_name": "Qwen"}, None),  # no mflux-check yet
     ("0.24.0", {"class_name": "QwenImageTwo"}, None),
 ]  # fmt: skip
@@ -92,7 +92,7 @@ def test_a_class_of_another_port(shared):
     wiring.wire(Checkout(root), port(AMBER))
     other = {"model": "amber_two", "cli_name": "two", "hf_repo": "a/Two", "checkpoints": _one("two-own", "a/Two")}
     with pytest.raises(
-        PortError, match="save.py has a Amber of mflux.models.amber.variants.txt2img.amber; type another"
+        PortError, match="save.py already imports Amber from mflux.models.amber.variants.txt2img.amber; choose another"
     ):
         wiring.wire(Checkout(root), port(AMBER, **other))
 
@@ -150,4 +150,4 @@ def test_the_command_says_it_in_one_line(options: list[str], shared, mflux_port,
     answered(root, {**AMBER, "checkpoints": _one("z-image")})
     done = mflux_port("wire", "amber", *options, cwd=root)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "taken by mflux's z-image; type another key or alias" in done.stderr
+    assert "taken by mflux's z-image; choose another key or alias" in done.stderr

@@ -146,7 +146,7 @@ _MOVED = {**AMBER, "hf_repo": "amber-two/Amber", "display_name": "Amber Two"}
 def test_a_line_follows_the_answers_by_which_it_was_known(wired):
     root, _ = wired("readme_acknowledgement", AMBER)
     result = _result(wiring.wire, root, "readme_acknowledgement", _MOVED)
-    assert result.action == "brought up to date"
+    assert result.action == "updated"
     text = (root / "README.md").read_text()
     assert _THANKS not in text and text.count("- amber-two for the [Amber Two project]") == 1
 
@@ -193,7 +193,7 @@ def test_a_deleted_line_comes_back_and_is_reported(surface: str, wired):
     if surface == "changelog":  # the blank line that comes with it is nobody's
         _edit(root, file, "## [Unreleased]\n\n\n", "## [Unreleased]\n\n")
     result = _result(wiring.wire, root, surface)
-    assert result.action == "put back what was deleted there" and result.put_back
+    assert result.action == "restored after it was deleted there" and result.put_back
     now = contents(root)
     assert {name: sorted(data.splitlines()) for name, data in now.items()} == {
         name: sorted(data.splitlines()) for name, data in whole.items()
@@ -225,7 +225,7 @@ def test_unwire_leaves_an_import_that_is_still_used(what: str, shared):
     wiring.wire(Checkout(root), port(NOVA))
     _edit(root, file, old, new)
     result = _result(wiring.unwire, root, "save" if file == SAVE else "training_runner")
-    assert f"left, since other lines there use it: import of {name}" in str(result)
+    assert f"left, because other lines there use it: import of {name}" in str(result)
     assert new in (root / file).read_text()
     assert _undefined(root / file) == ""
 
@@ -237,7 +237,7 @@ def test_wire_leaves_an_import_that_is_still_used(shared):
     fewer = {**copy.deepcopy(NOVA), "checkpoints": copy.deepcopy(NOVA["checkpoints"][:2])}
     for _ in range(2):
         result = _result(wiring.wire, root, "save", fewer)
-        assert "left, since other lines there use it: import of NovaImageEdit" in str(result)
+        assert "left, because other lines there use it: import of NovaImageEdit" in str(result)
         assert _undefined(root / SAVE) == ""
     _edit(root, SAVE, '    "nova-2.1-edit": NovaImageEdit,  # checked\n', "")
     wiring.unwire(Checkout(root), port(fewer))
@@ -252,7 +252,7 @@ def test_the_report_of_a_mixed_unwire(wired):
     assert result.action == "removed"
     assert result.detail == (
         "import of NovaImageEdit, nova-2.1-turbo; edited by hand, left as it is: nova-2.1-base; "
-        "left, since other lines there use it: import of NovaImage; not there: nova-2.1-edit"
+        "left, because other lines there use it: import of NovaImage; not there: nova-2.1-edit"
     )
 
 
@@ -266,7 +266,7 @@ def test_the_report_of_a_mixed_wire(wired):
     result = _result(wiring.wire, root, "defaults", more)
     assert (result.state, result.put_back) == ("absent", ("nova-2.1-turbo",))
     assert str(result).endswith(
-        "put back what was deleted there (nova-2.1-turbo; added: nova-2.1-xl; brought up to date: nova-2.1-edit; "
+        "restored after it was deleted there (nova-2.1-turbo; added: nova-2.1-xl; updated: nova-2.1-edit; "
         "edited by hand, left as it is: nova-2.1-base)"
     )
 

@@ -142,7 +142,7 @@ WRONG = {
     "defined for another": (CHECKER, '"nova-2.1-edit"}:', '"nova-x"}:', "NovaImageWeightDefinition would be that of"),
     "another row": (OVERLAY, '"mflux-generate-nova-2.1-base"]', '"mflux-save"]', "nova-2.1-base would have the commands"),
     "not Python": (save.FILE, "MODEL_CLASSES", "MODEL CLASSES", "no valid Python"),
-    "not TOML": (pyproject.FILE, "[project.scripts]", "[project.scripts", "would not be right"),
+    "not TOML": (pyproject.FILE, "[project.scripts]", "[project.scripts", "would be wrong"),
 }  # fmt: skip
 WRONG_COMPLETIONS = {
     "not listed": ('            "mflux-generate-nova-2.1-base",\n', "", "would be listed 0 times"),

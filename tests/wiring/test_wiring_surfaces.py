@@ -82,5 +82,5 @@ def test_a_missing_optional_file_is_not_applicable(file: str, surface: str, shar
     (root / file).unlink()
     results = {result.surface: result for result in wiring.wire(Checkout(root), port(NOVA))}
     assert results[surface].state == "not applicable"
-    assert f"{file} is not there" in results[surface].detail
+    assert f"{file} does not exist" in results[surface].detail
     assert not (root / file).exists()

@@ -81,7 +81,7 @@ def _print_findings(found, facts: dict) -> None:
     for verdict in found.findings.verdicts:
         print(f"waived: {verdict.module} ({verdict.waived})" if verdict.waived else f"look at {verdict.line}")
     if found.findings.answer and not any(result.status == FAIL for result in found.results):
-        print("a difference that is wanted, or that mflux's own class has, goes into waivers.yml with its reason")
+        print("an intended difference, or one of mflux's own classes, goes into waivers.yml with its reason")
     if facts["level"] == "stages" and any(result.status == FAIL and result.stage in NETWORKS for result in found.results):
         guided = f" --guidance {facts['guidance']:g}" if facts["guidance"] > 1 else ""
         print(f"to find the module: run run_reference.py --modules{guided}, then run_mflux.py --bisect")

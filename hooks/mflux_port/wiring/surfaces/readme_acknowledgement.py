@@ -23,12 +23,12 @@ def blocks(source: Source, port: Port) -> list[Block]:
     owner = port.hf_repo.split("/")[0]
     text = f"- {owner} for the [{port.display_name} project](https://huggingface.co/{port.hf_repo})\n"
     bullets = [(line, span) for line, span in lines_with_spans(source) if _BULLET.match(line)]
-    # By its address: the display name may change.
+    # Recognised by its address, because the display name may change.
     present = [span for line, span in bullets if line.endswith(f" project](https://huggingface.co/{port.hf_repo})")]
     others = [(line, span) for line, span in bullets if span not in present]
     rewritten = next((span for line, span in others if f"[{port.display_name} project](" in line), None)
     named = any(line.lower().startswith(f"- {owner.lower()} ") for line, _ in others)
     if not bullets:
-        return []  # there is no such section
-    at = None if named or rewritten or not others else others[-1][1][1]  # None: the authors are thanked already
+        return []  # the README has no such section
+    at = None if named or rewritten or not others else others[-1][1][1]  # None: the authors are already thanked
     return [Block("acknowledgement", text, at, present[0] if present else None, rewritten)]

@@ -27,7 +27,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
     headers = [index for index, (line, _) in enumerate(lines) if _fields(line)[:2] == _COLUMNS[:2]]
     if len(headers) != 1 or _fields(lines[headers[0]][0]) != _COLUMNS:
         ours = [span for line, span in lines if _fields(line) and any(mark in line for mark in marks)]
-        if ours:  # somebody wrote it into a table that has another form by now
+        if ours:  # a row in a table that has been given another form
             return [Block("row", row, None, ours[0])]
         found = f"{len(headers)}" if len(headers) != 1 else "one with other columns"
         raise UnknownShape(
@@ -47,7 +47,7 @@ def _fields(line: str) -> list[str]:
 
 
 def _cells(port: Port) -> str:
-    # Release date and size are not among the answers; the checklist asks for them.
+    # Release date and size are not among the answers; `mflux-port check` asks for them.
     kinds = {c.supports_guidance for c in port.checkpoints}
     kind = "Distilled & Base" if len(kinds) == 2 else ("Base" if True in kinds else "Distilled")
     does = "Text-to-image and editing." if "edit" in port.variants else "Text-to-image."
