@@ -2,7 +2,7 @@
 """Run the port on the reference's noise and prompt embeddings, and say stage by stage how far it is from it.
 
 Without flags: every stage from the image backwards, with the prompt and size of artifacts/reference.safetensors (which
-run_reference.py writes: the default prompt at 1024x1024), in float32.
+run_reference.py writes: the default prompt at 1024x768), in float32.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from parity.answers import FAIL, STAGE_NAMES, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
 from parity.explain import notes
 
-NETWORKS = ("vae_decode", "vae_encode", "transformer", "text_encoder")  # stages that have modules to look into
 # Constructor arguments that the checkpoint's config files call otherwise: {"transformer": {"width": "hidden_size"}}.
 # Only needed to build the port in the sizes of a tiny twin.
 SIZES: dict[str, dict[str, str]] = {}
+NETWORKS = ("vae_decode", "vae_encode", "transformer", "text_encoder")  # stages in which a module may be wrong
 
 
 def main() -> int:
     args = _arguments()
     answers = load_answers()
     os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ["MLX_ENABLE_TF32"] = "0"  # MLX reads it at import: else float32 products lose half of their digits
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
     from parity import waivers
     from parity.compare.limits import Limits
@@ -39,8 +40,11 @@ def main() -> int:
     limits = Limits(args.dtype, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))
     # MLX comes last: what is wrong with a file is said before it is loaded.
     from parity.explain import report, session
-    from parity.run import mlx_port
+    from parity.run import mlx_port, precision
 
+    rough = precision.warning() if args.dtype == "float32" else ""
+    if rough:
+        print(rough)
     port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
     stages = [args.stage] if args.stage else STAGE_NAMES
     facts = recording.facts

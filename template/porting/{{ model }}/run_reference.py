@@ -28,13 +28,15 @@ def main() -> int:
     answers = load_answers()
     folder = components.resolve(args.model or answers.hf_repo, weights=not args.estimate)
     from parity.explain.pictures import save_image
-    from parity.record import estimate, reference, torch_taps
+    from parity.record import estimate, precision, reference, torch_taps
 
+    precision.use_float32()
     plan = _plan(args, answers, folder, torch_taps, reference)
     if plan.level != torch_taps.STAGES or args.estimate:
         print(estimate.sentence(plan))
     if args.estimate:
         return 0
+    _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
     pipe = reference.load(plan, answers.pipeline)
     _verify_module(plan.only, torch_taps.classes(pipe))
     name = "reference" if plan.level == torch_taps.STAGES else "modules"
@@ -43,6 +45,11 @@ def main() -> int:
     save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
     return 0
+
+
+def _say(line: str) -> None:
+    if line:
+        print(line)
 
 
 def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, reference):

@@ -15,9 +15,9 @@ import numpy as np
 from parity.compare import guidance
 from parity.compare.alignment import layouts
 from parity.compare.orders import Order
+from parity.compare.prompts import without_padding
 from parity.metrics import relative_error
 from parity.record.recording import Recording
-from parity.compare.prompts import without_padding
 
 FIRST_LATENTS = "loop/scheduler.0/in/1"
 FEW = 4  # a tensor of so few numbers is a timestep or a scale
@@ -165,23 +165,27 @@ def pair(reference: Sequence[Branch], own: Sequence[tuple[str, Sequence[np.ndarr
     if len(places) > MOST:
         return [n if n < len(reference) else None for n in range(len(own))]
     ways = dict.fromkeys(permutations(places, len(own)))
-    return list(min(ways, key=lambda way: sum(far[n][place] if place is not None else FAR for n, place in enumerate(way))))
+    return list(
+        min(ways, key=lambda way: sum(far[n][place] if place is not None else FAR for n, place in enumerate(way)))
+    )
 
 
 def _far(branch: Branch, component: str, arrays: Sequence[np.ndarray]) -> float:
     other = FAR if component != branch.component else 0.0
-    known = branch.prompts.values()
-    gaps = [min((_gap(values, array) for values in known), default=FAR) for array in arrays]
-    near = [gap for gap in gaps if gap < FAR]  # the port may be given tables that the reference makes inside
-    return other + sum(near)
+    # What no input of the reference has the shape of is a table that the reference makes inside its transformer.
+    gaps = [[gap for values in branch.prompts.values() if (gap := _gap(values, array)) is not None] for array in arrays]
+    return other + sum(min(known) for known in gaps if known)
 
 
-def _gap(reference: np.ndarray, own: np.ndarray) -> float:
-    """How far two prompts are apart. Where one has fewer rows, the rows that both have count, at either end."""
+def _gap(reference: np.ndarray, own: np.ndarray) -> float | None:
+    """How far two prompts are apart; None for tensors of other widths.
+
+    Where one has fewer rows, the rows that both have count, at either end.
+    """
     if reference.size == own.size and layouts(reference.shape, own.shape):
         return min(FAR, relative_error(reference, own.reshape(reference.shape)))
     if reference.shape[-1] != own.shape[-1]:
-        return FAR
+        return None
     one, other = reference.reshape(-1, reference.shape[-1]), own.reshape(-1, own.shape[-1])
     rows = min(len(one), len(other))
     ends = (one[:rows], other[:rows]), (one[-rows:], other[-rows:])

@@ -14,7 +14,9 @@ import numpy as np
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 Enough = Callable[[set[str], set[str]], bool]  # of the names that were found, and of all
-BASE = 64  # of the digits that are sent where numbers are scaled, shifted or rounded: bfloat16 holds them exactly
+# Of the digits that are sent where numbers are scaled, shifted or rounded. bfloat16 holds both exactly; the smaller one
+# is for what is shifted in bfloat16, and takes more runs.
+BASES = 64, 16
 NOTHING = -1
 MOST_AXES = 6
 
@@ -83,21 +85,36 @@ def _exact(values: np.ndarray, size: int) -> Order | None:
 def _by_digits(run: Run, size: int, names: list[str]) -> dict[str, Order | None]:
     # value = a * digit + b, with an a and a b of each element's own.
     zero, one = run(np.zeros(size, np.float32)), run(np.ones(size, np.float32))
-    factors = {name: one[name].astype(np.float64) - zero[name] for name in names if name in zero and name in one}
+    names = [name for name in names if name in zero and name in one]
+    zeros = {name: _finite(zero[name]) for name in names}
+    factors = {name: _finite(one[name]) - zeros[name] for name in names}
+    found: dict[str, Order | None] = {}
+    for base in BASES:
+        found = _with_base(run, size, base, zeros, factors)
+        if any(order is not None and len(np.unique(order.ids[order.ids != NOTHING])) == size for order in found.values()):
+            break
+    return found
+
+
+def _with_base(run: Run, size: int, base: int, zeros: dict, factors: dict) -> dict[str, Order | None]:
     alive = {name: np.abs(a) > 1e-4 * np.abs(a).max(initial=0.0) for name, a in factors.items()}
     ids = {name: np.zeros(a.shape, np.int64) for name, a in factors.items()}
     numbers, weight = np.arange(size), 1
     while weight < size:
-        sent = run((numbers // weight % BASE).astype(np.float32))
+        sent = run((numbers // weight % base).astype(np.float32))
         for name, a in factors.items():
             if name not in sent:
                 alive[name][...] = False
                 continue
-            digit = (sent[name].astype(np.float64) - zero[name]) / np.where(alive[name], a, 1.0)
-            alive[name] &= (np.abs(digit - np.round(digit)) < 0.3) & (digit > -0.5) & (digit < BASE - 0.5)
+            digit = (_finite(sent[name]) - zeros[name]) / np.where(alive[name], a, 1.0)
+            alive[name] &= (np.abs(digit - np.round(digit)) < 0.3) & (digit > -0.5) & (digit < base - 0.5)
             ids[name] += weight * np.round(np.where(alive[name], digit, 0)).astype(np.int64)
-        weight *= BASE
+        weight *= base
     return {name: _order(ids[name], alive[name], factors[name], size) for name in factors}
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)  # masks are no part of the latents
 
 
 def _order(ids: np.ndarray, alive: np.ndarray, factors: np.ndarray, size: int) -> Order | None:

@@ -19,6 +19,7 @@ from parity.run.module_judge import SIGNIFICANT, Call, same_tokens
 from parity.run.sensitivity import sensitivity
 from parity.run.stages import Judge, Result
 
+ENOUGH = 0.03  # of an image's error: a decoder does not multiply what is done to its latents by more
 TOLERANT = 1e-4  # of a module that has a waived one inside
 
 
@@ -196,8 +197,8 @@ class Diagnosis:
 
     def _before_the_modules(self, result: Result, calls: list[Call]) -> list[Verdict]:
         """What is wrong already in what a network is given."""
-        if result.stage == "vae_decode" and self._wrong_latents():
-            first = self._wrong_latents()
+        first = self._wrong_latents(result.relative) if result.stage == "vae_decode" else None
+        if first is not None:
             how = patterns.of_given(first, self.watch)
             return [
                 self._code(result, "vae", f"latent normalisation or packing before {first.path}{': ' * bool(how)}{how}")
@@ -300,13 +301,14 @@ class Diagnosis:
     def _vae_decode(self, result: Result, calls: list[Call]) -> list[Verdict]:
         return [self._code(result, "vae", self._of_worst(result) or "what is done before or after the decoder")]
 
-    def _wrong_latents(self) -> Call | None:
-        """The decoder's first module, when it is not given what the reference gives its own."""
+    def _wrong_latents(self, error: float = 0.0) -> Call | None:
+        """The decoder's first module, when what it is given is wrong, by enough to explain an ``error`` of the image."""
         decoding = [call for call in self.calls if call.stage == "vae_decode"]
         first = next((call for call in decoding if call.output is not None and call.leaf), None)
         if first is None or first.inputs is None:  # not even looked at: its result is right
             return None
-        return first if first.inputs > self.limits.of_stage("vae_decode", "vae_decode/vae/in/0") else None
+        enough = max(self.limits.of_stage("vae_decode", "vae_decode/vae/in/0"), error * ENOUGH)
+        return first if first.inputs > enough else None
 
     def _vae_encode(self, result: Result, calls: list[Call]) -> list[Verdict]:
         return [self._code(result, "vae", self._of_worst(result) or "latent normalisation after the encoder")]

@@ -104,7 +104,11 @@ class Recorder:
         A ``whole`` one is not thinned, and one that holds what another whole one does is not written again.
         """
         if whole:
-            key = values.shape, values.dtype.str, hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest()
+            key = (
+                values.shape,
+                values.dtype.str,
+                hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest(),
+            )
             first = self._wholes.setdefault(key, name)
             if first != name:
                 self.repeat(name, first)

@@ -254,7 +254,9 @@ class TorchTaps:
         def around(original, args, kwargs):
             self._within = stage
             self.began(stage)
-            self._record_all(f"{stage}/vae/in", (args, {k: v for k, v in kwargs.items() if k in ("z", "x")}), whole=True)
+            self._record_all(
+                f"{stage}/vae/in", (args, {k: v for k, v in kwargs.items() if k in ("z", "x")}), whole=True
+            )
             if self.given is not None:
                 args, kwargs = self._replace((args, kwargs), f"{stage}/vae/in", itertools.count())
             try:

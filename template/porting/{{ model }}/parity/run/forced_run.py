@@ -403,8 +403,8 @@ class ForcedRun:
     def _skipped_result(self, given: list[mx.array]) -> mx.array:
         """What the transformer would have given: the reference's predictions."""
         order = self._output_order(self._component)
-        place, latents = self.orders.inputs.get(self._component, (0, None))
-        array = given[place]
+        place, _ = self.orders.inputs.get(self._component, (None, None))
+        array = given[place] if place is not None else max(given, key=lambda array: array.size)
         own = to_numpy(array)
         if order is not None and order.ids.shape[1:] != array.shape[1:]:
             own = np.zeros((len(self.branches) * len(order.ids), *order.ids.shape[1:]), np.float32)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import mlx.core as mx
 import numpy as np
+from mlx import nn
 
 from parity.compare.alignment import Alignment, align, cuts, layouts
 from parity.compare.calls import row_of
@@ -29,6 +30,7 @@ ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
 MOST_FAR = 2
 FAR_ARRANGED = 0.02  # queries or keys that differ by more are turned or in another order, not rounded
 MOST_AXES = 4  # of position ids: time, height, width and one more
+CHANNELS_LAST = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.BatchNorm, nn.InstanceNorm, nn.Upsample)
 NEAR = 0.5  # two tensors with a relative error below this are the same one
 
 
@@ -83,6 +85,7 @@ class ModuleJudge(Sink):
         self.roots: list[Call] = []
         self._stack: list[Call] = []
         self._counts: dict[str, int] = {}
+        self._channels_last: set[str] = set()  # calls of modules of MLX's own that have their channels last
         self._encodings: dict[str, str] = {}  # of a text encoder that is called several times: the reference's stage
 
     def enter(self, path, module, args, kwargs):
@@ -187,6 +190,8 @@ class ModuleJudge(Sink):
         root = "." not in call.path
         results = [to_numpy(array) for array in arrays(result)]
         call.size = max((one.size for one in results), default=0)
+        if isinstance(module, CHANNELS_LAST):
+            self._channels_last.add(call.event)
         call.sinusoid = is_sinusoid(module, args, kwargs, result)
         call.ids = self._ids(call.event, args, kwargs)
         repeats = call.path in self.pairing.named
@@ -295,10 +300,13 @@ class ModuleJudge(Sink):
             return None
         reference = self._get(name)
         if event.stride == 1:
-            found = align(reference, own, repeats)
+            found = align(reference, own, repeats, self._is_channels_last(name))
             return found[1] if found else None
         moved = [item.to_reference(own).reshape(-1)[:: event.stride] for item in layouts(event.shape, own.shape)]
         return min((distance(reference, item) for item in moved), key=lambda item: item.relative, default=None)
+
+    def _is_channels_last(self, name: str) -> bool:
+        return name.rsplit("/", 2)[0] in self._channels_last
 
     def _all(self, prefix: str) -> list[str]:
         names, n = [], 0
@@ -366,7 +374,7 @@ class ModuleJudge(Sink):
             reference = self._get(name)
             if name in taken or reference.dtype.kind != "f" or not layouts(reference.shape, own.shape):
                 continue
-            alignment, gap = align(reference, own)
+            alignment, gap = align(reference, own, channels_last=self._is_channels_last(name))
             found.append((gap.relative, name, alignment))
         near = [item for item in found if item[0] <= NEAR] or self._near_part(own, [n for n in names if n not in taken])
         chosen = min(near, key=lambda item: item[0]) if near else found[0] if found else None

@@ -77,7 +77,9 @@ def _first_that_arrives(model, recording, calls, unwritten, size: int) -> tuple[
     return probe, found
 
 
-def _link(probe: PortProbe, sample: Order, recording: Recording, calls: ReferenceCalls, size: int, result) -> Order | None:
+def _link(
+    probe: PortProbe, sample: Order, recording: Recording, calls: ReferenceCalls, size: int, result
+) -> Order | None:
     """The order of the port's loop in the reference's, by what both draw or, where that does not tell, by their VAEs."""
     drawn, shape = recording.event(NOISE).shape, probe.drawn
     theirs = Order(recording.get("layout/noise/out/0")) if "layout/noise/out/0" in recording else None
@@ -172,7 +174,9 @@ def _add_outputs(result: PortOrders, probe: PortProbe, given: dict[str, Order], 
 class PortProbe(Sink):
     """Runs the port as far as it is needed. Each call of a transformer runs once and is repeated after that."""
 
-    def __init__(self, model, recording: Recording, calls: ReferenceCalls, size: int, skip: set[str], unwritten: set[str]):
+    def __init__(
+        self, model, recording: Recording, calls: ReferenceCalls, size: int, skip: set[str], unwritten: set[str]
+    ):
         self.model, self.recording, self.calls, self.size, self.skip = model, recording, calls, size, skip
         self.unwritten = unwritten
         self.drawn: tuple[int, ...] = ()
@@ -278,8 +282,6 @@ class PortProbe(Sink):
             raise Done
 
     def enter(self, path, module, args, kwargs):
-        if path.startswith(VAE) and isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            self._convolved(next(arrays((args, kwargs))))
         if not is_denoiser(path) or "." in path:
             return args, kwargs, None
         key = path, self._calls[path]

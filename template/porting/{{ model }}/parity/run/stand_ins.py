@@ -8,9 +8,9 @@ import mlx.core as mx
 import numpy as np
 
 from parity.compare.calls import Branch, ReferenceCalls
+from parity.compare.prompts import without_padding
 from parity.run.mlx_taps import arrays
 from parity.run.patches import Patches
-from parity.compare.prompts import without_padding
 
 
 def can_encode(model) -> bool:
