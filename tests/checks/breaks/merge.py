@@ -96,6 +96,7 @@ BREAKS = [
     ),
     Break("MRG16", append(FEED_FORWARD, "# more\n")),
     Break("MRG16", figures("", ""), "an unknown commit"),
+    Break("MRG16", figures("commit 0000000", "commit unknown"), "source of another checkout"),
     Break(
         "MRG16",
         lambda tree: prove(tree, FIGURES.format(commit=f"{tree.git('rev-parse', '--short', 'HEAD~1')}+")),

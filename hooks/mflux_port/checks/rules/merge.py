@@ -361,6 +361,8 @@ def _unwritten(package: Package, file: str) -> list[int]:
 
 def _since(package: Package, commit: str) -> str:
     """What became of the port's code since a commit; empty when nothing did."""
+    if commit == "unknown":
+        return "mflux was not imported from this checkout's src; run run_mflux.py with `uv run` here"
     if commit.endswith("+"):
         return f"measured on changes that commit {commit[:-1]} does not have"
     if not package.facts.git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):

@@ -19,6 +19,7 @@ from parity.run.module_judge import SIGNIFICANT, Call, same_tokens
 from parity.run.sensitivity import sensitivity
 from parity.run.stages import Judge, Result
 
+OTHER_PROMPT = " (if the port takes prompts of a form of its own, as JSON, record one: run_reference.py --prompt)"
 ENOUGH = 0.03  # of an image's error: a decoder does not multiply what is done to its latents by more
 TOLERANT = 1e-4  # of a module that has a waived one inside
 
@@ -179,7 +180,8 @@ class Diagnosis:
         if stage == "end_to_end":
             return []  # what it runs is judged by the stages before
         if self.crossing.failure and self.crossing.failure[0] == stage:
-            return [self._code(result, stage, result.note)]
+            refused = stage == "text_encoder" and isinstance(self.crossing.failure[1], ValueError)
+            return [self._code(result, stage, result.note + OTHER_PROMPT * refused)]
         calls = [call for call in self.calls if call.stage.split(".")[0] == stage]
         before = self._before_the_modules(result, calls)
         if before and before[0].module == "tokenizer":
