@@ -74,6 +74,18 @@ def test_a_tick_without_figures_proves_nothing(mflux_port, own):
     assert port["reached"] == "VAE" and not port["steps"]["transformer"]
 
 
+def test_status_says_why_a_ticked_box_does_not_count(mflux_port, own):
+    path = own / f"porting/{MODEL}/PORTING.md"
+    path.write_text(path.read_text().replace("1024x1024", "64x64"))
+    port = json.loads(mflux_port("status", "--json", cwd=own).stdout)["ports"][0]
+    judge = f"uv run python porting/{MODEL}/run_mflux.py --stage vae_decode"
+    reason = "vae_decode was run at 64x64; 512x512 and larger counts"
+    assert port["next"] == f"uv run porting/{MODEL}/run_reference.py --size 512 && {judge} ({reason})"
+    said = mflux_port("check", MODEL, "--merge", cwd=own).stdout.splitlines()
+    row = said[next(n for n, line in enumerate(said) if "MRG01" in line) + 1]
+    assert reason in row and row.endswith(judge)
+
+
 def test_status_reports_lost_wiring(mflux_port, own):
     (own / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n")
     done = mflux_port("status", cwd=own)

@@ -53,7 +53,7 @@ def _question(row: Row) -> str:
 
 
 def _parity(package: Package) -> list[str]:
-    found = evidence.stages(package.facts, package.model)
+    found = evidence.stages(package)
     table = [f"| {name.replace('_', ' ')} | {box.figures.replace('|', '/') or '-'} |" for name, box in found.items()]
     return ["| Stage | Figures |", "|---|---|", *table]
 

@@ -27,11 +27,11 @@ def prove(tree: Tree, figures: str, stage: str = "transformer") -> None:
     tree.write(PORTING, re.sub(rf"(<!-- evidence: {stage} -->).*", rf"\1 {figures}".rstrip(), text))
 
 
-def figures(old: str, new: str):
+def figures(old: str, new: str, stage: str = "transformer"):
     """Other figures than those of the complete port."""
     made = FIGURES.format(commit="0000000")
     assert old in made
-    return lambda tree: prove(tree, made.replace(old, new))
+    return lambda tree: prove(tree, made.replace(old, new), stage)
 
 
 def picture(name: str):
@@ -54,6 +54,12 @@ BREAKS = [
     Break("MRG01", figures("3.1e-06", "9.9e-01"), "above the limit"),
     Break("MRG01", figures("3.1e-06", "nan"), "not a number"),
     Break("MRG01", figures("1024x1024", "272x208"), "a small image"),
+    Break("MRG01", figures("float32", "bfloat16"), "another dtype"),
+    Break("MRG01", figures("8 steps, guidance 4, ", ""), "figures of an earlier version"),
+    Break("MRG01", figures("guidance 4", "guidance 0", "loop"), "without guidance"),
+    Break("MRG01", figures("relL2", "FAIL relL2"), "failed since"),
+    Break("MRG20", lambda tree: prove(tree, "", "bfloat16")),
+    Break("MRG20", lambda tree: prove(tree, FIGURES.format(commit="0000000"), "bfloat16"), "float32"),
     Break("MRG02", replace(PORTING, "- [x] The plan was reviewed", "- [ ] The plan was reviewed")),
     Break("MRG03", append(FEED_FORWARD, '\nmx.save("latents.npy", mx.zeros(1))\n')),
     Break("MRG03", append(FEED_FORWARD, '\nREFERENCE = mx.load("latents.safetensors")\n'), "a tensor is loaded"),
@@ -96,6 +102,7 @@ BREAKS = [
     ),
     Break("MRG16", append(FEED_FORWARD, "# more\n")),
     Break("MRG16", figures("", ""), "an unknown commit"),
+    Break("MRG16", figures("commit 0000000", "commit unknown"), "source of another checkout"),
     Break(
         "MRG16",
         lambda tree: prove(tree, FIGURES.format(commit=f"{tree.git('rev-parse', '--short', 'HEAD~1')}+")),

@@ -10,6 +10,7 @@ An entry names modules by a pattern (``transformer.*.norm_q``) or a stage, how f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,6 +21,7 @@ from parity.answers import STAGE_NAMES, UNSOUND
 from parity.errors import ParityError
 
 MODULE_LIMIT = 1e-5
+MOST = 10  # times a stage's own limit, whatever waivers of modules inside it add
 SECTIONS = ("ledger", "parity")  # the other one is read by `mflux-port ledger`
 
 
@@ -32,8 +34,11 @@ class Waiver:
     module: str = ""
     stage: str = ""
 
+    def names(self, module: str) -> bool:
+        return bool(self.module) and fnmatchcase(module, self.module)
+
     def of_module(self, module: str, error: float) -> bool:
-        return bool(self.module) and fnmatchcase(module, self.module) and error <= self.limit
+        return self.names(module) and error <= self.limit
 
     def of_stage(self, stage: str, error: float) -> bool:
         return self.stage == stage and error <= self.limit
@@ -50,6 +55,20 @@ class Waivers:
     def stage(self, stage: str, error: float) -> str:
         """The reason why a stage's error is no fault, or nothing."""
         return next((entry.reason for entry in self.entries if entry.of_stage(stage, error)), "")
+
+
+    def inherited(self, stage: str, error: float, limit: float, modules: Iterable[str]) -> str:
+        """The reason why a stage may leave its limit: modules inside it differ, each by as much as its waiver says.
+
+        ``modules`` are the paths of the stage's modules, ``limit`` is its own. Empty when the waivers do not cover it.
+        """
+        paths = list(modules)
+        inside = [entry for entry in self.entries if entry.module and any(map(entry.names, paths))]
+        allowed = min(MOST * limit, limit + sum(entry.limit for entry in inside))
+        if not inside or not error <= allowed:
+            return ""
+        named = ", ".join(f"{entry.module} ({entry.limit:.1e})" for entry in inside)
+        return f"within {allowed:.1e}, its limit and that of the waived {named}"
 
 
 def read_waivers(path: Path) -> Waivers:
