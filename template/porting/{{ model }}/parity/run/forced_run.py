@@ -69,7 +69,6 @@ class ForcedRun:
     def run(self, skip: set[str] = frozenset()) -> RunTrace:
         """Drive one image. Stages in ``skip`` get stand-ins that give the reference's result, where the port allows."""
         self._skip = set(skip)
-        self.crossing.notes += self.orders.notes
         cache = getattr(self.model, "prompt_cache", None)
         if isinstance(cache, dict):
             cache.clear()  # or the encoder would not run again
@@ -206,7 +205,8 @@ class ForcedRun:
         self._patches.set(ImageUtil, "to_image", staticmethod(to_image))
 
     def _compare_image(self, own: np.ndarray) -> None:
-        if IMAGE not in self.recording:
+        unknown = self.force == FORCED and self.orders.loop is None  # it was not made of the reference's latents
+        if IMAGE not in self.recording or unknown:
             return
         reference = self.recording.get(IMAGE)
         if tuple(n for n in own.shape if n != 1) != tuple(n for n in reference.shape if n != 1):
@@ -220,7 +220,7 @@ class ForcedRun:
             stand_ins.encode_prompts(self._patches, self.model, self.calls, self._dtype())
         predict = inspect.getattr_static(type(self.model), "_predict", None)
         if "transformer" in self._skip:
-            stand_ins.predict(self._patches, self.model, lambda args, kwargs: self._enter("transformer", args, kwargs))
+            stand_ins.predict(self._patches, self.model, self._look_at_prompts)
         elif isinstance(predict, staticmethod):
             self._patches.set(type(self.model), "_predict", staticmethod(self._entering(predict.__func__)))
 
@@ -232,7 +232,16 @@ class ForcedRun:
 
         return entering
 
-    # --------------------------------------------------------------------------------------------------- the transformer
+    def _look_at_prompts(self, args: tuple, kwargs: dict) -> None:
+        """Compare the prompt embeddings that a transformer would be called with, which cannot be called yet."""
+        self.stage = "transformer"
+        given = [to_numpy(array) for array in arrays((args, kwargs)) if mx.issubdtype(array.dtype, mx.floating)]
+        wide = {n: values for n, values in enumerate(given) if values.size > FEW}
+        for branch in self.calls.branches(0):
+            for match in match_prompts(branch, wide).values():
+                self._compare_prompt(branch, match)
+
+    # ------------------------------------------------------------------------------------------------ the transformer
 
     def enter_transformer(self, component: str, args: tuple, kwargs: dict) -> tuple[tuple, dict, object]:
         """The transformer's arguments with the reference's values in them, or its result when it need not run."""
@@ -290,8 +299,9 @@ class ForcedRun:
         free = [n for n, array in enumerate(given) if mx.issubdtype(array.dtype, mx.floating) and n != place]
         if place is not None and place < len(given):
             new[place] = self._given_latents(given[place], order)
-        for n in [n for n in free if given[n].size <= FEW]:
-            new[n] = self._timestep(given[n], first=n == min(free))
+        small = [n for n in free if 0 < given[n].size <= FEW]
+        for n in small:
+            new[n] = self._timestep(given[n], first=n == small[0])
         wide = [n for n in free if given[n].size > FEW or given[n].size == 0 < given[n].ndim - 1]
         for n, array in self._prompts([(n, to_numpy(given[n])) for n in wide]).items():
             new[n] = self._hand(mx.array(array).astype(self._wide(given[n].dtype))) if self.force != FREE else given[n]
@@ -385,7 +395,7 @@ class ForcedRun:
         name = f"{branch.stage}/{branch.component}/out/0"
         if found is not None:
             self._note(name, *found)
-        elif self.calls.result(branch) is not None:
+        elif self.calls.result(branch) is not None and self._output_order(branch.component) is not None:
             self._other_shape(name, self.calls.result(branch), own)
 
     def _distance(self, branch: Branch, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, Distance] | None:
@@ -429,10 +439,10 @@ class ForcedRun:
 
     def _exchange(self, name: str, array: mx.array, stage: str) -> mx.array:
         """Compare (when ``stage`` is given), and in a forced run hand back the reference's values in the port's layout."""
-        if name not in self.recording:
-            return array
+        if name not in self.recording or self.orders.loop is None:
+            return array  # which number is which is not known: nothing can be compared
         own, order, reference = to_numpy(array), self.orders.loop, self.recording.get(name)
-        if order is None or own.size != order.ids.size or reference.size != own.size:
+        if own.size != order.ids.size or reference.size != own.size:
             if stage:
                 self._other_shape(f"{stage}/{name.split('/', 1)[1]}", reference, own)
             return array

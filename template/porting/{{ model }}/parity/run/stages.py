@@ -174,7 +174,7 @@ class Judge:
             return Result(stage, status, note=f"raised {type(failure[1]).__name__}: {first_line(failure[1])}")
         if not seen:
             note = f"{failure[0]} raised {type(failure[1]).__name__}" if failure else "the run never came to it"
-            return Result(stage, NOT_RUN, note=note)
+            return Result(stage, NOT_RUN, note="; ".join(self.orders.notes) or note)
         limits = [self.limits.of_stage(stage, item.name) for item in seen]
         # The one that is furthest out of its own limit; NaN counts as furthest.
         order = [item.distance.relative / limit if item.distance.relative == item.distance.relative else np.inf
