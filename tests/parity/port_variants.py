@@ -11,6 +11,7 @@ from mflux.models.ernie_image.variants.txt2img.ernie_image import ErnieImage
 from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
 from mflux.models.z_image.latent_creator import ZImageLatentCreator
 from mflux.models.z_image.variants.z_image import ZImage
+from mlx import nn
 
 BATCH = ErniePromptEncoder.build_text_batch
 
@@ -111,8 +112,24 @@ class ZImageBase(ZImage):
         super().__init__(model_config=ModelConfig.z_image(), **more)
 
 
-class Klein(Flux2Klein):
-    """As released, with the reference's negative prompt."""
+class ZImageWithAnotherEncoder(ZImage):
+    """Its prompt embeddings are wrong, and nothing else is."""
+
+    def _encode_prompts(self, **arguments):
+        positive, negative = super()._encode_prompts(**arguments)
+        return 1.01 * positive, negative
+
+
+class ZImageWithSizesWrittenDown(ZImage):
+    """A part of the full size, whatever the checkpoint's sizes are."""
+
+    def __init__(self, **more):
+        super().__init__(**more)
+        self.spare = nn.Linear(100_000, 100_000)
+
+
+class KleinWithAnEmptyNegative(Flux2Klein):
+    """Its tokenizer makes nothing of an empty prompt, where the reference pads it."""
 
     def _encode_prompt_pair(self, *, prompt, negative_prompt, guidance):
         return super()._encode_prompt_pair(prompt=prompt, negative_prompt="", guidance=guidance)

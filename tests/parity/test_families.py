@@ -10,7 +10,9 @@ from tests.parity.families import PORTS
 
 pytestmark = pytest.mark.full
 STAGE = re.compile(r"^(\w+) +(\w+) +relL2 (\S+)  limit (\S+)", re.MULTILINE)
-STAGES = ["vae_decode", "vae_encode", "transformer", "scheduler", "loop", "text_encoder", "end_to_end"]
+STAGES = [
+    "vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end",
+]  # fmt: skip
 
 
 @pytest.fixture(params=PORTS)

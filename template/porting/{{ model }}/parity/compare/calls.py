@@ -21,6 +21,7 @@ from parity.record.recording import Recording
 
 FIRST_LATENTS = "loop/scheduler.0/in/1"
 FEW = 4  # a tensor of so few numbers is a timestep or a scale
+NEAR = 0.5  # tensors that are further apart than this are two different ones
 FAR = 2.0  # no two tensors with anything in common are so far apart
 MOST = 4  # branches that are paired by trying all ways
 
@@ -208,6 +209,19 @@ def placed(reference: np.ndarray, own: np.ndarray) -> np.ndarray | None:
     return kept.reshape(own.shape)
 
 
+def _nearest(options: list[np.ndarray], own: np.ndarray) -> tuple[float, np.ndarray | None]:
+    """The one that is nearest in the port's shape. Rows of a longer array are the prompt's only where they are like it."""
+    found = []
+    for values in options:
+        moved = placed(values, own)
+        if moved is None:
+            continue
+        gap = relative_error(own, moved)
+        if values.size == own.size or gap < NEAR:
+            found.append((gap, moved))
+    return min(found, key=lambda item: item[0], default=(np.inf, None))
+
+
 @dataclass(frozen=True)
 class PromptMatch:
     """One of the reference's prompt inputs, ``name``, and the port's array for it.
@@ -227,12 +241,9 @@ def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, Promp
     short = without_padding(branch.inputs, branch.inputs)
     for order, (name, values) in enumerate(branch.prompts.items()):
         for n, array in own.items():
-            options = [moved for one in (values, short.get(name)) if one is not None
-                       for moved in [placed(one, array)] if moved is not None]  # fmt: skip
-            if options:
-                gaps = [relative_error(array, moved) for moved in options]
-                best = int(np.argmin(gaps))
-                found.append((gaps[best], order, n, PromptMatch(name, array, gaps[best], options[best])))
+            gap, moved = _nearest([one for one in (values, short.get(name)) if one is not None], array)
+            if moved is not None:
+                found.append((gap, order, n, PromptMatch(name, array, gap, moved)))
             elif array.ndim > 1 and array.shape[-1] == values.shape[-1]:
                 found.append((np.inf, order, n, PromptMatch(name, array, np.inf, None)))
     chosen: dict[int, PromptMatch] = {}

@@ -91,7 +91,9 @@ def _by_digits(run: Run, size: int, names: list[str]) -> dict[str, Order | None]
     found: dict[str, Order | None] = {}
     for base in BASES:
         found = _with_base(run, size, base, zeros, factors)
-        if any(order is not None and len(np.unique(order.ids[order.ids != NOTHING])) == size for order in found.values()):
+        if any(
+            order is not None and len(np.unique(order.ids[order.ids != NOTHING])) == size for order in found.values()
+        ):
             break
     return found
 

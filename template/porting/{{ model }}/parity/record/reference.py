@@ -184,6 +184,7 @@ def facts_of(pipe, run: Run) -> dict:
         **{name: getattr(run, name) for name in ("guidance", "dtype", "device", "level", "only", "all_steps")},
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")},
         "call": {name: str(value) for name, value in run.call.items()},
+        "parameters": sorted(inspect.signature(pipe.__call__).parameters),
         "normalisation": normalisation(pipe),
         "weights": weights(pipe),
         "classes": classes(pipe),

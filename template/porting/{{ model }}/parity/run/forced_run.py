@@ -61,6 +61,7 @@ class ForcedRun:
         self._component = ""
         self._calls: Counter = Counter()
         self._taken: set[str] = set()
+        self._other_length: set[int] = set()  # rows whose prompt has another length than the reference's
         self._sigmas: dict[type, property] = {}
         self._skip: set[str] = set()
         self._patches = Patches()
@@ -68,7 +69,6 @@ class ForcedRun:
     def run(self, skip: set[str] = frozenset()) -> RunTrace:
         """Drive one image. Stages in ``skip`` get stand-ins that give the reference's result, where the port allows."""
         self._skip = set(skip)
-        self.crossing.notes += self.orders.notes
         cache = getattr(self.model, "prompt_cache", None)
         if isinstance(cache, dict):
             cache.clear()  # or the encoder would not run again
@@ -205,7 +205,8 @@ class ForcedRun:
         self._patches.set(ImageUtil, "to_image", staticmethod(to_image))
 
     def _compare_image(self, own: np.ndarray) -> None:
-        if IMAGE not in self.recording:
+        unknown = self.force == FORCED and self.orders.loop is None  # it was not made of the reference's latents
+        if IMAGE not in self.recording or unknown:
             return
         reference = self.recording.get(IMAGE)
         if tuple(n for n in own.shape if n != 1) != tuple(n for n in reference.shape if n != 1):
@@ -219,7 +220,7 @@ class ForcedRun:
             stand_ins.encode_prompts(self._patches, self.model, self.calls, self._dtype())
         predict = inspect.getattr_static(type(self.model), "_predict", None)
         if "transformer" in self._skip:
-            stand_ins.predict(self._patches, self.model, lambda args, kwargs: self._enter("transformer", args, kwargs))
+            stand_ins.predict(self._patches, self.model, self._look_at_prompts)
         elif isinstance(predict, staticmethod):
             self._patches.set(type(self.model), "_predict", staticmethod(self._entering(predict.__func__)))
 
@@ -231,7 +232,16 @@ class ForcedRun:
 
         return entering
 
-    # --------------------------------------------------------------------------------------------------- the transformer
+    def _look_at_prompts(self, args: tuple, kwargs: dict) -> None:
+        """Compare the prompt embeddings that a transformer would be called with, which cannot be called yet."""
+        self.stage = "transformer"
+        given = [to_numpy(array) for array in arrays((args, kwargs)) if mx.issubdtype(array.dtype, mx.floating)]
+        wide = {n: values for n, values in enumerate(given) if values.size > FEW}
+        for branch in self.calls.branches(0):
+            for match in match_prompts(branch, wide).values():
+                self._compare_prompt(branch, match)
+
+    # ------------------------------------------------------------------------------------------------ the transformer
 
     def enter_transformer(self, component: str, args: tuple, kwargs: dict) -> tuple[tuple, dict, object]:
         """The transformer's arguments with the reference's values in them, or its result when it need not run."""
@@ -247,21 +257,29 @@ class ForcedRun:
             return result
         given = list(arrays(result))
         values = [to_numpy(array) for array in given]
-        for branch, row in zip(self.branches, _rows(values, len(self.branches)), strict=True):
-            if branch is not None:
-                self._compare_prediction(branch, row)
+        for branch, row in self._judged(values):
+            self._compare_prediction(branch, row)
         handed = self._predictions(values)
         return rebuild(result, iter([mx.array(new).astype(self._wide(old.dtype)) for new, old in zip(handed, given)]))
 
     def root_distance(self, results: list[np.ndarray]) -> Distance | None:
         """How far a transformer's results are from the reference's predictions, the furthest of them."""
-        rows = zip(self.branches, _rows(results, len(self.branches)), strict=True)
-        found = [self._distance(branch, row) for branch, row in rows if branch is not None]
+        found = [self._distance(branch, row) for branch, row in self._judged(results)]
         known = [item[2] for item in found if item is not None]
         return max(known, key=lambda gap: gap.relative if gap.relative == gap.relative else np.inf, default=None)
 
+    def _judged(self, results: list[np.ndarray]) -> list[tuple[Branch, np.ndarray]]:
+        """The rows of a result that were made of the reference's own input, with what the reference made of it."""
+        rows = _rows(results, len(self.branches))
+        return [
+            (branch, row)
+            for at, (branch, row) in enumerate(zip(self.branches, rows, strict=True))
+            if branch is not None and at not in self._other_length
+        ]
+
     def _enter(self, component: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         self.stage, self._component, self.placed = "transformer", component, []
+        self._other_length.clear()
         given = list(arrays((args, kwargs)))
         call = self._calls[component]
         self._calls[component] += 1
@@ -281,9 +299,10 @@ class ForcedRun:
         free = [n for n, array in enumerate(given) if mx.issubdtype(array.dtype, mx.floating) and n != place]
         if place is not None and place < len(given):
             new[place] = self._given_latents(given[place], order)
-        for n in [n for n in free if given[n].size <= FEW]:
-            new[n] = self._timestep(given[n], first=n == min(free))
-        wide = [n for n in free if given[n].size > FEW]
+        small = [n for n in free if 0 < given[n].size <= FEW]
+        for n in small:
+            new[n] = self._timestep(given[n], first=n == small[0])
+        wide = [n for n in free if given[n].size > FEW or given[n].size == 0 < given[n].ndim - 1]
         for n, array in self._prompts([(n, to_numpy(given[n])) for n in wide]).items():
             new[n] = self._hand(mx.array(array).astype(self._wide(given[n].dtype))) if self.force != FREE else given[n]
         return new
@@ -336,7 +355,9 @@ class ForcedRun:
                 self._taken.add(branch.names[match.name])
                 if self.step == 0:
                     self._compare_prompt(branch, match)
-                if match.reference is not None:
+                if match.reference is None:
+                    self._other_length.add(at)
+                else:
                     rows[n][at] = match.reference.reshape(rows[n][at].shape)
                     changed.add(n)
         return {n: _joined(rows[n], own) for n, own in given if n in changed}
@@ -345,7 +366,11 @@ class ForcedRun:
         label = f"prompt/{match.name.split('/', 1)[1]}"
         if match.reference is None:
             shape = list(branch.inputs[match.name].shape)
-            self.crossing.notes.append(f"prompt embeddings are {list(match.own.shape)}, the reference's are {shape}")
+            note = f"prompt embeddings are {list(match.own.shape)}, the reference's are {shape}"
+            length = match.own.shape[-2]
+            if "max_sequence_length" in self.recording.facts.get("parameters", ()) and length:
+                note += f"; record with --call max_sequence_length={length} if that is the model's length"
+            self.crossing.notes.append(note)
             self._note(label, branch.inputs[match.name], match.own, UNKNOWN, aligned=False)
         else:
             self._note(label, match.reference, match.own, distance(match.reference, match.own))
@@ -370,7 +395,7 @@ class ForcedRun:
         name = f"{branch.stage}/{branch.component}/out/0"
         if found is not None:
             self._note(name, *found)
-        elif self.calls.result(branch) is not None:
+        elif self.calls.result(branch) is not None and self._output_order(branch.component) is not None:
             self._other_shape(name, self.calls.result(branch), own)
 
     def _distance(self, branch: Branch, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, Distance] | None:
@@ -414,10 +439,10 @@ class ForcedRun:
 
     def _exchange(self, name: str, array: mx.array, stage: str) -> mx.array:
         """Compare (when ``stage`` is given), and in a forced run hand back the reference's values in the port's layout."""
-        if name not in self.recording:
-            return array
+        if name not in self.recording or self.orders.loop is None:
+            return array  # which number is which is not known: nothing can be compared
         own, order, reference = to_numpy(array), self.orders.loop, self.recording.get(name)
-        if order is None or own.size != order.ids.size or reference.size != own.size:
+        if own.size != order.ids.size or reference.size != own.size:
             if stage:
                 self._other_shape(f"{stage}/{name.split('/', 1)[1]}", reference, own)
             return array

@@ -53,16 +53,16 @@ def find_orders(model: nn.Module, recording: Recording, calls: ReferenceCalls, u
         reason = f": {probe.failure}" if probe.failure else ""
         result.notes.append(f"the noise that the port draws does not arrive at its scheduler{reason}")
         return result
+    given = {place: order for place, order in found.items() if is_denoiser(place)}
+    result.branches = _paired(probe, given, calls, size)
     result.loop = _link(probe, found["sample"], recording, calls, size, result)
     if result.loop is None:
         return result
     links = _links_of_noise(found["sample"], result.loop, size)
-    given = {place: order for place, order in found.items() if is_denoiser(place)}
     for place, order in given.items():
         component, _, number = place.split("/")
         result.inputs.setdefault(component, (int(number), orders.rows_of(order.after(links), size)[0]))
-    result.branches = _paired(probe, given, calls, size)
-    _add_outputs(result, probe, given, size)
+    _add_outputs(result, probe, calls)
     return result
 
 
@@ -99,7 +99,7 @@ def _link(
     else:
         result.notes.append(
             f"the port draws its noise as {list(shape)}, the reference as {list(drawn)}, and the port's VAE does not tell "
-            "which number is which"
+            "which number is which; port its decoder first, or draw the noise in the reference's shape"
         )
         return None
     result.noise = _links_of_drawn(sample, chosen, theirs, size)
@@ -150,7 +150,7 @@ def _paired(probe: PortProbe, given: dict[str, Order], calls: ReferenceCalls, si
     return dict(zip(rows, pair(calls.branches(0), own), strict=True))
 
 
-def _add_outputs(result: PortOrders, probe: PortProbe, given: dict[str, Order], size: int) -> None:
+def _add_outputs(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) -> None:
     shapes = {}
     for (component, call), output in probe.outputs.items():
         values = [array for array in arrays(output) if mx.issubdtype(array.dtype, mx.floating)]
@@ -163,6 +163,10 @@ def _add_outputs(result: PortOrders, probe: PortProbe, given: dict[str, Order], 
     shape = next(iter(shapes.values()))
     count = int(np.prod(shape, dtype=np.int64))
     found = orders.trace(probe.prediction, count).get("prediction")
+    if found is None:  # a formula in which two equal predictions cancel out: that of the prompt alone
+        probe.only = next((key for key, place in result.branches.items() if place == calls.conditional()), None)
+        found = orders.trace(probe.prediction, count).get("prediction")
+        probe.only = None
     if found is None or found.ids.size != result.loop.ids.size:
         return
     # Of the port's loop, then of the reference's.
@@ -183,6 +187,7 @@ class PortProbe(Sink):
         self.given: dict[tuple[str, int], list[np.ndarray]] = {}
         self.outputs: dict[tuple[str, int], object] = {}
         self.failure = ""
+        self.only: tuple[str, int, int] | None = None  # the one call and row of it that numbers are sent in
         self.seen: dict[str, np.ndarray] = {}
         self._noise: np.ndarray | None = None
         self._sent: np.ndarray | None = None
@@ -305,13 +310,15 @@ class PortProbe(Sink):
         result = self.outputs.get(key)
         if result is None or self._sent is None:
             return result
-        return rebuild(result, iter([self._filled(array) for array in arrays(result)]))
+        return rebuild(result, iter([self._filled(array, key) for array in arrays(result)]))
 
-    def _filled(self, array: mx.array) -> mx.array:
+    def _filled(self, array: mx.array, key: tuple[str, int]) -> mx.array:
         if array.size % self._sent.size or not mx.issubdtype(array.dtype, mx.floating):
             return array
-        copies = array.size // self._sent.size
-        return mx.array(np.tile(self._sent, copies).reshape(array.shape)).astype(array.dtype)
+        rows = array.size // self._sent.size
+        wanted = [self.only is None or self.only == (*key, row) for row in range(rows)]
+        filled = np.concatenate([self._sent * np.float32(one) for one in wanted])
+        return mx.array(filled.reshape(array.shape)).astype(array.dtype)
 
 
 def _zeros(result):

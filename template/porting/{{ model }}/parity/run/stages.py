@@ -53,6 +53,14 @@ def first_line(error: Exception) -> str:
     return short((str(error).strip().splitlines() or [""])[0])
 
 
+def _and(one: str, other: str) -> str:
+    return f"{one}; {other}" if one else other
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.size == other.size and np.array_equal(one.reshape(-1), other.reshape(-1))
+
+
 def short(text: str) -> str:
     """The first sentence, or less."""
     return text if len(text) <= 120 else f"{text[:117].rstrip()}..."
@@ -166,17 +174,29 @@ class Judge:
             return Result(stage, status, note=f"raised {type(failure[1]).__name__}: {first_line(failure[1])}")
         if not seen:
             note = f"{failure[0]} raised {type(failure[1]).__name__}" if failure else "the run never came to it"
-            return Result(stage, NOT_RUN, note=note)
+            return Result(stage, NOT_RUN, note="; ".join(self.orders.notes) or note)
         limits = [self.limits.of_stage(stage, item.name) for item in seen]
         # The one that is furthest out of its own limit; NaN counts as furthest.
         order = [item.distance.relative / limit if item.distance.relative == item.distance.relative else np.inf
                  for item, limit in zip(seen, limits, strict=True)]  # fmt: skip
         at = int(np.argmax(order))
-        noted = stage in (TEXT_ENCODER, TRANSFORMER)
-        result = self._result(stage, seen[at], limits[at], "; ".join(dict.fromkeys(crossing.notes)) if noted else "")
+        result = self._result(stage, seen[at], limits[at])
+        if stage in (TEXT_ENCODER, TRANSFORMER) and result.status == FAIL:
+            result.note = "; ".join(dict.fromkeys(crossing.notes))
         if stage == TRANSFORMER and result.status == FAIL and crossing.unused:
-            result.note = "; ".join(filter(None, (result.note, f"never given to it: {', '.join(crossing.unused)}")))
+            result.note = _and(result.note, f"never given to it: {', '.join(crossing.unused)}")
+        if stage == TEXT_ENCODER and result.status == FAIL and self._prompt_is_right(seen, limits):
+            result.note = _and(result.note, "the prompt is right, the negative prompt is not: another text, or none")
         return result
+
+    def _prompt_is_right(self, seen: list[Comparison], limits: list[float]) -> bool:
+        """Whether all that is wrong with the embeddings is wrong with those of the negative prompt."""
+        branches = self.reference.branches(0)
+        if len(branches) < 2:
+            return False
+        known = [values for values in branches[self.reference.conditional()].prompts.values()]
+        good = [item for item, limit in zip(seen, limits, strict=True) if item.distance.relative <= limit]
+        return bool(good) and all(any(_same(item.reference, values) for item in good) for values in known)
 
     def _guidance(self, crossing: RunTrace) -> Result:
         result = self._worst(GUIDANCE, crossing, "guidance/")
