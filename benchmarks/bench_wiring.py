@@ -18,6 +18,7 @@ from mflux_port.checkout import releases
 from mflux_port.checkout.tree import Checkout
 from mflux_port.files import parsing
 from mflux_port.port.port import Port, load_port
+from mflux_port.template.project import project_root
 from mflux_port.wiring.source import source_of
 from mflux_port.wiring.surfaces import SURFACES, model_config
 
@@ -25,7 +26,6 @@ from benchmarks.measure import Action, Row, medians
 
 CROWDS = (1, 10, 50)
 BYTECODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
-HOOKS = Path(wiring.__file__).resolve().parents[2]
 OVERLAY = 'STANDARD_QUANTS = []\nOVERLAY = {\n    "dev": ("image", "flux", "flux1-dev", [], [], "active", None),\n}\n'
 
 
@@ -56,9 +56,12 @@ def rows() -> list[Row]:
 def _against_start(root: Path, timed: Path) -> dict[str, float]:
     shutil.copytree(root, timed)
     # As installed: compiled once, with the bytecode beside the sources.
-    hooks = shutil.copytree(HOOKS, timed.with_name(f"{timed.name}-hooks"), ignore=shutil.ignore_patterns("__pycache__"))
+    project = timed.with_name("project")
+    for name in ("components", "hooks"):
+        shutil.copytree(project_root() / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(project_root() / "copier.yml", project)
     env = {name: value for name, value in os.environ.items() if name not in BYTECODE}
-    env["PYTHONPATH"] = str(hooks)
+    env["PYTHONPATH"] = str(project / "hooks")
     script = "from mflux_port.__main__ import run; run()"  # as the installed command starts
     command = [sys.executable, "-c", script, "wire", "fresh"]
     run = partial(subprocess.run, check=True, cwd=timed, env=env, stdout=subprocess.DEVNULL)

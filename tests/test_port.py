@@ -104,7 +104,7 @@ def test_missing_answer_is_named(name):
 
 
 @pytest.mark.parametrize("model", ["../foo", "foo/bar", "", "Foo", ".."])
-def test_model_is_no_path(model, tmp_path):
+def test_a_path_is_not_a_model(model, tmp_path):
     with pytest.raises(PortError, match="not a package name"):
         load_port(tmp_path, model)
 

@@ -21,7 +21,7 @@ BAD = [
     *((f"{name} nova vega", "unrecognized arguments: vega") for name in ("wire", "unwire", "finish", "check", "status")),
     *((f"{name} vega", "porting/vega/answers.yml is missing; start the port with `copier copy`")
       for name in ("wire", "unwire", "finish", "ledger", "draft --checkpoint .")),
-    *((f"{name} {model}", "is no package name") for name in ("wire", "unwire", "finish", "ledger")
+    *((f"{name} {model}", "is not a package name") for name in ("wire", "unwire", "finish", "ledger")
       for model in ("../nova", "Nova", "nova/", "no-va", "\udcff")),
     *((f"{name} --checkout {where}", "is not an mflux checkout")
       for name in ("wire nova", "unwire nova", "check", "status", "finish nova", "ledger nova", "update",
@@ -62,7 +62,7 @@ BAD = [
     ("inspect ../checkpoint --repo acme/../nova", "is no Hugging Face repo id"),
     ("inspect ../checkpoint --saved a", "--saved needs --sizes MODEL"),
     ("inspect ../checkpoint --sizes vega", "porting/vega/answers.yml is missing"),
-    ("inspect ../checkpoint --sizes ../nova", "is no package name"),
+    ("inspect ../checkpoint --sizes ../nova", "is not a package name"),
     ("inspect /nowhere --sizes nova", "/nowhere is not on this disk"),
     ("inspect porting/nova/answers.yml --sizes nova", "is not on this disk"),
     ("inspect ../checkpoint --sizes nova --saved /nowhere", "/nowhere is no quantized copy of mflux-save"),
@@ -70,10 +70,10 @@ BAD = [
     ("update nova --all", "name one port or --all, not both"),
     ("update vega", "has no port vega; it has nova"),
     ("update --to", "argument --to: expected one argument"),
-    ("update nova --to=--upload-pack=x", "--to --upload-pack=x is no version of a template; git would take it"),
+    ("update nova --to=--upload-pack=x", "--to --upload-pack=x is not a version of a template; git would take it"),
     ("update nova --template /nowhere", "the template of nova cannot be reached at /nowhere"),
     ("update nova --template ../checkpoint", "cannot be reached at ../checkpoint (it is not a git repository with a commit)"),
-    ("update nova --template=--upload-pack=x.git", "--template --upload-pack=x.git is no place of a template"),
+    ("update nova --template=--upload-pack=x.git", "--template --upload-pack=x.git is not a place of a template"),
     ("update --restore", "no update stopped half-way"),
     # demo
     ("demo --mflux latest --into ../demo", "'latest' is not an mflux release; type one like"),

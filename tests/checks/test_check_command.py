@@ -46,7 +46,7 @@ def test_unknown_model_is_one_line(mflux_port, rendered, arguments):
 
 def test_check_outside_a_checkout_is_one_line(mflux_port, tmp_path):
     done = mflux_port("check", cwd=tmp_path)
-    assert done.returncode == 2 and "no mflux checkout" in done.stderr
+    assert done.returncode == 2 and "is not an mflux checkout" in done.stderr
 
 
 def test_broken_project_file_is_one_line(mflux_port, own):

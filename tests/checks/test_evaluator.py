@@ -62,7 +62,8 @@ def evaluated(pristine, tmp_path_factory):
     (root / "src/mflux/sample.py").write_text("")
 
     def evaluate(body: str) -> object:
-        text = "import os\n\nNAMES = ('q', 'k')\n\n\nclass Sample:\n    PATHS = [f'to_{name}' for name in NAMES]\n\n"
+        text = "import os\n\nNAMES = ('q', 'k')\n\n\ndef joined(a, *, b='x'):\n    return a + b\n\n\nclass Base:\n    ROOT = 'r'\n\n\n"
+        text += "class Sample(Base):\n    PATHS = [f'to_{name}' for name in NAMES]\n\n"
         text += "    @staticmethod\n    def get():\n" + "".join(f"        {line}\n" for line in body.splitlines())
         (root / "src/mflux/sample.py").write_text(text)
         return Evaluator(Facts(Checkout(root))).result("src/mflux/sample.py", "Sample", "get")
@@ -78,6 +79,10 @@ def evaluated(pristine, tmp_path_factory):
         ("made = {}\nfor i, n in enumerate(NAMES):\n    made[n] = i\nreturn made", {"q": 0, "k": 1}),
         ("return f'{3:02}' if NAMES and not None else 1", "03"),
         ("return 'a.b'.replace('.', '_')[1:]", "_b"),
+        ("return Sample.ROOT + joined('a') + joined('b', b='c')", "raxbc"),
+        ("return {**{name: len(name) for name in NAMES}, 'v': 2}", {"q": 1, "k": 1, "v": 2}),
+        ("def unused():\n    pass\nreturn 1", 1),
+        ("made = Target(path='x')\nmade.path += 'y'\nreturn made.path", "xy"),
     ],
 )
 def test_what_is_known(evaluated, body, value):
@@ -94,6 +99,10 @@ def test_what_is_known(evaluated, body, value):
         "return 'a' * 'b'",
         "return open('x')",
         "return Sample.get()",
+        "return Sample.nothing",
+        "return Sample.nothing()",
+        "return Other.get()",
+        "made = Target(path='x')\nfor one in made:\n    pass",
     ],
 )
 def test_everything_else_is_unknown(evaluated, body):

@@ -32,9 +32,9 @@ WRITTEN = {
 
 def copied(folder: Path) -> Path:
     """A copy of this project, as far as rules need it."""
-    for name in ("hooks", "docs", "tests"):
+    for name in ("hooks", "docs", "tests", "components"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "copier.yml"):
         shutil.copy(PROJECT / name, folder)
     return folder
 
@@ -86,8 +86,8 @@ def test_a_started_rule_fails_until_it_is_written(project, rendered):
         (project / file).write_text(text)
     passing = quick_tests(project)
     assert passing.returncode == 0, passing.stdout
-    rows = python(project, "-m", "mflux_port", "check", MODEL, "--all", "--checkout", rendered).stdout.splitlines()
-    assert "ok    LAY15  The package has a README" in rows
+    checked = python(project, "-m", "mflux_port", "check", MODEL, "--all", "--checkout", rendered)
+    assert "ok    LAY15  The package has a README" in checked.stdout.splitlines(), checked.stderr
 
 
 def test_every_group_can_get_a_rule(project):

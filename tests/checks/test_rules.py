@@ -52,6 +52,12 @@ def test_rule_for_people_gives_a_command(completed, rule):
     assert "<model>" not in row.detail + row.fix + row.looks_at
 
 
+def test_an_unresolved_list_fails(tree):
+    tree.write(f"porting/{MODEL}/unresolved.yml", "[]\n")
+    row = answer(tree.root, "WGT10")
+    assert row.state == FAIL and "unresolved.yml" in row.detail
+
+
 def test_every_rule_has_an_example():
     examples = {one.rule for one in BREAKS}
     assert sorted(all_rules()) == sorted([*examples, *PEOPLE, *EXECUTING])

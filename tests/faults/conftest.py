@@ -1,4 +1,4 @@
-"""One real checkout with a complete port that somebody has worked on, and the count of the kills."""
+"""A real checkout with a complete port with edits, and the count of the kills."""
 
 from __future__ import annotations
 

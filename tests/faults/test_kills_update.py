@@ -1,4 +1,4 @@
-"""SIGKILL at random points of an update; ``mflux-port update --restore`` gives back the tree, byte for byte."""
+"""SIGKILL at random points of an update; ``mflux-port update --restore`` restores the tree, byte for byte."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def is_updated(name: str) -> bool:
 
 
 def is_restored(command: Command, outcome: Outcome, where: str) -> None:
-    """The tree and git are as before, or the update had come to its end; the next update does all of it."""
+    """The tree and git are as before, or the update had finished; the next update completes."""
     now, noted = without_temporary(command.tree.state()), under_way(command.root) is not None
     assert [name for name in different(command.before, now) if not command.own(name)] == [], where
     left = "after" if now == command.after else "before" if now == command.before else "half"
@@ -73,7 +73,7 @@ def is_restored(command: Command, outcome: Outcome, where: str) -> None:
 
 
 def test_restore(half_way, reference):
-    """The way back may be killed as well, at every touch: the same command goes on."""
+    """Restoring may be killed too, at every touch: running the same command again completes it."""
     kept = ""
     for at in itertools.count():
         outcome = run(_RESTORE, half_way.root, at=at)
@@ -99,7 +99,7 @@ def test_work_since_the_kill_is_kept(half_way, reference):
 
 
 def test_commit_of_all(behind_tree, reference):
-    """Around the commit that ``--all`` makes: either the update is committed, or it is taken back."""
+    """Around the commit that ``--all`` makes: either the update is committed, or it is rolled back."""
     root, head = behind_tree.root, git(behind_tree.root, "rev-parse", "HEAD").strip()
     act = mflux_port("update", "--all")
     touches = run(act, root).counted

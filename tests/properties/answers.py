@@ -1,4 +1,4 @@
-"""Answers as anybody may write them: sound names of all forms, and texts that are none."""
+"""Strategies for answers: valid names of all forms, and texts that are not valid."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(values, inner, max_size=3),
     max_leaves=8,
 )
-# Tables of sizes: numbers, plain words and lists of them, under names that are no keywords.
+# Tables of sizes: numbers, words and lists of them, with names that are not keywords.
 _words = (
     st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(st.sampled_from("az AZ'_#]{}%"), max_size=9)
 )

@@ -1,4 +1,4 @@
-"""What wiring writes for any answers says the same when Python and TOML read it, and can be taken back to the byte."""
+"""For any answers, Python and TOML read back what wiring has written, and unwiring restores every byte."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ import keyword
 from pathlib import Path
 from unittest import mock
 
-import copier._main
 import copier._user_data
 import jinja2
 import pytest
+from copier._main import Worker
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mflux_port.errors import PortError
@@ -145,7 +145,7 @@ def changed_answers(draw) -> dict:
 def refusal_of_copier(tmp_path_factory):
     """``refusal_of_copier(answers)``: what Copier says when it asks its questions and gets these; nothing is rendered."""
     home = tmp_path_factory.mktemp("copier._main.rules")  # validators expect no mflux checkout in a folder of that name
-    worker = copier._main.Worker(str(rendering.template_copy(home / "template")), home / "none", defaults=True, quiet=True, unsafe=True)
+    worker = Worker(str(rendering.template_copy(home / "template")), home / "none", defaults=True, quiet=True, unsafe=True)
     parse = functools.cache(copier._user_data.parse_yaml_string)
 
     def refusal(answers: dict) -> str:
@@ -185,19 +185,11 @@ def test_python_words_are_those_of_python():
     assert set(rendering.hidden_answer("answer_rules", "python_words")) == set(keyword.kwlist)
 
 
-@pytest.mark.parametrize("operation", ["copy", "update"])
-def test_owned_files_are_copied_and_not_updated(tmp_path, operation):
+def test_a_second_copy_leaves_the_owned_files_alone(tmp_path):
     data = {"model": "nova", "hf_repo": "acme/Nova"}
     template = rendering.template_copy(tmp_path / "copier._main.template")
-    worker = copier._main.Worker(str(template), tmp_path / "copier._main.none", data=data, defaults=True, quiet=True, unsafe=True)
+    worker = Worker(str(template), tmp_path / "copier._main.none", data=data, defaults=True, quiet=True, unsafe=True)
     worker._ask()
-    token = copier._main._operation.set(operation)
-    try:
-        excluded = [name for name in owned_paths("nova") if worker.match_exclude(Path(name))]
-    finally:
-        copier._main._operation.reset(token)
-    assert excluded == (owned_paths("nova") if operation == "update" else [])
-    # An update leaves every file to its last step.
-    assert worker.match_exclude(Path("src/mflux/models/nova/nova_initializer.py")) == (operation == "update")
-    assert worker.match_exclude(Path("src/mflux/models/nova/__pycache__"))
-    assert all(worker.match_skip(Path(name)) for name in owned_paths("nova"))
+    assert owned_paths("nova") and all(worker.match_skip(Path(name)) for name in owned_paths("nova"))
+    assert worker.match_skip(Path("src/mflux/models/nova/model/nova_transformer/attention.py"))
+    assert not worker.match_skip(Path("src/mflux/models/nova/nova_initializer.py"))

@@ -104,7 +104,7 @@ def test_what_nobody_edited_is_as_in_a_fresh_copy(story, fresh):
 def test_deleted_wiring_comes_back_and_is_reported(story):
     for name in (*WIRING, *TAKEN):
         assert story.updated[name] == story.wired[name], name
-    back = {entry["surface"] for entry in story.report["came_back"]}
+    back = {entry["surface"] for entry in story.report["wiring"] if entry["put_back"]}
     assert back == {"pyproject", "defaults", "readme_table", "save", "model_config"}
     lines = report_lines(story.report)
     for name in (*WIRING, *TAKEN):
@@ -136,7 +136,7 @@ def test_second_update_changes_nothing(story, tmp_path, mflux_port):
     releases.commit(root, "v0.2.0")
     done = mflux_port("update", cwd=root)
     assert (done.returncode, status(root)) == (0, "")
-    assert "up to date" in done.stdout and "put back" not in done.stdout
+    assert "up to date" in done.stdout and "restored after" not in done.stdout
 
 
 @pytest.mark.full

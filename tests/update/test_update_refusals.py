@@ -131,6 +131,7 @@ def test_dirty_tree(port, shared, refused, monkeypatch, kind):
 
 def ignore(root: Path, *patterns: str) -> None:
     # As a porter has it who ignored the files before they were added.
+    (root / ".git/info").mkdir(exist_ok=True)
     (root / ".git/info/exclude").write_text("".join(f"{pattern}\n" for pattern in patterns))
     ignored = git(root, "ls-files", "--cached", "--ignored", "--exclude-standard").splitlines()
     git(root, "rm", "--quiet", "--cached", "--", *ignored)
@@ -140,9 +141,9 @@ def ignore(root: Path, *patterns: str) -> None:
 @pytest.fixture
 def without_exclude(port):
     exclude = port / ".git/info/exclude"
-    before = exclude.read_text() if exclude.exists() else ""
+    exclude.parent.mkdir(exist_ok=True)
     yield port
-    exclude.write_text(before)
+    exclude.unlink()
 
 
 INITIALIZER = "src/mflux/models/nova/nova_initializer.py"
@@ -162,7 +163,7 @@ def test_files_that_git_ignores(without_exclude, mflux_port, pattern, first, com
     (port / INITIALIZER).write_text("# A week of work.\n" + (port / INITIALIZER).read_text())
     if pattern == "porting/":
         releases.commit(port, "Edit")
-    before = {name: data for name in (INITIALIZER, FILE) if (data := (port / name).read_bytes())}
+    before = {name: (port / name).read_bytes() for name in (INITIALIZER, FILE)}
     shown = mflux_port("status", cwd=port).stdout
     assert "git ignores " in shown and first in shown and command in shown
     for done in (mflux_port("update", "nova", cwd=port), update(port, "nova")):

@@ -25,7 +25,7 @@ def merged(tmp_path, monkeypatch):
             if text is not None:
                 (home / name).write_text(text)
         merge_waivers(tmp_path, "nova")
-        assert not (home / "ledger_waivers.yml").exists() or not ledger
+        assert not (home / "ledger_waivers.yml").exists()
         return (home / "waivers.yml").read_text() if (home / "waivers.yml").exists() else None
 
     return merge
@@ -47,6 +47,10 @@ def test_both_files_become_one(merged):
 @pytest.mark.parametrize(("ledger", "waivers"), [(None, None), (None, "ledger: []\n"), (None, ""), ("", "")])
 def test_nothing_to_merge_changes_nothing(merged, ledger, waivers):
     assert merged(ledger, waivers) == waivers
+
+
+def test_files_without_entries_keep_their_comments(merged):
+    assert merged("# ours\n", "# one\n[]\n") == "# ours\n# one\n"
 
 
 def test_a_file_with_sections_takes_the_ledger_in(merged):

@@ -1,4 +1,4 @@
-"""Runs that are killed and writes that fail, at every point at which wiring touches the disk."""
+"""Killed runs and failing writes, at every point at which wiring touches the disk."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_failing_write(number: int, lasting: bool, shared):
 
 
 def test_read_only_file_and_folder():
-    # As another user where the tests run as root, whom permissions do not stop.
+    # As another user when the tests run as root, which ignores permissions.
     root = Path(tempfile.mkdtemp())
     try:
         copy_shared(releases.source(releases.NEWEST), root)
@@ -172,7 +172,7 @@ def test_killed_while_it_takes_back_what_failed(shared):
         status, said, _ = _forked(host, wiring.wire, arm)
         with transaction.locked(host):
             pass
-        whole = _everything(host) in (before, after)  # not taken back yet: then it is finished
+        whole = _everything(host) in (before, after)  # not rolled back yet: then it is finished
         assert whole, said
         if status == 3:
             break

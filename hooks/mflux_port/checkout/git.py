@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 from mflux_port.errors import PortError
@@ -65,40 +64,36 @@ PLAIN = {
 }
 # A commit that the user wants is made with the user's own hooks and signature.
 _OF_A_COMMIT = ("commit.gpgSign", "core.hooksPath")
-# They point git at another repository.
-REDIRECTING = (
+# They point git at another repository, or change how it reads its arguments and what it prints.
+_REMOVED = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_DEFAULT_HASH",
-    "GIT_DIR",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-)
-# They change how git reads its arguments and what it prints.
-_CONFUSING = (
     "GIT_ATTR_SOURCE",
+    "GIT_COMMON_DIR",
     "GIT_CONFIG",
     "GIT_CONFIG_PARAMETERS",
+    "GIT_DEFAULT_HASH",
     "GIT_DIFF_OPTS",
+    "GIT_DIR",
     "GIT_EXTERNAL_DIFF",
     "GIT_GLOB_PATHSPECS",
     "GIT_GRAFT_FILE",
     "GIT_ICASE_PATHSPECS",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
     "GIT_INDEX_VERSION",
     "GIT_LITERAL_PATHSPECS",
+    "GIT_NAMESPACE",
     "GIT_NOGLOB_PATHSPECS",
     "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
     "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
     "GIT_TEMPLATE_DIR",
     "GIT_TRACE",
+    "GIT_WORK_TREE",
 )
-IGNORED = (*REDIRECTING, *_CONFUSING)
 
 
 def git(root: Path, *arguments: str, data: bytes | None = None, **variables: str) -> str:
@@ -127,7 +122,7 @@ def git_commit(root: Path, *arguments: str) -> None:
 
 def git_environment(settings: dict[str, str] = NEUTRAL) -> dict[str, str]:
     """This process's environment for a git that follows ``settings`` over the user's own."""
-    environment = {name: value for name, value in os.environ.items() if name not in IGNORED}
+    environment = {name: value for name, value in os.environ.items() if name not in _REMOVED}
     # Looking takes no lock of git's, so that a killed run leaves none behind where it only looked. English, to be read.
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}
     count = environment.get("GIT_CONFIG_COUNT", "")
@@ -151,6 +146,8 @@ def reason(said: bytes | str | None) -> str:
 
 def merge_texts(mine: bytes, base: bytes, theirs: bytes) -> tuple[bytes, bool]:
     """Three texts merged line by line, and whether that left no conflict. Raises PortError for what is not text."""
+    import tempfile  # only an update needs it
+
     labels = [word for name in ("before updating", "last update", "after updating") for word in ("-L", name)]
     with tempfile.TemporaryDirectory() as scratch:
         for name, data in (("mine", mine), ("base", base), ("theirs", theirs)):

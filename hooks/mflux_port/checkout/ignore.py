@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mflux_port.checkout.git import ask_git, git
 
 _COMMAND = ("-c", "core.excludesFile=", "check-ignore", "--verbose", "--non-matching", "--no-index", "--")
 
 
-@dataclass(frozen=True)
-class IgnoreRule:
+class IgnoreRule(NamedTuple):
     """A pattern of an ignore file. ``file`` is relative to the checkout, ``line`` counts from 1."""
 
     file: str

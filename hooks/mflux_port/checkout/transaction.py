@@ -11,9 +11,8 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from mflux_port.checkout.tree import read_bytes, state_dir
 from mflux_port.errors import PortError
@@ -25,8 +24,7 @@ _JOURNAL = "journal.json"
 _INTENT = "intent.json"
 
 
-@dataclass(frozen=True)
-class _Change:
+class _Change(NamedTuple):
     """One file: its path and that of its new content, relative to the checkout, and digests (None: the file is absent)."""
 
     target: str
@@ -139,7 +137,7 @@ def _verify_distinct(names: list[str], changes: list[_Change]) -> None:
 def _stage(root: Path, changes: list[_Change], contents: list[bytes | None]) -> None:
     # Afterwards the journal exists, and every new content beside its file.
     intent = state_dir(root) / _INTENT
-    write(intent, json.dumps([asdict(change) for change in changes]).encode())
+    write(intent, json.dumps([change._asdict() for change in changes]).encode())
     for change, data in zip(changes, contents, strict=True):
         if data is None:
             continue
@@ -194,7 +192,7 @@ def _roll_back(root: Path, changes: list[_Change], originals: list[bytes | None]
             back.append(_Change(change.target, f"{change.temporary}-old", old=change.new, new=change.old))
             contents.append(original)
         else:
-            back.append(replace(change, new=change.old))
+            back.append(change._replace(new=change.old))
             contents.append(None)
     try:
         _stage(root, back, contents)

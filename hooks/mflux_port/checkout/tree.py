@@ -15,6 +15,8 @@ _LEVEL_FILES = {
     "0.22": "src/mflux/cli/capabilities.py",
 }
 _OLDEST_LEVEL = "0.18"
+# What 0.18.0 added for weights, and where: mflux 0.17 and earlier also lack command line helpers that ports use.
+_OLDEST_WEIGHTS = "src/mflux/models/common/weights/loading/weight_definition.py", b"key_transform"
 _REQUIRED = (
     "pyproject.toml",
     "src/mflux/models/common/config/model_config.py",
@@ -60,6 +62,12 @@ class Checkout:
             raise PortError(
                 f"{self.root} is not an mflux checkout ({missing} is missing); "
                 "run this in the root of a clone of mflux, or name it with --checkout"
+            )
+        file, word = _OLDEST_WEIGHTS
+        if word not in (self.read(file) or word):
+            raise PortError(
+                f"{self.root} is older than mflux {_OLDEST_LEVEL}, which ports need ({file} has no {word.decode()}); "
+                f"check out mflux {_OLDEST_LEVEL} or later"
             )
 
     def read(self, name: str) -> bytes | None:

@@ -15,23 +15,12 @@ def read_yaml(path: Path, fix: str) -> object:
 
     Raises OSError when the file cannot be read.
     """
-    return parse_yaml(read_text(path, fix), path, fix)
-
-
-def read_text(path: Path, fix: str) -> str:
-    """The text of the file. Raises PortError when it is not UTF-8, and OSError when it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise PortError(f"{path} is not UTF-8 text; {fix}") from None
-
-
-def parse_yaml(text: str, path: Path, fix: str) -> object:
-    """The plain values in ``text``, the content of ``path``. Raises PortError as ``read_yaml`` does."""
     import yaml  # only for commands that read answers
 
     try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except UnicodeDecodeError:
+        raise PortError(f"{path} is not UTF-8 text; {fix}") from None
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = path if line is None else f"{path} line {line + 1}"

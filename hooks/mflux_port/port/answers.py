@@ -111,5 +111,5 @@ def _verify_together(answers: dict, where: str) -> None:
         raise PortError(f"{where}: negative_prompt is true and no checkpoint supports guidance; write false")
     if answers.get("training") and not answers.get("lora", True):
         raise PortError(f"{where}: training is true and needs lora; write lora: true, or training: false")
-    if answers.get("training") and not any(entry.get("variant", "txt2img") == "txt2img" for entry in entries):
+    if answers.get("training") and not any(entry.get("variant") != "edit" for entry in entries):
         raise PortError(f"{where}: training is true and every checkpoint has the variant edit; write false")

@@ -78,8 +78,9 @@ def _verify_sampling(entry: dict, answers: dict, where: str) -> None:
 
 def _verify_command(entry: dict, answers: dict, where: str) -> None:
     variants = answers.get("variants", ["txt2img"])
-    if entry.get("variant", "txt2img") not in variants:
-        raise PortError(f"{where} has variant {short_repr(entry['variant'])}; `variants` lists {', '.join(variants)}")
+    wanted = entry.get("variant", "txt2img")
+    if wanted not in (*variants, *(["both"] if "edit" in variants else [])):
+        raise PortError(f"{where} has variant {short_repr(wanted)}; `variants` lists {', '.join(variants)}")
     if not _own_command(entry, answers):
         return
     verify_text(entry["cli_name"], answer_rules()["entry"]["cli_name"], f"{where}, cli_name")

@@ -16,8 +16,8 @@ from mflux_port.port.lora_modules import LoraModules, read_lora_modules
 class Checkpoint:
     """One entry of mflux's model registry.
 
-    ``key`` is the canonical name, always the first of ``aliases``. ``variant`` names the class that owns the weights
-    (``txt2img`` or ``edit``). ``cli_name`` is set when the checkpoint has a command of its own. ``revision`` is the
+    ``key`` is the canonical name, always the first of ``aliases``. ``variant`` names the commands that run it: ``txt2img``,
+    ``edit``, or ``both``, whose weights the class for ``txt2img`` saves. ``cli_name`` is set when the checkpoint has a command of its own. ``revision`` is the
     commit of the Hugging Face repo (40 hex digits) or empty. ``config`` holds further ``ModelConfig`` fields such as
     ``transformer_overrides`` or ``sigma_base_shift``.
     """
@@ -87,13 +87,13 @@ class Port:
         return ANSWERS.format(model=self.model)
 
     def variant_class(self, variant: str) -> str:
-        """``txt2img`` gives ``Foo``, ``edit`` gives ``FooEdit``."""
-        return self.class_name if variant == "txt2img" else f"{self.class_name}{variant.capitalize()}"
+        """``edit`` gives ``FooEdit``, ``txt2img`` and ``both`` give ``Foo``."""
+        return f"{self.class_name}Edit" if variant == "edit" else self.class_name
 
     def variant_module(self, variant: str) -> str:
         """The module that defines ``variant_class(variant)``."""
-        suffix = "" if variant == "txt2img" else f"_{variant}"
-        return f"{self.package}.variants.{variant}.{self.model}{suffix}"
+        module = f"edit.{self.model}_edit" if variant == "edit" else f"txt2img.{self.model}"
+        return f"{self.package}.variants.{module}"
 
     @property
     def scripts(self) -> dict[str, str]:

@@ -6,9 +6,11 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from mflux_port.checkout.git import IGNORED, ask_git, git_environment, reason
+from mflux_port.checkout.git import ask_git, git_environment, reason
 from mflux_port.checkout.lock import exclusive
 from mflux_port.errors import PortError
 from mflux_port.port.answers import ANSWERS, read_answers, verify_present
@@ -131,15 +133,11 @@ def _point_to(root: Path, model: str, template: str) -> None:
 def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
     import copier
     import jinja2
-    from plumbum import ProcessExecutionError, local
+    from plumbum import ProcessExecutionError
 
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.json")
-        # Copier's child processes get plumbum's environment, which os.environ does not reach.
-        with local.env(**git_environment(), **{REPORT: str(report)}):
-            for name in IGNORED:
-                local.env.pop(name, None)
-            local.env.update(**_object_format(root))
+        with _environment(git_environment() | _object_format(root) | {REPORT: str(report)}):
             try:
                 copier.run_update(
                     root,
@@ -154,9 +152,34 @@ def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
                 raise PortError(_refusal(report) or f"a step of the update of {model} failed ({error})") from None
             except ProcessExecutionError as error:
                 raise PortError(_git_failure(model, source, to, error)) from None
-            except (copier.errors.CopierError, jinja2.TemplateError, ValueError, TypeError, OSError) as error:
+            except (
+                copier.errors.CopierError,
+                jinja2.TemplateError,
+                ValueError,
+                TypeError,
+                OSError,
+                RuntimeError,
+            ) as error:
                 raise PortError(_explained(model, source, to, error)) from None
         return json.loads(report.read_bytes())
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    # Most of Copier's child processes get plumbum's environment, the others this process's.
+    from plumbum import local
+
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(variables)
+        with local.env():
+            local.env.clear()
+            local.env.update(variables)
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _object_format(root: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mflux_port import wiring
-from mflux_port.checkout.git import REDIRECTING, ask_git
+from mflux_port.checkout.git import ask_git
 from mflux_port.checkout.lock import exclusive
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError, format_error
@@ -27,8 +27,6 @@ from mflux_port.update.port_state import Conflict, conflicts, port_files
 from mflux_port.update.rollback import roll_back
 from mflux_port.update.tracked import verify_tracked
 from mflux_port.update.tree import begin, begun_by, changed_files, end, verify_clean
-from mflux_port.wiring.plan import ABSENT
-from mflux_port.wiring.record import read_record
 from mflux_port.wiring.surfaces import SURFACES
 
 REPORT = "MFLUX_PORT_REPORT"
@@ -53,7 +51,6 @@ def check(root: Path, model: str, data: str, template: str) -> None:
     """
     Checkout(root)
     if REPORT not in os.environ:
-        _verify_environment()
         with exclusive(root):
             verify_clean(root)  # Copier looks at less
     versions = [version for version in (os.environ.get("VERSION_FROM", ""), "HEAD") if version]
@@ -85,14 +82,12 @@ def finish(root: Path, model: str, template: str) -> None:
     before = committed_answers(root, model)
     completed = complete(root, model, Path(template), os.environ["VERSION_FROM"])
     port = load_port(root, model)
-    record = read_record(Checkout(root), port)
     results = wiring.wire(Checkout(root), port)
     report = {
         "from": str(before.get("_commit", "")),
         "to": port.template_commit,
         "mflux_api": [str(before.get("mflux_api", "")), port.mflux_api],
         "wiring": [asdict(result) for result in results if result.action],
-        "came_back": _came_back(results, record),
         "files": changed_files(root),
         "added": completed.added,
         "yours": completed.yours,
@@ -113,13 +108,7 @@ def report_lines(report: dict) -> list[str]:
     old, new = report["mflux_api"]
     if old != new:
         lines.append(f"mflux_api: {old} -> {new} (found in this checkout, stored with the answers)")
-    back = {entry["surface"]: entry["blocks"] for entry in report["came_back"]}
-    for result in report["wiring"]:
-        if result["surface"] in back:
-            names = ", ".join(back[result["surface"]])
-            lines.append(f"{result['file']}: put back what was deleted there ({names})")
-        else:
-            lines.append(f"{result['file']}: {result['action']} ({result['detail']})")
+    lines += [f"{result['file']}: {result['action']} ({result['detail']})" for result in report["wiring"]]
     lines += [f"{name}: yours, added because the answers now ask for it" for name in report["added"]]
     lines += [
         f"{name}: yours, left as it is; the new answers would change it: git diff {old} {new}"
@@ -134,13 +123,6 @@ def asked(template: Path, version: str) -> set[str]:
     text = ask_git(template, "show", f"{version}:copier.yml") if version else None
     questions = {name: details for name, details in configuration(text or b"").items() if name[0] != "_"}
     return {name for name, details in questions.items() if not (isinstance(details, dict) and "when" in details)}
-
-
-def _verify_environment() -> None:
-    # Copier's own git follows them; `mflux-port update` gives it an environment without them.
-    found = next((name for name in REDIRECTING if os.environ.get(name)), None)
-    if found:
-        raise PortError(f"{found} is set, which changes what Copier's git does; unset it, or run `mflux-port update`")
 
 
 def _begin(root: Path, model: str) -> None:
@@ -192,12 +174,6 @@ def _defined_class(root: Path, model: str, answered: object) -> object:
         return answered
     defined = re.findall(r"^class (\w+)", code, re.MULTILINE)
     return answered if answered in defined or not defined else defined[0]
-
-
-def _came_back(results: list[wiring.SurfaceResult], record: dict) -> list[dict]:
-    absent = {result.surface: result.detail.split(", ") for result in results if result.state == ABSENT}
-    blocks = {surface: [name for name in names if name in record.get(surface, {})] for surface, names in absent.items()}
-    return [{"surface": surface, "blocks": names} for surface, names in blocks.items() if names]
 
 
 def _model(answers_file: str) -> str:

@@ -17,6 +17,7 @@ from mflux_port.wiring.source import source_of
 from mflux_port.wiring.surfaces import model_checker, model_config, pyproject, save, training_runner
 
 _SHORTEST = 3
+Registry = dict[str, model_config.Entry]
 _PREFIX = re.compile(rb"startswith\(\s*[\"']([a-z0-9][a-z0-9._-]*-)[\"']\s*\)")
 
 
@@ -24,16 +25,18 @@ def verify_free(checkout: Checkout, port: Port) -> None:
     """Raise PortError when a name, repo, class or command of the port belongs to another model of this checkout."""
     own = owned_keys(checkout, port)
     registry = model_config.registry(source_of(checkout, model_config.FILE))
-    registry = {key: (entry.aliases, entry.repo) for key, entry in registry.items() if key not in own}
-    _verify_names(port, registry)
-    _verify_repos(port, registry)
-    _verify_inference(port, registry)
+    others = {key: entry for key, entry in registry.items() if key not in own}
+    _verify_names(port, others)
+    _verify_factories(port, others)
+    _verify_repos(port, others)
+    _verify_theirs_are_found(port, others)
+    _verify_ours_are_found(port, others)
     _verify_prefixes(checkout, port)
     _verify_classes(checkout, port)
     _verify_scripts(checkout, port)
 
 
-def _verify_names(port: Port, registry: dict) -> None:
+def _verify_names(port: Port, others: Registry) -> None:
     seen: dict[str, str] = {}
     for checkpoint in port.checkpoints:
         for name in checkpoint.aliases:
@@ -44,55 +47,69 @@ def _verify_names(port: Port, registry: dict) -> None:
                 raise PortError(
                     f"{name!r} is too short for a model name: mflux would find it inside others; use at least 3 characters"
                 )
-    for key, (aliases, _) in registry.items():
-        for name in (key, *aliases):
+    for key, entry in others.items():
+        for name in (key, *entry.aliases):
             if name in seen:
                 raise PortError(f"{name!r} of {seen[name]} is taken by mflux's {key}; choose another key or alias")
-    factories = {re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_"): key for key in registry}
+
+
+def _verify_factories(port: Port, others: Registry) -> None:
+    factories = {re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_"): key for key in others}
     for checkpoint in port.checkpoints:
         if checkpoint.factory in factories:
             other = factories[checkpoint.factory]
             raise PortError(f"ModelConfig.{checkpoint.factory}() belongs to mflux's {other}; choose another key")
 
 
-def _verify_repos(port: Port, registry: dict) -> None:
-    repos = {repo.lower(): key for key, (_, repo) in registry.items()}
-    seen: dict[str, str] = {}
+def _verify_repos(port: Port, others: Registry) -> None:
+    # Entries of one family may share a repo, as mflux's own do; another family's repo is not free.
+    repos = {entry.repo.lower(): key for key, entry in others.items()}
+    revisions: dict[str, str] = {}
     for checkpoint in port.checkpoints:
-        other = seen.setdefault(checkpoint.hf_repo.lower(), checkpoint.key)
-        if other != checkpoint.key:
+        repo = checkpoint.hf_repo.lower()
+        if repo in repos:
             raise PortError(
-                f"{checkpoint.hf_repo} belongs to both {other} and {checkpoint.key}, and mflux would read it as {other}; "
-                "keep one entry (a variant does not need its own)"
+                f"{checkpoint.hf_repo} is already mflux's {repos[repo]}; port another repo, or extend {repos[repo]}"
             )
-        if checkpoint.hf_repo.lower() in repos:
-            other = repos[checkpoint.hf_repo.lower()]
-            raise PortError(f"{checkpoint.hf_repo} is already mflux's {other}; port another repo, or extend {other}")
+        if revisions.setdefault(repo, checkpoint.revision) != checkpoint.revision:
+            raise PortError(
+                f"{checkpoint.hf_repo} has two revisions, and mflux pins one for a repo; give both the same"
+            )
 
 
-def _verify_inference(port: Port, registry: dict) -> None:
+def _verify_theirs_are_found(port: Port, others: Registry) -> None:
     # For a local folder or an unknown repo, mflux picks the model with the longest alias that its name contains.
-    theirs = {alias.lower(): key for key, (aliases, _) in registry.items() for alias in aliases}
-    ours = {alias.lower(): c.key for c in port.checkpoints for alias in c.aliases}
-    both = {**theirs, **ours}
-    for name in [*theirs, *registry, *(repo.split("/")[-1].lower() for _, repo in registry.values())]:
+    theirs, ours = _aliases(others), _own_aliases(port)
+    for name in [*theirs, *others, *(entry.repo.split("/")[-1].lower() for entry in others.values())]:
         for spelling in (name, f"{name}-q4", f"{name}-mflux-4bit"):
             if not any(alias in spelling for alias in ours):
                 continue
-            before, after = _inferred(spelling, theirs), _inferred(spelling, both)
+            before, after = _inferred(spelling, theirs), _inferred(spelling, {**theirs, **ours})
             if before and before != after:
                 alias = max((item for item in ours if item in spelling), key=len)
                 raise PortError(
                     f"the alias {alias!r} would take {spelling!r} away from mflux's {before}; make it longer"
                 )
+
+
+def _verify_ours_are_found(port: Port, others: Registry) -> None:
+    aliases = {**_aliases(others), **_own_aliases(port)}
     for checkpoint in port.checkpoints:
         owner, base = checkpoint.hf_repo.lower().split("/")
-        cures = {name: "choose another key or alias" for name in checkpoint.aliases}
-        cures = {base: f"add {base!r} to its aliases", f"{owner}/{base}": f"add {owner!r} to its aliases", **cures}
-        for name, cure in cures.items():
-            found = _inferred(f"{name}-q4", both)
-            if found in registry:
-                raise PortError(f"{name}-q4 of {checkpoint.key} would be read as mflux's {found}; {cure}")
+        fixes = {base: f"add {base!r} to its aliases", f"{owner}/{base}": f"add {owner!r} to its aliases"}
+        fixes |= dict.fromkeys(checkpoint.aliases, "choose another key or alias")
+        for name, fix in fixes.items():
+            found = _inferred(f"{name}-q4", aliases)
+            if found in others:
+                raise PortError(f"{name}-q4 of {checkpoint.key} would be read as mflux's {found}; {fix}")
+
+
+def _aliases(others: Registry) -> dict[str, str]:
+    return {alias.lower(): key for key, entry in others.items() for alias in entry.aliases}
+
+
+def _own_aliases(port: Port) -> dict[str, str]:
+    return {alias.lower(): checkpoint.key for checkpoint in port.checkpoints for alias in checkpoint.aliases}
 
 
 def _inferred(name: str, aliases: dict[str, str]) -> str | None:
@@ -135,6 +152,8 @@ def _verify_classes(checkout: Checkout, port: Port) -> None:
 
 def _verify_scripts(checkout: Checkout, port: Port) -> None:
     source = source_of(checkout, pyproject.FILE)
+    if not any(name.encode() in source.data for name in port.scripts):
+        return
     scripts = pyproject.scripts(source)
     for name, target in port.scripts.items():
         own = str(scripts.get(name, target)).startswith(f"{port.package}.")  # edited by hand: the report says so

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from mflux_port.checkout.tree import Checkout
 from mflux_port.port.port import Port
@@ -39,8 +40,7 @@ _WHAT = (*_WRITING, _LEFT, _NEEDED, _MISSING)
 _NOTHING = ""
 
 
-@dataclass(frozen=True)
-class BlockEdit:
+class BlockEdit(NamedTuple):
     """What is done about one block, given its state."""
 
     surface: str
@@ -49,8 +49,7 @@ class BlockEdit:
     what: str
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """A result per surface, new bytes per file (None removes the file), and the bytes that they were computed from."""
 
     results: list[SurfaceResult]
@@ -93,8 +92,9 @@ def _plan(checkout: Checkout, port: Port, choose: Callable[[Block, str], str]) -
         if data != here.source.data:
             created = all(block.span == (0, len(here.source.data)) for _, block, _ in here.blocks)
             files[file] = data if data or not created else None
-    record = encode_record(_recorded(edits, read_record(checkout, port))) if wired else None
-    if record != checkout.read(record_path(port)):
+    before = checkout.read(record_path(port))
+    record = encode_record(_recorded(edits, read_record(checkout, port)), before) if wired else None
+    if record != before:
         files[record_path(port)] = record
     verify(checkout, files, port, wired, {edit.surface for edit in edits if edit.state == EDITED})
     originals = {file: checkout.read(file) for file in files}
@@ -106,7 +106,7 @@ def _block_edits(here: Found, choose: Callable[[Block, str], str]) -> list[Block
     edits = [BlockEdit(surface, block, state, choose(block, state)) for surface, block, state in here.blocks]
     replaced = [edit.block.span for edit in edits if edit.what in (_REMOVED, _RENEWED)]
     return [
-        replace(edit, what=_NEEDED) if edit.what == _REMOVED and _is_used(here.source, edit.block, replaced) else edit
+        edit._replace(what=_NEEDED) if edit.what == _REMOVED and _is_used(here.source, edit.block, replaced) else edit
         for edit in edits
     ]
 

@@ -37,5 +37,7 @@ def _is_valid(texts: object) -> bool:
     return True
 
 
-def encode_record(record: dict[str, dict[str, str]]) -> bytes:
-    return (json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+def encode_record(record: dict[str, dict[str, str]], before: bytes | None = None) -> bytes:
+    """The record as a file, with the line ends of ``before``, the file as it is."""
+    data = (json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return data.replace(b"\n", b"\r\n") if b"\r\n" in (before or b"") else data

@@ -102,7 +102,9 @@ class Source:
         """The offset of the node's first line. Raises UnknownShape when other code precedes the node on it."""
         line = self.starts[node.lineno - 1]
         if self.data[line : self.start(node)].strip(b" \t\xef\xbb\xbf"):
-            raise UnknownShape(f"{self.path} line {node.lineno} has more than one entry; put each on its own line")
+            raise UnknownShape(
+                f"{self.path} line {node.lineno} has more than one statement or entry; put each on its own line"
+            )
         return line
 
     def line_end(self, offset: int) -> int:
@@ -112,7 +114,9 @@ class Source:
         rest = self.data[offset:stop].strip()
         if rest.lstrip(b",").strip() and not rest.lstrip(b",").strip().startswith(b"#"):
             line = self.data.count(b"\n", 0, offset) + 1
-            raise UnknownShape(f"{self.path} line {line} has more than one entry; put each on its own line")
+            raise UnknownShape(
+                f"{self.path} line {line} has more than one statement or entry; put each on its own line"
+            )
         return stop
 
     def lines_of(self, node: ast.AST) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
@@ -44,8 +45,7 @@ class SurfaceResult:
         return f"{self.surface:<24}{self.action or self.state}{detail}"
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """One shared file with the port's blocks in it, each as surface id, block and state."""
 
     source: Source

@@ -102,7 +102,7 @@ def _gap(source: Source, table: Table, existing: list[Entry], index: int) -> byt
     if between not in (b"", b","):
         line = source.data.count(b"\n", 0, start) + 1
         raise UnknownShape(
-            f"{source.path} line {line}: there is more than a comma between two entries of the table; remove the rest"
+            f"{source.path} line {line} has more than a comma between two entries of the table; remove the rest"
         )
     return between
 

@@ -25,4 +25,5 @@ BREAKS = [
     Break("CLI14", replace(CLI, ", export_json_metadata=args.metadata")),
     Break("CLI15", replace(CLI, "in args.seed:", "in [42]:")),
     Break("CLI16", replace(VARIANT, '"nova-turbo": 1.0', '"nova-turbo": 4.0')),
+    Break("CLI16", append(CLI, "\nDEFAULT_GUIDANCE = 4.0\n"), "a default in the command"),
 ]

@@ -30,6 +30,11 @@ BREAKS = [
     Break("DOC07", replace(README, "--model nova-base", "--model nova-bass"), "an unknown model"),
     Break("DOC08", replace(README, "ModelConfig.nova_turbo()", "ModelConfig.nova_fast()")),
     Break("DOC08", replace(README, "model = Nova(", "model = = Nova("), "an example that is not valid Python"),
+    Break(
+        "DOC08",
+        replace(README, "mflux.models.nova import Nova\n", "mflux.models.nova import NovaTurbo\n"),
+        "an unknown class",
+    ),
     Break("DOC09", replace(README, "--steps 8 \\", "--steps 25 \\")),
     Break(
         "DOC09", replace(README, "num_inference_steps=8", "num_inference_steps=50"), "other steps in the Python example"

@@ -19,6 +19,7 @@ BREAKS = [
             replace("pyproject.toml", "nova.cli.nova_generate", "nova.nova_generate"),
         ),
     ),
+    Break("LAY03", replace("pyproject.toml", "nova.cli.", "nova.missing."), "commands whose module is missing"),
     Break(
         "LAY04",
         both(
@@ -30,6 +31,7 @@ BREAKS = [
     Break("LAY05", move(VARIANT, f"{PACKAGE}/variants/nova.py")),
     Break("LAY06", move(EDIT, f"{PACKAGE}/variants/nova_edit.py")),
     Break("LAY07", write(f"{PACKAGE}/variants/__init__.py", "")),
+    Break("LAY07", remove(f"{PACKAGE}/variants/__init__.py"), "no file"),
     Break("LAY08", write(f"{PACKAGE}/config.py", "SIZE = 1\n")),
     Break("LAY09", lambda tree: tree.remove_folder(TRANSFORMER)),
     Break(

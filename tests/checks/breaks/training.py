@@ -22,7 +22,9 @@ def other_module(tree: Tree) -> None:
 
 BREAKS = [
     Break("TRN01", replace(RUNNER, "NovaTrainingAdapter(", "OtherAdapter(")),
+    Break("TRN01", replace(RUNNER, "models.nova.training_adapter", "models.other.training_adapter"), "not imported"),
     Break("TRN02", replace(ADAPTER, "def freeze_base(", "def freeze(")),
+    Break("TRN02", remove(ADAPTER), "no adapter"),
     Break("TRN03", remove(EXAMPLE)),
     Break("TRN03", write(EXAMPLE, "{"), "not valid JSON"),
     Break("TRN04", replace(".gitignore", "!src/mflux/models/common/training/_example/train_nova.json\n")),
@@ -52,6 +54,11 @@ BREAKS = [
     Break("TRN06", replace(ADAPTER, _GUIDANCE, ")\n        self"), "no guidance"),
     Break("TRN07", replace(ADAPTER, "bake_lora=False,")),
     Break("TRN08", replace(ADAPTER, ", model_path: str | None = None")),
+    Break(
+        "TRN08",
+        replace(RUNNER, "                model_path=training_spec.model_path,\n"),
+        "a runner that does not pass it",
+    ),
     Break("TRN09", replace(RUNNER, "low_ram", "tiled")),
     Break(
         "TRN09",

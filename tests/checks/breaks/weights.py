@@ -10,6 +10,7 @@ _TOKENIZER = '"tokenizer/*",'
 
 BREAKS = [
     Break("WGT01", replace(DEFINITION, "def get_tokenizers", "def tokenizers")),
+    Break("WGT01", replace(DEFINITION, "def get_components", "def components"), "no class"),
     Break("WGT02", replace(DEFINITION, "def quantization_predicate", "def predicate")),
     Break(
         "WGT03", replace(DEFINITION, "mapping_getter=NovaWeightMapping.get_transformer_mapping", "mapping_getter=None")

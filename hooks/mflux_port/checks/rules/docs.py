@@ -334,6 +334,8 @@ def changelog_lists_the_model(package: Package) -> Verdict:
     text = package.facts.text("CHANGELOG.md")
     if not text:
         return not_applicable("this checkout has no CHANGELOG.md")
+    if package.port and not re.search(r"^##\s+\[?unreleased", text, re.IGNORECASE | re.MULTILINE):
+        return not_applicable("CHANGELOG.md has no Unreleased section; its lines are written at the release")
     name = re.compile(rf"(?<![\w-]){re.escape(package.display_name)}(?![\w-])")
     newest = re.split(r"^## ", text, maxsplit=2, flags=re.MULTILINE)[1:2]
     # A merged port is listed under its own release.

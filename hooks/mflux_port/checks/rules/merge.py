@@ -40,7 +40,7 @@ def stages_are_proven(package: Package) -> Verdict:
 
 
 @rule(
-    "MRG19",
+    "MRG20",
     looks_at=_PORTING,
     fix="run porting/<model>/run_mflux.py --dtype bfloat16 without --stage; it ticks the box and writes the figures after it",
     why="mflux runs in bfloat16: a cast in the wrong place (a timestep's sinusoid) passes every float32 run",
@@ -328,6 +328,21 @@ def the_whole_checkout_passes(package: Package) -> Verdict:
     if re.search(r"^test-fast:", package.facts.text("Makefile"), re.MULTILINE):
         return needs_you("make lint && make test-fast")
     return needs_you("uv run ruff check . && uv run ruff format --check . && uv run python -m pytest -m fast")
+
+
+@rule(
+    "MRG19",
+    looks_at="git ls-files --ignored",
+    fix="add them with `git add --force -- <files>`",
+    why="a personal ignore file with models/ or weights/ in it hides the port's files: the pull request lacks them",
+    only=reasons.in_git,
+    when=MERGE,
+)
+def no_file_is_ignored(package: Package) -> Verdict:
+    """Git ignores no source file of the port"""
+    listed = package.facts.git("ls-files", "--others", "--ignored", "--exclude-standard", "--", package.folder, "tests")
+    own = [file for file in listed if file.startswith(f"{package.folder}/") or package.model in file]
+    return failed_if([file for file in own if file.endswith((".py", ".md", ".json"))])
 
 
 def _saved(nodes: list[ast.AST]) -> list[ast.Call]:

@@ -14,6 +14,7 @@ ID = "changelog"
 FILE = "CHANGELOG.md"
 REQUIRED = False
 _UNRELEASED = re.compile(r"^##\s+\[?unreleased\]?", re.IGNORECASE)
+_MODEL_HEADING = re.compile(r"### .*\bmodels?\b", re.IGNORECASE)
 _MODELS = re.compile(r"model|feature|added", re.IGNORECASE)
 
 
@@ -35,6 +36,9 @@ def blocks(source: Source, port: Port) -> list[Block]:
     at = _first_bullet_of_models(section, present)
     if at is not None or start is None or (present and present not in [span for _, span in section]):
         return [Block("line", text, at or 0, present, rewritten)]
+    if any(line.startswith("### ") for line, _ in section):
+        heading = f"\n{_heading_of_models(lines)}\n\n"
+        return [Block("line", heading + text, lines[start][1][1], _with(source, heading, present), rewritten)]
     return [Block("line", f"\n{text}", lines[start][1][1], _with_blank(source, present), rewritten)]
 
 
@@ -47,6 +51,18 @@ def _is_ours(line: str, port: Port) -> bool:
 def _names(line: str, port: Port) -> bool:
     names = f"{re.escape(port.display_name)}|mflux-generate-{re.escape(port.cli_name)}"
     return line.startswith("- ") and bool(re.search(rf"(?<![\w.-])({names})(?![\w-])", line))
+
+
+def _heading_of_models(lines: list[tuple[str, Span]]) -> str:
+    # As earlier releases have it.
+    return next((line.rstrip() for line, _ in lines if _MODEL_HEADING.match(line)), "### New Model Support")
+
+
+def _with(source: Source, heading: str, span: Span | None) -> Span | None:
+    # Including the heading that was inserted with it, while no other model is listed there.
+    if span is None or not source.data[: span[0]].endswith(source.encode(heading)):
+        return _with_blank(source, span)
+    return span[0] - len(source.encode(heading)), span[1]
 
 
 def _with_blank(source: Source, span: Span | None) -> Span | None:

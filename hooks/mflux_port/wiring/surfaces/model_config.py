@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mflux_port.port.port import Checkpoint, Port
 from mflux_port.wiring.block import Block
@@ -54,8 +54,7 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """The names of a model and its place in the order, from its entry of the registry."""
 
     aliases: list[str]

@@ -64,7 +64,7 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
 
 
 def _keys(port: Port) -> list[str]:
-    return [checkpoint.key for checkpoint in port.checkpoints if checkpoint.variant == "txt2img"]
+    return [checkpoint.key for checkpoint in port.checkpoints if checkpoint.variant != "edit"]
 
 
 def _arguments(source: Source, chain: list[ast.If]) -> dict[str, str]:
