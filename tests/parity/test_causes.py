@@ -217,3 +217,12 @@ def test_one_tensor_that_is_not_loaded_is_no_matter_of_blocks():
     own = reference | {"transformer.layers.1.q.weight": _values(5, 4)}
     assert [fault.kind for fault in _pair(own, reference).faults] == ["never loaded"]
     assert _pair(reference, reference).faults == []
+
+
+def test_other_rotary_frequencies_are_not_said_to_be_unloaded_weights():
+    def frequencies(base: float) -> np.ndarray:
+        return (base ** -(np.arange(16) / 16)).astype(np.float32)
+
+    reference = _model(2) | {"transformer.rotary.inv_freq": frequencies(1e6)}
+    [fault] = _pair(reference | {"transformer.rotary.inv_freq": frequencies(1e4)}, reference).faults
+    assert (fault.kind, fault.detail) == ("RoPE", "has the base (theta) 1e+04, the reference's has 1e+06")
