@@ -24,7 +24,7 @@ def may_download(item: pytest.Function) -> bool:
         seen.add(function)
         names = set(_names(function.__code__))
         used = [function.__globals__[name] for name in names & function.__globals__.keys()]
-        if releases in used and names & _DOWNLOADING:
+        if any(value is releases for value in used) and names & _DOWNLOADING:
             return True
         waiting += [callee for value in used for callee in _functions(value, names)]
     return False

@@ -38,6 +38,23 @@ def test_what_turns_queries_otherwise(halves):
     assert of_turned(right, 2 * right) == "" and of_turned(right, _values(1, 2, 9, 16)) == ""
 
 
+def test_another_position_on_one_of_several_axes():
+    from parity.compare.rotation import of_turned
+
+    values, places = _values(1, 2, 9, 32), np.arange(9)
+    halves = [values[..., :16], values[..., 16:]]
+
+    def turned(first, second, base):
+        return np.concatenate(
+            [_turned(halves[0], first, base, False), _turned(halves[1], second, base, False)], axis=-1
+        )
+
+    right = turned(np.ones(9), places, 10000.0)
+    assert "the positions differ" in of_turned(right, turned(np.ones(9), 0 * places, 10000.0))
+    assert "the positions differ" in of_turned(right, turned(np.ones(9), places + 3, 10000.0))
+    assert "the base (theta)" in of_turned(right, turned(np.ones(9), places, 500.0))
+
+
 def _table(positions: np.ndarray, base: float) -> np.ndarray:
     angles = positions[:, None] / base ** (np.arange(8) / 8)
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1)[None]
@@ -200,3 +217,12 @@ def test_one_tensor_that_is_not_loaded_is_no_matter_of_blocks():
     own = reference | {"transformer.layers.1.q.weight": _values(5, 4)}
     assert [fault.kind for fault in _pair(own, reference).faults] == ["never loaded"]
     assert _pair(reference, reference).faults == []
+
+
+def test_other_rotary_frequencies_are_not_said_to_be_unloaded_weights():
+    def frequencies(base: float) -> np.ndarray:
+        return (base ** -(np.arange(16) / 16)).astype(np.float32)
+
+    reference = _model(2) | {"transformer.rotary.inv_freq": frequencies(1e6)}
+    [fault] = _pair(reference | {"transformer.rotary.inv_freq": frequencies(1e4)}, reference).faults
+    assert (fault.kind, fault.detail) == ("RoPE", "has the base (theta) 1e+04, the reference's has 1e+06")

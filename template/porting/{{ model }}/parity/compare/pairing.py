@@ -191,6 +191,11 @@ def _never_loaded(result: Pairing, arrays: dict[str, np.ndarray], prints: dict[s
             continue
         same = [name for name in free if prints[name].size == values.size]
         likely = max(same, key=lambda name: alike(path, name), default="")
+        if likely and path.endswith("inv_freq"):
+            bases = [_base(float(values.min()), values.size), _base(prints[likely].low, values.size)]
+            detail = f"has the base (theta) {bases[0]:.4g}, the reference's has {bases[1]:.4g}"
+            faults.append(Fault("RoPE", path, likely, detail))
+            continue
         if likely and alike(path, likely) > 0.5:
             mark = prints[likely]
             scale = (float(np.square(values, dtype=np.float64).sum()) / mark.squares) ** 0.5 if mark.squares else 0.0
@@ -256,6 +261,11 @@ def _list_of(name: str) -> str:
 
 def _number(name: str, home: str) -> int:
     return int(name[len(home) + 1 :].partition(".")[0])
+
+
+def _base(lowest: float, count: int) -> float:
+    """The base of ``count`` rotary frequencies, of which the lowest is base ** -((count - 1) / count)."""
+    return lowest ** (-count / (count - 1)) if lowest > 0 and count > 1 else float("nan")
 
 
 def _transposed(

@@ -70,9 +70,26 @@ def _of_angles(angles: np.ndarray, pairs: str) -> str:
         return ""
     named = f" (pairs of {pairs})" if pairs else ""
     # Whatever the base is, the first pair of an axis turns by the position itself.
-    if not off[:, 0].any():
-        return f"the frequencies differ: the base (theta) or its scaling{named}"
-    return f"the positions differ: their start, order or axes{named}"
+    if off[:, 0].any() or _by_other_positions(rows, off):
+        return f"the positions differ: their start, order or axes{named}"
+    return f"the frequencies differ: the base (theta) or its scaling{named}"
+
+
+def _by_other_positions(rows: np.ndarray, off: np.ndarray) -> bool:
+    """Whether the pairs of an axis are off by falling powers of one number, as when a token has another position there."""
+    columns = np.flatnonzero(off.any(axis=0))
+    ends = np.flatnonzero(np.diff(columns) > 1)
+    axis = columns[: ends[0] + 1] if len(ends) else columns
+    if len(axis) < 3:
+        return False
+    some = np.abs(rows[:, axis])
+    turned = some[some[:, 0] > SMALL]
+    if not len(turned):
+        return False
+    row = turned[turned[:, -1].argmin()]  # the slowest pair has not gone round the circle
+    logs = np.log(np.maximum(row, 1e-9))
+    line = np.polyval(np.polyfit(np.arange(len(logs)), logs, 1), np.arange(len(logs)))
+    return bool(np.abs(logs - line).max() < 0.05)
 
 
 def _complex(pair) -> np.ndarray:
