@@ -1,4 +1,4 @@
-"""Answers as anybody may write them: sound names of all forms, and texts that are none."""
+"""Strategies for answers: valid names of all forms, and texts that are not valid."""
 
 from __future__ import annotations
 
@@ -37,6 +37,13 @@ plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.floats(-1e17, 1e17) | values,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(values, inner, max_size=3),
     max_leaves=8,
+)
+# Tables of sizes: numbers, words and lists of them, with names that are not keywords.
+_words = (
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(st.sampled_from("az AZ'_#]{}%"), max_size=9)
+)
+sizes = st.dictionaries(
+    st.from_regex(r"x[a-z]{1,8}", fullmatch=True), _words | st.lists(_words, max_size=3), max_size=3
 )
 
 

@@ -68,7 +68,7 @@ def account(component, module, tensors: dict[str, Tensor], waivers: Waivers | No
     if result.refusal:
         book.add("mapper", component.name, result.refusal)
     for pattern in waivers.idle:
-        book.add("idle waiver", pattern, "it waives nothing; take it out of ledger_waivers.yml")
+        book.add("idle waiver", pattern, "it waives nothing; delete it from waivers.yml")
     return Account(component.name, len(tensors), len(result.shapes), book.waived, book.findings)
 
 

@@ -3,7 +3,7 @@
 # requires-python = ">=3.11"
 # dependencies = [
 #     "accelerate", "diffusers>=0.38", "huggingface_hub", "numpy", "pillow", "pyyaml", "safetensors", "torch",
-#     "transformers>=5",
+#     "torchvision", "transformers>=5",
 # ]
 # ///
 """Run the PyTorch reference once from fixed noise and record it for run_mflux.py.

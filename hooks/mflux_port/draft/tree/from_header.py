@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from mflux_port.checkpoint.headers import Tensor
-from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node, is_place
+from mflux_port.checkpoint.tensor_names import is_list_index
+from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
 from mflux_port.errors import PortError
 
 _DEPTH, _LENGTH = 40, 10_000  # no model comes near; a name made to do harm ends there
@@ -25,8 +26,8 @@ def header_tree(tensors: dict[str, Tensor], config: dict) -> Node:
         if isinstance(place.setdefault(last, tensor), dict):
             raise PortError(f"{name[:200]!r} is a tensor and has tensors below it; is this a model's checkpoint?")
     eps = sorted({value for name, value in config.items() if name.endswith("eps") and isinstance(value, float)})
-    if any(map(is_place, root)):
-        first = next(filter(is_place, root))
+    if any(map(is_list_index, root)):
+        first = next(filter(is_list_index, root))
         raise PortError(f"tensor names begin with a number ({first}), which no attribute can have; rename them")
     return _module("model", root, repr(eps[0]) if len(eps) == 1 else "", top=True)
 
@@ -36,7 +37,7 @@ def _module(name: str, entries: dict, eps: str, top: bool = False) -> Node:
     branches = {key: inner for key, inner in entries.items() if not isinstance(inner, Tensor)}
     if "weight" in arrays and not branches and not top and arrays.keys() <= {"weight", "bias"}:
         return _layer(name, arrays["weight"].shape, arrays.get("bias"), eps)
-    numbered = bool(branches) and not arrays and all(map(is_place, branches))
+    numbered = bool(branches) and not arrays and all(map(is_list_index, branches))
     if numbered:
         # Places without weights (activations, dropout) keep the others' numbers right.
         last = max(map(int, branches))

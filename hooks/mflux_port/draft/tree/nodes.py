@@ -9,11 +9,6 @@ from dataclasses import dataclass, field
 MODULE, LIST, DICT = "module", "list", "dict"
 
 
-def is_place(name: str) -> bool:
-    """Whether a name is the number of a place in a list, as Python writes it: not ``01`` and not ``²``."""
-    return name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")
-
-
 @dataclass(slots=True)
 class Node:
     """One module.

@@ -7,8 +7,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.headers import Tensor
+from mflux_port.checkpoint.tensor_names import is_list_index
 from mflux_port.draft.tree.from_header import is_flipped
-from mflux_port.draft.tree.nodes import DICT, Node, is_place
+from mflux_port.draft.tree.nodes import DICT, Node
 from mflux_port.draft.tree.prefix_remap import held
 
 # torch keeps (out, in, *kernel) and a transposed convolution (in, out, *kernel); MLX keeps (out, *kernel, in).
@@ -60,7 +61,7 @@ def draft_mapping(component: str, tensors: dict[str, Tensor], tree: Node, config
     draft = MappingDraft(component)
     homes = {f"{path}.{name}" if path else name: node for path, node in tree.walk() for name in held(node)}
     numbered = tuple(
-        f"{path}." for path, node in tree.walk() if node.kind == DICT and any(map(is_place, node.children))
+        f"{path}." for path, node in tree.walk() if node.kind == DICT and any(map(is_list_index, node.children))
     )
     singles = []
     for name, tensor in tensors.items():
@@ -115,7 +116,7 @@ def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> tuple
     last = name.rpartition(".")[2]
     if last == "num_batches_tracked":
         return "a counter of torch's training that MLX's BatchNorm does not have", ("waive it",)
-    if any(part.isdigit() and not is_place(part) for part in name.split(".")):
+    if any(part.isdigit() and not is_list_index(part) for part in name.split(".")):
         return "mflux's WeightMapper reads a part of its name as a number in another spelling", ("rename it",)
     if _PLACEHOLDER.search(name):
         return "mflux's WeightMapper would put numbers in the place of its braces", ("rename it",)
@@ -123,7 +124,7 @@ def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> tuple
         return "the reference has no module for it", ("waive it", f"map it onto {name}")
     if re.search(r"(^|\.)lm_head\.", name):
         return "the output head: a pipeline that reads hidden states never uses it", ("waive it", f"map it onto {name}")
-    if re.search(r"\.\d+\.\d+\.", f".{name}.") or is_place(last):
+    if re.search(r"\.\d+\.\d+\.", f".{name}.") or is_list_index(last):
         return "mflux's WeightMapper cannot set a list within a list or a bare array in a list", ("rename it",)
     if node.layer.startswith("ConvTranspose") and node.layer not in CONV_TRANSFORMS:
         return f"mflux has no transform for {node.layer}", ("write one",)
@@ -189,7 +190,7 @@ def _keys(target: Target):
     parts = target.from_pattern.split(".")
     wanted = target.to_pattern.split(".")
     for place, part in enumerate(parts):
-        if is_place(part) and len(parts) == len(wanted) and wanted[place] == part:
+        if is_list_index(part) and len(parts) == len(wanted) and wanted[place] == part:
             source = ".".join([*parts[:place], "{block}", *parts[place + 1 :]])
             goal = ".".join([*wanted[:place], "{block}", *wanted[place + 1 :]])
             yield (goal, source, target.transform), int(part)

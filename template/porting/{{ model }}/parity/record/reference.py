@@ -67,18 +67,15 @@ def load(run: Run, expected: str):
     """The pipeline, in the run's dtype. Raises ParityError when the folder holds another pipeline than ``expected``."""
     import diffusers
 
-    name, _ = components.read_index(run.model)
-    if expected and name != expected:
-        raise ParityError(
-            f"{run.model} is a {name}, the port's reference_pipeline is {expected}; name the right folder with --model"
-        )
-    kind = components.component_class("diffusers", name)
+    kind = components.pipeline_class(run.model, expected)
+    for name, (library, part) in components.read_index(run.model)[1].items():
+        components.component_class(library, part, run.model / name)  # what a part lacks is said in one line
     components.header_digest(run.model)  # a file that is cut off gives one line instead of a traceback
     try:
         pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype))
     except Exception as error:  # noqa: BLE001 - a folder with another family's parts in it raises whatever its classes do
         raise ParityError(
-            f"{run.model} cannot be loaded as {name}: {first_line(error)}; bring the checkpoint again"
+            f"{run.model} cannot be loaded as {kind.__name__}: {first_line(error)}; install what it asks for, or download the checkpoint again"
         ) from None
     diffusers.utils.logging.set_verbosity_error()
     pipe.set_progress_bar_config(disable=True)

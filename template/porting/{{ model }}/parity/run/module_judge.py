@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections import Counter
@@ -16,6 +17,8 @@ from parity.compare.alignment import Alignment, align, cuts, layouts
 from parity.compare.calls import row_of
 from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
+from parity.compare.rotation import of_turned
+from parity.compare.rows import same_rows
 from parity.metrics import Distance, distance, is_short
 from parity.record.recording import Recording, is_denoiser
 from parity.run.forced_run import ForcedRun
@@ -25,6 +28,7 @@ from parity.run.run_trace import rebuild
 SIGNIFICANT = 1e-5  # an eps that was chosen otherwise stays below; what makes a stage fail does not
 ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
 MOST_FAR = 2
+FAR_ARRANGED = 0.02  # queries or keys that differ by more are turned or in another order, not rounded
 MOST_AXES = 4  # of position ids: time, height, width and one more
 CHANNELS_LAST = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.BatchNorm, nn.InstanceNorm, nn.Upsample)
 NEAR = 0.5  # two tensors with a relative error below this are the same one
@@ -54,6 +58,9 @@ class Call:
     own: list[np.ndarray] = field(default_factory=list)
     replay: Callable | None = None
     attention: list[dict] = field(default_factory=list)
+    moment: tuple[list, int] = ((), 0)  # the reference's predictions that it is part of, and the step
+    scalars: list[np.ndarray] = field(default_factory=list)  # timesteps and scales among its own arguments
+    given: list[np.ndarray] = field(default_factory=list)  # of the first call with a wrong result and those around it
     ids: tuple[np.ndarray, np.ndarray] | None = None  # the reference's token ids and the port's, of an embedding
     positions: tuple[np.ndarray, np.ndarray] | None = None  # and its ids of several axes, where they differ
 
@@ -74,6 +81,7 @@ class ModuleJudge(Sink):
     def __init__(self, recording: Recording, pairing: Pairing, run: ForcedRun, limits: Limits):
         self.recording, self.pairing, self.run, self.limits = recording, pairing, run, limits
         self._guilty: Counter = Counter()
+        self._first_wrong: dict[str, Call] = {}  # by stage: the first call with a wrong result, or what is around it
         self.roots: list[Call] = []
         self._stack: list[Call] = []
         self._counts: dict[str, int] = {}
@@ -108,9 +116,27 @@ class ModuleJudge(Sink):
         prefix = f"{prefix}#{len(call.attention)}" if call.attention else prefix
         found = {"scale": (self._scale(prefix), scale)}
         for n, (name, array) in enumerate((("q", query), ("k", key), ("v", value))):
-            found[name] = self._against(f"{prefix}/in/{n}", to_numpy(array), repeats=True)
+            own = to_numpy(array)
+            found[name] = self._against(f"{prefix}/in/{n}", own, repeats=True)
+            found[f"how {name}"] = self._how_arranged(f"{prefix}/in/{n}", own, found[name])
         found["out"] = self._against(f"{prefix}/out/0", to_numpy(result))
         call.attention.append(found)
+
+    def _how_arranged(self, name: str, own: np.ndarray, gap: Distance | None) -> str:
+        """How queries, keys or values differ from the reference's where they are the same numbers, moved or turned."""
+        event = self.recording.event(name)
+        if gap is None or not gap.relative > FAR_ARRANGED or event.stride > 1:
+            return ""
+        reference = self._get(name)
+        found = align(reference, own, repeats=True)
+        moved = found[0].to_reference(own) if found else own
+        if moved.shape != reference.shape:
+            return ""
+        if same_rows(reference, moved):
+            return "in another order of tokens"
+        if same_rows(reference, moved, axis=-3):
+            return "in another order of heads"
+        return of_turned(reference, moved)
 
     def results(self, event: str) -> list[str]:
         """The recording's names of what came out of a call."""
@@ -169,7 +195,10 @@ class ModuleJudge(Sink):
         call.sinusoid = is_sinusoid(module, args, kwargs, result)
         call.ids = self._ids(call.event, args, kwargs)
         repeats = call.path in self.pairing.named
+        call.moment = self.run.branches, self.run.step
+        call.scalars = [to_numpy(array).reshape(-1) for array in arrays((args, kwargs)) if _is_scalar(array)]
         call.output = self._output(call, results, repeats)
+        self._keep_given(call, args, kwargs)
         if self._thinned(call.event) or call.path.startswith("text_encoder") and root:
             return  # an encoder's own result is one of several hidden states: the stage judges it
         if self._known(call):
@@ -185,6 +214,32 @@ class ModuleJudge(Sink):
         call.short = rounds or any(child.short for child in call.children)
         if call.local and call.local.relative > max(self.limits.of_module(call), SIGNIFICANT):
             self._guilty[call.stage] += 1
+
+    def _keep_given(self, call: Call, args: tuple, kwargs: dict) -> None:
+        first = self._first_wrong.get(call.stage)
+        around = any(child is first for child in call.children)
+        if around or first is None and call.output and call.output.relative > self.limits.of_output(call):
+            self._first_wrong[call.stage] = call
+            call.given = [to_numpy(array) for array in arrays((args, kwargs))]
+
+    def measure(self, call: Call, results: list[np.ndarray]) -> Distance | None:
+        """How far other results of a call are from the reference's, after the run."""
+        with self._as_in(call):
+            return self._output(call, results, call.path in self.pairing.named)
+
+    def reference(self, call: Call, name: str) -> np.ndarray:
+        """A tensor of a call as the reference has it, after the run."""
+        with self._as_in(call):
+            return self._get(name)
+
+    @contextlib.contextmanager
+    def _as_in(self, call: Call) -> Iterator[None]:
+        before = self.run.branches, self.run.step
+        self.run.branches, self.run.step = call.moment
+        try:
+            yield
+        finally:
+            self.run.branches, self.run.step = before
 
     def _output(self, call: Call, results: list[np.ndarray], repeats: bool) -> Distance | None:
         root = "." not in call.path
@@ -351,6 +406,10 @@ def _choices(options: list[list]) -> Iterator[tuple]:
     """Every choice of one from each, where only the first MOST_FAR that leave a choice are gone through."""
     open_ones = [n for n, choice in enumerate(options) if len(choice) > 1][:MOST_FAR]
     yield from itertools.product(*(choice if n in open_ones else choice[:1] for n, choice in enumerate(options)))
+
+
+def _is_scalar(array: mx.array) -> bool:
+    return array.size <= MOST_AXES and mx.issubdtype(array.dtype, mx.floating)
 
 
 def _long(values: np.ndarray) -> tuple[int, ...]:
