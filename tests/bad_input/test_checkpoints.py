@@ -137,12 +137,12 @@ def index_leads_out_of_the_folder(folder):
 
 def link_to_itself(folder):
     (folder / f"{BASE}.safetensors").symlink_to(folder / f"{BASE}.safetensors")
-    return "leads nowhere"
+    return "is a broken link"
 
 
 def dangling_link(folder):
     (folder / f"{BASE}.safetensors").symlink_to("../blobs/gone")
-    return "leads nowhere"
+    return "is a broken link"
 
 
 def pickle_weights(folder):
@@ -241,22 +241,22 @@ def metadata_is_a_list(folder):
 
 def name_of_two_lines(folder):
     header(folder, {"a\n[files]\nx": ENTRY})
-    return r"'a\n[files]\nx' is no name of a tensor"
+    return r"'a\n[files]\nx' is not a valid tensor name"
 
 
 def name_of_half_a_character(folder):
     write_raw(folder / FILE, b'{"\\ud800": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}', 4)
-    return r"'\ud800' is no name of a tensor"
+    return r"'\ud800' is not a valid tensor name"
 
 
 def name_of_nothing(folder):
     header(folder, {"": ENTRY})
-    return "'' is no name of a tensor"
+    return "'' is not a valid tensor name"
 
 
 def name_of_a_megabyte(folder):
     header(folder, {"a" * 1_000_000: ENTRY})
-    return "is no name of a tensor"
+    return "is not a valid tensor name"
 
 
 def file_is_a_pipe(folder):
@@ -285,7 +285,7 @@ def index_of_nothing(folder):
 def index_names_a_pickle(folder):
     write_sharded(folder, TRANSFORMER, 2, BASE)
     (folder / f"{FILE}.index.json").write_text('{"weight_map": {"a": "pytorch_model.bin"}}')
-    return "'pytorch_model.bin', which is no safetensors file"
+    return "'pytorch_model.bin', which is not a safetensors file"
 
 
 def index_is_deep(folder):
@@ -316,7 +316,7 @@ def config_is_a_loop(folder):
     write_header(folder / FILE, TRANSFORMER)
     (folder / "config.json").unlink()
     (folder / "config.json").symlink_to("config.json")
-    return "config.json leads nowhere"
+    return "config.json is a broken link"
 
 
 def scheduler_is_a_number(folder):
@@ -329,7 +329,7 @@ def scheduler_is_a_number(folder):
 def name_of_a_file_of_two_lines(folder):
     write_header(folder / FILE, TRANSFORMER)
     (folder / "a\nb.json").write_text("{}")
-    return "is no name of a file"
+    return "is not a valid file name"
 
 
 class Trap:

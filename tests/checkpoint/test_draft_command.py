@@ -205,7 +205,7 @@ def test_input_that_is_wrong(draft, references, tmp_path):
         done = draft(*options, **keywords)
         assert done.returncode == 2 and expected in done.stderr and len(done.stderr.splitlines()) == 1
     before = files_of(draft.checkout)
-    for text, expected in (("class Other:\n    pass\n", "has no class NovaWeightMapping"), ("def (", "is no Python")):
+    for text, expected in (("class Other:\n    pass\n", "has no class NovaWeightMapping"), ("def (", "is not Python")):
         broken.write_text(text)
         done = draft()
         assert done.returncode == 2 and expected in done.stderr and len(done.stderr.splitlines()) == 1

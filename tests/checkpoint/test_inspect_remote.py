@@ -49,7 +49,7 @@ def test_unsound_weights_of_a_repo(mflux_port, references, environment_of, tmp_p
     write_raw(folder / "transformer/diffusion_pytorch_model.safetensors", b"{}", claim=2 * 2**30)
     with hub(folder) as server:
         done = mflux_port("inspect", "acme/Nova", cwd=tmp_path, env=environment_of(server))
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "unsound safetensors file" in done.stderr
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "damaged safetensors file" in done.stderr
 
 
 def test_no_network_is_one_line(mflux_port, references, environment_of, tmp_path):

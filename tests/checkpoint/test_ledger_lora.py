@@ -172,7 +172,7 @@ def test_a_fused_projection_names_its_three_layers(said):
         ("patch of no bias", DOUBLE[0], "is for a bias, which this layer does not have"),
         ("patch of another size", DOUBLE[0].replace("to_q", "norm_q"), "diff (64,) does not fit the weight's (128,)"),
         ("text encoder", "text_encoder.*", "2 keys are a text encoder's"),
-        ("twice", f"diffusion_model.{DOUBLE[0]}.lora_A.weight", "fills transformer_blocks.0.attn.to_q.lora_A too"),
+        ("twice", f"diffusion_model.{DOUBLE[0]}.lora_A.weight", "also goes to transformer_blocks.0.attn.to_q.lora_A"),
     ],
 )
 def test_a_file_that_does_not_fit_names_the_layer(said, name, layer, why):

@@ -42,7 +42,7 @@ class Answer:
 
 
 def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
-    """Answers by question name, in the order of the questions. What cannot be told is left out."""
+    """Answers by question name, in the order of the questions. What cannot be inferred is left out."""
     defaults = read_defaults(checkpoint.pipeline)
     answers = _names(checkpoint)
     if checkpoint.pipeline:

@@ -21,7 +21,7 @@ KEYLIST = "porting/{model}/checkpoint_keys.txt"
 _RANGE = re.compile(r"\{(\d{1,18})-(\d{1,18})\}", re.ASCII)
 _OTHERS = "not read"
 _LIMIT = 1_000_000
-_CURE = "write the key list again with `mflux-port ledger --checkpoint`"
+_FIX = "write the key list again with `mflux-port ledger --checkpoint`"
 
 
 @dataclass
@@ -65,12 +65,12 @@ def merged(path: Path, taken: Snapshot) -> tuple[Snapshot, list[str]]:
     changed = [
         folder for folder in taken.tensors if stored.tensors.get(folder, taken.tensors[folder]) != taken.tensors[folder]
     ]
-    said = [f"{path.name}: {', '.join(changed)} of {stored.where} replaced by {taken.where}"] if changed else []
+    changes = [f"{path.name}: {', '.join(changed)} of {stored.where} replaced by {taken.where}"] if changed else []
     if not kept:
-        return taken, said
-    said.append(f"{path.name}: {', '.join(kept)} of {stored.where} kept, {taken.where} has none")
+        return taken, changes
+    changes.append(f"{path.name}: {', '.join(kept)} of {stored.where} kept, {taken.where} has none")
     others = {folder: names for folder, names in stored.others.items() if folder in kept} | taken.others
-    return Snapshot(stored.where, stored.files, stored.tensors | taken.tensors, others), said
+    return Snapshot(stored.where, stored.files, stored.tensors | taken.tensors, others), changes
 
 
 def keylist_text(taken: Snapshot) -> str:
@@ -93,7 +93,7 @@ def _escaped(name: str) -> str:
 
 
 def read_keylist(path: Path) -> Snapshot:
-    """Read what ``keylist_text`` gave. Raises PortError naming the line that is none of it."""
+    """Read what ``keylist_text`` gave. Raises PortError naming the line that is wrong."""
     taken = Snapshot("", [], {})
     section = None
     for number, line in enumerate(_lines(path), 1):
@@ -110,7 +110,7 @@ def read_keylist(path: Path) -> Snapshot:
         elif line.strip():
             _read_tensors(taken, section, line, f"{path} line {number}")
         if len(taken.files) + sum(map(len, taken.tensors.values())) > _LIMIT:
-            raise PortError(f"{path} line {number} brings more than {_LIMIT} names; {_CURE}")
+            raise PortError(f"{path} line {number} lists more than {_LIMIT} names; {_FIX}")
     return taken
 
 
@@ -118,22 +118,22 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise PortError(f"{path} is not UTF-8 text; {_CURE}") from None
+        raise PortError(f"{path} is not UTF-8 text; {_FIX}") from None
 
 
 def _read_tensors(taken: Snapshot, section: str | None, line: str, where: str) -> None:
     match = re.fullmatch(r"(\w+) (-|\d{1,18}(?:x\d{1,18}){0,63}) (\S.*)", line, re.ASCII)
     if section is None or not match or match[1] not in DTYPE_BITS or not is_name(match[3]):
-        raise PortError(f"{where} is no line of a key list; {_CURE}")
+        raise PortError(f"{where} is not a line of a key list; {_FIX}")
     shape = tuple(map(int, match[2].split("x"))) if match[2] != "-" else ()
     for name in expand(match[3]):
         if name in taken.tensors[section]:
-            raise PortError(f"{where} lists {short_repr(name)} a second time; {_CURE}")
+            raise PortError(f"{where} lists {short_repr(name)} a second time; {_FIX}")
         taken.tensors[section][name] = Tensor(name, match[1], shape)
 
 
 def collapse(names: Iterable[str]) -> list[str]:
-    """Names that differ in one running number drawn together: ``a.0.b`` and ``a.1.b`` give ``a.{0-1}.b``."""
+    """Names that differ in one running number merged: ``a.0.b`` and ``a.1.b`` give ``a.{0-1}.b``."""
     lines = list(names)
     for place in range(max((line.count(".") + 1 for line in lines), default=0)):
         groups: dict[tuple[str, ...], list[int]] = {}
@@ -161,10 +161,10 @@ def _runs(numbers: list[int]) -> Iterable[tuple[int, int]]:
 
 
 def expand(line: str) -> list[str]:
-    """The names that ``collapse`` drew together. Raises PortError when that is none, or too many."""
+    """The names that ``collapse`` merged. Raises PortError when there are none, or too many."""
     spans = [int(last) - int(first) + 1 for first, last in _RANGE.findall(line)]
     if any(span < 1 for span in spans) or prod(spans) > _LIMIT:
-        raise PortError(f"{short_repr(line)} stands for no name, or for more than {_LIMIT}; {_CURE}")
+        raise PortError(f"{short_repr(line)} expands to no name, or to more than {_LIMIT}; {_FIX}")
     match = _RANGE.search(line)
     if not match:
         return [line]

@@ -17,7 +17,7 @@ TOKENIZER_FILES = {
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "spiece.model", "vocab.json", "vocab.txt", "merges.txt",
     "tekken.json",
 }  # fmt: skip
-# All-in-one files (ComfyUI, the models' own repos) tell their parts by these prefixes.
+# All-in-one files (ComfyUI, original repos) mark their parts with these prefixes.
 _SINGLE_FILE_PARTS = {
     "model.diffusion_model.": "transformer",
     "first_stage_model.": "vae",
@@ -93,7 +93,7 @@ def read_json(source, name: str) -> dict:
     try:
         value = json.loads(source.read(name).decode("utf-8"))
     except (ValueError, RecursionError):
-        raise PortError(f"{source.path(name)} is no JSON; download it again") from None
+        raise PortError(f"{source.path(name)} is not JSON; download it again") from None
     if not isinstance(value, dict):
         raise PortError(f"{source.path(name)} is a JSON {type(value).__name__}, not an object; download it again")
     return value
@@ -114,7 +114,7 @@ def _read_folder(checkpoint: Checkpoint, source, folder: str) -> None:
         if pickles and f"{prefix}config.json" in source.files and _is_listed(checkpoint, folder):
             raise PortError(
                 f"{source.path(pickles[0])} is a pickle, which can run code, and {folder or 'the folder'} has no safetensors "
-                "file; bring the checkpoint as safetensors"
+                "file; download the checkpoint as safetensors"
             )
         return
     config = read_json(source, f"{prefix}config.json") if "config.json" in bare else {}
@@ -160,5 +160,5 @@ def _parts_of_single_file(source) -> dict[str, Component]:
 def _refuse_empty(where: str, files: dict[str, int]) -> None:
     pickle = next((name for name in files if name.lower().endswith(PICKLES)), None)
     if pickle:
-        raise PortError(f"{where}: {pickle} is a pickle, which can run code; bring the checkpoint as safetensors")
+        raise PortError(f"{where}: {pickle} is a pickle, which can run code; download the checkpoint as safetensors")
     raise PortError(f"{where} holds no safetensors file; point to a diffusers folder, a .safetensors file or a repo id")

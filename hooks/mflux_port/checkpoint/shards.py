@@ -35,17 +35,19 @@ class WeightSet:
     def read(self) -> dict[str, Tensor]:
         """Every tensor by name. Raises PortError when shards repeat a tensor, or lack one that the index lists."""
         found: dict[str, Tensor] = {}
-        home: dict[str, str] = {}
+        shard_of: dict[str, str] = {}
         for name in self.names:
             header = self.read_header(name)
-            twin = next((tensor for tensor in header if tensor in found), None)
-            if twin:
-                raise PortError(f"{name} and {home[twin]} both hold tensor {twin!r}; keep one checkpoint in the folder")
+            repeated = next((tensor for tensor in header if tensor in found), None)
+            if repeated:
+                raise PortError(
+                    f"{name} and {shard_of[repeated]} both hold tensor {repeated!r}; keep one checkpoint in the folder"
+                )
             found.update(header)
-            home.update(dict.fromkeys(header, name))
+            shard_of.update(dict.fromkeys(header, name))
         folder = f"{self.folder}/" if self.folder else ""
         for tensor, shard in self.weight_map.items():
-            if home.get(tensor) != f"{folder}{shard}":
+            if shard_of.get(tensor) != f"{folder}{shard}":
                 raise PortError(
                     f"{self.index} says that {shard} holds {tensor!r}, and it does not; download both again"
                 )
@@ -104,11 +106,11 @@ def _read_index(source, index: str, prefix: str) -> dict[str, str]:
     except (ValueError, KeyError, TypeError, RecursionError):
         sound = False
     if not sound or not weight_map:
-        raise PortError(f"{where} is no JSON object with a weight_map of file names; download it again")
+        raise PortError(f"{where} is not a JSON object with a weight_map of file names; download it again")
     for shard in sorted(set(weight_map.values())):
         if PurePosixPath(shard).name != shard or "\\" in shard or not shard.endswith(".safetensors"):
             raise PortError(
-                f"{where} names {shard!r}, which is no safetensors file in its folder; do not use this checkpoint"
+                f"{where} names {shard!r}, which is not a safetensors file in its folder; do not use this checkpoint"
             )
         if f"{prefix}{shard}" not in source.files:
             raise PortError(f"{where} names {shard}, which is missing; download the rest of the checkpoint")

@@ -82,7 +82,7 @@ class RemoteSource:
         metadata = _remote(self.repo, read)
         odd = next((tensor for tensor in metadata.tensors if not is_name(tensor)), None)
         if odd is not None:
-            raise PortError(f"{self.path(name)}: {short_repr(odd)} is no name of a tensor; tell the repo's owner")
+            raise PortError(f"{self.path(name)}: {short_repr(odd)} is not a valid tensor name; tell the repo's owner")
         unknown = next((tensor for tensor, info in metadata.tensors.items() if info.dtype not in DTYPE_BITS), None)
         if unknown:
             raise PortError(
@@ -95,21 +95,21 @@ def open_source(where: str) -> LocalSource | RemoteSource:
     """A source for a folder, a safetensors file, a Hugging Face cache folder or a repo id. Raises PortError."""
     path = Path(os.path.expanduser(where))
     if not where.strip():
-        raise PortError(f"{where!r} is no checkpoint; type a folder, a .safetensors file or organisation/name")
+        raise PortError(f"{where!r} is not a checkpoint; type a folder, a .safetensors file or organisation/name")
     try:
         path.stat()
     except FileNotFoundError:
         if is_repo_id(where):
             return _open_repo(where)
-        raise PortError(f"{where} does not exist and is no repo id; type a folder or organisation/name") from None
+        raise PortError(f"{where} does not exist and is not a repo id; type a folder or organisation/name") from None
     except OSError as error:
         raise PortError(f"{where} cannot be read ({error.strerror or error}); point to another folder") from None
     if path.is_file() and path.suffix.lower() in PICKLES:
         raise PortError(
-            f"{where} is a pickle, which can run code; only .safetensors files are read, so bring one of these"
+            f"{where} is a pickle, which can run code; only .safetensors files are read, so download one of those"
         )
     if path.is_file() and path.suffix != ".safetensors":
-        raise PortError(f"{where} is no .safetensors file; point to one, to a folder or to a repo id")
+        raise PortError(f"{where} is not a .safetensors file; point to one, to a folder or to a repo id")
     return LocalSource(_snapshot(path))
 
 
@@ -143,7 +143,7 @@ def _open_repo(repo: str) -> LocalSource | RemoteSource:
 
 
 def _snapshot(path: Path) -> Path:
-    # A repo's folder in the Hugging Face cache stands for the snapshot of its main branch.
+    # A repo's folder in the Hugging Face cache means the snapshot of its main branch.
     if not (path / "snapshots").is_dir() or not path.name.startswith("models--"):
         return path
     main = path / "refs" / "main"
@@ -170,7 +170,7 @@ def _list_files(root: Path) -> dict[str, int]:
                 files[Path(entry.path).relative_to(root).as_posix()] = entry.stat().st_size
             except OSError as error:
                 raise PortError(
-                    f"{entry.path} leads nowhere ({error.strerror or error}); download the checkpoint again"
+                    f"{entry.path} is a broken link ({error.strerror or error}); download the checkpoint again"
                 ) from None
 
     walk(root, 0)
@@ -178,12 +178,12 @@ def _list_files(root: Path) -> dict[str, int]:
 
 
 def _verify_names(files: dict[str, int], where: object) -> None:
-    # They stand in lists of lines, and go to the Hub as they are.
+    # They are written into text lists and sent to the Hub unchanged.
     wrong = next(
         (name for name in files if not name.strip() or not name.isprintable() or ".." in name.split("/")), None
     )
     if wrong is not None:
-        raise PortError(f"{where}: {short_repr(wrong)} is no name of a file; rename it or take it out")
+        raise PortError(f"{where}: {short_repr(wrong)} is not a valid file name; rename or remove it")
 
 
 def _remote(repo: str, call):
@@ -203,7 +203,7 @@ def _remote(repo: str, call):
     except (RepositoryNotFoundError, EntryNotFoundError):
         raise PortError(f"{repo} is not on the Hugging Face Hub, or lost a file; check the name on its page") from None
     except (SafetensorsParsingError, NotASafetensorsRepoError) as error:
-        raise PortError(f"{repo} holds an unsound safetensors file ({error}); tell its owner") from None
+        raise PortError(f"{repo} holds a damaged safetensors file ({error}); tell its owner") from None
     except (HfHubHTTPError, OSError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise PortError(f"{repo} cannot be reached ({first}); check the network, or type a local folder") from None

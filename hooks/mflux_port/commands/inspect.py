@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         raise PortError(f"{output} exists; name another file, or add --force to write over it")
     checkpoint = open_checkpoint(args.checkpoint)
     if args.repo and not is_repo_id(args.repo):
-        raise PortError(f"{args.repo!r} is no Hugging Face repo id; type it as organisation/name")
+        raise PortError(f"{args.repo!r} is not a Hugging Face repo id; type it as organisation/name")
     checkpoint.repo = args.repo or checkpoint.repo
     answers = only_offered(infer(checkpoint))
     facts = describe(checkpoint, answers)

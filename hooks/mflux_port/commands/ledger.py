@@ -43,18 +43,18 @@ def _run(args: argparse.Namespace, checkout: Checkout, port: Port) -> int:
     accounts, files = balance(checkout, port, taken, root, args.key, args.component)
     findings = [finding for account in accounts for finding in account.findings] + files
     failed = any(finding.fails for finding in findings)
-    said = _store(checkout, port, taken) if args.checkpoint is not None else []
+    changes = _store(checkout, port, taken) if args.checkpoint is not None else []
     if args.json:
         parts = [{**asdict(account), "findings": len(account.findings)} for account in accounts]
         rows = [asdict(finding) | {"fails": finding.fails} for finding in findings]
-        print(json.dumps({"passed": not failed, "components": parts, "findings": rows, "key_list": said}, indent=1))
+        print(json.dumps({"passed": not failed, "components": parts, "findings": rows, "key_list": changes}, indent=1))
     else:
-        print("\n".join([format_accounts(accounts, findings), *said]))
+        print("\n".join([format_accounts(accounts, findings), *changes]))
     return 1 if failed else 0
 
 
 def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> None:
-    # What is wrong with a file is said before MLX is loaded.
+    # Report wrong files before loading MLX.
     from mflux_port.checkpoint.headers import read_header
     from mflux_port.checkpoint.keylist import KEYLIST
     from mflux_port.checkpoint.layout import open_checkpoint
@@ -130,13 +130,13 @@ def _store(checkout: Checkout, port: Port, taken) -> list[str]:
     from mflux_port.ledger.port_modules import weight_definition
 
     path = checkout.root / KEYLIST.format(model=port.model)
-    whole, said = merged(path, taken)
+    whole, changes = merged(path, taken)
     parts = [part for part in weight_definition(port).get_components() if part.download_url is None]
     lacking = [part.name for part in parts if whole.of(part.hf_subdir, part.name) is None]
     if lacking:
         return [f"{path.name} is not written: {taken.where} has no {', '.join(lacking)}"]
     write_whole(path, keylist_text(whole))
-    return said
+    return changes
 
 
 def _stored(path: Path):
@@ -148,7 +148,7 @@ def _stored(path: Path):
 
 
 def format_accounts(accounts: list, findings: list) -> str:
-    """The account as text: a line per component, then what is open, names of one kind drawn together."""
+    """The account as text: a line per component, then what is open, with names of one kind merged."""
     from mflux_port.checkpoint.keylist import collapse
 
     lines = [f"{'component':<16}{'tensors':>9}{'parameters':>12}{'waived':>8}{'open':>6}"]

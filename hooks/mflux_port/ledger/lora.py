@@ -76,7 +76,7 @@ def _match(tensors: dict[str, Tensor], targets: list) -> tuple[dict, list[str], 
         for path, mapping in places:
             other = layers[path].get(mapping.matrix_name)
             if other is not None and other[0].name != name:
-                twice.append((name, f"{other[0].name} fills {path}.{mapping.matrix_name} too"))
+                twice.append((name, f"{other[0].name} also goes to {path}.{mapping.matrix_name}"))
             layers[path][mapping.matrix_name] = (tensor, mapping)
     return layers, unmatched, twice
 

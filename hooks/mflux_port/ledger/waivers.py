@@ -50,7 +50,7 @@ def read_waivers(path: Path) -> dict[str, Waivers]:
     """The waivers of every component; none when the file is missing. Raises PortError for another form, or no reason."""
     if not path.is_file():
         return {}
-    table = read_yaml(path, "mend it") or {}
+    table = read_yaml(path, "fix it") or {}
     if not isinstance(table, dict):
         raise PortError(f"{path} must name components; write `transformer: {{tensors: {{name: reason}}}}`")
     return {str(name): _component(entry, f"{path}: {name}") for name, entry in table.items()}
@@ -65,7 +65,7 @@ def _component(entry: object, where: str) -> Waivers:
             raise PortError(f"{where}, {side} must be a mapping of names to reasons")
         odd = next((name for name in patterns if not isinstance(name, str)), None)
         if odd is not None:
-            raise PortError(f"{where}, {side}: {odd!r} is no name; write it in quotes")
+            raise PortError(f"{where}, {side}: {odd!r} is not a name; write it in quotes")
         bare = next((name for name, why in patterns.items() if not isinstance(why, str) or not why.strip()), None)
         if bare is not None:
             raise PortError(f"{where}, {side}: {bare} has no reason; write why it may stay open")

@@ -1,4 +1,4 @@
-"""A module tree from a header alone. What names and shapes do not tell is a doubt with its candidates, never a fact."""
+"""A module tree from a header alone. What names and shapes do not show is a doubt with candidates, never a fact."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _layer(name: str, shape: tuple[int, ...], bias: Tensor | None, eps: str) -> 
 
 
 def is_flipped(shape: tuple[int, ...], bias: tuple[int, ...] | None) -> bool | None:
-    """Whether a convolution's weight has its channels in the transposed order; None when the shapes do not tell."""
+    """Whether a convolution's weight has its channels in the transposed order; None when the shapes fit both."""
     if bias is None or shape[0] == shape[1]:
         return None
     return bias[0] == shape[1] if bias[0] in shape[:2] else None

@@ -1,7 +1,7 @@
 """The reference's own module tree, built on torch's meta device: no weights, only shapes. Needs torch and the reference.
 
 Sizes become expressions of the config's names where the reference itself shows how: it is built again with one number
-of its config doubled, quadrupled and, where that is no matter of blocks, much larger and smaller; a size that follows
+of its config doubled, quadrupled and, where it does not count blocks, much larger and smaller; a size that follows
 as a product, a sum of products or a limit in all of them is written as that.
 """
 
@@ -193,7 +193,7 @@ def _children(module, keep_places: bool = False) -> dict[str, Node]:
 
 
 def _below(module) -> list[tuple[str, object]]:
-    # torch's own named_children leaves out the second place of a module that stands in two.
+    # torch's named_children leaves out the second place of a module that is registered twice.
     return [(name, child) for name, child in module._modules.items() if child is not None]
 
 

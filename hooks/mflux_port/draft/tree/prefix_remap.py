@@ -1,4 +1,4 @@
-"""Brings a reference's tree to the names of a checkpoint: older repos have other prefixes than the library has now."""
+"""Renames a reference's tree to the names of a checkpoint: older repos have other prefixes than the library today."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _places(path: str, rests: list[str], tensors: dict, ends: dict[str, list[str
     found = [
         place for place in ends.get(max(rests, key=len), ()) if all(_joined(place, rest) in tensors for rest in rests)
     ]
-    # A branch of one or two tensors fits anywhere: only its own name can tell its place.
+    # A branch of one or two tensors fits anywhere: only its own name can identify its place.
     last = path.rpartition(".")[2]
     return found if len(rests) > 2 or not path else [place for place in found if place.rpartition(".")[2] == last]
 

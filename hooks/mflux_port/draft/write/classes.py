@@ -1,6 +1,6 @@
 """From a tree of modules to classes: one per reference class, with the sizes in which its instances differ as parameters.
 
-All instances of a class are read side by side. What is equal in all of them stands in the class; what differs becomes
+All instances of a class are read side by side. What is equal in all of them goes into the class; what differs becomes
 a parameter that the caller gives. Instances that differ in more than sizes and optional children become further classes.
 """
 
@@ -17,7 +17,7 @@ from mflux_port.draft.write.source_text import Call, Expression, Items, Row, Tab
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _CONSTANTS = {"True", "False", "None", "tanh", "min"}
 _FAMILY_ENDS = ("Transformer", "Model", "For", "Encoder", "Text", "Autoencoder", "Decoder", "Pre", "UNet", "DiT")
-# What mlx.nn takes in order, and what it assumes when nothing is said.
+# Arguments that mlx.nn takes by position, and its defaults.
 _POSITIONAL = ("input_dims", "output_dims", "num_embeddings", "num_groups", "num_features", "dims", "in_channels",
                "out_channels")  # fmt: skip
 _ASSUMED = {"bias": "True", "affine": "True", "stride": "1", "padding": "0", "dilation": "1", "groups": "1"}
@@ -234,7 +234,7 @@ class _Reader:
 
 
 def _remarks(node: Node, path: str = "") -> Iterator[str]:
-    # Its own, and those of lists and places below it that no class of their own tells.
+    # Its own, and those of lists and items below it that have no class of their own.
     yield from (f"{path}: {remark}" if path else remark for remark in node.remarks)
     for name, child in node.children.items():
         if child.kind != MODULE:
