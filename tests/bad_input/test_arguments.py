@@ -94,7 +94,7 @@ def test_bad_arguments(world, capsys, typed, words):
 @pytest.mark.parametrize("typed", [["inspect", ""], ["draft", "nova", "--checkpoint", ""], ["check", ""], ["wire", ""]])
 def test_empty_words(world, capsys, typed):
     refused(
-        world, capsys, typed, ("is no package name" if typed[0] in ("check", "wire") else "is no checkpoint; type",)
+        world, capsys, typed, ("is no package name" if typed[0] in ("check", "wire") else "is not a checkpoint; type",)
     )
 
 

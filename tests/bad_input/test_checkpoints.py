@@ -118,13 +118,13 @@ def config_is_a_list(folder):
 
 def model_index_is_broken(folder):
     (folder.parent / "model_index.json").write_text("{")
-    return "model_index.json is no JSON"
+    return "model_index.json is not JSON"
 
 
 def index_is_a_number(folder):
     write_sharded(folder, TRANSFORMER, 2, BASE)
     (folder / f"{BASE}.safetensors.index.json").write_text("7")
-    return "no JSON object with a weight_map"
+    return "not a JSON object with a weight_map"
 
 
 def index_leads_out_of_the_folder(folder):
@@ -132,7 +132,7 @@ def index_leads_out_of_the_folder(folder):
     write_sharded(folder, TRANSFORMER, 2, BASE)
     path = folder / f"{BASE}.safetensors.index.json"
     path.write_text(path.read_text().replace(f"{BASE}-00001-of-00002", "../../secret"))
-    return "no safetensors file in its folder"
+    return "not a safetensors file in its folder"
 
 
 def link_to_itself(folder):
@@ -236,7 +236,7 @@ def more_data_than_listed(folder):
 
 def metadata_is_a_list(folder):
     header(folder, {"__metadata__": ["x"], "a": ENTRY})
-    return "__metadata__ is no JSON object"
+    return "__metadata__ is not a JSON object"
 
 
 def name_of_two_lines(folder):
@@ -279,7 +279,7 @@ def two_sets_of_shards(folder):
 def index_of_nothing(folder):
     write_sharded(folder, TRANSFORMER, 2, BASE)
     (folder / f"{FILE}.index.json").write_text('{"weight_map": {}}')
-    return "no JSON object with a weight_map"
+    return "not a JSON object with a weight_map"
 
 
 def index_names_a_pickle(folder):
@@ -291,19 +291,19 @@ def index_names_a_pickle(folder):
 def index_is_deep(folder):
     write_sharded(folder, TRANSFORMER, 2, BASE)
     (folder / f"{FILE}.index.json").write_text("[" * 100_000)
-    return "no JSON object with a weight_map"
+    return "not a JSON object with a weight_map"
 
 
 def config_is_deep(folder):
     write_header(folder / FILE, TRANSFORMER)
     (folder / "config.json").write_text("[" * 100_000)
-    return "config.json is no JSON"
+    return "config.json is not JSON"
 
 
 def config_is_not_utf_8(folder):
     write_header(folder / FILE, TRANSFORMER)
     (folder / "config.json").write_bytes(b"\xff\xfe{}")
-    return "config.json is no JSON"
+    return "config.json is not JSON"
 
 
 def config_is_huge(folder):

@@ -99,7 +99,7 @@ def test_sizes_that_the_fast_tests_name_otherwise_are_told(draft):
     )
     done = draft()
     assert (
-        done.returncode == 0 and f"mend {told['file']}: it names {', '.join(told['says'])}, the drafted" in done.stdout
+        done.returncode == 0 and f"fix {told['file']}: it names {', '.join(told['says'])}, the drafted" in done.stdout
     )
     sizes.write_text(text)
     assert said(draft("--json"))["tiny_sizes"] == {}
