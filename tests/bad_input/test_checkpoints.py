@@ -156,7 +156,7 @@ def pickle_under_another_name(folder):
 
 
 def no_weights(folder):
-    return "holds no safetensors file"
+    return "lacks transformer, which model_index.json lists"
 
 
 def header_of_nothing(folder):
@@ -261,7 +261,7 @@ def name_of_a_megabyte(folder):
 
 def file_is_a_pipe(folder):
     os.mkfifo(folder / FILE)
-    return "holds no safetensors file"
+    return "lacks transformer, which model_index.json lists"
 
 
 def two_checkpoints(folder):
@@ -369,6 +369,8 @@ def test_bad_checkpoints(world, capsys, damage):
 def test_a_draft_looks_at_all_components_first(world, capsys):
     # The key list is of the whole checkpoint: an unsound VAE must not be found when the transformer is written already.
     write_raw(world.checkpoint / "vae" / FILE, b"[]")
+    index = json.loads((world.checkpoint / "model_index.json").read_text()) | {"vae": ["diffusers", "AutoencoderKL"]}
+    (world.checkpoint / "model_index.json").write_text(json.dumps(index))
     draft = ["draft", "nova", "--checkpoint", "../checkpoint", "--component", "transformer"]
     refused(world, capsys, draft, ("vae", "a JSON list, not an object"))
 

@@ -107,8 +107,9 @@ def examine(checkpoint, family, size, name, scratch):
     expansion = expand_component(component, part.tensors)
     own = expand_component(own_component(family, name), part.tensors)
     unresolved = {entry.name for entry in draft.unresolved}
+    waived = sorted(part.classified.waived)
     facts = compare(part.tensors, sources(own), sources(expansion), unresolved)
-    facts["certain"] = draft.certain
+    facts["certain"], facts["waived"] = draft.certain, waived
     facts["open"] = [[f.kind, f.name] for f in account(component, module(), part.tensors).findings if f.fails]
     facts["loaded"] = loaded(module(), sources(expansion), unresolved)
     facts["names"] = sorted(

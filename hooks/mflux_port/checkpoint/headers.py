@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -27,6 +28,7 @@ DTYPE_BITS = {
 _DIMENSIONS = 64  # more than any library has: the product of a million sizes would take hours
 _LONGEST_NAME = 10_000
 _HUGE_NUMBER = re.compile(r"\d{19}")
+_LFS_POINTER = b"version "  # how the text begins that git leaves in a file's place
 PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 
 
@@ -47,7 +49,15 @@ class Tensor:
         return (self.elements * DTYPE_BITS[self.dtype] + 7) // 8
 
 
-def read_header(path: Path) -> dict[str, Tensor]:
+class Header(dict[str, Tensor]):
+    """The tensors of a file by name, in the file's order. ``metadata``: what the writer said about the file."""
+
+    def __init__(self, tensors: Iterable[tuple[str, Tensor]] | Mapping[str, Tensor] = (), metadata: Mapping = {}):
+        super().__init__(tensors)
+        self.metadata: dict[str, str] = dict(metadata)
+
+
+def read_header(path: Path) -> Header:
     """The tensors of a file by name, in the file's order. Raises PortError for anything but a sound safetensors file.
 
     Reads the header alone: memory is bounded by ``HEADER_LIMIT`` and by the file's own size, whatever the file claims.
@@ -71,6 +81,8 @@ def header_length(first_bytes: bytes, where: object, file_size: int) -> int:
     """The header's length in bytes, read from the file's first eight. Raises PortError when it cannot be true."""
     if len(first_bytes) < 8:
         raise PortError(f"{where} is shorter than a safetensors header; download it again")
+    if first_bytes == _LFS_POINTER:
+        raise PortError(f"{where} is a Git LFS pointer, not the file itself; run `git lfs pull` or download it again")
     length = int.from_bytes(first_bytes, "little")
     if length > HEADER_LIMIT:
         raise PortError(
@@ -81,13 +93,13 @@ def header_length(first_bytes: bytes, where: object, file_size: int) -> int:
     return length
 
 
-def parse_header(header: bytes, where: object, data_size: int | None = None) -> dict[str, Tensor]:
+def parse_header(header: bytes, where: object, data_size: int | None = None) -> Header:
     """The tensors that a header lists. ``data_size``: bytes of data behind it, None when that is unknown."""
     table = _json_object(header, where)
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise PortError(f"{where}: __metadata__ is not a JSON object of strings; write the file again with safetensors")
-    tensors = {}
+    tensors = Header(metadata=metadata)
     spans = []
     for name, entry in table.items():
         tensors[name], span = _tensor(name, entry, where)

@@ -50,8 +50,8 @@ def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
     answers["steps"], answers["guidance"] = _sampling(checkpoint, defaults)
     supports = answers["guidance"].value != 1.0
     answers["supports_guidance"] = Answer(supports, "follows from guidance", answers["guidance"].known)
-    answers["vae"] = infer_vae(checkpoint.components.get("vae"))
-    answers["text_encoder"] = infer_text_encoder(checkpoint.components.get("text_encoder"))
+    answers["vae"] = infer_vae(checkpoint.part("vae"))
+    answers["text_encoder"] = infer_text_encoder(checkpoint.part("text_encoder"))
     for name in ("vae", "text_encoder"):
         if name not in checkpoint.components and checkpoint.model_index.get(name) not in (None, [None, None]):
             answers[name] = Answer("own", f"model_index.json lists {name}, which is not here; download it first", False)
@@ -191,10 +191,10 @@ def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], schedule: dict) -
 def overrides(checkpoint: Checkpoint, text_encoder: object) -> dict[str, dict]:
     """``transformer_overrides`` and ``text_encoder_overrides`` of the registry entry; empty ones are left out."""
     found = {}
-    transformer = checkpoint.components.get("transformer")
+    transformer = checkpoint.part("transformer")
     if transformer and dimensions(transformer.config):
         found["transformer_overrides"] = dimensions(transformer.config)
-    encoder = checkpoint.components.get("text_encoder")
+    encoder = checkpoint.part("text_encoder")
     if encoder and text_encoder not in ("t5", "clip"):
         config = _text_config(encoder.config)
         # Newer configs keep the base of the rotary embedding in a table of its own.

@@ -15,27 +15,37 @@ from pathlib import Path
 from mflux_port.checkpoint.headers import DTYPE_BITS, Tensor, is_name
 from mflux_port.checkpoint.layout import Checkpoint
 from mflux_port.draft.tree.nodes import is_place
-from mflux_port.errors import PortError, short_repr
+from mflux_port.errors import PortError, one_line, short_repr
 
 KEYLIST = "porting/{model}/checkpoint_keys.txt"
 _RANGE = re.compile(r"\{(\d{1,18})-(\d{1,18})\}", re.ASCII)
-_OTHERS = "not read"
+_OTHERS, _METADATA = "not read", "header metadata"
+# What a header says about its file that a ledger needs; everything else is left out of the list.
+_KEPT_METADATA = ("format", "mflux_version", "quantization_level")
 _LIMIT = 1_000_000
 _FIX = "write the key list again with `mflux-port ledger --checkpoint`"
 
 
 @dataclass
 class Snapshot:
-    """What a ledger needs of a checkpoint. ``tensors`` by folder ('' is the root); ``others``: weights not read there."""
+    """What a ledger needs of a checkpoint. ``tensors`` by folder ('' is the root); ``others``: weights not read there.
+
+    ``metadata``: what the headers say about their files, by folder; nothing for files that torch wrote.
+    """
 
     where: str
     files: list[str]
     tensors: dict[str, dict[str, Tensor]]
     others: dict[str, list[str]] = field(default_factory=dict)
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def of(self, folder: str, name: str) -> dict[str, Tensor] | None:
         """The tensors of a component, by its folder, or by its name where one file holds all of them."""
         return self.tensors.get(folder.strip("/."), self.tensors.get(name))
+
+    def metadata_of(self, folder: str, name: str) -> dict[str, str]:
+        """The metadata of the same component."""
+        return self.metadata.get(folder.strip("/."), self.metadata.get(name, {}))
 
 
 def snapshot(checkpoint: Checkpoint) -> Snapshot:
@@ -48,7 +58,13 @@ def snapshot(checkpoint: Checkpoint) -> Snapshot:
     if taken:
         raise PortError(f"{where} has {short_repr(taken)}, which reads as a range of names; rename it")
     others = {part.folder or part.name: part.weights.others for part in parts if part.weights.others}
-    return Snapshot(where, sorted(checkpoint.files), tensors, others)
+    metadata = {part.folder or part.name: _kept(part.header.metadata) for part in parts if _kept(part.header.metadata)}
+    return Snapshot(where, sorted(checkpoint.files), tensors, others, metadata)
+
+
+def _kept(metadata: dict[str, str]) -> dict[str, str]:
+    kept = {key: one_line(metadata[key]) for key in _KEPT_METADATA if metadata.get(key, "").strip()}
+    return {} if kept in ({"format": "pt"}, {"format": "pytorch"}) else kept
 
 
 def merged(path: Path, taken: Snapshot) -> tuple[Snapshot, list[str]]:
@@ -70,7 +86,8 @@ def merged(path: Path, taken: Snapshot) -> tuple[Snapshot, list[str]]:
         return taken, changes
     changes.append(f"{path.name}: {', '.join(kept)} of {stored.where} kept, {taken.where} has none")
     others = {folder: names for folder, names in stored.others.items() if folder in kept} | taken.others
-    return Snapshot(stored.where, stored.files, stored.tensors | taken.tensors, others), changes
+    metadata = {folder: facts for folder, facts in stored.metadata.items() if folder in kept} | taken.metadata
+    return Snapshot(stored.where, stored.files, stored.tensors | taken.tensors, others, metadata), changes
 
 
 def keylist_text(taken: Snapshot) -> str:
@@ -78,6 +95,11 @@ def keylist_text(taken: Snapshot) -> str:
     lines = [f"# {taken.where}", "", "[files]", *map(_escaped, collapse(taken.files))]
     if taken.others:
         lines += ["", f"[{_OTHERS}]", *(name for folder in sorted(taken.others) for name in taken.others[folder])]
+    if taken.metadata:
+        rows = (
+            (folder, key, value) for folder, facts in sorted(taken.metadata.items()) for key, value in facts.items()
+        )
+        lines += ["", f"[{_METADATA}]", *(f"{key} {value} in {folder}" for folder, key, value in rows)]
     for folder, tensors in sorted(taken.tensors.items()):
         lines += ["", f"[{folder}]"]
         groups: dict[str, list[str]] = {}
@@ -101,12 +123,15 @@ def read_keylist(path: Path) -> Snapshot:
             taken.where = taken.where or line[1:].strip()
         elif line.startswith("["):
             section = line[1:].removesuffix("]")
-            if section not in ("files", _OTHERS):
+            if section not in ("files", _OTHERS, _METADATA):
                 taken.tensors.setdefault(section, {})
         elif line.strip() and section == "files":
             taken.files += expand(line.removeprefix("./"))
         elif line.strip() and section == _OTHERS:
             taken.others.setdefault(line.rpartition("/")[0], []).append(line)
+        elif line.strip() and section == _METADATA:
+            fact, _, folder = line.partition(" in ")
+            taken.metadata.setdefault(folder, {}).update([fact.partition(" ")[::2]])
         elif line.strip():
             _read_tensors(taken, section, line, f"{path} line {number}")
         if len(taken.files) + sum(map(len, taken.tensors.values())) > _LIMIT:

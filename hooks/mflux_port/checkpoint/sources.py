@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from mflux_port.checkpoint.headers import DTYPE_BITS, PICKLES, Tensor, is_name, read_header
+from mflux_port.checkpoint.headers import DTYPE_BITS, PICKLES, Header, Tensor, is_name, read_header
 from mflux_port.errors import PortError, short_repr
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -35,7 +35,7 @@ class LocalSource:
             raise PortError(f"{path} has {self.files[name]} bytes, too many for a description; download it again")
         return path.read_bytes()
 
-    def header(self, name: str) -> dict[str, Tensor]:
+    def header(self, name: str) -> Header:
         return read_header(self.path(name))
 
 
@@ -75,7 +75,7 @@ class RemoteSource:
 
         return _remote(self.repo, get)
 
-    def header(self, name: str) -> dict[str, Tensor]:
+    def header(self, name: str) -> Header:
         from huggingface_hub import parse_safetensors_file_metadata
 
         read = lambda: parse_safetensors_file_metadata(self.repo, name, revision=self.revision)  # noqa: E731
@@ -88,7 +88,8 @@ class RemoteSource:
             raise PortError(
                 f"{self.path(name)}: tensor {unknown!r} has the unknown type {metadata.tensors[unknown].dtype!r}"
             )
-        return {tensor: Tensor(tensor, info.dtype, tuple(info.shape)) for tensor, info in metadata.tensors.items()}
+        tensors = {tensor: Tensor(tensor, info.dtype, tuple(info.shape)) for tensor, info in metadata.tensors.items()}
+        return Header(tensors, metadata.metadata)
 
 
 def open_source(where: str) -> LocalSource | RemoteSource:

@@ -73,11 +73,13 @@ def _part(checkpoint, name: str):
     if name not in TOPS:
         raise PortError(f"{name} is not a component that can be drafted; type one of {', '.join(TOPS)}")
     parts = checkpoint.components
-    if name not in parts and len(parts) == 1 and not checkpoint.model_index:
+    if name in checkpoint.missing:
+        checkpoint.verify_complete()
+    if part := checkpoint.part(name):
+        return part
+    if len(parts) == 1 and not checkpoint.model_index:
         return next(iter(parts.values()))
-    if name not in parts:
-        raise PortError(f"{checkpoint.where} has no {name}, it has {', '.join(parts)}; choose with --component")
-    return parts[name]
+    raise PortError(f"{checkpoint.where} has no {name}, it has {', '.join(parts)}; choose with --component")
 
 
 def _texts(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:

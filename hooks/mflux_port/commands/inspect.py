@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if output and output.exists() and not args.force:
         raise PortError(f"{output} exists; name another file, or add --force to write over it")
     checkpoint = open_checkpoint(args.checkpoint)
+    checkpoint.verify_complete()
     if args.repo and not is_repo_id(args.repo):
         raise PortError(f"{args.repo!r} is not a Hugging Face repo id; type it as organisation/name")
     checkpoint.repo = args.repo or checkpoint.repo

@@ -109,7 +109,8 @@ def balance(
             continue
         waived = waivers.get(component.name, Waivers())
         waived.known = known_waivers(port, component.name)
-        accounts.append(account(component, module_of(holder, component), tensors, waived))
+        metadata = taken.metadata_of(component.hf_subdir, component.name)
+        accounts.append(account(component, module_of(holder, component), tensors, waived, metadata))
     return accounts, files
 
 

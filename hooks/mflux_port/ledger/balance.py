@@ -10,13 +10,14 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from mflux_port.checkpoint.headers import Tensor
+from mflux_port.checkpoint.kinds.classify import Classified, classify
 from mflux_port.ledger.axes import swapped, wrong_order
 from mflux_port.ledger.elements import Fault, element_fault
 from mflux_port.ledger.expansion import AppliedModule, Assignment, Expansion, apply_assignments, expand_component
 from mflux_port.ledger.waivers import Waivers
 
 # Reported without failing: mflux's own mappings rely on them.
-NOTES = ("guessed count", "raw bytes")
+NOTES = ("guessed count", "raw bytes", "left out")
 # What mx.load of MLX 0.31 and 0.32 does: it refuses the file, or returns the bytes as whole numbers.
 _REFUSED = ("F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F64")
 _RAW = ("F8_E4M3", "F8_E8M0")
@@ -47,13 +48,18 @@ class Account:
     findings: list[Finding]
 
 
-def account(component, module, tensors: dict[str, Tensor], waivers: Waivers | None = None) -> Account:
+def account(
+    component, module, tensors: dict[str, Tensor], waivers: Waivers | None = None, metadata: dict | None = None
+) -> Account:
     """Balance one component. ``component`` is mflux's ComponentDefinition, ``module`` its (unevaluated) MLX module.
 
-    The module's parameters are replaced by unevaluated placeholders.
+    The module's parameters are replaced by unevaluated placeholders. ``metadata``: that of the checkpoint's headers.
     """
     waivers = waivers or Waivers()
-    book = _Book(component.name, waivers)
+    classified = classify(tensors, metadata=metadata)
+    book = _Book(component.name, waivers, dict(classified.waived))
+    book.waived = len(classified.waived)
+    _add_kinds(book, classified)
     expansion = expand_component(component, tensors)
     applied = apply_assignments(module, expansion, component)
     _add_types(book, tensors)
@@ -72,10 +78,14 @@ def account(component, module, tensors: dict[str, Tensor], waivers: Waivers | No
 
 
 class _Book:
-    """The findings of one component. ``named``: (path, source) of assignments that have a finding already."""
+    """The findings of one component.
 
-    def __init__(self, component: str, waivers: Waivers):
-        self.component, self.waivers = component, waivers
+    ``explained``: tensors that need no place, with the reason; ``named``: (path, source) of assignments that have a
+    finding already.
+    """
+
+    def __init__(self, component: str, waivers: Waivers, explained: dict[str, str]):
+        self.component, self.waivers, self.explained = component, waivers, explained
         self.findings: list[Finding] = []
         self.named: set[tuple[str, str]] = set()
         self.waived = 0
@@ -88,6 +98,18 @@ class _Book:
             self.waived += 1
         else:
             self.add(kind, name, why)
+
+
+def _add_kinds(book: _Book, classified: Classified) -> None:
+    # One finding for all tensors of a kind that cannot be loaded as they are; its name may be waived like a tensor.
+    for kind in classified.kinds:
+        if kind.blocks and book.waivers.cover("tensors", kind.id):
+            book.waived += 1
+        elif kind.blocks:
+            book.add("not plain weights", kind.id, str(kind))
+            book.explained |= dict.fromkeys(kind.names, kind.id)
+        elif kind.names:
+            book.add("left out", kind.id, str(kind))
 
 
 def _add_types(book: _Book, tensors: dict[str, Tensor]) -> None:
@@ -107,9 +129,11 @@ def _add_tensors(book: _Book, tensors: dict[str, Tensor], expansion: Expansion) 
     known: dict[tuple, Fault | None] = {}
     for name in tensors:
         assignments = by_source.get(expansion.renamed.get(name, ""), [])
-        if not assignments:
+        if not assignments and name in book.explained:
+            book.waivers.cover("tensors", name)  # a waiver that says the same is not idle
+        elif not assignments:
             book.add_unless_waived("tensors", "not mapped", name, "no target takes this tensor; map it or waive it")
-        elif _is_judged(assignments) and (fault := _element_fault(assignments, known)):
+        elif assignments and _is_judged(assignments) and (fault := _element_fault(assignments, known)):
             _add_element_fault(book, name, fault)
 
 

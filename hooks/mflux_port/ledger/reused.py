@@ -7,7 +7,6 @@ from mflux_port.port.port import Port
 
 _ROTARY = {"rotary_emb.inv_freq": "computed from rope_theta"}
 _FACTS = {
-    ("vae", "flux2"): Waivers(tensors={"bn.num_batches_tracked": "torch's counter, of no use outside training"}),
     ("vae", "qwen"): Waivers(
         tensors={"encoder.down_blocks.5.time_conv.*": "halves the time of a film; an image has one moment"},
         shapes={"*norm*.weight": "mflux keeps the scale with ones behind it and loads it flat"},

@@ -1,7 +1,7 @@
 """``porting/<model>/ledger_waivers.yml``: what a ledger may leave open, each with a written reason.
 
 transformer:
-  tensors:       {bn.num_batches_tracked: torch's training counter}
+  tensors:       {logit_scale: only used in training}
   parameters:    {rope.*: computed, not loaded}
 """
 

@@ -14,6 +14,7 @@ from fractions import Fraction
 from itertools import product
 
 from mflux_port.checkpoint.inference import dimensions
+from mflux_port.checkpoint.kinds.buffers import COMPUTED
 from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.tree.leaf_layers import ACTIVATIONS, SILENT, call, leaf, settings, shape, source_file
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
@@ -168,7 +169,8 @@ def _module(module) -> Node:
     node.parameters = {name: shape(value) for name, value in module.named_parameters(recurse=False)}
     state = module.state_dict(keep_vars=True)
     for name, value in module.named_buffers(recurse=False):
-        if name in state:
+        computed = name in COMPUTED and (not value.is_floating_point() or value.numel() == 1)
+        if name in state and not computed:
             node.parameters[name] = shape(value)
     if node.parameters and not node.children:
         node.settings = settings(module)

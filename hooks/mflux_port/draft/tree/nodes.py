@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,12 @@ MODULE, LIST, DICT = "module", "list", "dict"
 def is_place(name: str) -> bool:
     """Whether a name is the number of a place in a list, as Python writes it: not ``01`` and not ``²``."""
     return name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")
+
+
+def class_name(name: str) -> str:
+    """A class name for the module of an attribute: ``transformer_blocks`` gives ``TransformerBlock``."""
+    words = re.split("[^A-Za-z0-9]+", re.sub(r"s$", "", name))
+    return "".join(word[:1].upper() + word[1:] for word in words if word) or "Part"
 
 
 @dataclass(slots=True)

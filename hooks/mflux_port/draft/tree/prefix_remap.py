@@ -41,14 +41,28 @@ def held(node: Node) -> tuple[str, ...]:
     return (*arrays, *node.parameters)
 
 
+# Layers whose arrays are not called weight and bias, by whether they have a bias.
+_ARRAYS = {
+    "LSTM": (("Wx", "Wh"), ("Wx", "Wh", "bias")),
+    "GRU": (("Wx", "Wh"), ("Wx", "Wh", "b", "bhn")),
+    "RNN": (("Wxh", "Whh"), ("Wxh", "Whh", "bias")),
+}
+_ATTENTION = ("query_proj", "key_proj", "value_proj", "out_proj")
+
+
 def _of_layer(node: Node) -> tuple[str, ...]:
     given = node.arguments.get
+    if node.layer in _ARRAYS:
+        return _ARRAYS[node.layer][given("bias", "True") == "True"]
+    if node.layer == "MultiHeadAttention":
+        lasts = ("weight", "bias") if given("bias", "False") == "True" else ("weight",)
+        return tuple(f"{part}.{last}" for part in _ATTENTION for last in lasts)
     if node.layer == "BatchNorm":
         running = ("running_mean", "running_var") if given("track_running_stats", "True") == "True" else ()
         return (*(("weight", "bias") if given("affine", "True") == "True" else ()), *running)
     if not node.arguments or "approx" in node.arguments or given("affine", "True") != "True":
         return ()
-    single = node.layer in ("RMSNorm", "Embedding") or given("bias", "True") == "False"
+    single = node.layer in ("RMSNorm", "Embedding", "PReLU") or given("bias", "True") == "False"
     return ("weight",) if single else ("weight", "bias")
 
 

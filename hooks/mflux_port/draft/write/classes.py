@@ -20,6 +20,7 @@ _FAMILY_ENDS = ("Transformer", "Model", "For", "Encoder", "Text", "Autoencoder",
 # Arguments that mlx.nn takes by position, and its defaults.
 _POSITIONAL = ("input_dims", "output_dims", "num_embeddings", "num_groups", "num_features", "dims", "in_channels",
                "out_channels")  # fmt: skip
+_DEFAULTS_OF = {"MultiHeadAttention": {"bias": "False"}}
 _ASSUMED = {"bias": "True", "affine": "True", "stride": "1", "padding": "0", "dilation": "1", "groups": "1"}
 
 
@@ -205,10 +206,11 @@ class _Reader:
 
     def _leaf(self, nodes: list[Node | None], kind: str, hint: str) -> Expression:
         arguments = []
+        defaults = _ASSUMED | _DEFAULTS_OF.get(kind, {})
         for name in dict.fromkeys(name for node in nodes if node is not None for name in node.arguments):
-            values = [node and node.arguments.get(name, _ASSUMED.get(name)) for node in nodes]
+            values = [node and node.arguments.get(name, defaults.get(name)) for node in nodes]
             value = self._slot(values, f"{hint}_{name}" if hint else name)
-            if value != _ASSUMED.get(name):
+            if value != defaults.get(name):
                 arguments.append(("" if name in _POSITIONAL else name, value))
         return Call(f"nn.{kind}", tuple(arguments))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.headers import Tensor
-from mflux_port.draft.tree.from_header import is_flipped
+from mflux_port.draft.tree.layer_kinds import Doubt, is_flipped
 from mflux_port.draft.tree.nodes import DICT, Node, is_place
 from mflux_port.draft.tree.prefix_remap import held
 
@@ -24,7 +25,6 @@ OWN_TRANSFORMS = {
     **{f"_third_{part}": f"mx.split(tensor, 3, axis=0)[{place}]" for place, part in enumerate("qkv")},
 }
 # Why a tensor or a weight stays unresolved, with what it could be.
-_Doubt = tuple[str, tuple[str, ...]]
 _NUMBERED_DICT = ("mflux's WeightMapper makes a list of numbered names, and here they are in a dict", ("rename it",))
 _DRAFTED_AS_THIRDS = (
     "fused in the checkpoint, three layers in the reference; drafted as thirds in the order of its name",
@@ -66,21 +66,39 @@ class MappingDraft:
     tied: list[str] = field(default_factory=list)
 
 
-def draft_mapping(component: str, tensors: dict[str, Tensor], tree: Node, config: dict, certain: bool) -> MappingDraft:
-    """The targets of one component. ``certain``: the tree comes from the reference and not from the header alone."""
+@dataclass
+class Source:
+    """What is mapped. ``tensors`` by their names without wrappers; ``Tensor.name`` is the name in the file.
+
+    ``unresolved`` and ``moved`` are those of ``HeaderTree``; ``blocked``: modules whose tensors cannot be mapped at all;
+    ``certain``: whether the tree comes from the reference and not from the header alone.
+    """
+
+    tensors: dict[str, Tensor]
+    config: dict
+    certain: bool
+    unresolved: dict[str, Doubt] = field(default_factory=dict)
+    moved: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    blocked: set[str] = field(default_factory=set)
+
+
+def draft_mapping(component: str, source: Source, tree: Node) -> MappingDraft:
+    """The targets of one component."""
     draft = MappingDraft(component)
-    mapper = _Mapper(tree, certain)
+    mapper = _Mapper(tree, source)
     singles = []
-    for name, tensor in tensors.items():
+    for name, tensor in source.tensors.items():
         targets, doubt = mapper.decide(name, tensor)
         singles += targets
         if doubt is not None:
-            draft.unresolved.append(Unresolved(component, name, *doubt))
-    handled = {entry.name for entry in draft.unresolved} | {target.to_pattern for target in singles}
-    for name in sorted(mapper.owners.keys() - handled):
-        if mapper.owners[name].tied or name.rpartition(".")[0].endswith("lm_head") and _is_tied(config):
+            mapper.handled.add(name)
+            draft.unresolved.append(Unresolved(component, tensor.name, *doubt))
+    mapper.handled.update(target.to_pattern for target in singles)
+    for name in sorted(mapper.owners.keys() - mapper.handled):
+        module = name.rpartition(".")[0]
+        if mapper.owners[name].tied or module.endswith("lm_head") and _is_tied(source.config):
             draft.tied.append(name)
-        elif certain:
+        elif source.certain and module not in source.blocked:
             draft.unresolved.append(Unresolved(component, name, *_NOT_IN_CHECKPOINT))
     draft.targets = group(singles)
     return draft
@@ -89,9 +107,10 @@ def draft_mapping(component: str, tensors: dict[str, Tensor], tree: Node, config
 class _Mapper:
     """Decides tensor by tensor. ``owners``: the module of the tree that holds each array, by the array's name."""
 
-    def __init__(self, tree: Node, certain: bool):
-        self.certain = certain
+    def __init__(self, tree: Node, source: Source):
+        self.source = source
         self.owners: dict[str, Node] = {}
+        self.handled: set[str] = set()
         dicts = []
         for path, node in tree.walk():
             self.owners |= {f"{path}.{name}" if path else name: node for name in held(node)}
@@ -99,16 +118,21 @@ class _Mapper:
                 dicts.append(f"{path}.")
         self.numbered_dicts = tuple(dicts)
 
-    def decide(self, name: str, tensor: Tensor) -> tuple[list[Target], _Doubt | None]:
+    def decide(self, name: str, tensor: Tensor) -> tuple[list[Target], Doubt | None]:
         """The targets of a tensor, and what is not certain about them."""
+        if name in self.source.unresolved:
+            return [], self.source.unresolved[name]
         if name.startswith(self.numbered_dicts):
             return [], _NUMBERED_DICT
-        node = self.owners.get(name)
+        places = self.source.moved.get(name, ((name, ""),))
+        node = self.owners.get(places[0][0])
         thirds = _fused(name, tensor, self.owners) if node is None else []
         if thirds:
             return thirds, _DRAFTED_AS_THIRDS
-        doubt = _doubt(name, tensor, node, self.certain)
-        return ([], doubt) if doubt else ([Target(name, name, _transform(name, tensor, node))], None)
+        doubt = _doubt(places[0][0], tensor, node, self.source.certain)
+        if doubt:
+            return [], doubt
+        return [Target(to, tensor.name, change or _transform(to, tensor, node)) for to, change in places], None
 
 
 def _is_tied(config: dict) -> bool:
@@ -129,10 +153,8 @@ def is_gamma(name: str, shape: tuple[int, ...]) -> bool:
     return name.rpartition(".")[2] == "gamma" and len(shape) > 1 and set(shape[1:]) == {1}
 
 
-def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> _Doubt | None:
+def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> Doubt | None:
     last = name.rpartition(".")[2]
-    if last == "num_batches_tracked":
-        return "a counter of torch's training that MLX's BatchNorm does not have", ("waive it",)
     if any(part.isdigit() and not is_place(part) for part in name.split(".")):
         return "mflux's WeightMapper reads a part of its name as a number in another spelling", ("rename it",)
     if _PLACEHOLDER.search(name):
@@ -150,7 +172,7 @@ def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> _Doub
     return None
 
 
-def _conv_doubt(tensor: Tensor, node: Node) -> _Doubt | None:
+def _conv_doubt(tensor: Tensor, node: Node) -> Doubt | None:
     rank = len(tensor.shape) - 2
     if rank > 3 or not node.kind.startswith("Conv"):
         return "a weight of unknown use", ("map it as it is", "waive it")
@@ -172,7 +194,9 @@ def _fused(name: str, tensor: Tensor, owners: dict[str, Node]) -> list[Target]:
         if all(target in owners for target in targets) and tensor.shape[0] % 3 == 0:
             outputs = {owners[target].arguments.get("output_dims") for target in targets}
             if len(outputs) == 1:
-                return [Target(target, name, f"_third_{part}") for target, part in zip(targets, "qkv", strict=True)]
+                return [
+                    Target(target, tensor.name, f"_third_{part}") for target, part in zip(targets, "qkv", strict=True)
+                ]
     return []
 
 
@@ -203,11 +227,14 @@ def group(singles: list[Target]) -> list[Target]:
     return chosen
 
 
-def _keys(target: Target):
-    parts = target.from_pattern.split(".")
-    places = target.to_pattern.split(".")
-    for place, part in enumerate(parts):
-        if is_place(part) and len(parts) == len(places) and places[place] == part:
-            source = ".".join([*parts[:place], "{block}", *parts[place + 1 :]])
-            goal = ".".join([*places[:place], "{block}", *places[place + 1 :]])
-            yield (goal, source, target.transform), int(part)
+def _keys(target: Target) -> Iterator[tuple[tuple[str, str, str], int]]:
+    # Every number that stands at the same count of numbers in both names: wrappers in between do not matter.
+    source, goal = target.from_pattern.split("."), target.to_pattern.split(".")
+    places, goals = ([n for n, part in enumerate(parts) if is_place(part)] for parts in (source, goal))
+    if len(places) != len(goals):
+        return
+    for place, to in zip(places, goals, strict=True):
+        if source[place] == goal[to]:
+            from_pattern = ".".join([*source[:place], "{block}", *source[place + 1 :]])
+            to_pattern = ".".join([*goal[:to], "{block}", *goal[to + 1 :]])
+            yield (to_pattern, from_pattern, target.transform), int(source[place])
