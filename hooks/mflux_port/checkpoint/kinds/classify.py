@@ -65,9 +65,9 @@ def classify(
         )
     rest = {name: tensor for name, tensor in tensors.items() if name not in waived}
     kinds += quantized(rest, config or {})
-    named = {name for kind in kinds if kind.blocks for name in kind.names}
-    rest = {name: tensor for name, tensor in rest.items() if name not in named}
+    rest = _without_blocked(rest, kinds)
     kinds += [*adapters(rest), *layouts(rest, metadata or {})]
+    rest = _without_blocked(rest, kinds)
     # The classes of transformers keep their model below a name (`model.`, `text_model.`) that is theirs.
     any_prefix = "architectures" not in (config or {})
     shortened = unwrapped(rest, any_prefix=any_prefix)
@@ -76,3 +76,8 @@ def classify(
         what = f"every name is wrapped, {wrapped[0]} is {shortened[wrapped[0]]}"
         kinds.append(Kind("wrapper", what, "the wrapper is left out", blocks=False))
     return Classified(kinds, dict(tensors), waived, any_prefix)
+
+
+def _without_blocked(tensors: dict[str, Tensor], kinds: list[Kind]) -> dict[str, Tensor]:
+    blocked = {name for kind in kinds if kind.blocks for name in kind.names}
+    return {name: tensor for name, tensor in tensors.items() if name not in blocked}

@@ -88,9 +88,9 @@ def quantized(tensors: Mapping[str, Tensor], config: Mapping) -> list[Kind]:
         if scheme is not None:
             tools[scheme.name] = scheme.tool
             members.setdefault(scheme.name, []).extend(_members(path, arrays))
-        else:
-            for name, kind in _odd_types(arrays):
-                members.setdefault(kind, []).append(name)
+        elif odd := _odd_types(arrays):
+            name, kind = odd[0]
+            members.setdefault(kind, []).extend(_members(path, arrays) if path else [name for name, _ in odd])
     if markers:
         first = next(iter(members), "weights with scales")
         members[first] = list(dict.fromkeys([*members.get(first, ()), *markers]))
