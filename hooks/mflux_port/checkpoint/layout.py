@@ -164,7 +164,7 @@ def _read_folder(checkpoint: Checkpoint, source, folder: str, names: set[str]) -
         checkpoint.side_files[prefix + name] = read_json(source, prefix + name)
     if folder.count("/") or not folder and checkpoint.model_index:
         return  # at the root of a pipeline lie copies for other programs; the pipeline reads its folders
-    if not any(name.endswith(".safetensors") and not name.startswith("._") for name in names):
+    if not any(re.search(r"^(?!\._).*[.]safetensors([.].*index.*[.]json)?$", name) for name in names):
         _refuse_pickle(checkpoint, source, folder, names)
     elif checkpoint.model_index and checkpoint.model_index.get(folder) in (None, [None, None]):
         checkpoint.unlisted.append(folder)

@@ -157,6 +157,10 @@ def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> Doubt
     last = name.rpartition(".")[2]
     if any(part.isdigit() and not is_place(part) for part in name.split(".")):
         return "mflux's WeightMapper reads a part of its name as a number in another spelling", ("rename it",)
+    if name.startswith("_") or "._" in name:
+        return "MLX takes an attribute that begins with an underscore for private, and loads nothing into it", (
+            "rename it",
+        )
     if _PLACEHOLDER.search(name):
         return "mflux's WeightMapper would put numbers in the place of its braces", ("rename it",)
     if node is None:
