@@ -20,7 +20,7 @@ if __name__ == "__main__":
         targets.append(LoRATarget(f"transformer_blocks.{{block}}.attn.{layer}", [], [], **patterns))
     transformer = Flux2Transformer(**ModelConfig.flux2_klein_4b().transformer_overrides)
     accounts = []
-    for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):
+    for path in sorted(Path(sys.argv[1]).rglob("*.safetensors")):
         account = account_lora(str(path), read_header(path), targets, transformer)
         assert format_lora(account)
         accounts.append({**asdict(account), "passed": account.passed})

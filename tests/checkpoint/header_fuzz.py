@@ -194,7 +194,7 @@ def load(module, tensors, mapping, named) -> None:
 
 
 def is_open(path, unresolved) -> bool:
-    return any(entry.endswith(path) for entry in unresolved)
+    return any(entry.replace("_orig_mod.", "").endswith(path) for entry in unresolved)
 
 
 def seeds(references) -> list[dict]:

@@ -48,14 +48,15 @@ def _wrapper(names: list[str], known: set[str], any_prefix: bool) -> str:
     prefix = common_prefix(names)
     if not prefix or not any("." in name[len(prefix) :] for name in names):
         return ""
+    named = prefix.rstrip(".") in _WRAPPERS
     if known:
-        fits = sum(name in known for name in names)
-        return prefix if sum(name[len(prefix) :] in known for name in names) > fits else ""
+        more = sum(name[len(prefix) :] in known for name in names) > sum(name in known for name in names)
+        return prefix if more and (named or any_prefix) else ""
     while prefix and prefix.rstrip(".").rpartition(".")[2] in _HALVES:
         prefix = f"{prefix.rstrip('.').rpartition('.')[0]}.".lstrip(".")
-    if prefix.rstrip(".") in _WRAPPERS:
-        return prefix
-    return prefix if any_prefix and any(re.search(r"(^|\.)\d+\.", name[len(prefix) :]) for name in names) else ""
+        named = prefix.rstrip(".") in _WRAPPERS
+    whole_model = any(re.search(r"(^|\.)\d+\.", name[len(prefix) :]) for name in names)
+    return prefix if named or any_prefix and whole_model else ""
 
 
 def common_prefix(names: list[str]) -> str:

@@ -10,6 +10,7 @@ import keyword
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
 from mflux_port.draft.write.source_text import Call, Expression, Items, Row, Table
@@ -63,11 +64,14 @@ class _Drafter:
         self.class_of: dict[int, ClassDraft] = {}
         self.bindings: dict[int, dict[str, str]] = {}
         self.done: list[ClassDraft] = []
-        self.stems = {top[1]}
+        self.names, self.stems = {top[0]}, {top[1]}
 
     def run(self) -> list[ClassDraft]:
         modules = [node for node in _post_order(self.tree) if node.kind == MODULE]
         keys = {id(node): (node.class_name, node.file, _nesting(node)) for node in modules}
+        while cycle := _cycle(modules, keys):
+            # Classes within each other, in both orders: by their height none uses itself.
+            keys |= {id(node): (*keys[id(node)], _height(node)) for node in modules if keys[id(node)] in cycle}
         groups: dict[tuple, list[Node]] = {}
         for node in modules:
             groups.setdefault(keys[id(node)], []).append(node)
@@ -105,10 +109,14 @@ class _Drafter:
         core = "".join(word[:1].upper() + word[1:] for word in words) or "Part"
         stem = "_".join(words).lower()
         stem = stem if stem.isidentifier() and not keyword.iskeyword(stem) else f"part_{stem}".rstrip("_")
-        number = next(n for n in range(1, len(self.stems) + 2) if (stem if n == 1 else f"{stem}_{n}") not in self.stems)
+        number, name = 1, f"{self.prefix}{core}"
+        while name in self.names or (stem if number == 1 else f"{stem}_{number}") in self.stems:
+            number += 1
+            name = f"{self.prefix}{core}{number}"
         stem = stem if number == 1 else f"{stem}_{number}"
+        self.names.add(name)
         self.stems.add(stem)
-        return f"{self.prefix}{core}{'' if number == 1 else number}", stem
+        return name, stem
 
     def _build_of(self, node: Node | None, top: bool = False, lengths: bool = False) -> object:
         # How a node is built, apart from its sizes: the classes below it, its attributes, the lengths of mixed lists.
@@ -300,6 +308,22 @@ def _nesting(node: Node) -> int:
     below = [part for _, part in node.walk() if part is not node and part.kind == MODULE]
     same = [part for part in below if (part.class_name, part.file) == (node.class_name, node.file)]
     return 1 + max(map(_nesting, same)) if same else 0
+
+
+def _cycle(modules: list[Node], keys: dict[int, tuple]) -> set[tuple]:
+    """Keys whose classes use each other in a circle; empty when there is none."""
+    used: dict[tuple, set[tuple]] = {}
+    for node in modules:
+        used.setdefault(keys[id(node)], set()).update(keys[id(part)] for part in _nearest_modules(node))
+    try:
+        TopologicalSorter(used).prepare()
+    except CycleError as error:
+        return set(error.args[1])
+    return set()
+
+
+def _height(node: Node) -> int:
+    return 1 + max(map(_height, _nearest_modules(node)), default=0)
 
 
 def _sorted_by_use(groups: dict[tuple, list[Node]], keys: dict[int, tuple]) -> list[tuple]:
