@@ -230,3 +230,18 @@ def test_types_and_strength(said, name):
     problems = [f"{where}: {why}" for where, why in account["problems"]]
     assert account["passed"] == (not words), problems
     assert not account["unmatched"] and len(problems) == bool(words) and words in "".join(problems)
+
+
+def test_a_level_that_does_not_read_the_metadata_loses_the_strength(tmp_path, diffusers_python):
+    for name in ("peft metadata", "peft metadata of a model", "adapter_config of rank"):
+        tensors, metadata, _, _ = TYPED[name]
+        write_typed(tmp_path / f"{name}.safetensors", tensors, metadata)
+    printed = run_in(
+        diffusers_python, HERE / "flux2_loras.py", tmp_path, "older", source=releases.source("0.24.0") / "src"
+    )
+    said = {Path(account["file"]).stem: account["problems"] for account in json.loads(printed)}
+    assert said["adapter_config of rank"] == []
+    ((where, why),) = said["peft metadata"]
+    assert where == "lora_adapter_metadata" and "asks for a scale of 8 in 1 layer; this mflux applies 1" in why
+    ((_, why),) = said["peft metadata of a model"]
+    assert "a scale of 16" in why and "run with a LoRA scale of 16" in why

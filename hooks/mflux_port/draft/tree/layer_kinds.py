@@ -209,6 +209,7 @@ _RANKS: dict[str, dict[str, tuple[tuple[int, ...], bool]]] = {
     }
     for kind in KINDS
 }
+_FLOATS = ("F64", "F32", "F16", "BF16", "C64")
 _LIKE_A_LAYER = ("arrays of a layer that no kind of the table has", ("look at the reference's module", "waive it"))
 _INTEGERS = ("whole numbers or truth values, which no layer is loaded with", ("compute it in the port and waive it",))
 
@@ -219,6 +220,8 @@ def match(name: str, arrays: Arrays, eps: str) -> Match | None:
     ``arrays`` by name, those of parts inside the layer by dotted names; ``eps``: the one of the config, or ''.
     """
     kind = next((kind for kind in KINDS if kind.fits(name, arrays)), None)
+    if kind is not None and any(tensor.dtype not in _FLOATS for tensor in arrays.values()):
+        return Match(None, unresolved=_INTEGERS)
     if kind is not None and kind.layer is not None:
         return kind.layer(name, arrays, eps)
     if kind is not None:
@@ -230,7 +233,7 @@ def match(name: str, arrays: Arrays, eps: str) -> Match | None:
 
 def doubt_of_array(name: str, tensor: Tensor) -> Doubt | None:
     """Why an array that a module holds beside its parts cannot be drafted as it is."""
-    if tensor.dtype not in ("F64", "F32", "F16", "BF16", "C64"):
+    if tensor.dtype not in _FLOATS:
         return _INTEGERS
     return _LIKE_A_LAYER if _OF_A_LAYER.match(name) and name not in ("weight", "bias") else None
 
