@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import mlx.core as mx
+from draft_agreement import ANSWERS, SKELETON
 from mflux.models.common.weights.loading.weight_definition import ComponentDefinition
 from mflux.models.common.weights.mapping.weight_mapper import WeightMapper
 from mflux_port.checkpoint.headers import DTYPE_BITS, Header, Tensor
@@ -26,8 +27,6 @@ from mflux_port.ledger.shape_only_arrays import shape_only_array, shape_only_wei
 from mflux_port.ledger.waivers import Waivers
 from mflux_port.port.port import port_from_answers
 from mlx.utils import tree_flatten
-
-from tests.checkpoint.draft_agreement import ANSWERS, SKELETON
 
 FLOATS = {"F32": mx.float32, "F16": mx.float16, "BF16": mx.bfloat16}
 COMPANIONS = sorted({name for scheme in SCHEMES for name in scheme.arrays if "." not in name})

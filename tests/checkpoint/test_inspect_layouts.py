@@ -18,6 +18,10 @@ from tests.checkpoint.files import TRANSFORMER, write_header, write_sharded
 BASE = "diffusion_pytorch_model"
 
 
+T5_XXL = {"model_type": "t5", "d_model": 4096, "d_ff": 10240, "num_layers": 24, "num_heads": 64,
+          "feed_forward_proj": "gated-gelu"}  # fmt: skip
+
+
 def inspected(mflux_port, folder, *options) -> dict:
     done = mflux_port("inspect", "--json", folder, *options, cwd=folder if folder.is_dir() else folder.parent)
     assert done.returncode == 0, done.stderr
@@ -47,7 +51,7 @@ def test_single_file(mflux_port, diffusers_folder):
 
 @pytest.mark.parametrize(
     ("config", "known"),
-    [({"model_type": "t5", "d_model": 4096}, True), ({"model_type": "t5", "d_model": 512}, False), ({}, False)],
+    [(T5_XXL, True), (T5_XXL | {"d_model": 512}, False), ({}, False)],
 )
 def test_a_second_text_encoder_that_mflux_has_is_told(mflux_port, diffusers_folder, config, known):
     write_header(diffusers_folder / f"transformer/{BASE}.safetensors", TRANSFORMER)

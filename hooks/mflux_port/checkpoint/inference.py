@@ -8,20 +8,10 @@ from dataclasses import dataclass
 
 from mflux_port.checkpoint.layout import Checkpoint, Component
 from mflux_port.checkpoint.pipeline_source import PipelineDefaults, read_defaults
+from mflux_port.checkpoint.reuse import reusable
 from mflux_port.errors import short_repr
 
-# Text encoders that mflux has, by the reference's model_type, with the keywords that its class takes.
-_TEXT_ENCODERS = {
-    "qwen3": "qwen3",
-    "qwen3_vl": "qwen3_vl",
-    "qwen3_vl_text": "qwen3_vl",
-    "mistral3": "mistral3",
-    "ministral3": "mistral3",
-    "smollm3": "smollm3",
-    "t5": "t5",
-    "clip_text_model": "clip",
-    "gemma2": "gemma2",
-}
+# Keywords of mflux's text encoders that a config.json may have.
 _TEXT_ENCODER_KEYWORDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
     "max_position_embeddings", "head_dim", "rope_theta", "rms_norm_eps",
@@ -65,39 +55,24 @@ def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
 
 
 def infer_vae(component: Component | None) -> Answer:
-    """Which of mflux's VAEs has the same tensors and latents as the checkpoint's."""
+    """Which of mflux's VAEs computes what the checkpoint's does: by every value of its config.json."""
     if component is None:
         return Answer("own", "the checkpoint has no folder vae")
     config, name = component.config, component.class_name
     channels = config.get("z_dim", config.get("latent_channels"))
-    fact = f"vae/config.json: {name} with {channels} latent channels"
-    if name == "AutoencoderKLFlux2" and channels == 32 and _widths(config) == (128, 256, 512, 512):
-        return Answer("flux2", fact)
-    if name == "AutoencoderKL" and channels == 16 and _is_flux_vae(config):
-        return Answer("flux", f"{fact}, no quant convolutions, FLUX.1's scale and shift")
-    if name in ("AutoencoderKLQwenImage", "AutoencoderKLWan") and channels == 16 and config.get("base_dim", 96) == 96:
-        return Answer("qwen", fact)
-    if name == "AutoencoderKLWan" and channels == 48:
-        return Answer("wan22", fact)
-    if name == "AutoencoderKLQwenImage21":
-        return Answer("qwen21", fact)
-    return Answer("own", f"{fact}, for which the template has no choice")
+    choice, why = reusable("vae", name, [], config)
+    return Answer(choice, f"{component.name}/config.json: {name} with {short_repr(channels)} latent channels; {why}")
 
 
 def infer_text_encoder(component: Component | None) -> Answer:
-    """Which of mflux's text encoders has the same tensors as the checkpoint's."""
+    """Which of mflux's text encoders computes what the checkpoint's does: by every value of its config.json."""
     if component is None:
         return Answer("own", "the checkpoint has no folder text_encoder")
-    config = _text_config(component.config)
-    kind = str(config.get("model_type", component.config.get("model_type", "")))
-    if str(component.config.get("model_type", "")) in _TEXT_ENCODERS:
-        kind = str(component.config["model_type"])
-    fact = f"{component.name}/config.json: {component.class_name} of type {kind or 'unknown'}"
-    choice = _TEXT_ENCODERS.get(kind, "own")
-    fixed = {"t5": ("d_model", 4096), "clip": ("hidden_size", 768)}.get(choice)
-    if fixed and config.get(fixed[0]) != fixed[1]:
-        return Answer("own", f"{fact}; mflux's has {fixed[0]} {fixed[1]} and no other")
-    return Answer(choice, fact if choice != "own" else f"{fact}, for which the template has no choice")
+    outer, config = component.config, _text_config(component.config)
+    kinds = [kind for kind in (outer.get("model_type"), config.get("model_type")) if isinstance(kind, str)]
+    choice, why = reusable("text_encoder", component.class_name, kinds, config)
+    fact = f"{component.name}/config.json: {component.class_name} of type {' and '.join(dict.fromkeys(kinds)) or 'unknown'}"
+    return Answer(choice, f"{fact}; {why}")
 
 
 def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
@@ -233,14 +208,3 @@ def _dynamic_shift(config: dict) -> dict:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not below
-
-
-def _widths(config: dict) -> tuple:
-    widths = config.get("block_out_channels")
-    return tuple(widths) if isinstance(widths, list) else ()
-
-
-def _is_flux_vae(config: dict) -> bool:
-    plain = not config.get("use_quant_conv", True) and not config.get("use_post_quant_conv", True)
-    scale = (config.get("scaling_factor"), config.get("shift_factor"))
-    return plain and _widths(config) == (128, 256, 512, 512) and scale == (0.3611, 0.1159)

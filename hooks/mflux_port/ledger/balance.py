@@ -99,6 +99,10 @@ class _Book:
         else:
             self.add(kind, name, why)
 
+    def known(self, side: str, name: str) -> bool:
+        """Whether it is a fact of a module that the port takes from mflux as it is."""
+        return self.waivers.known is not None and self.waivers.known.cover(side, name)
+
 
 def _add_kinds(book: _Book, classified: Classified) -> None:
     # One finding for all tensors of a kind that cannot be loaded as they are; its name may be waived like a tensor.
@@ -159,6 +163,8 @@ def _add_element_fault(book: _Book, name: str, fault: Fault) -> None:
     if fault.waivable:
         why = f"{fault.why}; fix it, or waive the tensor with a reason"
         book.add_unless_waived("tensors", fault.kind, name, why)
+    elif book.known("tensors", name):
+        book.waived += 1
     else:
         book.add(fault.kind, name, fault.why)
 
@@ -175,6 +181,9 @@ def _add_parameters(book: _Book, expansion: Expansion, applied: AppliedModule) -
             continue
         if problem[0] == "shape" and _is_waived_shape(book, assignment, applied.shapes[assignment.path]):
             book.waived += 1
+            continue
+        if problem[0] == "no such parameter" and book.known("tensors", assignment.source):
+            book.waived += 1  # mflux's own mapping names it, and mflux's own module leaves it out
             continue
         book.add(problem[0], assignment.source, problem[1])
         book.named.add((assignment.path, assignment.source))

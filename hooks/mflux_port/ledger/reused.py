@@ -11,6 +11,16 @@ _FACTS = {
         tensors={"encoder.down_blocks.5.time_conv.*": "halves the time of a film; an image has one moment"},
         shapes={"*norm*.weight": "mflux keeps the scale with ones behind it and loads it flat"},
     ),
+    ("vae", "qwen21"): Waivers(
+        tensors={"*.time_conv.*": "halves or doubles the time of a film; an image has one moment"}
+    ),
+    ("vae", "wan22"): Waivers(
+        tensors={"*.time_conv.*": "halves or doubles the time of a film; an image has one moment"},
+        shapes={"*norm*.weight": "mflux keeps the scale with ones behind it and loads it flat"},
+    ),
+    ("text_encoder", "t5"): Waivers(
+        tensors={"*.relative_attention_bias.weight": "one table for all blocks, of which mflux keeps a copy in each"}
+    ),
     ("text_encoder", "qwen3"): Waivers(parameters=_ROTARY),
     ("text_encoder", "smollm3"): Waivers(parameters=_ROTARY),
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.draft.tree.layer_kinds import Doubt, is_flipped
-from mflux_port.draft.tree.nodes import DICT, Node, is_place
+from mflux_port.draft.tree.nodes import DICT, MODULE, Node, is_place
 from mflux_port.draft.tree.prefix_remap import held
 
 # torch keeps (out, in, *kernel) and a transposed convolution (in, out, *kernel); MLX keeps (out, *kernel, in).
@@ -25,7 +25,10 @@ OWN_TRANSFORMS = {
     **{f"_third_{part}": f"mx.split(tensor, 3, axis=0)[{place}]" for place, part in enumerate("qkv")},
 }
 # Why a tensor or a weight stays unresolved, with what it could be.
-_NUMBERED_DICT = ("mflux's WeightMapper makes a list of numbered names, and here they are in a dict", ("rename it",))
+_NUMBERED_DICT = (
+    "mflux's WeightMapper makes a list of numbered names, and here other names stand beside them",
+    ("rename it",),
+)
 _DRAFTED_AS_THIRDS = (
     "fused in the checkpoint, three layers in the reference; drafted as thirds in the order of its name",
     ("thirds q, k, v", "interleaved head by head"),
@@ -114,7 +117,7 @@ class _Mapper:
         dicts = []
         for path, node in tree.walk():
             self.owners |= {f"{path}.{name}" if path else name: node for name in held(node)}
-            if node.kind == DICT and any(map(is_place, node.children)):
+            if node.kind in (DICT, MODULE) and any(map(is_place, node.children)):
                 dicts.append(f"{path}.")
         self.numbered_dicts = tuple(dicts)
 
