@@ -25,9 +25,8 @@ def value_of(wanted):
 def config_of(question: str, choice: str) -> dict:
     entry = reuse_table()[question][choice]
     config = {key: value_of(value) for key, value in entry["implements"].items() if key != "rope_type"}
-    config = {
-        key: value for key, value in config.items() if value != 1 or key in ("no_rope_layers", "layers_per_block")
-    }
+    if "rope_type" in entry["absent"]:
+        config["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e6}
     return config | {key: SIZES[key] for key in entry.get("takes", ())}
 
 
