@@ -19,6 +19,23 @@ _TEXT_ENCODER_KEYWORDS = (
 # Keywords that one class alone takes, and one that mflux's class has no use for.
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
+# A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when it is not given.
+_DYNAMIC_SHIFT = (
+    ("sigma_base_shift",   "base_shift",         0.5),
+    ("sigma_max_shift",    "max_shift",          1.15),
+    ("sigma_base_seq_len", "base_image_seq_len", 256),
+    ("sigma_max_seq_len",  "max_image_seq_len",  4096),
+)  # fmt: skip
+# Flags of FlowMatchEulerDiscreteScheduler that change the sigmas in a way that no choice of the template has.
+_ODD_SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas", "stochastic_sampling")
+# Where a checkpoint states how it is sampled: question, file, keys in the order of preference.
+_SIDE_FACTS = (
+    ("guidance", "guider_config.json",     ("guidance_scale",)),
+    ("guidance", "generation_config.json", ("guidance_scale", "diff_guidance_scale", "true_cfg_scale", "cfg_scale")),
+    ("steps",    "generation_config.json", ("num_inference_steps", "diff_infer_steps", "num_steps", "steps")),
+)  # fmt: skip
+_NOT_FOUND = "not in the checkpoint: take it from the model card"
+# Words in a repo's name that mean a distilled checkpoint, which is run without guidance.
 _NO_GUIDANCE_NAMES = ("turbo", "schnell", "lightning", "distilled", "hyper")
 
 
@@ -33,10 +50,11 @@ class Answer:
 
 def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
     """Answers by question name, in the order of the questions. What cannot be inferred is left out."""
-    defaults = read_defaults(checkpoint.pipeline)
+    defaults = read_defaults(checkpoint.pipeline, checkpoint.pipeline_source, checkpoint.pipeline_module)
     answers = _names(checkpoint)
     if checkpoint.pipeline:
-        answers["reference_pipeline"] = Answer(checkpoint.pipeline, "model_index.json, _class_name")
+        code = f"; it is the checkpoint's own code ({checkpoint.pipeline_module})" if checkpoint.pipeline_module else ""
+        answers["reference_pipeline"] = Answer(checkpoint.pipeline, f"model_index.json, _class_name{code}", not code)
     answers["steps"], answers["guidance"] = _sampling(checkpoint, defaults)
     supports = answers["guidance"].value != 1.0
     answers["supports_guidance"] = Answer(supports, "follows from guidance", answers["guidance"].known)
@@ -105,9 +123,6 @@ def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
     return Answer("linear", f"scheduler_config.json: static shift {shift} (ln {shift} = {log_shift:.4f})"), fields
 
 
-_ODD_SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas", "stochastic_sampling")
-
-
 def dimensions(config: dict) -> dict[str, int | list[int]]:
     """The sizes that a config.json gives: its whole numbers and lists of whole numbers, under their own names."""
     sizes = {}
@@ -136,19 +151,34 @@ def _names(checkpoint: Checkpoint) -> dict[str, Answer]:
 
 
 def _sampling(checkpoint: Checkpoint, defaults: PipelineDefaults | None) -> tuple[Answer, Answer]:
-    steps = Answer(28, "not in the checkpoint: take it from the model card", False)
-    guidance = Answer(4.0, "not in the checkpoint: take it from the model card", False)
-    if defaults and defaults.steps:
-        steps = Answer(defaults.steps, f"default of {checkpoint.pipeline}; the model card may say otherwise", False)
-    if defaults and defaults.guidance is not None:
-        fact = f"default of {checkpoint.pipeline}; the model card may say otherwise"
-        guidance = Answer(defaults.guidance, fact, False)
-    named = next((word for word in _NO_GUIDANCE_NAMES if word in checkpoint.repo.lower()), None)
+    distilled = next((word for word in _NO_GUIDANCE_NAMES if word in checkpoint.repo.lower()), None)
+    steps = _from_side_files(checkpoint, "steps") or Answer(28, _NOT_FOUND, False)
+    guidance = _from_side_files(checkpoint, "guidance")
+    if defaults and defaults.steps and not steps.known:
+        # A distilled checkpoint shares its pipeline with the one that it was distilled from.
+        steps = Answer(defaults.steps, f"default of {checkpoint.pipeline} in {defaults.where}", not distilled)
     if checkpoint.model_index.get("is_distilled") is True:
         guidance = Answer(1.0, "model_index.json: is_distilled")
-    elif named:
-        guidance = Answer(1.0, f"the repo's name says {named}; check the model card", False)
-    return steps, guidance
+    elif guidance is None and distilled:
+        guidance = Answer(1.0, f"the repo's name says {distilled}; check the model card", False)
+    elif guidance is None and defaults and defaults.guidance is not None:
+        guidance = Answer(defaults.guidance, f"default of {checkpoint.pipeline} in {defaults.where}")
+    return steps, guidance or Answer(4.0, _NOT_FOUND, False)
+
+
+def _from_side_files(checkpoint: Checkpoint, question: str) -> Answer | None:
+    for asked, file, keys in _SIDE_FACTS:
+        for path, config in checkpoint.side_files.items() if asked == question else ():
+            folder, _, name = path.rpartition("/")
+            if name != file or folder.startswith(("text_encoder", "tokenizer")):
+                continue
+            if config.get("enabled") is False and question == "guidance":
+                return Answer(1.0, f"{path}: enabled is false")
+            key = next((key for key in keys if _is_number(config.get(key)) and config[key] > 0), None)
+            if key and (question == "guidance" or type(config[key]) is int):
+                value = float(config[key]) if question == "guidance" else config[key]
+                return Answer(value, f"{path}: {key}")
+    return None
 
 
 def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], schedule: dict) -> dict:
@@ -192,18 +222,11 @@ def _text_config(config: dict) -> dict:
 
 
 def _dynamic_shift(config: dict) -> dict:
-    names = {
-        "sigma_base_shift": ("base_shift", 0.5),
-        "sigma_max_shift": ("max_shift", 1.15),
-        "sigma_base_seq_len": ("base_image_seq_len", 256),
-        "sigma_max_seq_len": ("max_image_seq_len", 4096),
-    }
-    fields = {"requires_sigma_shift": True}
     given = {name: value for name, value in config.items() if _is_number(value) and value}
-    fields |= {field: given.get(name, default) for field, (name, default) in names.items()}
+    fields = {field: given.get(key, default) for field, key, default in _DYNAMIC_SHIFT}
     if "shift_terminal" in given:
         fields["sigma_shift_terminal"] = config["shift_terminal"]
-    return fields
+    return {"requires_sigma_shift": True} | fields
 
 
 def _is_number(value: object) -> bool:

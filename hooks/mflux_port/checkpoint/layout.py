@@ -70,7 +70,8 @@ class Checkpoint:
     """A checkpoint without its data. ``files`` gives the bytes of every file by its path inside the checkpoint.
 
     ``missing``: components of model_index.json that are not here; ``unlisted``: folders with weights that it does not
-    list; ``side_files``: other JSON files that state facts (guider, generation_config), by path.
+    list; ``side_files``: other JSON files that state facts (guider, generation_config), by path; ``pipeline_source``: the
+    text of the pipeline's own code, which is read and never run.
     """
 
     where: str
@@ -83,6 +84,7 @@ class Checkpoint:
     scheduler: dict = field(default_factory=dict)
     tokenizers: dict[str, list[str]] = field(default_factory=dict)
     side_files: dict[str, dict] = field(default_factory=dict)
+    pipeline_source: str = ""
     missing: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
 
@@ -131,6 +133,8 @@ def open_checkpoint(where: str) -> Checkpoint:
         return checkpoint
     if "model_index.json" in source.files:
         checkpoint.model_index = read_json(source, "model_index.json")
+    if checkpoint.pipeline_module in source.files:
+        checkpoint.pipeline_source = source.read(checkpoint.pipeline_module).decode("utf-8", "replace")
     folders: dict[str, list[str]] = {}
     for name in source.files:
         folder, _, bare = name.rpartition("/")

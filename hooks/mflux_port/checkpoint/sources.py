@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import time
 from pathlib import Path
 
 from mflux_port.checkpoint.headers import DTYPE_BITS, PICKLES, Header, Tensor, is_name, read_header
 from mflux_port.errors import PortError, short_repr
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_WAITS = (0.5, 2.0)  # seconds before the second and the third try
+_TRANSPORT_ERRORS = ("TransportError", "ConnectionError", "Timeout", "TimeoutError")
+_SLOW = 2.0  # seconds after which a terminal is told how far the reading is
 _DEPTH = 3  # folders below the root that are looked at; a loop of links ends there
 _JSON_LIMIT = 64_000_000
 
@@ -49,8 +54,11 @@ class RemoteSource:
         from huggingface_hub import HfApi
         from huggingface_hub.constants import HF_HUB_DOWNLOAD_TIMEOUT as patience
         from huggingface_hub.utils import get_session
+        from huggingface_hub.utils import logging as hub_logging
 
+        hub_logging.set_verbosity_error()  # what it has to say about tokens is no part of an answer
         get_session().timeout = patience  # seconds without a byte; by itself it waits for ever
+        self._started, self._read = time.monotonic(), 0
         info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True, timeout=patience))
         self.repo, self.revision = repo, info.sha or ""
         self.files = {file.rfilename: file.size or 0 for file in info.siblings or []}
@@ -78,6 +86,7 @@ class RemoteSource:
     def header(self, name: str) -> Header:
         from huggingface_hub import parse_safetensors_file_metadata
 
+        self._tell(name)
         read = lambda: parse_safetensors_file_metadata(self.repo, name, revision=self.revision)  # noqa: E731
         metadata = _remote(self.repo, read)
         odd = next((tensor for tensor in metadata.tensors if not is_name(tensor)), None)
@@ -90,6 +99,13 @@ class RemoteSource:
             )
         tensors = {tensor: Tensor(tensor, info.dtype, tuple(info.shape)) for tensor, info in metadata.tensors.items()}
         return Header(tensors, metadata.metadata)
+
+    def _tell(self, name: str) -> None:
+        # On a slow connection a person sees that something happens, and how much is left.
+        self._read += 1
+        if sys.stderr.isatty() and time.monotonic() - self._started > _SLOW:
+            count = sum(file.endswith(".safetensors") for file in self.files)
+            print(f"reading header {self._read} of up to {count}: {self.path(name)}", file=sys.stderr)
 
 
 def open_source(where: str) -> LocalSource | RemoteSource:
@@ -188,6 +204,29 @@ def _verify_names(files: dict[str, int], where: object) -> None:
 
 
 def _remote(repo: str, call):
+    """What a call to the Hub gives, tried again after failures that pass. Raises PortError for all others."""
+    for wait in (*_WAITS, None):
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - the transport below huggingface_hub has error types of its own
+            if wait is None or not _may_pass(error):
+                raise PortError(_explain(repo, error)) from None
+        time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+def _may_pass(error: Exception) -> bool:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        status = getattr(error.response, "status_code", 0)
+        return status == 429 or status >= 500
+    # Whatever the transport calls it: a connection that was refused, reset or cut off, or an answer that took too long.
+    return any(cls.__name__ in _TRANSPORT_ERRORS for cls in type(error).__mro__)
+
+
+def _explain(repo: str, error: Exception) -> str:
+    from huggingface_hub import constants
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -197,16 +236,18 @@ def _remote(repo: str, call):
         SafetensorsParsingError,
     )
 
-    try:
-        return call()
-    except GatedRepoError:
-        raise PortError(f"{repo} is gated; accept its terms on its page and run `hf auth login`") from None
-    except (RepositoryNotFoundError, EntryNotFoundError):
-        raise PortError(f"{repo} is not on the Hugging Face Hub, or lost a file; check the name on its page") from None
-    except (SafetensorsParsingError, NotASafetensorsRepoError) as error:
-        raise PortError(f"{repo} holds a damaged safetensors file ({error}); tell its owner") from None
-    except (HfHubHTTPError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise PortError(f"{repo} cannot be reached ({first}); check the network, or type a local folder") from None
-    except Exception as error:  # noqa: BLE001 - the transport below huggingface_hub has error types of its own
-        raise PortError(f"{repo} cannot be read ({type(error).__name__}: {error}); check the network") from None
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, GatedRepoError):
+        return f"{repo} is gated; accept its terms on its page and run `hf auth login`"
+    if isinstance(error, (RepositoryNotFoundError, EntryNotFoundError)):
+        return (
+            f"{repo} is not on the Hugging Face Hub, or lost a file; check the name on its page, and run `hf auth login` "
+            "if it is private"
+        )
+    if isinstance(error, (SafetensorsParsingError, NotASafetensorsRepoError)):
+        return f"{repo} holds a damaged safetensors file ({first}); tell its owner"
+    cached = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots"
+    way = "set HF_HUB_OFFLINE=1 to read what is in the cache" if cached.is_dir() else "type a local folder"
+    if isinstance(error, (HfHubHTTPError, OSError)):
+        return f"{repo} cannot be reached ({first}); check the network, or {way}"
+    return f"{repo} cannot be read ({type(error).__name__}: {first}); check the network, or {way}"

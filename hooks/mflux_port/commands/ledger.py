@@ -148,6 +148,9 @@ def _stored(path: Path):
     return read_keylist(path)
 
 
+_LISTED = 30  # lines of names for one kind of finding
+
+
 def format_accounts(accounts: list, findings: list) -> str:
     """The account as text: a line per component, then what is open, with names of one kind merged."""
     from mflux_port.checkpoint.keylist import collapse
@@ -161,9 +164,14 @@ def format_accounts(accounts: list, findings: list) -> str:
     order = sorted(findings, key=lambda finding: (not finding.fails, finding.component, finding.kind))
     for (fails, component, kind), group in groupby(order, lambda f: (f.fails, f.component, f.kind)):
         members = list(group)
-        lines += ["", f"{'FAIL' if fails else 'note'} {component}: {kind} ({len(members)})"]
-        lines += [f"  {name}" for name in collapse(member.name for member in members)]
-        lines.append(f"  {'such as ' if len(members) > 1 else ''}{members[0].name}: {members[0].why}")
+        example = f"{'such as ' if len(members) > 1 else ''}{members[0].name}: {members[0].why}"
+        if not fails:
+            lines.append(f"note {component}: {kind} ({len(members)}), {example}")
+            continue
+        names = collapse(member.name for member in members)
+        lines += ["", f"FAIL {component}: {kind} ({len(members)})", *(f"  {name}" for name in names[:_LISTED])]
+        lines += [f"  and {len(names) - _LISTED} more lines, which --json lists"] if len(names) > _LISTED else []
+        lines.append(f"  {example}")
     if not any(finding.fails for finding in findings):
         lines += ["", "every tensor is taken once, every parameter is filled once"]
     return "\n".join(lines)

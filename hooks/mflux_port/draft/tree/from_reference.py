@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import logging
+import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import product
 
@@ -21,8 +26,28 @@ from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
 from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, Observation, express, grows_evenly
 from mflux_port.errors import PortError, short_repr
 
+# What tells the libraries to be silent before they are imported.
+_SILENCE = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 _FEW_BLOCKS = 1000  # so many are built at once
 _HOLDERS = ("ModuleList", "ModuleDict", "Sequential")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it, and in a function that it decorates, the libraries of a reference neither warn nor log.
+
+    A reference is built dozens of times with changed sizes, for which their warnings mean nothing.
+    """
+    before = logging.root.manager.disable
+    for name, value in _SILENCE.items():
+        os.environ.setdefault(name, value)
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def has_reference(component: Component) -> bool:
@@ -31,6 +56,7 @@ def has_reference(component: Component) -> bool:
     return component.library in ("diffusers", "transformers") and all(map(importlib.util.find_spec, names))
 
 
+@quiet()
 def reference_tree(component: Component) -> Node | None:
     """The tree of the component's reference class; None when the installed library has no such class.
 
