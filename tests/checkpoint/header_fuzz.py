@@ -193,7 +193,7 @@ def load(module, tensors, mapping, named) -> None:
 
 
 def is_open(path, unresolved) -> bool:
-    return any(entry.replace("_orig_mod.", "").endswith(path) for entry in unresolved)
+    return any(name.endswith(path) for entry in unresolved for name in (entry, entry.replace("_orig_mod.", "")))
 
 
 def seeds(references) -> list[dict]:
