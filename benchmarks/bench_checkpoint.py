@@ -219,14 +219,14 @@ def _peak() -> float:
 if __name__ == "__main__":
     import time
 
-    from mflux_port.checkpoint.collector import uncollected
+    from mflux_port.process import begin
 
+    begin()  # as each of these commands does
     action = {"inspect": _inspect, "draft": _draft, "ledger": _ledger}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
     ballast = _ballast() if sys.argv[4:] == ["ballast"] else []
     _forget_peak()
     before, start = _peak(), time.process_time()
-    with uncollected():  # as each of these commands runs
-        sound = action()
-        spent = time.process_time() - start
+    sound = action()
+    spent = time.process_time() - start
     assert sound
     print(json.dumps({"cpu": spent, "peak": _peak(), "added": _peak() - before}))

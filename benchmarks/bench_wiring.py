@@ -18,6 +18,7 @@ from mflux_port.checkout import releases
 from mflux_port.checkout.tree import Checkout
 from mflux_port.files import parsing
 from mflux_port.port.port import Port, load_port
+from mflux_port.template.project import project_root
 from mflux_port.wiring.source import source_of
 from mflux_port.wiring.surfaces import SURFACES, model_config
 
@@ -25,7 +26,6 @@ from benchmarks.measure import Action, Row, medians
 
 CROWDS = (1, 10, 50)
 BYTECODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
-HOOKS = Path(wiring.__file__).resolve().parents[2]
 OVERLAY = 'STANDARD_QUANTS = []\nOVERLAY = {\n    "dev": ("image", "flux", "flux1-dev", [], [], "active", None),\n}\n'
 
 
@@ -33,70 +33,47 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         # mflux 0.18.1 has the completions, 0.24.0 the pins and the checker: no release has all surfaces.
         crowded = _checkout("0.24.0", Path(scratch, "crowded"))
-        times = _against_start(sys.executable, crowded, Path(scratch, "timed"))
-        system = _system_python()
-        others = _against_start(system, crowded, Path(scratch, "system")) if system else None
+        times = _against_start(crowded, Path(scratch, "timed"))
         crowds, planned, written = _crowds(crowded)
-    rows = [
-        Row("interpreter's start", times["start"] * 1000, "ms"),
-        Row("interpreter's start and `mflux-port wire`", times["wire"] * 1000, "ms"),
-        Row("wiring on top of the interpreter's start", (times["wire"] - times["start"]) * 1000, "ms", 60),
-        Row(
-            "of that, importing argparse, ast, json and tomllib",
-            (times["libraries"] - times["start"]) * 1000,
-            "ms",
-        ),
-        # The same limit where machines differ: it was set where the interpreter starts in 10 ms.
-        Row("wiring on top of the interpreter's start / that start", times["wire"] / times["start"] - 1, "×", 6),
-        Row("a second `wire`, on top of the interpreter's start", (times["again"] - times["start"]) * 1000, "ms", 60),
-        *_compared(others, system),
-        Row("times a shared file is read to plan, at most", max(planned.values()), "", 1),
-        Row("times it is read in a whole `wire`, with the look before it is replaced", max(written.values()), "", 2),
-    ]
-    rows += [Row(f"wire with {size} ports there", taken * 1000, "ms") for size, (taken, _) in crowds.items()]
-    (base, few), (crowded, many) = crowds[1], crowds[50]
-    slower = crowded / base / (many / few)
-    rows.append(Row("wire with 50 ports there / with 1, per registry entry", slower, "×", 1.1))
-    return rows
-
-
-def _system_python() -> str | None:
-    # A Python built by hand with default options takes longer over the same work than a distribution's. Wiring needs the
-    # standard library alone.
-    found = shutil.which("python3", path="/usr/bin")
-    asked = "import sys; sys.exit(sys.version_info < (3, 11))"
-    return found if found and not subprocess.run([found, "-c", asked]).returncode else None
-
-
-def _compared(times: dict[str, float] | None, python: str | None) -> list[Row]:
-    if times is None:
-        return []
-    told = f"with the system's {python}"
+    start = times["start"]
+    (base, few), (slow, many) = crowds[1], crowds[50]
     return [
-        Row(f"interpreter's start, {told}", times["start"] * 1000, "ms"),
-        Row(f"wiring on top of it, {told}", (times["wire"] - times["start"]) * 1000, "ms", 60),
+        Row("interpreter's start", start * 1000, "ms"),
+        Row("wiring on top of the interpreter's start", (times["wire"] - start) * 1000, "ms", 100),
+        Row("a second `wire`, on top of the interpreter's start", (times["again"] - start) * 1000, "ms", 100),
+        Row("times a shared file is read to plan, at most", max(planned.values()), "", 1),
+        Row(
+            "times it is read in a whole `wire`, including the check before it is replaced",
+            max(written.values()),
+            "",
+            2,
+        ),
+        *(Row(f"wire with {size} ports there", taken * 1000, "ms") for size, (taken, _) in crowds.items()),
+        Row("wire with 50 ports there / with 1, per registry entry", slow / base / (many / few), "×", 1.1),
     ]
 
 
-def _against_start(python: str, root: Path, timed: Path) -> dict[str, float]:
+def _against_start(root: Path, timed: Path) -> dict[str, float]:
     shutil.copytree(root, timed)
     # As installed: compiled once, with the bytecode beside the sources.
-    hooks = shutil.copytree(HOOKS, timed.with_name(f"{timed.name}-hooks"), ignore=shutil.ignore_patterns("__pycache__"))
+    project = timed.with_name("project")
+    for name in ("components", "hooks"):
+        shutil.copytree(project_root() / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(project_root() / "copier.yml", project)
     env = {name: value for name, value in os.environ.items() if name not in BYTECODE}
-    env["PYTHONPATH"] = str(hooks)
+    env["PYTHONPATH"] = str(project / "hooks")
     script = "from mflux_port.__main__ import run; run()"  # as the installed command starts
-    command = [python, "-c", script, "wire", "fresh"]
+    command = [sys.executable, "-c", script, "wire", "fresh"]
     run = partial(subprocess.run, check=True, cwd=timed, env=env, stdout=subprocess.DEVNULL)
     port = _answer(timed, "fresh")
 
     def unwired() -> None:
         wiring.unwire(Checkout(timed), port)
-        os.sync()  # the disk still writes what that has changed, and the next run would wait for it
+        os.sync()  # otherwise the next run waits for the disk
 
     return medians(
         {
-            "start": Action(partial(run, [python, "-c", "pass"])),
-            "libraries": Action(partial(run, [python, "-c", "import argparse, ast, json, tomllib"])),
+            "start": Action(partial(run, [sys.executable, "-c", "pass"])),
             "wire": Action(partial(run, command), unwired),
             "again": Action(partial(run, command), lambda: wiring.wire(Checkout(timed), port)),
         }

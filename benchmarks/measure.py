@@ -1,4 +1,4 @@
-"""How a figure is taken: things that are compared take turns within one run, and the median of their times counts."""
+"""Measuring: actions that are compared take turns within one run, and the median of their times counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUNDS = 7
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. ``value`` in ``unit``; ``limit`` is what it shall not pass, None where nothing is promised."""
+    """One figure. ``value`` in ``unit``; ``limit`` is the highest value allowed, None without a limit."""
 
     name: str
     value: float
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Action:
-    """What is timed, and what is made ready before each time."""
+    """What is timed, and what is prepared before each time."""
 
     run: Callable[[], object]
     prepare: Callable[[], object] = lambda: None
@@ -42,7 +42,7 @@ class Action:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """What runs inside, its own processes too, prints nothing."""
+    """Nothing inside prints, its processes included."""
     kept = [os.dup(number) for number in (1, 2)]
     with open(os.devnull, "wb") as nowhere:
         for number in (1, 2):

@@ -1,8 +1,11 @@
-"""Write what programs print into these pages: `uv run python docs/make.py`. A test keeps the pages equal to it.
+"""Update the output of programs in these pages, or start a rule.
 
-A page holds blocks between `<!-- output: NAME -->` and `<!-- end -->`. NAME is `rules`, `gaps RELEASE`, or
-`fresh: COMMAND` and `complete: COMMAND`, run in a port as the template renders it and in one brought to its end;
-`| head N` at the end keeps the first lines.
+    uv run python docs/make.py                 # a test fails when a page differs from what this writes
+    uv run python docs/make.py new-rule LAY15  # the rule, its failing example and its row in the checklist
+
+A page has blocks between `<!-- output: NAME -->` and `<!-- end -->`. NAME is `rules`, `gaps RELEASE`,
+`fresh: COMMAND` (run in a port as the template renders it) or `complete: COMMAND` (run in a finished port);
+`| head N` at the end keeps the first N lines.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT / "hooks"), str(PROJECT)]
+sys.path[:0] = [str(PROJECT / folder) for folder in ("hooks", ".", "docs")]
 
 from mflux_port import cli  # noqa: E402
 from mflux_port.checkout.tree import Checkout  # noqa: E402
@@ -33,9 +36,15 @@ def pages() -> list[Path]:
     return [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 
 
-def filled(text: str, places: Places) -> str:
-    """``text`` with every block made anew. ``places`` gives the checkouts: fresh, complete, and one per release."""
-    return BLOCK.sub(lambda match: match["head"] + _body(match["name"], places) + match["tail"], text)
+def filled(text: str, places: Places, only: str = ".") -> str:
+    """``text`` with every block replaced. ``places`` makes the checkouts: fresh, complete, and one per release."""
+
+    def fill(block: re.Match) -> str:
+        return (
+            block["head"] + _body(block["name"], places) + block["tail"] if re.match(only, block["name"]) else block[0]
+        )
+
+    return BLOCK.sub(fill, text)
 
 
 def _body(name: str, places: Places) -> str:
@@ -60,18 +69,18 @@ def _printed(arguments: list[str], root: Path) -> str:
             cli.main(arguments)
     finally:
         os.chdir(before)
-    # The template's version and the port's commits are the day's, its place is this machine's.
+    # Versions, commits and paths differ between machines and days.
     text = re.sub(r"template [\w.+-]+;", "template v0.1.0;", out.getvalue().replace(str(PROJECT), "<template>"))
     return re.sub(r"commit [0-9a-f]{7,40}\b", "commit 1a2b3c4", text)
 
 
 def _rules() -> str:
-    asked = {"always": "", "merge": "`--merge`", "run": "`--run`"}
+    option = {"always": "", "merge": "`--merge`", "run": "`--run`"}
     rows = [
-        f"| {rule.id} | {_cell(rule.title)} | {asked[rule.when]} | {_cell(rule.why)} |"
+        f"| {rule.id} | {_cell(rule.title)} | {option[rule.when]} | {_cell(rule.why)} |"
         for rule in rules_when(MERGE, RUN)
     ]
-    return "\n".join(["| Rule | What must hold | Asked with | Why |", "|---|---|---|---|", *rows]) + "\n"
+    return "\n".join(["| Rule | What must be true | Option | Why |", "|---|---|---|---|", *rows]) + "\n"
 
 
 def _gaps(root: Path) -> str:
@@ -116,8 +125,40 @@ def _places(scratch: Path) -> Places:
     } | pristine
 
 
-if __name__ == "__main__":
+def write_pages(only: str = ".") -> None:
+    """Update the blocks whose name matches ``only``, a regular expression."""
     with tempfile.TemporaryDirectory() as folder:
-        found = _places(Path(folder))
+        places = _places(Path(folder))
         for page in pages():
-            page.write_text(filled(page.read_text(encoding="utf-8"), found), encoding="utf-8")
+            text = page.read_text(encoding="utf-8")
+            page.write_text(filled(text, places, only), encoding="utf-8")
+
+
+def start_rule(id: str) -> int:
+    """Add a rule and list what was written. Returns 2 when the id cannot be used."""
+    import new_rule
+
+    try:
+        written = new_rule.add(PROJECT, id)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    write_pages(only="rules")
+    print("\n".join([f"{id} is started:", *(f"  {line}" for line in written)]))
+    print("next: replace each TODO, run `uv run pytest tests/checks`, then `uv run python docs/make.py`")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case []:
+            write_pages()
+            return 0
+        case ["new-rule", id]:
+            return start_rule(id)
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

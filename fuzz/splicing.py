@@ -77,11 +77,11 @@ class Held(Checkout):
     """A checkout of which only some shared files are there, in memory."""
 
     def __init__(self, files: Files):
-        self.folder, self._files = _ROOT.name, files
+        self.root, self._files = Path(_ROOT.name), files
         self.parsed = {source.path: source for source in _SOURCES if files.get(source.path) is source.data}
 
-    def read(self, relative: str) -> bytes | None:
-        return self._files.get(relative)
+    def read(self, name: str) -> bytes | None:
+        return self._files.get(name)
 
 
 def one(data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Copier's task after a copy: wire the port, or take back what was rendered. Arguments: the model."""
+"""Copier's task after a copy: wire the port, or remove what was rendered. Argument: the model."""
 
 import sys
 from pathlib import Path

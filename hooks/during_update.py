@@ -1,4 +1,4 @@
-"""Copier's migrations: one step of an update. Arguments: the step, then what ``mflux_port.update.steps`` says of it."""
+"""Copier's migrations: one step of an update. Arguments: the step, then those of that step in ``mflux_port.update.steps``."""
 
 import sys
 from pathlib import Path

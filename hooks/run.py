@@ -1,4 +1,4 @@
-"""Copier's door to mflux_port: runs in Copier's own interpreter, where the package is not installed."""
+"""Runs ``mflux_port`` in Copier's own interpreter, where the package is not installed."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Real mflux checkouts for the tests. Sources and environments are brought once and kept in the cache folder."""
+"""Real mflux checkouts for the tests. Sources and environments are downloaded once and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -16,20 +16,29 @@ from mflux_port import __version__
 from mflux_port.checkout import releases
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.network import may_download
+
 PROJECT = Path(__file__).resolve().parents[1]
-# What these share, recordings of references, costs more than two processes save.
+# These share fixtures that cost more than a second process saves.
 TOGETHER = ("parity", "faults")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    phases = (Phase.explicit, Phase.reuse, Phase.generate)  # what fails is looked at as it is: shrinking takes minutes
+    phases = (Phase.explicit, Phase.reuse, Phase.generate)  # shrinking a failure takes minutes
     settings.register_profile("quick", max_examples=25, deadline=None, phases=phases)
     settings.register_profile("full", max_examples=300, deadline=None, phases=phases)
     settings.load_profile("quick" if "not full" in config.option.markexpr else "full")
 
 
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if may_download(item):
+            item.add_marker(pytest.mark.network)
+
+
 class ByFile(LoadScopeScheduling):
-    """Tests of one file run in one process, beside those of other files: they share their checkouts."""
+    """The tests of one file share checkouts, so they run in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -43,7 +52,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log) -> ByFile:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_configuration(tmp_path_factory) -> None:
-    """No setting of the person who runs the tests reaches git or Copier."""
+    """Git and Copier run without the settings of the person who runs the tests."""
     home = tmp_path_factory.mktemp("configuration")
     (home / "gitconfig").write_text(
         "[user]\n\tname = mflux-port\n\temail = mflux-port@localhost\n[commit]\n\tgpgsign = false\n"
@@ -59,7 +68,7 @@ def own_configuration(tmp_path_factory) -> None:
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory) -> Callable[[str], Path]:
-    """``pristine(version)``: one git checkout of a release for the whole run. Nobody writes into it."""
+    """``pristine(version)``: one git checkout of a release for the whole run. Do not write into it."""
     made: dict[str, Path] = {}
 
     def make(version: str = releases.NEWEST) -> Path:
@@ -72,7 +81,7 @@ def pristine(tmp_path_factory) -> Callable[[str], Path]:
 
 @pytest.fixture
 def checkout(tmp_path, pristine) -> Callable[..., Path]:
-    """``checkout(version)``: a git checkout of a release of one's own, with a clean tree."""
+    """``checkout(version)``: a git checkout of a release for one test, with a clean tree."""
 
     def make(version: str = releases.NEWEST, name: str = "mflux") -> Path:
         return shutil.copytree(pristine(version), tmp_path / name)
@@ -82,7 +91,7 @@ def checkout(tmp_path, pristine) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory) -> Path:
-    """This project as a clean git repository with one commit, tagged with its version: what a porter copies from."""
+    """This project as a clean git repository with one commit, tagged with its version, as a porter copies from."""
     home = tmp_path_factory.mktemp("template") / "copier-mflux-port"
     listed = ["git", "-C", str(PROJECT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0"):

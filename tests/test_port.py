@@ -87,7 +87,7 @@ _EDIT = [{"key": "nova", "hf_repo": "a/b", "cli_name": f"{ANSWERS['cli_name']}-e
 
 @pytest.mark.parametrize("entries", [_OWN, _EDIT], ids=["two entries", "an entry and the edit variant"])
 def test_two_commands_of_one_name_are_refused(entries):
-    with pytest.raises(PortError, match="would run both .*; type another cli_name"):
+    with pytest.raises(PortError, match="would be two commands; type another cli_name"):
         port_from_answers({**ANSWERS, "variants": ["txt2img", "edit"], "checkpoints": entries})
 
 
@@ -104,8 +104,8 @@ def test_missing_answer_is_named(name):
 
 
 @pytest.mark.parametrize("model", ["../foo", "foo/bar", "", "Foo", ".."])
-def test_model_is_no_path(model, tmp_path):
-    with pytest.raises(PortError, match="no package name"):
+def test_a_path_is_not_a_model(model, tmp_path):
+    with pytest.raises(PortError, match="not a package name"):
         load_port(tmp_path, model)
 
 

@@ -1,4 +1,4 @@
-"""Argument parsing only. Each command is a module of ``mflux_port.commands``, imported when it is used."""
+"""Argument parsing. Each command is a module of ``mflux_port.commands``, which is imported when it is used."""
 
 from __future__ import annotations
 
@@ -12,37 +12,20 @@ from mflux_port import __version__
 from mflux_port.errors import PortError, format_error
 
 COMMANDS = {
-    "demo": "make a port in a fresh mflux checkout and let it draw an image",
+    "demo": "make a port in a new mflux checkout and generate an image with it",
     "inspect": "answer the template's questions from a checkpoint",
     "draft": "write the weight mapping and the MLX modules from a checkpoint",
     "ledger": "account for every checkpoint tensor and every MLX parameter",
-    "wire": "put a port into mflux's shared files",
-    "unwire": "take a port out of mflux's shared files",
-    "update": "bring a port to the newest template",
-    "check": "go through the integration checklist",
-    "status": "say where every port in the checkout stands",
-    "finish": "take the scaffolding away before the pull request",
+    "wire": "add a port to mflux's shared files",
+    "unwire": "remove a port from mflux's shared files",
+    "update": "update a port to the newest template",
+    "check": "check a port against the integration checklist",
+    "status": "show the progress of every port in the checkout",
+    "finish": "remove the scaffolding before the pull request",
 }
 
 
-# For its few words argparse looks for a catalogue in the language of the system, which takes it longer than parsing.
-argparse._ = str
-
-
-class _Formatter(argparse.HelpFormatter):
-    def __init__(self, prog: str):
-        # argparse makes one for every option, and imports shutil to ask for the width of the terminal.
-        try:
-            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
-        except (OSError, ValueError):
-            columns = 80
-        super().__init__(prog, width=columns - 2)
-
-
 class _Parser(argparse.ArgumentParser):
-    def __init__(self, **options):
-        super().__init__(formatter_class=_Formatter, **options)
-
     def error(self, message: str):
         raise PortError(f"{message}; see `{self.prog} --help`")
 
@@ -50,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
-    Returns 0 when all is done or passes, 1 when a row fails, 2 when the input is wrong (one line on stderr).
+    Returns 0 for success, 1 when a row fails, 2 when the input is wrong (one line on stderr).
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:
@@ -58,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
             _without_command(arguments)
         args = _parser(arguments[0]).parse_args(arguments[1:])
         code = args.run(args)
-        print(end="", flush=True)  # whoever reads it may be gone, which is to be noticed here
+        print(end="", flush=True)  # raises BrokenPipeError here if the reader is gone
         return code
     except PortError as error:
         return _fail(str(error))
@@ -70,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        return _fail(f"cannot use{where}: {error.strerror or error}; check that it exists and that you may use it")
+        return _fail(f"cannot use{where}: {error.strerror or error}; check that it exists and that you have permission")
 
 
 def _fail(message: str) -> int:
@@ -79,7 +62,7 @@ def _fail(message: str) -> int:
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
-    # Only the command that is asked for is imported, and its parser is the only one: the others cost it nothing.
+    # Only the requested command is imported, so that the others add nothing to its start.
     command = importlib.import_module(f"mflux_port.commands.{name}")
     parser = _Parser(prog=f"mflux-port {name}", description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.")
     parser.add_argument("--checkout", default=".", metavar="PATH", help="the mflux checkout (default: here)")
@@ -90,11 +73,11 @@ def _parser(name: str) -> argparse.ArgumentParser:
 
 
 def _without_command(arguments: list[str]) -> NoReturn:
-    # Help, the version, or what is wrong.
+    # Prints the help or the version, or raises PortError.
     parser = _Parser(prog="mflux-port", description="Port an image model to mflux.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(metavar="command", required=True)
     for name, summary in COMMANDS.items():
         subparsers.add_parser(name, help=summary)
     parser.parse_args(arguments)
-    parser.error("the command comes first")
+    parser.error("put the command first")

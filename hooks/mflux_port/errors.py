@@ -1,13 +1,13 @@
-"""The one error that reaches a person, and the one line that it becomes."""
+"""The error that is shown to the user, and its formatting as one line."""
 
 from __future__ import annotations
 
 import reprlib
 
-_LONGEST = 500
-_BRIEF = reprlib.Repr()
-_BRIEF.maxstring = _BRIEF.maxother = 120
-_BRIEF.maxlong = 40
+_MAX_LENGTH = 500
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+_SHORT.maxlong = 40
 
 
 class PortError(Exception):
@@ -15,20 +15,20 @@ class PortError(Exception):
 
 
 def short_repr(value: object) -> str:
-    """A wrong value as it may stand in a message, shortened."""
-    return _BRIEF.repr(value)
+    """A value for a message, shortened."""
+    return _SHORT.repr(value)
 
 
 def one_line(text: str) -> str:
-    """Text as it may stand in a terminal: no line breaks, nothing that cannot be printed."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)
+    """Text for a terminal: unprintable characters and line breaks become spaces."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def format_error(error: object) -> str:
-    """An error as one line that stays readable whatever a file's names are: in its middle when it is too long."""
-    half = _LONGEST // 2
+    """An error as one printable line; a long one loses its middle."""
+    half = _MAX_LENGTH // 2
     text = str(error)
-    if len(text) > 8 * _LONGEST:
-        text = f"{text[: 4 * _LONGEST]} {text[-4 * _LONGEST :]}"
+    if len(text) > 8 * _MAX_LENGTH:
+        text = f"{text[: 4 * _MAX_LENGTH]} {text[-4 * _MAX_LENGTH :]}"
     text = " ".join(one_line(text).split())
-    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
+    return text if len(text) <= _MAX_LENGTH else f"{text[:half]} … {text[-half:]}"

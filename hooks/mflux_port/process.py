@@ -1,4 +1,4 @@
-"""How a process of ours begins and ends: most live for less than a second, and need not tidy up memory for that."""
+"""Start and end of a process. Most run for less than a second, so memory is not worth freeing."""
 
 import gc
 import os
@@ -6,19 +6,16 @@ import sys
 
 
 def begin() -> None:
-    """To be called before what takes memory is imported."""
-    # Modules and syntax trees are many small objects that all stay: collecting them frees nothing.
+    """Call this before the other imports."""
+    # Modules and syntax trees are many small objects that stay in use: collecting garbage frees nothing.
     gc.set_threshold(1_000_000)
-    # What a parser frees, glibc gives back to the system, and asks for it again with the next file: a twentieth of a wire.
-    # It keeps as much as the largest block that was ever freed.
-    bytes(16 << 20)
 
 
 def leave(code: int) -> None:
-    """End the process with ``code``, without taking apart all that is in memory first."""
+    """End the process with ``code``, without freeing its memory first."""
     for stream in (sys.stdout, sys.stderr):
         try:
             print(end="", file=stream, flush=True)
         except OSError:
-            pass  # nobody is left to be told
+            pass  # the reader is gone
     os._exit(code)

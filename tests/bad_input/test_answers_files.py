@@ -19,14 +19,14 @@ TWINS = {"checkpoints": [{"key": "nova-2.1", "hf_repo": "a/b"}, {"key": "nova-2-
 # What, the answers that are changed, what the line says.
 CHANGED = [
     # names
-    ("another model", {"model": "vega"}, "lies in the folder of nova; put the old name back"),
+    ("another model", {"model": "vega"}, "but is in the folder of nova; restore the old name"),
     ("a model of Python's", {"model": "class"}, "model is 'class', a name that is taken"),
     ("a model of mflux's", {"model": "common"}, "model is 'common', a name that is taken"),
     ("a model in upper case", {"model": "Nova"}, "model is 'Nova'; write lower case"),
     ("a model that is a path", {"model": "../nova"}, "model is '../nova'; write"),
     ("a model with two underscores", {"model": "no__va"}, "model is 'no__va'; write"),
-    ("a model that is a number", {"model": 5}, "model is 5, which is no text"),
-    ("a model that is a list", {"model": ["nova"]}, "model is ['nova'], which is no text"),
+    ("a model that is a number", {"model": 5}, "model is 5, which is not text"),
+    ("a model that is a list", {"model": ["nova"]}, "model is ['nova'], which is not text"),
     ("a class in lower case", {"class_name": "nova"}, "class_name is 'nova'; write a class name"),
     ("a class of Python's", {"class_name": "None"}, "class_name is 'None', a name that is taken"),
     ("a class with a base", {"class_name": "Nova(object)"}, "class_name is"),
@@ -35,11 +35,11 @@ CHANGED = [
     ("a display name with quotes", {"display_name": 'No"va'}, "display_name is"),
     ("a display name with a link", {"display_name": "x](http://y)"}, "display_name is"),
     ("a display name with Jinja", {"display_name": "{{ 7 * 7 }}"}, "display_name is"),
-    ("a display name that is a number", {"display_name": 2.1}, "display_name is 2.1, which is no text"),
+    ("a display name that is a number", {"display_name": 2.1}, "display_name is 2.1, which is not text"),
     ("a command with a blank", {"cli_name": "nova image"}, "cli_name is 'nova image'"),
     ("a command that is a path", {"cli_name": "../../bin/x"}, "cli_name is"),
     ("a command with a line end", {"cli_name": "nova\n"}, "cli_name is"),
-    ("a repo without organisation", {"hf_repo": "nova"}, "hf_repo is 'nova'; write a Hugging Face repo id"),
+    ("a repo without organisation", {"hf_repo": "nova"}, "hf_repo is 'nova'; write the repo id as organisation/name"),
     ("a repo that is an address", {"hf_repo": "https://hf.co/a/b"}, "hf_repo is"),
     ("a repo with dots", {"hf_repo": "a../b..c"}, "hf_repo is 'a../b..c'"),
     ("a pipeline with two dots", {"reference_pipeline": "a..b"}, "reference_pipeline is 'a..b'"),
@@ -59,10 +59,14 @@ CHANGED = [
     ("LoRA answered with no in quotes", {"lora": "no"}, "lora is 'no'; write true or false, without quotes"),
     ("training without an answer", {"training": None}, "training is None"),
     # choices
-    ("a VAE that is a list", {"vae": []}, "vae is [], which is no text"),
+    ("a VAE that is a list", {"vae": []}, "vae is [], which is not text"),
     ("a text encoder with a blank", {"text_encoder": "x y"}, "text_encoder is 'x y'"),
-    ("no scheduler", {"scheduler": None}, "scheduler is None, which is no text"),
-    ("a level that is a number", {"mflux_api": 0.24}, "mflux_api is 0.24, which is no text; write a level in quotes"),
+    ("no scheduler", {"scheduler": None}, "scheduler is None, which is not text"),
+    (
+        "a level that is a number",
+        {"mflux_api": 0.24},
+        "mflux_api is 0.24, which is not text; write one of 0.24, 0.22, 0.18",
+    ),
     ("variants that are text", {"variants": "txt2img"}, "variants is 'txt2img'; write [txt2img]"),
     ("variants without txt2img", {"variants": ["edit"]}, "variants is ['edit']"),
     ("variants with code", {"variants": ["txt2img", "edit import os\n#"]}, "variants is"),
@@ -76,7 +80,7 @@ CHANGED = [
     ("an entry without a key", {"checkpoints": [ENTRY, {"hf_repo": "a/b"}]}, "entry 2 has no answer 'key'"),
     ("two entries with one key", {"checkpoints": [ENTRY, ENTRY]}, "two entries of checkpoints have the same key"),
     ("two entries with one function", TWINS, "have the same key, or the same function"),
-    ("a key that is a list", entry(key=["nova"]), "entry 1, key is ['nova'], which is no text"),
+    ("a key that is a list", entry(key=["nova"]), "entry 1, key is ['nova'], which is not text"),
     ("a key of digits", entry(key="5"), "starting with a letter"),
     ("a key of Python's", entry(key="class"), "no function can be called 'class'"),
     ("a key of two lines", entry(key="nova\nx"), "entry 1, key is"),
@@ -84,7 +88,7 @@ CHANGED = [
     ("aliases that are text", entry(aliases="abc"), "aliases is 'abc'; write a list of names"),
     ("aliases that are a mapping", entry(aliases={"abc": 1}), "aliases is {'abc': 1}"),
     ("an alias with a blank", entry(aliases=["no va"]), "an alias is 'no va'"),
-    ("an alias that is a number", entry(aliases=[2.1]), "an alias is 2.1, which is no text"),
+    ("an alias that is a number", entry(aliases=[2.1]), "an alias is 2.1, which is not text"),
     ("steps of an entry that are half", entry(steps=2.5), "entry 1 (nova), steps is 2.5"),
     ("no steps of an entry", entry(steps=0), "entry 1 (nova), steps is 0"),
     ("guidance of an entry that is no number", entry(guidance=float("nan")), "entry 1 (nova), guidance is nan"),
@@ -92,7 +96,7 @@ CHANGED = [
     ("a variant that is not there", entry(variant="video"), "has variant 'video'; `variants` lists txt2img"),
     ("a variant with code", entry(variant="edit\nimport os"), "has variant"),
     ("a command of an entry that ends a table", entry(cli_name='x"\n[evil]'), "entry 1 (nova), cli_name is"),
-    ("a command of an entry that is a list", entry(cli_name=["x"]), "cli_name is ['x'], which is no text"),
+    ("a command of an entry that is a list", entry(cli_name=["x"]), "cli_name is ['x'], which is not text"),
     ("a revision that is a branch", entry(revision="main"), "revision is 'main'; write a commit of 40 hex digits"),
     ("sizes that are a list", entry(transformer_overrides=[1]), "transformer_overrides is [1]; write a mapping"),
     (
@@ -110,16 +114,16 @@ CHANGED = [
 ]
 # What, the file's bytes, what the line says.
 FILES = [
-    ("an empty file", b"", "is no mapping of answers"),
-    ("a list", b"- model\n", "is no mapping of answers"),
-    ("a word", b"nova\n", "is no mapping of answers"),
-    ("a bracket left open", b"model: [\n", "line 2 is no YAML"),
-    ("a conflict", b"model: nova\n<<<<<<< before updating\n=======\n>>>>>>> after\n", "is no YAML"),
+    ("an empty file", b"", "is not a mapping of answers"),
+    ("a list", b"- model\n", "is not a mapping of answers"),
+    ("a word", b"nova\n", "is not a mapping of answers"),
+    ("a bracket left open", b"model: [\n", "line 2 is not valid YAML"),
+    ("a conflict", b"model: nova\n<<<<<<< before updating\n=======\n>>>>>>> after\n", "is not valid YAML"),
     ("no text", b"\xff\xfe\x00", "is not UTF-8 text"),
-    ("a NUL", b"model: nova\0\n", "is no YAML"),
-    ("brackets without end", b"[" * 100_000, "is no YAML"),
-    ("an object of Python's", b"model: !!python/object/apply:os.system [ls]\n", "is no YAML"),
-    ("two documents", b"model: nova\n---\nmodel: vega\n", "is no YAML"),
+    ("a NUL", b"model: nova\0\n", "is not valid YAML"),
+    ("brackets without end", b"[" * 100_000, "is not valid YAML"),
+    ("an object of Python's", b"model: !!python/object/apply:os.system [ls]\n", "is not valid YAML"),
+    ("two documents", b"model: nova\n---\nmodel: vega\n", "is not valid YAML"),
     ("a thirteenth month", b"model: 2024-13-01\n", "a value that cannot be read (month must be in 1..12)"),
     ("an int that is none", b"model: !!int x\n", "a value that cannot be read"),
     ("a bool that is none", b"model: !!bool x\n", "a value that cannot be read"),
@@ -128,9 +132,9 @@ FILES = [
 ]  # fmt: skip
 # What, what stands in the place of `checkpoints`, what the line says.
 ENTRIES = [
-    ("a date as a size", "transformer_overrides: {a: 2024-01-01}", "holds datetime.date(2024, 1, 1), which is no plain"),
-    ("half a character", r'transformer_overrides: {a: "\uD800"}', "is no YAML"),
-    ("a loop of anchors", "transformer_overrides: &a {x: *a}", "is too deep or too long"),
+    ("a date as a size", "transformer_overrides: {a: 2024-01-01}", "holds datetime.date(2024, 1, 1), which is not a plain"),
+    ("half a character", r'transformer_overrides: {a: "\uD800"}', "is not valid YAML"),
+    ("a loop of anchors", "sigma: &a {x: *a}", "is too deep or too long"),
     ("anchors that multiply", "sigma: &a [x,x,x,x]\n  b: &b [*a,*a,*a,*a]\n  c: &c [*b,*b,*b,*b]\n  d: &d [*c,*c,*c,*c]\n"
      "  e: &e [*d,*d,*d,*d]\n  f: &f [*e,*e,*e,*e]\n  g: [*f,*f,*f,*f]", "is too deep or too long"),
 ]  # fmt: skip
@@ -210,4 +214,4 @@ def test_an_update_of_a_broken_file(world, capsys, case):
     refused(world, capsys, ["update", "nova"], (case[2], ANSWERS), out=UPDATE)
 
 
-UPDATE = "should this stop half-way: `mflux-port update --restore` gives back the tree\n"
+UPDATE = "if this stops half-way, `mflux-port update --restore` restores the tree\n"

@@ -15,7 +15,7 @@ from tests.checkpoint.files import write_header, write_raw
 
 KEYS, WAIVERS, README = (
     "porting/nova/checkpoint_keys.txt",
-    "porting/nova/ledger_waivers.yml",
+    "porting/nova/waivers.yml",
     "src/mflux/models/nova/README.md",
 )
 ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
@@ -37,7 +37,7 @@ LORAS = [
     ("a loop", lambda world: (world.home / "a.safetensors").symlink_to("a.safetensors"), "symbolic link"),
     ("an empty file", lora(b""), "is shorter than a safetensors header"),
     ("a page of HTML", lora(b"<!DOCTYPE html><html><body>Sign in</body></html>"), "claims a header of"),
-    ("a Git LFS pointer", lora(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "claims a header of"),
+    ("a Git LFS pointer", lora(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "is a Git LFS pointer"),
     ("a zip", lora(b"PK\x03\x04" + bytes(100)), "ends within its header"),
     ("a header cut off", lora((100).to_bytes(8, "little") + b'{"a"'), "ends within its header"),
     ("no JSON", lora((4).to_bytes(8, "little") + b"abcd"), "has no JSON header"),
@@ -101,24 +101,43 @@ def test_a_key_list_whose_lines_add_up(world, capsys, monkeypatch):
 # What, the waivers, the words.
 WAIVED = [
     ("no text", b"\xff\xfe", "is not UTF-8 text"),
-    ("a brace left open", b"{", "is no YAML"),
-    ("braces without end", b"{a: " * 20_000, "is no YAML"),
-    ("a list", b"- transformer\n", "must name components"),
-    ("a component that is a list", b"vae: [a]\n", "vae may have `tensors` and `parameters`"),
-    ("another side", b"vae: {weights: {}}\n", "vae may have `tensors` and `parameters`"),
-    ("a side that is a list", b"vae: {tensors: [a]}\n", "vae, tensors must be a mapping of names to reasons"),
-    ("no reason", b"vae: {tensors: {a: }}\n", "vae, tensors: a has no reason"),
-    ("an empty reason", b"vae: {tensors: {a: ' '}}\n", "vae, tensors: a has no reason"),
-    ("a reason that is a number", b"vae: {parameters: {a: 5}}\n", "vae, parameters: a has no reason"),
-    ("a pattern that is a number", b"vae: {tensors: {5: counted elsewhere}}\n", "vae, tensors: 5 is not a name"),
-    ("a date that is none", b"vae: {tensors: {a: 2024-99-99}}\n", "holds a value that cannot be read"),
+    ("a brace left open", b"{", "is not valid YAML"),
+    ("braces without end", b"{a: " * 20_000, "is not valid YAML"),
+    ("a list", b"- transformer\n", "may have the sections ledger and parity"),
+    ("another section", b"vae: {tensors: {a: not used}}\n", "may have the sections ledger and parity"),
+    ("a section that is a mapping", b"ledger: {component: vae}\n", "ledger must be a list of entries"),
+    ("an entry that is text", b"ledger: [vae]\n", "entry 1 of ledger needs component"),
+    ("an entry of both sides", b"ledger:\n- {component: vae, tensor: a, parameter: b, reason: c}\n", "needs component"),
+    ("another side", b"ledger:\n- {component: vae, weight: a, reason: c}\n", "entry 1 of ledger needs component"),
+    ("no reason", b"ledger:\n- {component: vae, tensor: a}\n", "entry 1 of ledger needs component"),
+    (
+        "an empty reason",
+        b"ledger:\n- {component: vae, tensor: a, reason: ' '}\n",
+        "reason is ' ', which is not text; write why",
+    ),
+    (
+        "a reason that is a number",
+        b"ledger:\n- {component: vae, tensor: a, reason: 5}\n",
+        "reason is 5, which is not text",
+    ),
+    (
+        "a pattern that is a number",
+        b"ledger:\n- {component: vae, tensor: 5, reason: counted}\n",
+        "tensor is 5, which is not text",
+    ),
+    ("a component that is a list", b"ledger:\n- {component: [vae], tensor: a, reason: c}\n", "component is ['vae']"),
+    (
+        "a date that is none",
+        b"ledger:\n- {component: vae, tensor: 2024-99-99, reason: a}\n",
+        "holds a value that cannot be read",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("data", "words"), [pytest.param(*case[1:], id=case[0]) for case in WAIVED])
 def test_bad_ledger_waivers(world, capsys, data, words):
     world.write(WAIVERS, data)
-    refused(world, capsys, ["ledger", "nova"], ("ledger_waivers.yml", words))
+    refused(world, capsys, ["ledger", "nova"], ("waivers.yml", words))
 
 
 # What, the damage, the words.

@@ -18,7 +18,7 @@ from tests.template.rendering import PROJECT, template_copy
 NEW = {"model": "vega", "hf_repo": "acme/Vega"}
 ENTRY = {"key": "vega", "hf_repo": "acme/Vega"}
 NAME = "type lower case letters, digits and single underscores"
-PYTHON = "is a word of Python's own"
+PYTHON = "is a Python keyword"
 
 
 def entry(**more: object) -> dict:
@@ -78,9 +78,9 @@ BAD = [
     ("no checkpoints", {"checkpoints": []}, "type a YAML list with at least one entry"),
     ("an entry that is text", {"checkpoints": ["vega"]}, "entry 1 has no key or no hf_repo"),
     ("an entry without a repo", {"checkpoints": [{"key": "vega"}]}, "entry 1 has no key or no hf_repo"),
-    ("an entry's repo with dots", entry(hf_repo="acme/.."), "hf_repo of vega is no repo id"),
+    ("an entry's repo with dots", entry(hf_repo="acme/.."), "hf_repo of vega must be the repo id as organisation/name"),
     ("a key that is a number", entry(key=5), "key and hf_repo of entry 1 must be text"),
-    ("a key of digits", entry(key="5"), "the key 5 must start with a letter"),
+    ("a key of digits", entry(key="5"), "the key 5 must be .*, starting with a letter"),
     ("a key of Python's", entry(key="class"), f"class {PYTHON}"),
     ("a key with a quote", entry(key='ve"ga'), "must be lower case letters"),
     ("an alias with a slash", entry(aliases=["acme/vega"]), "must be lower case letters"),
@@ -99,18 +99,17 @@ BAD = [
     ("a command of an entry with a quote", entry(cli_name='x"\n[evil]'), "cli_name of vega must be lower case"),
     ("a revision that is a branch", entry(revision="main"), "must be a commit of 40 hex digits"),
     ("sizes that are a list", entry(transformer_overrides=[1]), "transformer_overrides of vega must be a mapping"),
-    ("a size that is code", entry(text_encoder_overrides={"a b": 1}), "in text_encoder_overrides of vega is no keyword"),
-
-    ("a count of blocks that is code", entry(transformer_overrides={"num_layers": "4); f("}), "num_layers and num_hidden_layers"),
-    ("a count of layers that is half", entry(text_encoder_overrides={"num_hidden_layers": 2.5}), "must be whole numbers"),
-    ("a size with a quote", entry(transformer_overrides={"a": 'x"'}), "transformer_overrides of vega must be a mapping"),
-    ("a size without end", entry(transformer_overrides={"a": float("inf")}), "transformer_overrides of vega must be a mapping"),
+    ("a size that is code", entry(text_encoder_overrides={"a b": 1}), "in text_encoder_overrides of vega is not a keyword"),
+    ("a count of blocks that is code", entry(transformer_overrides={"num_layers": "4); f("}), "num_layers in transformer_overrides of vega must be a whole number"),
+    ("a count of layers that is half", entry(text_encoder_overrides={"num_hidden_layers": 2.5}), "must be a whole number from 1 to 10000"),
+    ("a size with a quote", entry(transformer_overrides={"a": 'x"'}), "transformer_overrides of vega must be plain words"),
+    ("a size without end", entry(transformer_overrides={"a": float("inf")}), "transformer_overrides of vega must be a number"),
     ("two entries with one key", {"checkpoints": [ENTRY, ENTRY]}, "two entries have the same key"),
     # choices that are none, or do not go together
     ("a VAE that is not there", {"vae": "dc"}, "Invalid choice"),
     ("an encoder that is not there", {"text_encoder": "bert"}, "Invalid choice"),
     ("a variant that is none", {"variants": ["video"]}, "Invalid choice"),
-    ("variants without txt2img", {"variants": ["edit"]}, "txt2img is always there"),
+    ("variants without txt2img", {"variants": ["edit"]}, "txt2img is always included"),
     ("an edit without the variant", entry(variant="edit"), "add edit to the variants"),
     ("training without LoRA", {"training": True, "lora": False}, "answer yes to lora, or no here"),
     ("a negative prompt without guidance", {"guidance": 1.0, "negative_prompt": True}, "answer no"),
@@ -122,8 +121,8 @@ TAKEN = [
     ("a key of mflux's", entry(key="z-image"), "'z-image' of z-image is taken by mflux's z-image"),
     ("a command of mflux's", {"cli_name": "z-image", **entry()}, "mflux-generate-z-image is taken by"),
     ("a repo of mflux's", {"hf_repo": "Tongyi-MAI/Z-Image-Turbo"}, "is mflux's z-image-turbo already"),
-    ("a field that ModelConfig lacks", entry(stepz=2), "takes no 'stepz'; take it out of the answers of vega"),
-    ("a field that is code", entry(**{"x=1, y": 2}), "takes no 'x=1, y'"),
+    ("a field that ModelConfig lacks", entry(stepz=2), "has no 'stepz'; delete it from the answers of vega"),
+    ("a field that is code", entry(**{"x=1, y": 2}), "has no 'x=1, y'"),
     ("a field that is a date", entry(sigma_base_shift={"a": [[[[[[[[1]]]]]]]]}), "is too deep or too long"),
     ("a field without end", entry(sigma_base_shift=float("inf")), "'sigma_base_shift' is inf; write a number"),
 ]
@@ -172,7 +171,7 @@ def test_folders_that_are_no_checkout(world, plain, where):
         (folder / "pyproject.toml").write_text("[project]\nname = 'x'\n")
     with world.unchanged():
         said = error_of(plain, folder, {}, tasks=True)
-    assert "is no mflux checkout; run this in the root of a clone of mflux" in said.splitlines()[-1]
+    assert "is not an mflux checkout; run this in the root of a clone of mflux" in said.splitlines()[-1]
 
 
 # The folder that is a link to another place.
@@ -198,7 +197,7 @@ def test_a_link_where_a_file_goes_is_left(world, plain):
     world.path("tests/cli/test_vega_command.py").symlink_to(target)
     with world.unchanged():
         said = error_of(plain, world.root, {}, tasks=False)
-    assert "tests/cli/test_vega_command.py is there already" in said.splitlines()[-1]
+    assert "tests/cli/test_vega_command.py exists" in said.splitlines()[-1]
 
 
 TYPED = [{"model": "Vega"}, {"cli_name": "z-image"}, {"checkpoints": [{"key": "vega"}]}]

@@ -113,5 +113,5 @@ def test_a_list_that_is_none_is_refused(tmp_path, text):
     assert read_lora_modules(tmp_path, "nova") == ()
     (tmp_path / "porting/nova").mkdir(parents=True)
     (tmp_path / MODULES).write_text(text)
-    with pytest.raises(PortError, match="lora_modules.json is no table of modules"):
+    with pytest.raises(PortError, match="lora_modules.json is not a table of modules"):
         read_lora_modules(tmp_path, "nova")

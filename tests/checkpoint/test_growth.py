@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 
 import pytest
 from mflux_port.checkout import releases
-from mflux_port.checkpoint.collector import uncollected
 
 from benchmarks.bench_checkpoint import _draft, _inspect, write_checkpoint
 from tests.checkpoint.conftest import HERE, run_in
@@ -45,14 +43,3 @@ def test_weights_of_modules_are_shapes_alone():
     said = json.loads(run_in(python, HERE / "shapes_alone.py", source=releases.source(releases.NEWEST) / "src"))
     assert said["alike"] and said["restored"] and said["distinct"]
     assert said["grown"] < 1_000
-
-
-def test_the_collector_runs_again_whatever_happens():
-    assert gc.isenabled()
-    with pytest.raises(ValueError), uncollected():
-        assert not gc.isenabled()
-        with uncollected():
-            pass
-        assert not gc.isenabled()
-        raise ValueError
-    assert gc.isenabled()

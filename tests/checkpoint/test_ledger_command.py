@@ -152,8 +152,8 @@ def test_a_part_keeps_the_key_list_of_the_others(port, ledger, tmp_path):
 
 @pytest.mark.full
 def test_a_waiver_that_waives_nothing_is_named(port, ledger):
-    path = port[0] / "porting/nova/ledger_waivers.yml"
-    path.write_text("transformer: {tensors: {gone.weight: was there once}}\n")
+    path = port[0] / "porting/nova/waivers.yml"
+    path.write_text("ledger:\n- {component: transformer, tensor: gone.weight, reason: was there once}\n")
     try:
         done = ledger("--checkpoint", port[1], "--json")
     finally:

@@ -56,12 +56,13 @@ def test_a_broken_key_list_names_the_line(tmp_path, line):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("transformer: {tensors: {a.weight: ''}}", "a.weight has no reason"),
-        ("transformer: {tensors: {a.weight: }}", "a.weight has no reason"),
-        ("transformer: {tensors: [a.weight]}", "must be a mapping of names to reasons"),
-        ("transformer: {weights: {}}", "may have `tensors` and `parameters`"),
-        ("- transformer", "must name components"),
-        ("{", "is no YAML"),
+        ("ledger: [{component: vae, tensor: a.weight, reason: ''}]", "reason is '', which is not text; write why"),
+        ("ledger: [{component: vae, tensor: a.weight}]", "entry 1 of ledger needs component"),
+        ("ledger: {component: vae}", "ledger must be a list"),
+        ("ledger: [{component: vae, weight: a, reason: b}]", "needs component, either tensor or parameter"),
+        ("transformer: {tensors: {a.weight: not used}}", "may have the sections ledger and parity"),
+        ("- transformer", "may have the sections ledger and parity"),
+        ("{", "is not valid YAML"),
     ],
 )
 def test_waivers_of_another_form_are_refused(tmp_path, text, expected):
@@ -73,7 +74,13 @@ def test_waivers_of_another_form_are_refused(tmp_path, text, expected):
 
 def test_waivers_cover_patterns_and_tell_idle_ones(tmp_path):
     path = tmp_path / "waivers.yml"
-    path.write_text("vae:\n  tensors: {bn.*: counters, gone: was there}\n  parameters: {freqs: computed}\n")
+    path.write_text(
+        "ledger:\n"
+        "- {component: vae, tensor: bn.*, reason: counters}\n"
+        "- {component: vae, tensor: gone, reason: was there}\n"
+        "- {component: vae, parameter: freqs, reason: computed}\n"
+        "parity: []\n"
+    )
     vae = read_waivers(path)["vae"]
     assert (
         vae.cover("tensors", "bn.mean") and vae.cover("parameters", "freqs") and not vae.cover("parameters", "bn.mean")

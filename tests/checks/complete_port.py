@@ -1,4 +1,4 @@
-"""A port of which every row holds: rendered and wired in a real mflux checkout, then brought to its end as a porter would."""
+"""A port that passes every rule: rendered and wired in a real mflux checkout, then finished as a porter would."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ ANSWERS = {
 }
 PNG = b"\x89PNG\r\n\x1a\n"
 REFERENCES = ("tests/resources/reference_nova_turbo.png", "tests/resources/reference_nova_base.png")
-# As run_mflux.py writes them behind a box.
-FIGURES = "relL2 3.1e-06 of 1.0e-04, float32, 1024x1024, 2026-10-01, commit {commit}"
+# The figures that run_mflux.py writes after a box.
+FIGURES = "relL2 3.1e-06 of 1.0e-04, float32, 1024x1024, 8 steps, guidance 4, 2026-10-01, commit {commit}"
 
 
 def render(root: Path, answers: dict = ANSWERS) -> Path:
@@ -62,7 +62,7 @@ def render(root: Path, answers: dict = ANSWERS) -> Path:
 
 
 def complete(root: Path) -> Path:
-    """Do what only a porter can: prove, measure, look, commit stage by stage on a branch of one's own."""
+    """Do what only a porter can do: prove, measure, review, and commit each stage on a branch."""
     git(root, "checkout", "--quiet", "-b", "port")
     _fill_readme(root / f"{PACKAGE}/README.md")
     _fill_root_readme(root / "README.md")
@@ -85,10 +85,15 @@ def git(root: Path, *arguments: str) -> str:
 
 def _tick(path: Path, commit: str) -> None:
     text = path.read_text().replace("- [ ]", "- [x]")
-    lines = [
-        f"{line} {FIGURES.format(commit=commit)}" if "<!-- evidence:" in line else line for line in text.splitlines()
-    ]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(_with_figures(line, commit) for line in text.splitlines()) + "\n")
+
+
+def _with_figures(line: str, commit: str) -> str:
+    if "<!-- evidence:" not in line:
+        return line
+    if "<!-- evidence: bfloat16 -->" in line:
+        return f"{line} worst transformer {FIGURES.format(commit=commit).replace('float32', 'bfloat16')}"
+    return f"{line} {FIGURES.format(commit=commit)}"
 
 
 def _fill_readme(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One complete port for the whole run; a test breaks one thing in it and mends it."""
+"""One complete port for the whole test run; each test breaks one thing in it and restores it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tests.checks.tree import Tree
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory, pristine) -> Path:
-    """mflux 0.24.0 with the port as the template renders it. Nobody writes into it."""
+    """mflux 0.24.0 with the port as the template renders it. Read-only."""
     return complete_port.render(shutil.copytree(pristine(), tmp_path_factory.mktemp("rendered") / "mflux"))
 
 
 @pytest.fixture(scope="session")
 def completed(tmp_path_factory, rendered) -> Path:
-    """The same, brought to its end. Only ``tree`` writes into it."""
+    """The same port, finished. Only ``tree`` writes to it."""
     return complete_port.complete(shutil.copytree(rendered, tmp_path_factory.mktemp("completed") / "mflux"))
 
 
 @pytest.fixture
 def tree(completed) -> Tree:
-    """The complete port, given back after the test."""
+    """The complete port, restored after the test."""
     made = Tree(completed)
     yield made
     made.restore()

@@ -13,7 +13,7 @@ from tests.checks.complete_port import MODEL, git
 
 @pytest.fixture
 def own(completed, tmp_path):
-    """A complete port of one's own, to write into."""
+    """A copy of the complete port that the test may change."""
     return shutil.copytree(completed, tmp_path / "mflux")
 
 
@@ -46,7 +46,7 @@ def test_unknown_model_is_one_line(mflux_port, rendered, arguments):
 
 def test_check_outside_a_checkout_is_one_line(mflux_port, tmp_path):
     done = mflux_port("check", cwd=tmp_path)
-    assert done.returncode == 2 and "no mflux checkout" in done.stderr
+    assert done.returncode == 2 and "is not an mflux checkout" in done.stderr
 
 
 def test_broken_project_file_is_one_line(mflux_port, own):
@@ -56,7 +56,7 @@ def test_broken_project_file_is_one_line(mflux_port, own):
         assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
-def test_status_goes_by_evidence(mflux_port, rendered, completed):
+def test_status_uses_evidence(mflux_port, rendered, completed):
     fresh = json.loads(mflux_port("status", "--json", cwd=rendered).stdout)["ports"][0]
     assert fresh["reached"] == "wired" and "vae_decode" in fresh["next"]
     done = json.loads(mflux_port("status", "--json", cwd=completed).stdout)
@@ -74,7 +74,19 @@ def test_a_tick_without_figures_proves_nothing(mflux_port, own):
     assert port["reached"] == "VAE" and not port["steps"]["transformer"]
 
 
-def test_status_tells_of_lost_wiring(mflux_port, own):
+def test_status_says_why_a_ticked_box_does_not_count(mflux_port, own):
+    path = own / f"porting/{MODEL}/PORTING.md"
+    path.write_text(path.read_text().replace("1024x1024", "64x64"))
+    port = json.loads(mflux_port("status", "--json", cwd=own).stdout)["ports"][0]
+    judge = f"uv run python porting/{MODEL}/run_mflux.py --stage vae_decode"
+    reason = "vae_decode was run at 64x64; 512x512 and larger counts"
+    assert port["next"] == f"uv run porting/{MODEL}/run_reference.py --size 512 && {judge} ({reason})"
+    said = mflux_port("check", MODEL, "--merge", cwd=own).stdout.splitlines()
+    row = said[next(n for n, line in enumerate(said) if "MRG01" in line) + 1]
+    assert reason in row and row.endswith(judge)
+
+
+def test_status_reports_lost_wiring(mflux_port, own):
     (own / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n")
     done = mflux_port("status", cwd=own)
     assert done.returncode == 1 and "changelog" in done.stdout
@@ -83,19 +95,19 @@ def test_status_tells_of_lost_wiring(mflux_port, own):
 def test_finish_refuses_while_a_row_fails(mflux_port, rendered, tmp_path):
     own = shutil.copytree(rendered, tmp_path / "mflux")
     done = mflux_port("finish", MODEL, cwd=own)
-    assert done.returncode == 1 and "nothing was taken away" in done.stderr
+    assert done.returncode == 1 and "nothing was removed" in done.stderr
     found = json.loads(mflux_port("finish", MODEL, "--json", cwd=own).stdout)
     assert found["removed"] == [] and "MRG01" in {row["rule"] for row in found["rows"]}
     assert (own / f"porting/{MODEL}").is_dir()
 
 
-def test_finish_refuses_what_git_cannot_bring_back(mflux_port, own):
+def test_finish_refuses_files_that_git_cannot_restore(mflux_port, own):
     (own / f"porting/{MODEL}/notes.md").write_text("mine")
     done = mflux_port("finish", MODEL, cwd=own)
     assert done.returncode == 2 and "notes.md" in done.stderr and (own / f"porting/{MODEL}/notes.md").is_file()
 
 
-def test_finish_takes_the_scaffolding_away(mflux_port, own):
+def test_finish_removes_the_scaffolding(mflux_port, own):
     dry = mflux_port("finish", MODEL, "--dry-run", cwd=own)
     assert dry.returncode == 0 and f"--- a/porting/{MODEL}/answers.yml" in dry.stdout
     assert git(own, "status", "--porcelain") == ""

@@ -1,4 +1,4 @@
-"""The pages say what the programs print, and every link and command in them exists."""
+"""The pages show what the programs print, and every link and command in them exists."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGES = MAKE.pages()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page_holds_what_the_programs_print(page, rendered, completed, pristine):
+def test_page_shows_what_the_programs_print(page, rendered, completed, pristine):
     places = {"fresh": lambda: rendered, "complete": lambda: completed}
     places |= {version: lambda v=version: pristine(v) for version in ("0.24.0", "0.18.1")}
     text = page.read_text()
@@ -33,7 +33,7 @@ def test_page_holds_what_the_programs_print(page, rendered, completed, pristine)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
+def test_links_work(page):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (page.parent / link).exists()] == []
@@ -51,7 +51,7 @@ def test_commands_exist(page):
 
 @cache
 def options(command: str) -> set[str]:
-    """What a command takes, read from its parser."""
+    """The options of a command, read from its parser."""
     if command not in COMMANDS:
         return set()
     parser = argparse.ArgumentParser()

@@ -1,4 +1,4 @@
-"""Mappings worked out from the tree are what mflux's own interpreter builds from the same code."""
+"""Evaluated mappings equal what Python builds when it runs the same code."""
 
 from __future__ import annotations
 
@@ -48,26 +48,27 @@ def test_lora_mappings_are_what_running_them_gives(pristine, environment, releas
     ran = json.loads(done.stdout)
     assert len(ran) > 5
     for package in mapped:
-        worked_out = [
+        evaluated = [
             [target.fields["model_path"], *(sorted(target.fields.get(name) or []) for name in LISTS)]
             for target in package.lora_targets
         ]
-        assert worked_out == ran[package.model], package.model
+        assert evaluated == ran[package.model], package.model
 
 
 @pytest.fixture(scope="module")
-def worked_out(pristine, tmp_path_factory):
-    """``worked_out(body)``: what a static method with this body returns."""
+def evaluated(pristine, tmp_path_factory):
+    """``evaluated(body)``: the return value of a static method with this body."""
     root = shutil.copytree(pristine(), tmp_path_factory.mktemp("sample") / "mflux")
     (root / "src/mflux/sample.py").write_text("")
 
-    def work(body: str) -> object:
-        text = "import os\n\nNAMES = ('q', 'k')\n\n\nclass Sample:\n    PATHS = [f'to_{name}' for name in NAMES]\n\n"
+    def evaluate(body: str) -> object:
+        text = "import os\n\nNAMES = ('q', 'k')\n\n\ndef joined(a, *, b='x'):\n    return a + b\n\n\nclass Base:\n    ROOT = 'r'\n\n\n"
+        text += "class Sample(Base):\n    PATHS = [f'to_{name}' for name in NAMES]\n\n"
         text += "    @staticmethod\n    def get():\n" + "".join(f"        {line}\n" for line in body.splitlines())
         (root / "src/mflux/sample.py").write_text(text)
         return Evaluator(Facts(Checkout(root))).result("src/mflux/sample.py", "Sample", "get")
 
-    return work
+    return evaluate
 
 
 @pytest.mark.parametrize(
@@ -78,10 +79,14 @@ def worked_out(pristine, tmp_path_factory):
         ("made = {}\nfor i, n in enumerate(NAMES):\n    made[n] = i\nreturn made", {"q": 0, "k": 1}),
         ("return f'{3:02}' if NAMES and not None else 1", "03"),
         ("return 'a.b'.replace('.', '_')[1:]", "_b"),
+        ("return Sample.ROOT + joined('a') + joined('b', b='c')", "raxbc"),
+        ("return {**{name: len(name) for name in NAMES}, 'v': 2}", {"q": 1, "k": 1, "v": 2}),
+        ("def unused():\n    pass\nreturn 1", 1),
+        ("made = Target(path='x')\nmade.path += 'y'\nreturn made.path", "xy"),
     ],
 )
-def test_what_is_known(worked_out, body, value):
-    assert worked_out(body) == value
+def test_what_is_known(evaluated, body, value):
+    assert evaluated(body) == value
 
 
 @pytest.mark.parametrize(
@@ -94,8 +99,12 @@ def test_what_is_known(worked_out, body, value):
         "return 'a' * 'b'",
         "return open('x')",
         "return Sample.get()",
+        "return Sample.nothing",
+        "return Sample.nothing()",
+        "return Other.get()",
+        "made = Target(path='x')\nfor one in made:\n    pass",
     ],
 )
-def test_everything_else_is_unknown(worked_out, body):
+def test_everything_else_is_unknown(evaluated, body):
     with pytest.raises(Unknown):
-        worked_out(body)
+        evaluated(body)

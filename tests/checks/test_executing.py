@@ -1,4 +1,4 @@
-"""``check --run`` in an environment that runs mflux: passes on a sound port, fails on a broken one."""
+"""``check --run`` in an environment that runs mflux: passes on a correct port, fails on a broken one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def change(path, old: str, new: str) -> None:
 
 @pytest.fixture
 def own_python(environment, port):
-    """The port with a Python of its own that runs mflux, as a checkout after ``uv sync`` has."""
+    """The port with its own Python that runs mflux, like a checkout after ``uv sync``."""
     path = port / ".venv/bin/python"
     path.parent.mkdir(parents=True)
     path.write_text(f'#!/bin/sh\nexec {environment("0.24.0")} "$@"\n')
@@ -62,16 +62,16 @@ def test_fast_tests_are_run(own_python, port):
         ("variants/txt2img/nova.py", "weight_definition=NovaWeightDefinition,", "weight_definition=None,"),
         ("variants/txt2img/nova.py", "decoded = self._decode_latents(latents)", "decoded = None"),
     ],
-    ids=["it saves nothing", "the copy cannot draw"],
+    ids=["it saves nothing", "the copy generates nothing"],
 )
-def test_a_copy_is_saved_loaded_and_drawn_with(own_python, port, file, old, new):
+def test_a_copy_is_saved_and_generates_an_image(own_python, port, file, old, new):
     assert answer(port, "RUN03").state == PASS
     change(port / PACKAGE / file, old, new)
     assert answer(port, "RUN03").state == FAIL
 
 
 @pytest.mark.full
-def test_ledger_is_asked(own_python, mflux_port, environment, port):
+def test_ledger_is_run(own_python, mflux_port, environment, port):
     assert answer(port, "RUN04").state == NOT_APPLICABLE
     checkpoint = port.parent / "tiny"
     module = "tests.image_generation.helpers.tiny_nova_checkpoint"

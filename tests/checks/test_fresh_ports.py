@@ -1,4 +1,4 @@
-"""A port as the template renders it, whatever was answered, starts without a failing row."""
+"""A port as the template renders it has no failing row, whatever the answers."""
 
 from __future__ import annotations
 
@@ -49,4 +49,6 @@ def _failing(template, root, ports: dict[str, dict]) -> list[tuple]:
     for model, given in ports.items():
         render(template, root, {"hf_repo": f"acme/{model}", **given, "model": model})
         wire(root, model)
-    return [(row.model, row.rule, row.detail) for row in failures(check(Checkout(root), list(ports)))]
+    rows = check(Checkout(root), list(ports))
+    assert {row.model for row in rows} == set(ports)
+    return [(row.model, row.rule, row.detail) for row in failures(rows)]

@@ -1,4 +1,4 @@
-"""Files that are written otherwise than expected: rows at worst, never a rule that stumbles. And names that sit in names."""
+"""Files in an unusual form give failing rows at worst, never an error inside a rule."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from mflux_port.checks.engine.evaluate import check, failures
 from mflux_port.checks.engine.rule import FAIL, MERGE, PASS
 
 from tests.checks import complete_port
-from tests.checks.breaks_package import (
+from tests.checks.breaking import append, both, remove, replace, write
+from tests.checks.complete_port import MODEL
+from tests.checks.paths import (
+    CHECKER,
     CLI,
+    CONFIG,
+    DEFAULTS,
     DEFINITION,
+    EXAMPLE,
     FEED_FORWARD,
+    OVERLAY,
+    README,
+    REVISIONS,
+    RUNNER,
+    SAVE,
     SAVER,
     VARIANT,
-    append,
-    both,
-    remove,
-    replace,
-    write,
 )
-from tests.checks.breaks_repo import CHECKER, CONFIG, DEFAULTS, EXAMPLE, OVERLAY, README, REVISIONS, RUNNER, SAVE
-from tests.checks.complete_port import MODEL
 from tests.checks.test_rules import answer
 from tests.checks.tree import Tree
 
@@ -33,7 +37,7 @@ _ROW = re.compile(r"^.*\(src/mflux/models/nova/README\.md\).*$", re.MULTILINE)
 
 
 def computed_tables(tree: Tree) -> None:
-    """Values that only a run of mflux would know."""
+    """Values that only running mflux would give."""
     tree.replace(DEFAULTS, '"dev": 25,', '**{"dev": DEFAULT_INFERENCE_STEPS},')
     tree.replace(DEFAULTS, '"nova-base": 40,', '"nova-base": STEPS, KEY: 40,')
     text = (tree.root / SAVE).read_text()
@@ -47,7 +51,7 @@ def computed_tables(tree: Tree) -> None:
 
 
 def other_types(tree: Tree) -> None:
-    """Tables, rows and files that hold something else."""
+    """Tables, rows and files with values of other types."""
     tree.write("README.md", _ROW.sub("|[Nova](src/mflux/models/nova/README.md) | a | b |", _text(tree, "README.md")))
     tree.write(EXAMPLE, json.dumps({"model": "nova-turbo", "lora_layers": ["a"]}))
     tree.replace(CONFIG, 'aliases=["nova-turbo", "nova"]', 'aliases="nova-turbo"')
@@ -72,13 +76,13 @@ def _text(tree: Tree, name: str) -> str:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_no_rule_stumbles(tree, part):
+def test_no_rule_has_an_error(tree, part):
     PARTS[part](tree)
     rows = failures(check(Checkout(tree.root), [MODEL], {MERGE}))
     assert rows and [row for row in rows if "cannot read what it found" in row.detail] == []
 
 
-def test_a_table_of_scripts_that_is_none_is_one_line(mflux_port, tree):
+def test_an_array_of_scripts_is_one_line(mflux_port, tree):
     tree.replace("pyproject.toml", "[project.scripts]", "[[project.scripts]]")
     done = mflux_port("check", MODEL, cwd=tree.root)
     assert "Traceback" not in done.stderr and done.returncode in (1, 2)

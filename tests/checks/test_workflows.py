@@ -1,4 +1,4 @@
-"""The workflows: sound YAML, every action pinned to a commit that is a release."""
+"""The workflows are valid, and every action is pinned to the commit of a release."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from tests.checks.complete_port import MODEL, PROJECT
 
 FILES = [*sorted((PROJECT / ".github/workflows").glob("*.yml")), PROJECT / "docs/port-checks.yml"]
-# Read from the actions' own repositories: the commit of each release tag.
+# The commit of each release tag, from the actions' repositories.
 RELEASES = {
     "actions/checkout": ("3d3c42e5aac5ba805825da76410c181273ba90b1", "v7.0.1"),
     "astral-sh/setup-uv": ("20cfd1bf945f4377ade1205e4dbc17946fc9a30d", "v10.0.1"),
@@ -30,7 +30,7 @@ def test_every_action_is_pinned_to_a_release(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_workflow_is_sound(path):
+def test_workflow_is_valid(path):
     workflow = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {"contents": "read"}
     for job in workflow["jobs"].values():
@@ -62,7 +62,7 @@ def test_failing_rows_become_annotations(rendered, tmp_path):
     found = [annotation(line) for line in done.stdout.splitlines()]
     errors = {one["title"].split()[0]: one for kind, one in found if kind == "error"}
     assert set(errors) == {"LAY08", "STY04"}
-    assert errors["LAY08"]["title"].endswith("scheduler, fp8, layout or transformer module in the package's root")
+    assert errors["LAY08"]["title"].endswith("scheduler, fp8, layout or transformer module")
     assert errors["STY04"]["file"] == f"src/mflux/models/{MODEL}/model/{MODEL}_transformer/feed_forward.py"
     assert int(errors["STY04"]["line"]) == len(feed_forward.read_text().splitlines())
     assert {"WGT10", "LOR10"} == {one["title"].split()[0] for kind, one in found if kind == "notice"}
@@ -74,7 +74,7 @@ def test_no_port_is_no_failure(pristine, tmp_path):
 
 
 def annotation(line: str) -> tuple[str, dict[str, str]]:
-    """A workflow command as GitHub's runner takes it apart."""
+    """A workflow command as GitHub's runner parses it."""
     kind, properties, _ = re.fullmatch(r"::(\w+) (.*?)::(.*)", line).groups()
     pairs = [part.split("=", 1) for part in properties.split(",")]
     assert {name for name, _ in pairs} <= {"file", "line", "title"}

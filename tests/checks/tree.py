@@ -1,4 +1,4 @@
-"""One thing broken in a checkout, and mended again."""
+"""A checkout in which a test changes something and then restores it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.checks.complete_port import git
 
 
 class Tree:
-    """A checkout that remembers what a test changes in it. ``restore`` gives everything back."""
+    """A checkout that records what a test changes; ``restore`` undoes all changes."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -17,7 +17,7 @@ class Tree:
         self._index_changed = False
 
     def replace(self, name: str, old: str, new: str) -> None:
-        """Replace every ``old``; a break that breaks nothing is a mistake of the test."""
+        """Replace every ``old``; without one the test itself is wrong."""
         text = (self.root / name).read_text()
         assert old in text, f"{name} has no {old!r}"
         self.write(name, text.replace(old, new))

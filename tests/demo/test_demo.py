@@ -25,7 +25,7 @@ def test_from_an_empty_folder_to_a_picture(mflux_port, tmp_path):
 
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["image"] == str(image)
-    assert "the port is there already" in again.stderr
+    assert "using the existing port" in again.stderr
 
 
 def test_folder_of_somebody_else_is_left_alone(mflux_port, tmp_path):
@@ -42,7 +42,11 @@ def test_folder_of_somebody_else_is_left_alone(mflux_port, tmp_path):
 
 @pytest.mark.parametrize(
     ("version", "said"),
-    [("latest", "is no mflux release"), ("0.17.5", "supports mflux 0.18.0"), ("../0.24.0", "is no mflux release")],
+    [
+        ("latest", "is not an mflux release"),
+        ("0.17.5", "supports mflux 0.18.0"),
+        ("../0.24.0", "is not an mflux release"),
+    ],
 )
 def test_version_is_one_that_the_template_supports(mflux_port, tmp_path, version, said):
     done = mflux_port("demo", "--mflux", version, cwd=tmp_path)

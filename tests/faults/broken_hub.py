@@ -1,4 +1,4 @@
-"""The stand-in of the Hub, with a connection that breaks."""
+"""The test server for the Hub, with a connection that breaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that these tests bring to fall, each with the files that are its own to change."""
+"""The commands that these tests interrupt, each with the files that it may change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One real checkout with a complete port that somebody has worked on, and the count of the kills."""
+"""A real checkout with a complete port with edits, and the count of the kills."""
 
 from __future__ import annotations
 
@@ -83,22 +83,11 @@ def checkpoint(tmp_path) -> Callable[[int], Path]:
     return make
 
 
-_LESS = (  # what a run that renders hundreds of times can do without, by words in its path
-    *("/parity/", "edit", "training", "_vae", "lora", "own_commands", "run_mflux", "latent_creator.py.jinja"),
-    *("rope_embedder", "timestep_embedder", "output_norm", "feed_forward", "attention", "text_encoder_layer"),
-)
-
-
 @pytest.fixture(scope="session")
 def small_template(tmp_path_factory) -> Template:
     """The template at v0.1.0 with a third of its files."""
     template = Template.snapshot(tmp_path_factory.mktemp("small") / "template")
-    for path in sorted((template.home / "template").rglob("*")):
-        name = path.relative_to(template.home).as_posix()
-        if path.is_file() and any(word in name for word in _LESS) and "latent_creator/{{" not in name:
-            path.unlink()
-    releases.commit(template.home, "Less")
-    git(template.home, "tag", "--force", "v0.1.0")
+    template.shrink()
     return template
 
 

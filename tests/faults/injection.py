@@ -1,4 +1,4 @@
-"""Faults inside a run: at the nth touch of the disk, or within the nth write, in whichever process comes to it.
+"""Faults inside a run: at the nth touch of the disk, or within the nth write, in whichever process reaches it.
 
 Standard library only, and nothing of this project: ``site/sitecustomize.py`` arms every Python that a run starts.
 """
@@ -25,8 +25,8 @@ class Fault:
     ``where``: ``touch`` (anything that changes a folder or opens a file for writing, and every process that is started)
     or ``write`` (the raw writes into files). ``at``: which of them, from 0; -1 only counts. ``how``: ``kill`` takes the
     whole process group, ``kill one`` the process that got there, ``pause`` waits at ``gate``, a number is an errno.
-    ``lasting``: from there on, not there alone. ``below``: only paths below this one count. ``log``: a file that gets
-    a byte for each that counted, ``hits``: one that gets a line for each fault.
+    ``lasting``: from there on, not there alone. ``below``: only paths below this one count; ``on``: only paths that end in
+    this. ``log``: a file that gets a byte for each that counted, ``hits``: one that gets a line for each fault.
     """
 
     below: str
@@ -34,6 +34,7 @@ class Fault:
     hits: str
     where: str = "touch"
     at: int = -1
+    on: str = ""
     how: str | int = "kill"
     lasting: bool = False
     gate: str = ""
@@ -43,7 +44,7 @@ class Fault:
 
 
 def arm(encoded: str) -> None:
-    """Let the fault happen in this process. There is no way back."""
+    """Arm the fault in this process, for good."""
     fault = Fault(**json.loads(encoded))
     counter = _Counter(fault)
     if fault.where == "write":
@@ -62,7 +63,8 @@ class _Counter:
         if isinstance(path, int):
             return False
         name = os.path.normpath(os.path.join(os.getcwd(), os.fsdecode(path)))
-        return name == self._fault.below or name.startswith(self._fault.below + os.sep)
+        below = name == self._fault.below or name.startswith(self._fault.below + os.sep)
+        return below and name.endswith(self._fault.on)
 
     def due(self) -> bool:
         os.write(self._log, b".")
@@ -85,8 +87,8 @@ class _Counter:
 
 def _on_event(counter: _Counter, event: str, arguments: tuple) -> None:
     if event == "subprocess.Popen":
-        # Not starting a process is no fault of the disk's.
-        if isinstance(counter._fault.how, str) and counter.due():
+        # A disk that fails does not stop a process from starting.
+        if isinstance(counter._fault.how, str) and not counter._fault.on and counter.due():
             counter.happen(event, arguments[0])
         return
     if event == "open" and not arguments[2] & _WRITING or event != "open" and event not in _TOUCHING:

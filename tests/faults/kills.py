@@ -1,4 +1,4 @@
-"""Kill a command at random points; one documented command must bring the checkout to all or nothing."""
+"""Kill a command at random points; afterwards one documented command must lead to all or nothing."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LEFT: Counter[str] = Counter()  # what the kills left: before, after, or half
 
 @dataclass
 class Command:
-    """A command in a checkout. ``own`` tells the files that are the command's to change from all others.
+    """A command in a checkout. ``own`` tells whether the command may change a file.
 
-    ``again`` is the documented way on; the default is the same command. ``whole_files``: the command never leaves a
-    part of a file. ``reset`` gives back what ``tree`` does not hold.
+    ``again`` is the documented command after a kill; the default is the same command. ``whole_files``: the command never
+    leaves a part of a file. ``reset`` restores what ``tree`` does not hold.
     """
 
     name: str
@@ -87,7 +87,7 @@ def kill_often(command: Command, number: int, check: Callable[[Command, Outcome,
 
 
 def recovers(command: Command, outcome: Outcome, where: str) -> None:
-    """What the kill left harms nobody's files, and the way on leads to all of the command's work."""
+    """The kill has damaged no other file, and the documented command completes the work."""
     left = _look(command, where)
     again = run(command.again or command.act, command.root)
     assert again.status == 0 or again.status == 2 and left == "after", f"{where}\n{again.err}"
@@ -98,14 +98,13 @@ def recovers(command: Command, outcome: Outcome, where: str) -> None:
 
 
 def assert_settled(root: Path, where: str) -> None:
-    """Nothing is half-way there any more. (A hidden file is the beginning of a note, which the next one replaces.)"""
-    there = {path.name for path in Path(state_dir(root)).glob("[!.]*")} - {"lock", "run.lock"}
-    left = {name for name in there if not name.startswith("answers-")}  # what was read is kept
-    assert not left, f"{where} leaves {left}"
+    """Nothing is left half-way. (A hidden file is an incomplete note, which the next one replaces.)"""
+    there = {path.name for path in state_dir(root).glob("[!.]*")} - {"lock", "run.lock"}
+    assert not there, f"{where} leaves {there}"
 
 
 def without_temporary(state: State) -> State:
-    """Apart from what a run that was killed was just about to put in a file's place."""
+    """Without the temporary files of a killed run."""
     return {name: mark for name, mark in state.items() if not name.endswith((".mflux-port", ".mflux-port-old"))}
 
 

@@ -1,4 +1,4 @@
-"""Runs of the porter's commands in copies of this process, each with a fault of its own."""
+"""Runs of the porter's commands in copies of this process, each with its own fault."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.faults.injection import Fault
 
 _SITE = Path(__file__).with_name("site")
 _HOOKS = Path(__file__).resolve().parents[2] / "hooks"
-_LIMIT = 300  # seconds; nothing here takes so long, however busy the machine is
+_LIMIT = 300  # seconds; enough on any machine, however busy
 
 
 class Outcome(NamedTuple):
@@ -69,7 +69,7 @@ def run(act: Callable[[], int], root: Path, **fault) -> Outcome:
 
 
 class Run:
-    """A run that is under way, in a process group of its own. ``end`` or ``kill_after`` has to be called."""
+    """A running command in its own process group. Call ``end`` or ``kill_after``."""
 
     def __init__(self, act: Callable[[], int], root: Path, **fault):
         _adopt_orphans()
@@ -83,7 +83,9 @@ class Run:
         for name in (".reached", ".go"):
             os.mkfifo(f"{gate}{name}")
         self._gate = gate
-        self._reached = os.open(f"{gate}.reached", os.O_RDWR | os.O_NONBLOCK)  # a writer too: it never comes to its end
+        self._reached = os.open(
+            f"{gate}.reached", os.O_RDWR | os.O_NONBLOCK
+        )  # with a writer, so that it never reaches its end
         whole = Fault(**{"below": str(root), "log": str(self._log), "hits": str(self._hits), "gate": str(gate)} | fault)
         self._alive, alive = os.pipe()
         self._began = time.monotonic()
@@ -92,18 +94,18 @@ class Run:
             self._become(act, root, whole)
         os.close(alive)
         try:
-            os.setpgid(self.pid, self.pid)  # both do, whoever comes first
+            os.setpgid(self.pid, self.pid)  # parent and child both do this, in any order
         except (PermissionError, ProcessLookupError):
             pass
 
     def reaches_its_pause(self) -> bool:
-        """Wait until the run stands at its gate. False when it ended before."""
+        """Wait until the run is at its gate. False when it ended before."""
         ready, _, _ = select.select([self._alive, self._reached], [], [], _LIMIT)
         assert ready, "the run neither paused nor ended"
         return self._reached in ready
 
     def go_on(self) -> None:
-        """Let a run that stands at its gate go on."""
+        """Let a run at its gate continue."""
         os.close(os.open(f"{self._gate}.go", os.O_WRONLY))
 
     def kill_after(self, seconds: float) -> Outcome:
@@ -143,7 +145,7 @@ class Run:
             _set_environment(fault, self._folder.name)
             injection.arm(fault.encoded())
             status = act()
-        except BaseException:  # noqa: BLE001 - a person would see it, so the parent has to
+        except BaseException:  # noqa: BLE001 - the parent has to see it
             status = 98
             traceback.print_exc()
         finally:
@@ -164,13 +166,13 @@ class Run:
 
 def _set_environment(fault: Fault, scratch: str) -> None:
     changed = {
-        "TMPDIR": scratch,  # what a killed run leaves there goes with the run's own folder
+        "TMPDIR": scratch,  # so that a killed run's temporary files are removed with the run's folder
         "MFLUX_PORT_TESTS_FAULT": fault.encoded(),
         "PYTHONPATH": os.pathsep.join([str(_SITE), str(_HOOKS)]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     os.environ.update(changed)
-    tempfile.tempdir = None  # asked for anew
+    tempfile.tempdir = None  # so that it is read again
     if "plumbum" in sys.modules:  # Copier's processes get plumbum's environment, which it took when it was imported
         from plumbum import local
 
@@ -178,7 +180,7 @@ def _set_environment(fault: Fault, scratch: str) -> None:
 
 
 def _adopt_orphans() -> None:
-    # On Linux the children of a process that was killed become ours, so that their end can be waited for.
+    # On Linux, adopt the children of a killed process, to be able to wait for their end.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 

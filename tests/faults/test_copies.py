@@ -10,13 +10,13 @@ from pathlib import Path
 
 import jinja2
 import pytest
-import yaml
 from jinja2_ansible_filters import AnsibleCoreFiltersExtension
 from mflux_port.checkout import releases
 from mflux_port.update.copying import finish_copy
 
 from tests.faults.runs import copier, mflux_port, run
 from tests.faults.tree import Tree, different
+from tests.template import rendering
 
 _MODEL = "src/mflux/models/nova"
 _OWNED = (f"{_MODEL}/latent_creator/nova_latent_creator.py", f"{_MODEL}/model/nova_scheduler/__init__.py")
@@ -112,7 +112,10 @@ def copied_names() -> list[str]:
 @pytest.fixture(scope="module")
 def refusal() -> Callable[[list[str], str], str]:
     """``refusal(files, model)``: what the question for the name says in a checkout with these files."""
-    environment = jinja2.Environment(extensions=[AnsibleCoreFiltersExtension])
+    environment = jinja2.Environment(
+        extensions=[AnsibleCoreFiltersExtension], loader=jinja2.FileSystemLoader(rendering.PROJECT)
+    )
+    rules = {name: rendering.hidden_answer("answer_rules", name) for name in ("answer_rules", "python_words")}
     present: list[str] = []
 
     def fileglob(pattern: str) -> list[str]:
@@ -120,19 +123,11 @@ def refusal() -> Callable[[list[str], str], str]:
         return [name for name in present if name.count("/") == depth and fnmatch.fnmatchcase(name, pattern)]
 
     environment.filters["fileglob"] = fileglob
-    validator = environment.from_string(_validator())
+    validator = environment.get_template("components/validators/model.jinja")
 
     def ask(names: list[str], model: str) -> str:
         present[:] = [f"/checkout/{name}" for name in (*names, "src/mflux/models/common/config/model_config.py")]
-        return validator.render(model=model, _copier_conf={"dst_path": "/checkout"}, _copier_answers={}).strip()
+        places = {"src_path": "/template", "dst_path": "/checkout"}
+        return validator.render(model=model, _copier_conf=places, _copier_answers={}, **rules).strip()
 
     return ask
-
-
-def _validator() -> str:
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_multi_constructor("!", lambda *ignored: {})
-    text = (Path(__file__).resolve().parents[2] / "copier.yml").read_text()
-    return next(part for part in yaml.load_all(text, Loader) if part and "model" in part)["model"]["validator"]

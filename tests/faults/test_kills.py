@@ -1,4 +1,4 @@
-"""SIGKILL at random points of every command that writes; what it left is mended by the command that the pages name."""
+"""SIGKILL at random points of every command that writes; the command that the docs name completes what it left."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def finishes(command: Command, outcome: Outcome, where: str) -> None:
 
 @pytest.mark.full
 def test_copy(pristine, small_template, tmp_path):
-    # Into a checkout with work of the porter's own in it, which git does not know.
+    # Into a checkout with untracked work of the porter.
     root = shutil.copytree(pristine(), tmp_path / "mflux")
     (root / "README.md").write_text("The porter's own line.\n" + (root / "README.md").read_text())
     for name in _MINE:

@@ -1,4 +1,4 @@
-"""SIGKILL at random points of an update; ``mflux-port update --restore`` gives back the tree, byte for byte."""
+"""SIGKILL at random points of an update; ``mflux-port update --restore`` restores the tree, byte for byte."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from mflux_port.checkout.lock import under_way
-from mflux_port.checkout.tree import state_dir
 from mflux_port.update.tree import KEPT
 
 from tests.faults.kills import KILLED, LEFT, Command, assert_settled, kill_often, without_temporary
@@ -53,7 +52,7 @@ def is_updated(name: str) -> bool:
 
 
 def is_restored(command: Command, outcome: Outcome, where: str) -> None:
-    """The tree and git are as before, or the update had come to its end; the next update does all of it."""
+    """The tree and git are as before, or the update had finished; the next update completes."""
     now, noted = without_temporary(command.tree.state()), under_way(command.root) is not None
     assert [name for name in different(command.before, now) if not command.own(name)] == [], where
     left = "after" if now == command.after else "before" if now == command.before else "half"
@@ -74,7 +73,7 @@ def is_restored(command: Command, outcome: Outcome, where: str) -> None:
 
 
 def test_restore(half_way, reference):
-    """The way back may be killed as well, at every touch: the same command goes on."""
+    """Restoring may be killed too, at every touch: running the same command again completes it."""
     kept = ""
     for at in itertools.count():
         outcome = run(_RESTORE, half_way.root, at=at)
@@ -93,22 +92,19 @@ def test_work_since_the_kill_is_kept(half_way, reference):
     for name in mine:
         (half_way.root / name).write_text("since then\n")
     done = run(_RESTORE, half_way.root)
-    assert done.status == 0 and "left alone, which no update writes" in done.out
+    assert done.status == 0 and "left alone, because an update does not write them" in done.out
     assert sorted(different(half_way.state(), reference.states[()])) == sorted(mine)
     for name in mine:
         assert (half_way.root / name).read_text() == "since then\n"
 
 
 def test_commit_of_all(behind_tree, reference):
-    """Around the commit that ``--all`` makes: either the update is committed, or it is taken back."""
+    """Around the commit that ``--all`` makes: either the update is committed, or it is rolled back."""
     root, head = behind_tree.root, git(behind_tree.root, "rev-parse", "HEAD").strip()
     act = mflux_port("update", "--all")
-    kept = Path(state_dir(root), "answers-nova.json")
-    kept.unlink(missing_ok=True)  # the first reading of answers is a touch of its own
     touches = run(act, root).counted
     for back, committed in ((1, True), (2, False)):
         git(root, "reset", "--hard", "--quiet", head)
-        kept.unlink()
         assert run(act, root, at=touches - back).killed
         KILLED["update --all"] += 1
         for lock in ("index.lock", "HEAD.lock", "refs/heads/main.lock"):

@@ -1,4 +1,4 @@
-"""Two runs in one checkout: one is refused in one line or waits, and the outcome is that of one after the other."""
+"""Two runs in one checkout: one is refused in one line or waits, with the same result as one after the other."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ from tests.faults.updates import ACTS, give_back
 _DRAFT = ("draft", "nova", "--component", "transformer", "--checkpoint")
 _BUSY = ("another mflux-port run is at work in", "an update of nova (process ", "Destination repository is dirty")
 Act = Callable[[], int]
+# Moments of a run that writes, by the file that it is about to touch.
+BEFORE_THE_LOCK = {"on": "/run.lock", "at": 0}
+WRITES_BEGIN = {"on": "/intent.json", "at": 0}
+IS_REPLACING = {"on": "/intent.json", "at": 1}  # its rename makes it the journal
+WRITES_END = {"on": "/journal.json", "at": 0}
+HOLDING = (WRITES_BEGIN, IS_REPLACING, WRITES_END)
 
 
 class Order(NamedTuple):
-    """What two runs one after the other lead to."""
+    """The states after one run, and after both in either order."""
 
     first: State
     second: State
@@ -52,23 +58,23 @@ def two(tree) -> Tree:
 def test_wiring(first, second, two):
     if second == ("unwire", "nova") and first[1] == "amber":
         assert run(mflux_port("wire", "nova"), two.root).status == 0
-    overlapping(two, mflux_port(*first), mflux_port(*second), 4)
+    overlapping(two, mflux_port(*first), mflux_port(*second))
 
 
 @pytest.mark.full
 def test_drafts(tree, checkpoint):
     assert run(mflux_port(*_DRAFT, checkpoint(64)), tree.root).status == 0
-    overlapping(tree, mflux_port(*_DRAFT, checkpoint(96)), mflux_port(*_DRAFT, checkpoint(32)), 4)
+    overlapping(tree, mflux_port(*_DRAFT, checkpoint(96)), mflux_port(*_DRAFT, checkpoint(32)))
 
 
 @pytest.mark.full
 def test_finish_and_wire(tree):
     assert run(mflux_port("unwire", "nova"), tree.root).status == 0
     wire, finish = mflux_port("wire", "nova"), mflux_port("finish", "nova")
-    overlapping(tree, wire, mflux_port("draft", "nova", "--dry-run", "--checkpoint", "nowhere"), 2)
+    overlapping(tree, wire, mflux_port("draft", "nova", "--dry-run", "--checkpoint", "nowhere"))
     assert run(wire, tree.root).status == 0
-    overlapping(tree, finish, wire, 6)
-    overlapping(tree, finish, mflux_port("unwire", "nova"), 6)
+    overlapping(tree, finish, wire)
+    overlapping(tree, finish, mflux_port("unwire", "nova"))
 
 
 @pytest.mark.full
@@ -78,45 +84,42 @@ def test_updates(first, second, behind_tree, reference):
     if first == second == "unwire":
         return  # ``test_wiring`` has that
     states = reference.states
-    # An update behind another has nothing to do, one behind an unwire refuses the tree.
+    # An update after another has nothing to do, and one after an unwire refuses the tree.
     both, reverse = states.get((first, second), states[(first,)]), states.get((second, first), states[(second,)])
     order = Order(states[(first,)], states[(second,)], both, reverse)
     touches = reference.runs[first].counted
     rng = random.Random(f"{SEED} {first} {second}")
     for at in (rng.randrange(touches // 2), rng.randrange(touches * 2 // 3, touches))[first == second :]:
         late = at > touches // 2
-        assert _beside(behind_tree, ACTS[first], ACTS[second], at, order) or not late
+        assert _beside(behind_tree, ACTS[first], ACTS[second], {"at": at}, order) or not late
         give_back(behind_tree.root)
 
 
-def overlapping(tree: Tree, first: Act, second: Act, number: int) -> None:
-    """Stop ``first`` at ``number`` of its touches, run ``second`` beside it, and let ``first`` go on."""
+def overlapping(tree: Tree, first: Act, second: Act) -> None:
+    """Stop ``first`` at certain moments, run ``second`` meanwhile, and let ``first`` go on."""
     start = tree.state()
-    order, touches = _order(tree, first, second)
-    rng = random.Random(SEED)
-    points = [rng.randrange(1 + part * touches // number, (part + 1) * touches // number) for part in range(number)]
-    refused = 0
-    for at in points:
-        refused += _beside(tree, first, second, at, order)
+    order = _order(tree, first, second)
+    for moment in (BEFORE_THE_LOCK, *HOLDING):
+        assert _beside(tree, first, second, moment, order) == (moment in HOLDING), moment
         tree.reset(start)
-    assert refused, f"the second run never met the first at {points} of {touches}"
 
 
-def _order(tree: Tree, first: Act, second: Act) -> tuple[Order, int]:
+def _order(tree: Tree, first: Act, second: Act) -> Order:
     start = tree.state()
-    touches, states = [], []
+    states = []
     for one, other in ((first, second), (second, first)):
-        touches.append(run(one, tree.root).counted)
+        run(one, tree.root)
         states.append(tree.state())
         run(other, tree.root)
         states.append(tree.state())
         tree.reset(start)
     only_first, both, only_second, reverse = states
-    return Order(only_first, only_second, both, reverse), touches[0]
+    return Order(only_first, only_second, both, reverse)
 
 
-def _beside(tree: Tree, first: Act, second: Act, at: int, order: Order) -> bool:
-    paused = Run(first, tree.root, at=at, how="pause")
+def _beside(tree: Tree, first: Act, second: Act, moment: dict, order: Order) -> bool:
+    """Whether ``second`` was refused."""
+    paused = Run(first, tree.root, how="pause", **moment)
     assert paused.reaches_its_pause()
     beside = run(second, tree.root)
     paused.go_on()
@@ -127,25 +130,26 @@ def _beside(tree: Tree, first: Act, second: Act, at: int, order: Order) -> bool:
         assert len([line for line in one.err.splitlines() if any(words in line for words in _BUSY)]) == 1, one.err
     now = tree.state()
     if beside in refused:
-        assert now == order.first, f"at touch {at}: {different(now, order.first)}"
+        assert now == order.first, f"{moment}: {different(now, order.first)}"
         run(second, tree.root)
         assert tree.state() == order.both
     else:
         wanted = (order.second,) if outcome.status else (order.both, order.reverse)
-        assert now in wanted, f"at touch {at}: {different(now, wanted[0])}; {outcome.err} {beside.err}"
-    assert_settled(tree.root, f"two at once, touch {at}")
+        assert now in wanted, f"{moment}: {different(now, wanted[0])}; {outcome.err} {beside.err}"
+    assert_settled(tree.root, f"two at once, {moment}")
     return beside in refused
 
 
 def test_check_beside_wire(two):
     wire, check = mflux_port("wire", "nova"), mflux_port("check", "nova", "--json")
     before = run(check, two.root)
-    start, touches = two.state(), run(wire, two.root).counted
+    start = two.state()
+    assert run(wire, two.root).status == 0
     after = run(check, two.root)
     assert json.loads(before.out) != json.loads(after.out)
     two.reset(start)
-    for at in (touches // 3, 2 * touches // 3, touches - 2):
-        paused = Run(wire, two.root, at=at, how="pause")
+    for moment in HOLDING:
+        paused = Run(wire, two.root, how="pause", **moment)
         assert paused.reaches_its_pause()
         beside = run(check, two.root)
         paused.go_on()
@@ -163,13 +167,11 @@ def test_wire_beside_check(two):
     paused.go_on()
     assert paused.end().status == 1
     assert beside.status == 2 and _BUSY[0] in beside.err
-    assert also.status == 1, "readers do not keep each other away"
+    assert also.status == 1, "readers do not exclude each other"
 
 
 def test_readers_say_that_a_run_was_killed(two):
-    start, touches = two.state(), run(mflux_port("wire", "nova"), two.root).counted
-    two.reset(start)
-    assert run(mflux_port("wire", "nova"), two.root, at=touches - 8).killed
+    assert run(mflux_port("wire", "nova"), two.root, on="/.README.md.mflux-port", at=2).killed  # its rename
     for command in ("check", "status"):
         outcome = run(mflux_port(command, "nova"), two.root)
         assert outcome.status == 2 and "left its files half-way; run that again first" in outcome.err
@@ -218,7 +220,7 @@ def _copy(template: Path, model: str) -> Act:
 
 
 def _sorted_lines(tree: Tree, state: State) -> bool:
-    # Whichever port came first stands first in the shared files; apart from that, the files are the same.
+    # The port that was first is first in the shared files; otherwise the files are the same.
     now = tree.state()
     names = [name for name in different(now, state) if not name.endswith(("README.md", "CHANGELOG.md"))]
     return now.keys() == state.keys() and not [name for name in names if "/nova/" in name or "/vega/" in name]
@@ -226,7 +228,7 @@ def _sorted_lines(tree: Tree, state: State) -> bool:
 
 @pytest.mark.full
 def test_free_running(two):
-    """No stops: whichever comes first."""
+    """Without stops, in any order."""
     start = two.state()
     acts = {"amber": mflux_port("wire", "amber"), "nova": mflux_port("wire", "nova")}
     alone, both = {}, []

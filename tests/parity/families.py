@@ -34,7 +34,7 @@ def write_home(name: str, folder: Path) -> Path:
     family = PORTS[name]
     home = write_scripts(name, FAMILIES[name], family.class_name, folder)
     if family.waived:
-        (home / "waivers.yml").write_text(f'- module: "{family.waived}"\n  limit: 1.0e-5\n  reason: {EPS}\n')
+        (home / "waivers.yml").write_text(f'parity:\n- module: "{family.waived}"\n  limit: 1.0e-5\n  reason: {EPS}\n')
     return home
 
 

@@ -35,8 +35,8 @@ def main() -> None:
     artifacts = Path(PORTING, "artifacts")
     port = mlx_port.load(PORT, artifacts / "tiny", DTYPE, {})
     waivers = read_waivers(Path(PORTING, "waivers.yml"))
-    bugs = importlib.import_module(f"bugs.{FAMILY}")
-    for bug in [item for item in (HEALTHY, *bugs.BUGS) if not NAMES or item.name in NAMES]:
+    bugs = [importlib.import_module(f"bugs.{FAMILY}{more}").BUGS for more in ("", "_causes")]
+    for bug in [item for item in (HEALTHY, *bugs[0], *bugs[1]) if not NAMES or item.name in NAMES]:
         path = artifacts / f"{bug.reference}.safetensors"
         recording = Recording(path)
         limits = Limits(DTYPE, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))
@@ -53,6 +53,7 @@ def main() -> None:
             "answer": answer and answer.module,
         }
         row["line"] = answer.line if answer else ""
+        row["cause"] = bug.cause
         row["failed"] = [result.stage for result in found.results if result.status == "FAIL"]
         print(json.dumps(row), flush=True)
 

@@ -88,7 +88,7 @@ def test_another_checkpoint_than_the_recorded_one(stages, twin, script, port):
 def test_waivers_without_a_reason(stages, script, port):
     path = stages / "waivers.yml"
     before = path.read_text()
-    path.write_text("- module: transformer.*\n  limit: 1.0e-5\n")
+    path.write_text("parity:\n- module: transformer.*\n  limit: 1.0e-5\n")
     try:
         _refused(script(stages, "run_mflux.py", *port("z_image")), "waivers.yml", "reason")
     finally:

@@ -1,4 +1,4 @@
-"""A bug of each kind, put into the released ports: the harness's one answer is the module that was expected.
+"""A bug of each kind, put into the released ports: the harness's one answer is the module and the cause that were expected.
 
 These are a sample. All bugs are run with ``run_bugs.py``; its goal is 95 % in float32 and 85 % in bfloat16.
 """
@@ -6,6 +6,7 @@ These are a sample. All bugs are run with ``run_bugs.py``; its goal is 95 % in f
 from __future__ import annotations
 
 import json
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -15,11 +16,16 @@ pytestmark = pytest.mark.full
 SAMPLE = {
     ("z_image", "float32"): [
         "RoPE in halves", "attention scale", "modulation order", "step sign", "last layer", "bias dropped",
-        "embedding not scaled", "embedding scaled behind it, which is no bug",
+        "embedding not scaled", "embedding scaled behind it, which is no bug", "encoder activation",
+        "keys of the next token", "noise refiner left out",
     ],
-    ("flux2", "float32"): ["blocks crossed", "output norm not loaded", "RoPE theta", "sigma shift", "columns before rows"],
+    ("flux2", "float32"): [
+        "blocks crossed", "output norm not loaded", "RoPE theta", "sigma shift", "columns before rows",
+        "shift before scale at the end", "text without positions",
+    ],
     ("ernie_image", "float32"): [
         "q and v crossed", "norm eps", "no causal mask", "another prompt text", "prompts exchanged", "padding not masked",
+        "gelu by tanh", "guidance halved",
     ],
     # What rounding hides as long as one looks at whole stages, or gives to whoever stands next to it.
     ("z_image", "bfloat16"): ["shift before scale", "noise scaled"],
@@ -42,3 +48,4 @@ def test_the_module_is_named(recorded, script, family, dtype):
         expected, answer = row["expected"], row["answer"]
         right = any(fnmatchcase(answer or "", pattern) for pattern in expected) if expected else answer is None
         assert right, f"{row['bug']}: {answer}, not one of {expected}; {row['line']}"
+        assert re.search(row["cause"], row["line"]), f"{row['bug']}: no {row['cause']!r} in {row['line']}"

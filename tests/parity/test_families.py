@@ -10,7 +10,9 @@ from tests.parity.families import PORTS
 
 pytestmark = pytest.mark.full
 STAGE = re.compile(r"^(\w+) +(\w+) +relL2 (\S+)  limit (\S+)", re.MULTILINE)
-STAGES = ["vae_decode", "vae_encode", "transformer", "scheduler", "loop", "text_encoder", "end_to_end"]
+STAGES = [
+    "vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end",
+]  # fmt: skip
 
 
 @pytest.fixture(params=PORTS)
@@ -59,13 +61,29 @@ def test_the_report_is_one_page_with_everything_in_it(compared, family):
     assert ("MLX's default eps" in page or "MLX&#x27;s default eps" in page) == bool(PORTS[family].waived)
 
 
-def test_the_boxes_are_ticked_with_figures(compared, family):
-    home, _ = compared(family)
-    lines = [line for line in (home / "PORTING.md").read_text().splitlines() if "evidence:" in line]
-    assert len(lines) == len(STAGES)
-    assert all(
-        re.match(r"- \[x\] .*--> relL2 \S+ of \S+, float32, 112x80, \d{4}-\d\d-\d\d, commit ", line) for line in lines
+def test_a_search_for_the_module_ticks_nothing_and_says_what_it_judged(compared, family):
+    home, done = compared(family)
+    assert "- [x]" not in "".join(
+        line for line in (home / "PORTING.md").read_text().splitlines() if "evidence:" in line
     )
+    assert "against modules.safetensors: modules, float32, 112x80, 2 steps" in done.stdout
+    assert "PORTING.md: a recording of modules or blocks ticks no box" in done.stdout
+    assert "modules.png" in done.stdout and "reference.png" not in done.stdout
+
+
+def test_a_plain_run_ticks_the_boxes_with_figures(recorded, script):
+    home = recorded("z_image", "--stages", "--no-calibration", output="reference")
+    notes = home / "PORTING.md"
+    before = notes.read_text()
+    done = script(home, "run_mflux.py", "--port", PORTS["z_image"].port)
+    lines = [line for line in notes.read_text().splitlines() if "evidence:" in line]
+    notes.write_text(before)
+    ticked = [line for line in lines if line.startswith("- [x]")]
+    assert len(ticked) >= 7, done.stdout + done.stderr
+    figures = (
+        r"- \[x\] .*--> relL2 \S+ of \S+, float32, 112x80, 2 steps, guidance \S+, tiny twin, \d{4}-\d\d-\d\d, commit "
+    )
+    assert all(re.match(figures, line) for line in ticked)
 
 
 def test_the_estimate_is_near(recorded, family):

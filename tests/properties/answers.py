@@ -1,4 +1,4 @@
-"""Answers as anybody may write them: sound names of all forms, and texts that are none."""
+"""Strategies for answers: valid names of all forms, and texts that are not valid."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(values, inner, max_size=3),
     max_leaves=8,
 )
+# Tables of sizes: numbers, words and lists of them, with names that are not keywords.
+_words = (
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(st.sampled_from("az AZ'_#]{}%"), max_size=9)
+)
+sizes = st.dictionaries(
+    st.from_regex(r"x[a-z]{1,8}", fullmatch=True), _words | st.lists(_words, max_size=3), max_size=3
+)
 
 
 @st.composite
@@ -50,7 +57,7 @@ def sound(draw) -> dict:
             "hf_repo": draw(repos),
             "aliases": draw(st.lists(keys, max_size=3, unique=True)),
             "steps": draw(st.integers(1, 1000)),
-            "variant": draw(st.sampled_from(["txt2img", "edit"])),
+            "variant": draw(st.sampled_from(["txt2img", "edit", "both"])),
             "cli_name": draw(st.just("") | commands),
             "revision": draw(st.just("") | st.from_regex(r"[0-9a-f]{40}", fullmatch=True)),
         }

@@ -31,7 +31,7 @@ def render(template: Path, checkout: Path, answers: dict) -> list[Path]:
     """Render one port and return its files; the model's name must be new to the checkout."""
     before = set(_files(checkout))
     data = {"hf_repo": "acme/" + answers["model"].replace("_", "-"), **answers}
-    with mock.patch.object(jinja2.Environment, "compile", _compile_once):
+    with mock.patch.object(jinja2.Environment, "compile", compile_once):
         copier.run_copy(str(template), checkout, data, defaults=True, quiet=True, unsafe=True, skip_tasks=True)
     return sorted(set(_files(checkout)) - before)
 
@@ -50,10 +50,11 @@ def hidden_answer(component: str, name: str = ""):
     """The default of a question that is never asked, from its file in components/."""
     questions = yaml.safe_load((PROJECT / f"components/{component}.yml").read_text(encoding="utf-8"))
     question = questions[name] if name else next(iter(questions.values()))
-    return yaml.safe_load(re.sub(r"{{.*?}}", "x", question["default"]))
+    default = question["default"]
+    return yaml.safe_load(re.sub(r"{{.*?}}", "x", default)) if isinstance(default, str) else default
 
 
-def _compile_once(self, source, *arguments):
+def compile_once(self, source, *arguments):
     # Copier compiles the same templates for every port. Its `yield` tag looks at each source first, compiled or not.
     key = (self.preprocess(source), *arguments)
     if key not in _compiled:

@@ -37,7 +37,7 @@ def main(class_name: str, model: str, folder: Path) -> None:
 
 def _family(package, class_name: str) -> dict[str, type]:
     text, edit = getattr(package, class_name), getattr(package, f"{class_name}Edit")
-    return {**dict.fromkeys(text.DEFAULT_STEPS, text), **dict.fromkeys(edit.DEFAULT_STEPS, edit)}
+    return {**dict.fromkeys(text.CHECKPOINTS, text), **dict.fromkeys(edit.CHECKPOINTS, edit)}
 
 
 def _picture(model, folder: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""README's table of the tree says of each rendered file whose it is, as copier.yml does."""
+"""The page on ownership says of each rendered file whose it is, as copier.yml does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from fnmatch import fnmatch
 
 import pytest
+from mflux_port.template.project import owned_paths
 
 from tests.conftest import PROJECT
 
@@ -25,9 +26,9 @@ def rendered() -> list[str]:
 
 def table() -> list[tuple[str, str]]:
     """Pattern and owner of each row, those for what is left at the end."""
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    page = (PROJECT / "docs/reference/ownership.md").read_text(encoding="utf-8")
     rows = []
-    for match in ROW.finditer(readme):
+    for match in ROW.finditer(page):
         paths = re.findall(r"`([^`]+)`", match["paths"])
         folder = paths[0].rpartition("/")[0]  # what … stands for in the row's other paths
         for path in paths:
@@ -37,14 +38,11 @@ def table() -> list[tuple[str, str]]:
 
 
 def of_the_porter(name: str) -> bool:
-    text = (PROJECT / "copier.yml").read_text(encoding="utf-8")
-    listed = text[text.index("_skip_if_exists:") : text.index("_exclude:")]
-    kept = [re.sub(r"\{\{.*?\}\}", "nova", line.strip("- ")) for line in listed.splitlines()[1:] if line.strip()]
-    return any(name == path or name.startswith(f"{path}/") for path in kept)
+    return any(name == path or name.startswith(f"{path}/") for path in owned_paths("nova"))
 
 
 @pytest.mark.parametrize("name", rendered())
-def test_readme_says_whose_each_file_is(name):
+def test_page_says_whose_each_file_is(name):
     owners = [owner for pattern, owner in table() if fnmatch(name, pattern)]
-    assert owners, f"README's table has no row for {name}"
+    assert owners, f"the page has no row for {name}"
     assert owners[0] == ("porter" if of_the_porter(name) else "template")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from copier.errors import CopierError
 from mflux_port.checkout import releases
-from mflux_port.update.copying import RENDERED_TESTS
+from mflux_port.template.project import rendered_tests
 
 from tests.template import rendering
 
@@ -32,13 +32,14 @@ REFUSED = [
     ("0.24.0", {"training": True, "lora": False}, "answer yes to lora"),
     ("0.24.0", {"guidance": 1.0, "negative_prompt": True}, "no checkpoint supports guidance"),
     ("0.24.0", {"checkpoints": EDIT}, "add edit to the variants"),
-    ("0.24.0", {"checkpoints": EDIT, "variants": BOTH, "training": True}, "every checkpoint is of the variant edit"),
+    ("0.24.0", {"checkpoints": EDIT, "variants": BOTH, "training": True}, "every checkpoint has the variant edit"),
     ("0.24.0", {"vae": "dc"}, "Invalid choice for 'vae'"),
     ("0.18.1", {"vae": "qwen21"}, "came with mflux 0.20; check out mflux 0.22 or later, or answer own"),
     ("0.18.1", {"text_encoder": "gemma2"}, "came with mflux 0.19; check out mflux 0.22 or later, or answer own"),
     ("0.18.0", {"text_encoder": "qwen3_vl"}, "came with mflux 0.18.1; check out mflux 0.18.1, 0.22 or later, or answer"),
     ("0.18.1", {"mflux_api": "0.24"}, "older than mflux 0.24"),
-    ("0.20.0", {}, "mflux 0.22"),
+    ("0.20.0", {}, "came with mflux 0.22); answer no to lora"),
+    ("0.24.0", {"checkpoints": [EDIT[0] | {"variant": "both"}]}, "a checkpoint has the variant both; add edit"),
     ("0.24.0", _entry(supports_guidance=False, guidance=4.0), "nova runs without guidance, which is 1.0"),
     ("0.24.0", _entry(guidance=float("nan")), "a number from 0 to 100"),
     ("0.24.0", _entry(aliases="nova-alias"), "aliases of nova must be a list"),
@@ -48,10 +49,10 @@ REFUSED = [
     ("0.24.0", _entry(transformer_overrides={"class": 2}), "'class' in transformer_overrides of nova"),
     ("0.24.0", _entry(transformer_overrides={"sizes": {"num_layers": 2}}), "'sizes' in transformer_overrides of nova"),
     ("0.24.0", _entry(max_sequence_length=0), "max_sequence_length of nova"),
-    ("0.24.0", _entry(max_sequence_length=512) | {"text_encoder": "clip"}, "has places for 77 tokens"),
-    ("0.24.0", _entry(sigma_base_shift=1.0) | {"scheduler": "flow_match_euler_discrete"}, "reads no sigma_base_shift"),
+    ("0.24.0", _entry(max_sequence_length=512) | {"text_encoder": "clip"}, "takes at most 77 tokens"),
+    ("0.24.0", _entry(sigma_base_shift=1.0) | {"scheduler": "flow_match_euler_discrete"}, "does not read sigma_base_shift"),
     ("0.24.0", _commands("nova-x", "nova-x"), "two entries have the same cli_name"),
-    ("0.24.0", _commands("nova-edit", variants=BOTH), "mflux-generate-nova-edit edits images"),
+    ("0.24.0", _commands("nova-edit", variants=BOTH), "mflux-generate-nova-edit already runs"),
     ("0.24.0", {"class_name": "Config"}, "a class of mflux's or Python's that the port uses"),
     ("0.24.0", {"class_name": "GeneratedImage"}, "a class of mflux's or Python's that the port uses"),
     ("0.24.0", {"class_name": "Flux2"}, "begins, a class of mflux's"),
@@ -90,8 +91,10 @@ def test_refused(untouched, template, release, answers, told):
 
 def test_what_a_porter_already_has_is_not_rendered_over(untouched, template):
     root = untouched(releases.NEWEST)
-    for name in [*RENDERED_TESTS, "src/mflux/models/{model}/notes.txt", "src/mflux/models/{model}/cli/old/run.sh"]:
-        mine = root / name.format(model="nova")
+    package = "src/mflux/models/nova"
+    assert len(rendered_tests("nova")) == 13
+    for name in [*rendered_tests("nova"), f"{package}/notes.txt", f"{package}/cli/old/run.sh"]:
+        mine = root / name
         mine.parent.mkdir(parents=True, exist_ok=True)
         mine.write_text("mine")
         with pytest.raises(ValueError, match=re.escape(mine.relative_to(root).as_posix())):

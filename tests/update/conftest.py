@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mflux_port.update.tree import end
+from mflux_port.checkout.lock import exclusive
+from mflux_port.update import apply
+from mflux_port.update.renderings import Renderings, render_both
+from mflux_port.update.steps import REPORT, run_step
+from mflux_port.update.tree import end, verify_clean
 
 from tests.update import template_versions
-from tests.update.template_versions import BESIDE, NOVA, Scene, Template, git
+from tests.update.second_version import CONVENTIONS, change_conventions
+from tests.update.template_versions import ANSWERS, BESIDE, NOVA, Scene, Template, edit, git, releases
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +43,51 @@ def begin(tmp_path_factory, first_version, started) -> Callable[[], Scene]:
         return Scene(Template(copies[0]), copies[1])
 
     return make
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory, pristine) -> Scene:
+    """A port with edits in ten files, and a smaller template of which v0.2.0 is out. Nobody writes into it."""
+    template = Template.snapshot(tmp_path_factory.mktemp("small") / "template")
+    template.shrink()
+    root = shutil.copytree(pristine(), template.home.with_name("mflux"))
+    template_versions.copy(template.home, root, "nova", "v0.1.0", vae="flux2", text_encoder="qwen3", lora="false")
+    edit(root, CONVENTIONS)
+    releases.commit(root, "Edits")
+    change_conventions(template)
+    template.tag("v0.2.0")
+    return Scene(template, root)
+
+
+@pytest.fixture(scope="session")
+def renderings(small) -> Renderings:
+    """What both versions render for the port of ``small``."""
+    return render_both(small.root, "nova", small.template.home, "v0.1.0")
+
+
+@pytest.fixture
+def merge_only(small, renderings, monkeypatch, tmp_path) -> Callable[..., dict]:
+    """``merge_only(root)``: the steps of an update as Copier calls them, without Copier: the report of the last one."""
+
+    def run(root: Path, renderings: Renderings = renderings) -> dict:
+        report = tmp_path / "report.json"
+        for name, value in {REPORT: str(report), "VERSION_FROM": "v0.1.0"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(apply, "render_both", lambda *ignored: renderings)
+        arguments = [ANSWERS.format(model="nova")]
+        template = str(small.template.home)
+        with exclusive(root):
+            verify_clean(root)
+        for step, more in (("check", ["{}", template]), ("plan", [template]), ("finish", [template])):
+            if step == "finish":
+                answers = root / arguments[0]
+                answers.write_bytes(answers.read_bytes().replace(b"\r\n", b"\n").replace(b"v0.1.0", b"v0.2.0"))
+            if run_step(root, step, *arguments, *more):
+                break
+        end(root)
+        return json.loads(report.read_text())
+
+    return run
 
 
 @pytest.fixture

@@ -19,8 +19,16 @@ ANSWERS = "porting/{model}/answers.yml"
 NOVA = {"display_name": "Nova of Acme 2.1"}
 # Where a template lies for the checkouts of these tests: both can be moved and copied together.
 BESIDE = Path("../template")
+EDIT = "# The porter's own line.\n"
 # What every checkpoint of these tests leaves out is small and offline.
 QUESTIONS = {"vae": "own", "text_encoder": "own"}
+
+
+# What a test that renders often can do without, by words in its path.
+_LESS = (
+    *("/parity/", "edit", "training", "_vae", "lora", "own_commands", "run_mflux", "latent_creator.py.jinja"),
+    *("rope_embedder", "timestep_embedder", "output_norm", "feed_forward", "attention", "text_encoder_layer"),
+)
 
 
 class Template:
@@ -46,6 +54,15 @@ class Template:
     def tag(self, version: str) -> None:
         releases.commit(self.home, version)
         git(self.home, "tag", version)
+
+    def shrink(self) -> None:
+        """Leave a third of the files in v0.1.0, for ports whose VAE and text encoder are mflux's."""
+        for path in sorted((self.home / "template").rglob("*")):
+            name = path.relative_to(self.home).as_posix()
+            if path.is_file() and any(word in name for word in _LESS) and "latent_creator/{{" not in name:
+                path.unlink()
+        releases.commit(self.home, "Less")
+        git(self.home, "tag", "--force", "v0.1.0")
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace ``old``, which must be there, in one file of the template."""
@@ -133,6 +150,14 @@ def tree(root: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[st
     """Every file that git would track, with its bytes."""
     names = git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     return {name: (root / name).read_bytes() for name in set(names) if name and (root / name).is_file() and keep(name)}
+
+
+def edit(root: Path, endings: tuple[str, ...]) -> None:
+    """Put EDIT on top of the files whose paths end so."""
+    names = tree(root)
+    for ending in endings:
+        (name,) = [name for name in names if name.endswith(ending)]
+        (root / name).write_text(EDIT + (root / name).read_text())
 
 
 def _data(answers: dict) -> list[str]:

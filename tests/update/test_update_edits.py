@@ -10,9 +10,8 @@ import pytest
 from mflux_port.update.steps import report_lines
 
 from tests.update.second_version import CONVENTION, CONVENTIONS, NEW_FILE, OWNED, change_conventions, change_owned
-from tests.update.template_versions import ANSWERS, NOVA, Scene, git, releases, status, tree, update
+from tests.update.template_versions import ANSWERS, EDIT, NOVA, Scene, edit, git, releases, status, tree, update
 
-EDIT = "# The porter's own line.\n"
 DELETED = (
     "src/mflux/models/nova/model/nova_transformer/transformer.py",
     "porting/nova/PORTING.md",
@@ -24,13 +23,6 @@ WIRING = {
 }
 # These the porter took from mflux again.
 TAKEN = ("src/mflux/models/common/cli/save.py", "src/mflux/models/common/config/model_config.py")
-
-
-def edit(root: Path, endings: tuple[str, ...]) -> None:
-    names = tree(root)
-    for ending in endings:
-        (name,) = [name for name in names if name.endswith(ending)]
-        (root / name).write_text(EDIT + (root / name).read_text())
 
 
 def delete_lines(path: Path, words: str) -> None:
@@ -112,15 +104,15 @@ def test_what_nobody_edited_is_as_in_a_fresh_copy(story, fresh):
 def test_deleted_wiring_comes_back_and_is_reported(story):
     for name in (*WIRING, *TAKEN):
         assert story.updated[name] == story.wired[name], name
-    back = {entry["surface"] for entry in story.report["came_back"]}
+    back = {entry["surface"] for entry in story.report["wiring"] if entry["put_back"]}
     assert back == {"pyproject", "defaults", "readme_table", "save", "model_config"}
     lines = report_lines(story.report)
     for name in (*WIRING, *TAKEN):
-        assert any(line.startswith(f"{name}: put back what was deleted there (") for line in lines), name
+        assert any(line.startswith(f"{name}: restored after it was deleted there (") for line in lines), name
 
 
 def test_wiring_takes_the_new_form_and_nothing_twice(story):
-    assert "CHANGELOG.md: brought up to date (line)" in report_lines(story.report)
+    assert "CHANGELOG.md: updated (line)" in report_lines(story.report)
     old, new = (files["CHANGELOG.md"].decode() for files in (story.wired, story.updated))
     assert old.replace(": added, with", ": added (v2), with") == new != old
 
@@ -144,7 +136,7 @@ def test_second_update_changes_nothing(story, tmp_path, mflux_port):
     releases.commit(root, "v0.2.0")
     done = mflux_port("update", cwd=root)
     assert (done.returncode, status(root)) == (0, "")
-    assert "up to date" in done.stdout and "put back" not in done.stdout
+    assert "up to date" in done.stdout and "restored after" not in done.stdout
 
 
 @pytest.mark.full
@@ -168,7 +160,9 @@ def test_changed_answers_reach_files_and_wiring_once(port, mflux_port):
     assert (port / "CHANGELOG.md").read_text().count("mflux-generate-nova") == 1
     # What the porter owns comes when it is asked for, and else stays.
     scheduler = "src/mflux/models/nova/model/nova_scheduler/nova_scheduler.py"
-    assert f"{scheduler}: yours, rendered now that it is asked for" in done.stdout and (port / scheduler).is_file()
+    assert (
+        f"{scheduler}: yours, added because the answers now ask for it" in done.stdout and (port / scheduler).is_file()
+    )
     readme = "src/mflux/models/nova/README.md"
     (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{readme}: yours, left as it is")]
     assert (port / readme).read_text() == "# All mine\n"

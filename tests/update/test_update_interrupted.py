@@ -46,7 +46,7 @@ def test_restore_gives_back_the_tree_and_leaves_what_no_update_writes(edited, te
     before = tree(edited)
     killed = mflux_port("update", "nova", cwd=edited)
     assert killed.returncode == -9
-    assert "`mflux-port update --restore` gives back the tree" in killed.stdout
+    assert "`mflux-port update --restore` restores the tree" in killed.stdout
     refused = mflux_port("update", "nova", cwd=edited)
     assert status(edited) != "" and refused.returncode == 2
     assert "an update of nova stopped half-way" in refused.stderr and "--restore" in refused.stderr
@@ -56,7 +56,7 @@ def test_restore_gives_back_the_tree_and_leaves_what_no_update_writes(edited, te
     (edited / ".git/index.lock").touch()  # as a git that was killed along leaves it
     restored = mflux_port("update", "--restore", cwd=edited)
     assert restored.returncode == 0, restored.stderr
-    assert f"left alone, which no update writes: notes.md, {README}" in restored.stdout
+    assert f"left alone, because an update does not write them: notes.md, {README}" in restored.stdout
     assert tree(edited) == before | mine
     assert f"git show {KEPT}" in restored.stdout
     assert git(edited, "show", f"{KEPT}:porting/nova/answers.yml") != before["porting/nova/answers.yml"].decode()
@@ -165,6 +165,6 @@ def test_running_update_and_running_git_are_left_alone(lent, mflux_port):
     with subprocess.Popen(["git", "cat-file", "--batch"], cwd=lent, stdin=subprocess.PIPE) as foreign:
         refused = mflux_port("update", "--restore", cwd=lent)
         foreign.stdin.close()
-    assert refused.returncode == 2 and "a git is at work" in refused.stderr and lock.exists()
+    assert refused.returncode == 2 and "another git process is running" in refused.stderr and lock.exists()
     assert mflux_port("update", "--restore", cwd=lent).returncode == 0
     assert status(lent) == "" and not lock.exists()

@@ -26,7 +26,7 @@ def rename_question(template: Template) -> None:
     for path in [template.home / name for name in ("copier.yml", *template.files())]:
         if path.is_file() and "display_name" in (text := path.read_text()):
             path.write_text(text.replace("display_name", "people_name"))
-    for path in [*(template.home / "hooks").rglob("*.py"), *(template.home / "components").iterdir()]:
+    for path in [path for folder in ("hooks", "components") for path in (template.home / folder).rglob("*.*")]:
         path.write_text(path.read_text().replace("display_name", "people_name"))
     template.migrate("before", "rename-answer", "display_name", "people_name")
 

@@ -71,7 +71,7 @@ def refused(port, monkeypatch, capsys):
         ("guidance: 4.0", "guidance: .nan", ("guidance", "a number")),
         ("lora: true", "lora: ja", ("lora", "true or false")),
         ("variants:\n- txt2img\n", "variants: txt2img\n", ("variants",)),
-        ("model: nova\n", "model: [nova\n", ("is no YAML", "git log -- ")),
+        ("model: nova\n", "model: [nova\n", ("is not valid YAML", "git log -- ")),
         ("_commit: v0.1.0\n", "_commit: 12\n", ("_commit",)),
         ("_commit: v0.1.0\n", "", ("_commit", "copier recopy -a")),
         ("_src_path: ", "_src: ", ("_src_path", "--template PATH")),
@@ -82,7 +82,7 @@ def test_answers_edited_into_something_invalid(port, refused, old, new, words):
     assert_refused(refused("nova"), port, FILE, *words)
 
 
-RENAMED = "an update renames no port"
+RENAMED = "an update does not rename a port"
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,72 @@ def test_dirty_tree(port, shared, refused, monkeypatch, kind):
     assert tree(port) == before
 
 
+def ignore(root: Path, *patterns: str) -> None:
+    # As a porter has it who ignored the files before they were added.
+    (root / ".git/info").mkdir(exist_ok=True)
+    (root / ".git/info/exclude").write_text("".join(f"{pattern}\n" for pattern in patterns))
+    ignored = git(root, "ls-files", "--cached", "--ignored", "--exclude-standard").splitlines()
+    git(root, "rm", "--quiet", "--cached", "--", *ignored)
+    git(root, "commit", "--quiet", "--message", "What a porter has who ignores these")
+
+
+@pytest.fixture
+def without_exclude(port):
+    exclude = port / ".git/info/exclude"
+    exclude.parent.mkdir(exist_ok=True)
+    yield port
+    exclude.unlink()
+
+
+INITIALIZER = "src/mflux/models/nova/nova_initializer.py"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "first", "command"),
+    [
+        ("nova_initializer.py", INITIALIZER, f"git add --force -- {INITIALIZER}`"),
+        ("models/", "src/mflux/models/nova/", "git add --force -- 'src/mflux/models/nova/*.py'"),
+        ("porting/", "porting/nova/", "'porting/nova/*.py'"),
+    ],
+)
+def test_files_that_git_ignores(without_exclude, mflux_port, pattern, first, command):
+    port = without_exclude
+    ignore(port, pattern)
+    (port / INITIALIZER).write_text("# A week of work.\n" + (port / INITIALIZER).read_text())
+    if pattern == "porting/":
+        releases.commit(port, "Edit")
+    before = {name: (port / name).read_bytes() for name in (INITIALIZER, FILE)}
+    shown = mflux_port("status", cwd=port).stdout
+    assert "git ignores " in shown and first in shown and command in shown
+    for done in (mflux_port("update", "nova", cwd=port), update(port, "nova")):
+        assert done.returncode != 0 and "git ignores " in done.stderr, done.stderr
+        assert first in done.stderr and command in done.stderr
+        assert {name: (port / name).read_bytes() for name in before} == before and status(port) == ""
+
+
+def test_file_that_git_is_told_not_to_look_at(port, mflux_port):
+    (port / INITIALIZER).write_text("# A week of work.\n")
+    git(port, "update-index", "--assume-unchanged", INITIALIZER)
+    done = mflux_port("update", "nova", cwd=port)
+    assert_refused(done, port, f"git is told not to look at {INITIALIZER}", "git update-index --no-assume-unchanged")
+    assert (port / INITIALIZER).read_text() == "# A week of work.\n"
+    git(port, "update-index", "--no-assume-unchanged", INITIALIZER)
+
+
+def test_rejected_part_of_an_earlier_merge(without_exclude, mflux_port):
+    port = without_exclude
+    (port / ".git/info/exclude").write_text("*.rej\n")
+    (port / "README.md.rej").write_text("a part of somebody's patch\n")
+    done = mflux_port("update", "nova", cwd=port)
+    assert_refused(done, port, "README.md.rej is left of an earlier merge")
+    assert (port / "README.md.rej").exists()
+    (port / "README.md.rej").unlink()
+
+
 def test_merge_that_waits_for_its_commit(port, mflux_port):
     head = git(port, "rev-parse", "HEAD")
     (port / ".git/MERGE_HEAD").write_text(head)
-    assert_refused(mflux_port("update", "nova", cwd=port), port, "a merge is under way", "git merge --abort")
+    assert_refused(mflux_port("update", "nova", cwd=port), port, "a merge is in progress", "git merge --abort")
     assert (port / ".git/MERGE_HEAD").read_text() == head
     (port / ".git/MERGE_HEAD").unlink()
 
@@ -144,10 +206,16 @@ def test_merge_that_waits_for_its_commit(port, mflux_port):
         ("relative/template", "there is no such folder"),
         (
             "https://127.0.0.1:9/template",
-            "Copier takes it for no git address; write it as git+https://127.0.0.1:9/template",
+            "Copier does not take it for a git address; write it as git+https://127.0.0.1:9/template",
         ),
-        ("file:///nowhere/template", "Copier takes it for no git address; write it as git+file:///nowhere/template"),
-        ("me@host.invalid:template", "Copier takes it for no git address; write it as git+me@host.invalid:template"),
+        (
+            "file:///nowhere/template",
+            "Copier does not take it for a git address; write it as git+file:///nowhere/template",
+        ),
+        (
+            "me@host.invalid:template",
+            "Copier does not take it for a git address; write it as git+me@host.invalid:template",
+        ),
         ("src", "it is a folder inside"),
         ("README.md", "it is a file"),
         pytest.param("https://127.0.0.1:9/template.git", "fatal: ", marks=pytest.mark.full),
@@ -165,7 +233,7 @@ def test_source_that_is_no_git_repository(port, mflux_port, tmp_path):
     (tmp_path / "plain").mkdir()
     head = git(port, "rev-parse", "HEAD")
     done = mflux_port("update", "nova", "--template", tmp_path / "plain", cwd=port)
-    assert_refused(done, port, "it is no git repository")
+    assert_refused(done, port, "it is not a git repository")
     assert git(port, "rev-parse", "HEAD") == head
 
 
@@ -186,7 +254,7 @@ def test_wrong_words(port, mflux_port, pristine):
     ("old", "new", "words"),
     [
         ("class_name: Nova\n", "class_name: Vega\n", (RENAMED,)),
-        ("vae: own\n", "vae: nonsense\n", ("vae", "nonsense", "mend the answer there")),
+        ("vae: own\n", "vae: nonsense\n", ("vae", "nonsense", "fix the answer there")),
         ("_commit: v0.1.0\n", "_commit: v0.0.9\n", ("v0.0.9", "nearest tag")),
     ],
 )

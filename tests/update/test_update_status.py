@@ -28,11 +28,11 @@ def test_port_that_cannot_be_read_hides_no_other(lent, mflux_port):
     done = mflux_port("status", cwd=lent)
     assert done.returncode == 1 and done.stderr == ""
     assert "nova: wired\n" in done.stdout
-    assert "vega: cannot be read\n" in done.stdout and "is no YAML" in done.stdout
+    assert "vega: cannot be read\n" in done.stdout and "is not valid YAML" in done.stdout
     assert f"conflict: {broken}:1\n" in done.stdout
     shown = json.loads(mflux_port("status", "--json", cwd=lent).stdout)["ports"]
     assert [port["model"] for port in shown] == ["nova", "vega"]
-    assert "is no YAML" in shown[1]["error"] and shown[1]["conflicts"] == [f"{broken}:1"]
+    assert "is not valid YAML" in shown[1]["error"] and shown[1]["conflicts"] == [f"{broken}:1"]
 
 
 def test_next_step_of_a_port_of_another_version(lent, mflux_port):

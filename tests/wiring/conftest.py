@@ -1,4 +1,4 @@
-"""Hosts of the wiring tests."""
+"""Checkouts for the wiring tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wiring_hosts import copy_shared
 
 @pytest.fixture
 def shared(tmp_path) -> Callable[..., Path]:
-    """``shared(version)``: the shared files of a release in a folder of one's own."""
+    """``shared(version)``: the shared files of a release in a new folder."""
 
     def make(version: str = releases.NEWEST, name: str = "host") -> Path:
         source = releases.source(version)
@@ -22,7 +22,7 @@ def shared(tmp_path) -> Callable[..., Path]:
         if original.is_file():
             (root / "pyproject.toml").write_bytes(original.read_bytes())
         for name in (".gitignore", "CHANGELOG.md"):
-            (root / name).write_text(releases._STAND_INS[name], encoding="utf-8")
+            (root / name).write_text(releases.MISSING_FROM_SDIST[name], encoding="utf-8")
         return root
 
     return make
@@ -30,7 +30,7 @@ def shared(tmp_path) -> Callable[..., Path]:
 
 @pytest.fixture
 def answered() -> Callable[[Path, dict], None]:
-    """``answered(root, answers)``: put a port's answers where the commands look for them."""
+    """``answered(root, answers)``: write a port's answers file."""
 
     def write(root: Path, answers: dict) -> None:
         path = root / "porting" / answers["model"] / "answers.yml"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.test_port import ANSWERS
 
-FULL = "cannot use: No space left on device; check that it exists and that you may use it"
+FULL = "cannot use: No space left on device; check that it exists and that you have permission"
 
 
 def shell(root: Path, line: str) -> subprocess.CompletedProcess:

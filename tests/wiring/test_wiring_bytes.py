@@ -1,4 +1,4 @@
-"""Line endings, tabs, marks and comments of the host's files stay as they are."""
+"""Line endings, tabs, byte order marks and comments of the checkout's files are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _tabs(data: bytes) -> bytes:
 
 
 def _comments(data: bytes) -> bytes:
-    # A comment with characters of two to four bytes above and behind every line of a table.
+    # A comment with characters of two to four bytes above and after every line of a table.
     return re.sub(
         rb"^( +)(\"[\w.-]+\": [\w\"]+,)$", "\\1# Größe 大 🎨\n\\1\\2  # «é»".encode(), data, flags=re.MULTILINE
     )

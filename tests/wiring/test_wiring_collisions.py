@@ -33,13 +33,14 @@ REFUSED = [
     ("organisation shorter than the key", "0.24.0", _one("amber", "dev-lab/Amber"), None),
     ("repo named as an alias", "0.24.0", _one("amber", "amberlab/Swimming", "swimming"), None),
     # other commands take keys by how they start
-    ("prefix of flux2", "0.24.0", _one("flux2-amber"), r"starts with 'flux2-', which flux2_\w+\.py takes"),
+    ("prefix of flux2", "0.24.0", _one("flux2-amber"), r"starts with 'flux2-', which flux2_\w+\.py treats"),
     ("prefix of moss", "0.24.0", _one("moss-image-amber"), r"starts with 'moss-image-'"),
     ("prefix unknown to an older mflux", "0.18.1", _one("moss-image-amber"), None),
     # repos
-    ("repo is mflux's", "0.24.0", _one("amber", "Tongyi-MAI/Z-Image-Turbo"), r"Tongyi-MAI/Z-Image-Turbo is mflux's z-image-turbo"),
-    ("repo is mflux's, other case", "0.18.0", _one("amber", "tongyi-mai/z-image-turbo"), r"is mflux's z-image-turbo"),
-    ("repo twice", "0.24.0", [*_one("amber-a", "a/Amber"), *_one("amber-b", "a/Amber", variant="edit")], r"a/Amber belongs to both amber-a and amber-b"),
+    ("repo is mflux's", "0.24.0", _one("amber", "Tongyi-MAI/Z-Image-Turbo"), r"Tongyi-MAI/Z-Image-Turbo is already mflux's z-image-turbo"),
+    ("repo is mflux's, other case", "0.18.0", _one("amber", "tongyi-mai/z-image-turbo"), r"is already mflux's z-image-turbo"),
+    ("repo twice", "0.24.0", [*_one("amber-a", "a/Amber"), *_one("amber-b", "a/Amber", variant="edit")], None),
+    ("repo twice, two revisions", "0.24.0", [*_one("amber-a", "a/Amber", revision="a" * 40), *_one("amber-b", "a/Amber", revision="b" * 40)], r"a/Amber has two revisions"),
     ("factory is mflux's", "0.24.0", _one("z.image", "a/Amber"), r"ModelConfig.z_image\(\) belongs to mflux's z-image"),
 ]  # fmt: skip
 
@@ -59,17 +60,17 @@ def test_names(version: str, checkpoints: list[dict], error: str | None, shared)
     assert contents(root) == before
 
 
-# A class whose name mflux has would be imported over mflux's own.
+# Importing a class with the name of one of mflux's would replace that.
 CLASSES = [
-    ("0.24.0", {"class_name": "QwenImage"}, r"models/common/cli/save.py has a QwenImage of mflux.models.qwen"),
-    ("0.18.1", {"class_name": "QwenImage"}, r"models/common/cli/save.py has a QwenImage of mflux.models.qwen"),
-    ("0.24.0", {"class_name": "ModelConfig"}, r"save.py has a ModelConfig of mflux.models.common.config; type another class_name"),
-    ("0.24.0", {"class_name": "SaveDispatch"}, r"save.py has a SaveDispatch of its own"),
-    ("0.24.0", {"class_name": "ValueError"}, r"ValueError is a name of Python's own; type another class_name"),
-    ("0.24.0", {"class_name": "Ernie", "training": True}, r"runner.py has a ErnieTrainingAdapter of mflux.models.ernie_image"),
-    ("0.18.0", {"class_name": "Ernie", "training": True}, r"runner.py has a ErnieTrainingAdapter of mflux.models.ernie_image"),
-    ("0.24.0", {"class_name": "Qwen"}, r"model_checker.py has a QwenWeightDefinition of mflux.models.qwen"),
-    ("0.23.0", {"class_name": "Qwen"}, None),  # no mflux-check yet
+    ("0.24.0", {"class_name": "QwenImage"}, r"models/common/cli/save.py already imports QwenImage from mflux.models.qwen"),
+    ("0.18.1", {"class_name": "QwenImage"}, r"models/common/cli/save.py already imports QwenImage from mflux.models.qwen"),
+    ("0.24.0", {"class_name": "ModelConfig"}, r"class_name is 'ModelConfig', a name that is taken"),
+    ("0.24.0", {"class_name": "SaveDispatch"}, r"save.py already defines SaveDispatch"),
+    ("0.24.0", {"class_name": "TimeoutError"}, r"TimeoutError is a Python built-in; choose another class_name"),
+    ("0.24.0", {"class_name": "Ernie", "training": True, "lora": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
+    ("0.18.0", {"class_name": "Ernie", "training": True, "lora": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
+    ("0.24.0", {"class_name": "Boogu"}, r"model_checker.py already imports BooguWeightDefinition from mflux.models.boogu"),
+    ("0.23.0", {"class_name": "Boogu"}, None),  # no mflux-check yet
     ("0.24.0", {"class_name": "QwenImageTwo"}, None),
 ]  # fmt: skip
 
@@ -92,7 +93,7 @@ def test_a_class_of_another_port(shared):
     wiring.wire(Checkout(root), port(AMBER))
     other = {"model": "amber_two", "cli_name": "two", "hf_repo": "a/Two", "checkpoints": _one("two-own", "a/Two")}
     with pytest.raises(
-        PortError, match="save.py has a Amber of mflux.models.amber.variants.txt2img.amber; type another"
+        PortError, match="save.py already imports Amber from mflux.models.amber.variants.txt2img.amber; choose another"
     ):
         wiring.wire(Checkout(root), port(AMBER, **other))
 
@@ -105,7 +106,7 @@ def test_commands(name: str, shared):
         path.read_text().replace("[project.scripts]\n", '[project.scripts]\nmflux-generate-amber-own = "x:y"\n')
     )
     before = contents(root)
-    for changed in ({"cli_name": name}, {"checkpoints": _one(cli_name=name)}):
+    for changed in ({"cli_name": name}, {"checkpoints": _one("amber-pro", cli_name=name)}):
         with pytest.raises(PortError, match=rf"the command mflux-generate-{name} is taken by "):
             wiring.wire(Checkout(root), port(AMBER, **changed))
     assert contents(root) == before
@@ -118,7 +119,7 @@ def test_two_ports_are_kept_apart(shared):
     other = {**AMBER, "model": "amber_two", "class_name": "AmberTwo", "cli_name": "amber-two"}
     with pytest.raises(PortError, match="'amber' of amber is taken by mflux's amber"):
         wiring.wire(Checkout(root), port(other))
-    with pytest.raises(PortError, match="amberlab/Amber is mflux's amber already"):
+    with pytest.raises(PortError, match="amberlab/Amber is already mflux's amber"):
         wiring.wire(Checkout(root), port(other, checkpoints=_one("ambertwo")))
     assert contents(root) == before
 
@@ -150,4 +151,4 @@ def test_the_command_says_it_in_one_line(options: list[str], shared, mflux_port,
     answered(root, {**AMBER, "checkpoints": _one("z-image")})
     done = mflux_port("wire", "amber", *options, cwd=root)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "taken by mflux's z-image; type another key or alias" in done.stderr
+    assert "taken by mflux's z-image; choose another key or alias" in done.stderr

@@ -1,4 +1,4 @@
-"""Lines of the port's that somebody changed, reworded, moved or deleted since: never destroyed, never twice, always told."""
+"""Lines of the port that were edited, reworded, moved or deleted: never overwritten, never doubled, always reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wiring_hosts import AMBER, NOVA, contents, port
 
 _LEFT = "edited by hand, left as it is"
 _OTHERS = 'STANDARD_QUANTS = []\nOVERLAY = {\n    "dev": ("image", "flux1", "flux1-dev", [], [], "active", None),\n}\n'
-# A line of ours in each file, and what somebody makes of it: found by its key, class or address.
+# A line of the port in each file, and an edit of it. It is recognised by its key, class or address.
 EDITS = {
     "pyproject": ("pyproject.toml", "cli.nova_image_generate:main", "cli.nova_image_generate:own_main"),
     "model_config": (CONFIG, '"num_layers": 30', '"num_layers": 31'),
@@ -32,7 +32,7 @@ EDITS = {
     "ci_extract": (OVERLAY, '"mflux-generate-nova-2.1-base"],\n        [],\n        "active"', '"mflux-generate-nova-2.1-base"],\n        [],\n        "experimental"'),
     "completions": (COMPLETIONS, 'help="The images to edit."', 'help="Images."'),
 }  # fmt: skip
-# Known again by what is written down of it, as long as the record is there.
+# Recognised by the record, as long as there is one.
 REWORDED = {
     "readme_acknowledgement": ("README.md", "(https://huggingface.co/acme/Nova-Image-2.1-Turbo)", "(https://nova.example)"),
     "readme_acknowledgement, owner too": ("README.md", "- acme for the [Nova-Image 2.1 project](https://huggingface.co/acme/Nova-Image-2.1-Turbo)", "- Acme, @jo for the [Nova-Image 2.1 project](https://nova.example)"),
@@ -125,6 +125,7 @@ def test_an_edited_line_of_a_checkpoint_that_left_the_answers(surface: str, wire
     _edit(root, file, old, new)
     fewer = copy.deepcopy(NOVA)
     del fewer["checkpoints"][1]
+    fewer["negative_prompt"] = False  # no checkpoint with guidance is left
     for act in (wiring.wire, wiring.wire, wiring.unwire):
         result = _result(act, root, surface, fewer)
         assert "nova-2.1-base" in result.detail and _LEFT in str(result)
@@ -146,7 +147,7 @@ _MOVED = {**AMBER, "hf_repo": "amber-two/Amber", "display_name": "Amber Two"}
 def test_a_line_follows_the_answers_by_which_it_was_known(wired):
     root, _ = wired("readme_acknowledgement", AMBER)
     result = _result(wiring.wire, root, "readme_acknowledgement", _MOVED)
-    assert result.action == "brought up to date"
+    assert result.action == "updated"
     text = (root / "README.md").read_text()
     assert _THANKS not in text and text.count("- amber-two for the [Amber Two project]") == 1
 
@@ -190,10 +191,10 @@ def test_a_deleted_line_comes_back_and_is_reported(surface: str, wired):
     lines = (root / file).read_text().splitlines(keepends=True)
     assert sum(words in line for line in lines) in (1, 2)
     (root / file).write_text("".join(line for line in lines if words not in line))
-    if surface == "changelog":  # the blank line that comes with it is nobody's
-        _edit(root, file, "## [Unreleased]\n\n\n", "## [Unreleased]\n\n")
+    if surface == "changelog":  # with its heading
+        _edit(root, file, "### New Model Support\n\n\n", "")
     result = _result(wiring.wire, root, surface)
-    assert result.action == "put back what was deleted there" and result.put_back
+    assert result.action == "restored after it was deleted there" and result.put_back
     now = contents(root)
     assert {name: sorted(data.splitlines()) for name, data in now.items()} == {
         name: sorted(data.splitlines()) for name, data in whole.items()
@@ -225,7 +226,7 @@ def test_unwire_leaves_an_import_that_is_still_used(what: str, shared):
     wiring.wire(Checkout(root), port(NOVA))
     _edit(root, file, old, new)
     result = _result(wiring.unwire, root, "save" if file == SAVE else "training_runner")
-    assert f"left, since other lines there use it: import of {name}" in str(result)
+    assert f"left, because other lines there use it: import of {name}" in str(result)
     assert new in (root / file).read_text()
     assert _undefined(root / file) == ""
 
@@ -237,7 +238,7 @@ def test_wire_leaves_an_import_that_is_still_used(shared):
     fewer = {**copy.deepcopy(NOVA), "checkpoints": copy.deepcopy(NOVA["checkpoints"][:2])}
     for _ in range(2):
         result = _result(wiring.wire, root, "save", fewer)
-        assert "left, since other lines there use it: import of NovaImageEdit" in str(result)
+        assert "left, because other lines there use it: import of NovaImageEdit" in str(result)
         assert _undefined(root / SAVE) == ""
     _edit(root, SAVE, '    "nova-2.1-edit": NovaImageEdit,  # checked\n', "")
     wiring.unwire(Checkout(root), port(fewer))
@@ -252,7 +253,7 @@ def test_the_report_of_a_mixed_unwire(wired):
     assert result.action == "removed"
     assert result.detail == (
         "import of NovaImageEdit, nova-2.1-turbo; edited by hand, left as it is: nova-2.1-base; "
-        "left, since other lines there use it: import of NovaImage; not there: nova-2.1-edit"
+        "left, because other lines there use it: import of NovaImage; not there: nova-2.1-edit"
     )
 
 
@@ -266,7 +267,7 @@ def test_the_report_of_a_mixed_wire(wired):
     result = _result(wiring.wire, root, "defaults", more)
     assert (result.state, result.put_back) == ("absent", ("nova-2.1-turbo",))
     assert str(result).endswith(
-        "put back what was deleted there (nova-2.1-turbo; added: nova-2.1-xl; brought up to date: nova-2.1-edit; "
+        "restored after it was deleted there (nova-2.1-turbo; added: nova-2.1-xl; updated: nova-2.1-edit; "
         "edited by hand, left as it is: nova-2.1-base)"
     )
 
@@ -282,7 +283,7 @@ def _result(act, root: Path, surface: str, answers: dict = NOVA) -> SurfaceResul
 
 
 def _undefined(path: Path) -> str:
-    # What ruff says of names that nothing binds.
+    # What ruff reports about unbound names.
     ruff = str(Path(sys.executable).with_name("ruff"))
     command = [ruff, "check", "--no-cache", "--isolated", "--select", "F821", "--output-format", "concise", str(path)]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Runs that are killed and writes that fail, at every point at which wiring touches the disk."""
+"""Killed runs and failing writes, at every point at which wiring touches the disk."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_killed_within_a_write(shared):
             break
         with transaction.locked(host) as said:
             pass
-        assert said.startswith("took back")
+        assert said.startswith("rolled back")
         assert _everything(host) == before
         _assert_next_run(host, "wire", after)
         _restore(host, before)
@@ -88,7 +88,7 @@ def test_failing_write(number: int, lasting: bool, shared):
 
 
 def test_read_only_file_and_folder():
-    # As another user where the tests run as root, whom permissions do not stop.
+    # As another user when the tests run as root, which ignores permissions.
     root = Path(tempfile.mkdtemp())
     try:
         copy_shared(releases.source(releases.NEWEST), root)
@@ -150,7 +150,7 @@ def test_a_file_saved_meanwhile_stays_and_nothing_is_written(moment: str, shared
 
     with monkeypatch.context() as patched:
         patched.setattr(where, name, beside)
-        with pytest.raises(PortError, match="README.md was changed by somebody else meanwhile; nothing was changed"):
+        with pytest.raises(PortError, match="README.md was changed by another program meanwhile; nothing was changed"):
             wiring.wire(Checkout(host), port(AMBER))
     assert _everything(host) == {**before, "README.md": before["README.md"] + b"\nmine\n"}
     assert not _journals(host)
@@ -172,7 +172,7 @@ def test_killed_while_it_takes_back_what_failed(shared):
         status, said, _ = _forked(host, wiring.wire, arm)
         with transaction.locked(host):
             pass
-        whole = _everything(host) in (before, after)  # not taken back yet: then it is finished
+        whole = _everything(host) in (before, after)  # not rolled back yet: then it is finished
         assert whole, said
         if status == 3:
             break
@@ -218,7 +218,7 @@ def test_a_worktree_keeps_its_state_in_git(checkout):
     other = root.parent / "worktree"
     subprocess.run(["git", "worktree", "add", "--quiet", other], cwd=root, check=True)
     wiring.wire(Checkout(other), port(AMBER))
-    assert Path(state_dir(other)).is_relative_to(root / ".git")
+    assert state_dir(other).is_relative_to(root / ".git")
     wiring.unwire(Checkout(other), port(AMBER))
     status = subprocess.run(["git", "status", "--porcelain"], cwd=other, check=True, capture_output=True, text=True)
     assert status.stdout == ""
@@ -229,7 +229,7 @@ def test_a_git_file_may_name_its_folder_from_where_it_lies(shared):
     (host / ".git").rename(host.parent / "elsewhere")
     (host / ".git").write_text("gitdir: ../elsewhere\n")
     wiring.wire(Checkout(host), port(AMBER))
-    assert state_dir(host) == str(host.parent / "elsewhere/mflux-port")
+    assert state_dir(host) == host.parent / "elsewhere/mflux-port"
 
 
 def test_a_link_out_of_the_checkout_is_refused(shared, tmp_path):
@@ -292,7 +292,7 @@ def _assert_next_run(host: Path, act: str, after: dict) -> None:
 
 
 def _journals(host: Path) -> list[Path]:
-    return sorted(Path(state_dir(host)).glob("*.json"))
+    return sorted(state_dir(host).glob("*.json"))
 
 
 def _left(host: Path, before: dict, after: dict) -> str:
@@ -372,9 +372,9 @@ def _kill_within_write(nth: int) -> None:
     count = itertools.count()
     whole = writing.write
 
-    def half(path: str, data: bytes) -> None:
+    def half(path: Path, data: bytes) -> None:
         if next(count) == nth:
-            Path(path).write_bytes(data[: len(data) // 2])
+            path.write_bytes(data[: len(data) // 2])
             _kill("")
         whole(path, data)
 

@@ -58,7 +58,7 @@ def _assert_comes_and_goes(root: Path, one, before: dict[str, bytes], file: str,
 
 
 def _assert_left_alone(root: Path, one, surface: str) -> None:
-    # Every line of the owner's stays, run after run, and the report says which one differs.
+    # Every edited line stays, run after run, and the report names the one that differs.
     lines = {file: _lines(data) for file, data in contents(root).items()}
     for act in (wiring.wire, wiring.wire, wiring.unwire):
         results = {result.surface: result for result in act(Checkout(root), one)}

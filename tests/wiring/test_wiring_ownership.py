@@ -1,4 +1,4 @@
-"""What belongs to mflux is never taken for the port's, whatever the answers say; and the port knows its own again."""
+"""Entries of mflux are never mistaken for the port's, whatever the answers are, and the port's entries are recognised."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mflux_port.wiring.surfaces import model_config, pyproject, save
 from wiring_hosts import AMBER, NOVA, ZULU, contents, port
 
 _RECORD = "porting/nova_image/wiring.json"
-# Ports of whose names one or all are mflux's own.
+# Ports with one name, or all names, of a model of mflux.
 FOREIGN = {
     "a key": {"checkpoints": [{"key": "dev", "hf_repo": "amberlab/Amber"}]},
     "a key and its steps": {"checkpoints": [{"key": "schnell", "hf_repo": "amberlab/Amber", "steps": 4}]},

@@ -164,7 +164,7 @@ def test_sorted_tables_stay_sorted(shared):
 
 
 def _untidy(root: Path) -> set[str]:
-    # What mflux's own ruff settings say of the Python files that wiring touches.
+    # ruff, with mflux's settings, on the Python files that wiring changes.
     files = [file for file in shared_files() if file.endswith(".py") and (root / file).is_file()]
     ruff = str(Path(sys.executable).with_name("ruff"))
     check = subprocess.run(

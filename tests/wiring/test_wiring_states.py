@@ -1,4 +1,4 @@
-"""Whose text is it: ours, ours from older answers, or somebody's own? And what the commands print."""
+"""Whether a text is current, from older answers, or edited; and what the commands print."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from mflux_port.errors import PortError
 from mflux_port.wiring import verification
 from mflux_port.wiring.surfaces import SURFACES, defaults, model_config, pyproject, save
 from wiring_hosts import AMBER, NOVA, ZULU, contents, port, snapshot
+
+_FEWER = {"checkpoints": NOVA["checkpoints"][:1], "variants": ["txt2img"], "negative_prompt": False}
 
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
@@ -45,7 +47,7 @@ def test_the_import_of_a_class_that_no_checkpoint_has_any_more_goes_at_once(vers
     root = shared(version)
     bare = contents(root)
     wiring.wire(Checkout(root), port(NOVA))
-    changed = copy.deepcopy(NOVA)
+    changed = {**copy.deepcopy(NOVA), "training": False}
     for checkpoint in changed["checkpoints"]:
         checkpoint["variant"] = "edit"
     wiring.wire(Checkout(root), port(changed))
@@ -62,7 +64,7 @@ def test_unwire_under_newer_answers_takes_the_older_lines(shared):
     root = shared()
     bare = contents(root)
     wiring.wire(Checkout(root), port(NOVA))
-    wiring.unwire(Checkout(root), port(NOVA, training=False, checkpoints=NOVA["checkpoints"][:1], variants=["txt2img"]))
+    wiring.unwire(Checkout(root), port(NOVA, training=False, **_FEWER))
     assert contents(root) == bare
 
 
@@ -71,7 +73,7 @@ def test_last_line_without_a_newline_goes_with_the_answer_that_asked_for_it(shar
     table = b"[project.scripts]"
     (root / pyproject.FILE).write_bytes(table)
     wiring.wire(Checkout(root), port(NOVA))
-    wiring.wire(Checkout(root), port(NOVA, checkpoints=NOVA["checkpoints"][:1], variants=["txt2img"]))
+    wiring.wire(Checkout(root), port(NOVA, **_FEWER))
     assert b"edit" not in (root / pyproject.FILE).read_bytes()
     wiring.unwire(Checkout(root), port(NOVA))
     assert (root / pyproject.FILE).read_bytes() == table
@@ -138,11 +140,11 @@ WRONG = {
     "trained by another": (RUNNER, "adapter = NovaImageTrainingAdapter(", "adapter = OwnAdapter(", "NovaImageTrainingAdapter would train"),
     "trains another": (RUNNER, '"nova-2.1-base"}', '"nova-x"}', "NovaImageTrainingAdapter would train"),
     "another pin": (REVISIONS, "0123456789abcdef" * 2, "fedcba9876543210" * 2, "acme/Nova-Image-2.1-Turbo would be pinned to"),
-    "another definition": (CHECKER, "weights.nova_image_weight_definition", "weights.own", "NovaImageWeightDefinition would come from elsewhere"),
+    "another definition": (CHECKER, "weights.nova_image_weight_definition", "weights.own", "NovaImageWeightDefinition would come from another module"),
     "defined for another": (CHECKER, '"nova-2.1-edit"}:', '"nova-x"}:', "NovaImageWeightDefinition would be that of"),
     "another row": (OVERLAY, '"mflux-generate-nova-2.1-base"]', '"mflux-save"]', "nova-2.1-base would have the commands"),
-    "not Python": (save.FILE, "MODEL_CLASSES", "MODEL CLASSES", "no valid Python"),
-    "not TOML": (pyproject.FILE, "[project.scripts]", "[project.scripts", "would not be right"),
+    "not Python": (save.FILE, "MODEL_CLASSES", "MODEL CLASSES", "not valid Python"),
+    "not TOML": (pyproject.FILE, "[project.scripts]", "[project.scripts", "would be wrong"),
 }  # fmt: skip
 WRONG_COMPLETIONS = {
     "not listed": ('            "mflux-generate-nova-2.1-base",\n', "", "would be listed 0 times"),
@@ -173,7 +175,11 @@ def test_wrong_completions_are_not_written(what: str, shared):
     [
         ('"zulu-art-xl"}', '"zulu"}', "zulu-art-xl would be saved by nothing"),
         ("model_class = ZuluArt", "model_class = Flux1", "saved by Flux1"),
-        ("    if Model", '    if "u" in x:\n        model_class = A\n    elif Model', "behind another's"),
+        (
+            "    if Model",
+            '    if "u" in x:\n        model_class = A\n    elif Model',
+            "after one with another condition",
+        ),
     ],
 )
 def test_a_wrong_branch_is_not_written(old: str, new: str, error: str, shared):

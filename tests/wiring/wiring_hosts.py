@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import shutil
+import subprocess
 from pathlib import Path
 
 from mflux_port.port.port import Port, port_from_answers
@@ -112,7 +113,7 @@ def copy_shared(source: Path, root: Path) -> Path:
         if (source / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, root / name)
-    (root / ".git").mkdir(parents=True, exist_ok=True)
+    subprocess.run(["git", "init", "--quiet", root], check=True)
     return root
 
 

@@ -1,6 +1,6 @@
-"""One run at a time in a checkout. The kernel drops the lock with the process, so that a crash leaves none behind.
+"""One run at a time in a checkout. The kernel releases the lock with the process, so that a crash leaves none behind.
 
-``copier update`` typed by itself holds no lock between its steps; the note that it leaves names its process instead.
+``copier update`` typed by a person holds no lock between its steps; its note names the process instead.
 """
 
 from __future__ import annotations
@@ -9,22 +9,25 @@ import contextlib
 import fcntl
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 
-from mflux_port.checkout.transaction import half_way, locked, open_lock, shows
+from mflux_port.checkout.transaction import is_outside_git, is_unfinished, locked, open_lock
 from mflux_port.checkout.tree import state_dir
 from mflux_port.errors import PortError
 from mflux_port.files.writing import cannot_write
 
 _LOCK = "run.lock"
+_POLL = 0.05  # seconds
 
 
 @contextlib.contextmanager
-def exclusive(root: os.PathLike | str, patience: float = 0) -> Iterator[str]:
-    """Hold the checkout for a run that writes; gives what was recovered from a killed run, or an empty string.
+def exclusive(root: Path, patience: float = 0) -> Iterator[str]:
+    """Hold the checkout for a run that writes; yields what was recovered from a killed run, or an empty string.
 
     Raises PortError when another run is still at work there after ``patience`` seconds.
     """
@@ -33,7 +36,7 @@ def exclusive(root: os.PathLike | str, patience: float = 0) -> Iterator[str]:
     except OSError as error:
         raise cannot_write(error.filename or root, error, "nothing was changed") from None
     with handle:
-        _take(handle, fcntl.LOCK_EX, root, patience)
+        _acquire(handle, fcntl.LOCK_EX, root, patience)
         with locked(root) as recovered:
             pass
         if recovered:
@@ -42,54 +45,58 @@ def exclusive(root: os.PathLike | str, patience: float = 0) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def shared(root: os.PathLike | str) -> Iterator[None]:
-    """Keep writers away from a run that only reads. Raises PortError beside a writer, and behind one that was killed."""
+def shared(root: Path) -> Iterator[None]:
+    """Keep writers out during a run that reads. Raises PortError while one writes, or when one was killed half-way."""
     with _reader_lock(root) as handle:
         if handle:
-            _take(handle, fcntl.LOCK_SH, root)
-        if half_way(root):
+            _acquire(handle, fcntl.LOCK_SH, root)
+        if is_unfinished(root):
             raise PortError(
                 f"a run was killed in {root} and left its files half-way; run that again first, it finishes them"
             )
         yield
 
 
-def update_note(root: os.PathLike | str) -> str:
-    """Where the note of an update under way lies."""
-    return os.path.join(state_dir(root), "update.json")
+def update_note(root: Path) -> Path:
+    """The note of an update in progress."""
+    return state_dir(root) / "update.json"
 
 
-def under_way(root: os.PathLike | str) -> dict | None:
-    """The update that began in the checkout and did not end: its model, the commit it began at, its process."""
+def under_way(root: Path) -> dict | None:
+    """The note of the update that began in the checkout and did not end, None without one.
+
+    It has among others ``model``, ``head`` (the commit it began at), ``pid`` and ``started`` (see ``process_start``).
+    """
     try:
-        with open(update_note(root), "rb") as file:
-            note = json.loads(file.read())
+        note = json.loads(update_note(root).read_bytes())
     except (OSError, ValueError):
         return None
-    return note if isinstance(note, dict) and {"model", "head", "pid", "born"} <= note.keys() else None
+    if isinstance(note, dict) and "born" in note:  # older notes
+        note["started"] = note.pop("born")
+    return note if isinstance(note, dict) and {"model", "head", "pid", "started"} <= note.keys() else None
 
 
 def process_start(pid: int) -> str:
-    """When a process began, in the system's own words; empty when it does not run."""
+    """When a process started, in the system's own units; empty when it does not run."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            facts = file.read().rpartition(")")[2].split()
+        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if facts[0] == "Z" else facts[19]
     except (OSError, IndexError):
-        pass
-    import subprocess  # no /proc: macOS
+        return _process_start_by_ps(pid)  # macOS has no /proc
 
+
+def _process_start_by_ps(pid: int) -> str:
     try:
         shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True).stdout
     except OSError:
         return ""
-    state, _, began = shown.strip().partition(" ")
-    return "" if state.startswith("Z") else began.strip()
+    state, _, started = shown.strip().partition(" ")
+    return "" if state.startswith("Z") else started.strip()
 
 
-def _reader_lock(root: os.PathLike | str) -> contextlib.AbstractContextManager[TextIO | None]:
-    # A checkout that cannot be written has no writer; outside git nothing is made for a reader.
-    if shows(root) and not os.path.isdir(state_dir(root)):
+def _reader_lock(root: Path) -> contextlib.AbstractContextManager[TextIO | None]:
+    # A checkout that cannot be written has no writer; outside git, a reader creates no files.
+    if is_outside_git(root) and not state_dir(root).is_dir():
         return contextlib.nullcontext()
     try:
         return open_lock(root, _LOCK)
@@ -97,12 +104,12 @@ def _reader_lock(root: os.PathLike | str) -> contextlib.AbstractContextManager[T
         return contextlib.nullcontext()
 
 
-def _take(handle: TextIO, kind: int, root: os.PathLike | str, patience: float = 0) -> None:
+def _acquire(handle: TextIO, kind: int, root: Path, patience: float = 0) -> None:
     end = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
-            busy = _updating(root)
+            busy = _running_update(root)
         except BlockingIOError:
             busy = "another mflux-port run is"
         except OSError as error:
@@ -112,12 +119,12 @@ def _take(handle: TextIO, kind: int, root: os.PathLike | str, patience: float = 
         if time.monotonic() >= end:
             raise PortError(f"{busy} at work in {root}; wait for it and run this again")
         fcntl.flock(handle, fcntl.LOCK_UN)
-        time.sleep(0.05)
+        time.sleep(_POLL)
 
 
-def _updating(root: os.PathLike | str) -> str:
-    # Says nothing of an update whose process is gone: what it left is given back by `update --restore`.
+def _running_update(root: Path) -> str:
+    # Empty for an update whose process is gone: `update --restore` rolls that back.
     note = under_way(root)
-    if not note or note["pid"] == os.getpid() or not note["born"] or process_start(note["pid"]) != note["born"]:
+    if not note or note["pid"] == os.getpid() or not note["started"] or process_start(note["pid"]) != note["started"]:
         return ""
     return f"an update of {note['model']} (process {note['pid']}) is"

@@ -1,7 +1,6 @@
-"""Real mflux releases as hosts: source from PyPI, a git checkout of it, an environment that runs it.
+"""Real mflux releases: the source from PyPI, a git checkout of it, and an environment that runs it.
 
-Used by ``mflux-port demo`` and by this project's own tests. All that is brought is kept in ``cache_dir()`` and used
-again.
+Used by ``mflux-port demo`` and by this project's tests. Downloads are kept in ``cache_dir()``.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from mflux_port.errors import PortError
 RELEASES = ("0.18.0", "0.18.1", "0.19.0", "0.19.1", "0.19.2", "0.20.0", "0.21.0", "0.22.0", "0.23.0", "0.24.0")
 NEWEST = RELEASES[-1]
 
-# Files that a clone of mflux has and its sdist lacks, in the same shape: wiring and tests look for them.
-_STAND_INS = {
+# Files that a clone of mflux has and its sdist lacks, reduced to what wiring and tests need.
+MISSING_FROM_SDIST = {
     ".gitignore": """\
 # Environments
 .venv/
@@ -62,7 +61,7 @@ All notable changes to this project will be documented in this file.
     "tests/resources/.gitkeep": "",
 }
 
-Say = Callable[[str], None]
+Say = Callable[[str], None]  # prints a line of progress
 
 
 def cache_dir() -> Path:
@@ -73,20 +72,20 @@ def cache_dir() -> Path:
 
 
 def source(version: str, say: Say = lambda line: None) -> Path:
-    """The unpacked sdist of a release (read only by convention). Raises PortError without uv or network."""
+    """The unpacked sdist of a release, not to be changed. Raises PortError without uv or network."""
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        raise PortError(f"{version!r} is no mflux release; type one like {NEWEST}")
+        raise PortError(f"{version!r} is not an mflux release; type one like {NEWEST}")
     if tuple(map(int, version.split("."))) < tuple(map(int, RELEASES[0].split("."))):
         raise PortError(f"the template supports mflux {RELEASES[0]} and later; type one like {NEWEST}")
     home = cache_dir() / "sources" / f"mflux-{version}"
     if home.is_dir():
         return home
-    say(f"bringing the source of mflux {version} from PyPI")
+    say(f"downloading the source of mflux {version} from PyPI")
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent) as scratch:
         command = [_tool("uv"), "tool", "run", "--with", "uv_build", "pip", "download", "--quiet", "--no-deps"]
         command += ["--no-binary", "mflux", "--no-build-isolation", "--dest", scratch, f"mflux=={version}"]
-        _run(command, f"mflux {version} could not be brought from PyPI; check the network and the version")
+        _run(command, f"mflux {version} could not be downloaded from PyPI; check the network and the version")
         archive = next(Path(scratch).glob("*.tar.gz"))
         with tarfile.open(archive) as tar:
             tar.extractall(scratch, filter="data")
@@ -97,20 +96,20 @@ def source(version: str, say: Say = lambda line: None) -> Path:
 def checkout(version: str, into: Path, say: Say = lambda line: None) -> Path:
     """A git checkout of a release at ``into``, as a clone would be: one commit, a clean tree.
 
-    An existing checkout of ours is used again. Raises PortError when ``into`` holds something else.
+    An existing checkout is used again. Raises PortError when ``into`` holds something else.
     """
     if (into / ".git").is_dir() and (into / "src/mflux").is_dir():
         say(f"using the checkout at {into} again")
         return into
     if into.exists() and any(into.iterdir()):
-        raise PortError(f"{into} is not empty and no mflux checkout; name another folder with --into")
+        raise PortError(f"{into} is neither empty nor an mflux checkout; name another folder with --into")
     release = source(version, say)
     say(f"making a git checkout of mflux {version} at {into}")
     shutil.copytree(release, into, dirs_exist_ok=True)
     original = into / "pyproject.toml.orig"
-    if original.is_file():  # the sdist's own pyproject.toml is a normalised copy, a clone has the original
+    if original.is_file():  # the sdist's pyproject.toml is a normalised copy; a clone has the original
         original.replace(into / "pyproject.toml")
-    for name, text in _STAND_INS.items():
+    for name, text in MISSING_FROM_SDIST.items():
         path = into / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -121,24 +120,24 @@ def checkout(version: str, into: Path, say: Say = lambda line: None) -> Path:
 
 
 def commit(repository: Path, message: str) -> None:
-    """Commit everything in ``repository``, with an identity of the tool's own. Nothing to commit is fine."""
+    """Commit everything in ``repository`` with mflux-port's own identity, even when nothing has changed."""
     git(repository, "add", "--all")
     options = ("--quiet", "--allow-empty", "--no-verify", "--no-gpg-sign", "--message", message)
     git(repository, "commit", *options, **IDENTITY)
 
 
 def environment(version: str, extras: Sequence[str] = (), say: Say = lambda line: None) -> Path:
-    """The Python of an environment with everything that a release needs, without mflux itself.
+    """The Python of an environment with all requirements of a release, without mflux itself.
 
-    On Linux MLX's CPU build and one torch release are taken. ``extras`` are further requirements.
+    On Linux with MLX's CPU build and a fixed torch release. ``extras`` are further requirements.
     """
     requirements = [*_requirements(source(version, say), version), "pytest>=9", *extras]
-    mark = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()[:12]
-    home = cache_dir() / "environments" / f"mflux-{version}-{mark}"
+    digest = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()[:12]
+    home = cache_dir() / "environments" / f"mflux-{version}-{digest}"
     python = home / "bin" / "python"
     with _one_at_a_time(home):
         if not (home / "complete").is_file():
-            say(f"installing what mflux {version} needs into {home} (some minutes the first time)")
+            say(f"installing the requirements of mflux {version} into {home} (takes minutes the first time)")
             _make_environment(home, requirements, version)
     return python
 
@@ -146,24 +145,24 @@ def environment(version: str, extras: Sequence[str] = (), say: Say = lambda line
 def install(root: Path, base: Path, say: Say = lambda line: None) -> Path:
     """Install the checkout ``root`` into its own ``.venv``, on top of ``base``'s packages, and return its Python.
 
-    Editable; to be called again when ``[project.scripts]`` changed, since entry points are read from the metadata.
+    The install is editable. Call this again when ``[project.scripts]`` has changed, because entry points are metadata.
     """
     home = root / ".venv"
     python = home / "bin" / "python"
     if not python.is_file():
-        say("making the checkout's environment")
-        _run([_tool("uv"), "venv", "--quiet", "--python", str(base), str(home)], "no environment could be made")
+        say("creating the checkout's environment")
+        _run([_tool("uv"), "venv", "--quiet", "--python", str(base), str(home)], "the environment could not be created")
         site = sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)})
         shared = sysconfig.get_path("purelib", vars={"base": str(base.parent.parent), "platbase": ""})
         Path(site, "mflux_port_base.pth").write_text(f"import site; site.addsitedir({shared!r})\n", encoding="utf-8")
     command = [_tool("uv"), "pip", "install", "--quiet", "--python", str(python), "--no-deps", "--editable", str(root)]
-    _run(command, "the checkout could not be installed; look at its pyproject.toml")
+    _run(command, "the checkout could not be installed; check its pyproject.toml")
     return python
 
 
 @contextlib.contextmanager
 def _one_at_a_time(home: Path) -> Iterator[None]:
-    # Two runs that want the same environment: the second waits and finds it made.
+    # Of two runs that need the same environment, the second waits and then uses it.
     home.parent.mkdir(parents=True, exist_ok=True)
     with open(home.with_name(f"{home.name}.lock"), "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -172,30 +171,30 @@ def _one_at_a_time(home: Path) -> Iterator[None]:
 
 def _make_environment(home: Path, requirements: list[str], version: str) -> None:
     make = [_tool("uv"), "venv", "--quiet", "--clear", "--python", sys.executable, str(home)]
-    _run(make, "no environment could be made")
-    # Compiled once, here: where Python writes no bytecode, every later run would compile torch again.
+    _run(make, "the environment could not be created")
+    # Compiled here, because with PYTHONDONTWRITEBYTECODE every later run would compile torch again.
     command = [_tool("uv"), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(home / "bin" / "python")]
     command += [*_torch_options(), *requirements]
-    _run(command, f"what mflux {version} needs could not be installed; check the network and run this again")
+    _run(command, f"the requirements of mflux {version} could not be installed; check the network and run this again")
     (home / "complete").touch()
 
 
 def _requirements(release: Path, version: str) -> list[str]:
     path = release / "pyproject.toml.orig"
     project = tomllib.loads((path if path.is_file() else release / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = project["project"]["dependencies"]
+    dependencies = project["project"]["dependencies"]
     # Pillow 13 moved a private name that mflux imported until 0.23.
     pins = ["pillow<13"] if int(version.split(".")[1]) < 24 else []
     if sys.platform == "darwin":
-        return [*wanted, *pins]
-    kept = [line for line in wanted if not re.match(r"(mlx|torch)\b", line)]
-    mlx = next(line for line in wanted if line.startswith("mlx") and "darwin" in line)
+        return [*dependencies, *pins]
+    kept = [line for line in dependencies if not re.match(r"(mlx|torch)\b", line)]
+    mlx = next(line for line in dependencies if line.startswith("mlx") and "darwin" in line)
     bounds = re.match(r"mlx([^;]*)", mlx).group(1)
     return [*kept, f"mlx[cpu]{bounds}", "torch==2.13.0", *pins]
 
 
 def _torch_options() -> list[str]:
-    # A wheel that lies on disk wins; else the CPU index, since PyPI's wheel for Linux brings gigabytes of CUDA.
+    # Local wheels if there are any, else the CPU index: PyPI's wheel for Linux depends on gigabytes of CUDA.
     local = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
     if sys.platform == "darwin":
         return []
@@ -213,12 +212,12 @@ def _tool(name: str) -> str:
 def _run(command: list[str], failure: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise PortError(f"{failure} ({said[-1].strip() if said else 'no output'})")
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise PortError(f"{failure} ({lines[-1].strip() if lines else 'no output'})")
 
 
 def _settle(folder: Path, home: Path) -> None:
-    # Two runs may bring the same source at once; the one that comes second keeps the first one's.
+    # Two runs may download the same source at once; the second keeps that of the first.
     try:
         folder.rename(home)
     except OSError:

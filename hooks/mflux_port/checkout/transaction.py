@@ -1,29 +1,43 @@
-"""Write several files as one: a lock, temporary files, a journal, ``os.replace``. A killed run is finished by the next."""
+"""Write several files as one: a lock, temporary files, a journal, then renames. The next run finishes a killed one.
+
+First the intent lists what will be written, then every new content is written beside its file. Renaming the intent makes it
+the journal: from there on the change is finished, before that it is undone.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
-import os
-import zlib
 from collections.abc import Iterator
-from typing import TextIO
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, TextIO
 
-from mflux_port.checkout.tree import lies_in, state_dir
+from mflux_port.checkout.tree import read_bytes, state_dir
 from mflux_port.errors import PortError
 from mflux_port.files.parsing import parse_json
-from mflux_port.files.writing import beside, cannot_write, put_beside, write
+from mflux_port.files.paths import real_path
+from mflux_port.files.writing import cannot_write, temporary_path, write, write_temporary
 
 _JOURNAL = "journal.json"
 _INTENT = "intent.json"
 
 
-@contextlib.contextmanager
-def locked(root: os.PathLike | str) -> Iterator[str]:
-    """Hold the checkout's lock; gives what was recovered from a killed run, or an empty string.
+class _Change(NamedTuple):
+    """One file: its path and that of its new content, relative to the checkout, and digests (None: the file is absent)."""
 
-    The kernel drops the lock with the process. Raises PortError when another run holds it.
+    target: str
+    temporary: str
+    old: str | None
+    new: str | None
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[str]:
+    """Hold the checkout's lock; yields what was recovered from a killed run, or an empty string.
+
+    The kernel releases the lock when the process ends. Raises PortError when another run holds it.
     """
     try:
         handle = open_lock(root, "lock")
@@ -37,200 +51,193 @@ def locked(root: os.PathLike | str) -> Iterator[str]:
         except OSError as error:
             raise _cannot(root, error, "nothing was changed") from None
         try:
-            said = recover(root)
+            recovered = recover(root)
         except OSError as error:
             raise _cannot(root, error, "a run that was interrupted is not finished yet") from None
-        yield said
+        yield recovered
 
 
-def open_lock(root: os.PathLike | str, name: str) -> TextIO:
-    """The lock file ``name`` of a checkout, made where it is missing. Raises OSError."""
-    home = state_dir(root)
-    if not os.path.isdir(home):
-        os.makedirs(home, exist_ok=True)
-        if shows(root):
-            write(os.path.join(home, ".gitignore"), b"*\n")
-    return open(os.path.join(home, name), "a", encoding="utf-8")
+def open_lock(root: Path, name: str) -> TextIO:
+    """The lock file ``name`` of a checkout, created where it is missing. Raises OSError."""
+    folder = state_dir(root)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        if is_outside_git(root):
+            write(folder / ".gitignore", b"*\n")
+    return (folder / name).open("a", encoding="utf-8")
 
 
-def shows(root: os.PathLike | str) -> bool:
-    """Whether locks and journal lie among the checkout's own files, for want of a ``.git``."""
-    return state_dir(root) == os.path.join(root, "porting", "mflux-port")
+def is_outside_git(root: Path) -> bool:
+    """Whether locks and journal are kept among the checkout's own files, because it has no ``.git``."""
+    return state_dir(root) == root / "porting" / "mflux-port"
 
 
-def half_way(root: os.PathLike | str) -> bool:
-    """Whether a run was killed while it changed files, and nothing has finished that yet."""
-    return os.path.exists(os.path.join(state_dir(root), _JOURNAL))
+def is_unfinished(root: Path) -> bool:
+    """Whether a run was killed while it replaced files, and no later run has finished that."""
+    return (state_dir(root) / _JOURNAL).exists()
 
 
-def recover(root: os.PathLike | str) -> str:
+def recover(root: Path) -> str:
     """Finish or undo what a killed run left. Returns what was done, or an empty string."""
-    place = os.path.join(state_dir(root), _JOURNAL)
-    journal, intent = _read(place), _read(os.path.join(state_dir(root), _INTENT))
+    path = state_dir(root) / _JOURNAL
+    journal, intent = _read(path), _read(state_dir(root) / _INTENT)
     if journal == []:
-        raise PortError(f"{place} cannot be read; look at `git status`, remove that file and run this again")
-    said = ""
-    if journal is not None:
-        changed = [entry["target"] for entry in journal if not _finish(root, entry)]
-        said = f"finished a run that was interrupted ({len(journal)} files)"
-        if changed:
-            said += f"; left {', '.join(changed)} alone, which changed since: run that again"
-    elif intent is not None:
-        said = "took back a run that was interrupted before it changed a file"
-    if said:
-        _forget(root, [*(journal or ()), *(intent or ())])
-    return said
+        raise PortError(f"{path} cannot be read; check `git status`, remove that file and run this again")
+    if journal is None and intent is None:
+        return ""
+    done = (
+        "rolled back a run that was interrupted before it changed a file" if journal is None else _redo(root, journal)
+    )
+    _forget(root, [*(journal or ()), *(intent or ())])
+    return done
 
 
-def commit(
-    root: os.PathLike | str, files: dict[str, bytes | None], originals: dict[str, bytes | None] | None = None
-) -> None:
+def commit(root: Path, files: dict[str, bytes | None], originals: dict[str, bytes | None] | None = None) -> None:
     """Replace ``files`` (None removes one): all of them, or none when writing fails. The lock must be held.
 
-    ``originals`` are the bytes that ``files`` were made from; without them, those of now. Raises PortError when a file
-    cannot be written, is not as it was any more, lies outside the checkout, or is the same as another.
+    ``originals`` are the bytes that ``files`` were computed from; the default is the current ones. Raises PortError when a
+    file cannot be written, has changed since, is outside the checkout, or is the same file as another.
     """
-    originals = originals or {name: _bytes(os.path.join(root, name)) for name in files}
+    originals = originals or {name: read_bytes(root / name) for name in files}
     files = {name: data for name, data in files.items() if data != originals[name]}
     if not files:
         return
-    home = os.path.realpath(root)
-    entries = [_entry(home, name, originals[name], data) for name, data in files.items()]
-    _verify_apart(list(files), entries)
+    home = real_path(root)
+    changes = [_change(home, name, originals[name], data) for name, data in files.items()]
+    _verify_distinct(list(files), changes)
     try:
-        _stage(root, entries, list(files.values()))
+        _stage(root, changes, list(files.values()))
     except OSError as error:
         with contextlib.suppress(OSError):
-            _forget(root, entries)
+            _forget(root, changes)
         raise _cannot(root, error, "nothing was changed") from None
-    try:
-        changed = next((entry["target"] for entry in entries if not _finish(root, entry, staged=True)), None)
-    except OSError as error:
-        raise _cannot(root, error, _reverse(root, entries, [originals[name] for name in files])) from None
-    if changed:
-        state = _reverse(root, entries, [originals[name] for name in files])
-        raise PortError(f"{changed} was changed by somebody else meanwhile; {state}; run this again")
+    _replace_all(root, changes, [originals[name] for name in files])
     try:
         _forget(root, [])
     except OSError as error:
         raise _cannot(root, error, "all files are changed") from None
 
 
-def _entry(home: str, name: str, old: bytes | None, new: bytes | None) -> dict:
-    target = os.path.realpath(os.path.join(home, name))
-    if not lies_in(target, home):
+def _change(home: Path, name: str, old: bytes | None, new: bytes | None) -> _Change:
+    target = real_path(home / name)
+    if not target.is_relative_to(home):
         raise PortError(f"{name} leads out of the checkout to {target}; replace the link by the file")
-    relative = os.path.relpath(target, home)
-    return {"target": relative, "temporary": beside(relative), "old": _digest(old), "new": _digest(new)}
+    paths = (path.relative_to(home).as_posix() for path in (target, temporary_path(target)))
+    return _Change(*paths, _digest(old), _digest(new))
 
 
-def _verify_apart(names: list[str], entries: list[dict]) -> None:
+def _verify_distinct(names: list[str], changes: list[_Change]) -> None:
     seen: dict[str, str] = {}
-    for name, entry in zip(names, entries, strict=True):
-        other = seen.setdefault(entry["target"], name)
+    for name, change in zip(names, changes, strict=True):
+        other = seen.setdefault(change.target, name)
         if other != name:
-            raise PortError(
-                f"{other} and {name} are one file ({entry['target']}); replace the link by a file of its own"
-            )
+            raise PortError(f"{other} and {name} are one file ({change.target}); replace the link by a file of its own")
 
 
-def _stage(root: os.PathLike | str, entries: list[dict], contents: list[bytes | None]) -> None:
-    # After this the journal is there, and every new content beside its file.
-    intent = os.path.join(state_dir(root), _INTENT)
-    write(intent, json.dumps(entries).encode())
-    for entry, data in zip(entries, contents, strict=True):
+def _stage(root: Path, changes: list[_Change], contents: list[bytes | None]) -> None:
+    # Afterwards the journal exists, and every new content beside its file.
+    intent = state_dir(root) / _INTENT
+    write(intent, json.dumps([change._asdict() for change in changes]).encode())
+    for change, data in zip(changes, contents, strict=True):
         if data is None:
             continue
-        target, temporary = _paths(root, entry)
-        os.makedirs(os.path.dirname(temporary), exist_ok=True)
-        put_beside(target, temporary, data)
-    os.replace(intent, os.path.join(state_dir(root), _JOURNAL))
+        temporary = root / change.temporary
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        write_temporary(root / change.target, temporary, data)
+    intent.replace(intent.with_name(_JOURNAL))
 
 
-def _finish(root: os.PathLike | str, entry: dict, staged: bool = False) -> bool:
-    # True when the file is as it should be. A file that somebody changed since the journal was written stays. What this
-    # process has ``staged`` is whole; what another one left is looked at first.
-    target, temporary = _paths(root, entry)
-    now = _digest(_bytes(target))
-    if now == entry["new"]:
+def _replace_all(root: Path, changes: list[_Change], originals: list[bytes | None]) -> None:
+    try:
+        changed = next((change.target for change in changes if not _apply(root, change, verified=True)), None)
+    except OSError as error:
+        raise _cannot(root, error, _roll_back(root, changes, originals)) from None
+    if changed:
+        state = _roll_back(root, changes, originals)
+        raise PortError(f"{changed} was changed by another program meanwhile; {state}; run this again")
+
+
+def _redo(root: Path, journal: list[_Change]) -> str:
+    skipped = [change.target for change in journal if not _apply(root, change)]
+    done = f"finished a run that was interrupted ({len(journal)} files)"
+    if skipped:
+        done += f"; skipped {', '.join(skipped)}, which changed since: run that again"
+    return done
+
+
+def _apply(root: Path, change: _Change, verified: bool = False) -> bool:
+    # True when the file has its new content. A file that changed since the journal was written is not touched. Temporary
+    # files are ``verified`` when this process wrote them; another process may have been killed within one.
+    target, temporary = root / change.target, root / change.temporary
+    current = _digest(read_bytes(target))
+    if current == change.new:
         return True
-    if now != entry["old"]:
+    if current != change.old:
         return False
-    if entry["new"] is None:
-        os.unlink(target)
-    elif staged or _digest(_bytes(temporary)) == entry["new"]:
-        os.replace(temporary, target)
+    if change.new is None:
+        target.unlink()
+    elif verified or _digest(read_bytes(temporary)) == change.new:
+        temporary.replace(target)
     else:
         return False
     return True
 
 
-def _reverse(root: os.PathLike | str, entries: list[dict], originals: list[bytes | None]) -> str:
-    # Takes back what is replaced already, with a journal of its own: a failure or a kill here is finished later. What is
-    # not replaced yet stands in it too, since its new content has to be cleared away.
+def _roll_back(root: Path, changes: list[_Change], originals: list[bytes | None]) -> str:
+    # With a journal of its own, so that a failure or a kill in here is finished later. Files that are not replaced yet are
+    # listed in it as well, because their temporary files have to be removed.
     back, contents = [], []
-    for entry, original in zip(entries, originals, strict=True):
-        replaced = _digest(_bytes(_paths(root, entry)[0])) == entry["new"]
-        other = {"temporary": f"{entry['temporary']}-old", "old": entry["new"]} if replaced else {}
-        back.append({**entry, **other, "new": entry["old"]})
-        contents.append(original if replaced else None)
+    for change, original in zip(changes, originals, strict=True):
+        if _digest(read_bytes(root / change.target)) == change.new:
+            back.append(_Change(change.target, f"{change.temporary}-old", old=change.new, new=change.old))
+            contents.append(original)
+        else:
+            back.append(change._replace(new=change.old))
+            contents.append(None)
     try:
         _stage(root, back, contents)
-        for entry in back:
-            _finish(root, entry)
-        _forget(root, [*entries, *back])
+        for change in back:
+            _apply(root, change)
+        _forget(root, [*changes, *back])
     except OSError:
-        return "a part of the files is changed, and the next run of mflux-port completes that"
+        return "some of the files are changed, and the next run of mflux-port completes that"
     return "nothing was changed"
 
 
-def _forget(root: os.PathLike | str, entries: list[dict]) -> None:
-    for entry in entries:
-        _remove(_paths(root, entry)[1])
-    for name in (_JOURNAL, _INTENT):
-        _remove(os.path.join(state_dir(root), name))
+def _forget(root: Path, changes: list[_Change]) -> None:
+    names = [root / change.temporary for change in changes]
+    for path in (*names, state_dir(root) / _JOURNAL, state_dir(root) / _INTENT):
+        path.unlink(missing_ok=True)
 
 
-def _paths(root: os.PathLike | str, entry: dict) -> tuple[str, str]:
-    return os.path.join(root, entry["target"]), os.path.join(root, entry["temporary"])
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def _cannot(root: os.PathLike | str, error: OSError, state: str) -> PortError:
+def _cannot(root: Path, error: OSError, state: str) -> PortError:
     return cannot_write(error.filename or root, error, state)
 
 
-def _bytes(path: str) -> bytes | None:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-
-
 def _digest(data: bytes | None) -> str | None:
-    # Tells an edit from none. Nobody hides one here, and a cryptographic hash costs more than reading all the files.
-    return None if data is None else f"{len(data)}-{zlib.crc32(data):08x}-{zlib.adler32(data):08x}"
+    return None if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _read(path: str) -> list[dict] | None:
-    data = _bytes(path)
+def _read(path: Path) -> list[_Change] | None:
+    # None without a file; empty when it is not what ``_stage`` writes, such as the part that a killed run wrote.
+    data = read_bytes(path)
     if data is None:
         return None
     try:
         entries = parse_json(data)
     except ValueError:
-        return []  # killed while it was written: nothing had begun
-    return entries if isinstance(entries, list) and all(map(_is_sound, entries)) else []
+        return []
+    valid = isinstance(entries, list) and all(map(_is_valid, entries))
+    return [_Change(**entry) for entry in entries] if valid else []
 
 
-def _is_sound(entry: object) -> bool:
-    # As `_entry` wrote it; a file that somebody changed must lead nowhere.
+def _is_valid(entry: object) -> bool:
+    # A journal that was edited must not lead out of the checkout.
     if not isinstance(entry, dict) or entry.keys() != {"target", "temporary", "old", "new"}:
         return False
     names = [entry["target"], entry["temporary"]]
-    return all(isinstance(name, str) and not os.path.isabs(name) and ".." not in name.split("/") for name in names)
+    return all(isinstance(name, str) and _is_below(PurePosixPath(name)) for name in names)
+
+
+def _is_below(path: PurePosixPath) -> bool:
+    return not path.is_absolute() and ".." not in path.parts

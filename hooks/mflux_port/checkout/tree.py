@@ -1,26 +1,22 @@
-"""An mflux checkout: where it is and which API level its code has. Told by what the files contain.
-
-What every wiring loads (this, the answers, locks and transactions) does without pathlib: its import would cost a wiring as
-much as all its writing does.
-"""
+"""An mflux checkout: where it is, and which API level its code has, judged by what its files contain."""
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from mflux_port.errors import PortError
+from mflux_port.files.paths import real_path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-# Each level with a file that came with it, newest first. mflux 0.19 to 0.21 are on the way to level 0.22: they left the
-# form of 0.18 without having all of it.
-_MARKS = {
+# Each level with a file that was new in it, newest first. mflux 0.19 to 0.21 lack that of 0.22 and count as 0.18, of which
+# they have changed a part.
+_LEVEL_FILES = {
     "0.24": "src/mflux/models/common/vae/vae_decode_options.py",
     "0.22": "src/mflux/cli/capabilities.py",
 }
+_OLDEST_LEVEL = "0.18"
+# What 0.18.0 added for weights, and where: mflux 0.17 and earlier also lack command line helpers that ports use.
+_OLDEST_WEIGHTS = "src/mflux/models/common/weights/loading/weight_definition.py", b"key_transform"
 _REQUIRED = (
     "pyproject.toml",
     "src/mflux/models/common/config/model_config.py",
@@ -29,67 +25,69 @@ _REQUIRED = (
 )
 
 
-def verify_inside(root: os.PathLike | str, name: str) -> None:
+def verify_inside(root: Path, name: str) -> None:
     """Raise PortError when a link leads ``name`` (relative to ``root``) out of the checkout: nothing is written there."""
-    target = os.path.realpath(os.path.join(root, name))
-    if not lies_in(target, os.path.realpath(root)):
+    target = real_path(root / name)
+    if not target.is_relative_to(real_path(root)):
         raise PortError(f"{name} leads out of the checkout to {target}; put the file or folder itself there")
 
 
-def lies_in(path: str, folder: str) -> bool:
-    """Whether ``path`` is ``folder`` or below it; both without links and absolute."""
-    return path == folder or path.startswith(os.path.join(folder, ""))
+def state_dir(root: Path) -> Path:
+    """Where locks and the journal are kept: inside ``.git``, where ``git status`` does not show them."""
+    git = root / ".git"
+    if git.is_file():
+        git = _linked_git_folder(git)
+    return (git if git.is_dir() else root / "porting") / "mflux-port"
 
 
-def state_dir(root: os.PathLike | str) -> str:
-    """Where locks and journal lie: inside ``.git``, where no status shows them."""
-    git = os.path.join(root, ".git")
-    if os.path.isfile(git):  # a worktree: the file names the real folder
-        with open(git, encoding="utf-8", errors="replace") as file:
-            named = file.read().partition("gitdir:")[2].strip()
-        if not named or not os.path.isdir(os.path.join(root, named)):
-            raise PortError(f"{git} names no git folder ({named or 'no gitdir:'}); mend it, or clone mflux again")
-        git = os.path.realpath(os.path.join(root, named))
-    return os.path.join(git if os.path.isdir(git) else os.path.join(root, "porting"), "mflux-port")
+def _linked_git_folder(file: Path) -> Path:
+    # In a worktree ``.git`` is a file that names the folder.
+    name = file.read_text(encoding="utf-8", errors="replace").partition("gitdir:")[2].strip()
+    folder = file.parent / name
+    if not name or not folder.is_dir():
+        raise PortError(f"{file} does not name a git folder ({name or 'no gitdir:'}); fix it, or clone mflux again")
+    return real_path(folder)
 
 
 class Checkout:
     """The root of an mflux source tree. Files are read as bytes, each at most once."""
 
-    def __init__(self, path: os.PathLike | str):
+    def __init__(self, path: Path | str):
         """Raise PortError when a file that every mflux has is missing below ``path``."""
-        self.folder = os.path.realpath(path)
+        self.root = real_path(Path(path))
         self._files: dict[str, bytes | None] = {}
-        self.parsed: dict[str, object] = {}  # what readers made of the files, by path
+        self.parsed: dict[str, object] = {}  # parsed files by path, for the readers that share them
         missing = next((name for name in _REQUIRED if not self._has(name)), None)
         if missing:
             raise PortError(
-                f"{self.folder} is no mflux checkout ({missing} is missing); "
-                "run this in the root of a clone of mflux, or point there with --checkout"
+                f"{self.root} is not an mflux checkout ({missing} is missing); "
+                "run this in the root of a clone of mflux, or name it with --checkout"
+            )
+        file, word = _OLDEST_WEIGHTS
+        if word not in (self.read(file) or word):
+            raise PortError(
+                f"{self.root} is older than mflux {_OLDEST_LEVEL}, which ports need ({file} has no {word.decode()}); "
+                f"check out mflux {_OLDEST_LEVEL} or later"
             )
 
-    @cached_property
-    def root(self) -> Path:
-        """``folder``, for whoever walks through it."""
-        from pathlib import Path
-
-        return Path(self.folder)
-
-    def read(self, relative: str) -> bytes | None:
-        """The bytes of a file, or None when it does not exist."""
-        if relative not in self._files:
-            try:
-                with open(f"{self.folder}/{relative}", "rb") as file:
-                    self._files[relative] = file.read()
-            except (FileNotFoundError, NotADirectoryError):
-                self._files[relative] = None
-        return self._files[relative]
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file (``name`` is relative to the root), or None when it does not exist."""
+        if name not in self._files:
+            self._files[name] = read_bytes(self.root / name)
+        return self._files[name]
 
     @cached_property
     def api_level(self) -> str:
-        """The newest level whose marking file the checkout has: ``0.24``, ``0.22`` or ``0.18``."""
-        marked = (level for level, mark in _MARKS.items() if self._has(mark))
-        return next(marked, "0.18")
+        """``0.24``, ``0.22`` or ``0.18``: the newest level whose file the checkout has."""
+        return next((level for level, name in _LEVEL_FILES.items() if self._has(name)), _OLDEST_LEVEL)
 
-    def _has(self, relative: str) -> bool:
-        return os.path.isfile(f"{self.folder}/{relative}")
+    def _has(self, name: str) -> bool:
+        return (self.root / name).is_file()
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """The bytes of a file, or None when it does not exist. Raises OSError for any other failure."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
-import mflux_port
 from mflux_port.checkpoint.inference import Answer
 from mflux_port.errors import one_line
+from mflux_port.port.answer_rules import choices
 
 # Questions of the template that a checkpoint may answer, in the order in which they are asked.
 _ORDER = (
@@ -36,22 +33,9 @@ def _entry(name: str, value: object) -> str:
 
 def only_offered(answers: dict[str, Answer]) -> dict[str, Answer]:
     """The answers with every choice that this version of the template does not offer replaced by ``own``."""
-    offers = _offers()
     kept = dict(answers)
-    for question, values in offers.items():
+    for question in ("vae", "text_encoder", "scheduler"):
         answer = answers.get(question)
-        if answer and values and answer.value not in values:
+        if answer and answer.value not in choices(question):
             kept[question] = Answer("own", f"{answer.why}; the template does not offer {answer.value} yet")
     return kept
-
-
-def _offers() -> dict[str, set[str]]:
-    package = Path(mflux_port.__file__).resolve().parent
-    # A wheel carries the template beside the package; in a clone it is the repository itself.
-    bundled = package / "_project" / "copier.yml"
-    text = (bundled if bundled.is_file() else package.parents[1] / "copier.yml").read_text(encoding="utf-8")
-    found = {}
-    for question in ("vae", "text_encoder", "scheduler"):
-        block = re.search(rf"^{question}:\n((?:[ ].*\n)+)", text, re.MULTILINE)
-        found[question] = set(re.findall(r'^    ".*": ([a-z0-9_]+)$', block[1], re.MULTILINE)) if block else set()
-    return found

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mflux_port.checkpoint.headers import DTYPE_BITS, Tensor, is_name
 from mflux_port.checkpoint.layout import Checkpoint
-from mflux_port.draft.tree.nodes import is_place
+from mflux_port.checkpoint.tensor_names import is_list_index
 from mflux_port.errors import PortError, one_line, short_repr
 
 KEYLIST = "porting/{model}/checkpoint_keys.txt"
@@ -164,7 +164,7 @@ def collapse(names: Iterable[str]) -> list[str]:
         groups: dict[tuple[str, ...], list[int]] = {}
         for line in lines:
             parts = line.split(".")
-            if place < len(parts) and is_place(parts[place]):
+            if place < len(parts) and is_list_index(parts[place]):
                 groups.setdefault((*parts[:place], "", *parts[place + 1 :]), []).append(int(parts[place]))
             else:
                 groups[tuple(parts)] = []

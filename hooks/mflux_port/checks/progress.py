@@ -14,7 +14,7 @@ from mflux_port.checks.engine.rule import FAIL, MERGE, NEEDS_YOU, PASS
 # A step is reached when all of its stages are proven.
 _PROOFS = {
     "VAE": ("vae_decode", "vae_encode"),
-    "transformer": ("transformer", "scheduler", "loop"),
+    "transformer": ("transformer", "guidance", "scheduler", "loop"),
     "text encoder": ("text_encoder",),
     "end to end": ("end_to_end",),
 }
@@ -42,13 +42,13 @@ class Progress(NamedTuple):
 def progress(facts: Facts, model: str) -> Progress:
     """Ask the files of ``model`` how far it is."""
     package = Package(facts, model)
-    found = evidence.stages(facts, model)
+    found, wanted = evidence.stages(package), evidence.wanted(package)
     open_surfaces = [r.surface for r in package.surfaces.values() if r.state in ("absent", "stale", "unknown shape")]
     steps, lacks = {"wired": not open_surfaces}, {"wired": f"mflux-port wire {model} ({', '.join(open_surfaces)})"}
     for name, stages in _PROOFS.items():
-        left = [stage for stage in stages if not (stage in found and found[stage].proven)]
+        left = [stage for stage in stages if stage in wanted and not (stage in found and found[stage].proven)]
         steps[name] = not left
-        lacks[name] = f"uv run python porting/{model}/run_mflux.py --stage {left[0]}" if left else ""
+        lacks[name] = _proof(found, left[0], model) if left else ""
     rows = [ask(rule, package) for rule in rules_when(MERGE)]
     golden = [row for row in rows if row.rule in ("TST01", "TST04", "TST05")]
     steps["golden"] = all(row.state == PASS for row in golden)
@@ -58,3 +58,12 @@ def progress(facts: Facts, model: str) -> Progress:
     yours = sum(row.state == NEEDS_YOU for row in rows)
     lacks["merge-ready"] = f"mflux-port check {model} --merge ({len(failing)} fail, {yours} need you)"
     return Progress(model, steps, next((lacks[name] for name, holds in steps.items() if not holds), ""))
+
+
+def _proof(found: dict[str, evidence.Box], stage: str, model: str) -> str:
+    """The command that proves a stage; with the reason, where its box is ticked or was run and does not count."""
+    box = found.get(stage)
+    if box is None:
+        return f"the box of {stage} in porting/{model}/PORTING.md; restore its line with `git checkout`"
+    command = box.commands(model)
+    return command if box.problem == evidence.OPEN else f"{command} ({stage} {box.problem})"

@@ -1,14 +1,14 @@
-"""The pull request's description, filled in from the evidence."""
+"""The pull request's description, written from the evidence."""
 
 from __future__ import annotations
 
 from mflux_port.checks.engine import evidence
+from mflux_port.checks.engine.changes import changed_outside, known_reason, written_reasons
 from mflux_port.checks.engine.evaluate import Row
 from mflux_port.checks.engine.package import Package
+from mflux_port.checks.engine.readme import sizes
 from mflux_port.checks.engine.rule import NEEDS_YOU
 from mflux_port.checks.report import counts
-from mflux_port.checks.rules.merge import reason, touched, written_reasons
-from mflux_port.checks.rules.readme_rules import sizes
 
 _FEATURES = {
     "img2img": "image-to-image",
@@ -19,7 +19,7 @@ _FEATURES = {
 
 
 def description(package: Package, rows: list[Row]) -> str:
-    """Markdown: what, parity, touch points, omissions, sizes, commands, what a person looked at, release note."""
+    """Markdown: the port, parity, outside changes, omissions, sizes, commands, what a person checked, release note."""
     port = package.port
     parts = [
         f"# Port {port.display_name}",
@@ -29,14 +29,14 @@ def description(package: Package, rows: list[Row]) -> str:
         "## Parity with the reference",
         *_parity(package),
         "## Changes outside the package",
-        *_touch_points(package),
+        *_outside_changes(package),
         "## Not ported",
         *_omissions(package),
         "## Sizes",
-        *([f"- {line.strip().lstrip('>- ')}" for line in sizes(package)] or ["- none given in the README"]),
+        *([f"- {line.strip().lstrip('>- ')}" for line in sizes(package)] or ["- the README gives none"]),
         "## Commands",
         *_commands(package),
-        "## Judged by a person",
+        "## Checked by a person",
         *[_question(row) for row in rows if row.state == NEEDS_YOU],
         "## Release note",
         "```release-note",
@@ -47,26 +47,26 @@ def description(package: Package, rows: list[Row]) -> str:
 
 
 def _question(row: Row) -> str:
-    # A reviewer has neither the scaffolding nor this program.
-    gone = "porting/" in row.detail or "mflux-port" in row.detail
-    return f"- [ ] {row.title}" if gone else f"- [ ] {row.title}: `{row.detail}`"
+    # A reviewer has neither the porting folder nor this program.
+    unavailable = "porting/" in row.detail or "mflux-port" in row.detail
+    return f"- [ ] {row.title}" if unavailable else f"- [ ] {row.title}: `{row.detail}`"
 
 
 def _parity(package: Package) -> list[str]:
-    found = evidence.stages(package.facts, package.model)
+    found = evidence.stages(package)
     table = [f"| {name.replace('_', ' ')} | {box.figures.replace('|', '/') or '-'} |" for name, box in found.items()]
     return ["| Stage | Figures |", "|---|---|", *table]
 
 
-def _touch_points(package: Package) -> list[str]:
-    written, files = written_reasons(package), touched(package)
-    return [f"- `{file}`: {written.get(file) or reason(package, file)}" for file in files] or ["- none"]
+def _outside_changes(package: Package) -> list[str]:
+    written, files = written_reasons(package), changed_outside(package)
+    return [f"- `{file}`: {written.get(file) or known_reason(package, file)}" for file in files] or ["- none"]
 
 
 def _omissions(package: Package) -> list[str]:
     port = package.port
-    lacking = [text for name, text in _FEATURES.items() if not getattr(port, name)]
-    return [f"- {text}" for text in lacking] + [f"- see the notes in `{package.folder}/README.md`"]
+    omitted = [text for name, text in _FEATURES.items() if not getattr(port, name)]
+    return [f"- {text}" for text in omitted] + [f"- see the notes in `{package.folder}/README.md`"]
 
 
 def _commands(package: Package) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rows as text: for a person at a terminal, in full or in short."""
+"""Rows as text for the terminal, in full or as a summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STATES = ("pass", "fail", "needs you", "not applicable")
 
 
 def lines(rows: list[Row], everything: bool = False) -> list[str]:
-    """Per model: what fails with its fix, what needs a person with its command, and the counts."""
+    """Per model: each failing row with its fix, each row for a person with its command, and the counts."""
     out: list[str] = []
     for model in dict.fromkeys(row.model for row in rows):
         own = [row for row in rows if row.model == model]
@@ -32,7 +32,7 @@ def counts(rows: list[Row]) -> str:
 
 
 def short(rows: list[Row], model: str, most: int = 3) -> list[str]:
-    """What is done and what is next, for the end of a copy or an update."""
+    """A summary for the end of a copy or an update: the counts and the first failing rows."""
     out = [f"check: {counts(rows)}"]
     failed = [row for row in rows if row.state == FAIL]
     out += [f"  {row.rule} {row.title}: {row.fix}" for row in failed[:most]]
@@ -42,7 +42,7 @@ def short(rows: list[Row], model: str, most: int = 3) -> list[str]:
 
 
 def what_is_left(root: Path, model: str) -> list[str]:
-    """The short check of one port, fit for the end of another command: never an error of its own."""
+    """The summary of one port for the end of another command; an error becomes a line of it."""
     try:
         return short(check(Checkout(root), [model]), model)
     except PortError as error:
@@ -50,14 +50,14 @@ def what_is_left(root: Path, model: str) -> list[str]:
 
 
 def explanation(rule: Rule) -> list[str]:
-    """All that is known about a rule."""
-    asked = {"always": "always", "merge": "with --merge", "run": "with --run"}[rule.when]
+    """Everything about a rule."""
+    runs = {"always": "always", "merge": "with --merge", "run": "with --run"}[rule.when]
     return [
         f"{rule.id}  {rule.title}",
         f"  looks at  {rule.looks_at}",
         f"  fix       {rule.fix}",
         f"  why       {rule.why}",
-        f"  asked     {asked}",
+        f"  runs      {runs}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""``mflux-port check``: go through the integration checklist."""
+"""``mflux-port check``: check ports against the integration checklist."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from mflux_port.errors import PortError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", help="a package below src/mflux/models (default: all of them)")
-    parser.add_argument("--merge", action="store_true", help="and what must hold before the pull request")
-    parser.add_argument(
-        "--run", action="store_true", dest="execute", help="and what must execute: tests, ruff, mflux-save"
-    )
-    parser.add_argument("--explain", metavar="RULE", help="say what a rule looks at, its fix, and why it is there")
-    parser.add_argument("--all", action="store_true", help="print the rows that pass or do not apply as well")
+    parser.add_argument("--merge", action="store_true", help="also check what must hold before the pull request")
+    parser.add_argument("--run", action="store_true", dest="execute", help="also run the tests, ruff and mflux-save")
+    parser.add_argument("--explain", metavar="RULE", help="explain a rule: what it looks at, its fix, and its reason")
+    parser.add_argument("--all", action="store_true", help="also print the rows that pass or do not apply")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,7 +44,7 @@ def _explain(name: str, as_json: bool) -> int:
     if rule is None:
         near = sorted(known for known in rules if known.startswith(name[:3].upper()))
         groups = f"{', '.join(GROUPS)} followed by two digits; `mflux-port check --all` prints every rule"
-        raise PortError(f"{name} is no rule; name one of {', '.join(near) or groups}")
+        raise PortError(f"{name} is not a rule; name one of {', '.join(near) or groups}")
     print(json.dumps(_fields(rule), indent=1) if as_json else "\n".join(report.explanation(rule)))
     return 0
 

@@ -1,4 +1,4 @@
-"""``mflux-port demo``: a fresh mflux checkout, a port in it, its tests, and an image through its own command."""
+"""``mflux-port demo``: make a new mflux checkout and a port in it, run its tests, and generate an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mflux_port.errors import PortError
 from mflux_port.template.project import project_root
 
 MODEL = "nova_demo"
-# Small enough that the whole model, with random weights, draws within seconds on a CPU.
+# Small enough to generate an image from random weights within seconds on a CPU.
 ANSWERS = {
     "model": MODEL,
     "hf_repo": "mflux-port/Nova-Demo",
@@ -62,13 +62,13 @@ def run(args: argparse.Namespace) -> int:
     progress = _Progress(quiet=args.json)
     work = Path(os.path.realpath(args.into))
     if work.exists() and not work.is_dir():
-        raise PortError(f"{work} is no folder; name another one with --into")
+        raise PortError(f"{work} is not a folder; name another one with --into")
     checkout = releases.checkout(args.mflux, work / f"mflux-{args.mflux}", progress)
     _apply_template(checkout, progress)
     python = releases.install(checkout, releases.environment(args.mflux, say=progress), progress)
     weights = _write_checkpoint(python, checkout, work / "tiny-checkpoint", progress)
     tests = _run_tests(python, checkout, progress)
-    image = _draw(python, checkout, weights, work / "nova-demo.png", progress)
+    image = _generate(python, checkout, weights, work / "nova-demo.png", progress)
     if args.json:
         print(json.dumps({"checkout": str(checkout), "image": str(image), "tests_passed": tests}))
     else:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """Prints one line a step, with the seconds since the start."""
+    """Prints a line per step, with the seconds since the start."""
 
     def __init__(self, quiet: bool):
         self._start = time.monotonic()
@@ -89,10 +89,10 @@ class _Progress:
 
 def _apply_template(checkout: Path, progress: _Progress) -> None:
     if (checkout / f"porting/{MODEL}/answers.yml").is_file():
-        progress("the port is there already")
+        progress("using the existing port")
         return
     progress(f"copier copy: {MODEL}")
-    import copier  # imported here: the other commands start without it
+    import copier  # takes long to import
 
     try:
         copier.run_copy(
@@ -122,15 +122,17 @@ def _run_tests(python: Path, checkout: Path, progress: _Progress) -> bool:
     return done.returncode == 0
 
 
-def _draw(python: Path, checkout: Path, weights: Path, image: Path, progress: _Progress) -> Path:
+def _generate(python: Path, checkout: Path, weights: Path, image: Path, progress: _Progress) -> Path:
     command = [python.with_name("mflux-generate-nova-demo"), "--model", weights, "--base-model", "nova-demo"]
     command += ["--prompt", "a vintage red bicycle", "--seed", "42", "--width", "128", "--height", "128"]
     command += ["--output", image]
-    progress("mflux-generate-nova-demo draws an image")
+    progress("mflux-generate-nova-demo generates an image")
     image.unlink(missing_ok=True)
     _run(command, checkout, "mflux-generate-nova-demo failed")
     if not image.is_file():
-        raise PortError(f"mflux-generate-nova-demo wrote no {image}; run it by hand: {' '.join(map(str, command))}")
+        raise PortError(
+            f"mflux-generate-nova-demo did not write {image}; run it by hand: {' '.join(map(str, command))}"
+        )
     return image
 
 
@@ -139,10 +141,10 @@ def _run(command: list, checkout: Path, failure: str) -> None:
         [str(part) for part in command], cwd=checkout, env=_environment(), capture_output=True, text=True
     )
     if done.returncode:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise PortError(f"{failure}: {said[-1] if said else 'no output'}")
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise PortError(f"{failure}: {lines[-1] if lines else 'no output'}")
 
 
 def _environment() -> dict[str, str]:
-    # The tiny checkpoint is local, and compiling kernels would take longer than drawing.
+    # The tiny checkpoint is local, and compiling kernels would take longer than generating the image.
     return {**os.environ, "HF_HUB_OFFLINE": "1", "MLX_DISABLE_COMPILE": "1", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.transaction import commit, locked
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checkpoint.collector import uncollected
 from mflux_port.errors import PortError
 from mflux_port.port.port import Port, load_port
 
@@ -25,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the diff, write nothing")
 
 
-@uncollected()
 def run(args: argparse.Namespace) -> int:
     """Draft the components. Returns 0; what could not be decided is listed in unresolved.yml, which fails `check`."""
     checkout = Checkout(args.checkout)
@@ -112,7 +111,7 @@ def _trained(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
     if not training_example.not_applicable(port):
         example = checkout.read(training_example.FILE.format(model=port.model))
         if example == training_example.text(port).encode():
-            texts[training_example.FILE] = training_example.text(port._replace(lora_modules=tuple(modules.items())))
+            texts[training_example.FILE] = training_example.text(replace(port, lora_modules=tuple(modules.items())))
     return texts
 
 

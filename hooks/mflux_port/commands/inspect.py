@@ -6,7 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-from mflux_port.checkpoint.collector import uncollected
 from mflux_port.errors import PortError
 from mflux_port.files.writing import write_whole
 
@@ -15,14 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", help="folder in diffusers layout, .safetensors file, or Hugging Face repo id")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the answers here, for copier copy --data-file")
     parser.add_argument("--repo", metavar="ORG/NAME", help="the repo id of a local folder, for the answers")
-    parser.add_argument("--force", action="store_true", help="write over FILE when it exists")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE when it exists")
     parser.add_argument("--sizes", metavar="MODEL", help="write the sizes on disk into the README of this port")
     parser.add_argument(
         "--saved", action="append", default=[], type=Path, metavar="DIR", help="a copy of mflux-save, for --sizes"
     )
 
 
-@uncollected()
 def run(args: argparse.Namespace) -> int:
     """Print the summary; write the answers when asked for. Only headers and JSON files are read."""
     from mflux_port.checkpoint.answers_file import answers_yaml, only_offered
@@ -35,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         return _write_sizes(args)
     output = Path(args.output) if args.output else None
     if output and output.exists() and not args.force:
-        raise PortError(f"{output} exists; name another file, or add --force to write over it")
+        raise PortError(f"{output} exists; name another file, or add --force to overwrite it")
     checkpoint = open_checkpoint(args.checkpoint)
     checkpoint.verify_complete()
     if args.repo and not is_repo_id(args.repo):

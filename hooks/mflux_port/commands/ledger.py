@@ -10,7 +10,6 @@ from pathlib import Path
 
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.tree import Checkout, verify_inside
-from mflux_port.checkpoint.collector import uncollected
 from mflux_port.errors import PortError
 from mflux_port.port.port import Port, load_port
 
@@ -23,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lora", nargs="+", metavar="FILE", help="account for the keys of LoRA files instead")
 
 
-@uncollected()
 def run(args: argparse.Namespace) -> int:
     """Print the account. Returns 1 when something is open. With a checkpoint, its key list is stored in the port."""
     from mflux_port.ledger.port_modules import use_checkout
@@ -73,7 +71,6 @@ def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> N
         _stored(keys)
 
 
-@uncollected()
 def balance(
     checkout: Checkout, port: Port, taken, root: Path | None, key: str | None = None, only: list[str] | None = None
 ) -> tuple[list, list]:

@@ -1,10 +1,10 @@
-"""``mflux-port status``: say where every port in the checkout stands."""
+"""``mflux-port status``: show the progress of every port in the checkout."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from mflux_port import __version__
 from mflux_port.checkout.lock import shared
@@ -15,6 +15,7 @@ from mflux_port.checks.progress import STEPS, Progress, progress
 from mflux_port.errors import PortError, format_error
 from mflux_port.port.port import list_ports
 from mflux_port.update.port_state import Conflict, PortState, conflicts, port_files, port_state, version_of
+from mflux_port.update.tracked import ignored_line
 
 _OWN = version_of(f"v{__version__}")
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the ports. Returns 0, or 1 when one has conflicts, lost wiring or answers that cannot be read.
 
-    Raises PortError when the one that was asked for cannot be read.
+    Raises PortError when the requested one cannot be read.
     """
     checkout = Checkout(args.checkout)
     with shared(checkout.root):
@@ -54,12 +55,13 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
 def _look(checkout: Checkout, facts: Facts, model: str) -> _Port | _Unreadable:
     try:
         return _Port(port_state(checkout, model), progress(facts, model))
-    except PortError as error:  # one broken port does not hide the others
+    except PortError as error:  # the other ports are still shown
         found = conflicts(checkout.root, port_files(checkout.root, model))
         return _Unreadable(model, format_error(error), tuple(found))
 
 
-class _Unreadable(NamedTuple):
+@dataclass(frozen=True)
+class _Unreadable:
     model: str
     error: str
     conflicts: tuple[Conflict, ...]
@@ -72,7 +74,8 @@ class _Unreadable(NamedTuple):
         return {"model": self.model, "error": self.error, "conflicts": [str(entry) for entry in self.conflicts]}
 
 
-class _Port(NamedTuple):
+@dataclass(frozen=True)
+class _Port:
     state: PortState
     where: Progress
 
@@ -86,7 +89,7 @@ class _Port(NamedTuple):
 
     @property
     def next(self) -> str:
-        # Another version's form of a line is nothing to mend by hand, nor by this version.
+        # Lines that another version of the template wrote are updated, not fixed by hand.
         if self.wired or self.state.version in (None, _OWN):
             return self.where.lacks
         if self.state.version < _OWN:
@@ -102,6 +105,7 @@ class _Port(NamedTuple):
         if not state.level_is_current:
             out.append(f"  level: mflux-port update {state.model}")
         out += _conflict_lines(state.conflicts)
+        out += [f"  {ignored_line(state.model, list(state.ignored))}"] if state.ignored else []
         return [*out, f"  next: {self.next}"] if self.next else out
 
     def as_json(self) -> dict:
@@ -115,6 +119,7 @@ class _Port(NamedTuple):
             "checkout_api_level": self.state.checkout_level,
             "wiring": {name: result.state for name, result in self.state.wiring.items()},
             "conflicts": [str(conflict) for conflict in self.state.conflicts],
+            "ignored": list(self.state.ignored),
         }
 
 

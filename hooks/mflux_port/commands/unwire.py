@@ -1,4 +1,4 @@
-"""``mflux-port unwire``: take a port out of mflux's shared files."""
+"""``mflux-port unwire``: remove a port from mflux's shared files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.tree import Checkout
 from mflux_port.commands.wire import report
 from mflux_port.port.port import load_port
-from mflux_port.update.copying import RENDERED_TESTS
+from mflux_port.template.project import rendered_tests
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,16 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Unwire, or print what unwiring would change. The port's own files stay."""
+    """Unwire, or print what unwiring would change. The port's own files are kept."""
     checkout = Checkout(args.checkout)
-    with shared(checkout.folder) if args.dry_run else exclusive(checkout.folder):
-        port = load_port(checkout.folder, args.model, keeping=not args.dry_run)
+    with shared(checkout.root) if args.dry_run else exclusive(checkout.root):
+        port = load_port(checkout.root, args.model)
         if args.dry_run:
             print(wiring.diff(checkout, wiring.plan_unwire(checkout, port)), end="")
             return 0
         report(wiring.unwire(checkout, port), args.json)
     if not args.json:
-        tests = [name.format(model=port.model) for name in RENDERED_TESTS]
-        own = [port.folder, port.porting_folder, *(name for name in tests if (checkout.root / name).is_file())]
-        print(f"the port's own files are left: git rm -r --ignore-unmatch {' '.join(own)}")
+        tests = [name for name in rendered_tests(port.model) if (checkout.root / name).is_file()]
+        own = [port.folder, port.porting_folder, *tests]
+        print(f"the port's own files are kept; to remove them: git rm -r --ignore-unmatch {' '.join(own)}")
     return 0

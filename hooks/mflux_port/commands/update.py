@@ -1,4 +1,4 @@
-"""``mflux-port update``: bring one port, or all ports of a checkout, to the newest template."""
+"""``mflux-port update``: update one port, or all ports of a checkout, to the newest template."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", help="the port's package name (default: the checkout's only port)")
     parser.add_argument("--all", action="store_true", help="every port in the checkout, each with a commit of its own")
     parser.add_argument("--to", metavar="VERSION", help="the template's version (default: its newest tag)")
-    parser.add_argument("--template", metavar="PATH", help="where the template lies now: a folder or an address")
-    parser.add_argument("--restore", action="store_true", help="give back the tree after an update was interrupted")
+    parser.add_argument("--template", metavar="PATH", help="where the template is now: a folder or an address")
+    parser.add_argument("--restore", action="store_true", help="restore the tree after an update was interrupted")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Update. Returns 0, 1 when conflicts are left in files, 2 when a port was refused: its files are as they were."""
+    """Update. Returns 0, 1 when files have conflicts, 2 when a port was refused: its files are unchanged."""
     root = Checkout(args.checkout).root
     if args.restore:
         print(restore(root))
@@ -32,13 +32,13 @@ def run(args: argparse.Namespace) -> int:
     for name, what in (("to", "version"), ("template", "place")):
         if (getattr(args, name) or "").startswith("-"):
             raise PortError(
-                f"--{name} {getattr(args, name)} is no {what} of a template; git would take it as an option"
+                f"--{name} {getattr(args, name)} is not a {what} of a template; git would take it as an option"
             )
     verify_git(root)  # before a lock is put where git's folder would be
-    with exclusive(root):  # a run beside this one is no change of the porter's
+    with exclusive(root):  # another run of ours is not a change of the porter's
         verify_clean(root)
     if not args.json:
-        print(f"should this stop half-way: `{WAY_BACK}` gives back the tree", flush=True)
+        print(f"if this stops half-way, `{WAY_BACK}` restores the tree", flush=True)
     reports = _update_each(root, models, args)
     if args.json:
         print(json.dumps(reports, indent=1))
@@ -90,7 +90,7 @@ def _update(root, model: str, args: argparse.Namespace) -> dict:
         return update_port(root, model, args.to, args.template)
     try:
         return update_port(root, model, args.to, args.template, commit=True)
-    except PortError as error:  # one port that is refused keeps none of the others back
+    except PortError as error:  # a port that is refused does not stop the others
         refused = format_error(error)
         print(f"mflux-port: {model} was not updated: {refused}", file=sys.stderr)
         return {"model": model, "refused": refused}

@@ -1,9 +1,10 @@
-"""``mflux-port wire``: put a port into mflux's shared files."""
+"""``mflux-port wire``: add a port to mflux's shared files."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 
 from mflux_port import wiring
 from mflux_port.checkout.lock import exclusive, shared
@@ -19,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Wire, or print what wiring would change."""
     checkout = Checkout(args.checkout)
-    with shared(checkout.folder) if args.dry_run else exclusive(checkout.folder):
-        port = load_port(checkout.folder, args.model, keeping=not args.dry_run)
+    with shared(checkout.root) if args.dry_run else exclusive(checkout.root):
+        port = load_port(checkout.root, args.model)
         if args.dry_run:
             wiring.verify_free(checkout, port)
             print(wiring.diff(checkout, wiring.plan_wire(checkout, port)), end="")
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 def report(results: list[wiring.SurfaceResult], as_json: bool) -> None:
     """Print one line, or one JSON object, per surface."""
     if as_json:
-        print(json.dumps([result._asdict() for result in results], indent=1))
+        print(json.dumps([asdict(result) for result in results], indent=1))
         return
     for result in results:
         print(result)

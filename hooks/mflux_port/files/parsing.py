@@ -1,4 +1,4 @@
-"""Python, TOML and JSON that others wrote: what cannot be parsed is one kind of error, whatever the parser raises."""
+"""Parse Python, TOML and JSON from files of others: what cannot be parsed raises one kind of error per format."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import warnings
 from codecs import BOM_UTF8
 from functools import lru_cache
 
-_COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+_ENCODING_LINE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+_UTF8_NAMES = ("utf-8", "utf8", "utf-8-sig", "ascii", "us-ascii")
 
 
 def parse_python(source: str | bytes) -> ast.Module:
-    """The syntax tree, without the parser's warnings. Raises SyntaxError; ``lineno`` may be missing.
+    """The syntax tree, without the parser's warnings. Raises SyntaxError, whose ``lineno`` may be None.
 
-    Bytes must be UTF-8: positions in the tree are offsets into that, whatever a coding line says.
+    Bytes must be UTF-8, because positions in the tree are offsets into UTF-8 whatever an encoding line says.
     """
     return parsed(_utf8(source) if isinstance(source, bytes) else source)
 
 
 @lru_cache(maxsize=64)
 def parsed(source: str | bytes) -> ast.Module:
-    """As ``parse_python``, for what is UTF-8 without doubt; kept for whoever asks again."""
-    # Wiring reads back what it writes, and the check behind it reads the same files again: nobody changes a tree.
+    """As ``parse_python``, for source that is known to be UTF-8. The tree is cached and must not be changed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return ast.parse(source)
-        except (ValueError, RecursionError, MemoryError) as error:  # NUL; nested deeper than the parser goes
+        except (ValueError, RecursionError, MemoryError) as error:  # a NUL; nesting too deep for the parser
             raise SyntaxError(str(error) or "nested too deeply") from None
 
 
 def parse_toml(data: bytes) -> dict:
-    """A TOML file. Raises ValueError."""
+    """The content of a TOML file. Raises ValueError."""
     try:
         return tomllib.loads(data.removeprefix(BOM_UTF8).decode())
     except RecursionError:
@@ -42,7 +42,7 @@ def parse_toml(data: bytes) -> dict:
 
 
 def parse_json(data: str | bytes) -> object:
-    """Raises ValueError."""
+    """The content of a JSON file. Raises ValueError."""
     try:
         return json.loads(data)
     except RecursionError:
@@ -50,24 +50,24 @@ def parse_json(data: str | bytes) -> object:
 
 
 def console_scripts(data: bytes) -> dict[str, object]:
-    """The commands of a pyproject.toml with their targets. Raises ValueError when they are no table."""
+    """The commands of a pyproject.toml with their targets. Raises ValueError when they are not a table."""
     project = parse_toml(data).get("project", {})
     scripts = project.get("scripts", {}) if isinstance(project, dict) else None
     if not isinstance(scripts, dict):
-        raise ValueError("[project.scripts] is no table of commands")
+        raise ValueError("[project.scripts] is not a table of commands")
     return scripts
 
 
 def _utf8(source: bytes) -> str | bytes:
-    """The text; bytes with a coding line of their own stay as they are, for Python to judge it."""
+    """The text. ASCII bytes with an encoding line of another name stay bytes, so that Python checks that name."""
     try:
         text = source.removeprefix(BOM_UTF8).decode()
     except UnicodeDecodeError:
         raise SyntaxError("not UTF-8") from None
-    named = (_COOKIE.match(line) for line in source.split(b"\n", 2)[:2])
-    cookie = next((match[1].decode().lower() for match in named if match), "utf-8")
-    if cookie.replace("_", "-") in ("utf-8", "utf8", "utf-8-sig", "ascii", "us-ascii"):
+    matches = (_ENCODING_LINE.match(line) for line in source.split(b"\n", 2)[:2])
+    encoding = next((match[1].decode().lower() for match in matches if match), "utf-8")
+    if encoding.replace("_", "-") in _UTF8_NAMES:
         return text
     if not source.isascii():
-        raise SyntaxError(f"not UTF-8 but {cookie}")
+        raise SyntaxError(f"not UTF-8 but {encoding}")
     return source

@@ -4,61 +4,58 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
+from pathlib import Path
 
 from mflux_port.errors import PortError
+from mflux_port.files.paths import real_path
 
 
-def write_whole(path: os.PathLike | str, text: str) -> None:
-    """Replace the text of ``path``, or make the file. Links are followed; pipes and devices are written into.
+def write_whole(path: Path, text: str) -> None:
+    """Replace the text of ``path``, or create the file. Follows links; writes directly into pipes and devices.
 
-    Raises PortError, with the file as it was, when it cannot be written.
+    Raises PortError when it cannot be written; the file is then unchanged.
     """
-    target = os.path.realpath(path)
-    temporary = beside(target)
+    target = real_path(path)
+    temporary = temporary_path(target)
     try:
-        if os.path.exists(target) and not os.path.isfile(target):
+        if target.exists() and not target.is_file():
             write(target, text.encode())
             return
-        replace(target, temporary, text.encode())
+        write_temporary(target, temporary, text.encode())
+        temporary.replace(target)
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise cannot_write(path, error, "it is as it was") from None
+            temporary.unlink()
+        raise cannot_write(path, error, "it is unchanged") from None
 
 
-def beside(target: str) -> str:
-    """Where new content lies until it takes the place of ``target``."""
-    folder, name = os.path.split(target)
-    return os.path.join(folder, f".{name}.mflux-port")
+def temporary_path(target: Path) -> Path:
+    """Where new content is kept until it replaces ``target``: in the same folder, so that the replacement is atomic."""
+    return target.with_name(f".{target.name}.mflux-port")
 
 
-def replace(target: str, temporary: str, data: bytes) -> None:
-    """The two steps of one file: the new content beside it, then in its place. Raises OSError."""
-    put_beside(target, temporary, data)
-    os.replace(temporary, target)
+def write_temporary(target: Path, temporary: Path, data: bytes) -> None:
+    """Write ``data`` to ``temporary``, with the permissions of ``target``.
 
-
-def put_beside(target: str, temporary: str, data: bytes) -> None:
-    """Write ``data`` to ``temporary``, with the permissions of ``target``. Raises OSError, as writing ``target`` would."""
-    there = os.path.exists(target)
-    if there and not os.access(target, os.W_OK):
-        raise PermissionError(13, "Permission denied", target)
+    Raises OSError, also when ``target`` may not be written.
+    """
+    exists = target.exists()
+    if exists and not os.access(target, os.W_OK):
+        raise PermissionError(13, "Permission denied", str(target))
     write(temporary, data)
-    if there:
-        os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+    if exists:
+        temporary.chmod(target.stat().st_mode & 0o7777)
 
 
-def write(path: str, data: bytes) -> None:
-    """Not synchronised: a kill loses nothing that is written, and git does not wait for the disk either."""
+def write(path: Path, data: bytes) -> None:
+    """Write without fsync: a killed process loses nothing that it wrote, and git does not wait for the disk either."""
     try:
-        with open(path, "wb") as handle:
-            handle.write(data)
+        path.write_bytes(data)
     except OSError as error:
-        error.filename = error.filename or path  # a full disk says none
+        error.filename = error.filename or str(path)  # a full disk gives no name
         raise
 
 
-def cannot_write(where: os.PathLike | str, error: OSError, state: str) -> PortError:
-    """The one line for a write that failed: where, why, and how things stand."""
-    return PortError(f"{where} cannot be written ({error.strerror or error}); {state}; free it and run this again")
+def cannot_write(path: Path | str, error: OSError, state: str) -> PortError:
+    """The one-line error for a failed write: where, why, and what state the files are in."""
+    return PortError(f"{path} cannot be written ({error.strerror or error}); {state}; fix the cause and run this again")

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 from mflux_port.errors import PortError
 
-# What PyYAML itself raises for a value that its tag cannot be, such as `!!int x` or the thirteenth month.
-_UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+# What PyYAML itself raises for a value that does not fit its tag, such as `!!int x` or month 13.
+_VALUE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
-def read_yaml(path: os.PathLike | str, cure: str) -> object:
-    """What the file holds, plain values only. Raises PortError, with ``cure`` as what to do, for anything but YAML."""
-    return parse_yaml(read_text(path, cure), path, cure)
+def read_yaml(path: Path, fix: str) -> object:
+    """The plain values in the file. Raises PortError, which ends in ``fix``, for anything but UTF-8 YAML.
 
+    Raises OSError when the file cannot be read.
+    """
+    import yaml  # only for commands that read answers
 
-def read_text(path: os.PathLike | str, cure: str) -> str:
-    """The text of ``path``. Raises PortError when it is none, and OSError when it cannot be read."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except UnicodeDecodeError:
-        raise PortError(f"{path} is not UTF-8 text; {cure}") from None
-
-
-def parse_yaml(text: str, path: os.PathLike | str, cure: str) -> object:
-    """What ``text``, which stands in ``path``, holds. Raises as ``read_yaml``."""
-    import yaml  # every interpreter that runs Copier has it; only commands that read answers anew pay for it
-
-    try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        raise PortError(f"{path} is not UTF-8 text; {fix}") from None
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = path if line is None else f"{path} line {line + 1}"
-        raise PortError(f"{where} is no YAML; {cure}") from None
-    except _UNSOUND as error:
-        raise PortError(f"{path} holds a value that cannot be read ({error}); {cure}") from None
+        raise PortError(f"{where} is not valid YAML; {fix}") from None
+    except _VALUE_ERRORS as error:
+        raise PortError(f"{path} holds a value that cannot be read ({error}); {fix}") from None

@@ -1,8 +1,8 @@
-"""``porting/<model>/ledger_waivers.yml``: what a ledger may leave open, each with a written reason.
+"""The section ``ledger`` of ``porting/<model>/waivers.yml``: what a ledger may leave open, each entry with its reason.
 
-transformer:
-  tensors:       {logit_scale: only used in training}
-  parameters:    {rope.*: computed, not loaded}
+ledger:
+- {component: transformer, tensor: logit_scale, reason: only used in training}
+- {component: transformer, parameter: rope.*, reason: computed when the model is built}
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mflux_port.errors import PortError
+from mflux_port.errors import PortError, short_repr
 from mflux_port.files.yaml_files import read_yaml
 
-WAIVERS = "porting/{model}/ledger_waivers.yml"
+WAIVERS = "porting/{model}/waivers.yml"
+# The other section is read by the port's parity/waivers.py.
+SECTIONS = ("ledger", "parity")
+_CURES = {"reason": "write why it may stay open"}
 
 
 @dataclass
 class Waivers:
     """Patterns with their reasons, for one component. ``used`` collects those that waived something.
 
-    ``shapes``: parameters that may differ from their tensor in ones behind; only ``known`` facts of mflux's own have any.
+    ``shapes``: parameters that may differ from their tensor in trailing axes of length one; only ``known`` facts about mflux's
+    own classes have any.
     """
 
     tensors: dict[str, str] = field(default_factory=dict)
@@ -51,22 +55,27 @@ def read_waivers(path: Path) -> dict[str, Waivers]:
     if not path.is_file():
         return {}
     table = read_yaml(path, "fix it") or {}
-    if not isinstance(table, dict):
-        raise PortError(f"{path} must name components; write `transformer: {{tensors: {{name: reason}}}}`")
-    return {str(name): _component(entry, f"{path}: {name}") for name, entry in table.items()}
+    if not isinstance(table, dict) or not table.keys() <= set(SECTIONS):
+        raise PortError(f"{path} may have the sections {' and '.join(SECTIONS)} only, each a list of entries")
+    entries = table.get("ledger") or []
+    if not isinstance(entries, list):
+        raise PortError(f"{path}: ledger must be a list of entries with component, tensor or parameter, and reason")
+    waivers: dict[str, Waivers] = {}
+    for number, entry in enumerate(entries, 1):
+        side, pattern = _pattern(entry, f"{path}: entry {number} of ledger")
+        getattr(waivers.setdefault(entry["component"], Waivers()), side)[pattern] = entry["reason"]
+    return waivers
 
 
-def _component(entry: object, where: str) -> Waivers:
-    sides = entry or {}
-    if not isinstance(sides, dict) or not sides.keys() <= {"tensors", "parameters"}:
-        raise PortError(f"{where} may have `tensors` and `parameters`, each a mapping of names to reasons")
-    for side, patterns in sides.items():
-        if not isinstance(patterns, dict):
-            raise PortError(f"{where}, {side} must be a mapping of names to reasons")
-        odd = next((name for name in patterns if not isinstance(name, str)), None)
-        if odd is not None:
-            raise PortError(f"{where}, {side}: {odd!r} is not a name; write it in quotes")
-        bare = next((name for name, why in patterns.items() if not isinstance(why, str) or not why.strip()), None)
-        if bare is not None:
-            raise PortError(f"{where}, {side}: {bare} has no reason; write why it may stay open")
-    return Waivers(dict(sides.get("tensors") or {}), dict(sides.get("parameters") or {}))
+def _pattern(entry: object, where: str) -> tuple[str, str]:
+    # The side of the account, `tensors` or `parameters`, and the pattern of names on it.
+    forms = ({"component", side, "reason"} for side in ("tensor", "parameter"))
+    if not isinstance(entry, dict) or set(entry) not in forms:
+        raise PortError(f"{where} needs component, either tensor or parameter, and reason")
+    for name, value in entry.items():
+        if not isinstance(value, str) or not value.strip():
+            raise PortError(
+                f"{where}: {name} is {short_repr(value)}, which is not text; {_CURES.get(name, 'write it in quotes')}"
+            )
+    side = "tensor" if "tensor" in entry else "parameter"
+    return f"{side}s", entry[side]

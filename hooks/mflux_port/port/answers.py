@@ -1,212 +1,115 @@
-"""The answers file as somebody may have edited it: the same limits that the questions of ``copier.yml`` set.
+"""The answers file as somebody may have edited it: the same limits as the questions of ``copier.yml``.
 
-What passes here goes into file names, Python, TOML and Markdown, so nothing is converted: a wrong kind is an error.
+What passes here goes into file names, Python, TOML and Markdown, so nothing is converted: a wrong type is an error. An
+answer that passes here and that a validator of ``copier.yml`` refuses would be replaced by the question's default in an
+update; a property test compares the two.
 """
 
 from __future__ import annotations
 
-import keyword
-import os
 import re
+from pathlib import Path
 
 from mflux_port.checkout.tree import verify_inside
 from mflux_port.errors import PortError, short_repr
-from mflux_port.files.yaml_files import parse_yaml, read_text
-from mflux_port.port.kept_answers import keep, recalled
+from mflux_port.files.yaml_files import read_yaml
+from mflux_port.port.answer_rules import (
+    answer_rules,
+    choices,
+    is_python_word,
+    taken_class_names,
+    verify_choice,
+    verify_flag,
+    verify_number,
+    verify_text,
+)
+from mflux_port.port.entries import verify_entries
 
 ANSWERS = "porting/{model}/answers.yml"
 # What commands write and take away lies in these.
 _FOLDERS = ("porting/{model}", "src/mflux/models/{model}", "tests", "tests/parity")
-VARIANTS = ("txt2img", "edit")
-_MODEL = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
-_REPO = r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
-_COMMAND = r"[a-z0-9]+([.-][a-z0-9]+)*"
-_NAME = r"[a-z0-9]+([._-][a-z0-9]+)*"
-# Pattern, longest, and what to type instead.
-_TEXTS = {
-    "model": (_MODEL, 40, "lower case letters, digits and single underscores"),
-    "class_name": (r"[A-Z][A-Za-z0-9]*", 40, "a class name in CamelCase"),
-    "display_name": (r"[A-Za-z0-9][A-Za-z0-9 ._+-]*", 60, "letters, digits, spaces and . _ + -"),
-    "cli_name": (_COMMAND, 40, "lower case letters, digits, hyphens and dots"),
-    "hf_repo": (_REPO, 200, "a Hugging Face repo id, organisation/name"),
-    "reference_pipeline": (r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", 200, "the name of a class"),
-    "vae": (r"[a-z][a-z0-9_]*", 40, "a choice of that question"),
-    "text_encoder": (r"[a-z][a-z0-9_]*", 40, "a choice of that question"),
-    "scheduler": (r"[a-z][a-z0-9_]*", 40, "a choice of that question"),
-    "mflux_api": (r"[0-9]+\.[0-9]+", 10, 'a level in quotes, such as "0.24"'),
-}
+_TEXTS = ("model", "class_name", "display_name", "cli_name", "hf_repo", "reference_pipeline")
+_NUMBERS = ("steps", "guidance")
 _FLAGS = ("supports_guidance", "img2img", "negative_prompt", "lora", "training")
-_OTHERS = ("steps", "guidance", "checkpoints", "variants")
-_TAKEN = ("common", "common_models", "mflux", "None", "True", "False")
-# The fields of an entry that are the template's own; all others are ModelConfig's.
-ENTRY_FIELDS = {
-    "key", "hf_repo", "aliases", "steps", "guidance", "supports_guidance", "variant", "cli_name", "revision",
-}  # fmt: skip
-_TABLES = ("transformer_overrides", "text_encoder_overrides")
-_DEPTH, _VALUES = 8, 10_000
+_CHOICES = ("vae", "text_encoder", "scheduler", "mflux_api")
+_QUESTIONS = (*_TEXTS, *_CHOICES, *_FLAGS, *_NUMBERS, "checkpoints", "variants")
+# What Copier writes beside the answers.
+_NOTES = {"pattern": r"(?!-)[^\x00-\x1f\x7f]*", "longest": 4096, "wanted": "what Copier wrote there"}
 
 
-def read_answers(checkout: os.PathLike | str, model: str, keeping: bool = False) -> dict:
-    """The answers as they stand in the file, not looked at. Raises PortError when there is no such mapping.
-
-    A run that writes is ``keeping`` them, so that the next one need not read YAML.
-    """
-    path = os.path.join(checkout, ANSWERS.format(model=model))
-    if not re.fullmatch(_MODEL, model):
-        raise PortError(f"{model!r} is no package name; type the port's `model` answer, for example my_model")
+def read_answers(checkout: Path, model: str) -> dict:
+    """The answers as they are in the file, not checked. Raises PortError when there is no such mapping."""
+    path = checkout / ANSWERS.format(model=model)
+    if not re.fullmatch(answer_rules()["model"]["pattern"], model):
+        raise PortError(f"{model!r} is not a package name; type the port's `model` answer, for example my_model")
     for name in _FOLDERS:
         verify_inside(checkout, name.format(model=model))
-    cure = f"mend it, or take it from an earlier commit: `git log -- {path}`"
+    cure = f"fix it, or restore it from an earlier commit: `git log -- {path}`"
     try:
-        text = read_text(path, cure)
+        answers = read_yaml(path, cure)
     except (FileNotFoundError, NotADirectoryError):
-        raise PortError(f"{path} is missing; start the port with `copier copy`, or name one of its ports") from None
-    answers = recalled(checkout, model, text)
-    if answers is None:
-        answers = parse_yaml(text, path, cure)
-        if keeping:
-            keep(checkout, model, text, answers)
+        raise PortError(f"{path} is missing; start the port with `copier copy`, or name an existing port") from None
     if not isinstance(answers, dict):
-        raise PortError(f"{path} is no mapping of answers; {cure}")
+        raise PortError(f"{path} is not a mapping of answers; {cure}")
     return answers
 
 
 def verify(answers: dict, where: str) -> None:
-    """Raise PortError naming the first answer that is missing, or that no question would have let through."""
-    for name in (*_TEXTS, *_FLAGS, *_OTHERS):
+    """Raise PortError naming the first answer that is missing, or that no question would accept."""
+    for name in _QUESTIONS:
         if name not in answers:
             raise PortError(f"{where} has no answer {name!r}; run `copier copy` again or write it there")
-    verify_kinds(answers, where)
-    for entry in answers["checkpoints"]:
-        guided = entry.get("supports_guidance", answers["supports_guidance"])
-        if not guided and entry.get("guidance", 1) != 1:
-            raise PortError(
-                f"{where}: {entry['key']} runs without guidance, which is 1.0, and has {entry['guidance']}; mend one"
-            )
+    verify_present(answers, where)
 
 
-def verify_kinds(answers: dict, where: str) -> None:
-    """The same for the answers that are there: a port of an older template has not heard of every question."""
-    for name, (pattern, longest, wanted) in _TEXTS.items():
+def verify_present(answers: dict, where: str) -> None:
+    """The same for the answers that are there: a port of an older template does not have an answer to every question."""
+    rules = answer_rules()
+    for name in _TEXTS:
         if name in answers:
-            _text(answers[name], pattern, longest, wanted, f"{where}: {name}")
-    for name in ("model", "class_name"):
-        if name in answers and (answers[name] in _TAKEN or keyword.iskeyword(answers[name])):
-            raise PortError(f"{where}: {name} is {answers[name]!r}, a name that is taken; type another")
+            verify_text(answers[name], rules[name], f"{where}: {name}")
+    _verify_free(answers, where)
+    for name in _CHOICES:
+        if name in answers:
+            verify_choice(answers[name], name, f"{where}: {name}")
     for name in _FLAGS:
-        _flag(answers.get(name, True), f"{where}: {name}")
-    _number(answers.get("steps", 1), True, 1, 1000, f"{where}: steps")
-    _number(answers.get("guidance", 1), False, 0, 100, f"{where}: guidance")
-    variants = answers.get("variants", ["txt2img"])
-    _variants(variants, f"{where}: variants")
+        verify_flag(answers.get(name, True), f"{where}: {name}")
+    for name in _NUMBERS:
+        verify_number(answers.get(name, 1), rules[name], f"{where}: {name}", whole=name == "steps")
+    _verify_variants(answers.get("variants", ["txt2img"]), f"{where}: variants")
     for name in ("_src_path", "_commit"):
-        _text(answers.get(name, ""), r"(?!-)[^\x00-\x1f\x7f]*", 4096, "what Copier wrote there", f"{where}: {name}")
+        verify_text(answers.get(name, ""), _NOTES, f"{where}: {name}")
     if "checkpoints" in answers:
-        _entries(answers["checkpoints"], variants, where)
+        verify_entries(answers, where)
+        _verify_together(answers, where)
 
 
-def _entries(entries: object, variants: list, where: str) -> None:
-    if not isinstance(entries, list):
-        raise PortError(f"{where}: checkpoints is {short_repr(entries)}; write it as a list of `- key: …, hf_repo: …`")
-    if not entries:
-        raise PortError(f"{where}: `checkpoints` is empty; list at least one entry with key and hf_repo")
-    keys = []
-    for number, entry in enumerate(entries, 1):
-        if not isinstance(entry, dict):
-            raise PortError(
-                f"{where}: a `checkpoints` entry is {short_repr(entry)}; write it as `- key: …, hf_repo: …`"
-            )
-        for name in ("key", "hf_repo"):
-            if name not in entry:
-                raise PortError(f"{where}: entry {number} has no answer {name!r}; write it as `- key: …, hf_repo: …`")
-        _entry(entry, variants, f"{where}: entry {number}")
-        keys.append(re.sub(r"[^a-z0-9]+", "_", entry["key"]))
-    if len(set(keys)) < len(keys):
-        raise PortError(
-            f"{where}: two entries of checkpoints have the same key, or the same function; give each its own"
-        )
+def _verify_free(answers: dict, where: str) -> None:
+    taken = {"model": answer_rules()["model"]["taken"], "class_name": taken_class_names()}
+    for name, names in taken.items():
+        if name in answers and (answers[name] in names or is_python_word(answers[name])):
+            raise PortError(f"{where}: {name} is {answers[name]!r}, a name that is taken; type another")
 
 
-def _entry(entry: dict, variants: list, where: str) -> None:
-    words = "lower case letters, digits, hyphens and dots"
-    _text(entry["key"], rf"(?=[a-z]){_NAME}", 50, f"a model name, {words}, starting with a letter", f"{where}, key")
-    if keyword.iskeyword(re.sub(r"[^a-z0-9]+", "_", entry["key"])):
-        raise PortError(f"{where}: no function can be called {entry['key']!r}; type another key")
-    where = f"{where} ({entry['key']})"
-    _text(entry["hf_repo"], *_TEXTS["hf_repo"], f"{where}, hf_repo")
-    aliases = [] if entry.get("aliases") is None else entry["aliases"]
-    if not isinstance(aliases, list):
-        raise PortError(f"{where}: aliases is {short_repr(aliases)}; write a list of names")
-    for name in aliases:
-        _text(name, _NAME, 50, f"a model name, {words}", f"{where}, an alias")
-    _number(entry.get("steps", 1), True, 1, 1000, f"{where}, steps")
-    _number(entry.get("guidance", 1), False, 0, 100, f"{where}, guidance")
-    _flag(entry.get("supports_guidance", True), f"{where}, supports_guidance")
-    if entry.get("variant", "txt2img") not in variants:
-        known = ", ".join(variants)
-        raise PortError(f"{where} has variant {short_repr(entry['variant'])}; `variants` lists {known}")
-    for name, pattern, wanted in (
-        ("cli_name", _COMMAND, words),
-        ("revision", "[0-9a-f]{40}", "a commit of 40 hex digits"),
-    ):
-        if entry.get(name) not in (None, ""):
-            _text(entry[name], pattern, 50, wanted, f"{where}, {name}")
-    _fields(entry, where)
-
-
-def _fields(entry: dict, where: str) -> None:
-    # Fields of ModelConfig: which of them mflux takes is looked up in the checkout.
-    for name in _TABLES:
-        table = {} if entry.get(name) is None else entry[name]
-        if not isinstance(table, dict) or not all(isinstance(key, str) and key.isidentifier() for key in table):
-            raise PortError(f"{where}: {name} is {short_repr(table)}; write a mapping of names to sizes")
-        for count in ("num_layers", "num_hidden_layers"):  # they become counts of blocks in the port's code
-            _number(table.get(count, 1), True, 1, 10_000, f"{where}, {count} of {name}")
-    left = [_VALUES]
-    for name, value in entry.items():
-        if name not in ENTRY_FIELDS:
-            _plain(value, _DEPTH, left, f"{where}, {short_repr(name)}")
-
-
-def _plain(value: object, depth: int, left: list[int], where: str) -> None:
-    # Anchors can make a few lines of YAML endless, or a loop.
-    left[0] -= 1
-    if not depth or left[0] < 0:
-        raise PortError(f"{where} is too deep or too long; write plain values")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _plain(key, depth - 1, left, where)
-            _plain(item, depth - 1, left, where)
-    elif isinstance(value, list):
-        for item in value:
-            _plain(item, depth - 1, left, where)
-    elif isinstance(value, str):
-        _text(value, r"[^\x00-\x1f\x7f\ud800-\udfff]*", 1000, "text of one line", where)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        _number(value, False, -1e18, 1e18, where)
-    elif value is not None and not isinstance(value, bool):
-        raise PortError(f"{where} holds {short_repr(value)}, which is no plain value; mend it")
-
-
-def _variants(variants: object, where: str) -> None:
-    if not isinstance(variants, list) or "txt2img" not in variants or any(name not in VARIANTS for name in variants):
+def _verify_variants(variants: object, where: str) -> None:
+    known = choices("variants")
+    if not isinstance(variants, list) or "txt2img" not in variants or any(name not in known for name in variants):
         raise PortError(f"{where} is {short_repr(variants)}; write [txt2img] or [txt2img, edit]")
 
 
-def _text(value: object, pattern: str, longest: int, wanted: str, where: str) -> None:
-    if not isinstance(value, str):
-        raise PortError(f"{where} is {short_repr(value)}, which is no text; write {wanted}, in quotes")
-    if not re.fullmatch(pattern, value, re.ASCII) or len(value) > longest:
-        raise PortError(f"{where} is {short_repr(value)}; write {wanted} (at most {longest} characters)")
-
-
-def _flag(value: object, where: str) -> None:
-    if not isinstance(value, bool):
-        raise PortError(f"{where} is {short_repr(value)}; write true or false, without quotes")
-
-
-def _number(value: object, whole: bool, least: float, most: float, where: str) -> None:
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:  # NaN is not between
-        kind = "a whole number" if whole else "a number"
-        raise PortError(f"{where} is {short_repr(value)}; write {kind} from {least:g} to {most:g}")
+def _verify_together(answers: dict, where: str) -> None:
+    # Answers that are right by themselves and do not go together.
+    entries, rules = answers["checkpoints"], answer_rules()
+    fields = [name for entry in entries for name in entry if name in rules["shift_fields"]]
+    if answers.get("scheduler") == "flow_match_euler_discrete" and fields:
+        raise PortError(f"{where}: flow_match_euler_discrete does not read {fields[0]}; delete it from checkpoints")
+    lengths = [entry.get("max_sequence_length", 1) for entry in entries]
+    if answers.get("text_encoder") == "clip" and max(lengths) > rules["clip_tokens"]:
+        raise PortError(f"{where}: clip takes at most {rules['clip_tokens']} tokens; lower max_sequence_length")
+    guided = any(entry.get("supports_guidance", answers.get("supports_guidance")) for entry in entries)
+    if answers.get("negative_prompt") and not guided:
+        raise PortError(f"{where}: negative_prompt is true and no checkpoint supports guidance; write false")
+    if answers.get("training") and not answers.get("lora", True):
+        raise PortError(f"{where}: training is true and needs lora; write lora: true, or training: false")
+    if answers.get("training") and not any(entry.get("variant") != "edit" for entry in entries):
+        raise PortError(f"{where}: training is true and every checkpoint has the variant edit; write false")

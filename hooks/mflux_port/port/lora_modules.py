@@ -1,14 +1,15 @@
-"""``porting/<model>/lora_modules.json``: the modules that a LoRA of the port has, as a draft found them in its transformer.
+"""``porting/<model>/lora_modules.json``: the modules that a LoRA of the port trains, as a draft found them.
 
-Each path (with ``{block}`` for a number) comes with its number of blocks, or null where it has none. Without the file, a
-port has the modules that the template renders.
+Each path (``{block}`` stands for a number) has its number of blocks, or null without one. A port without the file has the
+modules that the template renders.
 """
 
 from __future__ import annotations
 
 import json
-import os
+from pathlib import Path
 
+from mflux_port.checkout.tree import read_bytes
 from mflux_port.errors import PortError
 from mflux_port.files.parsing import parse_json
 
@@ -18,19 +19,19 @@ _MOST_BLOCKS = 10_000
 LoraModules = tuple[tuple[str, int | None], ...]
 
 
-def read_lora_modules(checkout: os.PathLike | str, model: str) -> LoraModules:
+def read_lora_modules(checkout: Path, model: str) -> LoraModules:
     """The paths and their numbers of blocks, in the file's order; empty without a file. Raises PortError."""
-    path = os.path.join(checkout, LORA_MODULES.format(model=model))
-    try:
-        with open(path, "rb") as file:
-            modules = parse_json(file.read())
-    except (FileNotFoundError, NotADirectoryError):
+    path = checkout / LORA_MODULES.format(model=model)
+    data = read_bytes(path)
+    if data is None:
         return ()
+    try:
+        modules = parse_json(data)
     except ValueError:
         modules = None
     if not isinstance(modules, dict) or not all(_is_count(name, count) for name, count in modules.items()):
         raise PortError(
-            f"{path} is no table of modules with their numbers of blocks; delete it and run `mflux-port draft` again"
+            f"{path} is not a table of modules with their numbers of blocks; delete it and run `mflux-port draft` again"
         )
     return tuple(modules.items())
 

@@ -1,19 +1,23 @@
-"""What a port is called, everywhere: the answers file and every name that follows from it."""
+"""The answers of a port, and every name that follows from them."""
 
-import os
+from __future__ import annotations
+
 import re
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from mflux_port.errors import PortError
-from mflux_port.port.answers import ANSWERS, ENTRY_FIELDS, read_answers, verify
+from mflux_port.port.answers import ANSWERS, read_answers, verify
+from mflux_port.port.entries import ENTRY_FIELDS
 from mflux_port.port.lora_modules import LoraModules, read_lora_modules
 
 
-class Checkpoint(NamedTuple):
+@dataclass(frozen=True)
+class Checkpoint:
     """One entry of mflux's model registry.
 
-    ``key`` is the canonical name, always the first of ``aliases``. ``variant`` names the class that owns the weights
-    (``txt2img`` or ``edit``). ``cli_name`` is set when the checkpoint has a command of its own. ``revision`` is the
+    ``key`` is the canonical name, always the first of ``aliases``. ``variant`` names the commands that run it: ``txt2img``,
+    ``edit``, or ``both``, whose weights the class for ``txt2img`` saves. ``cli_name`` is set when the checkpoint has a command of its own. ``revision`` is the
     commit of the Hugging Face repo (40 hex digits) or empty. ``config`` holds further ``ModelConfig`` fields such as
     ``transformer_overrides`` or ``sigma_base_shift``.
     """
@@ -35,10 +39,11 @@ class Checkpoint(NamedTuple):
         return re.sub(r"[^a-z0-9]+", "_", self.key.lower()).strip("_")
 
 
-class Port(NamedTuple):
+@dataclass(frozen=True)
+class Port:
     """The answers of one port. Attribute names equal the question names of ``copier.yml``.
 
-    ``lora_modules`` are what a draft found; empty as long as the port has the template's own.
+    ``lora_modules`` are those that a draft found; empty while the port has the template's own.
     """
 
     model: str
@@ -60,7 +65,7 @@ class Port(NamedTuple):
     lora: bool
     training: bool
     mflux_api: str
-    template: str  # where the template lies (_src_path), empty when unknown
+    template: str  # address or folder of the template (_src_path), empty when unknown
     template_commit: str  # the template's version (_commit), empty when unknown
     lora_modules: LoraModules = ()
 
@@ -82,17 +87,17 @@ class Port(NamedTuple):
         return ANSWERS.format(model=self.model)
 
     def variant_class(self, variant: str) -> str:
-        """``txt2img`` gives ``Foo``, ``edit`` gives ``FooEdit``."""
-        return self.class_name if variant == "txt2img" else f"{self.class_name}{variant.capitalize()}"
+        """``edit`` gives ``FooEdit``, ``txt2img`` and ``both`` give ``Foo``."""
+        return f"{self.class_name}Edit" if variant == "edit" else self.class_name
 
     def variant_module(self, variant: str) -> str:
         """The module that defines ``variant_class(variant)``."""
-        suffix = "" if variant == "txt2img" else f"_{variant}"
-        return f"{self.package}.variants.{variant}.{self.model}{suffix}"
+        module = f"edit.{self.model}_edit" if variant == "edit" else f"txt2img.{self.model}"
+        return f"{self.package}.variants.{module}"
 
     @property
     def scripts(self) -> dict[str, str]:
-        """Console commands, each with its ``module:function``, in the order they are registered."""
+        """Console commands, each with its ``module:function``, in the order in which they are registered."""
         return dict(self._commands)
 
     @property
@@ -103,33 +108,30 @@ class Port(NamedTuple):
         return [(f"mflux-generate-{name}", f"{self.package}.cli.{module}_generate:main") for name, module in commands]
 
 
-def load_port(checkout: os.PathLike | str, model: str, keeping: bool = False) -> Port:
-    """Read ``porting/<model>/answers.yml`` below ``checkout``, and what was drafted; ``keeping`` as in ``read_answers``.
+def load_port(checkout: Path, model: str) -> Port:
+    """Read ``porting/<model>/answers.yml`` below ``checkout``, and what was drafted.
 
-    Raises PortError when the file is missing, belongs to another port, or holds something that no question would have
-    let through.
+    Raises PortError when the file is missing, belongs to another port, or holds an answer that the questions refuse.
     """
-    where = os.path.join(checkout, ANSWERS.format(model=model))
-    port = port_from_answers(read_answers(checkout, model, keeping), where)
+    where = checkout / ANSWERS.format(model=model)
+    port = port_from_answers(read_answers(checkout, model), str(where))
     if port.model != model:
-        raise PortError(f"{where} says model: {port.model}, and lies in the folder of {model}; put the old name back")
-    return port._replace(lora_modules=read_lora_modules(checkout, model))
+        raise PortError(f"{where} says `model: {port.model}` but is in the folder of {model}; restore the old name")
+    return replace(port, lora_modules=read_lora_modules(checkout, model))
 
 
-def list_ports(checkout: os.PathLike | str) -> list[str]:
+def list_ports(checkout: Path) -> list[str]:
     """The models of all ports in the checkout that this template made, sorted."""
-    from glob import glob  # for the commands that go through all ports
-
-    return sorted(name.split("/")[1] for name in glob(ANSWERS.format(model="*"), root_dir=checkout))
+    return sorted(path.parent.name for path in checkout.glob(ANSWERS.format(model="*")))
 
 
 def port_from_answers(answers: dict, where: str = "the answers") -> Port:
     """Build a Port from a mapping of question names to answers. Raises PortError naming the wrong answer."""
     verify(answers, where)
-    taken = {name: answers[name] for name in Port._fields if name in answers}
-    port = Port(
+    same = {field.name: answers[field.name] for field in fields(Port) if field.name in answers}
+    return Port(
         **{
-            **taken,
+            **same,
             "guidance": float(answers["guidance"]),
             "checkpoints": tuple(_checkpoint(entry, answers) for entry in answers["checkpoints"]),
             "variants": tuple(answers["variants"]),
@@ -138,12 +140,10 @@ def port_from_answers(answers: dict, where: str = "the answers") -> Port:
             "lora_modules": (),
         }
     )
-    _verify_commands(port, where)
-    return port
 
 
 def _checkpoint(entry: dict, answers: dict) -> Checkpoint:
-    # An entry without steps, guidance or supports_guidance has the family's, as in the template; without guidance is 1.0.
+    # As in the template, an entry inherits steps, guidance and supports_guidance; without guidance the value is 1.0.
     supports_guidance = entry.get("supports_guidance", answers["supports_guidance"])
     return Checkpoint(
         key=entry["key"],
@@ -159,18 +159,11 @@ def _checkpoint(entry: dict, answers: dict) -> Checkpoint:
     )
 
 
-def _verify_commands(port: Port, where: str) -> None:
-    seen: dict[str, str] = {}
-    for name, target in port._commands:
-        if seen.setdefault(name, target) != target:
-            raise PortError(f"{where}: {name} would run both {seen[name]} and {target}; type another cli_name")
-
-
 def _config_fields(entry: dict, answers: dict) -> dict:
     given = {name: value for name, value in entry.items() if name not in ENTRY_FIELDS}
     implied = {}
     if answers["scheduler"] == "flow_match_euler_discrete":
-        implied["requires_sigma_shift"] = True  # without it mflux's scheduler takes the same sigmas for every size
+        implied["requires_sigma_shift"] = True  # otherwise mflux's scheduler uses the same sigmas for every image size
     if answers["text_encoder"] == "clip":
         implied["max_sequence_length"] = 77
     return implied | given

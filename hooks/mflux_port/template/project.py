@@ -1,4 +1,4 @@
-"""Where the template lies, and what its ``copier.yml`` says: in a clone of this project, or inside the installed package."""
+"""Where the template lies, in a clone of this project or inside the installed package, and what its lists say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from mflux_port.errors import PortError
+from mflux_port.files.yaml_files import read_yaml
 
 _HOSTS = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}  # Copier's short forms
 
@@ -33,8 +34,16 @@ def configuration(text: str | bytes) -> dict:
 
 def owned_paths(model: str) -> list[str]:
     """The files and folders of a port that its porter owns, relative to the checkout."""
-    kept = configuration((project_root() / "copier.yml").read_bytes())["_skip_if_exists"]
-    return [re.sub(r"\{\{.*?\}\}", model, pattern) for pattern in kept]
+    listed = read_yaml(project_root() / "components/owned_files.yml", "install copier-mflux-port again")
+    return [re.sub(r"\{\{.*?\}\}", model, pattern) for pattern in listed]
+
+
+def rendered_tests(model: str) -> list[str]:
+    """The files that the template can render outside the port's two folders, relative to the checkout."""
+    folder = project_root() / "template"
+    names = [path.relative_to(folder).as_posix() for path in (folder / "tests").rglob("*.jinja")]
+    plain = [re.sub(r"\{%.*?%\}|[.]jinja$", "", name) for name in names]
+    return sorted(name.replace("{{ model }}", model) for name in plain)
 
 
 def address(template: str, version: str) -> str:

@@ -12,24 +12,7 @@ from mflux_port.checkout.transaction import commit, locked
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError, format_error
 from mflux_port.port.port import ANSWERS, load_port
-
-# What the template renders outside the port's two folders.
-RENDERED_TESTS = (
-    "tests/cli/test_{model}_command.py",
-    "tests/image_generation/helpers/tiny_{model}_checkpoint.py",
-    "tests/image_generation/helpers/tiny_{model}_components.py",
-    "tests/image_generation/helpers/tiny_{model}_sizes.py",
-    "tests/image_generation/test_{model}_latent_creator.py",
-    "tests/image_generation/test_generate_image_{model}.py",
-    "tests/image_generation/test_tiny_edit_image_{model}.py",
-    "tests/image_generation/test_tiny_generate_image_{model}.py",
-    "tests/lora/test_{model}_lora_mapping.py",
-    "tests/model_saving/test_tiny_model_saving_{model}.py",
-    "tests/parity/test_{model}_checkpoint_keys.py",
-    "tests/parity/test_{model}_parity.py",
-    "tests/training/test_{model}_training_adapter.py",
-)
-
+from mflux_port.template.project import rendered_tests
 
 _PATIENCE = 60  # seconds: the files are rendered already, and another run is soon done
 
@@ -46,7 +29,7 @@ def finish_copy(checkout: Path, model: str) -> int:
 def _finish_alone(checkout: Path, model: str) -> int:
     try:
         _complete_cut_files(checkout, model)
-        results = wiring.wire(Checkout(checkout), load_port(checkout, model, keeping=True))
+        results = wiring.wire(Checkout(checkout), load_port(checkout, model))
     except PortError as error:
         if not _is_known(checkout, model):
             _take_back(checkout, model)
@@ -57,6 +40,10 @@ def _finish_alone(checkout: Path, model: str) -> int:
 
     for line in what_is_left(checkout, model):
         print(line)
+    from mflux_port.update.tracked import ignored_files, ignored_line
+
+    if ignored := ignored_files(checkout, model):
+        print(ignored_line(model, ignored))
     print(f"next: porting/{model}/PORTING.md; `mflux-port status` says where the port stands")
     return 0
 
@@ -72,7 +59,7 @@ def rendered_files(checkout: Path, model: str) -> list[Path]:
     # With os alone: pathlib takes four times as long.
     found = [place for folder in folders for place in os.walk(checkout / folder)]
     files = [path for place, _, names in found for name in names if (path := Path(place, name)).is_file()]
-    tests = [checkout / name.format(model=model) for name in RENDERED_TESTS]
+    tests = [checkout / name for name in rendered_tests(model)]
     return sorted([*files, *(path for path in tests if path.is_file())])
 
 
@@ -109,7 +96,7 @@ def _take_back(checkout: Path, model: str) -> None:
     for name in names if fresh else ():
         if name == answers or name in fresh and (checkout / name).read_bytes() == fresh[name].encode():
             (checkout / name).unlink()
-    folders = {parent for name in RENDERED_TESTS for parent in [(checkout / name).parent]}
+    folders = {(checkout / name).parent for name in rendered_tests(model)}
     folders |= set((checkout / f"src/mflux/models/{model}").rglob("*"))
     folders |= set((checkout / f"porting/{model}").rglob("*"))
     folders |= {checkout / f"src/mflux/models/{model}", checkout / f"porting/{model}", checkout / "porting"}
@@ -119,7 +106,7 @@ def _take_back(checkout: Path, model: str) -> None:
 
 
 def _rendered(checkout: Path, model: str, names: list[str]) -> dict[str, str]:
-    from mflux_port.template.rendered import rendered_texts  # a copy that goes well has no use for it
+    from mflux_port.port.rendered import rendered_texts  # a copy that goes well has no use for it
 
     try:
         return rendered_texts(checkout, model, names)

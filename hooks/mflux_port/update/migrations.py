@@ -1,4 +1,4 @@
-"""What a version of the template may do to ports of an earlier one: rename a question, move a rendered file."""
+"""What a version of the template may do to ports of an earlier one: rename a question, move or merge files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from pathlib import Path
 from mflux_port.checkout.git import git
 from mflux_port.checkout.lock import under_way
 from mflux_port.port.answers import ANSWERS
+from mflux_port.update.moves import moves_of
 from mflux_port.update.tree import amend
+from mflux_port.update.waiver_files import merge_waivers
+
+_CHANGES = {"v0.2.0": (merge_waivers,)}
 
 
 def rename_answer(root: Path, model: str, old: str, new: str) -> None:
@@ -19,10 +23,18 @@ def rename_answer(root: Path, model: str, old: str, new: str) -> None:
         path.write_text(re.sub(rf"^{old}:", f"{new}:", text, flags=re.MULTILINE), encoding="utf-8")
 
 
-def move_file(root: Path, model: str, old: str, new: str) -> None:
-    """After the merge: the file at ``old`` (``{model}`` stands for the model) shall go on at ``new``, with its edits.
+def migrate(root: Path, model: str, version: str) -> None:
+    """After the merge: everything that ``version`` changed in the files of ports of earlier versions."""
+    for old, new in moves_of(version, model).items():
+        move_file(root, model, old, new)
+    for change in _CHANGES.get(version, ()):
+        change(root, model)
 
-    Noted only: ``updating_files.complete`` moves, so that two moves of one file, in two versions, become one.
+
+def move_file(root: Path, model: str, old: str, new: str) -> None:
+    """After the merge: the file at ``old`` (``{model}`` stands for the model) continues at ``new``, with its edits.
+
+    This only notes the move. ``merge.complete`` makes it, so that two moves of one file, in two versions, become one.
     """
     moves = dict((under_way(root) or {}).get("moves", ()))
     old, new = old.format(model=model), new.format(model=model)

@@ -1,4 +1,4 @@
-"""Where a port stands: facts for ``mflux-port status`` and for the report of an update. Nothing here writes."""
+"""The state of a port: facts for ``mflux-port status`` and for the report of an update. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mflux_port import wiring
 from mflux_port.checkout.tree import Checkout
 from mflux_port.port.port import Port, load_port
 from mflux_port.update.copying import rendered_files
+from mflux_port.update.tracked import ignored_files
 from mflux_port.update.tree import unmerged_files
 from mflux_port.wiring.surfaces import SURFACES
 
@@ -17,9 +18,9 @@ _OPENING = b"<<<<<<< "
 
 
 class Conflict(NamedTuple):
-    """Where a conflict that an update or a merge left begins. ``file`` is relative to the checkout, lines from 1.
+    """Where a conflict begins that an update or a merge left. ``file`` is relative to the checkout, lines from 1.
 
-    ``why`` is there for a conflict without markers, of a whole file.
+    ``why`` is set for a conflict of a whole file, without markers.
     """
 
     file: str
@@ -31,7 +32,7 @@ class Conflict(NamedTuple):
 
 
 class PortState(NamedTuple):
-    """One port in one checkout. ``wiring`` holds a result per surface, by its id."""
+    """One port in one checkout. ``wiring`` holds a result per surface, by its id; ``ignored`` are files git does not have."""
 
     model: str
     template: str
@@ -40,6 +41,7 @@ class PortState(NamedTuple):
     checkout_level: str
     wiring: dict[str, wiring.SurfaceResult]
     conflicts: tuple[Conflict, ...]
+    ignored: tuple[str, ...]
 
     @property
     def level_is_current(self) -> bool:
@@ -61,6 +63,7 @@ def port_state(checkout: Checkout, model: str) -> PortState:
         checkout_level=checkout.api_level,
         wiring=wiring.states(checkout, port),
         conflicts=tuple(conflicts(checkout.root, port_files(checkout.root, port.model))),
+        ignored=tuple(ignored_files(checkout.root, model)),
     )
 
 
@@ -78,7 +81,7 @@ def template_version(port: Port) -> str:
 def port_files(root: Path, model: str) -> list[str]:
     """The port's own files and the shared files that wiring edits, as far as they exist, relative to ``root``.
 
-    Also unmerged files that name the port, which may be another template version's.
+    Also unmerged files that name the port, which may come from another version of the template.
     """
     own = [path.relative_to(root).as_posix() for path in rendered_files(root, model)]
     shared = {surface.FILE.format(model=model) for surface in SURFACES}
@@ -87,7 +90,7 @@ def port_files(root: Path, model: str) -> list[str]:
 
 
 def names_port(file: str, model: str) -> bool:
-    """Whether the model's name stands in the path of a file, as a word."""
+    """Whether the path of a file contains the model's name as a word."""
     return bool(re.search(rf"(?<![a-z0-9]){model}(?![a-z0-9])", file))
 
 

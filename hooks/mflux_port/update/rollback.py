@@ -1,4 +1,4 @@
-"""The way back from an update that did not end: the tree as it was before, and nothing of the porter's lost."""
+"""Roll back an update that did not finish: the tree as it was before, with none of the porter's work lost."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from mflux_port.update.tree import (
 
 
 def restore(root: Path) -> str:
-    """Give back the tree as it was before the update that stopped half-way; returns what was done.
+    """Restore the tree as it was before the update that stopped half-way; returns what was done.
 
-    The tree was clean when that update began. What no update writes is the porter's work since then and stays; all that
-    lay there is kept in KEPT besides. Raises PortError when no update stopped here, when one runs, or when somebody
+    The tree was clean when that update began. What an update does not write is the porter's work since then and stays; everything
+    that was there is also kept in KEPT. Raises PortError when no update stopped here, when one runs, or when somebody
     committed or reset since: then nothing tells the update's changes from others.
     """
     with exclusive(root):
@@ -54,19 +54,19 @@ def restore(root: Path) -> str:
             )
         kept, left = _back(root, begun)
     said = [f"the tree is as it was before the update of {begun['model']}"]
-    said += [f"left alone, which no update writes: {', '.join(left)}"] if left else []
-    said += [f"all that lay there: git show {KEPT}"] if kept else []
+    said += [f"left alone, because an update does not write them: {', '.join(left)}"] if left else []
+    said += [f"everything that was there: git show {KEPT}"] if kept else []
     return "; ".join(said)
 
 
-def take_back(root: Path) -> None:
-    """The same within the run that began the update. Nothing was written when it did not get so far."""
+def roll_back(root: Path) -> None:
+    """The same in the run that began the update. Does nothing when that run has not written anything."""
     begun = under_way(root)
     if begun:
         try:
             _back(root, begun)
         except (PortError, OSError) as error:
-            raise PortError(f"{error}; the tree is half-way: `{WAY_BACK}` gives it back") from None
+            raise PortError(f"{error}; the update is half-way: `{WAY_BACK}` restores the tree") from None
 
 
 def _free_git(root: Path) -> None:
@@ -75,7 +75,7 @@ def _free_git(root: Path) -> None:
     locks = [git_path(root, name) for name in ("index.lock", "HEAD.lock", f"{branch}.lock")]
     locks = [lock for lock in locks if lock.exists()]
     if locks and _git_runs(Path(git(root, "rev-parse", "--show-toplevel").strip())):
-        raise PortError(f"a git is at work in {root} ({locks[0]}); let it end, and run this again")
+        raise PortError(f"another git process is running in {root} ({locks[0]}); wait for it and run this again")
     for lock in locks:
         lock.unlink()
 
@@ -114,7 +114,7 @@ def _back(root: Path, begun: dict) -> tuple[bool, list[str]]:
 
 
 def _writes(begun: dict) -> Callable[[str], bool]:
-    # Tells whether an update of the port may have written a file: not what the porter owns, bar what the note names.
+    # Tells whether an update of the port may have written a file: not what the porter owns, except what the note names.
     from mflux_port.wiring.surfaces import SURFACES
 
     model = begun["model"]
@@ -139,8 +139,8 @@ def _remove(root: Path, path: Path) -> None:
 
 
 def _keep(root: Path) -> bool:
-    # Somebody may have gone on from the half-way tree. Git keeps it, through an index of our own.
-    index = Path(state_dir(root), "kept.index")
+    # Somebody may have continued from the half-way tree. Git keeps it, through an index of our own.
+    index = state_dir(root) / "kept.index"
     shutil.copyfile(git_path(root, "index"), index)
     try:
         git(root, "add", "--all", "--", ".", GIT_INDEX_FILE=str(index))

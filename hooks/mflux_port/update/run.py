@@ -1,4 +1,4 @@
-"""Bring ports to a newer template: Copier's update around them, every failure one line and a clean tree."""
+"""Update a port to a newer template with Copier. Every failure is one line and leaves a clean tree."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from mflux_port.checkout.git import ask_git, reason
+from mflux_port.checkout.git import ask_git, git_environment, reason
 from mflux_port.checkout.lock import exclusive
 from mflux_port.errors import PortError
-from mflux_port.port.answers import ANSWERS, read_answers, verify_kinds
-from mflux_port.update.rollback import take_back
+from mflux_port.port.answers import ANSWERS, read_answers, verify_present
+from mflux_port.update.rollback import roll_back
 from mflux_port.update.steps import REPORT
 from mflux_port.update.tree import (
     COMMITTED,
@@ -29,9 +31,9 @@ from mflux_port.update.tree import (
 def update_port(
     root: Path, model: str, to: str | None = None, template: str | None = None, commit: bool = False
 ) -> dict:
-    """Update one port in the checkout ``root`` and give the report of ``updating_steps.finish``.
+    """Update one port in the checkout ``root`` and give the report of ``steps.finish``.
 
-    ``to`` is a version of the template (default: its newest tag), ``template`` another place where the template lies.
+    ``to`` is a version of the template (default: its newest tag), ``template`` another address of the template.
     With ``commit`` the result is committed, unless it has conflicts. Raises PortError, with the tree as it was, when
     the update is refused.
     """
@@ -40,13 +42,14 @@ def update_port(
         end(root)  # in a clean tree no update is half-way any more
         source = _source(root, model, template)
         _verify_reachable(model, source)
+        _verify_complete(root, model, source)
         try:
             if template:
                 _point_to(root, model, template)
             report = _run_copier(root, model, to, source)
             report["committed"] = commit and not report["conflicts"] and _commit(root, model, report["to"])
         except BaseException:
-            take_back(root)
+            roll_back(root)
             raise
         end(root)
     return {"model": model, **report}
@@ -64,11 +67,11 @@ def _commit(root: Path, model: str, to: str) -> bool:
 
 def _source(root: Path, model: str, template: str | None) -> str:
     answers, where = read_answers(root, model), ANSWERS.format(model=model)
-    verify_kinds(answers, where)
+    verify_present(answers, where)
     if not (template or answers.get("_src_path")):
-        raise PortError(f"{where} has no `_src_path`; say where the template lies with --template PATH")
+        raise PortError(f"{where} has no `_src_path`; say where the template is with --template PATH")
     if not answers.get("_commit"):
-        raise PortError(f"{where} has no `_commit`: the template was not in git; `copier recopy -a {where}` brings one")
+        raise PortError(f"{where} has no `_commit`: the template was not in git; `copier recopy -a {where}` adds one")
     return template or answers["_src_path"]
 
 
@@ -77,24 +80,38 @@ def _verify_reachable(model: str, source: str) -> None:
     if re.match(r"(gh:|gl:|git@|git://|git\+|https://git(hub|lab)[.]com/)", source) or source.endswith(".git"):
         return
     if "://" in source or re.match(r"[^/]+@[^/]+:", source):
-        raise PortError(_unreachable(model, source, f"Copier takes it for no git address; write it as git+{source}"))
+        raise PortError(
+            _unreachable(model, source, f"Copier does not take it for a git address; write it as git+{source}")
+        )
     path = Path(os.path.expanduser(source))
     if not path.exists():
         raise PortError(_unreachable(model, source, "there is no such folder"))
     if path.is_dir():
         top = ask_git(path, "rev-parse", "--show-toplevel")
         if top is None or ask_git(path, "rev-parse", "--verify", "HEAD") is None:
-            raise PortError(_unreachable(model, source, "it is no git repository with a commit"))
+            raise PortError(_unreachable(model, source, "it is not a git repository with a commit"))
         if Path(top.decode().strip()).resolve() != path.resolve():
             raise PortError(_unreachable(model, source, f"it is a folder inside {top.decode().strip()}"))
     elif path.suffix != ".bundle":
         raise PortError(_unreachable(model, source, "it is a file"))
 
 
+def _verify_complete(root: Path, model: str, source: str) -> None:
+    # A shallow clone of the template may lack the version that the port was made from.
+    path, version = Path(os.path.expanduser(source)), str(read_answers(root, model)["_commit"])
+    if not path.is_dir() or (ask_git(path, "rev-parse", "--is-shallow-repository") or b"").strip() != b"true":
+        return
+    if ask_git(path, "rev-parse", "--verify", "--quiet", f"{version}^{{commit}}") is None:
+        raise PortError(
+            f"the template at {source} is a shallow clone without {version}, which {model} was made from; "
+            f"complete it: `git -C {source} fetch --unshallow --tags`"
+        )
+
+
 def _unreachable(model: str, source: str, reason: str) -> str:
     return (
         f"the template of {model} cannot be reached at {source} ({reason}); "
-        f"say where it lies: `mflux-port update {model} --template PATH`"
+        f"say where it is: `mflux-port update {model} --template PATH`"
     )
 
 
@@ -102,12 +119,13 @@ def _point_to(root: Path, model: str, template: str) -> None:
     # Copier reads the template's place from the committed answers alone, so this is a commit of its own.
     path = root / ANSWERS.format(model=model)
     place = os.path.expanduser(template)
-    line = f"_src_path: {json.dumps(os.path.realpath(place) if os.path.exists(place) else template)}\n"
-    text = path.read_text(encoding="utf-8")
+    text = path.read_bytes().decode()  # with its own line ends
+    end_of_line = "\r\n" if "\r\n" in text else "\n"
+    line = f"_src_path: {json.dumps(os.path.realpath(place) if os.path.exists(place) else template)}{end_of_line}"
     changed, found = re.subn(r"^_src_path:.*\n", lambda match: line, text, flags=re.MULTILINE)
     if changed != text or not found:
         begin(root, model, os.getpid())
-        path.write_text(changed if found else line + text, encoding="utf-8")
+        path.write_bytes((changed if found else line + text).encode())
         commit_own(root, POINTED.format(model=model), "--no-verify")
         go_on(root)
 
@@ -115,13 +133,11 @@ def _point_to(root: Path, model: str, template: str) -> None:
 def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
     import copier
     import jinja2
-    from plumbum import ProcessExecutionError, local
+    from plumbum import ProcessExecutionError
 
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.json")
-        # Copier's child processes get plumbum's environment, which os.environ does not reach.
-        quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LANGUAGE": "en"}
-        with local.env(**{REPORT: str(report)}, **quiet):
+        with _environment(git_environment() | _object_format(root) | {REPORT: str(report)}):
             try:
                 copier.run_update(
                     root,
@@ -136,9 +152,40 @@ def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
                 raise PortError(_refusal(report) or f"a step of the update of {model} failed ({error})") from None
             except ProcessExecutionError as error:
                 raise PortError(_git_failure(model, source, to, error)) from None
-            except (copier.errors.CopierError, jinja2.TemplateError, ValueError, TypeError, OSError) as error:
+            except (
+                copier.errors.CopierError,
+                jinja2.TemplateError,
+                ValueError,
+                TypeError,
+                OSError,
+                RuntimeError,
+            ) as error:
                 raise PortError(_explained(model, source, to, error)) from None
         return json.loads(report.read_bytes())
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    # Most of Copier's child processes get plumbum's environment, the others this process's.
+    from plumbum import local
+
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(variables)
+        with local.env():
+            local.env.clear()
+            local.env.update(variables)
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _object_format(root: Path) -> dict[str, str]:
+    # The repositories that Copier makes beside the checkout read the checkout's objects.
+    shown = (ask_git(root, "rev-parse", "--show-object-format") or b"").decode().strip()
+    return {"GIT_DEFAULT_HASH": shown} if shown not in ("", "sha1") else {}
 
 
 def _refusal(report: Path) -> str:
@@ -173,5 +220,5 @@ def _explained(model: str, source: str, to: str | None, error: Exception) -> str
             f"{where} is from a newer template than {source} offers ({text}); name a newer one with --to, as --to HEAD"
         )
     if re.match(r"Validation error|Invalid |Question |Not a YAML list", text):
-        return f"{where}: {text}; mend the answer there and commit, or restore the file from an earlier commit"
+        return f"{where}: {text}; fix the answer there and commit, or restore the file from an earlier commit"
     return f"{model} could not be updated from {source}: {text}"

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from mflux_port import wiring
@@ -17,16 +18,16 @@ from mflux_port.checkout.git import ask_git
 from mflux_port.checkout.lock import exclusive
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError, format_error
-from mflux_port.port.answers import ANSWERS, read_answers, verify_kinds
+from mflux_port.port.answers import ANSWERS, read_answers, verify_present
 from mflux_port.port.port import load_port, port_from_answers
 from mflux_port.template.project import configuration
-from mflux_port.update.merge import complete
-from mflux_port.update.migrations import committed_answers, move_file, rename_answer
+from mflux_port.update.apply import complete
+from mflux_port.update.migrations import committed_answers, migrate, move_file, rename_answer
 from mflux_port.update.port_state import Conflict, conflicts, port_files
-from mflux_port.update.rollback import take_back
+from mflux_port.update.rollback import roll_back
+from mflux_port.update.tracked import verify_tracked
 from mflux_port.update.tree import begin, begun_by, changed_files, end, verify_clean
-from mflux_port.wiring.plan import ABSENT
-from mflux_port.wiring.record import read_record
+from mflux_port.wiring.surfaces import SURFACES
 
 REPORT = "MFLUX_PORT_REPORT"
 
@@ -44,7 +45,7 @@ def run_step(root: Path, step: str, answers_file: str, *arguments: str) -> int:
 
 
 def check(root: Path, model: str, data: str, template: str) -> None:
-    """Refuse what no update can do, before anything is written.
+    """Refuse what an update cannot do, before anything is written.
 
     ``data`` holds the answers given with ``-d`` as JSON, ``template`` is Copier's clone of the template.
     """
@@ -52,17 +53,19 @@ def check(root: Path, model: str, data: str, template: str) -> None:
     if REPORT not in os.environ:
         with exclusive(root):
             verify_clean(root)  # Copier looks at less
+    versions = [version for version in (os.environ.get("VERSION_FROM", ""), "HEAD") if version]
+    verify_tracked(root, model, Path(template), versions, [surface.FILE.format(model=model) for surface in SURFACES])
     answers = read_answers(root, model)
     _refuse_renames(root, model, answers, json.loads(data))
     missing = asked(Path(template), os.environ.get("VERSION_FROM", "")) - answers.keys()
     if missing:
         where = ANSWERS.format(model=model)
         raise PortError(f"{where} has lost its answer `{sorted(missing)[0]}`; write it there again and commit")
-    verify_kinds(answers, ANSWERS.format(model=model))  # Copier would put the default in an unfit answer's place
+    verify_present(answers, ANSWERS.format(model=model))  # Copier would put the default in an unfit answer's place
 
 
 def plan(root: Path, model: str, template: str) -> None:
-    """Refuse when the shared files cannot be wired, as long as nothing is rendered."""
+    """Refuse when the shared files cannot be wired, before anything is rendered."""
     answers = read_answers(root, model)
     if asked(Path(template), "HEAD") - answers.keys():
         return  # a question is new: its answer comes with the merge, wiring looks at the files then
@@ -73,22 +76,20 @@ def plan(root: Path, model: str, template: str) -> None:
 
 
 def finish(root: Path, model: str, template: str) -> None:
-    """Complete Copier's merge, replay the wiring and say what came of the update."""
-    from mflux_port.checks.report import what_is_left  # the other steps do without all the rules
+    """Merge the port's files, replay the wiring and report what the update did."""
+    from mflux_port.checks.report import what_is_left  # the other steps do not need the rules
 
     before = committed_answers(root, model)
-    completed = complete(root, model, template)
-    port = load_port(root, model, keeping=True)
-    record = read_record(Checkout(root), port)
+    completed = complete(root, model, Path(template), os.environ["VERSION_FROM"])
+    port = load_port(root, model)
     results = wiring.wire(Checkout(root), port)
     report = {
         "from": str(before.get("_commit", "")),
         "to": port.template_commit,
         "mflux_api": [str(before.get("mflux_api", "")), port.mflux_api],
-        "wiring": [result._asdict() for result in results if result.action],
-        "came_back": _came_back(results, record),
+        "wiring": [asdict(result) for result in results if result.action],
         "files": changed_files(root),
-        "brought": completed.brought,
+        "added": completed.added,
         "yours": completed.yours,
     }
     report["conflicts"] = [conflict._asdict() for conflict in _conflicts(root, model, report["files"], completed.kept)]
@@ -102,19 +103,13 @@ def finish(root: Path, model: str, template: str) -> None:
 
 
 def report_lines(report: dict) -> list[str]:
-    """What a person wants to know of a finished update."""
+    """What a person wants to know about a finished update."""
     lines = [f"template: {report['from']} -> {report['to']}"] if report["from"] != report["to"] else []
     old, new = report["mflux_api"]
     if old != new:
         lines.append(f"mflux_api: {old} -> {new} (found in this checkout, stored with the answers)")
-    back = {entry["surface"]: entry["blocks"] for entry in report["came_back"]}
-    for result in report["wiring"]:
-        if result["surface"] in back:
-            names = ", ".join(back[result["surface"]])
-            lines.append(f"{result['file']}: put back what was deleted there ({names})")
-        else:
-            lines.append(f"{result['file']}: {result['action']} ({result['detail']})")
-    lines += [f"{name}: yours, rendered now that it is asked for" for name in report["brought"]]
+    lines += [f"{result['file']}: {result['action']} ({result['detail']})" for result in report["wiring"]]
+    lines += [f"{name}: yours, added because the answers now ask for it" for name in report["added"]]
     lines += [
         f"{name}: yours, left as it is; the new answers would change it: git diff {old} {new}"
         for name, (old, new) in report["yours"].items()
@@ -144,11 +139,11 @@ def _begin(root: Path, model: str) -> None:
 
 def _refuse(root: Path, step: str, message: str) -> int:
     if REPORT in os.environ:
-        _write_report({"refused": message})  # `mflux-port update` takes back, with the commit that it made
+        _write_report({"refused": message})  # `mflux-port update` rolls back, with the commit that it made
         return 2
     if step != "check" and begun_by(root, os.getppid()):
         try:
-            take_back(root)
+            roll_back(root)
         except PortError as error:
             message += f"; {error}"
     print(f"mflux-port: {message}", file=sys.stderr)
@@ -166,13 +161,13 @@ def _refuse_renames(root: Path, model: str, answers: dict, data: dict) -> None:
         for new in (answers.get(name, old), data.get(name, old)):
             if new != old:
                 raise PortError(
-                    f"{ANSWERS.format(model=model)} belongs to {name} {old}, and {new} is asked for: an update renames "
-                    "no port; put the old name back, or start a port of the new name with `copier copy`"
+                    f"{ANSWERS.format(model=model)} belongs to {name} {old}, and {new} is asked for: an update does not rename "
+                    "a port; put the old name back, or start a port of the new name with `copier copy`"
                 )
 
 
 def _defined_class(root: Path, model: str, answered: object) -> object:
-    # Answers can be edited; what the port is called stands in its code.
+    # Answers can be edited; the port's name is in its code.
     try:
         code = (root / f"src/mflux/models/{model}/variants/txt2img/{model}.py").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -181,16 +176,10 @@ def _defined_class(root: Path, model: str, answered: object) -> object:
     return answered if answered in defined or not defined else defined[0]
 
 
-def _came_back(results: list[wiring.SurfaceResult], record: dict) -> list[dict]:
-    absent = {result.surface: result.detail.split(", ") for result in results if result.state == ABSENT}
-    blocks = {surface: [name for name in names if name in record.get(surface, {})] for surface, names in absent.items()}
-    return [{"surface": surface, "blocks": names} for surface, names in blocks.items() if names]
-
-
 def _model(answers_file: str) -> str:
     path = Path(answers_file)
     if path.as_posix() != ANSWERS.format(model=path.parent.name):
-        raise PortError(f"{answers_file} is no port's answers file; name it as -a {ANSWERS.format(model='<model>')}")
+        raise PortError(f"{answers_file} is not a port's answers file; name it as -a {ANSWERS.format(model='<model>')}")
     return path.parent.name
 
 
@@ -204,4 +193,5 @@ _STEPS = {
     "finish": finish,
     "rename-answer": rename_answer,
     "move-file": move_file,
+    "migrate": migrate,
 }

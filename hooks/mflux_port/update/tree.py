@@ -1,20 +1,21 @@
-"""The checkout's git tree around an update: is it clean, which update is under way, and the way back."""
+"""The checkout's git tree around an update: is it clean, which update is under way, and what is needed to roll it back."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from mflux_port.checkout.git import ask_git, git
+from mflux_port.checkout.git import ask_git, git, git_commit
 from mflux_port.checkout.lock import process_start, under_way, update_note
 from mflux_port.errors import PortError
 from mflux_port.files.writing import write_whole
+from mflux_port.port.answers import ANSWERS
 
 COMMITTED = "Update the port of {model} to template {to}"
 KEPT = "refs/mflux-port/kept"
 POINTED = "Point the port of {model} to another template"
 WAY_BACK = "mflux-port update --restore"
-# What git leaves in its folder while it waits for somebody to go on.
+# What git keeps in its folder while it waits for somebody to continue.
 _STOPPED = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -30,7 +31,7 @@ def changed_files(root: Path, commit: str = "HEAD") -> list[str]:
 
 
 def verify_git(root: Path) -> None:
-    """Raise PortError when the checkout is no git tree with a commit."""
+    """Raise PortError when the checkout is not a git tree with a commit."""
     try:
         git(root, "rev-parse", "--verify", "HEAD")
     except PortError as error:
@@ -38,7 +39,7 @@ def verify_git(root: Path) -> None:
 
 
 def verify_clean(root: Path) -> None:
-    """Raise PortError when the checkout is no git tree, holds half an update, or has changes of any kind."""
+    """Raise PortError when the checkout is not a git tree, holds half an update, or has changes of any kind."""
     verify_git(root)
     dirty = _names(git(root, "status", "--porcelain", "--untracked-files=all", "--no-renames", "-z", "--", "."))
     if not dirty:
@@ -46,9 +47,7 @@ def verify_clean(root: Path) -> None:
         return
     begun = under_way(root)
     if begun and begun_here(root, begun):
-        raise PortError(
-            f"an update of {begun['model']} stopped half-way in {root}; `{WAY_BACK}` gives back the tree as it was before"
-        )
+        raise PortError(f"an update of {begun['model']} stopped half-way in {root}; `{WAY_BACK}` restores the tree")
     unmerged = unmerged_files(root)
     if unmerged:
         raise PortError(f"{root} has conflicts left ({unmerged[0]}); resolve them, commit, and run this again")
@@ -81,9 +80,11 @@ def git_path(root: Path, name: str) -> Path:
 
 
 def begin(root: Path, model: str, pid: int) -> None:
-    """Note which update begins here, at which commit and by which process, so that the way back is known."""
+    """Note which update begins here, at which commit and by which process, so that it can be rolled back."""
     here = _here(root)
-    note = {"model": model, "head": here["at"], "pid": pid, "born": process_start(pid), "moves": [], "writes": []}
+    note = {"model": model, "head": here["at"], "pid": pid, "started": process_start(pid), "moves": [], "writes": []}
+    answers = root / ANSWERS.format(model=model)
+    note["crlf"] = answers.is_file() and b"\r\n" in answers.read_bytes()
     write_whole(update_note(root), json.dumps(note | here))
 
 
@@ -95,7 +96,7 @@ def go_on(root: Path) -> None:
 def begun_by(root: Path, pid: int) -> bool:
     """Whether the update of that process has begun."""
     begun = under_way(root)
-    return bool(begun) and begun["pid"] == pid and begun["born"] == process_start(pid)
+    return bool(begun) and begun["pid"] == pid and begun["started"] == process_start(pid)
 
 
 def begun_here(root: Path, begun: dict) -> bool:
@@ -109,14 +110,14 @@ def amend(root: Path, **facts: object) -> None:
 
 
 def end(root: Path) -> None:
-    """The update is over, well or not."""
-    Path(update_note(root)).unlink(missing_ok=True)
+    """The update is over, whether it succeeded or not."""
+    update_note(root).unlink(missing_ok=True)
 
 
 def commit_own(root: Path, message: str, *options: str) -> None:
     """Commit what the update changed so far, below ``root`` alone."""
     git(root, "add", "--all", "--", ".")
-    git(root, "commit", "--quiet", *options, "--message", message, "--", ".")
+    git_commit(root, *options, "--message", message, "--", ".")
 
 
 def _names(text: str) -> list[str]:
@@ -128,7 +129,7 @@ def _verify_not_stopped(root: Path) -> None:
     stopped = next((what for name, what in _STOPPED.items() if (home / name).exists()), None)
     if stopped:
         raise PortError(
-            f"a {stopped} is under way in {root}; end it first: `git {stopped} --continue` or `git {stopped} --abort`"
+            f"a {stopped} is in progress in {root}; finish it first: `git {stopped} --continue` or `git {stopped} --abort`"
         )
 
 

@@ -19,32 +19,32 @@ def wire(checkout: Checkout, port: Port) -> list[SurfaceResult]:
 
     Raises PortError for a collision, a file in an unknown form, or a file that cannot be written.
     """
-    return _carry_out(checkout, port, _checked_wire)
+    return _execute(checkout, port, _checked_wire)
 
 
 def unwire(checkout: Checkout, port: Port) -> list[SurfaceResult]:
-    """Take ``port`` out of every shared file. Text that was edited by hand since stays and is reported."""
-    return _carry_out(checkout, port, plan_unwire)
+    """Take ``port`` out of every shared file. Text that a person has edited stays and is reported."""
+    return _execute(checkout, port, plan_unwire)
 
 
 def states(checkout: Checkout, port: Port) -> dict[str, SurfaceResult]:
-    """The state of every surface, by its id. Writes nothing; a file in an unknown form is a state here."""
+    """The state of every surface, by its id. Writes nothing; a file in an unknown form is a state too."""
     return {result.surface: result for result in inspect(checkout, port)[0]}
 
 
 def diff(checkout: Checkout, plan: Plan) -> str:
-    """What a plan changes, as a unified diff (the port's own record apart)."""
-    import difflib  # for a dry run alone
+    """What a plan changes, as a unified diff, without the port's own record."""
+    import difflib  # only a dry run needs it
 
-    made = []
+    lines = []
     for file, data in plan.files.items():
         if file.startswith("porting/"):
             continue
         old = (checkout.read(file) or b"").decode("utf-8", "replace").splitlines(keepends=True)
         new = (data or b"").decode("utf-8", "replace").splitlines(keepends=True)
         names = f"a/{file}" if old else "/dev/null", f"b/{file}" if data is not None else "/dev/null"
-        made += difflib.unified_diff(old, new, *names)
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made)
+        lines += difflib.unified_diff(old, new, *names)
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def _checked_wire(checkout: Checkout, port: Port) -> Plan:
@@ -52,11 +52,11 @@ def _checked_wire(checkout: Checkout, port: Port) -> Plan:
     return plan_wire(checkout, port)
 
 
-def _carry_out(checkout: Checkout, port: Port, make_plan) -> list[SurfaceResult]:
-    with locked(checkout.folder) as recovered:
+def _execute(checkout: Checkout, port: Port, make_plan) -> list[SurfaceResult]:
+    with locked(checkout.root) as recovered:
         if recovered:
             print(recovered, file=sys.stderr)
-        fresh = Checkout(checkout.folder)  # read under the lock, after a recovery
+        fresh = Checkout(checkout.root)  # read again under the lock, after a recovery
         plan = make_plan(fresh, port)
-        commit(fresh.folder, plan.files, plan.originals)
+        commit(fresh.root, plan.files, plan.originals)
     return plan.results

@@ -1,16 +1,19 @@
 """One piece of text that a surface puts into a file."""
 
-from typing import NamedTuple  # a dataclass would cost every run 10 ms; so would annotations kept as text a part of it
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 Span = tuple[int, int]
 
 
-class Block(NamedTuple):
-    """``text`` as it should stand, ``span`` where it stands now (or None), ``at`` where it goes when it is absent
-    (None when the file does well without it).
+@dataclass(frozen=True)
+class Block:
+    """``text`` is the wanted text, ``span`` where it is now (or None), ``at`` where to insert it when it is absent (None
+    when the file does not need it). Spans are byte offsets.
 
-    ``name`` is what a person calls it. ``rewritten`` is where a line stands that may be this one in somebody's own words:
-    it counts when wiring has put the text in before. ``orphan`` means that the answers have no use for it any more.
+    ``name`` identifies the block in reports and in the record. ``rewritten`` is the span of a line that may be this block in
+    other words; it counts only when wiring has inserted the text before. ``orphan``: the answers no longer need the text.
     """
 
     name: str

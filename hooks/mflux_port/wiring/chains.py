@@ -1,4 +1,4 @@
-"""``if``/``elif`` chains in mflux's source: put a branch first, or before another."""
+"""``if``/``elif`` chains in mflux's source: insert a branch as the first or as the second one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def branches(first: ast.If) -> list[ast.If]:
 
 
 def find_chain(source: Source, functions: list[ast.FunctionDef], assigned: str, what: str) -> list[ast.If]:
-    """The one chain in ``functions`` whose every branch assigns ``assigned``. Raises UnknownShape otherwise."""
+    """The only chain in ``functions`` in which every branch assigns ``assigned``. Raises UnknownShape otherwise."""
     chains = [branches(node) for function in functions for node in function.body if isinstance(node, ast.If)]
     fitting = [chain for chain in chains if all(assigned_name(branch, assigned) for branch in chain)]
     if len(fitting) != 1:
@@ -40,7 +40,7 @@ def assigned_name(branch: ast.If, target: str) -> str | None:
 
 
 def listed_names(branch: ast.If) -> set[str] | None:
-    """The keys that a branch asks for, when it compares ``….aliases[0]`` with them, as wiring does."""
+    """The keys that a branch compares ``….aliases[0]`` with, as wiring's branches do; None for any other test."""
     test = branch.test
     if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.left, ast.Subscript)):
         return None
@@ -52,20 +52,20 @@ def listed_names(branch: ast.If) -> set[str] | None:
 
 
 def branch_listing(source: Source, chain: list[ast.If], keys: set[str]) -> Span | None:
-    """Where a branch stands that asks for one of ``keys``."""
+    """The span of a branch that compares with one of ``keys``."""
     found = next((branch for branch in chain if keys & (listed_names(branch) or set())), None)
     return (source.start(found), source.end(found)) if found else None
 
 
 def branch_index(chain: list[ast.If], target: str, name: str) -> int | None:
-    """Where in the chain the branch is that assigns ``name`` to ``target``."""
+    """The index of the branch that assigns ``name`` to ``target``."""
     return next((index for index, branch in enumerate(chain) if assigned_name(branch, target) == name), None)
 
 
 def first_branch_block(source: Source, chain: list[ast.If], name: str, branch: str, index: int | None) -> Block:
-    """A branch that goes first; ``index`` is where it stands now in the chain.
+    """A branch in the first place; ``index`` is its current place in the chain.
 
-    The text ends in ``el``, so that the ``if`` behind it becomes an ``elif``.
+    The text ends in ``el``, so that the ``if`` after it becomes an ``elif``.
     """
     text = f"{branch.lstrip()}{source.lead(chain[0])}el"
     if index is None:
@@ -78,7 +78,7 @@ def first_branch_block(source: Source, chain: list[ast.If], name: str, branch: s
 
 
 def second_branch_block(source: Source, chain: list[ast.If], name: str, branch: str, index: int | None) -> Block:
-    """A branch that goes behind the first one, so that nothing but lines is added."""
+    """A branch in the second place, so that the change adds lines only."""
     text = f"{branch.lstrip()}{source.lead(chain[0])}"
     if len(chain) < 2:
         raise UnknownShape(
@@ -92,6 +92,6 @@ def second_branch_block(source: Source, chain: list[ast.If], name: str, branch: 
 
 
 def _keyword(source: Source, branch: ast.If) -> int:
-    # Where the letters `if` stand, also in an `elif`.
+    # The offset of the letters `if`, also in an `elif`.
     start = source.start(branch)
     return start + 2 if source.data[start : start + 4] == b"elif" else start

@@ -1,4 +1,4 @@
-"""Import lines in mflux's source, kept in the order of its import sorter."""
+"""Import lines in mflux's source, in the order of its import sorter."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def module_bindings(source: Source) -> dict[str, set[str]]:
 
 
 def bindings(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
-    """Names that statements bind, each with the modules it is imported from (empty for one that is made here)."""
+    """Names that statements bind, each with the modules it is imported from (an empty string: defined here)."""
     bound: dict[str, set[str]] = {}
     for node in nodes:
         if isinstance(node, _IMPORTS):

@@ -1,4 +1,4 @@
-"""Line-by-line surfaces: README, CHANGELOG, .gitignore."""
+"""The lines of a file, for README, CHANGELOG and .gitignore."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Whose a registry entry is: the port's, or another model's that happens to have the same key."""
+"""Whether a registry entry belongs to the port, or to another model with the same key."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from mflux_port.checkout.tree import Checkout
 from mflux_port.port.port import Checkpoint, Port
@@ -11,10 +13,10 @@ from mflux_port.wiring.surfaces import model_config, pyproject, save
 
 
 def owned_keys(checkout: Checkout, port: Port) -> set[str]:
-    """The registry's keys that are the port's, also those of older answers.
+    """The registry's keys that belong to the port, including those of older answers.
 
-    An entry is the port's when wiring wrote it down, or when it has the port's repo and mflux-save has a class of the port
-    for it. Raises UnknownShape when the registry cannot be read.
+    An entry belongs to the port when wiring recorded it, or when it has the port's repo and mflux-save has a class of the
+    port for it. Raises UnknownShape when the registry cannot be read.
     """
     registry = model_config.registry(source_of(checkout, model_config.FILE))
     recorded = set(read_record(checkout, port).get(model_config.ID, ()))
@@ -29,14 +31,14 @@ def owned_keys(checkout: Checkout, port: Port) -> set[str]:
 
 
 def own_part(checkout: Checkout, port: Port) -> tuple[Port, list[str]]:
-    """The port without the checkpoints whose keys are another model's, and these keys."""
+    """The port without the checkpoints whose keys belong to another model, and those keys."""
     try:
         registry = model_config.registry(source_of(checkout, model_config.FILE))
         foreign = {checkpoint.key for checkpoint in port.checkpoints} & (registry.keys() - owned_keys(checkout, port))
     except UnknownShape:
-        return port, []  # said by the surface itself
+        return port, []  # the surface itself reports it
     own = tuple(checkpoint for checkpoint in port.checkpoints if checkpoint.key not in foreign)
-    return port._replace(checkpoints=own), sorted(foreign)
+    return replace(port, checkpoints=own), sorted(foreign)
 
 
 def _is_routed(checkout: Checkout, port: Port, checkpoint: Checkpoint, record_lost: bool) -> bool:
@@ -50,6 +52,6 @@ def _is_routed(checkout: Checkout, port: Port, checkpoint: Checkpoint, record_lo
     if routed is not None:
         modules = {port.variant_module(variant) for variant in port.variants}
         return bool(bound.get(routed, set()) & modules)
-    # The file was restored and the record is lost: the port's commands are what is left to tell.
+    # The file was restored and the record is lost: only the port's commands are left as evidence.
     restored = bound.keys().isdisjoint(save.classes(port))
     return record_lost and restored and port.scripts.items() <= commands.items()

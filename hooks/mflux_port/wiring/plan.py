@@ -1,7 +1,10 @@
-"""Plan what becomes of every shared file, in memory. Nothing here writes."""
+"""Plan the change of every shared file in memory. Nothing here writes."""
+
+from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from mflux_port.checkout.tree import Checkout
@@ -24,21 +27,21 @@ from mflux_port.wiring.state import (
 )
 from mflux_port.wiring.verification import verify
 
-# What is done about a block, in the order in which a report tells it.
-_PUT_BACK = "put back what was deleted there"
+# What is done about a block, in the order of a report.
+_PUT_BACK = "restored after it was deleted there"
 _ADDED = "added"
-_RENEWED = "brought up to date"
+_RENEWED = "updated"
 _REMOVED = "removed"
 _WRITING = (_PUT_BACK, _ADDED, _RENEWED, _REMOVED)
 _LEFT = "edited by hand, left as it is"
-_NEEDED = "left, since other lines there use it"
+_NEEDED = "left, because other lines there use it"
 _MISSING = "not there"
 _WHAT = (*_WRITING, _LEFT, _NEEDED, _MISSING)
 _NOTHING = ""
 
 
 class BlockEdit(NamedTuple):
-    """What is done about one block that was found in a state."""
+    """What is done about one block, given its state."""
 
     surface: str
     block: Block
@@ -47,7 +50,7 @@ class BlockEdit(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """New bytes per file (None removes the file), the bytes they were made from, and a result per surface."""
+    """A result per surface, new bytes per file (None removes the file), and the bytes that they were computed from."""
 
     results: list[SurfaceResult]
     files: dict[str, bytes | None]
@@ -55,12 +58,12 @@ class Plan(NamedTuple):
 
 
 def plan_wire(checkout: Checkout, port: Port) -> Plan:
-    """Everything that ``wire`` writes. Raises UnknownShape for a file that it cannot read."""
+    """All that ``wire`` writes. Raises UnknownShape for a file in an unknown form."""
     return _plan(checkout, port, _wiring)
 
 
 def plan_unwire(checkout: Checkout, port: Port) -> Plan:
-    """Everything that ``unwire`` writes: the port's own text goes, edited text stays and is reported."""
+    """All that ``unwire`` writes: the port's own text is removed, edited text stays and is reported."""
     return _plan(checkout, port, _unwiring)
 
 
@@ -80,76 +83,77 @@ def _plan(checkout: Checkout, port: Port, choose: Callable[[Block, str], str]) -
     if unknown:
         raise UnknownShape(unknown.detail)
     wired = choose is _wiring
-    deeds: list[BlockEdit] = []
+    edits: list[BlockEdit] = []
     files: dict[str, bytes | None] = {}
     for file, here in found.items():
-        done = _deeds(here, choose)
-        deeds += done
-        data = spliced(here.source, [_edit(here.source, deed) for deed in done if deed.what in _WRITING])
+        edits_here = _block_edits(here, choose)
+        edits += edits_here
+        data = spliced(here.source, [_edit(here.source, edit) for edit in edits_here if edit.what in _WRITING])
         if data != here.source.data:
             created = all(block.span == (0, len(here.source.data)) for _, block, _ in here.blocks)
             files[file] = data if data or not created else None
-    record = encode_record(_recorded(deeds, read_record(checkout, port))) if wired else None
-    if record != checkout.read(record_path(port)):
+    before = checkout.read(record_path(port))
+    record = encode_record(_recorded(edits, read_record(checkout, port)), before) if wired else None
+    if record != before:
         files[record_path(port)] = record
-    verify(checkout, files, port, wired, {deed.surface for deed in deeds if deed.state == EDITED})
+    verify(checkout, files, port, wired, {edit.surface for edit in edits if edit.state == EDITED})
     originals = {file: checkout.read(file) for file in files}
-    return Plan([_reported(result, deeds) for result in results], files, originals)
+    return Plan([_reported(result, edits) for result in results], files, originals)
 
 
-def _deeds(here: Found, choose: Callable[[Block, str], str]) -> list[BlockEdit]:
-    # An import stays while something that stays uses it; what is brought up to date has its imports among the blocks.
-    deeds = [BlockEdit(surface, block, state, choose(block, state)) for surface, block, state in here.blocks]
-    going = [deed.block.span for deed in deeds if deed.what in (_REMOVED, _RENEWED)]
+def _block_edits(here: Found, choose: Callable[[Block, str], str]) -> list[BlockEdit]:
+    # An import stays while other code uses it. Updated blocks do not count: their imports are blocks too.
+    edits = [BlockEdit(surface, block, state, choose(block, state)) for surface, block, state in here.blocks]
+    replaced = [edit.block.span for edit in edits if edit.what in (_REMOVED, _RENEWED)]
     return [
-        deed._replace(what=_NEEDED) if deed.what == _REMOVED and _is_used(here.source, deed.block, going) else deed
-        for deed in deeds
+        edit._replace(what=_NEEDED) if edit.what == _REMOVED and _is_used(here.source, edit.block, replaced) else edit
+        for edit in edits
     ]
 
 
-def _is_used(source: Source, block: Block, going: list[Span]) -> bool:
+def _is_used(source: Source, block: Block, replaced: list[Span]) -> bool:
     name = imported_name(block.name)
     return name is not None and any(
         isinstance(node, ast.Name)
         and node.id == name
-        and not any(start <= source.start(node) < stop for start, stop in going)
+        and not any(start <= source.start(node) < stop for start, stop in replaced)
         for node in ast.walk(source.tree)
     )
 
 
-def _reported(result: SurfaceResult, deeds: list[BlockEdit]) -> SurfaceResult:
-    # From what is done about each block, so that the report says nothing else.
-    own = [deed for deed in deeds if deed.surface == result.surface]
-    named = {what: [deed.block.name for deed in own if deed.what == what] for what in _WHAT}
-    told = [(what, ", ".join(named[what])) for what in _WHAT if named[what]]
-    if not told or told[0][0] == _MISSING:
+def _reported(result: SurfaceResult, edits: list[BlockEdit]) -> SurfaceResult:
+    # The report is made from the edits themselves, so that it cannot differ from them.
+    own = [edit for edit in edits if edit.surface == result.surface]
+    named = {what: [edit.block.name for edit in own if edit.what == what] for what in _WHAT}
+    parts = [(what, ", ".join(named[what])) for what in _WHAT if named[what]]
+    if not parts or parts[0][0] == _MISSING:
         return result
-    (action, detail), *rest = told
+    (action, detail), *rest = parts
     detail = "; ".join([detail, *(f"{what}: {names}" for what, names in rest)])
-    return result._replace(action=action, detail=detail, put_back=tuple(named[_PUT_BACK]))
+    return replace(result, action=action, detail=detail, put_back=tuple(named[_PUT_BACK]))
 
 
-def _recorded(deeds: list[BlockEdit], record: dict) -> dict[str, dict[str, str]]:
-    # What is ours. Somebody's own text is never written down as ours: the next run would replace it.
-    kept: dict[str, dict[str, str]] = {}
-    for surface, block, state, what in deeds:
-        text = block.text
-        if state == EDITED or what == _NEEDED:
-            text = record.get(surface, {}).get(block.name, block.text)
-        if text and what != _REMOVED:
-            kept.setdefault(surface, {})[block.name] = text
-    return kept
+def _recorded(edits: list[BlockEdit], record: dict) -> dict[str, dict[str, str]]:
+    # Wiring's own texts. An edited text is never recorded as wiring's own: the next run would replace it.
+    texts: dict[str, dict[str, str]] = {}
+    for edit in edits:
+        block, text = edit.block, edit.block.text
+        if edit.state == EDITED or edit.what == _NEEDED:
+            text = record.get(edit.surface, {}).get(block.name, block.text)
+        if text and edit.what != _REMOVED:
+            texts.setdefault(edit.surface, {})[block.name] = text
+    return texts
 
 
-def _edit(source: Source, deed: BlockEdit) -> Edit:
-    block = deed.block
-    if deed.what == _REMOVED:
+def _edit(source: Source, edit: BlockEdit) -> Edit:
+    block = edit.block
+    if edit.what == _REMOVED:
         return block.span, b""
     return block.span or (block.at, block.at), source.encode(_joined(source, block))
 
 
 def _joined(source: Source, block: Block) -> str:
-    # Behind a last line without a newline, the new line starts with one instead. What stands last in such a file ends so.
+    # After a last line without a newline, a new line starts with one instead of ending in one.
     last = (block.span[1] if block.span else block.at) == len(source.data)
     if not last or not source.data or source.data.endswith(b"\n"):
         return block.text

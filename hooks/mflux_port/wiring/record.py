@@ -1,6 +1,6 @@
-"""What wiring has put into the shared files, kept beside the port's answers.
+"""The texts that wiring has inserted into the shared files, kept beside the port's answers.
 
-It tells a line that is ours, from older answers, from one that somebody edited since. Wiring works without it.
+They show whether a line is wiring's own, from older answers, or was edited since. Wiring works without the record.
 """
 
 from __future__ import annotations
@@ -19,23 +19,25 @@ def record_path(port: Port) -> str:
 
 
 def read_record(checkout: Checkout, port: Port) -> dict[str, dict[str, str]]:
-    """Surface id to block name to text. Empty when there is none, or it cannot be read."""
+    """Surface id to block name to text. Empty when the file is missing or cannot be read."""
     data = checkout.read(record_path(port))
     try:
         record = parse_json(data) if data else {}
-        sound = isinstance(record, dict) and all(map(_is_sound, record.values()))
+        valid = isinstance(record, dict) and all(map(_is_valid, record.values()))
     except ValueError:
         return {}
-    return record if sound else {}
+    return record if valid else {}
 
 
-def _is_sound(texts: object) -> bool:
-    # Half a character, which JSON can hold, is no text of a file: encoding it raises ValueError.
+def _is_valid(texts: object) -> bool:
+    # JSON can hold half a surrogate pair, which no file can: encoding it raises ValueError.
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         return False
     "".join(texts.values()).encode()
     return True
 
 
-def encode_record(record: dict[str, dict[str, str]]) -> bytes:
-    return (json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+def encode_record(record: dict[str, dict[str, str]], before: bytes | None = None) -> bytes:
+    """The record as a file, with the line ends of ``before``, the file as it is."""
+    data = (json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return data.replace(b"\n", b"\r\n") if b"\r\n" in (before or b"") else data

@@ -1,4 +1,4 @@
-"""The text of one shared file: its syntax tree, its lines, and where nodes stand in it. Positions are byte offsets."""
+"""The text of one shared file: its syntax tree, its lines, and the positions of nodes in it, as byte offsets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property, wraps
 from itertools import accumulate
+from pathlib import Path
 
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
@@ -16,36 +17,37 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def source_of(checkout: Checkout, path: str) -> Source:
-    """The Source of a checkout's file (empty when it is not there): one for all surfaces, so that it is parsed once."""
+    """The Source of a checkout's file (empty when it is missing), shared by all surfaces so that it is parsed once."""
     if path not in checkout.parsed:
-        checkout.parsed[path] = Source(path, checkout.read(path) or b"")
+        checkout.parsed[path] = Source(path, checkout.read(path) or b"", checkout.root)
     return checkout.parsed[path]
 
 
 def once(read: Callable[[Source], object]) -> Callable[[Source], object]:
-    """A reader of a whole file that several surfaces ask: what it made of a Source is kept there."""
+    """Cache what a function reads from a Source, in the Source."""
 
     @wraps(read)
-    def kept(source: Source):
-        if read not in source.made:
-            source.made[read] = read(source)
-        return source.made[read]
+    def cached(source: Source):
+        if read not in source.cache:
+            source.cache[read] = read(source)
+        return source.cache[read]
 
-    return kept
+    return cached
 
 
 class UnknownShape(PortError):
-    """A place that a surface looks for is not there, or not in a form it knows."""
+    """A place that a surface looks for is missing, or in a form that the surface does not know."""
 
 
 class Source:
-    """One file as bytes. Line endings, a byte order mark and a missing final newline are kept as they are."""
+    """One file as bytes, with its line endings, byte order mark and missing final newline."""
 
-    def __init__(self, path: str, data: bytes):
+    def __init__(self, path: str, data: bytes, root: Path | None = None):
+        """``root`` is the checkout that the file is in, None for text that is not on disk."""
         self.path = path
         self.data = data
-        self.made: dict[Callable, object] = {}
-        self.window: tuple[int, int] | None = None  # the lines of the function that was asked for alone
+        self.root = root
+        self.cache: dict[Callable, object] = {}
 
     @cached_property
     def newline(self) -> str:
@@ -54,13 +56,11 @@ class Source:
 
     @cached_property
     def starts(self) -> list[int]:
-        """The offset at which each line starts, first line first. Refuses a line that ends in a carriage return alone."""
+        """The offset at which each line starts. Raises UnknownShape for a line that ends in a carriage return alone."""
         lone = b"\r" in self.data and self.data.count(b"\r") != self.data.count(b"\r\n")
-        if lone:  # a newline put behind it would make another ending of it
+        if lone:  # followed by an inserted newline it would become another line ending
             line = re.split(rb"\r(?!\n)", self.data)[0].count(b"\n") + 1
-            raise UnknownShape(
-                f"{self.path} line {line} holds a carriage return without a newline; mend its line endings"
-            )
+            raise UnknownShape(f"{self.path} line {line} has a carriage return without a newline; fix its line endings")
         return [0, *accumulate(map(len, self.data.splitlines(keepends=True)))]
 
     @cached_property
@@ -71,34 +71,16 @@ class Source:
             if str(error).startswith("not UTF-8"):
                 raise UnknownShape(f"{self.path} is {error}; save it as UTF-8 and run this again") from None
             where = f"{self.path} line {error.lineno}" if error.lineno else self.path
-            raise UnknownShape(f"{where} is no valid Python; mend it and run this again") from None
+            raise UnknownShape(f"{where} is not valid Python; fix it and run this again") from None
 
     @cached_property
     def functions(self) -> list[ast.FunctionDef]:
-        """The functions of the module and of its classes (not those within functions)."""
+        """The functions of the module and the methods of its classes."""
         bodies = [self.tree.body, *(node.body for node in self.tree.body if isinstance(node, ast.ClassDef))]
         return [node for body in bodies for node in body if isinstance(node, ast.FunctionDef)]
 
-    def lone_method(self, name: str) -> ast.FunctionDef | None:
-        """The only ``def`` of that name, parsed from its own lines; None where it takes the whole file to know it.
-
-        For a file that nothing of the port is in: what is put there is parsed whole with the rest, and parsing all of a
-        long file before as well would be a twentieth of a wiring.
-        """
-        span = _method_lines(self.data, f"def {name}(".encode())
-        above = self.data.count(b"\n", 0, span[0]) if span else 0
-        if not above:
-            return None
-        try:
-            # As deep and as far down as it stands in the file.
-            shell = parse_python(b"\n" * (above - 1) + b"if True:\n" + self.data[span[0] : span[1]])
-        except SyntaxError:
-            return None
-        self.window = span
-        return shell.body[0].body[0]
-
     def encode(self, text: str) -> bytes:
-        """``text`` (with ``\\n``) as it is to stand in this file."""
+        """``text`` (with ``\\n``) with the line endings of this file."""
         return text.replace("\n", self.newline).encode("utf-8")
 
     def start(self, node: ast.AST) -> int:
@@ -107,58 +89,44 @@ class Source:
         return self.starts[node.lineno - 1] + node.col_offset + bom
 
     def end(self, node: ast.AST) -> int:
-        """The offset behind a node's last byte."""
+        """The offset after a node's last byte."""
         bom = 3 if node.end_lineno == 1 and self.data.startswith(b"\xef\xbb\xbf") else 0
         return self.starts[node.end_lineno - 1] + node.end_col_offset + bom
 
     def lead(self, node: ast.AST) -> str:
-        """The blanks or tabs that the node's line starts with."""
+        """The indentation of the node's line."""
         line = self.data[self.starts[node.lineno - 1] : self.start(node)].removeprefix(b"\xef\xbb\xbf")
         return line[: len(line) - len(line.lstrip(b" \t"))].decode()
 
     def line_start(self, node: ast.AST) -> int:
-        """Where the node's first line starts. Refuses when other code stands before the node on that line."""
+        """The offset of the node's first line. Raises UnknownShape when other code precedes the node on it."""
         line = self.starts[node.lineno - 1]
         if self.data[line : self.start(node)].strip(b" \t\xef\xbb\xbf"):
             raise UnknownShape(
-                f"{self.path} line {node.lineno} holds more than one thing; give each entry a line of its own"
+                f"{self.path} line {node.lineno} has more than one statement or entry; put each on its own line"
             )
         return line
 
     def line_end(self, offset: int) -> int:
-        """Behind the newline of the line that ``offset`` is on; only a comma or a comment may follow on it."""
+        """The offset after the line that ``offset`` is on; only a comma or a comment may follow on that line."""
         stop = self.data.find(b"\n", offset)
         stop = len(self.data) if stop < 0 else stop + 1
         rest = self.data[offset:stop].strip()
         if rest.lstrip(b",").strip() and not rest.lstrip(b",").strip().startswith(b"#"):
             line = self.data.count(b"\n", 0, offset) + 1
-            raise UnknownShape(f"{self.path} line {line} holds more than one thing; give each entry a line of its own")
+            raise UnknownShape(
+                f"{self.path} line {line} has more than one statement or entry; put each on its own line"
+            )
         return stop
 
     def lines_of(self, node: ast.AST) -> tuple[int, int]:
-        """The span of the whole lines that a node stands on."""
+        """The span of all lines of a node."""
         return self.line_start(node), self.line_end(self.end(node))
 
     def code(self, node: ast.AST) -> str:
-        """A node as it is written, on one line."""
+        """A node's source, joined into one line."""
         return " ".join(self.text((self.start(node), self.end(node))).split())
 
     def text(self, span: tuple[int, int]) -> str:
-        """What stands in a span, with ``\\n`` as line ending."""
+        """The text of a span, with ``\\n`` as line ending."""
         return self.data[span[0] : span[1]].decode("utf-8", "replace").replace("\r\n", "\n")
-
-
-def _method_lines(data: bytes, head: bytes) -> tuple[int, int] | None:
-    # To the next code that stands no deeper. Where that is inside a string or parentheses, the lines do not parse.
-    at = data.find(head)
-    start = data.rfind(b"\n", 0, max(at, 0)) + 1
-    lead = data[start:at]
-    if at < 0 or data.find(head, at + 1) >= 0 or lead.strip(b" \t") or b"\f" in data:
-        return None
-    stop = data.find(b"\n", at) + 1 or len(data)
-    for line in data[stop:].splitlines(keepends=True):
-        code = line.lstrip(b" \t")
-        if len(line) - len(code) <= len(lead) and code.strip() and not code.startswith(b"#"):
-            break
-        stop += len(line)
-    return start, stop

@@ -1,4 +1,4 @@
-"""Put texts into a file's bytes and take them out: every other byte stays."""
+"""Insert texts into a file's bytes and remove them; every other byte stays."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ Edit = tuple[Span, bytes]
 
 
 def spliced(source: Source, edits: list[Edit]) -> bytes:
-    """The file after ``edits``. Raises UnknownShape when two of them overlap."""
+    """The file's bytes after ``edits``. Raises UnknownShape when two of them overlap."""
     data = source.data
-    # From the back, so that offsets stay true; what goes to the same place keeps its order.
+    # From the back, so that offsets stay valid; texts for the same place keep their order.
     for span, text in reversed(_merged(source, edits)):
         data = data[: span[0]] + text + data[span[1] :]
     return data
 
 
 def _merged(source: Source, edits: list[Edit]) -> list[Edit]:
-    # Neighbouring removals become one; the newline before a last line without one goes with that line.
+    # Adjacent removals become one. Removing a last line without a newline also removes the newline before it.
     merged: list[Edit] = []
     for (start, stop), text in sorted(edits, key=lambda edit: edit[0]):
         if merged and not text and not merged[-1][1] and start <= merged[-1][0][1] and stop > start:
             merged[-1] = ((merged[-1][0][0], max(stop, merged[-1][0][1])), b"")
         elif merged and start < merged[-1][0][1]:
             line = source.data.count(b"\n", 0, start) + 1
-            raise UnknownShape(
-                f"{source.path} line {line}: two texts of the port overlap; put each on lines of its own"
-            )
+            raise UnknownShape(f"{source.path} line {line}: two texts of the port overlap; put each on its own lines")
         else:
             merged.append(((start, stop), text))
     if merged and not merged[-1][1] and merged[-1][0] != (0, len(source.data)):

@@ -1,6 +1,9 @@
-"""How a port stands in every shared file: which of its texts are there, and whose they are."""
+"""The state of a port in every shared file: which of its texts are there, and which of them were edited."""
+
+from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mflux_port.checkout.tree import Checkout
@@ -20,13 +23,14 @@ ABSENT, PRESENT, STALE, EDITED, NOT_APPLICABLE, UNKNOWN = (
     "not applicable",
     "unknown shape",
 )
-DELETED = "deleted"  # of a block: wiring put it in, and it is not there any more. Its surface is ``absent``.
+DELETED = "deleted"  # a block that wiring inserted and that is gone; the state of its surface is ``absent``
 
 
-class SurfaceResult(NamedTuple):
-    """One surface of one port: its state before (``absent`` … ``unknown shape``) and what is done about it.
+@dataclass(frozen=True)
+class SurfaceResult:
+    """One surface of one port: its state before the run (``absent`` … ``unknown shape``) and what the run does about it.
 
-    ``put_back`` names texts of the port that somebody had deleted.
+    ``put_back`` names the texts of the port that were deleted by hand and are inserted again.
     """
 
     surface: str
@@ -42,14 +46,14 @@ class SurfaceResult(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One shared file and the port's blocks in it: surface id, block, state."""
+    """One shared file with the port's blocks in it, each as surface id, block and state."""
 
     source: Source
     blocks: list[tuple[str, Block, str]]
 
 
 def inspect(checkout: Checkout, port: Port) -> tuple[list[SurfaceResult], dict[str, Found]]:
-    """The state of every surface, and every block of the port per file. What is another model's is no block."""
+    """The state of every surface, and the port's blocks per file, without those of checkpoints of another model."""
     record = read_record(checkout, port)
     own, foreign = own_part(checkout, port)
     results: list[SurfaceResult] = []
@@ -59,7 +63,7 @@ def inspect(checkout: Checkout, port: Port) -> tuple[list[SurfaceResult], dict[s
         source = source_of(checkout, file)
         reason = _reason(checkout, surface, own)
         if foreign and not own.checkpoints and not record:
-            reason = f"{', '.join(foreign)} is another model's"
+            reason = f"{', '.join(foreign)} belongs to another model"
         recorded = record.get(surface.ID, {})
         try:
             blocks = [] if reason else surface.blocks(source, own)
@@ -74,19 +78,19 @@ def inspect(checkout: Checkout, port: Port) -> tuple[list[SurfaceResult], dict[s
 
 
 def _reason(checkout: Checkout, surface, port: Port) -> str | None:
-    # Why a surface has nothing to do with this port or checkout.
+    # Why a surface does not apply to this port or checkout.
     file = surface.FILE.format(model=port.model)
     reason = surface.not_applicable(port)
     if reason is None and checkout.read(file) is None and not getattr(surface, "NEW_FILE", False):
         if surface.REQUIRED:
-            raise PortError(f"{file} is missing; this is no mflux checkout, or restore the file")
-        reason = f"{file} is not there"
+            raise PortError(f"{file} is missing; restore it, or run this in an mflux checkout")
+        reason = f"{file} does not exist"
     return reason
 
 
 def _result(surface: str, file: str, states: list[tuple[Block, str]], reason: str | None) -> SurfaceResult:
     if not states:
-        return SurfaceResult(surface, file, NOT_APPLICABLE, reason or "nothing to say there")
+        return SurfaceResult(surface, file, NOT_APPLICABLE, reason or "nothing to add there")
     named = {state: ", ".join(block.name for block, found in states if found == state) for _, state in states}
     absent = ", ".join(named[state] for state in (ABSENT, DELETED) if state in named)
     edited = f"; {EDITED} by hand: {named[EDITED]}" if EDITED in named else ""
@@ -109,11 +113,11 @@ def _states(source: Source, blocks: list[Block], recorded: dict[str, str]) -> li
 
 
 def _found_again(source: Source, block: Block, ours: str | None, taken: list[Span]) -> Block:
-    # What the surface looks for has another name by now, and the text from older answers is still there.
+    # The answers have changed the text that the surface looks for, and the text from the older answers is still there.
     if block.span or ours is None or _same(ours, block.text):
         return block
     spans = _existing_block(source, ours, taken)
-    return block._replace(span=spans[0]) if len(spans) == 1 else block
+    return replace(block, span=spans[0]) if len(spans) == 1 else block
 
 
 def _block_state(source: Source, block: Block, ours: str | None, taken: list[Span]) -> str:
@@ -130,24 +134,22 @@ def _block_state(source: Source, block: Block, ours: str | None, taken: list[Spa
 
 
 def _orphans(source: Source, left: dict[str, str], taken: list[Span]) -> list[tuple[Block, str]]:
-    # Text that wiring put in under older answers: still there word for word, or somebody's own by now, or gone.
+    # Texts that wiring inserted for older answers: unchanged, edited, or gone.
     spans = {name: _existing_block(source, left[name], taken) for name in sorted(left)}
     taken = taken + [span for found in spans.values() for span in found]
-    made = []
+    blocks = []
     for name, found in spans.items():
         if len(found) == 1:
-            made.append((Block(name, "", None, found[0], orphan=True), STALE))
+            blocks.append((Block(name, "", None, found[0], orphan=True), STALE))
         elif found or _is_named(source, name, taken):
-            made.append((Block(name, "", None, orphan=True), EDITED))
-    return made
+            blocks.append((Block(name, "", None, orphan=True), EDITED))
+    return blocks
 
 
 def _existing_block(source: Source, text: str, taken: list[Span]) -> list[Span]:
-    # Where the text stands on lines of its own, outside ``taken``.
+    # The places where the text has whole lines, outside ``taken``.
     wanted = source.encode(text)
-    data = (
-        source.data if source.data.endswith(b"\n") else source.data + source.encode("\n")
-    )  # the last line counts, too
+    data = source.data if source.data.endswith(b"\n") else source.data + source.encode("\n")  # the last line counts too
     spans = []
     start = data.find(wanted) if wanted.strip() else -1
     while start >= 0:
@@ -161,7 +163,7 @@ def _existing_block(source: Source, text: str, taken: list[Span]) -> list[Span]:
 
 
 def _is_named(source: Source, name: str, taken: list[Span]) -> bool:
-    # A block's name ends in what its text is recognised by, where that is code. A file of the port's own is its text.
+    # The last word of a block's name occurs in its text, where that is code. A JSON file is the port's as a whole.
     if not source.path.endswith((".py", ".toml")):
         return source.path.endswith(".json") and bool(source.data)
     word = re.escape(name.split()[-1].encode())
@@ -174,5 +176,5 @@ def _overlaps(span: Span, taken: list[Span]) -> bool:
 
 
 def _same(left: str, right: str) -> bool:
-    # The last line's missing newline and the last entry's missing comma are nobody's edit of the entry.
+    # A missing final newline, or a missing comma after the last entry, is not an edit of the entry.
     return left.strip("\n").strip().strip(",") == right.strip("\n").strip().strip(",")

@@ -14,28 +14,28 @@ Entry = tuple[ast.Constant, ast.expr]
 
 
 def find_table(source: Source, name: str, body: list[ast.stmt] | None = None) -> Table | None:
-    """The literal assigned to ``name`` at the top of the module (or of ``body``). None when nothing is.
+    """The literal assigned to ``name`` at module level (or in ``body``), None without an assignment.
 
-    Raises UnknownShape when the name is assigned twice, or to something that is no literal, or changed afterwards.
+    Raises UnknownShape when the name is assigned twice, is not assigned a literal, or is changed later.
     """
     facts = _module_facts(source) if body is None else _Facts(body)
     found = facts.assigned.get(name, [])
     if len(found) > 1:
         lines = ", ".join(str(value.lineno) for value in found)
-        raise UnknownShape(f"{source.path} assigns {name} more than once (lines {lines}); leave one of them")
+        raise UnknownShape(f"{source.path} assigns {name} more than once (lines {lines}); keep one of them")
     if found and not isinstance(found[0], Table):
         raise UnknownShape(
-            f"{source.path} line {found[0].lineno}: {name} is no literal table; wire the port there by hand"
+            f"{source.path} line {found[0].lineno}: {name} is not a literal table; wire the port there by hand"
         )
     if found and name in facts.changed:
         raise UnknownShape(
-            f"{source.path} line {facts.changed[name].lineno} changes {name} outside its literal; move that into the table"
+            f"{source.path} line {facts.changed[name].lineno} changes {name} outside its literal; move that into the literal"
         )
     return found[0] if found else None
 
 
 def require_table(source: Source, name: str, body: list[ast.stmt] | None = None) -> Table:
-    """As ``find_table``, but a missing table is an UnknownShape."""
+    """As ``find_table``, but raises UnknownShape for a missing table."""
     table = find_table(source, name, body)
     if table is None:
         raise UnknownShape(f"{source.path} has no table {name}; restore it, or wire the port there by hand")
@@ -43,12 +43,12 @@ def require_table(source: Source, name: str, body: list[ast.stmt] | None = None)
 
 
 def entry_blocks(source: Source, table: Table, wanted: dict[str, str]) -> list[Block]:
-    """A Block for each of ``wanted``: key to the entry's source without indentation and comma."""
+    """A Block for each of ``wanted``, which maps keys to the source of an entry without indentation and comma."""
     existing = _entries(source, table)
     present = [key.value for key, _ in existing]
-    twice = sorted({key for key in wanted if present.count(key) > 1})
-    if twice:
-        raise UnknownShape(f"{source.path} lists {twice[0]!r} twice in one table; leave one of them")
+    duplicates = sorted({key for key in wanted if present.count(key) > 1})
+    if duplicates:
+        raise UnknownShape(f"{source.path} lists {duplicates[0]!r} twice in one table; keep one of them")
     others = [index for index, key in enumerate(present) if key not in wanted]
     in_order = _is_sorted([present[index] for index in others])
     lead = source.lead(existing[0][0]) if existing else "    "
@@ -67,13 +67,13 @@ def _existing_block(source: Source, table: Table, existing: list[Entry], index: 
     _gap(source, table, existing, index - 1)
     if _gap(source, table, existing, index) or not index or index + 1 < len(existing):
         return Block(key.value, f"{text},\n", 0, (source.line_start(key), source.line_end(source.end(value))))
-    # Without a comma behind it, it goes together with the comma before it.
+    # The last entry, without a comma of its own, is removed together with the comma before it.
     tail = source.end(existing[index - 1][1]), source.end(value)
     return Block(key.value, f",\n{text}", tail[0], tail)
 
 
 def _place(source: Source, table: Table, existing: list[Entry], others: list[int], key: str | None) -> int:
-    # Behind the last entry that is not the port's; with a ``key``, behind the last one that sorts before it.
+    # After the last entry that is not the port's; with a ``key``, after the last one that sorts before it.
     before = _predecessor(existing, key) if key else max(others, default=None)
     if before is None:
         _gap(source, table, existing, -1)
@@ -94,21 +94,21 @@ def _predecessor(existing: list[Entry], key: str) -> int | None:
 
 
 def _gap(source: Source, table: Table, existing: list[Entry], index: int) -> bytes:
-    # The comma behind an entry, or nothing; -1 is what stands before the first. In parentheses an entry ends elsewhere
-    # than its syntax tree says.
+    # The comma after an entry, or nothing; -1 is the place before the first. An entry in parentheses ends later than its
+    # node, so anything else is refused.
     start = source.end(existing[index][1]) if index >= 0 else source.start(table) + 1
     stop = source.start(existing[index + 1][0]) if index + 1 < len(existing) else source.end(table) - 1
     between = re.sub(rb"#[^\n]*", b"", source.data[start:stop]).strip()
     if between not in (b"", b","):
         line = source.data.count(b"\n", 0, start) + 1
         raise UnknownShape(
-            f"{source.path} line {line}: more than a comma stands between two entries of the table; take it away"
+            f"{source.path} line {line} has more than a comma between two entries of the table; remove the rest"
         )
     return between
 
 
 def entries(source: Source, table: Table) -> list[tuple[str, ast.expr]]:
-    """The keys with their values (of a list: the items twice). Raises UnknownShape where a key is no plain string."""
+    """The keys with their values (of a list, each item as both). Raises UnknownShape for a key that is not a string."""
     return [(key.value, value) for key, value in _entries(source, table)]
 
 
@@ -122,13 +122,13 @@ def _entries(source: Source, table: Table) -> list[Entry]:
         if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
             line = getattr(key, "lineno", table.lineno)
             raise UnknownShape(
-                f"{source.path} line {line}: a table entry is no plain string; wire the port there by hand"
+                f"{source.path} line {line}: a table entry is not a plain string; wire the port there by hand"
             )
     return pairs
 
 
 def _above(source: Source, key: ast.expr) -> int:
-    # Before an entry that has no comma behind it, and before the comments on top of that entry.
+    # Before an entry without a comma, and before the comments above it.
     at = source.line_start(key)
     while at:
         line = source.data.rfind(b"\n", 0, at - 1) + 1
@@ -139,14 +139,14 @@ def _above(source: Source, key: ast.expr) -> int:
 
 
 def _is_sorted(keys: list[str]) -> bool:
-    # A table that people keep sorted has a slip or two; one in order of arrival has many.
+    # A table that people keep sorted has one or two keys out of order; one that is not has many.
     lowered = [key.lower() for key in keys]
-    slips = sum(left > right for left, right in zip(lowered, lowered[1:], strict=False))
-    return len(keys) > 2 and slips <= len(keys) // 12
+    misplaced = sum(left > right for left, right in zip(lowered, lowered[1:], strict=False))
+    return len(keys) > 2 and misplaced <= len(keys) // 12
 
 
 class _Facts:
-    """What a body assigns to each name, and the first statement that changes what a name holds. One pass for all tables."""
+    """What a body assigns to each name, and the first statement that changes the value of a name."""
 
     def __init__(self, body: list[ast.stmt]):
         self.assigned: dict[str, list[ast.expr]] = {}
@@ -165,7 +165,7 @@ def _module_facts(source: Source) -> _Facts:
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    # What runs when the module is imported: also below an ``if`` or in a loop, not in functions and classes.
+    # All that runs on import: also in an ``if`` or a loop, but not in functions and classes.
     for statement in body:
         if not isinstance(statement, DEFINITIONS):
             yield statement

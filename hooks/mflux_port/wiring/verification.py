@@ -1,6 +1,6 @@
-"""Read the planned text back before it is written: does it parse, and does it say what it should?
+"""Read the planned files back before they are written: do they parse, and do they have the right content?
 
-By syntax tree alone; mflux is not imported.
+Only syntax trees are read; mflux is not imported.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _TABLES = {
 
 
 def verify(checkout: Checkout, files: dict[str, bytes | None], port: Port, wired: bool, edited: set[str]) -> None:
-    """Parse every planned file again, and read back what it says of the port and of the other models.
+    """Parse every planned file, and compare what it has for the port with the answers, and for other models with before.
 
-    ``edited`` are surfaces that hold somebody's own text for this port: they are not held against the answers. Raises
+    ``edited`` are the surfaces whose text for this port was edited: these are not compared with the answers. Raises
     PortError; nothing is written yet.
     """
     planned = {file: Source(file, data) for file, data in files.items() if data is not None}
@@ -40,14 +40,14 @@ def verify(checkout: Checkout, files: dict[str, bytes | None], port: Port, wired
                     expected = wired and not surface.not_applicable(own)
                     problem = problem or surface.read_back(source, own, expected)
         except (PortError, ValueError) as error:
-            _told_before(source_of(checkout, file))
+            _verify_readable(source_of(checkout, file))
             problem = error
         if problem:
-            raise PortError(f"{file} would not be right after the edit ({problem}); wire the port there by hand")
+            raise PortError(f"{file} would be wrong after the edit ({problem}); wire the port there by hand")
 
 
-def _told_before(source: Source) -> None:
-    # What was wrong before the edit is said of the file as it is.
+def _verify_readable(source: Source) -> None:
+    # An error that was there before the edit is reported for the file as it is.
     if source.path == pyproject.FILE:
         pyproject.scripts(source)
     elif source.path.endswith(".py"):
@@ -55,7 +55,7 @@ def _told_before(source: Source) -> None:
 
 
 def _own_names(checkout: Checkout, port: Port) -> set[str]:
-    # All that a table may say of the port, under these answers or under older ones.
+    # Every name that a table may have for the port, with these answers or with older ones.
     recorded = [name for texts in read_record(checkout, port).values() for name in texts]
     return {name for checkpoint in port.checkpoints for name in checkpoint.aliases}.union(recorded)
 
@@ -65,19 +65,11 @@ def _problem(before: Source, after: Source, own: set[str]) -> str | None:
         pyproject.scripts(after)
     if not after.path.endswith(".py"):
         return None
-    return (None if _within(before, after) else _names_differ(before, after)) or _others_differ(before, after, own)
-
-
-def _within(before: Source, after: Source) -> bool:
-    # Whether all that changed is one function, of which alone the file was read.
-    if before.window is None:
-        return False
-    head, tail = before.data[: before.window[0]], before.data[before.window[1] :]
-    return after.data.startswith(head) and after.data.endswith(tail)
+    return _names_differ(before, after) or _others_differ(before, after, own)
 
 
 def _names_differ(before: Source, after: Source) -> str | None:
-    # A name that was imported and is still used has to stay; and none may come from two modules.
+    # An imported name that is still used must stay imported, and no name may come from two modules.
     old, new = module_bindings(before), module_bindings(after)
     lost = old.keys() - new.keys()
     used = {node.id for node in ast.walk(after.tree) if isinstance(node, ast.Name)} if lost else set()
@@ -90,7 +82,7 @@ def _names_differ(before: Source, after: Source) -> str | None:
 
 
 def _others_differ(before: Source, after: Source, own: set[str]) -> str | None:
-    # What the file said of every other model it still has to say.
+    # The table must have the same entries for every other model.
     name = _TABLES.get(after.path)
     if name is None:
         return None

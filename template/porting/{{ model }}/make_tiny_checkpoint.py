@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["diffusers>=0.38", "huggingface_hub", "numpy", "pillow", "pyyaml", "safetensors", "torch", "transformers>=5"]
+# dependencies = ["diffusers>=0.38", "huggingface_hub", "numpy", "pillow", "pyyaml", "safetensors", "torch", "torchvision", "transformers>=5"]
 # ///
 """Make a tiny twin of the reference: its real configs with small sizes, random weights, a toy tokenizer.
 
@@ -19,7 +19,8 @@ from pathlib import Path
 from parity.answers import load_answers
 from parity.errors import Arguments, ParityError, run
 from parity.record import components, shrink
-from parity.record.toy_tokenizer import has_tokenizer, write_tokenizer
+from parity.record.stored_names import write_index, write_stored_names
+from parity.record.toy_tokenizer import IDS, has_tokenizer, write_tokenizer
 
 # What no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
 OVERRIDES: dict[str, dict] = {}
@@ -32,18 +33,18 @@ def main() -> int:
     pipeline, parts = components.read_index(folder)
     target = Path(args.output) if args.output else answers.artifacts / "tiny"
     if target.exists() and not (target / "sizes.json").is_file():
-        raise ParityError(f"{target} exists and is no tiny twin; name another folder with --output")
-    configs = tiny_configs(folder, pipeline, parts, _overrides(args.override))
+        raise ParityError(f"{target} exists and is not a tiny twin; name another folder with --output")
+    configs = tiny_configs(folder, parts, _overrides(args.override), args.real_tokenizer)
     shutil.rmtree(target, ignore_errors=True)
-    write_twin(folder, target, parts, configs, args.seed)
+    write_twin(folder, target, parts, configs, args.seed, args.real_tokenizer)
     print(f"{target}: a tiny twin of {pipeline}")
     return 0
 
 
-def tiny_configs(folder: Path, pipeline: str, parts: dict, overrides: dict[str, dict]) -> dict[str, dict]:
+def tiny_configs(folder: Path, parts: dict, overrides: dict[str, dict], real_tokenizer: bool) -> dict[str, dict]:
     """The twin's config of each network, and a printed line for each large number that stays."""
-    sizes = shrink.Sizes()
     real = {name: components.read_json(folder / name / "config.json") for name in parts if _network(folder, name)}
+    sizes = shrink.Sizes(shrink.kept_sizes(real.values()))
     small = {}
     for name, config in sorted(real.items(), key=lambda item: item[0].startswith("text")):
         small[name] = (
@@ -52,10 +53,13 @@ def tiny_configs(folder: Path, pipeline: str, parts: dict, overrides: dict[str, 
             else shrink.shrink_network(config, sizes, "text" in name)
         )
     shrink.link(real, small)
-    needed = shrink.hidden_layers_read(components.component_class("diffusers", pipeline))
-    for name in small:
-        if name.startswith("text_encoder") and needed:
-            small[name]["num_hidden_layers"] = max(needed, small[name].get("num_hidden_layers", 0))
+    pipeline = components.pipeline_class(folder)
+    for name in [name for name in small if name.startswith("text_encoder")]:
+        shrink.keep_layers(small[name], shrink.hidden_layers_read(pipeline))
+        if real_tokenizer or shrink.token_ids_read(pipeline) > min_vocabulary(small[name]):
+            shrink.keep_vocabulary(real[name], small[name])
+        if not real_tokenizer:
+            shrink.follow_tokens(small[name], IDS)
     for name, config in small.items():
         _override(config, overrides.get(name, {}), name)
         for line in shrink.unshrunk(real[name], config):
@@ -63,22 +67,34 @@ def tiny_configs(folder: Path, pipeline: str, parts: dict, overrides: dict[str, 
     return small
 
 
-def write_twin(folder: Path, target: Path, parts: dict, configs: dict[str, dict], seed: int) -> None:
-    """Write the folder: index, networks with random weights, toy tokenizers, schedulers as they are."""
+def min_vocabulary(config: dict) -> int:
+    """The smallest vocabulary that a config names, at any depth; 0 when it names none."""
+    inner = [min_vocabulary(value) for value in config.values() if isinstance(value, dict)]
+    return min(filter(None, [config.get("vocab_size"), *inner]), default=0)
+
+
+def write_twin(folder: Path, target: Path, parts: dict, configs: dict, seed: int, real_tokenizer: bool) -> None:
+    """Write the folder: index, networks with random weights, tokenizers (toys, or the real ones), schedulers."""
     import torch
 
     target.mkdir(parents=True)
     generator = torch.Generator().manual_seed(seed)
     for name, (library, kind) in parts.items():
+        cls = components.component_class(library, kind, folder / name)
         if name in configs:
-            network = components.build(library, components.component_class(library, kind), configs[name])
+            network = components.build(library, cls, configs[name])
             randomise(network, generator)
             network.to(torch.bfloat16).save_pretrained(target / name)
-        elif has_tokenizer(cls := components.component_class(library, kind)):
+            write_stored_names(folder / name, target / name, kind)
+            write_index(target / name)
+        elif has_tokenizer(cls) and not real_tokenizer:
             write_tokenizer(folder / name, target / name, cls)
         else:
             shutil.copytree(folder / name, target / name)
-    shutil.copyfile(folder / components.INDEX, target / components.INDEX)
+        for file in (folder / name).glob("*.py"):
+            shutil.copyfile(file, target / name / file.name)
+    for file in [folder / components.INDEX, *folder.glob("*.py")]:
+        shutil.copyfile(file, target / file.name)
     (target / "sizes.json").write_text(json.dumps(configs, indent=2), encoding="utf-8")
 
 
@@ -115,7 +131,7 @@ def _overrides(given: list[str]) -> dict[str, dict]:
         try:
             merged.setdefault(name, {})[key] = json.loads(value)
         except ValueError:
-            raise ParityError(f"--override {text} is no override; write it as component.key=VALUE in JSON") from None
+            raise ParityError(f"--override {text} is not an override; write it as component.key=VALUE in JSON") from None
     return merged
 
 
@@ -126,7 +142,7 @@ def _override(config: dict, values: dict, name: str) -> None:
         for parent in parents:
             inner = inner.get(parent)
             if not isinstance(inner, dict):
-                raise ParityError(f"the override {name}.{path} names nothing in {name}/config.json; mend OVERRIDES")
+                raise ParityError(f"the override {name}.{path} names nothing in {name}/config.json; correct OVERRIDES")
         inner[key] = value
 
 
@@ -134,6 +150,9 @@ def _arguments() -> argparse.Namespace:
     parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="the reference's folder or repo id (default: the port's hf_repo)")
     parser.add_argument("--output", help="where to write (default: artifacts/tiny)")
+    parser.add_argument(
+        "--real-tokenizer", action="store_true", help="keep the reference's tokenizer and its vocabulary's size"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--override", action="append", default=[], metavar="COMPONENT.KEY=VALUE")
     return parser.parse_args()

@@ -2,7 +2,7 @@
 """Run the port on the reference's noise and prompt embeddings, and say stage by stage how far it is from it.
 
 Without flags: every stage from the image backwards, with the prompt and size of artifacts/reference.safetensors (which
-run_reference.py writes: the default prompt at 1024x1024), in float32.
+run_reference.py writes: the default prompt at 1024x768), in float32.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from pathlib import Path
 
 from parity.answers import FAIL, STAGE_NAMES, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
+from parity.explain import notes
 
 # Constructor arguments that the checkpoint's config files call otherwise: {"transformer": {"width": "hidden_size"}}.
 # Only needed to build the port in the sizes of a tiny twin.
 SIZES: dict[str, dict[str, str]] = {}
+NETWORKS = ("vae_decode", "vae_encode", "transformer", "text_encoder")  # stages in which a module may be wrong
 
 
 def main() -> int:
     args = _arguments()
     answers = load_answers()
     os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ["MLX_ENABLE_TF32"] = "0"  # MLX reads it at import: else float32 products lose half of their digits
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
     from parity import waivers
     from parity.compare.limits import Limits
@@ -36,20 +39,34 @@ def main() -> int:
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     limits = Limits(args.dtype, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))
     # MLX comes last: what is wrong with a file is said before it is loaded.
-    from parity.explain import notes, report, session
-    from parity.run import mlx_port
+    from parity.explain import report, session
+    from parity.run import mlx_port, precision
 
+    rough = precision.warning() if args.dtype == "float32" else ""
+    if rough:
+        print(rough)
     port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
     stages = [args.stage] if args.stage else STAGE_NAMES
-    found = session.compare(port, recording, limits, wanted, stages, args.bisect, lambda result: print(_line(result)))
-    _print_findings(found, args)
-    _write(found, path.with_name("mflux.safetensors"))
+    facts = recording.facts
+    print(f"against {path.name}: {facts['level']}, {notes.setting_of(facts, args.dtype)}")
+    bisect = args.bisect or facts["level"] != "stages"  # what is recorded is judged
+    found = session.compare(port, recording, limits, wanted, stages, bisect, lambda result: print(_line(result)))
+    _print_findings(found, facts)
+    _write(found, path)
     report.write_report(path.with_name("report.html"), answers.class_name, found, wanted)
-    if args.dtype == "float32":
-        facts = recording.facts
-        notes.tick(answers.home / "PORTING.md", found.results, f"float32, {facts['width']}x{facts['height']}")
+    for line in _tick(args, answers, recording.facts, found.results):
+        print(line)
     print(f"{path.with_name('report.html')}: stages, modules, and the pictures side by side")
     return 0 if found.passed else 1
+
+
+def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list) -> list[str]:
+    """Write the figures into PORTING.md where this run may. Returns what there is to say about it."""
+    reason = notes.why_not(facts, answers.model, args.port or answers.import_path)
+    if reason:
+        return [f"PORTING.md: {reason}"]
+    setting = notes.setting_of(facts, args.dtype)
+    return notes.tick(answers.home / "PORTING.md", results, setting, notes.source_commit(answers.home))
 
 
 def _reference(args: argparse.Namespace, answers: Answers) -> Path:
@@ -59,18 +76,19 @@ def _reference(args: argparse.Namespace, answers: Answers) -> Path:
     return modules if args.bisect and modules.is_file() else answers.artifacts / "reference.safetensors"
 
 
-def _print_findings(found, args: argparse.Namespace) -> None:
+def _print_findings(found, facts: dict) -> None:
     pairing = found.pairing
     print(
         f"weights: {len(pairing.parameters)} of {pairing.parameter_count} parameters and {len(pairing.modules)} of "
-        f"{pairing.module_count} modules have their like in the reference"
+        f"{pairing.module_count} modules were matched with the reference's"
     )
     for verdict in found.findings.verdicts:
         print(f"waived: {verdict.module} ({verdict.waived})" if verdict.waived else f"look at {verdict.line}")
     if found.findings.answer and not any(result.status == FAIL for result in found.results):
-        print("a difference that is wanted, or that mflux's own class has, goes into waivers.yml with its reason")
-    if not found.passed and not args.bisect:
-        print("to find the module: run run_reference.py --modules, then run_mflux.py --bisect")
+        print("an intended difference, or one of mflux's own classes, goes into waivers.yml with its reason")
+    if facts["level"] == "stages" and any(result.status == FAIL and result.stage in NETWORKS for result in found.results):
+        guided = f" --guidance {facts['guidance']:g}" if facts["guidance"] > 1 else ""
+        print(f"to find the module: run run_reference.py --modules{guided}, then run_mflux.py --bisect")
 
 
 def _line(result) -> str:
@@ -82,10 +100,10 @@ def _line(result) -> str:
 
 def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
     """The checkpoint of the recording, after what was asked for was compared with what was recorded."""
-    from parity.record.components import header_digest, read_index
+    from parity.record.components import header_digest, read_index, same_pipeline
 
     facts = recording.facts
-    if answers.pipeline not in ("", "DiffusionPipeline", facts["pipeline"]):
+    if not same_pipeline(answers.pipeline, facts["pipeline"]):
         raise ParityError(
             f"{recording.path} is of a {facts['pipeline']}, the port's reference_pipeline is {answers.pipeline}; "
             "run run_reference.py with the right --model"
@@ -102,7 +120,7 @@ def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
             raise ParityError(f"the reference ran with {name} {facts[name]!r}, not {value!r}; run run_reference.py so")
     folder = Path(args.model or facts["model"])
     if not folder.is_dir():
-        raise ParityError(f"{folder} is no folder; name the checkpoint that the reference ran with --model")
+        raise ParityError(f"{folder} is not a folder; name the checkpoint that the reference ran with --model")
     read_index(folder)
     if header_digest(folder) != facts["checkpoint"]:
         raise ParityError(f"{folder} is another checkpoint than the reference ran; run run_reference.py with it")
@@ -114,21 +132,19 @@ def _write(found, path: Path) -> None:
     from parity.record.recording import Recorder
 
     judge = found.judge
-    with Recorder(path, {"run": judge.recording.facts["run"], "dtype": judge.limits.dtype}, strict=False) as sink:
+    with Recorder(path.with_name("mflux.safetensors"), {"run": judge.recording.facts["run"], "dtype": judge.limits.dtype}, strict=False) as sink:
         for result in found.results:
             if result.worst is not None:
                 sink.add(f"{result.stage}/{result.tensor.split('/', 1)[1]}", result.worst.own)
     if judge.end_to_end is not None and judge.end_to_end.image is not None:
         save_image(judge.end_to_end.image, path.with_name("mflux.png"))
-        print(
-            f"{path.with_name('mflux.png')}: the port's picture; the reference's is {path.with_name('reference.png')}"
-        )
+        print(f"{path.with_name('mflux.png')}: the port's picture; the reference's is {path.with_suffix('.png')}")
 
 
 def _arguments() -> argparse.Namespace:
     parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--stage", choices=STAGE_NAMES, help="only this stage (default: all)")
-    parser.add_argument("--bisect", action="store_true", help="name the module (needs run_reference.py --modules)")
+    parser.add_argument("--bisect", action="store_true", help="judge artifacts/modules.safetensors and name the module")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--reference", help="default: artifacts/reference.safetensors")
     parser.add_argument("--model", help="the checkpoint (default: the folder that the reference ran)")

@@ -14,12 +14,16 @@ import mlx.core as mx
 
 @dataclass(frozen=True)
 class Bug:
-    """``expected`` are patterns (fnmatch) of module paths; one answer that matches one of them is right."""
+    """``expected`` are patterns (fnmatch) of module paths; one answer that matches one of them is right.
+
+    ``cause`` is a pattern (re) that the answer's line has to hold, where one was written down.
+    """
 
     name: str
     apply: Callable
     expected: tuple[str, ...]
     reference: str = "modules"
+    cause: str = ""
 
 
 @contextlib.contextmanager

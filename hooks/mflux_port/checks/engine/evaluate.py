@@ -1,4 +1,4 @@
-"""Ask rules about ports."""
+"""Run the rules on ports."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PATH = re.compile(r"([\w.-][\w./-]*\w)(?: line (\d+))?")
 
 
 class Row(NamedTuple):
-    """A rule's answer about one model, with the names filled in.
+    """A rule's result for one model, with the names filled in.
 
-    ``file`` is where to look first: the file that the detail names, else the first that the rule looks at; empty when
-    there is none. ``line`` counts from 1; 0 where no line is named.
+    ``file`` is the first existing file that the detail or else ``looks_at`` names; empty when there is none.
+    ``line`` counts from 1; it is 0 when no line is named.
     """
 
     model: str
@@ -40,26 +40,26 @@ class Row(NamedTuple):
 
 
 def find_package(facts: Facts, model: str) -> Package:
-    """The package ``model``. Raises PortError, naming near ones, when the checkout has none."""
+    """The package ``model``. Raises PortError, with the names of all ports, when the checkout has no such package."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", model):
-        raise PortError(f"{short_repr(model)} is no package name; name a folder of src/mflux/models")
+        raise PortError(f"{short_repr(model)} is not a package name; use the name of a folder of src/mflux/models")
     if (facts.root / "src/mflux/models" / model).is_dir() or facts.exists(f"porting/{model}"):
         return Package(facts, model)
     known = ", ".join(all_models(facts))
-    raise PortError(f"src/mflux/models/{model} is not there; name one of {known}")
+    raise PortError(f"src/mflux/models/{model} does not exist; name one of {known}")
 
 
 def check(checkout: Checkout, models: list[str], also: set[str] = frozenset()) -> list[Row]:
-    """Every rule for every model; rules of the kinds in ``also`` ("merge", "run") on top. All models when none is named."""
+    """Run every rule on ``models``, or on all models when the list is empty; ``also`` adds the kinds "merge" and "run"."""
     facts = Facts(checkout)
-    asked = rules_when(*also)
+    rules = rules_when(*also)
     packages = [find_package(facts, model) for model in models or all_models(facts)]
     ported = next((package.port for package in packages if package.port), None)
     if RUN in also and ported:
-        from mflux_port.checks.rules.run import verify_environment
+        from mflux_port.checks.engine.environment import verify_environment
 
         verify_environment(facts, ported)
-    return [ask(rule, package) for package in packages for rule in asked]
+    return [ask(rule, package) for package in packages for rule in rules]
 
 
 def all_models(facts: Facts) -> list[str]:
@@ -67,16 +67,16 @@ def all_models(facts: Facts) -> list[str]:
     try:
         return facts.models
     except Unreadable as error:
-        raise PortError(f"{error}; mend it and run this again") from None
+        raise PortError(f"{error}; fix it and run this again") from None
 
 
 def ask(rule: Rule, package: Package) -> Row:
-    """One rule about one model. A file that is missing or broken is a failed row, and so is a rule that stumbles."""
+    """Run one rule on one model. A missing or broken file gives a failed row, and so does an error inside the rule."""
     try:
         verdict = rule.answer(package)
     except (Unreadable, PortError) as error:
         verdict = failed(str(error))
-    except Exception as error:  # noqa: BLE001 - the other rows are worth more than a traceback
+    except Exception as error:  # noqa: BLE001 - one broken rule must not hide the other rows
         verdict = failed(f"{rule.id} cannot read what it found ({type(error).__name__}: {error})")
     return _row(rule, package, verdict)
 
@@ -94,14 +94,14 @@ def _row(rule: Rule, package: Package, verdict: Verdict) -> Row:
 
 
 def _place(facts: Facts, text: str) -> tuple[str, int]:
-    """The first file of the checkout that a text names, and the line that stands behind it."""
+    """The first file of the checkout that a text names, and the line number after it."""
     for found in _PATH.finditer(text):
         if os.path.isfile(f"{facts.root}/{found[1]}"):
             return found[1], int(found[2] or 0)
     return "", 0
 
 
-@lru_cache(maxsize=1)  # packages come one after the other
+@lru_cache(maxsize=1)  # all rules run on one package before the next
 def _names(package: Package) -> dict[str, str]:
     port = package.port
     try:

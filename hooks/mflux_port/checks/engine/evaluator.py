@@ -1,8 +1,8 @@
-"""Work out what code builds from literals, without running it: the tables that a mapping puts together from strings.
+"""Evaluate code without running it: the tables that a mapping builds from strings.
 
-Knows the part of Python that mflux's mappings are written in: literals, f-strings, comprehensions, loops, conditions,
-the methods of strings, lists and dicts, static methods and constants of the same module and of those it imports.
-Anything else raises Unknown, so that a rule can say that it could not tell.
+Supports the part of Python that mflux's mappings use: literals, f-strings, comprehensions, loops, conditions, methods of
+strings, lists and dicts, and static methods and constants of the same module and of modules that it imports.
+Anything else raises Unknown, so that a rule can report that it cannot read the mapping.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from mflux_port.checks.engine import syntax
@@ -42,7 +42,7 @@ _BUILTINS = {
 
 
 class Unknown(Exception):
-    """What was met is outside the part of Python that is known here."""
+    """The code is outside the supported part of Python."""
 
 
 class _Return(Exception):
@@ -53,15 +53,15 @@ class _Continue(Exception):
     pass
 
 
-class Made:
-    """What a call of a class makes, as ``LoRATarget(model_path=…)``: its name, its fields, the line of the call."""
+class Instance:
+    """The result of calling a class, for example ``LoRATarget(model_path=…)``: class name, fields, line of the call."""
 
     def __init__(self, name: str, fields: dict[str, object], line: int):
         self.name, self.fields, self.line = name, fields, line
 
 
 class _Scope(NamedTuple):
-    """What a piece of code sees: its own names, those of the class around it, those of its module."""
+    """The names that a piece of code can use: its own, its class's and its module's."""
 
     module: _Module
     names: dict[str, object]
@@ -69,7 +69,7 @@ class _Scope(NamedTuple):
 
 
 class _Module:
-    """Names of one file: its constants, classes, functions and imports."""
+    """The names of one file: its constants, classes, functions and imports."""
 
     def __init__(self, tree: ast.Module):
         self.imports = syntax.imports(tree)
@@ -79,21 +79,20 @@ class _Module:
 
 
 class Evaluator:
-    """Works out calls of static methods in the files of one checkout."""
+    """Evaluates calls of static methods in the files of one checkout."""
 
     def __init__(self, facts: Facts):
         self._facts = facts
         self._modules: dict[str, _Module] = {}
-        self._workers: dict[type, Callable | None] = {}
         self._steps = 0
 
     def result(self, file: str, class_name: str, method: str) -> object:
-        """What ``class_name.method()`` of a file returns. Raises Unknown when that cannot be told."""
+        """The return value of ``class_name.method()`` in a file. Raises Unknown when the code is not supported."""
         self._steps = 0
         try:
             return self._call_method(self._module(file), class_name, method, [], {})
         except RecursionError:
-            raise Unknown(f"{class_name}.{method} calls itself too deep") from None
+            raise Unknown(f"{class_name}.{method} recurses too deeply") from None
 
     def _module(self, file: str) -> _Module:
         if file not in self._modules:
@@ -110,7 +109,7 @@ class Evaluator:
         return self._call_function(module, function, args, named)
 
     def _member(self, module: _Module, name: str, member: str) -> tuple[_Module, dict, ast.AST]:
-        """A class's method or constant, looked for in its bases too: its module, the class's constants, the node."""
+        """A method or constant of a class or its bases: its module, the class's constants, the node."""
         if name not in module.classes:
             module, name = self._imported(module, name)
         node = module.classes[name]
@@ -140,8 +139,8 @@ class Evaluator:
             names[function.args.vararg.arg] = tuple(args[len(function.args.args) :])
         try:
             self._run(function.body, _Scope(module, names))
-        except _Return as given:
-            return given.args[0]
+        except _Return as returned:
+            return returned.args[0]
         return None
 
     def _literal(self, node: ast.expr) -> object:
@@ -155,35 +154,41 @@ class Evaluator:
     def _run(self, body: list[ast.stmt], scope: _Scope) -> None:
         for statement in body:
             self._step(statement)
-            match statement:
-                case ast.Return(value):
-                    raise _Return(self._value(value, scope) if value else None)
-                case ast.Assign(targets, value):
-                    found = self._value(value, scope)
-                    for target in targets:
-                        self._assign(target, found, scope)
-                case ast.AnnAssign(target, _, value):
-                    self._assign(target, self._value(value, scope), scope) if value else None
-                case ast.AugAssign(target, operator_, value):
-                    old, more = self._value(target, scope), self._value(value, scope)
-                    self._assign(target, self._operate(operator_, old, more), scope)
-                case ast.For(target, iterated, inner):
-                    for item in self._iterated(iterated, scope):
-                        self._assign(target, item, scope)
-                        with contextlib.suppress(_Continue):
-                            self._run(inner, scope)
-                case ast.If(test, inner, other):
-                    self._run(inner if self._value(test, scope) else other, scope)
-                case ast.Expr(value):
-                    self._value(value, scope)
-                case ast.Continue():
-                    raise _Continue
-                case ast.FunctionDef(name):
-                    scope.names[name] = statement
-                case ast.Pass():
-                    pass
-                case _:
-                    raise Unknown(type(statement).__name__)
+            self._execute(statement, scope)
+
+    def _execute(self, statement: ast.stmt, scope: _Scope) -> None:
+        match statement:
+            case ast.Return(value):
+                raise _Return(self._value(value, scope) if value else None)
+            case ast.Assign(targets, value):
+                found = self._value(value, scope)
+                for target in targets:
+                    self._assign(target, found, scope)
+            case ast.AnnAssign(target, _, value):
+                self._assign(target, self._value(value, scope), scope) if value else None
+            case ast.AugAssign(target, operator_, value):
+                old, more = self._value(target, scope), self._value(value, scope)
+                self._assign(target, self._operate(operator_, old, more), scope)
+            case ast.For(target, iterated, inner):
+                self._loop(target, iterated, inner, scope)
+            case ast.If(test, inner, other):
+                self._run(inner if self._value(test, scope) else other, scope)
+            case ast.Expr(value):
+                self._value(value, scope)
+            case ast.Continue():
+                raise _Continue
+            case ast.FunctionDef(name):
+                scope.names[name] = statement
+            case ast.Pass():
+                pass
+            case _:
+                raise Unknown(type(statement).__name__)
+
+    def _loop(self, target: ast.expr, iterated: ast.expr, body: list[ast.stmt], scope: _Scope) -> None:
+        for item in self._iterated(iterated, scope):
+            self._assign(target, item, scope)
+            with contextlib.suppress(_Continue):
+                self._run(body, scope)
 
     def _assign(self, target: ast.expr, value: object, scope: _Scope) -> None:
         match target:
@@ -192,8 +197,8 @@ class Evaluator:
             case ast.Tuple(parts) | ast.List(parts):
                 for part, item in zip(parts, value, strict=True):
                     self._assign(part, item, scope)
-            case ast.Attribute(owner, name) if isinstance(made := self._value(owner, scope), Made):
-                made.fields[name] = value
+            case ast.Attribute(owner, name) if isinstance(instance := self._value(owner, scope), Instance):
+                instance.fields[name] = value
             case ast.Subscript(owner, index):
                 self._value(owner, scope)[self._value(index, scope)] = value
             case _:
@@ -203,14 +208,11 @@ class Evaluator:
 
     def _value(self, node: ast.expr, scope: _Scope) -> object:
         self._step(node)
-        kind = type(node)
-        if kind not in self._workers:
-            self._workers[kind] = getattr(self, f"_of_{kind.__name__.lower()}", None)
-        worker = self._workers[kind]
-        if worker is None:
-            raise Unknown(kind.__name__)
+        evaluate = self._EXPRESSIONS.get(type(node))
+        if evaluate is None:
+            raise Unknown(type(node).__name__)
         try:
-            return worker(node, scope)
+            return evaluate(self, node, scope)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
             raise Unknown(f"{ast.unparse(node)}: {error}") from None
 
@@ -219,10 +221,10 @@ class Evaluator:
         if self._steps > _MOST_STEPS:
             raise Unknown(f"line {node.lineno} takes too long")
 
-    def _of_constant(self, node: ast.Constant, scope: _Scope) -> object:
+    def _constant(self, node: ast.Constant, scope: _Scope) -> object:
         return node.value
 
-    def _of_name(self, node: ast.Name, scope: _Scope) -> object:
+    def _name(self, node: ast.Name, scope: _Scope) -> object:
         if node.id in scope.names:
             return scope.names[node.id]
         for constants in (scope.owner, scope.module.constants):
@@ -230,39 +232,39 @@ class Evaluator:
                 return self._value(constants[node.id], _Scope(scope.module, {}, scope.owner))
         raise Unknown(node.id)
 
-    def _of_attribute(self, node: ast.Attribute, scope: _Scope) -> object:
+    def _attribute(self, node: ast.Attribute, scope: _Scope) -> object:
         if isinstance(node.value, ast.Name) and node.value.id not in scope.names:
             module, constants, found = self._member(scope.module, node.value.id, node.attr)
-            # A transform of tensors is named, not called.
+            # A method that is passed on without a call, such as a transform.
             return found if isinstance(found, ast.FunctionDef) else self._value(found, _Scope(module, {}, constants))
         owner = self._value(node.value, scope)
-        if not isinstance(owner, Made):
+        if not isinstance(owner, Instance):
             raise Unknown(ast.unparse(node))
         if node.attr not in owner.fields:
             owner.fields[node.attr] = self._default(scope.module, owner.name, node.attr)
         return owner.fields[node.attr]
 
     def _default(self, module: _Module, name: str, field: str) -> object:
-        """A dataclass's own value for a field: a literal, or ``field(default_factory=list)``."""
+        """A dataclass field's default: a literal, or ``field(default_factory=list)``."""
         _, _, value = self._member(module, name, field)
         factory = syntax.dotted(syntax.keyword(value, "default_factory")) if isinstance(value, ast.Call) else ""
         return _BUILTINS[factory]() if factory else self._literal(value)
 
-    def _of_joinedstr(self, node: ast.JoinedStr, scope: _Scope) -> str:
+    def _joinedstr(self, node: ast.JoinedStr, scope: _Scope) -> str:
         return "".join(str(self._value(part, scope)) for part in node.values)
 
-    def _of_formattedvalue(self, node: ast.FormattedValue, scope: _Scope) -> str:
+    def _formattedvalue(self, node: ast.FormattedValue, scope: _Scope) -> str:
         return format(
             self._value(node.value, scope), str(self._value(node.format_spec, scope)) if node.format_spec else ""
         )
 
-    def _of_list(self, node: ast.List, scope: _Scope) -> list:
+    def _list(self, node: ast.List, scope: _Scope) -> list:
         return list(self._items(node.elts, scope))
 
-    def _of_tuple(self, node: ast.Tuple, scope: _Scope) -> tuple:
+    def _tuple(self, node: ast.Tuple, scope: _Scope) -> tuple:
         return tuple(self._items(node.elts, scope))
 
-    def _of_set(self, node: ast.Set, scope: _Scope) -> set:
+    def _set(self, node: ast.Set, scope: _Scope) -> set:
         return set(self._items(node.elts, scope))
 
     def _items(self, nodes: list[ast.expr], scope: _Scope) -> Iterator[object]:
@@ -272,18 +274,16 @@ class Evaluator:
             else:
                 yield self._value(node, scope)
 
-    def _of_dict(self, node: ast.Dict, scope: _Scope) -> dict:
-        made: dict = {}
+    def _dict(self, node: ast.Dict, scope: _Scope) -> dict:
+        found: dict = {}
         for key, value in zip(node.keys, node.values, strict=True):
-            made |= self._value(value, scope) if key is None else {self._value(key, scope): self._value(value, scope)}
-        return made
+            found |= self._value(value, scope) if key is None else {self._value(key, scope): self._value(value, scope)}
+        return found
 
-    def _of_listcomp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, scope: _Scope) -> list:
+    def _listcomp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, scope: _Scope) -> list:
         return [self._value(node.elt, inner) for inner in self._rounds(node.generators, scope)]
 
-    _of_generatorexp = _of_setcomp = _of_listcomp
-
-    def _of_dictcomp(self, node: ast.DictComp, scope: _Scope) -> dict:
+    def _dictcomp(self, node: ast.DictComp, scope: _Scope) -> dict:
         rounds = self._rounds(node.generators, scope)
         return {self._value(node.key, inner): self._value(node.value, inner) for inner in rounds}
 
@@ -299,11 +299,11 @@ class Evaluator:
 
     def _iterated(self, node: ast.expr, scope: _Scope) -> list | range:
         found = self._value(node, scope)
-        if isinstance(found, Made):
+        if isinstance(found, Instance):
             raise Unknown(ast.unparse(node))
         return found if isinstance(found, range) else list(found)
 
-    def _of_binop(self, node: ast.BinOp, scope: _Scope) -> object:
+    def _binop(self, node: ast.BinOp, scope: _Scope) -> object:
         return self._operate(node.op, self._value(node.left, scope), self._value(node.right, scope))
 
     def _operate(self, operator_: ast.AST, left: object, right: object) -> object:
@@ -311,11 +311,11 @@ class Evaluator:
             raise Unknown(type(operator_).__name__)
         return _OPERATORS[type(operator_)](left, right)
 
-    def _of_compare(self, node: ast.Compare, scope: _Scope) -> bool:
+    def _compare(self, node: ast.Compare, scope: _Scope) -> bool:
         values = [self._value(part, scope) for part in (node.left, *node.comparators)]
         return all(self._operate(op, *pair) for op, *pair in zip(node.ops, values, values[1:], strict=False))
 
-    def _of_boolop(self, node: ast.BoolOp, scope: _Scope) -> object:
+    def _boolop(self, node: ast.BoolOp, scope: _Scope) -> object:
         found: object = None
         for part in node.values:
             found = self._value(part, scope)
@@ -323,22 +323,22 @@ class Evaluator:
                 break
         return found
 
-    def _of_unaryop(self, node: ast.UnaryOp, scope: _Scope) -> object:
+    def _unaryop(self, node: ast.UnaryOp, scope: _Scope) -> object:
         value = self._value(node.operand, scope)
         return not value if isinstance(node.op, ast.Not) else -value
 
-    def _of_ifexp(self, node: ast.IfExp, scope: _Scope) -> object:
+    def _ifexp(self, node: ast.IfExp, scope: _Scope) -> object:
         return self._value(node.body if self._value(node.test, scope) else node.orelse, scope)
 
-    def _of_subscript(self, node: ast.Subscript, scope: _Scope) -> object:
+    def _subscript(self, node: ast.Subscript, scope: _Scope) -> object:
         return self._value(node.value, scope)[self._value(node.slice, scope)]
 
-    def _of_slice(self, node: ast.Slice, scope: _Scope) -> slice:
+    def _slice(self, node: ast.Slice, scope: _Scope) -> slice:
         return slice(*(self._value(part, scope) if part else None for part in (node.lower, node.upper, node.step)))
 
     # Calls
 
-    def _of_call(self, node: ast.Call, scope: _Scope) -> object:
+    def _call(self, node: ast.Call, scope: _Scope) -> object:
         args = list(self._items(node.args, scope))
         match node.func:
             case ast.Name(name):
@@ -359,9 +359,9 @@ class Evaluator:
         if name in _BUILTINS and name not in scope.names:
             return _BUILTINS[name](*args, **self._named(node, scope))
         if name[:1].isupper():
-            # A getter or a class among the fields is no value here; the field is there all the same.
+            # A field may hold something that is not supported; the other fields are still of use.
             fields = {item.arg: self._field(item.value, scope) for item in node.keywords if item.arg}
-            return Made(name, fields, node.lineno)
+            return Instance(name, fields, node.lineno)
         raise Unknown(name)
 
     def _named(self, node: ast.Call, scope: _Scope) -> dict[str, object]:
@@ -372,3 +372,27 @@ class Evaluator:
             return self._value(node, scope)
         except Unknown:
             return node
+
+    _EXPRESSIONS = {
+        ast.Constant: _constant,
+        ast.Name: _name,
+        ast.Attribute: _attribute,
+        ast.JoinedStr: _joinedstr,
+        ast.FormattedValue: _formattedvalue,
+        ast.List: _list,
+        ast.Tuple: _tuple,
+        ast.Set: _set,
+        ast.Dict: _dict,
+        ast.ListComp: _listcomp,
+        ast.GeneratorExp: _listcomp,
+        ast.SetComp: _listcomp,
+        ast.DictComp: _dictcomp,
+        ast.BinOp: _binop,
+        ast.Compare: _compare,
+        ast.BoolOp: _boolop,
+        ast.UnaryOp: _unaryop,
+        ast.IfExp: _ifexp,
+        ast.Subscript: _subscript,
+        ast.Slice: _slice,
+        ast.Call: _call,
+    }

@@ -5,44 +5,87 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.package import Package
 
 # In the guide's order: backwards from the image.
-STAGES = ("vae_decode", "vae_encode", "transformer", "scheduler", "loop", "text_encoder", "end_to_end")
+STAGES = ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end")
+BFLOAT16 = "bfloat16"  # the box of a whole run in bfloat16
+# Stages whose result depends on the guidance.
+_GUIDED = ("guidance", "loop", "end_to_end", BFLOAT16)
 _BOX = re.compile(r"^- \[(?P<tick>[ xX])\] (?P<text>.*)$")
 _MARK = re.compile(r"<!-- evidence: (?P<stage>\w+) -->(?P<figures>.*)$")
-# As porting/<model>/parity/notes.py writes them.
+# As porting/<model>/parity/explain/notes.py writes them.
 _FIGURES = re.compile(
-    r"relL2 (?P<relative>\S+) of (?P<limit>[^\s,]+)(?P<waived>, waived)?, \w+, (?P<width>\d+)x(?P<height>\d+), "
-    r"[\d-]+, commit (?P<commit>\w+)(?P<changed>\+?)"
+    r"(?P<failed>FAIL )?(?:worst (?P<worst>\w+) )?relL2 (?P<relative>\S+) of (?P<limit>[^\s,]+)(?P<waived>, waived)?, "
+    r"(?P<dtype>\w+), (?P<width>\d+)x(?P<height>\d+), (?P<steps>\d+) steps?, guidance (?P<guidance>[^\s,]+), "
+    r"(?P<twin>tiny twin, )?[\d-]+, commit (?P<commit>\w+)(?P<changed>\+?)"
 )
+_BEFORE_SETTINGS = re.compile(r"relL2 \S+ of [^\s,]+(, waived)?, \w+, \d+x\d+, [\d-]+, commit \w+\+?")
+OPEN = "is open"
 # A picture as people draw it, in pixels: a small one hides what happens at the edges of tiles and of position tables.
-_SMALLEST = 512 * 512
+_SIDE = 512
 
 
 class Box(NamedTuple):
-    """One box of PORTING.md. ``stage`` is set where the runner ticks, ``figures`` is what it wrote beside it."""
+    """One box of PORTING.md. ``stage`` is set where the runner ticks, ``figures`` is what it wrote beside it.
+
+    ``guidance`` is the port's own where it guides, else 1.
+    """
 
     text: str
     ticked: bool
     stage: str = ""
     figures: str = ""
+    guidance: float = 1.0
 
     @property
     def problem(self) -> str:
         """Why the box proves nothing; empty when its figures do."""
         found = _FIGURES.fullmatch(self.figures)
+        if found and found["failed"]:
+            return f"failed ({self.figures.removeprefix('FAIL ')})"
         if not self.ticked:
-            return "is open"
+            return OPEN
         if not self.figures:
             return "is ticked without figures"
         if not found:
-            return f"has figures that run_mflux.py does not write ({self.figures})"
+            return self._unreadable
         if not found["waived"] and not _number(found["relative"]) <= _number(found["limit"]):
             return f"is out of its limit ({found['relative']} of {found['limit']})"
-        if int(found["width"]) * int(found["height"]) < _SMALLEST:
-            return f"was run at {found['width']}x{found['height']} only"
+        return self._lesser_setting(found)
+
+    @property
+    def _unreadable(self) -> str:
+        if _BEFORE_SETTINGS.fullmatch(self.figures):
+            return "has figures without steps and guidance, as earlier versions wrote them"
+        return f"has figures that run_mflux.py does not write ({self.figures})"
+
+    def _lesser_setting(self, found: re.Match) -> str:
+        wanted = BFLOAT16 if self.stage == BFLOAT16 else "float32"
+        if found["dtype"] != wanted:
+            return f"was run in {found['dtype']}; {wanted} counts"
+        if int(found["width"]) * int(found["height"]) < _SIDE**2:
+            return f"was run at {found['width']}x{found['height']}; {_SIDE}x{_SIDE} and larger counts"
+        if self._unguided(found):
+            return f"was run with guidance {found['guidance']}; the port's is {self.guidance:g}"
         return ""
+
+    def _unguided(self, found: re.Match) -> bool:
+        return self.stage in _GUIDED and self.guidance > 1 and not _number(found["guidance"]) > 1
+
+    def commands(self, model: str) -> str:
+        """What proves the box: the command to type, with the reference's where that has to run again."""
+        flags = " --dtype bfloat16" if self.stage == BFLOAT16 else f" --stage {self.stage}"
+        judge = f"uv run python porting/{model}/run_mflux.py{flags}"
+        found = _FIGURES.fullmatch(self.figures)
+        if not found or found["failed"] or not self._lesser_setting(found):
+            return judge
+        flags = f" --model porting/{model}/artifacts/tiny" if found["twin"] else ""
+        if int(found["width"]) * int(found["height"]) < _SIDE**2:
+            flags += f" --size {_SIDE}"
+        if self._unguided(found):
+            flags += f" --guidance {self.guidance:g}"
+        return f"uv run porting/{model}/run_reference.py{flags} && {judge}"
 
     @property
     def proven(self) -> bool:
@@ -50,29 +93,40 @@ class Box(NamedTuple):
 
     @property
     def commit(self) -> str:
-        """The commit that was measured, with + when files were changed beside it; empty without figures."""
+        """The commit that was measured, with + when source was changed beside it; empty without figures."""
         found = _FIGURES.fullmatch(self.figures)
         return f"{found['commit']}{found['changed']}" if found else ""
 
 
-def boxes(facts: Facts, model: str) -> list[Box]:
+def boxes(package: Package) -> list[Box]:
     """The boxes of ``porting/<model>/PORTING.md``, in order."""
+    guidance = _guidance(package)
     found: list[Box] = []
-    for line in facts.text(f"porting/{model}/PORTING.md").splitlines():
+    for line in package.facts.text(f"porting/{package.model}/PORTING.md").splitlines():
         match = _BOX.match(line)
         if not match:
             continue
         mark = _MARK.search(match["text"])
         text = _MARK.sub("", match["text"]).strip()
-        ticked = match["tick"] != " "
-        found.append(Box(text, ticked, mark["stage"], mark["figures"].strip()) if mark else Box(text, ticked))
+        stage, figures = (mark["stage"], mark["figures"].strip()) if mark else ("", "")
+        found.append(Box(text, match["tick"] != " ", stage, figures, guidance))
     return found
 
 
-def stages(facts: Facts, model: str) -> dict[str, Box]:
-    """The box of every stage that PORTING.md has, in the guide's order."""
-    marked = {box.stage: box for box in boxes(facts, model) if box.stage}
-    return {stage: marked[stage] for stage in STAGES if stage in marked}
+def wanted(package: Package) -> list[str]:
+    """The stages that have to be proven: guidance only where the port has any."""
+    return [stage for stage in STAGES if stage != "guidance" or _guidance(package) > 1]
+
+
+def _guidance(package: Package) -> float:
+    guides = package.port is not None and package.port.supports_guidance
+    return package.port.guidance if guides else 1.0
+
+
+def stages(package: Package) -> dict[str, Box]:
+    """The box of every stage that PORTING.md has, in the guide's order; the one of the bfloat16 run comes last."""
+    marked = {box.stage: box for box in boxes(package) if box.stage}
+    return {stage: marked[stage] for stage in (*STAGES, BFLOAT16) if stage in marked}
 
 
 def _number(text: str) -> float:

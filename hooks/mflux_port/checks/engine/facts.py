@@ -1,4 +1,4 @@
-"""What a checkout says: each file read and parsed once, shared by all rules and all ports."""
+"""The facts of a checkout: each file is read and parsed once, for all rules and all ports."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CAPABILITIES = "src/mflux/cli/capabilities.py"
 PARSERS = "src/mflux/cli/parser/parsers.py"
 OVERLAY = "scripts/ci_extract_models.py"
 EXAMPLES = "src/mflux/models/common/training/_example"
-# Folders of src/mflux/models that hold what several models share.
+# Folders of src/mflux/models with code that several models share.
 SHARED = {"common", "common_models"}
 
 
 class Unreadable(Exception):
-    """A file that a rule needs is missing or no valid Python. The message says which."""
+    """A file that a rule needs is missing or is not valid Python. The message names it."""
 
 
 class Entry(NamedTuple):
@@ -64,7 +64,7 @@ class Facts:
         return os.path.exists(f"{self.root}/{path}")
 
     def text(self, path: str) -> str:
-        """The file's text, empty when it is not there."""
+        """The file's text, empty when the file does not exist."""
         if path not in self._texts:
             data = None if os.path.isdir(f"{self.root}/{path}") else self.checkout.read(path)
             self._texts[path] = (data or b"").decode("utf-8-sig", "replace").replace("\r\n", "\n")
@@ -76,7 +76,7 @@ class Facts:
             try:
                 self._trees[path] = parse_python(self.text(path)) if self.exists(path) else None
             except SyntaxError as error:
-                raise Unreadable(f"{path} line {error.lineno or 1} is no valid Python") from None
+                raise Unreadable(f"{path} line {error.lineno or 1} is not valid Python") from None
         tree = self._trees[path]
         if tree is None:
             raise Unreadable(f"{path} is missing")
@@ -89,7 +89,7 @@ class Facts:
         return self._nodes[path]
 
     def imports(self, path: str) -> dict[str, str]:
-        """What the file imports: each name with its origin."""
+        """The names that the file imports, each with its origin."""
         if path not in self._imports:
             self._imports[path] = syntax.imports(self.tree(path))
         return self._imports[path]
@@ -102,7 +102,7 @@ class Facts:
         return self._files[folder, pattern]
 
     def _below(self, folder: str) -> list[str]:
-        # With os alone: pathlib takes four times as long.
+        # os.walk takes a quarter of pathlib's time, and a check lists many folders.
         found = []
         for place, folders, names in os.walk(f"{self.root}/{folder}"):
             folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]
@@ -130,7 +130,7 @@ class Facts:
 
     @cached_property
     def models(self) -> list[str]:
-        """Packages of ``src/mflux/models`` that draw or train: they have a command or a weight definition."""
+        """Packages of ``src/mflux/models`` that have a command."""
         named = {target.split(".")[2] for target in self.scripts.values() if target.startswith("mflux.models.")}
         return [name for name in self.folders if name not in SHARED and name in named]
 
@@ -140,7 +140,7 @@ class Facts:
         return sorted(path.name for path in (self.root / "src/mflux/models").iterdir() if path.is_dir())
 
     def owner(self, name: str) -> str:
-        """The model that a file's name speaks of, word by word; the longest of several, empty when there is none."""
+        """The model whose name is in a file's name, as whole words; the longest of several, empty when there is none."""
         words = f"_{re.sub(r'[^a-z0-9]+', '_', name.lower())}_"
         return max((model for model in self.folders if f"_{model}_" in words), key=len, default="")
 
@@ -151,7 +151,7 @@ class Facts:
         except ValueError:
             scripts = {}
         if not scripts:
-            raise Unreadable("pyproject.toml is no valid TOML with [project.scripts]")
+            raise Unreadable("pyproject.toml is not valid TOML with [project.scripts]")
         return {name: target for name, target in scripts.items() if isinstance(target, str)}
 
     @cached_property
@@ -166,9 +166,14 @@ class Facts:
                 entries[name] = Entry(name, known)
         return entries
 
+    @property
+    def root_entries(self) -> list[Entry]:
+        """The entries that mflux's resolver considers: those without a base_model."""
+        return [entry for entry in self.registry.values() if not entry.fields.get("base_model")]
+
     @cached_property
     def factories(self) -> dict[str, str]:
-        """``ModelConfig``'s factories with the registry key that each returns."""
+        """``ModelConfig``'s factory methods with the registry key that each returns."""
         found = {}
         for node in syntax.classes(self.tree(MODEL_CONFIG)):
             for name, method in syntax.methods(node).items():
@@ -182,9 +187,14 @@ class Facts:
     def steps(self) -> dict[str, object]:
         return self._entries(DEFAULTS, "MODEL_INFERENCE_STEPS")
 
+    def default_steps(self, key: str) -> object:
+        """The steps that mflux's table gives a registry key, directly or through an alias; None without an entry."""
+        names = [key, *(self.registry[key].aliases if key in self.registry else ())]
+        return next((self.steps[name] for name in names if name in self.steps), None)
+
     @cached_property
     def save_routes(self) -> dict[str, str] | None:
-        """Registry key to class name, None where save.py is an if/elif chain (mflux 0.18)."""
+        """The class name that mflux-save uses for each registry key; None where save.py is an if/elif chain (mflux 0.18)."""
         table = self.table(SAVE, "MODEL_CLASSES")
         if not isinstance(table, ast.Dict):
             return None
@@ -196,23 +206,23 @@ class Facts:
 
     @cached_property
     def save_classes(self) -> dict[str, str]:
-        """Every class that save.py imports from a model, with the module it comes from."""
+        """The model classes that save.py imports, each with its module."""
         found = self.imports(SAVE)
         return {name: origin.rpartition(".")[0] for name, origin in found.items() if ".models." in origin}
 
     @cached_property
     def shared_flags(self) -> set[str]:
-        """Every ``--option`` that mflux's shared parser knows."""
+        """Every ``--option`` of mflux's shared parser."""
         return {text for text in syntax.strings(self.nodes(PARSERS)) if re.fullmatch(r"--?[a-zA-Z][\w-]*", text)}
 
     @cached_property
     def has_tests(self) -> bool:
-        """False for an unpacked release: it carries no tests of the ports that mflux merged."""
+        """False for an unpacked release: it has no tests of the merged ports."""
         return self.exists("tests/arg_parser") or self.exists("tests/resolution")
 
     def git(self, *arguments: str) -> list[str]:
-        """The lines that git prints; none when this is no git work tree."""
-        import subprocess  # most checks ask git nothing
+        """The lines that git prints; none when git fails or is not installed."""
+        import subprocess  # most rules do not use git
 
         command = ["git", "-C", str(self.root), "-c", "core.quotePath=false", *arguments]
         try:
@@ -223,7 +233,7 @@ class Facts:
 
     @cached_property
     def base(self) -> str:
-        """The commit that the port's branch left main at; HEAD on main itself."""
+        """The commit where the port's branch started from main; HEAD when there is no main branch."""
         for name in ("upstream/main", "origin/main", "main"):
             found = self.git("merge-base", "HEAD", name)
             if found:
@@ -232,12 +242,12 @@ class Facts:
 
     @cached_property
     def changed(self) -> list[str]:
-        """Files that differ from where the branch left main, new ones included."""
+        """Files that differ from ``base``, untracked files included."""
         known = self.git("diff", "--name-only", self.base)
         return sorted({*known, *self.git("ls-files", "--others", "--exclude-standard")})
 
     def json(self, path: str) -> dict:
-        """A JSON file as a mapping, empty when it is missing or none."""
+        """A JSON file's object; empty when the file is missing or contains something else."""
         try:
             value = parse_json(self.text(path)) if self.exists(path) else {}
         except ValueError:

@@ -1,24 +1,25 @@
-"""One port as its files show it, whoever made it: names come from the checkout, answers only where there are some."""
+"""One port as its files show it: names come from the checkout; answers exist only for ports made with the template."""
 
 from __future__ import annotations
 
 import ast
+import re
 from functools import cached_property
 from pathlib import PurePosixPath
 
 from mflux_port.checks.engine import syntax
-from mflux_port.checks.engine.evaluator import Evaluator, Made, Unknown
+from mflux_port.checks.engine.evaluator import Evaluator, Instance, Unknown
 from mflux_port.checks.engine.facts import EXAMPLES, RUNNER, Facts, Unreadable
 from mflux_port.port.answers import ANSWERS
 from mflux_port.port.port import Port, load_port
 from mflux_port.wiring import SurfaceResult, plan_unwire, states
 
-# Models whose commands transform given images rather than draw from a prompt have no text side to look at.
-_DRAWS = "mflux-generate"
+# Other commands transform a given image and take no prompt.
+_GENERATES = "mflux-generate"
 
 
 class Class:
-    """A class and the file that it stands in."""
+    """A class and its file."""
 
     def __init__(self, file: str, node: ast.ClassDef):
         self.file = file
@@ -38,7 +39,7 @@ class Class:
 
 
 class Package:
-    """``src/mflux/models/<model>`` and all that mflux says about it."""
+    """``src/mflux/models/<model>``, and its entries in mflux's shared files."""
 
     def __init__(self, facts: Facts, model: str):
         self.facts = facts
@@ -54,13 +55,13 @@ class Package:
         """The package's Python files."""
         return self.facts.files(self.folder)
 
-    def below(self, folder: str, suffix: str = ".py") -> list[str]:
-        """The package's files below one of its folders, ``__init__.py`` left out."""
+    def files_in(self, folder: str, suffix: str = ".py") -> list[str]:
+        """The package's files in one of its folders, without ``__init__.py``."""
         start = f"{self.folder}/{folder}/" if folder else f"{self.folder}/"
         return [f for f in self.files if f.startswith(start) and f.endswith(suffix) and not f.endswith("__init__.py")]
 
     def top(self, suffix: str) -> list[str]:
-        """Files that stand directly in the package and end in ``suffix``."""
+        """Files directly in the package that end in ``suffix``."""
         return [name for name in self.files if name.count("/") == self.folder.count("/") + 1 and name.endswith(suffix)]
 
     def classes(self, files: list[str]) -> list[Class]:
@@ -74,17 +75,17 @@ class Package:
 
     @cached_property
     def generating(self) -> dict[str, str]:
-        """Of those, the commands that draw from a prompt."""
-        return {name: target for name, target in self.scripts.items() if name.startswith(_DRAWS)}
+        """Of those, the commands that generate images from a prompt."""
+        return {name: target for name, target in self.scripts.items() if name.startswith(_GENERATES)}
 
     @cached_property
     def commands(self) -> list[str]:
-        """The files of the commands that draw, each once."""
+        """The files of the commands that generate images, each once."""
         modules = dict.fromkeys(target.split(":")[0] for target in self.generating.values())
         return [file for file in map(self.facts.find, modules) if file]
 
     def command_nodes(self, file: str) -> list[ast.AST]:
-        """Everything that a command is written in: its file, and the sibling whose main() or build_parser() it calls."""
+        """A command's syntax nodes: those of its file, and of the sibling whose main() or build_parser() it calls."""
         return [node for one in self._command_files(file) for node in self.facts.nodes(one)]
 
     @cached_property
@@ -96,7 +97,7 @@ class Package:
         found = [key for key, name in routes.items() if name in self.saved_classes]
         for file in self.commands:
             found += [text for text in syntax.strings(self.facts.nodes(file)) if text in self.facts.registry]
-        for file in [*self.commands, *self.below("variants")]:
+        for file in [*self.commands, *self.files_in("variants")]:
             found += [self.facts.factories[name] for name in self._factories(file) if name in self.facts.factories]
         return [key for key in dict.fromkeys(found) if key in self.facts.registry]
 
@@ -111,16 +112,16 @@ class Package:
 
     @cached_property
     def variants(self) -> list[Class]:
-        """The public model classes: those with ``generate_image`` of their own or inherited within the package."""
-        found = [item for item in self.classes(self.below("variants")) if not item.name.startswith("_")]
-        drawing = {item.name for item in found if "generate_image" in item.methods}
+        """The public model classes: they define ``generate_image`` or inherit it within the package."""
+        found = [item for item in self.classes(self.files_in("variants")) if not item.name.startswith("_")]
+        generating = {item.name for item in found if "generate_image" in item.methods}
         bases = {item.name: {syntax.dotted(base) for base in item.node.bases} for item in found}
-        return [item for item in found if item.name in drawing or bases[item.name] & drawing]
+        return [item for item in found if item.name in generating or bases[item.name] & generating]
 
     @cached_property
     def variant_nodes(self) -> list[ast.AST]:
-        """Everything written below ``variants/``, where helpers and shared bases stand too."""
-        return [node for file in self.below("variants") for node in self.facts.nodes(file)]
+        """All syntax nodes in ``variants/``, which also has helpers and shared base classes."""
+        return [node for file in self.files_in("variants") for node in self.facts.nodes(file)]
 
     @cached_property
     def initializers(self) -> list[str]:
@@ -131,9 +132,14 @@ class Package:
         return [node for file in self.initializers for node in self.facts.nodes(file)]
 
     @cached_property
+    def model_nodes(self) -> list[ast.AST]:
+        """The syntax nodes of the code that builds and runs the model: initializer and variants."""
+        return [*self.initializer_nodes, *self.variant_nodes]
+
+    @cached_property
     def definitions(self) -> list[Class]:
         """The weight definitions: classes of ``weights/`` with ``get_components``."""
-        found = self.classes([file for file in self.below("weights") if "definition" in file])
+        found = self.classes([file for file in self.files_in("weights") if "definition" in file])
         return [item for item in found if "get_components" in item.methods or item.node.bases]
 
     @cached_property
@@ -146,35 +152,37 @@ class Package:
 
     @cached_property
     def mappings(self) -> list[str]:
-        return [file for file in self.below("weights") if "lora" not in file and "mapping" in file]
+        return [file for file in self.files_in("weights") if "lora" not in file and "mapping" in file]
 
     @cached_property
     def lora_mappings(self) -> list[str]:
-        return [file for file in self.below("weights") if "lora_mapping" in file]
+        return [file for file in self.files_in("weights") if "lora_mapping" in file]
 
     @cached_property
     def evaluator(self) -> Evaluator:
         return Evaluator(self.facts)
 
     @cached_property
-    def lora_targets(self) -> list[Made]:
-        """The LoRATargets that the mapping builds. Raises Unreadable when they cannot be told without running it."""
-        found: list[Made] = []
+    def lora_targets(self) -> list[Instance]:
+        """The LoRATargets that the mapping builds. Raises Unreadable when that cannot be found without running it."""
+        found: list[Instance] = []
         for item in self.classes(self.lora_mappings):
             if "get_mapping" in item.methods:
                 try:
                     found += self.evaluator.result(item.file, item.name, "get_mapping")
                 except (Unknown, TypeError) as error:
-                    raise Unreadable(f"{item.file}: {item.name}.get_mapping() is no list of targets: {error}") from None
+                    raise Unreadable(
+                        f"{item.file}: {item.name}.get_mapping() cannot be read without running it: {error}"
+                    ) from None
         return found
 
     @cached_property
     def latent_creators(self) -> list[Class]:
-        return [item for item in self.classes(self.below("latent_creator")) if "LatentCreator" in item.name]
+        return [item for item in self.classes(self.files_in("latent_creator")) if "LatentCreator" in item.name]
 
     @cached_property
     def adapters(self) -> list[Class]:
-        return [item for item in self.classes(self.below("training_adapter")) if "Adapter" in item.name]
+        return [item for item in self.classes(self.files_in("training_adapter")) if "Adapter" in item.name]
 
     @cached_property
     def readme(self) -> str:
@@ -182,14 +190,14 @@ class Package:
 
     @cached_property
     def readme_row(self) -> list[str]:
-        """The cells of the model's row in the root README's table; none when there is no row."""
+        """The cells of the model's row in the root README's table; empty when there is no row."""
         link = f"(src/mflux/models/{self.model}/README.md)"
         rows = [line for line in self.facts.text("README.md").splitlines() if link in line and line.startswith("|")]
         return [cell.strip() for cell in rows[0].strip().strip("|").split("|")] if rows else []
 
     @cached_property
     def tests(self) -> list[str]:
-        """The Python files below tests/ that are called after the model."""
+        """The Python files in tests/ that are named after the model."""
         return [file for file in self.facts.files("tests") if self.owns_test(file)]
 
     def owns_test(self, file: str) -> bool:
@@ -197,33 +205,65 @@ class Package:
 
     @cached_property
     def surfaces(self) -> dict[str, SurfaceResult]:
-        """The wiring's own view, for a port with answers; empty for others."""
+        """The state of each wired file, for a port with answers; empty for others."""
         return states(self.facts.checkout, self.port) if self.port else {}
 
     @cached_property
     def unwired(self) -> dict[str, str]:
-        """The shared files as they would be without the port's text; empty for a port without answers."""
+        """The shared files without the port's text; empty for a port without answers."""
         files = plan_unwire(self.facts.checkout, self.port).files if self.port else {}
         return {file: data.decode("utf-8", "replace") for file, data in files.items() if data is not None}
 
     @cached_property
     def names(self) -> list[str]:
-        """Every name of the port as it may stand in a text, the longest first."""
+        """Every name of the port that may occur in a text, the longest first."""
         port = self.port
         found = {self.model, *(name for entry in self.entries for name in (*entry.aliases, entry.repo)), *self.scripts}
         found |= {port.display_name, port.class_name, port.cli_name, port.hf_repo} if port else set()
         return sorted(filter(None, found), key=len, reverse=True)
 
+    @property
+    def display_name(self) -> str:
+        """The model's name for readers: from the answers, else from the root README's table."""
+        if self.port:
+            return self.port.display_name
+        found = re.search(r"\[([^\]]+)\]", " ".join(self.readme_row))
+        return found.group(1) if found else self.model
+
+    @cached_property
+    def distilled(self) -> set[str]:
+        """The keys of the checkpoints that take no guidance."""
+        return {entry.key for entry in self.entries if entry.fields.get("supports_guidance") is False}
+
+    @cached_property
+    def default_guidance(self) -> dict[str, object]:
+        """Each checkpoint's guidance, from DEFAULT_GUIDANCE of the variants; empty where they have none."""
+        tables = [
+            value
+            for item in self.variants
+            for name, value in syntax.assignments(item.node.body)
+            if name == "DEFAULT_GUIDANCE"
+        ]
+        found = [syntax.literal(table) for table in tables]
+        return {key: value for table in found if isinstance(table, dict) for key, value in table.items()}
+
+    @cached_property
+    def reference_images(self) -> list[str]:
+        """The golden tests' reference images."""
+        found = [file for file in self.facts.files("tests/resources", "*.png") if "reference" in file]
+        names = [self.model, *(key.replace("-", "_") for key in self.keys)]
+        return [file for file in found if any(name in file for name in names)]
+
     @cached_property
     def examples(self) -> list[str]:
-        """Training examples that name one of the family's models."""
+        """The training examples of the family's models."""
         names = {name for entry in self.entries for name in (entry.key, entry.repo, *entry.aliases)}
         files = self.facts.files(EXAMPLES, "*.json") if self.facts.exists(EXAMPLES) else []
         return [file for file in files if str(self.facts.json(file).get("model")) in names]
 
     @property
     def takes_lora(self) -> bool:
-        """Does a command of the port take LoRA options?"""
+        """Does a command of the port have LoRA options?"""
         return any(syntax.calls(self.command_nodes(file), "add_lora_arguments") for file in self.commands)
 
     @property
@@ -237,11 +277,11 @@ class Package:
 
     @property
     def trains(self) -> bool:
-        """Does ``mflux-train`` know the port, or has the port an adapter?"""
+        """Does ``mflux-train`` support the port, or does the port have an adapter?"""
         return f"mflux.models.{self.model}." in self.facts.text(RUNNER) or bool(self.adapters)
 
     @property
-    def draws(self) -> bool:
+    def generates(self) -> bool:
         return bool(self.generating) or self.port is not None
 
     def _command_files(self, file: str) -> list[str]:

@@ -1,8 +1,9 @@
-"""What a rule is: one row of the checklist, and the function that answers it."""
+"""A rule: one row of the checklist, and the function that checks it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -10,22 +11,22 @@ if TYPE_CHECKING:
 
 PASS, FAIL, NOT_APPLICABLE, NEEDS_YOU = "pass", "fail", "not applicable", "needs you"
 
-# When a rule is asked: always, with --merge (before the pull request), with --run (it executes something).
+# When a rule runs: always, with --merge (before the pull request), with --run (it executes something).
 ALWAYS, MERGE, RUN = "always", "merge", "run"
 
 
 class Verdict(NamedTuple):
-    """A rule's answer: one of the four states, and what was seen (or the command for a person to run)."""
+    """A rule's result: one of the four states, and what was found (or the command for a person to run)."""
 
     state: str
     detail: str = ""
 
 
 class Rule(NamedTuple):
-    """One row. ``title`` is what must hold, ``fix`` what to do when it does not, ``why`` where it went wrong before.
+    """One row. ``title`` says what must be true, ``fix`` what to do when it is not, ``why`` what went wrong before.
 
-    ``looks_at`` names the files. ``<model>``, ``<cli>``, ``<key>`` and ``<template>`` in the texts
-    stand for the port's names and for where its template lies.
+    ``looks_at`` names the files. ``<model>``, ``<cli>``, ``<key>`` and ``<template>`` in the texts are placeholders for
+    the port's names and its template's address.
     """
 
     id: str
@@ -44,13 +45,14 @@ Reason = Callable[["Package"], str | None]
 def rule(id: str, *, looks_at: str, fix: str, why: str, when: str = ALWAYS, only: Reason | None = None):
     """Register the decorated function, whose docstring is the row's title, as the rule ``id``.
 
-    ``only`` gives the reason why the row does not apply to a port, or None when it does.
+    ``only`` returns the reason why the row does not apply to a port, or None when it applies.
     """
 
     def register(answer: Callable[[Package], Verdict]) -> Callable[[Package], Verdict]:
         if id in RULES:
-            raise ValueError(f"two rules are called {id}")
+            raise ValueError(f"two rules have the id {id}")
 
+        @wraps(answer)
         def guarded(package: Package) -> Verdict:
             reason = only(package) if only else None
             return not_applicable(reason) if reason else answer(package)
@@ -77,8 +79,8 @@ def needs_you(command: str) -> Verdict:
     return Verdict(NEEDS_YOU, command)
 
 
-def none_of(problems: list[str], otherwise: str = "") -> Verdict:
-    """Fail with the problems, first three written out; pass when there are none."""
+def failed_if(problems: list[str], otherwise: str = "") -> Verdict:
+    """Fail with the problems, the first three in full; pass with ``otherwise`` when there are none."""
     if not problems:
         return passed(otherwise)
     more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""

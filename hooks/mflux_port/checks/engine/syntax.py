@@ -1,4 +1,4 @@
-"""Small questions to a syntax tree."""
+"""Helpers for reading a syntax tree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ UNKNOWN = object()
 
 
 def dotted(node: ast.AST | None) -> str:
-    """``a.b.c`` for a chain of names, calls and subscripts left out; empty for anything else."""
+    """``a.b.c`` for a chain of names, without calls and subscripts; empty for anything else."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -19,9 +19,9 @@ def dotted(node: ast.AST | None) -> str:
 
 
 def walk(root: ast.AST) -> list[ast.AST]:
-    """Every node of a tree, outer ones first, without the contexts (Load, Store): half the nodes, and ask for nothing."""
+    """Every node of a tree, outer nodes first, without the contexts (Load, Store): they are half of the nodes and unused."""
     found = [root]
-    for node in found:  # which grows meanwhile; ast.walk's generators take twice the time
+    for node in found:  # the list grows meanwhile; ast.walk takes twice the time
         for name in node._fields:
             value = getattr(node, name, None)
             if isinstance(value, list):
@@ -31,8 +31,8 @@ def walk(root: ast.AST) -> list[ast.AST]:
     return found
 
 
-def written(node: ast.AST) -> str:
-    """An expression as source."""
+def source(node: ast.AST) -> str:
+    """An expression's source code."""
     try:
         return ast.unparse(node)
     except RecursionError:
@@ -40,7 +40,7 @@ def written(node: ast.AST) -> str:
 
 
 def calls(nodes: list[ast.AST], *names: str) -> list[ast.Call]:
-    """The calls whose dotted name is, or ends in, one of ``names``."""
+    """The calls whose dotted name is one of ``names`` or ends in one of them."""
     found = []
     for node in nodes:
         if isinstance(node, ast.Call):
@@ -55,22 +55,22 @@ def keyword(call: ast.Call, name: str) -> ast.expr | None:
 
 
 def has_keyword(call: ast.Call, name: str) -> bool:
-    """True also for a call with ``**arguments``, whose keywords nobody can read."""
+    """Is the keyword given? Also true for ``**arguments``, which may contain it."""
     return any(item.arg in (name, None) for item in call.keywords)
 
 
 def literal(node: ast.AST | None, names: dict[str, object] | None = None):
-    """The value of a literal (of names among ``names`` too), UNKNOWN when it is none."""
+    """The value of a literal, or of a name in ``names``; UNKNOWN for anything else."""
     if isinstance(node, ast.Name) and names and node.id in names:
         return names[node.id]
     try:
         return ast.literal_eval(node) if node is not None else UNKNOWN
-    except (ValueError, TypeError, RecursionError):  # no literal, an unhashable key, a tower of signs
+    except (ValueError, TypeError, RecursionError):  # not a literal, an unhashable key, nested too deeply
         return UNKNOWN
 
 
 def constants(tree: ast.Module) -> dict[str, object]:
-    """The module's upper case names with literal values."""
+    """The module's upper-case names that have literal values."""
     found: dict[str, object] = {}
     for name, value in assignments(tree.body):
         if name.isupper():
@@ -107,13 +107,39 @@ def parameters(function: ast.FunctionDef) -> list[str]:
     return [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
 
 
+def declared_options(nodes: list[ast.AST]) -> list[str]:
+    """The options that calls of ``add_argument`` declare."""
+    texts = [literal(part) for call in calls(nodes, "add_argument") for part in call.args]
+    return [text for text in texts if isinstance(text, str) and text.startswith("-")]
+
+
+def attribute_names(nodes: list[ast.AST]) -> set[str]:
+    """The names of all attributes: ``c`` in ``a.b.c``, and ``b``."""
+    return {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
+def variable_names(nodes: list[ast.AST]) -> set[str]:
+    """The names of all variables, classes and functions that are used without a dot before them."""
+    return {node.id for node in nodes if isinstance(node, ast.Name)}
+
+
+def called_names(nodes: list[ast.AST]) -> set[str]:
+    """The names of all called functions and methods, without what is before the last dot."""
+    return {dotted(node.func).rpartition(".")[2] for node in nodes if isinstance(node, ast.Call)}
+
+
+def function_names(nodes: list[ast.AST]) -> set[str]:
+    """The names of all functions and methods that are defined."""
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+
+
 def strings(nodes: list[ast.AST]) -> list[str]:
-    """Every piece of text, f-strings' fixed parts too."""
+    """Every string, and the fixed parts of f-strings."""
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 def imports(tree: ast.Module) -> dict[str, str]:
-    """Each name that the module imports, with ``module.name`` as its origin (function bodies included)."""
+    """The names that the module imports, in function bodies too, each with its origin ``module.name``."""
     found: dict[str, str] = {}
     for node in walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -124,16 +150,16 @@ def imports(tree: ast.Module) -> dict[str, str]:
 
 
 def entries(table: ast.Dict, names: dict[str, object]) -> dict[str, object]:
-    """A dict literal's values by their text keys. A value that is computed is given as its code; ``**`` is passed over."""
+    """A dict literal's values by their string keys. A computed value is given as its source; ``**`` is skipped."""
     found: dict[str, object] = {}
     for key, value in zip(table.keys, table.values, strict=True):
         known = literal(value, names)
         if isinstance(literal(key), str):
-            found[literal(key)] = written(value) if known is UNKNOWN else known
+            found[literal(key)] = source(value) if known is UNKNOWN else known
     return found
 
 
-def twice(table: ast.Dict) -> list[str]:
-    """Keys that a dict literal holds more than once: the last one wins without a word."""
+def duplicate_keys(table: ast.Dict) -> list[str]:
+    """Keys that a dict literal has more than once: the last one wins silently."""
     keys = [node.value for node in table.keys if isinstance(node, ast.Constant)]
     return sorted({str(key) for key in keys if keys.count(key) > 1})

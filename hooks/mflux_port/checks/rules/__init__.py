@@ -1,1 +1,1 @@
-"""The integration checklist: one module per table of the guide, one function per row."""
+"""The integration checklist: one module per group of ids (see ``engine/registry.py``), one function per row."""

@@ -1,22 +1,22 @@
-"""Package layout: the tree that mflux's ports share, flux2 being the model of it."""
+"""LAY: the folder layout that mflux's ports share; flux2 is the example."""
 
 from __future__ import annotations
 
 from mflux_port.checks.engine import reasons, syntax
 from mflux_port.checks.engine.package import Package
-from mflux_port.checks.engine.rule import Verdict, failed, none_of, not_applicable, passed, rule
+from mflux_port.checks.engine.rule import Verdict, failed, failed_if, not_applicable, passed, rule
 
-FLAT = ("config.py", "scheduler.py", "fp8.py", "layout.py", "transformer.py", "model.py")
-LONGEST = 800
-_WHY_TREE = "reviewers know flux2's tree; the guide says: do not invent another one"
+_FLAT = ("config.py", "scheduler.py", "fp8.py", "layout.py", "transformer.py", "model.py")
+_LONGEST = 800
+_WHY_TREE = "reviewers know flux2's layout; the guide says not to invent another one"
 
 
 @rule(
     "LAY01",
     looks_at="src/mflux/models/<model>/__init__.py",
     fix="import the variant class and the initializer there and list both in __all__",
-    why="users import the class from the package; an empty __init__ makes the README's example fail",
-    only=reasons.draws,
+    why="users import the class from the package; with an empty __init__.py the README's example fails",
+    only=reasons.generates,
 )
 def package_exports_its_classes(package: Package) -> Verdict:
     """The package exports its variant class and its initializer"""
@@ -24,7 +24,7 @@ def package_exports_its_classes(package: Package) -> Verdict:
     exported = set(package.facts.imports(path))
     lacking = [] if any(name.endswith("Initializer") for name in exported) else ["no initializer is exported"]
     known = {item.name for item in package.variants}
-    return none_of(lacking + ([] if exported & known else ["no variant class is exported"]))
+    return failed_if(lacking + ([] if exported & known else ["no variant class is exported"]))
 
 
 @rule(
@@ -32,10 +32,10 @@ def package_exports_its_classes(package: Package) -> Verdict:
     looks_at="src/mflux/models/<model>/<model>_initializer.py",
     fix="move loading, quantization and LoRA into one initializer in the package's root",
     why=_WHY_TREE,
-    only=reasons.draws,
+    only=reasons.generates,
 )
 def package_has_an_initializer(package: Package) -> Verdict:
-    """An initializer stands in the package's root"""
+    """The package's root has an initializer"""
     found = package.initializers
     return passed(found[0]) if found else failed(f"no *_initializer.py in {package.folder}")
 
@@ -43,59 +43,61 @@ def package_has_an_initializer(package: Package) -> Verdict:
 @rule(
     "LAY03",
     looks_at="src/mflux/models/<model>/cli/",
-    fix="put the module of each command below cli/",
+    fix="move each command's module to cli/",
     why=_WHY_TREE,
-    only=reasons.draws,
+    only=reasons.generates,
 )
-def commands_stand_in_cli(package: Package) -> Verdict:
-    """The commands stand in cli/"""
+def commands_are_in_cli(package: Package) -> Verdict:
+    """The commands are in cli/"""
     if not package.commands:
         return failed("no command of the port was found")
-    return none_of([file for file in package.commands if not file.startswith(f"{package.folder}/cli/")])
+    return failed_if([file for file in package.commands if not file.startswith(f"{package.folder}/cli/")])
 
 
 @rule(
     "LAY04",
     looks_at="src/mflux/models/<model>/latent_creator/",
     fix="add latent_creator/<model>_latent_creator.py with create_noise, pack_latents and unpack_latents",
-    why="--stepwise-image-output-dir and image-to-image ask the latent creator (#322, #463)",
-    only=reasons.draws,
+    why="--stepwise-image-output-dir and image-to-image use the latent creator (#322, #463)",
+    only=reasons.generates,
 )
 def package_has_a_latent_creator(package: Package) -> Verdict:
-    """A latent creator stands in latent_creator/, or another family's is reused"""
+    """The package has a latent creator in latent_creator/, or reuses another family's"""
     found = package.latent_creators
     if found:
         return passed(found[0].file)
     origins = [origin for file in package.commands for origin in package.facts.imports(file).values()]
     shared = next((origin for origin in origins if origin.endswith("LatentCreator")), None)
-    return passed(f"{shared} is reused") if shared else failed(f"no class …LatentCreator in {package.folder}")
+    return passed(f"{shared} is reused") if shared else failed(f"{package.folder} has no …LatentCreator class")
 
 
 @rule(
     "LAY05",
     looks_at="src/mflux/models/<model>/variants/txt2img/",
     fix="move the text-to-image class to variants/txt2img/",
-    why="save.py and the commands import the class by its full path; ports that put it elsewhere moved later",
-    only=reasons.draws,
+    why="save.py and the commands import the class by its full path; ports that put it elsewhere had to move it later",
+    only=reasons.generates,
 )
-def text_to_image_stands_in_its_folder(package: Package) -> Verdict:
-    """The text-to-image class stands in variants/txt2img/"""
+def text_to_image_is_in_its_folder(package: Package) -> Verdict:
+    """The text-to-image class is in variants/txt2img/"""
     found = [item for item in package.variants if "/variants/txt2img/" in item.file]
-    others = ", ".join(item.file for item in package.variants) or "nowhere"
-    return passed(found[0].file) if found else failed(f"variants/txt2img holds no class that draws (found: {others})")
+    if found:
+        return passed(found[0].file)
+    others = ", ".join(item.file for item in package.variants) or "none"
+    return failed(f"variants/txt2img has no class with generate_image (found: {others})")
 
 
 @rule(
     "LAY06",
     looks_at="src/mflux/models/<model>/variants/edit/",
-    fix="move the image-conditioned class to variants/edit/",
+    fix="move the editing class to variants/edit/",
     why=_WHY_TREE,
     only=reasons.edits,
 )
-def editing_stands_in_its_folder(package: Package) -> Verdict:
-    """The editing class stands in variants/edit/"""
+def editing_is_in_its_folder(package: Package) -> Verdict:
+    """The editing class is in variants/edit/"""
     found = [item for item in package.variants if "/variants/edit/" in item.file]
-    return passed(found[0].file) if found else failed("variants/edit holds no class that draws")
+    return passed(found[0].file) if found else failed("variants/edit has no class with generate_image")
 
 
 @rule(
@@ -103,95 +105,93 @@ def editing_stands_in_its_folder(package: Package) -> Verdict:
     looks_at="src/mflux/models/<model>/variants/",
     fix="re-export the public class from variants/__init__.py and from its folder's __init__.py",
     why=_WHY_TREE,
-    only=reasons.draws,
+    only=reasons.generates,
 )
 def variants_are_exported(package: Package) -> Verdict:
     """variants/__init__.py re-exports the public classes"""
     path = f"{package.folder}/variants/__init__.py"
     if not package.facts.exists(path):
         return failed(f"{path} is missing")
-    exported = set(package.facts.imports(path))
-    known = {item.name for item in package.variants}
-    return (
-        passed() if exported & known else failed(f"{path} exports none of {', '.join(sorted(known)) or 'the classes'}")
-    )
+    public = {item.name for item in package.variants}
+    names = ", ".join(sorted(public)) or "the classes"
+    return passed() if public & set(package.facts.imports(path)) else failed(f"{path} exports none of {names}")
 
 
 @rule(
     "LAY08",
     looks_at="src/mflux/models/<model>/",
-    fix="aliases and defaults go to ModelConfig, checks of the checkpoint to the weight definition",
-    why="flat roots (config.py, scheduler.py, fp8.py, layout.py, a monolithic transformer.py) were refused in review",
+    fix="move aliases and defaults to ModelConfig, and checks of the checkpoint to the weight definition",
+    why="reviewers refused flat modules (config.py, scheduler.py, fp8.py, layout.py, one big transformer.py)",
 )
 def no_flat_modules(package: Package) -> Verdict:
-    """No flat config, scheduler, fp8, layout or transformer module in the package's root"""
-    files = [f"{package.folder}/{name}" for name in FLAT] + [f"{package.folder}/model/transformer.py"]
-    return none_of([file for file in files if package.facts.exists(file)])
+    """The package's root has no config, scheduler, fp8, layout or transformer module"""
+    files = [f"{package.folder}/{name}" for name in _FLAT] + [f"{package.folder}/model/transformer.py"]
+    return failed_if([file for file in files if package.facts.exists(file)])
 
 
 @rule(
     "LAY09",
     looks_at="src/mflux/models/<model>/model/*_transformer/",
-    fix="one file each for attention, block, rope and the transformer, below model/<model>_transformer/",
+    fix="put attention, block, rope and the transformer in one file each, in model/<model>_transformer/",
     why=_WHY_TREE,
-    only=reasons.draws,
+    only=reasons.generates,
 )
 def transformer_is_split(package: Package) -> Verdict:
-    """The transformer is split into files below model/<model>_transformer/"""
-    folders = {file.split("/")[5] for file in package.below("model") if file.count("/") > 5}
+    """The transformer is split into files in model/<model>_transformer/"""
+    folders = {file.split("/")[5] for file in package.files_in("model") if file.count("/") > 5}
     own = sorted(name for name in folders if "transformer" in name)
     if not own:
-        return failed("no folder *_transformer below model/")
-    files = [file for file in package.below("model") if f"/{own[0]}/" in file]
-    return passed(own[0]) if len(files) > 1 else failed(f"{own[0]} holds one file only")
+        return failed("no *_transformer folder in model/")
+    files = [file for file in package.files_in("model") if f"/{own[0]}/" in file]
+    return passed(own[0]) if len(files) > 1 else failed(f"{own[0]} has only one file")
 
 
 @rule(
     "LAY10",
     looks_at="src/mflux/models/<model>/model/*_text_encoder/prompt_encoder.py",
-    fix="put the prompt encoding into model/<model>_text_encoder/prompt_encoder.py",
+    fix="move the prompt encoding to model/<model>_text_encoder/prompt_encoder.py",
     why=_WHY_TREE,
-    only=reasons.draws,
+    only=reasons.generates,
 )
 def prompt_encoder_has_its_file(package: Package) -> Verdict:
-    """The prompt encoding stands in a prompt encoder file"""
-    found = [file for file in package.below("model") if "prompt_encoder" in file.rsplit("/", 1)[-1]]
-    return passed(found[0]) if found else failed("no *prompt_encoder.py below model/")
+    """The prompt encoding has its own file, prompt_encoder.py"""
+    found = [file for file in package.files_in("model") if "prompt_encoder" in file.rsplit("/", 1)[-1]]
+    return passed(found[0]) if found else failed("no *prompt_encoder.py in model/")
 
 
 @rule(
     "LAY11",
     looks_at="src/mflux/models/<model>/**/__init__.py",
-    fix="add an empty __init__.py to each folder named",
-    why="all of mflux's folders are packages; tools that walk packages pass a bare folder over",
+    fix="add an empty __init__.py to each folder listed",
+    why="all of mflux's folders are packages; tools that walk packages skip other folders",
 )
 def folders_are_packages(package: Package) -> Verdict:
     """Every folder with Python files is a package"""
     folders = sorted({file.rsplit("/", 1)[0] for file in package.files})
-    return none_of([folder for folder in folders if f"{folder}/__init__.py" not in package.files])
+    return failed_if([folder for folder in folders if f"{folder}/__init__.py" not in package.files])
 
 
 @rule(
     "LAY12",
     looks_at="src/mflux/models/<model>/**/*.py",
-    fix="split the file: one class, one file",
-    why="the guide: decompose large files into focused modules once behaviour is locked",
+    fix="split the file: one class per file",
+    why="the guide: split large files into focused modules once the behavior is locked",
 )
 def no_file_is_huge(package: Package) -> Verdict:
     """No file of the package is longer than 800 lines"""
     sizes = {file: package.facts.text(file).count("\n") for file in package.files}
-    return none_of([f"{file} has {size} lines" for file, size in sizes.items() if size > LONGEST])
+    return failed_if([f"{file} has {size} lines" for file, size in sizes.items() if size > _LONGEST])
 
 
 @rule(
     "LAY13",
     looks_at="src/mflux/models/<model>/: classes called …Scheduler",
-    fix="register the class with register_contrib in the scheduler folder's __init__.py and import that for its effect",
-    why="--scheduler finds a scheduler by its registered name only",
-    only=reasons.draws,
+    fix="call register_contrib for the class in the scheduler folder's __init__.py and import that module",
+    why="--scheduler finds a scheduler only by its registered name",
+    only=reasons.generates,
 )
 def own_scheduler_is_registered(package: Package) -> Verdict:
-    """A scheduler of its own is registered with mflux, or --scheduler is declared without effect"""
+    """The port's own scheduler is registered with mflux, or --scheduler is declared as having no effect"""
     named = [file for file in package.files if "scheduler" in package.facts.text(file).lower()]
     files = [item.file for item in package.classes(named) if item.name.endswith("Scheduler")]
     if not files:
@@ -200,15 +200,15 @@ def own_scheduler_is_registered(package: Package) -> Verdict:
     declared = [f for f in package.commands if "--scheduler" in syntax.strings(package.facts.nodes(f))]
     if not found and declared:
         return passed(f"{declared[0]} declares --scheduler")
-    return passed(found[0]) if found else failed(f"{files[0]} has one, nothing calls register_contrib")
+    return passed(found[0]) if found else failed(f"{files[0]} has a scheduler, but nothing calls register_contrib")
 
 
 @rule(
     "LAY14",
     looks_at="src/mflux/models/common/cli/save.py and the port's commands",
     fix="import the class from variants.txt2img.<model> (or variants.edit.…), not from the package",
-    why="the guide: import from the full path in save.py and CLIs",
-    only=reasons.draws,
+    why="the guide: import from the full path in save.py and the commands",
+    only=reasons.generates,
 )
 def classes_are_imported_by_full_path(package: Package) -> Verdict:
     """save.py and the commands import the variant class from variants, not from the package"""
@@ -218,4 +218,4 @@ def classes_are_imported_by_full_path(package: Package) -> Verdict:
         for name, origin in package.facts.imports(file).items():
             if origin.rpartition(".")[0] in short:
                 wrong.append(f"{file} imports {name} from {origin.rpartition('.')[0]}")
-    return none_of(wrong)
+    return failed_if(wrong)

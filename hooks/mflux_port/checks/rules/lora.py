@@ -1,46 +1,19 @@
-"""LoRA: every way in which exporters write keys, and a command that does not drop what it took."""
+"""LOR: the LoRA mapping has every key format, and the commands pass LoRAs on to the model."""
 
 from __future__ import annotations
 
-import ast
 import re
 
 from mflux_port.checks.engine import reasons, syntax
 from mflux_port.checks.engine.package import Package
-from mflux_port.checks.engine.rule import Verdict, failed, needs_you, none_of, passed, rule
-from mflux_port.checks.rules.cli_rules import declared_flags
+from mflux_port.checks.engine.rule import Verdict, failed, failed_if, needs_you, passed, rule
 
 _MAPPING = "src/mflux/models/<model>/weights/<model>_lora_mapping.py"
-_ZERO = "a file whose keys match nothing is a LoRA that does nothing (#371, #374, #376, #397, #577)"
+_ZERO = "a LoRA file whose keys match nothing has no effect, silently (#371, #374, #376, #397, #577)"
 
 
 def _has_mapping(package: Package) -> str | None:
-    return reasons.takes_lora(package) or (None if package.lora_mappings else "there is no mapping: LOR01")
-
-
-def _lacking(package: Package, up: str, down: str, alpha: str = "") -> Verdict:
-    """Fail with the targets that have no up, down and alpha key of a spelling (patterns for the whole key)."""
-    targets = _spellings(package)
-    bare = [
-        path
-        for path, (ups, downs, alphas) in targets.items()
-        if not (_any(up, ups) and _any(down, downs) and (not alpha or _any(alpha, alphas)))
-    ]
-    return failed(f"{len(bare)} of {len(targets)} targets have no such key, as {bare[0]}") if bare else passed()
-
-
-def _spellings(package: Package) -> dict[str, tuple[list[str], list[str], list[str]]]:
-    """Up, down and alpha keys of every module that takes a LoRA; several targets may fill one module."""
-    found: dict[str, tuple[list[str], list[str], list[str]]] = {}
-    for target in package.lora_targets:
-        lists = found.setdefault(str(target.fields["model_path"]), ([], [], []))
-        for keys, name in zip(lists, ("up", "down", "alpha"), strict=True):
-            keys += target.fields.get(f"possible_{name}_patterns") or []
-    return {path: lists for path, lists in found.items() if lists[0] or lists[1]}
-
-
-def _any(pattern: str, keys: list[str]) -> bool:
-    return any(re.search(pattern, key) for key in keys)
+    return reasons.takes_lora(package) or (None if package.lora_mappings else "there is no LoRA mapping: LOR01")
 
 
 @rule(
@@ -50,9 +23,9 @@ def _any(pattern: str, keys: list[str]) -> bool:
     why=_ZERO,
     only=reasons.takes_lora,
 )
-def mapping_is_there(package: Package) -> Verdict:
+def mapping_exists(package: Package) -> Verdict:
     """A port that takes --lora has a LoRA mapping"""
-    return passed(package.lora_mappings[0]) if package.lora_mappings else failed("weights/ holds no LoRA mapping")
+    return passed(package.lora_mappings[0]) if package.lora_mappings else failed("weights/ has no LoRA mapping")
 
 
 @rule(
@@ -62,8 +35,8 @@ def mapping_is_there(package: Package) -> Verdict:
     why=_ZERO,
     only=_has_mapping,
 )
-def diffusers_keys_are_known(package: Package) -> Verdict:
-    """The mapping knows the keys of diffusers and PEFT (lora_A, lora_B)"""
+def diffusers_keys_are_mapped(package: Package) -> Verdict:
+    """The mapping has the keys of diffusers and PEFT (lora_A, lora_B)"""
     return _lacking(package, r"lora_B\.weight$", r"lora_A\.weight$")
 
 
@@ -71,11 +44,11 @@ def diffusers_keys_are_known(package: Package) -> Verdict:
     "LOR03",
     looks_at=_MAPPING,
     fix="add the patterns <path>.lora_A.default.weight and <path>.lora_B.default.weight",
-    why="PEFT writes its adapter's name into the key (#376)",
+    why="PEFT writes the adapter's name into the key (#376)",
     only=_has_mapping,
 )
-def peft_adapter_names_are_known(package: Package) -> Verdict:
-    """The mapping knows PEFT's adapter name (.default.weight)"""
+def peft_adapter_names_are_mapped(package: Package) -> Verdict:
+    """The mapping has keys with PEFT's adapter name (.default.weight)"""
     return _lacking(package, r"lora_B\.default\.weight$", r"lora_A\.default\.weight$")
 
 
@@ -83,11 +56,11 @@ def peft_adapter_names_are_known(package: Package) -> Verdict:
     "LOR04",
     looks_at=_MAPPING,
     fix="add the prefix diffusion_model.",
-    why="ComfyUI and the original repos write it (#374, #397)",
+    why="ComfyUI and the original repos use this prefix (#374, #397)",
     only=_has_mapping,
 )
-def comfyui_keys_are_known(package: Package) -> Verdict:
-    """The mapping knows ComfyUI's prefix (diffusion_model.)"""
+def comfyui_keys_are_mapped(package: Package) -> Verdict:
+    """The mapping has keys with ComfyUI's prefix (diffusion_model.)"""
     return _lacking(package, r"^diffusion_model\.", r"^diffusion_model\.")
 
 
@@ -98,8 +71,8 @@ def comfyui_keys_are_known(package: Package) -> Verdict:
     why="kohya joins the path with underscores and scales by alpha (#397)",
     only=_has_mapping,
 )
-def kohya_keys_are_known(package: Package) -> Verdict:
-    """The mapping knows kohya's keys (lora_unet_, lora_down, lora_up, alpha)"""
+def kohya_keys_are_mapped(package: Package) -> Verdict:
+    """The mapping has kohya's keys (lora_unet_, lora_down, lora_up, alpha)"""
     kohya = r"^lora_unet_\S+\."
     return _lacking(package, rf"{kohya}lora_up\.weight$", rf"{kohya}lora_down\.weight$", rf"{kohya}alpha$")
 
@@ -107,96 +80,123 @@ def kohya_keys_are_known(package: Package) -> Verdict:
 @rule(
     "LOR06",
     looks_at=_MAPPING,
-    fix="write each target's path out, as transformer_blocks.{block}.attn.to_q",
-    why="the maintainers ask for explicit targets, not for paths found at run time (#376)",
+    fix="write each target's path, for example transformer_blocks.{block}.attn.to_q",
+    why="the maintainers want explicit targets, not paths found at run time (#376)",
     only=_has_mapping,
 )
-def targets_are_written_out(package: Package) -> Verdict:
-    """The targets are written out"""
+def targets_are_explicit(package: Package) -> Verdict:
+    """The targets are listed explicitly"""
     nodes = [node for file in package.lora_mappings for node in package.facts.nodes(file)]
     computed = syntax.calls(nodes, "named_modules", "leaf_modules", "tree_flatten")
     if computed:
-        return failed(f"line {computed[0].lineno} finds its paths at run time")
+        return failed(f"line {computed[0].lineno} finds the paths at run time")
     targets = package.lora_targets
-    return passed(f"{len(targets)} targets") if targets else failed("the mapping lists no target")
+    return passed(f"{len(targets)} targets") if targets else failed("the mapping has no target")
 
 
 @rule(
     "LOR07",
     looks_at="src/mflux/models/<model>/cli/",
     fix="call parser.add_lora_arguments() and pass **lora_init_kwargs_from_args(args) (0.18: lora_paths and lora_scales)",
-    why="commands took --lora and dropped it (#615, #616)",
+    why="commands accepted --lora and ignored it (#615, #616)",
     only=reasons.takes_lora,
 )
-def commands_pass_the_lora_on(package: Package) -> Verdict:
+def commands_pass_loras_to_the_model(package: Package) -> Verdict:
     """The commands take --lora and pass it to the model"""
     wrong = []
     for file in package.commands:
         nodes = package.command_nodes(file)
-        names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-        passes = "lora_paths" in names or syntax.calls(nodes, "lora_init_kwargs_from_args")
+        passes = "lora_paths" in syntax.attribute_names(nodes) or syntax.calls(nodes, "lora_init_kwargs_from_args")
         takes = syntax.calls(nodes, "add_lora_arguments")
         if takes and not passes:
-            wrong.append(f"{file} takes --lora and drops it")
+            wrong.append(f"{file} takes --lora and ignores it")
         if not takes and package.port and package.port.lora:
-            wrong.append(f"{file} does not call add_lora_arguments, the answers say lora")
-    return none_of(wrong)
+            wrong.append(f"{file} does not call add_lora_arguments, although the answers have lora")
+    return failed_if(wrong)
 
 
 @rule(
     "LOR08",
     looks_at="src/mflux/models/<model>/<model>_initializer.py",
-    fix="apply with LoRALoader.load_and_apply_lora and the port's mapping",
-    why="a loader of the port's own knows neither stacking, nor baking, nor the zero-match error",
+    fix="load with LoRALoader.load_and_apply_lora and the port's mapping",
+    why="a custom loader has no stacking, no baking and no error for zero matches",
     only=reasons.takes_lora,
 )
 def shared_lora_loader_is_used(package: Package) -> Verdict:
-    """LoRAs go through LoRALoader"""
-    nodes = [*package.initializer_nodes, *package.variant_nodes]
-    return passed() if syntax.calls(nodes, "LoRALoader.load_and_apply_lora") else failed("LoRALoader is not called")
+    """LoRAs are loaded with LoRALoader"""
+    found = syntax.calls(package.model_nodes, "LoRALoader.load_and_apply_lora")
+    return passed() if found else failed("LoRALoader is not called")
 
 
 @rule(
     "LOR09",
     looks_at="src/mflux/models/<model>/variants/",
     fix="add lora_paths and lora_scales (and bake_lora since mflux 0.19) to the class's __init__",
-    why="mflux-save and the commands pass them by name",
+    why="mflux-save and the commands pass them as keyword arguments",
     only=reasons.takes_lora,
 )
 def classes_take_loras(package: Package) -> Verdict:
     """The variant classes take lora_paths, lora_scales and bake_lora"""
     bake = "bake_lora" in package.facts.text("src/mflux/models/common/lora/mapping/lora_loader.py")
     wanted = ["lora_paths", "lora_scales", *(["bake_lora"] if bake else [])]
-    inits = [
-        (item.name, syntax.parameters(item.methods["__init__"]))
-        for item in package.variants
-        if "__init__" in item.methods
-    ]
-    return none_of([f"{name} takes no {item}" for name, known in inits for item in wanted if item not in known])
-
-
-@rule(
-    "LOR11",
-    looks_at="src/mflux/models/<model>/cli/",
-    fix="take the options out and call parser.add_lora_arguments()",
-    why="the guide: --lora-paths and --lora-scales through the shared parser, no bespoke loader",
-    only=reasons.takes_lora,
-)
-def lora_options_are_shared(package: Package) -> Verdict:
-    """No command declares LoRA options of its own"""
-    own = [(file, flag) for file in package.below("cli") for flag in declared_flags(package.facts.nodes(file))]
-    return none_of(
-        [f"{file} declares {flag}" for file, flag in own if flag in ("--lora", "--lora-paths", "--lora-scales")]
+    classes = [item for item in package.variants if "__init__" in item.methods]
+    inits = [(item.name, syntax.parameters(item.methods["__init__"])) for item in classes]
+    return failed_if(
+        [f"{name} has no parameter {item}" for name, known in inits for item in wanted if item not in known]
     )
 
 
 @rule(
     "LOR10",
-    looks_at="LoRA files that people use",
-    fix="uv run --with <template> mflux-port ledger <model> --lora <file> names the keys that match nothing; add their spelling to the mapping",
+    looks_at="LoRA files from the community",
+    fix="uv run --with <template> mflux-port ledger <model> --lora <file> lists the keys that match nothing; add their format to the mapping",
     why=_ZERO,
     only=lambda package: reasons.has_answers(package) or reasons.takes_lora(package),
 )
 def community_files_match(package: Package) -> Verdict:
-    """LoRA files from the community match"""
+    """Community LoRA files match"""
     return needs_you("uv run --with <template> mflux-port ledger <model> --lora <file>")
+
+
+@rule(
+    "LOR11",
+    looks_at="src/mflux/models/<model>/cli/",
+    fix="remove the options and call parser.add_lora_arguments()",
+    why="the guide: --lora-paths and --lora-scales come from the shared parser, not from a custom loader",
+    only=reasons.takes_lora,
+)
+def lora_options_are_shared(package: Package) -> Verdict:
+    """No command declares its own LoRA options"""
+    own = [
+        (file, flag) for file in package.files_in("cli") for flag in syntax.declared_options(package.facts.nodes(file))
+    ]
+    return failed_if(
+        [f"{file} declares {flag}" for file, flag in own if flag in ("--lora", "--lora-paths", "--lora-scales")]
+    )
+
+
+def _lacking(package: Package, up: str, down: str, alpha: str = "") -> Verdict:
+    """Fail when targets lack an up, down or alpha key of a format, given as regular expressions."""
+    targets = _keys_by_module(package)
+    bare = [
+        path
+        for path, (ups, downs, alphas) in targets.items()
+        if not (_matches(up, ups) and _matches(down, downs) and (not alpha or _matches(alpha, alphas)))
+    ]
+    if not bare:
+        return passed()
+    return failed(f"{len(bare)} of {len(targets)} targets have no such key, for example {bare[0]}")
+
+
+def _keys_by_module(package: Package) -> dict[str, tuple[list[str], list[str], list[str]]]:
+    """The up, down and alpha keys of every module that takes a LoRA; a module may have several targets."""
+    found: dict[str, tuple[list[str], list[str], list[str]]] = {}
+    for target in package.lora_targets:
+        lists = found.setdefault(str(target.fields["model_path"]), ([], [], []))
+        for keys, name in zip(lists, ("up", "down", "alpha"), strict=True):
+            keys += target.fields.get(f"possible_{name}_patterns") or []
+    return {path: lists for path, lists in found.items() if lists[0] or lists[1]}
+
+
+def _matches(pattern: str, keys: list[str]) -> bool:
+    return any(re.search(pattern, key) for key in keys)

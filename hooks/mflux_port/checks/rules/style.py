@@ -1,33 +1,33 @@
-"""House style of mflux's code (its RULE.md and AGENTS.md), as far as a program can tell."""
+"""STY: mflux's code style (its RULE.md and AGENTS.md), as far as a program can tell."""
 
 from __future__ import annotations
 
 import ast
 import re
 
-from mflux_port.checks.engine import evidence, reasons, syntax
+from mflux_port.checks.engine import reasons, syntax
 from mflux_port.checks.engine.facts import Unreadable
 from mflux_port.checks.engine.package import Package
-from mflux_port.checks.engine.rule import Verdict, failed, none_of, passed, rule
+from mflux_port.checks.engine.rule import Verdict, failed_if, rule
 
 _CODE = "src/mflux/models/<model>/**/*.py"
 _LIMIT = 120
-# `# fmt: off` says that the line is meant so; the others are no part of the line.
+# `# fmt:` marks a line that is meant to be long; the other pragmas do not count.
 _PRAGMA = re.compile(r"^.*# fmt:.*$|\s*# (noqa|type|ty|pyright)\b.*$")
 _LONG_COMMENT = re.compile(r"(?:^[ \t]*#.*\n){6,}", re.MULTILINE)
 _RULES = "mflux's AGENTS.md and RULE.md"
-# Command modules are functions by contract.
+# mflux calls these functions of a command's module.
 _FREE = {"main", "build_parser"}
 
 
-@rule("STY01", looks_at=_CODE, fix="take the docstring out; a short comment says why", why=_RULES)
+@rule("STY01", looks_at=_CODE, fix="remove the docstring; a short comment may say why", why=_RULES)
 def no_docstrings(package: Package) -> Verdict:
-    """No docstrings"""
+    """The code has no docstrings"""
     found = []
     for file in package.files:
         nodes = [n for n in package.facts.nodes(file) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
         found += [f"{file} line {n.body[0].lineno}" for n in nodes if ast.get_docstring(n, clean=False)]
-    return none_of(found)
+    return failed_if(found)
 
 
 @rule("STY02", looks_at=_CODE, fix="make the function a static method of the class that uses it", why=_RULES)
@@ -39,12 +39,12 @@ def no_free_functions(package: Package) -> Verdict:
             functions = syntax.functions(package.facts.tree(file))
             kept = _FREE if "/cli/" in file else set()
             found += [f"{file} line {node.lineno}: {node.name}" for node in functions if node.name not in kept]
-    return none_of(found)
+    return failed_if(found)
 
 
 @rule("STY03", looks_at=_CODE, fix="move private methods below the public ones", why=_RULES)
 def private_methods_last(package: Package) -> Verdict:
-    """Private methods stand last in their class"""
+    """Private methods are last in their class"""
     found = []
     for file in package.files:
         if "def _" not in package.facts.text(file):
@@ -54,7 +54,7 @@ def private_methods_last(package: Package) -> Verdict:
             private = [name.startswith("_") for name in names]
             if private != sorted(private):
                 found.append(f"{file}: {node.name}.{names[private.index(True)]}")
-    return none_of(found)
+    return failed_if(found)
 
 
 @rule("STY04", looks_at=_CODE, fix="break the line (or end it with # fmt: off where mflux does)", why=_RULES)
@@ -66,11 +66,93 @@ def lines_fit(package: Package) -> Verdict:
         wide = {number for number, line in enumerate(lines, 1) if len(_PRAGMA.sub("", line)) > _LIMIT}
         if wide:
             found += [f"{file} line {number}" for number in sorted(wide - _unbreakable(package.facts.nodes(file)))]
-    return none_of(found)
+    return failed_if(found)
+
+
+@rule(
+    "STY05",
+    looks_at=_CODE,
+    fix="reimplement what is needed in MLX; tests may use pytest.importorskip",
+    why="diffusers is not a dependency of mflux",
+)
+def no_reference_imports(package: Package) -> Verdict:
+    """The package does not import diffusers"""
+    files = [file for file in package.files if "diffusers" in package.facts.text(file)]
+    found = [f for f in files if any(o.split(".")[0] == "diffusers" for o in package.facts.imports(f).values())]
+    return failed_if([f"{file} imports diffusers" for file in found])
+
+
+@rule(
+    "STY06",
+    looks_at="src/mflux/models/<model>/variants/",
+    fix="annotate the parameters of generate_image",
+    why="AGENTS.md asks for type hints on public interfaces; mflux's CI runs ty",
+    only=reasons.generates,
+)
+def public_methods_are_annotated(package: Package) -> Verdict:
+    """The parameters of generate_image are annotated"""
+    bare = []
+    for item in package.variants:
+        method = item.methods.get("generate_image")
+        if method is not None:
+            arguments = [*method.args.args, *method.args.kwonlyargs]
+            bare += [f"{item.name}: {a.arg}" for a in arguments if a.arg != "self" and a.annotation is None]
+    return failed_if(bare)
+
+
+@rule(
+    "STY07",
+    looks_at=_CODE,
+    fix="resolve the conflict and remove the markers",
+    why="an update or a merge left them; the file is not valid Python",
+)
+def no_conflict_markers(package: Package) -> Verdict:
+    """There are no conflict markers"""
+    shared = {result.file for result in package.surfaces.values()}
+    files = [*package.files, *package.tests, f"{package.folder}/README.md", *sorted(shared)]
+    marked = re.compile(r"^(<<<<<<< |>>>>>>> )", re.MULTILINE)
+    return failed_if(
+        [file for file in files if "<<<<" in package.facts.text(file) and marked.search(package.facts.text(file))]
+    )
+
+
+@rule(
+    "STY08",
+    looks_at=f"{_CODE} and the port's tests",
+    fix="fix the line",
+    why="nobody notices a broken file that nothing imports yet",
+)
+def every_file_parses(package: Package) -> Verdict:
+    """Every Python file of the port parses"""
+    broken = []
+    for file in [*package.files, *package.tests]:
+        try:
+            package.facts.tree(file)
+        except Unreadable as error:
+            broken.append(str(error))
+    return failed_if(broken)
+
+
+@rule(
+    "STY09",
+    looks_at=_CODE,
+    fix="shorten the comment, or move it to the README",
+    why=f"the guide: no verbose comments; {_RULES}",
+)
+def comments_are_short(package: Package) -> Verdict:
+    """No comment is longer than five lines"""
+    found = []
+    for file in package.files:
+        for match in _LONG_COMMENT.finditer(package.facts.text(file)):
+            line = package.facts.text(file).count("\n", 0, match.start()) + 1
+            # Lines of a prompt may start with # too.
+            if not _is_inside_a_string(package.facts.nodes(file), line):
+                found.append(f"{file} line {line}")
+    return failed_if(found)
 
 
 def _unbreakable(nodes: list[ast.AST]) -> set[int]:
-    """Lines that no formatter makes shorter: a string reaches beyond the limit, or a module's name does."""
+    """Lines that no formatter can shorten: imports, and strings that cross the limit."""
     kept: set[int] = set()
     for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -83,105 +165,6 @@ def _unbreakable(nodes: list[ast.AST]) -> set[int]:
     return kept
 
 
-@rule(
-    "STY05",
-    looks_at=_CODE,
-    fix="bring what is needed over to MLX; tests may use pytest.importorskip",
-    why="diffusers is no dependency of mflux",
-)
-def no_reference_imports(package: Package) -> Verdict:
-    """The package does not import diffusers"""
-    files = [file for file in package.files if "diffusers" in package.facts.text(file)]
-    found = [f for f in files if any(o.split(".")[0] == "diffusers" for o in package.facts.imports(f).values())]
-    return none_of([f"{file} imports diffusers" for file in found])
-
-
-@rule(
-    "STY06",
-    looks_at="src/mflux/models/<model>/variants/",
-    fix="annotate the parameters of generate_image",
-    why="type hints on public interfaces (AGENTS.md); ty runs in mflux's CI",
-    only=reasons.draws,
-)
-def public_methods_are_annotated(package: Package) -> Verdict:
-    """generate_image is annotated"""
-    bare = []
-    for item in package.variants:
-        method = item.methods.get("generate_image")
-        if method is not None:
-            arguments = [*method.args.args, *method.args.kwonlyargs]
-            bare += [f"{item.name}: {a.arg}" for a in arguments if a.arg != "self" and a.annotation is None]
-    return none_of(bare)
-
-
-@rule(
-    "STY07",
-    looks_at=_CODE,
-    fix="resolve the conflict and take the markers out",
-    why="an update or a merge left them; the file is no Python",
-)
-def no_conflict_markers(package: Package) -> Verdict:
-    """No conflict markers are left"""
-    shared = {result.file for result in package.surfaces.values()}
-    files = [*package.files, *package.tests, f"{package.folder}/README.md", *sorted(shared)]
-    marked = re.compile(r"^(<<<<<<< |>>>>>>> )", re.MULTILINE)
-    return none_of(
-        [file for file in files if "<<<<" in package.facts.text(file) and marked.search(package.facts.text(file))]
-    )
-
-
-@rule(
-    "STY09",
-    looks_at=_CODE,
-    fix="say it in fewer lines, or in the README",
-    why=f"the guide: no verbose comments; {_RULES}",
-)
-def comments_are_short(package: Package) -> Verdict:
-    """No comment is longer than five lines"""
-    found = []
-    for file in package.files:
-        for match in _LONG_COMMENT.finditer(package.facts.text(file)):
-            line = package.facts.text(file).count("\n", 0, match.start()) + 1
-            # Lines of a prompt may start with the sign, too.
-            if not _is_inside_a_string(package.facts.nodes(file), line):
-                found.append(f"{file} line {line}")
-    return none_of(found)
-
-
 def _is_inside_a_string(nodes: list[ast.AST], line: int) -> bool:
     texts = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return any(node.lineno < line <= node.end_lineno for node in texts)
-
-
-@rule(
-    "STY08",
-    looks_at=f"{_CODE} and the port's tests",
-    fix="mend the line that is named",
-    why="a file that nothing imports yet is broken unseen",
-)
-def every_file_is_python(package: Package) -> Verdict:
-    """Every Python file of the port can be parsed"""
-    broken = []
-    for file in [*package.files, *package.tests]:
-        try:
-            package.facts.tree(file)
-        except Unreadable as error:
-            broken.append(str(error))
-    return none_of(broken)
-
-
-@rule(
-    "MRG11",
-    looks_at="src/mflux/models/<model>/variants/ and PORTING.md",
-    fix="prove the stages first, then compile",
-    why="the guide: no mx.compile before deterministic parity passes",
-    only=reasons.is_open,
-)
-def compiling_comes_after_parity(package: Package) -> Verdict:
-    """mx.compile comes after parity"""
-    files = [file for file in package.files if "mx.compile" in package.facts.text(file)]
-    if not files:
-        return passed()
-    found = evidence.stages(package.facts, package.model)
-    open_ = [stage for stage in ("transformer", "loop") if not (stage in found and found[stage].proven)]
-    return failed(f"{files[0]} compiles, {open_[0]} is not proven") if open_ else passed()

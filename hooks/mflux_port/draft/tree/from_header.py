@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.headers import Tensor
+from mflux_port.checkpoint.tensor_names import is_list_index
 from mflux_port.draft.tree.layer_kinds import Doubt, doubt_of_array, match
-from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node, class_name, is_place
+from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node, class_name
 from mflux_port.errors import PortError
 
 _DEPTH, _LENGTH = 40, 10_000  # no model comes near; a name made to do harm ends there
@@ -47,8 +48,8 @@ def _nested(tensors: dict[str, Tensor]) -> dict:
                 raise PortError(f"tensor {name[:200]!r} fits into no tree of modules; is this a model's checkpoint?")
         if isinstance(place.setdefault(last, tensor), dict):
             raise PortError(f"{name[:200]!r} is a tensor and has tensors below it; is this a model's checkpoint?")
-    if any(map(is_place, root)):
-        first = next(filter(is_place, root))
+    if any(map(is_list_index, root)):
+        first = next(filter(is_list_index, root))
         raise PortError(f"tensor names begin with a number ({first}), which no attribute can have; rename them")
     return root
 
@@ -64,7 +65,7 @@ class _Builder:
         branches = {key: inner for key, inner in entries.items() if not isinstance(inner, Tensor)}
         if not entries and not top:
             return Node("Identity", remarks=["a place without weights"])
-        if not arrays and branches and all(map(is_place, branches)):
+        if not arrays and branches and all(map(is_list_index, branches)):
             return self._list(name, path, branches)
         if not top and (layer := self._layer(name, path, arrays, branches)):
             return layer

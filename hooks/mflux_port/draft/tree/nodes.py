@@ -10,11 +10,6 @@ from dataclasses import dataclass, field
 MODULE, LIST, DICT = "module", "list", "dict"
 
 
-def is_place(name: str) -> bool:
-    """Whether a name is the number of a place in a list, as Python writes it: not ``01`` and not ``²``."""
-    return name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")
-
-
 def class_name(name: str) -> str:
     """A class name for the module of an attribute: ``transformer_blocks`` gives ``TransformerBlock``."""
     words = re.split("[^A-Za-z0-9]+", re.sub(r"s$", "", name))

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from mflux_port.checkpoint.headers import Tensor
-from mflux_port.draft.tree.nodes import LIST, MODULE, Node, is_place
+from mflux_port.checkpoint.tensor_names import is_list_index
+from mflux_port.draft.tree.nodes import LIST, MODULE, Node
 
 
 def align(tree: Node, tensors: dict[str, Tensor]) -> Node:
@@ -100,5 +101,5 @@ def _place(root: Node, path: str, branch: Node) -> None:
         return
     *parents, last = path.split(".")
     for name in parents:
-        root = root.children.setdefault(name, Node(LIST if is_place(name) else MODULE, name.capitalize()))
+        root = root.children.setdefault(name, Node(LIST if is_list_index(name) else MODULE, name.capitalize()))
     root.children[last] = branch

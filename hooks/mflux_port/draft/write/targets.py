@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.headers import Tensor
+from mflux_port.checkpoint.tensor_names import is_list_index
 from mflux_port.draft.tree.layer_kinds import Doubt, is_flipped
-from mflux_port.draft.tree.nodes import DICT, MODULE, Node, is_place
+from mflux_port.draft.tree.nodes import DICT, MODULE, Node
 from mflux_port.draft.tree.prefix_remap import held
 
 # torch keeps (out, in, *kernel) and a transposed convolution (in, out, *kernel); MLX keeps (out, *kernel, in).
@@ -117,7 +118,7 @@ class _Mapper:
         dicts = []
         for path, node in tree.walk():
             self.owners |= {f"{path}.{name}" if path else name: node for name in held(node)}
-            if node.kind in (DICT, MODULE) and any(map(is_place, node.children)):
+            if node.kind in (DICT, MODULE) and any(map(is_list_index, node.children)):
                 dicts.append(f"{path}.")
         self.numbered_dicts = tuple(dicts)
 
@@ -158,7 +159,7 @@ def is_gamma(name: str, shape: tuple[int, ...]) -> bool:
 
 def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> Doubt | None:
     last = name.rpartition(".")[2]
-    if any(part.isdigit() and not is_place(part) for part in name.split(".")):
+    if any(part.isdigit() and not is_list_index(part) for part in name.split(".")):
         return "mflux's WeightMapper reads a part of its name as a number in another spelling", ("rename it",)
     if name.startswith("_") or "._" in name:
         return "MLX takes an attribute that begins with an underscore for private, and loads nothing into it", (
@@ -170,7 +171,7 @@ def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> Doubt
         return "the reference has no module for it", ("waive it", f"map it onto {name}")
     if re.search(r"(^|\.)lm_head\.", name):
         return "the output head: a pipeline that reads hidden states never uses it", ("waive it", f"map it onto {name}")
-    if re.search(r"\.\d+\.\d+\.", f".{name}.") or is_place(last):
+    if re.search(r"\.\d+\.\d+\.", f".{name}.") or is_list_index(last):
         return "mflux's WeightMapper cannot set a list within a list or a bare array in a list", ("rename it",)
     if node.layer.startswith("ConvTranspose") and node.layer not in CONV_TRANSFORMS:
         return f"mflux has no transform for {node.layer}", ("write one",)
@@ -237,7 +238,7 @@ def group(singles: list[Target]) -> list[Target]:
 def _keys(target: Target) -> Iterator[tuple[tuple[str, str, str], int]]:
     # Every number that stands at the same count of numbers in both names: wrappers in between do not matter.
     source, goal = target.from_pattern.split("."), target.to_pattern.split(".")
-    places, goals = ([n for n, part in enumerate(parts) if is_place(part)] for parts in (source, goal))
+    places, goals = ([n for n, part in enumerate(parts) if is_list_index(part)] for parts in (source, goal))
     if len(places) != len(goals):
         return
     for place, to in zip(places, goals, strict=True):

@@ -1,9 +1,9 @@
-"""One module per shared file of mflux. In the order in which people go through them.
+"""One module per shared file of mflux, in the order in which a reviewer reads them.
 
-Each module has ``ID``, ``FILE`` (relative to the checkout), ``REQUIRED`` (without it this is no mflux checkout),
-``not_applicable(port)`` (a reason, or None) and ``blocks(source, port)``: every piece of text that the port needs in the
-file. ``blocks`` raises UnknownShape when the file is not in a form it knows. ``NEW_FILE`` marks files that the surface
-creates.
+Each module has ``ID``, ``FILE`` (relative to the checkout), ``REQUIRED`` (every mflux checkout has the file),
+``not_applicable(port)`` (a reason, or None) and ``blocks(source, port)``: every text that the port needs in the file.
+``blocks`` raises UnknownShape when the file is in a form that it does not know. ``NEW_FILE`` marks a file that the surface
+creates. ``read_back(source, port, wired)`` returns what is wrong in an edited file, or None.
 """
 
 from mflux_port.wiring.surfaces import (

@@ -14,6 +14,7 @@ ID = "changelog"
 FILE = "CHANGELOG.md"
 REQUIRED = False
 _UNRELEASED = re.compile(r"^##\s+\[?unreleased\]?", re.IGNORECASE)
+_MODEL_HEADING = re.compile(r"### .*\bmodels?\b", re.IGNORECASE)
 _MODELS = re.compile(r"model|feature|added", re.IGNORECASE)
 
 
@@ -26,20 +27,23 @@ def blocks(source: Source, port: Port) -> list[Block]:
     lines = lines_with_spans(source)
     start = next((index for index, (line, _) in enumerate(lines) if _UNRELEASED.match(line)), None)
     section = [] if start is None else list(takewhile(lambda line: not line[0].startswith("## "), lines[start + 1 :]))
-    # Word for word further down, too: the section may have become that of a release.
+    # The exact line counts in later sections too, because Unreleased may have become a release.
     ours = [span for line, span in section if line.startswith(f"- **{port.display_name}**")]
     present = next((span for line, span in lines if span in ours or _is_ours(line, port)), None)
     if start is None and present is None:
-        return []  # a changelog that keeps no unreleased section is written at the release
+        return []  # without an Unreleased section, the changelog is written at the release
     rewritten = next((span for line, span in section if _names(line, port)), None)
     at = _first_bullet_of_models(section, present)
     if at is not None or start is None or (present and present not in [span for _, span in section]):
         return [Block("line", text, at or 0, present, rewritten)]
+    if any(line.startswith("### ") for line, _ in section):
+        heading = f"\n{_heading_of_models(lines)}\n\n"
+        return [Block("line", heading + text, lines[start][1][1], _with(source, heading, present), rewritten)]
     return [Block("line", f"\n{text}", lines[start][1][1], _with_blank(source, present), rewritten)]
 
 
 def _is_ours(line: str, port: Port) -> bool:
-    # By the command: the display name may change.
+    # Recognised by the command, because the display name may change.
     form = rf"- \*\*.+\*\*: added, with `mflux-generate-{re.escape(port.cli_name)}`\.\s*"
     return bool(re.fullmatch(form, line))
 
@@ -49,8 +53,20 @@ def _names(line: str, port: Port) -> bool:
     return line.startswith("- ") and bool(re.search(rf"(?<![\w.-])({names})(?![\w-])", line))
 
 
+def _heading_of_models(lines: list[tuple[str, Span]]) -> str:
+    # As earlier releases have it.
+    return next((line.rstrip() for line, _ in lines if _MODEL_HEADING.match(line)), "### New Model Support")
+
+
+def _with(source: Source, heading: str, span: Span | None) -> Span | None:
+    # Including the heading that was inserted with it, while no other model is listed there.
+    if span is None or not source.data[: span[0]].endswith(source.encode(heading)):
+        return _with_blank(source, span)
+    return span[0] - len(source.encode(heading)), span[1]
+
+
 def _with_blank(source: Source, span: Span | None) -> Span | None:
-    # With the blank line that came with it.
+    # Including the blank line that was inserted with it.
     if span is None:
         return None
     blank = source.data.rfind(b"\n", 0, span[0] - 1) + 1
@@ -58,11 +74,11 @@ def _with_blank(source: Source, span: Span | None) -> Span | None:
 
 
 def _first_bullet_of_models(section: list[tuple[str, Span]], present: Span | None) -> int | None:
-    # Where a heading such as "New models" has bullets already.
-    fitting = False
+    # The place where a heading such as "New models" already has bullets.
+    in_models = False
     for line, span in section:
         if line.startswith("### "):
-            fitting = bool(_MODELS.search(line))
-        elif fitting and line.startswith("- ") and span != present:
+            in_models = bool(_MODELS.search(line))
+        elif in_models and line.startswith("- ") and span != present:
             return span[0]
     return None

@@ -1,4 +1,4 @@
-"""The model facts that mflux's CI extracts: a row of ``OVERLAY`` per model, where the script exists."""
+"""The facts about models that mflux's CI extracts: a row of ``OVERLAY`` per model, where the script exists."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
     for key, value in entries(source, table):
         if not (isinstance(value, ast.Tuple) and len(value.elts) == _FIELDS):
             raise UnknownShape(
-                f"{source.path} line {value.lineno}: the row of {key!r} is not one of {_FIELDS} fields; wire the port there "
+                f"{source.path} line {value.lineno}: the row of {key!r} does not have {_FIELDS} fields; wire the port there "
                 "by hand"
             )
     if _QUANTS not in bindings(source.tree.body):
@@ -46,7 +46,7 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
 
 
 def _row(port: Port, checkpoint: Checkpoint) -> str:
-    # As the script's own rows: the family is the package's name with hyphens, a sub-family its checkpoint.
+    # As in the script's own rows, the family is the package's name with hyphens, and the sub-family is the checkpoint.
     commands = "[" + ", ".join(map(json.dumps, _commands(port, checkpoint))) + "]"
     family = port.model.replace("_", "-")
     fields = [*map(json.dumps, ("image", family, checkpoint.key)), commands, "[]", json.dumps("active"), _QUANTS]

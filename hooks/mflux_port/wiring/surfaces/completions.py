@@ -1,4 +1,4 @@
-"""Shell completions: the command and its parser recipe (until mflux 0.19.0; later ones find both by themselves)."""
+"""Shell completions: the command and the code that fills its parser (until mflux 0.19.0; later versions find both)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mflux_port.wiring.tables import entries, entry_blocks
 ID = "completions"
 FILE = "src/mflux/cli/completions/generator.py"
 REQUIRED = False
-# Without either, the file has neither the list nor the recipe of mflux's first command.
+# A file without either has neither the list nor the recipe of mflux's first command.
 _LISTING = re.compile(rb"commands\s*=[\s(\\]*\[|[\"']mflux-generate[\"']")
 
 
@@ -26,7 +26,7 @@ def not_applicable(port: Port) -> str | None:
 
 def blocks(source: Source, port: Port) -> list[Block]:
     if not _LISTING.search(source.data):
-        return []  # as in every later mflux, which is not parsed for it
+        return []  # a later mflux
     table = _commands(source)
     if not _lists_commands(source):
         return []
@@ -44,15 +44,15 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
     for name in port.scripts:
         own = [branch for branch in recipes if _command(branch) == name]
         if listed.count(name) != wired or len(own) != wired:
-            return f"{name} would be listed {listed.count(name)} times and have {len(own)} recipes"
+            return f"{name} would be listed {listed.count(name)} times and would have {len(own)} recipes"
         if any(_parser(branch) != _parser(recipes[0]) for branch in own):
             return f"the recipe of {name} would fill another parser than the others"
     return None
 
 
 def _lists_commands(source: Source) -> bool:
-    # Later the commands are read from the installed entry points, and their parsers from their modules. Not any recipe: a
-    # merge of such an mflux leaves those of ports behind, never that of mflux's first command.
+    # Later versions read the commands from the entry points and the parsers from their modules. Merging such a version can
+    # leave the recipes of ports behind, but not that of mflux's first command.
     recipes = [_command(branch) for chain in _chains(source) for branch in chain]
     return _commands(source) is not None or "mflux-generate" in recipes
 
@@ -98,7 +98,7 @@ def _calls(source: Source, port: Port, name: str) -> list[str]:
 
 
 def _parser(branch: ast.If) -> str | None:
-    # The variable that a recipe fills.
+    # The name of the variable that a recipe fills.
     statement = branch.body[0]
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         return getattr(getattr(statement.value.func, "value", None), "id", None)

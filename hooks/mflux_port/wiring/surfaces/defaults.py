@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
@@ -21,12 +22,12 @@ def not_applicable(port: Port) -> str | None:
 def blocks(source: Source, port: Port) -> list[Block]:
     choices = find_table(source, "MODEL_CHOICES")
     steps = require_table(source, "MODEL_INFERENCE_STEPS")
-    if choices is None:  # since 0.19 names are looked up in the registry, and steps by canonical key
+    if choices is None:  # since 0.19, which looks names up in the registry and steps by canonical key
         return entry_blocks(source, steps, {c.key: f"{json.dumps(c.key)}: {c.steps}" for c in port.checkpoints})
     names = {name: checkpoint.steps for checkpoint in port.checkpoints for name in checkpoint.aliases}
     listed = entry_blocks(source, choices, {name: json.dumps(name) for name in names})
     return [
-        *(block._replace(name=f"choice {block.name}") for block in listed),
+        *(replace(block, name=f"choice {block.name}") for block in listed),
         *entry_blocks(source, steps, {name: f"{json.dumps(name)}: {count}" for name, count in names.items()}),
     ]
 

@@ -1,9 +1,10 @@
-"""The line that lets git see the training example, since mflux ignores JSON files."""
+"""The line that makes git track the training example, since mflux ignores JSON files."""
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+from pathlib import Path
 
+from mflux_port.checkout.ignore import IgnoreRule, ignore_rules
 from mflux_port.errors import one_line
 from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
@@ -14,73 +15,47 @@ from mflux_port.wiring.surfaces import training_example
 ID = "gitignore"
 FILE = ".gitignore"
 REQUIRED = False
-_SPECIAL = frozenset("*?[")
 
 not_applicable = training_example.not_applicable
 
 
 def blocks(source: Source, port: Port) -> list[Block]:
     example = training_example.FILE.format(model=port.model)
-    wanted = f"!{example}"
-    lines = lines_with_spans(source)
-    own = [span for line, span in lines if line.strip() == wanted]
-    for folder in _folders(example):
-        hiding = _deciding(lines, folder, True)
-        if hiding and not hiding[0].startswith("!"):
-            raise UnknownShape(
-                f"{source.path}: {one_line(hiding[0].strip())} hides {folder} with the training example in it; take that line out"
-            )
-    deciding = _deciding([entry for entry in lines if entry[1] not in own], example, False)
-    if deciding is None:
-        return [Block(wanted, f"{wanted}\n", None, own[0])] if own else []  # this .gitignore does not hide it
-    if deciding[0].startswith("!"):  # somebody shows it, perhaps by a line of ours that they changed
-        return [Block(wanted, f"{wanted}\n", None, own[0] if own else None, deciding[1])]
-    neighbours = [
-        span for line, span in lines if line.startswith(f"!{example.rpartition('/')[0]}/") and span not in own
-    ]
-    at = max(span[1] for span in [*neighbours, deciding[1]])
-    block = Block(wanted, f"{wanted}\n", at, own[-1] if own and own[-1] > deciding[1] else None)
-    idle = [span for span in own if span != block.span]  # hidden again further down
-    return [block, *(Block(f"{wanted} (without effect)", "", 0, span, orphan=True) for span in idle)]
+    line = f"!{example}"
+    own = [span for text, span in lines_with_spans(source) if text.strip() == line]
+    rule = _deciding_rule(source, example)
+    if rule is None:
+        return [Block(line, f"{line}\n", None, own[0])] if own else []
+    deciding = lines_with_spans(source)[rule.line - 1][1]
+    if not rule.hides and deciding not in own:  # perhaps our line, edited
+        return [Block(line, f"{line}\n", None, own[0] if own else None, deciding)]
+    present = deciding if deciding in own else None
+    block = Block(line, f"{line}\n", _place(source, line, deciding[1]), present)
+    unused = [Block(f"{line} (without effect)", "", 0, span, orphan=True) for span in own if span != present]
+    return [block, *unused]
 
 
-def _folders(path: str) -> list[str]:
-    parts = path.split("/")[:-1]
-    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+def _deciding_rule(source: Source, example: str) -> IgnoreRule | None:
+    # The rule of this file that decides about the example. Raises UnknownShape when a line in this file cannot overrule it.
+    if source.root is None:
+        return None
+    folder = example.rpartition("/")[0]
+    on_folder, rule = ignore_rules(source.root, _as_folder(source.root, folder), example)
+    nested = rule is not None and rule.file.endswith(f"/{FILE}")  # git's own info/exclude is neither, and ranks below
+    if rule and rule.hides and (nested or rule.file == FILE and rule == on_folder):
+        raise UnknownShape(
+            f"{rule.file}: {one_line(rule.pattern)} in line {rule.line} hides {folder if rule == on_folder else example}; "
+            "delete that line"
+        )
+    return rule if rule and rule.file == FILE else None
 
 
-def _deciding(lines: list[tuple[str, tuple[int, int]]], path: str, folder: bool) -> tuple[str, tuple[int, int]] | None:
-    # The last pattern that a path fits decides about it.
-    fitting = [(line, span) for line, span in lines if _fits(line.strip(), path, folder)]
-    return fitting[-1] if fitting else None
+def _as_folder(root: Path, folder: str) -> str:
+    # Git looks on the disk to see that a path is a folder, or takes it from a slash at its end.
+    return folder if (root / folder).is_dir() else f"{folder}/"
 
 
-def _fits(line: str, path: str, folder: bool) -> bool:
-    # As gitignore(5) has it; escapes, which nobody needs here, are taken for what they are.
-    pattern = line.removeprefix("!")
-    if not pattern or line.startswith("#") or (pattern.endswith("/") and not folder):
-        return False
-    if "/" not in pattern.rstrip("/"):
-        return _name_fits(path.rpartition("/")[2], pattern.rstrip("/"))
-    parts = pattern.strip("/").split("/")
-    parts = [part for part, before in zip(parts, ["", *parts], strict=False) if not part == before == "**"]
-    return _leads(parts, path.split("/"))
-
-
-def _leads(patterns: list[str], names: list[str]) -> bool:
-    # Name by name, since one expression for a whole path takes for ever with many stars in it.
-    if not patterns:
-        return not names
-    if patterns == ["**"]:
-        return bool(names)
-    if patterns[0] == "**":
-        return any(_leads(patterns[1:], names[skipped:]) for skipped in range(len(names) + 1))
-    return bool(names) and _name_fits(names[0], patterns[0]) and _leads(patterns[1:], names[1:])
-
-
-def _name_fits(name: str, pattern: str) -> bool:
-    # Most patterns are plain names, or a star and an ending: fnmatch would make an expression of each.
-    ending = pattern.removeprefix("*")
-    if not _SPECIAL.isdisjoint(ending):
-        return fnmatchcase(name, pattern)
-    return name == pattern if ending == pattern else name.endswith(ending)
+def _place(source: Source, line: str, after: int) -> int:
+    # Behind the deciding rule, and behind the lines of the other examples.
+    folder = line.rpartition("/")[0]
+    return max([after, *(span[1] for text, span in lines_with_spans(source) if text.startswith(f"{folder}/"))])

@@ -21,15 +21,13 @@ def not_applicable(port: Port) -> str | None:
 
 
 def classes(port: Port) -> dict[str, str]:
-    """The class that the port brings into this file, with its module."""
+    """The class that the port adds to this file, with its module."""
     return {f"{port.class_name}WeightDefinition": f"{port.package}.weights.{port.model}_weight_definition"}
 
 
 def blocks(source: Source, port: Port) -> list[Block]:
     ((definition, module),) = classes(port).items()
-    # A file that has nothing of the port is parsed whole when it gets it.
-    function = None if definition.encode() in source.data else source.lone_method(_NAME)
-    function = function or _function(source)
+    function = _function(source)
     last = function.body[-1]
     if not (isinstance(last, ast.Return) and isinstance(last.value, ast.Constant) and last.value.value is None):
         raise UnknownShape(f"{source.path}: {_NAME} does not end in `return None`; wire the port there by hand")
@@ -51,12 +49,12 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
         if asked != {checkpoint.key for checkpoint in port.checkpoints}:
             return f"{definition} would be that of {', '.join(map(str, sorted(asked, key=str)))}"
         if bindings(branch.body).get(definition) != {module}:
-            return f"{definition} would come from elsewhere"
+            return f"{definition} would come from another module"
     return None
 
 
 def _returned(node: ast.stmt) -> str | None:
-    # The definition that a branch returns.
+    # The name of the definition that a branch returns.
     if isinstance(node, ast.If) and isinstance(node.body[-1], ast.Return):
         return getattr(node.body[-1].value, "id", None)
     return None

@@ -1,5 +1,7 @@
 """The registry: a ``ModelConfig`` factory and an ``AVAILABLE_MODELS`` entry per checkpoint."""
 
+from __future__ import annotations
+
 import ast
 import json
 import math
@@ -53,7 +55,7 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
 
 
 class Entry(NamedTuple):
-    """What one entry of the registry says of its model's names."""
+    """The names of a model and its place in the order, from its entry of the registry."""
 
     aliases: list[str]
     repo: str
@@ -62,10 +64,10 @@ class Entry(NamedTuple):
 
 @once
 def registry(source: Source) -> dict[str, Entry]:
-    """Every entry by its key. Raises UnknownShape for one that does not say its names as plain literals."""
+    """Every entry by its key. Raises UnknownShape for an entry whose names are not plain literals."""
     table = require_table(source, TABLE)
     if not isinstance(table, ast.Dict):
-        raise UnknownShape(f"{source.path}: {TABLE} is no dict; wire the port there by hand")
+        raise UnknownShape(f"{source.path}: {TABLE} is not a dict; wire the port there by hand")
     return {key: _read(source, key, value) for key, value in entries(source, table)}
 
 
@@ -76,8 +78,8 @@ def _read(source: Source, key: str, value: ast.expr) -> Entry:
     priority = getattr(fields.get("priority"), "value", 0)
     if not all(isinstance(name, str) for name in [*aliases, repo]) or type(priority) is not int:
         raise UnknownShape(
-            f"{source.path} line {value.lineno}: the entry {key!r} does not say aliases, model_name and priority as "
-            "plain values; write them out there"
+            f"{source.path} line {value.lineno}: aliases, model_name or priority of the entry {key!r} is not a plain "
+            "value; write it out there"
         )
     return Entry(aliases, repo, priority)
 
@@ -86,16 +88,16 @@ def _factories(source: Source, port: Port) -> list[Block]:
     existing = {node.name: node for node in owner(source).body if _is_factory(node)}
     others = [node for name, node in existing.items() if name not in {c.factory for c in port.checkpoints}]
     if not others:
-        raise UnknownShape(f"{source.path}: class ModelConfig has no factory to follow; restore it")
+        raise UnknownShape(f"{source.path}: class ModelConfig has no factory; restore it")
     at = source.line_end(source.end(others[-1]))
     lead = source.lead(others[-1])
-    made = []
+    blocks = []
     for checkpoint in port.checkpoints:
         name = checkpoint.factory
         text = f'\n{lead}@staticmethod\n{lead}@lru_cache\n{lead}def {name}() -> "ModelConfig":\n'
         text += f'{lead}    return {TABLE}["{checkpoint.key}"]\n'
-        made.append(Block(f"factory {name}", text, at, _factory_span(source, existing.get(name))))
-    return made
+        blocks.append(Block(f"factory {name}", text, at, _factory_span(source, existing.get(name))))
+    return blocks
 
 
 def _factory_span(source: Source, node: ast.FunctionDef | None) -> tuple[int, int] | None:
@@ -123,17 +125,17 @@ def _entry(checkpoint: Checkpoint, priority: int, accepted: set[str]) -> str:
     unknown = sorted(set(fields) - accepted)
     if unknown:
         raise UnknownShape(
-            f"ModelConfig in {FILE} takes no {unknown[0]!r}; take it out of the answers of {checkpoint.key}"
+            f"ModelConfig in {FILE} has no {unknown[0]!r}; delete it from the answers of {checkpoint.key}"
         )
     if fields["base_model"] is not None:
         raise UnknownShape(
-            f"a base_model hides {checkpoint.key} from mflux's names in {FILE}; take it out of the answers"
+            f"mflux does not find {checkpoint.key} by name when it has a base_model; delete it from the answers"
         )
     return "\n".join([f"{json.dumps(checkpoint.key)}: ModelConfig(", *map(_field, fields, fields.values()), ")"])
 
 
 def _field(name: str, value: object) -> str:
-    # 4 columns of indentation come with the table.
+    # The table adds 4 columns of indentation.
     if isinstance(value, dict):
         items = [f"{literal(key)}: {literal(item)}" for key, item in value.items()]
         return wrapped(f"{name}={{", items, "},", "    ", WIDTH - 4)
@@ -143,7 +145,7 @@ def _field(name: str, value: object) -> str:
 
 
 def literal(value: object) -> str:
-    """Python source of an answer, with double quotes. Strings are escaped, never pasted."""
+    """Python source of an answer, with double quotes and escaped strings."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, dict):
@@ -152,7 +154,7 @@ def literal(value: object) -> str:
         return "[" + ", ".join(literal(item) for item in value) + "]"
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return repr(value)
-    raise UnknownShape(f"an answer holds {value!r}, which is no plain value; mend the answers file")
+    raise UnknownShape(f"an answer holds {value!r}, which is not a plain value; fix the answers file")
 
 
 def owner(source: Source) -> ast.ClassDef:

@@ -17,7 +17,7 @@ REQUIRED = False
 
 def not_applicable(port: Port) -> str | None:
     known = any(checkpoint.revision for checkpoint in port.checkpoints)
-    return None if known else "no checkpoint has a revision in the answers; mflux-port inspect finds it"
+    return None if known else "no checkpoint has a revision in the answers; `mflux-port inspect` finds it"
 
 
 def blocks(source: Source, port: Port) -> list[Block]:

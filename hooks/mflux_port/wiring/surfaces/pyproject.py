@@ -25,9 +25,9 @@ def not_applicable(port: Port) -> str | None:
 def blocks(source: Source, port: Port) -> list[Block]:
     headers = list(_HEADER.finditer(source.data))
     if len(headers) != 1:
-        scripts(source)  # a file that is no TOML at all is said to be none
+        scripts(source)  # reports a file that is not TOML at all
         raise UnknownShape(
-            f"{source.path}: looked for one [project.scripts] table, found {len(headers)}; leave exactly one"
+            f"{source.path}: looked for one [project.scripts] table, found {len(headers)}; keep exactly one"
         )
     start = min(headers[0].end() + 1, len(source.data))
     following = _NEXT.search(source.data, start)
@@ -37,11 +37,11 @@ def blocks(source: Source, port: Port) -> list[Block]:
         span for name, span in entries.items() if name.startswith("mflux-generate") and name not in port.scripts
     ]
     at = max((span[1] for span in generators), default=start)
-    made = []
+    blocks = []
     for name, target in port.scripts.items():
         key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
-        made.append(Block(name, f'{key} = "{target}"\n', at, entries.get(name)))
-    return made
+        blocks.append(Block(name, f'{key} = "{target}"\n', at, entries.get(name)))
+    return blocks
 
 
 def _name(match: re.Match) -> str:
@@ -58,8 +58,8 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
 
 @once
 def scripts(source: Source) -> dict[str, object]:
-    """Every command with its target. Raises UnknownShape when the file is no TOML, or its commands are no table."""
+    """Every command with its target. Raises UnknownShape when the file is not TOML, or its commands are not a table."""
     try:
         return console_scripts(source.data)
     except ValueError as error:
-        raise UnknownShape(f"{source.path} is no valid TOML ({error}); mend it and run this again") from None
+        raise UnknownShape(f"{source.path} is not valid TOML ({error}); fix it and run this again") from None

@@ -12,7 +12,7 @@ from mflux_port.wiring.source import Source
 ID = "readme_acknowledgement"
 FILE = "README.md"
 REQUIRED = False
-_BULLET = re.compile(r"^- .+ for the \[.+ project\]\(")
+_BULLET = re.compile(r"^- (.+) for the \[.+ project\]\((.*)")
 
 
 def not_applicable(port: Port) -> str | None:
@@ -23,12 +23,23 @@ def blocks(source: Source, port: Port) -> list[Block]:
     owner = port.hf_repo.split("/")[0]
     text = f"- {owner} for the [{port.display_name} project](https://huggingface.co/{port.hf_repo})\n"
     bullets = [(line, span) for line, span in lines_with_spans(source) if _BULLET.match(line)]
-    # By its address: the display name may change.
+    # Recognised by its address, because the display name may change.
     present = [span for line, span in bullets if line.endswith(f" project](https://huggingface.co/{port.hf_repo})")]
     others = [(line, span) for line, span in bullets if span not in present]
     rewritten = next((span for line, span in others if f"[{port.display_name} project](" in line), None)
-    named = any(line.lower().startswith(f"- {owner.lower()} ") for line, _ in others)
+    named = any(_thanks(line, owner) for line, _ in others)
     if not bullets:
-        return []  # there is no such section
-    at = None if named or rewritten or not others else others[-1][1][1]  # None: the authors are thanked already
+        return []  # the README has no such section
+    at = None if named or rewritten or not others else others[-1][1][1]  # None: the authors are already thanked
     return [Block("acknowledgement", text, at, present[0] if present else None, rewritten)]
+
+
+def _thanks(line: str, owner: str) -> bool:
+    # People write a name as they like: "Black Forest Labs" are black-forest-labs. The address often holds it, too.
+    names, address = _BULLET.match(line).groups()
+    wanted = _letters(owner)
+    return wanted in {_letters(name) for name in re.split(r",| and ", names)} or f"/{owner.lower()}/" in address.lower()
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from itertools import takewhile
 
-from mflux_port.port.port import Port
-from mflux_port.wiring.block import Block
+from mflux_port.port.port import Checkpoint, Port
+from mflux_port.wiring.block import Block, Span
 from mflux_port.wiring.lines import lines_with_spans
 from mflux_port.wiring.source import Source, UnknownShape
 
 ID = "readme_table"
 FILE = "README.md"
 REQUIRED = False
+_KINDS = ("Turbo (distilled)", "Distilled", "Base")
 _COLUMNS = ["Model", "Release date", "Size", "Type", "Training", "Description"]
 
 
@@ -27,7 +29,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
     headers = [index for index, (line, _) in enumerate(lines) if _fields(line)[:2] == _COLUMNS[:2]]
     if len(headers) != 1 or _fields(lines[headers[0]][0]) != _COLUMNS:
         ours = [span for line, span in lines if _fields(line) and any(mark in line for mark in marks)]
-        if ours:  # somebody wrote it into a table that has another form by now
+        if ours:  # a row in a table that has been given another form
             return [Block("row", row, None, ours[0])]
         found = f"{len(headers)}" if len(headers) != 1 else "one with other columns"
         raise UnknownShape(
@@ -39,7 +41,19 @@ def blocks(source: Source, port: Port) -> list[Block]:
     if not others:
         raise UnknownShape(f"{source.path}: the table of models has no rows; restore it")
     rewritten = next((span for line, span in rows if any(mark in line for mark in marks)), None)
-    return [Block("row", row, others[-1][1], present[0] if present else None, rewritten)]
+    return [Block("row", row, _place(rows, present), present[0] if present else None, rewritten)]
+
+
+def _place(rows: list[tuple[str, Span]], present: list[Span]) -> int:
+    # Behind the last model; tools, which have no type, and legacy models come last.
+    others = [(line, span) for line, span in rows if span not in present]
+    models = [span for line, span in others if not _is_last(line)]
+    return models[-1][1] if models else others[-1][1][1]
+
+
+def _is_last(line: str) -> bool:
+    fields = _fields(line)
+    return "legacy" in line.lower() or len(fields) == len(_COLUMNS) and fields[_COLUMNS.index("Type")] in ("—", "-")
 
 
 def _fields(line: str) -> list[str]:
@@ -47,8 +61,15 @@ def _fields(line: str) -> list[str]:
 
 
 def _cells(port: Port) -> str:
-    # Release date and size are not among the answers; the checklist asks for them.
-    kinds = {c.supports_guidance for c in port.checkpoints}
-    kind = "Distilled & Base" if len(kinds) == 2 else ("Base" if True in kinds else "Distilled")
+    # Release date and size are not among the answers; `mflux-port check` asks for them.
+    kinds = {_kind(checkpoint) for checkpoint in port.checkpoints}
+    kind = " & ".join(kind for kind in _KINDS if kind in kinds)
     does = "Text-to-image and editing." if "edit" in port.variants else "Text-to-image."
     return f"| ? | ? | {kind} | {'Yes' if port.training else 'No'} | {does} |"
+
+
+def _kind(checkpoint: Checkpoint) -> str:
+    # A distilled checkpoint may support guidance all the same; then its name tells.
+    if re.search(r"(?<![a-z])turbo(?![a-z])", f"{checkpoint.key} {checkpoint.hf_repo}".lower()):
+        return "Turbo (distilled)"
+    return "Base" if checkpoint.supports_guidance else "Distilled"

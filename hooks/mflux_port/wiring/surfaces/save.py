@@ -1,9 +1,10 @@
-"""``mflux-save``: which class owns the weights of a model."""
+"""``mflux-save``: the class that owns the weights of a model."""
 
 from __future__ import annotations
 
 import ast
 import json
+from dataclasses import replace
 
 from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
@@ -31,7 +32,7 @@ def not_applicable(port: Port) -> str | None:
 
 
 def classes(port: Port) -> dict[str, str]:
-    """The classes that the port brings into this file, each with its module."""
+    """The classes that the port adds to this file, each with its module."""
     variants = dict.fromkeys(checkpoint.variant for checkpoint in port.checkpoints)
     return {port.variant_class(variant): port.variant_module(variant) for variant in variants}
 
@@ -48,7 +49,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
 
 
 def routes(source: Source) -> dict[str, str]:
-    """Each key that the file names, with its class."""
+    """Each key in the file with its class."""
     table = find_table(source, TABLE)
     if table is not None:
         return {key: getattr(value, "id", "an expression") for key, value in entries(source, table)}
@@ -56,9 +57,11 @@ def routes(source: Source) -> dict[str, str]:
     captured = False
     for branch in _chain(source):
         names = listed_names(branch)
-        captured = captured or names is None  # by a branch that asks for something else, and is asked before
+        captured = captured or names is None  # by an earlier branch with another condition
         for name in (names or set()) - found.keys():
-            found[name] = "a branch behind another's" if captured else assigned_name(branch, "model_class")
+            found[name] = (
+                "a branch after one with another condition" if captured else assigned_name(branch, "model_class")
+            )
     return found
 
 
@@ -75,18 +78,18 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
 
 
 def _branch(source: Source, class_name: str, keys: list[str]) -> Block:
-    # By what mflux itself makes of the name, so that the branch takes no other model's; first, so that no other takes it.
+    # The condition is on mflux's resolved name, so that it matches no other model. First, so that no other branch matches it.
     chain = _chain(source)
     lead = source.lead(chain[0])
     subject = f"{_resolved(source, chain)}.aliases[0]"
     branch = f"{condition('if', subject, keys, lead)}{lead}    model_class = {class_name}\n"
     index = branch_index(chain, "model_class", class_name)
     block = first_branch_block(source, chain, class_name, branch, index)
-    return block if block.span else block._replace(rewritten=branch_listing(source, chain, set(keys)))
+    return block if block.span else replace(block, rewritten=branch_listing(source, chain, set(keys)))
 
 
 def _resolved(source: Source, chain: list[ast.If]) -> str:
-    # The call by which main() resolves the model, as far as the names in it are known above the chain.
+    # The call with which main() resolves the model, if the names in it are defined above the chain.
     function = _main(source)
     above = [*source.tree.body, *(node for node in function.body if node.lineno < chain[0].lineno)]
     known = bindings(above)
@@ -95,7 +98,7 @@ def _resolved(source: Source, chain: list[ast.If]) -> str:
             if all(name.id in known for name in ast.walk(node) if isinstance(name, ast.Name)):
                 return source.code(node)
     raise UnknownShape(
-        f"{source.path}: looked in main() for ModelConfig.from_name(…) with what the chain knows, found none; "
+        f"{source.path}: looked in main() for a ModelConfig.from_name(…) that the chain can call, found none; "
         "wire the port there by hand"
     )
 

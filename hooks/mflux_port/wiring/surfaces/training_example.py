@@ -1,4 +1,4 @@
-"""The example configuration of ``mflux-train`` for this port: a file of its own."""
+"""The example configuration of ``mflux-train`` for this port, a new file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ID = "training_example"
 FILE = "src/mflux/models/common/training/_example/train_{model}.json"
 REQUIRED = False
 NEW_FILE = True
-# The linear layers of a block as the template renders it.
+# The linear layers of a block that the template renders.
 _RENDERED = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
 _RENDERED += ("feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj")
 _MONITORING = {"preview_width": 640, "preview_height": 368, "plot_frequency": 20, "generate_image_frequency": 50}
@@ -27,13 +27,13 @@ def blocks(source: Source, port: Port) -> list[Block]:
 
 
 def text(port: Port) -> str:
-    """The whole file."""
+    """The text of the file."""
     return json.dumps(_configuration(port), indent=2) + "\n"
 
 
 def _configuration(port: Port) -> dict:
-    # The base checkpoint where there is one: a distilled one loses its few steps when it is trained.
-    own = [checkpoint for checkpoint in port.checkpoints if checkpoint.variant == "txt2img"]
+    # The checkpoint with the most steps: training a distilled one undoes its distillation.
+    own = [checkpoint for checkpoint in port.checkpoints if checkpoint.variant != "edit"]
     base = max(own, key=lambda checkpoint: checkpoint.steps)
     return {
         "model": base.key,

@@ -1,8 +1,9 @@
-"""``mflux-train``: which adapter trains a model."""
+"""``mflux-train``: the adapter that trains a model."""
 
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
 from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
@@ -27,11 +28,11 @@ _ARGUMENTS = ("model_config", "quantize", "model_path")
 def not_applicable(port: Port) -> str | None:
     if not port.training:
         return "training is off in the answers"
-    return None if _keys(port) else "no checkpoint is trained: all of them are for editing"
+    return None if _keys(port) else "no checkpoint can be trained: all of them are for editing"
 
 
 def classes(port: Port) -> dict[str, str]:
-    """The class that the port brings into this file, with its module."""
+    """The class that the port adds to this file, with its module."""
     if not_applicable(port):
         return {}
     return {f"{port.class_name}TrainingAdapter": f"{port.package}.training_adapter.{port.model}_training_adapter"}
@@ -47,7 +48,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
     branch += f"{lead}    adapter = {adapter}(\n{call}{lead}    )\n"
     block = second_branch_block(source, chain, adapter, branch, branch_index(chain, "adapter", adapter))
     if not block.span:
-        block = block._replace(rewritten=branch_listing(source, chain, set(_keys(port))))
+        block = replace(block, rewritten=branch_listing(source, chain, set(_keys(port))))
     return [import_block(source, module, adapter), block]
 
 
@@ -63,18 +64,18 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
 
 
 def _keys(port: Port) -> list[str]:
-    return [checkpoint.key for checkpoint in port.checkpoints if checkpoint.variant == "txt2img"]
+    return [checkpoint.key for checkpoint in port.checkpoints if checkpoint.variant != "edit"]
 
 
 def _arguments(source: Source, chain: list[ast.If]) -> dict[str, str]:
-    # As the other adapters get them: the variables may have other names.
+    # With the variables that the other adapters get, whatever their names are.
     for branch in chain:
         for node in ast.walk(branch):
             if isinstance(node, ast.Call) and {keyword.arg for keyword in node.keywords}.issuperset(_ARGUMENTS):
                 values = {keyword.arg: keyword.value for keyword in node.keywords}
                 return {name: source.code(values[name]) for name in _ARGUMENTS}
     raise UnknownShape(
-        f"{source.path}: looked for an adapter made with {', '.join(_ARGUMENTS)}, found none; wire the port there by hand"
+        f"{source.path}: looked for an adapter created with {', '.join(_ARGUMENTS)}, found none; wire the port there by hand"
     )
 
 

@@ -13,12 +13,14 @@ from parity.errors import ParityError
 HOME = Path(__file__).resolve().parents[1]
 PROMPT = "a red fox in deep snow, morning light"
 SEED = 42
-SIZE = 1024
-STAGE_NAMES = ("vae_decode", "vae_encode", "transformer", "scheduler", "loop", "text_encoder", "end_to_end")
+SIZE = "1024x768"  # the sides differ, so that height and width cannot be mixed up
+FEW_STEPS = 4
+STAGE_NAMES = (
+    "vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end",
+)  # fmt: skip
 PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # what a stage may be
 # What PyYAML itself raises for a value that its tag cannot be, as `!!int x`; and what a wrong kind of answer gives.
 UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-MODULE_SIZE = "272x208"  # no side equals another, a channel count or a head count: layouts cannot be mixed up
 
 
 @dataclass(frozen=True)

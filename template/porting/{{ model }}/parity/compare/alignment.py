@@ -68,13 +68,16 @@ class Alignment:
         return tuple(length for length in self.reference if length != 1)
 
 
-def align(reference: np.ndarray, values: np.ndarray, repeats: bool = False) -> tuple[Alignment, Distance] | None:
+def align(
+    reference: np.ndarray, values: np.ndarray, repeats: bool = False, channels_last: bool = False
+) -> tuple[Alignment, Distance] | None:
     """The layout that explains ``values``, with the distance that is left; None when the shapes do not fit.
 
-    A layout that needs no cutting wins over one that does. Where several fit, the values decide.
+    A layout that needs no cutting wins over one that does. Where several fit, the values decide; a module that is known
+    to have its ``channels_last`` leaves no choice.
     """
     best: tuple[Alignment, Distance] | None = None
-    for group in _groups(tuple(reference.shape), tuple(values.shape), repeats):
+    for group in _groups(tuple(reference.shape), tuple(values.shape), repeats, channels_last):
         for alignment in group:
             found = distance(alignment.of_reference(reference), alignment.to_reference(values))
             if best is None or found.relative < best[1].relative and best[1].relative > CONVINCING:
@@ -89,8 +92,9 @@ def fits(reference: Shape, shape: Shape) -> bool:
     return bool(layouts(tuple(reference), tuple(shape)))
 
 
-def _groups(reference: Shape, shape: Shape, repeats: bool) -> Iterator[list[Alignment]]:
-    exact = layouts(reference, shape)
+def _groups(reference: Shape, shape: Shape, repeats: bool, channels_last: bool) -> Iterator[list[Alignment]]:
+    exact = picture_layout(reference, shape) if channels_last else ()
+    exact = exact or layouts(reference, shape)
     if exact:
         yield list(exact)
         return
@@ -105,7 +109,9 @@ def layouts(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
     if int(np.prod(wanted, dtype=np.int64)) != int(np.prod(own, dtype=np.int64)) or max(len(wanted), len(own)) > 6:
         return ()
     if wanted == own:
-        return (Alignment(own, tuple(range(len(own))), shape, reference),)
+        # With all axes equal, channels may still come last.
+        cube = picture_layout(reference, shape) if len(wanted) >= 3 and len(set(wanted)) == 1 else ()
+        return Alignment(own, tuple(range(len(own))), shape, reference), *cube
     found = [
         Alignment(tuple(wanted[a] for a in order), tuple(int(a) for a in np.argsort(order)), shape, reference)
         for order in permutations(range(len(wanted)))
@@ -117,6 +123,13 @@ def layouts(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
         if len(own) > len(wanted) and _merges(order, own, wanted)
     ]
     return tuple(found)
+
+
+def picture_layout(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
+    """The one layout of a picture with its channels first in the reference and last in MLX; empty for other shapes."""
+    if len(shape) != len(reference) or len(shape) < 4 or shape != (reference[0], *reference[2:], reference[1]):
+        return ()
+    return (Alignment(shape, (0, len(shape) - 1, *range(1, len(shape) - 1)), shape, reference),)
 
 
 def _merges(order: tuple[int, ...], fine: Shape, coarse: Shape) -> bool:

@@ -9,6 +9,7 @@ FLOOR = 2e-5  # below this, two correct float32 programs differ by the order in 
 LEAF = 2.5e-6  # leaves of correct ports stay below 1.5e-6, an eps of 1e-5 for 1e-6 makes 3e-6 and more
 LARGE, MOST = 3e5, 20.0  # a norm over more values than LARGE adds them with more rounding, on both sides
 CONTAINER = 1e-5
+SENSITIVE = 64.0  # correct modules stay below 40 times what a last bit of their input makes of their result
 SINUSOID = 1e-4  # of an angle up to 1000, where float32 itself is 6e-5 wide
 PARTIAL_BF16 = 0.1
 ROUNDED = 5e-3  # twice what rounding to bfloat16 makes
@@ -29,7 +30,7 @@ class Limits:
         if name.startswith("sigmas/"):
             return 1e-4  # both sides compute the schedule in float32 whatever the dtype
         if name.startswith("latents/"):
-            return STAGE[self.dtype]  # nothing but rounding can lie between the same latents
+            return STAGE[self.dtype]  # the same latents can differ by rounding only
         gap = self.gaps.get(("free:" if stage in ("loop", "end_to_end") else "") + _event(name))
         if self.dtype == "bfloat16":
             return max(STAGE["bfloat16"], BF16_FACTOR * gap) if gap is not None else 0.1
@@ -56,6 +57,14 @@ class Limits:
             return LEAF * min(MOST, max(1.0, call.size / LARGE))
         gap = self.gaps.get(f"{call.event}/out/0", 0.0)
         return min(10 * CONTAINER, max(CONTAINER, gap / 1000))
+
+
+    def of_sensitive(self, call, sensitivity: float) -> float:
+        """The same for a module that has others in it and multiplies what rounding does to its input."""
+        limit = self.of_module(call)
+        if self.dtype == "bfloat16" or call.leaf:
+            return limit
+        return min(10 * CONTAINER, max(limit, SENSITIVE * sensitivity))
 
 
 def _event(name: str) -> str:

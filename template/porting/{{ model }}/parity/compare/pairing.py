@@ -13,6 +13,7 @@ import numpy as np
 
 from parity.record.fingerprints import Fingerprint, fingerprint, order_of, same_values
 
+COUNT = "block count"
 ALLOWED = {
     2: ((0, 1),),
     3: ((0, 1, 2), (0, 2, 1)),
@@ -23,7 +24,10 @@ ALLOWED = {
 
 @dataclass(frozen=True)
 class Fault:
-    """A parameter that is wrong before anything ran: ``never loaded``, ``transposed`` or ``crossed``."""
+    """A parameter that is wrong before anything ran: ``never loaded``, ``transposed``, ``crossed`` or ``block count``.
+
+    Of a ``block count`` the parameter is a list of blocks.
+    """
 
     kind: str
     parameter: str
@@ -32,18 +36,22 @@ class Fault:
 
     @property
     def module(self) -> str:
-        return self.parameter.rpartition(".")[0]
+        return self.parameter if self.kind == COUNT else self.parameter.rpartition(".")[0]
 
 
 @dataclass
 class Pairing:
-    """``parameters`` and ``modules`` map MLX paths to reference paths. ``named`` modules pair by their name only."""
+    """``parameters`` and ``modules`` map MLX paths to reference paths. ``named`` modules pair by their name only.
+
+    ``fewer`` says of lists that are shorter than the reference's by how much.
+    """
 
     parameters: dict[str, str] = field(default_factory=dict)
     modules: dict[str, str] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
     components: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    fewer: dict[str, str] = field(default_factory=dict)
     parameter_count: int = 0
     module_count: int = 0
 
@@ -62,7 +70,9 @@ def pair(
     result.components = _pair_components(result.parameters, modules, classes)
     _pair_modules(result, modules, classes)
     _pair_by_name(result, modules, classes)
-    result.faults = _never_loaded(result, arrays, prints)
+    outside = tuple(_count_blocks(result, arrays, prints))
+    unloaded = _never_loaded(result, arrays, prints)
+    result.faults += [fault for fault in unloaded if not (outside and fault.parameter.startswith(outside))]
     result.faults += _transposed(result, arrays, prints, modules)
     result.faults += _crossed(result, prints)
     return result
@@ -181,6 +191,11 @@ def _never_loaded(result: Pairing, arrays: dict[str, np.ndarray], prints: dict[s
             continue
         same = [name for name in free if prints[name].size == values.size]
         likely = max(same, key=lambda name: alike(path, name), default="")
+        if likely and path.endswith("inv_freq"):
+            bases = [_base(float(values.min()), values.size), _base(prints[likely].low, values.size)]
+            detail = f"has the base (theta) {bases[0]:.4g}, the reference's has {bases[1]:.4g}"
+            faults.append(Fault("RoPE", path, likely, detail))
+            continue
         if likely and alike(path, likely) > 0.5:
             mark = prints[likely]
             scale = (float(np.square(values, dtype=np.float64).sum()) / mark.squares) ** 0.5 if mark.squares else 0.0
@@ -189,6 +204,68 @@ def _never_loaded(result: Pairing, arrays: dict[str, np.ndarray], prints: dict[s
             detail = "no tensor of the reference has its values"
         faults.append(Fault("never loaded", path, likely, detail))
     return faults
+
+
+def _count_blocks(result: Pairing, arrays: dict[str, np.ndarray], prints: dict[str, Fingerprint]) -> list[str]:
+    """Compare the lengths of lists. Returns the beginnings of the parameters in blocks that hold nothing of the reference.
+
+    Blocks that were not loaded are faults. A port may leave blocks of the reference out (an encoder's last layer that
+    nobody reads): these are only kept in ``fewer``, to explain a stage that fails.
+    """
+    outside: list[str] = []
+    theirs = _lists(prints)
+    for own, blocks in _lists(arrays).items():
+        filled = {n: [result.parameters[path] for path in blocks[n] if path in result.parameters] for n in blocks}
+        homes = {_list_of(name) for names in filled.values() for name in names}
+        loaded = [n for n in filled if filled[n]]
+        if len(homes) != 1 or homes == {""}:
+            continue  # a list of the port that holds several of the reference's, or none of it
+        other = homes.pop()
+        used = {_number(name, other) for names in filled.values() for name in names}
+        sentence = f"the checkpoint {len(theirs[other])} (in {other})"
+        if len(loaded) < len(blocks):
+            detail = f"the port has {len(blocks)} blocks, {len(loaded)} of them loaded, {sentence}"
+            result.faults.append(Fault(COUNT, own, f"{other}.", detail))
+            outside += [f"{own}.{n}." for n in blocks if not filled[n]]
+        elif used < set(theirs[other]) and len(loaded) == len(used):
+            result.fewer[own] = f"the port has {len(blocks)} blocks in {own}, {sentence}"
+    _count_missing_lists(result, theirs)
+    return outside
+
+
+def _count_missing_lists(result: Pairing, theirs: dict[str, dict[int, list[str]]]) -> None:
+    held = {_list_of(name) for name in result.parameters.values()}
+    own = {name: component for component, name in result.components.items()}
+    for other, blocks in theirs.items():
+        component = other.split(".")[0]
+        # An encoder of text may have a tower for images that no port of it needs.
+        if other not in held and component in own and not component.startswith("text_encoder"):
+            path = f"{own[component]}.{other.partition('.')[2]}"
+            result.fewer[path] = f"the port has no blocks of {other}, the checkpoint {len(blocks)}"
+
+
+def _lists(names) -> dict[str, dict[int, list[str]]]:
+    """By the path of each outermost list: its numbers, with the names below them."""
+    found: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name in names:
+        home = _list_of(name)
+        if home:
+            found[home][_number(name, home)].append(name)
+    return found
+
+
+def _list_of(name: str) -> str:
+    found = re.match(r"(.*?)\.\d+\.", name)
+    return found[1] if found else ""
+
+
+def _number(name: str, home: str) -> int:
+    return int(name[len(home) + 1 :].partition(".")[0])
+
+
+def _base(lowest: float, count: int) -> float:
+    """The base of ``count`` rotary frequencies, of which the lowest is base ** -((count - 1) / count)."""
+    return lowest ** (-count / (count - 1)) if lowest > 0 and count > 1 else float("nan")
 
 
 def _transposed(
@@ -265,7 +342,7 @@ def _block(path: str) -> tuple[str, str] | None:
 
 
 def words(path: str) -> tuple[str, ...]:
-    """A path's parts without those that only say where it lies."""
+    """A path's parts without those that only name a container."""
     return tuple(part for part in path.split(".")[1:] if part not in ("model", "language_model", "module"))
 
 

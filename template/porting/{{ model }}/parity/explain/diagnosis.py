@@ -8,20 +8,26 @@ import numpy as np
 
 from parity.answers import FAIL, PASS
 from parity.compare.alignment import align
+from parity.compare.pairing import COUNT
+from parity.compare.rows import rows_cut
 from parity.explain import patterns
+from parity.explain.grouping import grouped, kind_of
 from parity.metrics import distance
 from parity.run.forced_run import LATENTS
 from parity.run.mlx_taps import modules as modules_of
 from parity.run.module_judge import SIGNIFICANT, Call, same_tokens
+from parity.run.sensitivity import sensitivity
 from parity.run.stages import Judge, Result
 
+OTHER_PROMPT = " (if the port takes prompts of a form of its own, as JSON, record one: run_reference.py --prompt)"
+ENOUGH = 0.03  # of an image's error: a decoder does not multiply what is done to its latents by more
 TOLERANT = 1e-4  # of a module that has a waived one inside
 
 
 @dataclass
 class Verdict:
     """``module`` is the port's, ``reference`` the reference's path. ``local`` is the module's own error, ``accumulated``
-    that of its output in the running port. ``kind`` is weights, module or code (what lies between the modules)."""
+    that of its output in the running port. ``kind`` is weights, module or code (what runs between the modules)."""
 
     kind: str
     stage: str
@@ -34,12 +40,13 @@ class Verdict:
     limit: float = float("nan")
     cause: str = ""
     waived: str = ""
+    places: str = ""  # where the same was found too, as "layers 1-5, 8-34"
 
     @property
     def line(self) -> str:
         there = f" = {self.reference}" if self.reference and self.reference != self.module else ""
         named = ", ".join(filter(None, (self.reference_class, self.reference_file)))
-        where = f" [{named}]" if named else ""
+        where = (f" [{named}]" if named else "") + (f" in {self.places}" if self.places else "")
         numbers = f" local relL2 {self.local:.1e} (limit {self.limit:.1e})" if self.local == self.local else ""
         numbers += f", accumulated {self.accumulated:.1e}" if self.accumulated == self.accumulated else ""
         return f"{self.stage}: {self.module}{there}{where}{numbers}; {self.cause or 'no known pattern'}"
@@ -63,6 +70,7 @@ class Diagnosis:
         self.recording, self.pairing, self.limits = judge.recording, judge.pairing, judge.limits
         self.watch, self.crossing, self.calls = judge.watch, judge.crossing, judge.calls
         self.modules = modules_of(judge.port.model)
+        self._causes: dict[str, str] = {}  # by kind of module: what is wrong in one block is wrong in the next
 
     def findings(self, results: list[Result], waived=lambda verdict: "") -> Findings:
         """Weights before anything else; then the stages that fail, in the order in which a port is written."""
@@ -75,16 +83,16 @@ class Diagnosis:
         verdicts += [verdict for verdict in self._blamed(self.calls, waived) if verdict.module not in said]
         for verdict in verdicts:
             verdict.waived = waived(verdict)
-        return Findings(sorted(verdicts, key=lambda verdict: verdict.kind != "weights"))
+        return Findings(grouped(sorted(verdicts, key=lambda verdict: verdict.kind != "weights")))
 
     def _other_length(self, result: Result) -> bool:
         # Embeddings of another length or width go into the transformer as they are.
         return result.stage == "text_encoder" and any(not item.aligned for item in self.crossing.of("prompt/"))
 
     def _covered(self, result: Result) -> bool:
-        # In bfloat16 a whole decoder's rounding can cover what was done to its latents. There is no network before it.
+        # In bfloat16 a whole decoder's rounding can cover what was done to its latents. No network runs before it.
         short = self.limits.dtype == "bfloat16" and result.stage == "vae_decode"
-        return short and result.status == PASS and bool(self._wrong_latents())
+        return short and result.status == PASS and self._wrong_latents() is not None
 
     def _upstream(self, result: Result) -> bool:
         # A stage that stopped with an error, and a schedule that is off, show in every stage that follows.
@@ -105,7 +113,8 @@ class Diagnosis:
     def _of_fault(self, fault) -> Verdict:
         reference = fault.reference.rpartition(".")[0]
         verdict = self._at("weights", fault.parameter.split(".")[0], fault.module, reference)
-        verdict.cause = f"{fault.kind}: {fault.parameter.rpartition('.')[2]} {fault.detail}"
+        named = "" if fault.kind == COUNT else f"{fault.parameter.rpartition('.')[2]} "
+        verdict.cause = f"{fault.kind}: {named}{fault.detail}"
         return verdict
 
     # ------------------------------------------------------------------------------------------------------- modules
@@ -129,6 +138,9 @@ class Diagnosis:
                 limit = max(limit, TOLERANT)
             if call.local is None or call.local.relative <= limit or self._made_good(call, following[id(call)]):
                 continue
+            limit = max(limit, self.limits.of_sensitive(call, sensitivity(call)))
+            if call.local.relative <= limit:
+                continue
             verdict = self._verdict(call, limit)
             if waived(verdict):
                 excused.add(id(call))
@@ -146,8 +158,14 @@ class Diagnosis:
         verdict = self._at("module", call.stage, call.path, call.reference)
         verdict.local, verdict.limit = call.local.relative, limit
         verdict.accumulated = call.output.relative if call.output else float("nan")
-        verdict.cause = patterns.of_module(call, self.modules[call.path], self.watch)
+        verdict.cause = self._cause(call)
         return verdict
+
+    def _cause(self, call: Call) -> str:
+        kind = kind_of(call.path)
+        if kind not in self._causes:
+            self._causes[kind] = patterns.of_module(call, self.modules[call.path], self.watch)
+        return self._causes[kind]
 
     def _at(self, kind: str, stage: str, module: str, reference: str) -> Verdict:
         name, file = self.recording.facts["classes"].get(reference, ("", ""))
@@ -162,26 +180,52 @@ class Diagnosis:
         if stage == "end_to_end":
             return []  # what it runs is judged by the stages before
         if self.crossing.failure and self.crossing.failure[0] == stage:
-            return [self._code(result, stage, result.note)]
+            refused = stage == "text_encoder" and isinstance(self.crossing.failure[1], ValueError)
+            return [self._code(result, stage, result.note + OTHER_PROMPT * refused)]
         calls = [call for call in self.calls if call.stage.split(".")[0] == stage]
-        special = getattr(self, f"_{stage}", lambda result, calls: [])(result, calls)
-        blamed = self._blamed(calls, waived)
-        blamed.sort(key=lambda verdict: verdict.local < SIGNIFICANT)
-        if special and special[0].module == "tokenizer":
-            return special
+        before = self._before_the_modules(result, calls)
+        if before and before[0].module == "tokenizer":
+            return before
+        blamed = sorted(self._blamed(calls, waived), key=lambda verdict: verdict.local < SIGNIFICANT)
         strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]
-        known = [verdict for verdict in blamed if verdict in strong or waived(verdict)]
-        givers = self._givers(calls, known)
-        if givers is not None:
-            first = givers or special
-            strong = [*first, *[verdict for verdict in strong if verdict not in first]]
-            special = [verdict for verdict in special if verdict not in strong]
-        return [*strong, *special, *[verdict for verdict in blamed if verdict not in strong]]
+        givers = self._givers(calls, [verdict for verdict in blamed if verdict in strong or waived(verdict)])
+        first = before or givers or []
+        strong = [*first, *[verdict for verdict in strong if verdict not in first]]
+        weak = [verdict for verdict in blamed if verdict not in strong]
+        # The code between the modules is only asked about when no module explains the stage.
+        outside = not strong or givers == [] and not before
+        between = self._between_the_modules(result, calls) if outside else []
+        return [*between, *strong, *weak]
+
+    def _before_the_modules(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        """What is wrong already in what a network is given."""
+        first = self._wrong_latents(result.relative) if result.stage == "vae_decode" else None
+        if first is not None:
+            how = patterns.of_given(first, self.watch)
+            return [
+                self._code(result, "vae", f"latent normalisation or packing before {first.path}{': ' * bool(how)}{how}")
+            ]
+        if result.stage == "text_encoder":
+            return self._other_tokens(result, calls)
+        if result.stage == "transformer" and self.crossing.unused:
+            missing = " and ".join(self.crossing.unused)
+            return [self._code(result, "transformer", f"the port's transformer never gets the reference's {missing}")]
+        return [] if result.stage == "text_encoder" else self._fewer_blocks(result)
+
+    def _fewer_blocks(self, result: Result) -> list[Verdict]:
+        component = result.stage.partition("_")[0] if result.stage.startswith("vae") else result.stage
+        other = {"vae_decode": "encoder", "vae_encode": "decoder"}.get(result.stage)
+        parts = {path: path.split(".") for path in self.pairing.fewer}
+        shorter = [self.pairing.fewer[path] for path in parts if parts[path][0] == component and other not in parts[path]]
+        return [self._code(result, component, f"block count: {text}") for text in shorter[:1]]
+
+    def _between_the_modules(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        return getattr(self, f"_{result.stage}", lambda result, calls: [])(result, calls)
 
     def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
-        """Whoever hands a right module a wrong input, when that comes before every module that is wrong itself.
+        """The module that passes a wrong input to a right one, when that comes before every module that is wrong itself.
 
-        Empty when the whole network is right and gets something wrong from outside; None when there is no such case.
+        Empty when the whole network is right and its input is wrong; None when no module gets a wrong input.
         """
         first = next(
             (call for call in calls if call.output and call.output.relative > self.limits.of_output(call)), None
@@ -190,16 +234,19 @@ class Diagnosis:
         if first is None or first.path in said or not self._innocent(first):
             return None
         above = {id(child): call for call in calls for child in call.children}
-        call = above.get(id(first))
+        call, takers = above.get(id(first)), [first]
         while call is not None and self._innocent(call):
+            takers.append(call)
             call = above.get(id(call))
         if call is None:
             return []
         if call.path in said:  # wrong by its own measure, too, in this step or in another
-            return [said[call.path]]
+            verdict = said[call.path]
+            verdict.cause = patterns.of_wrong_input(takers, self.watch) or verdict.cause
+            return [verdict]
         verdict = self._at("module", call.stage, call.path, call.reference)
         verdict.accumulated, verdict.limit = first.output.relative, self.limits.of_output(first)
-        verdict.cause = patterns.of_input(call.path, first.path)
+        verdict.cause = patterns.of_input(call.path, takers, self.watch)
         return [verdict]
 
     def _innocent(self, call: Call) -> bool:
@@ -242,6 +289,10 @@ class Diagnosis:
             return [self._code(result, "predict", self._of_given(roots))]
         return []
 
+    def _guidance(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        cause = result.note or self._of_worst(result) or "what is done to the prediction"
+        return [self._code(result, "predict", f"between the transformer and the scheduler: {cause}")]
+
     def _of_given(self, roots: list[Call]) -> str:
         positions = next((call.positions for call in roots if call.positions is not None), None)
         if positions is not None:
@@ -250,25 +301,29 @@ class Diagnosis:
         return patterns.of_timestep(*given[0]) if given else "what the transformer is called with"
 
     def _vae_decode(self, result: Result, calls: list[Call]) -> list[Verdict]:
-        if self._wrong_latents():
-            return [self._code(result, "vae", f"latent normalisation or packing before {self._wrong_latents()}")]
         return [self._code(result, "vae", self._of_worst(result) or "what is done before or after the decoder")]
 
-    def _wrong_latents(self) -> str:
-        """The decoder's first module, when it is not given what the reference gives its own."""
+    def _wrong_latents(self, error: float = 0.0) -> Call | None:
+        """The decoder's first module, when what it is given is wrong, by enough to explain an ``error`` of the image."""
         decoding = [call for call in self.calls if call.stage == "vae_decode"]
-        first = next((call for call in decoding if call.inputs is not None and call.leaf), None)
-        wrong = first is not None and first.inputs > self.limits.of_stage("vae_decode", "vae_decode/vae/in/0")
-        return first.path if wrong else ""
+        first = next((call for call in decoding if call.output is not None and call.leaf), None)
+        if first is None or first.inputs is None:  # not even looked at: its result is right
+            return None
+        enough = max(self.limits.of_stage("vae_decode", "vae_decode/vae/in/0"), error * ENOUGH)
+        return first if first.inputs > enough else None
 
     def _vae_encode(self, result: Result, calls: list[Call]) -> list[Verdict]:
         return [self._code(result, "vae", self._of_worst(result) or "latent normalisation after the encoder")]
 
-    def _text_encoder(self, result: Result, calls: list[Call]) -> list[Verdict]:
+    def _other_tokens(self, result: Result, calls: list[Call]) -> list[Verdict]:
         for call in calls:
             if call.ids is not None and not same_tokens(*call.ids):
                 return [self._code(result, "tokenizer", _of_tokens(*call.ids))]
-        return [self._code(result, "text_encoder", self._of_hidden_state(result))]
+        return []
+
+    def _text_encoder(self, result: Result, calls: list[Call]) -> list[Verdict]:
+        # An encoder's last layers may be left out on purpose, so they are blamed when nothing else is found.
+        return self._fewer_blocks(result) or [self._code(result, "text_encoder", self._of_hidden_state(result))]
 
     def _of_worst(self, result: Result) -> str:
         item = result.worst
@@ -286,15 +341,29 @@ class Diagnosis:
         return patterns.of_distance(gap) or "it leads elsewhere"
 
     def _of_hidden_state(self, result: Result) -> str:
-        """Which of the reference's hidden states the port's prompt embeddings are."""
+        """Which of the reference's hidden states the port's prompt embeddings are, or which rows it has more or less."""
         item = result.worst
-        for event in self.recording.events if item is not None else ():
-            if event.stage != "text_encoder" or "/out/" not in event.name or event.stride > 1 or event.same:
-                continue
-            found = align(self.recording.get(event.name), item.own)
-            if found and found[1].relative < 100 * self.limits.of_stage("text_encoder", result.tensor) / 100:
-                return f"the prompt embeddings are the output of {event.module}: off by some layers, or a norm too many"
+        if item is None:
+            return "which hidden states are handed on, and what is done to them"
+        cut = rows_cut(item.reference, item.own) if item.own.ndim > 1 else ""
+        if cut:
+            return f"the prompt embeddings: {cut}"
+        mine, theirs = (self._hidden_state(values) for values in (item.own, item.reference))
+        if mine and mine != theirs:
+            instead = f", the reference hands on the output of {theirs}" if theirs else ""
+            return f"the prompt embeddings are the output of {mine}{instead}: off by some layers, or a norm too many"
         return self._of_worst(result) or "which hidden states are handed on, and what is done to them"
+
+    def _hidden_state(self, values: np.ndarray) -> str:
+        limit = self.limits.of_stage("text_encoder", "prompt/text_encoder/out/0")
+        for event in self.recording.events:
+            if event.stage.split(".")[0] != "text_encoder" or "/out/" not in event.name or event.stride > 1 or event.same:
+                continue
+            found = align(self.recording.get(event.name), values)
+            if found and found[1].relative < limit:
+                number = event.name.rpartition("/")[2]
+                return f"{event.module}, number {number}" if "." not in event.module else event.module
+        return ""
 
 
 def _following(calls: list[Call]) -> dict[int, list[Call]]:

@@ -2,37 +2,107 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from parity.compare.alignment import align
 from parity.compare.limits import ROUNDED
-from parity.metrics import Distance, is_short, relative_error
+from parity.compare.rotation import is_table, of_tables
+from parity.compare.rows import turned_axis
+from parity.metrics import MASKED, Distance, is_short, relative_error
 
 if TYPE_CHECKING:  # they need MLX, the numbers here do not
     from parity.run.module_judge import Call, ModuleJudge
 
-EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
-GOOD = 2.5e-6
 GATED = ("mlp", "ff", "feed_forward", "act", "swiglu", "glu")
+MOVED = 0.05  # the same values in another order are far from the reference; near it, they are the reference's, rounded
+DIFFERS = 1e-3
+FEW = 4  # numbers of a timestep or a scale
+SWAPPED = "the halves of the last axis are swapped (cos and sin, scale and shift, or gate and up)"
+TIME = re.compile(r"(^|[._])(time\w*|t_emb\w*|temb|timesteps?)([._]|$)")
+ROPE = re.compile(r"rope|rotary|pos_embed|freqs")
 
 
 def of_module(call: Call, module, judge: ModuleJudge) -> str:
     """One short sentence; empty when no pattern is known."""
-    found = _epsilon(call, module, judge) or _of_attention(call) or _rearranged(call, judge)
+    from parity.explain.alternatives import tried  # it needs MLX
+
+    found = tried(call, module, judge) or _of_attention(call) or _rearranged(call, judge)
     found = found or (of_distance(call.local) if call.local else "")
     return found or _by_name(call)
 
 
-def of_input(giver: str, taker: str) -> str:
-    """A right module that gets a wrong input."""
-    lowered = taker.lower()
-    if any(word in lowered for word in ("time", "t_emb", "temb")):
-        return f"timestep: {taker} is right but gets something else (sinusoid, cos and sin, scale)"
-    if any(word in lowered for word in ("rope", "pos_embed", "rotary")):
-        return f"RoPE: {taker} is right but gets other positions"
-    return f"{taker} is right but gets something else from {giver}'s own code"
+def of_input(giver: str, takers: list[Call], judge: ModuleJudge) -> str:
+    """A right module that gets a wrong input: which one, and how it differs. ``takers``: the module and those around it."""
+    path = takers[0].path
+    found = of_wrong_input(takers, judge)
+    return found or f"{path} is right but gets something else from {giver}'s own code"
+
+
+def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
+    """Which input of a right module is wrong, and how; empty when that does not show."""
+    for taker in takers:
+        scalar = _of_scalars(taker, judge)
+        if scalar:
+            return scalar
+    # The outermost of them gets the wrong input directly from the code that makes it.
+    path, found = next(((taker.path, found) for taker in reversed(takers) if (found := of_given(taker, judge))), ("", ""))
+    path = path or takers[0].path
+    if TIME.search(path.lower()):
+        return f"timestep: {path} is right but gets {found or 'something else (sinusoid, cos and sin, scale)'}"
+    if ROPE.search(path.lower()):
+        return f"RoPE: {path} is right but gets {found or 'other positions'}"
+    return f"{path} is right but gets {found}" if found else ""
+
+
+def _of_scalars(taker: Call, judge: ModuleJudge) -> str:
+    known = [judge.reference(taker, name).reshape(-1) for name in judge.inputs(taker.event)] if taker.event else []
+    known = [values for values in known if values.dtype.kind == "f" and values.size <= FEW]
+    for own in taker.scalars:
+        like = [values for values in known if values.size == own.size]
+        if like and not any(np.allclose(values, own, rtol=DIFFERS, atol=1e-6) for values in like):
+            return f"timestep: {of_timestep(float(like[0][0]), float(own[0]))}" if len(like) == 1 else ""
+    return ""
+
+
+def of_given(taker: Call, judge: ModuleJudge) -> str:
+    """How the first argument that is not the reference's differs from it; empty when that does not show."""
+    names = judge.inputs(taker.event)
+    known = [judge.reference(taker, name) for name in names if judge.recording.event(name).stride == 1]
+    for own in taker.given:
+        like = [(values, found) for values in known if (found := align(values, own)) is not None]
+        if not like or min(found[1].relative for _, found in like) <= DIFFERS:
+            continue
+        reference, (alignment, gap) = min(like, key=lambda item: item[1][1].relative)
+        moved = alignment.to_reference(own)
+        sentence = _of_argument(alignment.of_reference(reference), moved, gap)
+        if sentence:
+            return sentence
+    return ""
+
+
+def _of_argument(reference: np.ndarray, own: np.ndarray, gap: Distance) -> str:
+    if reference.shape != own.shape:
+        return ""
+    if is_table(reference) and is_table(own):
+        return f"another RoPE table: {of_tables(reference, own) or 'its angles differ'}"
+    if reference.dtype.kind in "ib" and own.dtype.kind in "ib":
+        return "other ids or another mask"
+    if _is_mask(reference) or _is_mask(own):
+        masked = [int(np.count_nonzero(values <= MASKED / 10)) for values in (reference, own)]
+        return f"another mask: it masks {masked[1]} places, the reference's masks {masked[0]}"
+    if _halves(reference, own):
+        return f"them in another order: {SWAPPED}"
+    heads = turned_axis(reference, own)
+    if heads:
+        return f"them in another order: {heads}"
+    return of_distance(gap) or of_values(reference, own).removeprefix("layout: ")
+
+
+def _is_mask(values: np.ndarray) -> bool:
+    return values.dtype.kind == "f" and values.ndim > 1 and bool(np.isin(values, (0.0, values.min())).all()) and values.min() < -1e4
 
 
 def of_distance(gap: Distance) -> str:
@@ -54,7 +124,8 @@ def of_values(reference: np.ndarray, own: np.ndarray) -> str:
     a, b = reference.reshape(-1).astype(np.float64), own.reshape(-1).astype(np.float64)
     # Rounding to bfloat16 moves a value by up to 1/256 of it.
     tolerance = 5e-3 if short else 1e-3
-    if np.allclose(np.sort(a), np.sort(b), rtol=tolerance, atol=tolerance / 10 * (np.abs(a).max() or 1)):
+    far = relative_error(reference, own) > MOVED
+    if far and np.allclose(np.sort(a), np.sort(b), rtol=tolerance, atol=tolerance / 10 * (np.abs(a).max() or 1)):
         return "layout: the right values in another order"
     if not np.ptp(a):
         return ""  # a constant has any slope
@@ -93,41 +164,14 @@ def of_timestep(reference: float, own: float) -> str:
     return f"the transformer is given the timestep {own:.6g}, the reference {reference:.6g}"
 
 
-def _epsilon(call: Call, module, judge: ModuleJudge) -> str:
-    eps = getattr(module, "eps", None)
-    if not isinstance(eps, float) or call.replay is None or not call.leaf:
-        return ""
-    found = []
-    try:
-        for other in EPSILONS:
-            module.eps = other
-            own = call.replay()
-            gap = judge.outputs(call.event, own) if own else None
-            if gap and gap.relative <= min(GOOD, call.local.relative / 2) and other != eps:
-                found.append((gap.relative, other))
-    finally:
-        module.eps = eps
-    if not found:
-        return ""
-    best = min(found)[0]  # far below the variances, one eps is as good as another: the largest that fits is named
-    return f"eps is {eps:g}, the reference computes with {max(o for g, o in found if g <= 1.2 * best + 1e-8):g}"
-
-
 def _of_attention(call: Call) -> str:
     for found in call.attention:
         wanted, scale = found["scale"]
         if wanted is not None and abs(wanted - scale) > 1e-4 * abs(wanted):
             return f"attention scale {scale:.5g}, the reference's is {wanted:.5g}"
         off = [name for name in ("q", "k", "v") if found[name] and found[name].relative > 0.02]
-        if off and "v" not in off:
-            if all(found[name].cosine > 0.999 for name in off):
-                return f"attention scale: {off[0]} arrives {found[off[0]].ratio:.4g} times as large"
-            same = all(abs(found[name].ratio - 1) < 1e-3 for name in off)
-            which = " and ".join(off)
-            how = "turned otherwise" if same else "otherwise (turned, or not normalised)"
-            return f"RoPE: {which} reach{'es' * (len(off) == 1)} the attention {how}"
         if off:
-            return f"{', '.join(off)} reach the attention in another order (heads or layout)"
+            return _of_queries(found, off)
         if found["out"] and found["out"].relative > 0.02:
             return "the mask: queries, keys, values and scale are right, the attention's output is not"
     if call.attention and all(found["out"] for found in call.attention):
@@ -135,22 +179,38 @@ def _of_attention(call: Call) -> str:
     return ""
 
 
+def _of_queries(found: dict, off: list[str]) -> str:
+    which = " and ".join(off)
+    reach = f"{which} reach{'es' * (len(off) == 1)} the attention"
+    how = next(filter(None, (found[f"how {name}"] for name in off)), "")
+    if how.startswith("in another order"):
+        return f"order: {reach} {how}"
+    if all(found[name].cosine > 0.999 for name in off):
+        return f"attention scale: {off[0]} arrives {found[off[0]].ratio:.4g} times as large"
+    if how and "v" not in off:
+        return f"RoPE: {reach} turned otherwise, {how}"
+    if "v" not in off:
+        return f"RoPE or a norm: {reach} otherwise (turned, or not normalised)"
+    return f"{reach} in another order or from other weights (heads or layout)"
+
+
 def _rearranged(call: Call, judge: ModuleJudge) -> str:
     names = judge.results(call.event)
     for n, own in enumerate(call.own):
         for m, name in enumerate(names):
-            reference = judge.recording.get(name)
+            reference = judge.reference(call, name)
             found = align(reference, own)
             if found and m != n and found[1].relative < 1e-4 and len(call.own) == len(names):
                 return f"order: result {n} is the reference's result {m} (modulation or split order)"
             if found and m == n and found[1].relative > 1e-3:
+                if _halves(reference, found[0].to_reference(own)):
+                    return f"order: {SWAPPED}"
+                heads = turned_axis(reference, found[0].to_reference(own))
+                if heads:
+                    return f"order: {heads}"
                 cause = of_values(found[0].of_reference(reference), found[0].to_reference(own))
                 if cause.startswith("layout"):
                     return cause
-                if _halves(reference, found[0].to_reference(own)):
-                    return (
-                        "order: the halves of the last axis are swapped (cos and sin, scale and shift, or gate and up)"
-                    )
     return ""
 
 
@@ -164,14 +224,15 @@ def _halves(reference: np.ndarray, own: np.ndarray) -> bool:
 
 def _by_name(call: Call) -> str:
     lowered = call.path.lower().rsplit(".", 1)[-1]
-    if any(word in lowered for word in ("rope", "pos_embed", "rotary")):
+    if ROPE.search(lowered):
         return "RoPE: theta, axes or order of the frequencies"
-    if any(word in lowered for word in ("time", "t_embed")):
+    if TIME.search(lowered):
         return "timestep embedding: order of cos and sin, frequencies or scale"
     if "norm" in lowered:
         return "the norm: its kind, axis or eps, or the order of scale and shift"
     if any(word in lowered for word in GATED):
         return "the activation (its kind, tanh or erf) or the order of gate and up"
-    if call.local and call.local.relative < 5e-3:
+    short = bool(call.own) and all(is_short(own) for own in call.own)
+    if short and call.local and call.local.relative < ROUNDED:
         return "precision: a cast to a shorter type"
     return "" if call.leaf else "its own code, not that of a module inside it: order, gate, residual or modulation"

@@ -31,8 +31,8 @@ def write_report(path: Path, title: str, found: Comparison, waivers) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     parts = [
         f"<h1>{_text(title)}: parity with {_text(facts['pipeline'])}</h1>",
-        f"<p class=quiet>{facts['width']}x{facts['height']}, {facts['steps']} steps, guidance {facts['guidance']}, seed "
-        f"{facts['seed']}, port in {limits.dtype}, reference in {facts['dtype']} ({_text(versions)})<br>"
+        f"<p class=quiet>{_text(recording.path.name)}: {_text(facts['level'])}, {facts['width']}x{facts['height']}, "
+        f"{facts['steps']} steps, guidance {facts['guidance']}, seed {facts['seed']}, port in {limits.dtype}, reference in {facts['dtype']} ({_text(versions)})<br>"
         f"Prompt: {_text(facts['prompt'])}</p>",
         _answer(found),
         _stages(found),
@@ -68,10 +68,10 @@ def _verdicts(found: Comparison) -> str:
     pairing = found.pairing
     pairs = (
         f"<p>{len(pairing.parameters)} of {pairing.parameter_count} parameters and {len(pairing.modules)} of "
-        f"{pairing.module_count} modules have their like in the reference.</p>"
+        f"{pairing.module_count} modules were matched with the reference's.</p>"
     )
     rows = [
-        f"<tr><td>{_text(item.module)}<td>{_text(item.reference)}<br><span class=quiet>{_text(item.reference_class)} "
+        f"<tr><td>{_text(item.module)}<br><span class=quiet>{_text(item.places)}</span><td>{_text(item.reference)}<br><span class=quiet>{_text(item.reference_class)} "
         f"{_text(item.reference_file)}</span><td class=number>{_number(item.local)}<td class=number>{_number(item.limit)}"
         f"<td class=number>{_number(item.accumulated)}<td>{_text(item.waived and 'waived: ' + item.waived or item.cause)}"
         for item in found.findings.verdicts

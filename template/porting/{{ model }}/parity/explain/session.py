@@ -12,7 +12,7 @@ from parity.explain.diagnosis import Diagnosis, Findings
 from parity.record.recording import Recording
 from parity.run import mlx_taps
 from parity.run.mlx_port import Port
-from parity.run.stages import STAGES, Judge, Result
+from parity.run.stages import COMPONENTS, STAGES, Judge, Result
 from parity.waivers import Waivers
 
 MODULE_STAGES = tuple(stage for stage in STAGES if stage not in ("loop", "end_to_end"))  # the rest runs free
@@ -49,13 +49,22 @@ def compare(
     comparison = Comparison([], found, judge=judge)
     for stage in stages:
         result = judge.judge(stage)
-        reason = waivers.stage(stage, result.relative) if result.status == FAIL else ""
-        if reason:
-            result.status, result.note = WAIVED, reason
+        if result.status == FAIL:
+            reason = waivers.stage(stage, result.relative)
+            reason = reason or waivers.inherited(stage, result.relative, result.limit, _modules_of(stage, port))
+            result.status, result.note = (WAIVED, reason) if reason else (FAIL, result.note)
         comparison.results.append(result)
         say(result)
     comparison.findings = Diagnosis(judge).findings(comparison.results, waivers.module)
     return comparison
+
+
+def _modules_of(stage: str, port: Port) -> list[str]:
+    """The paths of the modules that a stage runs. Of the VAE, only the half that is run."""
+    components = COMPONENTS[stage]
+    other = {"vae_decode": "encoder", "vae_encode": "decoder"}.get(stage, "")
+    paths = [path for path in mlx_taps.modules(port.model) if path.startswith(components)]
+    return [path for path in paths if not other or other not in path.split(".")]
 
 
 def pair(port: Port, recording: Recording) -> pairing.Pairing:

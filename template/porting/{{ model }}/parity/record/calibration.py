@@ -23,7 +23,7 @@ class CalibrationRecorder:
     def __contains__(self, name: str) -> bool:
         return name in self.gaps
 
-    def add(self, name: str, values: np.ndarray) -> None:
+    def add(self, name: str, values: np.ndarray, whole: bool = False) -> None:
         event = self.recording.event(name)
         if "/in/" in name and "." in name.split("/")[1] and not name.startswith("loop/"):
             return  # what goes into a module came out of another one

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
+import sys
 from pathlib import Path
 
 from parity.errors import ParityError
 from parity.record.recording_schema import json_object
 
 INDEX = "model_index.json"
+NEEDS_TORCHVISION = "needs torchvision, which is not installed; run the script with `uv run`, or install torchvision"
+ANY = ("", "DiffusionPipeline")  # whatever pipeline model_index.json names
 
 
 def resolve(model: str, weights: bool = False) -> Path:
-    """The local folder of a checkpoint: a folder, or a repo id that is brought into the HF cache.
+    """The local folder of a checkpoint: a folder, or a repo id that is downloaded into the HF cache.
 
-    Of a repo only the config and tokenizer files are brought, unless ``weights`` are wanted.
+    Of a repo only the config and tokenizer files are downloaded, unless ``weights`` are wanted.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -26,38 +30,95 @@ def resolve(model: str, weights: bool = False) -> Path:
 
 
 def read_index(folder: Path) -> tuple[str, dict[str, tuple[str, str]]]:
-    """The pipeline's class name and ``component: (library, class)``; absent optional components are left out."""
+    """The pipeline's class name and ``component: (library, class)``; absent optional components are left out.
+
+    A pipeline of the checkpoint's own is named as a list: its module, which is a file in the folder, and its class.
+    """
     index = read_json(folder / INDEX)
     parts = {
         name: (str(entry[0]), str(entry[1]))
         for name, entry in index.items()
-        if isinstance(entry, list) and len(entry) == 2 and entry[0]
+        if isinstance(entry, list) and len(entry) == 2 and entry[0] and name != "_class_name"
     }
-    if not parts or "_class_name" not in index:
+    name = index.get("_class_name")
+    name = name[-1] if isinstance(name, list) and len(name) == 2 else name
+    if not parts or not isinstance(name, str):
         raise ParityError(f"{folder / INDEX} names no pipeline; name the reference's folder with --model")
-    return str(index["_class_name"]), parts
+    return name, parts
+
+
+def same_pipeline(expected: str, name: str) -> bool:
+    """Whether the answer ``reference_pipeline`` is the pipeline ``name``: any, a class name, or ``module.Class``."""
+    return expected in ANY or expected.rpartition(".")[2] == name
+
+
+def pipeline_class(folder: Path, expected: str = ""):
+    """The class of a folder's pipeline: of the checkpoint's own file, of ``module.Class`` if expected, else diffusers'.
+
+    Raises ParityError when the folder holds another pipeline than ``expected``, or when there is no such class.
+    """
+    name, _ = read_index(folder)
+    if not same_pipeline(expected, name):
+        raise ParityError(
+            f"{folder} is a {name}, the port's reference_pipeline is {expected}; name the right folder with --model"
+        )
+    listed = read_json(folder / INDEX)["_class_name"]
+    if isinstance(listed, list) and (folder / f"{listed[0]}.py").is_file():
+        return _class_of_file(folder / f"{listed[0]}.py", name)
+    module, _, _ = expected.rpartition(".")
+    return component_class(module or "diffusers", name)
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object from a file. Raises ParityError when it is none."""
+    """A JSON object from a file. Raises ParityError when it is not one."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise ParityError(f"{path} is missing; bring the reference's config files again") from None
+        raise ParityError(f"{path} is missing; download the reference's config files again") from None
     except (ValueError, RecursionError):
-        raise ParityError(f"{path} is no JSON; bring the reference's config files again") from None
+        raise ParityError(f"{path} is not JSON; download the reference's config files again") from None
     if not isinstance(value, dict):
-        raise ParityError(f"{path} is no JSON object; bring the reference's config files again")
+        raise ParityError(f"{path} is not a JSON object; download the reference's config files again")
     return value
 
 
-def component_class(library: str, name: str):
-    """The class, from diffusers, transformers or the pipeline's own module. Raises ParityError when there is none."""
-    module = library if library in ("diffusers", "transformers") else f"diffusers.pipelines.{library}"
+def component_class(library: str, name: str, folder: Path | None = None):
+    """The class ``name`` of a library, of a module of diffusers' pipelines, or of ``<folder>/<library>.py``.
+
+    Raises ParityError when there is none.
+    """
+    if folder is not None and (folder / f"{library}.py").is_file():
+        return _class_of_file(folder / f"{library}.py", name)
+    for module in (f"diffusers.pipelines.{library}", library):
+        try:
+            kind = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            if "torchvision" in str(error).lower():
+                raise ParityError(f"{library}'s {name} {NEEDS_TORCHVISION}") from None
+            continue
+        _verify_requirements(library, kind)
+        return kind
+    raise ParityError(f"the installed {library} has no {name}; install the release that has it")
+
+
+def _verify_requirements(library: str, kind) -> None:
+    # transformers asks for torchvision only when such a processor is made, in the middle of loading.
+    parts = kind.get_attributes() if library == "transformers" and hasattr(kind, "get_attributes") else ()
+    if "video_processor" in parts and importlib.util.find_spec("torchvision") is None:
+        raise ParityError(f"{library}'s {kind.__name__} {NEEDS_TORCHVISION}")
+
+
+def _class_of_file(path: Path, name: str):
+    # Registered under its own name: the run looks up the pipeline's module there, to see its noise.
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        raise ParityError(f"the installed {library} has no {name}; install the release that has it") from None
+        spec.loader.exec_module(module)
+        return getattr(module, name)
+    except Exception as error:  # noqa: BLE001 - the checkpoint's own code may raise anything
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ParityError(f"{path} has no usable {name} ({reason}); install what it imports") from None
 
 
 def build(library: str, kind, config: dict):
@@ -72,7 +133,8 @@ def build(library: str, kind, config: dict):
 
 def is_network(folder: Path, name: str) -> bool:
     """Whether a component has a config of its own: networks have, tokenizers and schedulers do not."""
-    return (folder / name / "config.json").is_file()
+    path = folder / name / "config.json"
+    return path.is_file() and bool(read_json(path))
 
 
 def header_digest(folder: Path) -> str:
@@ -87,7 +149,7 @@ def header_digest(folder: Path) -> str:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
             if length >= size:
-                raise ParityError(f"{path} is cut off; bring the checkpoint again")
+                raise ParityError(f"{path} is cut off; download the checkpoint again")
             header = file.read(length)
             try:
                 entries = json_object(header, "the header")
@@ -95,10 +157,10 @@ def header_digest(folder: Path) -> str:
                     (entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"), default=0
                 )
             except (ValueError, TypeError, LookupError):
-                raise ParityError(f"{path} is no safetensors file; bring the checkpoint again") from None
+                raise ParityError(f"{path} is not a safetensors file; download the checkpoint again") from None
             if 8 + length + wanted != size:
                 raise ParityError(
-                    f"{path} is cut off ({size} of {8 + length + wanted} bytes); bring the checkpoint again"
+                    f"{path} is cut off ({size} of {8 + length + wanted} bytes); download the checkpoint again"
                 )
             # The first values too: two checkpoints of one family differ in nothing else that is cheap to read.
             digest.update(f"{path.parent.name}/{path.name}".encode() + header + file.read(4096))
@@ -112,4 +174,4 @@ def _from_hub(model: str, weights: bool) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=wanted + ["*/*.safetensors"] * weights))
     except Exception as error:  # noqa: BLE001 - whatever the hub says, it ends in one line
-        raise ParityError(f"{model} is no folder and could not be brought from the hub ({error})") from None
+        raise ParityError(f"{model} is not a folder and could not be downloaded ({error})") from None

@@ -29,7 +29,7 @@ class Counter:
     def __contains__(self, name: str) -> bool:
         return name in self.names
 
-    def add(self, name: str, values: np.ndarray) -> None:
+    def add(self, name: str, values: np.ndarray, whole: bool = False) -> None:
         kept = -(-values.size // stride_for(values.size, self.cap))
         width = {"f": 2 if self.half else 4, "b": 1}.get(values.dtype.kind, 8)
         self.bytes += kept * width
@@ -62,7 +62,7 @@ def count(run) -> Counter:
     """Run the pipeline on shapes alone."""
     from parity.record import reference
 
-    counter = Counter(run.cap, run.dtype == "bfloat16" or run.level == "blocks", run.room)
+    counter = Counter(run.cap, run.dtype == "bfloat16", run.room)
     pipe = _empty_pipeline(run)
     undo = _bridge(pipe)
     autocast, torch.autocast = torch.autocast, lambda *args, **kwargs: contextlib.nullcontext()
@@ -77,10 +77,10 @@ def count(run) -> Counter:
 
 
 def _empty_pipeline(run):
-    name, parts = components.read_index(run.model)
+    kind, (name, parts) = components.pipeline_class(run.model), components.read_index(run.model)
     built = {}
-    for part, (library, kind) in parts.items():
-        cls = components.component_class(library, kind)
+    for part, (library, named) in parts.items():
+        cls = components.component_class(library, named, run.model / part)
         if components.is_network(run.model, part):
             with torch.device("meta"):
                 built[part] = components.build(library, cls, components.read_json(run.model / part / "config.json"))
@@ -89,8 +89,7 @@ def _empty_pipeline(run):
                 _give_values(built[part])
         else:
             built[part] = cls.from_pretrained(str(run.model / part))
-    kind = components.component_class("diffusers", name)
-    here = property(lambda pipe: torch.device("cpu"))  # what lies between the networks is computed as ever
+    here = property(lambda pipe: torch.device("cpu"))  # the code between the networks computes as usual
     pipe = type(name, (kind,), {"device": here, "_execution_device": here, "__module__": kind.__module__})(**built)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -104,7 +103,7 @@ def _give_values(vae) -> None:
 
 
 def _bridge(pipe) -> list[Callable[[], None]]:
-    """Each network takes the pipeline's tensors as shapes, and hands zeros back."""
+    """Each network takes the pipeline's tensors as shapes, and returns zeros."""
     empty = _Empty()
     undo = []
     for name, part in pipe.components.items():
@@ -121,7 +120,7 @@ def _bridge(pipe) -> list[Callable[[], None]]:
 
 def _entering(empty: _Empty, text: bool, last: int):
     def hook(module, args, kwargs):
-        module._forward_hooks.move_to_end(last)  # the recording's hooks shall see the network's own result
+        module._forward_hooks.move_to_end(last)  # the recording's hooks must see the network's own result
         kwargs = _mapped(dict(kwargs), empty)
         if text:
             kwargs.pop("attention_mask", None)  # whether it masks anything is a question about values

@@ -6,6 +6,7 @@ Tensor names are ``<stage>/<module path>/<in|out>/<n>``. Tensors larger than ``c
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import struct
@@ -21,6 +22,12 @@ FORMAT = "mflux-port parity 1"
 ROOM = 1 << 20  # bytes kept free for the table of contents, so that the tensors can be written first
 _DTYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32, "BF16": np.uint16, "BOOL": np.bool_}
 _CODES = {np.dtype(kind): code for code, kind in _DTYPES.items() if code != "BF16"}
+
+
+def is_denoiser(name: str) -> bool:
+    """Whether a component, or a stage or a module of it, is the network that the loop calls in every step."""
+    component = name.split(".")[0]
+    return "transformer" in component or "unet" in component
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Recorder:
         self.events: list[Event] = []
         self._events: dict[str, Event] = {}
         self._index: dict[str, dict] = {}
+        self._wholes: dict[tuple, str] = {}  # of tensors that are kept whole: what they hold, and who held it first
         self._written = 0
         self._reserved = (len(json.dumps(json.dumps(facts))) + room) // 8 * 8
         self._part = self.path.with_name(self.path.name + ".part")
@@ -90,9 +98,22 @@ class Recorder:
     def __contains__(self, name: str) -> bool:
         return name in self._events
 
-    def add(self, name: str, values: np.ndarray) -> None:
-        """Write one tensor (any numpy dtype; booleans and integers are kept, floats become float32 or bfloat16)."""
-        stride = stride_for(values.size, self.cap)
+    def add(self, name: str, values: np.ndarray, whole: bool = False) -> None:
+        """Write one tensor (any numpy dtype; booleans and integers are kept, floats become float32 or bfloat16).
+
+        A ``whole`` one is not thinned, and one that holds what another whole one does is not written again.
+        """
+        if whole:
+            key = (
+                values.shape,
+                values.dtype.str,
+                hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest(),
+            )
+            first = self._wholes.setdefault(key, name)
+            if first != name:
+                self.repeat(name, first)
+                return
+        stride = 1 if whole else stride_for(values.size, self.cap)
         kept = np.ascontiguousarray(values.reshape(-1)[::stride] if stride > 1 else values)
         if self.strict and kept.dtype.kind == "f" and not np.isfinite(kept).all():
             self._refuse_nan(name, kept)

@@ -13,7 +13,7 @@ SIZES = {"F32": 4, "F64": 8, "I64": 8, "I32": 4, "BF16": 2, "BOOL": 1}
 FACTS = {
     "pipeline": str, "model": str, "checkpoint": str, "run": str, "prompt": str, "negative_prompt": str, "dtype": str,
     "seed": int, "width": int, "height": int, "steps": int, "guidance": float, "versions": dict, "normalisation": dict,
-    "weights": dict, "classes": dict,
+    "weights": dict, "classes": dict, "denoisers": dict, "arguments": dict, "applied": dict, "sign": float,
 }  # fmt: skip
 _PRINT = {"shape", "low", "high", "total", "squares", "probes"}
 

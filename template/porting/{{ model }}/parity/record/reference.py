@@ -6,26 +6,32 @@ import contextlib
 import hashlib
 import importlib.metadata
 import inspect
-import sys
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from parity.errors import ParityError
-from parity.record import components
+from parity.progress import Progress, of_stage
+from parity.record import components, guidance, sizes
 from parity.record.calibration import CalibrationRecorder, write_calibration
+from parity.record.probe import Reached, find_orders, noise_changed
 from parity.record.recording import ROOM, Recorder, Recording
 from parity.record.torch_taps import BLOCKS, STAGES, TorchTaps, classes, weights
 
 CAP = 1 << 20  # elements kept of one tensor when whole blocks of a large image are recorded
+NOISE = "noise/pipeline/out/0"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What to run: one prompt, one size, one noise."""
+    """What to run: one prompt, one size, one noise.
+
+    ``unguided``: one prediction a step is wanted, at whichever value of ``guidance`` this pipeline makes one. ``call``
+    holds more arguments of the pipeline's call.
+    """
 
     model: Path
     prompt: str
@@ -40,6 +46,8 @@ class Run:
     level: str
     only: str
     all_steps: bool
+    unguided: bool = False
+    call: dict = field(default_factory=dict)
 
     @property
     def recorded_steps(self) -> set[int] | None:
@@ -59,18 +67,15 @@ def load(run: Run, expected: str):
     """The pipeline, in the run's dtype. Raises ParityError when the folder holds another pipeline than ``expected``."""
     import diffusers
 
-    name, _ = components.read_index(run.model)
-    if expected and name != expected:
-        raise ParityError(
-            f"{run.model} is a {name}, the port's reference_pipeline is {expected}; name the right folder with --model"
-        )
-    kind = components.component_class("diffusers", name)
+    kind = components.pipeline_class(run.model, expected)
+    for name, (library, part) in components.read_index(run.model)[1].items():
+        components.component_class(library, part, run.model / name)  # what a part lacks is said in one line
     components.header_digest(run.model)  # a file that is cut off gives one line instead of a traceback
     try:
         pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype))
     except Exception as error:  # noqa: BLE001 - a folder with another family's parts in it raises whatever its classes do
         raise ParityError(
-            f"{run.model} cannot be loaded as {name}: {first_line(error)}; bring the checkpoint again"
+            f"{run.model} cannot be loaded as {kind.__name__}: {first_line(error)}; install what it asks for, or download the checkpoint again"
         ) from None
     diffusers.utils.logging.set_verbosity_error()
     pipe.set_progress_bar_config(disable=True)
@@ -79,15 +84,65 @@ def load(run: Run, expected: str):
 
 def record(pipe, run: Run, path: Path, calibrate: bool) -> Recording:
     """Run and write ``path``; with ``calibrate`` a second time in bfloat16, for the gaps beside it."""
+    progress = Progress("reference")
+    with _told_in_one_line(pipe, run):
+        asked, run = run.guidance, guidance.settle(pipe, run, _noise_size(pipe, run), _call)
     facts = facts_of(pipe, run)
-    half = run.dtype == "bfloat16" or run.level == BLOCKS
+    half = run.dtype == "bfloat16"
     with Recorder(path, facts, cap=run.cap, half=half, room=run.room) as sink, _told_in_one_line(pipe, run):
-        run_once(pipe, run, sink)
+        taps = _pass(pipe, run, sink, began=lambda stage: progress(of_stage(stage, run.steps)))
+        _add_orders(pipe, run, sink, taps, facts)
+        sizes.verify_drawn(sink.read("vae_decode/vae/out/0").shape, run.width, run.height, run.model)
+    print(guidance.sentence(run, facts["applied"], asked))
     recording = Recording(path)
     if calibrate and run.dtype == "float32":
+        progress("a second time in bfloat16, for the limits")
         pipe.to(torch.bfloat16)
         write_calibration(path.with_suffix(".gaps.json"), _gaps(pipe, run, recording), facts["run"])
     return recording
+
+
+def _add_orders(pipe, run: Run, sink: Recorder, taps: TorchTaps, facts: dict) -> None:
+    """Write down in which order the pipeline packs its latents, and what its transformer's inputs are called."""
+    size = sink.read("loop/scheduler.0/in/1").size
+    found, known = find_orders(pipe, lambda: _call(pipe, run), taps.outputs, size, taps.step)
+    for name, ids in found.items():
+        sink.add(name, ids, whole=True)
+    facts |= {"denoisers": {}, "sign": 1.0} | known
+    facts["arguments"] = taps.arguments
+    facts["applied"] = guidance.applied(pipe, run, taps.arguments, _branches(sink, facts))
+
+
+def _branches(sink: Recorder, facts: dict) -> int:
+    """How many predictions the first step made."""
+    total = 0
+    for stage, names in facts["arguments"].items():
+        component, step, *_ = stage.split(".")
+        known = facts["denoisers"].get(component)
+        if step != "0" or known is None:
+            continue
+        places = [n for n, name in enumerate(names) if name.partition(".")[0] == known["latents"]]
+        total += len(places) if known["listed"] else len(sink.read(f"{stage}/{component}/in/{places[0]}"))
+    return max(total, 1)
+
+
+def _noise_size(pipe, run: Run) -> int:
+    """How many numbers the pipeline draws as its noise."""
+    drawn: list[int] = []
+
+    def stop(tensor: torch.Tensor) -> torch.Tensor:
+        drawn.append(tensor.numel())
+        raise Reached
+
+    with contextlib.suppress(Reached), torch.no_grad(), noise_changed(pipe, stop):
+        _call(pipe, run)
+    return drawn[0] if drawn else 0
+
+
+def _call(pipe, run: Run) -> None:
+    with torch.no_grad():
+        guidance.set_guider(pipe, run.guidance)
+        pipe(**call_arguments(pipe, run))
 
 
 @contextlib.contextmanager
@@ -128,6 +183,8 @@ def facts_of(pipe, run: Run) -> dict:
         **{name: getattr(run, name) for name in ("prompt", "negative_prompt", "seed", "width", "height", "steps")},
         **{name: getattr(run, name) for name in ("guidance", "dtype", "device", "level", "only", "all_steps")},
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")},
+        "call": {name: str(value) for name, value in run.call.items()},
+        "parameters": sorted(inspect.signature(pipe.__call__).parameters),
         "normalisation": normalisation(pipe),
         "weights": weights(pipe),
         "classes": classes(pipe),
@@ -148,18 +205,33 @@ def normalisation(pipe) -> dict:
 
 def run_once(pipe, run: Run, sink) -> None:
     """Run the pipeline once and record it into ``sink``."""
-    _pass(pipe, run, sink, noise=None)
+    _pass(pipe, run, sink)
 
 
 @torch.no_grad()
-def _pass(pipe, run: Run, sink, noise: torch.Tensor | None, given: Recording | None = None) -> None:
-    taps = TorchTaps(sink, run.level, run.only, run.recorded_steps, given)
-    with taps.attached(pipe), _noise_from(pipe, taps, noise):
-        pipe(**call_arguments(pipe, run))
+def _pass(
+    pipe,
+    run: Run,
+    sink,
+    noise: torch.Tensor | None = None,
+    given: Recording | None = None,
+    began: Callable[[str], None] = lambda stage: None,
+) -> TorchTaps:
+    taps = TorchTaps(sink, run.level, run.only, run.recorded_steps, given, began)
+
+    def drawn(tensor: torch.Tensor) -> torch.Tensor:
+        if noise is not None and noise.numel() == tensor.numel():
+            tensor = noise.reshape(tensor.shape).to(tensor)
+        taps.record(NOISE, tensor, whole=True)
+        return tensor
+
+    with taps.attached(pipe), noise_changed(pipe, drawn):
+        _call(pipe, run)
         scheduler = pipe.scheduler
-        taps.record("scheduler/scheduler/out/0", torch.as_tensor(scheduler.sigmas).float())
-        taps.record("scheduler/scheduler/out/1", torch.as_tensor(scheduler.timesteps).float())
+        taps.record("scheduler/scheduler/out/0", torch.as_tensor(scheduler.sigmas).float(), whole=True)
+        taps.record("scheduler/scheduler/out/1", torch.as_tensor(scheduler.timesteps).float(), whole=True)
         _encode_image(pipe, sink)
+    return taps
 
 
 def call_arguments(pipe, run: Run) -> dict:
@@ -170,8 +242,6 @@ def call_arguments(pipe, run: Run) -> dict:
         "height": run.height,
         "width": run.width,
         "num_inference_steps": run.steps,
-        "guidance_scale": run.guidance,
-        "true_cfg_scale": run.guidance,
         "generator": torch.Generator("cpu").manual_seed(run.seed),
         "output_type": "np",
         "use_resolution_binning": False,  # it draws another size than was asked for, and scales the image
@@ -180,40 +250,15 @@ def call_arguments(pipe, run: Run) -> dict:
         "enable_prompt_rewrite": False,
     }
     known = inspect.signature(pipe.__call__).parameters
-    return {name: value for name, value in wanted.items() if name in known and value is not None}
-
-
-@contextlib.contextmanager
-def _noise_from(pipe, taps: TorchTaps, noise: torch.Tensor | None) -> Iterator[None]:
-    modules = {
-        sys.modules[kind.__module__]
-        for kind in type(pipe).__mro__
-        if hasattr(sys.modules[kind.__module__], "randn_tensor")
-    }
-    if not modules:
-        yield
-        return
-    original = next(iter(modules)).randn_tensor
-
-    def randn_tensor(*args, **kwargs):
-        drawn = original(*args, **kwargs)
-        if noise is not None and noise.numel() == drawn.numel():
-            drawn = noise.reshape(drawn.shape).to(drawn)
-        taps.record("noise/pipeline/out/0", drawn)
-        return drawn
-
-    for module in modules:
-        module.randn_tensor = randn_tensor
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.randn_tensor = original
+    for name in run.call:
+        if name not in known:
+            raise ParityError(f"--call {name}: {type(pipe).__name__} takes no such argument; see its __call__")
+    given = {name: value for name, value in wanted.items() if name in known and value is not None}
+    return given | guidance.arguments(pipe, run.guidance) | run.call
 
 
 def _noise(recording: Recording) -> torch.Tensor | None:
-    name = "noise/pipeline/out/0"
-    return torch.from_numpy(recording.get(name)) if name in recording else None
+    return torch.from_numpy(recording.get(NOISE)) if NOISE in recording else None
 
 
 def _encode_image(pipe, sink) -> None:

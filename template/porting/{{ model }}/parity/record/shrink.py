@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import sys
+from collections.abc import Iterable, Iterator
 
 LAYERS = {
     "num_layers": 3, "n_layers": 3, "num_single_layers": 2, "num_hidden_layers": 4, "n_refiner_layers": 1,
@@ -14,16 +17,28 @@ HEAD_SIZE = ("attention_head_dim", "head_dim", "d_kv")
 WIDTH = ("hidden_size", "dim", "d_model", "inner_dim")
 INNER = ("intermediate_size", "ffn_hidden_size", "ffn_dim", "d_ff", "mlp_hidden_dim")
 AXES = ("axes_dims", "axes_dims_rope", "rope_axes_dim", "axes_dim", "rope_axes_dims")
+LESS = 8  # by how much an encoder's width differs from that of its heads, where it does in the reference
+CHANNELS = ("in_channels", "out_channels")  # what the VAE's latents are made of: they stay
+MOST_LAYERS = 16  # hidden states of an encoder that a transformer takes side by side
 LARGE = 512  # an integer above this is reported when no rule touched it
-KEPT = ("max_position", "rope", "theta", "token", "sample", "axes_len", "seq_len", "max_", "window", "t_scale", "time")
+TOKENS = {  # what config files call a token, and the token
+    "pad": ("<pad>",), "eos": ("</s>",), "bos": ("<s>",), "unk": ("<unk>",), "image": ("<|image_pad|>",),
+    "video": ("<|video_pad|>",), "vision_start": ("<|vision_start|>",), "vision_end": ("<|vision_end|>",),
+}  # fmt: skip
+KEPT = ("position", "vocab", "rope", "theta", "token", "sample", "axes_len", "seq_len", "max_", "window", "t_scale", "time")
 
 
 class Sizes:
-    """Hands out sizes so that no two components share a width: a layout mistake then cannot hide."""
+    """Hands out sizes so that no two components share a width: a layout mistake then cannot hide.
 
-    def __init__(self):
-        self._heads = iter(((3, 32), (4, 20), (4, 28), (4, 36), (4, 44)))
-        self._inner = iter((208, 176, 272, 304, 336, 368))
+    ``kept`` are sizes that stay as they are, such as the latents' channels: no width is one of them either.
+    """
+
+    def __init__(self, kept: Iterable[int] = ()):
+        kept = set(kept)
+        heads = ((3, 32), (4, 20), (4, 28), (4, 36), (4, 44), (5, 24), (5, 32))
+        self._heads = iter([pair for pair in heads if not kept & {pair[0] * pair[1], pair[0] * pair[1] - LESS}])
+        self._inner = iter([size for size in (208, 176, 272, 304, 336, 368, 400) if size not in kept])
         self._vocab = iter((330, 346, 362, 378))
 
     def heads(self) -> tuple[int, int]:
@@ -34,6 +49,11 @@ class Sizes:
 
     def vocab(self) -> int:
         return next(self._vocab)
+
+
+def kept_sizes(configs: Iterable[dict]) -> set[int]:
+    """The sizes that stay when these configs are shrunk: channels of images, latents and patches."""
+    return {value for config in configs for key, value in config.items() if key in CHANNELS and type(value) is int}
 
 
 def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
@@ -50,10 +70,21 @@ def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
         _shrink_attention(config, small, sizes, text)
     if "vocab_size" in config:
         small["vocab_size"] = sizes.vocab()
-        for key, value in config.items():
-            if key.endswith("_token_id") and isinstance(value, int):
-                small[key] = value % 8
+    _follow_text_width(config, small)
     return small
+
+
+def follow_tokens(small: dict, ids: dict[str, int]) -> None:
+    """Give a config's token ids those of the toy vocabulary ``ids``, by what the keys call them; nested ones in turn.
+
+    An id within the toy's range stays: for some encoders a low number has a meaning of its own.
+    """
+    for key, value in small.items():
+        if isinstance(value, dict):
+            follow_tokens(value, ids)
+        elif key.endswith(("_token_id", "_token_index")) and type(value) is int and value >= len(ids):
+            word = key.rpartition("_token_")[0]
+            small[key] = next((ids[token] for token in TOKENS.get(word, ()) if token in ids), 0)
 
 
 def shrink_vae(config: dict) -> dict:
@@ -73,13 +104,51 @@ def shrink_vae(config: dict) -> dict:
 
 
 def hidden_layers_read(pipeline) -> int:
-    """How many text encoder layers a pipeline reads by number (0 when it counts from the end)."""
-    highest = -1
-    for name, parameter in inspect.signature(pipeline.__call__).parameters.items():
-        default = parameter.default
-        if "layer" in name and isinstance(default, (tuple, list)) and all(isinstance(item, int) for item in default):
-            highest = max(highest, *default)
+    """How many text encoder layers a pipeline reads by number (0 when it counts from the end).
+
+    The numbers are defaults of its call or its constructor, or constants of its module, named after layers.
+    """
+    given = [inspect.signature(method).parameters.items() for method in (pipeline.__call__, pipeline.__init__)]
+    named = [(name, parameter.default) for parameters in given for name, parameter in parameters]
+    named += [item for item in vars(sys.modules[pipeline.__module__]).items() if item[0].isupper()]
+    numbers = [list(_whole(value)) for name, value in named if "layer" in name.lower()]
+    highest = max((max(found) for found in numbers if found), default=-1)
     return highest + 2 if highest >= 0 else 0
+
+
+def keep_layers(small: dict, count: int) -> None:
+    """Let an encoder have at least ``count`` layers, wherever its config names them."""
+    for key in ("num_hidden_layers", "num_layers"):
+        if key in small:
+            kinds = small.get("layer_types")
+            small[key] = max(count, small[key])
+            if isinstance(kinds, list) and kinds:
+                small["layer_types"] = [kinds[n % len(kinds)] for n in range(small[key])]
+            return
+    for name, value in small.items():
+        if isinstance(value, dict) and "text" in name:
+            keep_layers(value, count)
+
+
+def token_ids_read(pipeline) -> int:
+    """The highest token id that a pipeline's own source has written down, 0 when it has none."""
+    source = inspect.getsource(sys.modules[pipeline.__module__])
+    highest = 0
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and type(node.value.value) is int:
+            names = [ast.unparse(target) for target in node.targets]
+            if any("token_id" in name.lower() for name in names):
+                highest = max(highest, node.value.value)
+    return highest
+
+
+def keep_vocabulary(real: dict, small: dict) -> None:
+    """Undo what shrinking did to the size of the vocabulary."""
+    for key, value in real.items():
+        if key == "vocab_size":
+            small[key] = value
+        elif isinstance(value, dict) and isinstance(small.get(key), dict):
+            keep_vocabulary(value, small[key])
 
 
 def link(real: dict[str, dict], small: dict[str, dict]) -> None:
@@ -90,13 +159,26 @@ def link(real: dict[str, dict], small: dict[str, dict]) -> None:
             continue
         own = set(filter(None, (_first(config, WIDTH), *(_first(config, keys) for keys in (HEADS, HEAD_SIZE, INNER)))))
         for key, value in config.items():
-            if key in own or not isinstance(value, int) or value < 64:
+            if key in own or key in CHANNELS or type(value) is not int or value < 64:
                 continue
             if value == _real_width(config) and value not in (width[0] for width in widths if width):
                 continue  # the transformer's own, which is a multiple of a small encoder's by chance
             for before, after in filter(None, widths):
-                if value % before == 0 and value // before <= 8:
+                if value % before == 0 and value // before <= MOST_LAYERS:
                     small[name][key] = value // before * after
+                    _divide(config, small[name], key)
+
+
+def _divide(config: dict, small: dict, key: str) -> None:
+    # Heads of blocks that work in the encoder's width, as `text_num_attention_heads` beside `text_hidden_dim`.
+    prefix = key.split("_")[0]
+    for name in (*HEADS, *GROUPS):
+        heads = config.get(f"{prefix}_{name}")
+        if type(heads) is int and small[key] % heads:
+            small[f"{prefix}_{name}"] = 4
+    for name in INNER:
+        if type(config.get(f"{prefix}_{name}")) is int:
+            small[f"{prefix}_{name}"] = 256
 
 
 def unshrunk(config: dict, small: dict, prefix: str = "") -> list[str]:
@@ -128,7 +210,7 @@ def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> No
         small[key] = size
     width = heads * size
     if given and text and config.get(_first(config, WIDTH)) != config[_first(config, HEADS)] * config[given[0]]:
-        width = heads * size - 8  # a width of its own, as in the reference
+        width = heads * size - LESS  # a width of its own, as in the reference
     for key in WIDTH:
         if isinstance(config.get(key), int):
             small[key] = width
@@ -164,6 +246,23 @@ def _shares(parts: list[int], total: int) -> list[int]:
     # As they are to each other, with another sum.
     rest = [max(1, part * total // sum(parts)) for part in parts[1:]]
     return [total - sum(rest), *rest]
+
+
+def _follow_text_width(config: dict, small: dict) -> None:
+    # An encoder of images hands on vectors of the text encoder's width.
+    text = next((name for name, value in config.items() if isinstance(value, dict) and "text" in name), None)
+    width = _width({text: config[text]}, {text: small[text]}) if text else None
+    for name, value in config.items() if width else ():
+        for key, size in value.items() if name != text and isinstance(value, dict) else ():
+            if key == "out_hidden_size" or key.startswith("out") and size == width[0]:
+                small[name] = {**small[name], key: width[1]}
+
+
+def _whole(value: object) -> Iterator[int]:
+    """All whole numbers of nested tuples and lists."""
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from [item] if type(item) is int else _whole(item)
 
 
 def _pattern(kinds: list, small: dict) -> list:

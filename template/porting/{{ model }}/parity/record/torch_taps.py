@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from parity.record.fingerprints import fingerprint
+from parity.record.recording import is_denoiser
 
 STAGES, BLOCKS, MODULES = "stages", "blocks", "modules"
 
@@ -25,6 +27,24 @@ def tensors(value, depth: int = 0) -> Iterator[torch.Tensor]:
     elif isinstance(value, (list, tuple)) and depth < 4:
         for item in value:
             yield from tensors(item, depth + 1)
+
+
+def named_tensors(module, args: tuple, kwargs: dict) -> list[tuple[str, torch.Tensor]]:
+    """The tensors of a call in the order of ``tensors``, each with its argument's name: ``x.1`` is the second of x."""
+    known = list(inspect.signature(type(module).forward).parameters)[1:]
+    names = [*known[: len(args)], *(f"argument{n}" for n in range(len(known), len(args)))]
+    return [pair for name, value in [*zip(names, args, strict=True), *kwargs.items()] for pair in _named(name, value)]
+
+
+def _named(name: str, value, depth: int = 1) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _named(f"{name}.{key}", item, depth + 1)
+    elif isinstance(value, (list, tuple)) and depth < 4:
+        for n, item in enumerate(value):
+            yield from _named(f"{name}.{n}", item, depth + 1)
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
@@ -74,12 +94,24 @@ class TorchTaps:
 
     ``level`` is ``stages``, ``blocks`` (numbered children and a component's own children) or ``modules``.
     ``only`` narrows modules to one path and all below it. ``steps`` holds the denoising steps to record, None for all.
-    ``given`` holds an earlier run's values: each stage then gets that run's input instead of its own.
+    ``given`` holds an earlier run's values: each stage then gets that run's input instead of its own. What goes into
+    a transformer and comes out of it is recorded in every step. ``arguments`` names its inputs, ``outputs`` keeps what the
+    networks gave up to the first step, ``began`` is told of each stage.
     """
 
-    def __init__(self, sink, level: str = STAGES, only: str = "", steps: set[int] | None = None, given=None):
-        self.sink, self.level, self.only, self.steps, self.given = sink, level, only, steps, given
+    def __init__(
+        self,
+        sink,
+        level: str = STAGES,
+        only: str = "",
+        steps: set[int] | None = None,
+        given=None,
+        began: Callable[[str], None] = lambda stage: None,
+    ):
+        self.sink, self.level, self.only, self.steps, self.given, self.began = sink, level, only, steps, given, began
         self.step = 0
+        self.arguments: dict[str, list[str]] = {}
+        self.outputs: dict[tuple[str, int], object] = {}
         self._stack: list[tuple[str, str]] = []  # (stage, path) of the modules that are running
         self._calls: dict[str, int] = {}
         self._repeats: dict[str, int] = {}
@@ -99,20 +131,23 @@ class TorchTaps:
                 undo()
             self._undo.clear()
 
-    def record(self, name: str, tensor: torch.Tensor) -> None:
-        """Record one tensor of a stage. The same tensor again becomes a reference to the first."""
+    def record(self, name: str, tensor: torch.Tensor, whole: bool = False) -> None:
+        """Record one tensor of a stage. The same tensor again becomes a reference to the first.
+
+        A ``whole`` one is never thinned: another stage may need it as its input.
+        """
         if name in self.sink:
             return
         known = self._seen.get(id(tensor))
         if known and known[0]() is tensor and known[1] == tensor._version and known[2] in self.sink:
             self.sink.repeat(name, known[2])
             return
-        self.sink.add(name, to_numpy(tensor))
+        self.sink.add(name, to_numpy(tensor), whole=whole)
         self._seen[id(tensor)] = (weakref.ref(tensor), tensor._version, name)
 
-    def _record_all(self, prefix: str, value) -> None:
+    def _record_all(self, prefix: str, value, whole: bool = False) -> None:
         for n, tensor in enumerate(tensors(value)):
-            self.record(f"{prefix}/{n}", tensor)
+            self.record(f"{prefix}/{n}", tensor, whole)
 
     def _hook_modules(self, pipe) -> None:
         for component, part in components(pipe).items():
@@ -139,10 +174,15 @@ class TorchTaps:
 
     def _entering(self, name: str, wanted: bool):
         def hook(module, args, kwargs):
+            root = not self._stack and not self._within
             stage, key = self._place(name)
-            self._stack.append((stage, key if wanted and self._step_wanted(stage) else ""))
+            self._stack.append((stage, key if wanted and (root or self._step_wanted(stage)) else ""))
+            if root:
+                self.began(stage)
+                if is_denoiser(name):
+                    self.arguments[stage] = [path for path, _ in named_tensors(module, args, kwargs)]
             if self._stack[-1][1]:
-                self._record_all(f"{stage}/{key}/in", (args, kwargs))
+                self._record_all(f"{stage}/{key}/in", (args, kwargs), whole=root)
             if self.given is not None and len(self._stack) == 1 and not self._within:
                 return self._replace((args, kwargs), f"{stage}/{key}/in", itertools.count())
             return None
@@ -171,8 +211,12 @@ class TorchTaps:
     def _leaving(self, wanted: bool):
         def hook(module, args, output):
             stage, key = self._stack.pop()
+            root = not self._stack and not self._within
+            if root and not self.step:
+                component, *numbers = stage.split(".")
+                self.outputs[component, int(numbers[-1]) if len(numbers) > is_denoiser(component) else 0] = output
             if key:
-                self._record_all(f"{stage}/{key}/out", output)
+                self._record_all(f"{stage}/{key}/out", output, whole=root)
 
         return hook
 
@@ -188,7 +232,7 @@ class TorchTaps:
         return stage, f"{name}#{count}" if count else name
 
     def _next_stage(self, component: str) -> str:
-        if component.startswith("transformer"):
+        if is_denoiser(component):
             label = f"{component}.{self.step}"
         else:
             label = component
@@ -197,7 +241,7 @@ class TorchTaps:
         return f"{label}.{count}" if count else label
 
     def _step_wanted(self, stage: str) -> bool:
-        return self.steps is None or not stage.startswith("transformer") or self.step in self.steps
+        return self.steps is None or not is_denoiser(stage) or self.step in self.steps
 
     def _wrap_methods(self, pipe) -> None:
         vae = getattr(pipe, "vae", None)
@@ -209,7 +253,10 @@ class TorchTaps:
     def _around_vae(self, stage: str):
         def around(original, args, kwargs):
             self._within = stage
-            self._record_all(f"{stage}/vae/in", (args, {k: v for k, v in kwargs.items() if k in ("z", "x")}))
+            self.began(stage)
+            self._record_all(
+                f"{stage}/vae/in", (args, {k: v for k, v in kwargs.items() if k in ("z", "x")}), whole=True
+            )
             if self.given is not None:
                 args, kwargs = self._replace((args, kwargs), f"{stage}/vae/in", itertools.count())
             try:
@@ -217,7 +264,7 @@ class TorchTaps:
             finally:
                 self._within = ""
             latent = getattr(result, "latent_dist", None)
-            self._record_all(f"{stage}/vae/out", latent.mode() if latent is not None else result)
+            self._record_all(f"{stage}/vae/out", latent.mode() if latent is not None else result, whole=True)
             return result
 
         return around
@@ -225,11 +272,11 @@ class TorchTaps:
     def _around_step(self, original, args, kwargs):
         named = dict(zip(("model_output", "timestep", "sample"), args, strict=False)) | kwargs
         result = original(*args, **kwargs)
-        self.record(f"loop/scheduler.{self.step}/in/0", named["model_output"])
-        self.record(f"loop/scheduler.{self.step}/in/1", named["sample"])
+        self.record(f"loop/scheduler.{self.step}/in/0", named["model_output"], whole=True)
+        self.record(f"loop/scheduler.{self.step}/in/1", named["sample"], whole=True)
         after = next(tensors(result))
         name = f"loop/scheduler.{self.step}/out/0"
-        self.record(name, after)
+        self.record(name, after, whole=True)
         if self.given is not None:
             result = self._replace(result, name[:-2], itertools.count())
         self.step += 1

@@ -12,9 +12,12 @@ CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-SPECIAL = ("<pad>", "</s>", "<unk>", "<s>", "<|im_start|>", "<|im_end|>")  # T5's class wants its three in this order
-
-
+SPECIAL = (  # T5's class wants its three in this order
+    "<pad>", "</s>", "<unk>", "<s>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
+    "<|image_pad|>", "<|video_pad|>",
+)  # fmt: skip
+IDS = {token: n for n, token in enumerate(SPECIAL)}
+MOST = 40  # special tokens of the reference beside these: the vocabulary is small
 # What holds a vocabulary, or the ids of one: a toy has its own.
 VOCABULARY = (
     "tokenizer*", "vocab*", "merges*", "*.model", "*.tiktoken", "added_tokens.json", "special_tokens_map.json",
@@ -35,8 +38,18 @@ def write_tokenizer(source: Path, target: Path, kind: type) -> None:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(*VOCABULARY))  # such as how a processor sees images
     unigram = getattr(kind, "model", None) is models.Unigram
     backend = _unigram() if unigram else _byte_pairs()
-    backend.add_special_tokens(list(SPECIAL))
+    backend.add_special_tokens([*SPECIAL, *_named_in(source)])
     _save(backend, source, target)
+
+
+def _named_in(source: Path) -> list[str]:
+    """The reference's own special tokens: templates are written with them, and each has to stay one token."""
+    path = source / "tokenizer_config.json"
+    config = read_json(path) if path.is_file() else {}
+    added = config.get("added_tokens_decoder")
+    named = [entry.get("content") for entry in added.values() if isinstance(entry, dict)] if added else []
+    named += [token for token in config.get("additional_special_tokens") or [] if isinstance(token, str)]
+    return [token for token in dict.fromkeys(named) if token and token not in SPECIAL][:MOST]
 
 
 def _byte_pairs():

@@ -1,31 +1,37 @@
-"""The places where one stage hands over to the next, in any mflux port: noise, transformer, scheduler, image.
+"""One run of the port in which the reference's values take the place of the port's, where one stage hands over to the next.
 
-A run is driven through the port's own ``generate_image``. At each seam the reference's values can take the place of the
-port's, so that a stage is judged by itself whatever the stages before it do.
+A run is driven through the port's own ``generate_image``, so that a stage is judged by itself whatever the stages before it
+do: the noise, each call of the transformer, what guidance makes of the calls, each step of the scheduler, the image.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import mlx.core as mx
 import numpy as np
 
-from parity.compare.alignment import Alignment, align, layouts
+from parity.compare.calls import FEW, Branch, PromptMatch, ReferenceCalls, match_prompts, row_of
+from parity.compare.orders import Order
 from parity.metrics import Distance, distance
-from parity.record.recording import Recording
+from parity.record.recording import Recording, is_denoiser
+from parity.run import stand_ins
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy
-from parity.run.prompts import without_padding
+from parity.run.patches import Patches
+from parity.run.port_orders import PortOrders
 from parity.run.run_trace import Comparison, Done, RunTrace, call_arguments, rebuild, scheduler_classes
 
 FORCED, LOOP, FREE = "forced", "loop", "free"
 NOISE = "noise/pipeline/out/0"
-FIRST_LATENTS = "loop/scheduler.0/in/1"
 ROUNDING = 1e-5
+UNKNOWN = Distance(float("nan"), float("nan"), 0.0, float("nan"))  # of tensors that cannot be laid side by side
 IMAGE = "vae_decode/vae/out/0"
 LATENTS = "latents"  # what the loop hands to the transformer and the scheduler
+INSIDE = ("rotary", "rope", "freq", "cos", "sin", "pos", "ids")  # tables that a port makes inside its transformer
+NO_BRANCH = "no prediction"
 
 
 class ForcedRun:
@@ -33,76 +39,123 @@ class ForcedRun:
     embeddings are the reference's) or FREE (only the noise is). ``steps``: the steps whose transformer runs."""
 
     def __init__(
-        self, model, recording: Recording, force: str, steps: set[int] | None = None, sink: Sink | None = None
+        self,
+        model,
+        recording: Recording,
+        force: str,
+        calls: ReferenceCalls,
+        orders: PortOrders,
+        steps: set[int] | None = None,
+        sink: Sink | None = None,
+        progress: Callable[[str], None] = lambda text: None,
     ):
         self.model, self.recording, self.force, self.steps = model, recording, force, steps
-        self.sink = sink or Sink()
+        self.calls, self.orders, self.sink, self.progress = calls, orders, sink or Sink(), progress
         self.decode = True  # whether the run shall go on after the last step
-        self.step, self.call = 0, 0
+        self.step = 0
         self.crossing = RunTrace()
         self.stage = "text_encoder"
         self.within = ""  # vae_decode or vae_encode, for as long as it runs
-        self._undo: list[Callable[[], None]] = []
+        self.branches: list[Branch | None] = []  # the reference's, for each row of the call that runs now
+        self.placed: list[mx.array] = []  # the reference's values among the arguments of that call
+        self._component = ""
+        self._calls: Counter = Counter()
+        self._taken: set[str] = set()
+        self._other_length: set[int] = set()  # rows whose prompt has another length than the reference's
+        self._sigmas: dict[type, property] = {}
+        self._skip: set[str] = set()
+        self._patches = Patches()
 
     def run(self, skip: set[str] = frozenset()) -> RunTrace:
         """Drive one image. Stages in ``skip`` get stand-ins that give the reference's result, where the port allows."""
-        facts = self.recording.facts
+        self._skip = set(skip)
         cache = getattr(self.model, "prompt_cache", None)
         if isinstance(cache, dict):
             cache.clear()  # or the encoder would not run again
-        with self._attached(skip):
+        with self._attached():
             try:
-                self.model.generate_image(**call_arguments(self.model, facts))
+                self.model.generate_image(**call_arguments(self.model, self.recording.facts))
             except Done:
                 pass
             except Exception as error:  # noqa: BLE001 - a port in the making may raise anything; it is reported
                 self.crossing.failure = self.stage, error
                 self.crossing.failures = [self.crossing.failure]
+        self.crossing.unused = self._unused() if self.step else []
         return self.crossing
 
     @contextlib.contextmanager
-    def _attached(self, skip: set[str]) -> Iterator[None]:
+    def _attached(self) -> Iterator[None]:
         try:
-            self._wrap_noise()
+            self._patches.set(mx.random, "normal", self._drawing(mx.random.normal))
             self._wrap_schedulers()
             self._wrap_image()
-            self._stand_in(skip)
+            self._stand_in()
             with MlxTaps(self.model, _Gate(self)).attached():
                 yield
         finally:
-            for undo in reversed(self._undo):
-                undo()
-            self._undo.clear()
+            self._patches.undo()
 
     def stage_of(self, component: str) -> str:
-        """The reference's name for the stage that a component runs in now."""
+        """The reference's name for the call that a component is in now."""
         if component == "vae":
             return "vae_encode" if self.within == "vae_encode" else "vae_decode"
-        return f"{component}.{self.step}" if component == "transformer" else component
+        if not is_denoiser(component):
+            return component
+        known = next((branch for branch in self.branches if branch is not None), None)
+        return known.stage if known is not None and component == self._component else NO_BRANCH
 
     # ------------------------------------------------------------------------------------------------------- the seams
 
-    def _wrap_noise(self) -> None:
-        original = mx.random.normal
-
+    def _drawing(self, original):
         def normal(shape=(), *args, **kwargs):
             drawn = original(shape, *args, **kwargs)
             noise = self._noise(tuple(drawn.shape))
             return drawn if noise is None else mx.array(noise).astype(drawn.dtype)
 
-        self._set(mx.random, "normal", normal)
+        return normal
 
     def _noise(self, shape: tuple[int, ...]) -> np.ndarray | None:
-        """The reference's noise for what the port draws: as it was drawn there, or packed as the loop has it."""
-        known = [self.recording.get(name) for name in (NOISE, FIRST_LATENTS) if name in self.recording]
-        known.sort(key=lambda values: [n for n in values.shape if n > 1] != [n for n in shape if n > 1])
-        found = [(layouts(values.shape, shape), values) for values in known]
-        return next((options[0].to_mlx(values) for options, values in found if options), None)
+        """The reference's noise for what the port draws, each number where the port's own would lie."""
+        links = self.orders.noise
+        if links is None or int(np.prod(shape, dtype=np.int64)) != len(links):
+            return None
+        return self.recording.get(NOISE).reshape(-1)[links].reshape(shape)
 
     def _wrap_schedulers(self) -> None:
         for kind in scheduler_classes():
             if "step" in vars(kind):
-                self._set(kind, "step", self._around_step(kind.step))
+                self._patches.set(kind, "step", self._around_step(kind.step))
+            if isinstance(vars(kind).get("sigmas"), property):
+                self._sigmas[kind] = vars(kind)["sigmas"]
+                self._patches.set(kind, "sigmas", property(lambda own, kind=kind: self._scheduled(own, kind)))
+            if isinstance(vars(kind).get("timesteps"), property):
+                original = vars(kind)["timesteps"]
+                self._patches.set(
+                    kind, "timesteps", property(lambda own, original=original: self._timed(own, original.fget(own)))
+                )
+
+    def _own_sigmas(self, scheduler) -> mx.array:
+        kind = next(kind for kind in type(scheduler).__mro__ if kind in self._sigmas)
+        return mx.array(self._sigmas[kind].fget(scheduler))
+
+    def _scheduled(self, scheduler, kind: type) -> mx.array:
+        # A wrong schedule is the scheduler's fault alone: the transformer shall not be given its timesteps.
+        own = self._sigmas[kind].fget(scheduler)
+        wanted = self.recording.get("scheduler/scheduler/out/0").reshape(-1)
+        if self.force != FORCED or not isinstance(own, mx.array) or own.shape != wanted.shape:
+            return own
+        return mx.array(wanted).astype(own.dtype)
+
+    def _timed(self, scheduler, own: mx.array) -> mx.array:
+        if self.force != FORCED or not isinstance(own, mx.array) or own.ndim != 1:
+            return own
+        sigmas, wanted = (to_numpy(values)[: own.size] for values in (self._own_sigmas(scheduler), scheduler.sigmas))
+        given = to_numpy(own).astype(np.float64)
+        if len(sigmas) != own.size or not np.abs(sigmas).max(initial=0.0):
+            return own
+        factor = float(given @ sigmas / (sigmas @ sigmas))
+        same = np.allclose(given, factor * sigmas, rtol=1e-4, atol=1e-4 * abs(factor))
+        return mx.array((factor * wanted).astype(np.float32)).astype(own.dtype) if same else own
 
     def _around_step(self, original):
         signature = inspect.signature(original)
@@ -110,26 +163,30 @@ class ForcedRun:
         def step(scheduler, *args, **kwargs):
             bound = signature.bind(scheduler, *args, **kwargs)
             self.stage = "scheduler"
-            self._scheduler(scheduler)
+            self._compare_sigmas(scheduler)
             names = f"loop/scheduler.{self.step}"
-            bound.arguments["noise"] = self.exchange(f"{names}/in/0", bound.arguments["noise"], "transformer")
+            guided = "guidance" if self.force == FORCED and "transformer" not in self._skip else ""
             handed_on = LATENTS if self.force == FORCED else ""  # in a forced run they can only be the reference's
-            bound.arguments["latents"] = self.exchange(f"{names}/in/1", bound.arguments["latents"], handed_on)
+            bound.arguments["noise"] = self._exchange(f"{names}/in/0", bound.arguments["noise"], guided)
+            bound.arguments["latents"] = self._exchange(f"{names}/in/1", bound.arguments["latents"], handed_on)
             result = original(*bound.args, **bound.kwargs)
-            result = self.exchange(f"{names}/out/0", result, "scheduler" if self.force == FORCED else "loop")
-            self.step, self.call = self.step + 1, 0
+            result = self._exchange(f"{names}/out/0", result, "scheduler" if self.force == FORCED else "loop")
+            self.step += 1
+            self._calls.clear()
             self.stage = "transformer" if self.step < self.recording.facts["steps"] else "vae_decode"
-            if self.stage == "vae_decode" and (self.force == LOOP or not self.decode):
-                raise Done
+            if self.stage == "vae_decode":
+                if self.force == LOOP or not self.decode:
+                    raise Done
+                self.progress("vae_decode")
             return result
 
         return step
 
-    def _scheduler(self, scheduler) -> None:
+    def _compare_sigmas(self, scheduler) -> None:
         if self.step:
             return
         wanted = self.recording.get("scheduler/scheduler/out/0").reshape(-1)
-        own = to_numpy(mx.array(scheduler.sigmas)).reshape(-1)
+        own = to_numpy(self._own_sigmas(scheduler)).reshape(-1)
         length = min(len(wanted), len(own))
         pair = wanted[:length], own[:length]
         self._note("sigmas/scheduler/out/0", *pair, distance(*pair), abs(len(wanted) - len(own)) <= 1)
@@ -142,20 +199,30 @@ class ForcedRun:
             if IMAGE in self.recording and np.abs(self.recording.get(IMAGE)).max() <= 1:
                 own = np.clip(own, -1, 1)  # the reference's decoder cuts what no picture holds, mflux's picture does
             self.crossing.image = own
-            self.compare(IMAGE, own, "vae_decode")
+            self._compare_image(own)
             raise Done
 
-        self._set(ImageUtil, "to_image", staticmethod(to_image))
+        self._patches.set(ImageUtil, "to_image", staticmethod(to_image))
 
-    def _stand_in(self, skip: set[str]) -> None:
-        # Only where the method is the template's: then its result is known.
-        if "text_encoder" in skip and hasattr(type(self.model), "_encode_prompt"):
-            self._set(type(self.model), "_encode_prompt", lambda model, *args, **kwargs: self._prompt())
+    def _compare_image(self, own: np.ndarray) -> None:
+        unknown = self.force == FORCED and self.orders.loop is None  # it was not made of the reference's latents
+        if IMAGE not in self.recording or unknown:
+            return
+        reference = self.recording.get(IMAGE)
+        if tuple(n for n in own.shape if n != 1) != tuple(n for n in reference.shape if n != 1):
+            self._other_shape(IMAGE, reference, own)
+            return
+        own = own.reshape(reference.shape)
+        self._note(IMAGE, reference, own, distance(reference, own))
+
+    def _stand_in(self) -> None:
+        if "text_encoder" in self._skip:
+            stand_ins.encode_prompts(self._patches, self.model, self.calls, self._dtype())
         predict = inspect.getattr_static(type(self.model), "_predict", None)
-        if predict is not None and "transformer" in skip:
-            self._set(type(self.model), "_predict", staticmethod(self._prediction))
+        if "transformer" in self._skip:
+            stand_ins.predict(self._patches, self.model, self._look_at_prompts)
         elif isinstance(predict, staticmethod):
-            self._set(type(self.model), "_predict", staticmethod(self._entering(predict.__func__)))
+            self._patches.set(type(self.model), "_predict", staticmethod(self._entering(predict.__func__)))
 
     def _entering(self, predict):
         # What the loop prepares of the transformer, as its rotary embeddings, is the transformer's doing.
@@ -165,180 +232,230 @@ class ForcedRun:
 
         return entering
 
-    def _prompt(self) -> mx.array:
-        names = [name for name in self.recording.names("transformer.0") if "/in/" in name]
-        wanted = [name for name in names if self._forceable(name) and not self._is_latents(name)]
-        values = without_padding(self.recording, names).get(wanted[0], self.recording.get(wanted[0]))
-        return mx.array(values if values.ndim > 2 else values[None]).astype(self._dtype())
-
-    def _prediction(self, *args, **kwargs):
-        self.enter_transformer(args, kwargs)  # for what it is given
-        self.call = 0
-        return self._predicted
-
-    def _predicted(self, latents=None, *args, **kwargs) -> mx.array:
-        return mx.zeros_like(latents if latents is not None else next(arrays((args, kwargs))))
-
-    # --------------------------------------------------------------------------------------------------- the transformer
-
-    def enter_transformer(self, args: tuple, kwargs: dict) -> tuple[tuple, dict, mx.array | None]:
-        """The transformer's arguments with the reference's values in them, or its result when it need not run."""
+    def _look_at_prompts(self, args: tuple, kwargs: dict) -> None:
+        """Compare the prompt embeddings that a transformer would be called with, which cannot be called yet."""
         self.stage = "transformer"
-        stage = self._reference_call()
-        if self.call and stage.count(".") == 1 and self.recording.facts["guidance"] <= 1:
-            # A port that predicts the negative prompt in any case; the reference has no such call.
-            return args, kwargs, None
-        names = [name for name in self.recording.names(stage) if name.split("/")[1:3] == [self._component(), "in"]]
+        given = [to_numpy(array) for array in arrays((args, kwargs)) if mx.issubdtype(array.dtype, mx.floating)]
+        wide = {n: values for n, values in enumerate(given) if values.size > FEW}
+        for branch in self.calls.branches(0):
+            for match in match_prompts(branch, wide).values():
+                self._compare_prompt(branch, match)
+
+    # ------------------------------------------------------------------------------------------------ the transformer
+
+    def enter_transformer(self, component: str, args: tuple, kwargs: dict) -> tuple[tuple, dict, object]:
+        """The transformer's arguments with the reference's values in them, or its result when it need not run."""
+        self.progress(f"{component}, step {self.step + 1} of {self.recording.facts['steps']}")
+        args, kwargs = self._enter(component, args, kwargs)
+        skipped = self.force == FORCED and self.steps is not None and self.step not in self.steps
+        return args, kwargs, self._skipped_result(list(arrays((args, kwargs)))) if skipped else None
+
+    def leave_transformer(self, result):
+        """Compare what the transformer made of the reference's input, and hand on what the reference's made of it."""
+        self.stage = "loop"
+        if self.force != FORCED:
+            return result
+        given = list(arrays(result))
+        values = [to_numpy(array) for array in given]
+        for branch, row in self._judged(values):
+            self._compare_prediction(branch, row)
+        handed = self._predictions(values)
+        return rebuild(result, iter([mx.array(new).astype(self._wide(old.dtype)) for new, old in zip(handed, given)]))
+
+    def root_distance(self, results: list[np.ndarray]) -> Distance | None:
+        """How far a transformer's results are from the reference's predictions, the furthest of them."""
+        found = [self._distance(branch, row) for branch, row in self._judged(results)]
+        known = [item[2] for item in found if item is not None]
+        return max(known, key=lambda gap: gap.relative if gap.relative == gap.relative else np.inf, default=None)
+
+    def _judged(self, results: list[np.ndarray]) -> list[tuple[Branch, np.ndarray]]:
+        """The rows of a result that were made of the reference's own input, with what the reference made of it."""
+        rows = _rows(results, len(self.branches))
+        return [
+            (branch, row)
+            for at, (branch, row) in enumerate(zip(self.branches, rows, strict=True))
+            if branch is not None and at not in self._other_length
+        ]
+
+    def _enter(self, component: str, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        self.stage, self._component, self.placed = "transformer", component, []
+        self._other_length.clear()
         given = list(arrays((args, kwargs)))
-        taken: set[str] = set()
-        exchanged = [self._argument(array, names, taken) for array in given]
-        self.call += 1
-        replaced = iter(exchanged)
-        args, kwargs = rebuild((args, kwargs), replaced)
-        result = None
-        if self.force == FORCED and self.steps is not None and self.step not in self.steps:
-            result = self._reference_noise(given)
-        return args, kwargs, result
+        call = self._calls[component]
+        self._calls[component] += 1
+        rows = [key[2] for key in self.orders.branches if key[:2] == (component, call)]
+        self.branches = [self._branch(component, call, row) for row in range(max(rows, default=0) + 1)]
+        replaced = self._replaced(component, given)
+        return rebuild((args, kwargs), iter(replaced))
 
-    def _argument(self, array: mx.array, names: list[str], taken: set[str]) -> mx.array:
-        if not mx.issubdtype(array.dtype, mx.floating):
-            return array
-        if array.size <= 4:
-            return self._timestep(array, names)
-        own = None
-        found: list[tuple[float, str, Alignment]] = []
-        for name in names:
-            if name in taken or not self._forceable(name):
-                continue
-            reference = self.recording.get(name)
-            if not layouts(reference.shape, tuple(array.shape)):
-                continue
-            own = to_numpy(array) if own is None else own
-            alignment, gap = align(reference, own)
-            found.append((gap.relative, name, alignment))
-        if not found:
-            names = [name for name in names if name not in taken]
-            shorter = self._shorter_argument(array, names, taken)
-            return self._cut_argument(array, names) if shorter is None else shorter
-        found.sort(key=lambda item: item[0])
-        gap, name, alignment = found[0] if found[0][0] < 0.5 else min(found, key=lambda item: names.index(item[1]))
-        taken.add(name)
-        reference = self.recording.get(name)
-        latents = self._is_latents(name)
-        if not latents and self.step == 0:
-            moved = alignment.to_reference(own)
-            self._note(f"prompt/{name.split('/', 1)[1]}", reference, moved, distance(reference, moved))
-        if latents and self.force == FORCED:
-            moved = alignment.to_reference(own)
-            self._note(f"{LATENTS}/{name.split('/', 1)[1]}", reference, moved, distance(reference, moved))
-        if self.force == FREE or self.force == LOOP and latents:
-            return array
-        return mx.array(alignment.to_mlx(reference)).astype(self._wide(array.dtype))
+    def _branch(self, component: str, call: int, row: int) -> Branch | None:
+        place = self.orders.branches.get((component, call, row))
+        first = self.calls.branches(0)
+        return self.calls.like(first[place], place, self.step) if place is not None and place < len(first) else None
 
-    def _timestep(self, array: mx.array, names: list[str]) -> mx.array:
+    def _replaced(self, component: str, given: list[mx.array]) -> list[mx.array]:
+        place, order = self.orders.inputs.get(component, (None, None))
+        new = list(given)
+        free = [n for n, array in enumerate(given) if mx.issubdtype(array.dtype, mx.floating) and n != place]
+        if place is not None and place < len(given):
+            new[place] = self._given_latents(given[place], order)
+        small = [n for n in free if 0 < given[n].size <= FEW]
+        for n in small:
+            new[n] = self._timestep(given[n], first=n == small[0])
+        wide = [n for n in free if given[n].size > FEW or given[n].size == 0 < given[n].ndim - 1]
+        for n, array in self._prompts([(n, to_numpy(given[n])) for n in wide]).items():
+            new[n] = self._hand(mx.array(array).astype(self._wide(given[n].dtype))) if self.force != FREE else given[n]
+        return new
+
+    def _hand(self, array: mx.array) -> mx.array:
+        self.placed.append(array)
+        return array
+
+    def _given_latents(self, array: mx.array, order: Order) -> mx.array:
+        if self.force != FORCED:
+            return array
+        own, count = to_numpy(array), len(self.branches)
+        rows = [row_of(own, row, count) for row in range(count)]
+        moved = []
+        for branch, row in zip(self.branches, rows, strict=True):
+            wanted = self.calls.latents(branch) if branch is not None else None
+            if wanted is None or row.size != order.ids.size:
+                moved.append(row)
+                continue
+            mine = order.to_source(row, self.calls.size)
+            self._note(f"{LATENTS}/{branch.latents.split('/', 1)[1]}", wanted, mine, distance(wanted, mine))
+            moved.append(order.of_source(wanted, row))
+        joined = np.concatenate(moved).reshape(own.shape) if count > 1 else moved[0]
+        return self._hand(mx.array(joined).astype(self._wide(array.dtype)))
+
+    def _timestep(self, array: mx.array, first: bool) -> mx.array:
         # A sinusoid of 1000 times the timestep makes a thousandfold of float32's rounding. Only that is taken away: a
         # timestep that differs by more is the port's own.
-        for name in names:
-            reference = self.recording.get(name).reshape(-1)
-            if reference.size >= array.size and reference.dtype.kind == "f":
-                wanted = reference[: array.size]
-                if np.allclose(to_numpy(array).reshape(-1), wanted, rtol=ROUNDING, atol=0):
-                    return mx.array(wanted.reshape(array.shape)).astype(array.dtype)
-        known = [self.recording.get(name).reshape(-1) for name in names]
-        scalars = [values for values in known if values.size <= 4 and values.dtype.kind == "f"]
-        if scalars:
-            self.crossing.timesteps.append((float(scalars[0][0]), float(to_numpy(array).reshape(-1)[0])))
-        return array
-
-    def _shorter_argument(self, array: mx.array, names: list[str], taken: set[str]) -> mx.array | None:
-        # A prompt without the padding that the reference has, and masks.
-        for name, values in without_padding(self.recording, names).items():
-            if values.size == array.size and values.shape[-1] == array.shape[-1]:
-                taken.add(name)
-                reference = values.reshape(array.shape)
-                if self.step == 0:
-                    own = to_numpy(array)
-                    self._note(f"prompt/{name.split('/', 1)[1]}", reference, own, distance(reference, own))
-                return array if self.force == FREE else mx.array(reference).astype(self._wide(array.dtype))
-        return None
-
-    def _cut_argument(self, array: mx.array, names: list[str]) -> mx.array:
-        # Prompt embeddings of another length: the tokens, the padding or the rows that are dropped differ.
-        if array.ndim < 2 or self.step:
+        known = [branch for branch in self.branches if branch is not None]
+        if not known or array.size not in (1, len(self.branches)):
             return array
-        for name in names:
-            reference = self.recording.get(name)
-            if not self._forceable(name) or self._is_latents(name) or reference.shape[-1] != array.shape[-1]:
-                continue
-            own = to_numpy(array)
-            found = align(reference, own)
-            self.crossing.notes.append(
-                f"prompt embeddings are {list(array.shape)}, the reference's are {list(reference.shape)}"
-            )
-            gap = found[1] if found else distance(np.ones(1), np.zeros(1))
-            self._note(f"prompt/{name.split('/', 1)[1]}", reference, own, gap, aligned=False)
-            break
+        own = to_numpy(array).reshape(-1)
+        times = [float(values.reshape(-1)[0]) for values in known[0].times.values()]
+        for wanted in times:
+            if np.allclose(own, wanted, rtol=ROUNDING, atol=0):
+                return self._hand(mx.full(array.shape, wanted).astype(array.dtype))
+        if times and first:
+            self.crossing.timesteps.append((times[0], float(own[0])))
         return array
 
-    def _reference_call(self) -> str:
-        base = f"{self._component()}.{self.step}"
-        wanted = f"{base}.{self.call}" if self.call else base
-        return wanted if self.recording.names(wanted) else base
+    def _prompts(self, given: list[tuple[int, np.ndarray]]) -> dict[int, np.ndarray]:
+        """The reference's prompt embeddings in the places of the port's, by place; compared in the first step."""
+        count = len(self.branches)
+        rows = {n: [row_of(own, row, count) for row in range(count)] for n, own in given}
+        changed: set[int] = set()
+        for at, branch in enumerate(self.branches):
+            if branch is None:
+                continue
+            for n, match in match_prompts(branch, {n: own[at] for n, own in rows.items()}).items():
+                self._taken.add(branch.names[match.name])
+                if self.step == 0:
+                    self._compare_prompt(branch, match)
+                if match.reference is None:
+                    self._other_length.add(at)
+                else:
+                    rows[n][at] = match.reference.reshape(rows[n][at].shape)
+                    changed.add(n)
+        return {n: _joined(rows[n], own) for n, own in given if n in changed}
 
-    def _component(self) -> str:
-        return "transformer"
+    def _compare_prompt(self, branch: Branch, match: PromptMatch) -> None:
+        label = f"prompt/{match.name.split('/', 1)[1]}"
+        if match.reference is None:
+            shape = list(branch.inputs[match.name].shape)
+            note = f"prompt embeddings are {list(match.own.shape)}, the reference's are {shape}"
+            length = match.own.shape[-2]
+            if "max_sequence_length" in self.recording.facts.get("parameters", ()) and length:
+                note += f"; record with --call max_sequence_length={length} if that is the model's length"
+            self.crossing.notes.append(note)
+            self._note(label, branch.inputs[match.name], match.own, UNKNOWN, aligned=False)
+        else:
+            self._note(label, match.reference, match.own, distance(match.reference, match.own))
 
-    def _reference_noise(self, given: list[mx.array]) -> mx.array:
-        wanted = self.recording.get(f"loop/scheduler.{self.step}/in/0")
-        for array in given:
-            found = layouts(wanted.shape, tuple(array.shape))
-            if found and mx.issubdtype(array.dtype, mx.floating):
-                return mx.array(found[0].to_mlx(wanted)).astype(array.dtype)
-        return mx.zeros(wanted.shape)
+    def _unused(self) -> list[str]:
+        """What the reference's transformer is given of the prompt, and the port's never is."""
+        known = {
+            branch.names[name]: f"{branch.names[name]} ({name.split('/', 2)[2]}, {list(values.shape)})"
+            for branch in self.calls.branches(0)
+            for name, values in branch.prompts.items()
+        }
+        return [
+            text
+            for name, text in known.items()
+            if name not in self._taken and not any(word in name.lower() for word in INSIDE)
+        ]
 
-    def _forceable(self, name: str) -> bool:
-        # Position ids and timesteps are the port's own doing: replacing them would hide their errors.
-        event = self.recording.event(name)
-        shape = [length for length in event.shape if length != 1]
-        return len(shape) >= 2 and event.shape[-1] > 4 and self.recording.get(name).dtype.kind == "f"
+    # ---------------------------------------------------------------------------------------------------- predictions
 
-    def _is_latents(self, name: str) -> bool:
-        noise, shape = self.recording.event(NOISE).shape, self.recording.event(name).shape
-        return int(np.prod(noise[1:])) in (int(np.prod(shape)), int(np.prod(shape[1:])))
+    def _compare_prediction(self, branch: Branch, own: np.ndarray) -> None:
+        found = self._distance(branch, own)
+        name = f"{branch.stage}/{branch.component}/out/0"
+        if found is not None:
+            self._note(name, *found)
+        elif self.calls.result(branch) is not None and self._output_order(branch.component) is not None:
+            self._other_shape(name, self.calls.result(branch), own)
+
+    def _distance(self, branch: Branch, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, Distance] | None:
+        """A prediction on both sides in the order of the loop, and how far they are apart."""
+        wanted, order = self.calls.output(branch), self._output_order(branch.component)
+        if wanted is None or order is None or own.size != order.ids.size:
+            return None
+        mine = self.orders.sign * order.to_source(own, self.calls.size)
+        shape = self.recording.event(f"loop/scheduler.{self.step}/in/0").shape
+        return wanted.reshape(shape), mine.reshape(shape), distance(wanted, mine)
+
+    def _output_order(self, component: str) -> Order | None:
+        return self.orders.outputs.get(component)
+
+    def _predictions(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """The reference's predictions in the port's layout, for the rows of the call that runs now.
+
+        A prediction that the reference does not make (of a negative prompt, without guidance) gets that of the prompt.
+        """
+        order = self._output_order(self._component)
+        spare = self.calls.branches(self.step)
+        rows = []
+        for branch, own in zip(self.branches, _rows(values, len(self.branches)), strict=True):
+            branch = branch or (spare[self.calls.conditional(self.step)] if spare else None)
+            wanted = self.calls.output(branch) if branch is not None else None
+            usable = wanted is not None and order is not None and own.size == order.ids.size
+            rows.append(order.of_source(self.orders.sign * wanted, own) if usable else own)
+        return [_joined(rows, values[0])] if len(values) == 1 else rows
+
+    def _skipped_result(self, given: list[mx.array]) -> mx.array:
+        """What the transformer would have given: the reference's predictions."""
+        order = self._output_order(self._component)
+        place, _ = self.orders.inputs.get(self._component, (None, None))
+        array = given[place] if place is not None else max(given, key=lambda array: array.size)
+        own = to_numpy(array)
+        if order is not None and order.ids.shape[1:] != array.shape[1:]:
+            own = np.zeros((len(self.branches) * len(order.ids), *order.ids.shape[1:]), np.float32)
+        return mx.array(self._predictions([own])[0]).astype(array.dtype)
 
     # ------------------------------------------------------------------------------------------------------- comparing
 
-    def compare(self, name: str, own: np.ndarray, stage: str) -> Alignment | None:
-        """Note how far ``own`` is from the reference's tensor ``name``, under the name of a stage."""
-        if name not in self.recording:
-            return None
-        reference = self.recording.get(name)
-        found = align(reference, own)
-        label = f"{stage}/{name.split('/', 1)[1]}"
-        if found is None:
-            self.crossing.notes.append(f"{label} is {list(own.shape)}, the reference's is {list(reference.shape)}")
-            self._note(label, reference, own, distance(np.ones(1), np.full(1, np.nan)), aligned=False)
-            return None
-        self._note(label, reference, found[0].to_reference(own), found[1])
-        return found[0]
-
-    def exchange(self, name: str, array: mx.array, stage: str) -> mx.array:
+    def _exchange(self, name: str, array: mx.array, stage: str) -> mx.array:
         """Compare (when ``stage`` is given), and in a forced run hand back the reference's values in the port's layout."""
-        own = to_numpy(array)
-        if stage and (stage != "transformer" or self.force == FORCED and self._computed()):
-            alignment = self.compare(name, own, stage)
-        elif name in self.recording:
-            found = align(self.recording.get(name), own)
-            alignment = found[0] if found else None
-        else:
-            alignment = None
-        if self.force != FORCED or alignment is None:
+        if name not in self.recording or self.orders.loop is None:
+            return array  # which number is which is not known: nothing can be compared
+        own, order, reference = to_numpy(array), self.orders.loop, self.recording.get(name)
+        if own.size != order.ids.size or reference.size != own.size:
+            if stage:
+                self._other_shape(f"{stage}/{name.split('/', 1)[1]}", reference, own)
             return array
-        values = alignment.to_mlx(self.recording.get(name))
-        return array if values is None else mx.array(values).astype(array.dtype)
+        if stage:
+            mine = order.to_source(own, reference.size).reshape(reference.shape)
+            self._note(f"{stage}/{name.split('/', 1)[1]}", reference, mine, distance(reference, mine))
+        if self.force != FORCED:
+            return array
+        return mx.array(order.of_source(reference, own)).astype(array.dtype)
 
-    def _computed(self) -> bool:
-        return self.steps is None or self.step in self.steps
+    def _other_shape(self, label: str, reference: np.ndarray, own: np.ndarray) -> None:
+        self.crossing.notes.append(f"{label} is {list(own.shape)}, the reference's is {list(reference.shape)}")
+        self._note(label, reference, own, UNKNOWN, aligned=False)
 
     def _note(self, name: str, reference, own, gap: Distance, aligned: bool = True) -> None:
         self.crossing.seen.append(Comparison(name, reference, own, gap, aligned))
@@ -352,28 +469,36 @@ class ForcedRun:
 
         return ModelConfig.precision
 
-    def _set(self, owner, name: str, value) -> None:
-        had = name in vars(owner)
-        before = vars(owner).get(name)
-        setattr(owner, name, value)
-        self._undo.append(lambda: setattr(owner, name, before) if had else delattr(owner, name))
+
+def _rows(values: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """The rows of a result: a batch in one tensor, or a tensor for each row."""
+    if len(values) == count and count > 1:
+        return values
+    return [row_of(values[0], row, count) for row in range(count)]
+
+
+def _joined(rows: list[np.ndarray], own: np.ndarray) -> np.ndarray:
+    """One batch of its rows; of rows that share one array, the first."""
+    whole = len(rows) > 1 and rows[0].size != own.size
+    return np.concatenate(rows).reshape(own.shape) if whole else rows[0].reshape(own.shape)
 
 
 class _Gate(Sink):
-    """Lets the transformer's root pass through the seam; everything goes on to the run's own sink."""
+    """Lets the transformers' roots pass through the run; everything goes on to the run's own sink."""
 
-    def __init__(self, seams: ForcedRun):
-        self.seams = seams
+    def __init__(self, run: ForcedRun):
+        self.run = run
 
     def enter(self, path, module, args, kwargs):
-        if path == "transformer":
-            args, kwargs, result = self.seams.enter_transformer(args, kwargs)
+        if is_denoiser(path) and "." not in path:
+            args, kwargs, result = self.run.enter_transformer(path, args, kwargs)
             if result is not None:
                 return args, kwargs, result
-        return self.seams.sink.enter(path, module, args, kwargs)
+        return self.run.sink.enter(path, module, args, kwargs)
 
     def leave(self, path, module, args, kwargs, result, call):
-        return self.seams.sink.leave(path, module, args, kwargs, result, call)
+        result = self.run.sink.leave(path, module, args, kwargs, result, call)
+        return self.run.leave_transformer(result) if is_denoiser(path) and "." not in path else result
 
     def attention(self, *args):
-        self.seams.sink.attention(*args)
+        self.run.sink.attention(*args)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
+import math
+import struct
 import sys
 import typing
 from dataclasses import dataclass, field
@@ -10,13 +13,14 @@ from pathlib import Path
 
 import mlx.core as mx
 from mlx import nn
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map
 
 from parity.answers import import_class
 from parity.errors import ParityError
 from parity.record.components import is_network, read_json
 from parity.run.mlx_taps import components
 
+MOST_SPARE, SMALL = 4, 50_000_000  # a component may hold tables that no file has
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
 
 
@@ -55,6 +59,7 @@ def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict]) -> Port:
     finally:
         for step in reversed(undo):
             step()
+    verify_size(model, folder)
     if dtype == "float32":
         _widen(model)
     return Port(model, unwritten)
@@ -91,6 +96,32 @@ def _size_to(kind: type, folder: Path, sizes: dict[str, dict]) -> list:
     return undo
 
 
+def verify_size(model: nn.Module, folder: Path) -> None:
+    """Raise ParityError when the port is far larger than its weights: what was not loaded would fill the memory.
+
+    MLX computes a parameter when it is first looked at, so that a module of any size can be built and counted.
+    """
+    sizes = {
+        name: sum(array.size for _, array in tree_flatten(part.parameters()))
+        for name, part in components(model).items()
+    }
+    stored = sum(_stored(path) for path in folder.glob("*/*.safetensors"))
+    if sum(sizes.values()) > MOST_SPARE * stored + SMALL:
+        largest = max(sizes, key=sizes.__getitem__)
+        raise ParityError(
+            f"the port's {largest} ({type(components(model)[largest]).__name__}) has {sizes[largest] / 1e6:.0f} million "
+            f"numbers, all of the checkpoint has {stored / 1e6:.0f} million: its sizes are written down. Let its "
+            "constructor take them; SIZES in run_mflux.py gives them other names"
+        )
+
+
+def _stored(path: Path) -> int:
+    """How many numbers a file of weights has."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
 def _annotated(kind: type) -> dict[str, list[type]]:
     found = {}
     for name, annotation in typing.get_type_hints(kind).items():
@@ -111,9 +142,9 @@ def _flat(config: dict) -> dict:
 
 
 def _sized(part: type, config: dict, renamed: dict[str, str]):
-    parameters = [name for name in inspect.signature(part.__init__).parameters if name != "self"]
-    values = {name: config.get(renamed.get(name, name)) for name in parameters}
-    given = {name: value for name, value in values.items() if value is not None}
+    parameters = [parameter for parameter in inspect.signature(part.__init__).parameters if parameter != "self"]
+    values = {parameter: config.get(renamed.get(parameter, parameter)) for parameter in parameters}
+    given = {parameter: value for parameter, value in values.items() if value is not None}
 
     def build(*args, **kwargs):
         return part(*args, **(kwargs | given))

@@ -60,6 +60,11 @@ def modules(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
+def modules_below(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """All modules inside one, with their paths from there."""
+    return [(path, part) for path, part in module.named_modules() if path]
+
+
 class TapError(BaseException):
     """An error of the comparison itself. Not an Exception: whoever catches the port's errors lets it pass."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections import Counter
@@ -10,19 +11,26 @@ from dataclasses import dataclass, field
 
 import mlx.core as mx
 import numpy as np
+from mlx import nn
 
 from parity.compare.alignment import Alignment, align, cuts, layouts
+from parity.compare.calls import row_of
 from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
+from parity.compare.rotation import of_turned
+from parity.compare.rows import same_rows
 from parity.metrics import Distance, distance, is_short
-from parity.record.recording import Recording
+from parity.record.recording import Recording, is_denoiser
+from parity.run.forced_run import ForcedRun
 from parity.run.mlx_taps import Sink, arrays, to_numpy
 from parity.run.run_trace import rebuild
 
 SIGNIFICANT = 1e-5  # an eps that was chosen otherwise stays below; what makes a stage fail does not
 ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
 MOST_FAR = 2
+FAR_ARRANGED = 0.02  # queries or keys that differ by more are turned or in another order, not rounded
 MOST_AXES = 4  # of position ids: time, height, width and one more
+CHANNELS_LAST = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.BatchNorm, nn.InstanceNorm, nn.Upsample)
 NEAR = 0.5  # two tensors with a relative error below this are the same one
 
 
@@ -50,6 +58,9 @@ class Call:
     own: list[np.ndarray] = field(default_factory=list)
     replay: Callable | None = None
     attention: list[dict] = field(default_factory=list)
+    moment: tuple[list, int] = ((), 0)  # the reference's predictions that it is part of, and the step
+    scalars: list[np.ndarray] = field(default_factory=list)  # timesteps and scales among its own arguments
+    given: list[np.ndarray] = field(default_factory=list)  # of the first call with a wrong result and those around it
     ids: tuple[np.ndarray, np.ndarray] | None = None  # the reference's token ids and the port's, of an embedding
     positions: tuple[np.ndarray, np.ndarray] | None = None  # and its ids of several axes, where they differ
 
@@ -65,20 +76,24 @@ class Call:
 
 
 class ModuleJudge(Sink):
-    """``stage_of(component)`` gives the reference's stage that the component is running in now."""
+    """Judges the modules of one forced ``run``, which knows which of the reference's calls a component is in now."""
 
-    def __init__(self, recording: Recording, pairing: Pairing, stage_of: Callable[[str], str], limits: Limits):
-        self.recording, self.pairing, self.stage_of, self.limits = recording, pairing, stage_of, limits
+    def __init__(self, recording: Recording, pairing: Pairing, run: ForcedRun, limits: Limits):
+        self.recording, self.pairing, self.run, self.limits = recording, pairing, run, limits
         self._guilty: Counter = Counter()
+        self._first_wrong: dict[str, Call] = {}  # by stage: the first call with a wrong result, or what is around it
         self.roots: list[Call] = []
         self._stack: list[Call] = []
         self._counts: dict[str, int] = {}
+        self._channels_last: set[str] = set()  # calls of modules of MLX's own that have their channels last
         self._encodings: dict[str, str] = {}  # of a text encoder that is called several times: the reference's stage
 
     def enter(self, path, module, args, kwargs):
-        stage = self.stage_of(path.split(".")[0])
+        stage = self.run.stage_of(path.split(".")[0])
         if path == stage and path.startswith("text_encoder"):
             self._begin_encoding(path, args, kwargs)
+        if is_denoiser(path) and "." not in path:
+            self._forget(f"{stage}/{path}")  # two rows of one call of the reference may be two calls of the port
         paired = self.pairing.modules.get(path, "")
         call = Call(stage, path, paired, len(self._counts))
         call.event = self._event(stage, path, paired)
@@ -101,9 +116,27 @@ class ModuleJudge(Sink):
         prefix = f"{prefix}#{len(call.attention)}" if call.attention else prefix
         found = {"scale": (self._scale(prefix), scale)}
         for n, (name, array) in enumerate((("q", query), ("k", key), ("v", value))):
-            found[name] = self._against(f"{prefix}/in/{n}", to_numpy(array), repeats=True)
+            own = to_numpy(array)
+            found[name] = self._against(f"{prefix}/in/{n}", own, repeats=True)
+            found[f"how {name}"] = self._how_arranged(f"{prefix}/in/{n}", own, found[name])
         found["out"] = self._against(f"{prefix}/out/0", to_numpy(result))
         call.attention.append(found)
+
+    def _how_arranged(self, name: str, own: np.ndarray, gap: Distance | None) -> str:
+        """How queries, keys or values differ from the reference's where they are the same numbers, moved or turned."""
+        event = self.recording.event(name)
+        if gap is None or not gap.relative > FAR_ARRANGED or event.stride > 1:
+            return ""
+        reference = self._get(name)
+        found = align(reference, own, repeats=True)
+        moved = found[0].to_reference(own) if found else own
+        if moved.shape != reference.shape:
+            return ""
+        if same_rows(reference, moved):
+            return "in another order of tokens"
+        if same_rows(reference, moved, axis=-3):
+            return "in another order of heads"
+        return of_turned(reference, moved)
 
     def results(self, event: str) -> list[str]:
         """The recording's names of what came out of a call."""
@@ -113,9 +146,17 @@ class ModuleJudge(Sink):
         """The recording's names of what went into a call."""
         return self._all(f"{event}/in")
 
+    def _get(self, name: str) -> np.ndarray:
+        """A recorded tensor; of a call that predicts several pictures at once, the row that the port's call is of."""
+        values = self.recording.get(name)
+        known = [branch for branch in self.run.branches if branch is not None]
+        if not known or len(self.run.branches) > 1 or not is_denoiser(name):
+            return values
+        return row_of(values, known[0].row, known[0].rows) if self.recording.event(name).stride == 1 else values
+
     def _scale(self, prefix: str) -> float | None:
         name = f"{prefix}/in/3"
-        return float(self.recording.get(name).reshape(-1)[0]) if name in self.recording else None
+        return float(self._get(name).reshape(-1)[0]) if name in self.recording else None
 
     def _event(self, stage: str, path: str, paired: str) -> str:
         count = self._counts.get(f"{stage}/{path}", 0)
@@ -135,21 +176,29 @@ class ModuleJudge(Sink):
         far = {stage: abs(len(self._tokens(stage)[0]) - len(given[0])) for stage in stages}
         same = [stage for stage in stages if same_tokens(self._tokens(stage)[0], given[0])]
         self._encodings[component] = same[0] if same else min(stages, key=far.__getitem__)
-        for name in [name for name in self._counts if name.startswith(f"{component}/")]:
+        self._forget(f"{component}/")
+
+    def _forget(self, prefix: str) -> None:
+        for name in [name for name in self._counts if name.startswith(prefix)]:
             self._counts[name] = 0
 
     def _tokens(self, stage: str) -> list[np.ndarray]:
-        values = [self.recording.get(name) for name in self.inputs(f"{stage}/{stage.split('.')[0]}")]
+        values = [self._get(name) for name in self.inputs(f"{stage}/{stage.split('.')[0]}")]
         return [one.reshape(-1) for one in values if one.dtype.kind != "f"]
 
     def _measure(self, call: Call, module, args: tuple, kwargs: dict, result, again: Callable) -> None:
         root = "." not in call.path
         results = [to_numpy(array) for array in arrays(result)]
         call.size = max((one.size for one in results), default=0)
+        if isinstance(module, CHANNELS_LAST):
+            self._channels_last.add(call.event)
         call.sinusoid = is_sinusoid(module, args, kwargs, result)
         call.ids = self._ids(call.event, args, kwargs)
         repeats = call.path in self.pairing.named
-        call.output = self.outputs(call.event, results, root, repeats)
+        call.moment = self.run.branches, self.run.step
+        call.scalars = [to_numpy(array).reshape(-1) for array in arrays((args, kwargs)) if _is_scalar(array)]
+        call.output = self._output(call, results, repeats)
+        self._keep_given(call, args, kwargs)
         if self._thinned(call.event) or call.path.startswith("text_encoder") and root:
             return  # an encoder's own result is one of several hidden states: the stage judges it
         if self._known(call):
@@ -157,7 +206,7 @@ class ModuleJudge(Sink):
         inputs = self._reference_inputs(call, args, kwargs)
         for new_args, new_kwargs in inputs:
             own = _run(again, new_args, new_kwargs)
-            local = self.outputs(call.event, own, root, repeats) if own else None
+            local = self._output(call, own, repeats) if own else None
             if local and (call.local is None or local.relative < call.local.relative):
                 call.local, call.own = local, own
                 call.replay = functools.partial(_run, again, new_args, new_kwargs)
@@ -165,6 +214,38 @@ class ModuleJudge(Sink):
         call.short = rounds or any(child.short for child in call.children)
         if call.local and call.local.relative > max(self.limits.of_module(call), SIGNIFICANT):
             self._guilty[call.stage] += 1
+
+    def _keep_given(self, call: Call, args: tuple, kwargs: dict) -> None:
+        first = self._first_wrong.get(call.stage)
+        around = any(child is first for child in call.children)
+        if around or first is None and call.output and call.output.relative > self.limits.of_output(call):
+            self._first_wrong[call.stage] = call
+            call.given = [to_numpy(array) for array in arrays((args, kwargs))]
+
+    def measure(self, call: Call, results: list[np.ndarray]) -> Distance | None:
+        """How far other results of a call are from the reference's, after the run."""
+        with self._as_in(call):
+            return self._output(call, results, call.path in self.pairing.named)
+
+    def reference(self, call: Call, name: str) -> np.ndarray:
+        """A tensor of a call as the reference has it, after the run."""
+        with self._as_in(call):
+            return self._get(name)
+
+    @contextlib.contextmanager
+    def _as_in(self, call: Call) -> Iterator[None]:
+        before = self.run.branches, self.run.step
+        self.run.branches, self.run.step = call.moment
+        try:
+            yield
+        finally:
+            self.run.branches, self.run.step = before
+
+    def _output(self, call: Call, results: list[np.ndarray], repeats: bool) -> Distance | None:
+        root = "." not in call.path
+        if root and is_denoiser(call.path):
+            return self.run.root_distance(results)
+        return self.outputs(call.event, results, root, repeats)
 
     def _known(self, call: Call) -> bool:
         """Whether a replay would tell nothing new: the output is right, or what is inside is wrong, or enough is."""
@@ -182,7 +263,7 @@ class ModuleJudge(Sink):
         names = self.inputs(event)
         if len(given) != 1 or len(names) != 1 or len(list(arrays((args, kwargs)))) != 1:
             return None
-        reference = self.recording.get(names[0])
+        reference = self._get(names[0])
         return None if reference.dtype.kind == "f" else (reference.reshape(-1), to_numpy(given[0]).reshape(-1))
 
     def outputs(
@@ -217,12 +298,15 @@ class ModuleJudge(Sink):
         event = self.recording.event(name)
         if event is None:
             return None
-        reference = self.recording.get(name)
+        reference = self._get(name)
         if event.stride == 1:
-            found = align(reference, own, repeats)
+            found = align(reference, own, repeats, self._is_channels_last(name))
             return found[1] if found else None
         moved = [item.to_reference(own).reshape(-1)[:: event.stride] for item in layouts(event.shape, own.shape)]
         return min((distance(reference, item) for item in moved), key=lambda item: item.relative, default=None)
+
+    def _is_channels_last(self, name: str) -> bool:
+        return name.rsplit("/", 2)[0] in self._channels_last
 
     def _all(self, prefix: str) -> list[str]:
         names, n = [], 0
@@ -248,6 +332,10 @@ class ModuleJudge(Sink):
             if not mx.issubdtype(array.dtype, mx.floating):
                 options.append([self._counted(call, array, names)])
                 continue
+            if any(array is known for known in self.run.placed):
+                taken.add("")  # it is the reference's already
+                options.append([array])
+                continue
             found = self._find(array, names, taken)
             if found is None:
                 call.whole = False
@@ -256,7 +344,7 @@ class ModuleJudge(Sink):
             name, alignment, gap = found
             taken.add(name)
             call.inputs = max(call.inputs, gap)
-            options.append([mx.array(alignment.to_mlx(self.recording.get(name))), *([array] if gap > NEAR else [])])
+            options.append([mx.array(alignment.to_mlx(self._get(name))), *([array] if gap > NEAR else [])])
         if not any(mx.issubdtype(array.dtype, mx.floating) for array in own):
             call.inputs = None  # token ids or positions alone
         elif not taken:
@@ -272,7 +360,7 @@ class ModuleJudge(Sink):
         if array.dtype == mx.bool_:
             return array
         own = to_numpy(array)
-        known = [self.recording.get(name) for name in names]
+        known = [self._get(name) for name in names]
         like = [ids.reshape(own.shape) for ids in known if ids.dtype.kind == "i" and _long(ids) == _long(own)]
         # Token ids and a mask of ones and zeros have the same shape.
         nearest = min(like, key=lambda ids: np.count_nonzero(ids != own), default=own)
@@ -283,10 +371,10 @@ class ModuleJudge(Sink):
     def _find(self, array: mx.array, names: list[str], taken: set[str]) -> tuple[str, Alignment, float] | None:
         own, found = to_numpy(array), []
         for name in names:
-            reference = self.recording.get(name)
+            reference = self._get(name)
             if name in taken or reference.dtype.kind != "f" or not layouts(reference.shape, own.shape):
                 continue
-            alignment, gap = align(reference, own)
+            alignment, gap = align(reference, own, channels_last=self._is_channels_last(name))
             found.append((gap.relative, name, alignment))
         near = [item for item in found if item[0] <= NEAR] or self._near_part(own, [n for n in names if n not in taken])
         chosen = min(near, key=lambda item: item[0]) if near else found[0] if found else None
@@ -296,7 +384,7 @@ class ModuleJudge(Sink):
         # The port may compute fewer rows than the reference (the image tokens alone).
         found = []
         for name in names:
-            reference = self.recording.get(name)
+            reference = self._get(name)
             aligned = align(reference, own) if reference.dtype.kind == "f" and own.ndim > 1 else None
             if aligned and aligned[1].relative <= NEAR and aligned[0].to_mlx(reference) is not None:
                 found.append((aligned[1].relative, name, aligned[0]))
@@ -304,7 +392,7 @@ class ModuleJudge(Sink):
 
     def _parts(self, array: mx.array, names: list[str]) -> list[mx.array]:
         """What the reference has in the place of an array that came out wrong and has fewer rows: its first or last."""
-        known = [self.recording.get(name) for name in names if array.ndim > 1]
+        known = [self._get(name) for name in names if array.ndim > 1]
         parts = [
             alignment.to_mlx(values)
             for values in known
@@ -318,6 +406,10 @@ def _choices(options: list[list]) -> Iterator[tuple]:
     """Every choice of one from each, where only the first MOST_FAR that leave a choice are gone through."""
     open_ones = [n for n, choice in enumerate(options) if len(choice) > 1][:MOST_FAR]
     yield from itertools.product(*(choice if n in open_ones else choice[:1] for n, choice in enumerate(options)))
+
+
+def _is_scalar(array: mx.array) -> bool:
+    return array.size <= MOST_AXES and mx.issubdtype(array.dtype, mx.floating)
 
 
 def _long(values: np.ndarray) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class RunTrace:
     timesteps: list[tuple[float, float]] = field(
         default_factory=list
     )  # the reference's and the port's, where far apart
+    unused: list[str] = field(default_factory=list)  # inputs of the reference's transformer that the port's never got
     image: np.ndarray | None = None
     failure: tuple[str, Exception] | None = None
     failures: list[tuple[str, Exception]] = field(default_factory=list)  # of this run and of those before it
@@ -47,8 +49,9 @@ class RunTrace:
 
 def call_arguments(model, facts: dict) -> dict:
     """The port's ``generate_image`` arguments for the run that the reference made."""
-    # 1.0 is mflux's word for no guidance; diffusers takes anything up to 1.
-    guidance = facts["guidance"] if facts["guidance"] > 1 else 1.0
+    # 1.0 is mflux's word for no guidance. What the reference ran counts, not what it was asked for.
+    ran = facts["applied"]["value"]
+    guidance = 1.0 if ran is None else ran
     wanted = {
         "seed": facts["seed"],
         "prompt": facts["prompt"],
@@ -60,6 +63,20 @@ def call_arguments(model, facts: dict) -> dict:
     }
     known = inspect.signature(model.generate_image).parameters
     return {name: value for name, value in wanted.items() if name in known}
+
+
+@contextlib.contextmanager
+def legacy_decoding(model) -> Iterator[None]:
+    """Let the VAE's decoder call its modules: mflux's other modes take it apart and call none of them."""
+    vae = getattr(model, "vae", None)
+    mode = getattr(vae, "decode_mode", None)
+    if mode is not None:
+        vae.decode_mode = "legacy"
+    try:
+        yield
+    finally:
+        if mode is not None:
+            vae.decode_mode = mode
 
 
 def scheduler_classes() -> list[type]:

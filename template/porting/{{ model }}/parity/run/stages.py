@@ -10,22 +10,26 @@ import mlx.core as mx
 import numpy as np
 
 from parity.answers import ABSENT, FAIL, NOT_RUN, PASS, STAGE_NAMES
+from parity.compare import guidance
 from parity.compare.alignment import align
+from parity.compare.calls import ReferenceCalls
 from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
 from parity.metrics import distance
+from parity.progress import Progress
 from parity.record.recording import Recording
+from parity.run import port_orders
 from parity.run.forced_run import FORCED, FREE, IMAGE, LATENTS, LOOP, ForcedRun
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, to_numpy
 from parity.run.module_judge import Call, ModuleJudge
-from parity.run.run_trace import Comparison, RunTrace
+from parity.run.run_trace import Comparison, RunTrace, legacy_decoding
 
-VAE_DECODE, VAE_ENCODE, TRANSFORMER = "vae_decode", "vae_encode", "transformer"
+VAE_DECODE, VAE_ENCODE, TRANSFORMER, GUIDANCE = "vae_decode", "vae_encode", "transformer", "guidance"
 SCHEDULER, DENOISE, TEXT_ENCODER, END_TO_END = "scheduler", "loop", "text_encoder", "end_to_end"
 STAGES = STAGE_NAMES
 COMPONENTS = {
-    VAE_DECODE: ("vae",), VAE_ENCODE: ("vae",), TRANSFORMER: ("transformer",), SCHEDULER: (),
+    VAE_DECODE: ("vae",), VAE_ENCODE: ("vae",), TRANSFORMER: ("transformer",), GUIDANCE: (), SCHEDULER: (),
     DENOISE: ("transformer",), TEXT_ENCODER: ("text_encoder",), END_TO_END: ("vae", "transformer", "text_encoder"),
 }  # fmt: skip
 
@@ -49,6 +53,14 @@ def first_line(error: Exception) -> str:
     return short((str(error).strip().splitlines() or [""])[0])
 
 
+def _and(one: str, other: str) -> str:
+    return f"{one}; {other}" if one else other
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.size == other.size and np.array_equal(one.reshape(-1), other.reshape(-1))
+
+
 def short(text: str) -> str:
     """The first sentence, or less."""
     return text if len(text) <= 120 else f"{text[:117].rstrip()}..."
@@ -66,6 +78,19 @@ class Judge:
         self.crossing = RunTrace()  # of the last forced run
         self._forced: RunTrace | None = None
         self.end_to_end: RunTrace | None = None
+        self.reference = ReferenceCalls(recording)
+        self.progress = Progress("port")
+        self._orders: port_orders.PortOrders | None = None
+
+    @property
+    def orders(self) -> port_orders.PortOrders:
+        """In which order the port packs its latents; found once, with its weights as they are when it is asked."""
+        if self._orders is None:
+            self.progress("the order of its latents")
+            self._orders = port_orders.find_orders(
+                self.port.model, self.recording, self.reference, set(self.port.unwritten)
+            )
+        return self._orders
 
     def judge(self, stage: str) -> Result:
         """One stage. Never raises for what the port does wrong."""
@@ -82,7 +107,13 @@ class Judge:
         if stage == END_TO_END:
             self.end_to_end = self._run(FREE)
             return self._worst(stage, self.end_to_end, "vae_decode/")
-        prefixes = {SCHEDULER: ("sigmas/", "scheduler/"), TEXT_ENCODER: ("prompt/",)}.get(stage, (f"{stage}/",))
+        if stage == GUIDANCE:
+            return self._guidance(self.forced())
+        prefixes = {
+            TRANSFORMER: tuple(f"{name}." for name in self.recording.facts["denoisers"]),
+            SCHEDULER: ("sigmas/", "scheduler/"),
+            TEXT_ENCODER: ("prompt/",),
+        }.get(stage, (f"{stage}/",))
         return self._worst(stage, self.forced(), *prefixes)
 
     def forced(self) -> RunTrace:
@@ -106,25 +137,27 @@ class Judge:
     def _run(self, force: str, skip: set[str] = frozenset()) -> RunTrace:
         # A transformer without its weights need not run: what it would give is the reference's in any case.
         steps = set() if self._unwritten(TRANSFORMER) else {0, self.recording.facts["steps"] - 1}
-        seams = ForcedRun(self.port.model, self.recording, force, steps)
-        seams.decode = self.decode or force == FREE
+        run = self._forced_run(force, steps)
+        run.decode = self.decode or force == FREE
         if force != FORCED or not self.bisect:
-            return seams.run(skip)
-        with self._watched(seams):
-            return seams.run(skip)
+            return run.run(skip)
+        with self._watched(run):
+            return run.run(skip)
+
+    def _forced_run(self, force: str, steps: set[int] | None = None) -> ForcedRun:
+        what = {FORCED: "each stage by itself", LOOP: "the loop", FREE: "all by itself"}[force]
+        return ForcedRun(
+            self.port.model, self.recording, force, self.reference, self.orders, steps,
+            progress=lambda text: self.progress(f"{what}: {text}"),
+        )  # fmt: skip
 
     @contextlib.contextmanager
-    def _watched(self, seams: ForcedRun) -> Iterator[None]:
-        seams.sink = watch = ModuleJudge(self.recording, self.pairing, seams.stage_of, self.limits)
-        vae = self.port.component("vae")
-        mode = getattr(vae, "decode_mode", None)
-        if mode is not None:
-            vae.decode_mode = "legacy"  # mflux's other modes take the decoder apart and call no module of it
+    def _watched(self, run: ForcedRun) -> Iterator[None]:
+        run.sink = watch = ModuleJudge(self.recording, self.pairing, run, self.limits)
         try:
-            yield
+            with legacy_decoding(self.port.model):
+                yield
         finally:
-            if mode is not None:
-                vae.decode_mode = mode
             self.calls += [call for root in watch.roots for call in root.walk()]
             self.watch = watch
 
@@ -141,15 +174,50 @@ class Judge:
             return Result(stage, status, note=f"raised {type(failure[1]).__name__}: {first_line(failure[1])}")
         if not seen:
             note = f"{failure[0]} raised {type(failure[1]).__name__}" if failure else "the run never came to it"
-            return Result(stage, NOT_RUN, note=note)
+            return Result(stage, NOT_RUN, note="; ".join(self.orders.notes) or note)
         limits = [self.limits.of_stage(stage, item.name) for item in seen]
         # The one that is furthest out of its own limit; NaN counts as furthest.
         order = [item.distance.relative / limit if item.distance.relative == item.distance.relative else np.inf
                  for item, limit in zip(seen, limits, strict=True)]  # fmt: skip
         at = int(np.argmax(order))
-        return self._result(
-            stage, seen[at], limits[at], "; ".join(crossing.notes) if stage in (TEXT_ENCODER, TRANSFORMER) else ""
-        )
+        result = self._result(stage, seen[at], limits[at])
+        if stage in (TEXT_ENCODER, TRANSFORMER) and result.status == FAIL:
+            result.note = "; ".join(dict.fromkeys(crossing.notes))
+        if stage == TRANSFORMER and result.status == FAIL and crossing.unused:
+            result.note = _and(result.note, f"never given to it: {', '.join(crossing.unused)}")
+        if stage == TEXT_ENCODER and result.status == FAIL and self._prompt_is_right(seen, limits):
+            result.note = _and(result.note, "the prompt is right, the negative prompt is not: another text, or none")
+        return result
+
+    def _prompt_is_right(self, seen: list[Comparison], limits: list[float]) -> bool:
+        """Whether all that is wrong with the embeddings is wrong with those of the negative prompt."""
+        branches = self.reference.branches(0)
+        if len(branches) < 2:
+            return False
+        known = [values for values in branches[self.reference.conditional()].prompts.values()]
+        good = [item for item, limit in zip(seen, limits, strict=True) if item.distance.relative <= limit]
+        return bool(good) and all(any(_same(item.reference, values) for item in good) for values in known)
+
+    def _guidance(self, crossing: RunTrace) -> Result:
+        result = self._worst(GUIDANCE, crossing, "guidance/")
+        if result.status == FAIL and result.worst is not None:
+            result.note = self._formula(result) or result.note
+        return result
+
+    def _formula(self, result: Result) -> str:
+        """Which guidance formula the port computes, and which one the reference does."""
+        step = int(result.tensor.split("/")[1].split(".")[1])
+        branches = self.reference.branches(step)
+        own = len([place for (_, _, row), place in self.orders.branches.items()])
+        if len(branches) != own and len(branches) > 1:
+            return f"the reference combines {len(branches)} predictions a step, the port makes {own}"
+        outputs = [self.reference.output(branch) for branch in branches]
+        if len(outputs) != 2 or any(output is None for output in outputs):
+            return ""
+        if self.reference.conditional(step) == 1:
+            outputs.reverse()
+        fits = (guidance.fit(outputs, values) for values in (result.worst.reference, result.worst.own))
+        return guidance.difference(*fits, self.recording.facts["guidance"])
 
     def _result(self, stage: str, item: Comparison, limit: float, note: str = "") -> Result:
         gap = item.distance
@@ -179,9 +247,9 @@ class Judge:
     def _encoded(self, vae, image: mx.array) -> np.ndarray:
         if not self.bisect:
             return to_numpy(vae.encode(image))
-        seams = ForcedRun(self.port.model, self.recording, FORCED)
-        seams.within = VAE_ENCODE
-        with self._watched(seams), MlxTaps(self.port.model, seams.sink).attached():
+        run = self._forced_run(FORCED)
+        run.within = VAE_ENCODE
+        with self._watched(run), MlxTaps(self.port.model, run.sink).attached():
             return to_numpy(vae.encode(image))
 
     def _normalised(self, values: np.ndarray, vae) -> np.ndarray:

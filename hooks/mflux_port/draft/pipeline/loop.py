@@ -1,0 +1,277 @@
+"""What the loop does around the transformer: timestep, schedule, guidance."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.draft.pipeline.watch import NetworkCall, Trace
+
+_TIMES = {
+    "sigma": lambda sigma: sigma,
+    "1 - sigma": lambda sigma: 1 - sigma,
+    "1000 * sigma": lambda sigma: 1000 * sigma,
+    "1000 - 1000 * sigma": lambda sigma: 1000 - 1000 * sigma,
+}
+
+
+def timestep(trace: Trace) -> Fact:
+    """Which argument says the time, and how it follows from sigma, over all steps."""
+    firsts = [_calls(trace, step)[0] for step in range(len(trace.steps)) if _calls(trace, step)]
+    where = f"{len(firsts)} steps of a recorded run"
+    sigmas = trace.sigmas[: len(firsts)]
+    for name in firsts[0].arguments:
+        values = [_scalar(call.arguments.get(name)) for call in firsts]
+        if None in values or len(set(values)) < 2:
+            continue
+        fitting = [text for text, rule in _TIMES.items() if _near(values, map(rule, sigmas))]
+        if _near(values, trace.timesteps) and not fitting:
+            fitting = ["the scheduler's timestep"]
+        if fitting:
+            return Fact("timestep", {"argument": name, "is": fitting[0]}, where, tuple(fitting[1:]))
+    return Fact("timestep", None, f"{where}: no argument follows sigma or the scheduler's timesteps")
+
+
+def schedule(traces: list[Trace], config: dict) -> Fact:
+    """How the sigmas come about: no shift, a constant one, or mu as a function of the number of image tokens.
+
+    The sigmas of every run are computed again from what is said; a schedule that does not give them is not decided.
+    """
+    where = f"set_timesteps and sigmas at {len(traces)} sizes, scheduler/scheduler_config.json"
+    if not all(trace.sigmas for trace in traces):
+        return Fact("schedule", None, f"{where}: {config.get('_class_name')} has no sigmas")
+    line = _line(traces[0])
+    value = {"scheduler": config.get("_class_name", ""), "sigmas": line}
+    tried = []
+    for name, shift in _shifts(traces, config).items():
+        if all(_near(trace.sigmas[: len(expected)], expected) for trace, expected in _expected(traces, config, shift)):
+            return Fact("schedule", value | {"shift": name}, where)
+        tried.append(name)
+    return Fact("schedule", None, where, (f"sigmas {line}, none of: {', '.join(map(str, tried))}", *_measured(traces)))
+
+
+def _shifts(traces: list[Trace], config: dict) -> dict:
+    """The ways to shift that may explain the runs, each as a function from a run to its factor."""
+    if not config.get("use_dynamic_shifting"):
+        constant = config.get("shift", 1.0)
+        return {constant: lambda trace: constant}
+    given = {trace.set_timesteps.get("mu") for trace in traces}
+    if None in given:
+        return {}
+    exponential = config.get("time_shift_type", "exponential") == "exponential"
+    factor = (lambda mu: math.exp(mu)) if exponential else (lambda mu: mu)
+    if all(abs(trace.set_timesteps["mu"] - _linear_mu(_image_tokens(trace), config)) < 1e-4 for trace in traces):
+        return {
+            "mu linear in the image tokens, base_shift to max_shift": lambda trace: factor(trace.set_timesteps["mu"])
+        }
+    if all(abs(trace.set_timesteps["mu"] - _empirical_mu(trace)) < 1e-4 for trace in traces):
+        return {"mu by FLUX.2's empirical formula": lambda trace: factor(trace.set_timesteps["mu"])}
+    if len({round(float(mu), 6) for mu in given}) == 1:
+        return {f"mu {float(given.pop())}": lambda trace: factor(trace.set_timesteps["mu"])}
+    return {}
+
+
+def _measured(traces: list[Trace]) -> list[str]:
+    given = [(trace.set_timesteps.get("mu"), _image_tokens(trace), len(trace.timesteps)) for trace in traces]
+    points = [f"{float(mu):.4f} at {tokens} tokens and {steps} steps" for mu, tokens, steps in given if mu is not None]
+    return [f"mu by a formula of the pipeline's own: {', '.join(points)}"] if points else []
+
+
+def _expected(traces: list[Trace], config: dict, shift) -> list[tuple[Trace, list[float]]]:
+    """The sigmas of each run, computed from its line and its shift, without the zero at the end."""
+    found = []
+    for trace in traces:
+        factor = shift(trace)
+        sigmas = [factor * sigma / (1 + (factor - 1) * sigma) for sigma in _unshifted(trace, config)]
+        terminal = config.get("shift_terminal")
+        if terminal and sigmas[-1] < 1:
+            scale = (1 - sigmas[-1]) / (1 - terminal)
+            sigmas = [1 - (1 - sigma) / scale for sigma in sigmas]
+        found.append((trace, sigmas))
+    return found
+
+
+def _unshifted(trace: Trace, config: dict) -> list[float]:
+    given = trace.set_timesteps.get("sigmas")
+    if given is not None:
+        return [float(sigma) for sigma in given]
+    count, total = len(trace.timesteps), config.get("num_train_timesteps", 1000)
+    shift = 1.0 if config.get("use_dynamic_shifting") else config.get("shift", 1.0)
+    # The scheduler's own line runs between the shifted ends of its training timesteps.
+    top, bottom = (shift * x / (1 + (shift - 1) * x) for x in (1.0, 1 / total))
+    return [top + (bottom - top) * index / max(count - 1, 1) for index in range(count)]
+
+
+def _linear_mu(tokens: int, config: dict) -> float:
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    base, top = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    return base + (top - base) * (tokens - low) / (high - low)
+
+
+def _empirical_mu(trace: Trace) -> float:
+    # Two lines over the image tokens, for 10 and for 200 steps, and a line between them over the steps.
+    tokens, steps = _image_tokens(trace), len(trace.timesteps)
+    at_200 = 0.00016927 * tokens + 0.45666666
+    at_10 = 8.73809524e-05 * tokens + 1.89833333
+    return at_200 if tokens > 4300 else at_200 + (at_200 - at_10) / 190 * (steps - 200)
+
+
+def _image_tokens(trace: Trace) -> int:
+    """The number of tokens of the latents: of packed ones the axis of tokens, of others half their area's sides."""
+    latents = trace.steps[0].sample
+    return latents.shape[1] if latents.dim() == 3 else latents.shape[-1] * latents.shape[-2] // 4
+
+
+def _line(trace: Trace) -> str | list[float]:
+    """The sigmas that the pipeline gives to the scheduler, before any shift."""
+    given = trace.set_timesteps.get("sigmas")
+    if given is None:
+        return "the scheduler's own"
+    values = [float(value) for value in given]
+    steps = len(values)
+    ends = {"linspace(1, 1 / steps, steps)": 1 / steps, "linspace(1, 0, steps)": 0.0}
+    for text, end in ends.items():
+        if _near(values, [1 + (end - 1) * index / max(steps - 1, 1) for index in range(steps)]):
+            return text
+    return values
+
+
+def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
+    """How a step's model output follows from what the transformer returned, from two runs that differ in guidance.
+
+    Both runs begin with the same latents, so that ``a + guidance * b`` is solved for a and b.
+    """
+    rows = [_rows(trace) for trace in traces]
+    calls = len(_calls(traces[0], 0))
+    targets = [trace.steps[0].model_output[0].reshape(-1) for trace in traces]
+    rows = [[row.reshape(-1)[: target.numel()] for row in own] for own, target in zip(rows, targets, strict=True)]
+    where = f"step 0 with guidance {scales[0]:g} and {scales[1]:g}: {calls} call(s), {len(rows[0])} output(s)"
+    shape = {"calls": calls, "batch": len(rows[0]) // calls}
+    if len(rows[0]) == len(rows[1]) == 1:
+        formula = _alone(rows[0][0], targets[0])
+    elif len(rows[0]) == len(rows[1]) == 2:
+        formula = _linear(rows[0], targets, scales) or _normed(rows[0], targets, scales)
+    else:
+        formula = None
+    if formula is None:
+        return Fact("guidance", None, where, (f"{shape}; no formula that is known fits",))
+    return Fact("guidance", shape | formula, where)
+
+
+def _alone(row, target) -> dict | None:
+    for sign in (1, -1):
+        if _equal(sign * row, target):
+            return {"formula": "conditional", "sign": sign}
+    return None
+
+
+def _linear(rows: list, targets: list, scales: tuple[float, float]) -> dict | None:
+    slope = (targets[1] - targets[0]) / (scales[1] - scales[0])
+    base = targets[0] - scales[0] * slope
+    for sign, conditional in itertools.product((1, -1), (0, 1)):
+        first, second = sign * rows[conditional], sign * rows[1 - conditional]
+        if not _equal(slope, first - second, 1e-4):
+            continue
+        order = {"sign": sign, "conditional": conditional}
+        if _equal(base, second, 1e-4):
+            return {"formula": "unconditional + guidance * (conditional - unconditional)", **order}
+        if _equal(base, first, 1e-4):
+            return {"formula": "conditional + guidance * (conditional - unconditional)", **order}
+    return None
+
+
+def _normed(rows: list, targets: list, scales: tuple[float, float]) -> dict | None:
+    # The mix is scaled back to a size of the conditional output.
+    for sign, conditional in itertools.product((1, -1), (0, 1)):
+        first, second = sign * rows[conditional], sign * rows[1 - conditional]
+        found = [
+            _scaling(second + scale * (first - second), first, target)
+            for scale, target in zip(scales, targets, strict=True)
+        ]
+        if found[0] and found[0] == found[1]:
+            text = (
+                f"unconditional + guidance * (conditional - unconditional), then {found[0]} of the conditional output"
+            )
+            return {"formula": text, "sign": sign, "conditional": conditional}
+    return None
+
+
+def _scaling(mixed, conditional, target) -> str | None:
+    width = _token_width(mixed, conditional, target)
+    if width:
+        return f"the norm of each {width} values"
+    for name, size in (("the norm", lambda value: value.norm()), ("the standard deviation", lambda value: value.std())):
+        if _equal(mixed * (size(conditional) / size(mixed)), target, 1e-4):
+            return name
+    return None
+
+
+def _token_width(mixed, conditional, target) -> int | None:
+    """The width of the tokens that were scaled one by one, where it is one of the divisors up to 1024."""
+    for width in (size for size in range(2, 1025) if mixed.numel() % size == 0):
+        a, b = mixed.reshape(-1, width), conditional.reshape(-1, width)
+        if _equal((a * (b.norm(dim=1, keepdim=True) / a.norm(dim=1, keepdim=True))).reshape(-1), target, 1e-4):
+            return width
+    return None
+
+
+def _rows(trace: Trace) -> list:
+    return [row for call in _calls(trace, 0) for row in _outputs(call)]
+
+
+def guidance_argument(trace: Trace, other: Trace, scales: tuple[float, float]) -> Fact | None:
+    """An argument of the transformer that holds the guidance scale itself (distilled models); None without one."""
+    for name, value in trace.transformers[0].arguments.items():
+        first, second = _scalar(value), _scalar(other.transformers[0].arguments.get(name))
+        if first is None or second is None or first == second:
+            continue
+        for factor in (1, 1000):
+            if math.isclose(first, factor * scales[0], rel_tol=1e-3) and math.isclose(
+                second, factor * scales[1], rel_tol=1e-3
+            ):
+                text = "guidance" if factor == 1 else f"{factor} * guidance"
+                return Fact(
+                    "guidance_argument",
+                    {"argument": name, "is": text},
+                    f"runs with guidance {scales[0]:g} and {scales[1]:g}",
+                )
+    return None
+
+
+def _calls(trace: Trace, step: int) -> list[NetworkCall]:
+    return [call for call in trace.transformers if call.step == step]
+
+
+def _outputs(call: NetworkCall) -> list:
+    """The rows of what the transformer returned."""
+    output = call.output
+    while isinstance(output, dict):
+        output = output.get("sample", next(iter(output.values())))
+    if isinstance(output, list) and len(output) == 1 and getattr(output[0], "dim", int)() > 2:
+        output = output[0]
+    elif isinstance(output, list) and output and isinstance(output[0], list):
+        output = output[0]
+    return list(output)
+
+
+def _scalar(value) -> float | None:
+    """The one number that an argument holds; None when it holds several, or none."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, (int, float)):
+        return float(value)
+    if getattr(value, "numel", int)() and value.dim() <= 1 and value.min() == value.max():
+        return float(value.reshape(-1)[0])
+    return None
+
+
+def _near(values, wanted) -> bool:
+    values, wanted = list(values), list(wanted)
+    return len(values) == len(wanted) and all(
+        math.isclose(a, b, rel_tol=2e-3, abs_tol=1e-6) for a, b in zip(values, wanted, strict=True)
+    )
+
+
+def _equal(value, target, limit: float = 1e-5) -> bool:
+    return bool((value - target).norm() <= limit * target.norm())

@@ -1,0 +1,46 @@
+"""Read a twin's facts in a process of its own: ``python -m mflux_port.draft.pipeline.process FOLDER`` prints JSON.
+
+The reference's libraries print to the terminal, take memory, and may end the interpreter; none of this reaches a draft.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.errors import PortError
+
+_HOOKS = Path(__file__).resolve().parents[3]
+_QUIET = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
+
+
+def facts_of_twin(folder: Path) -> list[Fact]:
+    """The facts of the pipeline in ``folder``. Raises PortError with the reference's last line when it cannot be run."""
+    environment = {
+        **os.environ,
+        **_QUIET,
+        "PYTHONPATH": os.pathsep.join([str(_HOOKS), os.environ.get("PYTHONPATH", "")]),
+    }
+    command = [sys.executable, "-m", "mflux_port.draft.pipeline.process", str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise PortError(f"the pipeline in {folder} cannot be run ({last}); read its facts from its source")
+    return [Fact(**{**entry, "alternatives": tuple(entry["alternatives"])}) for entry in json.loads(done.stdout)]
+
+
+def main() -> None:
+    warnings.filterwarnings("ignore")
+    from mflux_port.draft.pipeline.read import load_twin, read_facts
+
+    facts = read_facts(load_twin(Path(sys.argv[1])))
+    print(json.dumps([vars(fact) for fact in facts], default=str))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""All facts of a pipeline, from runs of its tiny twin."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from mflux_port.draft.pipeline import defaults, latents, loop, text
+from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.draft.pipeline.watch import Trace, run
+
+PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
+GUIDANCE = ("true_cfg_scale", "guidance_scale")
+_STEPS = 4
+_SCALES = 3.0, 5.0
+
+
+def read_facts(pipe) -> list[Fact]:
+    """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. About ten runs of it."""
+    unit = _unit(pipe)
+    plain = _call(pipe, 2 * unit, 3 * unit)
+    trace = run(pipe, plain)
+    larger = [run(pipe, _call(pipe, width * unit, 3 * unit)) for width in (3, 4)]
+    facts = [
+        defaults.defaults(pipe),
+        *text.tokenization(trace, PROMPT),
+        *text.prompt_embeddings(trace),
+        latents.packing(pipe, plain),
+        loop.timestep(trace),
+        loop.schedule([trace, *larger], dict(pipe.scheduler.config)),
+        *_guidance(pipe, plain, trace),
+        latents.decoding(pipe, plain),
+    ]
+    return [fact for fact in facts if fact]
+
+
+def _guidance(pipe, plain: dict, trace: Trace) -> list[Fact | None]:
+    # A distilled model takes its guidance as an argument, beside classifier-free guidance: one is changed at a time.
+    facts = []
+    for keyword in (name for name in GUIDANCE if name in plain):
+        other = run(pipe, plain | {keyword: _SCALES[1]})
+        facts.append(loop.guidance_argument(trace, other, _SCALES))
+        if keyword == defaults.guidance_keyword(pipe):
+            facts.append(loop.guidance((trace, other), _SCALES))
+    return facts
+
+
+def load_twin(folder: Path):
+    """The pipeline in ``folder`` in float32. Raises what diffusers raises."""
+    import diffusers
+    import torch
+
+    diffusers.utils.logging.set_verbosity_error()
+    pipe = diffusers.DiffusionPipeline.from_pretrained(str(folder), torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _unit(pipe) -> int:
+    """The smallest side that the VAE and a patch of 2 take."""
+    scale = getattr(pipe, "vae_scale_factor", 8)
+    return 2 * int(scale)
+
+
+def _call(pipe, width: int, height: int) -> dict:
+    import torch
+
+    wanted = {
+        "prompt": PROMPT,
+        "negative_prompt": NEGATIVE,
+        "width": width,
+        "height": height,
+        "num_inference_steps": _STEPS,
+        "generator": torch.Generator("cpu"),
+        "output_type": "np",
+        "use_resolution_binning": False,
+        "use_pe": False,
+        "enable_prompt_rewrite": False,
+    }
+    known = inspect.signature(type(pipe).__call__).parameters
+    numbers = (name for name in GUIDANCE if name in known and known[name].default is not None)
+    return {name: value for name, value in wanted.items() if name in known} | dict.fromkeys(numbers, _SCALES[0])

@@ -1,0 +1,112 @@
+"""Does git have the port's files as they are? What it ignores, or is told not to look at, cannot be rolled back."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from mflux_port.checkout.git import ask_git, git
+from mflux_port.errors import PortError
+from mflux_port.port.answers import ANSWERS
+from mflux_port.template.project import project_root
+
+_SOURCE = (".py", ".md", ".yml")
+
+
+def ignored_files(root: Path, model: str) -> list[str]:
+    """The port's own files that git does not have because it ignores them. Empty where there is no git.
+
+    Those are what the template may render and the source files of the package; recordings and caches are not.
+    """
+    places = [f"src/mflux/models/{model}", f"porting/{model}", "tests"]
+    shown = ask_git(root, "ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", *places) or b""
+    template = project_root() / "template"
+    listed = [path.relative_to(template).as_posix() for path in template.rglob("*") if path.is_file()]
+    rendered = re.compile("|".join(_pattern(name, model) for name in listed))
+    return [name for name in _names(shown) if rendered.fullmatch(name) or _is_source(name, places[0])]
+
+
+def ignored_line(model: str, ignored: list[str]) -> str:
+    """What to say of ``ignored_files``, with the command that helps."""
+    count = f"{len(ignored)} files" if len(ignored) > 1 else "a file"
+    return f"git ignores {count} of {model} ({ignored[0]}); add them with `git add --force -- {_arguments(ignored, model)}`"
+
+
+def verify_tracked(root: Path, model: str, template: Path, versions: list[str], shared: list[str]) -> None:
+    """Raise PortError unless git has every file that ``versions`` of the template may render, and looks at it.
+
+    ``template`` is a clone of it, ``shared`` are mflux's files that wiring edits. The tree is clean.
+    """
+    rejected = _names(ask_git(root, "ls-files", "--others", "-z", "--", "*.rej") or b"")
+    if rejected:
+        raise PortError(
+            f"{rejected[0]} is left of an earlier merge, and Copier deletes it; apply it or remove it first"
+        )
+    patterns = {_pattern(name, model) for version in versions for name in _listed(template, version)}
+    present = _present(root, model, re.compile("|".join(patterns)))
+    known = _flags(root, [*present, *shared])
+    ignored = [name for name in present if name not in known]
+    if ignored:
+        raise PortError(f"{ignored_line(model, ignored)}, commit, and run this again: an update could lose them")
+    unseen = sorted(name for name, flag in known.items() if flag.islower())
+    if unseen:
+        raise PortError(
+            f"git is told not to look at {unseen[0]}; undo this with `git update-index --no-assume-unchanged -- "
+            f"{unseen[0]}`, commit what you changed there, and run this again"
+        )
+    _verify_checked_out(root, model, re.compile("|".join(patterns)), shared)
+
+
+def _verify_checked_out(root: Path, model: str, rendered: re.Pattern[str], shared: list[str]) -> None:
+    # A sparse checkout leaves out files that git has; an update must see them.
+    shown = git(root, "ls-files", "-t", "-z").split("\0")
+    left_out = [line[2:] for line in shown if line.startswith("S ")]
+    left_out = [name for name in left_out if rendered.fullmatch(name) or name in shared]
+    if left_out:
+        folders = " ".join(sorted({os.path.dirname(name) or "." for name in left_out}))
+        raise PortError(
+            f"this sparse checkout leaves out {len(left_out)} files that an update of {model} needs ({left_out[0]}); "
+            f"`git sparse-checkout add {folders}`, and run this again"
+        )
+
+
+def _present(root: Path, model: str, rendered: re.Pattern[str]) -> list[str]:
+    places = [f"src/mflux/models/{model}", f"porting/{model}", "tests"]
+    found = [Path(folder, name) for place in places for folder, _, names in os.walk(root / place) for name in names]
+    return sorted(name for path in found if rendered.fullmatch(name := path.relative_to(root).as_posix()))
+
+
+def _flags(root: Path, names: list[str]) -> dict[str, str]:
+    # By name what git says of it: a small letter is a file that it does not look at.
+    shown = git(root, "ls-files", "-v", "-z", "--", *(f":(literal){name}" for name in names))
+    return {line[2:]: line[0] for line in shown.split("\0") if line}
+
+
+def _listed(template: Path, version: str) -> list[str]:
+    return _names(ask_git(template, "ls-tree", "-r", "-z", "--name-only", f"{version}:template") or b"")
+
+
+def _pattern(name: str, model: str) -> str:
+    # As the file's place becomes: conditions are left out, what is not known here may be anything.
+    name = re.sub(r"\{%.*?%\}|[.]jinja$", "", name)
+    name = name.replace("{{ _copier_conf.answers_file }}", ANSWERS.format(model=model)).replace("{{ model }}", model)
+    return "[^/]+".join(re.escape(part) for part in re.split(r"\{\{.*?\}\}", name))
+
+
+def _is_source(name: str, package: str) -> bool:
+    return name.startswith(f"{package}/") and name.endswith(_SOURCE)
+
+
+def _arguments(names: list[str], model: str) -> str:
+    # Many become one pattern a folder, in which git's `*` goes through folders.
+    folders = (f"src/mflux/models/{model}/", f"porting/{model}/")
+    if len(names) < 4:
+        return " ".join(names)
+    wide = {f"'{place}*.py'" for place in folders if any(name.startswith(place) for name in names)}
+    single = [name for name in names if not (name.startswith(folders) and name.endswith(".py"))]
+    return " ".join([*sorted(wide), *single])
+
+
+def _names(shown: bytes) -> list[str]:
+    return [name for name in shown.decode("utf-8", "surrogateescape").split("\0") if name]

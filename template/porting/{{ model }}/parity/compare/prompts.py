@@ -1,0 +1,26 @@
+"""Prompts that one side pads to a fixed length and masks, where the other leaves the padding out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Of a call's inputs, by name in a dict or a recording, those with rows (1, rows, width) that a mask beside them leaves out: the rows that it keeps."""
+    inputs = {name: recording.get(name) for name in names}
+    masks = [values.reshape(-1).astype(bool) for values in inputs.values() if _is_mask(values)]
+    kept = {}
+    for name, values in inputs.items():
+        if values.dtype.kind != "f" or values.ndim < 2:
+            continue
+        rows = values.reshape(-1, values.shape[-1])
+        mask = next((mask for mask in masks if len(mask) == len(rows)), None)
+        if mask is not None:
+            kept[name] = rows[mask][None]
+    return kept
+
+
+def _is_mask(values: np.ndarray) -> bool:
+    return 1 < values.size == max(values.shape) and np.array_equal(np.unique(values), [0, 1])

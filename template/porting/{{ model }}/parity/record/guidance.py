@@ -1,0 +1,72 @@
+"""Which guidance a pipeline applies: what it is given, how often that makes it call its transformer, what it ran."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+
+import numpy as np
+
+from parity.record.probe import Probe
+
+OFF = (1.0, 0.0)  # pipelines differ in which of the two turns guidance off
+
+
+def settle(pipe, run, noise: int, call):
+    """The run with the guidance that makes this pipeline call its transformer once a step, where that was asked for.
+
+    ``call(pipe, run)`` runs the pipeline, ``noise`` is the number of elements that it draws.
+    """
+    if not run.unguided:
+        return run
+    for value in dict.fromkeys((run.guidance, *OFF)):
+        asked = replace(run, guidance=value)
+        if rows(pipe, asked, noise, call) == 1:
+            return asked
+    return run
+
+
+def rows(pipe, run, noise: int, call) -> int:
+    """How many predictions the pipeline combines into one in the first step, counted up to 2."""
+    probe = Probe(pipe, lambda: call(pipe, run))
+    probe.most = 1
+    probe.inputs(np.arange(1, noise + 1, dtype=np.float32))
+    return probe.rows
+
+
+def arguments(pipe, value: float) -> dict:
+    """The guidance in the names that this pipeline's call has for it."""
+    known = inspect.signature(pipe.__call__).parameters
+    given = {name: value for name in ("guidance_scale", "true_cfg_scale", "distilled_guidance_scale") if name in known}
+    if "guidance_schedule" in known:
+        given["guidance_schedule"] = None  # a value for each step; the two exclude each other
+    return given
+
+
+def set_guider(pipe, value: float) -> None:
+    """Hand the value to a pipeline whose guidance is a component of its own, which ignores its call's arguments."""
+    guider = getattr(pipe, "guider", None)
+    if guider is None or not hasattr(guider, "new"):
+        return
+    pipe.guider = guider.new(guidance_scale=value)
+    (pipe.guider.enable if value > 1 else pipe.guider.disable)()
+
+
+def applied(pipe, run, names: dict[str, list[str]], branches: int) -> dict:
+    """What ran. ``names`` are the arguments of the transformer's calls, ``branches`` the predictions of the first step."""
+    guider = getattr(pipe, "guider", None)
+    found = {"branches": branches, "embedded": any("guidance" in name for call in names.values() for name in call)}
+    if guider is not None:
+        found["guider"] = type(guider).__name__
+    return found | {"value": run.guidance if branches > 1 or found["embedded"] else None}
+
+
+def sentence(run, found: dict, asked: float) -> str:
+    """For people: what was asked for and what ran, where the two are not the same."""
+    if found["branches"] > 1:
+        return f"guidance {run.guidance:g}: {found['branches']} predictions a step"
+    if found["embedded"]:
+        return f"guidance {run.guidance:g}, an input of the transformer: one prediction a step"
+    if asked > 1 and not run.unguided:
+        return f"no guidance: the pipeline made one prediction a step at {asked:g} (it may need --negative-prompt)"
+    return "no guidance: one prediction a step"

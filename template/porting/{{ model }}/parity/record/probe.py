@@ -1,0 +1,257 @@
+"""Send numbers through a pipeline to see in which order it packs its latents, and how often it calls its transformer.
+
+Every network runs once at most. After that its result is repeated, so that a probe costs no more than the code between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from parity.compare import orders
+from parity.compare.orders import Order
+from parity.record.recording import is_denoiser
+from parity.record.torch_taps import components, named_tensors, tensors, to_numpy
+
+VAE = "vae"
+
+
+class Reached(BaseException):
+    """Ends a pipeline's call where the probe has what it wants. Not an Exception: no pipeline shall catch it."""
+
+
+class Probe:
+    """``call`` runs the pipeline. ``outputs`` may hold results of the networks that are known, by component and call."""
+
+    def __init__(self, pipe, call: Callable[[], object], outputs: dict | None = None):
+        self.pipe, self.call = pipe, call
+        self.outputs = {} if outputs is None else dict(outputs)
+        self.seen: dict[str, np.ndarray] = {}  # the transformers' inputs and the scheduler's
+        self._send: Callable[[object], object] | None = None  # what becomes of a transformer's output
+        self._final: np.ndarray | None = None  # stands for the latents behind the last step
+        self._last = 0
+        self._largest = 0.0
+        self._calls: Counter = Counter()
+        self._step = 0
+        self.rows = 0  # copies of the drawn noise that the transformer was given in the first step
+        self.most: int | None = None  # of them, after which nothing more is of interest
+
+    def inputs(self, noise: np.ndarray) -> dict[str, np.ndarray]:
+        """What the first step's transformer calls and its scheduler are given when the pipeline draws ``noise``."""
+        self.rows = 0
+        self._largest = float(noise.max(initial=0.0))
+        self._run(noise)
+        return self.seen
+
+    def prediction(self, output: np.ndarray) -> dict[str, np.ndarray]:
+        """What the scheduler is given when each transformer output holds ``output``, row by row."""
+        self._send = lambda result: _filled(result, output)
+        self._run(None)
+        self._send = None
+        return {"prediction": self.seen["prediction"]}
+
+    def decoded(self, latents: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+        """What the VAE's first convolution is given when the loop of ``steps`` ends with ``latents``."""
+        self._final, self._last = latents, steps - 1
+        self._run(None)
+        self._final = None
+        return {VAE: self.seen[VAE]} if VAE in self.seen else {}
+
+    def _run(self, noise: np.ndarray | None) -> None:
+        self.seen, self._step = {}, 0
+        self._calls.clear()
+        with contextlib.ExitStack() as stack:
+            if noise is not None:
+                stack.enter_context(noise_changed(self.pipe, lambda drawn: _like(noise, drawn)))
+            for name, part in components(self.pipe).items():
+                if name != VAE:
+                    stack.enter_context(_replaced(part, "forward", self._network(name, part)))
+            stack.enter_context(_replaced(self.pipe.scheduler, "step", self._scheduler(self.pipe.scheduler.step)))
+            stack.enter_context(self._convolutions())
+            with contextlib.suppress(Reached):
+                self.call()
+
+    def _network(self, name: str, part):
+        original = part.forward
+
+        def forward(*args, **kwargs):
+            key = name, self._calls[name]
+            self._calls[name] += 1
+            if is_denoiser(name) and not self._step:
+                self._look(f"{name}/{key[1]}", named_tensors(part, args, kwargs))
+            if key not in self.outputs:
+                self.outputs[key] = original(*args, **kwargs)
+            result = self.outputs[key]
+            return self._send(result) if self._send and is_denoiser(name) else result
+
+        return forward
+
+    def _look(self, call: str, given: list[tuple[str, torch.Tensor]]) -> None:
+        for path, tensor in given:
+            self.seen[f"{call}/{path}"] = values = to_numpy(tensor)
+            self.rows += int(np.count_nonzero(values == self._largest)) if values.size >= self._largest else 0
+        if self.most is not None and self.rows > self.most:
+            raise Reached
+
+    def _scheduler(self, original):
+        def step(*args, **kwargs):
+            named = dict(zip(("model_output", "timestep", "sample"), args, strict=False)) | kwargs
+            if self._final is None:
+                self.seen["prediction"], self.seen["sample"] = (
+                    to_numpy(named[name]) for name in ("model_output", "sample")
+                )
+                raise Reached
+            result = original(*args, **kwargs)
+            if self._step == self._last:
+                result = _filled(result, self._final)
+            self._step += 1
+            self._calls = Counter({name: count for name, count in self._calls.items() if not is_denoiser(name)})
+            return result
+
+        return step
+
+    @contextlib.contextmanager
+    def _convolutions(self) -> Iterator[None]:
+        vae = getattr(self.pipe, VAE, None)
+        kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+        handles = [
+            module.register_forward_pre_hook(self._convolving)
+            for module in (vae.modules() if vae is not None else ())
+            if isinstance(module, kinds)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _convolving(self, module, args) -> None:
+        if self._final is not None and self._step > self._last:
+            self.seen[VAE] = to_numpy(args[0])
+            raise Reached
+
+
+@torch.no_grad()
+def find_orders(pipe, call: Callable[[], object], outputs: dict, noise: int, steps: int) -> tuple[dict, dict]:
+    """The orders of a pipeline's tensors in those of its loop, by the name that a recording has for them; and facts.
+
+    ``noise`` is the number of elements that it draws, ``outputs`` its networks' results in the first step.
+    """
+    probe = Probe(pipe, call, outputs)
+    found = orders.trace(probe.inputs, noise, orders.inputs_found)
+    loop = found.get("sample")
+    size = noise
+    if loop is None:
+        return {}, {}
+    if np.count_nonzero(loop.inverse(size) == orders.NOTHING):
+        return {}, {}  # the loop does not hold all of the noise: nothing can be said of the rest
+    named = {"layout/noise/out/0": loop.ids}
+    links = loop.inverse(size)
+    facts: dict[str, dict] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for place, order in found.items():
+        component, _, rest = place.partition("/")
+        number, _, path = rest.partition("/")
+        if not is_denoiser(component) or component in facts or number != "0":
+            continue
+        rows = orders.rows_of(order.after(links), size)
+        argument, _, item = path.partition(".")
+        facts[component] = {"latents": argument, "listed": bool(item)}
+        named[f"layout/{component}/in/0"] = rows[0].ids
+        shapes[component] = _row(outputs[component, 0], len(rows))
+    sent = _output_orders(probe, shapes, size)
+    for component, order in sent.items():
+        named[f"layout/{component}/out/0"] = order.ids
+    vae = orders.trace(lambda x: probe.decoded(x, steps), size).get(VAE)
+    if vae is not None:
+        named["layout/vae/in/0"] = vae.ids
+    sign = next(iter(sent.values())).factor if sent else 1.0
+    return named, {"denoisers": facts, "sign": 1.0 if sign >= 0 else -1.0}
+
+
+def _output_orders(probe: Probe, shapes: dict[str, tuple[int, ...]], size: int) -> dict[str, Order]:
+    """For each transformer, which of the loop's elements each number of one row of its output becomes.
+
+    ``shapes`` are those of one row. Transformers with rows of several shapes are not told apart.
+    """
+    if len(set(shapes.values())) != 1:
+        return {}
+    shape = next(iter(shapes.values()))
+    count = int(np.prod(shape, dtype=np.int64))
+    order = orders.trace(probe.prediction, count).get("prediction")
+    if order is None or order.ids.size != size:
+        return {}
+    # The prediction says which element of the output each of its own is; wanted is the other way round.
+    return {name: Order(order.inverse(count).reshape(shape), order.factor) for name in shapes}
+
+
+def _row(result, rows: int) -> tuple[int, ...]:
+    """The shape of one row of a network's result: a batch is one tensor, or a list with a tensor for each row."""
+    first, *others = tensors(result)
+    return (1, *first.shape[1:]) if rows > 1 and not others else tuple(first.shape)
+
+
+def _filled(result, values: np.ndarray):
+    """A network's result with other numbers in every row of it."""
+
+    def fill(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_floating_point() or tensor.numel() % values.size:
+            return tensor
+        copies = tensor.numel() // values.size
+        return torch.from_numpy(np.tile(values, copies)).reshape(tensor.shape).to(tensor)
+
+    return changed(result, fill)
+
+
+def changed(value, change: Callable[[torch.Tensor], torch.Tensor], depth: int = 0):
+    """Lists, dicts and model outputs with each tensor changed; what was given stays as it is."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        items = {key: changed(item, change, depth + 1) for key, item in value.items()}
+        return type(value)(**items) if all(isinstance(key, str) for key in items) else items
+    if isinstance(value, (list, tuple)) and depth < 4:
+        items = [changed(item, change, depth + 1) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+def _like(values: np.ndarray, drawn: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(values).reshape(drawn.shape).to(drawn) if values.size == drawn.numel() else drawn
+
+
+@contextlib.contextmanager
+def noise_changed(pipe, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """While it lasts, what the pipeline draws first becomes ``change(drawn)``."""
+    owners = [(sys.modules[kind.__module__], "randn_tensor") for kind in type(pipe).__mro__]
+    owners = [(owner, name) for owner, name in dict.fromkeys(owners) if hasattr(owner, name)] or [(torch, "randn")]
+    numbers = itertools.count()
+    with contextlib.ExitStack() as stack:
+        for owner, name in owners:
+            original = getattr(owner, name)
+
+            def draw(*args, _original=original, **kwargs):
+                drawn = _original(*args, **kwargs)
+                return drawn if next(numbers) else change(drawn)
+
+            stack.enter_context(_replaced(owner, name, draw))
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner, name: str, value) -> Iterator[None]:
+    had, before = name in vars(owner), getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if had:
+            setattr(owner, name, before)
+        else:
+            delattr(owner, name)

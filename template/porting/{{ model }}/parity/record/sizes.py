@@ -1,0 +1,48 @@
+"""Sizes of images that a pipeline draws as they are asked for: multiples of what its VAE and its patches shrink."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from parity.errors import ParityError
+from parity.record.components import is_network, read_json
+
+USUAL = 16  # for a VAE that does not say how far it shrinks
+PATCH = 2  # no family's patches are larger
+SMALL = 7, 5  # no side, in pixels, latents or patches, equals another one, a channel count or a head count
+
+
+def multiple(folder: Path) -> int:
+    """What both sides of an image must be a multiple of, in pixels, for the checkpoint in ``folder``."""
+    config = read_json(folder / "vae" / "config.json") if is_network(folder, "vae") else {}
+    return PATCH * _scale(config)
+
+
+def small(folder: Path) -> tuple[int, int]:
+    """Width and height for a recording of modules: as few numbers as tell all layouts apart."""
+    unit = multiple(folder)
+    return SMALL[0] * unit, SMALL[1] * unit
+
+
+def verify_drawn(shape: tuple[int, ...], width: int, height: int, folder: Path) -> None:
+    """Raise ParityError when the pipeline drew an image of another size than it was asked for."""
+    if tuple(shape[-2:]) != (height, width):
+        unit = multiple(folder)
+        raise ParityError(
+            f"the reference drew {shape[-1]}x{shape[-2]} when asked for {width}x{height}; give a --size of multiples "
+            f"of {unit}, such as {_near(width, unit)}x{_near(height, unit)}"
+        )
+
+
+def _near(length: int, unit: int) -> int:
+    return max(1, round(length / unit)) * unit
+
+
+def _scale(config: dict) -> int:
+    for name in ("scale_factor_spatial", "spatial_compression_ratio"):
+        if isinstance(config.get(name), int):
+            return config[name]
+    for name in ("block_out_channels", "dim_mult", "encoder_block_out_channels"):
+        if isinstance(config.get(name), list) and config[name]:
+            return 2 ** (len(config[name]) - 1)
+    return USUAL // PATCH

@@ -1,0 +1,60 @@
+"""Give a twin's weight files the names that the reference's have: a library may write others than it reads."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from parity.record.components import read_json
+from parity.record.recording_schema import json_object
+
+PREFIXES = {"CLIPTextModel": "text_model."}  # where the reference's files do not tell; transformers 5 writes none
+
+
+def write_stored_names(source: Path, target: Path, kind: str) -> None:
+    """Rename the tensors in ``target``'s weight files as those of ``source`` are, or as such files are known to be."""
+    for path in sorted(target.glob("*.safetensors")):
+        header, rest = _parts(path)
+        names = [name for name in header if name != "__metadata__"]
+        prefix = _prefix(names, stored_names(source)) or PREFIXES.get(kind, "")
+        if not prefix or any(name.startswith(prefix) for name in names):
+            continue
+        renamed = {name if name == "__metadata__" else prefix + name: entry for name, entry in header.items()}
+        data = json.dumps(renamed).encode()
+        data += b" " * (-len(data) % 8)
+        path.write_bytes(len(data).to_bytes(8, "little") + data + rest)
+
+
+def write_index(folder: Path) -> None:
+    """The table of tensors and files, as a checkpoint in several files has it: some loaders go by it alone."""
+    paths = sorted(folder.glob("*.safetensors"))
+    table = {name: path.name for path in paths for name in _parts(path)[0] if name != "__metadata__"}
+    for path in paths[:1]:
+        size = sum(one.stat().st_size for one in paths)
+        index = {"metadata": {"total_size": size}, "weight_map": table}
+        path.with_name(f"{path.name}.index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+
+def stored_names(source: Path) -> set[str]:
+    """The names of a component's tensors, from its index or its files' headers; empty when only the config is there."""
+    for path in sorted(source.glob("*.safetensors.index.json")):
+        table = read_json(path).get("weight_map")
+        if isinstance(table, dict):
+            return set(table)
+    return {name for path in source.glob("*.safetensors") for name in _parts(path)[0]}
+
+
+def _prefix(names: list[str], stored: set[str]) -> str:
+    """What stands before most of ``names`` in the files; empty when they are stored as they are."""
+    found: Counter[str] = Counter()
+    for name in names:
+        found.update(other.removesuffix(name) for other in stored if other.endswith(f".{name}") or other == name)
+    prefix, count = found.most_common(1)[0] if found else ("", 0)
+    return prefix if 2 * count > len(names) else ""
+
+
+def _parts(path: Path) -> tuple[dict, bytes]:
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    return json_object(data[8 : 8 + length], "the header"), data[8 + length :]

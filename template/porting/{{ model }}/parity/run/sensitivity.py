@@ -1,0 +1,32 @@
+"""How much float32 itself moves a module's result: some modules (attention without a scale) multiply every rounding."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+
+from parity.metrics import distance
+from parity.run.mlx_taps import arrays
+from parity.run.module_judge import Call
+from parity.run.run_trace import rebuild
+
+LAST_BIT = 2.0**-23
+
+
+def sensitivity(call: Call) -> float:
+    """The relative change of a call's result when its input moves by a last bit; 0 for a call that cannot run again."""
+    if call.replay is None:
+        return 0.0
+    again, args, kwargs = call.replay.args
+    random = np.random.default_rng(0)
+    moved = [_moved(array, random) for array in arrays((args, kwargs))]
+    before, after = call.replay(), type(call.replay)(call.replay.func, again, *rebuild((args, kwargs), iter(moved)))()
+    gaps = [distance(one, other).relative for one, other in zip(before, after, strict=False)]
+    return max((gap for gap in gaps if np.isfinite(gap)), default=0.0)
+
+
+def _moved(array: mx.array, random: np.random.Generator) -> mx.array:
+    if not mx.issubdtype(array.dtype, mx.floating):
+        return array
+    noise = random.standard_normal(array.shape).astype(np.float32)
+    return array * (1 + LAST_BIT * mx.array(noise)).astype(array.dtype)

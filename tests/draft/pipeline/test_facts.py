@@ -1,0 +1,97 @@
+"""Facts of pipelines whose ports mflux has: what is read from the twin is what the released port does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from mflux_port.checkout import releases
+
+from tests.conftest import PROJECT
+from tests.parity.families import write_scripts
+from tests.parity.other_references import OTHERS
+from tests.parity.references import FAMILIES
+
+DIFFUSERS = "diffusers==0.42.*"
+PACKED = "b c (h p) (w q) -> b (h w) (c p q), p = q = 2"
+# Written from mflux 0.24.0's source (variants, prompt encoders, latent creators, schedulers) and from the papers' forms
+# for families that mflux lacks, before the first run.
+EXPECTED = {
+    "z_image": {
+        "prompt.cap_feats": {"states": ["text_encoder.hidden_states[-2]"]},
+        "tokenization.tokenizer": {"before": "<|im_start|>user\n", "after": "<|im_end|>\n<|im_start|>assistant\n"},
+        "packing": {"argument": "x", "pattern": "unchanged"},
+        "timestep": {"argument": "t", "is": "1 - sigma"},
+        "guidance": {"formula": "conditional + guidance * (conditional - unconditional)", "sign": -1},
+        "decoding": {"normalisation": "latents / scaling_factor + shift_factor"},
+    },
+    "flux2": {
+        "prompt.encoder_hidden_states": {
+            "states": [f"text_encoder.hidden_states[{index}]" for index in (-21, -12, -3)],
+            "joined": "concatenated",
+        },
+        "packing": {"argument": "hidden_states", "pattern": "b c h w -> b (h w) (c)"},
+        "timestep": {"is": "sigma"},
+        "schedule": {"shift": "mu by FLUX.2's empirical formula"},
+        "guidance": {"calls": 2, "sign": 1},
+    },
+    "ernie_image": {
+        "prompt.text_bth": {
+            "states": ["text_encoder.hidden_states[-2]"],
+            "order": [["text_encoder", 1, 0], ["text_encoder", 0, 0]],
+        },
+        "timestep": {"is": "1000 * sigma"},
+        "schedule": {"shift": 4.0},
+        "guidance": {"formula": "unconditional + guidance * (conditional - unconditional)", "conditional": 1},
+        "packing": {"pattern": "unchanged"},
+    },
+    "aura_flow": {
+        "prompt.encoder_hidden_states": {"states": ["text_encoder.last_hidden_state"], "zeros_after": True},
+        "timestep": {"is": "sigma"},
+        "schedule": {"shift": 1.73},
+        "decoding": {"normalisation": "latents / scaling_factor"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    """``facts("z_image")``: all facts of a family's twin, by name; one process each."""
+    python = releases.environment(releases.NEWEST, (DIFFUSERS,))
+    made: dict[str, dict] = {}
+
+    def read(name: str) -> dict:
+        if name not in made:
+            home = write_scripts(name, {**FAMILIES, **OTHERS}[name], "Any", tmp_path_factory.mktemp("facts"))
+            _run(python, [home / "make_tiny_checkpoint.py", "--model", home / "reference"])
+            command = ["-m", "mflux_port.draft.pipeline.process", home / "artifacts/tiny"]
+            made[name] = {entry["name"]: entry for entry in json.loads(_run(python, command))}
+        return made[name]
+
+    return read
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", EXPECTED)
+def test_facts_are_those_of_the_port(facts, name):
+    found = facts(name)
+    for fact, wanted in EXPECTED[name].items():
+        value = found[fact]["value"]
+        assert value is not None, found[fact]
+        assert {key: value[key] for key in wanted} == wanted, fact
+
+
+@pytest.mark.full
+def test_what_is_not_explained_says_what_was_measured(facts):
+    shift = facts("pixart_sigma")["schedule"]
+    assert shift["value"] is None and shift["alternatives"] and "scheduler_config.json" in shift["where"]
+
+
+def _run(python: Path, arguments: list) -> str:
+    variables = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([str(python), *map(str, arguments)], env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout

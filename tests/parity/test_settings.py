@@ -1,0 +1,126 @@
+"""Ports that are right pass at every setting, and one mistake is named where it is: packed loops, guidance, few and many steps.
+
+The expected answers were written before the first run.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.parity.families import PORTS
+
+pytestmark = pytest.mark.full
+HERE = Path(__file__).parent
+STAGES = {"vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end"}
+AFTER = {"loop", "end_to_end"}  # what runs free follows from whatever is wrong before
+NEGATIVE = ("--negative-prompt", "a blurry dog in the rain")
+SETTINGS = {  # a family, and what its reference is recorded with
+    "ernie_image": ("ernie_image", ("--size", "96x64", "--steps", "6", "--guidance", "3.5", *NEGATIVE)),
+    # 16 rows of a patch's 64 numbers, or 16 channels of an 8x8 picture; and 1.0, which is mflux's word for no guidance
+    "z_image": ("z_image", ("--blocks", "--size", "64", "--steps", "3", "--guidance", "1")),
+    "z_image_base": ("z_image", ("--size", "64x96", "--steps", "4", "--guidance", "3.5", *NEGATIVE)),
+    "flux2": ("flux2", ("--size", "64x96", "--steps", "5", "--guidance", "4")),
+}
+
+
+@pytest.fixture(scope="module")
+def judged(twin, script) -> Callable[..., dict[str, dict]]:
+    """``judged("flux2", "float32", "Klein")``: what was found of each port, by its class."""
+    made: dict[str, Path] = {}
+
+    def recording(name: str) -> tuple[Path, Path]:
+        family, flags = SETTINGS[name]
+        home = twin(family)
+        path = home / "artifacts" / f"setting_{name}.safetensors"
+        if name not in made:
+            shutil.copy(HERE / "port_variants.py", home)
+            done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *flags, "--output", path)
+            assert done.returncode == 0, done.stderr
+            made[name] = path
+        return home, path
+
+    def judge(name: str, dtype: str, *ports: str, bisect: bool = False) -> dict[str, dict]:
+        home, path = recording(name)
+        found = [port if ":" in port else f"port_variants:{port}" for port in ports]
+        done = script(home, HERE / "run_variants.py", home, path, dtype, "yes" if bisect else "no", *found)
+        assert done.returncode == 0, done.stderr
+        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        return {row["port"]: row for row in rows}
+
+    return judge
+
+
+def _failed(row: dict) -> set[str]:
+    assert set(row["stages"]) == STAGES
+    return {stage for stage, status in row["stages"].items() if status != "pass"}
+
+
+def test_right_ports_pass_and_each_mistake_is_named(judged):
+    """Two prompts in one batch, 6 steps: the middle steps have the reference's own inputs, both of them."""
+    ports = ("Ernie", "PackedErnie", "ErnieFromTheConditional", "ErnieWithoutNegative", "ErnieWithOtherSigmas")
+    rows = judged("ernie_image", "float32", *ports)
+    for name in ("Ernie", "PackedErnie"):
+        assert not _failed(rows[name]) and rows[name]["answer"] is None, rows[name]
+    wrong = rows["ErnieFromTheConditional"]
+    assert _failed(wrong) == {"guidance", *AFTER} and wrong["answer"] == "predict"
+    assert "the port computes c + g(c - u), the reference u + g(c - u) (g = 3.5)" in wrong["line"]
+    alone = rows["ErnieWithoutNegative"]
+    assert _failed(alone) == {"guidance", *AFTER} and alone["answer"] == "predict"
+    assert "the reference combines 2 predictions a step, the port makes 1" in alone["line"]
+    sigmas = rows["ErnieWithOtherSigmas"]
+    assert _failed(sigmas) == {"scheduler", *AFTER} and sigmas["answer"] == "scheduler"
+
+
+def test_a_packed_loop_passes_in_bfloat16(judged):
+    row = judged("ernie_image", "bfloat16", "PackedErnie")["PackedErnie"]
+    assert not _failed(row) and row["answer"] is None, row
+
+
+def test_blocks_of_a_square_without_guidance_pass_though_axes_are_equal(judged):
+    rows = judged("z_image", "float32", PORTS["z_image"].port, "PackedZImage", bisect=True)
+    for row in rows.values():
+        assert not _failed(row) and row["answer"] is None, row
+        assert max(error for error, _ in row["figures"].values()) < 2e-5
+
+
+def test_guidance_of_two_calls_passes_against_one_batch(judged):
+    """The reference predicts both prompts in one call, the port in two, from the conditional one."""
+    row = judged("z_image_base", "float32", "ZImageBase")["ZImageBase"]
+    # The port's own schedule is another one, which is a true difference: it fails no stage but its own.
+    assert _failed(row) == {"scheduler", *AFTER} and row["answer"] == "scheduler", row
+
+
+def test_a_wrong_encoder_fails_no_stage_before_it(judged):
+    """4 steps: each has the reference's embeddings, not the first and the last alone."""
+    row = judged("z_image", "float32", "ZImageWithAnotherEncoder")["ZImageWithAnotherEncoder"]
+    assert _failed(row) == {"text_encoder", "end_to_end"}, row
+
+
+def test_middle_steps_have_the_references_embeddings(judged):
+    """The released port encodes " " where the reference encodes "": that is its one difference, in the text encoder."""
+    rows = judged("flux2", "float32", PORTS["flux2"].port, "KleinWithAnEmptyNegative")
+    empty = rows["KleinWithAnEmptyNegative"]
+    assert _failed(rows["Flux2Klein"]) == {"text_encoder", "end_to_end"}, rows["Flux2Klein"]
+    assert _failed(empty) == {"text_encoder", *AFTER}, empty  # there is no place for the reference's embeddings
+    assert all("negative prompt" in row["notes"]["text_encoder"] for row in rows.values())
+    assert "[1, 0, " in empty["notes"]["text_encoder"]
+
+
+def test_a_port_with_sizes_written_down_is_refused_before_they_fill_the_memory(judged, twin, script):
+    judged("z_image", "float32")  # the recording
+    home = twin("z_image")
+    flags = (
+        "--port",
+        "port_variants:ZImageWithSizesWrittenDown",
+        "--reference",
+        "artifacts/setting_z_image.safetensors",
+    )
+    done = script(home, "run_mflux.py", *flags)
+    said = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and said.startswith("parity: the port's spare (Linear) has 10000 million numbers"), said
+    assert "SIZES in run_mflux.py" in said

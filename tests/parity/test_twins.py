@@ -1,0 +1,194 @@
+"""Tiny twins of references whose configs have traps: each is built from config files alone and runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+from parity.record import components, shrink, stored_names
+from parity.record.toy_tokenizer import IDS
+
+from tests.parity.families import write_scripts
+from tests.parity.other_references import CLIP, T5
+from tests.parity.references import AUTOENCODER_KL, FAMILIES, QWEN3_4B, SCHEDULER
+
+FLUX = {  # an encoder whose files call their tensors otherwise than the library does
+    "_class_name": "FluxPipeline",
+    "transformer": ("diffusers", "FluxTransformer2DModel", {
+        "patch_size": 1, "in_channels": 64, "out_channels": None, "num_layers": 19, "num_single_layers": 38,
+        "attention_head_dim": 128, "num_attention_heads": 24, "joint_attention_dim": 4096,
+        "pooled_projection_dim": 768, "guidance_embeds": False, "axes_dims_rope": [16, 56, 56],
+    }),
+    "text_encoder": ("transformers", "CLIPTextModel", {**CLIP, "architectures": ["CLIPTextModel"]}),
+    "text_encoder_2": ("transformers", "T5EncoderModel", T5),
+    "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
+    "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 1.0}),
+    "tokenizer": ("transformers", "CLIPTokenizer", {"model_max_length": 77}),
+    "tokenizer_2": ("transformers", "T5TokenizerFast", {"model_max_length": 256}),
+}  # fmt: skip
+VISION = {  # an encoder of images beside the text's, and ids of tokens that the toy vocabulary has not
+    "model_type": "qwen3_vl", "image_token_id": 151655, "vision_start_token_id": 151652, "vision_end_token_id": 151653,
+    "text_config": {**QWEN3_4B, "hidden_size": 4096, "intermediate_size": 12288}, "vision_config": {
+        "model_type": "qwen3_vl", "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
+        "out_hidden_size": 4096, "deepstack_visual_indexes": [5, 11, 17],
+    },
+}  # fmt: skip
+RUN = ("--steps", "1", "--size", "64", "--no-calibration")
+
+
+def small(parts: dict[str, dict]) -> dict[str, dict]:
+    sizes = shrink.Sizes(shrink.kept_sizes(parts.values()))
+    made = {name: shrink.shrink_network(config, sizes, "text" in name) for name, config in parts.items()}
+    shrink.link(parts, made)
+    return made
+
+
+def test_an_image_encoder_hands_on_the_text_encoders_width():
+    made = small({"text_encoder": VISION})["text_encoder"]
+    assert made["vision_config"]["out_hidden_size"] == made["text_config"]["hidden_size"] < 256
+    assert VISION["vision_config"]["out_hidden_size"] == 4096
+
+
+def test_token_ids_are_those_of_the_toy_vocabulary():
+    made = small({"text_encoder": VISION})["text_encoder"]
+    shrink.follow_tokens(made, IDS)
+    assert made["image_token_id"] == IDS["<|image_pad|>"]
+    assert made["vision_start_token_id"] == IDS["<|vision_start|>"]
+    assert made["text_config"]["eos_token_id"] == IDS["</s>"]
+    low = {"eos_token_id": 2, "pad_token_id": 0}  # CLIP takes a 2 for another way to find the end
+    shrink.follow_tokens(low, IDS)
+    assert low == {"eos_token_id": 2, "pad_token_id": 0}
+
+
+@pytest.mark.parametrize("channels", [72, 80, 88, 96])
+def test_no_width_is_that_of_the_latents(channels):
+    transformer = {"num_attention_heads": 24, "attention_head_dim": 128, "in_channels": channels, "caption_dim": 2560}
+    made = small(
+        {"transformer": transformer, "text_encoder": QWEN3_4B, "text_encoder_2": {**QWEN3_4B, "hidden_size": 2048}}
+    )
+    assert made["transformer"]["in_channels"] == channels
+    widths = {made[name]["hidden_size"] for name in ("text_encoder", "text_encoder_2")}
+    assert channels not in widths and made["transformer"]["caption_dim"] == made["text_encoder"]["hidden_size"]
+
+
+def test_channels_do_not_follow_an_encoder_of_the_same_width():
+    encoder = {**QWEN3_4B, "hidden_size": 72, "num_attention_heads": 4, "head_dim": 16}
+    made = small(
+        {
+            "transformer": {"num_attention_heads": 24, "attention_head_dim": 128, "in_channels": 72},
+            "text_encoder": encoder,
+        }
+    )
+    assert made["transformer"]["in_channels"] == 72 != made["text_encoder"]["hidden_size"]
+
+
+def test_many_hidden_states_side_by_side_follow_the_encoder():
+    transformer = {"num_attention_heads": 18, "attention_head_dim": 256, "features_dim": 13 * 4096, "heads": 3}
+    made = small({"transformer": transformer, "text_encoder": VISION})
+    assert made["transformer"]["features_dim"] == 13 * made["text_encoder"]["text_config"]["hidden_size"]
+
+
+def test_heads_of_blocks_in_the_encoders_width_divide_it():
+    transformer = {
+        "num_attention_heads": 48,
+        "attention_head_dim": 128,
+        "text_hidden_dim": 2560,
+        "text_num_attention_heads": 20,
+    }
+    made = small({"transformer": transformer, "text_encoder": QWEN3_4B})["transformer"]
+    assert made["text_hidden_dim"] % made["text_num_attention_heads"] == 0
+
+
+def test_layers_that_a_pipeline_reads_by_number_are_kept_in_a_nested_config():
+    config = {"text_config": {"num_hidden_layers": 4, "layer_types": ["full", "window", "full", "window"]}}
+    shrink.keep_layers(config, 6)
+    assert config["text_config"]["num_hidden_layers"] == len(config["text_config"]["layer_types"]) == 6
+
+
+def test_names_are_those_of_the_references_files(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir(), target.mkdir()
+    table = {f"model.layers.{n}.q.weight": "a.safetensors" for n in range(9)}
+    (source / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
+    write(target / "model.safetensors", ["layers.0.q.weight", "layers.1.q.weight"])
+    stored_names.write_stored_names(source, target, "Any")
+    assert names(target / "model.safetensors") == {"model.layers.0.q.weight", "model.layers.1.q.weight"}
+    before = (target / "model.safetensors").read_bytes()
+    stored_names.write_stored_names(source, target, "Any")
+    assert (target / "model.safetensors").read_bytes() == before
+    stored_names.write_index(target)
+    index = json.loads((target / "model.safetensors.index.json").read_text())
+    assert set(index["weight_map"]) == names(target / "model.safetensors")
+
+
+def write(path: Path, keys: list[str]) -> None:
+    head = {name: {"dtype": "F32", "shape": [1], "data_offsets": [4 * n, 4 * n + 4]} for n, name in enumerate(keys)}
+    data = json.dumps(head).encode()
+    path.write_bytes(struct.pack("<Q", len(data)) + data + bytes(4 * len(keys)))
+
+
+def names(path: Path) -> set[str]:
+    data = path.read_bytes()
+    return set(json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]]))
+
+
+@pytest.mark.parametrize(
+    ("expected", "holds"),
+    [
+        ("", True),
+        ("DiffusionPipeline", True),
+        ("FluxPipeline", True),
+        ("mine.FluxPipeline", True),
+        ("Flux2Pipeline", False),
+    ],
+)
+def test_what_the_answers_may_call_a_pipeline(expected, holds):
+    assert components.same_pipeline(expected, "FluxPipeline") is holds
+
+
+def test_a_pipeline_named_as_a_list(tmp_path):
+    index = {
+        "_class_name": ["pipeline_mine", "MinePipeline"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "none": [None, None],
+    }
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    assert components.read_index(tmp_path) == ("MinePipeline", {"vae": ("diffusers", "AutoencoderKL")})
+    (tmp_path / "pipeline_mine.py").write_text("class MinePipeline:\n    pass\n")
+    for expected in ("", "DiffusionPipeline", "MinePipeline", "pipeline_mine.MinePipeline"):
+        assert components.pipeline_class(tmp_path, expected).__name__ == "MinePipeline"
+    with pytest.raises(components.ParityError, match="is a MinePipeline, the port's reference_pipeline is Other"):
+        components.pipeline_class(tmp_path, "Other")
+
+
+@pytest.mark.full
+def test_a_twin_with_the_names_and_the_index_of_real_files(tmp_path, script):
+    home = write_scripts("flux", FLUX, "Other", tmp_path)
+    done = script(home, "make_tiny_checkpoint.py", "--model", home / "reference")
+    assert done.returncode == 0, done.stderr
+    stored = names(home / "artifacts/tiny/text_encoder/model.safetensors")
+    assert all(name.startswith("text_model.") for name in stored - {"__metadata__"})
+    assert (home / "artifacts/tiny/text_encoder/model.safetensors.index.json").is_file()
+    done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *RUN)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.full
+def test_a_pipeline_of_the_checkpoints_own_is_recorded(tmp_path, script):
+    reference = {**FAMILIES["z_image"], "_class_name": ["pipeline_mine", "MinePipeline"]}
+    home = write_scripts("z_image", reference, "Other", tmp_path)
+    own = "from diffusers import ZImagePipeline\n\n\nclass MinePipeline(ZImagePipeline):\n    pass\n"
+    (home / "reference/pipeline_mine.py").write_text(own)
+    done = script(home, "make_tiny_checkpoint.py", "--model", home / "reference")
+    assert done.returncode == 0, done.stderr
+    for expected in ("DiffusionPipeline", "pipeline_mine.MinePipeline", "MinePipeline"):
+        answers = (home / "answers.yml").read_text().splitlines()
+        kept = [line for line in answers if not line.startswith("reference_pipeline")]
+        (home / "answers.yml").write_text("\n".join([*kept, f"reference_pipeline: {expected}"]))
+        shutil.rmtree(home / "artifacts/recorded", ignore_errors=True)
+        path = home / "artifacts/recorded.safetensors"
+        done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *RUN, "--output", path)
+        assert done.returncode == 0 and path.is_file(), done.stderr
