@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draft the components. Returns 0; what could not be decided stands in unresolved.yml, which fails `check`."""
+    """Draft the components. Returns 0; what could not be decided is listed in unresolved.yml, which fails `check`."""
     checkout = Checkout(args.checkout)
     with shared(checkout.root) if args.dry_run else exclusive(checkout.root):
         return _run(args, checkout)
@@ -46,7 +46,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     drafts = [draft_component(_part(checkpoint, name), name, port) for name in names]
     drafted = _texts(checkout, port, drafts)
     planned = plan_files(checkout, port, drafted)
-    keys, said = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
+    keys, changes = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
     undecided = [entry for draft in drafts for entry in draft.unresolved]
     listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
     kept = lists(checkout, port, {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, drafts)})
@@ -56,7 +56,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     texts = contents(checkout, port, planned) | {file.name: file.text or None for file in kept}
     with locked(checkout.root):
         commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
-    facts = _facts(drafts, planned) | {"leftover": leftovers(checkout, planned), "key_list": said}
+    facts = _facts(drafts, planned) | {"leftover": leftovers(checkout, planned), "key_list": changes}
     facts["tiny_sizes"] = other_names(checkout, port, drafted)
     print(json.dumps(facts, indent=1) if args.json else _format(facts, port))
     return 0
@@ -70,13 +70,15 @@ def _part(checkpoint, name: str):
     from mflux_port.draft.component import TOPS
 
     if name not in TOPS:
-        raise PortError(f"{name} is no component that can be drafted; type one of {', '.join(TOPS)}")
+        raise PortError(f"{name} is not a component that can be drafted; type one of {', '.join(TOPS)}")
     parts = checkpoint.components
-    if name not in parts and len(parts) == 1 and not checkpoint.model_index:
+    if name in checkpoint.missing:
+        checkpoint.verify_complete()
+    if part := checkpoint.part(name):
+        return part
+    if len(parts) == 1 and not checkpoint.model_index:
         return next(iter(parts.values()))
-    if name not in parts:
-        raise PortError(f"{checkpoint.where} has no {name}, it has {', '.join(parts)}; choose with --component")
-    return parts[name]
+    raise PortError(f"{checkpoint.where} has no {name}, it has {', '.join(parts)}; choose with --component")
 
 
 def _texts(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
@@ -156,10 +158,10 @@ def _format(facts: dict, port: Port) -> str:
     ]
     lines += [f"no draft uses {name}; remove it unless it is yours" for name in facts["leftover"]]
     if facts["tiny_sizes"]:
-        told = {how: ", ".join(facts["tiny_sizes"][how]) or "nothing" for how in ("says", "takes")}
+        names = {how: ", ".join(facts["tiny_sizes"][how]) or "nothing" for how in ("says", "takes")}
         lines.append(
-            f"before you run the fast tests, mend {facts['tiny_sizes']['file']}: it names {told['says']}, "
-            f"the drafted transformer takes {told['takes']} instead"
+            f"before you run the fast tests, fix {facts['tiny_sizes']['file']}: it names {names['says']}, "
+            f"the drafted transformer takes {names['takes']} instead"
         )
     lines += facts["key_list"]
     lines.append(f"next: mflux-port ledger {port.model}")

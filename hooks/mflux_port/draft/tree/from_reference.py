@@ -1,7 +1,7 @@
 """The reference's own module tree, built on torch's meta device: no weights, only shapes. Needs torch and the reference.
 
 Sizes become expressions of the config's names where the reference itself shows how: it is built again with one number
-of its config doubled, quadrupled and, where that is no matter of blocks, much larger and smaller; a size that follows
+of its config doubled, quadrupled and, where it does not count blocks, much larger and smaller; a size that follows
 as a product, a sum of products or a limit in all of them is written as that.
 """
 
@@ -9,19 +9,45 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import logging
+import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import product
 
 from mflux_port.checkpoint.inference import dimensions
+from mflux_port.checkpoint.kinds.buffers import COMPUTED
 from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.tree.leaf_layers import ACTIVATIONS, SILENT, call, leaf, settings, shape, source_file
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
 from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, Observation, express, grows_evenly
 from mflux_port.errors import PortError, short_repr
 
+# What tells the libraries to be silent before they are imported.
+_SILENCE = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 _FEW_BLOCKS = 1000  # so many are built at once
 _HOLDERS = ("ModuleList", "ModuleDict", "Sequential")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it, and in a function that it decorates, the libraries of a reference neither warn nor log.
+
+    A reference is built dozens of times with changed sizes, for which their warnings mean nothing.
+    """
+    before = logging.root.manager.disable
+    for name, value in _SILENCE.items():
+        os.environ.setdefault(name, value)
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def has_reference(component: Component) -> bool:
@@ -30,6 +56,7 @@ def has_reference(component: Component) -> bool:
     return component.library in ("diffusers", "transformers") and all(map(importlib.util.find_spec, names))
 
 
+@quiet()
 def reference_tree(component: Component) -> Node | None:
     """The tree of the component's reference class; None when the installed library has no such class.
 
@@ -168,7 +195,8 @@ def _module(module) -> Node:
     node.parameters = {name: shape(value) for name, value in module.named_parameters(recurse=False)}
     state = module.state_dict(keep_vars=True)
     for name, value in module.named_buffers(recurse=False):
-        if name in state:
+        computed = name in COMPUTED and (not value.is_floating_point() or value.numel() == 1)
+        if name in state and not computed:
             node.parameters[name] = shape(value)
     if node.parameters and not node.children:
         node.settings = settings(module)
@@ -193,7 +221,7 @@ def _children(module, keep_places: bool = False) -> dict[str, Node]:
 
 
 def _below(module) -> list[tuple[str, object]]:
-    # torch's own named_children leaves out the second place of a module that stands in two.
+    # torch's named_children leaves out the second place of a module that is registered twice.
     return [(name, child) for name, child in module._modules.items() if child is not None]
 
 

@@ -44,31 +44,44 @@ def module_files(drafts: list[ClassDraft], package: str, defaults: dict[str, obj
 def _file(
     draft: ClassDraft, package: str, parameters: list[str], kept: dict = MappingProxyType({}), component: str = ""
 ) -> str:
+    source = _constructor(draft, parameters, kept) + _methods(draft, component)
     base = draft.base or Call("nn.Module")
-    made = write(Call("super().__init__", base.arguments), 8, 0)
-    body = [signature("__init__", parameters), f"        {made}\n"]
-    attributes = {name for name, _, _ in draft.fields}
-    for name, value in kept.items():
-        # MLX takes a list for a part of the module.
-        whole = f"tuple({name})" if isinstance(value, tuple) else name
-        body += [f"        self.{name} = {whole}\n"] if name not in attributes else []
-    body += [_comment(remark, 8) for remark in draft.remarks]
-    for name, expression, flag in draft.fields:
-        plain = name.isidentifier() and not keyword.iskeyword(name) and name not in _TAKEN
-        target = f"self.{name}" if plain else f"self[{text(name)}]"
-        body += [f"        if {flag}:\n"] if flag else []
-        body.append(statement(target, expression, 12 if flag else 8))
-    calls = () if component == "vae" else (("__call__", list(draft.call) or ["*args"]),)
-    calls += _CALLS.get(component, ())
-    for name, names in calls:
-        body += ["\n", signature(name, names), _to_port(draft, name)]
-    source = "".join(body)
     where = f" in {draft.file}" if draft.file else ""
     head = f"\n\nclass {draft.name}({base.name}):\n" + _comment(f"Reference: {draft.reference}{where}", 4)
-    imports = sorted((f"{package}.{used.stem}", used.name) for used in draft.uses)
+    return _imports(draft, package, source) + head + source
+
+
+def _imports(draft: ClassDraft, package: str, source: str) -> str:
     lines = (["import mlx.core as mx\n"] if "mx." in source else []) + ["from mlx import nn\n"]
-    lines += ["\n", *(_import(module, name) for module, name in imports)] if imports else []
-    return "".join([*lines, head, source])
+    used = sorted((f"{package}.{other.stem}", other.name) for other in draft.uses)
+    return "".join([*lines, *(["\n"] if used else []), *(_import(module, name) for module, name in used)])
+
+
+def _constructor(draft: ClassDraft, parameters: list[str], kept: dict) -> str:
+    base = draft.base or Call("nn.Module")
+    lines = [signature("__init__", parameters), f"        {write(Call('super().__init__', base.arguments), 8, 0)}\n"]
+    attributes = {name for name, _, _ in draft.fields}
+    for name, value in kept.items():
+        if name not in attributes:
+            # MLX takes a list for a part of the module.
+            lines.append(f"        self.{name} = {f'tuple({name})' if isinstance(value, tuple) else name}\n")
+    lines += [_comment(remark, 8) for remark in draft.remarks]
+    for name, expression, flag in draft.fields:
+        lines += [f"        if {flag}:\n"] if flag else []
+        lines.append(statement(_attribute(name), expression, 12 if flag else 8))
+    return "".join(lines)
+
+
+def _attribute(name: str) -> str:
+    plain = name.isidentifier() and not keyword.iskeyword(name) and name not in _TAKEN
+    return f"self.{name}" if plain else f"self[{text(name)}]"
+
+
+def _methods(draft: ClassDraft, component: str) -> str:
+    # A VAE has no __call__ of its own in mflux.
+    methods = () if component == "vae" else (("__call__", list(draft.call) or ["*args"]),)
+    methods += _CALLS.get(component, ())
+    return "".join(f"\n{signature(name, names)}{_to_port(draft, name)}" for name, names in methods)
 
 
 def _import(module: str, name: str) -> str:
