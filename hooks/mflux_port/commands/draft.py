@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections import Counter
 
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.transaction import commit, locked
@@ -44,7 +46,8 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
     names = list(dict.fromkeys(args.component or _own_components(port)))
-    drafts = [draft_component(_part(checkpoint, name), name, port) for name in names]
+    say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    drafts = [draft_component(_part(checkpoint, name), name, port, say) for name in names]
     drafted = _texts(checkout, port, drafts)
     planned = plan_files(checkout, port, drafted)
     keys, said = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
@@ -130,6 +133,22 @@ def _facts(drafts: list, planned: list) -> dict:
                 "classes": len(draft.classes),
                 "targets": len(draft.mapping.targets),
                 "lora": len(draft.lora),
+                "forward": {
+                    "reason": draft.forwards.reason,
+                    "classes": [
+                        {
+                            "path": path,
+                            "class": cls,
+                            "state": state.kind,
+                            "error": state.error,
+                            "limit": state.limit,
+                            "where": state.where,
+                            "source": state.source,
+                            "reason": state.reason,
+                        }
+                        for path, cls, state in draft.states
+                    ],
+                },
                 "unresolved": [{"name": e.name, "why": e.why, "candidates": e.candidates} for e in draft.unresolved],
             }
             for draft in drafts
@@ -137,6 +156,16 @@ def _facts(drafts: list, planned: list) -> dict:
         "written": [file.name for file in planned if not file.instead_of],
         "beside": {file.instead_of: file.name for file in planned if file.instead_of},
     }
+
+
+def _forward_lines(facts: dict) -> list[str]:
+    if facts["reason"]:
+        return [f"  forward passes: {facts['reason']}"]
+    counts = Counter(entry["state"] for entry in facts["classes"])
+    told = ", ".join(
+        f"{count} {state}" for state, count in sorted(counts.items(), key=lambda one: one[0] != "verified")
+    )
+    return [f"  forward passes: {told or 'none'}"]
 
 
 def _format(facts: dict, port: Port) -> str:
@@ -148,6 +177,7 @@ def _format(facts: dict, port: Port) -> str:
             f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
             f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved"
         )
+        lines += _forward_lines(part["forward"])
         for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
             names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)
             lines += [f"  unresolved, {why}:", *(f"    {name}" for name in names)]

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 
 from mflux_port.checkpoint.inference import dimensions
 from mflux_port.checkpoint.layout import Component
+from mflux_port.draft.forward.draft import ForwardDraft, Say, draft_forwards
+from mflux_port.draft.forward.proof.states import State, class_states
+from mflux_port.draft.forward.proof.verify import attach
 from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node
 from mflux_port.draft.tree.prefix_remap import align
 from mflux_port.draft.write.classes import ClassDraft, draft_classes
+from mflux_port.draft.write.formatting import formatted
+from mflux_port.draft.write.forward_text import functions_file
 from mflux_port.draft.write.mapping import lora_paths
 from mflux_port.draft.write.modules import module_files
 from mflux_port.draft.write.targets import MappingDraft, Unresolved, draft_mapping, is_gamma
@@ -36,19 +41,26 @@ class ComponentDraft:
     classes: list[ClassDraft]
     mapping: MappingDraft
     lora: dict[str, int | None]
+    forwards: ForwardDraft
+    states: list[tuple[str, str, State]]
 
     @property
     def unresolved(self) -> list[Unresolved]:
         return self.mapping.unresolved
 
 
-def draft_component(component: Component, name: str, port: Port) -> ComponentDraft:
-    """Draft ``component`` as the port's ``name``. The checkpoint's headers and the reference's own modules are read."""
+def draft_component(component: Component, name: str, port: Port, say: Say = lambda line: None) -> ComponentDraft:
+    """Draft ``component`` as the port's ``name``. The checkpoint's headers and the reference's own modules are read.
+
+    ``say`` hears how far the forward passes are, which take seconds.
+    """
     tensors = component.tensors
-    tree = reference_tree(component) if has_reference(component) else None
+    forwards = draft_forwards(component, name, say)
+    tree = reference_tree(component, forwards.wanted) if has_reference(component) else None
     certain = tree is not None
     tree = align(tree, tensors) if certain else header_tree(tensors, component.config)
     tree.class_name = re.sub(r"\W", "", component.class_name) or tree.class_name
+    attach(tree, forwards.forwards)
     mapping = draft_mapping(name, tensors, tree, component.config, certain)
     _drop(tree, mapping.tied)
     for path, node in tree.walk():
@@ -61,10 +73,18 @@ def draft_component(component: Component, name: str, port: Port) -> ComponentDra
     top, stem = TOPS[name]
     prefix = port.class_name if name == "transformer" else f"{port.class_name}{top}"
     classes = draft_classes(tree, prefix, (f"{port.class_name}{top}", stem), set(sizes))
-    files = module_files(classes, f"{port.package}.model.{port.model}_{name}", sizes, name)
+    shared = f"{prefix}Functions"
+    files = module_files(classes, f"{port.package}.model.{port.model}_{name}", sizes, name, shared)
+    if forwards.forwards:
+        functions = functions_file([draft.forward for draft in classes if draft.forward is not None], shared)
+        files = formatted(files | ({"functions": functions} if functions else {}))
+    states = class_states(tree, forwards)
+    mapping.unresolved += [
+        Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in states if not state.is_proof
+    ]
     linears = {path for path, node in tree.walk() if node.layer == "Linear"}
     lora = lora_paths(mapping.targets, linears) if name == "transformer" else {}
-    return ComponentDraft(name, certain, files, classes, mapping, lora)
+    return ComponentDraft(name, certain, files, classes, mapping, lora, forwards, states)
 
 
 def _drop(tree: Node, names: list[str]) -> None:

@@ -150,6 +150,11 @@ def _vary(component: Component, section: str, name: str, value: int, factor: int
 
 
 def _build(component: Component, config: dict):
+    return build(component, config, "meta")
+
+
+def build(component: Component, config: dict, device: str):
+    """The reference's class with a config, on a device of torch; None where it refuses the config."""
     import torch
 
     library = __import__(component.library)
@@ -157,7 +162,7 @@ def _build(component: Component, config: dict):
     if reference is None:
         return None
     try:
-        with torch.device("meta"):
+        with torch.device(device):
             if component.library == "diffusers":
                 return reference.from_config({name: value for name, value in config.items() if name != "_class_name"})
             return reference(reference.config_class.from_dict(config))

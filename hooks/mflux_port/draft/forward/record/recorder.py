@@ -80,7 +80,7 @@ class _Recorder:
 
     def enter(self, method: str, inputs: dict) -> None:
         given = clone(inputs)
-        output = getattr(self.model, method)(**given)
+        output = self.model(**given) if method == "forward" else getattr(self.model, method)(**given)
         if method != "forward":
             call = ModuleCall("", method, self.run, (), clone(inputs), clone(output))
             self.recording.calls[group_of(self.model)].append(call)

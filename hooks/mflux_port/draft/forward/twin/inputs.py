@@ -1,0 +1,243 @@
+"""What a reference is given in recorded runs: arrays by the names that references give their parameters.
+
+Each name has candidates, the usual one first; ``find_runs`` takes the first combination that the twin accepts. Runs
+differ in height, width, length of text and batch, with real padding in the batch of two; height and width differ.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_TEXT_WIDTHS = (
+    "joint_attention_dim", "cross_attention_dim", "text_embed_dim", "cap_feat_dim", "caption_channels", "text_in_dim",
+    "text_hidden_dim", "context_in_dim", "context_dim", "text_dim", "llm_features_dim", "in_text_dim", "condition_dim",
+    "encoder_hidden_size", "caption_dim", "text_embedding_dim", "caption_projection_dim",
+)  # fmt: skip
+_CHANNELS = ("in_channels", "in_visual_dim", "in_dim", "num_channels")
+_POOLED = ("pooled_projection_dim", "pooled_dim", "text_emb_dim", "in_text_dim2", "clip_dim", "pooled_embed_dim")
+_TRIES = 400
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: sizes in latent places, tokens and batch. ``seed`` of its random numbers."""
+
+    height: int
+    width: int
+    text: int
+    batch: int
+    seed: int
+
+
+CASES = (Case(8, 12, 7, 1, 1), Case(12, 4, 11, 1, 2), Case(4, 8, 5, 2, 3), Case(8, 16, 13, 2, 4))
+
+
+class _Maker:
+    """Makes the arrays of one case for one model."""
+
+    def __init__(self, config: dict, case: Case):
+        import torch
+
+        self.config, self.case, self.torch = config, case, torch
+        self.generator = torch.Generator().manual_seed(case.seed)
+
+    def randn(self, *shape: int):
+        return self.torch.randn(*shape, generator=self.generator)
+
+    def size(self, names: tuple[str, ...], default: int = 0) -> int:
+        found = (self.config[name] for name in names if name in self.config)
+        for value in found:
+            value = value[0] if isinstance(value, (list, tuple)) and value else value
+            if isinstance(value, int):
+                return value
+        return default
+
+    @property
+    def axes(self) -> int:
+        found = [value for name, value in self.config.items() if "axes" in name and isinstance(value, (list, tuple))]
+        return len(found[0]) if found else 3
+
+    @property
+    def layers(self) -> int:
+        return self.size(("num_text_layers", "text_num_layers"), 3)
+
+    def mask(self, kind: str):
+        """Which tokens are text: the second of a batch is shorter, so that its end is padding."""
+        case = self.case
+        mask = self.torch.ones(case.batch, case.text)
+        if case.batch > 1:
+            mask[1, case.text - 2 :] = 0
+        return {"bool": mask.bool(), "long": mask.long(), "float": mask}[kind]
+
+    def grid(self):
+        rows, columns = self.torch.arange(self.case.height), self.torch.arange(self.case.width)
+        ids = self.torch.zeros(self.case.height, self.case.width, self.axes)
+        ids[..., min(1, self.axes - 1)] += rows[:, None]
+        ids[..., min(2, self.axes - 1)] += columns[None]
+        return ids.reshape(-1, self.axes)
+
+    def text_ids(self):
+        return self.torch.zeros(self.case.text, self.axes)
+
+
+def _image(make: _Maker) -> list[Callable]:
+    case, channels = make.case, make.size(_CHANNELS, 4)
+    tokens = lambda: make.randn(case.batch, case.height * case.width, channels)  # noqa: E731
+    return [
+        tokens,
+        lambda: make.randn(case.batch, channels, case.height, case.width),
+        lambda: make.randn(case.batch, channels, 1, case.height, case.width),
+        lambda: [make.randn(channels, 1, case.height, case.width) for _ in range(case.batch)],
+        lambda: make.randn(case.batch, 1, case.height, case.width, channels),
+    ]
+
+
+def _text(make: _Maker) -> list[Callable]:
+    case, width = make.case, make.size(_TEXT_WIDTHS, 32)
+    return [
+        lambda: make.randn(case.batch, case.text, width),
+        lambda: [make.randn(case.text + 3 * place, width) for place in range(case.batch)],
+        lambda: make.randn(case.batch, case.text, make.layers, width),
+    ]
+
+
+def _masks(make: _Maker) -> list[Callable]:
+    return [lambda: make.mask("bool"), lambda: make.mask("long"), lambda: make.mask("float"), lambda: ...]
+
+
+def _whole_masks(make: _Maker) -> list[Callable]:
+    case, torch = make.case, make.torch
+    ones = lambda: torch.ones(case.batch, case.height * case.width, dtype=torch.bool)  # noqa: E731
+    whole = lambda: torch.cat([make.mask("bool"), ones()], dim=1)  # noqa: E731
+    return [lambda: make.mask("bool"), whole, lambda: make.mask("long"), lambda: ...]
+
+
+def _times(make: _Maker) -> list[Callable]:
+    times = make.torch.tensor([0.37, 0.83][: make.case.batch])
+    return [lambda: times, lambda: (1000 * times).long()]
+
+
+def _shapes(make: _Maker) -> list[Callable]:
+    case = make.case
+    return [lambda: [[(1, case.height, case.width)]] * case.batch, lambda: [(1, case.height, case.width)] * case.batch]
+
+
+def _lengths(make: _Maker) -> list[Callable]:
+    lengths = make.mask("long").sum(1)
+    return [lambda: lengths, lambda: lengths.tolist(), lambda: ...]
+
+
+def _sizes(make: _Maker) -> list[Callable]:
+    return [lambda: make.torch.tensor([[64.0, 96.0]] * make.case.batch), lambda: ...]
+
+
+def _ids(which: str) -> Callable[[_Maker], list[Callable]]:
+    def candidates(make: _Maker) -> list[Callable]:
+        made = {
+            "image": make.grid,
+            "text": make.text_ids,
+            "both": lambda: make.torch.cat([make.text_ids(), make.grid()]),
+        }
+        one = made[which]
+        return [one, lambda: one()[None].repeat(make.case.batch, 1, 1), lambda: ...]
+
+    return candidates
+
+
+_GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
+    **dict.fromkeys(("hidden_states", "x", "sample", "latents", "latent_model_input"), _image),
+    **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt", "encoder_hidden_states_t5",
+                     "prompt_embeds", "text_states", "llm_features"), _text),
+    **dict.fromkeys(("timestep", "timesteps", "t"), _times),
+    **dict.fromkeys(("encoder_attention_mask", "encoder_hidden_states_mask", "text_embedding_mask", "prompt_mask",
+                     "text_mask"), _masks),
+    "attention_mask": _whole_masks,
+    **dict.fromkeys(("pooled_projections", "pooled_embeds", "pooled_prompt_embeds"),
+                    lambda make: [lambda: make.randn(make.case.batch, make.size(_POOLED, 16)), lambda: ...]),
+    "guidance": lambda make: [lambda: make.torch.tensor([3.5, 2.0][: make.case.batch]), lambda: ...],
+    "img_ids": _ids("image"), "txt_ids": _ids("text"), "position_ids": _ids("both"), "img_shapes": _shapes,
+    **dict.fromkeys(("txt_seq_lens", "text_lens"), _lengths),
+    **dict.fromkeys(("original_size", "target_size", "crop_coords"), _sizes),
+    "added_cond_kwargs": lambda make: [lambda: {"resolution": None, "aspect_ratio": None}],
+    "return_dict": lambda make: [lambda: False],
+}  # fmt: skip
+
+
+def find_runs(model, config: dict) -> list[tuple[str, dict]]:
+    """Runs of a transformer's ``forward`` that it accepts; empty when no combination of candidates is."""
+    names = [name for name in _forward_parameters(model) if name in _GIVEN]
+    counts = [len(_GIVEN[name](_Maker(config, CASES[0]))) for name in names]
+    for chosen in itertools.islice(_by_sum(counts), _TRIES):
+        runs = [_given(config, case, names, chosen) for case in CASES]
+        if _accepts(model, runs[0]):
+            return [("forward", inputs) for inputs in runs if _accepts(model, inputs)]
+    return []
+
+
+def text_runs(config: dict) -> list[tuple[str, dict]]:
+    """Runs of a text encoder: two lengths of prompt, a batch with padding."""
+    import torch
+
+    section = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    vocabulary, runs = section.get("vocab_size", 64), []
+    for case in CASES[:3]:
+        make = _Maker(config, case)
+        ids = torch.randint(9, vocabulary, (case.batch, case.text), generator=make.generator)
+        runs.append(("forward", {"input_ids": ids, "attention_mask": make.mask("long")}))
+    return runs
+
+
+def vae_runs(model, config: dict) -> list[tuple[str, dict]]:
+    """Runs of ``decode`` and ``encode`` of a VAE, of images or of videos of one frame."""
+    channels = next((config[name] for name in ("latent_channels", "z_dim") if name in config), 4)
+    for frames in ((), (1,)):
+        decode = [_vae_input(case, channels, 1, frames) for case in CASES[:3]]
+        encode = [_vae_input(case, config.get("in_channels", 3), 8, frames) for case in CASES[1:3]]
+        runs = [("decode", {"z": z}) for z in decode] + [("encode", {"x": x}) for x in encode]
+        accepted = [(method, inputs) for method, inputs in runs if _accepts(model, inputs, method)]
+        if accepted:
+            return accepted
+    return []
+
+
+def _vae_input(case: Case, channels: int, scale: int, frames: tuple):
+    import torch
+
+    generator = torch.Generator().manual_seed(case.seed)
+    shape = (case.batch, channels, *frames, case.height * scale, case.width * scale)
+    return torch.randn(shape, generator=generator)
+
+
+def _forward_parameters(model) -> list[str]:
+    from mflux_port.draft.forward.record.sources import undecorated
+
+    return list(inspect.signature(undecorated(type(model).forward)).parameters)[1:]
+
+
+def _by_sum(counts: list[int]):
+    # Combinations of candidates, the first of each first.
+    total = sum(count - 1 for count in counts)
+    for wanted in range(total + 1):
+        yield from (one for one in itertools.product(*map(range, counts)) if sum(one) == wanted)
+
+
+def _given(config: dict, case: Case, names: list[str], chosen: tuple[int, ...]) -> dict:
+    make = _Maker(config, case)
+    values = {name: _GIVEN[name](make)[place]() for name, place in zip(names, chosen, strict=True)}
+    return {name: value for name, value in values.items() if value is not ...}
+
+
+def _accepts(model, inputs: dict, method: str = "forward") -> bool:
+    import torch
+
+    from mflux_port.draft.forward.record.recorder import clone
+
+    try:
+        with torch.no_grad():
+            getattr(model, method)(**clone(inputs))
+    except Exception:  # noqa: BLE001 - a combination that the reference refuses is not the one
+        return False
+    return True
