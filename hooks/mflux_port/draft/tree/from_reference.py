@@ -46,7 +46,7 @@ def reference_tree(component: Component, wanted: Wanted | None = None) -> Node |
     if base is None:
         return None
     with_wanted = _Describer(wanted or {})
-    tree = with_wanted.tree(base)
+    tree = with_wanted.whole(base, component.config)
     _mark_tied(tree, base)
     section, sizes = _sizes(component.config)
     limited = re.search(r"\b(min|max)\(", _source_of(base))
@@ -113,11 +113,11 @@ def _source_of(module) -> str:
 
 
 def _varied(component: Component, section: str, name: str, value: int, factor, describer: _Describer) -> Node | None:
-    module = _vary(component, section, name, value, factor)
-    return None if module is None else describer.tree(module)
+    module, config = _vary(component, section, name, value, factor)
+    return None if module is None else describer.whole(module, config)
 
 
-def _vary(component: Component, section: str, name: str, value: int, factor: int | Fraction):
+def _vary(component: Component, section: str, name: str, value: int, factor: int | Fraction) -> tuple:
     # Rotary embeddings want head sizes that fit: such a config is tried again with the axes scaled along, up or down.
     key, _, index = name.partition("[")
     for longer, axes in product((True, False), (1.0, factor, 1 / factor)):
@@ -145,8 +145,8 @@ def _vary(component: Component, section: str, name: str, value: int, factor: int
             config[section] = inner
         module = _build(component, config)
         if module is not None:
-            return module
-    return None
+            return module, config
+    return None, {}
 
 
 def _build(component: Component, config: dict):
@@ -175,6 +175,12 @@ class _Describer:
 
     def __init__(self, wanted: Wanted):
         self.wanted = wanted
+        self.sizes: dict[str, object] = {}
+
+    def whole(self, module, config: dict) -> Node:
+        """The tree of a component that was built with a config."""
+        self.sizes = _sizes(config)[1] if self.wanted else {}
+        return self.tree(module)
 
     def tree(self, module) -> Node:
         from torch import nn
@@ -210,7 +216,7 @@ class _Describer:
             return
         node.group = group_of(module)
         reads = self.wanted.get(node.group, set())
-        node.scalars = scalars(module, reads - node.children.keys() - node.parameters.keys())
+        node.scalars = scalars(module, reads - node.children.keys() - node.parameters.keys(), self.sizes)
         for name, value in own_objects(module).items():
             if name in reads:
                 node.children[name] = self._object(value)
@@ -220,7 +226,7 @@ class _Describer:
 
     def _object(self, value) -> Node:
         node = Node(MODULE, type(value).__name__, source_file(type(value)), is_object=True, group=object_group(value))
-        node.scalars = scalars(value, self.wanted.get(node.group, set()))
+        node.scalars = scalars(value, self.wanted.get(node.group, set()), self.sizes)
         return node
 
     def _children(self, module, keep_places: bool = False) -> dict[str, Node]:

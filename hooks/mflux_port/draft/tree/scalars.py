@@ -6,8 +6,11 @@ import re
 from collections.abc import Callable
 
 
-def scalars(owner, names: set[str]) -> dict[str, str]:
-    """The values of ``names`` that are plain, as source, from a module (or object) and its config."""
+def scalars(owner, names: set[str], sizes: dict[str, object] | None = None) -> dict[str, str]:
+    """The values of ``names`` that are plain, as source, from a module (or object) and its config.
+
+    ``sizes``: what the top class takes as keywords, by name: a value that is one of them is written as its name.
+    """
     found = {}
     for name in sorted(names):
         value = vars(owner).get(name, _MISSING)
@@ -16,8 +19,18 @@ def scalars(owner, names: set[str]) -> dict[str, str]:
         if value is _MISSING:
             value = getattr(type(owner), name, _MISSING)
         if _is_plain(value):
-            found[name] = repr(_as_tuples(value))
+            found[name] = _named(name, _as_tuples(value), sizes or {})
     return found
+
+
+def _named(name: str, value: object, sizes: dict[str, object]) -> str:
+    if isinstance(value, tuple) and len(value) > 1:
+        equal = [key for key, size in sizes.items() if _as_tuples(size) == value]
+        if len(equal) == 1 or name in equal:
+            return f"tuple({name if name in equal else equal[0]})"
+    if type(value) is int and sizes.get(name) == value:
+        return name
+    return repr(value)
 
 
 _MISSING = object()

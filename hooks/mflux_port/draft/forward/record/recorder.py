@@ -131,6 +131,9 @@ class _Recorder:
         new = instrumented(source, code)
         if new is None:
             return []
+        for holder in gc.get_referrers(function):
+            if isinstance(holder, functools._lru_cache_wrapper):
+                holder.cache_clear()  # what is remembered is not run
         self.recording.sources[source.key] = source
         return [(function, code, new)]
 

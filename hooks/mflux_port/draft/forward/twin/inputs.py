@@ -168,10 +168,11 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
 
 def find_runs(model, config: dict) -> list[tuple[str, dict]]:
     """Runs of a transformer's ``forward`` that it accepts; empty when no combination of candidates is."""
-    names = [name for name in _forward_parameters(model) if name in _GIVEN]
-    counts = [len(_GIVEN[name](_Maker(config, CASES[0]))) for name in names]
+    parameters = _forward_parameters(model)
+    names = [name for name in parameters if name in _GIVEN]
+    counts = [len(_candidates(name, parameters[name], _Maker(config, CASES[0]))) for name in names]
     for chosen in itertools.islice(_by_sum(counts), _TRIES):
-        runs = [_given(config, case, names, chosen) for case in CASES]
+        runs = [_given(config, case, names, chosen, parameters) for case in CASES]
         if _accepts(model, runs[0]):
             return [("forward", inputs) for inputs in runs if _accepts(model, inputs)]
     return []
@@ -211,10 +212,18 @@ def _vae_input(case: Case, channels: int, scale: int, frames: tuple):
     return torch.randn(shape, generator=generator)
 
 
-def _forward_parameters(model) -> list[str]:
+def _forward_parameters(model) -> dict[str, inspect.Parameter]:
     from mflux_port.draft.forward.record.sources import undecorated
 
-    return list(inspect.signature(undecorated(type(model).forward)).parameters)[1:]
+    return dict(list(inspect.signature(undecorated(type(model).forward)).parameters.items())[1:])
+
+
+def _candidates(name: str, parameter: inspect.Parameter, make: _Maker) -> list[Callable]:
+    """The candidates of a parameter: lists of arrays first where its annotation says so."""
+    found = _GIVEN[name](make)
+    if str(parameter.annotation).lower().startswith("list["):
+        found = sorted(found, key=lambda one: not isinstance(one(), list))
+    return found
 
 
 def _by_sum(counts: list[int]):
@@ -224,9 +233,10 @@ def _by_sum(counts: list[int]):
         yield from (one for one in itertools.product(*map(range, counts)) if sum(one) == wanted)
 
 
-def _given(config: dict, case: Case, names: list[str], chosen: tuple[int, ...]) -> dict:
+def _given(config: dict, case: Case, names: list[str], chosen: tuple[int, ...], parameters: dict) -> dict:
     make = _Maker(config, case)
-    values = {name: _GIVEN[name](make)[place]() for name, place in zip(names, chosen, strict=True)}
+    pairs = zip(names, chosen, strict=True)
+    values = {name: _candidates(name, parameters[name], make)[place]() for name, place in pairs}
     return {name: value for name, value in values.items() if value is not ...}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from mflux_port.draft.forward.table.call import Refused
+from mflux_port.draft.forward.writer.printer import source
 
 UNSEEN = "no recorded run came here"
 
@@ -27,6 +28,8 @@ class Branches:
         if not body and not other:
             return []
         test = self.test(node.test)
+        if self.guards and source(self.guards[-1].test) == source(test) and seen == {False}:
+            return other  # the guard before it raises already
         return [ast.If(test, body, other) if body else ast.If(negated(test), other, [])]
 
     def _side(self, statements: list[ast.stmt], node: ast.If, seen: bool) -> list[ast.stmt]:
@@ -78,7 +81,13 @@ class Branches:
         fact = self.fact(node)
         if fact is not None and fact.always("module"):
             return ast.Constant(True)
-        return self.expr(node)
+        written = self.expr(node)
+        if isinstance(written, ast.BoolOp):
+            neutral = isinstance(written.op, ast.And)
+            kept = [one for one in written.values if not (isinstance(one, ast.Constant) and one.value is neutral)]
+            written.values = kept or written.values[:1]
+            return written.values[0] if len(written.values) == 1 else written
+        return written
 
     def ran(self, node: ast.AST) -> bool:
         """Whether a recorded run came to an expression."""

@@ -15,7 +15,7 @@ from mflux_port.draft.forward.proof.states import VERIFIED, State
 from mflux_port.draft.forward.record.callgraph import Place
 from mflux_port.draft.forward.writer.printer import statements
 from mflux_port.draft.forward.writer.project import Project, Written
-from mflux_port.draft.forward.writer.style import merged_processor, tidy
+from mflux_port.draft.forward.writer.style import lifted, merged_processor, tidy
 
 
 @dataclass
@@ -101,8 +101,12 @@ class ClassWriter:
             out.others |= written.reads
             out.outside |= written.outside
         self._merge(nodes, functions, places)
+        taken = {node.name for node in nodes.values()}
         for place, node in nodes.items():
+            inner = lifted(node, taken)
+            taken |= {one.name for one in inner}
             out.methods.append(Method(node.name, "\n".join(statements([node])), functions[place].is_static))
+            out.methods += [Method(one.name, "\n".join(statements([one])), True) for one in inner]
         for place in places:
             taken = [name for name, _, _ in functions[place].parameters]
             out.signatures[names[place]] = taken

@@ -52,6 +52,9 @@ def _returned(writer, node: ast.expr) -> str:
     if writer.is_output(node):
         values = writer.output_values(node)
         return _returned(writer, values[0]) if len(values) == 1 else ""
+    verdict = writer.truth(node.test) if isinstance(node, ast.IfExp) else None
+    if verdict is not None:
+        return _returned(writer, node.body if verdict else node.orelse)
     if isinstance(node, ast.Tuple):
         parts = [_returned(writer, part) for part in node.elts]
         if len(parts) == 1 and writer.project.is_entry(writer.place):

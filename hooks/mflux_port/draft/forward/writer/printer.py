@@ -22,7 +22,11 @@ def source(node: ast.expr, above: int = _TEST) -> str:
 
 def statements(body: list[ast.stmt], indent: str = "") -> list[str]:
     """The lines of statements."""
-    return [line for node in body for line in _statement(node, indent)]
+    lines: list[str] = []
+    for node in body:
+        lines += [""] if lines and getattr(node, "is_spaced", False) else []
+        lines += _statement(node, indent)
+    return lines
 
 
 def _statement(node: ast.stmt, pad: str) -> list[str]:

@@ -7,6 +7,7 @@ import re
 
 from mflux_port.draft.forward.record.facts import MANY
 from mflux_port.draft.forward.table.call import Refused, filled
+from mflux_port.draft.forward.writer.hints import hint
 
 # Statements that say something to the user or to torch, and compute nothing.
 _SILENT = re.compile(r"(logger|logging|warnings|deprecate|print|torch\._check|torch\._dynamo|torch\.compiler|"
@@ -16,6 +17,10 @@ _CONTEXTS = re.compile(
     r"autocast|no_grad|device\(|inference_mode|nullcontext|maybe_autocast|set_grad_enabled|cache_context"
 )
 IN_PLACE = {"add_": ast.Add, "mul_": ast.Mult, "sub_": ast.Sub, "div_": ast.Div}
+
+
+def _annotation(text: str) -> ast.expr | None:
+    return ast.parse(text, mode="eval").body if text else None
 
 
 class Statements:
@@ -31,11 +36,19 @@ class Statements:
             except Refused as refusal:
                 place = refusal.node if hasattr(refusal.node, "lineno") else node
                 written, self.guards = [self.problem(place, refusal.reason)], []
-            done += [*self.guards, *written]
+            new = [*self.guards, *written]
+            if new and self._has_space_above(node):
+                new[0].is_spaced = True
+            done += new
             self.guards = outer
             if done and isinstance(done[-1], (ast.Return, ast.Raise, ast.Continue, ast.Break)):
                 break
         return done
+
+    def _has_space_above(self, node: ast.stmt) -> bool:
+        lines = self.source.text.splitlines()
+        above = lines[node.lineno - 2].strip() if node.lineno > 1 else ""
+        return not above or above.startswith("#")
 
     def _statement(self, node: ast.stmt) -> list[ast.stmt]:
         method = getattr(self, f"_do_{type(node).__name__}", None)
@@ -275,7 +288,7 @@ class Statements:
         ran = any(getattr(part, "number", -1) in self.facts for body in node.body for part in ast.walk(body))
         if not ran:
             return []
-        args = [ast.arg(arg.arg) for arg in node.args.args]
+        args = [ast.arg(arg.arg, _annotation(hint(self.fact(arg)))) for arg in node.args.args]
         self.inner |= {arg.arg for arg in node.args.args} | {node.name}
         arguments = ast.arguments([], args, None, [], [], None, [self.expr(value) for value in node.args.defaults])
         return [ast.FunctionDef(node.name, arguments, self.block(node.body), [], None)]

@@ -10,7 +10,91 @@ def tidy(node: ast.FunctionDef) -> ast.FunctionDef:
     """A written function without what nothing reads."""
     while _swept(node):
         pass
-    return node
+    loads = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+    return _Plainer(loads).visit(node)
+
+
+def lifted(node: ast.FunctionDef, taken: set[str]) -> list[ast.FunctionDef]:
+    """The functions inside a written function that read nothing of it: they become static methods of the class."""
+    found = []
+    for inner in [one for one in node.body if isinstance(one, ast.FunctionDef)]:
+        if _free_names(inner) - _names_of(node) != _free_names(inner):
+            continue
+        name = f"_{inner.name.lstrip('_')}"
+        if name in taken:
+            continue
+        _Renamed(inner.name, name).visit(node)
+        node.body.remove(inner)
+        inner.name, inner.decorator_list = name, [ast.Name("staticmethod", ast.Load())]
+        inner.returns = inner.returns or None
+        found.append(inner)
+    return found
+
+
+def _free_names(node: ast.FunctionDef) -> set[str]:
+    own = {arg.arg for arg in node.args.args} | {node.name}
+    names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
+    own |= {one.id for one in names if isinstance(one.ctx, ast.Store)}
+    return {one.id for one in names} - own
+
+
+def _names_of(node: ast.FunctionDef) -> set[str]:
+    own = {arg.arg for arg in node.args.args}
+    for one in ast.walk(node):
+        if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+            own.add(one.id)
+        elif isinstance(one, ast.FunctionDef) and one is not node:
+            own.add(one.name)
+    return own
+
+
+class _Renamed(ast.NodeTransformer):
+    """Calls of a local function as calls of a static method."""
+
+    def __init__(self, old: str, new: str):
+        self.old, self.new = old, new
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id != self.old:
+            return node
+        return ast.Attribute(ast.Name("CLASS", ast.Load()), self.new, ast.Load())
+
+
+class _Plainer(ast.NodeTransformer):
+    """Lists of lists, and counters that nothing reads."""
+
+    def __init__(self, loads: set[str]):
+        self.loads = loads
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "list" and len(node.args) == 1:
+            inner = node.args[0]
+            if isinstance(inner, ast.Call) and ast.unparse(inner.func) in _LISTS:
+                return inner
+        return node
+
+    def visit_For(self, node: ast.For) -> ast.stmt:
+        self.generic_visit(node)
+        counted = isinstance(node.iter, ast.Call) and ast.unparse(node.iter.func) == "enumerate"
+        pair = isinstance(node.target, ast.Tuple) and len(node.target.elts) == 2
+        if counted and pair and len(node.iter.args) == 1 and not node.iter.keywords:
+            counter = node.target.elts[0]
+            if isinstance(counter, ast.Name) and counter.id not in self.loads:
+                node.target, node.iter = node.target.elts[1], node.iter.args[0]
+        return node
+
+    def visit_Assign(self, node: ast.Assign) -> ast.stmt:
+        self.generic_visit(node)
+        for target in node.targets:
+            if isinstance(target, ast.Tuple):
+                for one in ast.walk(target):
+                    if isinstance(one, ast.Name) and one.id not in self.loads:
+                        one.id = "_"
+        return node
+
+
+_LISTS = {"list", "mx.split", "SHARED.split_sizes", "SHARED.unbind", "mx.meshgrid"}
 
 
 def _swept(node: ast.FunctionDef) -> bool:

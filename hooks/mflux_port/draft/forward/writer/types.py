@@ -65,8 +65,8 @@ class Types:
         raise Refused(node, f"the type {ast.unparse(node)}")
 
     def _layer_dtype(self, node: ast.Call) -> ast.expr:
-        # next(layer.parameters()).dtype is an Attribute; a call that gives a type is not read.
-        raise Refused(node, f"the type {ast.unparse(node)}")
+        # A function that chooses a type by the device: what it gave, where the config decides that.
+        return self._constant_dtype(node)
 
     def _module_dtype(self, node: ast.expr, fact) -> ast.expr:
         """``module.dtype``: that of its first layer's weight."""
