@@ -45,7 +45,7 @@ def draft_forwards(component, name: str, say: Say = lambda line: None) -> Forwar
         twin = make_twin(component, name)
         if not twin.runs:
             return ForwardDraft({}, twin.reason)
-        return ForwardDraft(drafted(twin.model, twin.runs, resized(component, twin.model), say, name))
+        return ForwardDraft(drafted(twin.model, twin.runs, resized(component, twin.model), say, name, twin.rebuild))
 
 
 def drafted(
@@ -53,7 +53,8 @@ def drafted(
     runs: list[tuple[str, dict]],
     changed: set[tuple[str, str]] = frozenset(),
     say: Say = lambda line: None,
-    name="",
+    name: str = "",
+    rebuild: Callable | None = None,
 ) -> dict[str, Forward]:
     """The forward passes of a model that is built, recorded on ``runs``, each with its state."""
     from mflux_port.draft.forward.proof.verify import prove
@@ -64,7 +65,7 @@ def drafted(
 
     forget_groups()
     say(f"{name}: recording {len(runs)} runs")
-    recording = record(model, runs)
+    recording = record(model, runs, rebuild)
     given = {key for _, inputs in runs for key in inputs}
     forwards = ClassWriter(Project(recording, given, changed)).write()
     say(f"{name}: replaying {len(forwards)} classes")

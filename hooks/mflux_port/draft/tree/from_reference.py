@@ -16,6 +16,7 @@ from itertools import product
 from mflux_port.checkpoint.inference import dimensions
 from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.forward.record.groups import group_of
+from mflux_port.draft.forward.record.initial import arguments_kept
 from mflux_port.draft.forward.record.recorder import object_group, own_objects
 from mflux_port.draft.tree.leaf_layers import ACTIVATIONS, SILENT, call, settings, shape, source_file
 from mflux_port.draft.tree.leaf_layers import leaf as leaf_node
@@ -162,7 +163,7 @@ def build(component: Component, config: dict, device: str):
     if reference is None:
         return None
     try:
-        with torch.device(device):
+        with torch.device(device), arguments_kept():
             if component.library == "diffusers":
                 return reference.from_config({name: value for name, value in config.items() if name != "_class_name"})
             return reference(reference.config_class.from_dict(config))

@@ -17,6 +17,8 @@ def scalars(owner, names: set[str], sizes: dict[str, object] | None = None) -> d
         if value is _MISSING and not name.startswith("_"):
             value = _from_config(owner, name)
         if value is _MISSING:
+            value = vars(owner).get("_arguments", {}).get(name, _MISSING)
+        if value is _MISSING:
             value = getattr(type(owner), name, _MISSING)
         if _is_plain(value):
             found[name] = _named(name, _as_tuples(value), sizes or {})

@@ -20,14 +20,22 @@ def forward_source(forward: Forward, class_name: str, shared: str) -> list[str]:
     return [f"\n{textwrap.indent(text, '    ')}\n" for text in texts]
 
 
+def initial_source(forward: Forward, class_name: str, shared: str) -> list[str]:
+    """The lines at the end of ``__init__`` that make arrays which no checkpoint holds."""
+    return [
+        f"        {line}\n" if line else "\n"
+        for line in named("\n".join(forward.initial), class_name, shared).splitlines()
+    ]
+
+
 def uses_functions(forward: Forward) -> bool:
     """Whether a forward pass calls the port's class of functions."""
-    return any("SHARED." in method.text for method in forward.methods)
+    return "SHARED." in forward.key
 
 
 def needs_math(forward: Forward) -> bool:
     """Whether a forward pass uses Python's math."""
-    return any(re.search(r"\bmath\.", method.text) for method in forward.methods)
+    return bool(re.search(r"\bmath\.", forward.key))
 
 
 def functions_file(forwards: list[Forward], name: str) -> str | None:

@@ -7,7 +7,7 @@ import textwrap
 from types import MappingProxyType
 
 from mflux_port.draft.write.classes import ClassDraft
-from mflux_port.draft.write.forward_text import forward_source, is_proven, needs_math, uses_functions
+from mflux_port.draft.write.forward_text import forward_source, initial_source, is_proven, needs_math, uses_functions
 from mflux_port.draft.write.source_text import WIDTH, Call, signature, statement, text, write
 
 # What the rest of a port calls beside __call__, or instead of it, by component.
@@ -66,6 +66,7 @@ def _file(
         body += [f"        if {flag}:\n"] if flag else []
         body.append(statement(target, expression, 12 if flag else 8))
     proven = is_proven(draft.forward)
+    body += initial_source(draft.forward, draft.name, shared) if proven else []
     calls = () if component == "vae" else (("__call__", list(draft.call) or ["*args"]),)
     calls += _CALLS.get(component, ())
     written = {method.name for method in draft.forward.methods} if proven else set()

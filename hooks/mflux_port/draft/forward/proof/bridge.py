@@ -4,9 +4,9 @@ from __future__ import annotations
 
 
 class Bridge:
-    """Called like the drafted module; runs the reference's. ``signatures``: by method, torch's names and those taken."""
+    """Called like the drafted module; runs the reference's. ``signatures``: by method, torch's names, those taken, those of complex arrays."""
 
-    def __init__(self, module, signatures: dict[str, tuple[list[str], list[str]]]):
+    def __init__(self, module, signatures: dict[str, tuple[list[str], list[str], list[str]]]):
         self.module, self.signatures = module, signatures
 
     def __call__(self, *args, **kwargs):
@@ -24,8 +24,19 @@ class Bridge:
         from mflux_port.draft.forward.record.recorder import clone
 
         taken = names[1] if names else []
-        given = dict(zip(taken, args, strict=False)) | kwargs
-        return to_mlx(clone(getattr(self.module, method)(**to_torch(given))))
+        given = to_torch(dict(zip(taken, args, strict=False)) | kwargs)
+        for name in names[2] if names else ():
+            given[name] = _complex(given.get(name))
+        return to_mlx(clone(getattr(self.module, method)(**given)))
+
+
+def _complex(value):
+    # Arrays of pairs as the complex ones that the reference takes.
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return torch.view_as_complex(value.contiguous())
+    return type(value)(_complex(part) for part in value) if isinstance(value, (list, tuple)) else value
 
 
 def bridge(port, path: str, module, signatures: dict) -> None:

@@ -7,6 +7,7 @@ prints one JSON object per group as it goes.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import sys
 import traceback
@@ -80,14 +81,21 @@ class Replay:
 
         mine = _at(self.port, call.path)
         method = "__call__" if call.method == "forward" else call.method
-        names, taken = self.signatures[group][method]
-        bound = dict(zip(names, call.args, strict=False)) | call.kwargs
+        names, taken, _ = self.signatures[group][method]
+        bound = self._defaults(call) | dict(zip(names, call.args, strict=False)) | call.kwargs
         given = {name: to_mlx(value) for name, value in bound.items() if name in taken}
         out = mine(**given) if method == "__call__" else getattr(mine, method)(**given)
         expected = _unwrapped(call.output, out)
         error = distance(out, expected)
         limit = FLOOR if error <= FLOOR else max(FLOOR, FACTOR * self._movement(call, expected))
         return error, limit
+
+    def _defaults(self, call) -> dict:
+        from mflux_port.draft.forward.record.sources import undecorated
+
+        function = undecorated(getattr(type(_at(self.reference, call.path)), call.method))
+        parameters = inspect.signature(function).parameters.values()
+        return {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
 
     def _movement(self, call, expected) -> float:
         """How far the reference's own output moves when its inputs move by one unit in the last place."""

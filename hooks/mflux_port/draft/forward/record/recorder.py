@@ -15,8 +15,9 @@ from pathlib import Path
 
 from mflux_port.draft.forward.record.facts import Fact
 from mflux_port.draft.forward.record.groups import group_of, is_torch_layer
+from mflux_port.draft.forward.record.initial import initial_group, initial_keys
 from mflux_port.draft.forward.record.instrument import instrumented
-from mflux_port.draft.forward.record.sources import Source
+from mflux_port.draft.forward.record.sources import Source, key_of
 from mflux_port.draft.forward.table.opaque import OPAQUE
 
 CALLS_OF_A_GROUP = 4  # so many calls of a group are kept of one run
@@ -46,11 +47,21 @@ class Recording:
     entries: tuple[str, ...] = ()
 
 
-def record(model, runs: list[tuple[str, dict]]) -> Recording:
-    """Record ``runs``, each the name of a method and its keywords. The model's functions are themselves again afterwards."""
+def record(model, runs: list[tuple[str, dict]], rebuild: Callable | None = None) -> Recording:
+    """Record ``runs``, each the name of a method and its keywords. The model's functions are themselves again afterwards.
+
+    ``rebuild`` builds the model once more: so it is seen what arrays that no checkpoint holds are made of.
+    """
     import torch
 
     recorder = _Recorder(model)
+    initial = initial_keys(model)
+    if initial and rebuild is not None:
+        codes = _executed(rebuild, model, {"__init__"})
+        recorder.is_building = True
+        with recorder.instrumenting(codes, initial):
+            rebuild()
+        recorder.is_building = False
     recorder.recording.entries = tuple(dict.fromkeys(method for method, _ in runs))
     with torch.no_grad():
         codes = _executed(lambda: [getattr(model, method)(**clone(inputs)) for method, inputs in runs[:]], model)
@@ -75,6 +86,7 @@ class _Recorder:
     def __init__(self, model):
         self.model, self.recording, self.run = model, Recording(root=model), 0
         self.stack: list[str] = []
+        self.is_building = False
         self.seen: dict[tuple, int] = defaultdict(int)
         self.before = [(part, dict(vars(part))) for part in _parts(model)]
 
@@ -89,7 +101,9 @@ class _Recorder:
 
     def entered(self, key: str, owner) -> None:
         group = self.stack[-1] if self.stack else ""
-        if owner is not None and not _is_processor(owner):
+        if key.endswith(".__init__"):
+            group = initial_group(type(owner))
+        elif owner is not None and not _is_processor(owner) and not self.is_building:
             group = group_of(owner) if _is_module(owner) else object_group(owner)
             known = self.recording.instances[group]
             if not any(owner is one for one in known):
@@ -100,7 +114,7 @@ class _Recorder:
         self.stack.pop()
 
     def recorded(self, key: str, number: int, value):
-        table = self.recording.facts[key, self.stack[-1]]
+        table = self.recording.facts[key, self.stack[-1] if self.stack else ""]
         fact = table.get(number)
         if fact is None:
             fact = table[number] = Fact()
@@ -109,12 +123,13 @@ class _Recorder:
 
     # Functions and modules that are watched.
 
-    def instrumenting(self, codes: list[types.CodeType]) -> _Swapped:
+    def instrumenting(self, codes: list[types.CodeType], initial: set[str] = frozenset()) -> _Swapped:
         swapped = []
         for code in codes:
             for function in gc.get_referrers(code):
                 if isinstance(function, types.FunctionType) and function.__code__ is code:
-                    swapped += self._swap(function, code)
+                    if code.co_name != "__init__" or key_of(function) in initial:
+                        swapped += self._swap(function, code)
                     break
         return _Swapped(swapped, self)
 
@@ -223,7 +238,7 @@ class _Hooks:
             cls.__call__ = call
 
 
-def _executed(run: Callable, model) -> list[types.CodeType]:
+def _executed(run: Callable, model, more: set[str] = frozenset()) -> list[types.CodeType]:
     codes, folders = set(), _folders(model)
 
     def profile(frame, event, _):
@@ -235,7 +250,7 @@ def _executed(run: Callable, model) -> list[types.CodeType]:
         run()
     finally:
         sys.setprofile(None)
-    kept = [code for code in codes if _is_recorded(code)]
+    kept = [code for code in codes if _is_recorded(code) or code.co_name in more]
     return sorted(kept, key=lambda code: (code.co_filename, code.co_firstlineno))
 
 

@@ -203,4 +203,10 @@ LIBRARY_CALLS: dict[str, Entry] = {
     "sdpa_attention_forward": Entry(
         "module query key value attention_mask? dropout:0.0 scaling? is_causal? ~position_ids ~sliding_window "
         "~output_attentions ~use_cache position_bias? ~cache_position", odd.library_attention),
+    "create_causal_mask": Entry(
+        "~config inputs_embeds attention_mask? ~cache_position past_key_values:None ~position_ids "
+        "or_mask_function:None and_mask_function:None", odd.causal_mask),
+    "create_bidirectional_mask": Entry(
+        "~config inputs_embeds attention_mask? encoder_hidden_states:None or_mask_function:None "
+        "and_mask_function:None", odd.padding_mask),
 }  # fmt: skip

@@ -99,7 +99,7 @@ def count_each(x: mx.array, length: int) -> mx.array:
 """,
     "scatter_add": """
 def scatter_add(x: mx.array, axis: int, index: mx.array, values: mx.array) -> mx.array:
-    grid = mx.meshgrid(*[mx.arange(size) for size in index.shape], indexing="ij")
+    grid = list(mx.meshgrid(*[mx.arange(size) for size in index.shape], indexing="ij"))
     grid[axis % x.ndim] = index
     values = values[tuple(slice(0, size) for size in index.shape)]
     return x.at[tuple(grid)].add(values)
@@ -116,6 +116,12 @@ def average_pool(x: mx.array, size: int) -> mx.array:
     batch, channels, height, width = x.shape
     x = x[:, :, : height // size * size, : width // size * size]
     return x.reshape(batch, channels, height // size, size, width // size, size).mean(axis=(3, 5))
+""",
+    "causal_mask": """
+def causal_mask(x: mx.array, padding: mx.array | None) -> mx.array:
+    length = x.shape[1]
+    mask = mx.tril(mx.ones((length, length), dtype=mx.bool_))[None, None]
+    return mask if padding is None else mx.logical_and(mask, padding[:, None, None, :].astype(mx.bool_))
 """,
     "multi_head_attention": """
 def multi_head_attention(

@@ -149,7 +149,7 @@ def squeeze(call: Arguments) -> ast.expr:
 def flip(call: Arguments) -> ast.expr:
     rank, dims = call.rank(), call.sizes()
     places = ast.literal_eval(dims)
-    places = {place % rank for place in (places if isinstance(places, tuple) else (places,))}
+    places = {place % rank for place in (places if isinstance(places, (tuple, list)) else (places,))}
     index = [ast.Slice(None, None, ast.Constant(-1)) if place in places else ast.Slice() for place in range(rank)]
     return ast.Subscript(call.get("x"), ast.Tuple(index, ast.Load()), ast.Load())
 
@@ -504,6 +504,24 @@ def library_attention(call: Arguments) -> ast.expr:
     if mask is not None:
         out.keywords.append(ast.keyword("mask", mask))
     return ast.Tuple([filled("x.transpose(0, 2, 1, 3)", {"x": out}), ast.Constant(None)], ast.Load())
+
+
+def causal_mask(call: Arguments) -> ast.expr:
+    """transformers' mask of a decoder: no token sees later ones or padding."""
+    fact = call.writer.fact(call.node)
+    if fact is not None and fact.always("none"):
+        return ast.Constant(None)
+    mask = call.get("attention_mask") if call.has("attention_mask") else None
+    return call.writer.helper("causal_mask", call.get("inputs_embeds"), mask)
+
+
+def padding_mask(call: Arguments) -> ast.expr:
+    """transformers' mask of an encoder: no token sees padding."""
+    fact = call.writer.fact(call.node)
+    if fact is not None and fact.always("none") or not call.has("attention_mask"):
+        return ast.Constant(None)
+    mask = call.get("attention_mask")
+    return filled("mask[:, None, None, :].astype(mx.bool_)", {"mask": mask})
 
 
 def multi_head_attention(call: Arguments) -> ast.expr:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, vae_runs
@@ -17,6 +18,7 @@ class Twin:
     runs: list[tuple[str, dict]]
     config: dict
     reason: str = ""
+    rebuild: Callable | None = None
 
 
 def make_twin(component, name: str) -> Twin:
@@ -34,7 +36,7 @@ def make_twin(component, name: str) -> Twin:
     runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(config)}
     found = runs.get(name, lambda: find_runs(tried, config))()
     reason = "" if found else f"no inputs were found that {component.class_name} takes"
-    return Twin(model, found, config, reason)
+    return Twin(model, found, config, reason, lambda: build(component, config, "cpu"))
 
 
 def randomise(model, seed: int = 0) -> None:

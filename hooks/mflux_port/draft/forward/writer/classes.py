@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from mflux_port.draft.forward.proof.states import VERIFIED, State
 from mflux_port.draft.forward.record.callgraph import Place
+from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place
 from mflux_port.draft.forward.writer.printer import statements
 from mflux_port.draft.forward.writer.project import Project, Written
 from mflux_port.draft.forward.writer.style import lifted, merged_processor, tidy
@@ -42,6 +43,7 @@ class Forward:
     where: str = ""
     signatures: dict[str, list[str]] = field(default_factory=dict)
     entries: dict[Place, str] = field(default_factory=dict)
+    initial: list[str] = field(default_factory=list)
     state: State | None = None
 
     @property
@@ -51,7 +53,7 @@ class Forward:
     @property
     def key(self) -> str:
         """Equal for forward passes of equal text."""
-        return "\n".join(method.text for method in self.methods)
+        return "\n".join([*(method.text for method in self.methods), *self.initial])
 
 
 class ClassWriter:
@@ -100,6 +102,7 @@ class ClassWriter:
             out.helpers |= written.helpers
             out.others |= written.reads
             out.outside |= written.outside
+        self._initial(out, group, functions, names, nodes)
         self._merge(nodes, functions, places)
         taken = {node.name for node in nodes.values()}
         for place, node in nodes.items():
@@ -112,16 +115,41 @@ class ClassWriter:
             out.signatures[names[place]] = taken
             out.entries[place] = names[place]
         out.methods.sort(key=lambda method: (method.name.startswith("_") and method.name != "__call__",))
-        out.reads = _own_reads(out.methods)
+        texts = [*(method.text for method in out.methods), "\n".join(out.initial)]
+        out.reads = _own_reads(texts)
         return out
+
+    def _initial(self, out: Forward, group: str, functions: dict, names: dict, nodes: dict) -> None:
+        """The part of ``__init__`` that makes the arrays which the methods read."""
+        module = next(iter(self.project.recording.instances.get(group, ())), None)
+        wanted = {name for one in functions.values() for owner, name in one.tables if owner == group}
+        place = initial_place(self.project, module) if module is not None and wanted else None
+        if place is None:
+            return
+        written = InitialWriter(self.project, place, group, wanted).write()
+        reached = [other for start in written.calls for other in self._reached(start)]
+        more = {one.place: one for one in reached if one.place not in functions}
+        functions |= more
+        names |= self._names(functions, [], names)
+        for one in more.values():
+            nodes[one.place] = self._definition(one, names)
+        for one in (written, *more.values()):
+            out.problems += one.problems
+            out.helpers |= one.helpers
+            out.others |= one.reads
+        out.initial = statements(_Called(self.project, written, names).block(written.body))
 
     def _where(self, place: Place) -> str:
         source = self.project.recording.sources[place[0]]
         return source.where(source.tree)
 
-    def _names(self, functions: dict[Place, Written], places: list[Place]) -> dict[Place, str]:
-        names: dict[Place, str] = {}
+    def _names(
+        self, functions: dict[Place, Written], places: list[Place], known: dict | None = None
+    ) -> dict[Place, str]:
+        names: dict[Place, str] = dict(known or {})
         for place, written in functions.items():
+            if place in names:
+                continue
             name = written.name
             if name in ("forward", "__call__") and place in places:
                 name = "__call__"
@@ -190,10 +218,10 @@ class _Called(ast.NodeTransformer):
         return node
 
 
-def _own_reads(methods: list[Method]) -> set[str]:
+def _own_reads(texts: list[str]) -> set[str]:
     found = set()
-    for method in methods:
-        for node in ast.walk(ast.parse(method.text)):
+    for text in texts:
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
                 found.add(node.attr)
     return found

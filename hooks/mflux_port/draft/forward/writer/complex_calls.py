@@ -16,8 +16,13 @@ _MORE = {"expand": ast.Constant(2), "view": ast.Constant(2), "reshape": ast.Cons
 
 def complex_call(writer, call: Arguments, name: str) -> ast.expr:
     """A call of the table with a complex array among its arguments: axes are counted without that of the pairs."""
-    if name not in _SAME and name not in _MORE and name not in ("flatten", "mul", "multiply"):
+    if name not in _SAME and name not in _MORE and name not in ("flatten", "mul", "multiply", "gather"):
         call.refuse("complex numbers")
+    if name == "gather":
+        call.raw["dim"] = ast.Constant(call.value("dim") % call.rank())
+        out = call.write()
+        out.args[1] = ast.Subscript(out.args[1], ast.parse("x[..., None]", mode="eval").body.slice, ast.Load())
+        return out
     if name in ("mul", "multiply"):
         return writer.helper("multiply_complex", call.get("x"), call.get("other"))
     if name == "flatten":

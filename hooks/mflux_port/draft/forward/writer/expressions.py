@@ -78,14 +78,14 @@ class Expressions:
             return self.parameters_dtype(node) or self.dtype(node)
         if inner is not None and "tensor" in inner.kinds:
             return self._of_array(node)
+        if self._is_config(node.value) and not self._is_processor_value(node):
+            return self._of_config(node)
         if node.attr in ("values", "indices") and inner is not None and inner.always("tuple"):
             return self._of_pair(node)
         if inner is not None and inner.always("dict") and len(inner.keys) == 1:
             return self._of_output(node, inner)
         if self._is_processor_value(node):
             return ast.Constant(self.known(node, node))
-        if self._is_config(node.value):
-            return self._of_config(node)
         return self._of_module(node)
 
     def _of_array(self, node: ast.Attribute) -> ast.expr:
@@ -152,7 +152,33 @@ class Expressions:
         if fact is not None and fact.always("function"):
             raise Refused(node, f"the method {node.attr} as a value")
         self.out.reads |= {(group, node.attr) for group in owners}
-        return ast.Attribute(self.expr(node.value), node.attr, ast.Load())
+        name = self._table_name(node)
+        return self._whole_gamma(node, ast.Attribute(self.expr(node.value), name, ast.Load()))
+
+    def _table_name(self, node: ast.Attribute) -> str:
+        """An attribute's name in the port, which differs for arrays that no checkpoint holds."""
+        from torch import nn
+
+        from mflux_port.draft.forward.record.initial import tables
+        from mflux_port.draft.forward.writer.initial import table_name
+
+        owners = [one for one in self.fact(node.value).objects.values() if isinstance(one, nn.Module)]
+        made = {node.attr in tables(one) for one in owners}
+        if made == {True}:
+            self.out.tables |= {(group, node.attr) for group in self.owners(node.value)}
+            return table_name(node.attr)
+        return node.attr
+
+    def _whole_gamma(self, node: ast.Attribute, written: ast.expr) -> ast.expr:
+        # A factor per channel, which a port holds flat, has its axes of one again.
+        from mflux_port.draft.write.targets import is_gamma
+
+        fact = self.fact(node)
+        shapes = fact.shapes if fact is not None and fact.always("tensor") else set()
+        if len(shapes) == 1 and is_gamma(node.attr, tuple(1 if size == 1 else 2 for size in next(iter(shapes)))):
+            ones = ", ".join("1" for _ in next(iter(shapes))[1:])
+            return filled(f"x.reshape(-1, {ones})", {"x": written}) if ones else written
+        return written
 
     def _Subscript(self, node: ast.Subscript) -> ast.expr:
         fact = self.fact(node.value)

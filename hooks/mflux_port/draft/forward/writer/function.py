@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 
 from mflux_port.draft.forward.record.callgraph import Place
 from mflux_port.draft.forward.record.facts import MANY, Fact
@@ -35,7 +36,24 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations):
         self.elements: dict[str, tuple[ast.expr, object]] = {}
         self.inner: set[str] = set()
         self.gone: set[str] = set()
-        self.known_dtypes: set[str] = set()
+        self.spread_only = self._spread_only()
+
+    def _spread_only(self) -> dict[str, ast.Dict]:
+        # Dicts that are written once and only ever spread as ** into calls: their keywords are written there.
+        found, stored, spread, read = {}, Counter(), Counter(), Counter()
+        for node in ast.walk(self.source.tree):
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(node.targets[0], ast.Name)
+                and isinstance(node.value, ast.Dict)
+            ):
+                if all(isinstance(key, ast.Constant) and isinstance(key.value, str) for key in node.value.keys):
+                    found[node.targets[0].id] = node.value
+            if isinstance(node, ast.Name):
+                (read if isinstance(node.ctx, ast.Load) else stored)[node.id] += 1
+            if isinstance(node, ast.keyword) and node.arg is None and isinstance(node.value, ast.Name):
+                spread[node.value.id] += 1
+        return {name: value for name, value in found.items() if stored[name] == 1 and 0 < spread[name] == read[name]}
 
     def write(self) -> Written:
         out = self.out

@@ -165,6 +165,9 @@ class Invocations:
         fact = self.fact(value)
         if fact is not None and fact.lengths == {0}:
             return []
+        literal = self.spread_only.get(value.id) if isinstance(value, ast.Name) else None
+        if literal is not None:
+            return [ast.keyword(key.value, one) for key, one in zip(literal.keys, literal.values, strict=True)]
         parameter = self.parameters.get(value.id) if isinstance(value, ast.Name) else None
         if parameter is None or value.id in self.stored and value.id not in self.gone:
             raise Refused(node, f"**{ast.unparse(value)}")

@@ -40,6 +40,7 @@ class Written:
     outside: set[Place] = field(default_factory=set)
     helpers: set[str] = field(default_factory=set)
     reads: set[tuple[str, str]] = field(default_factory=set)
+    tables: set[tuple[str, str]] = field(default_factory=set)
     remarks: list[str] = field(default_factory=list)
     is_static: bool = False
     is_processor: bool = False

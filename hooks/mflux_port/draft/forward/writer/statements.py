@@ -36,6 +36,9 @@ class Statements:
             except Refused as refusal:
                 place = refusal.node if hasattr(refusal.node, "lineno") else node
                 written, self.guards = [self.problem(place, refusal.reason)], []
+            except Exception as error:  # noqa: BLE001 - a mistake of the writer stops one statement, not the draft
+                told = f"the writer stopped: {type(error).__name__}: {error}"
+                written, self.guards = [self.problem(node, told)], []
             new = [*self.guards, *written]
             if new and self._has_space_above(node):
                 new[0].is_spaced = True
@@ -120,6 +123,8 @@ class Statements:
 
     def _assign(self, targets: list[ast.expr], value: ast.expr) -> list[ast.stmt]:
         fact, target = self.fact(value), targets[0]
+        if isinstance(target, ast.Name) and target.id in self.spread_only:
+            return []
         if fact is not None and fact.always("device") or self._is_left_out(target, value, fact):
             return []
         pairs = self._pairs(target, value) if len(targets) == 1 else None
@@ -256,7 +261,9 @@ class Statements:
         """A loop over layers that differ in kind, written out layer by layer; None for any other loop."""
         from torch import nn
 
-        fact = self.fact(node.iter)
+        backwards = isinstance(node.iter, ast.Call) and ast.unparse(node.iter.func) == "reversed"
+        holder = node.iter.args[0] if backwards else node.iter
+        fact = self.fact(holder)
         if fact is None or not fact.always("modulelist", "module") or not isinstance(node.target, ast.Name):
             return None
         lists = list(fact.objects.values())
@@ -266,8 +273,8 @@ class Statements:
         if len(kinds) != 1 or len(set(next(iter(kinds)))) < 2 or len(next(iter(kinds))) > 8:
             return None
         done = []
-        for place in range(len(lists[0])):
-            here = ast.Subscript(self.expr(node.iter), ast.Constant(place), ast.Load())
+        for place in reversed(range(len(lists[0]))) if backwards else range(len(lists[0])):
+            here = ast.Subscript(self.expr(holder), ast.Constant(place), ast.Load())
             self.elements[node.target.id] = (here, [one[place] for one in lists])
             done += self.block(node.body)
         del self.elements[node.target.id]

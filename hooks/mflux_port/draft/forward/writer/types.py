@@ -25,7 +25,7 @@ class Types:
         if match:
             return filled(DTYPES[match[1]], {}) if match[1] in DTYPES else self._odd_dtype(node, match[1])
         if isinstance(node, ast.Attribute) and node.attr == "dtype":
-            return self._dtype_of(node)
+            return self.parameters_dtype(node) or self._dtype_of(node)
         if isinstance(node, ast.Name):
             if node.id in self.parameters and not self.parameters[node.id].keep and node.id not in self.stored:
                 return self._constant_dtype(node)
