@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from mflux_port.draft.forward.writer.known_tables import table_size
+
 
 def scalars(owner, names: set[str], sizes: dict[str, object] | None = None) -> dict[str, str]:
     """The values of ``names`` that are plain, as source, from a module (or object) and its config.
@@ -18,6 +20,8 @@ def scalars(owner, names: set[str], sizes: dict[str, object] | None = None) -> d
             value = _from_config(owner, name)
         if value is _MISSING:
             value = vars(owner).get("_arguments", {}).get(name, _MISSING)
+        if value is _MISSING and (size := table_size(name, owner)) is not None:
+            value = size
         if value is _MISSING:
             value = getattr(type(owner), name, _MISSING)
         if _is_plain(value):

@@ -156,9 +156,5 @@ def _state(forward: Forward, result: dict | None) -> State:
         return State(RAISES if forward.problems else "not recorded", None, None, where, source, reason)
     if result["kind"] == VERIFIED:
         return State(VERIFIED, result["error"], result["limit"], forward.where, calls=result["calls"])
-    told = (
-        reason
-        if result["kind"] == RAISES and "NotImplementedError" in result["reason"] and reason
-        else result["reason"]
-    )
+    told = reason if result["kind"] == RAISES and reason else result["reason"]
     return State(result["kind"], result.get("error"), result.get("limit"), where, source, told, result["calls"])

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from mflux_port.draft.forward.record.groups import group_of
+from mflux_port.draft.forward.record.initial import PREFIX
 from mflux_port.draft.forward.record.recorder import Recording, object_group
 from mflux_port.draft.forward.record.sources import key_of
 
@@ -67,6 +68,8 @@ class CallGraph:
         if "Processor" in type(value).__name__:
             return self._known(type(value).__call__, group, 1)
         owner = getattr(value, "__self__", None)
+        if group.startswith(PREFIX) and hasattr(value, "__qualname__") and not isinstance(value, type):
+            return self._known(value, group, 0)  # while a module is built, all that it calls is of that group
         if isinstance(owner, nn.Module):
             return self._known(value, group_of(owner), 0)
         if hasattr(value, "__qualname__") and not isinstance(value, type):

@@ -40,7 +40,9 @@ def arguments_kept():
     def profile(frame, event, _):
         owner = frame.f_locals.get("self") if event == "call" and frame.f_code.co_name == "__init__" else None
         if isinstance(owner, nn.Module) and "_arguments" not in vars(owner) and frame.f_code.co_argcount > 1:
-            kept = {name: value for name, value in frame.f_locals.items() if _is_plain(value)}
+            given = frame.f_locals
+            config = getattr(given.get("config"), "__dict__", {})
+            kept = {name: value for name, value in (*config.items(), *given.items()) if _is_plain(value)}
             owner.__dict__["_arguments"] = kept
 
     before = sys.getprofile()

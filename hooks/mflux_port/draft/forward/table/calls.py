@@ -204,9 +204,9 @@ LIBRARY_CALLS: dict[str, Entry] = {
         "module query key value attention_mask? dropout:0.0 scaling? is_causal? ~position_ids ~sliding_window "
         "~output_attentions ~use_cache position_bias? ~cache_position", odd.library_attention),
     "create_causal_mask": Entry(
-        "~config inputs_embeds attention_mask? ~cache_position past_key_values:None ~position_ids "
-        "or_mask_function:None and_mask_function:None", odd.causal_mask),
+        "~config inputs_embeds attention_mask? cache:None ~position_ids or_mask_function:None and_mask_function:None "
+        "block_sequence_ids:None layer_idx:None ~allow_is_causal_skip ~cache_position past_key_values:None", odd.causal_mask),
     "create_bidirectional_mask": Entry(
-        "~config inputs_embeds attention_mask? encoder_hidden_states:None or_mask_function:None "
-        "and_mask_function:None", odd.padding_mask),
+        "~config inputs_embeds attention_mask? encoder_hidden_states:None cache:None or_mask_function:None "
+        "and_mask_function:None ~allow_is_bidirectional_skip", odd.padding_mask),
 }  # fmt: skip

@@ -178,17 +178,18 @@ def find_runs(model, config: dict) -> list[tuple[str, dict]]:
     return []
 
 
-def text_runs(config: dict) -> list[tuple[str, dict]]:
+def text_runs(model, config: dict) -> list[tuple[str, dict]]:
     """Runs of a text encoder: two lengths of prompt, a batch with padding."""
     import torch
 
     section = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
-    vocabulary, runs = section.get("vocab_size", 64), []
+    vocabulary, runs, parameters = section.get("vocab_size", 64), [], _forward_parameters(model)
     for case in CASES[:3]:
         make = _Maker(config, case)
         ids = torch.randint(9, vocabulary, (case.batch, case.text), generator=make.generator)
-        runs.append(("forward", {"input_ids": ids, "attention_mask": make.mask("long")}))
-    return runs
+        inputs = {"input_ids": ids, "attention_mask": make.mask("long"), "use_cache": False}
+        runs.append(("forward", {name: value for name, value in inputs.items() if name in parameters}))
+    return [run for run in runs if _accepts(model, run[1])]
 
 
 def vae_runs(model, config: dict) -> list[tuple[str, dict]]:

@@ -33,7 +33,7 @@ def make_twin(component, name: str) -> Twin:
     randomise(model)
     _plain_attention(model)
     tried = copy.deepcopy(model)  # a run may leave tables behind that the next one would find
-    runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(config)}
+    runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(tried, config)}
     found = runs.get(name, lambda: find_runs(tried, config))()
     reason = "" if found else f"no inputs were found that {component.class_name} takes"
     return Twin(model, found, config, reason, lambda: build(component, config, "cpu"))

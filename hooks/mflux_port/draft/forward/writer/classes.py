@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from mflux_port.draft.forward.proof.states import VERIFIED, State
 from mflux_port.draft.forward.record.callgraph import Place
-from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place
+from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place, table_name
+from mflux_port.draft.forward.writer.known_tables import formula, numbers_of
+from mflux_port.draft.forward.writer.layers import layer_call_of
 from mflux_port.draft.forward.writer.printer import statements
 from mflux_port.draft.forward.writer.project import Project, Written
 from mflux_port.draft.forward.writer.style import lifted, merged_processor, tidy
@@ -77,7 +79,17 @@ class ClassWriter:
                 for other in sorted(written.outside - self.public):
                     self.public.add(other)
                     waiting.append(other)
+        self._add_unreached()
         return {group: self._class(group, places) for group, places in self.entries.items()}
+
+    def _add_unreached(self) -> None:
+        # What only a construct that is not written would call is written all the same: it is proven by itself.
+        for group in self.project.recording.calls:
+            for one in self.project.recording.instances.get(group, ())[:1]:
+                place = self.project.graph.place(one, group)
+                if place is not None and group not in self.entries and layer_call_of(one) is None:
+                    self.entries[group] = [place[0]]
+                    self.public.add(place[0])
 
     def _reached(self, place: Place) -> list[Written]:
         found, waiting = {}, [place]
@@ -123,6 +135,7 @@ class ClassWriter:
         """The part of ``__init__`` that makes the arrays which the methods read."""
         module = next(iter(self.project.recording.instances.get(group, ())), None)
         wanted = {name for one in functions.values() for owner, name in one.tables if owner == group}
+        wanted -= self._known_tables(out, group, wanted)
         place = initial_place(self.project, module) if module is not None and wanted else None
         if place is None:
             return
@@ -137,7 +150,20 @@ class ClassWriter:
             out.problems += one.problems
             out.helpers |= one.helpers
             out.others |= one.reads
-        out.initial = statements(_Called(self.project, written, names).block(written.body))
+        out.initial += statements(_Called(self.project, written, names).block(written.body))
+
+    def _known_tables(self, out: Forward, group: str, wanted: set[str]) -> set[str]:
+        known = set()
+        instances = self.project.recording.instances[group]
+        for name in sorted(wanted):
+            arrays = [getattr(one, name) for one in instances]
+            thetas = [number for one in (*instances, self.project.recording.root) for number in
+                      numbers_of(getattr(one, "config", None) or {})]  # fmt: skip
+            text = formula(name, arrays, thetas) if all(hasattr(array, "shape") for array in arrays) else None
+            if text is not None:
+                known.add(name)
+                out.initial.append(f"self.{table_name(name)} = {text}")
+        return known
 
     def _where(self, place: Place) -> str:
         source = self.project.recording.sources[place[0]]

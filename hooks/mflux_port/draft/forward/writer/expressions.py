@@ -136,6 +136,9 @@ class Expressions:
 
     def _of_config(self, node: ast.Attribute) -> ast.expr:
         # self.config.x is an attribute x of the port's module.
+        if isinstance(node.value, ast.Name) and node.value.id in getattr(self, "arguments", ()):
+            self.out.reads.add((self.group, node.attr))
+            return ast.Attribute(ast.Name("self", ast.Load()), node.attr, ast.Load())
         if not (isinstance(node.value, ast.Attribute) and isinstance(node.value.value, ast.Name)):
             raise Refused(node, "a config that is not the module's own")
         if node.value.value.id != self.owner:

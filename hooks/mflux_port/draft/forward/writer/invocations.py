@@ -60,7 +60,7 @@ class Invocations:
 
     def _asked(self, node: ast.Call, name: str) -> ast.expr:
         value = self.value(node)
-        if value is not MANY and isinstance(value, (bool, str, int, float, type(None))) and self.from_config(node):
+        if value is not MANY and isinstance(value, (bool, str, type(None))) and self.from_config(node):
             return ast.Constant(value)
         if name == "getattr" and isinstance(node.args[1], ast.Constant):
             fact = self.fact(node)

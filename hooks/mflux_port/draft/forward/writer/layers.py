@@ -29,6 +29,13 @@ def layer_call(module) -> str | None:
     return found[1]
 
 
+def layer_call_of(value) -> str | None:
+    """``layer_call`` of a module, None for an object."""
+    from torch import nn
+
+    return layer_call(value) if isinstance(value, nn.Module) else None
+
+
 def _layer_call(module) -> str | None:
     from torch import nn
 
