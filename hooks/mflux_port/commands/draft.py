@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="transformer, text_encoder or vae; may be repeated (default: those that the answers call own)",
     )
+    parser.add_argument("--layers-only", action="store_true", help="write no forward passes")
     parser.add_argument("--dry-run", action="store_true", help="print the diff, write nothing")
 
 
@@ -47,7 +48,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     checkpoint = open_checkpoint(args.checkpoint)
     names = list(dict.fromkeys(args.component or _own_components(port)))
     say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-    drafts = [draft_component(_part(checkpoint, name), name, port, say) for name in names]
+    drafts = [draft_component(_part(checkpoint, name), name, port, say, not args.layers_only) for name in names]
     drafted = _texts(checkout, port, drafts)
     planned = plan_files(checkout, port, drafted)
     keys, said = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))

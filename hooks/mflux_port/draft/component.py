@@ -49,13 +49,15 @@ class ComponentDraft:
         return self.mapping.unresolved
 
 
-def draft_component(component: Component, name: str, port: Port, say: Say = lambda line: None) -> ComponentDraft:
+def draft_component(
+    component: Component, name: str, port: Port, say: Say = lambda line: None, with_forwards: bool = True
+) -> ComponentDraft:
     """Draft ``component`` as the port's ``name``. The checkpoint's headers and the reference's own modules are read.
 
-    ``say`` hears how far the forward passes are, which take seconds.
+    ``say`` hears how far the forward passes are, which take seconds; without ``with_forwards`` only layers are drafted.
     """
     tensors = component.tensors
-    forwards = draft_forwards(component, name, say)
+    forwards = draft_forwards(component, name, say) if with_forwards else ForwardDraft({}, "left out")
     tree = reference_tree(component, forwards.wanted) if has_reference(component) else None
     certain = tree is not None
     tree = align(tree, tensors) if certain else header_tree(tensors, component.config)

@@ -32,11 +32,8 @@ def main(folder: Path) -> None:
             "image": randn(2, 4, 6, 6),
             "z": torch.complex(randn(2, 3, 4), randn(2, 3, 4)),
         }
-        inputs["row"] = torch.tensor([1, 2, 0][seed:] + [1, 2, 0][:seed])
-        if seed == 0:
-            inputs["row"] = torch.tensor([1, 2, 1])
-        else:
-            inputs["row"] = torch.tensor([2, 1, 2])
+        inputs["row"] = torch.tensor([1, 2, 1]) if seed == 0 else torch.tensor([2, 1, 2])
+        inputs["kernel"] = randn(4, 4, 3, 3)
         runs.append(("forward", inputs))
     forwards = drafted(model, runs)
     found = {}

@@ -1,7 +1,7 @@
 """Torch calls with the case that is tested of each, and calls that the table must refuse.
 
 ``x`` is (2, 3, 4), ``y`` another of its shape, ``w`` (4, 4), ``i`` whole numbers (2, 3, 4) below 3, ``m`` truth values
-(2, 3, 4), ``image`` (2, 4, 6, 6), ``z`` complex (2, 3, 4), ``row`` (3,) whole numbers.
+(2, 3, 4), ``image`` (2, 4, 6, 6), ``z`` complex (2, 3, 4), ``row`` (3,) whole numbers, ``kernel`` (4, 4, 3, 3).
 """
 
 from __future__ import annotations
@@ -129,6 +129,34 @@ WRITTEN = {
     "complex pairs": "torch.view_as_real(torch.view_as_complex(x.reshape(2, 3, 2, 2)) * torch.polar(y.abs(), x)[..., :2])",
     "complex shapes": "torch.view_as_real(torch.cat([z, z], dim=-1).unsqueeze(1).transpose(1, -1).flatten(2))",
     "complex parts": "z.real + z.imag",
+    "hstack and tensor_split": "torch.hstack([x, y]) + torch.cat(torch.tensor_split(torch.hstack([x, y]), 2, dim=1))[:2].repeat(1, 2, 1)",
+    "broadcast_to and view_as": "torch.broadcast_to(x[:, :1], (2, 3, 4)).view_as(y) + x[0, 0].broadcast_to(2, 3, 4)",
+    "fliplr": "torch.fliplr(x)",
+    "pad_sequence": "torch.nn.utils.rnn.pad_sequence([x[0], x[1, :2]], batch_first=True)",
+    "types by name": "x.type(torch.float32) + i.bool().float() + x.half().float() + x.bfloat16().float()",
+    "numbers out of an array": "x * i.max().item() + x[0, 0, :2].tolist()[0]",
+    "is_tensor": "x * float(torch.is_tensor(x))",
+    "finfo": "x.clamp(min=torch.finfo(x.dtype).min)",
+    "new_full and new_tensor": "x.new_full((2, 2), 1.5) + x.new_tensor([1.0, 2.0])",
+    "baddbmm": "torch.baddbmm(torch.empty(2, 3, 3), x, y.transpose(1, 2), beta=0, alpha=0.5)",
+    "whole division": "torch.floor_divide(i, 2) + torch.remainder(i, 2)",
+    "more functions of one number": "x.abs().log2() + torch.log1p(x.abs()) + torch.expm1(x) + torch.tan(x) + x.square() + torch.erf(x)",
+    "still more of them": "torch.reciprocal(x) + torch.cosh(x) + torch.sinh(x) + torch.arctan(x) + torch.atan2(x, y)",
+    "what is no number": "torch.isnan(x / 0) | torch.isinf(x / 0) | torch.isfinite(x)",
+    "clamp_min": "torch.clamp_min(x, 0.1)",
+    "gt and logical_or": "torch.logical_or(x.gt(y), m)",
+    "equal": "x * float(torch.equal(x, x))",
+    "amin and argmin": "x.amin(dim=1) + x.argmin(dim=1)",
+    "diff": "torch.diff(x)",
+    "log_softmax": "F.log_softmax(x, dim=-1)",
+    "take_along_dim": "torch.take_along_dim(x, i, dim=1)",
+    "isin": "torch.isin(i, row)",
+    "conj": "torch.view_as_real(z.conj() * z)",
+    "relu6, hardswish, logsigmoid": "F.relu6(4 * x) + F.hardswish(x) + F.logsigmoid(x)",
+    "conv1d": "F.conv1d(image[:, :, 0], kernel[:, :, 0], bias=w[0], padding=1)",
+    "conv2d": "F.conv2d(image, kernel, stride=2, padding=1)",
+    "conv3d": "F.conv3d(image[:, :, None], kernel[:, :, None])",
+    "multi_head_attention_forward": "heads(x, w)",
     "in place by a statement": "in_place(x, y)",
     "assignment by a mask": "put(x, m, y)",
     "assignment by a mask of an array": "put_rows(x, m, y)",
@@ -155,6 +183,14 @@ HEAD = """
 import torch
 from torch import nn
 import torch.nn.functional as F
+
+
+def heads(x, w):
+    return F.multi_head_attention_forward(
+        query=x, key=x, value=x, embed_dim_to_check=4, num_heads=2, q_proj_weight=w, k_proj_weight=w, v_proj_weight=w,
+        in_proj_weight=None, in_proj_bias=torch.cat([w[0], w[1], w[2]]), bias_k=None, bias_v=None, add_zero_attn=False,
+        dropout_p=0, out_proj_weight=w, out_proj_bias=w[3], training=False, need_weights=False, use_separate_proj_weight=True,
+    )[0]
 
 
 def in_place(x, y):
@@ -194,14 +230,16 @@ def module_source() -> str:
     """A module with one class per case, and a class that calls them all."""
     cases = [*WRITTEN.values(), *(text for text, _ in REFUSED.values())]
     classes = [
-        f"class Case{number}(nn.Module):\n    def forward(self, x, y, w, i, m, image, z, row):\n        return {text}\n"
+        f"class Case{number}(nn.Module):\n    def forward(self, x, y, w, i, m, image, z, row, kernel):\n        return {text}\n"
         for number, text in enumerate(cases)
     ]
     children = "".join(f"        self.case_{number} = Case{number}()\n" for number in range(len(cases)))
-    calls = "".join(f"        self.case_{number}(x, y, w, i, m, image, z, row)\n" for number in range(len(cases)))
+    calls = "".join(
+        f"        self.case_{number}(x, y, w, i, m, image, z, row, kernel)\n" for number in range(len(cases))
+    )
     model = (
         f"class Model(nn.Module):\n    def __init__(self):\n        super().__init__()\n{children}"
-        f"\n    def forward(self, x, y, w, i, m, image, z, row):\n{calls}        return x\n"
+        f"\n    def forward(self, x, y, w, i, m, image, z, row, kernel):\n{calls}        return x\n"
     )
     return "\n\n".join([HEAD, *classes, model])
 

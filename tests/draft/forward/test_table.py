@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from pathlib import Path
 
 import pytest
-from mflux_port.checkout import releases
 from mflux_port.draft.forward.table.calls import CALLS
 
-from tests.conftest import PROJECT
 from tests.draft.forward import table_cases
-
-HERE = Path(__file__).resolve().parent
+from tests.draft.forward.running import run_where_torch_is
 
 
 @pytest.fixture(scope="session")
 def outcomes(tmp_path_factory) -> dict[str, dict]:
     """What came of each case, by its name."""
-    python = releases.environment(releases.NEWEST, ("diffusers==0.42.*",))
-    environment = os.environ | {"PYTHONPATH": str(PROJECT / "hooks"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    command = [str(python), str(HERE / "run_table.py"), str(tmp_path_factory.mktemp("table"))]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(run_where_torch_is("run_table.py", tmp_path_factory.mktemp("table")).splitlines()[-1])
 
 
 @pytest.mark.parametrize("name", table_cases.WRITTEN)

@@ -37,6 +37,8 @@ def to_torch(value):
         if value.dtype == mx.bfloat16:
             return torch.from_numpy(np.array(value.astype(mx.float32))).bfloat16()
         return torch.from_numpy(np.array(value))
+    if isinstance(value, mx.Dtype):
+        return getattr(torch, str(value).rsplit(".", 1)[-1].rstrip("_"))
     if type(value) in (list, tuple):
         return type(value)(to_torch(part) for part in value)
     return {name: to_torch(part) for name, part in value.items()} if type(value) is dict else value

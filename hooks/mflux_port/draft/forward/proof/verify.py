@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mflux_port.draft.forward.proof.states import RAISES, VERIFIED, State
+from mflux_port.draft.forward.proof.states import NOT_RECORDED, RAISES, VERIFIED, State
 from mflux_port.draft.forward.record.recorder import Recording
 from mflux_port.draft.forward.writer.classes import Forward
 
@@ -148,13 +148,14 @@ def _parsed(text: str) -> list[dict]:
 
 
 def _state(forward: Forward, result: dict | None) -> State:
-    if forward.problems:
-        where, source, reason = forward.problems[0]
-    else:
-        where, source, reason = forward.where, "", ""
     if result is None:
-        return State(RAISES if forward.problems else "not recorded", None, None, where, source, reason)
+        where, source, reason = forward.problems[0] if forward.problems else (forward.where, "", "")
+        return State(RAISES if forward.problems else NOT_RECORDED, None, None, where, source, reason)
     if result["kind"] == VERIFIED:
         return State(VERIFIED, result["error"], result["limit"], forward.where, calls=result["calls"])
-    told = reason if result["kind"] == RAISES and reason else result["reason"]
-    return State(result["kind"], result.get("error"), result.get("limit"), where, source, told, result["calls"])
+    where, source, reason = forward.where, "", result["reason"]
+    for place, line, why in forward.problems:
+        # A raise of the draft names its line; a construct that is not written may also leave names behind that are missing.
+        if f"{place}: {why}" in result["reason"] or "NotImplementedError" not in result["reason"] and not source:
+            where, source, reason = place, line, why if result["kind"] == RAISES else reason
+    return State(result["kind"], result.get("error"), result.get("limit"), where, source, reason, result["calls"])

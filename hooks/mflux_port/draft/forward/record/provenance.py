@@ -88,14 +88,21 @@ class _Reader:
                 reader = _Reader(self.whole, site.caller)
                 value = argument(site, self.source, place)
                 if value is ...:
-                    edges[self._local(arg.arg)] |= reader.stars(site.node)
+                    edges[self._local(arg.arg)] |= reader.stars(site.node, arg.arg)
                 elif value is not None:
                     edges[self._local(arg.arg)] |= reader.sources(value)
         for arg in (self.source.tree.args.kwarg, self.source.tree.args.vararg):
             for site in sites if arg is not None else ():
                 reader = _Reader(self.whole, site.caller)
-                for value in (*site.node.args, *(keyword.value for keyword in site.node.keywords)):
+                for value in self._unnamed(site, arg is self.source.tree.args.kwarg):
                     edges[self._local(arg.arg)] |= reader.sources(value)
+
+    def _unnamed(self, site, by_name: bool) -> list[ast.expr]:
+        # What a call gives that no parameter has the name of.
+        if not by_name:
+            return list(site.node.args)
+        names = {arg.arg for arg in self.source.parameters}
+        return [keyword.value for keyword in site.node.keywords if keyword.arg not in names]
 
     def _given_unseen(self, arg: ast.arg, fact: Fact | None) -> bool:
         # No recorded call expression ran this function: what it was given, and did not take from its signature, is data.
@@ -111,12 +118,15 @@ class _Reader:
 
         return self.place[0] in {key_of(getattr(root, name)) for name in recording.entries}
 
-    def stars(self, node: ast.Call) -> set[tuple]:
+    def stars(self, node: ast.Call, name: str) -> set[tuple]:
+        """What the stars of a call may give a parameter: nothing, where its keywords never had the name."""
         found = set()
-        for value in (*node.args, *(keyword.value for keyword in node.keywords if keyword.arg is None)):
-            if isinstance(value, ast.Starred) or not isinstance(value, ast.Starred) and value not in node.args:
-                found |= self.sources(value)
-        return found
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                fact = self.facts.get(getattr(keyword.value, "number", -1))
+                found |= set() if fact is not None and name not in fact.items else self.sources(keyword.value)
+        starred = (value for value in node.args if isinstance(value, ast.Starred))
+        return found.union(*(self.sources(value) for value in starred))
 
     def _block(self, statements: list[ast.stmt], control: frozenset) -> None:
         for node in statements:

@@ -51,7 +51,6 @@ CALLS: dict[str, Entry] = {
     "pad": Entry("x pad mode='constant' value?", odd.pad),
     "pad_sequence": Entry("sequences batch_first:True padding_value:0.0 padding_side:'right'", odd.helper("pad_sequence", "sequences")),
     "interpolate": Entry("x size? scale_factor? mode='nearest' align_corners:None antialias:False", odd.interpolate),
-    "upsample_nearest": Entry("x size? scale_factor?", odd.interpolate),
     # Nothing in MLX, where arrays have no device, no storage and no gradient of their own.
     **_same("contiguous clone detach cpu cuda requires_grad_", "x ~memory_format", "x"),
     **_same("dropout", "x ~p ~training ~inplace", "x"),
@@ -122,7 +121,6 @@ CALLS: dict[str, Entry] = {
     **_same("logical_and bitwise_and", "x other", "mx.logical_and(x, other)"),
     **_same("logical_or bitwise_or", "x other", "mx.logical_or(x, other)"),
     "equal": Entry("x other", "mx.array_equal(x, other)"),
-    "allclose": Entry("x other rtol=1e-05 atol=1e-08", "mx.allclose(x, other, rtol=rtol, atol=atol)"),
     "where": Entry("condition x? other?", odd.where),
     "masked_fill": Entry("x mask value", "mx.where(mask, value, x)"),
     # Along an axis.
@@ -190,9 +188,9 @@ CALLS: dict[str, Entry] = {
         Entry("query key value attn_mask? dropout_p:0.0 is_causal=False scale? ~enable_gqa", odd.attention),
     "multi_head_attention_forward": Entry(
         "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k:None bias_v:None "
-        "add_zero_attn:False dropout_p:0 out_proj_weight out_proj_bias training? key_padding_mask:None need_weights? "
+        "add_zero_attn:False ~dropout_p out_proj_weight out_proj_bias ~training key_padding_mask:None ~need_weights "
         "attn_mask:None use_separate_proj_weight=False q_proj_weight? k_proj_weight? v_proj_weight? static_k:None "
-        "static_v:None average_attn_weights? is_causal:False", odd.multi_head_attention),
+        "static_v:None ~average_attn_weights is_causal:False", odd.multi_head_attention),
 }  # fmt: skip
 
 # Functions of the libraries that are written as one call, whatever is inside them.

@@ -129,16 +129,16 @@ def multi_head_attention(
     key: mx.array,
     value: mx.array,
     heads: int,
-    weight: mx.array,
+    weights: list[mx.array],
     bias: mx.array,
     out_weight: mx.array,
     out_bias: mx.array,
-) -> tuple[mx.array, None]:
-    parts = zip((query, key, value), mx.split(weight, 3), mx.split(bias, 3))
+) -> mx.array:
+    parts = zip((query, key, value), weights, mx.split(bias, 3))
     query, key, value = [(x @ w.T + b).reshape(*x.shape[:2], heads, -1).transpose(1, 2, 0, 3) for x, w, b in parts]
     out = mx.fast.scaled_dot_product_attention(query, key, value, scale=query.shape[-1] ** -0.5)
     out = out.transpose(2, 0, 1, 3)
-    return out.reshape(*out.shape[:2], -1) @ out_weight.T + out_bias, None
+    return out.reshape(*out.shape[:2], -1) @ out_weight.T + out_bias
 """,
 }
 # A helper that calls another.

@@ -136,14 +136,12 @@ def squeeze(call: Arguments) -> ast.expr:
     if "dim" not in call.raw:
         return filled("x.squeeze()", {"x": call.get("x")})
     dim, fact = call.writer.value(call.raw["dim"]), call.fact("x")
+    values = {"x": call.get("x"), "d": call.get("dim")}
     if type(dim) is not int or fact is None:
-        return filled("x.squeeze(d)", {"x": call.get("x"), "d": call.get("dim")})
+        return filled("x.squeeze(d)", values)
     ones = {shape[dim] == 1 for shape in fact.shapes if len(shape) > (dim if dim >= 0 else -dim - 1)}
-    if ones == {False}:
-        return call.get("x")
-    if ones != {True}:
-        call.refuse("an axis that is one in some runs only")
-    return filled("x.squeeze(d)", {"x": call.get("x"), "d": call.get("dim")})
+    # torch leaves an axis of more than one alone, MLX refuses it.
+    return filled("x.squeeze(d)" if ones == {True} else "x.squeeze(d) if x.shape[d] == 1 else x", values)
 
 
 def flip(call: Arguments) -> ast.expr:
@@ -526,6 +524,10 @@ def padding_mask(call: Arguments) -> ast.expr:
 
 def multi_head_attention(call: Arguments) -> ast.expr:
     if call.value("use_separate_proj_weight", False):
-        call.refuse("with weights of their own for query, key and value")
-    names = ("query", "key", "value", "num_heads", "in_proj_weight", "in_proj_bias", "out_proj_weight", "out_proj_bias")
-    return call.writer.helper("multi_head_attention", *(call.get(name) for name in names))
+        weights = ast.List([call.get(f"{one}_proj_weight") for one in "qkv"], ast.Load())
+    else:
+        weights = filled("mx.split(weight, 3)", {"weight": call.get("in_proj_weight")})
+    values = [call.get(name) for name in ("query", "key", "value", "num_heads")]
+    more = [call.get(name) for name in ("in_proj_bias", "out_proj_weight", "out_proj_bias")]
+    out = call.writer.helper("multi_head_attention", *values, weights, *more)
+    return ast.Tuple([out, ast.Constant(None)], ast.Load())

@@ -157,7 +157,9 @@ class ClassWriter:
         instances = self.project.recording.instances[group]
         for name in sorted(wanted):
             arrays = [getattr(one, name) for one in instances]
-            thetas = [number for one in (*instances, self.project.recording.root) for number in
+            thetas = [
+                number for one in instances for number in numbers_of(vars(one).get("_arguments", {}))
+            ] + [number for one in (*instances, self.project.recording.root) for number in
                       numbers_of(getattr(one, "config", None) or {})]  # fmt: skip
             text = formula(name, arrays, thetas) if all(hasattr(array, "shape") for array in arrays) else None
             if text is not None:

@@ -43,8 +43,20 @@ def complex_call(writer, call: Arguments, name: str) -> ast.expr:
 
 def _one_more(call: Arguments, name: str) -> None:
     more = _MORE[name] or ast.Constant(call.rank())
+    call.rest = [*_spread_sizes(call), more]
+
+
+def complex_made(call: Arguments, name: str) -> ast.expr:
+    """A call that makes a complex array of none."""
+    if name not in ("zeros", "empty", "new_zeros"):
+        call.refuse("complex numbers")
+    call.rest = [*_spread_sizes(call), ast.Constant(2)]
+    return call.write()
+
+
+def _spread_sizes(call: Arguments) -> list[ast.expr]:
+    # One tuple of sizes as its parts.
     if len(call.rest) == 1 and isinstance(call.rest[0], (ast.Tuple, ast.List)):
-        call.rest = list(call.rest[0].elts)
-    elif len(call.rest) == 1 and (fact := call.writer.fact(call.rest[0])) and not fact.always("int"):
-        call.rest = [ast.Starred(call.rest[0], ast.Load())]
-    call.rest = [*call.rest, more]
+        return list(call.rest[0].elts)
+    fact = call.writer.fact(call.rest[0]) if len(call.rest) == 1 else None
+    return [ast.Starred(call.rest[0], ast.Load())] if fact is not None and not fact.always("int") else call.rest

@@ -20,7 +20,10 @@ class InitialWriter(FunctionWriter):
 
     def write(self):
         self.out.is_static = False
-        self.out.body = self.block(self._slice())
+        try:
+            self.out.body = self.block(self._slice())
+        except Refused as refusal:
+            self.out.body = [self.problem(refusal.node, refusal.reason)]
         return self.out
 
     def _slice(self) -> list[ast.stmt]:

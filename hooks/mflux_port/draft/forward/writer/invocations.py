@@ -11,7 +11,7 @@ from mflux_port.draft.forward.record.provenance import argument
 from mflux_port.draft.forward.record.sources import key_of
 from mflux_port.draft.forward.table.call import Arguments, Refused, filled
 from mflux_port.draft.forward.table.calls import CALLS, LIBRARY_CALLS
-from mflux_port.draft.forward.writer.complex_calls import complex_call
+from mflux_port.draft.forward.writer.complex_calls import complex_call, complex_made
 from mflux_port.draft.forward.writer.layers import layer_call
 from mflux_port.draft.forward.writer.project import is_processor
 
@@ -144,6 +144,8 @@ class Invocations:
         arguments = Arguments(self, named, entry, values, name)
         if any(self._holds_complex(value) for value in given):
             return complex_call(self, arguments, name)
+        if self.is_complex(node) and name not in ("polar", "view_as_complex"):
+            return complex_made(arguments, name)
         return arguments.write()
 
     def _holds_complex(self, node: ast.expr) -> bool:
@@ -169,6 +171,13 @@ class Invocations:
         if literal is not None:
             return [ast.keyword(key.value, one) for key, one in zip(literal.keys, literal.values, strict=True)]
         parameter = self.parameters.get(value.id) if isinstance(value, ast.Name) else None
+        if (
+            isinstance(value, ast.Name)
+            and (parameter is None or parameter.keep or value.id in self.stored)
+            and fact is not None
+            and len(fact.keys) == 1
+        ):
+            return [ast.keyword(key, self._of_dict(value, key)) for key in next(iter(fact.keys))]
         if parameter is None or value.id in self.stored and value.id not in self.gone:
             raise Refused(node, f"**{ast.unparse(value)}")
         passed_on = set(fact.items) if fact is not None else set()
@@ -180,6 +189,9 @@ class Invocations:
             passed.number = -1
             found.append(ast.keyword(name, passed))
         return found
+
+    def _of_dict(self, value: ast.Name, key: str) -> ast.expr:
+        return _written(ast.Subscript(ast.Name(value.id, ast.Load()), ast.Constant(key), ast.Load()))
 
     # Python's own functions.
 
@@ -297,7 +309,7 @@ class Invocations:
         layer = self.expr(node.func)
         self.out.helpers.add("multi_head_attention")
         text = ("SHARED.multi_head_attention(q.swapaxes(0, 1), k.swapaxes(0, 1), v.swapaxes(0, 1), n, "
-                "layer.in_proj_weight, layer.in_proj_bias, layer.out_proj.weight, layer.out_proj.bias)[0].swapaxes(0, 1)")  # fmt: skip
+                "mx.split(layer.in_proj_weight, 3), layer.in_proj_bias, layer.out_proj.weight, layer.out_proj.bias).swapaxes(0, 1)")  # fmt: skip
         values = dict(zip("qkv", (self.expr(value) for value in node.args), strict=True))
         out = filled(text, values | {"layer": layer, "n": ast.Constant(module.num_heads)})
         return ast.Tuple([out, ast.Constant(None)], ast.Load())
@@ -326,7 +338,7 @@ class Invocations:
         text = texts.pop()
         if text is not None:
             return self._layer(inner, text, here)
-        if isinstance(parts[0], (nn.Upsample, nn.AvgPool2d)):
+        if type(parts[0]) in (nn.Upsample, nn.AvgPool2d):
             raise Refused(node, f"{type(parts[0]).__name__} in a Sequential")
         if isinstance(parts[0], (nn.PixelShuffle, nn.PixelUnshuffle, nn.Flatten, nn.Unflatten, nn.ZeroPad2d)):
             return self._torch_module_of(inner, parts)
