@@ -155,7 +155,16 @@ def _build(component: Component, config: dict):
 
 
 def build(component: Component, config: dict, device: str):
-    """The reference's class with a config, on a device of torch; None where it refuses the config."""
+    """The reference's class with a config, on a device of torch; None where it refuses the config.
+
+    Every module keeps the plain arguments that it was built with.
+    """
+    with arguments_kept():
+        return build_plainly(component, config, device)
+
+
+def build_plainly(component: Component, config: dict, device: str):
+    """``build`` without a look at arguments."""
     import torch
 
     library = __import__(component.library)
@@ -163,7 +172,7 @@ def build(component: Component, config: dict, device: str):
     if reference is None:
         return None
     try:
-        with torch.device(device), arguments_kept():
+        with torch.device(device):
             if component.library == "diffusers":
                 return reference.from_config({name: value for name, value in config.items() if name != "_class_name"})
             return reference(reference.config_class.from_dict(config))

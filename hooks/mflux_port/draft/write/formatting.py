@@ -11,6 +11,8 @@ from pathlib import Path
 from mflux_port.draft.write.source_text import WIDTH
 from mflux_port.errors import PortError
 
+_PINNED = "0.16.3"  # what mflux 0.24 formats with
+
 
 def formatted(files: dict[str, str]) -> dict[str, str]:
     """Files by stem, formatted. Raises PortError where ruff cannot be run."""
@@ -32,7 +34,7 @@ def formatted(files: dict[str, str]) -> dict[str, str]:
 def _ruff() -> list[str]:
     beside = Path(sys.executable).with_name("ruff")
     found = str(beside) if beside.is_file() else shutil.which("ruff")
-    return [found] if found else [shutil.which("uv") or "uv", "tool", "run", "ruff"]
+    return [found] if found else [shutil.which("uv") or "uv", "tool", "run", f"ruff@{_PINNED}"]
 
 
 def _last(text: str) -> str:

@@ -51,4 +51,4 @@ def _kinds(child) -> str:
         return f":[{' '.join(type(part).__name__ + _kinds(part) for part in child)}]"
     if isinstance(child, nn.ModuleList):
         return f":{{{' '.join(sorted({type(part).__name__ for part in child}))}}}"
-    return f":{type(child).__name__}" if isinstance(child, (nn.Identity, nn.Dropout)) else ""
+    return f":{type(child).__name__}"

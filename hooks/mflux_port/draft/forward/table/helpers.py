@@ -77,6 +77,10 @@ def nonzero_places(mask: mx.array) -> tuple[mx.array, ...]:
         places = places // size
     return tuple(reversed(found))
 """,
+    "where_rows": """
+def where_rows(mask: mx.array, x: mx.array, y: mx.array) -> mx.array:
+    return mx.where(mask.reshape(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, y)
+""",
     "put_where": """
 def put_where(x: mx.array, mask: mx.array, values: mx.array) -> mx.array:
     lead = x.shape[: mask.ndim]

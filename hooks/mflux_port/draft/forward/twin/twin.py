@@ -23,7 +23,7 @@ class Twin:
 
 def make_twin(component, name: str) -> Twin:
     """The twin of a checkpoint's component. ``name``: transformer, text_encoder or vae."""
-    from mflux_port.draft.tree.from_reference import build
+    from mflux_port.draft.tree.from_reference import build, build_plainly
 
     config = small_config(name, component.config)
     model = build(component, config, "cpu")
@@ -36,7 +36,7 @@ def make_twin(component, name: str) -> Twin:
     runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(tried, config)}
     found = runs.get(name, lambda: find_runs(tried, config))()
     reason = "" if found else f"no inputs were found that {component.class_name} takes"
-    return Twin(model, found, config, reason, lambda: build(component, config, "cpu"))
+    return Twin(model, found, config, reason, lambda: build_plainly(component, config, "cpu"))
 
 
 def randomise(model, seed: int = 0) -> None:

@@ -18,6 +18,7 @@ from mflux_port.draft.forward.writer.known_tables import formula, numbers_of
 from mflux_port.draft.forward.writer.layers import layer_call_of
 from mflux_port.draft.forward.writer.printer import statements
 from mflux_port.draft.forward.writer.project import Project, Written
+from mflux_port.draft.forward.writer.sharing import share
 from mflux_port.draft.forward.writer.style import lifted, merged_processor, tidy
 
 
@@ -80,7 +81,9 @@ class ClassWriter:
                     self.public.add(other)
                     waiting.append(other)
         self._add_unreached()
-        return {group: self._class(group, places) for group, places in self.entries.items()}
+        found = {group: self._class(group, places) for group, places in self.entries.items()}
+        share(found)
+        return found
 
     def _add_unreached(self) -> None:
         # What only a construct that is not written would call is written all the same: it is proven by itself.

@@ -196,10 +196,8 @@ class Expressions:
         facts = [self.fact(part) for part in parts]
         masks = [fact is not None and "tensor" in fact.kinds and "bool" in fact.dtypes for fact in facts]
         x, index = self.expr(node.value), self.index(node.slice)
-        if any(masks):
-            if len(parts) > 1:
-                raise Refused(node, "a mask among other indices")
-            return ast.Subscript(x, self.helper("nonzero_places", index), ast.Load())
+        if masks == [True]:
+            return ast.Subscript(x, index, ast.Load())
         whole = [isinstance(part, ast.Constant) and part.value is Ellipsis for part in parts]
         if self.is_complex(node.value) and any(whole):
             index.elts.append(ast.Slice())
@@ -212,8 +210,17 @@ class Expressions:
                 *(None if part is None else self.expr(part) for part in (node.lower, node.upper, node.step))
             )
         if isinstance(node, ast.Tuple):
-            return ast.Tuple([self.index(part) for part in node.elts], ast.Load())
-        return self.expr(node)
+            parts = []
+            for part in node.elts:
+                written = self.index(part)
+                parts.append(ast.Starred(written, ast.Load()) if self._is_mask(part) else written)
+            return ast.Tuple(parts, ast.Load())
+        return self.helper("nonzero_places", self.expr(node)) if self._is_mask(node) else self.expr(node)
+
+    def _is_mask(self, node: ast.expr) -> bool:
+        # MLX takes no truth values as indices: their places, one array per axis of the mask.
+        fact = self.fact(node)
+        return fact is not None and "tensor" in fact.kinds and "bool" in fact.dtypes
 
     def _Slice(self, node: ast.Slice) -> ast.expr:
         return self.index(node)

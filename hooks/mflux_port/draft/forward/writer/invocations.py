@@ -173,7 +173,7 @@ class Invocations:
         parameter = self.parameters.get(value.id) if isinstance(value, ast.Name) else None
         if (
             isinstance(value, ast.Name)
-            and (parameter is None or parameter.keep or value.id in self.stored)
+            and (parameter is None or parameter.keep or self._is_rewritten(value.id, parameter))
             and fact is not None
             and len(fact.keys) == 1
         ):
@@ -189,6 +189,10 @@ class Invocations:
             passed.number = -1
             found.append(ast.keyword(name, passed))
         return found
+
+    def _is_rewritten(self, name: str, parameter) -> bool:
+        # A dict under a parameter's name: not the function's own **keywords.
+        return name in self.stored and name not in self.gone and not parameter.keys and not parameter.constants
 
     def _of_dict(self, value: ast.Name, key: str) -> ast.expr:
         return _written(ast.Subscript(ast.Name(value.id, ast.Load()), ast.Constant(key), ast.Load()))
@@ -280,13 +284,14 @@ class Invocations:
             return filled(f"x.flatten({module.start_dim}, {module.end_dim})", {"x": x})
         return filled(f"mx.unflatten(x, {module.dim}, {tuple(module.unflattened_size)})", {"x": x})
 
-    def _upsampled(self, node: ast.Call, module, x: ast.expr) -> ast.expr:
+    def _upsampled(self, node: ast.Call, module, x: ast.expr, rank: int | None = None) -> ast.expr:
         from mflux_port.draft.forward.table.odd import repeated
 
         factor, fact = module.scale_factor, self.fact(node.args[0])
-        if not str(module.mode).startswith("nearest") or fact is None or fact.rank is None or factor is None:
+        rank = fact.rank if fact is not None else rank
+        if not str(module.mode).startswith("nearest") or rank is None or factor is None:
             raise Refused(node, f"Upsample with mode {module.mode}")
-        factors = factor if isinstance(factor, tuple) else (factor,) * (fact.rank - 2)
+        factors = factor if isinstance(factor, tuple) else (factor,) * (rank - 2)
         if any(int(one) != one for one in factors):
             raise Refused(node, "Upsample by a factor that is not whole")
         return repeated(x, factors)
@@ -320,6 +325,8 @@ class Invocations:
         if len(shapes) > 1 or len(node.args) != 1 or node.keywords:
             raise Refused(node, "Sequentials of several builds in one call")
         holder, value = self.expr(node.func), self.expr(node.args[0])
+        fact = self.fact(node.args[0])
+        self.rank = fact.rank if fact is not None else getattr(self, "rank", None)
         for place in range(len(modules[0])):
             value = self._part(node, [module[place] for module in modules], holder, place, value)
         return value
@@ -338,7 +345,11 @@ class Invocations:
         text = texts.pop()
         if text is not None:
             return self._layer(inner, text, here)
-        if type(parts[0]) in (nn.Upsample, nn.AvgPool2d):
+        if isinstance(parts[0], (nn.Flatten, nn.Unflatten)):
+            self.rank = None
+        if type(parts[0]) is nn.Upsample:
+            return self._upsampled(inner, parts[0], value, self.rank)
+        if type(parts[0]) is nn.AvgPool2d:
             raise Refused(node, f"{type(parts[0]).__name__} in a Sequential")
         if isinstance(parts[0], (nn.PixelShuffle, nn.PixelUnshuffle, nn.Flatten, nn.Unflatten, nn.ZeroPad2d)):
             return self._torch_module_of(inner, parts)

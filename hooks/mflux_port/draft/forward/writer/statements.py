@@ -189,9 +189,6 @@ class Statements:
         if isinstance(target, ast.Starred):
             return ast.Starred(self.store(target.value), ast.Store())
         if isinstance(target, ast.Subscript):
-            fact = self.fact(target.slice)
-            if fact is not None and "bool" in fact.dtypes:
-                raise Refused(target, "assignment through a mask among other indices")
             return ast.Subscript(self.expr(target.value), self.index(target.slice), ast.Store())
         if isinstance(target, ast.Attribute):
             return ast.Attribute(self.expr(target.value), target.attr, ast.Store())
@@ -199,6 +196,9 @@ class Statements:
 
     def _do_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
         value = self.expr(node.value)
+        index = self.fact(node.target.slice) if isinstance(node.target, ast.Subscript) else None
+        if index is not None and index.always("tensor") and "bool" in index.dtypes:
+            return self._masked_in_place(node, value)
         if isinstance(node.target, ast.Name) and self.is_complex(node.target):
             raise Refused(node, "arithmetic in place on complex numbers")
         if isinstance(node.target, ast.Name):
@@ -207,6 +207,16 @@ class Statements:
             read = ast.Name(node.target.id, ast.Load())
             return [ast.Assign([self.store(node.target)], ast.BinOp(read, node.op, value))]
         return [ast.AugAssign(self.store(node.target), node.op, value)]
+
+    def _masked_in_place(self, node: ast.AugAssign, value: ast.expr) -> list[ast.stmt]:
+        # x[mask] *= 2: everywhere, and then taken where the mask is.
+        fact = self.fact(node.value)
+        if fact is None or not fact.always("int", "float") or not isinstance(node.target.value, ast.Name):
+            raise Refused(node, "arithmetic in place through a mask with an array")
+        x = self.expr(node.target.value)
+        changed = ast.BinOp(x, node.op, value)
+        put = self.helper("where_rows", self.expr(node.target.slice), changed, x)
+        return [ast.Assign([self.store(node.target.value)], put)]
 
     def _do_Return(self, node: ast.Return) -> list[ast.stmt]:
         return [ast.Return(None if node.value is None else self._returned(node.value))]

@@ -92,10 +92,11 @@ class Types:
 
     def parameters_dtype(self, node: ast.expr) -> ast.expr | None:
         """``next(module.parameters()).dtype``, or None for another expression."""
-        match = re.fullmatch(r"next\((.+)\.parameters\(\)\)\.dtype", ast.unparse(node))
-        if not match:
+        if not re.fullmatch(r"next\((iter\()?[\w.\[\]]+\.parameters\(\)\)?\)\.dtype", ast.unparse(node)):
             return None
-        inner = node.value.args[0].func.value
+        call = node.value.args[0]
+        call = call.args[0] if ast.unparse(call.func) == "iter" else call
+        inner = call.func.value
         return self._module_dtype(inner, self.fact(inner))
 
     def shown_dtype(self, node: ast.expr) -> object:
