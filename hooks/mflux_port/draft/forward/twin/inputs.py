@@ -18,7 +18,8 @@ _TEXT_WIDTHS = (
 )  # fmt: skip
 _CHANNELS = ("in_channels", "in_visual_dim", "in_dim", "num_channels")
 _POOLED = ("pooled_projection_dim", "pooled_dim", "text_emb_dim", "in_text_dim2", "clip_dim", "pooled_embed_dim")
-_TRIES = 400
+_HEADS = ("num_attention_heads", "num_heads", "n_heads")
+_TRIES = 240
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class _Maker:
         return len(found[0]) if found else 3
 
     @property
+    def sample(self) -> int:
+        """The one size of image that a model with learned positions takes."""
+        return self.size(("sample_size",), 8)
+
+    @property
     def layers(self) -> int:
         return self.size(("num_text_layers", "text_num_layers"), 3)
 
@@ -92,6 +98,8 @@ def _image(make: _Maker) -> list[Callable]:
         lambda: make.randn(case.batch, channels, 1, case.height, case.width),
         lambda: [make.randn(channels, 1, case.height, case.width) for _ in range(case.batch)],
         lambda: make.randn(case.batch, 1, case.height, case.width, channels),
+        lambda: make.randn(case.batch, 1, channels, case.height, case.width),
+        lambda: make.randn(case.batch, channels, make.sample, make.sample),
     ]
 
 
@@ -118,6 +126,22 @@ def _whole_masks(make: _Maker) -> list[Callable]:
 def _times(make: _Maker) -> list[Callable]:
     times = make.torch.tensor([0.37, 0.83][: make.case.batch])
     return [lambda: times, lambda: (1000 * times).long()]
+
+
+def _rotary(make: _Maker) -> list[Callable]:
+    """Rotary tables that the pipeline makes: absent, cosines and sines, or complex numbers."""
+    torch, case = make.torch, make.case
+    width = make.size(("attention_head_dim", "head_dim")) or make.size(("hidden_size",)) // max(1, make.size(_HEADS, 1))
+    tokens, half = case.height * case.width, max(1, width // 2)
+    patches = tokens // make.size(("patch_size",), 1) ** 2
+    angles = lambda count: make.randn(count, half)  # noqa: E731
+    pair = lambda count: tuple(part(angles(count)).repeat_interleave(2, -1) for part in (torch.cos, torch.sin))  # noqa: E731
+    turned = lambda: torch.polar(torch.ones(384, 384, half), make.randn(384, 384, half))  # noqa: E731
+    return [lambda: ..., lambda: pair(patches), lambda: pair(tokens), turned]
+
+
+def _number(value: Callable[[Case], int]) -> Callable[[_Maker], list[Callable]]:
+    return lambda make: [lambda: value(make.case)]
 
 
 def _shapes(make: _Maker) -> list[Callable]:
@@ -153,7 +177,7 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
                      "prompt_embeds", "text_states", "llm_features"), _text),
     **dict.fromkeys(("timestep", "timesteps", "t"), _times),
     **dict.fromkeys(("encoder_attention_mask", "encoder_hidden_states_mask", "text_embedding_mask", "prompt_mask",
-                     "text_mask"), _masks),
+                     "encoder_mask", "text_mask"), _masks),
     "attention_mask": _whole_masks,
     **dict.fromkeys(("pooled_projections", "pooled_embeds", "pooled_prompt_embeds"),
                     lambda make: [lambda: make.randn(make.case.batch, make.size(_POOLED, 16)), lambda: ...]),
@@ -162,6 +186,10 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
     **dict.fromkeys(("txt_seq_lens", "text_lens"), _lengths),
     **dict.fromkeys(("original_size", "target_size", "crop_coords"), _sizes),
     "added_cond_kwargs": lambda make: [lambda: {"resolution": None, "aspect_ratio": None}],
+    "image_rotary_emb": _rotary,
+    "class_labels": lambda make: [lambda: make.torch.arange(3, 3 + make.case.batch), lambda: ...],
+    "num_frames": _number(lambda case: 1), "height": _number(lambda case: case.height),
+    "width": _number(lambda case: case.width),
     "return_dict": lambda make: [lambda: False],
 }  # fmt: skip
 
@@ -176,6 +204,14 @@ def find_runs(model, config: dict) -> list[tuple[str, dict]]:
         if _accepts(model, runs[0]):
             return [("forward", inputs) for inputs in runs if _accepts(model, inputs)]
     return []
+
+
+def unknown_inputs(model) -> list[str]:
+    """The parameters that a transformer's ``forward`` needs and that no input is known for."""
+    parameters = _forward_parameters(model).values()
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [one for one in parameters if one.default is inspect.Parameter.empty and one.kind in plain]
+    return [one.name for one in needed if one.name not in _GIVEN]
 
 
 def text_runs(model, config: dict) -> list[tuple[str, dict]]:
@@ -209,7 +245,7 @@ def _vae_input(case: Case, channels: int, scale: int, frames: tuple):
     import torch
 
     generator = torch.Generator().manual_seed(case.seed)
-    shape = (case.batch, channels, *frames, case.height * scale, case.width * scale)
+    shape = (case.batch, channels, *frames, case.height // 2 * scale, case.width // 2 * scale)
     return torch.randn(shape, generator=generator)
 
 

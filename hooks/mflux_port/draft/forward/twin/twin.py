@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, vae_runs
+from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, unknown_inputs, vae_runs
 from mflux_port.draft.forward.twin.small_config import small_config
 
 
@@ -36,6 +36,9 @@ def make_twin(component, name: str) -> Twin:
     runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(tried, config)}
     found = runs.get(name, lambda: find_runs(tried, config))()
     reason = "" if found else f"no inputs were found that {component.class_name} takes"
+    unknown = unknown_inputs(model) if not found and name == "transformer" else []
+    if unknown:
+        reason += f": none is known for {', '.join(unknown)}"
     return Twin(model, found, config, reason, lambda: build_plainly(component, config, "cpu"))
 
 
