@@ -497,8 +497,11 @@ def library_attention(call: Arguments) -> ast.expr:
     causal = {bool(getattr(one, "is_causal", True)) for one in modules} if causal is None else {causal}
     if len(causal) > 1:
         call.refuse("some causal, some not")
+    given = call.fact("attention_mask")
     if mask is None and causal == {True}:
         mask = ast.Constant("causal")
+    elif mask is not None and causal == {True} and given is not None and "none" in given.kinds:
+        mask = filled("'causal' if mask is None else mask", {"mask": mask})
     if mask is not None:
         out.keywords.append(ast.keyword("mask", mask))
     return ast.Tuple([filled("x.transpose(0, 2, 1, 3)", {"x": out}), ast.Constant(None)], ast.Load())
