@@ -102,7 +102,7 @@ def examine(checkpoint, family, size, name, scratch):
     model = f"{family}_{size}".replace("-", "_")
     port = port_from_answers({"model": model, "class_name": "Nova", **ANSWERS})
     part = checkpoint.components[name]
-    draft = drafting.draft_component(part, name, port)
+    draft = drafting.draft_component(part, name, port, with_forwards=False)
     component, module = write_draft(port, draft, own_component(family, name), scratch)
     expansion = expand_component(component, part.tensors)
     own = expand_component(own_component(family, name), part.tensors)

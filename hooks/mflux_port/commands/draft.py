@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections import Counter
 from dataclasses import replace
 
 from mflux_port.checkout.lock import exclusive, shared
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="transformer, text_encoder or vae; may be repeated (default: those that the answers call own)",
     )
+    parser.add_argument("--layers-only", action="store_true", help="write no forward passes")
     parser.add_argument("--dry-run", action="store_true", help="print the diff, write nothing")
 
 
@@ -43,7 +46,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
     names = list(dict.fromkeys(args.component or _own_components(port)))
-    drafts = [draft_component(_part(checkpoint, name), name, port) for name in names]
+    drafts = [draft_component(_part(checkpoint, name), name, port, _say, not args.layers_only) for name in names]
     drafted = _texts(checkout, port, drafts)
     planned = plan_files(checkout, port, drafted)
     keys, changes = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
@@ -60,6 +63,10 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     facts["tiny_sizes"] = other_names(checkout, port, drafted)
     print(json.dumps(facts, indent=1) if args.json else _format(facts, port))
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # progress, which is not part of the output
 
 
 def _own_components(port: Port) -> list[str]:
@@ -131,6 +138,22 @@ def _facts(drafts: list, planned: list) -> dict:
                 "classes": len(draft.classes),
                 "targets": len(draft.mapping.targets),
                 "lora": len(draft.lora),
+                "forward": {
+                    "reason": draft.forwards.reason,
+                    "classes": [
+                        {
+                            "path": path,
+                            "class": cls,
+                            "state": state.kind,
+                            "error": state.error,
+                            "limit": state.limit,
+                            "where": state.where,
+                            "source": state.source,
+                            "reason": state.reason,
+                        }
+                        for path, cls, state in draft.states
+                    ],
+                },
                 "unresolved": [{"name": e.name, "why": e.why, "candidates": e.candidates} for e in draft.unresolved],
             }
             for draft in drafts
@@ -138,6 +161,16 @@ def _facts(drafts: list, planned: list) -> dict:
         "written": [file.name for file in planned if not file.instead_of],
         "beside": {file.instead_of: file.name for file in planned if file.instead_of},
     }
+
+
+def _forward_lines(facts: dict) -> list[str]:
+    if facts["reason"]:
+        return [f"  forward passes: {facts['reason']}"]
+    counts = Counter(entry["state"] for entry in facts["classes"])
+    told = ", ".join(
+        f"{count} {state}" for state, count in sorted(counts.items(), key=lambda one: one[0] != "verified")
+    )
+    return [f"  forward passes: {told or 'none'}"]
 
 
 def _format(facts: dict, port: Port) -> str:
@@ -149,6 +182,7 @@ def _format(facts: dict, port: Port) -> str:
             f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
             f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved"
         )
+        lines += _forward_lines(part["forward"])
         for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
             names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)
             lines += [f"  unresolved, {why}:", *(f"    {name}" for name in names)]

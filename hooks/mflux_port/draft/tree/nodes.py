@@ -25,7 +25,9 @@ class Node:
     children without weights. ``doubt`` says what is not certain, with ``candidates``. ``call``: the parameters of
     the reference's ``forward``. ``tied``: another module of the reference holds the same weight. ``base``: the layer of
     mlx.nn that holds a module's arrays and has another formula; ``arguments`` are then its keywords. ``settings``:
-    numbers that the reference's module keeps beside its arrays.
+    numbers that the reference's module keeps beside its arrays. ``group``: the modules that it shares a forward pass with;
+    ``forward``: that pass, once it is drafted, and ``scalars``: what that reads of the module's own values, as source.
+    ``is_object``: it is no module but a plain object, without arrays.
     """
 
     kind: str
@@ -41,6 +43,10 @@ class Node:
     tied: bool = False
     base: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+    group: str = ""
+    scalars: dict[str, str] = field(default_factory=dict)
+    forward: object = None
+    is_object: bool = False
 
     @property
     def is_leaf(self) -> bool:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from math import prod
 
 from mflux_port.draft.tree.nodes import LIST, Node
+from mflux_port.draft.tree.scalars import scalar
 
 NEAR, FAR = (2, 4), 16
 LESS = tuple(Fraction(1, divisor) for divisor in (2, 4, 8, 16, 32))
@@ -99,6 +100,8 @@ def _express(node: Node, seen: list[tuple[str, int, dict[_Factor, Node]]]) -> No
             _expression(size, views(lambda tree, name=name, place=place: _at(tree, name, place)))
             for place, size in enumerate(shape)
         )
+    for name, text in node.scalars.items():
+        node.scalars[name] = scalar(text, views(lambda tree, name=name: tree.scalars.get(name)), _expression)
     if node.kind == LIST and _is_row(node):
         node.arguments["count"] = _expression(str(len(node.children)), views(lambda tree: str(len(tree.children))))
     for name, child in node.children.items():

@@ -16,7 +16,7 @@ from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
 from mflux_port.draft.write.source_text import Call, Expression, Items, Row, Table
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
-_CONSTANTS = {"True", "False", "None", "tanh", "min"}
+_CONSTANTS = {"True", "False", "None", "tanh", "min", "tuple"}
 _FAMILY_ENDS = ("Transformer", "Model", "For", "Encoder", "Text", "Autoencoder", "Decoder", "Pre", "UNet", "DiT")
 # Arguments that mlx.nn takes by position, and its defaults.
 _POSITIONAL = ("input_dims", "output_dims", "num_embeddings", "num_groups", "num_features", "dims", "in_channels",
@@ -42,6 +42,8 @@ class ClassDraft:
     uses: set[ClassDraft] = field(default_factory=set)
     remarks: list[str] = field(default_factory=list)
     base: Call | None = None
+    forward: object = None
+    is_object: bool = False
 
 
 class Different(Exception):
@@ -68,7 +70,7 @@ class _Drafter:
 
     def run(self) -> list[ClassDraft]:
         modules = [node for node in _post_order(self.tree) if node.kind == MODULE]
-        keys = {id(node): (node.class_name, node.file, _nesting(node)) for node in modules}
+        keys = {id(node): (node.class_name, node.file, _nesting(node), _forward_key(node)) for node in modules}
         while cycle := _cycle(modules, keys):
             # Classes within each other, in both orders: by their height none uses itself.
             keys |= {id(node): (*keys[id(node)], _height(node)) for node in modules if keys[id(node)] in cycle}
@@ -97,6 +99,7 @@ class _Drafter:
         name, stem = self.top if nodes[0] is self.tree else self._name(nodes[0].class_name)
         draft = ClassDraft(name, stem, nodes[0].class_name, nodes[0].file, nodes[0].call)
         draft.parameters, draft.fields, draft.uses, draft.base = reader.parameters, fields, reader.uses, base
+        draft.forward, draft.is_object = nodes[0].forward, nodes[0].is_object
         draft.remarks = [*dict.fromkeys(remark for node in nodes for remark in _remarks(node)), *_settings(nodes)]
         self.done.append(draft)
         for node, binding in zip(nodes, reader.bindings, strict=True):
@@ -147,7 +150,8 @@ class _Reader:
         return self._leaf(nodes, bases.pop(), "") if bases != {""} else None
 
     def fields(self, nodes: list[Node]) -> list[tuple[str, Expression, str]]:
-        found = []
+        names = dict.fromkeys(name for node in nodes for name in node.scalars)
+        found = [(name, self._slot([node.scalars.get(name) for node in nodes], name), "") for name in names]
         for name in dict.fromkeys(name for node in nodes for name in (*node.parameters, *node.children)):
             children = [node.children.get(name) for node in nodes]
             shapes = [node.parameters.get(name) for node in nodes]
@@ -226,7 +230,7 @@ class _Reader:
         known = [value for value in values if value is not None]
         if len(set(known)) == 1:
             for name in _free_names(known[0]):
-                self._bind(name, "tuple[int, ...]" if f"{name}[" in known[0] else "int", [name] * len(values))
+                self._bind(name, "tuple[int, ...]" if _is_indexed(name, known[0]) else "int", [name] * len(values))
             return known[0]
         key = tuple(known[0] if value is None else value for value in values)
         if key not in self.vectors:
@@ -241,6 +245,11 @@ class _Reader:
         self.parameters.setdefault(name, annotation)
         for binding, value in zip(self.bindings, values, strict=True):
             binding[name] = value
+
+
+def _forward_key(node: Node) -> str:
+    # Modules that one class holds have one forward pass.
+    return node.forward.key if node.forward is not None else ""
 
 
 def _remarks(node: Node, path: str = "") -> Iterator[str]:
@@ -266,6 +275,10 @@ def _free_names(value: str) -> list[str]:
         for name in dict.fromkeys(_NAME.findall(re.sub(r"\d+(\.\d+)?e[+-]?\d+", "0", value)))
         if name not in _CONSTANTS
     ]
+
+
+def _is_indexed(name: str, value: str) -> bool:
+    return f"{name}[" in value or f"tuple({name})" in value
 
 
 def _annotation(values: set[str]) -> str:
