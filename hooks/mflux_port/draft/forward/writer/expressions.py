@@ -163,7 +163,7 @@ class Expressions:
         from torch import nn
 
         from mflux_port.draft.forward.record.initial import tables
-        from mflux_port.draft.forward.writer.initial import table_name
+        from mflux_port.draft.forward.writer.names import table_name
 
         owners = [one for one in self.fact(node.value).objects.values() if isinstance(one, nn.Module)]
         made = {node.attr in tables(one) for one in owners}
