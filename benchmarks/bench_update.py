@@ -33,11 +33,11 @@ def rows() -> list[Row]:
 
 
 def _template(home: Path, hooks: bool) -> Path:
-    """A repository with two versions of the template that differ in one line; without tasks and migrations at will."""
+    """A repository with two versions of the template that differ in one line; with Copier's own merge if not ``hooks``."""
     snapshot(home)
     if not hooks:
         questions = (home / "copier.yml").read_text(encoding="utf-8")
-        questions = re.sub(r"^_(tasks|migrations):\n(?:[ #].*\n|\n)*", "", questions, flags=re.MULTILINE)
+        questions = re.sub(r"^_(exclude|tasks|migrations):\n(?:[ #].*\n|\n)*", "", questions, flags=re.MULTILINE)
         (home / "copier.yml").write_text(questions, encoding="utf-8")
         git(home, "tag", "--delete", "v0.1.0")
         tag(home, "v0.1.0")

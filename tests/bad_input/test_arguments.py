@@ -36,36 +36,36 @@ BAD = [
     ("status ../nova", "../nova has no porting folder here"),
     # draft and ledger
     ("draft nova", "the following arguments are required: --checkpoint"),
-    ("draft nova --checkpoint /nowhere", "/nowhere does not exist and is no repo id"),
-    ("draft nova --checkpoint ../checkpoint --component unet", "unet is no component that can be drafted"),
+    ("draft nova --checkpoint /nowhere", "/nowhere does not exist and is not a repo id"),
+    ("draft nova --checkpoint ../checkpoint --component unet", "unet is not a component that can be drafted"),
     ("draft nova --checkpoint ../checkpoint --component vae", "has no vae, it has transformer; choose with --component"),
     ("ledger nova", "checkpoint_keys.txt is missing; name the checkpoint once with --checkpoint"),
     ("ledger nova --lora", "argument --lora: expected at least one argument"),
     ("ledger nova --key vega --checkpoint ../checkpoint", "nova has no checkpoint 'vega'; it has nova, nova-edit"),
-    ("ledger nova --checkpoint /nowhere", "/nowhere does not exist and is no repo id"),
+    ("ledger nova --checkpoint /nowhere", "/nowhere does not exist and is not a repo id"),
     # inspect
     ("inspect", "the following arguments are required: checkpoint"),
-    ("inspect /nowhere", "/nowhere does not exist and is no repo id; type a folder or organisation/name"),
-    ("inspect nowhere", "nowhere does not exist and is no repo id"),
-    ("inspect a/b/c", "a/b/c does not exist and is no repo id"),
-    ("inspect a/../b", "a/../b does not exist and is no repo id"),
-    ("inspect ~nobody-of-that-name/x", "~nobody-of-that-name/x does not exist and is no repo id"),
+    ("inspect /nowhere", "/nowhere does not exist and is not a repo id; type a folder or organisation/name"),
+    ("inspect nowhere", "nowhere does not exist and is not a repo id"),
+    ("inspect a/b/c", "a/b/c does not exist and is not a repo id"),
+    ("inspect a/../b", "a/../b does not exist and is not a repo id"),
+    ("inspect ~nobody-of-that-name/x", "~nobody-of-that-name/x does not exist and is not a repo id"),
     ("inspect acme/Nova-Nowhere", "is not in the Hugging Face cache and HF_HUB_OFFLINE is set"),
     (f"inspect {LONG}", "cannot be read (File name too long)"),
-    ("inspect README.md", "README.md is no .safetensors file"),
+    ("inspect README.md", "README.md is not a .safetensors file"),
     ("inspect /dev/null", "cannot use /dev/null: Not a directory"),
     ("inspect src", "src holds no safetensors file"),
     ("inspect ../checkpoint -o README.md", "README.md exists; name another file, or add --force"),
     ("inspect ../checkpoint -o /nowhere/a.yml", "/nowhere/a.yml"),
     ("inspect ../checkpoint -o src --force", "src"),
-    ("inspect ../checkpoint --repo nova", "'nova' is no Hugging Face repo id"),
-    ("inspect ../checkpoint --repo acme/../nova", "is no Hugging Face repo id"),
+    ("inspect ../checkpoint --repo nova", "'nova' is not a Hugging Face repo id"),
+    ("inspect ../checkpoint --repo acme/../nova", "is not a Hugging Face repo id"),
     ("inspect ../checkpoint --saved a", "--saved needs --sizes MODEL"),
     ("inspect ../checkpoint --sizes vega", "porting/vega/answers.yml is missing"),
     ("inspect ../checkpoint --sizes ../nova", "is not a package name"),
     ("inspect /nowhere --sizes nova", "/nowhere is not on this disk"),
     ("inspect porting/nova/answers.yml --sizes nova", "is not on this disk"),
-    ("inspect ../checkpoint --sizes nova --saved /nowhere", "/nowhere is no quantized copy of mflux-save"),
+    ("inspect ../checkpoint --sizes nova --saved /nowhere", "/nowhere is not a quantized copy made by mflux-save"),
     # update
     ("update nova --all", "name one port or --all, not both"),
     ("update vega", "has no port vega; it has nova"),
@@ -93,7 +93,7 @@ def test_bad_arguments(world, capsys, typed, words):
 
 @pytest.mark.parametrize("typed", [["inspect", ""], ["draft", "nova", "--checkpoint", ""], ["check", ""], ["wire", ""]])
 def test_empty_words(world, capsys, typed):
-    refused(world, capsys, typed, ("package name" if typed[0] in ("check", "wire") else "is no checkpoint; type",))
+    refused(world, capsys, typed, ("package name" if typed[0] in ("check", "wire") else "is not a checkpoint; type",))
 
 
 def test_a_checkout_that_is_a_loop(world, capsys):

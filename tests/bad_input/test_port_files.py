@@ -32,19 +32,19 @@ def raw(table: object, data: int = 4):
 # What, the damage to ../a.safetensors, the words.
 LORAS = [
     ("no file", lambda world: None, "cannot be read (No such file"),
-    ("a folder", lambda world: (world.home / "a.safetensors").mkdir(), "is no regular file"),
-    ("a pipe", lambda world: os.mkfifo(world.home / "a.safetensors"), "is no regular file"),
+    ("a folder", lambda world: (world.home / "a.safetensors").mkdir(), "is not a regular file"),
+    ("a pipe", lambda world: os.mkfifo(world.home / "a.safetensors"), "is not a regular file"),
     ("a loop", lambda world: (world.home / "a.safetensors").symlink_to("a.safetensors"), "symbolic link"),
     ("an empty file", lora(b""), "is shorter than a safetensors header"),
     ("a page of HTML", lora(b"<!DOCTYPE html><html><body>Sign in</body></html>"), "claims a header of"),
-    ("a Git LFS pointer", lora(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "claims a header of"),
+    ("a Git LFS pointer", lora(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "is a Git LFS pointer"),
     ("a zip", lora(b"PK\x03\x04" + bytes(100)), "ends within its header"),
     ("a header cut off", lora((100).to_bytes(8, "little") + b'{"a"'), "ends within its header"),
     ("no JSON", lora((4).to_bytes(8, "little") + b"abcd"), "has no JSON header"),
     ("a list", raw([]), "the header is a JSON list, not an object"),
     ("an unknown type", raw({"a": ENTRY | {"dtype": "Q8_0"}}), "has the unknown type 'Q8_0'"),
     ("data cut off", raw({"a": ENTRY}, 2), "holds 2 bytes of data and lists 4"),
-    ("a name of two lines", raw({"a\nb": ENTRY}), r"'a\nb' is no name of a tensor"),
+    ("a name of two lines", raw({"a\nb": ENTRY}), r"'a\nb' is not a valid tensor name"),
     ("two tensors in one place", raw({"a": ENTRY, "b": ENTRY}), "overlaps another's"),
 ]
 
@@ -73,15 +73,15 @@ def test_the_second_lora_is_the_bad_one(world, capsys):
 # What, the key list, the words.
 KEY_LISTS = [
     ("no text", b"\xff\xfe", "is not UTF-8 text"),
-    ("a line of nothing", b"# x\n[vae]\nnonsense\n", "line 3 is no line of a key list"),
-    ("a tensor before any folder", b"BF16 2 a\n", "line 1 is no line of a key list"),
-    ("an unknown type", b"[vae]\nQ4 2 a\n", "line 2 is no line of a key list"),
-    ("no shape", b"[vae]\nBF16 a\n", "line 2 is no line of a key list"),
-    ("a shape below nothing", b"[vae]\nBF16 -1 a\n", "line 2 is no line of a key list"),
-    ("a size of 5000 digits", b"[vae]\nBF16 " + b"9" * 5000 + b" a\n", "line 2 is no line of a key list"),
-    ("a range that runs back", b"[vae]\nBF16 2 a.{5-2}.b\n", "'a.{5-2}.b' stands for no name"),
-    ("a range without end", b"[vae]\nBF16 2 a.{0-999999999}.b\n", "stands for no name, or for more than 1000000"),
-    ("ranges that multiply", b"[vae]\nBF16 2 " + b".".join([b"{0-999}"] * 9) + b"\n", "for more than 1000000"),
+    ("a line of nothing", b"# x\n[vae]\nnonsense\n", "line 3 is not a line of a key list"),
+    ("a tensor before any folder", b"BF16 2 a\n", "line 1 is not a line of a key list"),
+    ("an unknown type", b"[vae]\nQ4 2 a\n", "line 2 is not a line of a key list"),
+    ("no shape", b"[vae]\nBF16 a\n", "line 2 is not a line of a key list"),
+    ("a shape below nothing", b"[vae]\nBF16 -1 a\n", "line 2 is not a line of a key list"),
+    ("a size of 5000 digits", b"[vae]\nBF16 " + b"9" * 5000 + b" a\n", "line 2 is not a line of a key list"),
+    ("a range that runs back", b"[vae]\nBF16 2 a.{5-2}.b\n", "'a.{5-2}.b' expands to no name"),
+    ("a range without end", b"[vae]\nBF16 2 a.{0-999999999}.b\n", "expands to no name, or to more than 1000000"),
+    ("ranges that multiply", b"[vae]\nBF16 2 " + b".".join([b"{0-999}"] * 9) + b"\n", "to more than 1000000"),
     ("a tensor twice", b"[vae]\nBF16 2 a.{0-3}\nBF16 2 a.2\n", "line 3 lists 'a.2' a second time"),
 ]  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_bad_key_lists(world, capsys, data, words):
 def test_a_key_list_whose_lines_add_up(world, capsys, monkeypatch):
     monkeypatch.setattr(keylist, "_LIMIT", 100)
     world.write(KEYS, "[files]\na.{0-60}\nb.{0-60}\n")
-    refused(world, capsys, ["ledger", "nova"], ("line 3 brings more than 100 names",))
+    refused(world, capsys, ["ledger", "nova"], ("line 3 lists more than 100 names",))
 
 
 # What, the waivers, the words.
@@ -158,7 +158,7 @@ def test_bad_readmes(world, capsys, damage, words):
 
 def test_a_copy_that_mflux_save_did_not_write(world, capsys):
     command = ["inspect", "../checkpoint", "--sizes", "nova", "--saved", "../checkpoint"]
-    refused(world, capsys, command, ("../checkpoint is no quantized copy of mflux-save",))
+    refused(world, capsys, command, ("../checkpoint is not a quantized copy made by mflux-save",))
 
 
 def test_a_readme_outside_the_checkout(world, capsys):

@@ -24,7 +24,9 @@ FACTS = {
     "pipeline": "NovaPipeline", "model": "{checkpoint}", "checkpoint": "{digest}", "run": "r", "prompt": "a fox",
     "negative_prompt": "", "dtype": "float32", "seed": 42, "width": 64, "height": 64, "steps": 2, "guidance": 1.0,
     "versions": {"torch": "2"}, "normalisation": {"shift": 0.0, "scale": 1.0}, "weights": {"vae.a": PRINT},
-    "classes": {"vae": ["AutoencoderKL", "diffusers"]},
+    "classes": {"vae": ["AutoencoderKL", "diffusers"]}, "sign": 1.0,
+    "denoisers": {"transformer": {"latents": "x", "listed": False}}, "arguments": {"transformer.0": ["x", "t"]},
+    "applied": {"branches": 1, "embedded": False, "value": None},
 }  # fmt: skip
 EVENTS = [["vae_decode/vae/in/0", [2, 2], 1, ""], ["vae_decode/vae.a/in/0", [2, 2], 1, "vae_decode/vae/in/0"]]
 INDEX = {"vae_decode/vae/in/0": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}
@@ -62,6 +64,10 @@ RECORDINGS = [
     ("steps that are text", facts(steps="2"), "is damaged (its facts have no steps)"),
     ("weights without fingerprints", facts(weights={"vae.a": {}}), "no fingerprints of the weights"),
     ("classes that are text", facts(classes={"vae": "AutoencoderKL"}), "no classes of the modules"),
+    ("denoisers that are text", facts(denoisers={"transformer": "x"}), "no latents of the transformer"),
+    ("arguments of no step", facts(arguments={"transformer": ["x"]}), "no arguments of the transformer"),
+    ("arguments that are numbers", facts(arguments={"transformer.0": [1]}), "no arguments of the transformer"),
+    ("guidance that is text", facts(applied={"value": "3"}), "no guidance that was applied"),
     ("another normalisation", facts(normalisation={"shift": 0.0}), "its facts have no normalisation"),
     ("events that are no JSON", {"events": "["}, "is damaged (the table of events is no JSON)"),
     ("events that are a mapping", {"events": "{}"}, "the table of events has another form"),

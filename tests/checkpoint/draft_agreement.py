@@ -51,16 +51,16 @@ def own_component(family, name):
 
 def sources(expansion):
     found = {}
-    for fill in expansion.fills:
-        found.setdefault(fill.source, []).append(fill)
+    for assignment in expansion.assignments:
+        found.setdefault(assignment.source, []).append(assignment)
     return found
 
 
-def effect(fills, shape):
+def effect(assignments, shape):
     # What the transforms do, shown on a small array of different numbers with ones where the tensor has ones.
     small = [1 if size == 1 else 6 if place == 0 else 2 + place for place, size in enumerate(shape)]
     probe = mx.arange(max(1, mx.zeros(small).size)).reshape(small)
-    results = [fill.transform(probe) if fill.transform else probe for fill in fills]
+    results = [assignment.transform(probe) if assignment.transform else probe for assignment in assignments]
     return sorted((list(result.shape), result.flatten().tolist()) for result in results)
 
 
@@ -102,25 +102,28 @@ def examine(checkpoint, family, size, name, scratch):
     model = f"{family}_{size}".replace("-", "_")
     port = port_from_answers({"model": model, "class_name": "Nova", **ANSWERS})
     part = checkpoint.components[name]
-    draft = drafting.draft_component(part, name, port)
+    draft = drafting.draft_component(part, name, port, with_forwards=False)
     component, module = write_draft(port, draft, own_component(family, name), scratch)
     expansion = expand_component(component, part.tensors)
     own = expand_component(own_component(family, name), part.tensors)
     unresolved = {entry.name for entry in draft.unresolved}
+    waived = sorted(part.classified.waived)
     facts = compare(part.tensors, sources(own), sources(expansion), unresolved)
-    facts["certain"] = draft.certain
+    facts["certain"], facts["waived"] = draft.certain, waived
     facts["open"] = [[f.kind, f.name] for f in account(component, module(), part.tensors).findings if f.fails]
     facts["loaded"] = loaded(module(), sources(expansion), unresolved)
-    facts["names"] = sorted(fill.path for fill in expansion.fills if fill.path != fill.source)
+    facts["names"] = sorted(
+        assignment.path for assignment in expansion.assignments if assignment.path != assignment.source
+    )
     facts["numbers"] = sorted({target.max_blocks for target in expansion.mapping if target.max_blocks})
     return facts
 
 
-def loaded(module, fills, unresolved):
+def loaded(module, assignments, unresolved):
     # strict=True raises for a parameter too much, too few or of another shape. What is unresolved is loaded as it is.
     from mlx.utils import tree_flatten
 
-    arrays = [(fill.path, mx.zeros(fill.shape)) for group in fills.values() for fill in group]
+    arrays = [(assignment.path, mx.zeros(assignment.shape)) for group in assignments.values() for assignment in group]
     names = {path for path, _ in arrays}
     shapes = {path: array.shape for path, array in tree_flatten(module.parameters())}
     arrays += [(name, mx.zeros(shapes[name])) for name in unresolved if name in shapes and name not in names]

@@ -8,6 +8,8 @@ import struct
 from math import prod
 from pathlib import Path
 
+from mflux_port.checkpoint.headers import DTYPE_BITS
+
 WIDTHS = {"BF16": 2, "F32": 4, "F16": 2, "I64": 8}
 
 
@@ -49,3 +51,13 @@ TRANSFORMER = {
     **{f"transformer_blocks.{block}.attn.to_q.weight": (64, 64) for block in range(4)},
     "proj_out.weight": (16, 64),
 }
+
+
+def write_typed(path: Path, tensors: dict, metadata: dict | None = None) -> Path:
+    """A safetensors file with ``tensors`` (name: (type, shape)) and the header's metadata; its data is a hole."""
+    header, end = {"__metadata__": metadata} if metadata else {}, 0
+    for name, (dtype, shape) in tensors.items():
+        size = (DTYPE_BITS[dtype] * prod(shape) + 7) // 8
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    return write_raw(path, json.dumps(header).encode(), end)

@@ -19,8 +19,10 @@ if __name__ == "__main__":
         patterns = {f"possible_{name}_patterns": [f"own.{{block}}.{layer}.{name}"] for name in ("diff", "diff_b")}
         targets.append(LoRATarget(f"transformer_blocks.{{block}}.attn.{layer}", [], [], **patterns))
     transformer = Flux2Transformer(**ModelConfig.flux2_klein_4b().transformer_overrides)
+    if sys.argv[2:] == ["older"]:  # mflux up to 0.23 has no such module
+        sys.modules["mflux.models.common.lora.mapping.peft_lora_metadata"] = None
     accounts = []
-    for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):
+    for path in sorted(Path(sys.argv[1]).rglob("*.safetensors")):
         account = account_lora(str(path), read_header(path), targets, transformer)
         assert format_lora(account)
         accounts.append({**asdict(account), "passed": account.passed})

@@ -58,7 +58,7 @@ def examine(class_name, options, name, scratch):
     part.library = "transformers" if name == "text_encoder" else "diffusers"
     part.class_name = class_name
     port = port_from_answers({"model": class_name.lower(), "class_name": "Nova", **ANSWERS})
-    draft = drafting.draft_component(part, name, port)
+    draft = drafting.draft_component(part, name, port, with_forwards=False)
     component, module = write_draft(port, draft, ComponentDefinition(name, name), scratch)
     expansion = expand_component(component, part.tensors)
     unresolved = {entry.name for entry in draft.unresolved}

@@ -58,7 +58,9 @@ def examine(case, scratch):
     part, _ = written(scratch / "checkpoints" / model, class_name, options, name)
     other, config = written(scratch / "others" / model, class_name, options | changed, name)
     port = port_from_answers({"model": model, "class_name": "Nova", **ANSWERS})
-    component, module = write_draft(port, draft_component(part, name, port), ComponentDefinition(name, name), scratch)
+    component, module = write_draft(
+        port, draft_component(part, name, port, with_forwards=False), ComponentDefinition(name, name), scratch
+    )
     found = account(component, module(**{key: config[key] for key in changed}), other.tensors).findings
     return sorted({finding.name for finding in found if finding.fails})
 

@@ -91,8 +91,11 @@ WRONG = {
     "no port": (["folder", "--sizes", "supernova"], "porting/supernova/answers.yml is missing"),
     "empty folder": (["empty", "--sizes", "nova"], "holds no files"),
     "other repo": (["folder", "--sizes", "nova", "--repo", "acme/Other"], "has no `acme/Other` followed by"),
-    "no quantized copy": (["folder", "--sizes", "nova", "--saved", "folder"], "no quantized copy of mflux-save"),
-    "full copy": (["folder", "--sizes", "nova", "--saved", "full"], "no quantized copy of mflux-save"),
+    "no quantized copy": (
+        ["folder", "--sizes", "nova", "--saved", "folder"],
+        "not a quantized copy made by mflux-save",
+    ),
+    "full copy": (["folder", "--sizes", "nova", "--saved", "full"], "not a quantized copy made by mflux-save"),
     "bits that the README lacks": (["folder", "--sizes", "nova", "--saved", "four"], "quantized to 4 bits takes"),
     "copy alone": (["folder", "--saved", "four"], "--saved needs --sizes"),
 }

@@ -10,7 +10,7 @@ import sys
 import pytest
 import yaml
 from mflux_port.checkout import releases
-from mflux_port.checkpoint.inference import infer, overrides
+from mflux_port.checkpoint.inference import overrides
 from mflux_port.checkpoint.layout import open_checkpoint
 
 from tests.checkpoint.files import TRANSFORMER, write_header, write_sharded
@@ -18,10 +18,20 @@ from tests.checkpoint.files import TRANSFORMER, write_header, write_sharded
 BASE = "diffusion_pytorch_model"
 
 
+T5_XXL = {"model_type": "t5", "d_model": 4096, "d_ff": 10240, "num_layers": 24, "num_heads": 64,
+          "feed_forward_proj": "gated-gelu"}  # fmt: skip
+
+
 def inspected(mflux_port, folder, *options) -> dict:
     done = mflux_port("inspect", "--json", folder, *options, cwd=folder if folder.is_dir() else folder.parent)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def list_component(folder, name: str, library: str, class_name: str) -> None:
+    """Add a component to model_index.json."""
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {name: [library, class_name]}))
 
 
 def parts_of(facts: dict) -> dict:
@@ -41,7 +51,7 @@ def test_single_file(mflux_port, diffusers_folder):
 
 @pytest.mark.parametrize(
     ("config", "known"),
-    [({"model_type": "t5", "d_model": 4096}, True), ({"model_type": "t5", "d_model": 512}, False), ({}, False)],
+    [(T5_XXL, True), (T5_XXL | {"d_model": 512}, False), ({}, False)],
 )
 def test_a_second_text_encoder_that_mflux_has_is_told(mflux_port, diffusers_folder, config, known):
     write_header(diffusers_folder / f"transformer/{BASE}.safetensors", TRANSFORMER)
@@ -62,6 +72,7 @@ def test_a_gemma_of_another_size_brings_its_attention_scale(diffusers_folder):
     (diffusers_folder / "text_encoder").mkdir(exist_ok=True)
     (diffusers_folder / "text_encoder/config.json").write_text(json.dumps(config))
     write_header(diffusers_folder / "text_encoder/model.safetensors", TRANSFORMER)
+    list_component(diffusers_folder, "text_encoder", "transformers", "Gemma2Model")
     assert overrides(open_checkpoint(str(diffusers_folder)), "gemma2")["text_encoder_overrides"] == sizes
     taken = (
         releases.source(releases.NEWEST) / "src/mflux/models/common/pid_decoder/gemma2/gemma2_config.py"
@@ -199,9 +210,9 @@ def test_sizes_of_every_component_reach_the_overrides(mflux_port, references):
     assert entry["requires_sigma_shift"] is True
 
 
-def test_a_component_that_is_listed_and_not_here_is_no_fact(diffusers_folder):
+def test_a_component_that_is_listed_and_not_here_is_named(mflux_port, diffusers_folder):
     write_header(diffusers_folder / "transformer/model.safetensors", {"a.weight": (2, 2)})
-    index = json.loads((diffusers_folder / "model_index.json").read_text()) | {"vae": ["diffusers", "AutoencoderKL"]}
-    (diffusers_folder / "model_index.json").write_text(json.dumps(index))
-    answers = infer(open_checkpoint(str(diffusers_folder)))
-    assert not answers["vae"].known and "download it first" in answers["vae"].why and answers["text_encoder"].known
+    list_component(diffusers_folder, "vae", "diffusers", "AutoencoderKL")
+    done = mflux_port("inspect", diffusers_folder, cwd=diffusers_folder)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "lacks vae, which model_index.json lists; download the rest of the checkpoint" in done.stderr

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 
 import pytest
+from mflux_port.checkpoint import sources
 
 from tests.checkpoint.files import write_raw
-from tests.checkpoint.hub import REVISION, hub
+from tests.checkpoint.hub import REVISION, Hub, _Handler, hub
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_unsound_weights_of_a_repo(mflux_port, references, environment_of, tmp_p
     write_raw(folder / "transformer/diffusion_pytorch_model.safetensors", b"{}", claim=2 * 2**30)
     with hub(folder) as server:
         done = mflux_port("inspect", "acme/Nova", cwd=tmp_path, env=environment_of(server))
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "unsound safetensors file" in done.stderr
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "damaged safetensors file" in done.stderr
 
 
 def test_no_network_is_one_line(mflux_port, references, environment_of, tmp_path):
@@ -57,3 +59,76 @@ def test_no_network_is_one_line(mflux_port, references, environment_of, tmp_path
         environment = environment_of(server)
     done = mflux_port("inspect", "acme/Nova", cwd=tmp_path, env={**environment, "HF_ENDPOINT": "http://127.0.0.1:9"})
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
+
+
+class GatedHub(Hub):
+    """Shows what the repo holds, and gives no file of it to anybody."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.RequestHandlerClass = _GatedHandler
+
+
+class _GatedHandler(_Handler):
+    def do_GET(self):
+        if "/resolve/" not in self.path:
+            return super().do_GET()
+        self._answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
+
+
+@pytest.mark.parametrize("family", ["z_image-tiny", "flux2_klein-tiny", "qwen_image-tiny"])
+def test_a_gated_repo_is_one_line(mflux_port, references, environment_of, tmp_path, family):
+    with hub(references / family, GatedHub) as server:
+        done = mflux_port("inspect", "acme/Nova", cwd=tmp_path, env=environment_of(server))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "acme/Nova is gated; accept its terms on its page and run `hf auth login`" in done.stderr
+
+
+def put_into_cache(folder, home, parts: list[str]):
+    """What is in the cache of somebody who has downloaded ``parts`` of a repo alone."""
+    snapshot = home / "hub/models--acme--Nova/snapshots" / REVISION
+    for name in ("model_index.json", *parts):
+        path = folder / name
+        if path.is_dir():
+            shutil.copytree(path, snapshot / name, copy_function=shutil.copy)
+        else:
+            snapshot.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, snapshot / name)
+    (home / "hub/models--acme--Nova/refs").mkdir()
+    (home / "hub/models--acme--Nova/refs/main").write_text(REVISION)
+
+
+@pytest.mark.parametrize(
+    "parts", [["transformer"], ["vae", "tokenizer", "scheduler"], ["text_encoder", "vae", "scheduler"]]
+)
+def test_offline_with_a_part_in_the_cache(mflux_port, references, tmp_path, parts):
+    put_into_cache(references / "z_image-tiny", tmp_path / "home", parts)
+    offline = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    done = mflux_port("inspect", "acme/Nova", cwd=tmp_path, env=offline)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    index = json.loads((references / "z_image-tiny/model_index.json").read_text())
+    missing = {name for name, entry in index.items() if isinstance(entry, list)} - set(parts)
+    said = done.stderr.partition(" lacks ")[2].partition(", which model_index.json lists")[0]
+    assert set(said.split(", ")) == missing
+
+
+def test_without_network_the_cache_is_offered(mflux_port, references, tmp_path, environment_of):
+    put_into_cache(references / "z_image-tiny", tmp_path / "home", ["transformer"])
+    with hub(references / "z_image-tiny") as server:
+        environment = environment_of(server) | {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = mflux_port("inspect", "acme/Nova", cwd=tmp_path, env=environment)
+    assert done.returncode == 2 and "set HF_HUB_OFFLINE=1 to read what is in the cache" in done.stderr
+
+
+@pytest.mark.parametrize(("terminal", "slow"), [(True, True), (True, False), (False, True)])
+def test_a_slow_connection_shows_how_far_it_is(monkeypatch, capsys, terminal, slow):
+    monkeypatch.setattr(sources.sys.stderr, "isatty", lambda: terminal, raising=False)
+    source = object.__new__(sources.RemoteSource)
+    source.repo, source.files = "acme/Nova", {"a/1.safetensors": 9, "a/2.safetensors": 9, "README.md": 3}
+    source._started, source._read = time.monotonic() - (10 if slow else 0), 0
+    for name in ("a/1.safetensors", "a/2.safetensors"):
+        source._tell(name)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == (
+        [f"reading header {n} of up to 2: acme/Nova/a/{n}.safetensors" for n in (1, 2)] if terminal and slow else []
+    )

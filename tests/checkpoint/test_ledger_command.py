@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.checkpoint.files import write_header, write_sharded
+from tests.checkpoint.files import write_header, write_sharded, write_typed
 from tests.conftest import PROJECT
 
 WIDTH, TEXT, CHANNELS, INNER, BLOCKS = 256, 2560, 128, 512, 3
@@ -236,3 +236,8 @@ def test_older_mflux(mflux_port, pristine, references, environment, tmp_path, ve
     lora = write_header(tmp_path / "lora.safetensors", tensors)
     done = mflux_port("ledger", "nova", "--lora", lora, **run)
     assert done.returncode == 0, done.stdout + done.stderr
+    # These levels read no alpha from a header's metadata.
+    typed = {name: ("BF16", shape) for name, shape in tensors.items()}
+    config = {"lora_adapter_metadata": json.dumps({"transformer.lora_alpha": 2 * WIDTH})}
+    done = mflux_port("ledger", "nova", "--lora", write_typed(tmp_path / "peft.safetensors", typed, config), **run)
+    assert done.returncode == 1 and "asks for a scale of 2 in 1 layer; this mflux applies 1" in done.stdout

@@ -10,7 +10,7 @@ from mflux_port.checkout import releases
 from mflux_port.ledger.lora_keys import conventions, parse_key
 
 from tests.checkpoint.conftest import HERE, run_in
-from tests.checkpoint.files import write_header
+from tests.checkpoint.files import write_header, write_typed
 
 LAYER = "transformer_blocks.3.attn.to_q"
 KOHYA = LAYER.replace(".", "_")
@@ -99,11 +99,55 @@ FILES = {
 }
 
 
+A, B = (
+    "transformer.transformer_blocks.0.attn.to_q.lora_A.weight",
+    "transformer.transformer_blocks.0.attn.to_q.lora_B.weight",
+)
+ALPHA = "transformer.transformer_blocks.0.attn.to_q.alpha"
+PAIR = {A: ("BF16", (RANK, WIDTH)), B: ("BF16", (WIDTH, RANK))}
+KOHYA_PAIR = {f"lora_unet_{DOUBLE[0].replace('.', '_')}.{name}": entry
+              for name, entry in {"lora_down.weight": PAIR[A], "lora_up.weight": PAIR[B]}.items()}  # fmt: skip
+
+
+def peft(**config) -> dict:
+    return {"lora_adapter_metadata": json.dumps(config)}
+
+
+# Name -> tensors by type, metadata, adapter_config.json; the words of the finding, none when the file passes.
+TYPED = {
+    "fp8": ({A: ("F8_E4M3", (RANK, WIDTH)), B: ("F8_E4M3", (WIDTH, RANK))}, {}, None, "quantized weights: F8_E4M3 without scales"),
+    "fp8 of the other kind": ({A: ("F8_E5M2", (RANK, WIDTH)), B: PAIR[B]}, {}, None, "quantized weights: F8_E5M2 without scales"),
+    "int8": ({A: ("I8", (RANK, WIDTH)), B: ("I8", (WIDTH, RANK))}, {}, None, "quantized weights: I8 of an unknown scheme"),
+    "double": ({A: ("F64", (RANK, WIDTH)), B: PAIR[B]}, {}, None, "convert the file to BF16"),
+    "half": ({A: ("F16", (RANK, WIDTH)), B: ("F16", (WIDTH, RANK))}, {}, None, ""),
+    "single": ({A: ("F32", (RANK, WIDTH)), B: ("F32", (WIDTH, RANK))}, {}, None, ""),
+    "whole alpha": (KOHYA_PAIR | {f"lora_unet_{DOUBLE[0].replace('.', '_')}.alpha": ("I64", ())}, {}, None, ""),
+    "network_alpha": (PAIR, {"network_alpha": "32"}, None, "asks for a scale of 8 in 1 layer; this mflux applies 1, 0.125 times that"),
+    "lora_alpha": (PAIR, {"lora_alpha": "1"}, None, "asks for a scale of 0.25 in 1 layer; this mflux applies 1, 4 times that"),
+    "ss_network_alpha": (KOHYA_PAIR, {"ss_network_alpha": "2.0", "ss_network_dim": "4"}, None, "run with a LoRA scale of 0.5, or"),
+    "ss_network_alpha of none": (KOHYA_PAIR, {"ss_network_alpha": "None"}, None, ""),
+    "network_alpha of rank": (PAIR, {"network_alpha": "4.0"}, None, ""),
+    "network_alpha beside tensors": (
+        KOHYA_PAIR | {f"lora_unet_{DOUBLE[0].replace('.', '_')}.alpha": ("F32", ())}, {"ss_network_alpha": "32"}, None, ""),
+    "adapter_config": (PAIR, {}, {"r": 4, "lora_alpha": 8}, "asks for a scale of 2 in 1 layer; this mflux applies 1, 0.5 times that"),
+    "adapter_config with rslora": (PAIR, {}, {"r": 4, "lora_alpha": 8, "use_rslora": True}, "a scale of 4 in 1 layer"),
+    "adapter_config with a pattern": (PAIR, {}, {"r": 4, "lora_alpha": 4, "alpha_pattern": {"attn.to_q": 1}}, "a scale of 0.25"),
+    "adapter_config of rank": (PAIR, {}, {"r": 4, "lora_alpha": 4}, ""),
+    # mflux 0.24 reads this one itself.
+    "peft metadata": (PAIR, peft(**{"transformer.lora_alpha": 32, "transformer.r": 4}), None, ""),
+    "peft metadata of a model": (PAIR, peft(lora_alpha=32, r=4, use_rslora=True), None, ""),
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def said(tmp_path_factory, diffusers_python) -> dict[str, dict]:
     folder = tmp_path_factory.mktemp("loras")
     for name, tensors in FILES.items():
         write_header(folder / f"{name}.safetensors", tensors)
+    for name, (tensors, metadata, config, _) in TYPED.items():
+        write_typed(folder / name / f"typed {name}.safetensors", tensors, metadata)
+        if config is not None:
+            (folder / name / "adapter_config.json").write_text(json.dumps(config))
     printed = run_in(diffusers_python, HERE / "flux2_loras.py", folder, source=releases.source("0.24.0") / "src")
     return {Path(account["file"]).stem: account for account in json.loads(printed)}
 
@@ -172,9 +216,32 @@ def test_a_fused_projection_names_its_three_layers(said):
         ("patch of no bias", DOUBLE[0], "is for a bias, which this layer does not have"),
         ("patch of another size", DOUBLE[0].replace("to_q", "norm_q"), "diff (64,) does not fit the weight's (128,)"),
         ("text encoder", "text_encoder.*", "2 keys are a text encoder's"),
-        ("twice", f"diffusion_model.{DOUBLE[0]}.lora_A.weight", "fills transformer_blocks.0.attn.to_q.lora_A too"),
+        ("twice", f"diffusion_model.{DOUBLE[0]}.lora_A.weight", "also goes to transformer_blocks.0.attn.to_q.lora_A"),
     ],
 )
 def test_a_file_that_does_not_fit_names_the_layer(said, name, layer, why):
     assert not said[name]["passed"]
     assert any(where == layer and why in text for where, text in said[name]["problems"]), said[name]["problems"]
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_types_and_strength(said, name):
+    account, words = said[f"typed {name}"], TYPED[name][3]
+    problems = [f"{where}: {why}" for where, why in account["problems"]]
+    assert account["passed"] == (not words), problems
+    assert not account["unmatched"] and len(problems) == bool(words) and words in "".join(problems)
+
+
+def test_a_level_that_does_not_read_the_metadata_loses_the_strength(tmp_path, diffusers_python):
+    for name in ("peft metadata", "peft metadata of a model", "adapter_config of rank"):
+        tensors, metadata, _, _ = TYPED[name]
+        write_typed(tmp_path / f"{name}.safetensors", tensors, metadata)
+    printed = run_in(
+        diffusers_python, HERE / "flux2_loras.py", tmp_path, "older", source=releases.source("0.24.0") / "src"
+    )
+    said = {Path(account["file"]).stem: account["problems"] for account in json.loads(printed)}
+    assert said["adapter_config of rank"] == []
+    ((where, why),) = said["peft metadata"]
+    assert where == "lora_adapter_metadata" and "asks for a scale of 8 in 1 layer; this mflux applies 1" in why
+    ((_, why),) = said["peft metadata of a model"]
+    assert "a scale of 16" in why and "run with a LoRA scale of 16" in why

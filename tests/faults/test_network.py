@@ -60,3 +60,17 @@ def test_broken(how, at, inspect, tmp_path):
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
     assert done.stderr.startswith("mflux-port: acme/Nova") and "Traceback" not in done.stderr
     assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("how", "at"),
+    [
+        ("reset", 2),
+        (503, 0),
+        *(pytest.param(*case, marks=pytest.mark.full) for case in ((429, 4), ("short", 5), ("silent", 3))),
+    ],
+)
+def test_a_failure_that_passes_is_tried_again(how, at, inspect, tmp_path):
+    done, requests = inspect(how, at, lasting=False)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert "acme/Nova" in (tmp_path / "work/answers.yml").read_text() and requests >= _REQUESTS

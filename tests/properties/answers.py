@@ -57,7 +57,7 @@ def sound(draw) -> dict:
             "hf_repo": draw(repos),
             "aliases": draw(st.lists(keys, max_size=3, unique=True)),
             "steps": draw(st.integers(1, 1000)),
-            "variant": draw(st.sampled_from(["txt2img", "edit"])),
+            "variant": draw(st.sampled_from(["txt2img", "edit", "both"])),
             "cli_name": draw(st.just("") | commands),
             "revision": draw(st.just("") | st.from_regex(r"[0-9a-f]{40}", fullmatch=True)),
         }

@@ -79,7 +79,7 @@ _FIELDS = {
     "steps": _numbers | _values,
     "guidance": _numbers | _values,
     "supports_guidance": st.booleans() | _values,
-    "variant": st.sampled_from(["txt2img", "edit"]) | _texts | _values,
+    "variant": st.sampled_from(["txt2img", "edit", "both"]) | _texts | _values,
     "cli_name": st.sampled_from(["nova", "nova-edit", "pro", ""]) | _texts | _values,
     "revision": st.sampled_from(["1" * 40, "g" * 40, "main", int("1" * 40)]) | _values,
     "max_sequence_length": _numbers | _values,
@@ -95,7 +95,7 @@ _sound_fields = st.fixed_dictionaries(
     optional={
         "supports_guidance": st.booleans(),
         "guidance": st.sampled_from([1.0, 4.5]),
-        "variant": st.sampled_from(["txt2img", "edit"]),
+        "variant": st.sampled_from(["txt2img", "edit", "both"]),
         "cli_name": st.sampled_from(["nova", "nova-edit", "pro"]),
         "max_sequence_length": st.sampled_from([64, 128]),
         "sigma_base_shift": st.just(0.5),

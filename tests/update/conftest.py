@@ -115,7 +115,7 @@ def shared(begin) -> Scene:
 
 @pytest.fixture
 def lent(shared) -> Iterator[Path]:
-    """The shared checkout with the port of nova; what a test leaves there is taken back."""
+    """The shared checkout with the port of nova; what a test leaves there is reset."""
     head = git(shared.root, "rev-parse", "HEAD").strip()
     yield shared.root
     git(shared.root, "reset", "--hard", "--quiet", head)

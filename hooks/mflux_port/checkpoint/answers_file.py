@@ -14,7 +14,7 @@ _ORDER = (
 
 
 def answers_yaml(answers: dict[str, Answer], where: str) -> str:
-    """The file's text. Answers that are not known stand there too, marked, because each of them has to be looked up."""
+    """The file's text. Unknown answers are included and marked, because each must be looked up."""
     lines = [f"# Inferred by mflux-port inspect from {one_line(where)}. Look at every line before you use it.", ""]
     for name in _ORDER:
         if name in answers:

@@ -25,7 +25,7 @@ def measured(folder: Path) -> int:
 
 
 def saved_bits(folder: Path) -> int:
-    """The bits of a copy that mflux-save wrote, from its index files. Raises PortError when it is no such copy."""
+    """The bits of a copy that mflux-save wrote, from its index files. Raises PortError for any other folder."""
     levels = set()
     for path in folder.glob("*/*.index.json"):
         try:
@@ -35,7 +35,7 @@ def saved_bits(folder: Path) -> int:
     bits = levels.pop() if len(levels) == 1 else ""
     if not bits.isdigit():
         raise PortError(
-            f"{folder} is no quantized copy of mflux-save; make one with `mflux-save --quantize 8 --path …`"
+            f"{folder} is not a quantized copy made by mflux-save; make one with `mflux-save --quantize 8 --path …`"
         )
     return int(bits)
 

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -27,6 +28,7 @@ DTYPE_BITS = {
 _DIMENSIONS = 64  # more than any library has: the product of a million sizes would take hours
 _LONGEST_NAME = 10_000
 _HUGE_NUMBER = re.compile(r"\d{19}")
+_LFS_POINTER = b"version "  # how the text begins that git leaves in a file's place
 PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 
 
@@ -47,45 +49,57 @@ class Tensor:
         return (self.elements * DTYPE_BITS[self.dtype] + 7) // 8
 
 
-def read_header(path: Path) -> dict[str, Tensor]:
+class Header(dict[str, Tensor]):
+    """The tensors of a file by name, in the file's order. ``metadata``: what the writer said about the file."""
+
+    def __init__(self, tensors: Iterable[tuple[str, Tensor]] | Mapping[str, Tensor] = (), metadata: Mapping = {}):
+        super().__init__(tensors)
+        self.metadata: dict[str, str] = dict(metadata)
+
+
+def read_header(path: Path) -> Header:
     """The tensors of a file by name, in the file's order. Raises PortError for anything but a sound safetensors file.
 
     Reads the header alone: memory is bounded by ``HEADER_LIMIT`` and by the file's own size, whatever the file claims.
     """
     if path.suffix.lower() in PICKLES:
         raise PortError(
-            f"{path} is a pickle, which can run code; only .safetensors files are read, so bring one of these"
+            f"{path} is a pickle, which can run code; only .safetensors files are read, so download one of those"
         )
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # before it is opened: a pipe would keep us waiting
-            raise PortError(f"{path} is no regular file; point to a .safetensors file")
+            raise PortError(f"{path} is not a regular file; point to a .safetensors file")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             length = header_length(file.read(8), path, size)
             return parse_header(file.read(length), path, size - 8 - length)
     except OSError as error:
-        raise PortError(f"{path} cannot be read ({error.strerror or error}); bring the file again") from None
+        raise PortError(f"{path} cannot be read ({error.strerror or error}); download it again") from None
 
 
 def header_length(first_bytes: bytes, where: object, file_size: int) -> int:
-    """The header's length in bytes, told by the file's first eight. Raises PortError when it cannot be true."""
+    """The header's length in bytes, read from the file's first eight. Raises PortError when it cannot be true."""
     if len(first_bytes) < 8:
         raise PortError(f"{where} is shorter than a safetensors header; download it again")
+    if first_bytes == _LFS_POINTER:
+        raise PortError(f"{where} is a Git LFS pointer, not the file itself; run `git lfs pull` or download it again")
     length = int.from_bytes(first_bytes, "little")
     if length > HEADER_LIMIT:
-        raise PortError(f"{where} claims a header of {length} bytes, more than safetensors allows; it is no such file")
+        raise PortError(
+            f"{where} claims a header of {length} bytes, more than safetensors allows; it is not a safetensors file"
+        )
     if length > file_size - 8:
         raise PortError(f"{where} ends within its header ({file_size} of {length + 8} bytes); download it again")
     return length
 
 
-def parse_header(header: bytes, where: object, data_size: int | None = None) -> dict[str, Tensor]:
+def parse_header(header: bytes, where: object, data_size: int | None = None) -> Header:
     """The tensors that a header lists. ``data_size``: bytes of data behind it, None when that is unknown."""
     table = _json_object(header, where)
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise PortError(f"{where}: __metadata__ is no JSON object of strings; write the file again with safetensors")
-    tensors = {}
+        raise PortError(f"{where}: __metadata__ is not a JSON object of strings; write the file again with safetensors")
+    tensors = Header(metadata=metadata)
     spans = []
     for name, entry in table.items():
         tensors[name], span = _tensor(name, entry, where)
@@ -96,14 +110,14 @@ def parse_header(header: bytes, where: object, data_size: int | None = None) -> 
 
 def _json_object(header: bytes, where: object) -> dict:
     def pairs_hook(pairs: list[tuple[str, object]]) -> dict:
-        return _without_twins(pairs, where)
+        return _without_duplicates(pairs, where)
 
     try:
         table = json.loads(header.decode("utf-8"), object_pairs_hook=pairs_hook, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise PortError(f"{where} has no JSON header; it is no safetensors file, or it was cut off") from None
+        raise PortError(f"{where} has no JSON header; it is not a safetensors file, or it was cut off") from None
     if not isinstance(table, dict):
-        raise PortError(f"{where}: the header is a JSON {type(table).__name__}, not an object; bring the file again")
+        raise PortError(f"{where}: the header is a JSON {type(table).__name__}, not an object; download it again")
     return table
 
 
@@ -111,21 +125,21 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)  # NaN and Infinity, which Python takes and JSON does not have
 
 
-def _without_twins(pairs: list[tuple[str, object]], where: object) -> dict:
+def _without_duplicates(pairs: list[tuple[str, object]], where: object) -> dict:
     table = dict(pairs)
     if len(table) != len(pairs):
-        twin = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise PortError(f"{where} lists {short_repr(twin)} twice; write the file again with safetensors")
+        duplicate = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise PortError(f"{where} lists {short_repr(duplicate)} twice; write the file again with safetensors")
     return table
 
 
 def _tensor(name: str, entry: object, where: object) -> tuple[Tensor, tuple[int, int]]:
     if not is_name(name):
-        raise PortError(f"{where}: {short_repr(name)} is no name of a tensor; write the file again with safetensors")
-    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
         raise PortError(
-            f"{where}: tensor {short_repr(name)} has no dtype, shape and data_offsets; bring the file again"
+            f"{where}: {short_repr(name)} is not a valid tensor name; write the file again with safetensors"
         )
+    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
+        raise PortError(f"{where}: tensor {short_repr(name)} has no dtype, shape and data_offsets; download it again")
     dtype, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         known = ", ".join(DTYPE_BITS)
@@ -139,16 +153,16 @@ def _tensor(name: str, entry: object, where: object) -> tuple[Tensor, tuple[int,
         )
     tensor = Tensor(name, dtype, tuple(shape))
     if tensor.elements * DTYPE_BITS[dtype] % 8:
-        raise PortError(f"{where}: tensor {short_repr(name)} of type {dtype} ends within a byte; bring the file again")
+        raise PortError(f"{where}: tensor {short_repr(name)} of type {dtype} ends within a byte; download it again")
     if span[1] - span[0] != tensor.bytes:
         raise PortError(
-            f"{where}: tensor {short_repr(name)} needs {tensor.bytes} bytes and has {span[1] - span[0]}; bring the file again"
+            f"{where}: tensor {short_repr(name)} needs {tensor.bytes} bytes and has {span[1] - span[0]}; download it again"
         )
     return tensor, (span[0], span[1])
 
 
 def is_name(name: str) -> bool:
-    """Whether a tensor may have this name. It stands in lists of lines and in tables, and its numbers are counted with."""
+    """Whether a tensor may have this name. It is written into text lists and tables, and its numbers become integers."""
     plain = bool(name) and name.isprintable() and name == name.strip() and len(name) <= _LONGEST_NAME
     return plain and not _HUGE_NUMBER.search(name)
 
@@ -167,7 +181,7 @@ def _verify_spans(spans: list[tuple[int, int, str]], where: object, data_size: i
     for start, stop, name in spans:
         if start != end:
             kind = "overlaps another's" if start < end else "begins behind a gap"
-            raise PortError(f"{where}: the data of tensor {short_repr(name)} {kind}; bring the file again")
+            raise PortError(f"{where}: the data of tensor {short_repr(name)} {kind}; download it again")
         end = stop
     if data_size is not None and end != data_size:
         raise PortError(f"{where} holds {data_size} bytes of data and lists {end}; download it again")

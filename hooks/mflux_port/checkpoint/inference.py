@@ -8,20 +8,10 @@ from dataclasses import dataclass
 
 from mflux_port.checkpoint.layout import Checkpoint, Component
 from mflux_port.checkpoint.pipeline_source import PipelineDefaults, read_defaults
+from mflux_port.checkpoint.reuse import reusable
 from mflux_port.errors import short_repr
 
-# Text encoders that mflux has, by the reference's model_type, with the keywords that its class takes.
-_TEXT_ENCODERS = {
-    "qwen3": "qwen3",
-    "qwen3_vl": "qwen3_vl",
-    "qwen3_vl_text": "qwen3_vl",
-    "mistral3": "mistral3",
-    "ministral3": "mistral3",
-    "smollm3": "smollm3",
-    "t5": "t5",
-    "clip_text_model": "clip",
-    "gemma2": "gemma2",
-}
+# Keywords of mflux's text encoders that a config.json may have.
 _TEXT_ENCODER_KEYWORDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
     "max_position_embeddings", "head_dim", "rope_theta", "rms_norm_eps",
@@ -29,6 +19,23 @@ _TEXT_ENCODER_KEYWORDS = (
 # Keywords that one class alone takes, and one that mflux's class has no use for.
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
+# A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when it is not given.
+_DYNAMIC_SHIFT = (
+    ("sigma_base_shift",   "base_shift",         0.5),
+    ("sigma_max_shift",    "max_shift",          1.15),
+    ("sigma_base_seq_len", "base_image_seq_len", 256),
+    ("sigma_max_seq_len",  "max_image_seq_len",  4096),
+)  # fmt: skip
+# Flags of FlowMatchEulerDiscreteScheduler that change the sigmas in a way that no choice of the template has.
+_ODD_SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas", "stochastic_sampling")
+# Where a checkpoint states how it is sampled: question, file, keys in the order of preference.
+_SIDE_FACTS = (
+    ("guidance", "guider_config.json",     ("guidance_scale",)),
+    ("guidance", "generation_config.json", ("guidance_scale", "diff_guidance_scale", "true_cfg_scale", "cfg_scale")),
+    ("steps",    "generation_config.json", ("num_inference_steps", "diff_infer_steps", "num_steps", "steps")),
+)  # fmt: skip
+_NOT_FOUND = "not in the checkpoint: take it from the model card"
+# Words in a repo's name that mean a distilled checkpoint, which is run without guidance.
 _NO_GUIDANCE_NAMES = ("turbo", "schnell", "lightning", "distilled", "hyper")
 
 
@@ -42,16 +49,17 @@ class Answer:
 
 
 def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
-    """Answers by question name, in the order of the questions. What cannot be told is left out."""
-    defaults = read_defaults(checkpoint.pipeline)
+    """Answers by question name, in the order of the questions. What cannot be inferred is left out."""
+    defaults = read_defaults(checkpoint.pipeline, checkpoint.pipeline_source, checkpoint.pipeline_module)
     answers = _names(checkpoint)
     if checkpoint.pipeline:
-        answers["reference_pipeline"] = Answer(checkpoint.pipeline, "model_index.json, _class_name")
+        code = f"; it is the checkpoint's own code ({checkpoint.pipeline_module})" if checkpoint.pipeline_module else ""
+        answers["reference_pipeline"] = Answer(checkpoint.pipeline, f"model_index.json, _class_name{code}", not code)
     answers["steps"], answers["guidance"] = _sampling(checkpoint, defaults)
     supports = answers["guidance"].value != 1.0
     answers["supports_guidance"] = Answer(supports, "follows from guidance", answers["guidance"].known)
-    answers["vae"] = infer_vae(checkpoint.components.get("vae"))
-    answers["text_encoder"] = infer_text_encoder(checkpoint.components.get("text_encoder"))
+    answers["vae"] = infer_vae(checkpoint.part("vae"))
+    answers["text_encoder"] = infer_text_encoder(checkpoint.part("text_encoder"))
     for name in ("vae", "text_encoder"):
         if name not in checkpoint.components and checkpoint.model_index.get(name) not in (None, [None, None]):
             answers[name] = Answer("own", f"model_index.json lists {name}, which is not here; download it first", False)
@@ -65,39 +73,24 @@ def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
 
 
 def infer_vae(component: Component | None) -> Answer:
-    """Which of mflux's VAEs has the same tensors and latents as the checkpoint's."""
+    """Which of mflux's VAEs computes what the checkpoint's does: by every value of its config.json."""
     if component is None:
         return Answer("own", "the checkpoint has no folder vae")
     config, name = component.config, component.class_name
     channels = config.get("z_dim", config.get("latent_channels"))
-    fact = f"vae/config.json: {name} with {channels} latent channels"
-    if name == "AutoencoderKLFlux2" and channels == 32 and _widths(config) == (128, 256, 512, 512):
-        return Answer("flux2", fact)
-    if name == "AutoencoderKL" and channels == 16 and _is_flux_vae(config):
-        return Answer("flux", f"{fact}, no quant convolutions, FLUX.1's scale and shift")
-    if name in ("AutoencoderKLQwenImage", "AutoencoderKLWan") and channels == 16 and config.get("base_dim", 96) == 96:
-        return Answer("qwen", fact)
-    if name == "AutoencoderKLWan" and channels == 48:
-        return Answer("wan22", fact)
-    if name == "AutoencoderKLQwenImage21":
-        return Answer("qwen21", fact)
-    return Answer("own", f"{fact}, for which the template has no choice")
+    choice, why = reusable("vae", name, [], config)
+    return Answer(choice, f"{component.name}/config.json: {name} with {short_repr(channels)} latent channels; {why}")
 
 
 def infer_text_encoder(component: Component | None) -> Answer:
-    """Which of mflux's text encoders has the same tensors as the checkpoint's."""
+    """Which of mflux's text encoders computes what the checkpoint's does: by every value of its config.json."""
     if component is None:
         return Answer("own", "the checkpoint has no folder text_encoder")
-    config = _text_config(component.config)
-    kind = str(config.get("model_type", component.config.get("model_type", "")))
-    if str(component.config.get("model_type", "")) in _TEXT_ENCODERS:
-        kind = str(component.config["model_type"])
-    fact = f"{component.name}/config.json: {component.class_name} of type {kind or 'unknown'}"
-    choice = _TEXT_ENCODERS.get(kind, "own")
-    fixed = {"t5": ("d_model", 4096), "clip": ("hidden_size", 768)}.get(choice)
-    if fixed and config.get(fixed[0]) != fixed[1]:
-        return Answer("own", f"{fact}; mflux's has {fixed[0]} {fixed[1]} and no other")
-    return Answer(choice, fact if choice != "own" else f"{fact}, for which the template has no choice")
+    outer, config = component.config, _text_config(component.config)
+    kinds = [kind for kind in (outer.get("model_type"), config.get("model_type")) if isinstance(kind, str)]
+    choice, why = reusable("text_encoder", component.class_name, kinds, config)
+    fact = f"{component.name}/config.json: {component.class_name} of type {' and '.join(dict.fromkeys(kinds)) or 'unknown'}"
+    return Answer(choice, f"{fact}; {why}")
 
 
 def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
@@ -130,9 +123,6 @@ def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
     return Answer("linear", f"scheduler_config.json: static shift {shift} (ln {shift} = {log_shift:.4f})"), fields
 
 
-_ODD_SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas", "stochastic_sampling")
-
-
 def dimensions(config: dict) -> dict[str, int | list[int]]:
     """The sizes that a config.json gives: its whole numbers and lists of whole numbers, under their own names."""
     sizes = {}
@@ -161,19 +151,34 @@ def _names(checkpoint: Checkpoint) -> dict[str, Answer]:
 
 
 def _sampling(checkpoint: Checkpoint, defaults: PipelineDefaults | None) -> tuple[Answer, Answer]:
-    steps = Answer(28, "not in the checkpoint: take it from the model card", False)
-    guidance = Answer(4.0, "not in the checkpoint: take it from the model card", False)
-    if defaults and defaults.steps:
-        steps = Answer(defaults.steps, f"default of {checkpoint.pipeline}; the model card may say otherwise", False)
-    if defaults and defaults.guidance is not None:
-        fact = f"default of {checkpoint.pipeline}; the model card may say otherwise"
-        guidance = Answer(defaults.guidance, fact, False)
-    named = next((word for word in _NO_GUIDANCE_NAMES if word in checkpoint.repo.lower()), None)
+    distilled = next((word for word in _NO_GUIDANCE_NAMES if word in checkpoint.repo.lower()), None)
+    steps = _from_side_files(checkpoint, "steps") or Answer(28, _NOT_FOUND, False)
+    guidance = _from_side_files(checkpoint, "guidance")
+    if defaults and defaults.steps and not steps.known:
+        # A distilled checkpoint shares its pipeline with the one that it was distilled from.
+        steps = Answer(defaults.steps, f"default of {checkpoint.pipeline} in {defaults.where}", not distilled)
     if checkpoint.model_index.get("is_distilled") is True:
         guidance = Answer(1.0, "model_index.json: is_distilled")
-    elif named:
-        guidance = Answer(1.0, f"the repo's name says {named}; check the model card", False)
-    return steps, guidance
+    elif guidance is None and distilled:
+        guidance = Answer(1.0, f"the repo's name says {distilled}; check the model card", False)
+    elif guidance is None and defaults and defaults.guidance is not None:
+        guidance = Answer(defaults.guidance, f"default of {checkpoint.pipeline} in {defaults.where}")
+    return steps, guidance or Answer(4.0, _NOT_FOUND, False)
+
+
+def _from_side_files(checkpoint: Checkpoint, question: str) -> Answer | None:
+    for asked, file, keys in _SIDE_FACTS:
+        for path, config in checkpoint.side_files.items() if asked == question else ():
+            folder, _, name = path.rpartition("/")
+            if name != file or folder.startswith(("text_encoder", "tokenizer")):
+                continue
+            if config.get("enabled") is False and question == "guidance":
+                return Answer(1.0, f"{path}: enabled is false")
+            key = next((key for key in keys if _is_number(config.get(key)) and config[key] > 0), None)
+            if key and (question == "guidance" or type(config[key]) is int):
+                value = float(config[key]) if question == "guidance" else config[key]
+                return Answer(value, f"{path}: {key}")
+    return None
 
 
 def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], schedule: dict) -> dict:
@@ -191,10 +196,10 @@ def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], schedule: dict) -
 def overrides(checkpoint: Checkpoint, text_encoder: object) -> dict[str, dict]:
     """``transformer_overrides`` and ``text_encoder_overrides`` of the registry entry; empty ones are left out."""
     found = {}
-    transformer = checkpoint.components.get("transformer")
+    transformer = checkpoint.part("transformer")
     if transformer and dimensions(transformer.config):
         found["transformer_overrides"] = dimensions(transformer.config)
-    encoder = checkpoint.components.get("text_encoder")
+    encoder = checkpoint.part("text_encoder")
     if encoder and text_encoder not in ("t5", "clip"):
         config = _text_config(encoder.config)
         # Newer configs keep the base of the rotary embedding in a table of its own.
@@ -217,30 +222,12 @@ def _text_config(config: dict) -> dict:
 
 
 def _dynamic_shift(config: dict) -> dict:
-    names = {
-        "sigma_base_shift": ("base_shift", 0.5),
-        "sigma_max_shift": ("max_shift", 1.15),
-        "sigma_base_seq_len": ("base_image_seq_len", 256),
-        "sigma_max_seq_len": ("max_image_seq_len", 4096),
-    }
-    fields = {"requires_sigma_shift": True}
     given = {name: value for name, value in config.items() if _is_number(value) and value}
-    fields |= {field: given.get(name, default) for field, (name, default) in names.items()}
+    fields = {field: given.get(key, default) for field, key, default in _DYNAMIC_SHIFT}
     if "shift_terminal" in given:
         fields["sigma_shift_terminal"] = config["shift_terminal"]
-    return fields
+    return {"requires_sigma_shift": True} | fields
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not below
-
-
-def _widths(config: dict) -> tuple:
-    widths = config.get("block_out_channels")
-    return tuple(widths) if isinstance(widths, list) else ()
-
-
-def _is_flux_vae(config: dict) -> bool:
-    plain = not config.get("use_quant_conv", True) and not config.get("use_post_quant_conv", True)
-    scale = (config.get("scaling_factor"), config.get("shift_factor"))
-    return plain and _widths(config) == (128, 256, 512, 512) and scale == (0.3611, 0.1159)

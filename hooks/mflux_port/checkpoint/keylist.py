@@ -15,27 +15,37 @@ from pathlib import Path
 from mflux_port.checkpoint.headers import DTYPE_BITS, Tensor, is_name
 from mflux_port.checkpoint.layout import Checkpoint
 from mflux_port.checkpoint.tensor_names import is_list_index
-from mflux_port.errors import PortError, short_repr
+from mflux_port.errors import PortError, one_line, short_repr
 
 KEYLIST = "porting/{model}/checkpoint_keys.txt"
 _RANGE = re.compile(r"\{(\d{1,18})-(\d{1,18})\}", re.ASCII)
-_OTHERS = "not read"
+_OTHERS, _METADATA = "not read", "header metadata"
+# What a header says about its file that a ledger needs; everything else is left out of the list.
+_KEPT_METADATA = ("format", "mflux_version", "quantization_level")
 _LIMIT = 1_000_000
-_CURE = "write the key list again with `mflux-port ledger --checkpoint`"
+_FIX = "write the key list again with `mflux-port ledger --checkpoint`"
 
 
 @dataclass
 class Snapshot:
-    """What a ledger needs of a checkpoint. ``tensors`` by folder ('' is the root); ``others``: weights not read there."""
+    """What a ledger needs of a checkpoint. ``tensors`` by folder ('' is the root); ``others``: weights not read there.
+
+    ``metadata``: what the headers say about their files, by folder; nothing for files that torch wrote.
+    """
 
     where: str
     files: list[str]
     tensors: dict[str, dict[str, Tensor]]
     others: dict[str, list[str]] = field(default_factory=dict)
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def of(self, folder: str, name: str) -> dict[str, Tensor] | None:
         """The tensors of a component, by its folder, or by its name where one file holds all of them."""
         return self.tensors.get(folder.strip("/."), self.tensors.get(name))
+
+    def metadata_of(self, folder: str, name: str) -> dict[str, str]:
+        """The metadata of the same component."""
+        return self.metadata.get(folder.strip("/."), self.metadata.get(name, {}))
 
 
 def snapshot(checkpoint: Checkpoint) -> Snapshot:
@@ -48,7 +58,13 @@ def snapshot(checkpoint: Checkpoint) -> Snapshot:
     if taken:
         raise PortError(f"{where} has {short_repr(taken)}, which reads as a range of names; rename it")
     others = {part.folder or part.name: part.weights.others for part in parts if part.weights.others}
-    return Snapshot(where, sorted(checkpoint.files), tensors, others)
+    metadata = {part.folder or part.name: _kept(part.header.metadata) for part in parts if _kept(part.header.metadata)}
+    return Snapshot(where, sorted(checkpoint.files), tensors, others, metadata)
+
+
+def _kept(metadata: dict[str, str]) -> dict[str, str]:
+    kept = {key: one_line(metadata[key]) for key in _KEPT_METADATA if metadata.get(key, "").strip()}
+    return {} if kept in ({"format": "pt"}, {"format": "pytorch"}) else kept
 
 
 def merged(path: Path, taken: Snapshot) -> tuple[Snapshot, list[str]]:
@@ -65,12 +81,13 @@ def merged(path: Path, taken: Snapshot) -> tuple[Snapshot, list[str]]:
     changed = [
         folder for folder in taken.tensors if stored.tensors.get(folder, taken.tensors[folder]) != taken.tensors[folder]
     ]
-    said = [f"{path.name}: {', '.join(changed)} of {stored.where} replaced by {taken.where}"] if changed else []
+    changes = [f"{path.name}: {', '.join(changed)} of {stored.where} replaced by {taken.where}"] if changed else []
     if not kept:
-        return taken, said
-    said.append(f"{path.name}: {', '.join(kept)} of {stored.where} kept, {taken.where} has none")
+        return taken, changes
+    changes.append(f"{path.name}: {', '.join(kept)} of {stored.where} kept, {taken.where} has none")
     others = {folder: names for folder, names in stored.others.items() if folder in kept} | taken.others
-    return Snapshot(stored.where, stored.files, stored.tensors | taken.tensors, others), said
+    metadata = {folder: facts for folder, facts in stored.metadata.items() if folder in kept} | taken.metadata
+    return Snapshot(stored.where, stored.files, stored.tensors | taken.tensors, others, metadata), changes
 
 
 def keylist_text(taken: Snapshot) -> str:
@@ -78,6 +95,11 @@ def keylist_text(taken: Snapshot) -> str:
     lines = [f"# {taken.where}", "", "[files]", *map(_escaped, collapse(taken.files))]
     if taken.others:
         lines += ["", f"[{_OTHERS}]", *(name for folder in sorted(taken.others) for name in taken.others[folder])]
+    if taken.metadata:
+        rows = (
+            (folder, key, value) for folder, facts in sorted(taken.metadata.items()) for key, value in facts.items()
+        )
+        lines += ["", f"[{_METADATA}]", *(f"{key} {value} in {folder}" for folder, key, value in rows)]
     for folder, tensors in sorted(taken.tensors.items()):
         lines += ["", f"[{folder}]"]
         groups: dict[str, list[str]] = {}
@@ -93,7 +115,7 @@ def _escaped(name: str) -> str:
 
 
 def read_keylist(path: Path) -> Snapshot:
-    """Read what ``keylist_text`` gave. Raises PortError naming the line that is none of it."""
+    """Read what ``keylist_text`` gave. Raises PortError naming the line that is wrong."""
     taken = Snapshot("", [], {})
     section = None
     for number, line in enumerate(_lines(path), 1):
@@ -101,16 +123,19 @@ def read_keylist(path: Path) -> Snapshot:
             taken.where = taken.where or line[1:].strip()
         elif line.startswith("["):
             section = line[1:].removesuffix("]")
-            if section not in ("files", _OTHERS):
+            if section not in ("files", _OTHERS, _METADATA):
                 taken.tensors.setdefault(section, {})
         elif line.strip() and section == "files":
             taken.files += expand(line.removeprefix("./"))
         elif line.strip() and section == _OTHERS:
             taken.others.setdefault(line.rpartition("/")[0], []).append(line)
+        elif line.strip() and section == _METADATA:
+            fact, _, folder = line.partition(" in ")
+            taken.metadata.setdefault(folder, {}).update([fact.partition(" ")[::2]])
         elif line.strip():
             _read_tensors(taken, section, line, f"{path} line {number}")
         if len(taken.files) + sum(map(len, taken.tensors.values())) > _LIMIT:
-            raise PortError(f"{path} line {number} brings more than {_LIMIT} names; {_CURE}")
+            raise PortError(f"{path} line {number} lists more than {_LIMIT} names; {_FIX}")
     return taken
 
 
@@ -118,22 +143,22 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise PortError(f"{path} is not UTF-8 text; {_CURE}") from None
+        raise PortError(f"{path} is not UTF-8 text; {_FIX}") from None
 
 
 def _read_tensors(taken: Snapshot, section: str | None, line: str, where: str) -> None:
     match = re.fullmatch(r"(\w+) (-|\d{1,18}(?:x\d{1,18}){0,63}) (\S.*)", line, re.ASCII)
     if section is None or not match or match[1] not in DTYPE_BITS or not is_name(match[3]):
-        raise PortError(f"{where} is no line of a key list; {_CURE}")
+        raise PortError(f"{where} is not a line of a key list; {_FIX}")
     shape = tuple(map(int, match[2].split("x"))) if match[2] != "-" else ()
     for name in expand(match[3]):
         if name in taken.tensors[section]:
-            raise PortError(f"{where} lists {short_repr(name)} a second time; {_CURE}")
+            raise PortError(f"{where} lists {short_repr(name)} a second time; {_FIX}")
         taken.tensors[section][name] = Tensor(name, match[1], shape)
 
 
 def collapse(names: Iterable[str]) -> list[str]:
-    """Names that differ in one running number drawn together: ``a.0.b`` and ``a.1.b`` give ``a.{0-1}.b``."""
+    """Names that differ in one running number merged: ``a.0.b`` and ``a.1.b`` give ``a.{0-1}.b``."""
     lines = list(names)
     for place in range(max((line.count(".") + 1 for line in lines), default=0)):
         groups: dict[tuple[str, ...], list[int]] = {}
@@ -161,10 +186,10 @@ def _runs(numbers: list[int]) -> Iterable[tuple[int, int]]:
 
 
 def expand(line: str) -> list[str]:
-    """The names that ``collapse`` drew together. Raises PortError when that is none, or too many."""
+    """The names that ``collapse`` merged. Raises PortError when there are none, or too many."""
     spans = [int(last) - int(first) + 1 for first, last in _RANGE.findall(line)]
     if any(span < 1 for span in spans) or prod(spans) > _LIMIT:
-        raise PortError(f"{short_repr(line)} stands for no name, or for more than {_LIMIT}; {_CURE}")
+        raise PortError(f"{short_repr(line)} expands to no name, or to more than {_LIMIT}; {_FIX}")
     match = _RANGE.search(line)
     if not match:
         return [line]

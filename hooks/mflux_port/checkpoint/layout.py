@@ -6,9 +6,10 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from mflux_port.checkpoint.headers import PICKLES, Tensor
+from mflux_port.checkpoint.headers import PICKLES, Header, Tensor
+from mflux_port.checkpoint.kinds.classify import Classified, classify
 from mflux_port.checkpoint.shards import WeightSet, choose_weights
 from mflux_port.checkpoint.sources import open_source
 from mflux_port.errors import PortError
@@ -17,7 +18,9 @@ TOKENIZER_FILES = {
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "spiece.model", "vocab.json", "vocab.txt", "merges.txt",
     "tekken.json",
 }  # fmt: skip
-# All-in-one files (ComfyUI, the models' own repos) tell their parts by these prefixes.
+# Facts about sampling that lie beside the weights.
+SIDE_FILES = {"guider_config.json", "generation_config.json", "modular_model_index.json"}
+# All-in-one files (ComfyUI, original repos) mark their parts with these prefixes.
 _SINGLE_FILE_PARTS = {
     "model.diffusion_model.": "transformer",
     "first_stage_model.": "vae",
@@ -29,7 +32,10 @@ _SINGLE_FILE_PARTS = {
 
 @dataclass
 class Component:
-    """A folder of a checkpoint that holds weights. ``config`` is its config.json; ``library`` says whose class it is."""
+    """A folder of a checkpoint that holds weights. ``config`` is its config.json; ``library`` says whose class it is.
+
+    ``role`` is what a port calls it: transformer, vae, text_encoder, or its own name.
+    """
 
     name: str
     folder: str
@@ -37,11 +43,22 @@ class Component:
     class_name: str
     config: dict
     weights: WeightSet
+    role: str = ""
+    custom_code: str = ""
 
     @cached_property
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name, from the headers. Raises PortError for unsound files."""
+    def header(self) -> Header:
+        """Every tensor by name, from the headers, and their metadata. Raises PortError for unsound files."""
         return self.weights.read()
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        return self.header
+
+    @cached_property
+    def classified(self) -> Classified:
+        """What the tensors are: quantized, wrapped, copies, adapters, in another layout."""
+        return classify(self.tensors, self.config, self.header.metadata)
 
     @property
     def parameters(self) -> int:
@@ -50,7 +67,12 @@ class Component:
 
 @dataclass
 class Checkpoint:
-    """A checkpoint without its data. ``files`` gives the bytes of every file by its path inside the checkpoint."""
+    """A checkpoint without its data. ``files`` gives the bytes of every file by its path inside the checkpoint.
+
+    ``missing``: components of model_index.json that are not here; ``unlisted``: folders with weights that it does not
+    list; ``side_files``: other JSON files that state facts (guider, generation_config), by path; ``pipeline_source``: the
+    text of the pipeline's own code, which is read and never run.
+    """
 
     where: str
     root: Path | None
@@ -61,12 +83,42 @@ class Checkpoint:
     components: dict[str, Component] = field(default_factory=dict)
     scheduler: dict = field(default_factory=dict)
     tokenizers: dict[str, list[str]] = field(default_factory=dict)
+    side_files: dict[str, dict] = field(default_factory=dict)
+    pipeline_source: str = ""
+    missing: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
 
     @property
     def pipeline(self) -> str:
-        """The diffusers pipeline class that model_index.json names, or an empty string."""
-        name = self.model_index.get("_class_name", "")
-        return name if isinstance(name, str) else ""
+        """The pipeline class that model_index.json names, or an empty string."""
+        return self._pipeline_entry()[1]
+
+    @property
+    def pipeline_module(self) -> str:
+        """The file of the checkpoint that defines the pipeline's class; empty for a class of diffusers."""
+        module = self._pipeline_entry()[0]
+        return next((name for name in (f"{module}.py", "pipeline.py") if module and name in self.files), module)
+
+    def _pipeline_entry(self) -> tuple[str, str]:
+        # A list names the module of the repo's own code and its class.
+        entry = self.model_index.get("_class_name", "")
+        if isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry):
+            return entry[0], entry[1]
+        return "", entry if isinstance(entry, str) else ""
+
+    def verify_complete(self) -> None:
+        """Raise PortError when components that model_index.json lists are not here."""
+        if self.missing:
+            raise PortError(
+                f"{self.where} lacks {', '.join(self.missing)}, which model_index.json lists; "
+                "download the rest of the checkpoint"
+            )
+
+    def part(self, role: str) -> Component | None:
+        """The component that has a role in a port, whatever its folder is called."""
+        if role in self.components:
+            return self.components[role]
+        return next((part for part in self.components.values() if part.role == role), None)
 
 
 def open_checkpoint(where: str) -> Checkpoint:
@@ -81,9 +133,16 @@ def open_checkpoint(where: str) -> Checkpoint:
         return checkpoint
     if "model_index.json" in source.files:
         checkpoint.model_index = read_json(source, "model_index.json")
-    for folder in sorted({str(PurePosixPath(name).parent) for name in source.files}):
-        _read_folder(checkpoint, source, "" if folder == "." else folder)
-    if not checkpoint.components:
+    if checkpoint.pipeline_module in source.files:
+        checkpoint.pipeline_source = source.read(checkpoint.pipeline_module).decode("utf-8", "replace")
+    folders: dict[str, list[str]] = {}
+    for name in source.files:
+        folder, _, bare = name.rpartition("/")
+        folders.setdefault(folder, []).append(bare)
+    for folder in sorted(folders):
+        _read_folder(checkpoint, source, folder, set(folders[folder]))
+    checkpoint.missing = [name for name in _listed(checkpoint) if _is_missing(checkpoint, name, folders)]
+    if not checkpoint.components and not checkpoint.missing:
         _refuse_empty(where, source.files)
     return checkpoint
 
@@ -93,42 +152,69 @@ def read_json(source, name: str) -> dict:
     try:
         value = json.loads(source.read(name).decode("utf-8"))
     except (ValueError, RecursionError):
-        raise PortError(f"{source.path(name)} is no JSON; download it again") from None
+        raise PortError(f"{source.path(name)} is not JSON; download it again") from None
     if not isinstance(value, dict):
         raise PortError(f"{source.path(name)} is a JSON {type(value).__name__}, not an object; download it again")
     return value
 
 
-def _read_folder(checkpoint: Checkpoint, source, folder: str) -> None:
+def _read_folder(checkpoint: Checkpoint, source, folder: str, names: set[str]) -> None:
     prefix = f"{folder}/" if folder else ""
-    names = [name for name in source.files if str(PurePosixPath(name).parent) == (folder or ".")]
-    bare = {PurePosixPath(name).name for name in names}
-    if bare & TOKENIZER_FILES:
-        checkpoint.tokenizers[folder] = sorted(bare)
-    if "scheduler_config.json" in bare:
+    if names & TOKENIZER_FILES:
+        checkpoint.tokenizers[folder] = sorted(names)
+    if "scheduler_config.json" in names:
         checkpoint.scheduler = read_json(source, f"{prefix}scheduler_config.json")
-    weights = [name for name in names if name.endswith(".safetensors")]
-    # At the root of a pipeline lie copies for other programs; the pipeline reads its folders.
-    if not weights or (not folder and checkpoint.model_index) or folder.count("/"):
-        pickles = [name for name in names if name.lower().endswith(PICKLES)]
-        if pickles and f"{prefix}config.json" in source.files and _is_listed(checkpoint, folder):
-            raise PortError(
-                f"{source.path(pickles[0])} is a pickle, which can run code, and {folder or 'the folder'} has no safetensors "
-                "file; bring the checkpoint as safetensors"
-            )
-        return
-    config = read_json(source, f"{prefix}config.json") if "config.json" in bare else {}
+    for name in names & SIDE_FILES:
+        checkpoint.side_files[prefix + name] = read_json(source, prefix + name)
+    if folder.count("/") or not folder and checkpoint.model_index:
+        return  # at the root of a pipeline lie copies for other programs; the pipeline reads its folders
+    if not any(re.search(r"^(?!\._).*[.]safetensors([.].*index.*[.]json)?$", name) for name in names):
+        _refuse_pickle(checkpoint, source, folder, names)
+    elif checkpoint.model_index and checkpoint.model_index.get(folder) in (None, [None, None]):
+        checkpoint.unlisted.append(folder)
+    else:
+        component = _component(checkpoint, source, folder, names)
+        checkpoint.components[component.name] = component
+
+
+def _component(checkpoint: Checkpoint, source, folder: str, names: set[str]) -> Component:
+    prefix = f"{folder}/" if folder else ""
+    config = read_json(source, f"{prefix}config.json") if "config.json" in names else {}
     library, class_name = _class_of(checkpoint.model_index.get(folder), config)
+    code = f"{library}.py" if f"{library}.py" in names else ""
     name = folder or _kind(class_name)
-    checkpoint.components[name] = Component(name, folder, library, class_name, config, choose_weights(source, folder))
+    weights = choose_weights(source, folder, _class_of(None, config)[0] or library, config)
+    return Component(name, folder, library, class_name, config, weights, _role(name, library, class_name), code)
 
 
-def _is_listed(checkpoint: Checkpoint, folder: str) -> bool:
-    return folder in checkpoint.model_index or not checkpoint.model_index
+def _refuse_pickle(checkpoint: Checkpoint, source, folder: str, names: set[str]) -> None:
+    pickles = sorted(name for name in names if name.lower().endswith(PICKLES))
+    listed = folder in checkpoint.model_index or not checkpoint.model_index
+    if pickles and "config.json" in names and listed:
+        raise PortError(
+            f"{source.path(f'{folder}/{pickles[0]}' if folder else pickles[0])} is a pickle, which can run code, and "
+            f"{folder or 'the folder'} has no safetensors file; download the checkpoint as safetensors"
+        )
+
+
+def _listed(checkpoint: Checkpoint) -> list[str]:
+    """The components that model_index.json lists with a class."""
+    return [name for name, entry in checkpoint.model_index.items() if _is_entry(entry) and not name.startswith("_")]
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
+
+
+def _is_missing(checkpoint: Checkpoint, name: str, folders: dict[str, list[str]]) -> bool:
+    if name not in folders:
+        return True
+    without_weights = re.search("Tokenizer|Scheduler|Processor|Extractor|Guid", checkpoint.model_index[name][1])
+    return not without_weights and name not in checkpoint.components
 
 
 def _class_of(entry: object, config: dict) -> tuple[str, str]:
-    if isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry):
+    if _is_entry(entry):
         return entry[0], entry[1]
     if isinstance(config.get("_class_name"), str):
         return "diffusers", config["_class_name"]
@@ -144,21 +230,41 @@ def _kind(class_name: str) -> str:
     return "transformer" if not class_name or re.search("Transformer|DiT|UNet", class_name) else "text_encoder"
 
 
+def _role(name: str, library: str, class_name: str) -> str:
+    # By the class: a folder may be called dit, denoiser or unet.
+    if name in ("transformer", "vae", "text_encoder"):
+        return name
+    if re.search("Autoencoder|VAE|VQModel", class_name) or name in ("vae", "vqvae", "movq"):
+        return "vae"
+    if library != "transformers" and (
+        re.search("Transformer|DiT|UNet", class_name) or name in ("dit", "unet", "denoiser")
+    ):
+        return "transformer"
+    return name
+
+
 def _parts_of_single_file(source) -> dict[str, Component]:
     weights = choose_weights(source, "")
     parts: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in weights.read().items():
+    header = weights.read()
+    for name, tensor in header.items():
         prefix = next((prefix for prefix in _SINGLE_FILE_PARTS if name.startswith(prefix)), "")
         parts.setdefault(_SINGLE_FILE_PARTS.get(prefix, "transformer"), {})[name] = tensor
     components = {}
     for part, tensors in parts.items():
-        components[part] = Component(part, "", "", "", {}, weights)
-        components[part].__dict__["tensors"] = tensors
+        components[part] = Component(part, "", "", "", {}, weights, part)
+        components[part].__dict__["header"] = Header(tensors, header.metadata)
     return components
 
 
 def _refuse_empty(where: str, files: dict[str, int]) -> None:
     pickle = next((name for name in files if name.lower().endswith(PICKLES)), None)
     if pickle:
-        raise PortError(f"{where}: {pickle} is a pickle, which can run code; bring the checkpoint as safetensors")
+        raise PortError(f"{where}: {pickle} is a pickle, which can run code; download the checkpoint as safetensors")
+    gguf = next((name for name in files if name.lower().endswith(".gguf")), None)
+    if gguf:
+        raise PortError(f"{where}: {gguf} is a GGUF file; download the checkpoint as safetensors")
+    nested = next((name for name in files if name.endswith(".safetensors") and not name.startswith("._")), None)
+    if nested:
+        raise PortError(f"{where} holds no safetensors file in itself or in a listed folder; point to {nested} in it")
     raise PortError(f"{where} holds no safetensors file; point to a diffusers folder, a .safetensors file or a repo id")

@@ -8,18 +8,33 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mflux_port.files.parsing import parse_python
+
 
 @dataclass(frozen=True)
 class PipelineDefaults:
-    """What the pipeline's ``__call__`` takes. ``steps`` and ``guidance`` are None when it has no such default."""
+    """What the pipeline's ``__call__`` takes. ``steps`` and ``guidance`` are None when it has no such default.
+
+    ``where``: the file that was read.
+    """
 
     steps: int | None
     guidance: float | None
     takes_negative_prompt: bool
+    where: str = ""
 
 
-def read_defaults(class_name: str) -> PipelineDefaults | None:
-    """The defaults of a pipeline class of the installed diffusers; None without diffusers or without that class."""
+# How pipelines call the scale that mflux calls guidance, in the order of preference.
+_GUIDANCE = ("guidance_scale", "true_cfg_scale", "cfg_scale")
+
+
+def read_defaults(class_name: str, own_source: str = "", where: str = "") -> PipelineDefaults | None:
+    """The defaults of a pipeline class, from the checkpoint's own source or from the installed diffusers.
+
+    ``own_source``: the text of the checkpoint's file ``where``, which is parsed and never run. None without the class.
+    """
+    if own_source:
+        return _from_source(own_source, class_name, where)
     spec = importlib.util.find_spec("diffusers") if class_name else None
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -27,27 +42,30 @@ def read_defaults(class_name: str) -> PipelineDefaults | None:
     for path in sorted(folder.glob("*/pipeline_*.py")):
         text = path.read_text(encoding="utf-8")
         if re.search(rf"^class {re.escape(class_name)}\b", text, re.MULTILINE):
-            return _from_source(text, class_name)
+            return _from_source(text, class_name, f"diffusers/pipelines/{path.parent.name}/{path.name}")
     return None
 
 
-def _from_source(text: str, class_name: str) -> PipelineDefaults | None:
-    for node in ast.parse(text).body:
+def _from_source(text: str, class_name: str, where: str) -> PipelineDefaults | None:
+    try:
+        body = parse_python(text).body
+    except SyntaxError:
+        return None
+    for node in body:
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             call = next(
                 (part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__call__"), None
             )
-            return _from_call(call) if call else None
+            return _from_call(call, where) if call else None
     return None
 
 
-def _from_call(call: ast.FunctionDef) -> PipelineDefaults:
-    names = [argument.arg for argument in call.args.args]
-    defaults = dict(zip(reversed(names), reversed(call.args.defaults), strict=False))
+def _from_call(call: ast.FunctionDef, where: str) -> PipelineDefaults:
+    names = [argument.arg for argument in (*call.args.args, *call.args.kwonlyargs)]
+    defaults = dict(zip(reversed([one.arg for one in call.args.args]), reversed(call.args.defaults), strict=False))
+    defaults |= {one.arg: node for one, node in zip(call.args.kwonlyargs, call.args.kw_defaults, strict=True) if node}
     values = {name: node.value for name, node in defaults.items() if isinstance(node, ast.Constant)}
-    steps, guidance = values.get("num_inference_steps"), values.get("guidance_scale")
-    return PipelineDefaults(
-        steps if type(steps) is int else None,
-        float(guidance) if type(guidance) in (int, float) else None,
-        "negative_prompt" in names,
-    )
+    steps = values.get("num_inference_steps")
+    scales = (values.get(name) for name in _GUIDANCE)
+    guidance = next((float(scale) for scale in scales if type(scale) in (int, float)), None)
+    return PipelineDefaults(steps if type(steps) is int else None, guidance, "negative_prompt" in names, where)

@@ -1,4 +1,8 @@
-"""Which safetensors files of a folder are its weights: one file, shards with or without an index, variants beside."""
+"""Which safetensors files of a folder are its weights: those that diffusers or transformers would load from it.
+
+diffusers takes the files that its index names, and without an index the one file; transformers takes the one file first.
+Names that neither library writes are read when nothing else is there: by an index, as shards, or as a single file.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from mflux_port.checkpoint.headers import Tensor
-from mflux_port.errors import PortError
+from mflux_port.checkpoint.headers import Header
+from mflux_port.errors import PortError, short_repr
 
-# What diffusers and transformers themselves write; others lie beside these in some repos.
-_CANONICAL = ("diffusion_pytorch_model", "model")
-_NAME = re.compile(
-    r"(?P<base>.+?)(?:[.](?P<variant>fp16|bf16|fp32|fp8|non_ema|ema))?"
-    r"(?:-(?P<number>\d{5})-of-(?P<count>\d{5}))?[.]safetensors"
-)
+# The file names of each library, and whether its index comes before its single file.
+_LOADERS = {"diffusers": ("diffusion_pytorch_model", True), "transformers": ("model", False)}
+_VARIANTS = ("", "bf16", "fp16", "fp32", "fp8", "non_ema", "ema")  # in the order of preference
+_SHARD = re.compile(r"(?P<base>.+?)[-_.](?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?P<rest>[.]\w+)?[.]safetensors")
+_PART = re.compile(r"(?P<base>|.+?[-_.](?:part[-_.]?)?)(?P<number>\d{1,6})[.]safetensors")
+_VARIANT = re.compile(r"(?P<base>.+?)[.](?P<variant>bf16|fp16|fp32|fp8|non_ema|ema)$")
 
 
 @dataclass
@@ -29,98 +33,165 @@ class WeightSet:
     index: str
     others: list[str]
     bytes: int
-    read_header: Callable[[str], dict[str, Tensor]]
+    read_header: Callable[[str], Header]
     weight_map: dict[str, str] = field(default_factory=dict)
 
-    def read(self) -> dict[str, Tensor]:
+    def read(self) -> Header:
         """Every tensor by name. Raises PortError when shards repeat a tensor, or lack one that the index lists."""
-        found: dict[str, Tensor] = {}
-        home: dict[str, str] = {}
+        found = Header()
+        shard_of: dict[str, str] = {}
         for name in self.names:
             header = self.read_header(name)
-            twin = next((tensor for tensor in header if tensor in found), None)
-            if twin:
-                raise PortError(f"{name} and {home[twin]} both hold tensor {twin!r}; keep one checkpoint in the folder")
+            repeated = next((tensor for tensor in header if tensor in found), None)
+            if repeated:
+                raise PortError(
+                    f"{name} and {shard_of[repeated]} both hold tensor {repeated!r}; keep one checkpoint in the folder"
+                )
             found.update(header)
-            home.update(dict.fromkeys(header, name))
+            found.metadata |= header.metadata
+            shard_of.update(dict.fromkeys(header, name))
         folder = f"{self.folder}/" if self.folder else ""
         for tensor, shard in self.weight_map.items():
-            if home.get(tensor) != f"{folder}{shard}":
+            if shard_of.get(tensor) != f"{folder}{shard}":
                 raise PortError(
                     f"{self.index} says that {shard} holds {tensor!r}, and it does not; download both again"
                 )
         return found
 
 
-def choose_weights(source, folder: str) -> WeightSet:
-    """The weights that the reference would load from ``folder``: the canonical name without a variant, if there is one."""
+@dataclass
+class _Choice:
+    """``index`` is empty for files that no index names."""
+
+    names: list[str]
+    variant: str = ""
+    index: str = ""
+
+
+def choose_weights(source, folder: str, library: str = "", config: dict | None = None) -> WeightSet:
+    """The weights that ``library`` would load from ``folder``. Raises PortError when several checkpoints are there."""
     prefix = f"{folder}/" if folder else ""
-    here = sorted(
-        name
-        for name in source.files
-        if name.endswith(".safetensors") and str(PurePosixPath(name).parent) == (folder or ".")
+    here = {PurePosixPath(name).name for name in source.files if str(PurePosixPath(name).parent) == (folder or ".")}
+    here = {name for name in here if not name.startswith("._")}
+    choice = (
+        _named_by_config(here, config or {}) or _by_loader(here, library) or _by_any_index(here, source.path(folder))
     )
-    groups: dict[tuple[str, str, bool], list[str]] = {}
-    for name in here:
-        match = _NAME.fullmatch(PurePosixPath(name).name)
-        if match and not PurePosixPath(name).name.startswith("._"):
-            key = (match["base"], match["variant"] or "", match["number"] is not None)
-            groups.setdefault(key, []).append(name)
-    base, variant, sharded = key = _choose(groups, source.path(folder))
-    index = _index_name(source.files, prefix, base, variant) if sharded else ""
-    weight_map = _read_index(source, index, prefix) if index else {}
-    names = sorted({f"{prefix}{shard}" for shard in weight_map.values()}) if index else groups[key]
-    if sharded and not index:
-        _verify_complete(names, source.path(folder))
-    others = [name for name in here if name not in names]
+    choice = choice or _without_index(here, source.path(folder))
+    weight_map = _read_index(source, f"{prefix}{choice.index}", prefix) if choice.index else {}
+    names = sorted(f"{prefix}{name}" for name in (set(weight_map.values()) or choice.names))
+    others = sorted(
+        f"{prefix}{name}" for name in here if name.endswith(".safetensors") and f"{prefix}{name}" not in names
+    )
     size = sum(source.files[name] for name in names)
-    return WeightSet(folder, names, variant, index, others, size, source.header, weight_map)
+    index = f"{prefix}{choice.index}" if choice.index else ""
+    return WeightSet(folder, names, choice.variant, index, others, size, source.header, weight_map)
 
 
-def _choose(groups: dict[tuple[str, str, bool], list[str]], where: object) -> tuple[str, str, bool]:
-    canonical = [key for key in groups if key[0] in _CANONICAL] or list(groups)
-    bases = {key[0] for key in canonical}
+def _named_by_config(here: set[str], config: dict) -> _Choice | None:
+    # transformers lets a config name the file.
+    name = config.get("transformers_weights")
+    if not isinstance(name, str) or name not in here:
+        return None
+    return _Choice([], index=name) if name.endswith(".json") else _Choice([name])
+
+
+def _by_loader(here: set[str], library: str) -> _Choice | None:
+    order = [library] if library in _LOADERS else []
+    order += [name for name in _LOADERS if name not in order]
+    for name in order:
+        base, index_first = _LOADERS[name]
+        for variant in _VARIANTS:
+            indexes = [_Choice([], variant, index) for index in _index_names(base, variant) if index in here]
+            single = _file_name(base, variant)
+            singles = [_Choice([single], variant)] if single in here else []
+            found = [*indexes, *singles] if index_first else [*singles, *indexes]
+            if found:
+                return found[0]
+    return None
+
+
+def _file_name(base: str, variant: str) -> str:
+    return f"{base}.{variant}.safetensors" if variant else f"{base}.safetensors"
+
+
+def _index_names(base: str, variant: str) -> tuple[str, ...]:
+    # As both libraries write it, as diffusers did before, and as some repos have it.
+    if not variant:
+        return (f"{base}.safetensors.index.json",)
+    parts = ("safetensors.index.{}.json", "safetensors.{}.index.json", "{}.safetensors.index.json")
+    return tuple(f"{base}.{part.format(variant)}" for part in parts)
+
+
+def _by_any_index(here: set[str], where: object) -> _Choice | None:
+    indexes = sorted(name for name in here if name.endswith(".json") and ".safetensors." in name and ".index" in name)
+    if len(indexes) > 1:
+        raise PortError(f"{where} holds several checkpoints ({', '.join(indexes)}); keep one index")
+    return _Choice([], index=indexes[0]) if indexes else None
+
+
+def _without_index(here: set[str], where: object) -> _Choice:
+    files = sorted(name for name in here if name.endswith(".safetensors"))
+    if parts := _numbered_parts(files):
+        return _Choice(parts)
+    groups: dict[tuple[str, str, bool], list[str]] = {}
+    for name in files:
+        groups.setdefault(_group(name), []).append(name)
+    bases = sorted({base for base, _, _ in groups})
     if len(bases) > 1:
-        raise PortError(
-            f"{where} holds several checkpoints ({', '.join(sorted(bases))}); keep one, or point to its file"
-        )
-    # Without a variant before with one; bf16 before fp16 before the rest; shards before a single copy of them.
-    order = {"": 0, "bf16": 1, "fp16": 2}
-    return min(canonical, key=lambda key: (order.get(key[1], 3), not key[2]))
+        raise PortError(f"{where} holds several checkpoints ({', '.join(bases)}); keep one, or point to its file")
+    # Without a variant before with one; shards before a single copy of them.
+    key = min(groups, key=lambda key: (_VARIANTS.index(key[1]), not key[2]))
+    if key[2]:
+        _verify_complete(groups[key], where)
+    return _Choice(groups[key], key[1])
 
 
-def _index_name(files: dict[str, int], prefix: str, base: str, variant: str) -> str:
-    part = f".{variant}" if variant else ""
-    # diffusers writes the variant before `.json`, transformers before `.safetensors`.
-    names = (f"{prefix}{base}.safetensors.index{part}.json", f"{prefix}{base}{part}.safetensors.index.json")
-    return next((name for name in names if name in files), "")
+def _numbered_parts(files: list[str]) -> list[str]:
+    # `0.safetensors`, `model_part_1.safetensors`: parts only when they are counted without a gap.
+    parts = [part for name in files if (part := _PART.fullmatch(name))]
+    numbers = sorted(int(part["number"]) for part in parts)
+    one_base = len(parts) == len(files) > 1 and len({part["base"] for part in parts}) == 1
+    return files if one_base and numbers in (list(range(len(files))), list(range(1, len(files) + 1))) else []
+
+
+def _group(name: str) -> tuple[str, str, bool]:
+    """The base name of a file, its variant, and whether it is a shard."""
+    shard = _SHARD.fullmatch(name)
+    base = f"{shard['base']}{shard['rest'] or ''}" if shard else name.removesuffix(".safetensors")
+    variant = _VARIANT.fullmatch(base)
+    return (variant["base"], variant["variant"], bool(shard)) if variant else (base, "", bool(shard))
+
+
+def _verify_complete(names: list[str], where: object) -> None:
+    shards = [_SHARD.fullmatch(name) for name in names]
+    counts = {int(shard["count"]) for shard in shards}
+    missing = sorted(set(range(1, max(counts) + 1)) - {int(shard["number"]) for shard in shards})
+    if missing or len(counts) > 1:
+        first = missing[0] if missing else "?"
+        raise PortError(f"{where} lacks shard {first} of {max(counts)}; download the rest of the checkpoint")
 
 
 def _read_index(source, index: str, prefix: str) -> dict[str, str]:
     where = source.path(index)
-    try:
-        weight_map = json.loads(source.read(index).decode("utf-8"))["weight_map"]
-        sound = isinstance(weight_map, dict) and all(isinstance(shard, str) for shard in weight_map.values())
-    except (ValueError, KeyError, TypeError, RecursionError):
-        sound = False
-    if not sound or not weight_map:
-        raise PortError(f"{where} is no JSON object with a weight_map of file names; download it again")
+    weight_map = _weight_map(source, index)
     for shard in sorted(set(weight_map.values())):
         if PurePosixPath(shard).name != shard or "\\" in shard or not shard.endswith(".safetensors"):
             raise PortError(
-                f"{where} names {shard!r}, which is no safetensors file in its folder; do not use this checkpoint"
+                f"{where} names {short_repr(shard)}, which is not a safetensors file in its folder; do not use this checkpoint"
             )
-        if f"{prefix}{shard}" not in source.files:
-            raise PortError(f"{where} names {shard}, which is missing; download the rest of the checkpoint")
+    missing = sorted(shard for shard in set(weight_map.values()) if f"{prefix}{shard}" not in source.files)
+    if missing:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        verb = "is" if len(missing) == 1 else "are"
+        raise PortError(f"{where} names {shown}, which {verb} missing; download the rest of the checkpoint")
     return weight_map
 
 
-def _verify_complete(names: list[str], where: object) -> None:
-    matches = [_NAME.fullmatch(PurePosixPath(name).name) for name in names]
-    count = int(matches[0]["count"])
-    numbers = {int(match["number"]) for match in matches}
-    missing = sorted(set(range(1, count + 1)) - numbers)
-    if missing or any(int(match["count"]) != count for match in matches):
-        raise PortError(
-            f"{where} lacks shard {missing[0] if missing else '?'} of {count}; download the rest of the checkpoint"
-        )
+def _weight_map(source, index: str) -> dict[str, str]:
+    try:
+        weight_map = json.loads(source.read(index).decode("utf-8"))["weight_map"]
+        if isinstance(weight_map, dict) and weight_map and all(isinstance(name, str) for name in weight_map.values()):
+            return weight_map
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise PortError(f"{source.path(index)} is not a JSON object with a weight_map of file names; download it again")

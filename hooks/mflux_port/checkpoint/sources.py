@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import time
 from pathlib import Path
 
-from mflux_port.checkpoint.headers import DTYPE_BITS, PICKLES, Tensor, is_name, read_header
+from mflux_port.checkpoint.headers import DTYPE_BITS, PICKLES, Header, Tensor, is_name, read_header
 from mflux_port.errors import PortError, short_repr
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_WAITS = (0.5, 2.0)  # seconds before the second and the third try
+_TRANSPORT_ERRORS = ("TransportError", "ConnectionError", "Timeout", "TimeoutError")
+_SLOW = 2.0  # seconds after which a terminal is told how far the reading is
 _DEPTH = 3  # folders below the root that are looked at; a loop of links ends there
 _JSON_LIMIT = 64_000_000
 
@@ -35,7 +40,7 @@ class LocalSource:
             raise PortError(f"{path} has {self.files[name]} bytes, too many for a description; download it again")
         return path.read_bytes()
 
-    def header(self, name: str) -> dict[str, Tensor]:
+    def header(self, name: str) -> Header:
         return read_header(self.path(name))
 
 
@@ -49,8 +54,11 @@ class RemoteSource:
         from huggingface_hub import HfApi
         from huggingface_hub.constants import HF_HUB_DOWNLOAD_TIMEOUT as patience
         from huggingface_hub.utils import get_session
+        from huggingface_hub.utils import logging as hub_logging
 
+        hub_logging.set_verbosity_error()  # what it has to say about tokens is no part of an answer
         get_session().timeout = patience  # seconds without a byte; by itself it waits for ever
+        self._started, self._read = time.monotonic(), 0
         info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True, timeout=patience))
         self.repo, self.revision = repo, info.sha or ""
         self.files = {file.rfilename: file.size or 0 for file in info.siblings or []}
@@ -75,41 +83,50 @@ class RemoteSource:
 
         return _remote(self.repo, get)
 
-    def header(self, name: str) -> dict[str, Tensor]:
+    def header(self, name: str) -> Header:
         from huggingface_hub import parse_safetensors_file_metadata
 
+        self._tell(name)
         read = lambda: parse_safetensors_file_metadata(self.repo, name, revision=self.revision)  # noqa: E731
         metadata = _remote(self.repo, read)
         odd = next((tensor for tensor in metadata.tensors if not is_name(tensor)), None)
         if odd is not None:
-            raise PortError(f"{self.path(name)}: {short_repr(odd)} is no name of a tensor; tell the repo's owner")
+            raise PortError(f"{self.path(name)}: {short_repr(odd)} is not a valid tensor name; tell the repo's owner")
         unknown = next((tensor for tensor, info in metadata.tensors.items() if info.dtype not in DTYPE_BITS), None)
         if unknown:
             raise PortError(
                 f"{self.path(name)}: tensor {unknown!r} has the unknown type {metadata.tensors[unknown].dtype!r}"
             )
-        return {tensor: Tensor(tensor, info.dtype, tuple(info.shape)) for tensor, info in metadata.tensors.items()}
+        tensors = {tensor: Tensor(tensor, info.dtype, tuple(info.shape)) for tensor, info in metadata.tensors.items()}
+        return Header(tensors, metadata.metadata)
+
+    def _tell(self, name: str) -> None:
+        # On a slow connection a person sees that something happens, and how much is left.
+        self._read += 1
+        if sys.stderr.isatty() and time.monotonic() - self._started > _SLOW:
+            count = sum(file.endswith(".safetensors") for file in self.files)
+            print(f"reading header {self._read} of up to {count}: {self.path(name)}", file=sys.stderr)
 
 
 def open_source(where: str) -> LocalSource | RemoteSource:
     """A source for a folder, a safetensors file, a Hugging Face cache folder or a repo id. Raises PortError."""
     path = Path(os.path.expanduser(where))
     if not where.strip():
-        raise PortError(f"{where!r} is no checkpoint; type a folder, a .safetensors file or organisation/name")
+        raise PortError(f"{where!r} is not a checkpoint; type a folder, a .safetensors file or organisation/name")
     try:
         path.stat()
     except FileNotFoundError:
         if is_repo_id(where):
             return _open_repo(where)
-        raise PortError(f"{where} does not exist and is no repo id; type a folder or organisation/name") from None
+        raise PortError(f"{where} does not exist and is not a repo id; type a folder or organisation/name") from None
     except OSError as error:
         raise PortError(f"{where} cannot be read ({error.strerror or error}); point to another folder") from None
     if path.is_file() and path.suffix.lower() in PICKLES:
         raise PortError(
-            f"{where} is a pickle, which can run code; only .safetensors files are read, so bring one of these"
+            f"{where} is a pickle, which can run code; only .safetensors files are read, so download one of those"
         )
     if path.is_file() and path.suffix != ".safetensors":
-        raise PortError(f"{where} is no .safetensors file; point to one, to a folder or to a repo id")
+        raise PortError(f"{where} is not a .safetensors file; point to one, to a folder or to a repo id")
     return LocalSource(_snapshot(path))
 
 
@@ -143,7 +160,7 @@ def _open_repo(repo: str) -> LocalSource | RemoteSource:
 
 
 def _snapshot(path: Path) -> Path:
-    # A repo's folder in the Hugging Face cache stands for the snapshot of its main branch.
+    # A repo's folder in the Hugging Face cache means the snapshot of its main branch.
     if not (path / "snapshots").is_dir() or not path.name.startswith("models--"):
         return path
     main = path / "refs" / "main"
@@ -170,7 +187,7 @@ def _list_files(root: Path) -> dict[str, int]:
                 files[Path(entry.path).relative_to(root).as_posix()] = entry.stat().st_size
             except OSError as error:
                 raise PortError(
-                    f"{entry.path} leads nowhere ({error.strerror or error}); download the checkpoint again"
+                    f"{entry.path} is a broken link ({error.strerror or error}); download the checkpoint again"
                 ) from None
 
     walk(root, 0)
@@ -178,15 +195,38 @@ def _list_files(root: Path) -> dict[str, int]:
 
 
 def _verify_names(files: dict[str, int], where: object) -> None:
-    # They stand in lists of lines, and go to the Hub as they are.
+    # They are written into text lists and sent to the Hub unchanged.
     wrong = next(
         (name for name in files if not name.strip() or not name.isprintable() or ".." in name.split("/")), None
     )
     if wrong is not None:
-        raise PortError(f"{where}: {short_repr(wrong)} is no name of a file; rename it or take it out")
+        raise PortError(f"{where}: {short_repr(wrong)} is not a valid file name; rename or remove it")
 
 
 def _remote(repo: str, call):
+    """What a call to the Hub gives, tried again after failures that pass. Raises PortError for all others."""
+    for wait in (*_WAITS, None):
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - the transport below huggingface_hub has error types of its own
+            if wait is None or not _may_pass(error):
+                raise PortError(_explain(repo, error)) from None
+        time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+def _may_pass(error: Exception) -> bool:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        status = getattr(error.response, "status_code", 0)
+        return status == 429 or status >= 500
+    # Whatever the transport calls it: a connection that was refused, reset or cut off, or an answer that took too long.
+    return any(cls.__name__ in _TRANSPORT_ERRORS for cls in type(error).__mro__)
+
+
+def _explain(repo: str, error: Exception) -> str:
+    from huggingface_hub import constants
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -196,16 +236,18 @@ def _remote(repo: str, call):
         SafetensorsParsingError,
     )
 
-    try:
-        return call()
-    except GatedRepoError:
-        raise PortError(f"{repo} is gated; accept its terms on its page and run `hf auth login`") from None
-    except (RepositoryNotFoundError, EntryNotFoundError):
-        raise PortError(f"{repo} is not on the Hugging Face Hub, or lost a file; check the name on its page") from None
-    except (SafetensorsParsingError, NotASafetensorsRepoError) as error:
-        raise PortError(f"{repo} holds an unsound safetensors file ({error}); tell its owner") from None
-    except (HfHubHTTPError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise PortError(f"{repo} cannot be reached ({first}); check the network, or type a local folder") from None
-    except Exception as error:  # noqa: BLE001 - the transport below huggingface_hub has error types of its own
-        raise PortError(f"{repo} cannot be read ({type(error).__name__}: {error}); check the network") from None
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, GatedRepoError):
+        return f"{repo} is gated; accept its terms on its page and run `hf auth login`"
+    if isinstance(error, (RepositoryNotFoundError, EntryNotFoundError)):
+        return (
+            f"{repo} is not on the Hugging Face Hub, or lost a file; check the name on its page, and run `hf auth login` "
+            "if it is private"
+        )
+    if isinstance(error, (SafetensorsParsingError, NotASafetensorsRepoError)):
+        return f"{repo} holds a damaged safetensors file ({first}); tell its owner"
+    cached = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots"
+    way = "set HF_HUB_OFFLINE=1 to read what is in the cache" if cached.is_dir() else "type a local folder"
+    if isinstance(error, (HfHubHTTPError, OSError)):
+        return f"{repo} cannot be reached ({first}); check the network, or {way}"
+    return f"{repo} cannot be read ({type(error).__name__}: {first}); check the network, or {way}"

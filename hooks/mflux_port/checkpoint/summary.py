@@ -16,6 +16,8 @@ def describe(checkpoint: Checkpoint, answers: dict[str, Answer]) -> dict:
         "repo": checkpoint.repo,
         "revision": checkpoint.revision,
         "pipeline": checkpoint.pipeline,
+        "custom_pipeline": checkpoint.pipeline_module,
+        "unlisted": checkpoint.unlisted,
         "components": [_component(component) for component in checkpoint.components.values()],
         "tokenizers": checkpoint.tokenizers,
         "scheduler": checkpoint.scheduler.get("_class_name", ""),
@@ -38,6 +40,10 @@ def format_summary(facts: dict) -> str:
             f"  {'':<16} {part['tensors']} tensors in {part['files']} {'file' if part['files'] == 1 else 'files'}"
         )
         lines += [f"  {'':<16} note: {note}" for note in part["notes"]]
+    if facts["custom_pipeline"]:
+        lines += ["", f"custom code: the pipeline is defined in {facts['custom_pipeline']}; read it before it is run"]
+    if facts["unlisted"]:
+        lines += ["", f"not in model_index.json, so not a part of the pipeline: {', '.join(facts['unlisted'])}"]
     lines += ["", "tokenizers: " + (", ".join(facts["tokenizers"]) or "none found")]
     lines += ["", "what mflux has already:"] + [f"  {line}" for line in facts["reused"]]
     lines += ["", "what must be ported:"] + [f"  {line}" for line in facts["to_port"] or ["nothing"]]
@@ -75,9 +81,11 @@ def _notes(component: Component) -> list[str]:
         notes.append("shards without an index; all of them are read")
     if weights.others:
         notes.append(f"not read, other weights beside: {', '.join(weights.others)}; mflux would read them too")
-    if component.config.get("quantization_config"):
-        notes.append("config.json has a quantization_config: these weights are not plain")
-    return notes
+    if component.custom_code:
+        notes.append(f"custom code: {component.class_name} is defined in {component.folder}/{component.custom_code}")
+    if component.role != component.name:
+        notes.append(f"this is the port's {component.role}; its weights are in {component.folder}/")
+    return [*map(str, component.classified.kinds), *notes]
 
 
 def _verdict(question: str, answer: Answer) -> str:
@@ -88,7 +96,7 @@ def _verdict(question: str, answer: Answer) -> str:
 def _to_port(checkpoint: Checkpoint, answers: dict[str, Answer]) -> list[str]:
     lines = []
     for component in checkpoint.components.values():
-        answer = answers.get(component.name)
+        answer = answers.get(component.role)
         if answer is not None and answer.value != "own":
             continue
         line = f"{component.name}: {component.class_name or 'class unknown'}, {len(component.tensors)} tensors"

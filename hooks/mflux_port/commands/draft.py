@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections import Counter
 from dataclasses import replace
 
 from mflux_port.checkout.lock import exclusive, shared
@@ -22,11 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="transformer, text_encoder or vae; may be repeated (default: those that the answers call own)",
     )
+    parser.add_argument("--layers-only", action="store_true", help="write no forward passes")
     parser.add_argument("--dry-run", action="store_true", help="print the diff, write nothing")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draft the components. Returns 0; what could not be decided stands in unresolved.yml, which fails `check`."""
+    """Draft the components. Returns 0; what could not be decided is listed in unresolved.yml, which fails `check`."""
     checkout = Checkout(args.checkout)
     with shared(checkout.root) if args.dry_run else exclusive(checkout.root):
         return _run(args, checkout)
@@ -43,10 +46,10 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
     names = list(dict.fromkeys(args.component or _own_components(port)))
-    drafts = [draft_component(_part(checkpoint, name), name, port) for name in names]
+    drafts = [draft_component(_part(checkpoint, name), name, port, _say, not args.layers_only) for name in names]
     drafted = _texts(checkout, port, drafts)
     planned = plan_files(checkout, port, drafted)
-    keys, said = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
+    keys, changes = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
     undecided = [entry for draft in drafts for entry in draft.unresolved]
     listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
     kept = lists(checkout, port, {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, drafts)})
@@ -56,10 +59,14 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     texts = contents(checkout, port, planned) | {file.name: file.text or None for file in kept}
     with locked(checkout.root):
         commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
-    facts = _facts(drafts, planned) | {"leftover": leftovers(checkout, planned), "key_list": said}
+    facts = _facts(drafts, planned) | {"leftover": leftovers(checkout, planned), "key_list": changes}
     facts["tiny_sizes"] = other_names(checkout, port, drafted)
     print(json.dumps(facts, indent=1) if args.json else _format(facts, port))
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # progress, which is not part of the output
 
 
 def _own_components(port: Port) -> list[str]:
@@ -70,13 +77,15 @@ def _part(checkpoint, name: str):
     from mflux_port.draft.component import TOPS
 
     if name not in TOPS:
-        raise PortError(f"{name} is no component that can be drafted; type one of {', '.join(TOPS)}")
+        raise PortError(f"{name} is not a component that can be drafted; type one of {', '.join(TOPS)}")
     parts = checkpoint.components
-    if name not in parts and len(parts) == 1 and not checkpoint.model_index:
+    if name in checkpoint.missing:
+        checkpoint.verify_complete()
+    if part := checkpoint.part(name):
+        return part
+    if len(parts) == 1 and not checkpoint.model_index:
         return next(iter(parts.values()))
-    if name not in parts:
-        raise PortError(f"{checkpoint.where} has no {name}, it has {', '.join(parts)}; choose with --component")
-    return parts[name]
+    raise PortError(f"{checkpoint.where} has no {name}, it has {', '.join(parts)}; choose with --component")
 
 
 def _texts(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
@@ -129,6 +138,22 @@ def _facts(drafts: list, planned: list) -> dict:
                 "classes": len(draft.classes),
                 "targets": len(draft.mapping.targets),
                 "lora": len(draft.lora),
+                "forward": {
+                    "reason": draft.forwards.reason,
+                    "classes": [
+                        {
+                            "path": path,
+                            "class": cls,
+                            "state": state.kind,
+                            "error": state.error,
+                            "limit": state.limit,
+                            "where": state.where,
+                            "source": state.source,
+                            "reason": state.reason,
+                        }
+                        for path, cls, state in draft.states
+                    ],
+                },
                 "unresolved": [{"name": e.name, "why": e.why, "candidates": e.candidates} for e in draft.unresolved],
             }
             for draft in drafts
@@ -136,6 +161,16 @@ def _facts(drafts: list, planned: list) -> dict:
         "written": [file.name for file in planned if not file.instead_of],
         "beside": {file.instead_of: file.name for file in planned if file.instead_of},
     }
+
+
+def _forward_lines(facts: dict) -> list[str]:
+    if facts["reason"]:
+        return [f"  forward passes: {facts['reason']}"]
+    counts = Counter(entry["state"] for entry in facts["classes"])
+    told = ", ".join(
+        f"{count} {state}" for state, count in sorted(counts.items(), key=lambda one: one[0] != "verified")
+    )
+    return [f"  forward passes: {told or 'none'}"]
 
 
 def _format(facts: dict, port: Port) -> str:
@@ -147,6 +182,7 @@ def _format(facts: dict, port: Port) -> str:
             f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
             f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved"
         )
+        lines += _forward_lines(part["forward"])
         for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
             names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)
             lines += [f"  unresolved, {why}:", *(f"    {name}" for name in names)]
@@ -156,10 +192,10 @@ def _format(facts: dict, port: Port) -> str:
     ]
     lines += [f"no draft uses {name}; remove it unless it is yours" for name in facts["leftover"]]
     if facts["tiny_sizes"]:
-        told = {how: ", ".join(facts["tiny_sizes"][how]) or "nothing" for how in ("says", "takes")}
+        names = {how: ", ".join(facts["tiny_sizes"][how]) or "nothing" for how in ("says", "takes")}
         lines.append(
-            f"before you run the fast tests, mend {facts['tiny_sizes']['file']}: it names {told['says']}, "
-            f"the drafted transformer takes {told['takes']} instead"
+            f"before you run the fast tests, fix {facts['tiny_sizes']['file']}: it names {names['says']}, "
+            f"the drafted transformer takes {names['takes']} instead"
         )
     lines += facts["key_list"]
     lines.append(f"next: mflux-port ledger {port.model}")

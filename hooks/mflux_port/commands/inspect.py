@@ -35,8 +35,9 @@ def run(args: argparse.Namespace) -> int:
     if output and output.exists() and not args.force:
         raise PortError(f"{output} exists; name another file, or add --force to overwrite it")
     checkpoint = open_checkpoint(args.checkpoint)
+    checkpoint.verify_complete()
     if args.repo and not is_repo_id(args.repo):
-        raise PortError(f"{args.repo!r} is no Hugging Face repo id; type it as organisation/name")
+        raise PortError(f"{args.repo!r} is not a Hugging Face repo id; type it as organisation/name")
     checkpoint.repo = args.repo or checkpoint.repo
     answers = only_offered(infer(checkpoint))
     facts = describe(checkpoint, answers)

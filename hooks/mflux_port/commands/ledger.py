@@ -41,18 +41,18 @@ def _run(args: argparse.Namespace, checkout: Checkout, port: Port) -> int:
     accounts, files = balance(checkout, port, taken, root, args.key, args.component)
     findings = [finding for account in accounts for finding in account.findings] + files
     failed = any(finding.fails for finding in findings)
-    said = _store(checkout, port, taken) if args.checkpoint is not None else []
+    changes = _store(checkout, port, taken) if args.checkpoint is not None else []
     if args.json:
         parts = [{**asdict(account), "findings": len(account.findings)} for account in accounts]
         rows = [asdict(finding) | {"fails": finding.fails} for finding in findings]
-        print(json.dumps({"passed": not failed, "components": parts, "findings": rows, "key_list": said}, indent=1))
+        print(json.dumps({"passed": not failed, "components": parts, "findings": rows, "key_list": changes}, indent=1))
     else:
-        print("\n".join([format_accounts(accounts, findings), *said]))
+        print("\n".join([format_accounts(accounts, findings), *changes]))
     return 1 if failed else 0
 
 
 def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> None:
-    # What is wrong with a file is said before MLX is loaded.
+    # Report wrong files before loading MLX.
     from mflux_port.checkpoint.headers import read_header
     from mflux_port.checkpoint.keylist import KEYLIST
     from mflux_port.checkpoint.layout import open_checkpoint
@@ -106,7 +106,8 @@ def balance(
             continue
         waived = waivers.get(component.name, Waivers())
         waived.known = known_waivers(port, component.name)
-        accounts.append(account(component, module_of(holder, component), tensors, waived))
+        metadata = taken.metadata_of(component.hf_subdir, component.name)
+        accounts.append(account(component, module_of(holder, component), tensors, waived, metadata))
     return accounts, files
 
 
@@ -127,13 +128,13 @@ def _store(checkout: Checkout, port: Port, taken) -> list[str]:
     from mflux_port.ledger.port_modules import weight_definition
 
     path = checkout.root / KEYLIST.format(model=port.model)
-    whole, said = merged(path, taken)
+    whole, changes = merged(path, taken)
     parts = [part for part in weight_definition(port).get_components() if part.download_url is None]
     lacking = [part.name for part in parts if whole.of(part.hf_subdir, part.name) is None]
     if lacking:
         return [f"{path.name} is not written: {taken.where} has no {', '.join(lacking)}"]
     write_whole(path, keylist_text(whole))
-    return said
+    return changes
 
 
 def _stored(path: Path):
@@ -144,8 +145,11 @@ def _stored(path: Path):
     return read_keylist(path)
 
 
+_LISTED = 30  # lines of names for one kind of finding
+
+
 def format_accounts(accounts: list, findings: list) -> str:
-    """The account as text: a line per component, then what is open, names of one kind drawn together."""
+    """The account as text: a line per component, then what is open, with names of one kind merged."""
     from mflux_port.checkpoint.keylist import collapse
 
     lines = [f"{'component':<16}{'tensors':>9}{'parameters':>12}{'waived':>8}{'open':>6}"]
@@ -157,9 +161,14 @@ def format_accounts(accounts: list, findings: list) -> str:
     order = sorted(findings, key=lambda finding: (not finding.fails, finding.component, finding.kind))
     for (fails, component, kind), group in groupby(order, lambda f: (f.fails, f.component, f.kind)):
         members = list(group)
-        lines += ["", f"{'FAIL' if fails else 'note'} {component}: {kind} ({len(members)})"]
-        lines += [f"  {name}" for name in collapse(member.name for member in members)]
-        lines.append(f"  {'such as ' if len(members) > 1 else ''}{members[0].name}: {members[0].why}")
+        example = f"{'such as ' if len(members) > 1 else ''}{members[0].name}: {members[0].why}"
+        if not fails:
+            lines.append(f"note {component}: {kind} ({len(members)}), {example}")
+            continue
+        names = collapse(member.name for member in members)
+        lines += ["", f"FAIL {component}: {kind} ({len(members)})", *(f"  {name}" for name in names[:_LISTED])]
+        lines += [f"  and {len(names) - _LISTED} more lines, which --json lists"] if len(names) > _LISTED else []
+        lines.append(f"  {example}")
     if not any(finding.fails for finding in findings):
         lines += ["", "every tensor is taken once, every parameter is filled once"]
     return "\n".join(lines)

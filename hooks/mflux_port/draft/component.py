@@ -7,15 +7,21 @@ import re
 from dataclasses import dataclass
 
 from mflux_port.checkpoint.inference import dimensions
+from mflux_port.checkpoint.kinds.kind import Kind
 from mflux_port.checkpoint.layout import Component
+from mflux_port.draft.forward.draft import ForwardDraft, Say, draft_forwards
+from mflux_port.draft.forward.proof.states import State, class_states
+from mflux_port.draft.forward.proof.verify import attach
 from mflux_port.draft.tree.from_header import header_tree
-from mflux_port.draft.tree.from_reference import has_reference, reference_tree
+from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node
-from mflux_port.draft.tree.prefix_remap import align
+from mflux_port.draft.tree.prefix_remap import align, tensor_names
 from mflux_port.draft.write.classes import ClassDraft, draft_classes
+from mflux_port.draft.write.formatting import formatted
+from mflux_port.draft.write.forward_text import functions_file
 from mflux_port.draft.write.mapping import lora_paths
 from mflux_port.draft.write.modules import module_files
-from mflux_port.draft.write.targets import MappingDraft, Unresolved, draft_mapping, is_gamma
+from mflux_port.draft.write.targets import MappingDraft, Source, Unresolved, draft_mapping, is_gamma
 from mflux_port.port.port import Port
 
 # The class and the file that the rest of a port imports, by component.
@@ -36,20 +42,28 @@ class ComponentDraft:
     classes: list[ClassDraft]
     mapping: MappingDraft
     lora: dict[str, int | None]
+    forwards: ForwardDraft
+    states: list[tuple[str, str, State]]
 
     @property
     def unresolved(self) -> list[Unresolved]:
         return self.mapping.unresolved
 
 
-def draft_component(component: Component, name: str, port: Port) -> ComponentDraft:
-    """Draft ``component`` as the port's ``name``. The checkpoint's headers and the reference's own modules are read."""
-    tensors = component.tensors
-    tree = reference_tree(component) if has_reference(component) else None
-    certain = tree is not None
-    tree = align(tree, tensors) if certain else header_tree(tensors, component.config)
+def draft_component(
+    component: Component, name: str, port: Port, say: Say = lambda line: None, with_forwards: bool = True
+) -> ComponentDraft:
+    """Draft ``component`` as the port's ``name``. The checkpoint's headers and the reference's own modules are read.
+
+    ``say`` is called with the progress of the forward passes, which take seconds; without ``with_forwards`` only layers
+    are drafted.
+    """
+    forwards = draft_forwards(component, name, say) if with_forwards else ForwardDraft({}, "left out")
+    tree, source = _tree(component, forwards.wanted)
     tree.class_name = re.sub(r"\W", "", component.class_name) or tree.class_name
-    mapping = draft_mapping(name, tensors, tree, component.config, certain)
+    attach(tree, forwards.forwards)
+    mapping = draft_mapping(name, source, tree)
+    mapping.unresolved[:0] = [_unresolved(name, kind) for kind in component.classified.blocking]
     _drop(tree, mapping.tied)
     for path, node in tree.walk():
         _flatten_gammas(node)
@@ -61,10 +75,37 @@ def draft_component(component: Component, name: str, port: Port) -> ComponentDra
     top, stem = TOPS[name]
     prefix = port.class_name if name == "transformer" else f"{port.class_name}{top}"
     classes = draft_classes(tree, prefix, (f"{port.class_name}{top}", stem), set(sizes))
-    files = module_files(classes, f"{port.package}.model.{port.model}_{name}", sizes, name)
+    shared = f"{prefix}Functions"
+    files = module_files(classes, f"{port.package}.model.{port.model}_{name}", sizes, name, shared)
+    if forwards.forwards:
+        functions = functions_file([draft.forward for draft in classes if draft.forward is not None], shared)
+        files = formatted(files | ({"functions": functions} if functions else {}))
+    states = class_states(tree, forwards)
+    mapping.unresolved += [
+        Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in states if not state.is_proof
+    ]
     linears = {path for path, node in tree.walk() if node.layer == "Linear"}
     lora = lora_paths(mapping.targets, linears) if name == "transformer" else {}
-    return ComponentDraft(name, certain, files, classes, mapping, lora)
+    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states)
+
+
+def _tree(component: Component, wanted: Wanted) -> tuple[Node, Source]:
+    """The tree of the reference's modules, or of the header's names, and the tensors that it is mapped from."""
+    classified = component.classified
+    tree = reference_tree(component, wanted) if has_reference(component) else None
+    if tree is not None:
+        known = set(tensor_names(tree))
+        tensors = classified.loadable(known)
+        blocked = classified.blocked_modules(known)
+        return align(tree, tensors), Source(tensors, component.config, certain=True, blocked=blocked)
+    tensors = classified.loadable()
+    found = header_tree(tensors, component.config)
+    return found.root, Source(tensors, component.config, False, found.unresolved, found.moved)
+
+
+def _unresolved(component: str, kind: Kind) -> Unresolved:
+    why = f"{kind.what} ({kind.count})" if kind.names else kind.what
+    return Unresolved(component, kind.id, why, (kind.fix,))
 
 
 def _drop(tree: Node, names: list[str]) -> None:

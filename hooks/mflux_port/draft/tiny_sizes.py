@@ -1,4 +1,4 @@
-"""The sizes in which the fast tests run a port: whether a drafted transformer has the same names for them."""
+"""The sizes that a port's fast tests use: whether the drafted transformer takes the same names."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ TINY_SIZES = "tests/image_generation/helpers/tiny_{model}_sizes.py"
 
 
 def other_names(checkout: Checkout, port: Port, texts: dict[str, str]) -> dict:
-    """``file``, what it ``says`` and what the constructor ``takes`` instead; empty when the two agree.
+    """``file``, the names it ``says`` and those the constructor ``takes`` instead; empty when they agree.
 
-    ``texts`` are the drafted files by name. A file that the porter took away or wrote otherwise is not looked at.
+    ``texts`` are the drafted files by name. A file that the porter removed or wrote differently is ignored.
     """
     file = TINY_SIZES.format(model=port.model)
-    said = _said(checkout.read(file) or b"")
-    taken = _taken(texts.get(f"{port.folder}/model/{port.model}_transformer/transformer.py", ""))
-    unknown = [name for name in said if name not in taken]
+    named = _names_in_tests(checkout.read(file) or b"")
+    taken = _constructor_arguments(texts.get(f"{port.folder}/model/{port.model}_transformer/transformer.py", ""))
+    unknown = [name for name in named if name not in taken]
     if not taken or not unknown:
         return {}
-    return {"file": file, "says": unknown, "takes": [name for name in taken if name not in said]}
+    return {"file": file, "says": unknown, "takes": [name for name in taken if name not in named]}
 
 
-def _said(source: bytes) -> list[str]:
+def _names_in_tests(source: bytes) -> list[str]:
     try:
         nodes = list(ast.walk(parse_python(source)))
     except SyntaxError:
@@ -39,7 +39,7 @@ def _is_transformer(target: ast.expr) -> bool:
     return isinstance(target, ast.Name) and target.id == "TRANSFORMER"
 
 
-def _taken(source: str) -> list[str]:
+def _constructor_arguments(source: str) -> list[str]:
     functions = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.FunctionDef)]
     constructor = next((node for node in functions if node.name == "__init__"), None)
     return [argument.arg for argument in constructor.args.args[1:]] if constructor else []

@@ -1,6 +1,6 @@
-"""What a mapping makes of a tensor's numbers: each must arrive once, and fused projections in the order of their names.
+"""Whether a mapping keeps a tensor's elements: each must arrive once, and fused projections in the order of their names.
 
-Transforms are run on arrays that number their own elements.
+Transforms are run on arrays whose elements are their own positions.
 """
 
 from __future__ import annotations
@@ -8,30 +8,39 @@ from __future__ import annotations
 import re
 from itertools import permutations
 from math import prod
+from typing import NamedTuple
 
 from mflux_port.ledger.expansion import Assignment
 
-_SMALL = (6, 2, 3, 2, 2)  # so few numbers that bfloat16 tells them apart; six rows can be split in two and in three
+# So few elements that bfloat16 can number them; six rows can be split in two and in three.
+_SMALL = (6, 2, 3, 2, 2)
 _LARGEST = 2**25  # elements; beyond, the real shape is not tried
-_LOST = "its transform loses or changes numbers"
 _PART = re.compile(r"(?:^|[._])(?:to_|add_|wi?)?([qkv])(?:_?(?:proj|lin|linear))?(?=[._]|$)")
 _ORDER = re.compile(r"(?:^|[._])(?:to_|add_|in_)?([qkv]{2,3})(?=[._]|$)")
 
 
-def lost_elements(fills: list[Assignment]) -> str:
-    """What is wrong with the numbers of a tensor that ``fills`` share between them, or ''."""
-    transforms = [fill.transform for fill in fills]
-    if len(fills) == 1 and transforms[0] is None:
-        return ""
-    shape, why = fills[0].before, ""
-    if sum(fill.elements for fill in fills) != prod(shape):
-        why = _LOST if len(fills) == 1 else _twice(fills)
+class Fault(NamedTuple):
+    """What a mapping does wrong with one tensor: the kind of the finding, the reason, and whether a waiver may cover it."""
+
+    kind: str
+    why: str
+    waivable: bool = False
+
+
+def element_fault(assignments: list[Assignment]) -> Fault | None:
+    """What is wrong with the elements of one tensor after all of its ``assignments``, or None."""
+    transforms = [assignment.transform for assignment in assignments]
+    if len(assignments) == 1 and transforms[0] is None:
+        return None
+    shape, fault = assignments[0].before, None
+    if sum(assignment.elements for assignment in assignments) != prod(shape):
+        fault = _lost(assignments)
     # A transform that is written for one size alone is run at that size.
-    for sizes in (_small(shape, len(fills)), shape):
+    for sizes in (_small(shape, len(assignments)), shape):
         parts = _run(transforms, sizes)
-        if parts is not None and not (why := _judge(parts, prod(sizes), fills)):
-            return ""
-    return why
+        if parts is not None and (fault := _judge(parts, prod(sizes), assignments)) is None:
+            return None
+    return fault
 
 
 def _small(shape: tuple[int, ...], takers: int) -> tuple[int, ...]:
@@ -52,33 +61,38 @@ def _run(transforms: list, sizes: tuple[int, ...]) -> list | None:
         return None
 
 
-def _judge(parts: list, count: int, fills: list[Assignment]) -> str:
+def _judge(parts: list, count: int, assignments: list[Assignment]) -> Fault | None:
     import mlx.core as mx
 
-    given = mx.sort(mx.concatenate(parts))
-    if len(given) != count or not mx.array_equal(given, mx.arange(count)):
-        return _LOST if len(fills) == 1 else _twice(fills)
-    firsts = [part.min().item() for part in parts]
-    placed = [(first, _PART.findall(fill.path)) for first, fill in sorted(zip(firsts, fills, strict=True), key=_first)]
-    found = "".join(letters[-1] for _, letters in placed if letters)
-    named = _ORDER.findall(fills[0].source)
-    wanted = "".join(sorted(found, key=(named[-1] if named else "qkv").find))
-    if len(set(found)) == len(found) and found != wanted:
-        return f"its parts go to {', '.join(found)} in this order, which must be {', '.join(wanted)}"
-    return ""
+    positions = mx.sort(mx.concatenate(parts))
+    if len(positions) != count or not mx.array_equal(positions, mx.arange(count)):
+        return _lost(assignments)
+    return _order_of_parts([part.min().item() for part in parts], assignments)
 
 
-def _first(pair: tuple[int, Assignment]) -> int:
-    return pair[0]
+def _order_of_parts(firsts: list[int], assignments: list[Assignment]) -> Fault | None:
+    # The letters q, k, v of the destinations, in the order in which their parts lie in the fused tensor.
+    in_order = sorted(zip(firsts, assignments, strict=True), key=lambda pair: pair[0])
+    letters = [_PART.findall(assignment.path) for _, assignment in in_order]
+    found = "".join(part[-1] for part in letters if part)
+    named = _ORDER.findall(assignments[0].source)
+    expected = "".join(sorted(found, key=(named[-1] if named else "qkv").find))
+    if len(set(found)) != len(found) or found == expected:
+        return None
+    why = f"its parts go to {', '.join(found)} in this order, which must be {', '.join(expected)}"
+    return Fault("wrong order", why)
 
 
-def _twice(fills: list[Assignment]) -> str:
-    where = ", ".join(sorted(fill.path for fill in fills))
-    return f"{len(fills)} targets share it, and some of its numbers go to none or to two: {where}"
+def _lost(assignments: list[Assignment]) -> Fault:
+    if len(assignments) == 1:
+        return Fault("changed numbers", "its transform loses or changes numbers", waivable=True)
+    where = ", ".join(sorted(assignment.path for assignment in assignments))
+    why = f"{len(assignments)} targets share it, and some of its elements go to none or to two: {where}"
+    return Fault("taken twice", why)
 
 
 def scrambled(transform, before: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether a convolution's weight that becomes a matrix has the numbers of one output in more than one row."""
+    """Whether a convolution's weight that becomes a matrix has the elements of one output in more than one row."""
     import mlx.core as mx
 
     if prod(before) > _LARGEST or prod(shape) != prod(before):

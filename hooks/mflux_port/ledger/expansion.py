@@ -42,14 +42,14 @@ class Expansion:
     mapping: list | None
     arrays: dict
     renamed: dict[str, str]
-    fills: list[Assignment] = field(default_factory=list)
+    assignments: list[Assignment] = field(default_factory=list)
     absent: list[tuple[str, str]] = field(default_factory=list)
     guesses: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
-class Filled:
-    """The module afterwards: every parameter's shape, and which mapped paths ``Module.update`` did not reach."""
+class AppliedModule:
+    """The module after the update: every parameter's shape, and the mapped paths that ``Module.update`` did not reach."""
 
     shapes: dict[str, tuple[int, ...]]
     unset: set[str]
@@ -57,11 +57,13 @@ class Filled:
 
 
 def expand_component(component, tensors: dict[str, Tensor]) -> Expansion:
-    """Every fill that the component's mapping makes of ``tensors``, after its filters and key transform."""
+    """Every assignment that the component's mapping makes of ``tensors``, after its filters and key transform."""
     expansion = _read(component, tensors)
     if component.mapping_getter is None:
         change = component.bulk_transform
-        expansion.fills = [_fill(name, name, n, change, expansion.arrays) for n, name in enumerate(expansion.arrays)]
+        expansion.assignments = [
+            _assignment(name, name, number, change, expansion.arrays) for number, name in enumerate(expansion.arrays)
+        ]
         return expansion
     expansion.mapping = component.mapping_getter()
     blocks, layers = _counts(component, expansion.arrays)
@@ -72,7 +74,7 @@ def expand_component(component, tensors: dict[str, Tensor]) -> Expansion:
     return expansion
 
 
-def fill_module(module, expansion: Expansion, component) -> Filled:
+def apply_assignments(module, expansion: Expansion, component) -> AppliedModule:
     """Apply the mapping as mflux does and update the module with it, without evaluating anything."""
     from mlx.utils import tree_flatten, tree_unflatten
 
@@ -84,9 +86,9 @@ def fill_module(module, expansion: Expansion, component) -> Filled:
             tree = tree.get(component.weight_subkey, tree)
         module.update(tree, strict=False)
     except Exception as error:  # noqa: BLE001 - whatever a port's transform or mflux raises is the finding
-        return Filled(shapes, set(), f"mflux cannot apply the mapping: {type(error).__name__}: {error}")
+        return AppliedModule(shapes, set(), f"mflux cannot apply the mapping: {type(error).__name__}: {error}")
     after = tree_flatten(module.parameters())
-    return Filled(shapes, {path for path, array in after if array is before.get(path)}, "")
+    return AppliedModule(shapes, {path for path, array in after if array is before.get(path)}, "")
 
 
 def _mapped(component, expansion: Expansion, tree_unflatten):
@@ -95,8 +97,8 @@ def _mapped(component, expansion: Expansion, tree_unflatten):
     if expansion.mapping is None:
         change = component.bulk_transform or (lambda array: array)
         return tree_unflatten([(name, change(array)) for name, array in expansion.arrays.items()])
-    # A transform that fails is told by its fill; the others still show what the mapper does.
-    broken = {fill.source for fill in expansion.fills if fill.failure}
+    # A transform that fails is reported by its assignment; the others still show what the mapper does.
+    broken = {assignment.source for assignment in expansion.assignments if assignment.failure}
     arrays = {name: array for name, array in expansion.arrays.items() if name not in broken}
     return WeightMapper.apply_mapping(
         hf_weights=arrays,
@@ -143,29 +145,27 @@ def _expand_target(expansion: Expansion, number: int, target, counts: tuple[int,
             continue
         for path, transform in places:
             found.add(path)
-            expansion.fills.append(_fill(source, path, number, transform, expansion.arrays))
+            expansion.assignments.append(_assignment(source, path, number, transform, expansion.arrays))
     if target.required:
-        said = _is_said(target)
-        expansion.absent += _absent(target, flat, found, expansion.arrays, said)
+        counted = _has_count(target)
+        expansion.absent += _absent(target, flat, found, expansion.arrays, counted)
 
 
-def _absent(target, flat: dict, found: set[str], arrays: dict, said: bool) -> list[tuple[str, str]]:
-    # Counts that the mapping says are facts to be met; counts that mflux guesses only have to meet something.
-    wanted: dict[str, str] = {}
+def _absent(target, flat: dict, found: set[str], arrays: dict, counted: bool) -> list[tuple[str, str]]:
+    # A count that the mapping gives must be met in full; one that mflux guesses only has to find something.
+    expected: dict[str, str] = {}
     for source, places in flat.items():
         for path, _ in places:
-            wanted.setdefault(path, source)
-    missing = [(source, path) for path, source in wanted.items() if path not in found]
-    if said:
-        return [(source, f"{path} is to be filled with it") for source, path in missing]
+            expected.setdefault(path, source)
+    missing = [(source, path) for path, source in expected.items() if path not in found]
+    if counted:
+        return [(source, f"{path} is loaded from it") for source, path in missing]
     if not found:
         return [(target.from_pattern[0] if target.from_pattern else target.to_pattern, "no tensor has such a name")]
-    return [
-        (source, f"{path} is to be filled with it") for source, path in missing if _has_place(source, target, arrays)
-    ]
+    return [(source, f"{path} is loaded from it") for source, path in missing if _has_place(source, target, arrays)]
 
 
-def _is_said(target) -> bool:
+def _has_count(target) -> bool:
     text = f"{target.to_pattern} {' '.join(target.from_pattern)}"
     if "{res}" in text or "{i}" in text:
         return False
@@ -178,16 +178,16 @@ def _high_counts(component, expansion: Expansion) -> list[tuple[str, str]]:
     # num_blocks and num_layers are shared by several lists, of which the longest must reach them.
     found = []
     for attribute, placeholder in (("num_blocks", "{block}"), ("num_layers", "{layer}")):
-        said = getattr(component, attribute)
+        count_given = getattr(component, attribute)
         targets = [target for target in expansion.mapping if placeholder in target.to_pattern and not target.max_blocks]
         patterns = [pattern for target in targets for pattern in target.from_pattern if placeholder in pattern]
-        if said is None or not patterns:
+        if count_given is None or not patterns:
             continue
         heads = "|".join({re.escape(pattern.partition(placeholder)[0]) for pattern in patterns})
         places = (re.match(rf"(?:{heads})(\d+)\.", name) for name in expansion.arrays)
         count = max((int(place[1]) + 1 for place in places if place), default=0)
-        if count < said:
-            found.append((attribute, f"it says {said}, the checkpoint has {count}"))
+        if count < count_given:
+            found.append((attribute, f"it is {count_given}, the checkpoint has {count}"))
     return found
 
 
@@ -211,7 +211,7 @@ def _note_guess(expansion: Expansion, target, component) -> None:
         expansion.guesses.append((target.to_pattern, "no num_layers: mflux counts model.layers, or takes 28"))
 
 
-def _fill(source: str, path: str, number: int, transform: Callable | None, arrays: dict) -> Assignment:
+def _assignment(source: str, path: str, number: int, transform: Callable | None, arrays: dict) -> Assignment:
     before, failure = tuple(arrays[source].shape), ""
     shape = before
     if transform is not None:

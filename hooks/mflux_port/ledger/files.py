@@ -33,45 +33,51 @@ def _patterns(patterns: list[str], snapshot: Snapshot) -> list[Finding]:
 
 
 def _unread(components: list, tokenizers: list, patterns: list[str], snapshot: Snapshot) -> list[Finding]:
-    # What a pattern brings beside weights must lie where a component or a tokenizer looks, or in the root.
+    # Other downloaded files must lie in the root or where a component or a tokenizer looks.
     places = [component.hf_subdir for component in components]
     places += [
         place for tokenizer in tokenizers for place in (tokenizer.hf_subdir, *(tokenizer.fallback_subdirs or ()))
     ]
     known = {"", *(place.strip("/.") for place in places)}
-    brought = [name for name in snapshot.files if any(fnmatchcase(name, pattern) for pattern in patterns)]
-    folders = {name.rpartition("/")[0] for name in brought if not name.endswith(".safetensors")}
-    why = "a download pattern brings it, and neither a component nor a tokenizer looks there"
+    downloaded = [name for name in snapshot.files if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    folders = {name.rpartition("/")[0] for name in downloaded if not name.endswith(".safetensors")}
+    why = "a download pattern matches it, and neither a component nor a tokenizer reads that folder"
     return [Finding(COMPONENT, "not loaded", f"{folder}/", why) for folder in sorted(folders - known)]
 
 
 def _weights(components: list, patterns: list[str], snapshot: Snapshot, waivers: dict[str, Waivers]) -> list[Finding]:
+    weight_files = {
+        component.hf_subdir.strip("/."): component.weight_files
+        for component in components
+        if component.download_url is None
+    }
     findings = []
-    folders = {component.hf_subdir.strip("/.") for component in components if component.download_url is None}
-    listed = {component.hf_subdir.strip("/."): component.weight_files for component in components}
     for name in snapshot.files:
-        folder, _, bare = name.rpartition("/")
-        if not name.endswith(".safetensors") or bare.startswith("._"):
-            continue
-        wanted = any(fnmatchcase(name, pattern) for pattern in patterns)
-        loaded = folder in folders and (not listed[folder] or bare in listed[folder])
-        if loaded and not wanted:
-            findings.append(
-                Finding(COMPONENT, "not downloaded", name, "it is loaded, and no download pattern matches it")
-            )
-        if wanted and not loaded:
-            findings.append(
-                Finding(COMPONENT, "not loaded", name, "a download pattern brings it and no component loads it")
-            )
-        if loaded and name in snapshot.others.get(folder, ()):
-            why = "mflux reads every safetensors file of the folder: name the right ones in weight_files"
-            findings += [Finding(COMPONENT, "read too", name, why)] if not listed[folder] else []
-    for folder in snapshot.tensors.keys() - folders:
+        if name.endswith(".safetensors") and not name.rpartition("/")[2].startswith("._"):
+            findings += _weight_file(name, weight_files, patterns, snapshot)
+    for folder in snapshot.tensors.keys() - weight_files.keys():
         waiver = waivers.get(folder)
         if not (waiver and all(waiver.cover("tensors", name) for name in snapshot.tensors[folder])):
-            findings.append(
-                Finding(COMPONENT, "not read", folder, "no component reads this folder; add one or waive it")
-            )
+            why = "no component reads this folder; add one or waive it"
+            findings.append(Finding(COMPONENT, "not read", folder, why))
+    return findings
+
+
+def _weight_file(name: str, weight_files: dict, patterns: list[str], snapshot: Snapshot) -> list[Finding]:
+    # Every weight file must be downloaded and loaded, or neither. ``weight_files`` by folder: empty means all of them.
+    folder, _, bare = name.rpartition("/")
+    downloaded = any(fnmatchcase(name, pattern) for pattern in patterns)
+    loaded = folder in weight_files and (not weight_files[folder] or bare in weight_files[folder])
+    if downloaded and not loaded:
+        return [Finding(COMPONENT, "not loaded", name, "a download pattern matches it and no component loads it")]
+    if not loaded:
+        return []
+    findings = []
+    if not downloaded:
+        findings.append(Finding(COMPONENT, "not downloaded", name, "it is loaded, and no download pattern matches it"))
+    if name in snapshot.others.get(folder, ()) and not weight_files[folder]:
+        why = "mflux reads every safetensors file of the folder: name the right ones in weight_files"
+        findings.append(Finding(COMPONENT, "read too", name, why))
     return findings
 
 

@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.keylist import collapse
+from mflux_port.checkpoint.kinds.quantization import quantized
 from mflux_port.ledger.lora_aliases import Alias, find_aliases
+from mflux_port.ledger.lora_alpha import lost_strength
 from mflux_port.ledger.lora_keys import LoraKey, conventions, parse_key
+
+_LOADED = ("F32", "F16", "BF16")
 
 
 @dataclass
@@ -38,7 +42,9 @@ def account_lora(file: str, tensors: dict[str, Tensor], targets: list, transform
     layers, unmatched, twice = _match(tensors, targets)
     account = LoraAccount(file, f"mixed: {named}" if len(counts) > 1 else named, dict(counts), len(keys), len(layers))
     account.unmatched = unmatched
-    account.problems = [*twice, *_unsupported(tensors), *_foreign(keys)]
+    metadata = getattr(tensors, "metadata", {})
+    account.problems = [*_types(tensors), *twice, *_unsupported(tensors), *_foreign(keys)]
+    account.problems += lost_strength(file, layers, metadata)
     account.problems += [(path, why) for path, slots in layers.items() if (why := _judge(path, slots, transformer))]
     left = set(unmatched)
     missing = [key for key in keys if key.name in left and not key.of_text_encoder and key.matrix != "dora"]
@@ -76,7 +82,7 @@ def _match(tensors: dict[str, Tensor], targets: list) -> tuple[dict, list[str], 
         for path, mapping in places:
             other = layers[path].get(mapping.matrix_name)
             if other is not None and other[0].name != name:
-                twice.append((name, f"{other[0].name} fills {path}.{mapping.matrix_name} too"))
+                twice.append((name, f"{other[0].name} also goes to {path}.{mapping.matrix_name}"))
             layers[path][mapping.matrix_name] = (tensor, mapping)
     return layers, unmatched, twice
 
@@ -95,6 +101,20 @@ def _places(name: str, index: dict[str, list], match):
         block = match(name, mapping.source_pattern)
         if block is not None:
             yield mapping.target_path.replace("{block}", str(block)), mapping
+
+
+def _types(tensors: dict[str, Tensor]) -> list[tuple[str, str]]:
+    # mx.load gives 8-bit floats and integers as whole numbers, and the loader multiplies with these.
+    kinds = quantized({name: tensor for name, tensor in tensors.items() if not name.endswith(".alpha")}, {})
+    named = {name for kind in kinds for name in kind.names}
+    found = [(kind.id, str(kind)) for kind in kinds if kind.blocks]
+    others: dict[str, list[str]] = {}
+    for name, tensor in tensors.items():
+        whole_alpha = name.endswith(".alpha") and tensor.dtype in ("I64", "I32", "I16", "I8", "U8")
+        if tensor.dtype not in _LOADED and not whole_alpha and name not in named:
+            others.setdefault(tensor.dtype, []).append(name)
+    why = "this type cannot be applied; convert the file to BF16 or F32 and save it again"
+    return found + [(dtype, f"{len(names)} tensors, such as {names[0]}: {why}") for dtype, names in others.items()]
 
 
 def _unsupported(tensors: dict[str, Tensor]) -> list[tuple[str, str]]:

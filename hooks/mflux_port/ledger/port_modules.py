@@ -51,7 +51,7 @@ def verify_key(port: Port, key: str | None) -> None:
 def build_modules(port: Port, key: str | None = None):
     """An object with the port's modules, sized for the registry entry ``key`` (default: the port's first).
 
-    Their weights are blanks: shapes without numbers.
+    Their weights have shapes and no numbers.
     """
     verify_key(port, key)
     keys = [checkpoint.key for checkpoint in port.checkpoints]
@@ -61,13 +61,13 @@ def build_modules(port: Port, key: str | None = None):
         raise PortError(f"mflux's registry has no {key or keys[0]}; run `mflux-port wire {port.model}` first")
     initializer = _attribute(f"{port.package}.{port.model}_initializer", f"{port.class_name}Initializer")
     holder = SimpleNamespace(model_config=config)
-    wanted = len(inspect.signature(initializer._init_models).parameters)
+    accepted = len(inspect.signature(initializer._init_models).parameters)
     try:
         with shape_only_weights():
-            initializer._init_models(*(holder, config)[:wanted])
+            initializer._init_models(*(holder, config)[:accepted])
     except Exception as error:  # noqa: BLE001 - the port's own code may raise anything
         raise PortError(
-            f"the modules of {port.model} cannot be built ({type(error).__name__}: {error}); mend it"
+            f"the modules of {port.model} cannot be built ({type(error).__name__}: {error}); fix it"
         ) from None
     return holder
 
@@ -84,6 +84,6 @@ def _attribute(module: str, name: str):
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, SyntaxError) as error:
-        raise PortError(f"{module} cannot be imported ({type(error).__name__}: {error}); mend it") from None
+        raise PortError(f"{module} cannot be imported ({type(error).__name__}: {error}); fix it") from None
     except AttributeError:
         raise PortError(f"{module} has no {name}; keep the name that was rendered") from None

@@ -7,10 +7,19 @@ from mflux_port.port.port import Port
 
 _ROTARY = {"rotary_emb.inv_freq": "computed from rope_theta"}
 _FACTS = {
-    ("vae", "flux2"): Waivers(tensors={"bn.num_batches_tracked": "torch's counter, of no use outside training"}),
     ("vae", "qwen"): Waivers(
         tensors={"encoder.down_blocks.5.time_conv.*": "halves the time of a film; an image has one moment"},
         shapes={"*norm*.weight": "mflux keeps the scale with ones behind it and loads it flat"},
+    ),
+    ("vae", "qwen21"): Waivers(
+        tensors={"*.time_conv.*": "halves or doubles the time of a film; an image has one moment"}
+    ),
+    ("vae", "wan22"): Waivers(
+        tensors={"*.time_conv.*": "halves or doubles the time of a film; an image has one moment"},
+        shapes={"*norm*.weight": "mflux keeps the scale with ones behind it and loads it flat"},
+    ),
+    ("text_encoder", "t5"): Waivers(
+        tensors={"*.relative_attention_bias.weight": "one table for all blocks, of which mflux keeps a copy in each"}
     ),
     ("text_encoder", "qwen3"): Waivers(parameters=_ROTARY),
     ("text_encoder", "smollm3"): Waivers(parameters=_ROTARY),

@@ -18,7 +18,7 @@ def shape_only_array(shape: tuple[int, ...], dtype):
 
 @contextmanager
 def shape_only_weights() -> Iterator[None]:
-    """Within it, layers get blanks instead of random weights.
+    """Within it, layers get shape-only arrays instead of random weights.
 
     A random array that is never evaluated still keeps 10 kB, its part in a chain of keys, and takes longer to be freed
     than a tensor's whole account does.

@@ -1,7 +1,7 @@
 """The section ``ledger`` of ``porting/<model>/waivers.yml``: what a ledger may leave open, each entry with its reason.
 
 ledger:
-- {component: transformer, tensor: bn.num_batches_tracked, reason: torch's training counter}
+- {component: transformer, tensor: logit_scale, reason: only used in training}
 - {component: transformer, parameter: rope.*, reason: computed when the model is built}
 """
 

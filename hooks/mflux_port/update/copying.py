@@ -18,7 +18,7 @@ _PATIENCE = 60  # seconds: the files are rendered already, and another run is so
 
 
 def finish_copy(checkout: Path, model: str) -> int:
-    """Wire ``model`` into ``checkout``. Returns 0, or 2 after taking back what this copy rendered."""
+    """Wire ``model`` into ``checkout``. Returns 0, or 2 after removing what this copy rendered."""
     try:
         with exclusive(checkout, _PATIENCE):
             return _finish_alone(checkout, model)
@@ -32,7 +32,7 @@ def _finish_alone(checkout: Path, model: str) -> int:
         results = wiring.wire(Checkout(checkout), load_port(checkout, model))
     except PortError as error:
         if not _is_known(checkout, model):
-            _take_back(checkout, model)
+            _remove_rendered(checkout, model)
         return _refuse(error)
     for result in results:
         print(f"  {result}")
@@ -64,7 +64,7 @@ def rendered_files(checkout: Path, model: str) -> list[Path]:
 
 
 def _is_known(checkout: Path, model: str) -> bool:
-    # A port that git tracks, or that was wired once, is somebody's work: it is never taken back.
+    # A port that git tracks, or that was wired once, is somebody's work: it is never removed.
     if any((checkout / f"porting/{model}").glob("wiring.*")):
         return True
     from mflux_port.checkout.git import ask_git  # a copy that goes well does without
@@ -88,7 +88,7 @@ def _may_be_cut(name: str) -> bool:
     return name.endswith((".py", ".md", ".yml")) and (not name.endswith("__init__.py") or "_scheduler/" in name)
 
 
-def _take_back(checkout: Path, model: str) -> None:
+def _remove_rendered(checkout: Path, model: str) -> None:
     # Only what is as this copy rendered it: anything else is somebody's work.
     names = _names(checkout, model)
     fresh = _rendered(checkout, model, names)

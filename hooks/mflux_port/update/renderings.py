@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,13 +36,8 @@ def render_both(root: Path, model: str, template: Path, version: str) -> Renderi
     before, after = _plain(committed_answers(root, model)), _plain(read_answers(root, model))
     if before == after and _commit(template, version) == _commit(template, "HEAD"):
         return Renderings({}, {}, False)
-    # Copier's validators know by the folder's name that it is not a checkout.
-    scratch = Path(tempfile.mkdtemp(prefix="copier._main.rendered."))
-    try:
-        runs = [_Run(template, version, before, scratch / "old"), _Run(template, "HEAD", after, scratch / "new")]
-        old, new = [run.files() for run in runs]
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with _compiling_once():
+        old, new = _rendered(template, version, before), _rendered(template, "HEAD", after)
     for files in (old, new):
         files.pop(ANSWERS.format(model=model), None)
     return Renderings(old, new, before != after)
@@ -61,29 +56,45 @@ def _commit(template: Path, version: str) -> bytes:
     return ask_git(template, "rev-parse", "--verify", "--quiet", f"{version}^{{commit}}") or version.encode()
 
 
-class _Run:
-    """Copier at work on one version, beside the other: rendering takes a second or two."""
+def _rendered(template: Path, version: str, answers: dict) -> dict[str, bytes]:
+    import copier  # this runs in Copier's own interpreter
+    import jinja2
 
-    def __init__(self, template: Path, version: str, answers: dict, folder: Path):
-        self._version, self._port = version, folder / "port"
-        folder.mkdir()
-        data, source = folder / "answers.yml", folder / "template"
-        data.write_text(json.dumps(answers), encoding="utf-8")
+    # Copier's validators know by the folder's name that it is not a checkout.
+    scratch = Path(tempfile.mkdtemp(prefix="copier._main.rendered."))
+    source, port = scratch / "template", scratch / "port"
+    try:
         _export(template, version, source)
-        command = [sys.executable, "-P", "-m", "copier", "copy", "--trust", "--defaults", "--quiet", "--skip-tasks"]
-        command += ["--data-file", str(data), str(source), str(self._port)]
-        environment = git_environment(NEUTRAL | PLAIN)
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        self._process = subprocess.Popen(command, env=environment, **streams)
+        copier.run_copy(str(source), port, answers, defaults=True, quiet=True, unsafe=True, skip_tasks=True)
+        files = [path for path in port.rglob("*") if path.is_file()]
+        return {path.relative_to(port).as_posix(): lf(path.read_bytes()) for path in files}
+    except (copier.errors.CopierError, jinja2.TemplateError, ValueError) as error:
+        raise PortError(
+            f"version {version} of the template does not render from the port's answers ({error})"
+        ) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
-    def files(self) -> dict[str, bytes]:
-        """Wait for it and read what it rendered. Raises PortError with Copier's reason."""
-        said = self._process.communicate()[1].decode("utf-8", "replace").strip()
-        if self._process.returncode:
-            last = said.splitlines()[-1] if said else f"exit code {self._process.returncode}"
-            raise PortError(f"version {self._version} of the template does not render from the port's answers ({last})")
-        files = [path for path in self._port.rglob("*") if path.is_file()]
-        return {path.relative_to(self._port).as_posix(): lf(path.read_bytes()) for path in files}
+
+@contextmanager
+def _compiling_once() -> Iterator[None]:
+    # Copier compiles each part of each path again for every file, most of what rendering takes. What its `yield` tag does
+    # with a source happens before and after, each time.
+    import jinja2
+
+    compiled, compile_source = {}, jinja2.Environment.compile
+
+    def compile_once(self, source, *arguments, **options):
+        key = (self, self.preprocess(source) if isinstance(source, str) else source, arguments, tuple(options.items()))
+        if key not in compiled:
+            compiled[key] = compile_source(self, source, *arguments, **options)
+        return compiled[key]
+
+    jinja2.Environment.compile = compile_once
+    try:
+        yield
+    finally:
+        jinja2.Environment.compile = compile_source
 
 
 def _export(template: Path, version: str, folder: Path) -> None:

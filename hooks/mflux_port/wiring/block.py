@@ -14,6 +14,8 @@ class Block:
 
     ``name`` identifies the block in reports and in the record. ``rewritten`` is the span of a line that may be this block in
     other words; it counts only when wiring has inserted the text before. ``orphan``: the answers no longer need the text.
+    ``lead`` is inserted before the text, such as a heading, and removed with it while ``span`` includes it. It is neither
+    compared nor recorded, because another port may come to share it.
     """
 
     name: str
@@ -22,3 +24,4 @@ class Block:
     span: Span | None = None
     rewritten: Span | None = None
     orphan: bool = False
+    lead: str = ""

@@ -149,7 +149,7 @@ def _edit(source: Source, edit: BlockEdit) -> Edit:
     block = edit.block
     if edit.what == _REMOVED:
         return block.span, b""
-    return block.span or (block.at, block.at), source.encode(_joined(source, block))
+    return block.span or (block.at, block.at), source.encode(block.lead + _joined(source, block))
 
 
 def _joined(source: Source, block: Block) -> str:

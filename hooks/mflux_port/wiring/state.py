@@ -127,7 +127,7 @@ def _block_state(source: Source, block: Block, ours: str | None, taken: list[Spa
         if ours is None:
             return ABSENT
         return EDITED if block.rewritten or _existing_block(source, ours, taken) else DELETED
-    text = source.text(block.span)
+    text = source.text(block.span).removeprefix(block.lead)
     if _same(text, block.text):
         return PRESENT
     return STALE if ours is not None and _same(text, ours) else EDITED

@@ -20,7 +20,9 @@ def cut(tree: Tree, heading: str) -> None:
 
 BREAKS = [
     Break("DOC01", replace("README.md", _ROW, "|[Nova](elsewhere.md)")),
-    Break("DOC02", replace("README.md", "| Oct 2026 | 6B | Distilled & Base |", "| ? | 6B | Distilled & Base |")),
+    Break(
+        "DOC02", replace("README.md", "| Oct 2026 | 6B | Turbo (distilled) & Base |", "| ? | 6B | Distilled & Base |")
+    ),
     Break("DOC03", replace("README.md", "- acme for the [Nova project](https://huggingface.co/acme/Nova-Turbo)\n")),
     Break("DOC04", replace("README.md", "| Nova | [@you]", "| Another | [@you]")),
     Break("DOC05", remove(README)),

@@ -79,12 +79,14 @@ BREAKS = [
         "TRN11",
         replace(
             "README.md",
-            "| Distilled & Base | Yes | Text-to-image and editing.",
-            "| Distilled & Base | No | Text-to-image and editing.",
+            "| Turbo (distilled) & Base | Yes | Text-to-image and editing.",
+            "| Turbo (distilled) & Base | No | Text-to-image and editing.",
         ),
     ),
     Break(
-        "TRN11", replace("README.md", " | Oct 2026 | 6B | Distilled & Base | Yes |", " |"), "a row without the column"
+        "TRN11",
+        replace("README.md", " | Oct 2026 | 6B | Turbo (distilled) & Base | Yes |", " |"),
+        "a row without the column",
     ),
     Break(
         "TRN12",

@@ -1,20 +1,43 @@
-"""A module tree from a header alone. What names and shapes do not tell is a doubt with its candidates, never a fact."""
+"""A module tree from a header alone. What names and shapes do not show is a doubt with candidates, never a fact."""
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.tensor_names import is_list_index
-from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
+from mflux_port.draft.tree.layer_kinds import Doubt, doubt_of_array, match
+from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node, class_name
 from mflux_port.errors import PortError
 
 _DEPTH, _LENGTH = 40, 10_000  # no model comes near; a name made to do harm ends there
-_EMBEDDING = re.compile("embed_tokens|token_embedding|position_embedding|^wte$|^shared$|relative_attention_bias")
+# Modules whose arrays and parts are one layer, by what they hold.
+_ARRAYS_OF_A_WHOLE = ("in_proj_weight", "q_proj_weight")
+_PARTS_OF_A_WHOLE = ("parametrizations",)
 
 
-def header_tree(tensors: dict[str, Tensor], config: dict) -> Node:
+@dataclass
+class HeaderTree:
+    """``unresolved``: tensors that have no place in the tree; ``moved``: tensors that the layer calls otherwise.
+
+    ``moved``: tensor -> (name in the tree, transform), several where the layer splits it.
+    """
+
+    root: Node = field(default_factory=lambda: Node(MODULE))
+    unresolved: dict[str, Doubt] = field(default_factory=dict)
+    moved: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+
+
+def header_tree(tensors: dict[str, Tensor], config: dict) -> HeaderTree:
     """The tree of attribute names that a checkpoint's tensors have, with the layers that their shapes allow."""
+    root = _nested(tensors)
+    eps = sorted({value for name, value in config.items() if name.endswith("eps") and isinstance(value, float)})
+    builder = _Builder(repr(eps[0]) if len(eps) == 1 else "")
+    builder.found.root = builder.module("model", "", root, top=True)
+    return builder.found
+
+
+def _nested(tensors: dict[str, Tensor]) -> dict:
     root: dict = {}
     for name, tensor in tensors.items():
         *path, last = name.split(".")
@@ -25,73 +48,76 @@ def header_tree(tensors: dict[str, Tensor], config: dict) -> Node:
                 raise PortError(f"tensor {name[:200]!r} fits into no tree of modules; is this a model's checkpoint?")
         if isinstance(place.setdefault(last, tensor), dict):
             raise PortError(f"{name[:200]!r} is a tensor and has tensors below it; is this a model's checkpoint?")
-    eps = sorted({value for name, value in config.items() if name.endswith("eps") and isinstance(value, float)})
     if any(map(is_list_index, root)):
         first = next(filter(is_list_index, root))
         raise PortError(f"tensor names begin with a number ({first}), which no attribute can have; rename them")
-    return _module("model", root, repr(eps[0]) if len(eps) == 1 else "", top=True)
+    return root
 
 
-def _module(name: str, entries: dict, eps: str, top: bool = False) -> Node:
-    arrays = {key: tensor for key, tensor in entries.items() if isinstance(tensor, Tensor)}
-    branches = {key: inner for key, inner in entries.items() if not isinstance(inner, Tensor)}
-    if "weight" in arrays and not branches and not top and arrays.keys() <= {"weight", "bias"}:
-        return _layer(name, arrays["weight"].shape, arrays.get("bias"), eps)
-    numbered = bool(branches) and not arrays and all(map(is_list_index, branches))
-    if numbered:
+class _Builder:
+    def __init__(self, eps: str):
+        self.eps = eps
+        self.found = HeaderTree()
+
+    def module(self, name: str, path: str, entries: dict, top: bool = False) -> Node:
+        """The node of a module; ``path`` ends with a dot, or is empty at the top."""
+        arrays = {key: tensor for key, tensor in entries.items() if isinstance(tensor, Tensor)}
+        branches = {key: inner for key, inner in entries.items() if not isinstance(inner, Tensor)}
+        if not entries and not top:
+            return Node("Identity", remarks=["a place without weights"])
+        if not arrays and branches and all(map(is_list_index, branches)):
+            return self._list(name, path, branches)
+        if not top and (layer := self._layer(name, path, arrays, branches)):
+            return layer
+        return self._own_module(name, path, arrays, branches, top)
+
+    def _list(self, name: str, path: str, branches: dict) -> Node:
         # Places without weights (activations, dropout) keep the others' numbers right.
         last = max(map(int, branches))
         if last >= _LENGTH:
             raise PortError(f"{name} has a tensor of number {last}, more than {_LENGTH}; is this a model's checkpoint?")
-        children = {str(i): _module(name, branches.get(str(i), {}), eps) for i in range(last + 1)}
-        return Node(LIST, children=children)
-    if not entries:
-        return Node("Identity", remarks=["a place without weights"])
-    odd = bool(branches) and not arrays and not top and not all(key.isidentifier() for key in branches)
-    children = {key: _module(name if odd else key, inner, eps) for key, inner in branches.items()}
-    shapes = {key: tuple(map(str, tensor.shape)) for key, tensor in arrays.items()}
-    return Node(DICT if odd else MODULE, _class_name(name), parameters=shapes, children=children)
+        numbers = map(str, range(last + 1))
+        return Node(LIST, children={i: self.module(name, f"{path}{i}.", branches.get(i, {})) for i in numbers})
+
+    def _layer(self, name: str, path: str, arrays: dict, branches: dict) -> Node | None:
+        """The node of a module that is one layer, also of one that stays unresolved; None for any other module."""
+        whole = any(key in arrays for key in _ARRAYS_OF_A_WHOLE) or any(key in branches for key in _PARTS_OF_A_WHOLE)
+        if branches and not whole:
+            return None
+        held = arrays | (_flat(branches) if whole else {})
+        layer = match(name, held, self.eps)
+        if layer is None:
+            return None
+        if layer.node is not None:
+            for array, places in layer.moved.items():
+                self.found.moved[path + array] = tuple((path + place, transform) for place, transform in places)
+            return layer.node
+        self.found.unresolved |= dict.fromkeys((path + array for array in held), layer.unresolved)
+        return Node("Identity", remarks=[f"unresolved: {layer.unresolved[0]}"])
+
+    def _own_module(self, name: str, path: str, arrays: dict, branches: dict, top: bool) -> Node:
+        shapes = {}
+        for key, tensor in arrays.items():
+            doubt = doubt_of_array(key, tensor)
+            if doubt is None:
+                shapes[key] = tuple(map(str, tensor.shape))
+            else:
+                self.found.unresolved[path + key] = doubt
+        odd = bool(branches) and not arrays and not top and not all(key.isidentifier() for key in branches)
+        node = Node(DICT if odd else MODULE, class_name(name), parameters=shapes)
+        if "weight" in shapes and branches and not top:
+            node.doubt = "a weight beside other modules, whose formula the reference's module says"
+        for key, inner in branches.items():
+            child = self.module(name if odd else key, f"{path}{key}.", inner)
+            if child.kind == "Identity" and not odd:
+                node.remarks += [f"{key}: {remark}" for remark in child.remarks]
+            else:
+                node.children[key] = child
+        return node
 
 
-def _layer(name: str, shape: tuple[int, ...], bias: Tensor | None, eps: str) -> Node:
-    with_bias = str(bias is not None)
-    if len(shape) == 2 and bias is None and _EMBEDDING.search(name):
-        return Node("Embedding", arguments={"num_embeddings": str(shape[0]), "dims": str(shape[1])})
-    if len(shape) == 2:
-        sizes = {"input_dims": str(shape[1]), "output_dims": str(shape[0]), "bias": with_bias}
-        doubt = "" if bias is not None or "embed" not in name else "Linear or Embedding"
-        return Node("Linear", arguments=sizes, doubt=doubt)
-    if len(shape) == 1:
-        said = f"eps, {eps} only in config.json" if eps else "eps, which config.json does not say"
-        doubt = f"formula and {said}: the reference's module says both"
-        if bias is None:
-            return Node("RMSNorm", arguments={"dims": str(shape[0]), "eps": eps or "1e-6"}, doubt=doubt)
-        doubt = f"LayerNorm or GroupNorm; {doubt}"
-        return Node("LayerNorm", arguments={"dims": str(shape[0]), "eps": eps or "1e-6"}, doubt=doubt)
-    rank = len(shape) - 2
-    if rank in (1, 2, 3):
-        flipped = is_flipped(shape, bias.shape if bias else None)
-        sizes = {"in_channels": str(shape[1]), "out_channels": str(shape[0])}
-        if flipped:
-            sizes = {"in_channels": str(shape[0]), "out_channels": str(shape[1])}
-        kernel = shape[2] if len(set(shape[2:])) == 1 else shape[2:]
-        sizes |= {"kernel_size": str(kernel), "bias": with_bias}
-        doubt = (
-            "stride and padding" if flipped is not None else f"Conv{rank}d or ConvTranspose{rank}d; stride and padding"
-        )
-        return Node(f"Conv{'Transpose' if flipped else ''}{rank}d", arguments=sizes, doubt=doubt)
-    return Node(
-        MODULE, _class_name(name), parameters={"weight": tuple(map(str, shape))}, doubt="a weight of unknown use"
-    )
-
-
-def is_flipped(shape: tuple[int, ...], bias: tuple[int, ...] | None) -> bool | None:
-    """Whether a convolution's weight has its channels in the transposed order; None when the shapes do not tell."""
-    if bias is None or shape[0] == shape[1]:
-        return None
-    return bias[0] == shape[1] if bias[0] in shape[:2] else None
-
-
-def _class_name(name: str) -> str:
-    words = re.split("[^A-Za-z0-9]+", re.sub(r"s$", "", name))
-    return "".join(word[:1].upper() + word[1:] for word in words if word) or "Part"
+def _flat(branches: dict, path: str = "") -> dict[str, Tensor]:
+    found = {}
+    for key, inner in branches.items():
+        found |= {path + key: inner} if isinstance(inner, Tensor) else _flat(inner, f"{path}{key}.")
+    return found

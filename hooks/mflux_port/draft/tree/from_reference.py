@@ -1,7 +1,7 @@
 """The reference's own module tree, built on torch's meta device: no weights, only shapes. Needs torch and the reference.
 
 Sizes become expressions of the config's names where the reference itself shows how: it is built again with one number
-of its config doubled, quadrupled and, where that is no matter of blocks, much larger and smaller; a size that follows
+of its config doubled, quadrupled and, where it does not count blocks, much larger and smaller; a size that follows
 as a product, a sum of products or a limit in all of them is written as that.
 """
 
@@ -9,19 +9,51 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import logging
+import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import product
 
 from mflux_port.checkpoint.inference import dimensions
+from mflux_port.checkpoint.kinds.buffers import COMPUTED
 from mflux_port.checkpoint.layout import Component
-from mflux_port.draft.tree.leaf_layers import ACTIVATIONS, SILENT, call, leaf, settings, shape, source_file
+from mflux_port.draft.forward.record.groups import group_of
+from mflux_port.draft.forward.record.initial import arguments_kept
+from mflux_port.draft.forward.record.recorder import object_group, own_objects
+from mflux_port.draft.tree.leaf_layers import ACTIVATIONS, SILENT, call, settings, shape, source_file
+from mflux_port.draft.tree.leaf_layers import leaf as leaf_node
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
+from mflux_port.draft.tree.scalars import scalars
 from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, Observation, express, grows_evenly
 from mflux_port.errors import PortError, short_repr
 
+Wanted = dict[str, set[str]]  # by group, the names of values that its forward pass reads
+# What tells the libraries to be silent before they are imported.
+_SILENCE = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
 _FEW_BLOCKS = 1000  # so many are built at once
 _HOLDERS = ("ModuleList", "ModuleDict", "Sequential")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it, and in a function that it decorates, the libraries of a reference neither warn nor log.
+
+    A reference is built dozens of times with changed sizes, for which their warnings mean nothing.
+    """
+    before = logging.root.manager.disable
+    for name, value in _SILENCE.items():
+        os.environ.setdefault(name, value)
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def has_reference(component: Component) -> bool:
@@ -30,31 +62,39 @@ def has_reference(component: Component) -> bool:
     return component.library in ("diffusers", "transformers") and all(map(importlib.util.find_spec, names))
 
 
-def reference_tree(component: Component) -> Node | None:
+@quiet()
+def reference_tree(component: Component, wanted: Wanted | None = None) -> Node | None:
     """The tree of the component's reference class; None when the installed library has no such class.
 
+    ``wanted``: what drafted forward passes read of modules without weights and of modules' own values.
     Raises PortError for a config with more blocks than the checkpoint has tensors: building them would take all memory.
     """
     _verify_counts(component)
     base = _build(component, component.config)
     if base is None:
         return None
-    tree = _describe(base)
+    with_wanted = _Describer(wanted or {})
+    tree = with_wanted.whole(base, component.config)
     _mark_tied(tree, base)
     section, sizes = _sizes(component.config)
     limited = re.search(r"\b(min|max)\(", _source_of(base))
     observations = []
     for name, value in _variables(sizes).items():
-        trees = {factor: _varied(component, section, name, value, factor) for factor in NEAR}
+        trees = {factor: _varied(component, section, name, value, factor, with_wanted) for factor in NEAR}
         if None in trees.values():
             continue
         if grows_evenly(tree, trees):
             # A limit, as in min(width, 256), shows far above a small width and far below a large one.
             less = [factor for factor in LESS if limited and (value * factor).denominator == 1]
-            more = {factor: _varied(component, section, name, value, factor) for factor in (FAR, *less)}
+            more = {factor: _varied(component, section, name, value, factor, with_wanted) for factor in (FAR, *less)}
             trees |= {factor: other for factor, other in more.items() if other is not None}
         observations.append(Observation(name, value, trees))
     return express(tree, observations)
+
+
+def tree_of(module, wanted: Wanted) -> Node:
+    """The tree of a module that is built already, its sizes as they are."""
+    return _Describer(wanted).tree(module)
 
 
 def _mark_tied(tree: Node, module) -> None:
@@ -100,12 +140,12 @@ def _source_of(module) -> str:
         return ""
 
 
-def _varied(component: Component, section: str, name: str, value: int, factor: int | Fraction) -> Node | None:
-    module = _vary(component, section, name, value, factor)
-    return None if module is None else _describe(module)
+def _varied(component: Component, section: str, name: str, value: int, factor, describer: _Describer) -> Node | None:
+    module, config = _vary(component, section, name, value, factor)
+    return None if module is None else describer.whole(module, config)
 
 
-def _vary(component: Component, section: str, name: str, value: int, factor: int | Fraction):
+def _vary(component: Component, section: str, name: str, value: int, factor: int | Fraction) -> tuple:
     # Rotary embeddings want head sizes that fit: such a config is tried again with the axes scaled along, up or down.
     key, _, index = name.partition("[")
     for longer, axes in product((True, False), (1.0, factor, 1 / factor)):
@@ -133,11 +173,25 @@ def _vary(component: Component, section: str, name: str, value: int, factor: int
             config[section] = inner
         module = _build(component, config)
         if module is not None:
-            return module
-    return None
+            return module, config
+    return None, {}
 
 
 def _build(component: Component, config: dict):
+    return build(component, config, "meta")
+
+
+def build(component: Component, config: dict, device: str):
+    """The reference's class with a config, on a device of torch; None where it refuses the config.
+
+    Every module keeps the plain arguments that it was built with.
+    """
+    with arguments_kept():
+        return build_plainly(component, config, device)
+
+
+def build_plainly(component: Component, config: dict, device: str):
+    """``build`` without a look at arguments."""
     import torch
 
     library = __import__(component.library)
@@ -145,7 +199,7 @@ def _build(component: Component, config: dict):
     if reference is None:
         return None
     try:
-        with torch.device("meta"):
+        with torch.device(device):
             if component.library == "diffusers":
                 return reference.from_config({name: value for name, value in config.items() if name != "_class_name"})
             return reference(reference.config_class.from_dict(config))
@@ -153,47 +207,87 @@ def _build(component: Component, config: dict):
         return None
 
 
-def _describe(module) -> Node:
-    from torch import nn
+class _Describer:
+    """Describes modules. ``wanted``: by group, the values that its forward pass reads."""
 
-    if isinstance(module, (nn.ModuleList, nn.Sequential)):
-        return Node(LIST, children=_children(module, keep_places=True))
-    if isinstance(module, nn.ModuleDict):
-        return Node(DICT, children=_children(module))
-    return leaf(module) or _module(module)
+    def __init__(self, wanted: Wanted):
+        self.wanted = wanted
+        self.sizes: dict[str, object] = {}
+
+    def whole(self, module, config: dict) -> Node:
+        """The tree of a component that was built with a config."""
+        self.sizes = _sizes(config)[1] if self.wanted else {}
+        return self.tree(module)
+
+    def tree(self, module) -> Node:
+        from torch import nn
+
+        if isinstance(module, (nn.ModuleList, nn.Sequential)):
+            return Node(LIST, children=self._children(module, keep_places=True))
+        if isinstance(module, nn.ModuleDict):
+            return Node(DICT, children=self._children(module))
+        node = leaf_node(module)
+        if node is not None and node.kind == MODULE:
+            self.note(node, module)
+        return node or self._module(module)
+
+    def _module(self, module) -> Node:
+        node = Node(MODULE, type(module).__name__, source_file(type(module)), call=call(module))
+        node.children = self._children(module)
+        node.parameters = {name: shape(value) for name, value in module.named_parameters(recurse=False)}
+        state = module.state_dict(keep_vars=True)
+        for name, value in module.named_buffers(recurse=False):
+            computed = name in COMPUTED and (not value.is_floating_point() or value.numel() == 1)
+            if name in state and not computed:
+                node.parameters[name] = shape(value)
+        if node.parameters and not node.children:
+            node.settings = settings(module)
+        self.note(node, module)
+        for name, child in _below(module):
+            if name not in node.children and type(child).__name__ not in (*SILENT, *_HOLDERS):
+                node.remarks.append(f"{name}: {_without_weights(child)}")
+        return node
+
+    def note(self, node: Node, module) -> None:
+        """What a drafted forward pass reads of a module beside its arrays: its values, its objects."""
+        if not self.wanted:
+            return
+        node.group = group_of(module)
+        reads = self.wanted.get(node.group, set())
+        node.scalars = scalars(module, reads - node.children.keys() - node.parameters.keys(), self.sizes)
+        for name, value in own_objects(module).items():
+            if name in reads:
+                node.children[name] = self._object(value)
+        if node.group in self.wanted:
+            left = {name for name, child in node.children.items() if _is_weightless(child) and name not in reads}
+            node.children = {name: child for name, child in node.children.items() if name not in left}
+
+    def _object(self, value) -> Node:
+        node = Node(MODULE, type(value).__name__, source_file(type(value)), is_object=True, group=object_group(value))
+        node.scalars = scalars(value, self.wanted.get(node.group, set()), self.sizes)
+        return node
+
+    def _children(self, module, keep_places: bool = False) -> dict[str, Node]:
+        children = {}
+        for name, child in _below(module):
+            node = self.tree(child)
+            known = node.kind == MODULE and node.group in self.wanted
+            if node.is_leaf or node.children or node.parameters or node.base or known:
+                if keep_places or node.kind not in ("Identity", *ACTIVATIONS):
+                    children[name] = node
+            elif keep_places:
+                children[name] = Node("Identity", remarks=[_without_weights(child)])
+        if keep_places and all(node.kind in ("Identity", *ACTIVATIONS) for node in children.values()):
+            return {}
+        return children
 
 
-def _module(module) -> Node:
-    node = Node(MODULE, type(module).__name__, source_file(type(module)), children=_children(module), call=call(module))
-    node.parameters = {name: shape(value) for name, value in module.named_parameters(recurse=False)}
-    state = module.state_dict(keep_vars=True)
-    for name, value in module.named_buffers(recurse=False):
-        if name in state:
-            node.parameters[name] = shape(value)
-    if node.parameters and not node.children:
-        node.settings = settings(module)
-    for name, child in _below(module):
-        if name not in node.children and type(child).__name__ not in (*SILENT, *_HOLDERS):
-            node.remarks.append(f"{name}: {_without_weights(child)}")
-    return node
-
-
-def _children(module, keep_places: bool = False) -> dict[str, Node]:
-    children = {}
-    for name, child in _below(module):
-        node = _describe(child)
-        if node.is_leaf or node.children or node.parameters or node.base:
-            if keep_places or node.kind not in ("Identity", *ACTIVATIONS):
-                children[name] = node
-        elif keep_places:
-            children[name] = Node("Identity", remarks=[_without_weights(child)])
-    if keep_places and all(node.kind in ("Identity", *ACTIVATIONS) for node in children.values()):
-        return {}
-    return children
+def _is_weightless(node: Node) -> bool:
+    return node.kind == MODULE and not any(one.is_leaf or one.parameters or one.base for _, one in node.walk())
 
 
 def _below(module) -> list[tuple[str, object]]:
-    # torch's own named_children leaves out the second place of a module that stands in two.
+    # torch's named_children leaves out the second place of a module that is registered twice.
     return [(name, child) for name, child in module._modules.items() if child is not None]
 
 

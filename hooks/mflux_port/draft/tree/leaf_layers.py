@@ -1,4 +1,4 @@
-"""Which layer of mlx.nn a reference's leaf module is: told by torch's class, and where a class computes itself, by running it.
+"""Which layer of mlx.nn a reference's leaf module is: from its torch class, or by running it where its class has its own forward.
 
 A leaf whose arrays fit an MLX layer and whose formula is another becomes a class of its own above that layer: the arrays
 load as they are, and its ``__call__`` is to be ported.
@@ -35,7 +35,7 @@ def leaf(module) -> Node | None:
 
 
 def call(module) -> tuple[str, ...]:
-    """The parameters of a module's ``forward``, as they may stand in a signature."""
+    """The parameters of a module's ``forward``, as source for a signature."""
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = list(inspect.signature(type(module).forward).parameters.values())[1:]
     named = [one for one in parameters if one.kind in plain]
@@ -94,9 +94,9 @@ def _own_class(module, node: Node, why: str) -> Node:
 
 
 def _arrays_fit(module, node: Node) -> bool:
-    # Weight normalisation and its kin replace the weight by other arrays.
-    wanted = node.arguments.get("affine", "True") == "True"
-    return ("weight" in module._parameters) and (module._parameters["weight"] is not None) == wanted
+    # Weight normalization and other parametrizations replace the weight by other arrays.
+    expected = node.arguments.get("affine", "True") == "True"
+    return ("weight" in module._parameters) and (module._parameters["weight"] is not None) == expected
 
 
 def _rms_norm(module, eps: float) -> Node:
@@ -167,7 +167,7 @@ def _convolution(module) -> tuple[Node | None, str]:
 
 
 def _padding(module) -> tuple[tuple[int, ...], list[str]]:
-    # torch's padding in words: "same" adds as much as a kernel takes away, the odd one at the end.
+    # torch's padding given as a word: "same" adds what the kernel removes; an odd row goes to the end.
     rank = len(module.kernel_size)
     if module.padding == "valid":
         return (0,) * rank, []

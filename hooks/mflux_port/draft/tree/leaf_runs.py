@@ -1,4 +1,4 @@
-"""Runs a reference's leaf with random numbers: whether a class of its own computes what torch's plain layer does."""
+"""Runs a reference's leaf with random numbers, to see whether a subclass computes the same as torch's plain layer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rms_eps(module) -> float | None:
     for eps in dict.fromkeys(candidates):
         key = (type(module), tuple(weight.shape), eps, *_scalars(module))
         if key not in _JUDGED:
-            formula = lambda twin, x, eps=eps: functional.rms_norm(x, twin.weight.shape, twin.weight, eps)  # noqa: E731
+            formula = lambda copied, x, eps=eps: functional.rms_norm(x, copied.weight.shape, copied.weight, eps)  # noqa: E731
             _JUDGED[key] = _agree(module, formula)
         if _JUDGED[key]:
             return eps
@@ -58,10 +58,10 @@ def _agree(module, formula) -> bool:
 
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            twin = _twin(module)
+            copied = _with_random_arrays(module)
             for factor in _FACTORS:
-                numbers = _numbers(twin, factor)
-                ours, theirs = twin(numbers), formula(twin, numbers)
+                numbers = _numbers(copied, factor)
+                ours, theirs = copied(numbers), formula(copied, numbers)
                 if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5 * factor):
                     return False
     except Exception:  # noqa: BLE001 - what cannot be run so is not the plain layer
@@ -69,16 +69,16 @@ def _agree(module, formula) -> bool:
     return True
 
 
-def _twin(module):
+def _with_random_arrays(module):
     # The same module with real arrays of random numbers, none of them near zero or one.
     import torch
 
-    twin = copy.copy(module)
-    twin._parameters = {
+    copied = copy.copy(module)
+    copied._parameters = {
         name: None if value is None else torch.nn.Parameter(2 + torch.rand(_few_rows(module, value.shape)))
         for name, value in module._parameters.items()
     }
-    return twin.eval()
+    return copied.eval()
 
 
 def _few_rows(module, sizes) -> tuple[int, ...]:
@@ -88,14 +88,14 @@ def _few_rows(module, sizes) -> tuple[int, ...]:
     return (min(sizes[0], _ROWS), *sizes[1:]) if many else tuple(sizes)
 
 
-def _numbers(twin, factor: float):
+def _numbers(copied, factor: float):
     import torch
 
-    if isinstance(twin, torch.nn.Embedding):
-        return torch.randint(0, len(twin.weight), (2, 3))
-    if isinstance(twin, torch.nn.GroupNorm):
-        return factor * torch.randn(2, twin.num_channels, 5)
-    width = twin.in_features if isinstance(twin, torch.nn.Linear) else None
+    if isinstance(copied, torch.nn.Embedding):
+        return torch.randint(0, len(copied.weight), (2, 3))
+    if isinstance(copied, torch.nn.GroupNorm):
+        return factor * torch.randn(2, copied.num_channels, 5)
+    width = copied.in_features if isinstance(copied, torch.nn.Linear) else None
     if width is None:
-        width = twin.normalized_shape[-1] if isinstance(twin, torch.nn.LayerNorm) else len(twin.weight)
+        width = copied.normalized_shape[-1] if isinstance(copied, torch.nn.LayerNorm) else len(copied.weight)
     return factor * torch.randn(2, 3, width)

@@ -1,12 +1,19 @@
-"""The tree of modules that a port needs, told in MLX terms. Built from a reference module or from a header alone."""
+"""The tree of modules that a port needs, in MLX terms. Built from a reference module or from a header alone."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 # Kinds with a class of their own in the reference; every other kind is the name of a class of mlx.nn.
 MODULE, LIST, DICT = "module", "list", "dict"
+
+
+def class_name(name: str) -> str:
+    """A class name for the module of an attribute: ``transformer_blocks`` gives ``TransformerBlock``."""
+    words = re.split("[^A-Za-z0-9]+", re.sub(r"s$", "", name))
+    return "".join(word[:1].upper() + word[1:] for word in words if word) or "Part"
 
 
 @dataclass(slots=True)
@@ -15,10 +22,12 @@ class Node:
 
     ``arguments`` are the keywords of the mlx.nn class and ``parameters`` the shapes of arrays held by the module
     itself, both as Python source, so that a size may be an expression of the config's names. ``remarks`` name
-    children without weights. ``doubt`` says what could not be told, with ``candidates``. ``call``: the parameters of
+    children without weights. ``doubt`` says what is not certain, with ``candidates``. ``call``: the parameters of
     the reference's ``forward``. ``tied``: another module of the reference holds the same weight. ``base``: the layer of
     mlx.nn that holds a module's arrays and has another formula; ``arguments`` are then its keywords. ``settings``:
-    numbers that the reference's module keeps beside its arrays.
+    numbers that the reference's module keeps beside its arrays. ``group``: the modules that it shares a forward pass with;
+    ``forward``: that pass, once it is drafted, and ``scalars``: what that reads of the module's own values, as source.
+    ``is_object``: it is no module but a plain object, without arrays.
     """
 
     kind: str
@@ -34,6 +43,10 @@ class Node:
     tied: bool = False
     base: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+    group: str = ""
+    scalars: dict[str, str] = field(default_factory=dict)
+    forward: object = None
+    is_object: bool = False
 
     @property
     def is_leaf(self) -> bool:

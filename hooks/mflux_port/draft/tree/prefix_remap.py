@@ -1,4 +1,4 @@
-"""Brings a reference's tree to the names of a checkpoint: older repos have other prefixes than the library has now."""
+"""Renames a reference's tree to the names of a checkpoint: older repos have other prefixes than the library today."""
 
 from __future__ import annotations
 
@@ -42,14 +42,28 @@ def held(node: Node) -> tuple[str, ...]:
     return (*arrays, *node.parameters)
 
 
+# Layers whose arrays are not called weight and bias, by whether they have a bias.
+_ARRAYS = {
+    "LSTM": (("Wx", "Wh"), ("Wx", "Wh", "bias")),
+    "GRU": (("Wx", "Wh"), ("Wx", "Wh", "b", "bhn")),
+    "RNN": (("Wxh", "Whh"), ("Wxh", "Whh", "bias")),
+}
+_ATTENTION = ("query_proj", "key_proj", "value_proj", "out_proj")
+
+
 def _of_layer(node: Node) -> tuple[str, ...]:
     given = node.arguments.get
+    if node.layer in _ARRAYS:
+        return _ARRAYS[node.layer][given("bias", "True") == "True"]
+    if node.layer == "MultiHeadAttention":
+        lasts = ("weight", "bias") if given("bias", "False") == "True" else ("weight",)
+        return tuple(f"{part}.{last}" for part in _ATTENTION for last in lasts)
     if node.layer == "BatchNorm":
         running = ("running_mean", "running_var") if given("track_running_stats", "True") == "True" else ()
         return (*(("weight", "bias") if given("affine", "True") == "True" else ()), *running)
     if not node.arguments or "approx" in node.arguments or given("affine", "True") != "True":
         return ()
-    single = node.layer in ("RMSNorm", "Embedding") or given("bias", "True") == "False"
+    single = node.layer in ("RMSNorm", "Embedding", "PReLU") or given("bias", "True") == "False"
     return ("weight",) if single else ("weight", "bias")
 
 
@@ -71,7 +85,7 @@ def _places(path: str, rests: list[str], tensors: dict, ends: dict[str, list[str
     found = [
         place for place in ends.get(max(rests, key=len), ()) if all(_joined(place, rest) in tensors for rest in rests)
     ]
-    # A branch of one or two tensors fits anywhere: only its own name can tell its place.
+    # A branch of one or two tensors fits anywhere: only its own name can identify its place.
     last = path.rpartition(".")[2]
     return found if len(rests) > 2 or not path else [place for place in found if place.rpartition(".")[2] == last]
 

@@ -1,4 +1,4 @@
-"""Sizes as expressions of a config's names, seen from how a reference's tree changes when one number changes."""
+"""Sizes as expressions of a config's names, inferred from how a reference's tree changes when one number changes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fractions import Fraction
 from math import prod
 
 from mflux_port.draft.tree.nodes import LIST, Node
+from mflux_port.draft.tree.scalars import scalar
 
 NEAR, FAR = (2, 4), 16
 LESS = tuple(Fraction(1, divisor) for divisor in (2, 4, 8, 16, 32))
@@ -58,7 +59,7 @@ def grows_evenly(base: Node, trees: dict[_Factor, Node]) -> bool:
 
 def _sizes(node: Node, trees: dict[_Factor, Node]) -> Iterator[tuple[str, dict[_Factor, str | None]]]:
     if node.kind == LIST and any(len(tree.children) != len(node.children) for tree in trees.values()):
-        yield "1", dict.fromkeys(trees)  # more blocks: a number of them is no size
+        yield "1", dict.fromkeys(trees)  # more blocks: their number is not a size
     for name, text in node.arguments.items():
         yield text, {factor: tree.arguments.get(name) for factor, tree in trees.items()}
     for name, shape in node.parameters.items():
@@ -99,6 +100,8 @@ def _express(node: Node, seen: list[tuple[str, int, dict[_Factor, Node]]]) -> No
             _expression(size, views(lambda tree, name=name, place=place: _at(tree, name, place)))
             for place, size in enumerate(shape)
         )
+    for name, text in node.scalars.items():
+        node.scalars[name] = scalar(text, views(lambda tree, name=name: tree.scalars.get(name)), _expression)
     if node.kind == LIST and _is_row(node):
         node.arguments["count"] = _expression(str(len(node.children)), views(lambda tree: str(len(tree.children))))
     for name, child in node.children.items():
@@ -111,32 +114,53 @@ def _at(node: Node, name: str, index: int) -> str:
 
 
 def _expression(text: str, views: list[tuple[str, int, dict[_Factor, str | None]]]) -> str:
+    """A size as an expression of the observed names, or ``text`` itself when no rule explains every change."""
     if not text.isdigit() or int(text) == 0:
         return text
-    size, up, down, added, limits = int(text), [], [], [], []
+    effects = _Effects(int(text))
     for name, value, found in views:
-        if all(other == text for other in found.values()):
-            continue
+        unchanged = all(other == text for other in found.values())
+        if not unchanged and not effects.explain(re.sub(r"\s", "", name), value, found):
+            return text
+    return effects.expression() or text
+
+
+class _Effects:
+    """How each name changes one size: as a factor, a divisor, a term of a sum, or up to a limit."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self.factors: list[tuple[str, int]] = []
+        self.divisors: list[tuple[str, int]] = []
+        self.terms: list[tuple[str, int, int]] = []
+        self.limits: list[str] = []
+
+    def explain(self, name: str, value: int, found: dict[_Factor, str | None]) -> bool:
+        """Add the effect of ``name``; ``found``: the size by the factor of the name. False when no rule fits."""
         if not all((other or "").isdigit() for other in found.values()):
-            return text
-        # Nothing is what whole division leaves of a small number.
-        numbers = {factor: int(other) for factor, other in found.items() if factor in NEAR or other != "0"}
-        name = re.sub(r"\s", "", name)
-        if limit := _limit(size, value, numbers):
-            limits.append(limit.format(name))
-        elif power := _power(size, numbers):
-            up += [(name, value)] * power
-        elif _divides(size, numbers):
-            down.append((name, value))
-        elif step := _step(size, numbers):
-            added.append((name, value, step))
+            return False
+        # A far factor can leave zero of a small number by whole division: that says nothing.
+        sizes = {factor: int(other) for factor, other in found.items() if factor in NEAR or other != "0"}
+        if limit := _limit(self.size, value, sizes):
+            self.limits.append(limit.format(name))
+        elif power := _power(self.size, sizes):
+            self.factors += [(name, value)] * power
+        elif _divides(self.size, sizes):
+            self.divisors.append((name, value))
+        elif step := _step(self.size, sizes):
+            self.terms.append((name, value, step))
         else:
-            return text
-    if limits:
-        return limits[0] if len(limits) == 1 and not (up or down or added) else text
-    if added:
-        return text if down else _sum(size, up, added) or text
-    return _product(size, up, down) if up else text
+            return False
+        return True
+
+    def expression(self) -> str:
+        """The source of the size, or '' when the effects do not combine into one form."""
+        if self.limits:
+            alone = len(self.limits) == 1 and not (self.factors or self.divisors or self.terms)
+            return self.limits[0] if alone else ""
+        if self.terms:
+            return "" if self.divisors else _sum(self.size, self.factors, self.terms)
+        return _product(self.size, self.factors, self.divisors) if self.factors else ""
 
 
 def _limit(size: int, value: int, numbers: dict[_Factor, int]) -> str:
@@ -155,8 +179,8 @@ def _limit(size: int, value: int, numbers: dict[_Factor, int]) -> str:
 def _power(size: int, numbers: dict[_Factor, int]) -> int:
     # How often a name is a factor of the size, 0 for any other relation.
     for power in (1, 2, 3):
-        wanted = {factor: size * factor**power for factor in numbers}
-        if all(number == wanted[factor] or wanted[factor].denominator != 1 for factor, number in numbers.items()):
+        expected = {factor: size * factor**power for factor in numbers}
+        if all(number == expected[factor] or expected[factor].denominator != 1 for factor, number in numbers.items()):
             return power
     return 0
 

@@ -1,6 +1,6 @@
 """From a tree of modules to classes: one per reference class, with the sizes in which its instances differ as parameters.
 
-All instances of a class are read side by side. What is equal in all of them stands in the class; what differs becomes
+All instances of a class are read side by side. What is equal in all of them goes into the class; what differs becomes
 a parameter that the caller gives. Instances that differ in more than sizes and optional children become further classes.
 """
 
@@ -10,16 +10,18 @@ import keyword
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
 from mflux_port.draft.write.source_text import Call, Expression, Items, Row, Table
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
-_CONSTANTS = {"True", "False", "None", "tanh", "min"}
+_CONSTANTS = {"True", "False", "None", "tanh", "min", "tuple"}
 _FAMILY_ENDS = ("Transformer", "Model", "For", "Encoder", "Text", "Autoencoder", "Decoder", "Pre", "UNet", "DiT")
-# What mlx.nn takes in order, and what it assumes when nothing is said.
+# Arguments that mlx.nn takes by position, and its defaults.
 _POSITIONAL = ("input_dims", "output_dims", "num_embeddings", "num_groups", "num_features", "dims", "in_channels",
                "out_channels")  # fmt: skip
+_DEFAULTS_OF = {"MultiHeadAttention": {"bias": "False"}}
 _ASSUMED = {"bias": "True", "affine": "True", "stride": "1", "padding": "0", "dilation": "1", "groups": "1"}
 
 
@@ -40,6 +42,8 @@ class ClassDraft:
     uses: set[ClassDraft] = field(default_factory=set)
     remarks: list[str] = field(default_factory=list)
     base: Call | None = None
+    forward: object = None
+    is_object: bool = False
 
 
 class Different(Exception):
@@ -62,11 +66,14 @@ class _Drafter:
         self.class_of: dict[int, ClassDraft] = {}
         self.bindings: dict[int, dict[str, str]] = {}
         self.done: list[ClassDraft] = []
-        self.stems = {top[1]}
+        self.names, self.stems = {top[0]}, {top[1]}
 
     def run(self) -> list[ClassDraft]:
         modules = [node for node in _post_order(self.tree) if node.kind == MODULE]
-        keys = {id(node): (node.class_name, node.file, _nesting(node)) for node in modules}
+        keys = {id(node): (node.class_name, node.file, _nesting(node), _forward_key(node)) for node in modules}
+        while cycle := _cycle(modules, keys):
+            # Classes within each other, in both orders: by their height none uses itself.
+            keys |= {id(node): (*keys[id(node)], _height(node)) for node in modules if keys[id(node)] in cycle}
         groups: dict[tuple, list[Node]] = {}
         for node in modules:
             groups.setdefault(keys[id(node)], []).append(node)
@@ -92,6 +99,7 @@ class _Drafter:
         name, stem = self.top if nodes[0] is self.tree else self._name(nodes[0].class_name)
         draft = ClassDraft(name, stem, nodes[0].class_name, nodes[0].file, nodes[0].call)
         draft.parameters, draft.fields, draft.uses, draft.base = reader.parameters, fields, reader.uses, base
+        draft.forward, draft.is_object = nodes[0].forward, nodes[0].is_object
         draft.remarks = [*dict.fromkeys(remark for node in nodes for remark in _remarks(node)), *_settings(nodes)]
         self.done.append(draft)
         for node, binding in zip(nodes, reader.bindings, strict=True):
@@ -104,10 +112,14 @@ class _Drafter:
         core = "".join(word[:1].upper() + word[1:] for word in words) or "Part"
         stem = "_".join(words).lower()
         stem = stem if stem.isidentifier() and not keyword.iskeyword(stem) else f"part_{stem}".rstrip("_")
-        number = next(n for n in range(1, len(self.stems) + 2) if (stem if n == 1 else f"{stem}_{n}") not in self.stems)
+        number, name = 1, f"{self.prefix}{core}"
+        while name in self.names or (stem if number == 1 else f"{stem}_{number}") in self.stems:
+            number += 1
+            name = f"{self.prefix}{core}{number}"
         stem = stem if number == 1 else f"{stem}_{number}"
+        self.names.add(name)
         self.stems.add(stem)
-        return f"{self.prefix}{core}{'' if number == 1 else number}", stem
+        return name, stem
 
     def _build_of(self, node: Node | None, top: bool = False, lengths: bool = False) -> object:
         # How a node is built, apart from its sizes: the classes below it, its attributes, the lengths of mixed lists.
@@ -138,7 +150,8 @@ class _Reader:
         return self._leaf(nodes, bases.pop(), "") if bases != {""} else None
 
     def fields(self, nodes: list[Node]) -> list[tuple[str, Expression, str]]:
-        found = []
+        names = dict.fromkeys(name for node in nodes for name in node.scalars)
+        found = [(name, self._slot([node.scalars.get(name) for node in nodes], name), "") for name in names]
         for name in dict.fromkeys(name for node in nodes for name in (*node.parameters, *node.children)):
             children = [node.children.get(name) for node in nodes]
             shapes = [node.parameters.get(name) for node in nodes]
@@ -205,10 +218,11 @@ class _Reader:
 
     def _leaf(self, nodes: list[Node | None], kind: str, hint: str) -> Expression:
         arguments = []
+        defaults = _ASSUMED | _DEFAULTS_OF.get(kind, {})
         for name in dict.fromkeys(name for node in nodes if node is not None for name in node.arguments):
-            values = [node and node.arguments.get(name, _ASSUMED.get(name)) for node in nodes]
+            values = [node and node.arguments.get(name, defaults.get(name)) for node in nodes]
             value = self._slot(values, f"{hint}_{name}" if hint else name)
-            if value != _ASSUMED.get(name):
+            if value != defaults.get(name):
                 arguments.append(("" if name in _POSITIONAL else name, value))
         return Call(f"nn.{kind}", tuple(arguments))
 
@@ -216,7 +230,7 @@ class _Reader:
         known = [value for value in values if value is not None]
         if len(set(known)) == 1:
             for name in _free_names(known[0]):
-                self._bind(name, "tuple[int, ...]" if f"{name}[" in known[0] else "int", [name] * len(values))
+                self._bind(name, "tuple[int, ...]" if _is_indexed(name, known[0]) else "int", [name] * len(values))
             return known[0]
         key = tuple(known[0] if value is None else value for value in values)
         if key not in self.vectors:
@@ -233,8 +247,13 @@ class _Reader:
             binding[name] = value
 
 
+def _forward_key(node: Node) -> str:
+    # Modules that one class holds have one forward pass.
+    return node.forward.key if node.forward is not None else ""
+
+
 def _remarks(node: Node, path: str = "") -> Iterator[str]:
-    # Its own, and those of lists and places below it that no class of their own tells.
+    # Its own, and those of lists and items below it that have no class of their own.
     yield from (f"{path}: {remark}" if path else remark for remark in node.remarks)
     for name, child in node.children.items():
         if child.kind != MODULE:
@@ -256,6 +275,10 @@ def _free_names(value: str) -> list[str]:
         for name in dict.fromkeys(_NAME.findall(re.sub(r"\d+(\.\d+)?e[+-]?\d+", "0", value)))
         if name not in _CONSTANTS
     ]
+
+
+def _is_indexed(name: str, value: str) -> bool:
+    return f"{name}[" in value or f"tuple({name})" in value
 
 
 def _annotation(values: set[str]) -> str:
@@ -298,6 +321,22 @@ def _nesting(node: Node) -> int:
     below = [part for _, part in node.walk() if part is not node and part.kind == MODULE]
     same = [part for part in below if (part.class_name, part.file) == (node.class_name, node.file)]
     return 1 + max(map(_nesting, same)) if same else 0
+
+
+def _cycle(modules: list[Node], keys: dict[int, tuple]) -> set[tuple]:
+    """Keys whose classes use each other in a circle; empty when there is none."""
+    used: dict[tuple, set[tuple]] = {}
+    for node in modules:
+        used.setdefault(keys[id(node)], set()).update(keys[id(part)] for part in _nearest_modules(node))
+    try:
+        TopologicalSorter(used).prepare()
+    except CycleError as error:
+        return set(error.args[1])
+    return set()
+
+
+def _height(node: Node) -> int:
+    return 1 + max(map(_height, _nearest_modules(node)), default=0)
 
 
 def _sorted_by_use(groups: dict[tuple, list[Node]], keys: dict[int, tuple]) -> list[tuple]:

@@ -75,7 +75,7 @@ def _class(source: str, name: str, where: str) -> ast.ClassDef:
     try:
         tree = parse_python(source)
     except SyntaxError as error:
-        raise PortError(f"{where} line {error.lineno} is no Python; mend it and run this again") from None
+        raise PortError(f"{where} line {error.lineno} is not Python; fix it and run this again") from None
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
     if found is None:
         raise PortError(f"{where} has no class {name}; keep the name that was rendered")

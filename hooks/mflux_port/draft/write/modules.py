@@ -7,6 +7,7 @@ import textwrap
 from types import MappingProxyType
 
 from mflux_port.draft.write.classes import ClassDraft
+from mflux_port.draft.write.forward_text import forward_source, initial_source, is_proven, needs_math, uses_functions
 from mflux_port.draft.write.source_text import WIDTH, Call, signature, statement, text, write
 
 # What the rest of a port calls beside __call__, or instead of it, by component.
@@ -25,50 +26,80 @@ _TAKEN = {
 }  # fmt: skip
 
 
-def module_files(drafts: list[ClassDraft], package: str, defaults: dict[str, object], component: str) -> dict[str, str]:
+def module_files(
+    drafts: list[ClassDraft], package: str, defaults: dict[str, object], component: str, shared: str = ""
+) -> dict[str, str]:
     """The text of each file by its stem. The last draft is the top class; ``defaults`` are its keywords and their values.
 
-    ``package``: the dotted package of the files.
+    ``package``: the dotted package of the files. ``shared``: the name of the port's class of functions.
     """
-    files = {
-        draft.stem: _file(draft, package, [f"{k}: {v}" for k, v in draft.parameters.items()]) for draft in drafts[:-1]
-    }
+    plain = lambda draft: [f"{name}: {kind}" for name, kind in draft.parameters.items()]  # noqa: E731
+    files = {draft.stem: _file(draft, package, plain(draft), shared=shared) for draft in drafts[:-1]}
     top = drafts[-1]
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in defaults.items()}
     parameters = [f"{name}: {_type(value)} = {value!r}" for name, value in values.items()]
     kept = {name: value for name, value in values.items() if name not in top.parameters}
-    files[top.stem] = _file(top, package, parameters, kept, component)
+    files[top.stem] = _file(top, package, parameters, kept, component, shared)
     return files
 
 
 def _file(
-    draft: ClassDraft, package: str, parameters: list[str], kept: dict = MappingProxyType({}), component: str = ""
+    draft: ClassDraft,
+    package: str,
+    parameters: list[str],
+    kept: dict = MappingProxyType({}),
+    component: str = "",
+    shared: str = "",
 ) -> str:
+    source = _constructor(draft, parameters, kept, shared) + _methods(draft, component, shared)
     base = draft.base or Call("nn.Module")
-    made = write(Call("super().__init__", base.arguments), 8, 0)
-    body = [signature("__init__", parameters), f"        {made}\n"]
+    where = f" in {draft.file}" if draft.file else ""
+    bases = "" if draft.is_object else f"({base.name})"
+    head = f"\n\nclass {draft.name}{bases}:\n" + _comment(f"Reference: {draft.reference}{where}", 4)
+    return _imports(draft, package, head + source, shared) + head + source
+
+
+def _imports(draft: ClassDraft, package: str, source: str, shared: str) -> str:
+    proven = is_proven(draft.forward)
+    used = [(f"{package}.{other.stem}", other.name) for other in draft.uses]
+    used += [(f"{package}.functions", shared)] if proven and uses_functions(draft.forward) else []
+    lines = ["import math\n\n"] if proven and needs_math(draft.forward) else []
+    lines += ["import mlx.core as mx\n"] if "mx." in source else []
+    lines += ["from mlx import nn\n"] if "nn." in source else []
+    lines += ["\n"] if used else []
+    return "".join([*lines, *(_import(module, name) for module, name in sorted(used))])
+
+
+def _constructor(draft: ClassDraft, parameters: list[str], kept: dict, shared: str) -> str:
+    base = draft.base or Call("nn.Module")
+    lines = [signature("__init__", parameters)]
+    lines += [] if draft.is_object else [f"        {write(Call('super().__init__', base.arguments), 8, 0)}\n"]
     attributes = {name for name, _, _ in draft.fields}
     for name, value in kept.items():
-        # MLX takes a list for a part of the module.
-        whole = f"tuple({name})" if isinstance(value, tuple) else name
-        body += [f"        self.{name} = {whole}\n"] if name not in attributes else []
-    body += [_comment(remark, 8) for remark in draft.remarks]
+        if name not in attributes:
+            # MLX takes a list for a part of the module.
+            lines.append(f"        self.{name} = {f'tuple({name})' if isinstance(value, tuple) else name}\n")
+    lines += [_comment(remark, 8) for remark in draft.remarks]
     for name, expression, flag in draft.fields:
-        plain = name.isidentifier() and not keyword.iskeyword(name) and name not in _TAKEN
-        target = f"self.{name}" if plain else f"self[{text(name)}]"
-        body += [f"        if {flag}:\n"] if flag else []
-        body.append(statement(target, expression, 12 if flag else 8))
-    calls = () if component == "vae" else (("__call__", list(draft.call) or ["*args"]),)
-    calls += _CALLS.get(component, ())
-    for name, names in calls:
-        body += ["\n", signature(name, names), _to_port(draft, name)]
-    source = "".join(body)
-    where = f" in {draft.file}" if draft.file else ""
-    head = f"\n\nclass {draft.name}({base.name}):\n" + _comment(f"Reference: {draft.reference}{where}", 4)
-    imports = sorted((f"{package}.{used.stem}", used.name) for used in draft.uses)
-    lines = (["import mlx.core as mx\n"] if "mx." in source else []) + ["from mlx import nn\n"]
-    lines += ["\n", *(_import(module, name) for module, name in imports)] if imports else []
-    return "".join([*lines, head, source])
+        lines += [f"        if {flag}:\n"] if flag else []
+        lines.append(statement(_attribute(name), expression, 12 if flag else 8))
+    lines += initial_source(draft.forward, draft.name, shared) if is_proven(draft.forward) else []
+    return "".join(lines)
+
+
+def _attribute(name: str) -> str:
+    plain = name.isidentifier() and not keyword.iskeyword(name) and name not in _TAKEN
+    return f"self.{name}" if plain else f"self[{text(name)}]"
+
+
+def _methods(draft: ClassDraft, component: str, shared: str) -> str:
+    # A VAE has no __call__ of its own in mflux.
+    methods = () if component == "vae" else (("__call__", list(draft.call) or ["*args"]),)
+    methods += _CALLS.get(component, ())
+    proven = is_proven(draft.forward)
+    written = {method.name for method in draft.forward.methods} if proven else set()
+    raising = [f"\n{signature(name, names)}{_to_port(draft, name)}" for name, names in methods if name not in written]
+    return "".join([*raising, *(forward_source(draft.forward, draft.name, shared) if proven else [])])
 
 
 def _import(module: str, name: str) -> str:

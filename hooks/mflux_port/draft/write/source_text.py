@@ -32,7 +32,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Row:
-    """A list of ``count`` equal things."""
+    """A list of ``count`` equal items."""
 
     item: Expression
     count: str
@@ -42,7 +42,7 @@ Expression = str | Call | Items | Table | Row
 
 
 def write(expression: Expression, indent: int, before: int, after: int = 0) -> str:
-    """The source of an expression. ``before`` and ``after``: characters that stand beside it on its line."""
+    """The source of an expression. ``before`` and ``after``: characters before and behind it on its line."""
     flat = _flat(expression)
     if isinstance(expression, str) or indent + before + len(flat) + after <= WIDTH:
         return flat

@@ -1,15 +1,16 @@
-"""Which target takes each checkpoint tensor, and how it is turned. What cannot be told is left out and listed."""
+"""Which target takes each checkpoint tensor, and how it is transposed. What is not certain is left out and listed."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.tensor_names import is_list_index
-from mflux_port.draft.tree.from_header import is_flipped
-from mflux_port.draft.tree.nodes import DICT, Node
+from mflux_port.draft.tree.layer_kinds import Doubt, is_flipped
+from mflux_port.draft.tree.nodes import DICT, MODULE, Node
 from mflux_port.draft.tree.prefix_remap import held
 
 # torch keeps (out, in, *kernel) and a transposed convolution (in, out, *kernel); MLX keeps (out, *kernel, in).
@@ -19,11 +20,24 @@ CONV_TRANSFORMS = {
     "Conv3d": "transpose_conv3d_weight",
     "ConvTranspose2d": "transpose_conv_transpose2d_weight",
 }
-# Transforms that mflux does not have and the drafted mapping therefore brings along: name -> expression of `tensor`.
+# Transforms that mflux lacks; the drafted mapping defines those that it uses: name -> expression of `tensor`.
 OWN_TRANSFORMS = {
     "_transpose_conv1d_weight": "tensor.transpose(0, 2, 1)",
     **{f"_third_{part}": f"mx.split(tensor, 3, axis=0)[{place}]" for place, part in enumerate("qkv")},
 }
+# Why a tensor or a weight stays unresolved, with what it could be.
+_NUMBERED_DICT = (
+    "mflux's WeightMapper makes a list of numbered names, and here other names stand beside them",
+    ("rename it",),
+)
+_DRAFTED_AS_THIRDS = (
+    "fused in the checkpoint, three layers in the reference; drafted as thirds in the order of its name",
+    ("thirds q, k, v", "interleaved head by head"),
+)
+_NOT_IN_CHECKPOINT = (
+    "the reference has this weight and the checkpoint does not",
+    ("it is tied to another", "it starts as a constant"),
+)
 _PLACEHOLDER = re.compile(r"\{(?:block|layer|i|res)\}")
 _FUSED = re.compile(r"(^|_)(to_)?qkv$|^in_proj$")
 
@@ -56,42 +70,73 @@ class MappingDraft:
     tied: list[str] = field(default_factory=list)
 
 
-def draft_mapping(component: str, tensors: dict[str, Tensor], tree: Node, config: dict, certain: bool) -> MappingDraft:
-    """The targets of one component. ``certain``: the tree comes from the reference and not from the header alone."""
+@dataclass
+class Source:
+    """What is mapped. ``tensors`` by their names without wrappers; ``Tensor.name`` is the name in the file.
+
+    ``unresolved`` and ``moved`` are those of ``HeaderTree``; ``blocked``: modules whose tensors cannot be mapped at all;
+    ``certain``: whether the tree comes from the reference and not from the header alone.
+    """
+
+    tensors: dict[str, Tensor]
+    config: dict
+    certain: bool
+    unresolved: dict[str, Doubt] = field(default_factory=dict)
+    moved: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    blocked: set[str] = field(default_factory=set)
+
+
+def draft_mapping(component: str, source: Source, tree: Node) -> MappingDraft:
+    """The targets of one component."""
     draft = MappingDraft(component)
-    homes = {f"{path}.{name}" if path else name: node for path, node in tree.walk() for name in held(node)}
-    numbered = tuple(
-        f"{path}." for path, node in tree.walk() if node.kind == DICT and any(map(is_list_index, node.children))
-    )
+    mapper = _Mapper(tree, source)
     singles = []
-    for name, tensor in tensors.items():
-        node = homes.get(name)
-        found = _fused(name, tensor, homes) if node is None else None
-        doubt = _doubt(name, tensor, node, certain) if not found else None
-        if name.startswith(numbered):
-            found, doubt = (
-                None,
-                ("mflux's WeightMapper makes a list of numbered names, here it is a dict", ("rename it",)),
-            )
-        if doubt:
-            draft.unresolved.append(Unresolved(component, name, *doubt))
-        else:
-            singles += found or [Target(name, name, _transform(name, tensor, node))]
-        if found:
-            why = "fused in the checkpoint, three layers in the reference; drafted as thirds in the order of its name"
-            draft.unresolved.append(Unresolved(component, name, why, ("thirds q, k, v", "interleaved head by head")))
-    filled = {entry.name for entry in draft.unresolved}
-    filled.update(target.to_pattern for target in singles)
-    for name in sorted(name for name in homes if name not in filled):
-        if homes[name].tied or name.rpartition(".")[0].endswith("lm_head") and _is_tied(config):
+    for name, tensor in source.tensors.items():
+        targets, doubt = mapper.decide(name, tensor)
+        singles += targets
+        if doubt is not None:
+            mapper.handled.add(name)
+            draft.unresolved.append(Unresolved(component, tensor.name, *doubt))
+    mapper.handled.update(target.to_pattern for target in singles)
+    for name in sorted(mapper.owners.keys() - mapper.handled):
+        module = name.rpartition(".")[0]
+        if mapper.owners[name].tied or module.endswith("lm_head") and _is_tied(source.config):
             draft.tied.append(name)
-        elif certain:
-            why = "the reference has this weight and the checkpoint has not"
-            draft.unresolved.append(
-                Unresolved(component, name, why, ("it is tied to another", "it starts as a constant"))
-            )
+        elif source.certain and module not in source.blocked:
+            draft.unresolved.append(Unresolved(component, name, *_NOT_IN_CHECKPOINT))
     draft.targets = group(singles)
     return draft
+
+
+class _Mapper:
+    """Decides tensor by tensor. ``owners``: the module of the tree that holds each array, by the array's name."""
+
+    def __init__(self, tree: Node, source: Source):
+        self.source = source
+        self.owners: dict[str, Node] = {}
+        self.handled: set[str] = set()
+        dicts = []
+        for path, node in tree.walk():
+            self.owners |= {f"{path}.{name}" if path else name: node for name in held(node)}
+            if node.kind in (DICT, MODULE) and any(map(is_list_index, node.children)):
+                dicts.append(f"{path}.")
+        self.numbered_dicts = tuple(dicts)
+
+    def decide(self, name: str, tensor: Tensor) -> tuple[list[Target], Doubt | None]:
+        """The targets of a tensor, and what is not certain about them."""
+        if name in self.source.unresolved:
+            return [], self.source.unresolved[name]
+        if name.startswith(self.numbered_dicts):
+            return [], _NUMBERED_DICT
+        places = self.source.moved.get(name, ((name, ""),))
+        node = self.owners.get(places[0][0])
+        thirds = _fused(name, tensor, self.owners) if node is None else []
+        if thirds:
+            return thirds, _DRAFTED_AS_THIRDS
+        doubt = _doubt(places[0][0], tensor, node, self.source.certain)
+        if doubt:
+            return [], doubt
+        return [Target(to, tensor.name, change or _transform(to, tensor, node)) for to, change in places], None
 
 
 def _is_tied(config: dict) -> bool:
@@ -112,12 +157,14 @@ def is_gamma(name: str, shape: tuple[int, ...]) -> bool:
     return name.rpartition(".")[2] == "gamma" and len(shape) > 1 and set(shape[1:]) == {1}
 
 
-def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> tuple[str, tuple[str, ...]] | None:
+def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> Doubt | None:
     last = name.rpartition(".")[2]
-    if last == "num_batches_tracked":
-        return "a counter of torch's training that MLX's BatchNorm does not have", ("waive it",)
     if any(part.isdigit() and not is_list_index(part) for part in name.split(".")):
         return "mflux's WeightMapper reads a part of its name as a number in another spelling", ("rename it",)
+    if name.startswith("_") or "._" in name:
+        return "MLX takes an attribute that begins with an underscore for private, and loads nothing into it", (
+            "rename it",
+        )
     if _PLACEHOLDER.search(name):
         return "mflux's WeightMapper would put numbers in the place of its braces", ("rename it",)
     if node is None:
@@ -133,7 +180,7 @@ def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> tuple
     return None
 
 
-def _conv_doubt(tensor: Tensor, node: Node) -> tuple[str, tuple[str, ...]] | None:
+def _conv_doubt(tensor: Tensor, node: Node) -> Doubt | None:
     rank = len(tensor.shape) - 2
     if rank > 3 or not node.kind.startswith("Conv"):
         return "a weight of unknown use", ("map it as it is", "waive it")
@@ -144,7 +191,7 @@ def _conv_doubt(tensor: Tensor, node: Node) -> tuple[str, tuple[str, ...]] | Non
     return "the shape fits both", (f"transpose_conv{rank}d_weight", f"transpose_conv_transpose{rank}d_weight")
 
 
-def _fused(name: str, tensor: Tensor, homes: dict[str, Node]) -> list[Target]:
+def _fused(name: str, tensor: Tensor, owners: dict[str, Node]) -> list[Target]:
     # One tensor in the checkpoint, three modules in the reference: the name says that the order is q, k, v.
     path, _, last = name.rpartition(".")
     parent, _, leaf = path.rpartition(".")
@@ -152,15 +199,17 @@ def _fused(name: str, tensor: Tensor, homes: dict[str, Node]) -> list[Target]:
         return []
     for names in (("to_q", "to_k", "to_v"), ("q_proj", "k_proj", "v_proj")):
         targets = [f"{parent}.{part}.{last}" if parent else f"{part}.{last}" for part in names]
-        if all(target in homes for target in targets) and tensor.shape[0] % 3 == 0:
-            outputs = {homes[target].arguments.get("output_dims") for target in targets}
+        if all(target in owners for target in targets) and tensor.shape[0] % 3 == 0:
+            outputs = {owners[target].arguments.get("output_dims") for target in targets}
             if len(outputs) == 1:
-                return [Target(target, name, f"_third_{part}") for target, part in zip(targets, "qkv", strict=True)]
+                return [
+                    Target(target, tensor.name, f"_third_{part}") for target, part in zip(targets, "qkv", strict=True)
+                ]
     return []
 
 
 def group(singles: list[Target]) -> list[Target]:
-    """Targets that differ in one running number only, drawn together as ``{block}``; the order stays."""
+    """Targets that differ only in one running number, merged into one with ``{block}``; the order stays."""
     singles = list(dict.fromkeys(singles))
     families: dict[tuple, list[int]] = defaultdict(list)
     last: dict[tuple, int] = {}
@@ -186,11 +235,14 @@ def group(singles: list[Target]) -> list[Target]:
     return chosen
 
 
-def _keys(target: Target):
-    parts = target.from_pattern.split(".")
-    wanted = target.to_pattern.split(".")
-    for place, part in enumerate(parts):
-        if is_list_index(part) and len(parts) == len(wanted) and wanted[place] == part:
-            source = ".".join([*parts[:place], "{block}", *parts[place + 1 :]])
-            goal = ".".join([*wanted[:place], "{block}", *wanted[place + 1 :]])
-            yield (goal, source, target.transform), int(part)
+def _keys(target: Target) -> Iterator[tuple[tuple[str, str, str], int]]:
+    # Every number that stands at the same count of numbers in both names: wrappers in between do not matter.
+    source, goal = target.from_pattern.split("."), target.to_pattern.split(".")
+    places, goals = ([n for n, part in enumerate(parts) if is_list_index(part)] for parts in (source, goal))
+    if len(places) != len(goals):
+        return
+    for place, to in zip(places, goals, strict=True):
+        if source[place] == goal[to]:
+            from_pattern = ".".join([*source[:place], "{block}", *source[place + 1 :]])
+            to_pattern = ".".join([*goal[:to], "{block}", *goal[to + 1 :]])
+            yield (to_pattern, from_pattern, target.transform), int(source[place])

@@ -10,13 +10,13 @@ from mflux_port.files.yaml_files import read_yaml
 
 UNRESOLVED = "porting/{model}/unresolved.yml"
 _HEAD = "# What the draft did not decide. Decide each in the mapping or in waivers.yml, then delete it here.\n"
-_CURE = "mend it, or remove it and draft every component again"
+_FIX = "fix it, or remove it and draft every component again"
 
 
 def unresolved_text(path: Path, drafted: list[str], found: list[Unresolved]) -> str | None:
     """The list with ``found`` in place of what it had of the ``drafted`` components; None when nothing is left.
 
-    Raises PortError when the list at ``path`` is none.
+    Raises PortError when the file at ``path`` is not such a list.
     """
     import yaml
 
@@ -29,8 +29,8 @@ def unresolved_text(path: Path, drafted: list[str], found: list[Unresolved]) -> 
 
 
 def _entries(path: Path) -> list[dict]:
-    table = read_yaml(path, _CURE) if path.is_file() else None
+    table = read_yaml(path, _FIX) if path.is_file() else None
     entries = table or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) and "component" in entry for entry in entries):
-        raise PortError(f"{path} must be a list of entries that name their component; {_CURE}")
+        raise PortError(f"{path} must be a list of entries that name their component; {_FIX}")
     return entries

@@ -38,8 +38,8 @@ def blocks(source: Source, port: Port) -> list[Block]:
         return [Block("line", text, at or 0, present, rewritten)]
     if any(line.startswith("### ") for line, _ in section):
         heading = f"\n{_heading_of_models(lines)}\n\n"
-        return [Block("line", heading + text, lines[start][1][1], _with(source, heading, present), rewritten)]
-    return [Block("line", f"\n{text}", lines[start][1][1], _with_blank(source, present), rewritten)]
+        return [_led(source, heading, text, lines[start][1][1], present, rewritten)]
+    return [_led(source, "\n", text, lines[start][1][1], present, rewritten)]
 
 
 def _is_ours(line: str, port: Port) -> bool:
@@ -58,19 +58,13 @@ def _heading_of_models(lines: list[tuple[str, Span]]) -> str:
     return next((line.rstrip() for line, _ in lines if _MODEL_HEADING.match(line)), "### New Model Support")
 
 
-def _with(source: Source, heading: str, span: Span | None) -> Span | None:
-    # Including the heading that was inserted with it, while no other model is listed there.
-    if span is None or not source.data[: span[0]].endswith(source.encode(heading)):
-        return _with_blank(source, span)
-    return span[0] - len(source.encode(heading)), span[1]
-
-
-def _with_blank(source: Source, span: Span | None) -> Span | None:
-    # Including the blank line that was inserted with it.
-    if span is None:
-        return None
-    blank = source.data.rfind(b"\n", 0, span[0] - 1) + 1
-    return (blank if not source.data[blank : span[0]].strip() else span[0]), span[1]
+def _led(source: Source, lead: str, text: str, at: int, present: Span | None, rewritten: Span | None) -> Block:
+    # What was inserted before the line goes with it, while no other model is listed there.
+    if present and source.data[: present[0]].endswith(source.encode(lead)):
+        present = present[0] - len(source.encode(lead)), present[1]
+    elif present:
+        lead = ""
+    return Block("line", text, at, present, rewritten, lead=lead)
 
 
 def _first_bullet_of_models(section: list[tuple[str, Span]], present: Span | None) -> int | None:

@@ -63,8 +63,21 @@ def verify_facts(facts: dict, wanted: Iterable[str] = FACTS) -> None:
         raise ValueError("its facts have no fingerprints of the weights")
     if not all(_are_texts(entry, 2) for entry in facts["classes"].values()):
         raise ValueError("its facts have no classes of the modules")
+    _verify_calls(facts)
     if facts["normalisation"].keys() not in ({"shift", "scale"}, {"mean", "std"}):
         raise ValueError("its facts have no normalisation")
+
+
+def _verify_calls(facts: dict) -> None:
+    known = {"latents": str, "listed": bool}
+    for entry in facts["denoisers"].values():
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), kind) for name, kind in known.items()):
+            raise ValueError("its facts have no latents of the transformer")
+    for stage, names in facts["arguments"].items():
+        if not stage.partition(".")[2].replace(".", "").isdigit() or not isinstance(names, list) or not _are_texts(names, len(names)):
+            raise ValueError("its facts have no arguments of the transformer")
+    if not isinstance(facts["applied"].get("value", ""), int | float | None):
+        raise ValueError("its facts have no guidance that was applied")
 
 
 def _is_row(row: object) -> bool:

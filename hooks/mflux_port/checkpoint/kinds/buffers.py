@@ -1,0 +1,45 @@
+"""Arrays that a checkpoint holds and no port loads: counters and tables that the reference computes again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mflux_port.checkpoint.headers import Tensor
+
+_INTEGERS = ("I64", "I32", "I16", "I8", "U8", "U16", "U32", "U64", "BOOL")
+# Array name -> why it may stay out. Only integers, booleans and scalars: a float of these names may be a weight.
+COMPUTED = {
+    "num_batches_tracked": "a counter of torch's training, which MLX's BatchNorm does not have",
+    "position_ids": "the numbers from 0 on, which the port computes",
+    "relative_position_index": "a table of indices, which the port computes from the window's size",
+    "relative_coords_table": "a table of coordinates, which the port computes from the window's size",
+    "attn_mask": "a mask, which the port computes",
+    "causal_mask": "a mask, which the port computes",
+    "masked_bias": "a constant of a mask, which the port computes",
+    "token_type_ids": "zeros, which the port computes",
+    "num_updates": "a counter of training",
+    "decay": "a constant of training",
+    "n_averaged": "a counter of averaged weights",
+    "global_step": "a counter of training",
+    "step": "a counter of training",
+}
+
+
+def is_buffer(name: str, tensor: Tensor) -> bool:
+    """Whether a port does not load this array. ``name``: its last part."""
+    return name in COMPUTED and (tensor.dtype in _INTEGERS or tensor.elements == 1)
+
+
+def buffers(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """The arrays that need no place in a port, by name, with the reason."""
+    found = {}
+    for name, tensor in tensors.items():
+        last = name.rpartition(".")[2]
+        if is_buffer(last, tensor):
+            found[name] = COMPUTED[last]
+    return found
+
+
+def is_index(tensor: Tensor) -> bool:
+    """Whether a tensor holds whole numbers or truth values, which is not what a weight holds."""
+    return tensor.dtype in _INTEGERS

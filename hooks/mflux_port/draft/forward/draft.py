@@ -1,0 +1,100 @@
+"""The forward passes of one component of a checkpoint: twin, recording, writing, proof."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mflux_port.draft.forward.writer.classes import Forward
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class ForwardDraft:
+    """``forwards``: by group. ``reason``: why there are none, in one line."""
+
+    forwards: dict[str, Forward] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def wanted(self) -> dict[str, set[str]] | None:
+        """What the forward passes read of modules, by group."""
+        from mflux_port.draft.forward.proof.verify import wanted
+
+        return wanted(self.forwards) if self.forwards else None
+
+
+def draft_forwards(component, name: str, say: Say = lambda line: None) -> ForwardDraft:
+    """Write and prove the forward passes of a component's reference. Needs torch, MLX and the reference's library.
+
+    ``name``: transformer, text_encoder or vae. Without a twin that runs, the draft has a reason and no forward pass.
+    """
+    missing = [
+        package for package in ("torch", "mlx", component.library) if not importlib.util.find_spec(package or "?")
+    ]
+    if missing:
+        return ForwardDraft({}, f"{' and '.join(missing)} is not installed, so that no forward pass was drafted")
+    from mflux_port.draft.forward.twin.twin import make_twin
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        say(f"{name}: making a tiny twin of {component.class_name}")
+        twin = make_twin(component, name)
+        if not twin.runs:
+            return ForwardDraft({}, twin.reason)
+        return ForwardDraft(drafted(twin.model, twin.runs, resized(component, twin.model), say, name, twin.rebuild))
+
+
+def drafted(
+    model,
+    runs: list[tuple[str, dict]],
+    changed: set[tuple[str, str]] = frozenset(),
+    say: Say = lambda line: None,
+    name: str = "",
+    rebuild: Callable | None = None,
+) -> dict[str, Forward]:
+    """The forward passes of a model that is built, recorded on ``runs``, each with its state."""
+    from mflux_port.draft.forward.proof.verify import prove
+    from mflux_port.draft.forward.record.groups import forget_groups
+    from mflux_port.draft.forward.record.recorder import record
+    from mflux_port.draft.forward.writer.classes import ClassWriter
+    from mflux_port.draft.forward.writer.project import Project
+
+    forget_groups()
+    say(f"{name}: recording {len(runs)} runs")
+    recording = record(model, runs, rebuild)
+    given = {key for _, inputs in runs for key in inputs}
+    forwards = ClassWriter(Project(recording, given, changed)).write()
+    say(f"{name}: replaying {len(forwards)} classes")
+    prove(forwards, recording)
+    return forwards
+
+
+def resized(component, model) -> set[tuple[str, str]]:
+    """(group, attribute) of the numbers that the twin has otherwise than the real model."""
+    from mflux_port.draft.tree.from_reference import build
+
+    real = build(component, component.config, "meta")
+    if real is None:
+        return set()
+    ours, theirs = _numbers(model), _numbers(real)
+    return {key for key, values in ours.items() if values != theirs.get(key, values)}
+
+
+def _numbers(model) -> dict[tuple[str, str], set]:
+    from mflux_port.draft.forward.record.groups import group_of
+
+    found: dict[tuple[str, str], set] = {}
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if type(value) in (int, float):
+                found.setdefault((group_of(module), name), set()).add(value)
+    config = getattr(model, "config", None)
+    pairs = config.items() if hasattr(config, "items") else vars(config or object).items()
+    for name, value in pairs:
+        if type(value) in (int, float):
+            found.setdefault((group_of(model), name), set()).add(value)
+    return found

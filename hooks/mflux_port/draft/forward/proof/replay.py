@@ -1,0 +1,138 @@
+"""Replays drafted classes against a recording, in a process of its own: MLX can end the interpreter on a wrong graph.
+
+``python -m mflux_port.draft.forward.proof.replay FOLDER``: reads ``recording.pt`` and the drafted package below FOLDER, and
+prints one JSON object per group as it goes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+import traceback
+from pathlib import Path
+
+FLOOR = 1e-5  # a smaller difference is float32's own
+FACTOR = 8  # times the reference's own movement when its inputs move by one unit in the last place
+
+
+def main(folder: Path) -> None:
+    import torch
+
+    sys.path.insert(0, str(folder))
+    kept = torch.load(folder / "recording.pt", weights_only=False)
+    replay = Replay(kept["model"], kept["calls"], kept["signatures"], kept["top"])
+    for group in kept["order"]:
+        if group in kept["skipped"]:
+            replay.bridge(group)
+            continue
+        print(json.dumps({"starts": group}), flush=True)
+        result = replay.group(group)
+        if result["kind"] != "verified":
+            replay.bridge(group)
+        print(json.dumps({"group": group, **result}), flush=True)
+
+
+class Replay:
+    """The drafted top class with the twin's weights. Groups that are not verified are bridged to torch."""
+
+    def __init__(self, model, calls: dict, signatures: dict, top: tuple[str, str]):
+        from mflux_port.draft.forward.proof.weights import load_weights
+
+        self.reference, self.calls, self.signatures = model, calls, signatures
+        module = importlib.import_module(top[0])
+        self.port = getattr(module, top[1])()
+        load_weights(self.port, model)
+        self.bridged: set[str] = set()
+
+    def bridge(self, group: str) -> None:
+        """From now on, the modules of a group are those of the reference."""
+        from mflux_port.draft.forward.proof.bridge import bridge
+
+        for path in self._paths(group):
+            bridge(self.port, path, _at(self.reference, path), self.signatures[group])
+
+    def _paths(self, group: str) -> list[str]:
+        from mflux_port.draft.forward.record.groups import group_of
+
+        return [path for path, module in self.reference.named_modules() if path and group_of(module) == group]
+
+    def group(self, group: str) -> dict:
+        """Replay the recorded calls of a group: the worst of them, as a dict."""
+        import torch
+
+        worst, limit = 0.0, FLOOR
+        for number, call in enumerate(self.calls[group]):
+            try:
+                with torch.no_grad():
+                    error, limit = self._call(group, call)
+            except Exception as error:  # noqa: BLE001 - whatever stops a replay is its outcome
+                return {"kind": "raises", "reason": _last_line(error), "calls": number}
+            worst = max(worst, error)
+            if not error <= limit:
+                path = call.path or "the model"
+                reason = f"{path}.{call.method} in run {call.run + 1}: error {error:.1e}, limit {limit:.1e}"
+                return {"kind": "differs", "error": error, "limit": limit, "reason": reason, "calls": number + 1}
+        return {"kind": "verified", "error": worst, "limit": limit, "calls": len(self.calls[group])}
+
+    def _call(self, group: str, call) -> tuple[float, float]:
+        from mflux_port.draft.forward.proof.arrays import distance, to_mlx
+
+        mine = _at(self.port, call.path)
+        method = "__call__" if call.method == "forward" else call.method
+        names, taken, _ = self.signatures[group][method]
+        bound = self._defaults(call) | dict(zip(names, call.args, strict=False)) | call.kwargs
+        given = {name: to_mlx(value) for name, value in bound.items() if name in taken}
+        out = mine(**given) if method == "__call__" else getattr(mine, method)(**given)
+        expected = _unwrapped(call.output, out)
+        error = distance(out, expected)
+        limit = FLOOR if error <= FLOOR else max(FLOOR, FACTOR * self._movement(call, expected))
+        return error, limit
+
+    def _defaults(self, call) -> dict:
+        from mflux_port.draft.forward.record.sources import undecorated
+
+        function = undecorated(getattr(type(_at(self.reference, call.path)), call.method))
+        parameters = inspect.signature(function).parameters.values()
+        return {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+
+    def _movement(self, call, expected) -> float:
+        """How far the reference's own output moves when its inputs move by one unit in the last place."""
+        from mflux_port.draft.forward.proof.arrays import distance, moved
+        from mflux_port.draft.forward.record.recorder import clone
+
+        owner = _at(self.reference, call.path)
+        again = getattr(owner, call.method)(*moved(clone(call.args)), **moved(clone(call.kwargs)))
+        gap = distance(_unwrapped(clone(again), expected), expected)
+        return gap if gap < 1e-3 else 0.0
+
+
+def _unwrapped(output, like):
+    # A reference gives (output,) where a port gives the output.
+    single = isinstance(output, (tuple, list)) and len(output) == 1
+    return output[0] if single and not (isinstance(like, tuple) and len(like) == 1) else output
+
+
+def _at(owner, path: str):
+    for name in path.split(".") if path else ():
+        if isinstance(owner, (list, tuple)):
+            owner = owner[int(name)]
+        elif isinstance(owner, dict) and name in owner:
+            owner = owner[name]
+        else:
+            owner = getattr(owner, name)
+    return owner
+
+
+def _last_line(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name}:{last.lineno}: {last.line}" if last.line else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:300] + (
+        f" [{place}]" if type(error).__name__ != "NotImplementedError" else ""
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,290 @@
+"""What a reference is given in recorded runs: arrays by the names that references give their parameters.
+
+Each name has candidates, the usual one first; ``find_runs`` takes the first combination that the twin accepts. Runs
+differ in height, width, length of text and batch, with real padding in the batch of two; height and width differ.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_TEXT_WIDTHS = (
+    "joint_attention_dim", "cross_attention_dim", "text_embed_dim", "cap_feat_dim", "caption_channels", "text_in_dim",
+    "text_hidden_dim", "context_in_dim", "context_dim", "text_dim", "llm_features_dim", "in_text_dim", "condition_dim",
+    "encoder_hidden_size", "caption_dim", "text_embedding_dim", "caption_projection_dim",
+)  # fmt: skip
+_CHANNELS = ("in_channels", "in_visual_dim", "in_dim", "num_channels")
+_POOLED = ("pooled_projection_dim", "pooled_dim", "text_emb_dim", "in_text_dim2", "clip_dim", "pooled_embed_dim")
+_HEADS = ("num_attention_heads", "num_heads", "n_heads")
+_TRIES = 240
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: sizes in latent places, tokens and batch. ``seed`` of its random numbers."""
+
+    height: int
+    width: int
+    text: int
+    batch: int
+    seed: int
+
+
+CASES = (Case(8, 12, 7, 1, 1), Case(12, 4, 11, 1, 2), Case(4, 8, 5, 2, 3), Case(8, 16, 13, 2, 4))
+
+
+class _Maker:
+    """Makes the arrays of one case for one model."""
+
+    def __init__(self, config: dict, case: Case):
+        import torch
+
+        self.config, self.case, self.torch = config, case, torch
+        self.generator = torch.Generator().manual_seed(case.seed)
+
+    def randn(self, *shape: int):
+        return self.torch.randn(*shape, generator=self.generator)
+
+    def size(self, names: tuple[str, ...], default: int = 0) -> int:
+        found = (self.config[name] for name in names if name in self.config)
+        for value in found:
+            value = value[0] if isinstance(value, (list, tuple)) and value else value
+            if isinstance(value, int):
+                return value
+        return default
+
+    @property
+    def axes(self) -> int:
+        found = [value for name, value in self.config.items() if "axes" in name and isinstance(value, (list, tuple))]
+        return len(found[0]) if found else 3
+
+    @property
+    def sample(self) -> int:
+        """The one size of image that a model with learned positions takes."""
+        return self.size(("sample_size",), 8)
+
+    @property
+    def layers(self) -> int:
+        return self.size(("num_text_layers", "text_num_layers"), 3)
+
+    def mask(self, kind: str):
+        """Which tokens are text: the second of a batch is shorter, so that its end is padding."""
+        case = self.case
+        mask = self.torch.ones(case.batch, case.text)
+        if case.batch > 1:
+            mask[1, case.text - 2 :] = 0
+        return {"bool": mask.bool(), "long": mask.long(), "float": mask}[kind]
+
+    def grid(self):
+        rows, columns = self.torch.arange(self.case.height), self.torch.arange(self.case.width)
+        ids = self.torch.zeros(self.case.height, self.case.width, self.axes)
+        ids[..., min(1, self.axes - 1)] += rows[:, None]
+        ids[..., min(2, self.axes - 1)] += columns[None]
+        return ids.reshape(-1, self.axes)
+
+    def text_ids(self):
+        return self.torch.zeros(self.case.text, self.axes)
+
+
+def _image(make: _Maker) -> list[Callable]:
+    case, channels = make.case, make.size(_CHANNELS, 4)
+    tokens = lambda: make.randn(case.batch, case.height * case.width, channels)  # noqa: E731
+    return [
+        tokens,
+        lambda: make.randn(case.batch, channels, case.height, case.width),
+        lambda: make.randn(case.batch, channels, 1, case.height, case.width),
+        lambda: [make.randn(channels, 1, case.height, case.width) for _ in range(case.batch)],
+        lambda: make.randn(case.batch, 1, case.height, case.width, channels),
+        lambda: make.randn(case.batch, 1, channels, case.height, case.width),
+        lambda: make.randn(case.batch, channels, make.sample, make.sample),
+    ]
+
+
+def _text(make: _Maker) -> list[Callable]:
+    case, width = make.case, make.size(_TEXT_WIDTHS, 32)
+    return [
+        lambda: make.randn(case.batch, case.text, width),
+        lambda: [make.randn(case.text + 3 * place, width) for place in range(case.batch)],
+        lambda: make.randn(case.batch, case.text, make.layers, width),
+    ]
+
+
+def _masks(make: _Maker) -> list[Callable]:
+    return [lambda: make.mask("bool"), lambda: make.mask("long"), lambda: make.mask("float"), lambda: ...]
+
+
+def _whole_masks(make: _Maker) -> list[Callable]:
+    case, torch = make.case, make.torch
+    ones = lambda: torch.ones(case.batch, case.height * case.width, dtype=torch.bool)  # noqa: E731
+    whole = lambda: torch.cat([make.mask("bool"), ones()], dim=1)  # noqa: E731
+    return [lambda: make.mask("bool"), whole, lambda: make.mask("long"), lambda: ...]
+
+
+def _times(make: _Maker) -> list[Callable]:
+    times = make.torch.tensor([0.37, 0.83][: make.case.batch])
+    return [lambda: times, lambda: (1000 * times).long()]
+
+
+def _rotary(make: _Maker) -> list[Callable]:
+    """Rotary tables that the pipeline makes: absent, cosines and sines, or complex numbers."""
+    torch, case = make.torch, make.case
+    width = make.size(("attention_head_dim", "head_dim")) or make.size(("hidden_size",)) // max(1, make.size(_HEADS, 1))
+    tokens, half = case.height * case.width, max(1, width // 2)
+    patches = tokens // make.size(("patch_size",), 1) ** 2
+    angles = lambda count: make.randn(count, half)  # noqa: E731
+    pair = lambda count: tuple(part(angles(count)).repeat_interleave(2, -1) for part in (torch.cos, torch.sin))  # noqa: E731
+    turned = lambda: torch.polar(torch.ones(384, 384, half), make.randn(384, 384, half))  # noqa: E731
+    return [lambda: ..., lambda: pair(patches), lambda: pair(tokens), turned]
+
+
+def _number(value: Callable[[Case], int]) -> Callable[[_Maker], list[Callable]]:
+    return lambda make: [lambda: value(make.case)]
+
+
+def _shapes(make: _Maker) -> list[Callable]:
+    case = make.case
+    return [lambda: [[(1, case.height, case.width)]] * case.batch, lambda: [(1, case.height, case.width)] * case.batch]
+
+
+def _lengths(make: _Maker) -> list[Callable]:
+    lengths = make.mask("long").sum(1)
+    return [lambda: lengths, lambda: lengths.tolist(), lambda: ...]
+
+
+def _sizes(make: _Maker) -> list[Callable]:
+    return [lambda: make.torch.tensor([[64.0, 96.0]] * make.case.batch), lambda: ...]
+
+
+def _ids(which: str) -> Callable[[_Maker], list[Callable]]:
+    def candidates(make: _Maker) -> list[Callable]:
+        made = {
+            "image": make.grid,
+            "text": make.text_ids,
+            "both": lambda: make.torch.cat([make.text_ids(), make.grid()]),
+        }
+        one = made[which]
+        return [one, lambda: one()[None].repeat(make.case.batch, 1, 1), lambda: ...]
+
+    return candidates
+
+
+_GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
+    **dict.fromkeys(("hidden_states", "x", "sample", "latents", "latent_model_input"), _image),
+    **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt", "encoder_hidden_states_t5",
+                     "prompt_embeds", "text_states", "llm_features"), _text),
+    **dict.fromkeys(("timestep", "timesteps", "t"), _times),
+    **dict.fromkeys(("encoder_attention_mask", "encoder_hidden_states_mask", "text_embedding_mask", "prompt_mask",
+                     "encoder_mask", "text_mask"), _masks),
+    "attention_mask": _whole_masks,
+    **dict.fromkeys(("pooled_projections", "pooled_embeds", "pooled_prompt_embeds"),
+                    lambda make: [lambda: make.randn(make.case.batch, make.size(_POOLED, 16)), lambda: ...]),
+    "guidance": lambda make: [lambda: make.torch.tensor([3.5, 2.0][: make.case.batch]), lambda: ...],
+    "img_ids": _ids("image"), "txt_ids": _ids("text"), "position_ids": _ids("both"), "img_shapes": _shapes,
+    **dict.fromkeys(("txt_seq_lens", "text_lens"), _lengths),
+    **dict.fromkeys(("original_size", "target_size", "crop_coords"), _sizes),
+    "added_cond_kwargs": lambda make: [lambda: {"resolution": None, "aspect_ratio": None}],
+    "image_rotary_emb": _rotary,
+    "class_labels": lambda make: [lambda: make.torch.arange(3, 3 + make.case.batch), lambda: ...],
+    "num_frames": _number(lambda case: 1), "height": _number(lambda case: case.height),
+    "width": _number(lambda case: case.width),
+    "return_dict": lambda make: [lambda: False],
+}  # fmt: skip
+
+
+def find_runs(model, config: dict) -> list[tuple[str, dict]]:
+    """Runs of a transformer's ``forward`` that it accepts; empty when no combination of candidates is."""
+    parameters = _forward_parameters(model)
+    names = [name for name in parameters if name in _GIVEN]
+    counts = [len(_candidates(name, parameters[name], _Maker(config, CASES[0]))) for name in names]
+    for chosen in itertools.islice(_by_sum(counts), _TRIES):
+        runs = [_given(config, case, names, chosen, parameters) for case in CASES]
+        if _accepts(model, runs[0]):
+            return [("forward", inputs) for inputs in runs if _accepts(model, inputs)]
+    return []
+
+
+def unknown_inputs(model) -> list[str]:
+    """The parameters that a transformer's ``forward`` needs and that no input is known for."""
+    parameters = _forward_parameters(model).values()
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [one for one in parameters if one.default is inspect.Parameter.empty and one.kind in plain]
+    return [one.name for one in needed if one.name not in _GIVEN]
+
+
+def text_runs(model, config: dict) -> list[tuple[str, dict]]:
+    """Runs of a text encoder: two lengths of prompt, a batch with padding."""
+    import torch
+
+    section = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    vocabulary, runs, parameters = section.get("vocab_size", 64), [], _forward_parameters(model)
+    for case in CASES[:3]:
+        make = _Maker(config, case)
+        ids = torch.randint(9, vocabulary, (case.batch, case.text), generator=make.generator)
+        inputs = {"input_ids": ids, "attention_mask": make.mask("long"), "use_cache": False}
+        runs.append(("forward", {name: value for name, value in inputs.items() if name in parameters}))
+    return [run for run in runs if _accepts(model, run[1])]
+
+
+def vae_runs(model, config: dict) -> list[tuple[str, dict]]:
+    """Runs of ``decode`` and ``encode`` of a VAE, of images or of videos of one frame."""
+    channels = next((config[name] for name in ("latent_channels", "z_dim") if name in config), 4)
+    for frames in ((), (1,)):
+        decode = [_vae_input(case, channels, 1, frames) for case in CASES[:3]]
+        encode = [_vae_input(case, config.get("in_channels", 3), 8, frames) for case in CASES[1:3]]
+        runs = [("decode", {"z": z}) for z in decode] + [("encode", {"x": x}) for x in encode]
+        accepted = [(method, inputs) for method, inputs in runs if _accepts(model, inputs, method)]
+        if accepted:
+            return accepted
+    return []
+
+
+def _vae_input(case: Case, channels: int, scale: int, frames: tuple):
+    import torch
+
+    generator = torch.Generator().manual_seed(case.seed)
+    shape = (case.batch, channels, *frames, case.height // 2 * scale, case.width // 2 * scale)
+    return torch.randn(shape, generator=generator)
+
+
+def _forward_parameters(model) -> dict[str, inspect.Parameter]:
+    from mflux_port.draft.forward.record.sources import undecorated
+
+    return dict(list(inspect.signature(undecorated(type(model).forward)).parameters.items())[1:])
+
+
+def _candidates(name: str, parameter: inspect.Parameter, make: _Maker) -> list[Callable]:
+    """The candidates of a parameter: lists of arrays first where its annotation says so."""
+    found = _GIVEN[name](make)
+    if str(parameter.annotation).lower().startswith("list["):
+        found = sorted(found, key=lambda one: not isinstance(one(), list))
+    return found
+
+
+def _by_sum(counts: list[int]):
+    # Combinations of candidates, the first of each first.
+    total = sum(count - 1 for count in counts)
+    for wanted in range(total + 1):
+        yield from (one for one in itertools.product(*map(range, counts)) if sum(one) == wanted)
+
+
+def _given(config: dict, case: Case, names: list[str], chosen: tuple[int, ...], parameters: dict) -> dict:
+    make = _Maker(config, case)
+    pairs = zip(names, chosen, strict=True)
+    values = {name: _candidates(name, parameters[name], make)[place]() for name, place in pairs}
+    return {name: value for name, value in values.items() if value is not ...}
+
+
+def _accepts(model, inputs: dict, method: str = "forward") -> bool:
+    import torch
+
+    from mflux_port.draft.forward.record.recorder import clone
+
+    try:
+        with torch.no_grad():
+            getattr(model, method)(**clone(inputs))
+    except Exception:  # noqa: BLE001 - a combination that the reference refuses is not the one
+        return False
+    return True

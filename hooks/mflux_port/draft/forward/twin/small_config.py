@@ -1,0 +1,46 @@
+"""The tiny twin's config: the real one with small sizes, by the rules that ``make_tiny_checkpoint.py`` has in a port."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+
+from mflux_port.template.project import project_root
+
+_SHRINK = "template/porting/{{ model }}/parity/record/shrink.py"
+_POSITIONS = ("pos_embed_max_size", "max_position_embeddings")
+
+
+def small_config(name: str, config: dict) -> dict:
+    """A component's config at small sizes. ``name``: transformer, text_encoder or vae."""
+    shrink = _shrink()
+    if name == "vae":
+        small = shrink.shrink_vae(config)
+        groups = config.get("norm_num_groups")
+        if isinstance(groups, int) and groups > 4 and groups % 4 == 0:
+            # A few channels show the same: convolutions are what a run takes its time for.
+            small["norm_num_groups"] = 4
+            for key in ("block_out_channels", "decoder_block_out_channels"):
+                if isinstance(small.get(key), list):
+                    small[key] = [channels * 4 // groups for channels in small[key]]
+        if isinstance(small.get("layers_per_block"), int):
+            small["layers_per_block"] = min(small["layers_per_block"], 1)
+        return small
+    small = shrink.shrink_network(config, shrink.Sizes(), name == "text_encoder")
+    for key, value in config.items():
+        width = isinstance(value, int) and not isinstance(value, bool) and value > shrink.LARGE
+        if width and small.get(key) == value and not any(word in key for word in shrink.KEPT):
+            small[key] = 56 + 8 * (len(key) % 3)
+        if key in ("quantization_config",):
+            small.pop(key)
+    return small
+
+
+@cache
+def _shrink():
+    # The rendered harness is plain Python and imports nothing of a port here.
+    path = project_root() / _SHRINK
+    spec = importlib.util.spec_from_file_location("mflux_port_shrink", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,73 @@
+"""The tiny twin of a reference: its class at small sizes, every parameter random, and runs that it accepts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, unknown_inputs, vae_runs
+from mflux_port.draft.forward.twin.small_config import small_config
+
+
+@dataclass
+class Twin:
+    """``runs``: (method, keywords). ``reason``: why there is none, in one line."""
+
+    model: object
+    runs: list[tuple[str, dict]]
+    config: dict
+    reason: str = ""
+    rebuild: Callable | None = None
+
+
+def make_twin(component, name: str) -> Twin:
+    """The twin of a checkpoint's component. ``name``: transformer, text_encoder or vae."""
+    from mflux_port.draft.tree.from_reference import build, build_plainly
+
+    config = small_config(name, component.config)
+    model = build(component, config, "cpu")
+    if model is None:
+        return Twin(None, [], config, f"{component.class_name} cannot be built at small sizes")
+    model.eval()
+    randomise(model)
+    _plain_attention(model)
+    tried = copy.deepcopy(model)  # a run may leave tables behind that the next one would find
+    runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(tried, config)}
+    found = runs.get(name, lambda: find_runs(tried, config))()
+    reason = "" if found else f"no inputs were found that {component.class_name} takes"
+    unknown = unknown_inputs(model) if not found and name == "transformer" else []
+    if unknown:
+        reason += f": none is known for {', '.join(unknown)}"
+    return Twin(model, found, config, reason, lambda: build_plainly(component, config, "cpu"))
+
+
+def randomise(model, seed: int = 0) -> None:
+    """Give every parameter and running statistic a random value: zeros that a reference starts with would hide errors."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            noise = torch.randn(tensor.shape, generator=generator)
+            tensor.copy_(_scaled(name, tensor, noise))
+        for name, tensor in model.named_buffers():
+            if "running" in name:
+                noise = torch.rand(tensor.shape, generator=generator)
+                tensor.copy_(0.5 + noise if name.endswith("var") else noise - 0.5)
+
+
+def _scaled(name: str, tensor, noise):
+    if tensor.ndim < 2:
+        return 1 + 0.2 * noise if name.endswith("weight") else 0.2 * noise
+    fan_in = tensor[0].numel() if "embed" not in name else 4
+    return noise * max(1, fan_in) ** -0.5
+
+
+def _plain_attention(model) -> None:
+    # transformers' attention as one call of torch's, where the model has it.
+    if hasattr(model, "set_attn_implementation"):
+        try:
+            model.set_attn_implementation("sdpa")
+        except ValueError:
+            model.set_attn_implementation("eager")

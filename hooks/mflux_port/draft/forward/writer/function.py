@@ -1,0 +1,149 @@
+"""One recorded function, written in MLX."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+
+from mflux_port.draft.forward.record.callgraph import Place
+from mflux_port.draft.forward.record.facts import MANY, Fact
+from mflux_port.draft.forward.table.call import Refused, filled
+from mflux_port.draft.forward.table.helpers import HELPERS
+from mflux_port.draft.forward.writer.branches import Branches
+from mflux_port.draft.forward.writer.expressions import Expressions
+from mflux_port.draft.forward.writer.hints import hint, return_hint
+from mflux_port.draft.forward.writer.invocations import Invocations
+from mflux_port.draft.forward.writer.project import Parameter, Project, Written, is_processor
+from mflux_port.draft.forward.writer.statements import Statements
+from mflux_port.draft.forward.writer.types import Types
+
+
+class FunctionWriter(Statements, Branches, Expressions, Types, Invocations):
+    """Writes the function at ``place``. What the config decides is folded, what data decide stays."""
+
+    def __init__(self, project: Project, place: Place):
+        self.project, self.place = project, place
+        self.source = project.recording.sources[place[0]]
+        self.facts = project.recording.facts[place]
+        self.out = Written(place, self.source, self.source.tree.name)
+        self.parameters: dict[str, Parameter] = project.parameters(place)
+        self.is_processor = is_processor(self.source)
+        names = [arg.arg for arg in self.source.parameters]
+        self.owner = names[1] if self.is_processor else "self" if self.source.is_method else ""
+        stores = (node for node in ast.walk(self.source.tree) if isinstance(node, ast.Name))
+        self.stored = {node.id for node in stores if isinstance(node.ctx, ast.Store)}
+        self.guards: list[ast.stmt] = []
+        self.elements: dict[str, tuple[ast.expr, object]] = {}
+        self.inner: set[str] = set()
+        self.gone: set[str] = set()
+        self.spread_only = self._spread_only()
+
+    def _spread_only(self) -> dict[str, ast.Dict]:
+        # Dicts that are written once and only ever spread as ** into calls: their keywords are written there.
+        found, stored, spread, read = {}, Counter(), Counter(), Counter()
+        for node in ast.walk(self.source.tree):
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(node.targets[0], ast.Name)
+                and isinstance(node.value, ast.Dict)
+            ):
+                if all(isinstance(key, ast.Constant) and isinstance(key.value, str) for key in node.value.keys):
+                    found[node.targets[0].id] = node.value
+            if isinstance(node, ast.Name):
+                (read if isinstance(node.ctx, ast.Load) else stored)[node.id] += 1
+            if isinstance(node, ast.keyword) and node.arg is None and isinstance(node.value, ast.Name):
+                spread[node.value.id] += 1
+        return {name: value for name, value in found.items() if stored[name] == 1 and 0 < spread[name] == read[name]}
+
+    def write(self) -> Written:
+        out = self.out
+        out.is_processor, out.is_static = self.is_processor, not self.owner
+        out.body = self.block(self.source.tree.body)
+        out.parameters = self._signature()
+        out.returns = return_hint(self)
+        return out
+
+    def _signature(self) -> list[tuple[str, str, str]]:
+        # (name, type, default as source or ''); those without a default first.
+        found = []
+        numbers = {arg.arg: arg.number for arg in self.source.parameters}
+        for name, parameter in self.parameters.items():
+            if parameter.keep and name in numbers:
+                fact = self.facts.get(numbers[name])
+                found.append((name, hint(fact), self._default(name, fact)))
+            elif parameter.keep:
+                raise Refused(self.source.tree, f"*{name}")
+            items = self._keyword_facts(name) if parameter.keys else {}
+            found += [(key, hint(items[key]), "") for key in parameter.keys if key not in {one[0] for one in found}]
+        return [one for one in found if not one[2]] + [one for one in found if one[2]]
+
+    def _keyword_facts(self, name: str) -> dict[str, Fact]:
+        return self.facts[self.source.tree.args.kwarg.number].items
+
+    def _default(self, name: str, fact: Fact | None) -> str:
+        # Calls within a port give every argument; a top-level call may leave out what a recorded run left out.
+        default = self.source.defaults.get(name)
+        if default is None or not self.project.is_entry(self.place):
+            return ""
+        if fact is not None and "none" in fact.kinds:
+            return "None"
+        never_given = name not in self.project.given and isinstance(default, ast.Constant)
+        return repr(default.value) if never_given else ""
+
+    # What the other parts of the writer ask.
+
+    def fact(self, node: ast.expr | None) -> Fact | None:
+        """What was recorded of an expression of the reference."""
+        if node is None:
+            return None
+        if isinstance(node, ast.Constant):
+            fact = Fact()
+            fact.add(node.value)
+            return fact
+        if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant) and node.number not in self.facts:
+            return self.fact(node.operand)
+        return self.facts.get(getattr(node, "number", -1))
+
+    def value(self, node: ast.expr) -> object:
+        """The one value that an expression had in all runs, else ``MANY``."""
+        if isinstance(node, ast.Constant):
+            return node.value
+        fact = self.fact(node)
+        return fact.only if fact is not None else MANY
+
+    def known(self, node: ast.expr, at: ast.AST) -> object:
+        """The value of an expression that the config decides. Refuses any other."""
+        value = self.value(node)
+        if value is MANY or not self.from_config(node):
+            raise Refused(at, f"{ast.unparse(node)} is not decided by the config")
+        return value
+
+    def from_config(self, node: ast.expr) -> bool:
+        return self.project.provenance.from_config(self.place, node)
+
+    def helper(self, name: str, *arguments: ast.expr | None) -> ast.expr:
+        """A call of a function of ``helpers.py``."""
+        assert name in HELPERS, name
+        self.out.helpers.add(name)
+        values = [ast.Constant(None) if value is None else value for value in arguments]
+        return ast.Call(ast.Attribute(ast.Name("SHARED", ast.Load()), name, ast.Load()), values, [])
+
+    def is_complex(self, node: ast.expr) -> bool:
+        """Whether an expression was a complex array: it is an array of pairs in MLX."""
+        fact = self.fact(node)
+        return fact is not None and "tensor" in fact.kinds and any(dtype.startswith("complex") for dtype in fact.dtypes)
+
+    def held_weight(self, node: ast.expr) -> bool:
+        """Whether an array is a weight that a layer of mlx.nn holds, in MLX's order of axes."""
+        return isinstance(node, ast.Attribute) and node.attr == "weight"
+
+    def problem(self, node: ast.AST, reason: str) -> ast.stmt:
+        """Note what is not written, and the statement that raises in its place."""
+        where = self.source.where(node)
+        self.out.problems.append((where, self.source.line(node), reason))
+        return raising("NotImplementedError", f"{where}: {reason}")
+
+
+def raising(kind: str, text: str) -> ast.stmt:
+    """``raise kind(text)``."""
+    return ast.Raise(filled(f"{kind}(text)", {"text": ast.Constant(text)}))

@@ -1,0 +1,117 @@
+"""What a module keeps beside its arrays and its layers: numbers, texts, tuples of them; and how they follow the config."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from mflux_port.draft.forward.writer.known_tables import table_size
+
+
+def scalars(owner, names: set[str], sizes: dict[str, object] | None = None) -> dict[str, str]:
+    """The values of ``names`` that are plain, as source, from a module (or object) and its config.
+
+    ``sizes``: what the top class takes as keywords, by name: a value that is one of them is written as its name.
+    """
+    found = {}
+    for name in sorted(names):
+        value = vars(owner).get(name, _MISSING)
+        if value is _MISSING and not name.startswith("_"):
+            value = _from_config(owner, name)
+        if value is _MISSING:
+            value = vars(owner).get("_arguments", {}).get(name, _MISSING)
+        if value is _MISSING and (size := table_size(name, owner)) is not None:
+            value = size
+        if value is _MISSING:
+            value = getattr(type(owner), name, _MISSING)
+        if _is_plain(value):
+            found[name] = _named(name, _as_tuples(value), sizes or {})
+    return found
+
+
+def _named(name: str, value: object, sizes: dict[str, object]) -> str:
+    if isinstance(value, tuple) and len(value) > 1:
+        equal = [key for key, size in sizes.items() if _as_tuples(size) == value]
+        if len(equal) == 1 or name in equal:
+            return f"tuple({name if name in equal else equal[0]})"
+    if type(value) is int and sizes.get(name) == value:
+        return name
+    return repr(value)
+
+
+_MISSING = object()
+
+
+def _from_config(owner, name: str) -> object:
+    config = getattr(owner, "config", None)
+    if hasattr(config, "items") and name in config:
+        return config[name]
+    return getattr(config, name, _MISSING) if config is not None and not hasattr(config, "items") else _MISSING
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (int, float, bool, str)
+
+
+def _as_tuples(value: object) -> object:
+    # MLX takes a list for a part of the module.
+    return tuple(map(_as_tuples, value)) if isinstance(value, (tuple, list)) else value
+
+
+def scalar(text: str, views: list, expression: Callable[[str, list], str]) -> str:
+    """A value as an expression of the config's names, where it follows them in all ``views``; else as it is.
+
+    ``views``: (name, value, source of the value by factor); ``expression`` does it for one whole number.
+    """
+    if text.isdigit():
+        return expression(text, views)
+    if re.fullmatch(r"\d*\.\d+(e-?\d+)?", text):
+        return _root(text, views, expression)
+    if re.fullmatch(r"\((\d+, ?)+\d*\)", text):
+        return _sizes(text, views, expression)
+    return text
+
+
+def _root(text: str, views: list, expression: Callable) -> str:
+    # One over the root of a size: the scale of an attention.
+    size = _squared(text)
+    if not size or all(other == text for _, _, found in views for other in found.values()):
+        return text
+    inner = [
+        (name, value, {factor: _squared(other or "") for factor, other in found.items()})
+        for name, value, found in views
+    ]
+    written = expression(size, inner)
+    if written == size:
+        return text
+    return f"{written}**-0.5" if written.isidentifier() else f"({written}) ** -0.5"
+
+
+def _squared(text: str) -> str:
+    try:
+        number = float(text) ** -2
+    except (ValueError, ZeroDivisionError):
+        return ""
+    return str(round(number)) if abs(number - round(number)) < 1e-9 * number else ""
+
+
+def _sizes(text: str, views: list, expression: Callable) -> str:
+    parts = _parts(text)
+    lengths = {len(_parts(other or "")) for _, _, found in views for other in found.values()}
+    if lengths - {len(parts)}:
+        return text
+    written = []
+    for place, part in enumerate(parts):
+        inner = [(name, value, {factor: _parts(other or "")[place] for factor, other in found.items()})
+                 for name, value, found in views]  # fmt: skip
+        written.append(expression(part, inner))
+    whole = {match[1] for place, one in enumerate(written) if (match := re.fullmatch(rf"(\w+)\[{place}\]", one))}
+    if len(whole) == 1 and all(re.fullmatch(r"\w+\[\d+\]", one) for one in written):
+        return f"tuple({whole.pop()})"
+    return f"({', '.join(written)}{',' if len(written) == 1 else ''})"
+
+
+def _parts(text: str) -> list[str]:
+    return re.findall(r"\d+", text)

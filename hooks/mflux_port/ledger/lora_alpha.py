@@ -1,0 +1,149 @@
+"""The strength that a LoRA file asks for, against the one that mflux's loader of this level gives it.
+
+A layer's update is scaled by alpha / rank. Alpha is kept as a tensor, in the header's metadata or in adapter_config.json;
+a loader that does not read it there applies the update at alpha = rank.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mflux_port.errors import PortError
+
+_PEFT_KEY = "lora_adapter_metadata"  # where diffusers and PEFT keep their config
+_PLAIN_KEYS = ("network_alpha", "lora_alpha", "ss_network_alpha", "alpha")
+_ENDING = re.compile(
+    r"\.(?:lora_[AB](?:\.[^.]+)?(?:\.weight)?|lora_(?:down|up)(?:\.weight)?|lora\.(?:down|up)\.weight)$"
+)
+
+
+@dataclass(frozen=True)
+class Alpha:
+    """What one place says. ``prefix``: the component whose layers it is about; ``patterns``: alpha by layer."""
+
+    where: str
+    alpha: float
+    prefix: str = ""
+    patterns: dict[str, float] = field(default_factory=dict)
+    root: bool = False
+
+    def scale(self, key: str, rank: int) -> float | None:
+        """alpha / rank of the layer of ``key`` (alpha / sqrt(rank) with rsLoRA), None for a layer of another component."""
+        layer = _ENDING.sub("", key)
+        if self.prefix and not layer.startswith(f"{self.prefix}."):
+            return None
+        layer = layer.removeprefix(f"{self.prefix}.")
+        found = (value for pattern, value in self.patterns.items() if re.match(rf"(.*\.)?({pattern})$", layer))
+        return next(found, self.alpha) / (math.sqrt(rank) if self.root else rank)
+
+
+def alphas(metadata: dict[str, str], adapter_config: Path | None) -> list[Alpha]:
+    """Every place that gives an alpha for the file, the most specific first. Raises PortError for a broken config."""
+    found = []
+    if adapter_config is not None:
+        found += _configs(_read(adapter_config), adapter_config.name)
+    for key in (_PEFT_KEY, "network_alphas"):
+        try:
+            table = json.loads(metadata.get(key, "{}"))
+        except ValueError:
+            table = {}
+        if isinstance(table, dict):
+            found += _configs(table, key) if key == _PEFT_KEY else _by_layer(table, key)
+    for key in _PLAIN_KEYS:
+        number = _number(metadata.get(key))
+        if number is not None:
+            found.append(Alpha(key, number))
+    return found
+
+
+def lost_strength(file: str, layers: dict[str, dict], metadata: dict[str, str]) -> list[tuple[str, str]]:
+    """(where alpha is kept, what is lost) for every place that this mflux does not read.
+
+    ``layers``: path -> matrix name -> (Tensor, mapping), as the port's LoRA mapping matched them.
+    """
+    beside = Path(file).parent / "adapter_config.json"
+    places = alphas(metadata, beside if beside.is_file() else None)
+    lost: Counter = Counter()
+    for slots in layers.values() if places else ():
+        if "alpha" in slots or "lora_A" not in slots:
+            continue
+        tensor = slots["lora_A"][0]
+        rank = tensor.shape[0] if tensor.shape else 0
+        asked = next(
+            ((place.where, scale) for place in places if (scale := place.scale(tensor.name, rank or 1)) is not None),
+            None,
+        )
+        given = _applied_scale(tensor.name, metadata, rank) if rank else 1.0
+        if asked and rank and not math.isclose(asked[1], given, rel_tol=1e-6):
+            lost[(*asked, given)] += 1
+    return [_line(where, asked, given, count, len(lost)) for (where, asked, given), count in lost.items()]
+
+
+def _line(where: str, asked: float, given: float, count: int, kinds: int) -> tuple[str, str]:
+    layers = f"{count} {'layer' if count == 1 else 'layers'}"
+    why = f"its alpha asks for a scale of {asked:.6g} in {layers}; this mflux applies {given:.6g}, {given / asked:.6g} times that"
+    fix = f"run with a LoRA scale of {asked / given:.6g}, or" if kinds == 1 else "to load it as trained,"
+    return where, f"{why}; {fix} store alpha as tensors in the file" if asked else why
+
+
+def _applied_scale(key: str, metadata: dict[str, str], rank: int) -> float:
+    # mflux reads PEFT's metadata since 0.24; what it makes of it, its own code says.
+    try:
+        from mflux.models.common.lora.mapping.peft_lora_metadata import PeftLoRAMetadata
+    except ImportError:
+        return 1.0
+    alpha = PeftLoRAMetadata.alpha(key, PeftLoRAMetadata.configs(metadata), rank)
+    return 1.0 if alpha is None else float(alpha) / rank
+
+
+def _configs(table: dict, where: str) -> list[Alpha]:
+    # A pipeline's keys begin with the component: `transformer.lora_alpha`.
+    found = []
+    for key, value in table.items():
+        prefix, _, name = key.rpartition(".")
+        number = _number(value) if name == "lora_alpha" else None
+        if number is None:
+            continue
+        start = f"{prefix}." if prefix else ""
+        patterns = table.get(f"{start}alpha_pattern")
+        numbers = {one: _number(alpha) for one, alpha in patterns.items()} if isinstance(patterns, dict) else {}
+        known = {one: alpha for one, alpha in numbers.items() if alpha is not None and _is_pattern(one)}
+        found.append(Alpha(where, number, prefix, known, table.get(f"{start}use_rslora") is True))
+    return found
+
+
+def _by_layer(table: dict, where: str) -> list[Alpha]:
+    numbers = {str(key).removesuffix(".alpha"): _number(value) for key, value in table.items()}
+    known = {re.escape(key): alpha for key, alpha in numbers.items() if alpha is not None}
+    return [Alpha(where, next(iter(known.values())), "", known)] if known else []
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    except ValueError:
+        return None
+    return number if number is not None and math.isfinite(number) and number > 0 else None
+
+
+def _read(path: Path) -> dict:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise PortError(f"{path} is not JSON; download it again, or remove it") from None
+    if not isinstance(table, dict):
+        raise PortError(f"{path} is a JSON {type(table).__name__}, not an object; download it again, or remove it")
+    return table

@@ -1,0 +1,23 @@
+"""Mutated headers of real models end mapped and loadable, or named: see header_fuzz.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from mflux_port.checkout import releases
+
+from tests.checkpoint.conftest import HERE, run_in
+
+SOURCE = "0.24.0"
+
+
+@pytest.mark.parametrize(
+    ("count", "seed"),
+    [(120, 0), *(pytest.param(1700, seed, marks=pytest.mark.full) for seed in (1000, 20_000, 40_000))],
+)
+def test_no_mutation_of_a_header_is_silently_wrong(references, diffusers_python, count, seed):
+    source = releases.source(SOURCE) / "src"
+    said = json.loads(run_in(diffusers_python, HERE / "header_fuzz.py", references, count, seed, source=source))
+    assert said["faults"] == []
+    assert sum(said["ends"].values()) == count + 9 and said["ends"].get("refused", 0) < count / 20

@@ -1,0 +1,138 @@
+"""A small reference made for the rules of drafting: what is folded, what raises, what is proven."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+TABLE_LENGTH = 6
+
+
+class Folded(nn.Module):
+    """The config decides all tests."""
+
+    def __init__(self, width: int, use_bias: bool):
+        super().__init__()
+        self.use_bias, self.extra = use_bias, None
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x, scale=None, flag=False):
+        if self.use_bias:
+            x = x + 1
+        else:
+            x = x - 1
+        if self.extra is not None:
+            x = x + self.extra
+        if scale is not None:
+            x = x * scale
+        if flag or self.training:
+            x = x * 3
+        return self.linear(x)
+
+
+class Unseen(nn.Module):
+    """Data decide a test of which the runs took one side."""
+
+    def forward(self, x):
+        if x.shape[1] > 100:
+            x = x * 2
+        return x + 1
+
+
+class Sided(nn.Module):
+    """Data decide a test of which the runs took both sides."""
+
+    def forward(self, x):
+        if x.shape[1] % 2 == 0:
+            return x * 2
+        return x * 3
+
+
+class AlwaysNone(nn.Module):
+    """A parameter that was None in all runs, and that a run may give."""
+
+    def forward(self, x, mask):
+        if mask is not None:
+            x = x * mask
+        return x
+
+
+class Resized(nn.Module):
+    """A test of a number that the tiny twin has otherwise than the real model."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width = width
+
+    def forward(self, x):
+        if self.width > 64:
+            x = x * 2
+        return x + 1
+
+
+class Wrong(nn.Module):
+    """Its parent is replayed with it taken from torch."""
+
+    def forward(self, x):
+        return torch.fft.fft(x).real
+
+
+class Parent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wrong = Wrong()
+
+    def forward(self, x):
+        return self.wrong(x) * 2
+
+
+class Tables(nn.Module):
+    """Arrays that no checkpoint holds."""
+
+    def __init__(self, width: int, theta: float):
+        super().__init__()
+        frequencies = 1.0 / theta ** (torch.arange(0, width, 2).float() / width)
+        self.register_buffer("inv_freq", frequencies, persistent=False)
+        steps = torch.arange(TABLE_LENGTH)
+        angles = torch.outer(steps.float() + 1, frequencies)
+        self.pairs = torch.polar(torch.ones_like(angles), angles)
+
+    def forward(self, x):
+        rotated = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2)) * self.pairs[: x.shape[1]]
+        return torch.view_as_real(rotated).flatten(2) + self.inv_freq.sum()
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.to_q, self.to_out = nn.Linear(width, width), nn.ModuleList([nn.Linear(width, width), nn.Dropout(0.1)])
+
+    def forward(self, x):
+        def split(states):
+            return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        query = split(self.to_q(x))
+        x = nn.functional.scaled_dot_product_attention(query, query, query, scale=self.scale)
+        x = x.transpose(1, 2).flatten(2)
+        for layer in self.to_out:
+            x = layer(x)
+        return x
+
+
+class Model(nn.Module):
+    def __init__(self, width: int = 8, heads: int = 2, theta: float = 100.0):
+        super().__init__()
+        self.folded, self.unseen, self.sided = Folded(width, True), Unseen(), Sided()
+        self.always_none, self.resized, self.parent = AlwaysNone(), Resized(width), Parent()
+        self.tables, self.attention = Tables(width, theta), Attention(width, heads)
+        self.unused = nn.Linear(width, width)
+
+    def forward(self, x, mask=None, return_dict=True):
+        x = self.folded(x)
+        x = self.sided(self.unseen(x))
+        x = self.resized(self.always_none(x, mask))
+        x = self.attention(self.tables(self.parent(x)))
+        if not return_dict:
+            return (x,)
+        return {"sample": x}

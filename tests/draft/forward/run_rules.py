@@ -1,0 +1,41 @@
+"""Prints, as JSON, what was drafted of ``rules_reference.py``. Run where torch and MLX are."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from mflux_port.draft.forward.draft import drafted
+from mflux_port.draft.forward.record.groups import group_of
+from mflux_port.draft.forward.record.initial import arguments_kept
+from mflux_port.draft.forward.twin.twin import randomise
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import rules_reference  # noqa: E402
+
+
+def main() -> None:
+    import torch
+
+    with arguments_kept():
+        model = rules_reference.Model().eval()
+    randomise(model)
+    runs = []
+    for batch, length in ((1, 5), (1, 4), (2, 3)):
+        x = torch.randn(batch, length, 8, generator=torch.Generator().manual_seed(length))
+        runs.append(("forward", {"x": x, "mask": None, "return_dict": False}))
+    resized = {(group_of(model.resized), "width")}
+    texts = []
+    for _ in range(2):
+        forwards = drafted(model, runs, resized, rebuild=rules_reference.Model)
+        texts.append({group.split("(")[0].rsplit(".", 1)[-1]: forward.key for group, forward in forwards.items()})
+    told = {}
+    for group, forward in forwards.items():
+        name = group.split("(")[0].rsplit(".", 1)[-1]
+        told[name] = {"text": forward.key, "state": forward.state.kind, "line": forward.state.line}
+    print(json.dumps({"classes": told, "same": texts[0] == texts[1]}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What is folded, what raises and what is proven, on a reference of a few lines."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.draft.forward.running import run_where_torch_is
+
+
+@pytest.fixture(scope="session")
+def rules() -> dict:
+    return json.loads(run_where_torch_is("run_rules.py").splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def classes(rules) -> dict[str, dict]:
+    return rules["classes"]
+
+
+def test_what_the_config_decides_is_folded(classes):
+    text = classes["Folded"]["text"]
+    assert classes["Folded"]["state"] == "verified"
+    assert "if " not in text and "x + 1" in text and "scale" not in text and "flag" not in text
+
+
+def test_an_untaken_side_raises_with_file_and_line(classes):
+    assert classes["Unseen"]["state"] == "verified"
+    assert "if x.shape[1] > 100:" in classes["Unseen"]["text"]
+    assert "NotImplementedError" in classes["Unseen"]["text"] and "rules_reference.py:" in classes["Unseen"]["text"]
+
+
+def test_both_sides_that_ran_are_written(classes):
+    assert classes["Sided"]["state"] == "verified" and "NotImplementedError" not in classes["Sided"]["text"]
+
+
+def test_none_in_all_runs_is_not_folded_where_a_run_may_give_it(classes):
+    assert (
+        "mask is not None" in classes["AlwaysNone"]["text"] and "NotImplementedError" in classes["AlwaysNone"]["text"]
+    )
+
+
+def test_a_number_that_the_twin_has_otherwise_is_not_folded(classes):
+    assert "if self.width > 64:" in classes["Resized"]["text"] and "NotImplementedError" in classes["Resized"]["text"]
+
+
+def test_one_gap_does_not_hide_the_rest(classes):
+    assert classes["Wrong"]["state"] == "raises" and "fft is not in the table" in classes["Wrong"]["line"]
+    assert "rules_reference.py:" in classes["Wrong"]["line"]
+    assert classes["Parent"]["state"] == "verified" and classes["Model"]["state"] == "verified"
+
+
+def test_arrays_that_no_checkpoint_holds_are_made(classes):
+    text = classes["Tables"]["text"]
+    assert classes["Tables"]["state"] == "verified"
+    assert (
+        "self._inv_freq = 1.0 / 100.0 ** (mx.arange(0, self.inv_freq_dims, 2, dtype=mx.float32) / self.inv_freq_dims)"
+        in text
+    )
+    assert "self._pairs" in text and "complex64" not in text
+
+
+def test_layers_of_several_kinds_are_written_out(classes):
+    assert classes["Attention"]["state"] == "verified"
+    assert (
+        "self.to_out[0](x)" in classes["Attention"]["text"]
+        and "mx.fast.scaled_dot_product_attention" in classes["Attention"]["text"]
+    )
+
+
+def test_one_way_of_handing_back(classes):
+    assert "return_dict" not in classes["Model"]["text"] and "return x" in classes["Model"]["text"]
+
+
+def test_the_same_twice(rules):
+    assert rules["same"]
