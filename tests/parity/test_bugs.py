@@ -21,7 +21,7 @@ SAMPLE = {
     ],
     ("flux2", "float32"): [
         "blocks crossed", "output norm not loaded", "RoPE theta", "sigma shift", "columns before rows",
-        "shift before scale at the end", "text without positions",
+        "shift before scale at the end", "encoder without norm of q",
     ],
     ("ernie_image", "float32"): [
         "q and v crossed", "norm eps", "no causal mask", "another prompt text", "prompts exchanged", "padding not masked",

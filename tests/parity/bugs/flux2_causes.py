@@ -112,8 +112,8 @@ BUGS = (
         ("transformer.time_guidance_embed*",), cause="timestep"),
     Bug("shift before scale at the end", lambda m: replaced(AdaLayerNormContinuous, "__call__", _shift_first),
         ("transformer.norm_out",), cause="order"),
-    Bug("timestep in thousandths", lambda m: replaced(Flux2Klein, "_predict", staticmethod(_thousandth)),
-        ("predict", "transformer"), cause="timestep|t / 1000"),
+    Bug("timestep in thousandths, which this transformer multiplies again",
+        lambda m: replaced(Flux2Klein, "_predict", staticmethod(_thousandth)), ()),
     Bug("residual inside the feed forward", lambda m: replaced(Flux2FeedForward, "__call__", _residual_inside),
         (f"{FIRST}.ff",)),
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 SAME = 1e-3
+ROUNDED = 0.02  # bfloat16's cosines and sines
 SMALL = 0.02  # an angle, in radians
 ALMOST_PI = 3.0
 PAIRS = {"neighbours": lambda x: (x[..., 0::2], x[..., 1::2]), "halves": lambda x: np.split(x, 2, axis=-1)}
@@ -59,7 +60,7 @@ def is_table(values: np.ndarray) -> bool:
     """Whether these are cosines and sines, side by side in a last axis of length 2."""
     if values.dtype.kind != "f" or values.ndim < 3 or values.shape[-1] != 2:
         return False
-    return bool(np.allclose(np.square(values).sum(axis=-1), 1.0, atol=SAME))
+    return bool(np.allclose(np.square(values).sum(axis=-1), 1.0, atol=ROUNDED))
 
 
 def _of_angles(angles: np.ndarray, pairs: str) -> str:

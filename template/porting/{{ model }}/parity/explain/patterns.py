@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # they need MLX, the numbers here do not
 
 GATED = ("mlp", "ff", "feed_forward", "act", "swiglu", "glu")
 MOVED = 0.05  # the same values in another order are far from the reference; near it, they are the reference's, rounded
-DIFFERS = 1e-3
+DIFFERS = {"float32": 1e-3, "bfloat16": 0.03}  # what is nearer is the same input, rounded
 FEW = 4  # numbers of a timestep or a scale
 SWAPPED = "the halves of the last axis are swapped (cos and sin, scale and shift, or gate and up)"
 TIME = re.compile(r"(^|[._])(time\w*|t_emb\w*|temb|timesteps?)([._]|$)")
@@ -64,7 +64,7 @@ def _of_scalars(taker: Call, judge: ModuleJudge) -> str:
     known = [values for values in known if values.dtype.kind == "f" and values.size <= FEW]
     for own in taker.scalars:
         like = [values for values in known if values.size == own.size]
-        if like and not any(np.allclose(values, own, rtol=DIFFERS, atol=1e-6) for values in like):
+        if like and not any(np.allclose(values, own, rtol=DIFFERS[judge.limits.dtype], atol=1e-6) for values in like):
             return f"timestep: {of_timestep(float(like[0][0]), float(own[0]))}" if len(like) == 1 else ""
     return ""
 
@@ -75,7 +75,7 @@ def of_given(taker: Call, judge: ModuleJudge) -> str:
     known = [judge.reference(taker, name) for name in names if judge.recording.event(name).stride == 1]
     for own in taker.given:
         like = [(values, found) for values in known if (found := align(values, own)) is not None]
-        if not like or min(found[1].relative for _, found in like) <= DIFFERS:
+        if not like or min(found[1].relative for _, found in like) <= DIFFERS[judge.limits.dtype]:
             continue
         reference, (alignment, gap) = min(like, key=lambda item: item[1][1].relative)
         moved = alignment.to_reference(own)

@@ -62,9 +62,8 @@ def pipeline_class(folder: Path, expected: str = ""):
         raise ParityError(
             f"{folder} is a {name}, the port's reference_pipeline is {expected}; name the right folder with --model"
         )
-    listed = read_json(folder / INDEX)["_class_name"]
-    if isinstance(listed, list) and (folder / f"{listed[0]}.py").is_file():
-        return _class_of_file(folder / f"{listed[0]}.py", name)
+    if has_own_code(folder):
+        return _class_of_file(folder / f"{read_json(folder / INDEX)['_class_name'][0]}.py", name)
     module, _, _ = expected.rpartition(".")
     return component_class(module or "diffusers", name)
 
@@ -80,6 +79,12 @@ def read_json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise ParityError(f"{path} is not a JSON object; download the reference's config files again")
     return value
+
+
+def has_own_code(folder: Path) -> bool:
+    """Whether the pipeline's class is in a file of the checkpoint's own."""
+    listed = read_json(folder / INDEX).get("_class_name")
+    return isinstance(listed, list) and (folder / f"{listed[0]}.py").is_file()
 
 
 def component_class(library: str, name: str, folder: Path | None = None):

@@ -72,7 +72,8 @@ def load(run: Run, expected: str):
         components.component_class(library, part, run.model / name)  # what a part lacks is said in one line
     components.header_digest(run.model)  # a file that is cut off gives one line instead of a traceback
     try:
-        pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype))
+        own = {"trust_remote_code": True} if components.has_own_code(run.model) else {}  # it was run above already
+        pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype), **own)
     except Exception as error:  # noqa: BLE001 - a folder with another family's parts in it raises whatever its classes do
         raise ParityError(
             f"{run.model} cannot be loaded as {kind.__name__}: {first_line(error)}; install what it asks for, or download the checkpoint again"
