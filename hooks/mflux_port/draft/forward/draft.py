@@ -61,13 +61,14 @@ def drafted(
     from mflux_port.draft.forward.record.groups import forget_groups
     from mflux_port.draft.forward.record.recorder import record
     from mflux_port.draft.forward.writer.classes import ClassWriter
+    from mflux_port.draft.forward.writer.function import write_function
     from mflux_port.draft.forward.writer.project import Project
 
     forget_groups()
     say(f"{name}: recording {len(runs)} runs")
     recording = record(model, runs, rebuild)
     given = {key for _, inputs in runs for key in inputs}
-    forwards = ClassWriter(Project(recording, given, changed)).write()
+    forwards = ClassWriter(Project(recording, given, changed, write_function)).write()
     say(f"{name}: replaying {len(forwards)} classes")
     prove(forwards, recording)
     return forwards

@@ -169,3 +169,8 @@ def _spread(value: ast.expr) -> list[ast.expr]:
     if isinstance(value, ast.Starred) and isinstance(value.value, (ast.Tuple, ast.List)):
         return list(value.value.elts)
     return [value]
+
+
+def raising(kind: str, text: str) -> ast.stmt:
+    """``raise kind(text)``."""
+    return ast.Raise(filled(f"{kind}(text)", {"text": ast.Constant(text)}))

@@ -7,7 +7,7 @@ from collections import Counter
 
 from mflux_port.draft.forward.record.callgraph import Place
 from mflux_port.draft.forward.record.facts import MANY, Fact
-from mflux_port.draft.forward.table.call import Refused, filled
+from mflux_port.draft.forward.table.call import Refused, raising
 from mflux_port.draft.forward.table.helpers import HELPERS
 from mflux_port.draft.forward.writer.branches import Branches
 from mflux_port.draft.forward.writer.expressions import Expressions
@@ -145,6 +145,6 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations):
         return raising("NotImplementedError", f"{where}: {reason}")
 
 
-def raising(kind: str, text: str) -> ast.stmt:
-    """``raise kind(text)``."""
-    return ast.Raise(filled(f"{kind}(text)", {"text": ast.Constant(text)}))
+def write_function(project: Project, place: Place) -> Written:
+    """The function at ``place`` in MLX."""
+    return FunctionWriter(project, place).write()

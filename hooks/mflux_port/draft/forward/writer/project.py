@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mflux_port.draft.forward.record.callgraph import CallGraph, Place
@@ -47,9 +48,19 @@ class Written:
 
 
 class Project:
-    """``resized``: (group, attribute) of numbers that the tiny twin has otherwise than the real model."""
+    """``resized``: (group, attribute) of numbers that differ between the tiny twin and the real model.
 
-    def __init__(self, recording: Recording, given: set[str], resized: set[tuple[str, str]] = frozenset()):
+    ``write_function`` writes one function of the reference, given the project and the function's place.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        given: set[str],
+        resized: set[tuple[str, str]],
+        write_function: Callable[[Project, Place], Written],
+    ):
+        self.write_function = write_function
         self.recording, self.graph = recording, CallGraph(recording)
         self.given, self.resized = given - FIXED, resized
         self.provenance = Provenance(recording, self.graph, self.given)
@@ -60,11 +71,9 @@ class Project:
 
     def function(self, place: Place) -> Written | None:
         """A function in MLX, written once; None while it is being written."""
-        from mflux_port.draft.forward.writer.function import FunctionWriter
-
         if place not in self.written:
             self.written[place] = None
-            self.written[place] = FunctionWriter(self, place).write()
+            self.written[place] = self.write_function(self, place)
         return self.written[place]
 
     def is_entry(self, place: Place) -> bool:

@@ -6,7 +6,7 @@ import ast
 import re
 
 from mflux_port.draft.forward.record.facts import MANY
-from mflux_port.draft.forward.table.call import Refused, filled
+from mflux_port.draft.forward.table.call import Refused, filled, raising
 from mflux_port.draft.forward.writer.hints import hint
 
 # Statements that say something to the user or to torch, and compute nothing.
@@ -256,8 +256,6 @@ class Statements:
         return [value for value in values if not ((fact := self.fact(value)) is not None and fact.always("none"))]
 
     def _do_Raise(self, node: ast.Raise) -> list[ast.stmt]:
-        from mflux_port.draft.forward.writer.function import raising
-
         return [raising("ValueError", f"{self.source.where(node)}: the reference takes no such input")]
 
     def _do_For(self, node: ast.For) -> list[ast.stmt]:
