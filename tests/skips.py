@@ -1,4 +1,4 @@
-"""Which skips of rendered tests are expected where no checkpoint lies and the reference's libraries are not installed."""
+"""The skips that rendered tests are allowed without a checkpoint and without the reference's libraries."""
 
 from __future__ import annotations
 

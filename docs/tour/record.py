@@ -27,12 +27,12 @@ PICTURE = PROJECT / "docs/tour/report.png"
 BLOCK = re.compile(r"(?P<head><!-- tour: (?P<name>\w+) -->\n)(?P<body>.*?)(?P<tail><!-- end -->)", re.DOTALL)
 TOOLS = ("diffusers==0.42.*", "copier>=9.15,<10")
 # What the porter takes from the model card, in the answers that `inspect` wrote.
-MENDED = {r"^model: \w+": "model: vega", r"\bsteps: \d+": "steps: 2", r"\bguidance: [\d.]+": "guidance: 1.0",
+EDITED = {r"^model: \w+": "model: vega", r"\bsteps: \d+": "steps: 2", r"\bguidance: [\d.]+": "guidance: 1.0",
           "supports_guidance: true": "supports_guidance: false"}  # fmt: skip
 
 
 class Step(NamedTuple):
-    """``shown`` stands in the README, ``command`` is run and ends with ``code``; lines with ``kept`` are shown."""
+    """``shown`` is what the README shows, ``command`` is run and ends with ``code``; lines with ``kept`` are shown."""
 
     shown: str
     command: list[str]
@@ -85,7 +85,7 @@ def play(scratch: Path) -> dict[str, str]:
         kept = [line for line in lines if re.search(step.kept, line)] if step.kept else lines
         blocks[name] = "```console\n" + "\n".join([f"$ {step.shown}", *kept]).strip() + "\n```\n"
         if name == "inspect":
-            _mend(root / "answers.yml")
+            _edit(root / "answers.yml")
         if name in ("copy", "draft"):
             releases.commit(root, name)
     return blocks
@@ -112,15 +112,15 @@ def _run(python: Path, where: Path, command: list[str], code: int = 0) -> str:
     return done.stdout + (done.stderr if "copier" in command else "")
 
 
-def _mend(answers: Path) -> None:
+def _edit(answers: Path) -> None:
     text = answers.read_text(encoding="utf-8")
-    for old, new in MENDED.items():
+    for old, new in EDITED.items():
         text = re.sub(old, new, text, flags=re.MULTILINE)
     answers.write_text(text, encoding="utf-8")
 
 
 def _picture(report: Path) -> None:
-    # The report's four pictures beside each other: reference, mflux, difference, difference amplified.
+    # The report's four pictures side by side: reference, mflux, difference, difference amplified.
     from PIL import Image
 
     found = re.findall(r"src='data:image/png;base64,([^']+)'", report.read_text(encoding="utf-8"))

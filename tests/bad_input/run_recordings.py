@@ -1,7 +1,7 @@
-"""Runs a port's parity scripts on damaged files, all in one process, where they lie.
+"""Runs a port's parity scripts on damaged files, in place, all in one process.
 
 Usage: run_recordings.py <porting folder>, a JSON list of cases on stdin: each has files (name: text in Latin-1, or None to
-take the file away) and argv, a script's name and its arguments. Prints what each said: exit code, stdout, stderr, and the
+take the file away) and argv, a script's name and its arguments. Prints for each: exit code, stdout, stderr, and the
 names of the files that it changed.
 """
 

@@ -130,7 +130,7 @@ FILES = [
     ("a time that is none", b"model: !!timestamp x\n", "a value that cannot be read"),
     ("a number of 5000 digits", b"steps: " + b"9" * 5000 + b"\n", "a value that cannot be read"),
 ]  # fmt: skip
-# What, what stands in the place of `checkpoints`, what the line says.
+# Name, the text inserted into the checkpoint's entry, what the error line says.
 ENTRIES = [
     ("a date as a size", "transformer_overrides: {a: 2024-01-01}", "holds datetime.date(2024, 1, 1), which is not a plain"),
     ("half a character", r'transformer_overrides: {a: "\uD800"}', "is not valid YAML"),

@@ -15,7 +15,7 @@ WIRING, ALL = ("wire nova", "unwire nova"), ("wire nova", "unwire nova", "check 
 
 # What, the damage, the words of the line, the commands.
 BAD = [
-    # no checkout, or a part of one
+    # not a checkout, or only part of one
     *((f"no {name}", gone(name), ("is not an mflux checkout", name, "--checkout"), ALL) for name in (PROJECT, CONFIG, DEFAULTS, SAVE)),
     *((f"a folder for {name}", folder(name), ("is not an mflux checkout", name), ALL) for name in (PROJECT, SAVE)),
     *((f"{name} cannot be read", loop(name), ("is not an mflux checkout", name), ALL) for name in (CONFIG,)),
@@ -65,7 +65,7 @@ BAD = [
     ("a HEAD that is none", holds(".git/HEAD", b"nonsense"), ("an update needs a git checkout",), ("update nova",)),
     ("a tree that is not clean", ends("README.md", b"mine\n"), ("1 uncommitted change (README.md)", "commit first"), ("update nova",)),
     ("nothing to restore", lambda world: None, ("no update stopped half-way", "nothing to restore"), ("update --restore",)),
-    # links that lead out: what is behind them is nobody's to write
+    # links that lead out of the checkout: their targets must not be written
     *((f"{name} outside the checkout", outside(name), (name, "leads out of the checkout"), commands)
       for name, commands in (("README.md", ("unwire nova",)), (SAVE, ("unwire nova",)), (RECORD, ("unwire nova",)),
                              ("porting/nova", ALL), ("porting", ALL), ("src/mflux/models/nova", ALL))),

@@ -226,7 +226,7 @@ def tensors_overlap(folder):
 
 def tensors_leave_a_gap(folder):
     header(folder, {"a": ENTRY, "b": ENTRY | {"data_offsets": [8, 12]}}, 12)
-    return "the data of tensor 'b' begins behind a gap"
+    return "the data of tensor 'b' begins after a gap"
 
 
 def more_data_than_listed(folder):

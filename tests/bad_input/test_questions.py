@@ -1,6 +1,6 @@
 """Answers to Copier's questions that no port can have: the last line is ours, and nothing is written.
 
-Not interactive, Copier prints a traceback of its own above that line; a validator's line is the end of its error, a
+When it is not interactive, Copier prints its own traceback above that line; a validator's line ends Copier's error, a
 task's line is on stderr.
 """
 

@@ -56,9 +56,9 @@ RECORDINGS = [
     ("a tower of brackets", (5000).to_bytes(8, "little") + b"[" * 5000, "is cut off or no recording"),
     ("another safetensors file", {"format": None}, "was not written by this port's run_reference.py"),
     ("another format", {"format": "mflux-port parity 0"}, "was not written by this port's run_reference.py"),
-    ("facts that are no JSON", {"facts": "{"}, "is damaged (the run's facts is no JSON)"),
-    ("facts that are a list", {"facts": "[]"}, "is damaged (the run's facts is no JSON object)"),
-    ("no facts", {"facts": None}, "is damaged (the run's facts is no JSON)"),
+    ("facts that are no JSON", {"facts": "{"}, "is damaged (the run's facts is not JSON)"),
+    ("facts that are a list", {"facts": "[]"}, "is damaged (the run's facts is not a JSON object)"),
+    ("no facts", {"facts": None}, "is damaged (the run's facts is not JSON)"),
     *((f"facts without {name}", facts(**{name: DROP}), f"is damaged (its facts have no {name})") for name in FACTS),
     ("a prompt that is a number", facts(prompt=5), "is damaged (its facts have no prompt)"),
     ("steps that are text", facts(steps="2"), "is damaged (its facts have no steps)"),
@@ -69,7 +69,7 @@ RECORDINGS = [
     ("arguments that are numbers", facts(arguments={"transformer.0": [1]}), "no arguments of the transformer"),
     ("guidance that is text", facts(applied={"value": "3"}), "no guidance that was applied"),
     ("another normalisation", facts(normalisation={"shift": 0.0}), "its facts have no normalisation"),
-    ("events that are no JSON", {"events": "["}, "is damaged (the table of events is no JSON)"),
+    ("events that are no JSON", {"events": "["}, "is damaged (the table of events is not JSON)"),
     ("events that are a mapping", {"events": "{}"}, "the table of events has another form"),
     ("an event of three", event("a/b/in/0", [2, 2], 1), "the table of events has another form"),
     ("an event without stage", event("a", [2, 2], 1, ""), "the table of events has another form"),
@@ -91,11 +91,11 @@ RECORDINGS = [
 ]  # fmt: skip
 # What, the file, its bytes, the words.
 FILES = [
-    ("a calibration that is no JSON", GAPS, b"{", "is no calibration; run run_reference.py again"),
-    ("a calibration that is a list", GAPS, b"[]", "is no calibration; run run_reference.py again"),
-    ("a calibration without gaps", GAPS, b'{"run": "r"}', "is no calibration; run run_reference.py again"),
-    ("a calibration of texts", GAPS, b'{"run": "r", "gaps": {"a": "b"}}', "is no calibration"),
-    ("a calibration of other bytes", GAPS, b"\xff\xfe", "is no calibration"),
+    ("a calibration that is no JSON", GAPS, b"{", "is not a calibration; run run_reference.py again"),
+    ("a calibration that is a list", GAPS, b"[]", "is not a calibration; run run_reference.py again"),
+    ("a calibration without gaps", GAPS, b'{"run": "r"}', "is not a calibration; run run_reference.py again"),
+    ("a calibration of texts", GAPS, b'{"run": "r", "gaps": {"a": "b"}}', "is not a calibration"),
+    ("a calibration of other bytes", GAPS, b"\xff\xfe", "is not a calibration"),
     ("waivers that are no YAML", "waivers.yml", b"[", "waivers.yml is not YAML"),
     ("waivers of other bytes", "waivers.yml", b"\xff\xfe", "waivers.yml is not YAML"),
     ("waivers with a month too many", "waivers.yml", b"parity:\n- limit: 2024-13-01\n", "waivers.yml is not YAML"),
@@ -116,7 +116,7 @@ FILES = [
     ("answers that are a list", "answers.yml", b"- a\n", "answers.yml cannot be used"),
     ("answers without end", "answers.yml", b"steps: .inf\nmodel: nova\n", "answers.yml cannot be used"),
     ("answers with a bool that is none", "answers.yml", b"model: !!bool x\n", "answers.yml cannot be used"),
-    ("a model that is code", "answers.yml", b"model: 'os; x'\nclass_name: A\n", "'os; x' is no name"),
+    ("a model that is code", "answers.yml", b"model: 'os; x'\nclass_name: A\n", "'os; x' is not a name"),
     ("a checkpoint without index", "checkpoint/model_index.json", None, "model_index.json is missing"),
     ("an index that is a list", "checkpoint/model_index.json", b"[]", "model_index.json is not a JSON object"),
     ("an index that names nothing", "checkpoint/model_index.json", b"{}", "names no pipeline"),
@@ -131,9 +131,9 @@ ARGUMENTS = [
     ("a type that is none", (MFLUX, "--dtype", "int8"), "argument --dtype: invalid choice: 'int8'"),
     ("steps that are text", (MFLUX, "--steps", "x"), "argument --steps: invalid int value: 'x'"),
     ("an unknown flag", (MFLUX, "--bisekt"), "unrecognized arguments: --bisekt; see `"),
-    ("a size that is text", (MFLUX, "--size", "big"), "--size big is no size; type one multiple of 16"),
-    ("a size that is odd", (MFLUX, "--size", "63"), "--size 63 is no size"),
-    ("a size of three", (MFLUX, "--size", "64x64x64"), "--size 64x64x64 is no size"),
+    ("a size that is text", (MFLUX, "--size", "big"), "--size big is not a size; type one multiple of 16"),
+    ("a size that is odd", (MFLUX, "--size", "63"), "--size 63 is not a size"),
+    ("a size of three", (MFLUX, "--size", "64x64x64"), "--size 64x64x64 is not a size"),
     ("another prompt", (MFLUX, "--prompt", "b"), "the reference ran with prompt 'a fox', not 'b'"),
     ("another size", (MFLUX, "--size", "128"), "the reference ran with width 64, not 128"),
     ("other steps", (MFLUX, "--steps", "3"), "the reference ran with steps 2, not 3"),
@@ -156,7 +156,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory, built) -> list:
-    """What each case said, from one process."""
+    """The result of each case, all run in one process."""
     home = shutil.copytree(built.root / "porting/nova", tmp_path_factory.mktemp("porting") / "nova")
     shutil.copytree(built.checkpoint, home / "checkpoint")
     write_header(home / "checkpoint/vae/b.safetensors", {"a": (2,)})
@@ -191,7 +191,7 @@ def test_bad_recordings(answers, place, words):
 
 
 def test_the_recording_that_the_cases_damage_is_sound(answers):
-    """It goes as far as loading MLX, which is not installed beside these tests."""
+    """It gets as far as loading MLX, which is not installed in the environment of these tests."""
     code, _, err, _ = answers[-1]
     assert code is None and "No module named 'mlx'" in err, err
 
@@ -221,7 +221,7 @@ def recording(home: Path, change: dict | bytes | None) -> bytes | None:
 
 
 def digest(checkpoint: Path) -> str:
-    """As a recording names a checkpoint: its headers with the first values behind them."""
+    """The digest by which a recording names a checkpoint: its headers and the first values after them."""
     import hashlib
 
     found = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""A folder with a checkout, a wired port in it and a checkpoint beside it: damaged by a test, then given back."""
+"""A folder with a checkpoint and a checkout that has a wired port: damaged by a test, then restored."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class World:
 def refused(world: World, capsys, arguments: list, words: tuple[str, ...], out: str = "") -> None:
     """Run a command that must end in one line with every one of ``words``, exit code 2, and nothing written.
 
-    ``out`` is what it may have said on stdout before.
+    ``out`` is what it may have printed on stdout before.
     """
     with world.unchanged():
         complains(capsys, arguments, words, out)
@@ -132,7 +132,7 @@ def _state(home: Path) -> dict[str, tuple]:
 
 def _facts(path: Path | str) -> tuple:
     status = os.lstat(path)
-    # A folder's time changes with what is put into it and taken away again.
+    # A folder's time changes when something is added and removed again.
     facts = (0, 0) if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)
     return (status.st_mode, *facts, os.readlink(path) if stat.S_ISLNK(status.st_mode) else "")
 

@@ -1,4 +1,4 @@
-"""Run inside an environment with diffusers: writes reference checkpoints as headers alone, in the diffusers layout.
+"""Run inside an environment with diffusers: writes reference checkpoints, headers only, in the diffusers layout.
 
 ``build_references.py OUT`` makes OUT/<family>-<size> for each family, from models on the meta device: config.json files
 and sparse safetensors files (a header, and a hole where the data would be). Nothing here comes from the code under test.

@@ -31,7 +31,7 @@ def diffusers_folder(tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def diffusers_python() -> Path:
-    """The Python of an environment that runs mflux 0.24 and has diffusers and transformers beside it."""
+    """The Python of an environment with mflux 0.24, diffusers and transformers."""
     return releases.environment("0.24.0", ("diffusers==0.42.*",))
 
 
@@ -45,7 +45,7 @@ def references(tmp_path_factory, diffusers_python) -> Path:
 
 
 def run_in(python: Path, script: Path, *arguments: object, source: Path) -> str:
-    """What a script prints in an mflux environment, with ``source`` as its mflux and this project beside it."""
+    """What a script prints in an mflux environment, with ``source`` as its mflux and this project on the path."""
     paths = os.pathsep.join([str(PROJECT / "hooks"), str(source)])
     command = [str(python), str(script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})

@@ -1,7 +1,7 @@
 """Run inside an environment with mflux and diffusers: draft further reference classes and load them strictly.
 
-``more_drafts.py SCRATCH`` prints {class: facts}: no mapping of mflux's is compared, the ledger balances draft against
-header. The sizes are the classes' own defaults, or small ones where the defaults take long.
+``more_drafts.py SCRATCH`` prints {class: facts}: drafts are not compared with mflux's mappings; the ledger checks them
+against the header. The sizes are the classes' own defaults, or small ones where the defaults take long.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Run inside an mflux environment: loads a LoRA of one layer by each pattern of a port's mapping, and looks for its effect.
+"""Run inside an mflux environment: loads a one-layer LoRA by each pattern of a port's mapping and checks its effect.
 
 ``rendered_patterns.py MODEL CLASS``. Prints the patterns whose tensor changes nothing.
 """
@@ -17,7 +17,7 @@ from mlx import nn
 OUT, INNER, RANK = 6, 4, 2
 SHAPES = {"up": (OUT, RANK), "down": (RANK, INNER), "alpha": (), "lokr_w1": (3, 2), "lokr_w2": (2, 2)}
 SHAPES |= {"dora_scale": (OUT, 1), "diff_b": (OUT,)}
-# What a file has beside the tensor in question.
+# The other tensors that a file with this tensor has.
 BESIDE = {"up": ("down",), "down": ("up",), "alpha": ("up", "down"), "lokr_w1": ("lokr_w2",), "lokr_w2": ("lokr_w1",)}
 BESIDE |= {"dora_scale": ("lokr_w1", "lokr_w2"), "diff_b": ("up", "down")}
 
@@ -42,7 +42,7 @@ def unused(target, folder: Path) -> list[str]:
     found = []
     for kind, beside in BESIDE.items():
         for pattern in patterns(target, kind):
-            # Beside it the same spelling, so that it is a file that somebody may have.
+            # The other tensors use the same spelling, as in a real file.
             place = patterns(target, kind).index(pattern)
             others = {patterns(target, other)[place % len(patterns(target, other))]: other for other in beside}
             made = {name: 3 + mx.random.normal(SHAPES[other]) for name, other in others.items()}

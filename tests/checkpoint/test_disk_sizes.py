@@ -1,4 +1,4 @@
-"""``mflux-port inspect --sizes``: figures of the README, measured on what lies on the disk."""
+"""``mflux-port inspect --sizes``: figures of the README, measured on the files on disk."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_a_draft_from_the_header_alone_is_never_wrong(from_header, part):
     check(facts, part)
     assert not facts["certain"] and facts["loaded"] == facts["tensors"] - len(facts["waived"])
     if not part.endswith("vae"):
-        # Square convolutions, which VAEs have, can be told only by the reference.
+        # Square convolutions, which VAEs have, can be told apart only with the reference.
         assert facts["agree"] >= 0.96 * facts["tensors"]
 
 

@@ -135,7 +135,7 @@ def test_a_porters_work_stays_and_the_draft_lies_beside_it(draft):
     beside = TRANSFORMER.replace(".py", "_drafted.py")
     assert facts["beside"] == {TRANSFORMER: beside} and work.read_text().endswith("# mine\n")
     assert "class NovaTransformer(" in (draft.checkout / beside).read_text()
-    assert "which is your work" in draft().stdout
+    assert "which you edited" in draft().stdout
     # What a draft wrote, a later draft may write again; what was edited since, it may not.
     mapping = draft.checkout / MAPPING
     assert MAPPING in said(draft("--json"))["written"]
@@ -173,7 +173,7 @@ def test_a_part_replaces_its_own_facts_alone(draft, tmp_path):
     entries = yaml.safe_load(listed.read_text())
     assert [one for one in entries if one["component"] == "vae"] == yaml.safe_load(undecided)
     assert [one["name"] for one in entries if one["component"] == "transformer"] == ["a_embed"]
-    # What is decided since leaves the list, of its component alone.
+    # What has been decided since leaves the list, but only for its component.
     write_header(path, {"a.weight": (64, 16)})
     said(draft("--component", "transformer", "--json", checkpoint=path))
     assert yaml.safe_load(listed.read_text()) == yaml.safe_load(undecided)
@@ -198,7 +198,7 @@ def test_one_file_is_enough_for_a_component(draft, tmp_path):
 def test_input_that_is_wrong(draft, references, tmp_path):
     broken = draft.checkout / MAPPING
     checks = [
-        (("--component", "unet"), {}, "no component that can be drafted"),
+        (("--component", "unet"), {}, "not a component that can be drafted"),
         ((), {"checkpoint": tmp_path / "none"}, "does not exist"),
     ]
     for options, keywords, expected in checks:

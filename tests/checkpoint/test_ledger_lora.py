@@ -212,7 +212,7 @@ def test_a_fused_projection_names_its_three_layers(said):
         ("lokr wrong", DOUBLE[0], "do not make the weight's (3072, 3072)"),
         ("lokr lacks b", DOUBLE[0], "Missing LoKr w2"),
         ("lokr turned", DOUBLE[0].replace("to_q", "to_k"), "do not make the weight's (3072, 3072)"),
-        ("patch of a matrix", DOUBLE[0], "does not fit the weight's (3072, 3072); mflux adds vectors alone"),
+        ("patch of a matrix", DOUBLE[0], "does not fit the weight's (3072, 3072); mflux adds only vectors"),
         ("patch of no bias", DOUBLE[0], "is for a bias, which this layer does not have"),
         ("patch of another size", DOUBLE[0].replace("to_q", "norm_q"), "diff (64,) does not fit the weight's (128,)"),
         ("text encoder", "text_encoder.*", "2 keys are a text encoder's"),

@@ -1,4 +1,4 @@
-"""The rules run on the ports that mflux has merged: none fails with an error, and names come from the checkout alone."""
+"""The rules run on the ports that mflux has merged: none raises an error, and names come only from the checkout."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_updates(first, second, behind_tree, reference):
 
 
 def overlapping(tree: Tree, first: Act, second: Act) -> None:
-    """Stop ``first`` at certain moments, run ``second`` meanwhile, and let ``first`` go on."""
+    """Stop ``first`` at certain moments, run ``second``, and let ``first`` continue."""
     start = tree.state()
     order = _order(tree, first, second)
     for moment in (BEFORE_THE_LOCK, *HOLDING):

@@ -27,7 +27,7 @@ SAMPLE = {
         "q and v crossed", "norm eps", "no causal mask", "another prompt text", "prompts exchanged", "padding not masked",
         "gelu by tanh", "guidance halved",
     ],
-    # What rounding hides as long as one looks at whole stages, or gives to whoever stands next to it.
+    # Bugs that rounding hides at the level of stages, or blames on a neighbouring module.
     ("z_image", "bfloat16"): ["shift before scale", "noise scaled"],
     ("ernie_image", "bfloat16"): ["cos before sin", "mean before deviation"],
 }  # fmt: skip

@@ -25,7 +25,7 @@ def test_memory_does_not_grow_with_what_is_recorded(twin, script, tmp_path):
     least, small = _recorded(script, home, tmp_path / "stages.safetensors", "--stages", "--steps", "2")
     peak, size = _recorded(script, home, tmp_path / "modules.safetensors", "--modules", "--steps", "12")
     assert size > 50 * small
-    # Two runs of one and the same recording differ by some tens of MB.
+    # Two runs of the same recording differ by tens of MB.
     assert peak - least < 80 + (size - small) / 10, (
         f"{least:.0f} MB for {small:.0f} MB, {peak:.0f} MB for {size:.0f} MB"
     )

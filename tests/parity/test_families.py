@@ -94,7 +94,7 @@ def test_the_estimate_is_near(recorded, family):
 
 
 def test_blocks_of_a_large_run_stay_small(twin, script):
-    # The real sizes of a 6B model, whose configs alone are needed.
+    # The real sizes of a 6B model, of which only the configs are needed.
     home = twin("z_image")
     for file in (home / "artifacts/tiny/tokenizer").iterdir():
         (home / "reference/tokenizer" / file.name).write_bytes(file.read_bytes())

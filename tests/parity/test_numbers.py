@@ -85,7 +85,7 @@ def test_what_the_reference_masks_is_left_out_and_what_the_port_masks_alone_is_w
 
 
 class _Inputs(dict):
-    """A recording of these inputs alone."""
+    """A recording of only these inputs."""
 
 
 def test_a_prompt_without_the_padding_that_the_reference_masks():

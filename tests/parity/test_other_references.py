@@ -47,7 +47,7 @@ def test_a_reference_that_fails_is_one_line(home, script):
     assert done.returncode == 2 and "Traceback" not in done.stderr
     said = done.stderr.splitlines()[-1]
     assert said.startswith("parity: PixArtSigmaPipeline failed on") and "RuntimeError: mat1 and mat2" in said
-    assert said.endswith("mend the twin's sizes with OVERRIDES in make_tiny_checkpoint.py")
+    assert said.endswith("fix the twin's sizes with OVERRIDES in make_tiny_checkpoint.py")
     assert not list((made / "artifacts").glob("reference*"))
 
 

@@ -49,7 +49,7 @@ sizes = st.dictionaries(
 
 @st.composite
 def sound(draw) -> dict:
-    """Answers of which every name is of a form that the questions take."""
+    """Answers in which every name has a form that the questions accept."""
     names = draw(st.lists(keys, min_size=1, max_size=3, unique=True))
     entries = [
         {

@@ -1,4 +1,4 @@
-"""No text reaches a shared file, or a path, without having been looked at."""
+"""No text reaches a shared file or a path unchecked."""
 
 from __future__ import annotations
 

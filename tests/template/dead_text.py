@@ -1,4 +1,4 @@
-"""Words of the answers that were not given: none of them may stand in a rendered port."""
+"""Words of features that were not asked for: none of them may appear in a rendered port."""
 
 from __future__ import annotations
 

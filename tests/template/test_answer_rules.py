@@ -50,7 +50,7 @@ TEXTS = [name for name in ANSWERS if "pattern" in answer_rules().get(name, {})]
 CHOICES = ("vae", "text_encoder", "scheduler", "mflux_api")
 FLAGS = [name for name, value in ANSWERS.items() if isinstance(value, bool)]
 
-# Texts near the border of some rule, and any text.
+# Texts close to a rule's limits, and arbitrary text.
 _texts = st.one_of(
     st.sampled_from(["", "a", "A", "5", "a.b", "a..b", "a-b", "a_b", "a__b", "a-", ".a", "class", "None", "common", "edit"]),
     st.sampled_from(["nova", "nova-edit", "nova_edit", "Flux2", "Config", "VAE", "acme/Nova", "a/b", "a/..", "1" * 40]),

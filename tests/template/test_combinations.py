@@ -68,8 +68,8 @@ def test_rendered_tests_pass_in_an_environment_of_the_release(tmp_path, checkout
 
 
 def run_fast_tests(checkout: Path, release: str, tests: list[Path], *more: str) -> str:
-    """What pytest prints for rendered tests in an environment of the release. ``more`` are options of its own."""
-    # All ports in one process: importing what mflux stands on takes longer than the tests of a port.
+    """What pytest prints for rendered tests in an environment of the release. ``more``: further options."""
+    # All ports in one process: importing mflux's dependencies takes longer than the tests of a port.
     options = ["-q", "-rs", "-o", "addopts=", "-m", "fast", "-p", "no:cacheprovider", f"--basetemp={checkout}-tmp"]
     command = [str(releases.environment(release)), "-m", "pytest", *options, *more, *map(str, tests)]
     paths = os.pathsep.join([str(checkout / "src"), str(checkout)])

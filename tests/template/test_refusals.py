@@ -75,7 +75,7 @@ def template(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory, pristine) -> Callable[[str], Path]:
-    """One checkout of a release for all that is refused there, since nothing is written."""
+    """One checkout per release, shared by all refusals, since none of them writes anything."""
     folder = tmp_path_factory.mktemp("refusals")
     return functools.cache(lambda release: shutil.copytree(pristine(release), folder / release))
 

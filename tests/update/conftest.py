@@ -1,4 +1,4 @@
-"""A template with two versions and a checkout with a port, made once and copied for whoever changes them."""
+"""A template with two versions and a checkout with a port, made once and copied for tests that change them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def begin(tmp_path_factory, first_version, started) -> Callable[[], Scene]:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory, pristine) -> Scene:
-    """A port with edits in ten files, and a smaller template of which v0.2.0 is out. Nobody writes into it."""
+    """A port with edits in ten files, and a smaller template that has a v0.2.0. Nobody writes into it."""
     template = Template.snapshot(tmp_path_factory.mktemp("small") / "template")
     template.shrink()
     root = shutil.copytree(pristine(), template.home.with_name("mflux"))

@@ -1,4 +1,4 @@
-"""Settings of git that people have, each as a configuration file and environment variables of its own."""
+"""Git settings that people have, each as a configuration file and environment variables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Setting(NamedTuple):
     files: tuple[tuple[str, str], ...] = ()
 
     def environment(self, home: Path) -> dict[str, str]:
-        """Write the files below ``home``; the variables that bring the setting about."""
+        """Write the files below ``home``; returns the variables that make the setting effective."""
         for name, text in self.files:
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             (home / name).write_text(text)

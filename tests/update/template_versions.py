@@ -17,14 +17,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 ANSWERS = "porting/{model}/answers.yml"
 # What the port of nova has besides.
 NOVA = {"display_name": "Nova of Acme 2.1"}
-# Where a template lies for the checkouts of these tests: both can be moved and copied together.
+# The template's location as seen from the checkouts: both can be moved and copied together.
 BESIDE = Path("../template")
 EDIT = "# The porter's own line.\n"
 # What every checkpoint of these tests leaves out is small and offline.
 QUESTIONS = {"vae": "own", "text_encoder": "own"}
 
 
-# What a test that renders often can do without, by words in its path.
+# What a test that renders often can do without, by parts of the path.
 _LESS = (
     *("/parity/", "edit", "training", "_vae", "lora", "own_commands", "run_mflux", "latent_creator.py.jinja"),
     *("rope_embedder", "timestep_embedder", "output_norm", "feed_forward", "attention", "text_encoder_layer"),
@@ -32,7 +32,7 @@ _LESS = (
 
 
 class Template:
-    """A git repository with the template in it, of which the tests make versions."""
+    """A git repository with the template in it, in which the tests make versions."""
 
     def __init__(self, home: Path):
         self.home = home
@@ -104,7 +104,7 @@ class Template:
 
 
 class Scene(NamedTuple):
-    """A template and, beside it, a checkout with the port of nova."""
+    """A template and, next to it, a checkout with the port of nova."""
 
     template: Template
     root: Path
@@ -125,7 +125,7 @@ def copy(template: Path, root: Path, model: str, version: str, **answers: object
 
 
 def point_to(root: Path, model: str, template: Path) -> None:
-    """Let the port know another place of its template, and commit that."""
+    """Change the template's location in the port's answers, and commit that."""
     path = root / ANSWERS.format(model=model)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(f"_src_path: {template}\n" if line.startswith("_src_path:") else line for line in lines))

@@ -51,7 +51,7 @@ def test_every_conflict_is_named(torn):
     assert done.returncode == 1, done.stderr
     for name in (INITIALIZER, MOVED):
         assert f"conflict: {name}:{line_of(root, name)}\n" in done.stdout
-    assert f"conflict: {REMOVED}:1 (you edited it, the template has it no longer)" in done.stdout
+    assert f"conflict: {REMOVED}:1 (you edited it, and the template no longer has it)" in done.stdout
     assert f"conflict: {COMMAND}:1 (it is not text here" in done.stdout
     assert f"nova has conflicts in {REMOVED}, {COMMAND}, {INITIALIZER}, {MOVED};" in done.stderr
 

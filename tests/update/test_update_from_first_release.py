@@ -67,7 +67,7 @@ def second_version(template: Template, scratch: Path) -> None:
 
 @pytest.fixture(scope="module")
 def old_port(tmp_path_factory, pristine) -> tuple[Template, Path]:
-    """The template with both versions and, beside it, a checkout with the edited port of v0.1.0."""
+    """The template with both versions and, next to it, a checkout with the edited port of v0.1.0."""
     home = tmp_path_factory.mktemp("first-release")
     template = first_version(home / "template")
     root = shutil.copytree(pristine(), home / "mflux")

@@ -1,4 +1,4 @@
-"""Killed in the middle: the command that was printed gives back the tree, byte for byte, and takes nothing else."""
+"""Killed in the middle: the printed command restores the tree, byte for byte, and removes nothing else."""
 
 from __future__ import annotations
 

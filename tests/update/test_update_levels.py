@@ -1,4 +1,4 @@
-"""mflux moved on below an open port: one update brings the port to the form of the new API level."""
+"""mflux changed under an unfinished port: one update moves the port to the new API level."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_file_that_git_is_told_not_to_look_at(port, mflux_port):
     (port / INITIALIZER).write_text("# A week of work.\n")
     git(port, "update-index", "--assume-unchanged", INITIALIZER)
     done = mflux_port("update", "nova", cwd=port)
-    assert_refused(done, port, f"git is told not to look at {INITIALIZER}", "git update-index --no-assume-unchanged")
+    assert_refused(done, port, f"git assumes that {INITIALIZER} is unchanged", "git update-index --no-assume-unchanged")
     assert (port / INITIALIZER).read_text() == "# A week of work.\n"
     git(port, "update-index", "--no-assume-unchanged", INITIALIZER)
 

@@ -1,4 +1,4 @@
-"""``mflux-port status`` beside updates: levels, versions, and a port that cannot be read."""
+"""``mflux-port status`` around updates: levels, versions, and a port that cannot be read."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Run inside mflux's environment: what each name means to this mflux. Prints JSON.
 
-Usage: name_facts.py <name> …, beside every name of the registry.
+Usage: name_facts.py <name> …, in addition to every name of the registry.
 """
 
 from __future__ import annotations

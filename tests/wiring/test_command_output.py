@@ -1,4 +1,4 @@
-"""Where the command prints to may be closed, full, or read no further: what was to be done is done all the same."""
+"""A command's output may be closed, full, or no longer read: the command still does its work."""
 
 from __future__ import annotations
 

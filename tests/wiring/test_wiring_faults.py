@@ -24,7 +24,7 @@ from mflux_port.files import writing
 from wiring_hosts import AMBER, copy_shared, port
 
 _TOUCHING = ("os.rename", "os.remove", "os.mkdir", "os.chmod")
-_FAILED: list[str] = []  # filled in the forked child alone
+_FAILED: list[str] = []  # filled only in the forked child
 _ACTS = {"wire": wiring.wire, "unwire": wiring.unwire}
 
 

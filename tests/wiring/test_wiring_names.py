@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).with_name("name_facts.py")
 
 
 def _runner(version: str) -> str:
-    # Releases that share an environment: mflux up to 0.18 wants an older MLX, 0.24 a newer Pillow.
+    # Releases that share an environment: mflux up to 0.18 needs an older MLX, 0.24 a newer Pillow.
     minor = int(version.split(".")[1])
     return "0.18.1" if minor < 19 else "0.22.0" if minor < 24 else "0.24.0"
 

@@ -1,4 +1,4 @@
-"""Three ports, two orders, every release: each shared file wired once, still valid, and given back as it was."""
+"""Three ports, two orders, every release: each shared file is wired once, stays valid, and is restored."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def shared_files(port: Port | None = None) -> list[str]:
 
 
 def copy_shared(source: Path, root: Path) -> Path:
-    """A host with the shared files alone, byte for byte: what wiring reads, without the other thousand files."""
+    """A host with only the shared files, byte for byte: what wiring reads, without the other thousand files."""
     commands = [str(path.relative_to(source)) for path in source.glob("src/mflux/models/*/cli/*.py")]
     for name in [*shared_files(), *commands]:
         if (source / name).is_file():

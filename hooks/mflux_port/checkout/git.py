@@ -97,7 +97,7 @@ _REMOVED = (
 
 
 def git(root: Path, *arguments: str, data: bytes | None = None, **variables: str) -> str:
-    """Run git in ``root``, with ``data`` on stdin, and give its output. Raises PortError with git's reason."""
+    """Run git in ``root``, with ``data`` on stdin, and return its output. Raises PortError with git's reason."""
     done = _run(root, arguments, data, git_environment() | variables)
     if done.returncode:
         raise PortError(f"git {arguments[0]} failed in {root} ({reason(done.stderr)})")
@@ -138,7 +138,7 @@ def reason(said: bytes | str | None) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith("fatal:")]
     errors = [line for line in lines if line.startswith("error:")]
-    # `fatal: failed to write commit object` and its like only say that the error above ended it.
+    # `fatal: failed to write commit object` and similar lines only say that the error above ended it.
     if fatal and errors and fatal[-1].startswith(("fatal: failed to", "fatal: could not", "fatal: unable to")):
         return f"{errors[0]}; {fatal[-1]}"
     return (fatal or lines or ["no output"])[-1]

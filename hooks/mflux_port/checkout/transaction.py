@@ -1,6 +1,6 @@
 """Write several files as one: a lock, temporary files, a journal, then renames. The next run finishes a killed one.
 
-First the intent lists what will be written, then every new content is written beside its file. Renaming the intent makes it
+First the intent lists what will be written, then each new text is put next to its file. Renaming the intent makes it
 the journal: from there on the change is finished, before that it is undone.
 """
 
@@ -135,7 +135,7 @@ def _verify_distinct(names: list[str], changes: list[_Change]) -> None:
 
 
 def _stage(root: Path, changes: list[_Change], contents: list[bytes | None]) -> None:
-    # Afterwards the journal exists, and every new content beside its file.
+    # Afterwards the journal exists, and each new text is next to its file.
     intent = state_dir(root) / _INTENT
     write(intent, json.dumps([change._asdict() for change in changes]).encode())
     for change, data in zip(changes, contents, strict=True):
@@ -184,7 +184,7 @@ def _apply(root: Path, change: _Change, verified: bool = False) -> bool:
 
 
 def _roll_back(root: Path, changes: list[_Change], originals: list[bytes | None]) -> str:
-    # With a journal of its own, so that a failure or a kill in here is finished later. Files that are not replaced yet are
+    # With its own journal, so that a failure or a kill in here is finished later. Files that are not replaced yet are
     # listed in it as well, because their temporary files have to be removed.
     back, contents = [], []
     for change, original in zip(changes, originals, strict=True):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mflux_port.errors import PortError, short_repr
 
-# The safetensors library itself accepts no longer header.
+# The safetensors library itself rejects longer headers.
 HEADER_LIMIT = 100_000_000
 # Bits per element of every type that the format knows.
 DTYPE_BITS = {
@@ -60,7 +60,7 @@ class Header(dict[str, Tensor]):
 def read_header(path: Path) -> Header:
     """The tensors of a file by name, in the file's order. Raises PortError for anything but a sound safetensors file.
 
-    Reads the header alone: memory is bounded by ``HEADER_LIMIT`` and by the file's own size, whatever the file claims.
+    Reads only the header: memory is bounded by ``HEADER_LIMIT`` and by the file's own size, whatever the file claims.
     """
     if path.suffix.lower() in PICKLES:
         raise PortError(
@@ -94,7 +94,7 @@ def header_length(first_bytes: bytes, where: object, file_size: int) -> int:
 
 
 def parse_header(header: bytes, where: object, data_size: int | None = None) -> Header:
-    """The tensors that a header lists. ``data_size``: bytes of data behind it, None when that is unknown."""
+    """The tensors that a header lists. ``data_size``: bytes of data after it, None when unknown."""
     table = _json_object(header, where)
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
@@ -144,7 +144,7 @@ def _tensor(name: str, entry: object, where: object) -> tuple[Tensor, tuple[int,
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         known = ", ".join(DTYPE_BITS)
         raise PortError(
-            f"{where}: tensor {short_repr(name)} has the unknown type {short_repr(dtype)}; known are {known}"
+            f"{where}: tensor {short_repr(name)} has the unknown type {short_repr(dtype)}; known types: {known}"
         )
     if not _are_sizes(shape) or not _are_sizes(span) or len(span) != 2:
         raise PortError(

@@ -16,7 +16,7 @@ _TEXT_ENCODER_KEYWORDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
     "max_position_embeddings", "head_dim", "rope_theta", "rms_norm_eps",
 )  # fmt: skip
-# Keywords that one class alone takes, and one that mflux's class has no use for.
+# Keywords that only one class takes, and one that mflux's class does not use.
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
 # A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when it is not given.
@@ -202,7 +202,7 @@ def overrides(checkpoint: Checkpoint, text_encoder: object) -> dict[str, dict]:
     encoder = checkpoint.part("text_encoder")
     if encoder and text_encoder not in ("t5", "clip"):
         config = _text_config(encoder.config)
-        # Newer configs keep the base of the rotary embedding in a table of its own.
+        # Newer configs keep the base of the rotary embedding in a separate table.
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         if isinstance(rope, dict) and "rope_theta" in rope:
             config = {"rope_theta": rope["rope_theta"]} | config

@@ -1,6 +1,6 @@
 """A checkpoint's names, shapes and types as a small text file, so that a ledger needs no checkpoint.
 
-One line for tensors that differ in running numbers only: ``BF16 64x64 blocks.{0-29}.attn.to_q.weight``. Files and tensors
+Tensors that differ only in numbers share a line: ``BF16 64x64 blocks.{0-29}.attn.to_q.weight``. Files and tensors
 are grouped below ``[files]`` and ``[folder]`` headings; the first line says where the checkpoint came from.
 """
 
@@ -70,7 +70,7 @@ def _kept(metadata: dict[str, str]) -> dict[str, str]:
 def merged(path: Path, taken: Snapshot) -> tuple[Snapshot, list[str]]:
     """What the key list at ``path`` becomes with ``taken``, and lines that say what that changes.
 
-    A pipeline replaces all of it, a part of one its own folders alone.
+    A whole pipeline replaces all of it, a single component only its own folders.
     """
     try:
         stored = read_keylist(path) if path.is_file() else Snapshot("", [], {})
@@ -110,7 +110,7 @@ def keylist_text(taken: Snapshot) -> str:
 
 
 def _escaped(name: str) -> str:
-    # What would be a heading or a comment.
+    # Escapes a name that would read as a heading or a comment.
     return f"./{name}" if name.startswith(("[", "#", "./")) else name
 
 

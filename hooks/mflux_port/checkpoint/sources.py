@@ -1,4 +1,4 @@
-"""The files of a checkpoint, on disk or on the Hugging Face Hub. Remote files are read through huggingface_hub alone."""
+"""The files of a checkpoint, on disk or on the Hugging Face Hub. Remote files are read only through huggingface_hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _WAITS = (0.5, 2.0)  # seconds before the second and the third try
 _TRANSPORT_ERRORS = ("TransportError", "ConnectionError", "Timeout", "TimeoutError")
 _SLOW = 2.0  # seconds after which a terminal is told how far the reading is
-_DEPTH = 3  # folders below the root that are looked at; a loop of links ends there
+_DEPTH = 3  # levels of folders that are searched, which also stops at a loop of links
 _JSON_LIMIT = 64_000_000
 
 

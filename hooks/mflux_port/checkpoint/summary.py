@@ -1,4 +1,4 @@
-"""What a person wants to know of a checkpoint before porting it."""
+"""A readable summary of a checkpoint, for the person who ports it."""
 
 from __future__ import annotations
 

@@ -187,9 +187,7 @@ def _format(facts: dict, port: Port) -> str:
             names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)
             lines += [f"  unresolved, {why}:", *(f"    {name}" for name in names)]
     lines += ["", *(f"wrote {name}" for name in facts["written"])]
-    lines += [
-        f"kept {name}, which is your work; the draft is beside it: {new}" for name, new in facts["beside"].items()
-    ]
+    lines += [f"kept {name}, which you edited; the draft is next to it: {new}" for name, new in facts["beside"].items()]
     lines += [f"no draft uses {name}; remove it unless it is yours" for name in facts["leftover"]]
     if facts["tiny_sizes"]:
         names = {how: ", ".join(facts["tiny_sizes"][how]) or "nothing" for how in ("says", "takes")}

@@ -126,7 +126,7 @@ class _Port:
 def _lines(ports: list[_Port | _Unreadable], merged: list[str]) -> list[str]:
     out = [line for port in ports for line in port.lines()]
     if not ports:
-        out.append("no port of this template; start one with `copier copy`")
+        out.append("no port from this template here; start one with `copier copy`")
     if merged:
         out.append(f"merged or made by hand: {', '.join(merged)}")
     return out

@@ -34,7 +34,7 @@ TOPS = {
 
 @dataclass
 class ComponentDraft:
-    """``files``: source by stem; ``certain``: drafted from the reference itself and not from the header alone."""
+    """``files``: source by stem; ``certain``: drafted from the reference itself, not just from the header."""
 
     component: str
     certain: bool

@@ -44,7 +44,7 @@ def _axes(owner, assignment: Assignment) -> str:
     elif isinstance(owner, flipped):
         expected = (sizes[1], *sizes[2:], sizes[0])
     elif isinstance(owner, (nn.Linear, nn.Embedding)) or assignment.before == assignment.shape:
-        # Where the shape fits both ways, nothing but the checkpoint's own order is known.
+        # Where the shape fits both ways, the checkpoint's own order is the only evidence.
         expected = sizes
     else:
         return ""

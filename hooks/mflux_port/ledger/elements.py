@@ -35,7 +35,7 @@ def element_fault(assignments: list[Assignment]) -> Fault | None:
     shape, fault = assignments[0].before, None
     if sum(assignment.elements for assignment in assignments) != prod(shape):
         fault = _lost(assignments)
-    # A transform that is written for one size alone is run at that size.
+    # A transform written for one size is run at that size.
     for sizes in (_small(shape, len(assignments)), shape):
         parts = _run(transforms, sizes)
         if parts is not None and (fault := _judge(parts, prod(sizes), assignments)) is None:

@@ -126,7 +126,7 @@ def _unsupported(tensors: dict[str, Tensor]) -> list[tuple[str, str]]:
 
 def _foreign(keys: list[LoraKey]) -> list[tuple[str, str]]:
     counts = Counter(key.prefix for key in keys if key.of_text_encoder)
-    why = "keys are a text encoder's; mflux puts LoRAs into the transformer alone"
+    why = "keys are a text encoder's; mflux applies LoRAs only to the transformer"
     return [(f"{prefix}*", f"{count} {why}") for prefix, count in counts.items()]
 
 
@@ -139,7 +139,7 @@ def _judge(path: str, slots: dict, transformer) -> str:
     if getattr(getattr(layer, "weight", None), "ndim", 0) != 2:
         return "this layer is not linear"
     if slots.keys() == {"alpha"}:
-        return "its alpha alone matches; no target takes its matrices"
+        return "only its alpha matches; no target takes its matrices"
     arrays = {}
     for name, (tensor, mapping) in slots.items():
         try:
@@ -151,13 +151,13 @@ def _judge(path: str, slots: dict, transformer) -> str:
 
 
 def _judge_patches(slots: dict, layer) -> str:
-    # mflux adds these to vectors alone, and refuses the whole file for one that does not fit.
+    # mflux adds these to vectors only, and refuses the whole file for one that does not fit.
     for name, attribute in (("diff", "weight"), ("diff_b", "bias")):
         base, patch = layer.get(attribute), slots[name][0].shape if name in slots else None
         if patch is not None and base is None:
             return f"{name} is for a {attribute}, which this layer does not have"
         if patch is not None and (base.ndim != 1 or tuple(base.shape) != patch):
-            return f"{name} {patch} does not fit the {attribute}'s {tuple(base.shape)}; mflux adds vectors alone"
+            return f"{name} {patch} does not fit the {attribute}'s {tuple(base.shape)}; mflux adds only vectors"
     return ""
 
 
@@ -183,7 +183,7 @@ def _judge_lokr(arrays: dict, weight: tuple[int, ...]) -> str:
 
     both = [name for name in ("lora_A", "lora_B") if name in arrays]
     if both:
-        return f"it has LoKr factors and {both[0]}; mflux takes the factors alone"
+        return f"it has LoKr factors and {both[0]}; mflux takes only the factors"
     try:
         first, second, _ = rebuild_lokr_factors(arrays)
     except ValueError as error:

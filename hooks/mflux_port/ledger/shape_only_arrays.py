@@ -1,4 +1,4 @@
-"""Arrays of which only shape and type count: what a ledger builds modules of and sends through a mapping."""
+"""Arrays with a shape and a type but no data: a ledger builds modules from them and sends them through a mapping."""
 
 from __future__ import annotations
 

@@ -26,14 +26,14 @@ from mflux_port.port.answer_rules import (
 from mflux_port.port.entries import verify_entries
 
 ANSWERS = "porting/{model}/answers.yml"
-# What commands write and take away lies in these.
+# The folders that commands write to and remove from.
 _FOLDERS = ("porting/{model}", "src/mflux/models/{model}", "tests", "tests/parity")
 _TEXTS = ("model", "class_name", "display_name", "cli_name", "hf_repo", "reference_pipeline")
 _NUMBERS = ("steps", "guidance")
 _FLAGS = ("supports_guidance", "img2img", "negative_prompt", "lora", "training")
 _CHOICES = ("vae", "text_encoder", "scheduler", "mflux_api")
 _QUESTIONS = (*_TEXTS, *_CHOICES, *_FLAGS, *_NUMBERS, "checkpoints", "variants")
-# What Copier writes beside the answers.
+# What Copier writes in addition to the answers.
 _NOTES = {"pattern": r"(?!-)[^\x00-\x1f\x7f]*", "longest": 4096, "wanted": "what Copier wrote there"}
 
 

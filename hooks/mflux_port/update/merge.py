@@ -13,7 +13,7 @@ from mflux_port.checkout.git import merge_texts
 from mflux_port.update.proof import lost_edits
 from mflux_port.update.renderings import lf
 
-REMOVED = "you edited it, the template has it no longer"
+REMOVED = "you edited it, and the template no longer has it"
 NOT_TEXT = "it is not text here, so the template's change could not be merged"
 NOT_PROVEN = "the merge would lose your edit, so the file is as you left it"
 

@@ -79,7 +79,7 @@ def template_version(port: Port) -> str:
 
 
 def port_files(root: Path, model: str) -> list[str]:
-    """The port's own files and the shared files that wiring edits, as far as they exist, relative to ``root``.
+    """The port's own files and the shared files that wiring edits, if they exist, relative to ``root``.
 
     Also unmerged files that name the port, which may come from another version of the template.
     """

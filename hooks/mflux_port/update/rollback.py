@@ -81,7 +81,7 @@ def _free_git(root: Path) -> None:
 
 
 def _git_runs(top: Path) -> bool:
-    # Whether somebody's git works there: then the locks may be its own.
+    # Whether a git process is running there: then the locks may belong to it.
     proc = Path("/proc")
     if not proc.is_dir():  # macOS
         shown = subprocess.run(["lsof", "-a", "-c", "git", "-d", "cwd", "-Fn"], capture_output=True, text=True).stdout
@@ -90,7 +90,7 @@ def _git_runs(top: Path) -> bool:
         try:
             is_git, folder = (process / "comm").read_text().strip() == "git", Path(os.readlink(process / "cwd"))
         except OSError:
-            continue  # it ended meanwhile, or is another user's
+            continue  # it has ended since, or is another user's
         if is_git and folder.is_relative_to(top):
             return True
     return False

@@ -76,7 +76,7 @@ def _source(root: Path, model: str, template: str | None) -> str:
 
 
 def _verify_reachable(model: str, source: str) -> None:
-    # Addresses are left to Copier, which asks git; a folder is looked at here, for the better message.
+    # URLs are left to Copier and git; a folder is checked here, to give a better message.
     if re.match(r"(gh:|gl:|git@|git://|git\+|https://git(hub|lab)[.]com/)", source) or source.endswith(".git"):
         return
     if "://" in source or re.match(r"[^/]+@[^/]+:", source):
@@ -116,7 +116,7 @@ def _unreachable(model: str, source: str, reason: str) -> str:
 
 
 def _point_to(root: Path, model: str, template: str) -> None:
-    # Copier reads the template's place from the committed answers alone, so this is a commit of its own.
+    # Copier reads the template's location only from the committed answers, so this needs a separate commit.
     path = root / ANSWERS.format(model=model)
     place = os.path.expanduser(template)
     text = path.read_bytes().decode()  # with its own line ends
@@ -183,7 +183,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 def _object_format(root: Path) -> dict[str, str]:
-    # The repositories that Copier makes beside the checkout read the checkout's objects.
+    # The temporary repositories that Copier makes read the checkout's objects.
     shown = (ask_git(root, "rev-parse", "--show-object-format") or b"").decode().strip()
     return {"GIT_DEFAULT_HASH": shown} if shown not in ("", "sha1") else {}
 

@@ -103,7 +103,7 @@ def finish(root: Path, model: str, template: str) -> None:
 
 
 def report_lines(report: dict) -> list[str]:
-    """What a person wants to know about a finished update."""
+    """The lines that describe a finished update."""
     lines = [f"template: {report['from']} -> {report['to']}"] if report["from"] != report["to"] else []
     old, new = report["mflux_api"]
     if old != new:
@@ -151,7 +151,7 @@ def _refuse(root: Path, step: str, message: str) -> int:
 
 
 def _conflicts(root: Path, model: str, files: list[str], kept: dict[str, str]) -> list[Conflict]:
-    # Also those that an earlier update left and somebody committed.
+    # Includes conflicts that an earlier update left and that were committed.
     found = conflicts(root, sorted({*files, *port_files(root, model)}))
     return [conflict._replace(why=kept.get(conflict.file, conflict.why)) for conflict in found]
 

@@ -1,4 +1,4 @@
-"""Does git have the port's files as they are? What it ignores, or is told not to look at, cannot be rolled back."""
+"""Whether git tracks the port's files. What it ignores, or has marked assume-unchanged, cannot be rolled back."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def verify_tracked(root: Path, model: str, template: Path, versions: list[str], 
     unseen = sorted(name for name, flag in known.items() if flag.islower())
     if unseen:
         raise PortError(
-            f"git is told not to look at {unseen[0]}; undo this with `git update-index --no-assume-unchanged -- "
+            f"git assumes that {unseen[0]} is unchanged; undo this with `git update-index --no-assume-unchanged -- "
             f"{unseen[0]}`, commit what you changed there, and run this again"
         )
     _verify_checked_out(root, model, re.compile("|".join(patterns)), shared)

@@ -15,7 +15,7 @@ COMMITTED = "Update the port of {model} to template {to}"
 KEPT = "refs/mflux-port/kept"
 POINTED = "Point the port of {model} to another template"
 WAY_BACK = "mflux-port update --restore"
-# What git keeps in its folder while it waits for somebody to continue.
+# Files in git's folder that mark an unfinished operation.
 _STOPPED = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -64,7 +64,7 @@ def unmerged_files(root: Path) -> list[str]:
 
 
 def tracked_changes(root: Path, commit: str) -> set[str]:
-    """The files that differ from ``commit`` in the work tree or in the index alone, relative to ``root``."""
+    """The files that differ from ``commit`` in the work tree or only in the index, relative to ``root``."""
     options = ("--name-only", "--no-renames", "--relative", "-z", commit)
     return {name for kind in ((), ("--cached",)) for name in _names(git(root, "diff", *kind, *options))}
 
@@ -115,7 +115,7 @@ def end(root: Path) -> None:
 
 
 def commit_own(root: Path, message: str, *options: str) -> None:
-    """Commit what the update changed so far, below ``root`` alone."""
+    """Commit what the update has changed so far, only below ``root``."""
     git(root, "add", "--all", "--", ".")
     git_commit(root, *options, "--message", message, "--", ".")
 

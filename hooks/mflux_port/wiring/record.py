@@ -1,4 +1,4 @@
-"""The texts that wiring has inserted into the shared files, kept beside the port's answers.
+"""The texts that wiring has inserted into the shared files, kept next to the port's answers.
 
 They show whether a line is wiring's own, from older answers, or was edited since. Wiring works without the record.
 """

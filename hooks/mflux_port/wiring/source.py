@@ -56,7 +56,7 @@ class Source:
 
     @cached_property
     def starts(self) -> list[int]:
-        """The offset at which each line starts. Raises UnknownShape for a line that ends in a carriage return alone."""
+        """The offset at which each line starts. Raises UnknownShape for a line that ends in a bare carriage return."""
         lone = b"\r" in self.data and self.data.count(b"\r") != self.data.count(b"\r\n")
         if lone:  # followed by an inserted newline it would become another line ending
             line = re.split(rb"\r(?!\n)", self.data)[0].count(b"\n") + 1

@@ -165,7 +165,7 @@ def _module_facts(source: Source) -> _Facts:
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    # All that runs on import: also in an ``if`` or a loop, but not in functions and classes.
+    # Everything that runs on import: also in an ``if`` or a loop, but not in functions and classes.
     for statement in body:
         if not isinstance(statement, DEFINITIONS):
             yield statement

@@ -15,7 +15,7 @@ from parity.answers import FAIL, STAGE_NAMES, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
 from parity.explain import notes
 
-# Constructor arguments that the checkpoint's config files call otherwise: {"transformer": {"width": "hidden_size"}}.
+# Constructor arguments with another name in the checkpoint's config files: {"transformer": {"width": "hidden_size"}}.
 # Only needed to build the port in the sizes of a tiny twin.
 SIZES: dict[str, dict[str, str]] = {}
 NETWORKS = ("vae_decode", "vae_encode", "transformer", "text_encoder")  # stages in which a module may be wrong
@@ -38,7 +38,7 @@ def main() -> int:
     folder = _same_run(args, answers, recording)
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     limits = Limits(args.dtype, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))
-    # MLX comes last: what is wrong with a file is said before it is loaded.
+    # MLX comes last, so that errors in a file are reported before it is loaded.
     from parity.explain import report, session
     from parity.run import mlx_port, precision
 

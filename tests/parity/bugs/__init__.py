@@ -1,4 +1,4 @@
-"""Bugs as porters make them, put into the released ports, with the modules that the harness shall name for each.
+"""Typical porting bugs, put into the released ports, with the modules that the harness must name for each.
 
 The expected answers were written before the bugs were first run. Needs mflux and MLX: runs inside the environment.
 """
@@ -54,7 +54,7 @@ def crossed(one, other, name: str = "weight") -> Iterator[None]:
 
 
 def unloaded(module, name: str = "weight"):
-    """A parameter keeps random values of its own."""
+    """A parameter keeps its random initial values."""
     value = module[name]
     noise = mx.random.normal(value.shape, key=mx.random.key(7)) * value.shape[-1] ** -0.5
     return replaced(module, name, noise.astype(value.dtype))

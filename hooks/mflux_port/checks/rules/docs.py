@@ -297,7 +297,7 @@ def readme_links_work(package: Package) -> Verdict:
     "DOC18",
     looks_at=_README,
     fix="name the shared VAE and its family in the Notes",
-    why="whoever changes that family's VAE must know who else uses it (guide)",
+    why="anyone who changes that family's VAE must know which other models use it (guide)",
     only=reasons.generates,
 )
 def reused_vae_is_named(package: Package) -> Verdict:

@@ -1,4 +1,4 @@
-"""What the pipeline does when it is not told otherwise, from its signature and its guider."""
+"""The pipeline's default behaviour, from its signature and its guider."""
 
 from __future__ import annotations
 

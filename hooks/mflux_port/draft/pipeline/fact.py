@@ -23,6 +23,6 @@ class Fact:
         return self.value is not None and not self.alternatives
 
     def as_dict(self) -> dict:
-        """The fact as it stands in ``pipeline_facts.yml``."""
+        """The fact as written to ``pipeline_facts.yml``."""
         entry = {"value": self.value, "where": self.where}
         return entry | ({"alternatives": list(self.alternatives)} if self.alternatives else {})

@@ -1,4 +1,4 @@
-"""How latents lie in memory along the way: noise -> transformer, and loop -> VAE. Found by sending numbered values."""
+"""How latents are laid out at each step: noise -> transformer, and loop -> VAE. Found by sending numbered values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def decoding(pipe, call: dict) -> Fact:
 
     zeros, ones, ramp = (send(value).decoded for value in (torch.zeros_like, torch.ones_like, _ramp))
     last = send(lambda latents: latents).steps[-1].result
-    where = f"zeros, ones and a ramp behind the last step, {call['width']}x{call['height']}"
+    where = f"zeros, ones and a ramp after the last step, {call['width']}x{call['height']}"
     shift, scale = zeros, ones - zeros
     if (scale == 0).any():
         return Fact("decoding", None, f"{where}: not every element of the VAE's input follows the latents")
@@ -73,7 +73,7 @@ def _first_row(value):
 
 
 def _pattern(noise, latents) -> str | None:
-    """The einops pattern from ``noise`` to ``latents``; None when no pattern that is known gives these numbers."""
+    """The einops pattern from ``noise`` to ``latents``; None when no known pattern gives these numbers."""
     if latents.numel() == noise.numel() and latents.reshape(-1).equal(noise.reshape(-1)):
         same = [size for size in latents.shape if size > 1] == [size for size in noise.shape if size > 1]
         return "unchanged" if same else f"reshape to {_axes(latents)}"

@@ -36,7 +36,7 @@ def timestep(trace: Trace) -> Fact:
 def schedule(traces: list[Trace], config: dict) -> Fact:
     """How the sigmas come about: no shift, a constant one, or mu as a function of the number of image tokens.
 
-    The sigmas of every run are computed again from what is said; a schedule that does not give them is not decided.
+    The sigmas of every run are recomputed from the result; a schedule that does not reproduce them stays undecided.
     """
     where = f"set_timesteps and sigmas at {len(traces)} sizes, scheduler/scheduler_config.json"
     if not all(trace.sigmas for trace in traces):
@@ -155,7 +155,7 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
     else:
         formula = None
     if formula is None:
-        return Fact("guidance", None, where, (f"{shape}; no formula that is known fits",))
+        return Fact("guidance", None, where, (f"{shape}; no known formula fits",))
     return Fact("guidance", shape | formula, where)
 
 

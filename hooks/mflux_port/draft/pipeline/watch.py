@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 
 class StopRun(Exception):
-    """Ends a run as soon as all that it was made for is known."""
+    """Ends a run as soon as it has shown what it was started for."""
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Trace:
 
 @dataclass
 class Intervention:
-    """What a run puts in place of its own values: the noise, the latents behind the last step; where it stops."""
+    """What replaces a run's own values (the noise, the latents after the last step), and where the run stops."""
 
     noise: Callable | None = None
     final: Callable | None = None

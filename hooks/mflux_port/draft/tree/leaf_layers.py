@@ -54,7 +54,7 @@ def source_file(cls: type) -> str:
 
 
 def settings(module) -> dict[str, str]:
-    """What a module keeps beside its arrays and their sizes: its eps, scales and paddings, for who ports its formula."""
+    """What a module holds besides its arrays and their sizes: eps, scales and paddings, needed to port its formula."""
     known = {"training", "_reversed_padding_repeated_twice", *getattr(type(module), "__constants__", ())}
     kept = {name: value for name, value in vars(module).items() if name not in known}
     return {name: repr(value) for name, value in kept.items() if type(value) is float or _is_numbers(value)}

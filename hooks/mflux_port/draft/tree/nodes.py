@@ -25,7 +25,7 @@ class Node:
     children without weights. ``doubt`` says what is not certain, with ``candidates``. ``call``: the parameters of
     the reference's ``forward``. ``tied``: another module of the reference holds the same weight. ``base``: the layer of
     mlx.nn that holds a module's arrays and has another formula; ``arguments`` are then its keywords. ``settings``:
-    numbers that the reference's module keeps beside its arrays. ``group``: the modules that it shares a forward pass with;
+    numbers that the reference's module holds besides its arrays. ``group``: the modules that it shares a forward pass with;
     ``forward``: that pass, once it is drafted, and ``scalars``: what that reads of the module's own values, as source.
     ``is_object``: it is no module but a plain object, without arrays.
     """

@@ -1,4 +1,4 @@
-"""Where drafted files go: over what is still as rendered or as drafted before, beside everything else."""
+"""Where drafted files go: over files that are unchanged since they were rendered or drafted, next to all others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECORD = "porting/{model}/drafted.txt"
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """A file to write. ``instead_of``: the file that was drafted but is somebody's work, so that it stays."""
+    """A file to write. ``instead_of``: the file that the draft was for, which stays because somebody has edited it."""
 
     name: str
     text: str
@@ -55,7 +55,7 @@ def contents(checkout: Checkout, port: Port, planned: list[PlannedFile]) -> dict
 
 
 def leftovers(checkout: Checkout, planned: list[PlannedFile]) -> list[str]:
-    """Modules beside the drafted ones that no draft writes: rendered files that have lost their use, or the porter's."""
+    """Modules next to the drafted ones that no draft writes: rendered files no longer used, or the porter's own."""
     written = {file.instead_of or file.name for file in planned}
     folders = {name.rpartition("/")[0] for name in written if "/model/" in name}
     found = (

@@ -10,7 +10,7 @@ from mflux_port.draft.write.targets import OWN_TRANSFORMS, MappingDraft, Target
 from mflux_port.errors import PortError
 from mflux_port.files.parsing import parse_python
 
-_BLOCK = re.compile(r"\{block\}\.|(?<=\.)\d+\.")  # the number stands where one block alone has such a layer
+_BLOCK = re.compile(r"\{block\}\.|(?<=\.)\d+\.")  # a number is left where only one block has such a layer
 # Whole words of a name, as in `norm1`, `layer_norm`, `adaLN_modulation`, `img_mod` and `time_embedder`; not in `modality`.
 _SHARED = re.compile(r"(?i)(?:^|_)(?:layer|rms)?(?:norms?|ada\w*|modulation|mod|time\w*|emb\w*)\d*(?:_|$)")
 _TRANSFORMS = "from mflux.models.common.weights.mapping.weight_transforms import WeightTransforms"

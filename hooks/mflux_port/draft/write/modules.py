@@ -10,7 +10,7 @@ from mflux_port.draft.write.classes import ClassDraft
 from mflux_port.draft.write.forward_text import forward_source, initial_source, is_proven, needs_math, uses_functions
 from mflux_port.draft.write.source_text import WIDTH, Call, signature, statement, text, write
 
-# What the rest of a port calls beside __call__, or instead of it, by component.
+# What the rest of a port calls besides __call__, or instead of it, by component.
 _CALLS = {
     "vae": (("encode", ["image: mx.array"]), ("decode", ["latents: mx.array"])),
     "transformer": (("get_rotary_embeddings", ["latents: mx.array", "prompt_embeds: mx.array"]),),

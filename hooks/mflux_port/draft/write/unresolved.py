@@ -1,4 +1,4 @@
-"""``porting/<model>/unresolved.yml``: what drafts did not decide. A draft replaces the entries of its own components alone."""
+"""``porting/<model>/unresolved.yml``: what drafts left undecided. A draft replaces only its own components' entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FIX = "fix it, or remove it and draft every component again"
 
 
 def unresolved_text(path: Path, drafted: list[str], found: list[Unresolved]) -> str | None:
-    """The list with ``found`` in place of what it had of the ``drafted`` components; None when nothing is left.
+    """The list with the entries of the ``drafted`` components replaced by ``found``; None when nothing is left.
 
     Raises PortError when the file at ``path`` is not such a list.
     """

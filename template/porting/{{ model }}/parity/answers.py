@@ -68,7 +68,7 @@ def load_answers(home: Path = HOME) -> Answers:
 
 def _name(value: object) -> str:
     if not isinstance(value, str) or not value.isidentifier():
-        raise ValueError(f"{value!r} is no name")
+        raise ValueError(f"{value!r} is not a name")
     return value
 
 
@@ -88,5 +88,5 @@ def size_of(text: str) -> tuple[int, int]:
     except ValueError:
         numbers = []
     if not numbers or len(numbers) > 2 or any(number < 16 or number % 16 for number in numbers):
-        raise ParityError(f"--size {text} is no size; type one multiple of 16, or WIDTHxHEIGHT such as 768x1024")
+        raise ParityError(f"--size {text} is not a size; type one multiple of 16, or WIDTHxHEIGHT such as 768x1024")
     return numbers[0], numbers[-1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MASKED = -1e30  # no activation is so low, and its square is no float32 any more
+MASKED = -1e30  # no activation is this low, and its square overflows float32
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where each number of one tensor lies in another one: found by sending numbers through the code between the two.
+"""Which element of one tensor each element of another is: found by sending numbers through the code between them.
 
 Shapes do not tell: (1, 16, 64) may be 16 patches of 64 numbers or 16 channels of an 8x8 picture. Numbers do: after 1, 2, 3 …
 went in as the noise, the place of each says which order the code gave them.
@@ -23,7 +23,7 @@ MOST_AXES = 6
 
 @dataclass(frozen=True)
 class Order:
-    """``ids`` has a tensor's shape: the number of the source's element that each of its own is, NOTHING for another's.
+    """``ids`` has a tensor's shape: for each element its index in the source, NOTHING for one from elsewhere.
 
     ``factor`` is what the elements were multiplied by on their way, the one in the middle when they differ.
     """
@@ -39,7 +39,7 @@ class Order:
         return found
 
     def of_source(self, source: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """The source's values in the tensor's order. Elements that are another's keep the values of ``own``."""
+        """The source's values in the tensor's order. Elements from elsewhere keep the values of ``own``."""
         known = self.ids != NOTHING
         moved = np.array(own, np.float32).reshape(self.ids.shape)
         moved[known] = source.reshape(-1)[self.ids[known]]
@@ -51,7 +51,7 @@ class Order:
         return Order(padded[self.ids], self.factor)
 
     def inverse(self, size: int) -> np.ndarray:
-        """For each of the source's ``size`` elements, where it lies in the flat tensor; NOTHING when it is not there."""
+        """For each of the source's ``size`` elements, its index in the flat tensor; NOTHING when it is missing."""
         flat = self.ids.reshape(-1)
         found = np.full(size, NOTHING, np.int64)
         known = np.flatnonzero(flat != NOTHING)
@@ -141,7 +141,7 @@ def rows_of(order: Order, size: int) -> list[Order]:
 
 
 def axis_links(reference: tuple[int, ...], own: tuple[int, ...]) -> list[np.ndarray]:
-    """Every way to take two drawn tensors for each other by moving axes alone: own flat index to the reference's.
+    """Every way to match two tensors just by permuting axes: own flat index to the reference's.
 
     The one that moves no axis comes first.
     """

@@ -1,4 +1,4 @@
-"""The section ``parity`` of ``waivers.yml``, beside the answers: known and intended differences, each with its reason.
+"""The section ``parity`` of ``waivers.yml``, next to the answers: known and intended differences, each with its reason.
 
 An entry names modules by a pattern (``transformer.*.norm_q``) or a stage, how far they may be off, and why::
 
@@ -49,11 +49,11 @@ class Waivers:
     entries: tuple[Waiver, ...] = ()
 
     def module(self, verdict) -> str:
-        """The reason why a module's verdict is no fault, or nothing."""
+        """Why a module's verdict is not a fault; empty when it is one."""
         return next((entry.reason for entry in self.entries if entry.of_module(verdict.module, verdict.local)), "")
 
     def stage(self, stage: str, error: float) -> str:
-        """The reason why a stage's error is no fault, or nothing."""
+        """Why a stage's error is not a fault; empty when it is one."""
         return next((entry.reason for entry in self.entries if entry.of_stage(stage, error)), "")
 
     def inherited(self, stage: str, error: float, limit: float, modules: Iterable[str]) -> str:

@@ -40,7 +40,7 @@ class Branch:
 
     @property
     def prompts(self) -> dict[str, np.ndarray]:
-        """What of the inputs is made of the prompt: all that is no latents, no scalar, no ids and no mask."""
+        """The inputs made from the prompt: everything but latents, scalars, ids and masks."""
         return {name: values for name, values in self.inputs.items() if name != self.latents and is_prompt(values)}
 
     @property
@@ -64,7 +64,7 @@ class ReferenceCalls:
         return float(self.recording.facts["sign"])
 
     def order(self, component: str, side: str) -> Order | None:
-        """How one row of a transformer's latents ("in") or of its result ("out") lies in the loop's latents."""
+        """How one row of a transformer's latents ("in") or of its result ("out") maps to the loop's latents."""
         name = f"layout/{component}/{side}/0"
         return Order(self.recording.get(name)) if name in self.recording else None
 

@@ -1,4 +1,4 @@
-"""Which formula makes one prediction of the conditional and the unconditional one: fitted from numbers, and named."""
+"""The formula that combines the conditional and the unconditional prediction: fitted from numbers, and named."""
 
 from __future__ import annotations
 

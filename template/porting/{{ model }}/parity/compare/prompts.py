@@ -8,7 +8,7 @@ import numpy as np
 
 
 def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Of a call's inputs, by name in a dict or a recording, those with rows (1, rows, width) that a mask beside them leaves out: the rows that it keeps."""
+    """The unmasked rows of each of a call's inputs (1, rows, width) that has a mask among those inputs, by name."""
     inputs = {name: recording.get(name) for name in names}
     masks = [values.reshape(-1).astype(bool) for values in inputs.values() if _is_mask(values)]
     kept = {}

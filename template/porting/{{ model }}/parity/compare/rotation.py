@@ -12,7 +12,7 @@ PAIRS = {"neighbours": lambda x: (x[..., 0::2], x[..., 1::2]), "halves": lambda 
 
 
 def of_turned(reference: np.ndarray, own: np.ndarray) -> str:
-    """How queries or keys (..., tokens, size) are turned otherwise than the reference's; empty when they are not turned."""
+    """How queries or keys (..., tokens, size) are rotated, compared with the reference's; empty when they are not."""
     if reference.shape != own.shape or own.shape[-1] % 2 or own.ndim < 3:
         return ""
     lengths = [np.linalg.norm(values, axis=-1) for values in (reference, own)]

@@ -1,4 +1,4 @@
-"""Whether two tensors hold the same rows in another order: tokens, heads or channels that were joined otherwise."""
+"""Whether two tensors hold the same rows in another order: tokens, heads or channels that were joined differently."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ MOST_SPLITS = 4  # calls of mx.split in one module
 
 
 def tried(call: Call, module: nn.Module, judge: ModuleJudge) -> str:
-    """What the reference does otherwise, in one sentence; empty when nothing that was tried makes the error vanish."""
+    """What the reference does differently, in one sentence; empty when nothing tried makes the error vanish."""
     if call.replay is None or call.local is None:
         return ""
     if _error(call, judge, contextlib.nullcontext()) < call.local.relative / 2:

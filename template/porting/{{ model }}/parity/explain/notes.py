@@ -64,7 +64,7 @@ def why_not(facts: dict, model: str, port: str) -> str:
 def tick(path: Path, results: Iterable, setting: Setting, commit: str) -> list[str]:
     """Write the figures of each judged stage behind its box. Returns a line for each box that keeps an older failure.
 
-    Lines that were rewritten by hand and lack their evidence mark are left alone, as is everything else.
+    Everything else is left alone, including boxes that were rewritten by hand without their evidence mark.
     """
     if not path.is_file():
         return []
@@ -104,7 +104,7 @@ def source_commit(home: Path) -> str:
 
 
 def _judged(results: list, dtype: str) -> dict[str, tuple]:
-    """By box: the result that goes behind it, and the stage that it is of where the box stands for several."""
+    """By box: the result to write after it, and that result's stage when the box covers several."""
     known = [result for result in results if result.status not in (ABSENT, NOT_RUN)]
     if dtype == "float32":
         return {result.stage: (result, "") for result in known}

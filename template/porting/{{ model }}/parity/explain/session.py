@@ -42,7 +42,7 @@ def compare(
     bisect: bool,
     say: Callable[[Result], None] = lambda result: None,
 ) -> Comparison:
-    """Judge ``stages`` one after another; ``bisect`` also looks at every module. ``say`` is told of each stage."""
+    """Judge ``stages`` one after another; ``bisect`` also looks at every module. ``say`` gets each stage's result."""
     found = pair(port, recording)
     judge = Judge(port, recording, limits, found, bisect)
     judge.decode = "vae_decode" in stages

@@ -47,7 +47,7 @@ def write_calibration(path: Path, gaps: dict[str, float], run: str) -> None:
 
 
 def read_calibration(path: Path, run: str) -> dict[str, float]:
-    """Empty when there is none, or when it belongs to another recording. Raises ParityError when it is no JSON."""
+    """Empty when there is none, or when it belongs to another recording. Raises ParityError when it is not JSON."""
     if not path.is_file():
         return {}
     try:
@@ -57,4 +57,4 @@ def read_calibration(path: Path, run: str) -> dict[str, float]:
             raise ValueError("no gaps")
         return gaps if stored.get("run") == run else {}
     except ValueError:
-        raise ParityError(f"{path} is no calibration; run run_reference.py again") from None
+        raise ParityError(f"{path} is not a calibration; run run_reference.py again") from None

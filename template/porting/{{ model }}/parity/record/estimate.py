@@ -19,7 +19,7 @@ from parity.record.recording import stride_for
 
 
 class Counter:
-    """Takes a Recorder's place and keeps sizes alone. ``bytes`` is what the Recorder would have written."""
+    """Stands in for a Recorder and keeps only sizes. ``bytes`` is what the Recorder would have written."""
 
     def __init__(self, cap: int | None, half: bool, room: int):
         self.cap, self.half = cap, half
@@ -59,7 +59,7 @@ def sentence(run) -> str:
 
 
 def count(run) -> Counter:
-    """Run the pipeline on shapes alone."""
+    """Run the pipeline on shapes only."""
     from parity.record import reference
 
     counter = Counter(run.cap, run.dtype == "bfloat16", run.room)
@@ -170,7 +170,7 @@ def _shape(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class _Empty:
-    """The shape of a tensor; the same one for the same tensor, so that repeats are seen as such."""
+    """The shape of a tensor; the same object for the same tensor, so that repeats are recognized."""
 
     def __init__(self):
         self._known: dict[int, tuple[weakref.ref, int, torch.Tensor]] = {}

@@ -44,7 +44,7 @@ def arguments(pipe, value: float) -> dict:
 
 
 def set_guider(pipe, value: float) -> None:
-    """Hand the value to a pipeline whose guidance is a component of its own, which ignores its call's arguments."""
+    """Set the value in a pipeline whose guidance is a separate component that ignores the call's arguments."""
     guider = getattr(pipe, "guider", None)
     if guider is None or not hasattr(guider, "new"):
         return

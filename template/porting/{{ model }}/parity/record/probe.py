@@ -23,7 +23,7 @@ VAE = "vae"
 
 
 class Reached(BaseException):
-    """Ends a pipeline's call where the probe has what it wants. Not an Exception: no pipeline shall catch it."""
+    """Ends a pipeline's call once the probe has what it needs. Not an Exception, so that no pipeline catches it."""
 
 
 class Probe:
@@ -34,7 +34,7 @@ class Probe:
         self.outputs = {} if outputs is None else dict(outputs)
         self.seen: dict[str, np.ndarray] = {}  # the transformers' inputs and the scheduler's
         self._send: Callable[[object], object] | None = None  # what becomes of a transformer's output
-        self._final: np.ndarray | None = None  # stands for the latents behind the last step
+        self._final: np.ndarray | None = None  # replaces the latents after the last step
         self._last = 0
         self._largest = 0.0
         self._calls: Counter = Counter()
@@ -150,7 +150,7 @@ def find_orders(pipe, call: Callable[[], object], outputs: dict, noise: int, ste
     if loop is None:
         return {}, {}
     if np.count_nonzero(loop.inverse(size) == orders.NOTHING):
-        return {}, {}  # the loop does not hold all of the noise: nothing can be said of the rest
+        return {}, {}  # the loop does not hold all of the noise, so the rest is unknown
     named = {"layout/noise/out/0": loop.ids}
     links = loop.inverse(size)
     facts: dict[str, dict] = {}

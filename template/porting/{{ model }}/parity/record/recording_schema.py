@@ -23,9 +23,9 @@ def json_object(text: str | bytes, what: str) -> dict:
     try:
         value = json.loads(text)
     except (ValueError, TypeError, RecursionError):
-        raise ValueError(f"{what} is no JSON") from None
+        raise ValueError(f"{what} is not JSON") from None
     if not isinstance(value, dict):
-        raise ValueError(f"{what} is no JSON object")
+        raise ValueError(f"{what} is not a JSON object")
     return value
 
 
@@ -38,7 +38,7 @@ def rows_of(text: str) -> list[tuple]:
 
 
 def verify_tensors(index: dict, rows: list[tuple], data: int) -> None:
-    """Each event has its values in the file, as many as its shape and stride say. ``data``: bytes behind the header."""
+    """Each event has as many values in the file as its shape and stride say. ``data``: bytes after the header."""
     shapes = {name: (shape, stride) for name, shape, stride, _ in rows}
     if len(shapes) < len(rows):
         raise ValueError("two events have one name")

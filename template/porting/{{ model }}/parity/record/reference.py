@@ -84,7 +84,7 @@ def load(run: Run, expected: str):
 
 
 def record(pipe, run: Run, path: Path, calibrate: bool) -> Recording:
-    """Run and write ``path``; with ``calibrate`` a second time in bfloat16, for the gaps beside it."""
+    """Run and write ``path``; with ``calibrate`` run again in bfloat16 and write the gaps next to it."""
     progress = Progress("reference")
     with _told_in_one_line(pipe, run):
         asked, run = run.guidance, guidance.settle(pipe, run, _noise_size(pipe, run), _call)
@@ -155,9 +155,9 @@ def _told_in_one_line(pipe, run: Run) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001
         last = traceback.extract_tb(error.__traceback__)[-1]
-        cure = "mend what it names, or install the diffusers that the checkpoint was made for"
+        cure = "fix what it names, or install the diffusers that the checkpoint was made for"
         if (run.model / "sizes.json").is_file():
-            cure = "mend the twin's sizes with OVERRIDES in make_tiny_checkpoint.py"
+            cure = "fix the twin's sizes with OVERRIDES in make_tiny_checkpoint.py"
         raise ParityError(
             f"{type(pipe).__name__} failed on {run.model}: {type(error).__name__}: {first_line(error)} "
             f"({Path(last.filename).name} line {last.lineno}); {cure}"
@@ -165,7 +165,7 @@ def _told_in_one_line(pipe, run: Run) -> Iterator[None]:
 
 
 def _gaps(pipe, run: Run, recording: Recording) -> dict[str, float]:
-    """Each event's gap when its stage has the float32 run's input; ``free:`` ones of a run that is left alone."""
+    """Each event's gap when its stage has the float32 run's input; ``free:`` gaps come from an unforced run."""
     forced = CalibrationRecorder(recording)
     _pass(pipe, run, forced, noise=_noise(recording), given=recording)
     if run.level != STAGES:
@@ -246,7 +246,7 @@ def call_arguments(pipe, run: Run) -> dict:
         "generator": torch.Generator("cpu").manual_seed(run.seed),
         "output_type": "np",
         "use_resolution_binning": False,  # it draws another size than was asked for, and scales the image
-        # A prompt that another model rewrites is no common ground.
+        # The two sides cannot be compared on a prompt that another model rewrites.
         "use_pe": False,
         "enable_prompt_rewrite": False,
     }

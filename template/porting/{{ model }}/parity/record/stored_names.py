@@ -27,7 +27,7 @@ def write_stored_names(source: Path, target: Path, kind: str) -> None:
 
 
 def write_index(folder: Path) -> None:
-    """The table of tensors and files, as a checkpoint in several files has it: some loaders go by it alone."""
+    """Write the index of a sharded checkpoint (tensor to file): some loaders read only that."""
     paths = sorted(folder.glob("*.safetensors"))
     table = {name: path.name for path in paths for name in _parts(path)[0] if name != "__metadata__"}
     for path in paths[:1]:
@@ -46,7 +46,7 @@ def stored_names(source: Path) -> set[str]:
 
 
 def _prefix(names: list[str], stored: set[str]) -> str:
-    """What stands before most of ``names`` in the files; empty when they are stored as they are."""
+    """The prefix that most of ``names`` have in the files; empty when there is none."""
     found: Counter[str] = Counter()
     for name in names:
         found.update(other.removesuffix(name) for other in stored if other.endswith(f".{name}") or other == name)

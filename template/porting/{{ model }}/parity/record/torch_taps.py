@@ -96,7 +96,7 @@ class TorchTaps:
     ``only`` narrows modules to one path and all below it. ``steps`` holds the denoising steps to record, None for all.
     ``given`` holds an earlier run's values: each stage then gets that run's input instead of its own. What goes into
     a transformer and comes out of it is recorded in every step. ``arguments`` names its inputs, ``outputs`` keeps what the
-    networks gave up to the first step, ``began`` is told of each stage.
+    networks gave up to the first step, ``began`` is called with each stage.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class TorchTaps:
         self._stack: list[tuple[str, str]] = []  # (stage, path) of the modules that are running
         self._calls: dict[str, int] = {}
         self._repeats: dict[str, int] = {}
-        self._within: str = ""  # set while a method that is no forward runs: vae_decode, vae_encode
+        self._within: str = ""  # set while a method other than forward runs: vae_decode, vae_encode
         self._seen: dict[int, tuple[weakref.ref, int, str]] = {}
         self._undo: list[Callable[[], None]] = []
 
@@ -155,7 +155,7 @@ class TorchTaps:
                 name = f"{component}.{path}".rstrip(".")
                 wanted = self._wanted(name, path, module)
                 if not wanted and not self.only:
-                    continue  # a hook costs time at every call; inside --module, attention is told apart by them
+                    continue  # a hook costs time on every call; with --module, attention calls are told apart by them
                 before = module.register_forward_pre_hook(self._entering(name, wanted), with_kwargs=True)
                 after = module.register_forward_hook(self._leaving(wanted), always_call=False)
                 self._undo += [before.remove, after.remove]

@@ -12,13 +12,13 @@ CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-SPECIAL = (  # T5's class wants its three in this order
+SPECIAL = (  # T5's class needs its three in this order
     "<pad>", "</s>", "<unk>", "<s>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
     "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
 IDS = {token: n for n, token in enumerate(SPECIAL)}
 MOST = 40  # special tokens of the reference beside these: the vocabulary is small
-# What holds a vocabulary, or the ids of one: a toy has its own.
+# Files that hold a vocabulary or its ids; the toy tokenizer writes its own.
 VOCABULARY = (
     "tokenizer*", "vocab*", "merges*", "*.model", "*.tiktoken", "added_tokens.json", "special_tokens_map.json",
 )  # fmt: skip
@@ -63,7 +63,7 @@ def _byte_pairs():
 
 
 def _unigram():
-    # As sentencepiece has it: pieces with scores, blanks as a sign of their own.
+    # As in sentencepiece: pieces with scores, blanks as a separate character.
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     pieces = [(word, 0.0) for word in SPECIAL]

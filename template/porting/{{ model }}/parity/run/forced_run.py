@@ -36,7 +36,7 @@ NO_BRANCH = "no prediction"
 
 class ForcedRun:
     """One run of the port. ``force`` is FORCED (every stage gets the reference's input), LOOP (only noise and prompt
-    embeddings are the reference's) or FREE (only the noise is). ``steps``: the steps whose transformer runs."""
+    embeddings are the reference's) or FREE (only the noise is). ``steps``: the steps in which the transformer runs."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ForcedRun:
     ):
         self.model, self.recording, self.force, self.steps = model, recording, force, steps
         self.calls, self.orders, self.sink, self.progress = calls, orders, sink or Sink(), progress
-        self.decode = True  # whether the run shall go on after the last step
+        self.decode = True  # whether to continue after the last step
         self.step = 0
         self.crossing = RunTrace()
         self.stage = "text_encoder"
@@ -139,7 +139,7 @@ class ForcedRun:
         return mx.array(self._sigmas[kind].fget(scheduler))
 
     def _scheduled(self, scheduler, kind: type) -> mx.array:
-        # A wrong schedule is the scheduler's fault alone: the transformer shall not be given its timesteps.
+        # A wrong schedule is only the scheduler's fault: the transformer must not get its timesteps.
         own = self._sigmas[kind].fget(scheduler)
         wanted = self.recording.get("scheduler/scheduler/out/0").reshape(-1)
         if self.force != FORCED or not isinstance(own, mx.array) or own.shape != wanted.shape:
@@ -461,7 +461,7 @@ class ForcedRun:
         self.crossing.seen.append(Comparison(name, reference, own, gap, aligned))
 
     def _wide(self, dtype: mx.Dtype) -> mx.Dtype:
-        # A port that always hands on bfloat16 is told so where it does; the next stage gets the reference's values.
+        # A port that always returns bfloat16 is reported where it does; the next stage gets the reference's values.
         return mx.float32 if self._dtype() == mx.float32 else dtype
 
     def _dtype(self) -> mx.Dtype:

@@ -38,7 +38,7 @@ class Port:
 def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict]) -> Port:
     """The port's class from ``module:Class`` with the weights of ``folder``, all parameters in ``dtype``.
 
-    ``sizes`` names constructor arguments that the checkpoint's config files call otherwise:
+    ``sizes`` names constructor arguments that have another name in the checkpoint's config files:
     ``{"transformer": {"width": "hidden_size"}}``.
     """
     _set_precision(DTYPES[dtype])
@@ -133,7 +133,7 @@ def _annotated(kind: type) -> dict[str, list[type]]:
 
 
 def _flat(config: dict) -> dict:
-    # Sizes may lie one level down: in text_config, and the RoPE base in rope_parameters.
+    # Sizes may be one level down: in text_config, and the RoPE base in rope_parameters.
     inner = [value for key, value in config.items() if isinstance(value, dict) and not key.startswith("vision")]
     flat = {}
     for part in inner:

@@ -66,7 +66,7 @@ def modules_below(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 class TapError(BaseException):
-    """An error of the comparison itself. Not an Exception: whoever catches the port's errors lets it pass."""
+    """An error of the comparison itself. Not an Exception, so that handlers for the port's errors do not catch it."""
 
 
 @contextlib.contextmanager

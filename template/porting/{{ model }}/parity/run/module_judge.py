@@ -25,7 +25,7 @@ from parity.run.forced_run import ForcedRun
 from parity.run.mlx_taps import Sink, arrays, to_numpy
 from parity.run.run_trace import rebuild
 
-SIGNIFICANT = 1e-5  # an eps that was chosen otherwise stays below; what makes a stage fail does not
+SIGNIFICANT = 1e-5  # a different eps stays below it; what makes a stage fail does not
 ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
 MOST_FAR = 2
 FAR_ARRANGED = 0.02  # queries or keys that differ by more are turned or in another order, not rounded
@@ -86,7 +86,7 @@ class ModuleJudge(Sink):
         self._stack: list[Call] = []
         self._counts: dict[str, int] = {}
         self._channels_last: set[str] = set()  # calls of modules of MLX's own that have their channels last
-        self._encodings: dict[str, str] = {}  # of a text encoder that is called several times: the reference's stage
+        self._encodings: dict[str, str] = {}  # the reference's stage, per call of a text encoder
 
     def enter(self, path, module, args, kwargs):
         stage = self.run.stage_of(path.split(".")[0])
@@ -353,7 +353,7 @@ class ModuleJudge(Sink):
             yield rebuild((args, kwargs), iter(values))
 
     def _counted(self, call: Call, array: mx.array, names: list[str]) -> mx.array:
-        """Ids and positions as the reference has them: who makes them otherwise shall answer for it, not who takes them.
+        """The reference's ids and positions: wrong ones are the fault of the module that made them, not of their users.
 
         What is true or false stays the port's: which of the two a mask calls masked is a convention.
         """
@@ -381,7 +381,7 @@ class ModuleJudge(Sink):
         return (chosen[1], chosen[2], chosen[0]) if chosen else None
 
     def _near_part(self, own: np.ndarray, names: list[str]) -> list[tuple[float, str, Alignment]]:
-        # The port may compute fewer rows than the reference (the image tokens alone).
+        # The port may compute fewer rows than the reference (only the image tokens).
         found = []
         for name in names:
             reference = self._get(name)
@@ -437,7 +437,7 @@ def _run(again: Callable, args: tuple, kwargs: dict) -> list[np.ndarray]:
     precision, ModelConfig.precision = ModelConfig.precision, mx.float32
     try:
         return [to_numpy(array) for array in arrays(again(*args, **kwargs))]
-    except Exception:  # noqa: BLE001 - a module that cannot be run by itself is judged by its output alone
+    except Exception:  # noqa: BLE001 - a module that cannot be run by itself is judged only by its output
         return []
     finally:
         ModelConfig.precision = precision

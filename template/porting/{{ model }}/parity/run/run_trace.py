@@ -15,7 +15,7 @@ from parity.metrics import Distance
 
 
 class Done(Exception):
-    """Ends ``generate_image`` when all that was asked for is known."""
+    """Ends ``generate_image`` as soon as everything that was asked for is known."""
 
 
 @dataclass

@@ -70,7 +70,7 @@ class Judge:
     """Runs the port against one recording and keeps what every run showed."""
 
     def __init__(self, port: Port, recording: Recording, limits: Limits, pairing: Pairing, bisect: bool):
-        self.decode = True  # whether forced runs shall go on to the image
+        self.decode = True  # whether forced runs continue to the image
         self.port, self.recording, self.limits, self.pairing = port, recording, limits, pairing
         self.bisect = bisect  # whether every module is judged, too
         self.calls: list[Call] = []
@@ -93,7 +93,7 @@ class Judge:
         return self._orders
 
     def judge(self, stage: str) -> Result:
-        """One stage. Never raises for what the port does wrong."""
+        """One stage. An error in the port becomes a result and is never raised."""
         missing = [name for name in COMPONENTS[stage] if self._unwritten(name)]
         if missing:
             return Result(stage, ABSENT, note=short(f"{missing[0]}: {self._unwritten(missing[0])}"))

@@ -49,7 +49,7 @@ def _pooled(branch: Branch, values: np.ndarray) -> bool:
 
 
 def predict(patches: Patches, model, entering) -> None:
-    """Let the template's own ``_predict`` give zeros; ``entering`` is told of what it was given."""
+    """Make the template's own ``_predict`` return zeros; ``entering`` is called with its arguments."""
     found = inspect.getattr_static(type(model), "_predict", None)
     if found is None:
         return
