@@ -73,8 +73,9 @@ def orphan_branch_with_slashes(source: Path, home: Path) -> Path:
 
 def sparse(source: Path, home: Path) -> Path:
     root = clone(source, home / "mflux")
-    git(root, "sparse-checkout", "set", "src", "porting", "tests", ".github")
-    assert not (root / "tools").exists()
+    models = [f"src/mflux/models/{name}" for name in ("common", "nova")]
+    git(root, "sparse-checkout", "set", *models, "src/mflux/cli", "porting", "tests")
+    assert not (root / "src/mflux/models/qwen").exists()
     return root
 
 
@@ -159,6 +160,7 @@ def test_same_tree_through_whole_updates(place, small, updated, tmp_path, mflux_
 def assert_same(before: dict[str, bytes], after: dict[str, bytes], updated: dict[str, bytes], apart: set[str]) -> None:
     assert same_line_ends(before, after) == set()
     texts = {name: data.replace(b"\r\n", b"\n") for name, data in after.items()}
+    assert {name for name in set(after) - set(before) if "nova" not in name} == set()  # nothing appears elsewhere
     left_out = set(updated) - set(before) - {name for name in updated if "nova" in name}  # of a sparse checkout
     assert {n for n in {*texts, *updated} - left_out if texts.get(n) != updated.get(n)} == apart
     for ending in set(CONVENTIONS) - {"porting/nova/run_reference.py"}:

@@ -85,6 +85,7 @@ def begin(root: Path, model: str, pid: int) -> None:
     note = {"model": model, "head": here["at"], "pid": pid, "started": process_start(pid), "moves": [], "writes": []}
     answers = root / ANSWERS.format(model=model)
     note["crlf"] = answers.is_file() and b"\r\n" in answers.read_bytes()
+    note["sparse"] = ask_git(root, "config", "--type=bool", "core.sparseCheckout") == b"true\n"
     write_whole(update_note(root), json.dumps(note | here))
 
 
@@ -111,7 +112,10 @@ def amend(root: Path, **facts: object) -> None:
 
 def end(root: Path) -> None:
     """The update is over, whether it succeeded or not."""
-    update_note(root).unlink(missing_ok=True)
+    begun = under_way(root)
+    Path(update_note(root)).unlink(missing_ok=True)
+    if begun and begun.get("sparse"):
+        ask_git(root, "sparse-checkout", "reapply")  # Copier writes the files that a sparse checkout leaves out
 
 
 def commit_own(root: Path, message: str, *options: str) -> None:
