@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
 from parity.record import components
+from parity.record.guidance import OFF
 from parity.record.recording import stride_for
 
 
@@ -59,7 +61,12 @@ def sentence(run) -> str:
 
 
 def count(run) -> Counter:
-    """Run the pipeline on shapes alone."""
+    """Run the pipeline on shapes alone: where guidance is to be off, at the value at which it calls the fewest networks."""
+    values = dict.fromkeys((run.guidance, *OFF)) if run.unguided else [run.guidance]
+    return min((_count(replace(run, guidance=value)) for value in values), key=lambda counter: counter.bytes)
+
+
+def _count(run) -> Counter:
     from parity.record import reference
 
     counter = Counter(run.cap, run.dtype == "bfloat16", run.room)
