@@ -14,7 +14,9 @@ HOOKS = (
     "errors", "process", "files", "checkout", "template", "port", "checkpoint", "draft", "ledger", "wiring",
     "checks/engine", "checks/rules", "checks", "update", "commands", "cli", "__main__",
 )  # fmt: skip
-PARITY = ("errors", "answers", "metrics", "progress", "waivers", "record", "compare", "run", "explain")
+PARITY = (
+    "errors", "answers", "metrics", "progress", "waivers", "float32_floor", "orders", "record", "compare", "run", "explain",
+)  # fmt: skip
 PACKAGES = {
     "mflux_port": (PROJECT / "hooks/mflux_port", HOOKS),
     "parity": (PROJECT / "template/porting/{{ model }}/parity", PARITY),

@@ -85,7 +85,7 @@ RECORDINGS = [
     ("a tensor of another size", tensor(data_offsets=[0, 12]), "has 12 bytes, not what its shape needs"),
     ("a tensor that is a list", {"index": {EVENTS[0][0]: []}}, "has no place in the file"),
     ("data that is cut off", {"data": 10}, "it is cut off, 10 of 16 bytes are left"),
-    ("a checkpoint that is gone", facts(model="/nowhere"), "/nowhere is no folder; name the checkpoint"),
+    ("a checkpoint that is gone", facts(model="/nowhere"), "/nowhere is not a folder; name the checkpoint"),
     ("a checkpoint of other weights", facts(checkpoint="0" * 16), "is another checkpoint than the reference ran"),
     ("another pipeline", facts(pipeline="VegaPipeline"), "is of a VegaPipeline, the port's reference_pipeline is Nova"),
 ]  # fmt: skip
@@ -118,11 +118,11 @@ FILES = [
     ("answers with a bool that is none", "answers.yml", b"model: !!bool x\n", "answers.yml cannot be used"),
     ("a model that is code", "answers.yml", b"model: 'os; x'\nclass_name: A\n", "'os; x' is no name"),
     ("a checkpoint without index", "checkpoint/model_index.json", None, "model_index.json is missing"),
-    ("an index that is a list", "checkpoint/model_index.json", b"[]", "model_index.json is no JSON object"),
+    ("an index that is a list", "checkpoint/model_index.json", b"[]", "model_index.json is not a JSON object"),
     ("an index that names nothing", "checkpoint/model_index.json", b"{}", "names no pipeline"),
     ("weights that are cut off", "checkpoint/vae/a.safetensors", b"\x00" * 5, "a.safetensors is cut off"),
-    ("weights that are a list", "checkpoint/vae/a.safetensors", (2).to_bytes(8, "little") + b"[]x", "is no safetensors file"),
-    ("weights without offsets", "checkpoint/vae/a.safetensors", (8).to_bytes(8, "little") + b'{"a":{}}x', "is no safetensors"),
+    ("weights that are a list", "checkpoint/vae/a.safetensors", (2).to_bytes(8, "little") + b"[]x", "is not a safetensors file"),
+    ("weights without offsets", "checkpoint/vae/a.safetensors", (8).to_bytes(8, "little") + b'{"a":{}}x', "is not a safetensors"),
 ]  # fmt: skip
 MFLUX, TINY, REF = "run_mflux.py", "make_tiny_checkpoint.py", "run_reference.py"
 # What, the script with its arguments, the words.
@@ -138,12 +138,12 @@ ARGUMENTS = [
     ("another size", (MFLUX, "--size", "128"), "the reference ran with width 64, not 128"),
     ("other steps", (MFLUX, "--steps", "3"), "the reference ran with steps 2, not 3"),
     ("a recording that is a folder", (MFLUX, "--reference", "/"), "/ is missing; run run_reference.py first"),
-    ("a checkpoint that is a file", (MFLUX, "--model", "/etc/hostname"), "/etc/hostname is no folder"),
+    ("a checkpoint that is a file", (MFLUX, "--model", "/etc/hostname"), "/etc/hostname is not a folder"),
     ("a folder that is no checkpoint", (TINY, "--model", "/"), "/ has no model_index.json"),
-    ("a twin over something else", (TINY, "--model", "{checkpoint}", "--output", "{checkpoint}"), "is no tiny twin"),
+    ("a twin over something else", (TINY, "--model", "{checkpoint}", "--output", "{checkpoint}"), "is not a tiny twin"),
     ("an unknown flag of the twin", (TINY, "--sise", "3"), "unrecognized arguments: --sise 3"),
-    ("an override that is none", (TINY, "--model", "{checkpoint}", "--override", "a"), "--override a is no override"),
-    ("a reference that is no folder", (REF, "--model", "/"), "/ has no model_index.json"),
+    ("an override that is none", (TINY, "--model", "{checkpoint}", "--override", "a"), "--override a is not an override"),
+    ("a reference that is not a folder", (REF, "--model", "/"), "/ has no model_index.json"),
     ("two levels at once", (REF, "--blocks", "--modules"), "not allowed with argument --blocks"),
     ("a seed that is text", (REF, "--seed", "x"), "argument --seed: invalid int value: 'x'"),
 ]  # fmt: skip

@@ -195,7 +195,7 @@ def _tf32(values: np.ndarray) -> np.ndarray:
 
 
 def _floors(short) -> dict[str, float]:
-    from parity.compare import float32_floor
+    from parity import float32_floor
 
     def attention(q, k, v):
         scores = short(q) @ short(k).swapaxes(-1, -2) / np.float32(np.sqrt(q.shape[-1]))
@@ -210,7 +210,7 @@ def _floors(short) -> dict[str, float]:
 
 
 def test_products_in_tf32_are_said_and_float32_is_not():
-    from parity.compare import float32_floor
+    from parity import float32_floor
 
     floors = _floors(lambda values: values)
     assert set(floors) == {"matmul", "convolution", "attention"} and max(floors.values()) < 2e-6

@@ -131,7 +131,9 @@ def _overrides(given: list[str]) -> dict[str, dict]:
         try:
             merged.setdefault(name, {})[key] = json.loads(value)
         except ValueError:
-            raise ParityError(f"--override {text} is not an override; write it as component.key=VALUE in JSON") from None
+            raise ParityError(
+                f"--override {text} is not an override; write it as component.key=VALUE in JSON"
+            ) from None
     return merged
 
 

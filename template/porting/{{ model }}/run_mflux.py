@@ -86,7 +86,9 @@ def _print_findings(found, facts: dict) -> None:
         print(f"waived: {verdict.module} ({verdict.waived})" if verdict.waived else f"look at {verdict.line}")
     if found.findings.answer and not any(result.status == FAIL for result in found.results):
         print("an intended difference, or one of mflux's own classes, goes into waivers.yml with its reason")
-    if facts["level"] == "stages" and any(result.status == FAIL and result.stage in NETWORKS for result in found.results):
+    if facts["level"] == "stages" and any(
+        result.status == FAIL and result.stage in NETWORKS for result in found.results
+    ):
         guided = f" --guidance {facts['guidance']:g}" if facts["guidance"] > 1 else ""
         print(f"to find the module: run run_reference.py --modules{guided}, then run_mflux.py --bisect")
 
@@ -132,7 +134,11 @@ def _write(found, path: Path) -> None:
     from parity.record.recording import Recorder
 
     judge = found.judge
-    with Recorder(path.with_name("mflux.safetensors"), {"run": judge.recording.facts["run"], "dtype": judge.limits.dtype}, strict=False) as sink:
+    with Recorder(
+        path.with_name("mflux.safetensors"),
+        {"run": judge.recording.facts["run"], "dtype": judge.limits.dtype},
+        strict=False,
+    ) as sink:
         for result in found.results:
             if result.worst is not None:
                 sink.add(f"{result.stage}/{result.tensor.split('/', 1)[1]}", result.worst.own)

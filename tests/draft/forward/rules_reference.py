@@ -70,6 +70,19 @@ class Resized(nn.Module):
         return x + 1
 
 
+class Chosen(nn.Module):
+    """A function that the config chooses, called under a name of its own."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x):
+        activation = nn.functional.silu if self.kind == "silu" else nn.functional.gelu
+        y = activation(x)
+        return y + x
+
+
 class Wrong(nn.Module):
     """Its parent is replayed with it taken from torch."""
 
@@ -126,10 +139,11 @@ class Model(nn.Module):
         self.folded, self.unseen, self.sided = Folded(width, True), Unseen(), Sided()
         self.always_none, self.resized, self.parent = AlwaysNone(), Resized(width), Parent()
         self.tables, self.attention = Tables(width, theta), Attention(width, heads)
+        self.chosen = Chosen("silu")
         self.unused = nn.Linear(width, width)
 
     def forward(self, x, mask=None, return_dict=True):
-        x = self.folded(x)
+        x = self.chosen(self.folded(x))
         x = self.sided(self.unseen(x))
         x = self.resized(self.always_none(x, mask))
         x = self.attention(self.tables(self.parent(x)))

@@ -51,6 +51,10 @@ def test_one_gap_does_not_hide_the_rest(classes):
     assert classes["Parent"]["state"] == "verified" and classes["Model"]["state"] == "verified"
 
 
+def test_what_a_chosen_function_gives_is_not_left_out(classes):
+    assert classes["Chosen"]["state"] == "verified" and "y = nn.silu(x)" in classes["Chosen"]["text"]
+
+
 def test_arrays_that_no_checkpoint_holds_are_made(classes):
     text = classes["Tables"]["text"]
     assert classes["Tables"]["state"] == "verified"

@@ -109,7 +109,9 @@ def _import(module: str, name: str) -> str:
 
 def _to_port(draft: ClassDraft, name: str) -> str:
     method = "forward" if name == "__call__" else name
-    where = f", {draft.file}" if draft.file else ""
+    state = draft.forward.state if draft.forward is not None else None
+    place = state.where if state is not None and not state.is_proof else draft.file
+    where = f", {place}" if place else ""
     once = name == "get_rotary_embeddings"  # the reference may not have a method for it
     method = "forward: what is the same in every step, as its rotary embeddings" if once else method
     message = f"Port {draft.reference}.{method}{where}"

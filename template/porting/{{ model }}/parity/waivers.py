@@ -56,7 +56,6 @@ class Waivers:
         """The reason why a stage's error is no fault, or nothing."""
         return next((entry.reason for entry in self.entries if entry.of_stage(stage, error)), "")
 
-
     def inherited(self, stage: str, error: float, limit: float, modules: Iterable[str]) -> str:
         """The reason why a stage may leave its limit: modules inside it differ, each by as much as its waiver says.
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 from mflux_port.draft.forward.proof.states import VERIFIED, State
 from mflux_port.draft.forward.record.callgraph import Place
-from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place, table_name
+from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place
 from mflux_port.draft.forward.writer.known_tables import formula, numbers_of
 from mflux_port.draft.forward.writer.layers import layer_call_of
+from mflux_port.draft.forward.writer.names import table_name
 from mflux_port.draft.forward.writer.printer import statements
 from mflux_port.draft.forward.writer.project import Project, Written
 from mflux_port.draft.forward.writer.sharing import share

@@ -43,6 +43,8 @@ class Expressions:
             return ast.Name("self", ast.Load())
         if node.id in self.elements:
             return self.elements[node.id][0]
+        if node.id in self.gone or node.id in self.functions:
+            raise Refused(node, f"{node.id} as a value: a function, or what a signature says")
         parameter = self.parameters.get(node.id)
         dropped = parameter is not None and not parameter.keep and node.id not in self.inner
         if dropped and node.id not in self.stored:
@@ -163,7 +165,7 @@ class Expressions:
         from torch import nn
 
         from mflux_port.draft.forward.record.initial import tables
-        from mflux_port.draft.forward.writer.initial import table_name
+        from mflux_port.draft.forward.writer.names import table_name
 
         owners = [one for one in self.fact(node.value).objects.values() if isinstance(one, nn.Module)]
         made = {node.attr in tables(one) for one in owners}

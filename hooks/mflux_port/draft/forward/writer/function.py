@@ -36,6 +36,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations):
         self.elements: dict[str, tuple[ast.expr, object]] = {}
         self.inner: set[str] = set()
         self.gone: set[str] = set()
+        self.functions: set[str] = set()
         self.spread_only = self._spread_only()
 
     def _spread_only(self) -> dict[str, ast.Dict]:

@@ -8,6 +8,7 @@ import copy
 from mflux_port.draft.forward.record.sources import undecorated
 from mflux_port.draft.forward.table.call import Refused
 from mflux_port.draft.forward.writer.function import FunctionWriter
+from mflux_port.draft.forward.writer.names import table_name
 
 
 class InitialWriter(FunctionWriter):
@@ -64,11 +65,6 @@ class InitialWriter(FunctionWriter):
         value = node.value.args[1] if len(node.value.args) > 1 else _keyword(node.value, "tensor")
         target = ast.Attribute(ast.Name("self", ast.Load()), table_name(name), ast.Store())
         return [ast.Assign([target], self.expr(value))]
-
-
-def table_name(name: str) -> str:
-    """The attribute under which a port keeps an array that is no weight: MLX takes one with an underscore for none."""
-    return name if name.startswith("_") else f"_{name}"
 
 
 def registered(node: ast.stmt) -> str | None:

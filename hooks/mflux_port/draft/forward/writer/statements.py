@@ -144,12 +144,22 @@ class Statements:
         return [ast.Assign([self.store(one) for one in targets], written)]
 
     def _is_left_out(self, target: ast.expr, value: ast.expr, fact) -> bool:
-        # Names of signatures, functions and attention back ends, and what is filtered by them.
+        """Names of functions, of signatures, and what is filtered by those: a port has no use for them.
+
+        Only a filter of such a name is left out with it. Anything else that reads one is refused.
+        """
         if isinstance(value, ast.Lambda) or not isinstance(target, ast.Name):
             return False
+        if (
+            fact is not None
+            and fact.always("function")
+            and isinstance(value, (ast.Call, ast.IfExp, ast.Attribute, ast.Name))
+        ):
+            self.functions.add(target.id)
+            return True
         reads = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
-        functions = fact is not None and fact.always("function") and isinstance(value, (ast.Call, ast.IfExp))
-        if "inspect.signature" in ast.unparse(value) or reads & self.gone or functions:
+        filters = isinstance(value, (ast.ListComp, ast.DictComp, ast.SetComp)) and bool(reads & self.gone)
+        if "inspect.signature" in ast.unparse(value) or filters:
             self.gone.add(target.id)
             return True
         return False

@@ -14,9 +14,9 @@ import numpy as np
 
 from parity.compare import guidance
 from parity.compare.alignment import layouts
-from parity.compare.orders import Order
 from parity.compare.prompts import without_padding
 from parity.metrics import relative_error
+from parity.orders import Order
 from parity.record.recording import Recording
 
 FIRST_LATENTS = "loop/scheduler.0/in/1"

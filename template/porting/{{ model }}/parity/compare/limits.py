@@ -58,7 +58,6 @@ class Limits:
         gap = self.gaps.get(f"{call.event}/out/0", 0.0)
         return min(10 * CONTAINER, max(CONTAINER, gap / 1000))
 
-
     def of_sensitive(self, call, sensitivity: float) -> float:
         """The same for a module that has others in it and multiplies what rounding does to its input."""
         limit = self.of_module(call)

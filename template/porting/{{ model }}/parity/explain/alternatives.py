@@ -43,7 +43,11 @@ def _first_that_helps(call: Call, module: nn.Module, judge: ModuleJudge) -> str:
     for sentence, change in _changes(call, module):
         if time.monotonic() > end:
             break
-        if _error(call, judge, change) <= max(judge.limits.of_module(call), call.local.relative * VANISHED) < call.local.relative:
+        if (
+            _error(call, judge, change)
+            <= max(judge.limits.of_module(call), call.local.relative * VANISHED)
+            < call.local.relative
+        ):
             return sentence
     return ""
 
@@ -186,7 +190,9 @@ def _other_splits(call: Call) -> Iterator:
         call.replay()
     for n, count in enumerate(counts[:MOST_SPLITS]):
         for order in _orders(count):
-            sentence = f"order: the {count} parts of a split are the reference's in the order {list(order)} (modulation)"
+            sentence = (
+                f"order: the {count} parts of a split are the reference's in the order {list(order)} (modulation)"
+            )
             yield sentence, _splits(lambda at, parts, n=n, order=order: [parts[k] for k in order] if at == n else parts)
 
 

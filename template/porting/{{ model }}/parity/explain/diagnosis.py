@@ -216,7 +216,9 @@ class Diagnosis:
         component = result.stage.partition("_")[0] if result.stage.startswith("vae") else result.stage
         other = {"vae_decode": "encoder", "vae_encode": "decoder"}.get(result.stage)
         parts = {path: path.split(".") for path in self.pairing.fewer}
-        shorter = [self.pairing.fewer[path] for path in parts if parts[path][0] == component and other not in parts[path]]
+        shorter = [
+            self.pairing.fewer[path] for path in parts if parts[path][0] == component and other not in parts[path]
+        ]
         return [self._code(result, component, f"block count: {text}") for text in shorter[:1]]
 
     def _between_the_modules(self, result: Result, calls: list[Call]) -> list[Verdict]:
@@ -357,7 +359,12 @@ class Diagnosis:
     def _hidden_state(self, values: np.ndarray) -> str:
         limit = self.limits.of_stage("text_encoder", "prompt/text_encoder/out/0")
         for event in self.recording.events:
-            if event.stage.split(".")[0] != "text_encoder" or "/out/" not in event.name or event.stride > 1 or event.same:
+            if (
+                event.stage.split(".")[0] != "text_encoder"
+                or "/out/" not in event.name
+                or event.stride > 1
+                or event.same
+            ):
                 continue
             found = align(self.recording.get(event.name), values)
             if found and found[1].relative < limit:

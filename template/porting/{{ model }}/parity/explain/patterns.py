@@ -48,7 +48,9 @@ def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
         if scalar:
             return scalar
     # The outermost of them gets the wrong input directly from the code that makes it.
-    path, found = next(((taker.path, found) for taker in reversed(takers) if (found := of_given(taker, judge))), ("", ""))
+    path, found = next(
+        ((taker.path, found) for taker in reversed(takers) if (found := of_given(taker, judge))), ("", "")
+    )
     path = path or takers[0].path
     if TIME.search(path.lower()):
         return f"timestep: {path} is right but gets {found or 'something else (sinusoid, cos and sin, scale)'}"
@@ -102,7 +104,12 @@ def _of_argument(reference: np.ndarray, own: np.ndarray, gap: Distance) -> str:
 
 
 def _is_mask(values: np.ndarray) -> bool:
-    return values.dtype.kind == "f" and values.ndim > 1 and bool(np.isin(values, (0.0, values.min())).all()) and values.min() < -1e4
+    return (
+        values.dtype.kind == "f"
+        and values.ndim > 1
+        and bool(np.isin(values, (0.0, values.min())).all())
+        and values.min() < -1e4
+    )
 
 
 def of_distance(gap: Distance) -> str:

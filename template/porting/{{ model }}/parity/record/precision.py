@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from parity.compare import float32_floor
+from parity import float32_floor
 
 
 def use_float32() -> None:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from parity.compare import orders
-from parity.compare.orders import Order
+from parity import orders
+from parity.orders import Order
 from parity.record.recording import is_denoiser
 from parity.record.torch_taps import components, named_tensors, tensors, to_numpy
 

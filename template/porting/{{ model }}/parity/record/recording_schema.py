@@ -74,7 +74,11 @@ def _verify_calls(facts: dict) -> None:
         if not isinstance(entry, dict) or not all(isinstance(entry.get(name), kind) for name, kind in known.items()):
             raise ValueError("its facts have no latents of the transformer")
     for stage, names in facts["arguments"].items():
-        if not stage.partition(".")[2].replace(".", "").isdigit() or not isinstance(names, list) or not _are_texts(names, len(names)):
+        if (
+            not stage.partition(".")[2].replace(".", "").isdigit()
+            or not isinstance(names, list)
+            or not _are_texts(names, len(names))
+        ):
             raise ValueError("its facts have no arguments of the transformer")
     if not isinstance(facts["applied"].get("value", ""), int | float | None):
         raise ValueError("its facts have no guidance that was applied")

@@ -25,7 +25,20 @@ TOKENS = {  # what config files call a token, and the token
     "pad": ("<pad>",), "eos": ("</s>",), "bos": ("<s>",), "unk": ("<unk>",), "image": ("<|image_pad|>",),
     "video": ("<|video_pad|>",), "vision_start": ("<|vision_start|>",), "vision_end": ("<|vision_end|>",),
 }  # fmt: skip
-KEPT = ("position", "vocab", "rope", "theta", "token", "sample", "axes_len", "seq_len", "max_", "window", "t_scale", "time")
+KEPT = (
+    "position",
+    "vocab",
+    "rope",
+    "theta",
+    "token",
+    "sample",
+    "axes_len",
+    "seq_len",
+    "max_",
+    "window",
+    "t_scale",
+    "time",
+)
 
 
 class Sizes:

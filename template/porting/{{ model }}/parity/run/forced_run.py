@@ -15,8 +15,8 @@ import mlx.core as mx
 import numpy as np
 
 from parity.compare.calls import FEW, Branch, PromptMatch, ReferenceCalls, match_prompts, row_of
-from parity.compare.orders import Order
 from parity.metrics import Distance, distance
+from parity.orders import Order
 from parity.record.recording import Recording, is_denoiser
 from parity.run import stand_ins
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy

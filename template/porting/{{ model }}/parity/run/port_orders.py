@@ -9,9 +9,9 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn
 
-from parity.compare import orders
+from parity import orders
 from parity.compare.calls import FEW, ReferenceCalls, is_prompt, pair, row_of
-from parity.compare.orders import NOTHING, Order
+from parity.orders import NOTHING, Order
 from parity.record.recording import Recording, is_denoiser
 from parity.run import stand_ins
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy

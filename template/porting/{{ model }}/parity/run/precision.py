@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 
-from parity.compare import float32_floor
+from parity import float32_floor
 
 
 def warning() -> str:

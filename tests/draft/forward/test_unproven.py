@@ -1,0 +1,35 @@
+"""A class whose forward pass is not proven raises when it is called, and says where the reference is."""
+
+from __future__ import annotations
+
+import pytest
+from mflux_port.draft.forward.proof.states import BLOCKED, DIFFERS, RAISES, VERIFIED, State
+from mflux_port.draft.forward.writer.classes import Forward, Method
+from mflux_port.draft.tree.nodes import MODULE, Node
+from mflux_port.draft.write.classes import draft_classes
+from mflux_port.draft.write.modules import module_files
+
+WHERE = "diffusers/models/nova.py:12"
+
+
+def drafted(kind: str) -> str:
+    forward = Forward(
+        "nova.Block()", [Method("__call__", "def __call__(self, x: mx.array) -> mx.array:\n    return x", False)]
+    )
+    forward.state = State(kind, 1e-7, 1e-5, WHERE, "x = x", "a reason")
+    tree = Node(
+        MODULE, "Block", "diffusers/models/nova.py", parameters={"weight": ("4",)}, call=("x",), forward=forward
+    )
+    classes = draft_classes(tree, "Nova", ("NovaTransformer", "transformer"), set())
+    return module_files(classes, "mflux.models.nova.model", {}, "", "NovaFunctions")["transformer"]
+
+
+@pytest.mark.parametrize("kind", [DIFFERS, RAISES, BLOCKED])
+def test_it_raises_and_names_file_and_line(kind):
+    text = drafted(kind)
+    assert f'raise NotImplementedError("Port Block.forward, {WHERE}")' in text and "return x" not in text
+
+
+def test_a_proven_one_is_written():
+    text = drafted(VERIFIED)
+    assert "        return x" in text and "NotImplementedError" not in text
