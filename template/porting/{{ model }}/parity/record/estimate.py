@@ -61,7 +61,7 @@ def sentence(run) -> str:
 
 
 def count(run) -> Counter:
-    """Run the pipeline on shapes alone: where guidance is to be off, at the value at which it calls the fewest networks."""
+    """Run the pipeline on shapes alone; where guidance is to be off, at the value at which it records least."""
     values = dict.fromkeys((run.guidance, *OFF)) if run.unguided else [run.guidance]
     return min((_count(replace(run, guidance=value)) for value in values), key=lambda counter: counter.bytes)
 
