@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
 from parity.record import components
+from parity.record.guidance import OFF
 from parity.record.recording import stride_for
 
 
 class Counter:
-    """Stands in for a Recorder and keeps only sizes. ``bytes`` is what the Recorder would have written."""
+    """Takes a Recorder's place and keeps sizes alone. ``bytes`` is what the Recorder would have written."""
 
     def __init__(self, cap: int | None, half: bool, room: int):
         self.cap, self.half = cap, half
@@ -59,7 +61,12 @@ def sentence(run) -> str:
 
 
 def count(run) -> Counter:
-    """Run the pipeline on shapes only."""
+    """Run the pipeline on shapes alone; where guidance is to be off, at the value at which it records least."""
+    values = dict.fromkeys((run.guidance, *OFF)) if run.unguided else [run.guidance]
+    return min((_count(replace(run, guidance=value)) for value in values), key=lambda counter: counter.bytes)
+
+
+def _count(run) -> Counter:
     from parity.record import reference
 
     counter = Counter(run.cap, run.dtype == "bfloat16", run.room)
@@ -170,7 +177,7 @@ def _shape(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class _Empty:
-    """The shape of a tensor; the same object for the same tensor, so that repeats are recognized."""
+    """The shape of a tensor; the same one for the same tensor, so that repeats are seen as such."""
 
     def __init__(self):
         self._known: dict[int, tuple[weakref.ref, int, torch.Tensor]] = {}
