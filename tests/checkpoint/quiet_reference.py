@@ -1,0 +1,9 @@
+"""Run inside an environment with diffusers: build a reference that warns, and print its tree's size alone."""
+
+import sys
+
+from mflux_port.checkpoint.layout import open_checkpoint
+from mflux_port.draft.tree.from_reference import reference_tree
+
+checkpoint = open_checkpoint(sys.argv[1])
+print(sum(1 for component in checkpoint.components.values() for _ in reference_tree(component).walk()))
