@@ -489,6 +489,8 @@ def library_attention(call: Arguments) -> ast.expr:
         name for name in ("attention_mask", "position_bias") if (fact := call.fact(name)) and "tensor" in fact.kinds
     ]
     if len(masks) == 2:
+        if any("none" in call.fact(name).kinds or "bool" in call.fact(name).dtypes for name in masks):
+            call.refuse("a position bias with a mask of truth values, or one that some runs do not have")
         mask = filled("a + b", {"a": call.get("attention_mask"), "b": call.get("position_bias")})
     else:
         mask = call.get(masks[0]) if masks else None

@@ -38,6 +38,10 @@ class InitialWriter(FunctionWriter):
 
     def _Name(self, node: ast.Name) -> ast.expr:
         if node.id in self.arguments and node.id not in self.stored and node.id not in self.inner:
+            for module in self.project.recording.instances.get(self.group, ()):
+                given = vars(module).get("_arguments", {})
+                if node.id in given and vars(module).get(node.id, given[node.id]) != given[node.id]:
+                    raise Refused(node, f"the argument {node.id}, under whose name the module keeps another value")
             self.out.reads.add((self.group, node.id))
             return ast.Attribute(ast.Name("self", ast.Load()), node.id, ast.Load())
         return super()._Name(node)
