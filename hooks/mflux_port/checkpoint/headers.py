@@ -180,7 +180,7 @@ def _verify_spans(spans: list[tuple[int, int, str]], where: object, data_size: i
     end = 0
     for start, stop, name in spans:
         if start != end:
-            kind = "overlaps another's" if start < end else "begins behind a gap"
+            kind = "overlaps another's" if start < end else "begins after a gap"
             raise PortError(f"{where}: the data of tensor {short_repr(name)} {kind}; download it again")
         end = stop
     if data_size is not None and end != data_size:
