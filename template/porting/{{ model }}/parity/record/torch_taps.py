@@ -116,7 +116,7 @@ class TorchTaps:
         self._calls: dict[str, int] = {}
         self._repeats: dict[str, int] = {}
         self._within: str = ""  # set while a method other than forward runs: vae_decode, vae_encode
-        self._seen: dict[int, tuple[weakref.ref, int, str]] = {}
+        self._seen: dict[int, tuple[weakref.ref, int, str, bool]] = {}  # the last says that it was not thinned
         self._undo: list[Callable[[], None]] = []
 
     @contextlib.contextmanager
@@ -134,16 +134,17 @@ class TorchTaps:
     def record(self, name: str, tensor: torch.Tensor, whole: bool = False) -> None:
         """Record one tensor of a stage. The same tensor again becomes a reference to the first.
 
-        A ``whole`` one is never thinned: another stage may need it as its input.
+        A ``whole`` one is never thinned: another stage may need it as its input. So it is no reference to one that may be.
         """
         if name in self.sink:
             return
         known = self._seen.get(id(tensor))
         if known and known[0]() is tensor and known[1] == tensor._version and known[2] in self.sink:
-            self.sink.repeat(name, known[2])
-            return
+            if known[3] or not whole:
+                self.sink.repeat(name, known[2])
+                return
         self.sink.add(name, to_numpy(tensor), whole=whole)
-        self._seen[id(tensor)] = (weakref.ref(tensor), tensor._version, name)
+        self._seen[id(tensor)] = (weakref.ref(tensor), tensor._version, name, whole or self.level != BLOCKS)
 
     def _record_all(self, prefix: str, value, whole: bool = False) -> None:
         for n, tensor in enumerate(tensors(value)):

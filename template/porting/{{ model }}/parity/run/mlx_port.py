@@ -21,6 +21,7 @@ from parity.record.components import is_network, read_json
 from parity.run.mlx_taps import components
 
 MOST_SPARE, SMALL = 4, 50_000_000  # a component may hold tables that no file has
+_CACHE = 1 << 30  # bytes of freed memory that MLX keeps: without a limit, as much as the largest stage took
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
 
 
@@ -42,6 +43,7 @@ def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict]) -> Port:
     ``{"transformer": {"width": "hidden_size"}}``.
     """
     _set_precision(DTYPES[dtype])
+    mx.set_cache_limit(_CACHE)
     mx.disable_compile()  # a compiled function runs no Python, so nothing could be seen in it
     kind = import_class(where)
     unwritten: dict[str, str] = {}
