@@ -56,8 +56,9 @@ STEPS = {
         r"\d passed",
     ),
     "draft": Step(
-        "uv run --with <this repository> mflux-port draft vega --checkpoint ../vega",
-        ["-m", "mflux_port", "draft", "vega", "--checkpoint", "../vega"],
+        "uv run --with diffusers --with <this repository> mflux-port draft vega --checkpoint ../vega --pipeline ../vega",
+        ["-m", "mflux_port", "draft", "vega", "--checkpoint", "../vega", "--pipeline", "../vega"],
+        r"^(?!draft: |[a-z_]+: .*\.\.\.)",
     ),
     "ledger": Step(
         "uv run --with <this repository> mflux-port ledger vega", ["-m", "mflux_port", "ledger", "vega"], r"^(?!note|  )"

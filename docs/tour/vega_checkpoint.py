@@ -46,8 +46,8 @@ def main(folder: Path, toy_tokenizer: Path) -> None:
 
 
 def write_tokenizer(folder: Path, toy_tokenizer: Path) -> None:
-    sys.path.insert(0, str(toy_tokenizer.parents[1]))
-    from parity import toy_tokenizer as made
+    sys.path.insert(0, str(toy_tokenizer.parents[2]))
+    from parity.record import toy_tokenizer as made
 
     with tempfile.TemporaryDirectory() as settings:
         config = {"tokenizer_class": "Qwen2Tokenizer", "chat_template": CHAT}

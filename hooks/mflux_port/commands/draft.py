@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.transaction import commit, locked
@@ -24,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="transformer, text_encoder or vae; may be repeated (default: those that the answers call own)",
     )
+    parser.add_argument(
+        "--pipeline",
+        metavar="FOLDER",
+        help="also run the pipeline in this folder (a tiny twin) and write what it does between its networks",
+    )
     parser.add_argument("--layers-only", action="store_true", help="write no forward passes")
     parser.add_argument("--dry-run", action="store_true", help="print the diff, write nothing")
 
@@ -39,6 +45,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
     from mflux_port.checkpoint.layout import open_checkpoint
     from mflux_port.draft.component import draft_component
+    from mflux_port.draft.pipeline.file import FACTS, facts_text, summary
     from mflux_port.draft.tiny_sizes import other_names
     from mflux_port.draft.write.files import contents, diff, leftovers, lists, plan_files
     from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_text
@@ -52,7 +59,9 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     keys, changes = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
     undecided = [entry for draft in drafts for entry in draft.unresolved]
     listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
-    kept = lists(checkout, port, {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, drafts)})
+    read = _pipeline_facts(args.pipeline)
+    texts = {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, drafts)}
+    kept = lists(checkout, port, texts | ({FACTS: facts_text(read)} if read else {}))
     if args.dry_run:
         print(diff([*planned, *kept]), end="")
         return 0
@@ -61,8 +70,22 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
         commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
     facts = _facts(drafts, planned) | {"leftover": leftovers(checkout, planned), "key_list": changes}
     facts["tiny_sizes"] = other_names(checkout, port, drafted)
+    facts["pipeline"] = {fact.name: fact.as_dict() for fact in read}
+    if read and not args.json:
+        print(f"{summary(read)}: {FACTS.format(model=port.model)}")
     print(json.dumps(facts, indent=1) if args.json else _format(facts, port))
     return 0
+
+
+def _pipeline_facts(folder: str | None) -> list:
+    from mflux_port.draft.pipeline.process import facts_of_twin
+
+    if not folder:
+        return []
+    if not Path(folder, "model_index.json").is_file():
+        raise PortError(f"{folder} has no model_index.json; name the folder of a tiny twin (make_tiny_checkpoint.py)")
+    _say("pipeline: about ten runs of the twin")
+    return facts_of_twin(Path(folder))
 
 
 def _say(line: str) -> None:
