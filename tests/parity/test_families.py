@@ -30,6 +30,8 @@ def compared(recorded, script):
     def make(name: str):
         if name not in made:
             home = recorded(name)
+            notes = home / "PORTING.md"  # other files' tests may have ticked boxes there
+            notes.write_text(notes.read_text().replace("- [x]", "- [ ]"))
             made[name] = home, script(home, "run_mflux.py", "--bisect", "--port", PORTS[name].port)
         return made[name]
 

@@ -72,7 +72,7 @@ def old_port(tmp_path_factory, pristine) -> tuple[Template, Path]:
     template = first_version(home / "template")
     root = shutil.copytree(pristine(), home / "mflux")
     template_versions.copy(BESIDE, root, "nova", "v0.1.0")
-    moved = root / HOME / "parity/seams.py"
+    moved = root / HOME / "parity/pictures.py"
     moved.write_text(moved.read_text() + MINE)
     (root / HOME / "waivers.yml").write_text(PARITY)
     (root / HOME / "ledger_waivers.yml").write_text(LEDGER)
@@ -91,10 +91,10 @@ def updated(old_port) -> Path:
 
 
 def test_edits_are_in_the_moved_file(updated):
-    text = (updated / HOME / "parity/run/forced_run.py").read_text()
+    text = (updated / HOME / "parity/explain/pictures.py").read_text()
     assert text.endswith(MINE) and text.count(MINE) == 1 and "<<<<<<<" not in text
-    assert "class ForcedRun" in text
-    assert f"R  {HOME}/parity/seams.py -> {HOME}/parity/run/forced_run.py" in status(updated)
+    assert "def to_picture" in text
+    assert f"R  {HOME}/parity/pictures.py -> {HOME}/parity/explain/pictures.py" in status(updated)
 
 
 def test_the_harness_is_that_of_a_fresh_port(updated):
@@ -103,7 +103,7 @@ def test_the_harness_is_that_of_a_fresh_port(updated):
     found = updated / HOME / "parity"
     assert {path.relative_to(found) for path in found.rglob("*.py")} == files.keys()
     edited = {name for name, text in files.items() if (found / name).read_text() != text}
-    assert edited == {Path("run/forced_run.py")}
+    assert edited == {Path("explain/pictures.py")}
 
 
 def test_the_waivers_are_one_file(updated):

@@ -254,7 +254,7 @@ def test_wrong_words(port, mflux_port, pristine):
     ("old", "new", "words"),
     [
         ("class_name: Nova\n", "class_name: Vega\n", (RENAMED,)),
-        ("vae: own\n", "vae: nonsense\n", ("vae", "nonsense", "fix the answer there")),
+        ("vae: own\n", "vae: nonsense\n", ("vae", "nonsense", "write one of")),
         ("_commit: v0.1.0\n", "_commit: v0.0.9\n", ("v0.0.9", "nearest tag")),
     ],
 )

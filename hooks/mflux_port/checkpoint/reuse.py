@@ -54,7 +54,9 @@ def differences(question: str, choice: str, config: dict) -> list[str]:
         if not _is_number(config.get(key, default)):
             found.append(f"{key} is {short_repr(config[key])}, mflux's must be a number")
     for key, value in entry["implements"].items():
-        given = config[key] if key in config else entry["absent"].get(key, value)
+        if key not in config and key not in entry["absent"]:
+            continue  # the reference's default is what mflux implements; `absent` lists where it is not
+        given = config[key] if key in config else entry["absent"][key]
         if not _same(given, value):
             found.append(f"{key} is {short_repr(given)}, mflux's is {_shown(value)}")
     known = {*entry["implements"], *entry.get("takes", ()), *entry.get("optional", ()), *reuse_table()["no_effect"]}

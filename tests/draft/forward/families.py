@@ -26,12 +26,6 @@ KNOWN = {
     "qwen_image": ("transformer", "diffusers", "QwenImageTransformer2DModel", {
         "patch_size": 2, "in_channels": 64, "out_channels": 16, "num_layers": 60, "attention_head_dim": 128,
         "num_attention_heads": 24, "joint_attention_dim": 3584, "axes_dims_rope": [16, 56, 56]}),
-    "krea2": ("transformer", "diffusers", "Krea2Transformer2DModel", {
-        "in_channels": 64, "num_layers": 28, "attention_head_dim": 128, "num_attention_heads": 48,
-        "num_key_value_heads": 12, "intermediate_size": 16384, "timestep_embed_dim": 256, "text_hidden_dim": 2560,
-        "num_text_layers": 12, "text_num_attention_heads": 20, "text_num_key_value_heads": 20,
-        "text_intermediate_size": 6912, "num_layerwise_text_blocks": 2, "num_refiner_text_blocks": 2,
-        "axes_dims_rope": [32, 48, 48]}),
     "autoencoder_kl": ("vae", "diffusers", "AutoencoderKL", {
         "block_out_channels": [128, 256, 512, 512], "down_block_types": ["DownEncoderBlock2D"] * 4,
         "up_block_types": ["UpDecoderBlock2D"] * 4, "layers_per_block": 2, "latent_channels": 16, "norm_num_groups": 32,
