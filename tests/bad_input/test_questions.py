@@ -124,7 +124,7 @@ TAKEN = [
     ("a field that ModelConfig lacks", entry(stepz=2), "has no 'stepz'; delete it from the answers of vega"),
     ("a field that is code", entry(**{"x=1, y": 2}), "has no 'x=1, y'"),
     ("a field that is a date", entry(sigma_base_shift={"a": [[[[[[[[1]]]]]]]]}), "is too deep or too long"),
-    ("a field without end", entry(sigma_base_shift=float("inf")), "'sigma_base_shift' is inf; write a number"),
+    ("a field without end", entry(sigma_base_shift=float("inf")), "sigma_base_shift of vega must be a number from"),
 ]
 
 
