@@ -1,6 +1,6 @@
 """Ports that are right pass at every setting, and one mistake is named where it is: packed loops, guidance, few and many steps.
 
-The expected answers were written before the first run.
+Expected answers come before a run; where the first run showed that a variant was itself wrong, both were corrected.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A value that was the same in all runs proves nothing: it is folded into a drafted forward pass only when no data reaches
 it. Data are what the runs gave the model, and what is read out of a tensor: sizes, numbers, truth. That something is a
-tensor of one rank and not None is no data: it is how a function is called.
+tensor of one rank and not None is not data: it is how a function is called.
 """
 
 from __future__ import annotations

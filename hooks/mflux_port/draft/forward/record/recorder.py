@@ -275,7 +275,7 @@ def _folders(model) -> tuple[str, ...]:
 
 
 def object_group(value) -> str:
-    """The group of an object that is no module."""
+    """The group of an object that is not a module."""
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 

@@ -222,7 +222,7 @@ def to(call: Arguments) -> ast.expr:
                 else filled("x.astype(t)", {"x": call.get("x"), "t": wanted})
             )
         if fact is not None and not fact.always("device", "str", "none", "bool"):
-            call.refuse("an argument that is no type, array or device")
+            call.refuse("an argument that is not a type, array or device")
     return call.get("x")
 
 
