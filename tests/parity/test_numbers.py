@@ -230,7 +230,9 @@ def test_positions_in_each_others_places():
 
     rows, columns = np.meshgrid(np.arange(3), np.arange(5), indexing="ij")
     ids = np.stack([np.zeros_like(rows), rows, columns], axis=-1).reshape(-1, 3)
-    assert "1 and 2" in causes_in_values.of_ids(ids, ids[:, [0, 2, 1]]) and "places" in causes_in_values.of_ids(ids, ids[:, [0, 2, 1]])
+    assert "1 and 2" in causes_in_values.of_ids(ids, ids[:, [0, 2, 1]]) and "places" in causes_in_values.of_ids(
+        ids, ids[:, [0, 2, 1]]
+    )
     assert "places" not in causes_in_values.of_ids(ids, ids + [0, 1, 0])
 
 
