@@ -74,6 +74,19 @@ def record(model, runs: list[tuple[str, dict]], rebuild: Callable | None = None)
     return recorder.recording
 
 
+def calls_of(model, runs: list[tuple[str, dict]]) -> dict[str, list[ModuleCall]]:
+    """The calls of every group of modules in ``runs``, without their expressions."""
+    import torch
+
+    recorder = _Recorder(model)
+    with torch.no_grad(), recorder.watching():
+        for number, (method, inputs) in enumerate(runs):
+            recorder.run = number
+            recorder.enter(method, inputs)
+    _restore_state(recorder)
+    return recorder.recording.calls
+
+
 def _restore_state(recorder) -> None:
     for module, state in recorder.before:
         for name in [*vars(module)]:
