@@ -54,7 +54,7 @@ def _changes(inputs: dict):
         if name in ("timestep", "timesteps", "t") and isinstance(value, torch.Tensor):
             yield f"{name}: zero", inputs | {name: torch.zeros_like(value)}
             yield f"{name}: one number", inputs | {name: value[:1].reshape(())}
-            yield f"{name}: whole numbers", inputs | {name: torch.ones_like(value).long()}
+            yield f"{name}: whole numbers", inputs | {name: torch.zeros_like(value).long()}
 
 
 def _accepts(model, method: str, inputs: dict) -> bool:
@@ -74,13 +74,12 @@ def outcomes(twin: DraftedTwin) -> list[tuple[str, str, str, str]]:
     found = []
     for what, method, inputs in other_runs(twin):
         replay = twin.replay(twin.calls([(method, inputs)]))
-        for group in twin.proven:
-            if replay.calls.get(group):
-                found.append((what, short(group), *_outcome(twin, replay, group, inputs)))
+        came = (group for group in twin.proven if replay.calls.get(group))
+        found += [(what, short(group), *_outcome(replay, group)) for group in came]
     return found
 
 
-def _outcome(twin: DraftedTwin, replay, group: str, inputs: dict) -> tuple[str, str]:
+def _outcome(replay, group: str) -> tuple[str, str]:
     result = replay.group(group)
     if result["kind"] == "verified":
         return RIGHT, ""
