@@ -111,12 +111,12 @@ class Mutation:
         self.groups = self._groups()
 
     def _groups(self) -> dict[str, list[str]]:
-        from mflux_port.draft.forward.proof.replay import _at
+        from mflux_port.draft.forward.record.quiet import at_path
 
         found: dict[str, list[str]] = {}
         for group in self.twin.proven:
             path = self.replay.calls[group][0].path
-            found.setdefault(type(_at(self.replay.port, path)).__name__, []).append(group)
+            found.setdefault(type(at_path(self.replay.port, path)).__name__, []).append(group)
         return found
 
     def methods(self) -> Iterator[tuple[str, ast.ClassDef, ast.FunctionDef]]:
@@ -127,14 +127,17 @@ class Mutation:
                     yield from ((file.stem, cls, one) for one in cls.body if isinstance(one, ast.FunctionDef) and
                                 one.name != "__init__")  # fmt: skip
 
-    def mutants(self) -> Iterator[tuple[str, str, ast.FunctionDef, ast.FunctionDef]]:
+    def mutants(self) -> Iterator[tuple[str, str, ast.FunctionDef]]:
         for _, cls, method in self.methods():
+            lines = ast.unparse(method).splitlines()
+            method = ast.parse("\n".join(lines)).body[0]
             for number in range(len(list(changes(method)))):
                 changed = copy.deepcopy(method)
                 node, kind, change = list(changes(changed))[number]
                 before = ast.unparse(node) if not isinstance(node, ast.keyword) else f"mask={ast.unparse(node.value)}"
+                line = lines[getattr(node, "lineno", getattr(node, "value", node).lineno) - 1].strip()
                 change()
-                yield cls.name, f"{cls.name}.{method.name}: {kind} in {before[:90]}", method, changed
+                yield cls.name, f"{cls.name}.{method.name}: {kind} in {before[:60]}: {line[:160]}", changed
 
     def is_seen(self, cls: str, changed: ast.FunctionDef) -> bool:
         """Whether a replay of a class with a changed method differs."""
@@ -156,7 +159,7 @@ class Mutation:
 
 def _family(name: str, start: int) -> None:
     mutation = Mutation(drafted_twin(name))
-    for number, (cls, told, _, changed) in enumerate(mutation.mutants()):
+    for number, (cls, told, changed) in enumerate(mutation.mutants()):
         if number >= start:
             print(json.dumps({"number": number, "told": told}), flush=True)
             print(json.dumps({"number": number, "seen": mutation.is_seen(cls, changed)}), flush=True)

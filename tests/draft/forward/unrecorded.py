@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from drafted_twin import DraftedTwin, drafted_twin, short  # noqa: E402
+from mflux_port.draft.forward.proof.replay import FLOOR  # noqa: E402
 from mflux_port.draft.forward.twin.inputs import Case, find_runs, text_runs, vae_runs  # noqa: E402
 
 CASES = (
@@ -24,6 +25,7 @@ CASES = (
     Case(4, 20, 64, 2, 15),
 )
 RIGHT, REFUSED, WRONG = "right", "refused", "wrong"
+_LEFT = "padding on the left"
 
 
 def other_runs(twin: DraftedTwin) -> list[tuple[str, str, dict]]:
@@ -45,7 +47,7 @@ def _changes(inputs: dict):
             yield f"{name}: all", inputs | {name: torch.ones_like(value)}
             left = torch.ones_like(value)
             left[0, :2] = 0
-            yield f"{name}: padding on the left", inputs | {name: left}
+            yield f"{name}: {_LEFT}", inputs | {name: left}
             holes = torch.ones_like(value)
             holes[:, 1::3] = 0
             yield f"{name}: holes", inputs | {name: holes}
@@ -74,9 +76,22 @@ def outcomes(twin: DraftedTwin) -> list[tuple[str, str, str, str]]:
     found = []
     for what, method, inputs in other_runs(twin):
         replay = twin.replay(twin.calls([(method, inputs)]))
-        came = (group for group in twin.proven if replay.calls.get(group))
+        came = [group for group in twin.proven if replay.calls.get(group)]
+        if what.endswith(_LEFT) and twin.part == "text_encoder":
+            # A row of attention that a mask hides completely has other numbers in MLX, and no later row reads it.
+            found += [(what, short(group), *_kept_rows(replay, group, inputs)) for group in came[-1:]]
+            continue
         found += [(what, short(group), *_outcome(replay, group)) for group in came]
     return found
+
+
+def _kept_rows(replay, group: str, inputs: dict) -> tuple[str, str]:
+    from mflux_port.draft.forward.proof.arrays import distance, to_torch
+
+    out, expected = (to_torch(value) for value in replay.outputs(group, replay.calls[group][0]))
+    kept = inputs["attention_mask"].bool()
+    error = distance(out[kept], expected[kept])
+    return (RIGHT, "") if error <= 2 * FLOOR else (WRONG, f"error {error:.1e}")
 
 
 def _outcome(replay, group: str) -> tuple[str, str]:

@@ -49,9 +49,7 @@ def library_attention(call: Arguments) -> ast.expr:
         name for name in ("attention_mask", "position_bias") if (fact := call.fact(name)) and "tensor" in fact.kinds
     ]
     if len(masks) == 2:
-        if any("none" in call.fact(name).kinds or "bool" in call.fact(name).dtypes for name in masks):
-            call.refuse("a position bias with a mask of truth values, or one that some runs do not have")
-        mask = filled("a + b", {"a": call.get("attention_mask"), "b": call.get("position_bias")})
+        mask = _biased_mask(call)
     else:
         mask = call.get(masks[0]) if masks else None
     modules = list(call.fact("module").objects.values())
@@ -60,13 +58,25 @@ def library_attention(call: Arguments) -> ast.expr:
     if len(causal) > 1:
         call.refuse("some causal, some not")
     given = call.fact("attention_mask")
+    if len(masks) == 2 and causal == {True} and "none" in given.kinds:
+        call.refuse("a position bias in causal attention whose mask some runs do not have")
     if mask is None and causal == {True}:
         mask = ast.Constant("causal")
-    elif mask is not None and causal == {True} and given is not None and "none" in given.kinds:
+    elif len(masks) == 1 and causal == {True} and given is not None and "none" in given.kinds:
         mask = filled("'causal' if mask is None else mask", {"mask": mask})
     if mask is not None:
         out.keywords.append(ast.keyword("mask", mask))
     return ast.Tuple([filled("x.transpose(0, 2, 1, 3)", {"x": out}), ast.Constant(None)], ast.Load())
+
+
+def _biased_mask(call: Arguments) -> ast.expr:
+    mask, bias = call.get("attention_mask"), call.get("position_bias")
+    given = call.fact("attention_mask")
+    if "none" in call.fact("position_bias").kinds:
+        call.refuse("a position bias that some runs do not have")
+    if given.always("tensor") and "bool" not in given.dtypes:
+        return filled("a + b", {"a": mask, "b": bias})
+    return call.writer.helper("masked_bias", bias, mask)
 
 
 def causal_mask(call: Arguments) -> ast.expr:
@@ -83,8 +93,10 @@ def padding_mask(call: Arguments) -> ast.expr:
     fact = call.writer.fact(call.node)
     if fact is not None and fact.always("none") or not call.has("attention_mask"):
         return ast.Constant(None)
-    mask = call.get("attention_mask")
-    return filled("mask[:, None, None, :].astype(mx.bool_)", {"mask": mask})
+    mask, given = call.get("attention_mask"), call.fact("attention_mask")
+    whole = "mask[:, None, None, :].astype(mx.bool_)"
+    sometimes = given is not None and "none" in given.kinds
+    return filled(f"None if mask is None else {whole}" if sometimes else whole, {"mask": mask})
 
 
 def multi_head_attention(call: Arguments) -> ast.expr:
