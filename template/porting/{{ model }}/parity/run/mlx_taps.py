@@ -39,16 +39,13 @@ def components(model: nn.Module) -> dict[str, nn.Module]:
     return {name: part for name, part in children.items() if part.parameters()}
 
 
-def parameters(model: nn.Module) -> dict[str, np.ndarray]:
-    """All parameters as float32, by ``component.path``."""
+def parameters(part: nn.Module, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """All parameters of the component ``name`` as float32, by ``component.path``, one at a time."""
     from mlx.utils import tree_flatten
 
-    found = {}
-    for name, part in components(model).items():
-        for path, array in tree_flatten(part.parameters()):
-            if mx.issubdtype(array.dtype, mx.floating):
-                found[f"{name}.{path}"] = to_numpy(array)
-    return found
+    for path, array in tree_flatten(part.parameters()):
+        if mx.issubdtype(array.dtype, mx.floating):
+            yield f"{name}.{path}", to_numpy(array)
 
 
 def modules(model: nn.Module) -> dict[str, nn.Module]:
