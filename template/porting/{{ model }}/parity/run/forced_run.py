@@ -15,11 +15,11 @@ import mlx.core as mx
 import numpy as np
 
 from parity.compare.calls import FEW, Branch, PromptMatch, ReferenceCalls, match_prompts, row_of
+from parity.memo import Memo
 from parity.metrics import Distance, distance
 from parity.orders import Order
 from parity.record.recording import Recording, is_denoiser
 from parity.run import stand_ins
-from parity.run.memo import Memo
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy
 from parity.run.patches import Patches
@@ -516,6 +516,7 @@ class _Gate(Sink):
         result = self.run.sink.leave(path, module, args, kwargs, result, call)
         if "." in path:
             return result
+        mx.eval(list(arrays(result)))  # or it would keep the network's weights
         self.run.memo.put(path, args, kwargs, result)
         return self._handed_on(path, result)
 

@@ -33,6 +33,11 @@ def to_numpy(array: mx.array) -> np.ndarray:
     return np.array(array) if array.dtype == mx.bool_ else np.array(array.astype(mx.int64))
 
 
+def numbers(array: mx.array) -> bytes:
+    """What an array holds, with its dtype and shape."""
+    return f"{array.dtype}{array.shape}".encode() + to_numpy(array).tobytes()
+
+
 def components(model: nn.Module) -> dict[str, nn.Module]:
     """The model's networks by attribute name."""
     children = {name: part for name, part in model.items() if isinstance(part, nn.Module)}

@@ -10,10 +10,10 @@ import numpy as np
 
 from parity import orders
 from parity.compare.calls import FEW, ReferenceCalls, is_prompt, pair, row_of
+from parity.memo import Memo
 from parity.orders import NOTHING, Order
 from parity.record.recording import Recording, is_denoiser
 from parity.run import stand_ins
-from parity.run.memo import Memo
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy
 from parity.run.patches import Patches
@@ -21,6 +21,7 @@ from parity.run.run_trace import Done, call_arguments, legacy_decoding, rebuild,
 
 NOISE = "noise/pipeline/out/0"
 VAE = "vae"
+_evaluate = mx.eval  # a probe replaces it: nothing of a transformer is computed
 
 
 @dataclass
@@ -234,7 +235,7 @@ class PortProbe(Sink):
                 if "step" in vars(kind):
                     patches.set(kind, "step", self._stepping(kind.step))
             patches.set(ImageUtil, "to_image", staticmethod(_stop))
-            patches.set(mx, "eval", lambda *arrays: None)  # nothing of a transformer is computed
+            patches.set(mx, "eval", lambda *arrays: None)
             for name in ("conv1d", "conv2d", "conv3d", "conv_general"):
                 patches.set(mx, name, self._convolving(getattr(mx, name)))
             if "text_encoder" in self.skip:
@@ -310,6 +311,7 @@ class PortProbe(Sink):
         if "." in path:
             return result
         if not is_denoiser(path):
+            _evaluate(list(arrays(result)))  # or it would keep the network's weights
             self.memo.put(path, args, kwargs, result)
             return result
         key = path, self._calls[path] - 1

@@ -15,14 +15,14 @@ from parity.compare.alignment import align
 from parity.compare.calls import ReferenceCalls
 from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
+from parity.memo import Memo
 from parity.metrics import distance
 from parity.progress import Progress
 from parity.record.recording import Recording
 from parity.run import port_orders
 from parity.run.forced_run import FORCED, FREE, IMAGE, LATENTS, LOOP, ForcedRun
-from parity.run.memo import Memo
 from parity.run.mlx_port import Port
-from parity.run.mlx_taps import MlxTaps, to_numpy
+from parity.run.mlx_taps import MlxTaps, numbers, to_numpy
 from parity.run.module_judge import Call, ModuleJudge
 from parity.run.run_trace import Comparison, RunTrace, legacy_decoding
 from parity.run.strips import convolutions_in_strips
@@ -83,7 +83,7 @@ class Judge:
         self.reference = ReferenceCalls(recording)
         self.progress = Progress("port")
         self._orders: port_orders.PortOrders | None = None
-        self._memo = Memo()
+        self._memo = Memo(mx.array, numbers)
 
     @property
     def orders(self) -> port_orders.PortOrders:
