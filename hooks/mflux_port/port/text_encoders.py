@@ -11,6 +11,11 @@ PARTS = ("transformer", "vae")
 _FIELDS = ("kind", "folder", "tokenizer")
 
 
+def part_of(name: str) -> str:
+    """What a component of a port is: transformer, vae, or text_encoder for each of several."""
+    return "text_encoder" if name.startswith("text_encoder") else name
+
+
 @dataclass(frozen=True)
 class TextEncoder:
     """One text encoder of a port. ``name`` is the port's own: text_encoder, text_encoder_2 and so on.
