@@ -214,24 +214,26 @@ def test_a_large_tensor_is_thinned(tmp_path):
 
 
 def test_values_in_another_order_are_told_from_rounded_ones():
-    from parity.explain import patterns
+    from parity.explain import causes_in_values
     from parity.record.recording import from_bfloat16, to_bfloat16
 
     values = _values(6, 50)
     short = from_bfloat16(to_bfloat16(values))
-    assert patterns.of_values(values, values[:, ::-1]).startswith("layout")
-    assert patterns.of_values(values, short).startswith("precision")
-    assert patterns.of_values(values, short[:, ::-1]).startswith("layout")
-    assert patterns.of_values(np.full((3, 4), 2.0, np.float32), _values(3, 4)) == ""
+    assert causes_in_values.of_values(values, values[:, ::-1]).startswith("layout")
+    assert causes_in_values.of_values(values, short).startswith("precision")
+    assert causes_in_values.of_values(values, short[:, ::-1]).startswith("layout")
+    assert causes_in_values.of_values(np.full((3, 4), 2.0, np.float32), _values(3, 4)) == ""
 
 
 def test_positions_in_each_others_places():
-    from parity.explain import patterns
+    from parity.explain import causes_in_values
 
     rows, columns = np.meshgrid(np.arange(3), np.arange(5), indexing="ij")
     ids = np.stack([np.zeros_like(rows), rows, columns], axis=-1).reshape(-1, 3)
-    assert "1 and 2" in patterns.of_ids(ids, ids[:, [0, 2, 1]]) and "places" in patterns.of_ids(ids, ids[:, [0, 2, 1]])
-    assert "places" not in patterns.of_ids(ids, ids + [0, 1, 0])
+    assert "1 and 2" in causes_in_values.of_ids(ids, ids[:, [0, 2, 1]]) and "places" in causes_in_values.of_ids(
+        ids, ids[:, [0, 2, 1]]
+    )
+    assert "places" not in causes_in_values.of_ids(ids, ids + [0, 1, 0])
 
 
 def test_bfloat16_rounds_to_the_nearest():

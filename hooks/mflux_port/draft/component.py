@@ -16,11 +16,11 @@ from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node
 from mflux_port.draft.tree.prefix_remap import align, tensor_names
-from mflux_port.draft.write.classes import ClassDraft, draft_classes
+from mflux_port.draft.write.class_source import module_files
 from mflux_port.draft.write.formatting import formatted
 from mflux_port.draft.write.forward_text import functions_file
+from mflux_port.draft.write.group_into_classes import ClassDraft, draft_classes
 from mflux_port.draft.write.mapping import lora_paths
-from mflux_port.draft.write.modules import module_files
 from mflux_port.draft.write.targets import MappingDraft, Source, Unresolved, draft_mapping, is_gamma
 from mflux_port.port.port import Port
 from mflux_port.port.text_encoders import part_of

@@ -63,9 +63,9 @@ def attach(tree, forwards: dict[str, Forward]) -> None:
 
 def _write_port(folder: Path, forwards: dict[str, Forward], recording: Recording) -> list[str]:
     from mflux_port.draft.tree.from_reference import tree_of
-    from mflux_port.draft.write.classes import draft_classes
+    from mflux_port.draft.write.class_source import module_files
     from mflux_port.draft.write.forward_text import functions_file
-    from mflux_port.draft.write.modules import module_files
+    from mflux_port.draft.write.group_into_classes import draft_classes
 
     tree = tree_of(recording.root, wanted(forwards))
     attach(tree, forwards)

@@ -52,7 +52,7 @@ def parameters(model: nn.Module) -> dict[str, np.ndarray]:
 
 
 def modules(model: nn.Module) -> dict[str, nn.Module]:
-    """All modules by ``component.path``; lists are no modules."""
+    """All modules by ``component.path``; lists are not modules."""
     found = {}
     for name, part in components(model).items():
         for path, module in part.named_modules():
