@@ -135,7 +135,7 @@ class Mutation:
                 changed = copy.deepcopy(method)
                 node, kind, change = list(changes(changed))[number]
                 before = ast.unparse(node) if not isinstance(node, ast.keyword) else f"mask={ast.unparse(node.value)}"
-                line = lines[getattr(node, "lineno", getattr(node, "value", node).lineno) - 1].strip()
+                line = lines[node.lineno - 1].strip()
                 change()
                 yield cls.name, f"{cls.name}.{method.name}: {kind} in {before[:60]}: {line[:160]}", changed
 
