@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ENCODE = '''
+ENCODE = """
     @staticmethod
     def encode_prompt(
         prompt: str,
@@ -18,8 +18,8 @@ ENCODE = '''
         # The reference passes no mask: the padding is seen.
         _, pooled = text_encoder(tokens.input_ids, mx.ones_like(tokens.input_ids))
         return pooled, text_encoder_2(tokenizer_2.tokenize(prompt).input_ids).astype(ModelConfig.precision)
-'''
-PREDICT = '''
+"""
+PREDICT = """
     @staticmethod
     def _predict(
         transformer: NovaTransformer,
@@ -45,12 +45,14 @@ PREDICT = '''
             return noise.reshape(latents.shape)
 
         return predict
-'''
+"""
 
 
 def write_glue(checkout: Path) -> None:
     package = checkout / "src/mflux/models/nova"
-    _change(package / "model/nova_text_encoder/prompt_encoder.py", r"\n    @staticmethod\n    def encode_prompt.*", ENCODE)
+    _change(
+        package / "model/nova_text_encoder/prompt_encoder.py", r"\n    @staticmethod\n    def encode_prompt.*", ENCODE
+    )
     _change(package / "variants/txt2img/nova.py", r"\n    @staticmethod\n    def _predict.*", PREDICT)
     definition = package / "weights/nova_weight_definition.py"
     _change(definition, r"MAX_SEQUENCE_LENGTH = \d+", "MAX_SEQUENCE_LENGTH = 77")
