@@ -15,7 +15,7 @@ from mflux_port.checks.engine.rule import FAIL, MERGE, NEEDS_YOU, PASS
 _PROOFS = {
     "VAE": ("vae_decode", "vae_encode"),
     "transformer": ("transformer", "guidance", "scheduler", "loop"),
-    "text encoder": ("text_encoder",),
+    "text encoder": ("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4"),
     "end to end": ("end_to_end",),
 }
 STEPS = ("wired", *_PROOFS, "golden", "merge-ready")

@@ -12,6 +12,7 @@ from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.forward.draft import ForwardDraft, Say, draft_forwards
 from mflux_port.draft.forward.proof.states import State, class_states
 from mflux_port.draft.forward.proof.twin_port import attach
+from mflux_port.draft.forward.writer.wrappers import hand_down
 from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node
@@ -70,6 +71,7 @@ def draft_component(
     tree, source = _tree(component, forwards.wanted)
     tree.class_name = re.sub(r"\W", "", component.class_name) or tree.class_name
     attach(tree, forwards.forwards)
+    hand_down(tree)
     mapping = draft_mapping(name, source, tree)
     mapping.unresolved[:0] = [_unresolved(name, kind) for kind in component.classified.blocking]
     _drop(tree, mapping.tied)

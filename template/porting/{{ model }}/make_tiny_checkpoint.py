@@ -24,6 +24,11 @@ from parity.record.toy_tokenizer import IDS, has_tokenizer, write_tokenizer
 
 # What no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
 OVERRIDES: dict[str, dict] = {}
+# What mflux's own text encoders have written down: a twin of a port that reuses one keeps these numbers.
+FIXED = {
+    "t5": ("num_layers", "num_heads", "d_kv", "relative_attention_num_buckets", "relative_attention_max_distance"),
+    "clip": ("num_hidden_layers", "num_attention_heads", "hidden_size", "max_position_embeddings"),
+}
 
 
 def main() -> int:
@@ -34,15 +39,20 @@ def main() -> int:
     target = Path(args.output) if args.output else answers.artifacts / "tiny"
     if target.exists() and not (target / "sizes.json").is_file():
         raise ParityError(f"{target} exists and is not a tiny twin; name another folder with --output")
-    configs = tiny_configs(folder, parts, _overrides(args.override), args.real_tokenizer)
+    configs = tiny_configs(folder, parts, _overrides(args.override), args.real_tokenizer, answers.kinds)
     shutil.rmtree(target, ignore_errors=True)
     write_twin(folder, target, parts, configs, args.seed, args.real_tokenizer)
     print(f"{target}: a tiny twin of {pipeline}")
     return 0
 
 
-def tiny_configs(folder: Path, parts: dict, overrides: dict[str, dict], real_tokenizer: bool) -> dict[str, dict]:
-    """The twin's config of each network, and a printed line for each large number that stays."""
+def tiny_configs(
+    folder: Path, parts: dict, overrides: dict[str, dict], real_tokenizer: bool, kinds: dict[str, str]
+) -> dict[str, dict]:
+    """The twin's config of each network, and a printed line for each large number that stays.
+
+    ``kinds``: what each text encoder is in the port, by its folder.
+    """
     real = {name: components.read_json(folder / name / "config.json") for name in parts if _network(folder, name)}
     sizes = shrink.Sizes(shrink.kept_sizes(real.values()))
     small = {}
@@ -52,9 +62,11 @@ def tiny_configs(folder: Path, parts: dict, overrides: dict[str, dict], real_tok
             if name.startswith("vae")
             else shrink.shrink_network(config, sizes, "text" in name)
         )
+    for name in small:
+        small[name] |= {key: real[name][key] for key in FIXED.get(kinds.get(name), ()) if key in real[name]}
     shrink.link(real, small)
     pipeline = components.pipeline_class(folder)
-    for name in [name for name in small if name.startswith("text_encoder")]:
+    for name in [name for name in small if name.startswith("text_encoder") or name in kinds]:
         shrink.keep_layers(small[name], shrink.hidden_layers_read(pipeline))
         if real_tokenizer or shrink.token_ids_read(pipeline) > min_vocabulary(small[name]):
             shrink.keep_vocabulary(real[name], small[name])
@@ -63,7 +75,8 @@ def tiny_configs(folder: Path, parts: dict, overrides: dict[str, dict], real_tok
     for name, config in small.items():
         _override(config, overrides.get(name, {}), name)
         for line in shrink.unshrunk(real[name], config):
-            print(f"{name}: {line} stays as it is; OVERRIDES in make_tiny_checkpoint.py can make it smaller")
+            if not line.startswith(FIXED.get(kinds.get(name), ("\0",))):
+                print(f"{name}: {line} stays as it is; OVERRIDES in make_tiny_checkpoint.py can make it smaller")
     return small
 
 

@@ -11,14 +11,14 @@ import argparse
 import os
 from pathlib import Path
 
-from parity.answers import FAIL, STAGE_NAMES, Answers, load_answers, size_of
+from parity.answers import ALL_STAGES, ENCODERS, FAIL, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
 from parity.explain import notes
 
 # Constructor arguments with another name in the checkpoint's config files: {"transformer": {"width": "hidden_size"}}.
 # Only needed to build the port in the sizes of a tiny twin.
 SIZES: dict[str, dict[str, str]] = {}
-NETWORKS = ("vae_decode", "vae_encode", "transformer", "text_encoder")  # stages in which a module may be wrong
+NETWORKS = ("vae_decode", "vae_encode", "transformer", *ENCODERS)  # stages in which a module may be wrong
 
 
 def main() -> int:
@@ -46,7 +46,7 @@ def main() -> int:
     if rough:
         print(rough)
     port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
-    stages = [args.stage] if args.stage else STAGE_NAMES
+    stages = [args.stage] if args.stage else answers.stages
     facts = recording.facts
     print(f"against {path.name}: {facts['level']}, {notes.setting_of(facts, args.dtype)}")
     bisect = args.bisect or facts["level"] != "stages"  # what is recorded is judged
@@ -97,7 +97,7 @@ def _line(result) -> str:
     figures = (
         f"relL2 {result.relative:.2e}  limit {result.limit:.1e}  max {result.largest:.1e}" if result.tensor else ""
     )
-    return f"{result.stage:<13} {result.status:<10} {figures:<48} {result.note}".rstrip()
+    return f"{result.stage:<14} {result.status:<10} {figures:<48} {result.note}".rstrip()
 
 
 def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
@@ -149,7 +149,7 @@ def _write(found, path: Path) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = Arguments(description=__doc__.splitlines()[0])
-    parser.add_argument("--stage", choices=STAGE_NAMES, help="only this stage (default: all)")
+    parser.add_argument("--stage", choices=ALL_STAGES, help="only this stage (default: all)")
     parser.add_argument("--bisect", action="store_true", help="judge artifacts/modules.safetensors and name the module")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--reference", help="default: artifacts/reference.safetensors")

@@ -114,8 +114,13 @@ def boxes(package: Package) -> list[Box]:
 
 
 def wanted(package: Package) -> list[str]:
-    """The stages that have to be proven: guidance only where the port has any."""
-    return [stage for stage in STAGES if stage != "guidance" or _guidance(package) > 1]
+    """The stages that have to be proven: guidance only where the port has any, and each of its text encoders."""
+    return [stage for stage in _all_stages(package) if stage != "guidance" or _guidance(package) > 1]
+
+
+def _all_stages(package: Package) -> tuple[str, ...]:
+    further = [encoder.name for encoder in package.port.text_encoders[1:]] if package.port is not None else []
+    return (*STAGES[:-1], *further, STAGES[-1])
 
 
 def _guidance(package: Package) -> float:
@@ -126,7 +131,7 @@ def _guidance(package: Package) -> float:
 def stages(package: Package) -> dict[str, Box]:
     """The box of every stage that PORTING.md has, in the guide's order; the one of the bfloat16 run comes last."""
     marked = {box.stage: box for box in boxes(package) if box.stage}
-    return {stage: marked[stage] for stage in (*STAGES, BFLOAT16) if stage in marked}
+    return {stage: marked[stage] for stage in (*_all_stages(package), BFLOAT16) if stage in marked}
 
 
 def _number(text: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -18,6 +18,9 @@ FEW_STEPS = 4
 STAGE_NAMES = (
     "vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end",
 )  # fmt: skip
+# A port with several text encoders has a stage for each, in this order.
+ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
+ALL_STAGES = (*STAGE_NAMES, *ENCODERS[1:])
 PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # what a stage may be
 # What PyYAML itself raises for a value that its tag cannot be, as `!!int x`; and what a wrong kind of answer gives.
 UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -35,10 +38,17 @@ class Answers:
     guidance: float
     supports_guidance: bool
     home: Path
+    kinds: dict[str, str] = field(default_factory=dict)  # what each text encoder is, by its folder in the checkpoint
 
     @property
     def import_path(self) -> str:
         return f"mflux.models.{self.model}.variants.txt2img.{self.model}:{self.class_name}"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages of this port, in the order in which they are written."""
+        at = STAGE_NAMES.index(ENCODERS[0])
+        return (*STAGE_NAMES[:at], *ENCODERS[: max(1, len(self.kinds))], *STAGE_NAMES[at + 1 :])
 
     @property
     def artifacts(self) -> Path:
@@ -59,11 +69,18 @@ def load_answers(home: Path = HOME) -> Answers:
             guidance=float(answers["guidance"]),
             supports_guidance=bool(answers["supports_guidance"]),
             home=home,
+            kinds=_kinds(answers),
         )
     except FileNotFoundError:
         raise ParityError(f"{path} is missing; run the scripts from the port's own folder") from None
     except (yaml.YAMLError, *UNSOUND) as error:
         raise ParityError(f"{path} cannot be used ({error}); restore it with `git checkout -- {path}`") from None
+
+
+def _kinds(answers: dict) -> dict[str, str]:
+    entries = answers.get("text_encoders") or [{}]
+    places = [str(entry.get("folder", name)) for name, entry in zip(ENCODERS, entries, strict=False)]
+    return dict(zip(places, [str(entry.get("kind", answers.get("text_encoder"))) for entry in entries], strict=True))
 
 
 def _name(value: object) -> str:

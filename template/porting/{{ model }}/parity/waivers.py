@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from parity.answers import STAGE_NAMES, UNSOUND
+from parity.answers import ALL_STAGES, UNSOUND
 from parity.errors import ParityError
 
 MODULE_LIMIT = 1e-5
@@ -92,8 +92,8 @@ def _entry(path: Path, n: int, entry: object) -> Waiver:
         raise ParityError(f"{path}: entry {n} of parity needs either module or stage, then limit and reason")
     if len(str(entry.get("reason") or "").split()) < 3:
         raise ParityError(f"{path}: entry {n} of parity has no reason; write down why the difference is intended")
-    if "stage" in entry and (entry["stage"] not in STAGE_NAMES or "limit" not in entry):
-        raise ParityError(f"{path}: entry {n} of parity needs a limit and one of the stages {', '.join(STAGE_NAMES)}")
+    if "stage" in entry and (entry["stage"] not in ALL_STAGES or "limit" not in entry):
+        raise ParityError(f"{path}: entry {n} of parity needs a limit and one of the stages {', '.join(ALL_STAGES)}")
     try:
         limit = float(entry.get("limit", MODULE_LIMIT))
     except (TypeError, ValueError, OverflowError):

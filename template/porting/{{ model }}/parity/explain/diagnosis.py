@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from parity.answers import FAIL, PASS
+from parity.answers import ENCODERS, FAIL, PASS
 from parity.compare.alignment import align
 from parity.compare.pairing import COUNT
 from parity.compare.rows import rows_cut
@@ -87,7 +87,7 @@ class Diagnosis:
 
     def _other_length(self, result: Result) -> bool:
         # Embeddings of another length or width go into the transformer as they are.
-        return result.stage == "text_encoder" and any(not item.aligned for item in self.crossing.of("prompt/"))
+        return result.stage in ENCODERS and any(not item.aligned for item in self.crossing.of("prompt/"))
 
     def _covered(self, result: Result) -> bool:
         # In bfloat16 a whole decoder's rounding can cover what was done to its latents. No network runs before it.
@@ -180,9 +180,10 @@ class Diagnosis:
         if stage == "end_to_end":
             return []  # what it runs is judged by the stages before
         if self.crossing.failure and self.crossing.failure[0] == stage:
-            refused = stage == "text_encoder" and isinstance(self.crossing.failure[1], ValueError)
+            refused = stage in ENCODERS and isinstance(self.crossing.failure[1], ValueError)
             return [self._code(result, stage, result.note + OTHER_PROMPT * refused)]
-        calls = [call for call in self.calls if call.stage.split(".")[0] == stage]
+        named = self.pairing.components.get(stage, stage) if stage in ENCODERS else stage
+        calls = [call for call in self.calls if call.stage.split(".")[0] == named]
         before = self._before_the_modules(result, calls)
         if before and before[0].module == "tokenizer":
             return before
@@ -205,12 +206,12 @@ class Diagnosis:
             return [
                 self._code(result, "vae", f"latent normalisation or packing before {first.path}{': ' * bool(how)}{how}")
             ]
-        if result.stage == "text_encoder":
+        if result.stage in ENCODERS:
             return self._other_tokens(result, calls)
         if result.stage == "transformer" and self.crossing.unused:
             missing = " and ".join(self.crossing.unused)
             return [self._code(result, "transformer", f"the port's transformer never gets the reference's {missing}")]
-        return [] if result.stage == "text_encoder" else self._fewer_blocks(result)
+        return [] if result.stage in ENCODERS else self._fewer_blocks(result)
 
     def _fewer_blocks(self, result: Result) -> list[Verdict]:
         component = result.stage.partition("_")[0] if result.stage.startswith("vae") else result.stage
@@ -222,7 +223,8 @@ class Diagnosis:
         return [self._code(result, component, f"block count: {text}") for text in shorter[:1]]
 
     def _between_the_modules(self, result: Result, calls: list[Call]) -> list[Verdict]:
-        return getattr(self, f"_{result.stage}", lambda result, calls: [])(result, calls)
+        kind = ENCODERS[0] if result.stage in ENCODERS else result.stage
+        return getattr(self, f"_{kind}", lambda result, calls: [])(result, calls)
 
     def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
         """The module that passes a wrong input to a right one, when that comes before every module that is wrong itself.
@@ -325,7 +327,7 @@ class Diagnosis:
 
     def _text_encoder(self, result: Result, calls: list[Call]) -> list[Verdict]:
         # An encoder's last layers may be left out on purpose, so they are blamed when nothing else is found.
-        return self._fewer_blocks(result) or [self._code(result, "text_encoder", self._of_hidden_state(result))]
+        return self._fewer_blocks(result) or [self._code(result, result.stage, self._of_hidden_state(result))]
 
     def _of_worst(self, result: Result) -> str:
         item = result.worst
@@ -360,7 +362,7 @@ class Diagnosis:
         limit = self.limits.of_stage("text_encoder", "prompt/text_encoder/out/0")
         for event in self.recording.events:
             if (
-                event.stage.split(".")[0] != "text_encoder"
+                not event.stage.startswith("text_encoder")
                 or "/out/" not in event.name
                 or event.stride > 1
                 or event.same

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from parity.answers import FAIL, NOT_RUN, WAIVED
+from parity.answers import FAIL, NOT_RUN, STAGE_NAMES, WAIVED
 from parity.compare import pairing
 from parity.compare.limits import Limits
 from parity.explain.diagnosis import Diagnosis, Findings
 from parity.record.recording import Recording
 from parity.run import mlx_taps
 from parity.run.mlx_port import Port
-from parity.run.stages import COMPONENTS, STAGES, Judge, Result
+from parity.run.stages import COMPONENTS, Judge, Result
 from parity.waivers import Waivers
 
-MODULE_STAGES = tuple(stage for stage in STAGES if stage not in ("loop", "end_to_end"))  # the rest runs free
+MODULE_STAGES = tuple(stage for stage in STAGE_NAMES if stage not in ("loop", "end_to_end"))  # the rest runs free
 
 
 @dataclass

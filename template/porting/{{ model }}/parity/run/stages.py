@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from parity.answers import ABSENT, FAIL, NOT_RUN, PASS, STAGE_NAMES
+from parity.answers import ABSENT, ENCODERS, FAIL, NOT_RUN, PASS
 from parity.compare import guidance
 from parity.compare.alignment import align
 from parity.compare.calls import ReferenceCalls
+from parity.compare.encoder_shares import shares
 from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
 from parity.memo import Memo
@@ -29,10 +30,10 @@ from parity.run.strips import convolutions_in_strips
 
 VAE_DECODE, VAE_ENCODE, TRANSFORMER, GUIDANCE = "vae_decode", "vae_encode", "transformer", "guidance"
 SCHEDULER, DENOISE, TEXT_ENCODER, END_TO_END = "scheduler", "loop", "text_encoder", "end_to_end"
-STAGES = STAGE_NAMES
 COMPONENTS = {
     VAE_DECODE: ("vae",), VAE_ENCODE: ("vae",), TRANSFORMER: ("transformer",), GUIDANCE: (), SCHEDULER: (),
-    DENOISE: ("transformer",), TEXT_ENCODER: ("text_encoder",), END_TO_END: ("vae", "transformer", "text_encoder"),
+    DENOISE: ("transformer",), END_TO_END: ("vae", "transformer", "text_encoder"),
+    **{encoder: (encoder,) for encoder in ENCODERS},
 }  # fmt: skip
 
 
@@ -61,6 +62,14 @@ def _and(one: str, other: str) -> str:
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return one.size == other.size and np.array_equal(one.reshape(-1), other.reshape(-1))
+
+
+def _part(item: Comparison, mask: np.ndarray) -> Comparison:
+    """A comparison of some of the numbers only; of all where the two sides have other shapes."""
+    if mask.all() or item.reference.shape != item.own.shape:
+        return item
+    pair = item.reference[mask], item.own[mask]
+    return Comparison(item.name, *pair, distance(*pair), item.aligned)
 
 
 def short(text: str) -> str:
@@ -110,10 +119,11 @@ class Judge:
             return self._worst(stage, self.end_to_end, "vae_decode/")
         if stage == GUIDANCE:
             return self._guidance(self.forced())
+        if stage in ENCODERS:
+            return self._worst_of(stage, self.forced(), self._prompts_of(stage, self.forced()))
         prefixes = {
             TRANSFORMER: tuple(f"{name}." for name in self.recording.facts["denoisers"]),
             SCHEDULER: ("sigmas/", "scheduler/"),
-            TEXT_ENCODER: ("prompt/",),
         }.get(stage, (f"{stage}/",))
         return self._worst(stage, self.forced(), *prefixes)
 
@@ -168,7 +178,9 @@ class Judge:
         return "" if self.port.component(component) is not None else f"the port has no {component}"
 
     def _worst(self, stage: str, crossing: RunTrace, *prefixes: str) -> Result:
-        seen = [item for prefix in prefixes for item in crossing.of(prefix)]
+        return self._worst_of(stage, crossing, [item for prefix in prefixes for item in crossing.of(prefix)])
+
+    def _worst_of(self, stage: str, crossing: RunTrace, seen: list[Comparison]) -> Result:
         failure = next((item for item in crossing.failures if item[0] == stage), crossing.failure)
         if failure and failure[0] == stage:
             status = ABSENT if isinstance(failure[1], NotImplementedError) else FAIL
@@ -182,13 +194,41 @@ class Judge:
                  for item, limit in zip(seen, limits, strict=True)]  # fmt: skip
         at = int(np.argmax(order))
         result = self._result(stage, seen[at], limits[at])
-        if stage in (TEXT_ENCODER, TRANSFORMER) and result.status == FAIL:
+        if stage in (*ENCODERS, TRANSFORMER) and result.status == FAIL:
             result.note = "; ".join(dict.fromkeys(crossing.notes))
         if stage == TRANSFORMER and result.status == FAIL and crossing.unused:
             result.note = _and(result.note, f"never given to it: {', '.join(crossing.unused)}")
-        if stage == TEXT_ENCODER and result.status == FAIL and self._prompt_is_right(seen, limits):
+        if stage in ENCODERS and result.status == FAIL and self._prompt_is_right(seen, limits):
             result.note = _and(result.note, "the prompt is right, the negative prompt is not: another text, or none")
         return result
+
+    def _prompts_of(self, stage: str, crossing: RunTrace) -> list[Comparison]:
+        """The prompt embeddings of one text encoder: all of them, or the numbers that come from it where there are several.
+
+        What has no owner is the first one's.
+        """
+        prompts = crossing.of("prompt/")
+        own = [name for name in ENCODERS if self.port.component(name) is not None]
+        if len(own) < 2:
+            return prompts
+        outputs = {name: self._outputs(self.pairing.components.get(name, name)) for name in own}
+        found = []
+        for item in prompts:
+            masks = shares(item.reference, outputs)
+            mask = masks[stage]
+            if stage == own[0]:
+                mask = mask | ~np.any(list(masks.values()), axis=0)
+            found += [_part(item, mask)] if mask.any() else []
+        return found
+
+    def _outputs(self, component: str) -> list[np.ndarray]:
+        """What a text encoder of the reference gave, in all of its calls."""
+        events = [
+            event
+            for event in self.recording.events
+            if event.stage.split(".")[0] == component and event.module == component and event.stride == 1
+        ]
+        return [self.recording.get(event.name) for event in events if "/out/" in event.name]
 
     def _prompt_is_right(self, seen: list[Comparison], limits: list[float]) -> bool:
         """Whether all that is wrong with the embeddings is wrong with those of the negative prompt."""
