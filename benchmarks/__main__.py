@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import platform
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.measure import Row, table
+from benchmarks.measure import BYTECODE, Row, table
 
 HERE = Path(__file__).parent
 NAMES = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
@@ -20,6 +21,8 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no benchmark is called {unknown[0]}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
+    for variable in BYTECODE:
+        os.environ.pop(variable, None)
     found: list[Row] = []
     for name in names or NAMES:
         print(f"{name} …", file=sys.stderr, flush=True)

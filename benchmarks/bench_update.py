@@ -37,7 +37,8 @@ def _template(home: Path, hooks: bool) -> Path:
     snapshot(home)
     if not hooks:
         questions = (home / "copier.yml").read_text(encoding="utf-8")
-        questions = re.sub(r"^_(exclude|tasks|migrations):\n(?:[ #].*\n|\n)*", "", questions, flags=re.MULTILINE)
+        settings = r"^_(subdirectory|exclude|tasks|migrations):.*\n(?:[ #].*\n|\n)*"
+        questions = "_subdirectory: template\n" + re.sub(settings, "", questions, flags=re.MULTILINE)
         (home / "copier.yml").write_text(questions, encoding="utf-8")
         git(home, "tag", "--delete", "v0.1.0")
         tag(home, "v0.1.0")

@@ -22,10 +22,9 @@ from mflux_port.template.project import project_root
 from mflux_port.wiring.source import source_of
 from mflux_port.wiring.surfaces import SURFACES, model_config
 
-from benchmarks.measure import Action, Row, medians
+from benchmarks.measure import BYTECODE, Action, Row, medians
 
 CROWDS = (1, 10, 50)
-BYTECODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
 OVERLAY = 'STANDARD_QUANTS = []\nOVERLAY = {\n    "dev": ("image", "flux", "flux1-dev", [], [], "active", None),\n}\n'
 
 

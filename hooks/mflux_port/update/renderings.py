@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -36,7 +37,7 @@ def render_both(root: Path, model: str, template: Path, version: str) -> Renderi
     before, after = _plain(committed_answers(root, model)), _plain(read_answers(root, model))
     if before == after and _commit(template, version) == _commit(template, "HEAD"):
         return Renderings({}, {}, False)
-    with _compiling_once():
+    with _compiling_once(), _without_git():
         old, new = _rendered(template, version, before), _rendered(template, "HEAD", after)
     for files in (old, new):
         files.pop(ANSWERS.format(model=model), None)
@@ -78,16 +79,18 @@ def _rendered(template: Path, version: str, answers: dict) -> dict[str, bytes]:
 
 @contextmanager
 def _compiling_once() -> Iterator[None]:
-    # Copier compiles each part of each path again for every file, most of what rendering takes. What its `yield` tag does
-    # with a source happens before and after, each time.
+    # Copier compiles each part of each path again for every file, most of what rendering takes, and two versions of the
+    # template have most files in common. What its `yield` tag does with a source happens before and after, each time.
     import jinja2
 
     compiled, compile_source = {}, jinja2.Environment.compile
 
-    def compile_once(self, source, *arguments, **options):
-        key = (self, self.preprocess(source) if isinstance(source, str) else source, arguments, tuple(options.items()))
+    def compile_once(self, source, name=None, filename=None, *arguments, **options):
+        syntax = (self.lexer, self.autoescape, *self.extensions)  # environments of one syntax have one lexer
+        text = self.preprocess(source) if isinstance(source, str) else source
+        key = (syntax, text, name, arguments, tuple(options.items()))
         if key not in compiled:
-            compiled[key] = compile_source(self, source, *arguments, **options)
+            compiled[key] = compile_source(self, source, name, filename, *arguments, **options)
         return compiled[key]
 
     jinja2.Environment.compile = compile_once
@@ -95,6 +98,16 @@ def _compiling_once() -> Iterator[None]:
         yield
     finally:
         jinja2.Environment.compile = compile_source
+
+
+@contextmanager
+def _without_git() -> Iterator[None]:
+    # Where it finds git, Copier runs it for every file, to learn whether the folder's repository knows executable files.
+    # These folders are in no repository.
+    from plumbum import local
+
+    with local.env(PATH=os.devnull):
+        yield
 
 
 def _export(template: Path, version: str, folder: Path) -> None:
