@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.transaction import commit, locked
 from mflux_port.checkout.tree import Checkout
+from mflux_port.commands.json_output import print_diff, print_json
 from mflux_port.errors import PortError, format_error
 from mflux_port.port.port import Port, load_port
 
@@ -53,7 +53,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     facts, refusal = _pipeline_facts(args.pipeline)
     kept, changes = _lists(checkout, port, checkpoint, draft, facts)
     if args.dry_run:
-        print(diff([*planned, *kept]), end="")
+        print_diff("draft --dry-run", diff([*planned, *kept]), args.json)
         return 0
     _write(checkout, port, planned, kept)
     _note(args, checkout, port, draft)
@@ -102,7 +102,7 @@ def _print(args: argparse.Namespace, checkout: Checkout, port: Port, draft, plan
     facts["pipeline"] = {fact.name: fact.as_dict() for fact in more["facts"]}
     facts["pipeline_refusal"] = more["refusal"]
     if args.json:
-        print(json.dumps(facts, indent=1))
+        print_json("draft", facts)
         return
     print("\n".join([*_pipeline_lines(port, more["facts"], more["refusal"]), _format(facts, port)]))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.tree import Checkout, verify_inside
+from mflux_port.commands.json_output import print_json
 from mflux_port.port.port import Port, load_port
 
 
@@ -62,7 +62,7 @@ def _print(args: argparse.Namespace, found, changes: list[str]) -> None:
     parts = [{**asdict(account), "findings": len(account.findings)} for account in found.components]
     rows = [asdict(finding) | {"fails": finding.fails} for finding in found.findings]
     facts = {"passed": not found.open, "components": parts, "findings": rows, "key_list": changes}
-    print(json.dumps(facts, indent=1))
+    print_json("ledger", facts)
 
 
 def _note(args: argparse.Namespace, checkout: Checkout, port: Port, found) -> None:
@@ -108,7 +108,8 @@ def _run_lora(args: argparse.Namespace, port: Port) -> int:
     targets, holder = lora_mapping(port), build_modules(port, args.key)
     accounts = [account_lora(name, read_header(Path(name)), targets, holder.transformer) for name in args.lora]
     if args.json:
-        print(json.dumps([{"passed": account.passed, **asdict(account)} for account in accounts], indent=1))
+        files = [{"passed": account.passed, **asdict(account)} for account in accounts]
+        print_json("ledger --lora", {"passed": all(account.passed for account in accounts), "loras": files})
     else:
         print("\n\n".join(map(format_lora, accounts)))
     return 0 if all(account.passed for account in accounts) else 1

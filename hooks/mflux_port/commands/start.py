@@ -6,12 +6,12 @@ It runs the other commands one after another: inspect, copy, then whatever ``sta
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
 from mflux_port.checkout.tree import Checkout
+from mflux_port.commands.json_output import print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     journey = Journey(request, Runner(root, python), lambda line: print(line, file=out, flush=True))
     action = journey.go()
     if args.json:
-        print(json.dumps({"model": journey.model, "steps": journey.done, "next": action._asdict()}, indent=1))
+        print_json("start", {"model": journey.model, "steps": journey.done, "next": action._asdict()})
     else:
         print("\n".join(action.lines()))
     return 0
@@ -53,7 +53,7 @@ def _from_root(checkpoint: str, root: Path) -> str:
 
 def _print_plan(steps: list[dict], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"planned": steps}, indent=1))
+        print_json("start --dry-run", {"planned": steps})
         return
     for step in steps:
         print(f"{step['step']:<10}{step['command']}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass
 
 from mflux_port.checkout.lock import shared
@@ -11,6 +10,7 @@ from mflux_port.checkout.tree import Checkout
 from mflux_port.checks.engine.evaluate import all_models
 from mflux_port.checks.engine.facts import Facts
 from mflux_port.checks.progress import STEPS, Progress
+from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError, format_error
 from mflux_port.guide.action import Action, commit
 from mflux_port.guide.life import Life
@@ -42,7 +42,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
         raise PortError(ports[0].error)
     merged = [] if args.model else finished
     if args.json:
-        print(json.dumps({"ports": [port.as_json() for port in ports], "merged": merged}, indent=1))
+        print_json("status", {"ports": [port.as_json() for port in ports], "merged": merged})
     else:
         print("\n".join(_lines(ports, merged)))
     return 1 if any(port.conflicts or not port.wired for port in ports) else 0

@@ -46,7 +46,7 @@ class Runner:
 
     def _words(self, words: list[str]) -> list[str]:
         if words[0] == "mflux-port":
-            return [sys.executable, "-m", "mflux_port", *words[1:]]
+            return [self.python or sys.executable, "-m", "mflux_port", *words[1:]]
         if words[0] == "copier":
             return [sys.executable, "-m", *words]
         if words[:2] == ["uv", "run"] and self.python:

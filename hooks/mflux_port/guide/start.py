@@ -170,7 +170,8 @@ def needs_no_person(command: str) -> bool:
 
 
 def _free_name(request: Request, answers: dict) -> str:
-    words = re.findall(r"[a-z0-9]+", str(answers.get("display_name") or request.repo.rpartition("/")[2]).lower())
+    title = answers.get("display_name") or (request.repo or request.checkpoint).rpartition("/")[2]
+    words = re.findall(r"[a-z0-9]+", str(title).lower())
     name = "_".join(words)
     fits = re.fullmatch(answer_rules()["model"]["pattern"], name)
     return name if fits and not (request.root / f"src/mflux/models/{name}").exists() else "NAME"
