@@ -3,7 +3,7 @@
     uv run python docs/make.py                 # a test fails when a page differs from what this writes
     uv run python docs/make.py new-rule LAY15  # the rule, its failing example and its row in the checklist
 
-A page has blocks between `<!-- output: NAME -->` and `<!-- end -->`. NAME is `rules`, `gaps RELEASE`,
+A page has blocks between `<!-- output: NAME -->` and `<!-- end -->`. NAME is `rules`, `json`, `gaps RELEASE`,
 `fresh: COMMAND` (run in a port as the template renders it) or `complete: COMMAND` (run in a finished port);
 `| head N` at the end keeps the first N lines.
 """
@@ -27,6 +27,7 @@ from mflux_port.checkout.tree import Checkout  # noqa: E402
 from mflux_port.checks.engine.evaluate import check, failures  # noqa: E402
 from mflux_port.checks.engine.registry import rules_when  # noqa: E402
 from mflux_port.checks.engine.rule import MERGE, RUN  # noqa: E402
+from mflux_port.commands.json_output import FIELDS  # noqa: E402
 
 BLOCK = re.compile(r"(?P<head><!-- output: (?P<name>.+?) -->\n)(?P<body>.*?)(?P<tail><!-- end -->)", re.DOTALL)
 Places = dict[str, Callable[[], Path]]
@@ -51,6 +52,8 @@ def _body(name: str, places: Places) -> str:
     kind, _, rest = name.partition(" ")
     if kind == "rules":
         return _rules()
+    if kind == "json":
+        return _json()
     if kind == "gaps":
         return _gaps(places[rest]())
     command, _, cut = rest.partition(" | head ")
@@ -81,6 +84,15 @@ def _rules() -> str:
         for rule in rules_when(MERGE, RUN)
     ]
     return "\n".join(["| Rule | What must be true | Option | Why |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _json() -> str:
+    rows = [
+        f"| {f'`{form}`' if first else ''} | `{field}` | {_cell(meaning)} |"
+        for form, fields in FIELDS.items()
+        for first, (field, meaning) in zip([True, *[False] * len(fields)], fields.items(), strict=False)
+    ]
+    return "\n".join(["| Command | Field | What it is |", "|---|---|---|", *rows]) + "\n"
 
 
 def _gaps(root: Path) -> str:

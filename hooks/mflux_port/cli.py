@@ -12,6 +12,7 @@ from mflux_port import __version__
 from mflux_port.errors import PortError, format_error
 
 COMMANDS = {
+    "start": "go from a checkpoint to a port that is compared with its reference",
     "demo": "make a port in a new mflux checkout and generate an image with it",
     "inspect": "answer the template's questions from a checkpoint",
     "draft": "write the weight mapping and the MLX modules from a checkpoint",
@@ -20,7 +21,7 @@ COMMANDS = {
     "unwire": "remove a port from mflux's shared files",
     "update": "update a port to the newest template",
     "check": "check a port against the integration checklist",
-    "status": "show the progress of every port in the checkout",
+    "status": "show where every port in the checkout is, and its next step",
     "finish": "remove the scaffolding before the pull request",
 }
 

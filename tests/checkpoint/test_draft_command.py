@@ -14,6 +14,7 @@ import yaml
 
 from tests.checkpoint.files import write_header
 from tests.conftest import PROJECT
+from tests.json_forms import facts_of
 
 MODEL = "src/mflux/models/nova"
 TRANSFORMER = f"{MODEL}/model/nova_transformer/transformer.py"
@@ -28,7 +29,7 @@ def copy(checkout: Path, *options: str) -> None:
 
 def said(done) -> dict:
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+    return facts_of("draft", done.stdout)
 
 
 def files_of(checkout: Path) -> dict[str, bytes]:
@@ -61,7 +62,11 @@ def test_inspect_copy_draft_ledger(mflux_port, references, pristine, diffusers_p
 
 def said_rows(done) -> set:
     assert done.returncode in (0, 1), done.stderr
-    return {(row["component"], row["kind"], row["name"]) for row in json.loads(done.stdout)["findings"] if row["fails"]}
+    return {
+        (row["component"], row["kind"], row["name"])
+        for row in facts_of("ledger", done.stdout)["findings"]
+        if row["fails"]
+    }
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import yaml
 
 from tests.checkpoint.files import write_header, write_sharded, write_typed
 from tests.conftest import PROJECT
+from tests.json_forms import facts_of
 
 WIDTH, TEXT, CHANNELS, INNER, BLOCKS = 256, 2560, 128, 512, 3
 SIZES = {"hidden_size": WIDTH, "num_layers": BLOCKS, "context_dim": TEXT, "in_channels": 32, "patch_size": 2,
@@ -79,7 +80,11 @@ def ledger(port, mflux_port, diffusers_python):
 
 def rows(done) -> set[tuple[str, str, str]]:
     assert done.returncode in (0, 1), done.stderr
-    return {(row["component"], row["kind"], row["name"]) for row in json.loads(done.stdout)["findings"] if row["fails"]}
+    return {
+        (row["component"], row["kind"], row["name"])
+        for row in facts_of("ledger", done.stdout)["findings"]
+        if row["fails"]
+    }
 
 
 def test_a_fresh_port_balances_and_keeps_the_key_list(port, ledger):

@@ -11,6 +11,7 @@ from mflux_port.ledger.lora_keys import conventions, parse_key
 
 from tests.checkpoint.conftest import HERE, run_in
 from tests.checkpoint.files import write_header, write_typed
+from tests.json_forms import facts_of
 
 LAYER = "transformer_blocks.3.attn.to_q"
 KOHYA = LAYER.replace(".", "_")
@@ -149,7 +150,7 @@ def said(tmp_path_factory, diffusers_python) -> dict[str, dict]:
         if config is not None:
             (folder / name / "adapter_config.json").write_text(json.dumps(config))
     printed = run_in(diffusers_python, HERE / "flux2_loras.py", folder, source=releases.source("0.24.0") / "src")
-    return {Path(account["file"]).stem: account for account in json.loads(printed)}
+    return {Path(account["file"]).stem: account for account in facts_of("ledger --lora", printed)["loras"]}
 
 
 @pytest.mark.parametrize(("name", "convention"), [("diffusers", "diffusers"), ("kohya", "kohya")])
@@ -239,7 +240,7 @@ def test_a_level_that_does_not_read_the_metadata_loses_the_strength(tmp_path, di
     printed = run_in(
         diffusers_python, HERE / "flux2_loras.py", tmp_path, "older", source=releases.source("0.24.0") / "src"
     )
-    said = {Path(account["file"]).stem: account["problems"] for account in json.loads(printed)}
+    said = {Path(account["file"]).stem: account["problems"] for account in facts_of("ledger --lora", printed)["loras"]}
     assert said["adapter_config of rank"] == []
     ((where, why),) = said["peft metadata"]
     assert where == "lora_adapter_metadata" and "asks for a scale of 8 in 1 layer; this mflux applies 1" in why

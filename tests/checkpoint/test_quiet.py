@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import pytest
-from mflux_port.commands.ledger import format_accounts
+from mflux_port.ledger.account_text import format_accounts
 from mflux_port.ledger.balance import Account, Finding
 
 from tests.checkpoint.conftest import HERE

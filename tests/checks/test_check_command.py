@@ -58,9 +58,10 @@ def test_broken_project_file_is_one_line(mflux_port, own):
 
 def test_status_uses_evidence(mflux_port, rendered, completed):
     fresh = json.loads(mflux_port("status", "--json", cwd=rendered).stdout)["ports"][0]
-    assert fresh["reached"] == "wired" and "vae_decode" in fresh["next"]
+    assert fresh["reached"] == "wired" and "make_tiny_checkpoint.py" in fresh["next"]["command"]
     done = json.loads(mflux_port("status", "--json", cwd=completed).stdout)
-    assert done["ports"][0]["reached"] == "merge-ready" and done["ports"][0]["next"] == ""
+    assert done["ports"][0]["reached"] == "merge-ready"
+    assert done["ports"][0]["next"]["command"] == f"mflux-port finish {MODEL}"
     assert "flux2" in done["merged"]
 
 
@@ -80,7 +81,8 @@ def test_status_says_why_a_ticked_box_does_not_count(mflux_port, own):
     port = json.loads(mflux_port("status", "--json", cwd=own).stdout)["ports"][0]
     judge = f"uv run python porting/{MODEL}/run_mflux.py --stage vae_decode"
     reason = "vae_decode was run at 64x64; 512x512 and larger counts"
-    assert port["next"] == f"uv run porting/{MODEL}/run_reference.py --size 512 && {judge} ({reason})"
+    command = f"uv run porting/{MODEL}/run_reference.py --size 512 && {judge}"
+    assert port["next"] == {"command": command, "reason": reason, "edit": ""}
     said = mflux_port("check", MODEL, "--merge", cwd=own).stdout.splitlines()
     row = said[next(n for n, line in enumerate(said) if "MRG01" in line) + 1]
     assert reason in row and row.endswith(judge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -62,7 +63,20 @@ def test_the_report_is_one_page_with_everything_in_it(compared, family):
     assert page.count("data:image/png;base64,") == 4
     assert "<svg" in page and page.count("<circle") > 200
     assert all(stage in page for stage in STAGES)
+    headings = [heading.split(",")[0] for heading in re.findall("<h2>(.*?)</h2>", page)]
+    assert headings[:4] == ["Stages", "Pictures", "Error against depth", "Weights and modules"]
+    assert "name=viewport" in page and "prefers-color-scheme: dark" in page
+    # A colour outside the style sheet would not follow the theme.
+    assert not re.search(r"(?:stroke|color)='#", page)
     assert ("MLX's default eps" in page or "MLX&#x27;s default eps" in page) == bool(PORTS[family].waived)
+
+
+def test_the_report_for_programs_says_the_same(compared, family):
+    home, done = compared(family)
+    report = json.loads((home / "artifacts" / "report.json").read_text())
+    assert report["passed"] and report["answer"] == "" and not report["bisect"]
+    shown = {stage: state for stage, state, _, _ in STAGE.findall(done.stdout)}
+    assert {one["stage"]: one["status"] for one in report["stages"]} == shown
 
 
 def test_a_search_for_the_module_ticks_nothing_and_says_what_it_judged(compared, family):

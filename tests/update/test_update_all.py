@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
+from tests.json_forms import facts_of
 from tests.update.second_version import CONVENTION, change_conventions
 from tests.update.template_versions import BESIDE, NOVA, copy, git, releases, status, tree
 
@@ -24,7 +23,7 @@ def test_ten_ports(port, template, fresh, mflux_port):
     template.tag("v0.2.0")
     done = mflux_port("update", "--all", "--json", cwd=port)
     assert done.returncode == 0, done.stderr
-    reports = json.loads(done.stdout)
+    reports = facts_of("update", done.stdout)["updates"]
     assert [report["model"] for report in reports] == sorted(MODELS)
     assert all(report["committed"] and not report["conflicts"] for report in reports)
     assert status(port) == ""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mflux_port.update.port_state import Conflict, conflicts
 
+from tests.json_forms import facts_of
 from tests.update.second_version import CONVENTION, change_conventions
 from tests.update.template_versions import BESIDE, Scene, copy, git, releases, status, tree, update
 from tests.update.test_update_migrations import TESTS, move
@@ -130,7 +131,7 @@ def test_conflict_stops_all_and_the_rest_is_named(three, tmp_path, mflux_port):
     root = shutil.copytree(three.root.parent, tmp_path / "scene") / "mflux"
     done = mflux_port("update", "--all", "--json", cwd=root)
     assert done.returncode == 1
-    first, second = json.loads(done.stdout)
+    first, second = facts_of("update", done.stdout)["updates"]
     assert (first["model"], first["committed"], second["model"], second["committed"]) == ("lyra", True, "nova", False)
     assert second["conflicts"] == [{"file": INITIALIZER, "line": line_of(root, INITIALIZER), "why": ""}]
     assert "not updated yet: vega" in done.stderr
@@ -139,7 +140,7 @@ def test_conflict_stops_all_and_the_rest_is_named(three, tmp_path, mflux_port):
     releases.commit(root, "Resolve")
     done = mflux_port("update", "--all", "--json", cwd=root)
     assert done.returncode == 0, done.stderr
-    assert [report["committed"] for report in json.loads(done.stdout)] == [False, False, True]
+    assert [report["committed"] for report in facts_of("update", done.stdout)["updates"]] == [False, False, True]
     assert status(root) == ""
 
 
@@ -158,7 +159,7 @@ def test_refused_port_keeps_none_of_the_others_back(three, tmp_path, mflux_port)
     before = tree(root)
     done = mflux_port("update", "--all", "--json", cwd=root)
     assert done.returncode == 2
-    lyra, nova, vega = json.loads(done.stdout)
+    lyra, nova, vega = facts_of("update", done.stdout)["updates"]
     assert "lint failed" in lyra["refused"] and "mflux-port update lyra" in lyra["refused"]
     assert "steps" in nova["refused"] and vega["committed"]
     assert [line.split()[1] for line in done.stderr.splitlines() if "was not updated" in line] == ["lyra", "nova"]

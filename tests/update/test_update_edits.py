@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 from mflux_port.update.steps import report_lines
 
+from tests.json_forms import facts_of
 from tests.update.second_version import CONVENTION, CONVENTIONS, NEW_FILE, OWNED, change_conventions, change_owned
 from tests.update.template_versions import ANSWERS, EDIT, NOVA, Scene, edit, git, releases, status, tree, update
 
@@ -61,7 +61,7 @@ class Story:
 
     @property
     def report(self) -> dict:
-        (report,) = json.loads(self.done.stdout)
+        (report,) = facts_of("update", self.done.stdout)["updates"]
         return report
 
 

@@ -13,7 +13,7 @@ FILE = ANSWERS.format(model="nova")
 
 
 def test_level_is_compared_with_the_checkout(lent, mflux_port):
-    level = "level: mflux-port update nova"
+    level = "the port has API level 0.24, the checkout has 0.22"
     now = mflux_port("status", cwd=lent).stdout
     assert "API level 0.24\n" in now and level not in now
     (lent / "src/mflux/models/common/vae/vae_decode_options.py").unlink()  # what 0.24 brought
@@ -42,8 +42,8 @@ def test_next_step_of_a_port_of_another_version(lent, mflux_port):
     answers = (lent / FILE).read_text()
     for version, step in (
         (f"v{__version__}", "next: mflux-port wire nova"),
-        ("v0.0.1", "next: mflux-port update nova\n"),
-        ("v99.0.0", f"next: mflux-port of v99.0.0 or later: this one is {__version__}\n"),
+        ("v0.0.1", "and the template is newer than the port; an update needs a clean tree\n"),
+        ("v99.0.0", f"the port needs mflux-port of v99.0.0 or later: this one is {__version__}\n"),
     ):
         (lent / FILE).write_text(answers.replace("_commit: v0.1.0", f"_commit: {version}"))
         assert step in mflux_port("status", cwd=lent).stdout

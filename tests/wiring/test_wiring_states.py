@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 import subprocess
 
@@ -15,6 +14,8 @@ from mflux_port.errors import PortError
 from mflux_port.wiring import verification
 from mflux_port.wiring.surfaces import SURFACES, defaults, model_config, pyproject, save
 from wiring_hosts import AMBER, NOVA, ZULU, contents, port, snapshot
+
+from tests.json_forms import facts_of
 
 _FEWER = {"checkpoints": NOVA["checkpoints"][:1], "variants": ["txt2img"], "negative_prompt": False}
 
@@ -105,7 +106,7 @@ def test_json_names_every_surface(shared, mflux_port, answered):
     root = shared()
     answered(root, AMBER)
     done = mflux_port("wire", "amber", "--json", cwd=root)
-    rows = {row["surface"]: row for row in json.loads(done.stdout)}
+    rows = {row["surface"]: row for row in facts_of("wire", done.stdout)["surfaces"]}
     assert list(rows) == [surface.ID for surface in SURFACES]
     assert (rows["save"]["state"], rows["save"]["action"]) == ("absent", "added")
     assert rows["ci_extract"]["state"] == "not applicable"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from mflux_port.checkout.lock import shared
 from mflux_port.checkout.tree import Checkout
@@ -11,6 +10,7 @@ from mflux_port.checks import report
 from mflux_port.checks.engine.evaluate import check, failures
 from mflux_port.checks.engine.registry import GROUPS, all_rules
 from mflux_port.checks.engine.rule import MERGE, RUN, Rule
+from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
 
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     with shared(checkout.root):
         rows = check(checkout, [] if args.model is None else [args.model], also)
     if args.json:
-        print(json.dumps({"rows": [row.as_json() for row in rows]}, indent=1))
+        print_json("check", {"rows": [row.as_json() for row in rows]})
     else:
         print("\n".join(report.lines(rows, args.all)))
     return 1 if failures(rows) else 0
@@ -45,7 +45,10 @@ def _explain(name: str, as_json: bool) -> int:
         near = sorted(known for known in rules if known.startswith(name[:3].upper()))
         groups = f"{', '.join(GROUPS)} followed by two digits; `mflux-port check --all` prints every rule"
         raise PortError(f"{name} is not a rule; name one of {', '.join(near) or groups}")
-    print(json.dumps(_fields(rule), indent=1) if as_json else "\n".join(report.explanation(rule)))
+    if as_json:
+        print_json("check --explain", _fields(rule))
+    else:
+        print("\n".join(report.explanation(rule)))
     return 0
 
 

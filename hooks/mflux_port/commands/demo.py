@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 from mflux_port.checkout import releases
+from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
 from mflux_port.template.project import project_root
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     tests = _run_tests(python, checkout, progress)
     image = _generate(python, checkout, weights, work / "nova-demo.png", progress)
     if args.json:
-        print(json.dumps({"checkout": str(checkout), "image": str(image), "tests_passed": tests}))
+        print_json("demo", {"checkout": str(checkout), "image": str(image), "tests_passed": tests})
     else:
         print(f"the port:  {checkout / 'src/mflux/models' / MODEL}\nthe image: {image}")
     return 0 if tests else 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -12,7 +11,8 @@ from pathlib import Path
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.transaction import commit, locked
 from mflux_port.checkout.tree import Checkout
-from mflux_port.errors import PortError
+from mflux_port.commands.json_output import print_diff, print_json
+from mflux_port.errors import PortError, format_error
 from mflux_port.port.port import Port, load_port
 
 
@@ -42,98 +42,104 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, checkout: Checkout) -> int:
-    from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
     from mflux_port.checkpoint.layout import open_checkpoint
-    from mflux_port.draft.component import draft_component
-    from mflux_port.draft.pipeline.file import FACTS, facts_text, summary
-    from mflux_port.draft.tiny_sizes import other_names
-    from mflux_port.draft.write.files import contents, diff, leftovers, lists, plan_files
-    from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_text
+    from mflux_port.draft.port_draft import draft_port
+    from mflux_port.draft.write.files import diff, plan_files
 
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
-    names = list(dict.fromkeys(args.component or _own_components(port)))
-    parts = {name: _part(checkpoint, name, port) for name in names}
-    drafts = [draft_component(part, name, port, _say, not args.layers_only) for name, part in parts.items()]
-    drafted = _texts(checkout, port, drafts)
-    planned = plan_files(checkout, port, drafted)
-    keys, changes = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
-    undecided = [entry for draft in drafts for entry in draft.unresolved]
-    listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
-    read = _pipeline_facts(args.pipeline)
-    texts = {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, drafts)}
-    kept = lists(checkout, port, texts | ({FACTS: facts_text(read)} if read else {}))
+    draft = draft_port(checkout, port, checkpoint, args.component or [], _say, not args.layers_only)
+    planned = plan_files(checkout, port, draft.texts)
+    facts, refusal = _pipeline_facts(args.pipeline)
+    kept, changes = _lists(checkout, port, checkpoint, draft, facts)
     if args.dry_run:
-        print(diff([*planned, *kept]), end="")
+        print_diff("draft --dry-run", diff([*planned, *kept]), args.json)
         return 0
-    texts = contents(checkout, port, planned) | {file.name: file.text or None for file in kept}
-    with locked(checkout.root):
-        commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
-    facts = _facts(drafts, planned) | {"leftover": leftovers(checkout, planned), "key_list": changes}
-    facts["tiny_sizes"] = other_names(checkout, port, drafted)
-    facts["pipeline"] = {fact.name: fact.as_dict() for fact in read}
-    if read and not args.json:
-        print(f"{summary(read)}: {FACTS.format(model=port.model)}")
-    print(json.dumps(facts, indent=1) if args.json else _format(facts, port))
+    _write(checkout, port, planned, kept)
+    _note(args, checkout, port, draft)
+    _print(args, checkout, port, draft, planned, {"facts": facts, "refusal": refusal, "key_list": changes})
     return 0
 
 
-def _pipeline_facts(folder: str | None) -> list:
+def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list) -> tuple[list, list[str]]:
+    """The files that are no Python, and lines about what changed in the key list."""
+    from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
+    from mflux_port.draft.pipeline.file import FACTS, facts_text
+    from mflux_port.draft.write.files import lists
+    from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_text
+
+    keys, changes = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
+    listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), draft.names, draft.unresolved)
+    texts = {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, draft)}
+    return lists(checkout, port, texts | ({FACTS: facts_text(facts)} if facts else {})), changes
+
+
+def _write(checkout: Checkout, port: Port, planned: list, kept: list) -> None:
+    from mflux_port.draft.write.files import contents
+
+    texts = contents(checkout, port, planned) | {file.name: file.text or None for file in kept}
+    with locked(checkout.root):
+        commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
+
+
+def _note(args: argparse.Namespace, checkout: Checkout, port: Port, draft) -> None:
+    # What `status` reads: where the checkpoint is, and the box.
+    from mflux_port.port.checkpoint_place import remember_checkpoint
+    from mflux_port.port.guide_boxes import DRAFT_BOX, set_box
+
+    remember_checkpoint(checkout.root, port, args.checkpoint)
+    if "transformer" in draft.names:
+        set_box(checkout.root, port, DRAFT_BOX, True)
+
+
+def _print(args: argparse.Namespace, checkout: Checkout, port: Port, draft, planned: list, more: dict) -> None:
+    from mflux_port.draft.tiny_sizes import other_names
+    from mflux_port.draft.write.files import leftovers
+
+    facts = _facts(draft.components, planned)
+    facts |= {"leftover": leftovers(checkout, planned), "key_list": more["key_list"]}
+    facts["tiny_sizes"] = other_names(checkout, port, draft.texts)
+    facts["pipeline"] = {fact.name: fact.as_dict() for fact in more["facts"]}
+    facts["pipeline_refusal"] = more["refusal"]
+    if args.json:
+        print_json("draft", facts)
+        return
+    print("\n".join([*_pipeline_lines(port, more["facts"], more["refusal"]), _format(facts, port)]))
+
+
+def _pipeline_lines(port: Port, facts: list, refusal: str) -> list[str]:
+    from mflux_port.draft.pipeline.file import FACTS, summary
+
+    if refusal:
+        return [f"pipeline: {refusal}"]
+    return [f"{summary(facts)}: {FACTS.format(model=port.model)}"] if facts else []
+
+
+def _pipeline_facts(folder: str | None) -> tuple[list, str]:
+    """The facts, and why there are none: a twin that cannot run does not discard the draft."""
     from mflux_port.draft.pipeline.process import facts_of_twin
 
     if not folder:
-        return []
+        return [], ""
     if not Path(folder, "model_index.json").is_file():
         raise PortError(f"{folder} has no model_index.json; name the folder of a tiny twin (make_tiny_checkpoint.py)")
     _say("pipeline: about ten runs of the twin")
-    return facts_of_twin(Path(folder))
+    try:
+        return facts_of_twin(Path(folder)), ""
+    except PortError as error:
+        return [], format_error(error)
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # progress, which is not part of the output
 
 
-def _own_components(port: Port) -> list[str]:
-    return ["transformer", *(name for name, kind in port.kinds.items() if kind == "own")]
-
-
-def _part(checkpoint, name: str, port: Port):
-    known = ["transformer", *port.kinds]
-    if name not in known:
-        raise PortError(f"{name} is not a component of this port; type one of {', '.join(known)}")
-    parts, folder = checkpoint.components, port.folder_of(name)
-    if folder in checkpoint.missing:
-        checkpoint.verify_complete()
-    if part := parts.get(folder) or checkpoint.part(name):
-        return part
-    if len(parts) == 1 and not checkpoint.model_index:
-        return next(iter(parts.values()))
-    raise PortError(f"{checkpoint.where} has no {name}, it has {', '.join(parts)}; choose with --component")
-
-
-def _texts(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
-    from mflux_port.draft.write.mapping import lora_mapping, weight_mapping
-
-    texts = {}
-    for draft in drafts:
-        folder = f"{port.folder}/model/{port.model}_{draft.component}"
-        texts |= {f"{folder}/{stem}.py": text for stem, text in draft.files.items()}
-        texts.setdefault(f"{folder}/__init__.py", "")
-    name = f"{port.folder}/weights/{port.model}_weight_mapping.py"
-    mappings = [draft.mapping for draft in drafts]
-    texts[name] = weight_mapping(_source(checkout, name), f"{port.class_name}WeightMapping", mappings, name)
-    lora = [path for draft in drafts for path in draft.lora]
-    if lora and port.lora:
-        name = f"{port.folder}/weights/{port.model}_lora_mapping.py"
-        texts[name] = lora_mapping(_source(checkout, name), f"{port.class_name}LoRAMapping", lora, name)
-    return texts
-
-
-def _trained(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
+def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
+    """The list of the modules that a LoRA trains, and the training example where nobody has edited it."""
     from mflux_port.port.lora_modules import LORA_MODULES, lora_modules_text
     from mflux_port.wiring.surfaces import training_example
 
-    modules = {path: count for draft in drafts for path, count in draft.lora.items()}
+    modules = draft.lora
     if not (modules and port.lora):
         return {}
     texts = {LORA_MODULES: lora_modules_text(modules)}
@@ -145,45 +151,32 @@ def _trained(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
     return texts
 
 
-def _source(checkout: Checkout, name: str) -> str:
-    data = checkout.read(name)
-    if data is None:
-        raise PortError(f"{checkout.root / name} is missing; run `copier copy` again, it renders what is missing")
-    return data.decode("utf-8", "replace")
-
-
 def _facts(drafts: list, planned: list) -> dict:
     return {
-        "components": [
-            {
-                "component": draft.component,
-                "from": "the reference's modules" if draft.certain else "the header alone",
-                "classes": len(draft.classes),
-                "targets": len(draft.mapping.targets),
-                "lora": len(draft.lora),
-                "forward": {
-                    "reason": draft.forwards.reason,
-                    "classes": [
-                        {
-                            "path": path,
-                            "class": cls,
-                            "state": state.kind,
-                            "error": state.error,
-                            "limit": state.limit,
-                            "where": state.where,
-                            "source": state.source,
-                            "reason": state.reason,
-                        }
-                        for path, cls, state in draft.states
-                    ],
-                },
-                "unresolved": [{"name": e.name, "why": e.why, "candidates": e.candidates} for e in draft.unresolved],
-            }
-            for draft in drafts
-        ],
+        "components": [_component(draft) for draft in drafts],
         "written": [file.name for file in planned if not file.instead_of],
         "beside": {file.instead_of: file.name for file in planned if file.instead_of},
     }
+
+
+def _component(draft) -> dict:
+    return {
+        "component": draft.component,
+        "from": "the reference's modules" if draft.certain else "the header alone",
+        "classes": len(draft.classes),
+        "targets": len(draft.mapping.targets),
+        "lora": len(draft.lora),
+        "forward": {
+            "reason": draft.forwards.reason,
+            "classes": [_forward(path, cls, state) for path, cls, state in draft.states],
+        },
+        "unresolved": [{"name": e.name, "why": e.why, "candidates": e.candidates} for e in draft.unresolved],
+    }
+
+
+def _forward(path: str, cls: str, state) -> dict:
+    said = {name: getattr(state, name) for name in ("error", "limit", "where", "source", "reason")}
+    return {"path": path, "class": cls, "state": state.kind, **said}
 
 
 def _forward_lines(facts: dict) -> list[str]:
@@ -197,27 +190,35 @@ def _forward_lines(facts: dict) -> list[str]:
 
 
 def _format(facts: dict, port: Port) -> str:
-    from mflux_port.checkpoint.keylist import collapse
-
-    lines = []
-    for part in facts["components"]:
-        lines.append(
-            f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
-            f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved"
-        )
-        lines += _forward_lines(part["forward"])
-        for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
-            names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)
-            lines += [f"  unresolved, {why}:", *(f"    {name}" for name in names)]
+    lines = [line for part in facts["components"] for line in _component_lines(part)]
     lines += ["", *(f"wrote {name}" for name in facts["written"])]
     lines += [f"kept {name}, which you edited; the draft is next to it: {new}" for name, new in facts["beside"].items()]
     lines += [f"no draft uses {name}; remove it unless it is yours" for name in facts["leftover"]]
-    if facts["tiny_sizes"]:
-        names = {how: ", ".join(facts["tiny_sizes"][how]) or "nothing" for how in ("says", "takes")}
-        lines.append(
-            f"before you run the fast tests, fix {facts['tiny_sizes']['file']}: it names {names['says']}, "
-            f"the drafted transformer takes {names['takes']} instead"
-        )
+    lines += _sizes_lines(facts["tiny_sizes"])
     lines += facts["key_list"]
     lines.append(f"next: mflux-port ledger {port.model}")
     return "\n".join(lines)
+
+
+def _component_lines(part: dict) -> list[str]:
+    from mflux_port.checkpoint.keylist import collapse
+
+    lines = [
+        f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
+        f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved",
+        *_forward_lines(part["forward"]),
+    ]
+    for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
+        names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)
+        lines += [f"  unresolved, {why}:", *(f"    {name}" for name in names)]
+    return lines
+
+
+def _sizes_lines(sizes: dict) -> list[str]:
+    if not sizes:
+        return []
+    names = {how: ", ".join(sizes[how]) or "nothing" for how in ("says", "takes")}
+    return [
+        f"before you run the fast tests, fix {sizes['file']}: it names {names['says']}, "
+        f"the drafted transformer takes {names['takes']} instead"
+    ]

@@ -16,6 +16,7 @@ from mflux_port.checks.engine.evaluate import check, failures, find_package
 from mflux_port.checks.engine.facts import Facts
 from mflux_port.checks.engine.rule import MERGE
 from mflux_port.checks.pull_request import description
+from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
 from mflux_port.files.writing import write_whole
 from mflux_port.port.port import ANSWERS, load_port
@@ -47,7 +48,10 @@ def _was_killed(root: Path, model: str) -> bool:
 def _preview(args: argparse.Namespace, checkout: Checkout) -> int:
     rows, files, text, _ = _check(args, checkout)
     found = _facts(checkout, files, text) | {"rows": [row.as_json() for row in failures(rows)]}
-    print(json.dumps(found, indent=1) if args.json else text + _diff(checkout.root, files))
+    if args.json:
+        print_json("finish", found)
+    else:
+        print(text + _diff(checkout.root, files))
     return 1 if failures(rows) else 0
 
 
@@ -56,7 +60,7 @@ def _finish(args: argparse.Namespace, checkout: Checkout) -> int:
     if failures(rows):
         if args.json:
             facts = _facts(checkout, [], text) | {"rows": [row.as_json() for row in failures(rows)]}
-            print(json.dumps(facts, indent=1))
+            print_json("finish", facts)
         print(f"nothing was removed: fix these rows and run `mflux-port finish {args.model}` again", file=sys.stderr)
         return 1
     names = [path.relative_to(checkout.root).as_posix() for path in files]
@@ -130,7 +134,10 @@ def _end(args: argparse.Namespace, root: Path) -> int:
             path.rmdir()
         elif path.is_file() and _is_generated(path.relative_to(folder).as_posix()):
             path.unlink()
-    print(json.dumps(facts, indent=1) if args.json else _done(args, root, facts))
+    if args.json:
+        print_json("finish", facts)
+    else:
+        print(_done(args, root, facts))
     note.unlink()
     return 0
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
+from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
 from mflux_port.files.writing import write_whole
 
@@ -44,8 +44,11 @@ def run(args: argparse.Namespace) -> int:
     text = answers_yaml(answers, checkpoint.repo or checkpoint.where)
     if output:
         write_whole(output, text)
-    print(json.dumps(facts, indent=2) if args.json else format_summary(facts))
-    if output and not args.json:
+    if args.json:
+        print_json("inspect", facts)
+        return 0
+    print(format_summary(facts))
+    if output:
         print(f"\nanswers: {output}; next: copier copy --trust --data-file {output} <template> .")
     return 0
 
@@ -53,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 def _write_sizes(args: argparse.Namespace) -> int:
     from mflux_port.checkout.lock import exclusive
     from mflux_port.checkout.tree import verify_inside
-    from mflux_port.checkpoint.disk_sizes import fill_sizes, in_words, measured, saved_bits
+    from mflux_port.checkpoint.disk_sizes import in_words, measured, saved_bits
     from mflux_port.checkpoint.sources import downloaded
     from mflux_port.port.port import load_port
 
@@ -66,16 +69,22 @@ def _write_sizes(args: argparse.Namespace) -> int:
     readme = Path(args.checkout) / port.folder / "README.md"
     saved = {saved_bits(copy): measured(copy) for copy in args.saved}
     with exclusive(Path(args.checkout)):
-        try:
-            text = readme.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise PortError(f"{readme} is not UTF-8 text; save it as UTF-8 and run this again") from None
-        filled = fill_sizes(text, readme, repo, measured(folder), saved)
-        if filled != text:
-            write_whole(readme, filled)
+        _fill_readme(readme, repo, measured(folder), saved)
     sizes = {"download": measured(folder), **{f"{bits}-bit copy": size for bits, size in saved.items()}}
     if args.json:
-        print(json.dumps({"readme": str(readme), "repo": repo, "bytes": sizes}, indent=2))
+        print_json("inspect --sizes", {"readme": str(readme), "repo": repo, "bytes": sizes})
     else:
         print(f"{readme}: {repo}, " + ", ".join(f"{name} {in_words(size)}" for name, size in sizes.items()))
     return 0
+
+
+def _fill_readme(readme: Path, repo: str, downloaded: int, saved: dict) -> None:
+    from mflux_port.checkpoint.disk_sizes import fill_sizes
+
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise PortError(f"{readme} is not UTF-8 text; save it as UTF-8 and run this again") from None
+    filled = fill_sizes(text, readme, repo, downloaded, saved)
+    if filled != text:
+        write_whole(readme, filled)

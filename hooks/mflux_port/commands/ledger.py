@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
 
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.tree import Checkout, verify_inside
-from mflux_port.errors import PortError
+from mflux_port.commands.json_output import print_json
 from mflux_port.port.port import Port, load_port
 
 
@@ -20,35 +18,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", help="the registry entry whose sizes the modules get (default: the port's first)")
     parser.add_argument("--component", action="append", metavar="NAME", help="only this component; may be repeated")
     parser.add_argument("--lora", nargs="+", metavar="FILE", help="account for the keys of LoRA files instead")
+    parser.add_argument("--dry-run", action="store_true", help="print the account, write nothing")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the account. Returns 1 when something is open. With a checkpoint, its key list is stored in the port."""
+    """Print the account. Returns 1 when something is open.
+
+    An account of the whole port ticks its box in PORTING.md, or removes the tick. With a checkpoint, its key list is
+    stored in the port.
+    """
     from mflux_port.ledger.port_modules import use_checkout
 
     checkout = Checkout(args.checkout)
-    with exclusive(checkout.root) if args.checkpoint is not None and not args.lora else shared(checkout.root):
+    with shared(checkout.root) if args.lora or args.dry_run else exclusive(checkout.root):
         port = load_port(checkout.root, args.model)
         _verify_files(args, checkout, port)
         use_checkout(checkout)
-        return _run(args, checkout, port)
+        return _run_lora(args, port) if args.lora else _run(args, checkout, port)
 
 
 def _run(args: argparse.Namespace, checkout: Checkout, port: Port) -> int:
-    if args.lora:
-        return _run_lora(args, port)
-    taken, root = _snapshot(checkout, port, args.checkpoint)
-    accounts, files = balance(checkout, port, taken, root, args.key, args.component)
-    findings = [finding for account in accounts for finding in account.findings] + files
-    failed = any(finding.fails for finding in findings)
-    changes = _store(checkout, port, taken) if args.checkpoint is not None else []
-    if args.json:
-        parts = [{**asdict(account), "findings": len(account.findings)} for account in accounts]
-        rows = [asdict(finding) | {"fails": finding.fails} for finding in findings]
-        print(json.dumps({"passed": not failed, "components": parts, "findings": rows, "key_list": changes}, indent=1))
-    else:
-        print("\n".join([format_accounts(accounts, findings), *changes]))
-    return 1 if failed else 0
+    from mflux_port.checkpoint.keylist import snapshot
+    from mflux_port.checkpoint.layout import open_checkpoint
+    from mflux_port.ledger.port_account import account_port
+    from mflux_port.ledger.stored_keys import store_keys, stored_keys
+
+    checkpoint = open_checkpoint(args.checkpoint) if args.checkpoint is not None else None
+    taken = snapshot(checkpoint) if checkpoint else stored_keys(checkout, port)
+    found = account_port(checkout, port, taken, checkpoint and checkpoint.root, args.key, args.component)
+    changes = store_keys(checkout, port, taken) if checkpoint and not args.dry_run else []
+    if not args.dry_run:
+        _note(args, checkout, port, found)
+    _print(args, found, changes)
+    return 1 if found.open else 0
+
+
+def _print(args: argparse.Namespace, found, changes: list[str]) -> None:
+    from mflux_port.ledger.account_text import format_accounts
+
+    if not args.json:
+        print("\n".join([format_accounts(found.components, found.findings), *changes]))
+        return
+    parts = [{**asdict(account), "findings": len(account.findings)} for account in found.components]
+    rows = [asdict(finding) | {"fails": finding.fails} for finding in found.findings]
+    facts = {"passed": not found.open, "components": parts, "findings": rows, "key_list": changes}
+    print_json("ledger", facts)
+
+
+def _note(args: argparse.Namespace, checkout: Checkout, port: Port, found) -> None:
+    # What `status` reads: the box, and what is open.
+    from mflux_port.port.checkpoint_place import remember_checkpoint
+    from mflux_port.port.guide_boxes import LEDGER_BOX, set_box
+    from mflux_port.port.last_result import LEDGER, write_result
+
+    if args.checkpoint is not None:
+        remember_checkpoint(checkout.root, port, args.checkpoint)
+    if args.component:
+        return
+    set_box(checkout.root, port, LEDGER_BOX, not found.open)
+    lines = [f"{one.component} {one.name} ({one.kind}: {one.why})" for one in found.open]
+    write_result(checkout.root / LEDGER.format(model=port.model), {"passed": not lines, "open": lines})
 
 
 def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> None:
@@ -57,6 +86,7 @@ def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> N
     from mflux_port.checkpoint.keylist import KEYLIST
     from mflux_port.checkpoint.layout import open_checkpoint
     from mflux_port.ledger.port_modules import verify_key
+    from mflux_port.ledger.stored_keys import stored_keys
     from mflux_port.ledger.waivers import WAIVERS, read_waivers
 
     for name in args.lora or ():
@@ -64,114 +94,10 @@ def _verify_files(args: argparse.Namespace, checkout: Checkout, port: Port) -> N
     read_waivers(checkout.root / WAIVERS.format(model=port.model))
     verify_inside(checkout.root, KEYLIST.format(model=port.model))
     verify_key(port, args.key)
-    keys = checkout.root / KEYLIST.format(model=port.model)
     if args.checkpoint is not None:
         open_checkpoint(args.checkpoint)
     elif not args.lora:
-        _stored(keys)
-
-
-def balance(
-    checkout: Checkout, port: Port, taken, root: Path | None, key: str | None = None, only: list[str] | None = None
-) -> tuple[list, list]:
-    """The accounts of the port's components, and the findings about files.
-
-    ``taken``: the checkpoint's Snapshot; ``root``: its folder, None where only the key list is there.
-    """
-    from mflux_port.ledger.balance import Finding, account
-    from mflux_port.ledger.files import account_files
-    from mflux_port.ledger.port_modules import build_modules, module_of, weight_definition
-    from mflux_port.ledger.reused import known_waivers
-    from mflux_port.ledger.waivers import WAIVERS, Waivers, read_waivers
-
-    definition = weight_definition(port)
-    components = definition.get_components()
-    unknown = set(only or ()) - {component.name for component in components}
-    if unknown:
-        raise PortError(f"{port.model} has no component {min(unknown)}; it has {', '.join(c.name for c in components)}")
-    waivers = read_waivers(checkout.root / WAIVERS.format(model=port.model))
-    holder = build_modules(port, key)
-    accounts, files = [], [] if only else account_files(definition, taken, waivers)
-    for component in components:
-        if only and component.name not in only or component.download_url is not None:
-            continue
-        select = getattr(component, "variant_selector", None)  # since mflux 0.19
-        if select is not None:
-            if root is None:
-                raise PortError(f"{component.name} picks its layout from the files; name the folder with --checkpoint")
-            component = select(root)
-        tensors = taken.of(component.hf_subdir, component.name)
-        if tensors is None:
-            files.append(Finding("files", "no weights", component.name, f"{taken.where} has no {component.hf_subdir}"))
-            continue
-        waived = waivers.get(component.name, Waivers())
-        waived.known = known_waivers(port, component.name)
-        metadata = taken.metadata_of(component.hf_subdir, component.name)
-        accounts.append(account(component, module_of(holder, component), tensors, waived, metadata))
-    return accounts, files
-
-
-def _snapshot(checkout: Checkout, port: Port, where: str | None):
-    from mflux_port.checkpoint.keylist import KEYLIST, snapshot
-    from mflux_port.checkpoint.layout import open_checkpoint
-
-    if where is None:
-        return _stored(checkout.root / KEYLIST.format(model=port.model)), None
-    checkpoint = open_checkpoint(where)
-    return snapshot(checkpoint), checkpoint.root
-
-
-def _store(checkout: Checkout, port: Port, taken) -> list[str]:
-    # A key list that lacks a component would fail every later ledger.
-    from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged
-    from mflux_port.files.writing import write_whole
-    from mflux_port.ledger.port_modules import weight_definition
-
-    path = checkout.root / KEYLIST.format(model=port.model)
-    whole, changes = merged(path, taken)
-    parts = [part for part in weight_definition(port).get_components() if part.download_url is None]
-    lacking = [part.name for part in parts if whole.of(part.hf_subdir, part.name) is None]
-    if lacking:
-        return [f"{path.name} is not written: {taken.where} has no {', '.join(lacking)}"]
-    write_whole(path, keylist_text(whole))
-    return changes
-
-
-def _stored(path: Path):
-    from mflux_port.checkpoint.keylist import read_keylist
-
-    if not path.is_file():
-        raise PortError(f"{path} is missing; name the checkpoint once with --checkpoint, then it is stored there")
-    return read_keylist(path)
-
-
-_LISTED = 30  # lines of names for one kind of finding
-
-
-def format_accounts(accounts: list, findings: list) -> str:
-    """The account as text: a line per component, then what is open, with names of one kind merged."""
-    from mflux_port.checkpoint.keylist import collapse
-
-    lines = [f"{'component':<16}{'tensors':>9}{'parameters':>12}{'waived':>8}{'open':>6}"]
-    for account in accounts:
-        count = sum(finding.fails for finding in account.findings)
-        lines.append(
-            f"{account.component:<16}{account.tensors:>9}{account.parameters:>12}{account.waived:>8}{count:>6}"
-        )
-    order = sorted(findings, key=lambda finding: (not finding.fails, finding.component, finding.kind))
-    for (fails, component, kind), group in groupby(order, lambda f: (f.fails, f.component, f.kind)):
-        members = list(group)
-        example = f"{'such as ' if len(members) > 1 else ''}{members[0].name}: {members[0].why}"
-        if not fails:
-            lines.append(f"note {component}: {kind} ({len(members)}), {example}")
-            continue
-        names = collapse(member.name for member in members)
-        lines += ["", f"FAIL {component}: {kind} ({len(members)})", *(f"  {name}" for name in names[:_LISTED])]
-        lines += [f"  and {len(names) - _LISTED} more lines, which --json lists"] if len(names) > _LISTED else []
-        lines.append(f"  {example}")
-    if not any(finding.fails for finding in findings):
-        lines += ["", "every tensor is taken once, every parameter is filled once"]
-    return "\n".join(lines)
+        stored_keys(checkout, port)
 
 
 def _run_lora(args: argparse.Namespace, port: Port) -> int:
@@ -182,7 +108,8 @@ def _run_lora(args: argparse.Namespace, port: Port) -> int:
     targets, holder = lora_mapping(port), build_modules(port, args.key)
     accounts = [account_lora(name, read_header(Path(name)), targets, holder.transformer) for name in args.lora]
     if args.json:
-        print(json.dumps([{"passed": account.passed, **asdict(account)} for account in accounts], indent=1))
+        files = [{"passed": account.passed, **asdict(account)} for account in accounts]
+        print_json("ledger --lora", {"passed": all(account.passed for account in accounts), "loras": files})
     else:
         print("\n\n".join(map(format_lora, accounts)))
     return 0 if all(account.passed for account in accounts) else 1

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass
 
-from mflux_port import __version__
 from mflux_port.checkout.lock import shared
 from mflux_port.checkout.tree import Checkout
 from mflux_port.checks.engine.evaluate import all_models
 from mflux_port.checks.engine.facts import Facts
-from mflux_port.checks.progress import STEPS, Progress, progress
+from mflux_port.checks.progress import STEPS, Progress
+from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError, format_error
-from mflux_port.port.port import list_ports
-from mflux_port.update.port_state import Conflict, PortState, conflicts, port_files, port_state, version_of
-from mflux_port.update.tracked import ignored_line
-
-_OWN = version_of(f"v{__version__}")
+from mflux_port.guide.action import Action, commit
+from mflux_port.guide.life import Life
+from mflux_port.guide.next_action import next_action, resolve
+from mflux_port.port.port import ANSWERS, list_ports
+from mflux_port.update.port_state import Conflict, PortState, conflicts, port_files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,27 +36,56 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     facts = Facts(checkout)
     known = list_ports(checkout.root)
-    if args.model and args.model not in known:
-        raise PortError(
-            f"{args.model} has no porting folder here; the checkout's ports are {', '.join(known) or 'none'}"
-        )
-    ports = [_look(checkout, facts, name) for name in ([args.model] if args.model else known)]
+    finished = [name for name in all_models(facts) if name not in known]
+    ports = [_look(checkout, facts, name, finished) for name in ([args.model] if args.model else known)]
     if args.model and isinstance(ports[0], _Unreadable) and not ports[0].conflicts:
         raise PortError(ports[0].error)
-    merged = [name for name in all_models(facts) if name not in known]
+    merged = [] if args.model else finished
     if args.json:
-        print(json.dumps({"ports": [port.as_json() for port in ports], "merged": merged}, indent=1))
+        print_json("status", {"ports": [port.as_json() for port in ports], "merged": merged})
     else:
-        print("\n".join(_lines(ports, [] if args.model else merged)))
+        print("\n".join(_lines(ports, merged)))
     return 1 if any(port.conflicts or not port.wired for port in ports) else 0
 
 
-def _look(checkout: Checkout, facts: Facts, model: str) -> _Port | _Unreadable:
+def _look(checkout: Checkout, facts: Facts, model: str, finished: list[str]) -> _Port | _Finished | _Unreadable:
+    known = list_ports(checkout.root)
+    if model in finished:
+        return _Finished(model, bool(facts.git("status", "--porcelain")))
+    if model not in known:
+        raise PortError(
+            f"{model} has no porting folder here; the checkout's ports are {', '.join(known) or 'none'}; "
+            "start one with `mflux-port start`"
+        )
     try:
-        return _Port(port_state(checkout, model), progress(facts, model))
+        life = Life(checkout, facts, model)
+        return _Port(life.state, life.progress, next_action(life))
     except PortError as error:  # the other ports are still shown
         found = conflicts(checkout.root, port_files(checkout.root, model))
         return _Unreadable(model, format_error(error), tuple(found))
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A package without a porting folder: merged, made by hand, or handed in."""
+
+    model: str
+    changed: bool
+    conflicts = ()
+    wired = True
+
+    @property
+    def next(self) -> Action | None:
+        if not self.changed:
+            return None
+        return commit(f"Remove the scaffolding of {self.model}", "the scaffolding is removed and not committed")
+
+    def lines(self) -> list[str]:
+        nothing = ["  next: nothing; open the pull request"]
+        return [f"{self.model}: finished", *(self.next.lines() if self.next else nothing)]
+
+    def as_json(self) -> dict:
+        return {"model": self.model, "reached": "finished", "next": self.next and self.next._asdict()}
 
 
 @dataclass(frozen=True)
@@ -67,17 +95,26 @@ class _Unreadable:
     conflicts: tuple[Conflict, ...]
     wired = False
 
+    @property
+    def next(self) -> Action:
+        if self.conflicts:
+            return resolve(self.conflicts[0])
+        return Action(f"mflux-port status {self.model}", self.error, ANSWERS.format(model=self.model))
+
     def lines(self) -> list[str]:
-        return [f"{self.model}: cannot be read", f"  {self.error}", *_conflict_lines(self.conflicts)]
+        said = [f"{self.model}: cannot be read", f"  {self.error}", *_conflict_lines(self.conflicts)]
+        return [*said, *self.next.lines()]
 
     def as_json(self) -> dict:
-        return {"model": self.model, "error": self.error, "conflicts": [str(entry) for entry in self.conflicts]}
+        found = [str(entry) for entry in self.conflicts]
+        return {"model": self.model, "error": self.error, "conflicts": found, "next": self.next._asdict()}
 
 
 @dataclass(frozen=True)
 class _Port:
     state: PortState
     where: Progress
+    next: Action
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
@@ -87,33 +124,23 @@ class _Port:
     def wired(self) -> bool:
         return self.where.steps["wired"]
 
-    @property
-    def next(self) -> str:
-        # Lines that another version of the template wrote are updated, not fixed by hand.
-        if self.wired or self.state.version in (None, _OWN):
-            return self.where.lacks
-        if self.state.version < _OWN:
-            return f"mflux-port update {self.state.model}"
-        return f"mflux-port of {self.state.template_version} or later: this one is {__version__}"
-
     def lines(self) -> list[str]:
         state, steps = self.state, self.where.steps
-        out = [f"{state.model}: {self.where.reached}"]
-        out.append("  " + "  ".join(f"[{'x' if steps[name] else ' '}] {name}" for name in STEPS))
         level = "" if state.level_is_current else f", the checkout has {state.checkout_level}"
-        out.append(f"  template {state.template_version}; API level {state.api_level}{level}")
-        if not state.level_is_current:
-            out.append(f"  level: mflux-port update {state.model}")
-        out += _conflict_lines(state.conflicts)
-        out += [f"  {ignored_line(state.model, list(state.ignored))}"] if state.ignored else []
-        return [*out, f"  next: {self.next}"] if self.next else out
+        return [
+            f"{state.model}: {self.where.reached}",
+            "  " + "  ".join(f"[{'x' if steps[name] else ' '}] {name}" for name in STEPS),
+            f"  template {state.template_version}; API level {state.api_level}{level}",
+            *_conflict_lines(state.conflicts),
+            *self.next.lines(),
+        ]
 
     def as_json(self) -> dict:
         return {
             "model": self.state.model,
             "reached": self.where.reached,
             "steps": self.where.steps,
-            "next": self.next,
+            "next": self.next._asdict(),
             "template_version": self.state.template_version,
             "api_level": self.state.api_level,
             "checkout_api_level": self.state.checkout_level,
@@ -123,10 +150,10 @@ class _Port:
         }
 
 
-def _lines(ports: list[_Port | _Unreadable], merged: list[str]) -> list[str]:
+def _lines(ports: list[_Port | _Finished | _Unreadable], merged: list[str]) -> list[str]:
     out = [line for port in ports for line in port.lines()]
     if not ports:
-        out.append("no port from this template here; start one with `copier copy`")
+        out.append("no port from this template here; start one with `mflux-port start`")
     if merged:
         out.append(f"merged or made by hand: {', '.join(merged)}")
     return out

@@ -7,6 +7,7 @@ import argparse
 from mflux_port import wiring
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.tree import Checkout
+from mflux_port.commands.json_output import print_diff
 from mflux_port.commands.wire import report
 from mflux_port.port.port import load_port
 from mflux_port.template.project import rendered_tests
@@ -23,9 +24,9 @@ def run(args: argparse.Namespace) -> int:
     with shared(checkout.root) if args.dry_run else exclusive(checkout.root):
         port = load_port(checkout.root, args.model)
         if args.dry_run:
-            print(wiring.diff(checkout, wiring.plan_unwire(checkout, port)), end="")
+            print_diff("unwire --dry-run", wiring.diff(checkout, wiring.plan_unwire(checkout, port)), args.json)
             return 0
-        report(wiring.unwire(checkout, port), args.json)
+        report("unwire", wiring.unwire(checkout, port), args.json)
     if not args.json:
         tests = [name for name in rendered_tests(port.model) if (checkout.root / name).is_file()]
         own = [port.folder, port.porting_folder, *tests]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from mflux_port.checkout.lock import exclusive
 from mflux_port.checkout.tree import Checkout
+from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError, format_error
 from mflux_port.port.port import list_ports
 from mflux_port.update.rollback import restore
@@ -26,14 +26,9 @@ def run(args: argparse.Namespace) -> int:
     """Update. Returns 0, 1 when files have conflicts, 2 when a port was refused: its files are unchanged."""
     root = Checkout(args.checkout).root
     if args.restore:
-        print(restore(root))
-        return 0
+        return _restore(root, args.json)
     models = _models(root, args)
-    for name, what in (("to", "version"), ("template", "place")):
-        if (getattr(args, name) or "").startswith("-"):
-            raise PortError(
-                f"--{name} {getattr(args, name)} is not a {what} of a template; git would take it as an option"
-            )
+    _verify_texts(args)
     verify_git(root)  # before a lock is put where git's folder would be
     with exclusive(root):  # another run of ours is not a change of the porter's
         verify_clean(root)
@@ -41,12 +36,28 @@ def run(args: argparse.Namespace) -> int:
         print(f"if this stops half-way, `{WAY_BACK}` restores the tree", flush=True)
     reports = _update_each(root, models, args)
     if args.json:
-        print(json.dumps(reports, indent=1))
+        print_json("update", {"updates": reports})
     conflicts = reports[-1].get("conflicts")
     if conflicts:
         _say_conflicts(conflicts, reports[-1]["model"], models[len(reports) :])
     refused = any("refused" in report for report in reports)
     return 2 if refused else 1 if conflicts else 0
+
+
+def _restore(root, as_json: bool) -> int:
+    said = restore(root)
+    if as_json:
+        print_json("update --restore", {"restored": said})
+    else:
+        print(said)
+    return 0
+
+
+def _verify_texts(args: argparse.Namespace) -> None:
+    for name, what in (("to", "version"), ("template", "place")):
+        given = getattr(args, name) or ""
+        if given.startswith("-"):
+            raise PortError(f"--{name} {given} is not a {what} of a template; git would take it as an option")
 
 
 def _models(root, args: argparse.Namespace) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
 from mflux_port import wiring
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.tree import Checkout
+from mflux_port.commands.json_output import print_diff, print_json
 from mflux_port.port.port import load_port
 
 
@@ -24,16 +24,16 @@ def run(args: argparse.Namespace) -> int:
         port = load_port(checkout.root, args.model)
         if args.dry_run:
             wiring.verify_free(checkout, port)
-            print(wiring.diff(checkout, wiring.plan_wire(checkout, port)), end="")
+            print_diff("wire --dry-run", wiring.diff(checkout, wiring.plan_wire(checkout, port)), args.json)
         else:
-            report(wiring.wire(checkout, port), args.json)
+            report("wire", wiring.wire(checkout, port), args.json)
     return 0
 
 
-def report(results: list[wiring.SurfaceResult], as_json: bool) -> None:
-    """Print one line, or one JSON object, per surface."""
+def report(form: str, results: list[wiring.SurfaceResult], as_json: bool) -> None:
+    """Print one line per surface, or all of them as JSON."""
     if as_json:
-        print(json.dumps([asdict(result) for result in results], indent=1))
+        print_json(form, {"surfaces": [asdict(result) for result in results]})
         return
     for result in results:
         print(result)

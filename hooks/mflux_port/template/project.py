@@ -20,6 +20,19 @@ def project_root() -> Path:
     raise PortError(f"{package} was installed without the template; install copier-mflux-port again")
 
 
+def template_source() -> str:
+    """What a new port copies: the git address that this program was installed from, with its commit, else its folder."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        origin = json.loads(distribution("copier-mflux-port").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        origin = {}
+    address = origin.get("url", "") if "vcs_info" in origin else ""
+    return f"git+{address}" if address else str(project_root())
+
+
 def configuration(text: str | bytes) -> dict:
     """A ``copier.yml`` as one mapping, without what it includes."""
     import yaml  # every interpreter that runs Copier has it

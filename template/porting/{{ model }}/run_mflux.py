@@ -39,7 +39,7 @@ def main() -> int:
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     limits = Limits(args.dtype, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))
     # MLX comes last, so that errors in a file are reported before it is loaded.
-    from parity.explain import report, session
+    from parity.explain import report, report_json, session
     from parity.run import mlx_port, precision
 
     rough = precision.warning() if args.dtype == "float32" else ""
@@ -54,6 +54,7 @@ def main() -> int:
     _print_findings(found, facts)
     _write(found, path)
     report.write_report(path.with_name("report.html"), answers.class_name, found, wanted)
+    report_json.write_report(path.with_name("report.json"), found, _modules_would_tell(found, facts))
     for line in _tick(args, answers, recording.facts, found.results):
         print(line)
     print(f"{path.with_name('report.html')}: stages, modules, and the pictures side by side")
@@ -86,11 +87,15 @@ def _print_findings(found, facts: dict) -> None:
         print(f"waived: {verdict.module} ({verdict.waived})" if verdict.waived else f"look at {verdict.line}")
     if found.findings.answer and not any(result.status == FAIL for result in found.results):
         print("an intended difference, or one of mflux's own classes, goes into waivers.yml with its reason")
-    if facts["level"] == "stages" and any(
-        result.status == FAIL and result.stage in NETWORKS for result in found.results
-    ):
+    if _modules_would_tell(found, facts):
         guided = f" --guidance {facts['guidance']:g}" if facts["guidance"] > 1 else ""
         print(f"to find the module: run run_reference.py --modules{guided}, then run_mflux.py --bisect")
+
+
+def _modules_would_tell(found, facts: dict) -> bool:
+    """Whether a recording of the modules would show more than this run did."""
+    failed = [result for result in found.results if result.status == FAIL]
+    return facts["level"] == "stages" and any(result.stage in NETWORKS for result in failed)
 
 
 def _line(result) -> str:

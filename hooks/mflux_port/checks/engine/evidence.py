@@ -88,6 +88,14 @@ class Box(NamedTuple):
         return f"uv run porting/{model}/run_reference.py{flags} && {judge}"
 
     @property
+    def failed_in(self) -> str:
+        """The flags of run_reference.py for the setting in which the stage failed; empty when it did not fail."""
+        found = _FIGURES.fullmatch(self.figures)
+        if not found or not found["failed"]:
+            return ""
+        return f" --size {found['width']}x{found['height']} --steps {found['steps']} --guidance {found['guidance']}"
+
+    @property
     def proven(self) -> bool:
         return not self.problem
 

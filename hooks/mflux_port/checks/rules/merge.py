@@ -204,9 +204,7 @@ def gitignore_has_only_the_example(package: Package) -> Verdict:
 )
 def milestones_are_commits(package: Package) -> Verdict:
     """Each proven stage has its own commit"""
-    log = " ".join(package.facts.git("log", "--format=%s", f"{package.facts.base}..HEAD")).lower()
-    wanted = {"VAE": "vae", "transformer": "transformer", "text encoder": "encoder"}
-    return failed_if([f"no commit names the {name}" for name, word in wanted.items() if word not in log])
+    return failed_if([f"no commit names the {name}" for name in missing_milestones(package)])
 
 
 @rule(
@@ -292,10 +290,7 @@ def other_models_were_checked(package: Package) -> Verdict:
 )
 def proofs_are_of_this_code(package: Package) -> Verdict:
     """Every proof is of the code as it is now"""
-    found = evidence.stages(package)
-    commits = {stage: box.commit for stage, box in found.items() if box.proven}
-    problems = {commit: _since(package, commit) for commit in set(commits.values())}
-    return failed_if([f"{stage}: {problems[commit]}" for stage, commit in commits.items() if problems[commit]])
+    return failed_if([f"{stage}: {problem}" for stage, problem in outdated_proofs(package).items()])
 
 
 @rule(
@@ -343,6 +338,20 @@ def no_file_is_ignored(package: Package) -> Verdict:
     listed = package.facts.git("ls-files", "--others", "--ignored", "--exclude-standard", "--", package.folder, "tests")
     own = [file for file in listed if file.startswith(f"{package.folder}/") or package.model in file]
     return failed_if([file for file in own if file.endswith((".py", ".md", ".json"))])
+
+
+def missing_milestones(package: Package) -> list[str]:
+    """The steps that no commit of the port's branch names."""
+    log = " ".join(package.facts.git("log", "--format=%s", f"{package.facts.base}..HEAD")).lower()
+    wanted = {"VAE": "vae", "transformer": "transformer", "text encoder": "encoder"}
+    return [name for name, word in wanted.items() if word not in log]
+
+
+def outdated_proofs(package: Package) -> dict[str, str]:
+    """The stages whose proof is not of the code as it is now, each with what became of that code."""
+    commits = {stage: box.commit for stage, box in evidence.stages(package).items() if box.proven}
+    problems = {commit: _since(package, commit) for commit in set(commits.values())}
+    return {stage: problems[commit] for stage, commit in commits.items() if problems[commit]}
 
 
 def _saved(nodes: list[ast.AST]) -> list[ast.Call]:

@@ -111,7 +111,7 @@ _LEDGER = """
 import sys
 sys.path.append(sys.argv[1])
 from mflux_port.cli import main
-sys.exit(main(["ledger", sys.argv[2]]))
+sys.exit(main(["ledger", sys.argv[2], "--dry-run"]))
 """
 
 

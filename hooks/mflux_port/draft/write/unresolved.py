@@ -20,7 +20,7 @@ def unresolved_text(path: Path, drafted: list[str], found: list[Unresolved]) -> 
     """
     import yaml
 
-    entries = [entry for entry in _entries(path) if entry["component"] not in drafted]
+    entries = [entry for entry in unresolved_entries(path) if entry["component"] not in drafted]
     entries += [
         {"component": one.component, "name": one.name, "why": one.why, "candidates": list(one.candidates)}
         for one in found
@@ -28,7 +28,8 @@ def unresolved_text(path: Path, drafted: list[str], found: list[Unresolved]) -> 
     return _HEAD + yaml.safe_dump(entries, sort_keys=False, width=110) if entries else None
 
 
-def _entries(path: Path) -> list[dict]:
+def unresolved_entries(path: Path) -> list[dict]:
+    """The entries of the list at ``path``, none without that file. Raises PortError when it is not such a list."""
     table = read_yaml(path, _FIX) if path.is_file() else None
     entries = table or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) and "component" in entry for entry in entries):

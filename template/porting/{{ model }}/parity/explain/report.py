@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import base64
 import html
-import math
 from pathlib import Path
 
 import numpy as np
 
 from parity.explain.pictures import AMPLIFIED, difference, png, to_picture
+from parity.explain.report_plot import plot
 from parity.explain.session import Comparison
 from parity.run.forced_run import IMAGE
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1c1c1e }
-table { border-collapse: collapse; width: 100% } td, th { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd }
-td.number { font-variant-numeric: tabular-nums; white-space: nowrap } .pass { color: #1a7f37 } .FAIL { color: #b42318 }
-.quiet { color: #667 } .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem }
-figure { margin: 0 } img { width: 100%; image-rendering: pixelated } svg { width: 100%; height: auto }
+:root { color-scheme: light dark; --text: #1c1c1e; --back: #fff; --line: #ddd; --quiet: #5b5b68; --good: #1a7f37; --bad: #b42318 }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e8e8ed; --back: #161618; --line: #3a3a40; --quiet: #a0a0ac; --good: #4cc26b; --bad: #ff7b6e }
+}
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 1rem auto; padding: 0 1rem; color: var(--text); background: var(--back) }
+h1 { font-size: 1.4rem; overflow-wrap: anywhere } h2 { font-size: 1.1rem; margin-top: 2rem }
+.wide { overflow-x: auto } table { border-collapse: collapse; width: 100% }
+td, th { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid var(--line) }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap } td { overflow-wrap: break-word }
+.pass { color: var(--good) } .FAIL { color: var(--bad) } .quiet { color: var(--quiet) } p { overflow-wrap: anywhere }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1rem }
+figure { margin: 0 } img { width: 100%; image-rendering: pixelated } svg { min-width: 36rem; width: 100%; height: auto }
+svg text { fill: var(--text) } svg line { stroke: var(--line) }
+@media (max-width: 40rem) { td, th { padding: .25rem .4rem; font-size: 13px } }
 """
-COLOURS = {"text_encoder": "#7a5af5", "transformer": "#0b6bcb", "vae_decode": "#c4540a", "vae_encode": "#2b8a3e"}
-WIDTH, HEIGHT, LEFT, BOTTOM = 960, 300, 60, 30
 
 
 def write_report(path: Path, title: str, found: Comparison, waivers) -> None:
@@ -36,13 +43,14 @@ def write_report(path: Path, title: str, found: Comparison, waivers) -> None:
         f"Prompt: {_text(facts['prompt'])}</p>",
         _answer(found),
         _stages(found),
-        _verdicts(found),
-        _plot(found),
         _pictures(found),
+        plot(found),
+        _verdicts(found),
         _waivers(waivers),
     ]
     head = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(title)}: parity</title><style>{STYLE}</style>"
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>{_text(title)}: parity</title><style>{STYLE}</style>"
     )
     path.write_text(head + "\n".join(part for part in parts if part) + "</html>\n", encoding="utf-8")
 
@@ -61,7 +69,7 @@ def _stages(found: Comparison) -> str:
         for result in found.results
     ]
     head = "<tr><th>stage<th>result<th>relative L2<th>limit<th>largest<th>note"
-    return f"<h2>Stages, from the image backwards</h2><table>{head}{''.join(rows)}</table>"
+    return f"<h2>Stages, from the image backwards</h2><div class=wide><table>{head}{''.join(rows)}</table></div>"
 
 
 def _verdicts(found: Comparison) -> str:
@@ -77,38 +85,8 @@ def _verdicts(found: Comparison) -> str:
         for item in found.findings.verdicts
     ]
     head = "<tr><th>port<th>reference<th>local<th>limit<th>accumulated<th>likely cause"
-    table = f"<table>{head}{''.join(rows)}</table>" if rows else "<p>No weight and no module differs.</p>"
+    table = f"<div class=wide><table>{head}{''.join(rows)}</table></div>" if rows else "<p>No weight and no module differs.</p>"
     return f"<h2>Weights and modules</h2>{pairs}{table}"
-
-
-def _plot(found: Comparison) -> str:
-    """Error against depth: each module's output in the order of execution, on a logarithmic scale."""
-    points = [(call.path, call.stage, call.output.relative) for call in found.judge.calls if call.output]
-    if not points:
-        points = [(item.name, item.name.split("/")[0], item.distance.relative) for item in found.judge.crossing.seen]
-    points = [(name, stage, value) for name, stage, value in points if math.isfinite(value)]
-    if not points:
-        return ""
-    lows = [math.log10(max(value, 1e-9)) for _, _, value in points]
-    low, high = math.floor(min(lows)), max(math.ceil(max(lows)), math.floor(min(lows)) + 1)
-    across = (WIDTH - LEFT - 10) / max(len(points) - 1, 1)
-    scale = (HEIGHT - BOTTOM - 10) / (high - low)
-    lines = [
-        f"<line x1={LEFT} x2={WIDTH} y1={_y(n, high, scale)} y2={_y(n, high, scale)} stroke='#e3e3e8'/>"
-        f"<text x=4 y={_y(n, high, scale) + 4} font-size=12>1e{n}</text>"
-        for n in range(low, high + 1)
-    ]
-    dots = [
-        f"<circle cx={LEFT + n * across:.1f} cy={_y(lows[n], high, scale):.1f} r=2.5 fill='{_colour(stage)}'>"
-        f"<title>{_text(name)} {value:.2e}</title></circle>"
-        for n, (name, stage, value) in enumerate(points)
-    ]
-    legend = "".join(
-        f"<text x={LEFT + 150 * n} y={HEIGHT - 6} font-size=12 fill='{colour}'>{name}</text>"
-        for n, (name, colour) in enumerate(COLOURS.items())
-    )
-    body = "".join(lines) + "".join(dots) + legend
-    return f"<h2>Error against depth</h2><svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img aria-label='relative error of each module'>{body}</svg>"
 
 
 def _pictures(found: Comparison) -> str:
@@ -143,15 +121,7 @@ def _waivers(waivers) -> str:
         for entry in waivers.entries
     ]
     head = "<tr><th>module or stage<th>limit<th>reason"
-    return f"<h2>Waivers</h2><table>{head}{''.join(rows)}</table>" if rows else ""
-
-
-def _y(exponent: float, high: int, scale: float) -> float:
-    return 10 + (high - exponent) * scale
-
-
-def _colour(stage: str) -> str:
-    return COLOURS.get(stage.split(".")[0], "#667")
+    return f"<h2>Waivers</h2><div class=wide><table>{head}{''.join(rows)}</table></div>" if rows else ""
 
 
 def _number(value: float) -> str:

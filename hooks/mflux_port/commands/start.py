@@ -1,0 +1,59 @@
+"""``mflux-port start``: from a checkpoint to the first comparison with its reference, as far as no person is needed.
+
+It runs the other commands one after another: inspect, copy, then whatever ``status`` names next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from mflux_port.checkout.tree import Checkout
+from mflux_port.commands.json_output import print_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", help="folder in diffusers layout, or Hugging Face repo id")
+    parser.add_argument("--model", default="", metavar="NAME", help="the port's package name (default: the pipeline's)")
+    parser.add_argument("--repo", default="", metavar="ORG/NAME", help="the repo id of a local folder")
+    parser.add_argument(
+        "--template", default="", metavar="PATH", help="where the template is (default: this program's)"
+    )
+    parser.add_argument("--python", metavar="FILE", help="a Python with MLX, torch and diffusers (default: `uv run`)")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands, run none")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start a port, or continue one. Returns 0, with the next action printed."""
+    from mflux_port.guide.runner import Runner, own_python
+    from mflux_port.guide.start import Journey, Request, planned
+
+    root = Checkout(args.checkout).root
+    request = Request(root, _from_root(args.checkpoint, root), args.model, args.repo, args.template)
+    if args.dry_run:
+        _print_plan(planned(request), args.json)
+        return 0
+    out = sys.stderr if args.json else sys.stdout
+    python = own_python() if args.python is None else args.python
+    journey = Journey(request, Runner(root, python), lambda line: print(line, file=out, flush=True))
+    action = journey.go()
+    if args.json:
+        print_json("start", {"model": journey.model, "steps": journey.done, "next": action._asdict()})
+    else:
+        print("\n".join(action.lines()))
+    return 0
+
+
+def _from_root(checkpoint: str, root: Path) -> str:
+    # The commands run in the checkout's root.
+    return os.path.relpath(os.path.realpath(checkpoint), root) if Path(checkpoint).exists() else checkpoint
+
+
+def _print_plan(steps: list[dict], as_json: bool) -> None:
+    if as_json:
+        print_json("start --dry-run", {"planned": steps})
+        return
+    for step in steps:
+        print(f"{step['step']:<10}{step['command']}")

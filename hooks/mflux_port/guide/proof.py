@@ -1,0 +1,80 @@
+"""The action that proves a stage: record the reference, compare, find the module, change the code."""
+
+from __future__ import annotations
+
+from mflux_port.checks.engine.evidence import BFLOAT16
+from mflux_port.guide.action import Action
+from mflux_port.guide.life import Life
+
+RECORDING = "artifacts/reference.safetensors"
+_PASSES = ("pass", "waived")
+
+
+def record(life: Life, flags: str = "", reason: str = "") -> Action:
+    """Run the reference: on the tiny twin where there is one, else on the checkpoint."""
+    given = _model(life)
+    size = " --size 512" if life.twin and "--size" not in flags else ""
+    why = reason or "the reference runs once and records its noise, its latents and every stage"
+    return Action(f"uv run {life.folder}/run_reference.py{given}{size}{flags}", why)
+
+
+def compare_all(life: Life) -> Action:
+    """Compare every stage."""
+    return Action(
+        f"uv run python {life.folder}/run_mflux.py", "mflux runs on the reference's own inputs, stage by stage"
+    )
+
+
+def prove(life: Life, stage: str) -> Action:
+    """The action for the first stage that is not proven."""
+    box = life.stages.get(stage)
+    if box is None:
+        reason = f"the line of {stage} is missing: `- [ ] Done <!-- evidence: {stage} -->`"
+        return Action(f"mflux-port status {life.model}", reason, f"{life.folder}/PORTING.md")
+    reason = f"{stage} {box.problem}"
+    command = box.commands(life.model)
+    if not life.has(RECORDING) and "run_reference.py" not in command:
+        return record(life)
+    found = _last(life, stage)
+    if found and found["status"] not in _PASSES:
+        return _change(life, stage, found)
+    if found and box.failed_in:
+        return record(life, box.failed_in, f"{reason}; a run in another setting does not show that this is gone")
+    return Action(command, reason)
+
+
+def prove_again(life: Life, stages: list[str], problem: str) -> Action:
+    """Run the stages again whose proof is of other code."""
+    if not life.has(RECORDING):
+        return record(life)
+    flags = " --dtype bfloat16" if stages == [BFLOAT16] else ""
+    return Action(f"uv run python {life.folder}/run_mflux.py{flags}", f"{stages[0]}: {problem}")
+
+
+def _last(life: Life, stage: str) -> dict | None:
+    """The stage in the last comparison, while that is of the code as it is now."""
+    found = life.comparison or {"stages": [], "dtype": ""}
+    if found["dtype"] != (BFLOAT16 if stage == BFLOAT16 else "float32"):
+        return None
+    results = found["stages"]
+    if stage == BFLOAT16:  # one box for all stages: what is wrong with the first that is wrong
+        return next((one for one in results if one["status"] not in _PASSES), None)
+    return next((one for one in results if one["stage"] == stage), None)
+
+
+def _change(life: Life, stage: str, found: dict) -> Action:
+    comparison = life.comparison
+    if comparison["bisect"]:
+        modules = f"uv run {life.folder}/run_reference.py --modules{_model(life)}"
+        command = f"{modules} && uv run python {life.folder}/run_mflux.py --bisect"
+        return Action(command, f"{stage} fails; a recording of the modules shows which one is wrong")
+    reason = comparison["answer"] or f"{stage} {found['status']}: {found['note']}"
+    if comparison["answer"] and not comparison["answer"].startswith(f"{stage}:"):
+        reason = f"{stage} {found['status']} {found['note']}; look at {comparison['answer']}"
+    return Action(life.stages[stage].commands(life.model), reason, life.port.folder)
+
+
+def _model(life: Life) -> str:
+    if life.twin:
+        return f" --model {life.twin}"
+    return "" if life.checkpoint == life.port.hf_repo else f" --model {life.checkpoint}"

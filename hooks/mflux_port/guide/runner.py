@@ -1,0 +1,77 @@
+"""Run the commands that ``status`` names: as they are typed, or with a Python that has all they need."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mflux_port.errors import PortError, format_error
+from mflux_port.template.project import template_source
+
+_HOOKS = Path(__file__).resolve().parents[2]
+_NEEDED = ("mlx", "torch", "diffusers", "transformers")
+
+
+@dataclass(frozen=True)
+class Runner:
+    """``python`` runs MLX and torch; empty: the commands run as they are typed, through uv."""
+
+    root: Path
+    python: str = ""
+
+    def run(self, command: str) -> subprocess.CompletedProcess:
+        """Run a command, or several joined with ``&&``. The last one's output is returned."""
+        for part in command.split(" && "):
+            words = self._words(shlex.split(part))
+            try:
+                done = subprocess.run(words, cwd=self.root, env=self._environment(), capture_output=True, text=True)
+            except OSError as error:
+                raise PortError(f"{words[0]} cannot be run ({error.strerror}); install it and run this again") from None
+            if done.returncode:
+                break
+        return done
+
+    def copy_command(self, answers: Path, template: str) -> str:
+        """The command that renders the port."""
+        source = template or template_source()
+        local = (Path(source) / ".git").exists()
+        version = ["--vcs-ref", "HEAD"] if local else []
+        given = ["--trust", "--defaults", *version, "--data-file", str(answers)]
+        return shlex.join(["copier", "copy", *given, source, "."])
+
+    def _words(self, words: list[str]) -> list[str]:
+        if words[0] == "mflux-port":
+            return [self.python or sys.executable, "-m", "mflux_port", *words[1:]]
+        if words[0] == "copier":
+            return [sys.executable, "-m", *words]
+        if words[:2] == ["uv", "run"] and self.python:
+            return [self.python, *_without_uv(words[2:])]
+        return words
+
+    def _environment(self) -> dict[str, str]:
+        paths = [str(_HOOKS), *([str(self.root / "src")] if self.python else []), os.environ.get("PYTHONPATH", "")]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "NO_COLOR": "1"}
+
+
+def own_python() -> str:
+    """This Python where it has all that both sides need, else empty."""
+    return sys.executable if all(map(importlib.util.find_spec, _NEEDED)) else ""
+
+
+def last_line(done: subprocess.CompletedProcess) -> str:
+    """What a command said last."""
+    lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    return format_error(lines[-1].removeprefix("mflux-port: ")) if lines else f"exit code {done.returncode}"
+
+
+def _without_uv(words: list[str]) -> list[str]:
+    while words[0] == "--with":
+        words = words[2:]
+    if words[0] == "mflux-port":
+        return ["-m", "mflux_port", *words[1:]]
+    return words[1:] if words[0] == "python" else words

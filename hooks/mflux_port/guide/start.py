@@ -1,0 +1,196 @@
+"""The steps of ``mflux-port start``: inspect, copy, then what ``status`` names, until a person is needed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mflux_port.checkout.tree import Checkout
+from mflux_port.checks.engine.facts import Facts
+from mflux_port.errors import PortError
+from mflux_port.files.yaml_files import read_yaml
+from mflux_port.guide.action import Action
+from mflux_port.guide.life import Life
+from mflux_port.guide.next_action import next_action
+from mflux_port.guide.runner import Runner, last_line
+from mflux_port.port.answer_rules import answer_rules
+from mflux_port.port.checkpoint_place import checkpoint_place, remember_checkpoint
+from mflux_port.port.port import list_ports, load_port
+
+ANSWERS_FILE = "mflux-port-answers.yml"  # in the checkout until the copy has read it
+_LOOK_UP = re.compile(r"^# LOOK UP - (.*)$", re.MULTILINE)
+_WRONG_INPUT = 2  # exit codes from here on mean that the command did nothing
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was typed."""
+
+    root: Path
+    checkpoint: str
+    model: str = ""
+    repo: str = ""
+    template: str = ""
+
+    def again(self, **changed: str) -> str:
+        """The command that goes on, with other values where ``changed`` has them."""
+        given = {"model": self.model, "repo": self.repo, "template": self.template} | changed
+        flags = [part for name, value in given.items() if value for part in (f"--{name}", value)]
+        return shlex.join(["mflux-port", "start", self.checkpoint, *flags])
+
+
+@dataclass
+class Journey:
+    """One run of ``start``. ``done`` has a step per command that ran: its name, command, seconds and exit code."""
+
+    request: Request
+    runner: Runner
+    say: Say
+    model: str = ""
+    done: list[dict] = field(default_factory=list)
+
+    def go(self) -> Action:
+        """Run every step that needs no person. Returns the next action; raises PortError when a command refuses."""
+        self.model = existing_port(self.request)
+        if not self.model:
+            action = self._inspect() or self._copy()
+            if action:
+                return action
+        return self._follow_status()
+
+    def _inspect(self) -> Action | None:
+        request, file = self.request, self.request.root / ANSWERS_FILE
+        if not file.exists():
+            repo = f" --repo {shlex.quote(request.repo)}" if request.repo else ""
+            self._run("inspect", f"mflux-port inspect {shlex.quote(request.checkpoint)}{repo} -o {ANSWERS_FILE}")
+        set_answers(file, {"model": request.model, "hf_repo": request.repo})
+        return question(request, file)
+
+    def _copy(self) -> Action | None:
+        file = self.request.root / ANSWERS_FILE
+        self.model = read_yaml(file, "fix it")["model"]
+        self._run("copy", self.runner.copy_command(file, self.request.template))
+        file.unlink()
+        local = self.request.root / self.request.checkpoint
+        remember_checkpoint(self.request.root, load_port(self.request.root, self.model), str(local))
+        return None
+
+    def _follow_status(self) -> Action:
+        before = ""
+        while True:
+            action = _next(self.request.root, self.model)
+            if action.edit or not needs_no_person(action.command) or action.command == before:
+                return action
+            before = action.command
+            self._run(_name(action.command), action.command)
+
+    def _run(self, name: str, command: str) -> None:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        done = self.runner.run(command)
+        seconds = time.monotonic() - started
+        self.say(f"{name:<10}{seconds:7.1f} s  {command}")
+        self.done.append({"step": name, "command": command, "seconds": round(seconds, 1), "code": done.returncode})
+        if done.returncode >= _WRONG_INPUT or done.returncode < 0:
+            raise PortError(f"{name} stopped: {last_line(done)}; then go on: {self.request.again()}")
+        if name in ("ledger", "compare"):
+            self.say(done.stdout.rstrip())
+
+
+def planned(request: Request) -> list[dict]:
+    """The commands that a new port goes through, or the next one of a port that is there."""
+    model = existing_port(request)
+    if model:
+        action = _next(request.root, model)
+        return [{"step": _name(action.command), "command": action.command}]
+    model = request.model or "<model>"
+    folder = f"porting/{model}"
+    steps = {
+        "inspect": f"mflux-port inspect {request.checkpoint} -o {ANSWERS_FILE}",
+        "copy": f"copier copy --trust --defaults --data-file {ANSWERS_FILE} <template> .",
+        "twin": f"uv run {folder}/make_tiny_checkpoint.py",
+        "draft": f"mflux-port draft {model} --checkpoint {request.checkpoint} --pipeline {folder}/artifacts/tiny",
+        "ledger": f"mflux-port ledger {model}",
+        "reference": f"uv run {folder}/run_reference.py --model {folder}/artifacts/tiny --size 512",
+        "compare": f"uv run python {folder}/run_mflux.py",
+    }
+    return [{"step": name, "command": command} for name, command in steps.items()]
+
+
+def existing_port(request: Request) -> str:
+    """The port that was started from this checkpoint, or the one that is named; empty when there is none yet."""
+    known = list_ports(request.root)
+    if request.model:
+        return request.model if request.model in known else ""
+    local = request.root / request.checkpoint
+    place = str(local.resolve()) if local.exists() else request.checkpoint
+    ports = [load_port(request.root, name) for name in known]
+    return next((port.model for port in ports if place in (port.hf_repo, checkpoint_place(request.root, port))), "")
+
+
+def set_answers(file: Path, given: dict[str, str]) -> None:
+    """Write what was given on the command line into the answers, in the place of what ``inspect`` found or lacked."""
+    text = file.read_text(encoding="utf-8")
+    for name, value in given.items():
+        if not value:
+            continue
+        line = f"{name}: {value}"
+        missing = re.compile(rf"^# LOOK UP - {name} is not in the checkpoint.*$", re.MULTILINE)
+        found = re.compile(rf"^(# LOOK UP.*\n)?{name}: .*$", re.MULTILINE)
+        text = missing.sub(line, text) if missing.search(text) else found.sub(line, text)
+    file.write_text(text, encoding="utf-8")
+
+
+def question(request: Request, file: Path) -> Action | None:
+    """What only a person can answer: a name, or a value that the checkpoint does not hold."""
+    text = file.read_text(encoding="utf-8")
+    answers = read_yaml(file, "fix it, or delete it and start again") or {}
+    name = answers.get("model")
+    if not name or (request.root / f"src/mflux/models/{name}").exists():
+        reason = f"mflux has {name} already; name the port" if name else "the checkpoint does not say a name"
+        return Action(request.again(model=_free_name(request, answers)), reason)
+    if "hf_repo" not in answers:
+        return Action(request.again(repo="ORG/NAME"), "the Hugging Face repo of this folder is not known")
+    open_values = _LOOK_UP.findall(text)
+    if not open_values:
+        return None
+    reason = f"{len(open_values)} to look up, first: {open_values[0]}; correct each and delete its LOOK UP mark"
+    return Action(request.again(), reason, ANSWERS_FILE)
+
+
+def needs_no_person(command: str) -> bool:
+    """Whether ``start`` may run what ``status`` names: a draft, a ledger, a run of either side."""
+    return command.startswith("uv run ") and " pytest " not in command and "<template>" not in command
+
+
+def _free_name(request: Request, answers: dict) -> str:
+    title = answers.get("display_name") or (request.repo or request.checkpoint).rpartition("/")[2]
+    words = re.findall(r"[a-z0-9]+", str(title).lower())
+    name = "_".join(words)
+    fits = re.fullmatch(answer_rules()["model"]["pattern"], name)
+    return name if fits and not (request.root / f"src/mflux/models/{name}").exists() else "NAME"
+
+
+def _next(root: Path, model: str) -> Action:
+    checkout = Checkout(root)
+    return next_action(Life(checkout, Facts(checkout), model))
+
+
+def _name(command: str) -> str:
+    for part, name in (
+        ("make_tiny_checkpoint.py", "twin"),
+        ("--modules", "modules"),
+        ("run_reference.py", "reference"),
+        ("run_mflux.py", "compare"),
+        (" draft ", "draft"),
+        (" ledger ", "ledger"),
+    ):
+        if part in command:
+            return name
+    return command.split()[0]

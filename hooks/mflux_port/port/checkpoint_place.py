@@ -1,0 +1,29 @@
+"""Where the checkpoint of a port is on this machine: the folder that was given last, else its Hugging Face repo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mflux_port.files.writing import write_whole
+from mflux_port.port.port import Port
+
+_NOTE = "{folder}/artifacts/checkpoint.txt"  # git ignores artifacts/: a path is of one machine only
+
+
+def remember_checkpoint(root: Path, port: Port, given: str) -> None:
+    """Note a local folder or file, for the commands that `status` names. A repo id is in the answers already."""
+    note = root / _NOTE.format(folder=port.porting_folder)
+    if not Path(given).exists() or not note.parent.parent.is_dir():
+        return
+    note.parent.mkdir(exist_ok=True)
+    write_whole(note, f"{Path(given).resolve()}\n")
+
+
+def checkpoint_place(root: Path, port: Port) -> str:
+    """The noted folder or file while it exists, else the repo id."""
+    note = root / _NOTE.format(folder=port.porting_folder)
+    try:
+        place = note.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return port.hf_repo
+    return place if place and Path(place).exists() else port.hf_repo

@@ -1,0 +1,27 @@
+"""The boxes of ``porting/<model>/PORTING.md`` that a command ticks by what it found."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mflux_port.files.writing import write_whole
+from mflux_port.port.port import Port
+
+# The boxes are known by the command that they name, so that a line that was reworded keeps its tick.
+DRAFT_BOX = re.compile(r"mflux-port draft \S+ --checkpoint")
+LEDGER_BOX = re.compile(r"mflux-port ledger \S+ --checkpoint")
+_LINE = re.compile(r"^- \[[ xX]\](?= )")
+
+
+def set_box(root: Path, port: Port, box: re.Pattern, holds: bool) -> None:
+    """Tick the box, or remove its tick. A guide without that box is left alone."""
+    guide = root / port.porting_folder / "PORTING.md"
+    try:
+        text = guide.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    mark = "- [x]" if holds else "- [ ]"
+    lines = [_LINE.sub(mark, line) if box.search(line) else line for line in text.splitlines(keepends=True)]
+    if "".join(lines) != text:
+        write_whole(guide, "".join(lines))

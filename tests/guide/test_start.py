@@ -1,0 +1,99 @@
+"""``mflux-port start``: the commands in order, up to the first thing that needs a person."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from mflux_port.errors import PortError
+from mflux_port.guide.start import ANSWERS_FILE, Journey, Request, needs_no_person, question, set_answers
+
+LOOK_UP = """# the pipeline's name
+model: z_image
+
+# the repo's name
+display_name: Vega 2
+
+# LOOK UP - hf_repo is not in the checkpoint; Copier will ask for it
+
+# LOOK UP - not in the checkpoint: take it from the model card
+steps: 20
+"""
+
+
+def request(root: Path, **given) -> Request:
+    (root / "src/mflux/models/z_image").mkdir(parents=True, exist_ok=True)
+    return Request(root, "../vega", **given)
+
+
+@pytest.fixture
+def answers(tmp_path) -> Path:
+    path = tmp_path / ANSWERS_FILE
+    path.write_text(LOOK_UP)
+    return path
+
+
+def test_a_name_that_mflux_has_is_asked_for_with_a_free_one(tmp_path, answers):
+    action = question(request(tmp_path), answers)
+    assert action.command == "mflux-port start ../vega --model vega_2"
+    assert "mflux has z_image already" in action.reason and not action.edit
+
+
+def test_each_answer_leads_to_the_next_question(tmp_path, answers):
+    set_answers(answers, {"model": "vega_2", "hf_repo": ""})
+    action = question(request(tmp_path, model="vega_2"), answers)
+    assert action.command == "mflux-port start ../vega --model vega_2 --repo ORG/NAME"
+    set_answers(answers, {"model": "vega_2", "hf_repo": "acme/Vega"})
+    action = question(request(tmp_path, model="vega_2", repo="acme/Vega"), answers)
+    assert action.edit == ANSWERS_FILE and "1 to look up, first: not in the checkpoint" in action.reason
+    answers.write_text(answers.read_text().replace("# LOOK UP - not in", "# not in"))
+    assert question(request(tmp_path, model="vega_2", repo="acme/Vega"), answers) is None
+    assert "\nhf_repo: acme/Vega\n" in answers.read_text() and "\nmodel: vega_2\n" in answers.read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "alone"),
+    [
+        ("uv run porting/vega/run_reference.py --size 512", True),
+        ("uv run --with /template mflux-port ledger vega", True),
+        ("uv run --with <template> mflux-port ledger vega", False),
+        ("uv run python -m pytest tests -k vega -m fast", False),
+        ("git add --all && git commit --message 'VAE done'", False),
+        ("mflux-port finish vega", False),
+    ],
+)
+def test_what_needs_no_person(command, alone):
+    assert needs_no_person(command) == alone
+
+
+@dataclass
+class Refusing:
+    """A runner whose commands end with ``code``."""
+
+    code: int
+    ran: list[str] = field(default_factory=list)
+
+    def run(self, command: str) -> subprocess.CompletedProcess:
+        self.ran.append(command)
+        return subprocess.CompletedProcess(command, self.code, "", "mflux-port: ../vega is not there; name another\n")
+
+
+def test_a_command_that_refuses_stops_with_the_way_on(tmp_path):
+    runner = Refusing(2)
+    with pytest.raises(PortError, match="inspect stopped: ../vega is not there; name another; then go on: mflux-port"):
+        Journey(request(tmp_path), runner, lambda line: None).go()
+    assert len(runner.ran) == 1
+
+
+def test_dry_run_writes_nothing(mflux_port, pristine, tmp_path):
+    root = shutil.copytree(pristine(), tmp_path / "mflux")
+    done = mflux_port("start", "acme/Vega", "--model", "vega", "--dry-run", "--json", cwd=root)
+    assert done.returncode == 0, done.stderr
+    steps = [step["step"] for step in json.loads(done.stdout)["planned"]]
+    assert steps == ["inspect", "copy", "twin", "draft", "ledger", "reference", "compare"]
+    left = subprocess.run(["git", "-C", str(root), "status", "--porcelain"], capture_output=True, text=True).stdout
+    assert left == "" and not (root / ANSWERS_FILE).exists()

@@ -1,0 +1,48 @@
+"""``status`` leads from the copy to the end: whoever does only what it says arrives."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from mflux_port.checks.engine.evidence import STAGES
+
+from tests.checks import complete_port
+from tests.checks.complete_port import MODEL, git
+from tests.guide.walk import Walk
+
+
+@pytest.fixture(scope="module")
+def walked(pristine, tmp_path_factory) -> Walk:
+    root = complete_port.render(shutil.copytree(pristine(), tmp_path_factory.mktemp("walk") / "mflux"))
+    walk = Walk(root)
+    walk.run()
+    return walk
+
+
+def test_it_arrives(walked):
+    assert walked.next() is None
+    assert not (walked.root / f"porting/{MODEL}").exists()
+    assert git(walked.root, "status", "--porcelain") == ""
+
+
+def test_every_action_has_a_command_and_a_reason(walked):
+    for action in walked.taken:
+        assert action["command"] and action["reason"], action
+
+
+def test_the_order_is_the_guides(walked):
+    commands = [action["command"] for action in walked.taken]
+    parts = ("make_tiny_checkpoint", " draft ", " ledger ", "run_reference.py", "run_mflux.py", "finish")
+    first = [next(n for n, command in enumerate(commands) if part in command) for part in parts]
+    assert first == sorted(first)
+    log = git(walked.root, "log", "--format=%s", "--reverse", "main..HEAD").splitlines()
+    done = [line for line in log if line.endswith(" done")]
+    assert done == ["VAE done", "transformer done", "text encoder done"]
+
+
+def test_a_person_is_asked_only_where_no_command_can_go_on(walked):
+    edits = [action["edit"] for action in walked.taken if action["edit"]]
+    assert sum(edit.endswith("weight_mapping.py") for edit in edits) == 1
+    assert sum(edit.endswith("unresolved.yml") for edit in edits) == 1
+    assert sum(edit == f"src/mflux/models/{MODEL}" for edit in edits) <= len(STAGES)
