@@ -32,6 +32,8 @@ def main() -> int:
     from parity.record.calibration import read_calibration
     from parity.record.recording import Recording
 
+    if args.lora:
+        return _lora(args, answers)
     path = _reference(args, answers)
     recording = Recording(path)
     recording.verify_facts()
@@ -58,6 +60,36 @@ def main() -> int:
         print(line)
     print(f"{path.with_name('report.html')}: stages, modules, and the pictures side by side")
     return 0 if found.passed else 1
+
+
+def _lora(args: argparse.Namespace, answers: Answers) -> int:
+    from parity import waivers
+    from parity.compare.lora import worst_of
+    from parity.record.recording import Recording
+
+    recording = Recording(Path(args.reference) if args.reference else answers.artifacts / "lora.safetensors", "run_reference.py --lora")
+    recording.verify_facts()
+    folder = _same_run(args, answers, recording)
+    wanted = waivers.read_waivers(answers.home / "waivers.yml")
+    from parity.run import lora
+    from parity.run.stages import Result
+
+    where = args.port or answers.import_path
+    files, call = lora.judge(where, folder, SIZES, recording, wanted, lambda file: print(_file_line(file)))
+    print(_line(call))
+    worst = worst_of(files)
+    status = FAIL if FAIL in (worst.status, call.status) else worst.status
+    from parity.compare.lora import LIMIT
+
+    result = Result("lora", status, max(worst.worst, call.relative), limit=LIMIT)
+    for line in _tick(args, answers, recording.facts, [result]):
+        print(line)
+    return 1 if status == FAIL else 0
+
+
+def _file_line(file) -> str:
+    figures = f"{file.layers} layers, relL2 {file.worst:.1e}" if file.layers else ""
+    return f"lora {file.name:<18} {file.status:<10} {figures:<28} {file.note}".rstrip()
 
 
 def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list) -> list[str]:
@@ -150,6 +182,7 @@ def _write(found, path: Path) -> None:
 def _arguments() -> argparse.Namespace:
     parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--stage", choices=STAGE_NAMES, help="only this stage (default: all)")
+    parser.add_argument("--lora", action="store_true", help="judge the LoRA files of run_reference.py --lora instead")
     parser.add_argument("--bisect", action="store_true", help="judge artifacts/modules.safetensors and name the module")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--reference", help="default: artifacts/reference.safetensors")

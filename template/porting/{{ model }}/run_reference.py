@@ -39,11 +39,23 @@ def main() -> int:
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
     pipe = reference.load(plan, answers.pipeline)
     _verify_module(plan.only, torch_taps.classes(pipe))
-    name = "reference" if plan.level == torch_taps.STAGES else "modules"
+    name = "lora" if args.lora else "reference" if plan.level == torch_taps.STAGES else "modules"
     path = Path(args.output) if args.output else answers.artifacts / f"{name}.safetensors"
+    if args.lora:
+        return _record_lora(pipe, plan, path)
     recording = reference.record(pipe, plan, path, calibrate=not args.no_calibration)
     save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _record_lora(pipe, plan, path: Path) -> int:
+    from parity.record import lora
+
+    files = lora.record(pipe, plan, path).facts["lora"]["files"]
+    for name, file in files.items():
+        print(f"{name:<18} {len(file['layers'])} layers" + f"; the reference does not load it: {file['why']}" * bool(file["why"]))
+    print(f"{path}: {len(files)} LoRA files in {path.with_suffix('')}")
     return 0
 
 
@@ -56,10 +68,11 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
     from parity.record import sizes
 
     level = taps.MODULES if args.modules or args.module else taps.BLOCKS if args.blocks else taps.STAGES
-    width, height = size_of(args.size or SIZE) if args.size or level == taps.STAGES else sizes.small(folder)
+    whole = level == taps.STAGES and not args.lora
+    width, height = size_of(args.size or SIZE) if args.size or whole else sizes.small(folder)
     guidance = answers.guidance if args.guidance is None else args.guidance
     # Modules are compared without classifier-free guidance where nothing else is asked for: it runs all of them twice.
-    unguided = guidance <= 1 or args.guidance is None and (level != taps.STAGES or not answers.supports_guidance)
+    unguided = guidance <= 1 or args.guidance is None and (not whole or not answers.supports_guidance)
     return reference.Run(
         model=folder,
         prompt=args.prompt,
@@ -124,6 +137,7 @@ def _arguments() -> argparse.Namespace:
     what.add_argument("--blocks", action="store_true", help="record every block's input and output, too")
     what.add_argument("--modules", action="store_true", help="record every module's inputs and outputs, too")
     what.add_argument("--module", metavar="NAME", help="record everything inside one module")
+    what.add_argument("--lora", action="store_true", help="write LoRA files in every spelling, and what they change")
     parser.add_argument("--all-steps", action="store_true", help="modules of all steps (default: first and last)")
     parser.add_argument("--size", help=f"N or WIDTHxHEIGHT (default: {SIZE}; small for blocks and modules)")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: the port's, {FEW_STEPS} at most)")

@@ -36,8 +36,10 @@ class Port:
         return components(self.model).get(name)
 
 
-def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict]) -> Port:
+def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict], more: dict | None = None) -> Port:
     """The port's class from ``module:Class`` with the weights of ``folder``, all parameters in ``dtype``.
+
+    ``more`` has further arguments of its constructor; those that it does not take are left out.
 
     ``sizes`` names constructor arguments that have another name in the checkpoint's config files:
     ``{"transformer": {"width": "hidden_size"}}``.
@@ -49,7 +51,9 @@ def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict]) -> Port:
     unwritten: dict[str, str] = {}
     undo = [*_size_to(kind, folder, sizes), *_load_leniently(unwritten)]
     try:
-        model = kind(model_path=str(folder))
+        known = inspect.signature(kind).parameters
+        given = {name: value for name, value in (more or {}).items() if name in known}
+        model = kind(model_path=str(folder), **given)
     except NotImplementedError as error:
         raise ParityError(f"the port {where} cannot be built yet ({error}); write its initializer first") from None
     except (OSError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
