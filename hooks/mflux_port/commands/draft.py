@@ -122,7 +122,7 @@ def _texts(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
     name = f"{port.folder}/weights/{port.model}_weight_mapping.py"
     mappings = [draft.mapping for draft in drafts]
     texts[name] = weight_mapping(_source(checkout, name), f"{port.class_name}WeightMapping", mappings, name)
-    lora = [path for draft in drafts for path in draft.lora]
+    lora = [layer for draft in drafts for layer in draft.lora]
     if lora and port.lora:
         name = f"{port.folder}/weights/{port.model}_lora_mapping.py"
         texts[name] = lora_mapping(_source(checkout, name), f"{port.class_name}LoRAMapping", lora, name)
@@ -133,7 +133,7 @@ def _trained(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
     from mflux_port.port.lora_modules import LORA_MODULES, lora_modules_text
     from mflux_port.wiring.surfaces import training_example
 
-    modules = {path: count for draft in drafts for path, count in draft.lora.items()}
+    modules = {layer.path: layer.count for draft in drafts for layer in draft.lora if layer.trained}
     if not (modules and port.lora):
         return {}
     texts = {LORA_MODULES: lora_modules_text(modules)}

@@ -34,6 +34,8 @@ def main() -> int:
 
     if args.lora:
         return _lora(args, answers)
+    if args.training:
+        return _training(args, answers)
     path = _reference(args, answers)
     recording = Recording(path)
     recording.verify_facts()
@@ -85,6 +87,31 @@ def _lora(args: argparse.Namespace, answers: Answers) -> int:
     for line in _tick(args, answers, recording.facts, [result]):
         print(line)
     return 1 if status == FAIL else 0
+
+
+def _training(args: argparse.Namespace, answers: Answers) -> int:
+    from parity.record.recording import Recording
+
+    path = Path(args.reference) if args.reference else answers.artifacts / "training.safetensors"
+    recording = Recording(path, "run_reference.py --training")
+    recording.verify_facts()
+    folder = _same_run(args, answers, recording)
+    from parity.run import mlx_port, training
+    from parity.run.stages import Result
+
+    port = mlx_port.load(args.port or answers.import_path, folder, "float32", SIZES)
+    rows = training.judge(port, args.adapter or answers.adapter_path, recording, path.with_suffix(".png"), _print_row)
+    failed = [row for row in rows if row.status == FAIL]
+    worst = max(failed or rows, key=lambda row: row.relative / row.limit if row.limit == row.limit else 0.0)
+    result = Result("training", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
+    for line in _tick(args, answers, recording.facts, [result]):
+        print(line)
+    return 1 if failed else 0
+
+
+def _print_row(row) -> None:
+    figures = f"relL2 {row.relative:.2e}  limit {row.limit:.1e}" if row.limit == row.limit else ""
+    print(f"training {row.name:<10} {row.status:<8} {figures:<32} {row.note}".rstrip())
 
 
 def _file_line(file) -> str:
@@ -183,6 +210,8 @@ def _arguments() -> argparse.Namespace:
     parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--stage", choices=STAGE_NAMES, help="only this stage (default: all)")
     parser.add_argument("--lora", action="store_true", help="judge the LoRA files of run_reference.py --lora instead")
+    parser.add_argument("--training", action="store_true", help="judge the step of run_reference.py --training instead")
+    parser.add_argument("--adapter", metavar="MODULE:CLASS", help="default: the port's training adapter")
     parser.add_argument("--bisect", action="store_true", help="judge artifacts/modules.safetensors and name the module")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--reference", help="default: artifacts/reference.safetensors")

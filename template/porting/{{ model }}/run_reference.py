@@ -39,10 +39,12 @@ def main() -> int:
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
     pipe = reference.load(plan, answers.pipeline)
     _verify_module(plan.only, torch_taps.classes(pipe))
-    name = "lora" if args.lora else "reference" if plan.level == torch_taps.STAGES else "modules"
+    name = "training" if args.training else "lora" if args.lora else "reference" if plan.level == torch_taps.STAGES else "modules"
     path = Path(args.output) if args.output else answers.artifacts / f"{name}.safetensors"
     if args.lora:
         return _record_lora(pipe, plan, path)
+    if args.training:
+        return _record_training(pipe, plan, path)
     recording = reference.record(pipe, plan, path, calibrate=not args.no_calibration)
     save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
@@ -59,6 +61,18 @@ def _record_lora(pipe, plan, path: Path) -> int:
     return 0
 
 
+def _record_training(pipe, plan, path: Path) -> int:
+    from parity.record import training
+
+    from parity.explain.pictures import save_image
+
+    recording = training.record(pipe, plan, path)
+    save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
+    facts = recording.facts["lora"]
+    print(f"{path}: loss {facts['losses']['noise - clean']:.4g}, gradients of {len(facts['layers'])} layers")
+    return 0
+
+
 def _say(line: str) -> None:
     if line:
         print(line)
@@ -68,7 +82,7 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
     from parity.record import sizes
 
     level = taps.MODULES if args.modules or args.module else taps.BLOCKS if args.blocks else taps.STAGES
-    whole = level == taps.STAGES and not args.lora
+    whole = level == taps.STAGES and not (args.lora or args.training)
     width, height = size_of(args.size or SIZE) if args.size or whole else sizes.small(folder)
     guidance = answers.guidance if args.guidance is None else args.guidance
     # Modules are compared without classifier-free guidance where nothing else is asked for: it runs all of them twice.
@@ -138,6 +152,7 @@ def _arguments() -> argparse.Namespace:
     what.add_argument("--modules", action="store_true", help="record every module's inputs and outputs, too")
     what.add_argument("--module", metavar="NAME", help="record everything inside one module")
     what.add_argument("--lora", action="store_true", help="write LoRA files in every spelling, and what they change")
+    what.add_argument("--training", action="store_true", help="record one training step: loss, gradients, updates")
     parser.add_argument("--all-steps", action="store_true", help="modules of all steps (default: first and last)")
     parser.add_argument("--size", help=f"N or WIDTHxHEIGHT (default: {SIZE}; small for blocks and modules)")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: the port's, {FEW_STEPS} at most)")

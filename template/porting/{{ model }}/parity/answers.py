@@ -41,6 +41,11 @@ class Answers:
         return f"mflux.models.{self.model}.variants.txt2img.{self.model}:{self.class_name}"
 
     @property
+    def adapter_path(self) -> str:
+        name = f"{self.model}_training_adapter"
+        return f"mflux.models.{self.model}.training_adapter.{name}:{self.class_name}TrainingAdapter"
+
+    @property
     def artifacts(self) -> Path:
         return self.home / "artifacts"
 

@@ -20,7 +20,7 @@ from parity.errors import ParityError
 from parity.record import reference
 from parity.record.probe import replaced
 from parity.record.lora_files import ATTENTION, SPELLINGS, TRAINED, Spelling, directions, write_file
-from parity.record.recording import Recorder, Recording, is_denoiser
+from parity.record.recording import Recording, is_denoiser
 from parity.record.torch_taps import components
 
 _MATRIX = re.compile(r"(?P<path>.+?)\.(?P<matrix>lora_[AB]|lokr_\w+|lora_magnitude_vector)(?:\.weight)?$")
@@ -56,7 +56,7 @@ def record(pipe, run: reference.Run, path: Path) -> Recording:
     layers = linear_layers(network)
     inputs = {f"{name}.{layer}": part.in_features for layer, part in layers.items()}
     facts: dict = {"component": name, "inputs": inputs, "files": {}}
-    probes = {f"weights/{name}.{layer}/out/0": _effect(part.weight, part) for layer, part in layers.items()}
+    probes = {f"weights/{name}.{layer}/out/0": stored_in(part.weight, part) for layer, part in layers.items()}
     shapes = {layer: tuple(part.weight.shape) for layer, part in layers.items()}
     attention = {layer: shape for layer, shape in shapes.items() if layer.endswith(ATTENTION)} or shapes
     for spelling, wanted in [*((one, shapes) for one in SPELLINGS), (TRAINED, attention)]:
@@ -68,7 +68,7 @@ def record(pipe, run: reference.Run, path: Path) -> Recording:
     with torch.no_grad():
         for layer in loaded.factors:  # the last file, which is of attention layers, stays in for one run
             layers[layer].weight += loaded.update(layer).to(layers[layer].weight)
-    return _add(reference.record(pipe, run, path, calibrate=False), probes, facts)
+    return reference.record(pipe, run, path, calibrate=False).extended(probes, {"lora": facts})
 
 
 def _fact(spelling: Spelling, keys: dict[str, list[str]], loaded: Loaded) -> dict:
@@ -155,24 +155,14 @@ def _factor(parts: Factors, name: str) -> torch.Tensor:
     return parts[name] if name in parts else parts[f"{name}_a"] @ parts[f"{name}_b"]
 
 
-def _effect(matrix: torch.Tensor, layer: torch.nn.Linear) -> np.ndarray:
+def stored_in(matrix: torch.Tensor, layer: torch.nn.Linear) -> np.ndarray:
+    """What a weight makes of the fixed inputs, by which it is told from others: (outputs, directions)."""
     return (matrix.detach().float().cpu() @ torch.from_numpy(directions(layer.in_features))).numpy()
 
 
 def _probes(event: str, update: torch.Tensor, part: torch.nn.Linear) -> dict[str, np.ndarray]:
     """The update's effect, and for a square layer that of its transpose: by it swapped factors are recognised."""
-    found = {f"{event}/out/0": _effect(update, part)}
+    found = {f"{event}/out/0": stored_in(update, part)}
     if part.in_features == part.out_features:
-        found[f"{event}/out/1"] = _effect(update.T, part)
+        found[f"{event}/out/1"] = stored_in(update.T, part)
     return found
-
-
-def _add(recording: Recording, values: dict[str, np.ndarray], facts: dict) -> Recording:
-    """The recording again, with more tensors and facts in it."""
-    added = recording.facts | {"lora": facts}
-    with Recorder(recording.path, added, room=8 << 20) as sink:
-        for event in recording.events:
-            sink.add(event.name, recording.get(event.name), whole=True)
-        for name, array in values.items():
-            sink.add(name, array)
-    return Recording(recording.path)

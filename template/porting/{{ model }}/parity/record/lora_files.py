@@ -32,6 +32,7 @@ class Spelling:
     alpha: str = ""
     kind: str = LORA
     scale: float = 1.0
+    size: float = 0.5  # of the numbers in the up matrix
 
     def key(self, path: str, ending: str) -> str:
         return f"{self.pattern.format(path=path, joined=path.replace('.', '_'))}.{ending}"
@@ -61,6 +62,8 @@ SPELLINGS = (
 )
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # what diffusers' own training scripts train
 TRAINED = Spelling("attention", "transformer.{path}", scale=0.5)
+# Where training begins: so small that a layer which one side does not train changes nothing for the others.
+START = Spelling("start", "transformer.{path}", size=1e-5)
 
 
 def write_file(folder: Path, spelling: Spelling, layers: dict[str, tuple[int, int]]) -> dict[str, list[str]]:
@@ -92,7 +95,7 @@ def _matrices(spelling: Spelling, path: str, shape: tuple[int, int]) -> dict[str
     found = {}
     if spelling.kind in (LORA, DORA):
         found[spelling.down] = _normal(rng, (RANK, inputs), inputs**-0.5)
-        found[spelling.up] = _normal(rng, (outputs, RANK), 0.5)
+        found[spelling.up] = _normal(rng, (outputs, RANK), spelling.size)
     else:
         found = _kronecker(rng, shape, spelling.kind)
     if spelling.kind == DORA:

@@ -77,7 +77,7 @@ def judge(
     updates = _updates(network)
     call = Judge(port, recording, Limits("float32"), Pairing(), bisect=False).judge(TRANSFORMER)
     _restore(network)
-    layers = compare.Layers(recording, {path: (part.weight.shape[1], _effect(part)) for path, part in _linears(network)})
+    layers = compare.Layers(recording, stored_effects(network))
     results = [compare.judge(recording, TRAINED.name, layers, updates, waivers)]
     say(results[0])
     for name, file in recording.facts["lora"]["files"].items():
@@ -135,13 +135,10 @@ def _restore(network: nn.Module) -> None:
     walk(network)
 
 
-def _linears(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """All linear layers, also those under a LoRA, by the paths that they have without any."""
-    return [
-        (path, part)
-        for path, part in network.named_modules()
-        if getattr(part.get("weight"), "ndim", 0) == 2 and isinstance(part, nn.Linear)
-    ]
+def stored_effects(network: nn.Module) -> dict[str, tuple[int, np.ndarray]]:
+    """For each linear layer its number of inputs and what its weight makes of the fixed inputs."""
+    layers = [(path, part) for path, part in network.named_modules() if isinstance(part, nn.Linear)]
+    return {path: (part.weight.shape[1], _effect(part)) for path, part in layers}
 
 
 def _updates(network: nn.Module) -> dict[str, np.ndarray]:
