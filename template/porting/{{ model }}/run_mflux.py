@@ -36,6 +36,8 @@ def main() -> int:
         return _lora(args, answers)
     if args.training:
         return _training(args, answers)
+    if args.quantize:
+        return _quantized(args, answers)
     path = _reference(args, answers)
     recording = Recording(path)
     recording.verify_facts()
@@ -112,6 +114,27 @@ def _training(args: argparse.Namespace, answers: Answers) -> int:
 def _print_row(row) -> None:
     figures = f"relL2 {row.relative:.2e}  limit {row.limit:.1e}" if row.limit == row.limit else ""
     print(f"training {row.name:<10} {row.status:<8} {figures:<32} {row.note}".rstrip())
+
+
+def _quantized(args: argparse.Namespace, answers: Answers) -> int:
+    from parity.record.recording import Recording
+
+    recording = Recording(_reference(args, answers))
+    recording.verify_facts()
+    folder = _same_run(args, answers, recording)
+    from parity.run import quantized
+    from parity.run.stages import Result
+
+    where, bits = args.port or answers.import_path, args.quantize
+    rows = quantized.judge(
+        where, folder, SIZES, recording, bits, lambda row: print(f"q{bits} {row.name:<13} {row.status:<6} {row.note}")
+    )
+    failed = [row for row in rows if row.status == FAIL]
+    worst = max((row for row in rows if row.limit == row.limit), key=lambda row: row.relative / row.limit)
+    result = Result("quantized", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
+    for line in _tick(args, answers, recording.facts, [result]) if bits == 8 else ["PORTING.md: --quantize 8 ticks the box"]:
+        print(line)
+    return 1 if failed else 0
 
 
 def _file_line(file) -> str:
@@ -211,6 +234,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stage", choices=STAGE_NAMES, help="only this stage (default: all)")
     parser.add_argument("--lora", action="store_true", help="judge the LoRA files of run_reference.py --lora instead")
     parser.add_argument("--training", action="store_true", help="judge the step of run_reference.py --training instead")
+    parser.add_argument("--quantize", type=int, choices=(3, 4, 5, 6, 8), help="judge a copy in so many bits instead")
     parser.add_argument("--adapter", metavar="MODULE:CLASS", help="default: the port's training adapter")
     parser.add_argument("--bisect", action="store_true", help="judge artifacts/modules.safetensors and name the module")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")

@@ -54,6 +54,8 @@ def judge(port: Port, where: str, recording: Recording, picture: Path, say: Call
 
     add(training.sigmas())
     add(training.targets(layers))
+    if rows[-1].status == FAIL:
+        return rows
     loss, gradients = training.step()
     add(compare.loss(recording.facts["lora"]["losses"], loss))
     add(*compare.matrices(recording, "gradient", _by_layer(gradients, layers, recording), compare.GRADIENT))
@@ -115,6 +117,8 @@ class Training:
             for layer in self.facts["layers"]
             if (places := layers.places.get(f"{self.facts['component']}.{layer}")) and not {p for p, *_ in places} & trained
         ]
+        if not trained:
+            return Row("targets", FAIL, note="no LoRA is trained after load_lora_adapter; pass bake_lora=False and role to LoRALoader")
         count = len(self.facts["layers"]) - len(missing)
         note = f"{count} layers" + (f"; {len(missing)} have no LoRA target, such as {missing[0]} (see --lora)" if missing else "")
         return Row("targets", PASS if count else FAIL, note=note)
