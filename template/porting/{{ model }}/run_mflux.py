@@ -36,6 +36,8 @@ def main() -> int:
         return _lora(args, answers)
     if args.training:
         return _training(args, answers)
+    if args.image:
+        return _image(args, answers)
     if args.quantize:
         return _quantized(args, answers)
     path = _reference(args, answers)
@@ -102,7 +104,7 @@ def _training(args: argparse.Namespace, answers: Answers) -> int:
     from parity.run.stages import Result
 
     port = mlx_port.load(args.port or answers.import_path, folder, "float32", SIZES)
-    rows = training.judge(port, args.adapter or answers.adapter_path, recording, path.with_suffix(".png"), _print_row)
+    rows = training.judge(port, args.adapter or answers.adapter_path, recording, path.with_suffix(".png"), lambda row: _print_row("training", row))
     failed = [row for row in rows if row.status == FAIL]
     worst = max(failed or rows, key=lambda row: row.relative / row.limit if row.limit == row.limit else 0.0)
     result = Result("training", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
@@ -111,9 +113,29 @@ def _training(args: argparse.Namespace, answers: Answers) -> int:
     return 1 if failed else 0
 
 
-def _print_row(row) -> None:
+def _print_row(what: str, row) -> None:
     figures = f"relL2 {row.relative:.2e}  limit {row.limit:.1e}" if row.limit == row.limit else ""
-    print(f"training {row.name:<10} {row.status:<8} {figures:<32} {row.note}".rstrip())
+    print(f"{what} {row.name:<10} {row.status:<8} {figures:<32} {row.note}".rstrip())
+
+
+def _image(args: argparse.Namespace, answers: Answers) -> int:
+    from parity.record.recording import Recording
+
+    path = Path(args.reference) if args.reference else answers.artifacts / "image.safetensors"
+    recording = Recording(path, "run_reference.py --image")
+    recording.verify_facts()
+    folder = _same_run(args, answers, recording)
+    from parity.run import image_to_image, mlx_port
+    from parity.run.stages import Result
+
+    port = mlx_port.load(args.port or answers.import_path, folder, "float32", SIZES)
+    rows = image_to_image.judge(port, recording, lambda row: _print_row("image", row))
+    failed = [row for row in rows if row.status == FAIL]
+    worst = max(failed or rows, key=lambda row: row.relative / row.limit if row.limit == row.limit else 0.0)
+    result = Result("image_to_image", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
+    for line in _tick(args, answers, recording.facts, [result]):
+        print(line)
+    return 1 if failed else 0
 
 
 def _quantized(args: argparse.Namespace, answers: Answers) -> int:
@@ -234,6 +256,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stage", choices=STAGE_NAMES, help="only this stage (default: all)")
     parser.add_argument("--lora", action="store_true", help="judge the LoRA files of run_reference.py --lora instead")
     parser.add_argument("--training", action="store_true", help="judge the step of run_reference.py --training instead")
+    parser.add_argument("--image", action="store_true", help="judge the image-to-image of run_reference.py --image")
     parser.add_argument("--quantize", type=int, choices=(3, 4, 5, 6, 8), help="judge a copy in so many bits instead")
     parser.add_argument("--adapter", metavar="MODULE:CLASS", help="default: the port's training adapter")
     parser.add_argument("--bisect", action="store_true", help="judge artifacts/modules.safetensors and name the module")

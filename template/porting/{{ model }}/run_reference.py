@@ -39,19 +39,33 @@ def main() -> int:
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
     pipe = reference.load(plan, answers.pipeline)
     _verify_module(plan.only, torch_taps.classes(pipe))
-    name = "training" if args.training else "lora" if args.lora else "reference" if plan.level == torch_taps.STAGES else "modules"
+    name = _kind(args) or ("reference" if plan.level == torch_taps.STAGES else "modules")
     path = Path(args.output) if args.output else answers.artifacts / f"{name}.safetensors"
-    if args.lora:
-        return _record_lora(pipe, plan, path)
-    if args.training:
-        return _record_training(pipe, plan, path)
+    if _kind(args):
+        return {"lora": _record_lora, "training": _record_training, "image": _record_image}[_kind(args)](pipe, plan, path, args)
     recording = reference.record(pipe, plan, path, calibrate=not args.no_calibration)
     save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
     return 0
 
 
-def _record_lora(pipe, plan, path: Path) -> int:
+def _kind(args: argparse.Namespace) -> str:
+    """What is recorded instead of a plain run; empty for a plain one."""
+    return "lora" if args.lora else "training" if args.training else "image" if args.image is not None else ""
+
+
+def _record_image(pipe, plan, path: Path, args: argparse.Namespace) -> int:
+    from parity.record import image_to_image
+
+    drawn = path.with_name("image.png")
+    picture = Path(args.image) if args.image else image_to_image.default_picture(drawn, plan.width, plan.height)
+    facts = image_to_image.record(pipe, plan, path, picture, args.strength).facts["image"]
+    whose = facts["pipeline"] or f"the parts of {type(pipe).__name__}, which has no image-to-image of its own in diffusers"
+    print(f"{path}: {picture.name} at strength {args.strength:g} starts at step {facts['start']}, by {whose}")
+    return 0
+
+
+def _record_lora(pipe, plan, path: Path, args: argparse.Namespace) -> int:
     from parity.record import lora
 
     files = lora.record(pipe, plan, path).facts["lora"]["files"]
@@ -61,7 +75,7 @@ def _record_lora(pipe, plan, path: Path) -> int:
     return 0
 
 
-def _record_training(pipe, plan, path: Path) -> int:
+def _record_training(pipe, plan, path: Path, args: argparse.Namespace) -> int:
     from parity.record import training
 
     from parity.explain.pictures import save_image
@@ -153,6 +167,8 @@ def _arguments() -> argparse.Namespace:
     what.add_argument("--module", metavar="NAME", help="record everything inside one module")
     what.add_argument("--lora", action="store_true", help="write LoRA files in every spelling, and what they change")
     what.add_argument("--training", action="store_true", help="record one training step: loss, gradients, updates")
+    what.add_argument("--image", nargs="?", const="", metavar="FILE", help="record image-to-image (default: a drawn one)")
+    parser.add_argument("--strength", type=float, default=0.5, help="of --image, as the reference counts (default: 0.5)")
     parser.add_argument("--all-steps", action="store_true", help="modules of all steps (default: first and last)")
     parser.add_argument("--size", help=f"N or WIDTHxHEIGHT (default: {SIZE}; small for blocks and modules)")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: the port's, {FEW_STEPS} at most)")
