@@ -21,7 +21,7 @@ from mflux_port.draft.write.class_source import module_files
 from mflux_port.draft.write.formatting import formatted
 from mflux_port.draft.write.forward_text import functions_file
 from mflux_port.draft.write.group_into_classes import ClassDraft, draft_classes
-from mflux_port.draft.write.mapping import lora_paths
+from mflux_port.draft.write.mapping import LoraLayer, lora_layers
 from mflux_port.draft.write.targets import MappingDraft, Source, Unresolved, draft_mapping, is_gamma
 from mflux_port.port.port import Port
 from mflux_port.port.text_encoders import part_of
@@ -50,7 +50,7 @@ class ComponentDraft:
     files: dict[str, str]
     classes: list[ClassDraft]
     mapping: MappingDraft
-    lora: dict[str, int | None]
+    lora: list[LoraLayer]
     forwards: ForwardDraft
     states: list[tuple[str, str, State]]
 
@@ -95,7 +95,7 @@ def draft_component(
         Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in states if not state.is_proof
     ]
     linears = {path for path, node in tree.walk() if node.layer == "Linear"}
-    lora = lora_paths(mapping.targets, linears) if name == "transformer" else {}
+    lora = lora_layers(mapping.targets, linears) if name == "transformer" else []
     return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states)
 
 

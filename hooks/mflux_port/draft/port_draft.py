@@ -30,7 +30,7 @@ class PortDraft:
 
     @property
     def lora(self) -> dict[str, int | None]:
-        return {path: count for draft in self.components for path, count in draft.lora.items()}
+        return {layer.path: layer.count for draft in self.components for layer in draft.lora if layer.trained}
 
 
 def draft_port(
@@ -72,7 +72,7 @@ def _texts(checkout: Checkout, port: Port, drafts: list[ComponentDraft]) -> dict
     name = f"{port.folder}/weights/{port.model}_weight_mapping.py"
     mappings = [draft.mapping for draft in drafts]
     texts[name] = weight_mapping(_source(checkout, name), f"{port.class_name}WeightMapping", mappings, name)
-    lora = [path for draft in drafts for path in draft.lora]
+    lora = [layer for draft in drafts for layer in draft.lora]
     if lora and port.lora:
         name = f"{port.folder}/weights/{port.model}_lora_mapping.py"
         texts[name] = lora_mapping(_source(checkout, name), f"{port.class_name}LoRAMapping", lora, name)

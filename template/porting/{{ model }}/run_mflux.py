@@ -32,6 +32,14 @@ def main() -> int:
     from parity.record.calibration import read_calibration
     from parity.record.recording import Recording
 
+    if args.lora:
+        return _lora(args, answers)
+    if args.training:
+        return _training(args, answers)
+    if args.image:
+        return _image(args, answers)
+    if args.quantize:
+        return _quantized(args, answers)
     path = _reference(args, answers)
     recording = Recording(path)
     recording.verify_facts()
@@ -59,6 +67,102 @@ def main() -> int:
         print(line)
     print(f"{path.with_name('report.html')}: stages, modules, and the pictures side by side")
     return 0 if found.passed else 1
+
+
+def _lora(args: argparse.Namespace, answers: Answers) -> int:
+    from parity import waivers
+    from parity.compare.lora import worst_of
+    from parity.record.recording import Recording
+
+    recording = Recording(Path(args.reference) if args.reference else answers.artifacts / "lora.safetensors", "run_reference.py --lora")
+    recording.verify_facts()
+    folder = _same_run(args, answers, recording)
+    wanted = waivers.read_waivers(answers.home / "waivers.yml")
+    from parity.run import lora
+    from parity.run.stages import Result
+
+    where = args.port or answers.import_path
+    files, call = lora.judge(where, folder, SIZES, recording, wanted, lambda file: print(_file_line(file)))
+    print(_line(call))
+    worst = worst_of(files)
+    status = FAIL if FAIL in (worst.status, call.status) else worst.status
+    from parity.compare.lora import LIMIT
+
+    result = Result("lora", status, max(worst.worst, call.relative), limit=LIMIT)
+    for line in _tick(args, answers, recording.facts, [result]):
+        print(line)
+    return 1 if status == FAIL else 0
+
+
+def _training(args: argparse.Namespace, answers: Answers) -> int:
+    from parity.record.recording import Recording
+
+    path = Path(args.reference) if args.reference else answers.artifacts / "training.safetensors"
+    recording = Recording(path, "run_reference.py --training")
+    recording.verify_facts()
+    folder = _same_run(args, answers, recording)
+    from parity.run import mlx_port, training
+    from parity.run.stages import Result
+
+    port = mlx_port.load(args.port or answers.import_path, folder, "float32", SIZES)
+    rows = training.judge(port, args.adapter or answers.adapter_path, recording, path.with_suffix(".png"), lambda row: _print_row("training", row))
+    failed = [row for row in rows if row.status == FAIL]
+    worst = max(failed or rows, key=lambda row: row.relative / row.limit if row.limit == row.limit else 0.0)
+    result = Result("training", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
+    for line in _tick(args, answers, recording.facts, [result]):
+        print(line)
+    return 1 if failed else 0
+
+
+def _print_row(what: str, row) -> None:
+    figures = f"relL2 {row.relative:.2e}  limit {row.limit:.1e}" if row.limit == row.limit else ""
+    print(f"{what} {row.name:<10} {row.status:<8} {figures:<32} {row.note}".rstrip())
+
+
+def _image(args: argparse.Namespace, answers: Answers) -> int:
+    from parity.record.recording import Recording
+
+    path = Path(args.reference) if args.reference else answers.artifacts / "image.safetensors"
+    recording = Recording(path, "run_reference.py --image")
+    recording.verify_facts()
+    folder = _same_run(args, answers, recording)
+    from parity.run import image_to_image, mlx_port
+    from parity.run.stages import Result
+
+    port = mlx_port.load(args.port or answers.import_path, folder, "float32", SIZES)
+    rows = image_to_image.judge(port, recording, lambda row: _print_row("image", row))
+    failed = [row for row in rows if row.status == FAIL]
+    worst = max(failed or rows, key=lambda row: row.relative / row.limit if row.limit == row.limit else 0.0)
+    result = Result("image_to_image", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
+    for line in _tick(args, answers, recording.facts, [result]):
+        print(line)
+    return 1 if failed else 0
+
+
+def _quantized(args: argparse.Namespace, answers: Answers) -> int:
+    from parity.record.recording import Recording
+
+    recording = Recording(_reference(args, answers))
+    recording.verify_facts()
+    folder = _same_run(args, answers, recording)
+    from parity.run import quantized
+    from parity.run.stages import Result
+
+    where, bits = args.port or answers.import_path, args.quantize
+    rows = quantized.judge(
+        where, folder, SIZES, recording, bits, lambda row: print(f"q{bits} {row.name:<13} {row.status:<6} {row.note}")
+    )
+    failed = [row for row in rows if row.status == FAIL]
+    worst = max((row for row in rows if row.limit == row.limit), key=lambda row: row.relative / row.limit)
+    result = Result("quantized", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
+    for line in _tick(args, answers, recording.facts, [result]) if bits == 8 else ["PORTING.md: --quantize 8 ticks the box"]:
+        print(line)
+    return 1 if failed else 0
+
+
+def _file_line(file) -> str:
+    figures = f"{file.layers} layers, relL2 {file.worst:.1e}" if file.layers else ""
+    return f"lora {file.name:<18} {file.status:<10} {figures:<28} {file.note}".rstrip()
 
 
 def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list) -> list[str]:
@@ -155,6 +259,11 @@ def _write(found, path: Path) -> None:
 def _arguments() -> argparse.Namespace:
     parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--stage", choices=ALL_STAGES, help="only this stage (default: all)")
+    parser.add_argument("--lora", action="store_true", help="judge the LoRA files of run_reference.py --lora instead")
+    parser.add_argument("--training", action="store_true", help="judge the step of run_reference.py --training instead")
+    parser.add_argument("--image", action="store_true", help="judge the image-to-image of run_reference.py --image")
+    parser.add_argument("--quantize", type=int, choices=(3, 4, 5, 6, 8), help="judge a copy in so many bits instead")
+    parser.add_argument("--adapter", metavar="MODULE:CLASS", help="default: the port's training adapter")
     parser.add_argument("--bisect", action="store_true", help="judge artifacts/modules.safetensors and name the module")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--reference", help="default: artifacts/reference.safetensors")

@@ -37,13 +37,53 @@ def main() -> int:
     if args.estimate:
         return 0
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
-    loaded = reference.load(plan, answers.pipeline, args.keep_loaded)
+    loaded = reference.load(plan, answers.pipeline, args.keep_loaded or bool(_kind(args)))
     _verify_module(plan.only, torch_taps.classes(loaded.pipe))
-    name = "reference" if plan.level == torch_taps.STAGES else "modules"
+    name = _kind(args) or ("reference" if plan.level == torch_taps.STAGES else "modules")
     path = Path(args.output) if args.output else answers.artifacts / f"{name}.safetensors"
+    if _kind(args):
+        record = {"lora": _record_lora, "training": _record_training, "image": _record_image}[_kind(args)]
+        return record(loaded, plan, path, args)
     recording = reference.record(loaded, plan, path, calibrate=not args.no_calibration)
     save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _kind(args: argparse.Namespace) -> str:
+    """What is recorded instead of a plain run; empty for a plain one."""
+    return "lora" if args.lora else "training" if args.training else "image" if args.image is not None else ""
+
+
+def _record_image(loaded, plan, path: Path, args: argparse.Namespace) -> int:
+    from parity.record import image_to_image
+
+    drawn = path.with_name("image.png")
+    picture = Path(args.image) if args.image else image_to_image.default_picture(drawn, plan.width, plan.height)
+    facts = image_to_image.record(loaded, plan, path, picture, args.strength).facts["image"]
+    whose = facts["pipeline"] or f"the parts of {type(loaded.pipe).__name__}, which has no image-to-image of its own in diffusers"
+    print(f"{path}: {picture.name} at strength {args.strength:g} starts at step {facts['start']}, by {whose}")
+    return 0
+
+
+def _record_lora(loaded, plan, path: Path, args: argparse.Namespace) -> int:
+    from parity.record import lora
+
+    files = lora.record(loaded, plan, path).facts["lora"]["files"]
+    for name, file in files.items():
+        print(f"{name:<18} {len(file['layers'])} layers" + f"; the reference does not load it: {file['why']}" * bool(file["why"]))
+    print(f"{path}: {len(files)} LoRA files in {path.with_suffix('')}")
+    return 0
+
+
+def _record_training(loaded, plan, path: Path, args: argparse.Namespace) -> int:
+    from parity.explain.pictures import save_image
+    from parity.record import training
+
+    recording = training.record(loaded, plan, path)
+    save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
+    facts = recording.facts["lora"]
+    print(f"{path}: loss {facts['losses']['noise - clean']:.4g}, gradients of {len(facts['layers'])} layers")
     return 0
 
 
@@ -56,10 +96,11 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
     from parity.record import sizes
 
     level = taps.MODULES if args.modules or args.module else taps.BLOCKS if args.blocks else taps.STAGES
-    width, height = size_of(args.size or SIZE) if args.size or level == taps.STAGES else sizes.small(folder)
+    whole = level == taps.STAGES and not (args.lora or args.training)
+    width, height = size_of(args.size or SIZE) if args.size or whole else sizes.small(folder)
     guidance = answers.guidance if args.guidance is None else args.guidance
     # Modules are compared without classifier-free guidance where nothing else is asked for: it runs all of them twice.
-    unguided = guidance <= 1 or args.guidance is None and (level != taps.STAGES or not answers.supports_guidance)
+    unguided = guidance <= 1 or args.guidance is None and (not whole or not answers.supports_guidance)
     return reference.Run(
         model=folder,
         prompt=args.prompt,
@@ -124,6 +165,10 @@ def _arguments() -> argparse.Namespace:
     what.add_argument("--blocks", action="store_true", help="record every block's input and output, too")
     what.add_argument("--modules", action="store_true", help="record every module's inputs and outputs, too")
     what.add_argument("--module", metavar="NAME", help="record everything inside one module")
+    what.add_argument("--lora", action="store_true", help="write LoRA files in every spelling, and what they change")
+    what.add_argument("--training", action="store_true", help="record one training step: loss, gradients, updates")
+    what.add_argument("--image", nargs="?", const="", metavar="FILE", help="record image-to-image (default: a drawn one)")
+    parser.add_argument("--strength", type=float, default=0.5, help="of --image, in the reference's scale (default: 0.5)")
     parser.add_argument("--all-steps", action="store_true", help="modules of all steps (default: first and last)")
     parser.add_argument("--size", help=f"N or WIDTHxHEIGHT (default: {SIZE}; small for blocks and modules)")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: the port's, {FEW_STEPS} at most)")

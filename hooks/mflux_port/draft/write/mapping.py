@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import dataclass
 
 from mflux_port.draft.write.source_text import Call, Items, text, write
 from mflux_port.draft.write.targets import OWN_TRANSFORMS, MappingDraft, Target
@@ -33,27 +34,49 @@ def weight_mapping(source: str, class_name: str, drafts: list[MappingDraft], whe
     return source
 
 
-def lora_mapping(source: str, class_name: str, paths: list[str], where: str) -> str:
-    """``source`` with one target per path in ``get_mapping``."""
+def lora_mapping(source: str, class_name: str, layers: list[LoraLayer], where: str) -> str:
+    """``source`` with one target per layer in ``get_mapping``."""
     if "def _target(" not in source:
         raise PortError(f"{where} has no _target; keep the method that was rendered, the drafted list calls it")
-    listed = Items(tuple(Call(f"{class_name}._target", (("", text(path)),)) for path in paths))
-    return _replace_method(source, class_name, "get_mapping", _returned(listed), where)
+    calls = []
+    for layer in layers:
+        names = [layer.path] if layer.path == layer.reference else [layer.path, layer.reference]
+        calls.append(Call(f"{class_name}._target", tuple(("", text(name)) for name in names)))
+    if any(layer.path != layer.reference for layer in layers) and "def _target(model_path: str, " not in source:
+        raise PortError(f"{where}: _target takes one name; run `mflux-port update`, a layer's files may have another")
+    return _replace_method(source, class_name, "get_mapping", _returned(Items(tuple(calls))), where)
 
 
-def lora_paths(targets: list[Target], linears: set[str]) -> dict[str, int | None]:
-    """The linears of repeated blocks among ``targets``, in their order, but those of norms, modulation and embeddings.
+@dataclass(frozen=True)
+class LoraLayer:
+    """A linear layer that a LoRA may change: its path in the port and in the reference, whose files have that name.
 
-    Each comes with its number of blocks, None where the path has no ``{block}``. ``linears``: paths of linear layers.
+    ``count``: blocks that have it, None without ``{block}``. ``trained``: whether the training example lists it.
     """
-    chosen = {}
+
+    path: str
+    reference: str
+    count: int | None
+    trained: bool
+
+
+def lora_layers(targets: list[Target], linears: set[str]) -> list[LoraLayer]:
+    """The linear layers among ``targets``, in their order. ``linears``: paths of linear layers.
+
+    A LoRA file may change any of them. Trained are those of repeated blocks, without norms, modulation and embeddings.
+    """
+    chosen = []
     for target in targets:
         path, _, last = target.to_pattern.rpartition(".")
-        repeated = _BLOCK.search(path)
-        plain = repeated and not any(_SHARED.search(part) for part in path[repeated.end() :].split("."))
-        if last == "weight" and plain and path.replace("{block}", "0") in linears:
-            chosen[path] = target.count
+        reference, _, stored = target.from_pattern.rpartition(".")
+        if last == stored == "weight" and path.replace("{block}", "0") in linears and not target.transform:
+            chosen.append(LoraLayer(path, reference, target.count, _is_trained(path)))
     return chosen
+
+
+def _is_trained(path: str) -> bool:
+    repeated = _BLOCK.search(path)
+    return bool(repeated) and not any(_SHARED.search(part) for part in path[repeated.end() :].split("."))
 
 
 def _target(target: Target, class_name: str) -> Call:

@@ -51,6 +51,11 @@ class Answers:
         return (*STAGE_NAMES[:at], *ENCODERS[: max(1, len(self.kinds))], *STAGE_NAMES[at + 1 :])
 
     @property
+    def adapter_path(self) -> str:
+        name = f"{self.model}_training_adapter"
+        return f"mflux.models.{self.model}.training_adapter.{name}:{self.class_name}TrainingAdapter"
+
+    @property
     def artifacts(self) -> Path:
         return self.home / "artifacts"
 

@@ -50,7 +50,11 @@ class Waivers:
 
     def module(self, verdict) -> str:
         """Why a module's verdict is not a fault; empty when it is one."""
-        return next((entry.reason for entry in self.entries if entry.of_module(verdict.module, verdict.local)), "")
+        return self.module_at(verdict.module, verdict.local)
+
+    def module_at(self, path: str, error: float) -> str:
+        """Why an error at a path is not a fault; empty when it is one."""
+        return next((entry.reason for entry in self.entries if entry.of_module(path, error)), "")
 
     def stage(self, stage: str, error: float) -> str:
         """Why a stage's error is not a fault; empty when it is one."""

@@ -74,8 +74,8 @@ class Probe:
                 stack.enter_context(noise_changed(self.pipe, lambda drawn: _like(noise, drawn)))
             for name, part in components(self.pipe).items():
                 if name != VAE:
-                    stack.enter_context(_replaced(part, "forward", self._network(name, part)))
-            stack.enter_context(_replaced(self.pipe.scheduler, "step", self._scheduler(self.pipe.scheduler.step)))
+                    stack.enter_context(replaced(part, "forward", self._network(name, part)))
+            stack.enter_context(replaced(self.pipe.scheduler, "step", self._scheduler(self.pipe.scheduler.step)))
             stack.enter_context(self._convolutions())
             with contextlib.suppress(Reached):
                 self.call()
@@ -262,12 +262,12 @@ def noise_changed(pipe, change: Callable[[torch.Tensor], torch.Tensor]) -> Itera
                 drawn = _original(*args, **kwargs)
                 return drawn if next(numbers) else change(drawn)
 
-            stack.enter_context(_replaced(owner, name, draw))
+            stack.enter_context(replaced(owner, name, draw))
         yield
 
 
 @contextlib.contextmanager
-def _replaced(owner, name: str, value) -> Iterator[None]:
+def replaced(owner, name: str, value) -> Iterator[None]:
     had, before = name in vars(owner), getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -223,6 +223,15 @@ class Recording:
             file.seek(self._start + begin)
             return _decode(file.read(end - begin), entry["dtype"], event)
 
+    def extended(self, values: dict[str, np.ndarray], facts: dict) -> Recording:
+        """Write the file again with more tensors and facts in it."""
+        with Recorder(self.path, self.facts | facts, room=8 * ROOM) as sink:
+            for event in self.events:
+                sink.add(event.name, self.get(event.name), whole=True)
+            for name, array in values.items():
+                sink.add(name, array)
+        return Recording(self.path)
+
     def names(self, stage: str) -> list[str]:
         return [event.name for event in self.events if event.stage == stage]
 

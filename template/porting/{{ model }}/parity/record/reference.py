@@ -105,7 +105,7 @@ def record(reference: Reference, run: Run, path: Path, calibrate: bool) -> Recor
     """Run and write ``path``; with ``calibrate`` run again in bfloat16 and write the gaps next to it."""
     pipe, parts, progress = reference.pipe, reference.parts, Progress("reference")
     with _told_in_one_line(pipe, run):
-        asked, run = run.guidance, guidance.settle(pipe, run, _noise_size(pipe, run), _call)
+        asked, run = run.guidance, guidance.settle(pipe, run, _noise_size(pipe, run), call)
     facts = facts_of(pipe, run) | {"weights": parts.weights}
     facts["run"] = _digest(facts)
     half = run.dtype == "bfloat16"
@@ -139,7 +139,7 @@ def _digest(facts: dict) -> str:
 def _add_orders(pipe, run: Run, sink: Recorder, taps: TorchTaps, facts: dict) -> None:
     """Write down in which order the pipeline packs its latents, and what its transformer's inputs are called."""
     size = sink.read("loop/scheduler.0/in/1").size
-    found, known = find_orders(pipe, lambda: _call(pipe, run), taps.outputs, size, taps.step)
+    found, known = find_orders(pipe, lambda: call(pipe, run), taps.outputs, size, taps.step)
     for name, ids in found.items():
         sink.add(name, ids, whole=True)
     facts |= {"denoisers": {}, "sign": 1.0} | known
@@ -169,11 +169,12 @@ def _noise_size(pipe, run: Run) -> int:
         raise Reached
 
     with contextlib.suppress(Reached), torch.no_grad(), noise_changed(pipe, stop):
-        _call(pipe, run)
+        call(pipe, run)
     return drawn[0] if drawn else 0
 
 
-def _call(pipe, run: Run) -> None:
+def call(pipe, run: Run) -> None:
+    """Run the pipeline once, without gradients."""
     with torch.no_grad():
         guidance.set_guider(pipe, run.guidance)
         pipe(**call_arguments(pipe, run))
@@ -257,7 +258,7 @@ def _pass(
         return tensor
 
     with taps.attached(pipe), noise_changed(pipe, drawn):
-        _call(pipe, run)
+        call(pipe, run)
         scheduler = pipe.scheduler
         taps.record("scheduler/scheduler/out/0", torch.as_tensor(scheduler.sigmas).float(), whole=True)
         taps.record("scheduler/scheduler/out/1", torch.as_tensor(scheduler.timesteps).float(), whole=True)

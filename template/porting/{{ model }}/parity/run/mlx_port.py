@@ -39,8 +39,10 @@ class Port:
         return components(self.model).get(name)
 
 
-def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict]) -> Port:
+def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict], more: dict | None = None) -> Port:
     """The port's class from ``module:Class`` with the weights of ``folder``, all parameters in ``dtype``.
+
+    ``more`` has further arguments of its constructor; those that it does not take are left out.
 
     ``sizes`` names constructor arguments that have another name in the checkpoint's config files:
     ``{"transformer": {"width": "hidden_size"}}``.
@@ -50,19 +52,21 @@ def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict]) -> Port:
     mx.disable_compile()  # a compiled function runs no Python, so nothing could be seen in it
     kind = import_class(where)
     unwritten: dict[str, str] = {}
-    model = _build(where, kind, folder, sizes, unwritten)
+    model = _build(where, kind, folder, sizes, unwritten, more or {})
     verify_size(model, folder)
-    residents = Residents(model, lambda: _build(where, kind, folder, sizes, {}), DTYPES[dtype])
+    residents = Residents(model, lambda: _build(where, kind, folder, sizes, {}, more or {}), DTYPES[dtype])
     return Port(model, residents, unwritten)
 
 
-def _build(where: str, kind: type, folder: Path, sizes: dict[str, dict], unwritten: dict[str, str]) -> nn.Module:
+def _build(where: str, kind: type, folder: Path, sizes: dict[str, dict], unwritten: dict[str, str], more: dict) -> nn.Module:
     """The port as its own initializer makes it. None of its weights are read yet."""
     undo = [*_size_to(kind, folder, sizes), *_load_leniently(unwritten)]
     patches = Patches()
     patches.set(mx, "eval", lambda *arrays: None)  # an initializer may read all weights at once
     try:
-        return kind(model_path=str(folder))
+        known = inspect.signature(kind).parameters
+        given = {name: value for name, value in more.items() if name in known}
+        return kind(model_path=str(folder), **given)
     except NotImplementedError as error:
         raise ParityError(f"the port {where} cannot be built yet ({error}); write its initializer first") from None
     except (OSError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:

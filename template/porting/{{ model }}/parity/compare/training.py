@@ -1,0 +1,121 @@
+"""Does the port learn what the reference would? Sigmas, loss, gradients and updates, each with what is wrong about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from parity.answers import FAIL, NOT_RUN, PASS
+from parity.metrics import distance
+from parity.record.recording import Recording
+
+SIGMAS, LOSS, GRADIENT = 1e-4, 1e-4, 1e-3  # correct ports: below 1e-6, 1e-6 and 1e-4
+UPDATE = 3e-2  # AdamW divides by the size of a gradient: where that is near zero, rounding decides the sign
+ALIKE = 0.999
+
+
+@dataclass
+class Row:
+    """One thing that is compared."""
+
+    name: str
+    status: str
+    relative: float = float("nan")
+    limit: float = float("nan")
+    note: str = ""
+
+
+def sigmas(wanted: np.ndarray, own: np.ndarray) -> Row:
+    """The schedule that training draws its timesteps from, against the one that the reference draws pictures with."""
+    length = min(len(wanted), len(own))
+    gap = distance(wanted[:length], own[:length])
+    good = abs(len(wanted) - len(own)) <= 1 and gap.relative <= SIGMAS
+    return Row("sigmas", PASS if good else FAIL, gap.relative, SIGMAS, "" if good else _schedule(wanted, own))
+
+
+def _schedule(wanted: np.ndarray, own: np.ndarray) -> str:
+    linear = np.linspace(1.0, 0.0, len(own), dtype=np.float32)
+    steps = np.linspace(1.0, 1.0 / max(len(own) - 1, 1), max(len(own) - 1, 1), dtype=np.float32)
+    unshifted = np.allclose(own, linear, atol=1e-3) or np.allclose(own[:-1], steps, atol=1e-3)
+    shown = ", ".join(f"{value:.3f}" for value in own[:4])
+    other = ", ".join(f"{value:.3f}" for value in wanted[:4])
+    reason = "no timestep shift" if unshifted else "another schedule"
+    return f"{reason}: {shown}, the reference has {other}"
+
+
+def loss(losses: dict[str, float], own: float, name: str = "loss") -> Row:
+    """The loss of one step. ``losses``: the reference's, and what it would be with other targets."""
+    right = losses["noise - clean"]
+    gap = abs(own - right) / right
+    if gap <= LOSS:
+        return Row(name, PASS, gap, LOSS)
+    other = next((target for target, value in losses.items() if abs(own - value) <= LOSS * value), "")
+    note = f"{own:.6g}, the reference's is {right:.6g}"
+    return Row(name, FAIL, gap, LOSS, f"{note}: the target is {other}, not noise - clean" if other else note)
+
+
+def matrices(recording: Recording, what: str, own: dict[tuple[str, int], np.ndarray], limit: float) -> list[Row]:
+    """One row for the gradients or the updates of all matrices. ``own`` has them by layer and number (0 down, 1 up)."""
+    wanted = {event.name: recording.get(event.name) for event in recording.events if event.stage == what}
+    causes: dict[str, list[str]] = {}
+    worst, count = 0.0, 0
+    for (layer, number), values in own.items():
+        name = f"{what}/{recording.facts['lora']['component']}.{layer}/out/{number}"
+        if name not in wanted:
+            continue
+        count += 1
+        gap = distance(wanted[name], values.reshape(wanted[name].shape)) if values.size == wanted[name].size else None
+        worst = max(worst, gap.relative if gap else 1.0)
+        if gap is None or not gap.relative <= limit:
+            cause = _cause(gap, wanted, name, values)
+            causes.setdefault(cause, []).append(f"{layer}.{('lora_A', 'lora_B')[number]}")
+    if not count:
+        return [Row(f"{what}s", NOT_RUN, note="the port trains none of the reference's layers")]
+    parts = [f"{places[0]}{f' and {len(places) - 1} more' * (len(places) > 1)}: {cause}" for cause, places in causes.items()]
+    return [Row(f"{what}s", FAIL if causes else PASS, worst, limit, "; ".join(parts[:4]) or f"{count} matrices")]
+
+
+def _cause(gap, wanted: dict[str, np.ndarray], name: str, values: np.ndarray) -> str:
+    if gap is None:
+        return "has another shape"
+    if not np.abs(values).max(initial=0.0) > 0:
+        return "is zero" if np.abs(wanted[name]).max(initial=0.0) > 0 else "is not zero"
+    if gap.cosine > ALIKE:
+        return f"is {gap.ratio:.3g} times the reference's"
+    if gap.cosine < -ALIKE:
+        return "has the other sign"
+    stage, _, _ = name.partition("/")
+    for other, theirs in wanted.items():
+        if other != name and theirs.size == values.size and distance(theirs, values).cosine > ALIKE:
+            return f"is that of {other.split('/')[1].partition('.')[2]}"
+    return f"is another (relL2 {gap.relative:.1e})"
+
+
+def saved(keys: dict[str, np.ndarray], spellings: dict[str, list], trained: dict[tuple[str, int], np.ndarray]) -> Row:
+    """A saved adapter as the reference reads it. ``trained``: what each layer's matrices really are, scale included.
+
+    ``trained`` has the product up @ down by layer, under the number 2.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {}
+    unread = [key for key in keys if key not in spellings]
+    for key, values in keys.items():
+        if key in spellings:
+            layer, matrix = spellings[key]
+            found.setdefault(layer, {})[matrix] = values
+    if unread:
+        return Row("saved", FAIL, note=f"{unread[0]} and {len(unread) - 1} more: the reference does not read this key")
+    worst, wrong = 0.0, []
+    for (layer, number), product in trained.items():
+        parts = found.get(layer, {})
+        if number != 2:
+            continue
+        if parts.keys() != {"up", "down"} or parts["up"].shape[-1] != parts["down"].shape[0]:
+            wrong.append(f"{layer} is not saved as up (outputs, rank) and down (rank, inputs)")
+            continue
+        gap = distance(product, parts["up"] @ parts["down"]) if parts["up"].shape[0] == len(product) else None
+        worst = max(worst, gap.relative if gap else 1.0)
+        if gap is None or not gap.relative <= LOSS:
+            wrong.append(f"{layer} was trained with {1 / gap.ratio:.3g} times the saved update" if gap and gap.cosine > ALIKE else f"{layer} is saved with another update")
+    note = f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else "".join(wrong)
+    return Row("saved", FAIL if wrong else PASS, worst, LOSS, note)

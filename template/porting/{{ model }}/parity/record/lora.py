@@ -1,0 +1,168 @@
+"""What the reference makes of LoRA files: which layers each file changes, and by how much.
+
+The names are read by the pipeline's own ``load_lora_weights``. The update that the factors stand for is
+multiplied out here, as PEFT defines it, so that PEFT need not be installed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from parity.errors import ParityError
+from parity.record import reference
+from parity.record.lora_files import ATTENTION, SPELLINGS, TRAINED, Spelling, directions, write_file
+from parity.record.probe import replaced
+from parity.record.recording import Recording, is_denoiser
+from parity.record.torch_taps import components
+
+_MATRIX = re.compile(r"(?P<path>.+?)\.(?P<matrix>lora_[AB]|lokr_\w+|lora_magnitude_vector)(?:\.weight)?$")
+Factors = dict[str, torch.Tensor]
+
+
+@dataclass
+class Loaded:
+    """What the reference applies from a file: each layer's ``factors``; ``why`` it applies nothing."""
+
+    layers: dict[str, torch.nn.Linear]
+    scale: float
+    factors: dict[str, Factors] = field(default_factory=dict)
+    alpha: Callable[[str], float | None] = lambda layer: None
+    why: str = ""
+
+    def update(self, layer: str) -> torch.Tensor:
+        """What is added to the layer's weight."""
+        parts, weight = self.factors[layer], self.layers[layer].weight.detach().float()
+        if "lora_A" not in parts:
+            return self.scale * torch.kron(_factor(parts, "lokr_w1"), _factor(parts, "lokr_w2"))
+        alpha, rank = self.alpha(layer), len(parts["lora_A"])
+        update = self.scale * (1.0 if alpha is None else alpha / rank) * (parts["lora_B"] @ parts["lora_A"])
+        if "lora_magnitude_vector" not in parts:
+            return update
+        whole = weight + update  # DoRA keeps the magnitude of each row beside its direction
+        return parts["lora_magnitude_vector"][:, None] * whole / whole.norm(dim=1, keepdim=True) - weight
+
+
+def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recording:
+    """Write LoRA files next to ``path`` and what the reference makes of each into it, with one run with a LoRA in place."""
+    pipe = loaded.pipe
+    name, network = denoiser(pipe)
+    layers = linear_layers(network)
+    inputs = {f"{name}.{layer}": part.in_features for layer, part in layers.items()}
+    facts: dict = {"component": name, "inputs": inputs, "files": {}}
+    probes = {f"weights/{name}.{layer}/out/0": stored_in(part.weight, part) for layer, part in layers.items()}
+    shapes = {layer: tuple(part.weight.shape) for layer, part in layers.items()}
+    attention = {layer: shape for layer, shape in shapes.items() if layer.endswith(ATTENTION)} or shapes
+    for spelling, wanted in [*((one, shapes) for one in SPELLINGS), (TRAINED, attention)]:
+        keys = write_file(path.with_suffix(""), spelling, wanted)
+        loaded = load(pipe, path.with_suffix("") / f"{spelling.name}.safetensors", layers, spelling.scale)
+        facts["files"][spelling.name] = _fact(spelling, keys, loaded)
+        for layer in loaded.factors:
+            probes |= _probes(f"lora.{spelling.name}/{name}.{layer}", loaded.update(layer), layers[layer])
+    with torch.no_grad():
+        for layer in loaded.factors:  # the last file, which is of attention layers, stays in for one run
+            layers[layer].weight += loaded.update(layer).to(layers[layer].weight)
+    return reference.record(loaded, run, path, calibrate=False).extended(probes, {"lora": facts})
+
+
+def _fact(spelling: Spelling, keys: dict[str, list[str]], loaded: Loaded) -> dict:
+    """What the port's half must know of a file. ``layers``: the keys of each layer that the reference applies."""
+    return {
+        "scale": spelling.scale, "alpha": spelling.alpha, "kind": spelling.kind, "why": loaded.why,
+        "layers": {layer: keys[layer] for layer in loaded.factors},
+    }  # fmt: skip
+
+
+def denoiser(pipe) -> tuple[str, torch.nn.Module]:
+    """The network that LoRA files are for. Raises ParityError when the pipeline has none or cannot load LoRA files."""
+    found = {name: part for name, part in components(pipe).items() if is_denoiser(name)}
+    if not found or not hasattr(type(pipe), "load_lora_into_transformer"):
+        raise ParityError(f"{type(pipe).__name__} loads no LoRA files, so there is nothing to compare; leave --lora out")
+    return next(iter(found.items()))
+
+
+def linear_layers(network: torch.nn.Module) -> dict[str, torch.nn.Linear]:
+    """All linear layers by their paths."""
+    return {path: part for path, part in network.named_modules() if isinstance(part, torch.nn.Linear)}
+
+
+def load(pipe, path: Path, layers: dict[str, torch.nn.Linear], scale: float) -> Loaded:
+    """What the reference applies from a file at a strength of ``scale``."""
+    try:
+        state, alpha = _read(pipe, path)
+    except Exception as error:  # noqa: BLE001 - its converters raise whatever an unknown name leads to
+        return Loaded(layers, scale, why=f"{type(error).__name__}: {reference.first_line(error)}")
+    grouped: dict[str, Factors] = {}
+    for key, values in state.items():
+        matrix = _MATRIX.fullmatch(key)
+        if matrix and matrix["path"] in layers:
+            grouped.setdefault(matrix["path"], {})[matrix["matrix"]] = values.float()
+    whole = {layer: parts for layer, parts in grouped.items() if _is_whole(parts)}
+    return Loaded(layers, scale, whole, alpha, "" if whole else "no name in it is a layer of its transformer")
+
+
+def _read(pipe, path: Path) -> tuple[Factors, Callable[[str], float | None]]:
+    """The file with the names of the reference's own modules, and the alpha that it keeps for a layer."""
+    from diffusers.utils import convert_unet_state_dict_to_peft
+
+    prefix = f"{getattr(type(pipe), 'transformer_name', 'transformer')}."
+    handed = _handed_over(pipe, path)
+    state, alphas, config = (_below(prefix, handed.get(name)) for name in ("state_dict", "network_alphas", "metadata"))
+    if state and not any("lora_A" in key or "lokr_" in key for key in state):
+        state = convert_unet_state_dict_to_peft(state)
+    return state, lambda layer: _alpha(layer, config, alphas)
+
+
+def _handed_over(pipe, path: Path) -> dict:
+    """What the pipeline's ``load_lora_weights`` hands to its transformer: all of its own reading, and nothing of PEFT."""
+    kind, found = type(pipe), {}
+
+    def take(cls, state_dict, *args, **kwargs):
+        found.update(kwargs, state_dict=state_dict)
+
+    with replaced(kind, "load_lora_into_transformer", classmethod(take)):
+        inspect.unwrap(kind.load_lora_weights)(pipe, str(path))
+    return found
+
+
+def _below(prefix: str, table: dict | None) -> dict:
+    return {key.removeprefix(prefix): value for key, value in (table or {}).items() if key.startswith(prefix)}
+
+
+def _alpha(layer: str, config: dict, alphas: dict) -> float | None:
+    if "lora_alpha" in config:
+        patterns = config.get("alpha_pattern") or {}
+        matching = (value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", layer))
+        return float(next(matching, config["lora_alpha"]))
+    found = next((value for key, value in alphas.items() if key.removesuffix(".alpha") == layer), None)
+    return None if found is None else float(found)
+
+
+def _is_whole(parts: Factors) -> bool:
+    names = parts.keys()
+    return {"lora_A", "lora_B"} <= names or all(
+        {name} <= names or {f"{name}_a", f"{name}_b"} <= names for name in ("lokr_w1", "lokr_w2")
+    )
+
+
+def _factor(parts: Factors, name: str) -> torch.Tensor:
+    return parts[name] if name in parts else parts[f"{name}_a"] @ parts[f"{name}_b"]
+
+
+def stored_in(matrix: torch.Tensor, layer: torch.nn.Linear) -> np.ndarray:
+    """What a weight makes of the fixed inputs, by which it is told from others: (outputs, directions)."""
+    return (matrix.detach().float().cpu() @ torch.from_numpy(directions(layer.in_features))).numpy()
+
+
+def _probes(event: str, update: torch.Tensor, part: torch.nn.Linear) -> dict[str, np.ndarray]:
+    """The update's effect, and for a square layer that of its transpose: by it swapped factors are recognised."""
+    found = {f"{event}/out/0": stored_in(update, part)}
+    if part.in_features == part.out_features:
+        found[f"{event}/out/1"] = stored_in(update.T, part)
+    return found

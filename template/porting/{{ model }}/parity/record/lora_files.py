@@ -1,0 +1,136 @@
+"""Random LoRA files in every spelling in which such files are published, for all linear layers of a transformer.
+
+Nothing is trained: an update with random numbers shows whether each number ends up in the right place.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+RANK, ALPHA = 4, 8.0  # they differ, or a loader that ignores alpha would pass
+DIRECTIONS = 4  # a weight is compared by what it makes of so many random inputs
+LORA, LOKR, LOKR_FACTORS, DORA, LOKR_DORA = "LoRA", "LoKr", "LoKr in factors", "DoRA", "LoKr with DoRA"
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a file names its tensors: ``pattern`` with the layer's ``path`` (or ``joined``, with underscores) in it.
+
+    ``up`` and ``down`` follow it. ``alpha``: "tensor" beside each layer, "metadata" in the header, or "" for none.
+    ``scale`` is the strength at which the file is applied.
+    """
+
+    name: str
+    pattern: str
+    up: str = "lora_B.weight"
+    down: str = "lora_A.weight"
+    alpha: str = ""
+    kind: str = LORA
+    scale: float = 1.0
+    size: float = 0.5  # of the numbers in the up matrix
+
+    def key(self, path: str, ending: str) -> str:
+        return f"{self.pattern.format(path=path, joined=path.replace('.', '_'))}.{ending}"
+
+
+OLD = {"up": "lora.up.weight", "down": "lora.down.weight"}
+KOHYA = {"up": "lora_up.weight", "down": "lora_down.weight"}
+SPELLINGS = (
+    Spelling("diffusers", "transformer.{path}", scale=0.5),
+    Spelling("diffusers_alpha", "transformer.{path}", alpha="metadata"),
+    Spelling("diffusers_old", "transformer.{path}", **OLD),
+    Spelling("adapter_name", "transformer.{path}", "lora_B.default.weight", "lora_A.default.weight"),
+    Spelling("peft", "base_model.model.{path}"),
+    Spelling("peft_transformer", "base_model.model.transformer.{path}"),
+    Spelling("bare", "{path}"),
+    Spelling("comfyui", "diffusion_model.{path}"),
+    Spelling("comfyui_alpha", "diffusion_model.{path}", **KOHYA, alpha="tensor", scale=0.5),
+    Spelling("kohya", "lora_unet_{joined}", **KOHYA, alpha="tensor", scale=0.5),
+    Spelling("kohya_no_alpha", "lora_unet_{joined}", **KOHYA),
+    Spelling("kohya_transformer", "lora_transformer_{joined}", **KOHYA, alpha="tensor"),
+    Spelling("lokr", "diffusion_model.{path}", kind=LOKR, alpha="tensor"),
+    Spelling("lokr_factors", "diffusion_model.{path}", kind=LOKR_FACTORS, alpha="tensor", scale=0.5),
+    Spelling("lokr_diffusers", "transformer.{path}", kind=LOKR_FACTORS),
+    Spelling("lycoris", "lycoris_{joined}", kind=LOKR_FACTORS, alpha="tensor"),
+    Spelling("lycoris_dora", "lycoris_{joined}", kind=LOKR_DORA, alpha="tensor"),
+    Spelling("dora", "transformer.{path}", kind=DORA),
+)
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # what diffusers' own training scripts train
+TRAINED = Spelling("attention", "transformer.{path}", scale=0.5)
+# Where training begins: so small that a layer which one side does not train changes nothing for the others.
+START = Spelling("start", "transformer.{path}", size=1e-5)
+
+
+def write_file(folder: Path, spelling: Spelling, layers: dict[str, tuple[int, int]]) -> dict[str, list[str]]:
+    """Write ``<folder>/<name>.safetensors`` for ``layers`` (path: outputs, inputs). Returns each layer's keys."""
+    from safetensors.numpy import save_file
+
+    tensors: dict[str, np.ndarray] = {}
+    keys: dict[str, list[str]] = {}
+    for path, shape in layers.items():
+        own = {spelling.key(path, ending): values for ending, values in _matrices(spelling, path, shape).items()}
+        keys[path] = list(own)
+        tensors |= own
+    metadata = {"format": "pt"}
+    if spelling.alpha == "metadata":
+        metadata["lora_adapter_metadata"] = json.dumps(_adapter_config(list(layers)))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / f"{spelling.name}.safetensors", metadata=metadata)
+    return keys
+
+
+def directions(inputs: int) -> np.ndarray:
+    """Fixed random inputs of a layer, (inputs, DIRECTIONS). Both sides make the same."""
+    return np.random.default_rng(inputs).standard_normal((inputs, DIRECTIONS)).astype(np.float32)
+
+
+def _matrices(spelling: Spelling, path: str, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(zlib.crc32(f"{spelling.name} {path}".encode()))
+    outputs, inputs = shape
+    found = {}
+    if spelling.kind in (LORA, DORA):
+        found[spelling.down] = _normal(rng, (RANK, inputs), inputs**-0.5)
+        found[spelling.up] = _normal(rng, (outputs, RANK), spelling.size)
+    else:
+        found = _kronecker(rng, shape, spelling.kind)
+    if spelling.kind == DORA:
+        found["lora_magnitude_vector"] = _normal(rng, (outputs,), 0.1) + 1
+    if spelling.kind == LOKR_DORA:
+        found["dora_scale"] = _normal(rng, (outputs, 1), 0.1) + 1
+    if spelling.alpha == "tensor":
+        found["alpha"] = np.array(ALPHA, np.float32)
+    return found
+
+
+def _kronecker(rng: np.random.Generator, shape: tuple[int, int], kind: str) -> dict[str, np.ndarray]:
+    left = tuple(_factor(length) for length in shape)
+    right = tuple(length // factor for length, factor in zip(shape, left, strict=True))
+    found = {"lokr_w1": _normal(rng, left, 0.5)}
+    if kind == LOKR:
+        return found | {"lokr_w2": _normal(rng, right, right[1] ** -0.5)}
+    return found | {
+        "lokr_w2_a": _normal(rng, (right[0], RANK), 0.5),
+        "lokr_w2_b": _normal(rng, (RANK, right[1]), right[1] ** -0.5),
+    }
+
+
+def _factor(length: int) -> int:
+    return next(factor for factor in (4, 3, 2, 1) if length % factor == 0)
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], size: float) -> np.ndarray:
+    return (size * rng.standard_normal(shape)).astype(np.float32)
+
+
+def _adapter_config(paths: list[str]) -> dict:
+    # As diffusers writes it; one layer has an alpha of its own.
+    return {
+        "transformer.r": RANK, "transformer.lora_alpha": ALPHA, "transformer.target_modules": paths,
+        "transformer.alpha_pattern": {paths[-1]: 2 * ALPHA}, "transformer.rank_pattern": {},
+        "transformer.use_rslora": False,
+    }  # fmt: skip

@@ -1,0 +1,157 @@
+"""One training step of the reference with a LoRA in every linear layer: sigmas, loss and gradients, then a few updates.
+
+The pipeline itself runs up to one denoising step, so that the network is called as it is when it draws; what it predicts
+there is compared with noise - clean, as a flow model is trained.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from parity.errors import ParityError
+from parity.record import guidance, reference
+from parity.record.lora import denoiser, linear_layers, load, stored_in
+from parity.record.lora_files import SPELLINGS, START, write_file
+from parity.record.probe import Reached, replaced
+from parity.record.recording import Recording
+
+AT = 1  # the denoising step that is trained on: its timestep is not the first, which many schedules share
+UPDATES = 3
+OPTIMIZER = {"learning_rate": 1e-5, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
+Matrices = dict[str, tuple[torch.nn.Parameter, torch.nn.Parameter]]
+
+
+def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recording:
+    """A recording of one plain run, with what a training step makes of fixed latents, noise and timestep added to it."""
+    pipe = loaded.pipe
+    if run.steps <= AT:
+        raise ParityError(f"--training needs --steps {AT + 1} or more; it trains on the second step's timestep")
+    plain = reference.record(loaded, run, path, calibrate=False)
+    name, network = denoiser(pipe)
+    layers = linear_layers(network)
+    network.requires_grad_(False)
+    shapes = {layer: tuple(part.weight.shape) for layer, part in layers.items()}
+    keys = write_file(path.with_suffix(""), START, shapes)
+    matrices = _insert(layers, load(pipe, path.with_suffix("") / f"{START.name}.safetensors", layers, 1.0).factors)
+    noise = plain.get("loop/scheduler.0/in/1")
+    clean = np.random.default_rng(run.seed).standard_normal(noise.shape).astype(np.float32)
+    step = _Step(pipe, run, torch.from_numpy(clean), torch.from_numpy(noise))
+    values, losses = _train(step, matrices, name)
+    values |= {"training/latents/in/0": clean, "training/latents/in/1": noise}
+    values |= {f"weights/{name}.{layer}/out/0": stored_in(part.weight, part) for layer, part in layers.items()}
+    facts = {
+        "component": name, "inputs": {f"{name}.{layer}": part.in_features for layer, part in layers.items()},
+        "files": {}, "layers": {layer: keys[layer] for layer in matrices}, "at": AT, "updates": UPDATES,
+        "losses": losses, "optimizer": OPTIMIZER, "spellings": _spellings(pipe, path, layers, shapes),
+    }  # fmt: skip
+    return plain.extended(values, {"lora": facts})
+
+
+def _train(step: _Step, matrices: Matrices, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    parameters = [matrix for pair in matrices.values() for matrix in pair]
+    start = [matrix.detach().clone() for matrix in parameters]
+    settings = {**OPTIMIZER, "lr": OPTIMIZER["learning_rate"]}
+    del settings["learning_rate"]
+    optimizer = torch.optim.AdamW(parameters, **settings)
+    values: dict[str, np.ndarray] = {}
+    losses: dict[str, float] = {}
+    for update in range(UPDATES):
+        optimizer.zero_grad()
+        loss, found = step.loss()
+        loss.backward()
+        if not update:
+            losses = found
+            values = _named(matrices, name, "gradient", [matrix.grad for matrix in parameters])
+        optimizer.step()
+    moved = [matrix.detach() - before for matrix, before in zip(parameters, start, strict=True)]
+    return values | _named(matrices, name, "update", moved), losses
+
+
+def _named(matrices: Matrices, name: str, what: str, tensors: list) -> dict[str, np.ndarray]:
+    # A layer that the run does not reach has no gradient.
+    numbers = [(layer, n) for layer in matrices for n in range(2)]
+    known = [(place, tensor) for place, tensor in zip(numbers, tensors, strict=True) if tensor is not None]
+    return {f"{what}/{name}.{layer}/out/{n}": tensor.float().cpu().numpy() for (layer, n), tensor in known}
+
+
+def _insert(layers: dict[str, torch.nn.Linear], factors: dict) -> Matrices:
+    """A LoRA in each layer, with the matrices down and up as parameters."""
+    found: Matrices = {}
+    for name, parts in factors.items():
+        layer = layers[name]
+        down, up = (torch.nn.Parameter(parts[key].to(layer.weight)) for key in ("lora_A", "lora_B"))
+        found[name] = down, up
+        layer.register_forward_hook(lambda _, given, out, down=down, up=up: out + given[0] @ down.T @ up.T)
+    return found
+
+
+class _Step:
+    """The pipeline, run up to the step that is trained on, with latents of our own in that step."""
+
+    def __init__(self, pipe, run: reference.Run, clean: torch.Tensor, noise: torch.Tensor):
+        self.pipe, self.run, self.clean, self.noise = pipe, run, clean.to(run.device), noise.to(run.device)
+        self.run = guidance.settle(pipe, run, noise.numel(), lambda pipe, run: pipe(**reference.call_arguments(pipe, run)))
+
+    def loss(self) -> tuple[torch.Tensor, dict[str, float]]:
+        """The loss, and what it would be with other targets."""
+        predicted = self._prediction().float().reshape(self.noise.shape)
+        wrong = {"clean - noise": self.clean - self.noise, "noise": self.noise, "clean": self.clean}
+        loss = (predicted - (self.noise - self.clean)).square().mean()
+        others = {name: float((predicted - target).square().mean()) for name, target in wrong.items()}
+        return loss, {"noise - clean": float(loss)} | others
+
+    def _prediction(self) -> torch.Tensor:
+        original, found, number = self.pipe.scheduler.step, [], iter(range(self.run.steps))
+
+        def step(model_output, timestep, sample, *args, **kwargs):
+            at = next(number)
+            if at == AT:
+                found.append(model_output)
+                raise Reached
+            result = original(model_output, timestep, sample, *args, **kwargs)
+            if at + 1 < AT:
+                return result
+            torch.set_grad_enabled(True)
+            return _with_latents(result, self._noisy(sample))
+
+        with replaced(self.pipe.scheduler, "step", step), torch.no_grad():
+            guidance.set_guider(self.pipe, self.run.guidance)
+            call: Callable = inspect.unwrap(type(self.pipe).__call__)
+            try:
+                call(self.pipe, **reference.call_arguments(self.pipe, self.run))
+            except Reached:
+                pass
+        if not found or not found[0].requires_grad:
+            raise ParityError(f"{type(self.pipe).__name__} cannot be trained through: its step {AT + 1} has no gradient")
+        return found[0]
+
+    def _noisy(self, sample: torch.Tensor) -> torch.Tensor:
+        sigma = self.pipe.scheduler.sigmas[AT].to(self.clean)
+        return ((1 - sigma) * self.clean + sigma * self.noise).reshape(sample.shape).to(sample)
+
+
+def _with_latents(result, latents: torch.Tensor):
+    if isinstance(result, tuple):
+        return (latents, *result[1:])
+    result.prev_sample = latents
+    return result
+
+
+def _spellings(pipe, path: Path, layers: dict, shapes: dict) -> dict[str, dict]:
+    """The names of matrices that the reference loads: by key, the layer and whether it is ``up`` or ``down``."""
+    found = {}
+    for spelling in SPELLINGS:
+        if spelling.kind != START.kind or spelling.alpha:
+            continue
+        write_file(path.with_suffix(""), spelling, shapes)
+        file = path.with_suffix("") / f"{spelling.name}.safetensors"
+        for layer in load(pipe, file, layers, 1.0).factors:
+            found[spelling.key(layer, spelling.down)] = [layer, "down"]
+            found[spelling.key(layer, spelling.up)] = [layer, "up"]
+        file.unlink()
+    return found

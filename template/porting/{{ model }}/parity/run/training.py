@@ -1,0 +1,243 @@
+"""Train the port for one step, with its own adapter and mflux's own trainer, on the reference's latents and noise."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import random
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlx.core as mx
+import mlx.optimizers
+import numpy as np
+from mlx import nn
+from mlx.utils import tree_flatten, tree_map
+
+from parity.answers import FAIL, PASS, import_class
+from parity.compare import training as compare
+from parity.compare.limits import Limits
+from parity.compare.lora import Layers
+from parity.compare.pairing import Pairing
+from parity.compare.training import Row
+from parity.errors import ParityError
+from parity.record.lora_files import RANK, START
+from parity.record.recording import Recording
+from parity.run.lora import stored_effects
+from parity.run.mlx_port import Port
+from parity.run.mlx_taps import to_numpy
+from parity.run.patches import Patches
+from parity.run.stages import Judge
+
+SCALE = 2.0  # alpha / rank of an adapter that is trained and saved
+Own = dict[tuple[str, int], np.ndarray]
+
+
+def judge(port: Port, where: str, recording: Recording, picture: Path, say: Callable[[Row], None]) -> list[Row]:
+    """All rows. ``where`` is the adapter's module:Class, ``picture`` a file that the adapter encodes as its data."""
+    orders = Judge(port, recording, Limits("float32"), Pairing(), bisect=False).orders
+    if orders.loop is None:
+        raise ParityError(f"the port's latents are not known ({'; '.join(orders.notes)}); run run_mflux.py first")
+    adapter = build_adapter(where, port)
+    layers = Layers(recording, stored_effects(adapter.transformer()))
+    training = Training(adapter, recording, orders.loop, picture)
+    rows: list[Row] = []
+
+    def add(*found: Row) -> None:
+        for row in found:
+            rows.append(row)
+            say(row)
+
+    add(training.sigmas())
+    add(training.targets(layers))
+    if rows[-1].status == FAIL:
+        return rows
+    loss, gradients = training.step()
+    add(compare.loss(recording.facts["lora"]["losses"], loss))
+    add(*compare.matrices(recording, "gradient", _by_layer(gradients, layers, recording), compare.GRADIENT))
+    add(*compare.matrices(recording, "update", _by_layer(training.updates(), layers, recording), compare.UPDATE))
+    add(training.saved(layers))
+    return rows
+
+
+def build_adapter(where: str, port: Port):
+    """The port's training adapter around the loaded port. Raises ParityError when it cannot be built."""
+    kind, patches = import_class(where), Patches()
+
+    def loaded(*args, **kwargs):
+        return port.model
+
+    for module in {sys.modules[owner.__module__] for owner in kind.__mro__ if owner.__module__ in sys.modules}:
+        for name, value in list(vars(module).items()):
+            if value is type(port.model):
+                patches.set(module, name, loaded)
+    try:
+        wanted = {"model_config": port.model.model_config, "quantize": None, "model_path": None}
+        known = inspect.signature(kind).parameters
+        return kind(**{name: value for name, value in wanted.items() if name in known})
+    except Exception as error:  # noqa: BLE001 - an adapter in the making may raise anything
+        raise ParityError(f"{where} cannot be built ({type(error).__name__}: {error}); run its fast tests first") from None
+    finally:
+        patches.undo()
+
+
+class Training:
+    """The adapter with the LoRA of the recording in it, and one batch of the recording's latents."""
+
+    def __init__(self, adapter, recording: Recording, loop, picture: Path):
+        from mflux.models.common.training.trainer import TrainingTrainer
+
+        self.adapter, self.recording, self.facts = adapter, recording, recording.facts["lora"]
+        self.spec = self._spec()
+        self.config = adapter.create_config(self.spec, width=recording.facts["width"], height=recording.facts["height"])
+        with contextlib.redirect_stdout(io.StringIO()):
+            adapter.load_lora_adapter(path=recording.path.with_suffix("") / f"{START.name}.safetensors")
+        adapter.freeze_base()
+        TrainingTrainer._unfreeze_lora_layers(adapter.transformer())
+        drawn, self.cond = self._encoded(picture)
+        self.clean, self.noise = (
+            mx.array(loop.of_source(recording.get(f"training/latents/in/{n}"), np.zeros(loop.ids.shape))).reshape(drawn.shape)
+            for n in range(2)
+        )
+
+    def sigmas(self) -> Row:
+        """The sigmas of the adapter's own configuration."""
+        own = to_numpy(mx.array(self.config.scheduler.sigmas)).reshape(-1)
+        return compare.sigmas(self.recording.get("scheduler/scheduler/out/0").reshape(-1), own)
+
+    def targets(self, layers: Layers) -> Row:
+        """The layers that the adapter's own mapping makes trainable."""
+        trained = {path for path, _ in _trained(self.adapter.transformer())}
+        missing = [
+            layer
+            for layer in self.facts["layers"]
+            if (places := layers.places.get(f"{self.facts['component']}.{layer}")) and not {p for p, *_ in places} & trained
+        ]
+        if not trained:
+            return Row("targets", FAIL, note="no LoRA is trained after load_lora_adapter; pass bake_lora=False and role to LoRALoader")
+        count = len(self.facts["layers"]) - len(missing)
+        note = f"{count} layers" + (f"; {len(missing)} have no LoRA target, such as {missing[0]} (see --lora)" if missing else "")
+        return Row("targets", PASS if count else FAIL, note=note)
+
+    def step(self) -> tuple[float, dict[str, mx.array]]:
+        """The loss of one step, and its gradients by path."""
+        from mflux.models.common.training.dataset.batch import Batch, DataItem
+        from mflux.models.common.training.trainer import TrainingTrainer
+
+        facts = self.recording.facts
+        item = DataItem(0, facts["prompt"], "", self.clean, self.cond, facts["width"], facts["height"])
+        batch = Batch([item], random.Random(0))
+        patches = Patches()
+        patches.set(mx.random, "normal", lambda shape=(), dtype=mx.float32, **rest: self.noise.reshape(shape).astype(dtype))
+        self._force_sigmas()
+
+        def loss(batch):
+            return TrainingTrainer.compute_loss(self.adapter, self.spec, self.config, batch)
+
+        try:
+            value, gradients = nn.value_and_grad(model=self.adapter.model(), fn=loss)(batch)
+            self._gradients = gradients
+            return float(value), _factors(gradients)
+        finally:
+            patches.undo()
+
+    def updates(self) -> dict[str, mx.array]:
+        """How far a few optimizer steps move each matrix."""
+        settings = {**self.facts["optimizer"], "betas": list(self.facts["optimizer"]["betas"])}
+        optimizer = mlx.optimizers.AdamW(**settings, bias_correction=True)
+        before = _factors(tree_map(lambda array: array, self.adapter.model().trainable_parameters()))
+        for update in range(self.facts["updates"]):
+            if update:
+                self.step()
+            optimizer.update(self.adapter.model(), self._gradients)
+            mx.eval(self.adapter.model().trainable_parameters())
+        after = _factors(self.adapter.model().trainable_parameters())
+        return {path: after[path] - before[path] for path in before}
+
+    def saved(self, layers: Layers) -> Row:
+        """The adapter as it is saved with an alpha that is not its rank, against what it was trained to be."""
+        parts = dict(_trained(self.adapter.transformer()))
+        for part in parts.values():
+            part.scale = SCALE
+        self.spec.lora_layers.targets = [SimpleNamespace(module_path=path, blocks=None, rank=RANK, alpha=SCALE * RANK) for path in parts]
+        products = {path: SCALE * to_numpy(part.lora_A @ part.lora_B).T for path, part in parts.items()}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "adapter.safetensors")
+            self.adapter.save_lora_adapter(path=path, training_spec=self.spec)
+            keys = {key: to_numpy(values) for key, values in mx.load(str(path)).items()}
+        return compare.saved(keys, self.facts["spellings"], _by_layer(products, layers, self.recording, 2))
+
+    def _spec(self) -> SimpleNamespace:
+        facts, at = self.recording.facts, self.facts["at"]
+        loop = SimpleNamespace(timestep_low=at, timestep_high=at + 1, timestep_type=None)
+        guidance = facts["applied"]["value"]
+        return SimpleNamespace(
+            steps=facts["steps"], guidance=1.0 if guidance is None else guidance, training_loop=loop, model="", seed=0,
+            lora_layers=SimpleNamespace(targets=[]), gradient_checkpointing=False, low_ram=False, is_edit=False,
+        )  # fmt: skip
+
+    def _encoded(self, picture: Path):
+        facts = self.recording.facts
+        return self.adapter.encode_data(
+            data_id=0, image_path=picture, prompt=facts["prompt"], width=facts["width"], height=facts["height"]
+        )
+
+    def _force_sigmas(self) -> None:
+        # A wrong schedule has a row of its own; the loss is judged at the reference's sigma.
+        scheduler, wanted = self.config.scheduler, mx.array(self.recording.get("scheduler/scheduler/out/0").reshape(-1))
+        if isinstance(scheduler, _WithSigmas):
+            return
+        forced = _WithSigmas(scheduler, wanted)
+        self.config._scheduler = forced
+        original = self.adapter.create_config
+
+        def create_config(*args, **kwargs):
+            config = original(*args, **kwargs)
+            config._scheduler = forced
+            return config
+
+        self.adapter.create_config = create_config
+
+
+class _WithSigmas:
+    """A scheduler with other sigmas."""
+
+    def __init__(self, scheduler, sigmas: mx.array):
+        self._scheduler, self.sigmas = scheduler, sigmas
+
+    def __getattr__(self, name: str):
+        return getattr(self._scheduler, name)
+
+
+def _trained(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The LoRA layers that are trained, by the path of the layer that they change."""
+    found = []
+    for path, part in network.named_modules():
+        if getattr(part, "_mflux_lora_role", None) == "train":
+            found.append((path.partition(".loras.")[0], part))
+    return found
+
+
+def _factors(tree: dict) -> dict[str, mx.array]:
+    """The LoRA matrices in a tree of parameters, by their paths below the transformer."""
+    names = dict(tree_flatten(tree))
+    return {name.partition(".")[2]: array for name, array in names.items() if name.endswith(("lora_A", "lora_B"))}
+
+
+def _by_layer(arrays: dict[str, mx.array | np.ndarray], layers: Layers, recording: Recording, product: int = 0) -> Own:
+    """The matrices, each in the place and orientation of the reference's layer. ``product``: they are up @ down."""
+    component, found = recording.facts["lora"]["component"], {}
+    for layer in recording.facts["lora"]["layers"]:
+        places = layers.places.get(f"{component}.{layer}", [])
+        if product and len(places) == 1 and places[0][0] in arrays:
+            path, own_rows, their_rows = places[0]
+            found[layer, product] = arrays[path][own_rows[np.argsort(their_rows)]]
+        elif not product and places and all(f"{path}.lora_A" in arrays for path, *_ in places):
+            found[layer, 0] = sum(to_numpy(arrays[f"{path}.lora_A"]).T for path, *_ in places)
+            rows = np.concatenate([to_numpy(arrays[f"{path}.lora_B"]).T[own] for path, own, _ in places])
+            found[layer, 1] = rows[np.argsort(np.concatenate([theirs for *_, theirs in places]))]
+    return found
