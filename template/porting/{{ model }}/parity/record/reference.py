@@ -68,12 +68,14 @@ def load(run: Run, expected: str):
     import diffusers
 
     kind = components.pipeline_class(run.model, expected)
-    for name, (library, part) in components.read_index(run.model)[1].items():
-        components.component_class(library, part, run.model / name)  # what a part lacks is said in one line
+    index = components.read_index(run.model)[1].items()
+    # What a part lacks is said in one line.
+    parts = [components.component_class(library, part, run.model / name) for name, (library, part) in index]
     components.header_digest(run.model)  # a file that is cut off gives one line instead of a traceback
     try:
         own = {"trust_remote_code": True} if components.has_own_code(run.model) else {}  # it was run above already
-        pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype), **own)
+        with _nothing_kept(parts) if run.dtype == "float32" else contextlib.nullcontext():
+            pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype), **own)
     except Exception as error:  # noqa: BLE001 - a folder with another family's parts in it raises whatever its classes do
         raise ParityError(
             f"{run.model} cannot be loaded as {kind.__name__}: {first_line(error)}; install what it asks for, or download the checkpoint again"
@@ -81,6 +83,19 @@ def load(run: Run, expected: str):
     diffusers.utils.logging.set_verbosity_error()
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(run.device)
+
+
+@contextlib.contextmanager
+def _nothing_kept(parts: list[type]) -> Iterator[None]:
+    """diffusers needs accelerate to keep some layers in float32. Where all of them are loaded so, nothing need be kept."""
+    kept = {part: part._keep_in_fp32_modules for part in parts if getattr(part, "_keep_in_fp32_modules", None)}
+    try:
+        for part in kept:
+            part._keep_in_fp32_modules = None
+        yield
+    finally:
+        for part, names in kept.items():
+            part._keep_in_fp32_modules = names
 
 
 def record(pipe, run: Run, path: Path, calibrate: bool) -> Recording:

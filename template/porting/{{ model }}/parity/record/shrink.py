@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import sys
 from collections.abc import Iterable, Iterator
@@ -119,11 +120,11 @@ def shrink_vae(config: dict) -> dict:
 def hidden_layers_read(pipeline) -> int:
     """How many text encoder layers a pipeline reads by number (0 when it counts from the end).
 
-    The numbers are defaults of its call or its constructor, or constants of its module, named after layers.
+    The numbers are defaults of its call or its constructor, or written down in its module, under a name of layers.
     """
     given = [inspect.signature(method).parameters.items() for method in (pipeline.__call__, pipeline.__init__)]
     named = [(name, parameter.default) for parameters in given for name, parameter in parameters]
-    named += [item for item in vars(sys.modules[pipeline.__module__]).items() if item[0].isupper()]
+    named += _written_down(pipeline)
     numbers = [list(_whole(value)) for name, value in named if "layer" in name.lower()]
     highest = max((max(found) for found in numbers if found), default=-1)
     return highest + 2 if highest >= 0 else 0
@@ -145,14 +146,18 @@ def keep_layers(small: dict, count: int) -> None:
 
 def token_ids_read(pipeline) -> int:
     """The highest token id that a pipeline's own source has written down, 0 when it has none."""
+    named = [value for name, value in _written_down(pipeline) if "token_id" in name.lower() and type(value) is int]
+    return max(named, default=0)
+
+
+def _written_down(pipeline) -> Iterator[tuple[str, object]]:
+    """The plain values that a pipeline's module assigns, at any depth, with the names that they get."""
     source = inspect.getsource(sys.modules[pipeline.__module__])
-    highest = 0
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and type(node.value.value) is int:
-            names = [ast.unparse(target) for target in node.targets]
-            if any("token_id" in name.lower() for name in names):
-                highest = max(highest, node.value.value)
-    return highest
+        if isinstance(node, ast.Assign):
+            with contextlib.suppress(ValueError):
+                value = ast.literal_eval(node.value)
+                yield from ((ast.unparse(target), value) for target in node.targets)
 
 
 def keep_vocabulary(real: dict, small: dict) -> None:
@@ -246,6 +251,8 @@ def _shrink_sections(config: dict, small: dict, size: int) -> None:
     for key in ("rope_parameters", "rope_scaling"):
         if isinstance(config.get(key), dict) and config[key].get("mrope_section"):
             small[key] = {**config[key], "mrope_section": _shares(config[key]["mrope_section"], size // 2)}
+    if isinstance(config.get("mrope_section"), list):
+        small["mrope_section"] = _shares(config["mrope_section"], size // 2)
 
 
 def _follow_width(config: dict, small: dict, width: int) -> None:

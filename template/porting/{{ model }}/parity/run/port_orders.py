@@ -143,11 +143,20 @@ def _paired(probe: PortProbe, given: dict[str, Order], calls: ReferenceCalls, si
     for (component, call), values in probe.given.items():
         latents = next((n for n in range(len(values)) if f"{component}/{call}/{n}" in given), None)
         count = len(orders.rows_of(given[f"{component}/{call}/{latents}"], size)) if latents is not None else 1
+        if count == 1 and latents is not None:  # or the transformer itself repeats its latents for each prompt
+            count = _rows_made(values[latents], probe.outputs.get((component, call)))
         prompts = [array for n, array in enumerate(values) if n != latents and is_prompt(array)]
         for row in range(count):
             rows.append((component, call, row))
             own.append((component, [row_of(array, row, count) for array in prompts]))
     return dict(zip(rows, pair(calls.branches(0), own), strict=True))
+
+
+def _rows_made(latents: np.ndarray, output) -> int:
+    """How many predictions a transformer makes of one row of latents."""
+    made = [array for array in arrays(output) if mx.issubdtype(array.dtype, mx.floating)]
+    one = len(made) == 1 and latents.ndim and len(latents) == 1
+    return len(made[0]) if one and made[0].size == len(made[0]) * latents.size else 1
 
 
 def _add_outputs(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) -> None:
