@@ -12,7 +12,6 @@ parameter is random (a zero that the reference starts with would hide errors) an
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import shutil
 from pathlib import Path
@@ -45,12 +44,7 @@ def main() -> int:
 def tiny_configs(folder: Path, parts: dict, overrides: dict[str, dict], real_tokenizer: bool) -> dict[str, dict]:
     """The twin's config of each network, and a printed line for each large number that stays."""
     real = {name: components.read_json(folder / name / "config.json") for name in parts if _network(folder, name)}
-    sizes = shrink.Sizes(shrink.kept_sizes(real.values()))
-    small = {}
-    for name, config in sorted(real.items(), key=lambda item: item[0].startswith("text")):
-        twin = next((other for other in small if real[other] == config), "")
-        small[name] = copy.deepcopy(small[twin]) if twin else _shrunk(name, config, sizes)
-    shrink.link(real, small)
+    small = shrink.shrink_all(real)
     pipeline = components.pipeline_class(folder)
     for name in [name for name in small if name.startswith("text_encoder")]:
         shrink.keep_layers(small[name], shrink.hidden_layers_read(pipeline))
@@ -63,10 +57,6 @@ def tiny_configs(folder: Path, parts: dict, overrides: dict[str, dict], real_tok
         for line in shrink.unshrunk(real[name], config):
             print(f"{name}: {line} stays as it is; OVERRIDES in make_tiny_checkpoint.py can make it smaller")
     return small
-
-
-def _shrunk(name: str, config: dict, sizes: shrink.Sizes) -> dict:
-    return shrink.shrink_vae(config) if name.startswith("vae") else shrink.shrink_network(config, sizes, "text" in name)
 
 
 def min_vocabulary(config: dict) -> int:

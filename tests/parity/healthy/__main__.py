@@ -17,12 +17,14 @@ from tests.parity.healthy.settings import DTYPES, WHOLE
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.parity.healthy", description=__doc__.splitlines()[0])
-    parser.add_argument("families", nargs="*", choices=[*FAMILIES, []], help="default: all")
-    parser.add_argument("--only", default="", help="settings with this in their name, as modules-oblong")
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"default: all of {', '.join(FAMILIES)}")
+    parser.add_argument(
+        "--only", nargs="*", default=[""], help="settings with one of these in their name, as modules-oblong"
+    )
     parser.add_argument("--dtype", choices=DTYPES, help="default: both")
     parser.add_argument("--folder", help="where recordings stay (default: nowhere)")
     args = parser.parse_args()
-    settings = tuple(setting for setting in WHOLE if args.only in setting.slug)
+    settings = tuple(setting for setting in WHOLE if any(part in setting.slug for part in args.only))
     start, judged = time.monotonic(), []
     for name in args.families or FAMILIES:
         with tempfile.TemporaryDirectory() as scratch:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,15 @@ from tests.parity.families import write_scripts
 from tests.parity.healthy.families import FAMILIES, Family
 from tests.parity.healthy.references import REFERENCES
 from tests.parity.healthy.settings import (
-    DTYPES, HIGH, HIGH_GUIDANCE, LARGE, OBLONG, OFF, SMALLEST, STAGES, Setting,
+    DTYPES,
+    HIGH,
+    HIGH_GUIDANCE,
+    LARGE,
+    OBLONG,
+    OFF,
+    SMALLEST,
+    STAGES,
+    Setting,
 )  # fmt: skip
 
 HERE = Path(__file__).parent

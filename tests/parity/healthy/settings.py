@@ -29,7 +29,7 @@ class Setting:
 WHOLE = (
     Setting(SMALLEST, OFF, STAGES, 2),
     Setting(SMALLEST, USUAL, BLOCKS, 6),
-    Setting(SMALLEST, HIGH, MODULES, 2),
+    Setting(SMALLEST, HIGH, MODULES, 6),
     Setting(OBLONG, OFF, BLOCKS, 6),
     Setting(OBLONG, USUAL, MODULES, 2),
     Setting(OBLONG, HIGH, STAGES, 6),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import inspect
 import sys
 from collections.abc import Iterable, Iterator
@@ -68,6 +69,21 @@ class Sizes:
 def kept_sizes(configs: Iterable[dict]) -> set[int]:
     """The sizes that stay when these configs are shrunk: channels of images, latents and patches."""
     return {value for config in configs for key, value in config.items() if key in CHANNELS and type(value) is int}
+
+
+def shrink_all(real: dict[str, dict]) -> dict[str, dict]:
+    """A smaller config of each network, with what ties them together. Networks of one config stay alike."""
+    sizes = Sizes(kept_sizes(real.values()))
+    small: dict[str, dict] = {}
+    for name, config in sorted(real.items(), key=lambda item: item[0].startswith("text")):
+        twin = next((other for other in small if real[other] == config), "")
+        small[name] = copy.deepcopy(small[twin]) if twin else _shrunk(name, config, sizes)
+    link(real, small)
+    return small
+
+
+def _shrunk(name: str, config: dict, sizes: Sizes) -> dict:
+    return shrink_vae(config) if name.startswith("vae") else shrink_network(config, sizes, "text" in name)
 
 
 def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
