@@ -112,6 +112,17 @@ class ZImageBase(ZImage):
         super().__init__(model_config=ModelConfig.z_image(), **more)
 
 
+class ZImageBaseWithoutEncoder(ZImageBase):
+    """As a template's port before its encoder is written: what stands in has to tell the two prompts apart."""
+
+    def _encode_prompt(self, prompt: str) -> mx.array:
+        raise NotImplementedError("the text encoder is not written yet")
+
+    def _encode_prompts(self, *, prompt, negative_prompt, guidance):
+        positive = self._encode_prompt(prompt)
+        return positive[0], self._encode_prompt(negative_prompt)[0] if guidance > 1 else None
+
+
 class ZImageWithAnotherEncoder(ZImage):
     """Its prompt embeddings are wrong, and nothing else is."""
 

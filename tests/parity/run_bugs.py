@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -17,11 +19,9 @@ PORT = {
     "z_image": "mflux.models.z_image.variants.z_image:ZImage",
     "flux2": "mflux.models.flux2.variants.txt2img.flux2_klein:Flux2Klein",
     "ernie_image": "mflux.models.ernie_image.variants.txt2img.ernie_image:ErnieImage",
-}[FAMILY]
+}.get(FAMILY, "ports:Port")  # of a family of the healthy matrix, in the twin's sizes
 
 from bugs import Bug  # noqa: E402 - found through the path above
-
-HEALTHY = Bug("healthy", lambda model: contextlib.nullcontext(), ())
 
 
 def main() -> None:
@@ -35,8 +35,10 @@ def main() -> None:
     artifacts = Path(PORTING, "artifacts")
     port = mlx_port.load(PORT, artifacts / "tiny", DTYPE, {})
     waivers = read_waivers(Path(PORTING, "waivers.yml"))
-    bugs = [importlib.import_module(f"bugs.{FAMILY}{more}").BUGS for more in ("", "_causes")]
-    for bug in [item for item in (HEALTHY, *bugs[0], *bugs[1]) if not NAMES or item.name in NAMES]:
+    known = [f"bugs.{FAMILY}{more}" for more in ("", "_causes")]
+    known = [importlib.import_module(name).BUGS for name in known if importlib.util.find_spec(name)]
+    healthy = Bug("healthy", lambda model: contextlib.nullcontext(), (), known[0][0].reference)
+    for bug in [item for item in (healthy, *itertools.chain(*known)) if not NAMES or item.name in NAMES]:
         path = artifacts / f"{bug.reference}.safetensors"
         recording = Recording(path)
         limits = Limits(DTYPE, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))

@@ -95,6 +95,12 @@ def test_guidance_of_two_calls_passes_against_one_batch(judged):
     assert _failed(row) == {"scheduler", *AFTER} and row["answer"] == "scheduler", row
 
 
+def test_both_prompts_have_stand_ins_where_the_encoder_is_not_written(judged):
+    row = judged("z_image_base", "float32", "ZImageBaseWithoutEncoder")["ZImageBaseWithoutEncoder"]
+    assert row["stages"]["text_encoder"] == "not ported", row
+    assert {row["stages"][stage] for stage in ("vae_decode", "transformer", "guidance")} == {"pass"}, row
+
+
 def test_a_wrong_encoder_fails_no_stage_before_it(judged):
     """4 steps: each has the reference's embeddings, not the first and the last alone."""
     row = judged("z_image", "float32", "ZImageWithAnotherEncoder")["ZImageWithAnotherEncoder"]

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import struct
 from pathlib import Path
 
 import pytest
+from mflux_port.checkpoint.headers import read_header
 from parity.record import components, shrink, stored_names
 from parity.record.toy_tokenizer import IDS
 
 from tests.parity.families import write_scripts
-from tests.parity.other_references import CLIP, T5
-from tests.parity.references import AUTOENCODER_KL, FAMILIES, QWEN3_4B, SCHEDULER
+from tests.parity.healthy.families import FAMILIES as FAMILIES_HEALTHY
+from tests.parity.healthy.references import REFERENCES
+from tests.parity.references import FAMILIES, QWEN3_4B
 
-FLUX = {  # an encoder whose files call their tensors otherwise than the library does
-    "_class_name": "FluxPipeline",
-    "transformer": ("diffusers", "FluxTransformer2DModel", {
-        "patch_size": 1, "in_channels": 64, "out_channels": None, "num_layers": 19, "num_single_layers": 38,
-        "attention_head_dim": 128, "num_attention_heads": 24, "joint_attention_dim": 4096,
-        "pooled_projection_dim": 768, "guidance_embeds": False, "axes_dims_rope": [16, 56, 56],
-    }),
-    "text_encoder": ("transformers", "CLIPTextModel", {**CLIP, "architectures": ["CLIPTextModel"]}),
-    "text_encoder_2": ("transformers", "T5EncoderModel", T5),
-    "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
-    "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 1.0}),
-    "tokenizer": ("transformers", "CLIPTokenizer", {"model_max_length": 77}),
-    "tokenizer_2": ("transformers", "T5TokenizerFast", {"model_max_length": 256}),
-}  # fmt: skip
 VISION = {  # an encoder of images beside the text's, and ids of tokens that the toy vocabulary has not
     "model_type": "qwen3_vl", "image_token_id": 151655, "vision_start_token_id": 151652, "vision_end_token_id": 151653,
     "text_config": {**QWEN3_4B, "hidden_size": 4096, "intermediate_size": 12288}, "vision_config": {
@@ -39,21 +28,14 @@ VISION = {  # an encoder of images beside the text's, and ids of tokens that the
 RUN = ("--steps", "1", "--size", "64", "--no-calibration")
 
 
-def small(parts: dict[str, dict]) -> dict[str, dict]:
-    sizes = shrink.Sizes(shrink.kept_sizes(parts.values()))
-    made = {name: shrink.shrink_network(config, sizes, "text" in name) for name, config in parts.items()}
-    shrink.link(parts, made)
-    return made
-
-
 def test_an_image_encoder_hands_on_the_text_encoders_width():
-    made = small({"text_encoder": VISION})["text_encoder"]
+    made = shrink.shrink_all({"text_encoder": VISION})["text_encoder"]
     assert made["vision_config"]["out_hidden_size"] == made["text_config"]["hidden_size"] < 256
     assert VISION["vision_config"]["out_hidden_size"] == 4096
 
 
 def test_token_ids_are_those_of_the_toy_vocabulary():
-    made = small({"text_encoder": VISION})["text_encoder"]
+    made = shrink.shrink_all({"text_encoder": VISION})["text_encoder"]
     shrink.follow_tokens(made, IDS)
     assert made["image_token_id"] == IDS["<|image_pad|>"]
     assert made["vision_start_token_id"] == IDS["<|vision_start|>"]
@@ -66,7 +48,7 @@ def test_token_ids_are_those_of_the_toy_vocabulary():
 @pytest.mark.parametrize("channels", [72, 80, 88, 96])
 def test_no_width_is_that_of_the_latents(channels):
     transformer = {"num_attention_heads": 24, "attention_head_dim": 128, "in_channels": channels, "caption_dim": 2560}
-    made = small(
+    made = shrink.shrink_all(
         {"transformer": transformer, "text_encoder": QWEN3_4B, "text_encoder_2": {**QWEN3_4B, "hidden_size": 2048}}
     )
     assert made["transformer"]["in_channels"] == channels
@@ -76,7 +58,7 @@ def test_no_width_is_that_of_the_latents(channels):
 
 def test_channels_do_not_follow_an_encoder_of_the_same_width():
     encoder = {**QWEN3_4B, "hidden_size": 72, "num_attention_heads": 4, "head_dim": 16}
-    made = small(
+    made = shrink.shrink_all(
         {
             "transformer": {"num_attention_heads": 24, "attention_head_dim": 128, "in_channels": 72},
             "text_encoder": encoder,
@@ -87,7 +69,7 @@ def test_channels_do_not_follow_an_encoder_of_the_same_width():
 
 def test_many_hidden_states_side_by_side_follow_the_encoder():
     transformer = {"num_attention_heads": 18, "attention_head_dim": 256, "features_dim": 13 * 4096, "heads": 3}
-    made = small({"transformer": transformer, "text_encoder": VISION})
+    made = shrink.shrink_all({"transformer": transformer, "text_encoder": VISION})
     assert made["transformer"]["features_dim"] == 13 * made["text_encoder"]["text_config"]["hidden_size"]
 
 
@@ -98,7 +80,7 @@ def test_heads_of_blocks_in_the_encoders_width_divide_it():
         "text_hidden_dim": 2560,
         "text_num_attention_heads": 20,
     }
-    made = small({"transformer": transformer, "text_encoder": QWEN3_4B})["transformer"]
+    made = shrink.shrink_all({"transformer": transformer, "text_encoder": QWEN3_4B})["transformer"]
     assert made["text_hidden_dim"] % made["text_num_attention_heads"] == 0
 
 
@@ -106,6 +88,31 @@ def test_layers_that_a_pipeline_reads_by_number_are_kept_in_a_nested_config():
     config = {"text_config": {"num_hidden_layers": 4, "layer_types": ["full", "window", "full", "window"]}}
     shrink.keep_layers(config, 6)
     assert config["text_config"]["num_hidden_layers"] == len(config["text_config"]["layer_types"]) == 6
+
+
+def test_networks_of_one_config_stay_alike():
+    parts = {name: REFERENCES["ideogram4"][name][2] for name in ("transformer", "unconditional_transformer")}
+    made = shrink.shrink_all({**parts, "text_encoder": VISION})
+    assert made["transformer"] == made["unconditional_transformer"]
+    assert 2 * sum(made["transformer"]["mrope_section"]) == made["transformer"]["attention_head_dim"]
+
+
+def test_layers_that_a_pipeline_has_written_down_are_counted(tmp_path, monkeypatch):
+    source = """
+class Pipeline:
+    def __init__(self, select_layers=None):
+        if select_layers is None:
+            select_layers = (2, 8, 35)
+        eos_token_id = 128000
+
+    def __call__(self, number_of_layers=None):
+        pass
+"""
+    (tmp_path / "some_pipeline.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("some_pipeline")
+    assert shrink.hidden_layers_read(module.Pipeline) == 37
+    assert shrink.token_ids_read(module.Pipeline) == 128000
 
 
 def test_names_are_those_of_the_references_files(tmp_path):
@@ -166,7 +173,7 @@ def test_a_pipeline_named_as_a_list(tmp_path):
 
 @pytest.mark.full
 def test_a_twin_with_the_names_and_the_index_of_real_files(tmp_path, script):
-    home = write_scripts("flux", FLUX, "Other", tmp_path)
+    home = write_scripts("flux", REFERENCES["flux"], "Other", tmp_path)
     done = script(home, "make_tiny_checkpoint.py", "--model", home / "reference")
     assert done.returncode == 0, done.stderr
     stored = names(home / "artifacts/tiny/text_encoder/model.safetensors")
@@ -192,3 +199,22 @@ def test_a_pipeline_of_the_checkpoints_own_is_recorded(tmp_path, script):
         path = home / "artifacts/recorded.safetensors"
         done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *RUN, "--output", path)
         assert done.returncode == 0 and path.is_file(), done.stderr
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["ideogram4", "krea2"])
+def test_a_twin_that_needs_nothing_installed_beside_diffusers(tmp_path, script, name):
+    """A guidance for each step, and two transformers whose results differ in shape; layers that are kept in float32."""
+    home = write_scripts(name, REFERENCES[name], "Other", tmp_path)
+    overrides = (
+        [word for text in FAMILIES_HEALTHY[name].overrides for word in ("--override", text)]
+        if name in FAMILIES_HEALTHY
+        else []
+    )
+    done = script(home, "make_tiny_checkpoint.py", "--model", home / "reference", *overrides)
+    assert done.returncode == 0, done.stderr
+    done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *RUN, "--guidance", "3")
+    assert done.returncode == 0, done.stderr
+    recorded = read_header(home / "artifacts/reference.safetensors")
+    denoisers = [part for part in REFERENCES[name] if "transformer" in part]
+    assert all(f"layout/{part}/out/0" in recorded for part in denoisers), sorted(recorded)

@@ -54,17 +54,7 @@ def tiny_configs(
     ``kinds``: what each text encoder is in the port, by its folder.
     """
     real = {name: components.read_json(folder / name / "config.json") for name in parts if _network(folder, name)}
-    sizes = shrink.Sizes(shrink.kept_sizes(real.values()))
-    small = {}
-    for name, config in sorted(real.items(), key=lambda item: item[0].startswith("text")):
-        small[name] = (
-            shrink.shrink_vae(config)
-            if name.startswith("vae")
-            else shrink.shrink_network(config, sizes, "text" in name)
-        )
-    for name in small:
-        small[name] |= {key: real[name][key] for key in FIXED.get(kinds.get(name), ()) if key in real[name]}
-    shrink.link(real, small)
+    small = shrink.shrink_all(real, {name: FIXED.get(kinds.get(name), ()) for name in real})
     pipeline = components.pipeline_class(folder)
     for name in [name for name in small if name.startswith("text_encoder") or name in kinds]:
         shrink.keep_layers(small[name], shrink.hidden_layers_read(pipeline))

@@ -14,7 +14,7 @@ from parity.explain.diagnosis import Diagnosis, Findings
 from parity.record.recording import Recording
 from parity.run import mlx_taps
 from parity.run.mlx_port import Port
-from parity.run.stages import COMPONENTS, Judge, Result
+from parity.run.stages import Judge, Result, components_of
 from parity.waivers import Waivers
 
 MODULE_STAGES = tuple(stage for stage in STAGE_NAMES if stage not in ("loop", "end_to_end"))  # the rest runs free
@@ -53,7 +53,7 @@ def compare(
         result = judge.judge(stage)
         if result.status == FAIL:
             reason = waivers.stage(stage, result.relative)
-            reason = reason or waivers.inherited(stage, result.relative, result.limit, _modules_of(stage, port))
+            reason = reason or waivers.inherited(stage, result.relative, result.limit, _modules_of(stage, port, found))
             result.status, result.note = (WAIVED, reason) if reason else (FAIL, result.note)
         comparison.results.append(result)
         say(result)
@@ -61,11 +61,11 @@ def compare(
     return comparison
 
 
-def _modules_of(stage: str, port: Port) -> list[str]:
+def _modules_of(stage: str, port: Port, found: pairing.Pairing) -> list[str]:
     """The paths of the modules that a stage runs. Of the VAE, only the half that is run."""
-    components = COMPONENTS[stage]
+    components = components_of(stage, found)
     other = {"vae_decode": "encoder", "vae_encode": "decoder"}.get(stage, "")
-    paths = [path for path in mlx_taps.modules(port.model) if path.startswith(components)]
+    paths = [path for path in mlx_taps.modules(port.model) if path.split(".")[0] in components]
     return [path for path in paths if not other or other not in path.split(".")]
 
 

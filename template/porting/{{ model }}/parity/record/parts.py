@@ -6,9 +6,10 @@ its library's own loader, so no result changes.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -94,7 +95,9 @@ class Parts:
             part.to("meta")
 
     def _load(self, name: str) -> torch.nn.Module:
-        part = self._kinds[name].from_pretrained(str(self.folder / name), torch_dtype=self._stored).eval()
+        kind = self._kinds[name]
+        with _nothing_kept(kind) if self._stored == torch.float32 else contextlib.nullcontext():
+            part = kind.from_pretrained(str(self.folder / name), torch_dtype=self._stored).eval()
         return part if self.dtype == self._stored else part.to(self.dtype)
 
     def _move(self, name: str) -> None:
@@ -153,6 +156,20 @@ def restore(part: torch.nn.Module, loaded: torch.nn.Module) -> None:
 def size(part: torch.nn.Module) -> int:
     """Bytes of a network's parameters."""
     return sum(parameter.numel() * parameter.element_size() for parameter in part.parameters())
+
+
+@contextlib.contextmanager
+def _nothing_kept(kind: type) -> Iterator[None]:
+    """diffusers needs accelerate to keep some layers in float32. Where all of them are loaded so, nothing need be kept."""
+    kept = getattr(kind, "_keep_in_fp32_modules", None)
+    if not kept:
+        yield
+        return
+    kind._keep_in_fp32_modules = None
+    try:
+        yield
+    finally:
+        kind._keep_in_fp32_modules = kept
 
 
 def _on(kind: type, device: str) -> type:

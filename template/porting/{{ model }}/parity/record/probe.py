@@ -43,6 +43,7 @@ class Probe:
         self._latents = ""  # the argument of the call that holds the drawn noise
         self.stand_in = False  # whether the first transformer call gives zeros: it is counted, its result is not used
         self.rows = 0  # copies of the drawn noise that the transformer was given in the first step
+        self.only: tuple[str, ...] = ()  # the transformers that outputs are sent in; all where it is empty
         self.most: int | None = None  # of them, after which nothing more is of interest
 
     def inputs(self, noise: np.ndarray) -> dict[str, np.ndarray]:
@@ -92,7 +93,9 @@ class Probe:
                 result = _zeros(part, args, kwargs, self._latents) if self.stand_in and is_denoiser(name) else None
                 self.outputs[key] = original(*args, **kwargs) if result is None else result
             result = self.outputs[key]
-            return self._send(result) if self._send and is_denoiser(name) else result
+            if self._send is None or not is_denoiser(name):
+                return result
+            return self._send(result) if not self.only or name in self.only else _filled(result, np.zeros(1))
 
         return forward
 
@@ -193,24 +196,29 @@ def find_orders(pipe, call: Callable[[], object], outputs: dict, noise: int, ste
     vae = orders.trace(lambda x: probe.decoded(x, steps), size).get(VAE)
     if vae is not None:
         named["layout/vae/in/0"] = vae.ids
-    sign = next(iter(sent.values())).factor if sent else 1.0
+    sign = sum(order.factor for order in sent.values()) if sent else 1.0  # that of the unconditional one may be negative
     return named, {"denoisers": facts, "sign": 1.0 if sign >= 0 else -1.0}
 
 
 def _output_orders(probe: Probe, shapes: dict[str, tuple[int, ...]], size: int) -> dict[str, Order]:
     """For each transformer, which of the loop's elements each number of one row of its output becomes.
 
-    ``shapes`` are those of one row. Transformers with rows of several shapes are not told apart.
+    ``shapes`` are those of one row. Transformers with outputs of one shape are given the same numbers; of several
+    shapes, one after another while the others give zeros.
     """
-    if len(set(shapes.values())) != 1:
-        return {}
-    shape = next(iter(shapes.values()))
-    count = int(np.prod(shape, dtype=np.int64))
-    order = orders.trace(probe.prediction, count).get("prediction")
-    if order is None or order.ids.size != size:
-        return {}
-    # The prediction says which element of the output each of its own is; wanted is the other way round.
-    return {name: Order(order.inverse(count).reshape(shape), order.factor) for name in shapes}
+    alike = len(set(shapes.values())) == 1
+    found: dict[str, Order] = {}
+    for names in [tuple(shapes)] if alike else [(name,) for name in shapes]:
+        probe.only = () if alike else names
+        shape = shapes[names[0]]
+        count = int(np.prod(shape, dtype=np.int64))
+        order = orders.trace(probe.prediction, count).get("prediction")
+        if order is None or order.ids.size != size:
+            continue
+        # The prediction says which element of the output each of its own is; wanted is the other way round.
+        found |= {name: Order(order.inverse(count).reshape(shape), order.factor) for name in names}
+    probe.only = ()
+    return found
 
 
 def _row(result, rows: int) -> tuple[int, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import copy
 import inspect
 import sys
 from collections.abc import Iterable, Iterator
@@ -69,6 +71,25 @@ def kept_sizes(configs: Iterable[dict]) -> set[int]:
     return {value for config in configs for key, value in config.items() if key in CHANNELS and type(value) is int}
 
 
+def shrink_all(real: dict[str, dict], fixed: dict[str, tuple[str, ...]]) -> dict[str, dict]:
+    """A smaller config of each network, with what ties them together. Networks of one config stay alike.
+
+    ``fixed``: the keys of each network that keep their values.
+    """
+    sizes = Sizes(kept_sizes(real.values()))
+    small: dict[str, dict] = {}
+    for name, config in sorted(real.items(), key=lambda item: item[0].startswith("text")):
+        twin = next((other for other in small if real[other] == config), "")
+        small[name] = copy.deepcopy(small[twin]) if twin else _shrunk(name, config, sizes)
+        small[name] |= {key: config[key] for key in fixed.get(name, ()) if key in config}
+    link(real, small)
+    return small
+
+
+def _shrunk(name: str, config: dict, sizes: Sizes) -> dict:
+    return shrink_vae(config) if name.startswith("vae") else shrink_network(config, sizes, "text" in name)
+
+
 def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
     """A smaller config of a transformer or (``text``) of a text encoder; nested configs are shrunk in turn."""
     small = dict(config)
@@ -119,11 +140,11 @@ def shrink_vae(config: dict) -> dict:
 def hidden_layers_read(pipeline) -> int:
     """How many text encoder layers a pipeline reads by number (0 when it counts from the end).
 
-    The numbers are defaults of its call or its constructor, or constants of its module, named after layers.
+    The numbers are defaults of its call or its constructor, or written down in its module, under a name of layers.
     """
     given = [inspect.signature(method).parameters.items() for method in (pipeline.__call__, pipeline.__init__)]
     named = [(name, parameter.default) for parameters in given for name, parameter in parameters]
-    named += [item for item in vars(sys.modules[pipeline.__module__]).items() if item[0].isupper()]
+    named += _written_down(pipeline)
     numbers = [list(_whole(value)) for name, value in named if "layer" in name.lower()]
     highest = max((max(found) for found in numbers if found), default=-1)
     return highest + 2 if highest >= 0 else 0
@@ -145,14 +166,18 @@ def keep_layers(small: dict, count: int) -> None:
 
 def token_ids_read(pipeline) -> int:
     """The highest token id that a pipeline's own source has written down, 0 when it has none."""
+    named = [value for name, value in _written_down(pipeline) if "token_id" in name.lower() and type(value) is int]
+    return max(named, default=0)
+
+
+def _written_down(pipeline) -> Iterator[tuple[str, object]]:
+    """The plain values that a pipeline's module assigns, at any depth, with the names that they get."""
     source = inspect.getsource(sys.modules[pipeline.__module__])
-    highest = 0
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and type(node.value.value) is int:
-            names = [ast.unparse(target) for target in node.targets]
-            if any("token_id" in name.lower() for name in names):
-                highest = max(highest, node.value.value)
-    return highest
+        if isinstance(node, ast.Assign):
+            with contextlib.suppress(ValueError):
+                value = ast.literal_eval(node.value)
+                yield from ((ast.unparse(target), value) for target in node.targets)
 
 
 def keep_vocabulary(real: dict, small: dict) -> None:
@@ -246,6 +271,8 @@ def _shrink_sections(config: dict, small: dict, size: int) -> None:
     for key in ("rope_parameters", "rope_scaling"):
         if isinstance(config.get(key), dict) and config[key].get("mrope_section"):
             small[key] = {**config[key], "mrope_section": _shares(config[key]["mrope_section"], size // 2)}
+    if isinstance(config.get("mrope_section"), list):
+        small["mrope_section"] = _shares(config["mrope_section"], size // 2)
 
 
 def _follow_width(config: dict, small: dict, width: int) -> None:

@@ -330,8 +330,7 @@ class ForcedRun:
             mine = order.to_source(row, self.calls.size)
             self._note(f"{LATENTS}/{branch.latents.split('/', 1)[1]}", wanted, mine, distance(wanted, mine))
             moved.append(order.of_source(wanted, row))
-        joined = np.concatenate(moved).reshape(own.shape) if count > 1 else moved[0]
-        return self._hand(mx.array(joined).astype(self._wide(array.dtype)))
+        return self._hand(mx.array(_joined(moved, own)).astype(self._wide(array.dtype)))
 
     def _timestep(self, array: mx.array, first: bool) -> mx.array:
         # A sinusoid of 1000 times the timestep makes a thousandfold of float32's rounding. Only that is taken away: a
@@ -436,7 +435,7 @@ class ForcedRun:
         place, _ = self.orders.inputs.get(self._component, (None, None))
         array = given[place] if place is not None else max(given, key=lambda array: array.size)
         own = to_numpy(array)
-        if order is not None and order.ids.shape[1:] != array.shape[1:]:
+        if order is not None and own.size != len(self.branches) * order.ids.size:
             own = np.zeros((len(self.branches) * len(order.ids), *order.ids.shape[1:]), np.float32)
         return mx.array(self._predictions([own])[0]).astype(array.dtype)
 

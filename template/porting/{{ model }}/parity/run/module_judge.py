@@ -28,6 +28,7 @@ from parity.run.run_trace import rebuild
 SIGNIFICANT = 1e-5  # a different eps stays below it; what makes a stage fail does not
 ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
 MOST_FAR = 2
+SHORT = (mx.bfloat16, mx.float16)
 FAR_ARRANGED = 0.02  # queries or keys that differ by more are turned or in another order, not rounded
 MOST_AXES = 4  # of position ids: time, height, width and one more
 CHANNELS_LAST = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.BatchNorm, nn.InstanceNorm, nn.Upsample)
@@ -205,13 +206,15 @@ class ModuleJudge(Sink):
             return
         inputs = self._reference_inputs(call, args, kwargs)
         for new_args, new_kwargs in inputs:
-            own = _run(again, new_args, new_kwargs)
+            with _casts() as kinds:
+                own = _run(again, new_args, new_kwargs)
+            call.short = call.short or any(kind in SHORT for kind in kinds)
             local = self._output(call, own, repeats) if own else None
             if local and (call.local is None or local.relative < call.local.relative):
                 call.local, call.own = local, own
                 call.replay = functools.partial(_run, again, new_args, new_kwargs)
         rounds = bool(call.own) and call.inputs is not None and all(is_short(one) for one in call.own)
-        call.short = rounds or any(child.short for child in call.children)
+        call.short = rounds or call.short or any(child.short for child in call.children)
         if call.local and call.local.relative > max(self.limits.of_module(call), SIGNIFICANT):
             self._guilty[call.stage] += 1
 
@@ -429,6 +432,22 @@ def same_tokens(reference: np.ndarray, own: np.ndarray) -> bool:
     length = len(shorter)
     heads = np.array_equal(shorter, longer[:length]) and len(set(longer[length:].tolist())) <= 1
     return heads or np.array_equal(shorter, longer[-length:]) and len(set(longer[:-length].tolist())) <= 1
+
+
+@contextlib.contextmanager
+def _casts() -> Iterator[list[mx.Dtype]]:
+    """The types that arrays are cast to. What a module does to its input inside shows in no result of its own."""
+    kinds, original = [], mx.array.astype
+
+    def astype(array, kind, *args, **kwargs):
+        kinds.append(kind)
+        return original(array, kind, *args, **kwargs)
+
+    mx.array.astype = astype
+    try:
+        yield kinds
+    finally:
+        mx.array.astype = original
 
 
 def _run(again: Callable, args: tuple, kwargs: dict) -> list[np.ndarray]:

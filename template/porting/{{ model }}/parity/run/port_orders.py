@@ -145,11 +145,20 @@ def _paired(probe: PortProbe, given: dict[str, Order], calls: ReferenceCalls, si
     for (component, call), values in probe.given.items():
         latents = next((n for n in range(len(values)) if f"{component}/{call}/{n}" in given), None)
         count = len(orders.rows_of(given[f"{component}/{call}/{latents}"], size)) if latents is not None else 1
+        if count == 1 and latents is not None:  # or the transformer itself repeats its latents for each prompt
+            count = _rows_made(values[latents], probe.outputs.get((component, call)))
         prompts = [array for n, array in enumerate(values) if n != latents and is_prompt(array)]
         for row in range(count):
             rows.append((component, call, row))
             own.append((component, [row_of(array, row, count) for array in prompts]))
     return dict(zip(rows, pair(calls.branches(0), own), strict=True))
+
+
+def _rows_made(latents: np.ndarray, output) -> int:
+    """How many predictions a transformer makes of one row of latents."""
+    made = [array for array in arrays(output) if mx.issubdtype(array.dtype, mx.floating)]
+    one = len(made) == 1 and latents.ndim and len(latents) == 1
+    return len(made[0]) if one and made[0].size == len(made[0]) * latents.size else 1
 
 
 def _add_outputs(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) -> None:
@@ -160,21 +169,30 @@ def _add_outputs(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) ->
             continue
         count = sum(1 for name, n, _ in result.branches if name == component and n == 0)
         shapes[component] = (1, *values[0].shape[1:]) if count > 1 and len(values) == 1 else tuple(values[0].shape)
-    if len(set(shapes.values())) != 1 or probe.stubbed:
+    if not shapes or probe.stubbed:
         return
-    shape = next(iter(shapes.values()))
-    count = int(np.prod(shape, dtype=np.int64))
-    found = orders.trace(probe.prediction, count).get("prediction")
-    if found is None:  # a formula in which two equal predictions cancel out: that of the prompt alone
-        probe.only = next((key for key, place in result.branches.items() if place == calls.conditional()), None)
-        found = orders.trace(probe.prediction, count).get("prediction")
-        probe.only = None
-    if found is None or found.ids.size != result.loop.ids.size:
-        return
+    sent = _sent_back(probe, shapes, result, calls)
     # Of the port's loop, then of the reference's.
-    own = Order(found.inverse(count).reshape(shape), found.factor)
-    result.outputs = {name: own.after(result.loop.ids.reshape(-1)) for name in shapes}
-    result.sign = 1.0 if found.factor >= 0 else -1.0
+    result.outputs = {name: own.after(result.loop.ids.reshape(-1)) for name, own in sent.items()}
+    result.sign = 1.0 if sum(own.factor for own in sent.values()) >= 0 else -1.0
+
+
+def _sent_back(probe: PortProbe, shapes: dict[str, tuple], result: PortOrders, calls: ReferenceCalls) -> dict[str, Order]:
+    """The order of one row of each transformer's result in the port's loop. Those of one shape are sent together."""
+    alike = len(set(shapes.values())) == 1
+    found: dict[str, Order] = {}
+    for names in [tuple(shapes)] if alike else [(name,) for name in shapes]:
+        shape = shapes[names[0]]
+        count = int(np.prod(shape, dtype=np.int64))
+        probe.only = None if alike else {key for key in result.branches if key[0] in names}
+        order = orders.trace(probe.prediction, count).get("prediction")
+        if order is None:  # a formula in which two equal predictions cancel out: that of the prompt alone
+            probe.only = {key for key, place in result.branches.items() if place == calls.conditional()}
+            order = orders.trace(probe.prediction, count).get("prediction")
+        probe.only = None
+        if order is not None and order.ids.size == result.loop.ids.size:
+            found |= {name: Order(order.inverse(count).reshape(shape), order.factor) for name in names}
+    return found
 
 
 class PortProbe(Sink):
@@ -189,7 +207,7 @@ class PortProbe(Sink):
         self.given: dict[tuple[str, int], list[np.ndarray]] = {}
         self.outputs: dict[tuple[str, int], object] = {}
         self.failure = ""
-        self.only: tuple[str, int, int] | None = None  # the one call and row of it that numbers are sent in
+        self.only: set[tuple[str, int, int]] | None = None  # the calls, and rows of them, that numbers are sent in
         self.seen: dict[str, np.ndarray] = {}
         self._noise: np.ndarray | None = None
         self._sent: np.ndarray | None = None
@@ -328,7 +346,7 @@ class PortProbe(Sink):
         if array.size % self._sent.size or not mx.issubdtype(array.dtype, mx.floating):
             return array
         rows = array.size // self._sent.size
-        wanted = [self.only is None or self.only == (*key, row) for row in range(rows)]
+        wanted = [self.only is None or (*key, row) in self.only for row in range(rows)]
         filled = np.concatenate([self._sent * np.float32(one) for one in wanted])
         return mx.array(filled.reshape(array.shape)).astype(array.dtype)
 

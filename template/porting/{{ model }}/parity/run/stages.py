@@ -37,6 +37,13 @@ COMPONENTS = {
 }  # fmt: skip
 
 
+def components_of(stage: str, pairing: Pairing) -> tuple[str, ...]:
+    """The port's components that a stage runs, by whatever name: those with the weights of the reference's."""
+    names = COMPONENTS[stage]
+    own = [own for own, theirs in pairing.components.items() if any(name in theirs for name in names)]
+    return tuple(own) or names
+
+
 @dataclass
 class Result:
     """One stage: ``passed``, ``FAIL`` or ``not ported``, with its worst tensor."""
@@ -111,6 +118,8 @@ class Judge:
             return self._encode()
         if stage == DENOISE:
             crossing = self._run(LOOP)
+            if any(not item.aligned for item in crossing.of("prompt/")):  # it ran on the port's own prompt
+                return Result(stage, NOT_RUN, note="; ".join(dict.fromkeys(crossing.notes)))
             # In the forced run, what is handed on from step to step is the reference's: all else is the loop's doing.
             crossing.seen += self._forced.of(f"{LATENTS}/") if self._forced and not crossing.failure else []
             return self._worst(stage, crossing, "loop/", f"{LATENTS}/")
@@ -173,9 +182,11 @@ class Judge:
             self.watch = watch
 
     def _unwritten(self, component: str) -> str:
+        """Why the port lacks what it has for a component of the reference; empty when it has it, by whatever name."""
         if component in self.port.unwritten:
             return self.port.unwritten[component]
-        return "" if self.port.component(component) is not None else f"the port has no {component}"
+        known = component in self.pairing.components.values()
+        return "" if known or self.port.component(component) is not None else f"the port has no {component}"
 
     def _worst(self, stage: str, crossing: RunTrace, *prefixes: str) -> Result:
         return self._worst_of(stage, crossing, [item for prefix in prefixes for item in crossing.of(prefix)])
@@ -187,7 +198,7 @@ class Judge:
             return Result(stage, status, note=f"raised {type(failure[1]).__name__}: {first_line(failure[1])}")
         if not seen:
             note = f"{failure[0]} raised {type(failure[1]).__name__}" if failure else "the run never came to it"
-            return Result(stage, NOT_RUN, note="; ".join(self.orders.notes) or note)
+            return Result(stage, NOT_RUN, note="; ".join([*self.orders.notes, *dict.fromkeys(crossing.notes)]) or note)
         limits = [self.limits.of_stage(stage, item.name) for item in seen]
         # The one that is furthest out of its own limit; NaN counts as furthest.
         order = [item.distance.relative / limit if item.distance.relative == item.distance.relative else np.inf

@@ -1,0 +1,113 @@
+"""The families: which port, which guidance, and the true differences between mflux 0.24 and diffusers 0.42."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A true difference, shown in both sources. ``lines`` is a pattern of what the harness may say about it.
+
+    ``module`` and ``limit`` make it a waiver; without them it is a whole stage that differs in some ``settings``.
+    """
+
+    reason: str
+    module: str = ""
+    limit: float = 1e-5
+    lines: str = ""
+    settings: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """``guidance`` is the model card's. ``calls`` are arguments that give the reference the port's own settings.
+
+    ``negative`` is given whenever guidance is on; empty for a port that makes one prediction a step.
+    """
+
+    steps: int
+    guidance: float
+    supports_guidance: bool = True
+    unit: int = 16  # pixels: both sides of a picture are multiples of it
+    prompt: str = ""
+    negative: str = "a blurry dog in the rain"
+    off: float = 1.0
+    calls: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = field(default=())
+
+
+FLUX = (
+    Difference(
+        "mflux's joint_attention.py and single_block_attention.py build these norms with MLX's default eps of 1e-5; "
+        "diffusers' FluxAttention gives them 1e-6",
+        module="transformer.*.attn.norm_*",
+    ),
+    Difference(
+        "mflux's joint_transformer_block.py computes GELU by its error function for the image's rows; diffusers' "
+        "FeedForward has gelu-approximate, the tanh form",
+        module="transformer.*.ff",
+        limit=1e-3,
+    ),
+)
+QWEN = (
+    Difference(
+        "mflux's qwen_text_encoder.py hands its embeddings on in bfloat16 whatever the dtype; diffusers keeps the encoder's",
+        lines=r"^text_encoder FAIL relL2 1\.\d+e-03|^end_to_end FAIL relL2 \S+e-0[45]|text_encoder: text_encoder .*hands on bfloat16",
+        settings="float32",
+    ),
+)
+FIBO_PROMPTS = {
+    "prompt": '{"short_description": "a red fox in deep snow"}',
+    "negative": '{"short_description": "a blurry dog in a rain"}',
+}
+FAMILIES = {
+    "z_image": Family(
+        4, 0.0, off=0.0, negative="", supports_guidance=False,
+        differences=(
+            Difference(
+                "mflux's z_image text encoder builds these norms with MLX's default eps of 1e-5; transformers' Qwen3 has 1e-6",
+                module="text_encoder.layers.*.self_attn.[qk]_norm",
+            ),
+        ),
+    ),
+    "z_image_base": Family(
+        4, 4.0,
+        differences=(
+            Difference(
+                "mflux's z_image text encoder builds these norms with MLX's default eps of 1e-5; transformers' Qwen3 has 1e-6",
+                module="text_encoder.layers.*.self_attn.[qk]_norm",
+            ),
+        ),
+    ),
+    "flux2": Family(
+        4, 1.0,
+        differences=(
+            Difference(
+                "mflux's flux2 attention builds these norms with MLX's default eps of 1e-5; diffusers' has 1e-6",
+                module="transformer.*.attn.norm_*",
+            ),
+        ),
+    ),
+    "ernie_image": Family(8, 1.0),
+    # Schnell takes no guidance, and the port knows no other length than the model's own.
+    "flux": Family(4, 0.0, supports_guidance=False, negative="", calls=("max_sequence_length=256",), differences=FLUX),
+    "flux_dev": Family(4, 3.5, negative="", differences=FLUX),
+    "qwen": Family(4, 4.0, differences=QWEN),
+    "qwen21": Family(4, 4.0),
+    "krea2": Family(
+        4, 4.5, off=0.0,
+        overrides=(
+            "transformer.text_num_attention_heads=4", "transformer.text_num_key_value_heads=4",
+            "transformer.intermediate_size=256", "transformer.text_intermediate_size=256",
+            "text_encoder.text_config.num_hidden_layers=36",
+        ),
+    ),
+    # SmolLM3 leaves the rotation out in each fourth layer, mflux does not: the twin has none of these layers. mflux does
+    # not mask the padding of the shorter prompt either, so both prompts have one length.
+    "fibo": Family(4, 5.0, **FIBO_PROMPTS, overrides=("text_encoder.no_rope_layers=[1,1,1,1]",)),
+    "fibo2": Family(4, 5.0, **FIBO_PROMPTS),
+}  # fmt: skip
+# Left out of the ten: mflux's Ideogram4 loads checkpoints in fp8 only, which diffusers does not, and its loop has no step
+# of a scheduler. FLUX.1 dev (an embedded guidance) and Z-Image's base (guidance) take its place.

@@ -1,0 +1,129 @@
+"""The classes that play the part of a new port. Copied into a family's folder: runs where mflux is.
+
+Each is mflux's own, with nothing changed but its sizes and what its constructor or its loop is told.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import small_mflux
+
+HERE = Path(__file__).resolve().parent
+if HERE.name in small_mflux.TABLES:
+    small_mflux.install(HERE / "artifacts/tiny", small_mflux.TABLES[HERE.name])
+
+from mflux.models.common.config.model_config import ModelConfig  # noqa: E402 - after its sizes are settled
+
+
+def _z_image():
+    from mflux.models.z_image.variants.z_image import ZImage
+
+    return ZImage
+
+
+def _z_image_base():
+    class ZImageBase(_z_image()):
+        """The checkpoint with guidance."""
+
+        def __init__(self, **more):
+            super().__init__(model_config=ModelConfig.z_image(), **more)
+
+    return ZImageBase
+
+
+def _flux2():
+    from mflux.models.flux2.variants.txt2img.flux2_klein import Flux2Klein
+
+    return Flux2Klein
+
+
+def _ernie_image():
+    from mflux.models.ernie_image.variants.txt2img.ernie_image import ErnieImage
+
+    return ErnieImage
+
+
+def _flux():
+    from mflux.models.flux.variants.txt2img.flux import Flux1
+
+    return Flux1
+
+
+def _flux_dev():
+    class Dev(_flux()):
+        """The checkpoint whose transformer takes the guidance as an input."""
+
+        def __init__(self, **more):
+            super().__init__(model_config=ModelConfig.dev(), **more)
+
+    return Dev
+
+
+def _qwen():
+    from mflux.models.qwen.variants.txt2img.qwen_image import QwenImage
+
+    return QwenImage
+
+
+def _qwen21():
+    from mflux.models.qwen21.variants.txt2img.qwen_image_21 import QwenImage21
+
+    return QwenImage21
+
+
+def _krea2():
+    from mflux.models.common.schedulers.base_scheduler import BaseScheduler
+    from mflux.models.krea2.model import krea2_sampler
+    from mflux.models.krea2.variants.txt2img.krea2 import Krea2
+
+    class Euler(BaseScheduler):
+        """Krea2's own Euler step, made by a scheduler: the harness sees the steps of schedulers."""
+
+        def __init__(self, sigmas):
+            self._sigmas = sigmas
+
+        @property
+        def sigmas(self):
+            return self._sigmas
+
+        def step(self, noise, timestep, latents, **kwargs):
+            return EULER.step(self, timestep, latents, noise, None)
+
+    class Stepper:
+        def __init__(self, sigmas):
+            self._scheduler = Euler(sigmas)
+
+        def step(self, i, x, v, denoised):
+            return self._scheduler.step(noise=v, timestep=i, latents=x)
+
+    EULER, krea2_sampler.EulerStepper = krea2_sampler.EulerStepper, Stepper
+
+    class KreaEuler(Krea2):
+        """With the sampler of the reference (the default draws new noise in every step) and the reference's scale.
+
+        mflux computes n + g(p - n), diffusers p + g(p - n): one is the other with a guidance of one more.
+        """
+
+        def generate_image(self, seed, prompt, num_inference_steps, height, width, guidance, negative_prompt=None):
+            guidance = guidance if guidance == 1.0 else guidance + 1.0
+            given = {"seed": seed, "prompt": prompt, "num_inference_steps": num_inference_steps, "height": height}
+            given |= {"width": width, "guidance": guidance, "negative_prompt": negative_prompt}
+            return super().generate_image(**given, scheduler="euler")
+
+    return KreaEuler
+
+
+def _fibo():
+    from mflux.models.fibo.variants.txt2img.fibo import FIBO
+
+    return FIBO
+
+
+def _fibo2():
+    from mflux.models.fibo2.variants.txt2img.fibo2 import Fibo2
+
+    return Fibo2
+
+
+Port = globals()[f"_{HERE.name}"]()

@@ -1,0 +1,1 @@
+"""Its functions are looked up when a picture is processed."""

@@ -1,0 +1,98 @@
+"""mflux's own ports in a few settings: no stage and no module of a right port is called wrong.
+
+All families in all settings: ``python -m tests.parity.healthy``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.parity.healthy import matrix
+from tests.parity.healthy.families import FAMILIES
+from tests.parity.healthy.references import REFERENCES
+from tests.parity.healthy.settings import FEW, WHOLE
+
+pytestmark = pytest.mark.full
+SMALL = ("flux", "qwen", "fibo")  # two encoders and T5; two calls a step; two predictions in one call
+VARIANTS = '''
+import mlx.core as mx
+from mflux.models.flux.model.flux_transformer.time_text_embed import TimeTextEmbed
+from ports import Port
+
+
+class WithoutPooled(Port):
+    """Its transformer is never given what the second encoder makes of the prompt."""
+
+    def __init__(self, **more):
+        super().__init__(**more)
+        embed = self.transformer.time_text_embed
+        TimeTextEmbed.__call__ = lambda own, time, pooled, guidance: embed.timestep_embedder(embed._time_proj(time))
+        given = type(self.transformer).__call__
+        type(self.transformer).__call__ = lambda own, **named: given(own, **{**named, "pooled_prompt_embeds": mx.zeros((0,))})
+'''
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("healthy")
+
+
+@pytest.fixture(scope="module")
+def judged(folder) -> Callable[[str], list[matrix.Judged]]:
+    made: dict[str, list[matrix.Judged]] = {}
+
+    def judge(name: str) -> list[matrix.Judged]:
+        if name not in made:
+            made[name] = list(matrix.judge_family(name, FEW, folder))
+        return made[name]
+
+    return judge
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_right_port_raises_no_alarm(judged, name):
+    rows = judged(name)
+    assert len(rows) == 2 * len(FEW) and all(row.stages == 8 for row in rows)
+    assert not [(row.dtype, str(row.setting), row.alarms) for row in rows if row.alarms]
+
+
+def test_the_references_usual_length_is_named_where_it_is_not_the_ports(judged, folder):
+    """diffusers gives FLUX.1 512 tokens unless it is told otherwise, the port takes the model's own 256."""
+    judged("flux")
+    home, path = folder / "flux", folder / "flux/artifacts/usual.safetensors"
+    flags = ["--size", "64", "--steps", "2", "--model", str(home / "artifacts/tiny"), "--output", str(path)]
+    assert matrix.run(home, "run_reference.py", [flags])[0]["code"] == 0
+    said = matrix.run(home, "run_mflux.py", [["--port", "ports:Port", "--reference", str(path)]])[0]["text"]
+    stages = {stage: (state, note) for stage, state, note in matrix.STAGE.findall(said)}
+    assert stages["text_encoder"][0] == "FAIL", said
+    for stage in ("text_encoder", "transformer", "loop"):
+        assert "record with --call max_sequence_length=256" in stages[stage][1], said
+    assert {stages[stage][0] for stage in ("transformer", "loop")} == {"not run"}, said
+    assert all(line.startswith("look at text_encoder") for line in said.splitlines() if line.startswith("look at"))
+
+
+def test_an_input_that_the_port_never_takes_is_named(judged, folder):
+    judged("flux")
+    home = folder / "flux"
+    (home / "variants.py").write_text(VARIANTS)
+    path = home / "artifacts" / f"{FEW[0].slug}.safetensors"
+    said = matrix.run(home, "run_mflux.py", [["--port", "variants:WithoutPooled", "--reference", str(path)]])[0]["text"]
+    stages = {stage: (state, note) for stage, state, note in matrix.STAGE.findall(said)}
+    assert stages["transformer"][0] == "FAIL", said
+    assert re.search(r"never given to it: pooled_projections \(.*\[1, 80\]\)", stages["transformer"][1]), said
+
+
+def test_settings_cover_all_pairs():
+    pairs = {
+        (a, getattr(s, a), b, getattr(s, b))
+        for s in WHOLE
+        for a, b in [("size", "guidance"), ("size", "level"), ("guidance", "level")]
+    }
+    assert len(pairs) == 27
+    assert {setting.steps for setting in WHOLE} == {2, 6}
+    assert len({(setting.steps, setting.level) for setting in WHOLE}) == 6
+    assert set(FAMILIES) <= set(REFERENCES) and len(FAMILIES) >= 10
