@@ -19,6 +19,7 @@ from parity.explain import notes
 # Only needed to build the port in the sizes of a tiny twin.
 SIZES: dict[str, dict[str, str]] = {}
 NETWORKS = ("vae_decode", "vae_encode", "transformer", *ENCODERS)  # stages in which a module may be wrong
+RECORDED, AUTO = "recorded", "auto"
 
 
 def main() -> int:
@@ -28,9 +29,6 @@ def main() -> int:
     os.environ["MLX_ENABLE_TF32"] = "0"  # MLX reads it at import: else float32 products lose half of their digits
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
     from parity import waivers
-    from parity.compare.limits import Limits
-    from parity.record.calibration import read_calibration
-    from parity.record.recording import Recording
 
     if args.lora:
         return _lora(args, answers)
@@ -41,32 +39,77 @@ def main() -> int:
     if args.quantize:
         return _quantized(args, answers)
     path = _reference(args, answers)
-    recording = Recording(path)
-    recording.verify_facts()
+    recording = _recording(path)
     folder = _same_run(args, answers, recording)
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
-    limits = Limits(args.dtype, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))
+    _limits(args, recording)
     # MLX comes last, so that errors in a file are reported before it is loaded.
-    from parity.explain import report, report_json, session
     from parity.run import mlx_port, precision
 
     rough = precision.warning() if args.dtype == "float32" else ""
     if rough:
         print(rough)
     port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
-    stages = [args.stage] if args.stage else answers.stages
-    facts = recording.facts
+    found = _judge(args, answers, port, recording, wanted)
+    if args.bisect == AUTO:
+        recording, found = _look_inside(args, answers, port, recording, wanted, found)
+    _print_findings(found, recording.facts)
+    return 0 if found.passed else 1
+
+
+def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, stages: list[str] | None = None):
+    """Compare the port with one recording; print every stage and write all that is to be kept."""
+    from parity.explain import report, report_json, session
+
+    facts, path = recording.facts, recording.path
+    if stages is None:
+        stages = [stage for stage in answers.stages if args.bisect != AUTO or stage in NETWORKS]
+        stages = [args.stage] if args.stage else stages
     print(f"against {path.name}: {facts['level']}, {notes.setting_of(facts, args.dtype)}")
-    bisect = args.bisect or facts["level"] != "stages"  # what is recorded is judged
+    bisect = bool(args.bisect) or facts["level"] != "stages"  # what is recorded is judged
+    limits = _limits(args, recording)
     found = session.compare(port, recording, limits, wanted, stages, bisect, lambda result: print(_line(result)))
-    _print_findings(found, facts)
+    print(f"the port took {found.judge.progress.figures()}")
     _write(found, path)
     report.write_report(path.with_name("report.html"), answers.class_name, found, wanted)
     report_json.write_report(path.with_name("report.json"), found, _modules_would_tell(found, facts))
-    for line in _tick(args, answers, recording.facts, found.results):
+    for line in _tick(args, answers, facts, found.results):
         print(line)
     print(f"{path.with_name('report.html')}: stages, modules, and the pictures side by side")
-    return 0 if found.passed else 1
+    return found
+
+
+def _look_inside(args: argparse.Namespace, answers: Answers, port, recording, wanted, found):
+    """Record everything inside the block that differs, and compare the port with that."""
+    from parity.explain import search
+
+    module = search.next_module(found, recording.facts)
+    if not module:
+        return recording, found
+    _print_findings(found, recording.facts)
+    port.residents.free_all()
+    stage = found.findings.answer.stage.split(".")[0]
+    inside = answers.artifacts / "inside.safetensors"
+    inside = _recording(search.run_reference(answers, search.inside(recording.facts, module), inside))
+    sizes = recording.path.stat().st_size + inside.path.stat().st_size
+    print(f"both recordings take {sizes / 1e9:.2f} GB on disk")
+    return inside, _judge(args, answers, port, inside, wanted, [stage])
+
+
+def _recording(path: Path):
+    from parity.record.recording import Recording
+
+    recording = Recording(path)
+    recording.verify_facts()
+    return recording
+
+
+def _limits(args: argparse.Namespace, recording):
+    from parity.compare.limits import Limits
+    from parity.record.calibration import read_calibration
+
+    gaps = read_calibration(recording.path.with_suffix(".gaps.json"), recording.facts["run"])
+    return Limits(args.dtype, gaps)
 
 
 def _lora(args: argparse.Namespace, answers: Answers) -> int:
@@ -177,8 +220,20 @@ def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list
 def _reference(args: argparse.Namespace, answers: Answers) -> Path:
     if args.reference:
         return Path(args.reference)
-    modules = answers.artifacts / "modules.safetensors"
-    return modules if args.bisect and modules.is_file() else answers.artifacts / "reference.safetensors"
+    modules, stages = (answers.artifacts / f"{name}.safetensors" for name in ("modules", "reference"))
+    if args.bisect == AUTO:
+        return _blocks(answers, stages)
+    return modules if args.bisect and modules.is_file() else stages
+
+
+def _blocks(answers: Answers, stages: Path) -> Path:
+    """A recording of all blocks in the run of ``stages``: the one that there is, or a new one."""
+    from parity.explain import search
+
+    blocks, same = answers.artifacts / "blocks.safetensors", search.settings(_recording(stages).facts)
+    if blocks.is_file() and search.settings(_recording(blocks).facts) == same:
+        return blocks
+    return search.run_reference(answers, ["--blocks", *same], blocks)
 
 
 def _print_findings(found, facts: dict) -> None:
@@ -191,9 +246,16 @@ def _print_findings(found, facts: dict) -> None:
         print(f"waived: {verdict.module} ({verdict.waived})" if verdict.waived else f"look at {verdict.line}")
     if found.findings.answer and not any(result.status == FAIL for result in found.results):
         print("an intended difference, or one of mflux's own classes, goes into waivers.yml with its reason")
+    from parity.explain import search
+
     if _modules_would_tell(found, facts):
         guided = f" --guidance {facts['guidance']:g}" if facts["guidance"] > 1 else ""
         print(f"to find the module: run run_reference.py --modules{guided}, then run_mflux.py --bisect")
+        print("at this size: run_mflux.py --bisect auto, which records the blocks and then what is inside the wrong one")
+    module = search.next_module(found, facts)
+    if module:
+        command = search.sentence(search.inside(facts, module))
+        print(f"to look inside it: run {command}, then run_mflux.py --bisect; or run_mflux.py --bisect auto")
 
 
 def _modules_would_tell(found, facts: dict) -> bool:
@@ -264,7 +326,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--image", action="store_true", help="judge the image-to-image of run_reference.py --image")
     parser.add_argument("--quantize", type=int, choices=(3, 4, 5, 6, 8), help="judge a copy in so many bits instead")
     parser.add_argument("--adapter", metavar="MODULE:CLASS", help="default: the port's training adapter")
-    parser.add_argument("--bisect", action="store_true", help="judge artifacts/modules.safetensors and name the module")
+    parser.add_argument(
+        "--bisect", nargs="?", const=RECORDED, choices=(RECORDED, AUTO), metavar=AUTO,
+        help="judge artifacts/modules.safetensors and name the module; auto: record what that needs, at any size",
+    )  # fmt: skip
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--reference", help="default: artifacts/reference.safetensors")
     parser.add_argument("--model", help="the checkpoint (default: the folder that the reference ran)")

@@ -47,6 +47,7 @@ def main() -> int:
     recording = reference.record(loaded, plan, path, calibrate=not args.no_calibration)
     save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
+    print(f"the reference took {loaded.progress.figures()}")
     return 0
 
 

@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 
 class Progress:
-    """``progress("transformer, step 2 of 4")`` prints a line with the seconds since the start; each text once in a row."""
+    """``progress("transformer, step 2 of 4")`` prints a line with the seconds since the start; each text once in a row.
 
-    def __init__(self, who: str):
-        self.who, self._start, self._last = who, time.monotonic(), ""
+    ``peak`` gives the most memory so far, in bytes; it is printed, too.
+    """
+
+    def __init__(self, who: str, peak: Callable[[], int] = lambda: 0):
+        self.who, self.peak, self._start, self._last = who, peak, time.monotonic(), ""
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
 
     def __call__(self, text: str) -> None:
         if text == self._last:
             return
         self._last = text
-        print(f"{self.who}: {text} ({time.monotonic() - self._start:.0f} s)", file=sys.stderr, flush=True)
+        print(f"{self.who}: {text} ({self.figures()})", file=sys.stderr, flush=True)
+
+    def figures(self) -> str:
+        """The seconds and the most memory until now."""
+        peak = self.peak()
+        return f"{self.seconds:.0f} s" + (f", {peak / 1e9:.1f} GB at most" if peak else "")
+
+
+def process_peak() -> int:
+    """The most memory that this process had, in bytes; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def of_stage(stage: str, steps: int) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import mlx.core as mx
 import numpy as np
 
 from parity.answers import FAIL, NOT_RUN, STAGE_NAMES, WAIVED
 from parity.compare import pairing
 from parity.compare.limits import Limits
 from parity.explain.diagnosis import Diagnosis, Findings
+from parity.progress import Progress
 from parity.record.recording import Recording
 from parity.run import mlx_taps
 from parity.run.mlx_port import Port
@@ -45,8 +47,10 @@ def compare(
     say: Callable[[Result], None] = lambda result: None,
 ) -> Comparison:
     """Judge ``stages`` one after another; ``bisect`` also looks at every module. ``say`` gets each stage's result."""
+    progress = Progress("port", mx.get_peak_memory)
+    progress("its weights")
     found = pair(port, recording)
-    judge = Judge(port, recording, limits, found, bisect)
+    judge = Judge(port, recording, limits, found, bisect, progress)
     judge.decode = "vae_decode" in stages
     comparison = Comparison([], found, judge=judge)
     for stage in stages:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from parity.memo import Memo
+from parity.progress import process_peak
 from parity.record import components
 from parity.record.fingerprints import fingerprint
 from parity.record.probe import changed
@@ -51,8 +52,6 @@ class Parts:
         for name in sorted(self._kinds, key=lambda name: "text" in name):
             self._add(name)
         self.limit = SPARE * max(self._bytes.values(), default=0)
-        for name in list(self.networks)[-1:] if not keep else self.networks:
-            self._move(name)
 
     def enter(self, name: str) -> None:
         """Load a network, after others were freed where both are too large."""
@@ -91,7 +90,9 @@ class Parts:
         part.__class__ = _on(type(part), self.device)
         self.networks[name] = part
         self._watch(name, part)
-        if not self.keep and len(self.networks) < len(self._kinds):
+        if self.keep or name == STAYS or len(self.networks) == len(self._kinds):
+            self._move(name)
+        else:
             part.to("meta")
 
     def _load(self, name: str) -> torch.nn.Module:
@@ -180,3 +181,12 @@ def _on(kind: type, device: str) -> type:
 
 def _numbers(tensor: torch.Tensor) -> bytes:
     return f"{tensor.dtype}{tuple(tensor.shape)}".encode() + to_numpy(tensor).tobytes()
+
+
+def peak(device: str) -> int:
+    """The most memory that PyTorch took on a device, in bytes; on the CPU all that the process took."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_reserved(device)
+    if device == "mps":
+        return torch.mps.driver_allocated_memory()  # what it has now: this device keeps no record
+    return process_peak()

@@ -17,12 +17,13 @@ from parity.errors import ParityError
 from parity.progress import Progress, of_stage
 from parity.record import components, guidance, sizes
 from parity.record.calibration import CalibrationRecorder, Calibrations, write_calibration
-from parity.record.parts import Parts
+from parity.record.parts import Parts, peak
 from parity.record.probe import Reached, find_orders, noise_changed
 from parity.record.recording import ROOM, Recorder, Recording
 from parity.record.torch_taps import BLOCKS, STAGES, TorchTaps, classes
 
-CAP = 1 << 20  # elements kept of one tensor when whole blocks of a large image are recorded
+# Elements kept of one tensor of a large image: of whole blocks, and of the modules inside one.
+CAP, CAP_INSIDE = 1 << 18, 1 << 22
 NOISE = "noise/pipeline/out/0"
 SETTING = (  # the facts that a calibration depends on; what is recorded of the run is another matter
     "pipeline", "checkpoint", "prompt", "negative_prompt", "seed", "width", "height", "steps", "guidance", "device",
@@ -60,7 +61,7 @@ class Run:
 
     @property
     def cap(self) -> int | None:
-        return CAP if self.level == BLOCKS else None
+        return CAP if self.level == BLOCKS else CAP_INSIDE if self.only else None
 
     @property
     def room(self) -> int:
@@ -74,6 +75,7 @@ class Reference:
 
     pipe: object
     parts: Parts
+    progress: Progress
 
 
 def load(run: Run, expected: str, keep: bool = False) -> Reference:
@@ -88,7 +90,7 @@ def load(run: Run, expected: str, keep: bool = False) -> Reference:
         components.component_class(library, part, run.model / name)  # what a part lacks is said in one line
     components.header_digest(run.model)  # a file that is cut off gives one line instead of a traceback
     diffusers.utils.logging.set_verbosity_error()
-    progress = Progress("reference")
+    progress = Progress("reference", lambda: peak(run.device))
     try:
         own = {"trust_remote_code": True} if components.has_own_code(run.model) else {}  # it was run above already
         parts = Parts(run.model, getattr(torch, run.dtype), run.device, keep, progress)
@@ -98,12 +100,12 @@ def load(run: Run, expected: str, keep: bool = False) -> Reference:
             f"{run.model} cannot be loaded as {kind.__name__}: {first_line(error)}; install what it asks for, or download the checkpoint again"
         ) from None
     pipe.set_progress_bar_config(disable=True)
-    return Reference(pipe, parts)
+    return Reference(pipe, parts, progress)
 
 
 def record(reference: Reference, run: Run, path: Path, calibrate: bool) -> Recording:
     """Run and write ``path``; with ``calibrate`` run again in bfloat16 and write the gaps next to it."""
-    pipe, parts, progress = reference.pipe, reference.parts, Progress("reference")
+    pipe, parts, progress = reference.pipe, reference.parts, reference.progress
     with _told_in_one_line(pipe, run):
         asked, run = run.guidance, guidance.settle(pipe, run, _noise_size(pipe, run), call)
     facts = facts_of(pipe, run) | {"weights": parts.weights}
@@ -117,16 +119,16 @@ def record(reference: Reference, run: Run, path: Path, calibrate: bool) -> Recor
     print(guidance.sentence(run, facts["applied"], asked))
     recording = Recording(path)
     if calibrate and run.dtype == "float32":
-        _calibrate(reference, run, recording, facts, progress)
+        _calibrate(reference, run, recording, facts)
     return recording
 
 
-def _calibrate(reference: Reference, run: Run, recording: Recording, facts: dict, progress: Progress) -> None:
+def _calibrate(reference: Reference, run: Run, recording: Recording, facts: dict) -> None:
     """Write the gaps next to a recording: those of an earlier run of the same checkpoint and setting, else new ones."""
     setting = _digest({name: value for name, value in facts.items() if name in SETTING})
     known = Calibrations(recording.path.parent, setting)
     if not known.covers(recording, free=run.level == STAGES):
-        progress("a second time in bfloat16, for the limits")
+        reference.progress("a second time in bfloat16, for the limits")
         reference.parts.change(torch.bfloat16)
         known.add(recording, _gaps(reference.pipe, run, recording))
     write_calibration(recording.path.with_suffix(".gaps.json"), known.gaps, facts["run"])

@@ -87,7 +87,9 @@ def short(text: str) -> str:
 class Judge:
     """Runs the port against one recording and keeps what every run showed."""
 
-    def __init__(self, port: Port, recording: Recording, limits: Limits, pairing: Pairing, bisect: bool):
+    def __init__(
+        self, port: Port, recording: Recording, limits: Limits, pairing: Pairing, bisect: bool, progress: Progress
+    ):
         self.decode = True  # whether forced runs continue to the image
         self.port, self.recording, self.limits, self.pairing = port, recording, limits, pairing
         self.bisect = bisect  # whether every module is judged, too
@@ -97,7 +99,7 @@ class Judge:
         self._forced: RunTrace | None = None
         self.end_to_end: RunTrace | None = None
         self.reference = ReferenceCalls(recording)
-        self.progress = Progress("port")
+        self.progress = progress
         self._orders: port_orders.PortOrders | None = None
         self._memo = Memo(mx.array, numbers)
 

@@ -1,0 +1,60 @@
+"""Search for the module that differs in two recordings: all blocks, thinned, then everything inside the one that differs."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from parity.answers import Answers
+from parity.errors import ParityError
+
+SCRIPT = "run_reference.py"
+
+
+def settings(facts: dict) -> list[str]:
+    """The flags with which ``run_reference.py`` makes the run of a recording again."""
+    flags = ["--model", facts["model"], "--size", f"{facts['width']}x{facts['height']}", "--steps", str(facts["steps"])]
+    flags += ["--seed", str(facts["seed"]), "--prompt", facts["prompt"], "--guidance", f"{facts['guidance']:g}"]
+    if facts["negative_prompt"]:
+        flags += ["--negative-prompt", facts["negative_prompt"]]
+    for name, value in facts.get("call", {}).items():
+        flags += ["--call", f"{name}={value}"]
+    return flags
+
+
+def inside(facts: dict, module: str) -> list[str]:
+    """The flags that record everything inside one module of the reference, in the run of a recording of its blocks."""
+    return ["--module", module, *settings(facts)]
+
+
+def sentence(flags: list[str]) -> str:
+    """The command, for people."""
+    return shlex.join([SCRIPT, *flags])
+
+
+def next_module(found, facts: dict) -> str:
+    """The module of the reference to look into next; empty when what was found is as small as modules are."""
+    answer = found.findings.answer
+    if answer is None or answer.kind != "module" or facts["level"] != "blocks":
+        return ""
+    parts = [name for name in facts["classes"] if name.startswith(f"{answer.reference}.")]
+    return answer.reference if parts else ""
+
+
+def run_reference(answers: Answers, flags: list[str], output: Path) -> Path:
+    """Run the reference's script, where PyTorch is. Raises ParityError with its last line when it cannot."""
+    print(f"running {sentence([*flags, '--output', str(output)])}", flush=True)
+    here = all(importlib.util.find_spec(name) for name in ("torch", "diffusers"))
+    if not here and not shutil.which("uv"):
+        raise ParityError(f"{SCRIPT} needs uv or an environment with diffusers; run `{sentence(flags)}` yourself")
+    start = [sys.executable] if here else ["uv", "run"]
+    command = [*start, str(answers.home / SCRIPT), *flags, "--output", str(output)]
+    done = subprocess.run(command, cwd=answers.home, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it failed"])[-1].removeprefix("parity: ")
+        raise ParityError(f"{sentence(flags)} failed: {last}")
+    return output
