@@ -45,6 +45,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
     from mflux_port.checkpoint.layout import open_checkpoint
     from mflux_port.draft.component import draft_component
+    from mflux_port.draft.glue.glue import COMPONENT
     from mflux_port.draft.pipeline.file import FACTS, facts_text, summary
     from mflux_port.draft.tiny_sizes import other_names
     from mflux_port.draft.write.files import contents, diff, leftovers, lists, plan_files
@@ -55,11 +56,14 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     names = list(dict.fromkeys(args.component or _own_components(port)))
     drafts = [draft_component(_part(checkpoint, name), name, port, _say, not args.layers_only) for name in names]
     drafted = _texts(checkout, port, drafts)
+    read = _pipeline_facts(args.pipeline)
+    glue = _glue(checkout, port, checkpoint, read, drafted, args.pipeline)
+    drafted |= glue.files
     planned = plan_files(checkout, port, drafted)
     keys, changes = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
-    undecided = [entry for draft in drafts for entry in draft.unresolved]
+    undecided = [*(entry for draft in drafts for entry in draft.unresolved), *glue.unresolved]
+    names += [COMPONENT] if read else []
     listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
-    read = _pipeline_facts(args.pipeline)
     texts = {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, drafts)}
     kept = lists(checkout, port, texts | ({FACTS: facts_text(read)} if read else {}))
     if args.dry_run:
@@ -86,6 +90,17 @@ def _pipeline_facts(folder: str | None) -> list:
         raise PortError(f"{folder} has no model_index.json; name the folder of a tiny twin (make_tiny_checkpoint.py)")
     _say("pipeline: about ten runs of the twin")
     return facts_of_twin(Path(folder))
+
+
+def _glue(checkout: Checkout, port: Port, checkpoint, read: list, drafted: dict[str, str], twin: str | None):
+    """The files that follow from the pipeline's facts; none where no pipeline was run or no transformer was drafted."""
+    from mflux_port.draft.glue.glue import Glue
+
+    glue = Glue(port, read, lambda name: _source(checkout, name), drafted)
+    if read and f"{port.folder}/model/{port.model}_transformer/transformer.py" in drafted:
+        parts = {name: checkpoint.part(name) for name in ("transformer", "text_encoder")}
+        glue.write({name: part.config for name, part in parts.items() if part}, Path(twin))
+    return glue
 
 
 def _say(line: str) -> None:

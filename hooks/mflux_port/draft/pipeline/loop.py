@@ -142,7 +142,7 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
 
     Both runs begin with the same latents, so that ``a + guidance * b`` is solved for a and b.
     """
-    rows = [_rows(trace) for trace in traces]
+    rows = [rows_of_step(trace) for trace in traces]
     calls = len(_calls(traces[0], 0))
     targets = [trace.steps[0].model_output[0].reshape(-1) for trace in traces]
     rows = [[row.reshape(-1)[: target.numel()] for row in own] for own, target in zip(rows, targets, strict=True)]
@@ -216,7 +216,8 @@ def _token_width(mixed, conditional, target) -> int | None:
     return None
 
 
-def _rows(trace: Trace) -> list:
+def rows_of_step(trace: Trace) -> list:
+    """The predictions of the first step, one for each prompt."""
     return [row for call in _calls(trace, 0) for row in _outputs(call)]
 
 
