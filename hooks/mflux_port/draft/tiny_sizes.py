@@ -18,7 +18,8 @@ def other_names(checkout: Checkout, port: Port, texts: dict[str, str]) -> dict:
     ``texts`` are the drafted files by name. A file that the porter removed or wrote differently is ignored.
     """
     file = TINY_SIZES.format(model=port.model)
-    named = _names_in_tests(checkout.read(file) or b"")
+    written = texts.get(file)
+    named = _names_in_tests(written.encode() if written else checkout.read(file) or b"")
     taken = constructor_arguments(texts.get(f"{port.folder}/model/{port.model}_transformer/transformer.py", ""))
     unknown = [name for name in named if name not in taken]
     if not taken or not unknown:

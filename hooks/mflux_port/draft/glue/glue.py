@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mflux_port.draft.glue import latent_creator, prediction, prompt, scheduler, sizes
-from mflux_port.draft.glue.signature import call_signature
+from mflux_port.draft.glue.signature import call_signature, without_method
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.tiny_sizes import TINY_SIZES
 from mflux_port.draft.write.formatting import formatted
@@ -36,13 +36,16 @@ class Glue:
         self.files = {name: text for name, text in formatted_paths(self.files).items()}
 
     def _prediction(self) -> None:
-        signature = call_signature(self._of_draft(f"{self.port.folder}/model/{self.port.model}_transformer/transformer.py"))
+        name = f"{self.port.folder}/model/{self.port.model}_transformer/transformer.py"
+        signature = call_signature(self._of_draft(name))
         if signature is None:
             why = "the transformer has no proven forward pass, so that nothing calls it yet"
             self.unresolved.append(Unresolved(COMPONENT, "prediction", why, ("port the transformer",)))
             return
         writer = prediction.Writer(self.port, self.facts, signature, prompt.needs_mask(self.facts))
         self.files[f"{self.port.folder}/variants/{self.port.model}_prediction.py"] = writer.text()
+        # What is the same in every step is prepared there.
+        self.files[name] = without_method(self._of_draft(name), "get_rotary_embeddings")
         self.unresolved += writer.unresolved
 
     def _prompt_encoder(self) -> None:

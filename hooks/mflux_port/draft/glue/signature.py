@@ -43,3 +43,14 @@ def constructor_arguments(source: str) -> list[str]:
     functions = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.FunctionDef)]
     constructor = next((node for node in functions if node.name == "__init__"), None)
     return [argument.arg for argument in constructor.args.args[1:]] if constructor else []
+
+
+def without_method(source: str, name: str) -> str:
+    """The source without the method of that name, where it only raises."""
+    nodes = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.FunctionDef) and node.name == name]
+    raising = [node for node in nodes if len(node.body) == 1 and isinstance(node.body[0], ast.Raise)]
+    if not raising:
+        return source
+    lines = source.splitlines(keepends=True)
+    del lines[raising[0].lineno - 1 : raising[0].end_lineno]
+    return "".join(lines)

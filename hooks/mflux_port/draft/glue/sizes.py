@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import ast
+import math
 
 from mflux_port.draft.forward.twin.small_config import shrink_rules
 from mflux_port.draft.glue.signature import constructor_arguments
 from mflux_port.files.parsing import parse_python
 
 _GROUP = 64  # mflux quantizes in groups of so many inputs
-_HEADS = ((4, 32), (4, 48), (2, 64), (2, 96))
+_WIDTH = 3 * _GROUP  # of a transformer: its feed-forward may be 8 / 3 times as wide
+_PLAIN = (6, 32), (4, 48)  # heads and their size: of a transformer, of a text encoder
 _INNER = (192, 256, 320, 384)
+
+
+class _Sizes:
+    """Hands out sizes to the rules of a twin, with which every layer is quantized."""
+
+    def __init__(self, pair: tuple[int, int]):
+        self._pair, self._inner = pair, iter(_INNER)
+
+    def heads(self) -> tuple[int, int]:
+        return self._pair
+
+    def inner(self) -> int:
+        return next(self._inner)
+
+    def vocab(self) -> int:
+        return 330
 
 
 def small_configs(real: dict[str, dict], twin: dict[str, dict]) -> dict[str, dict]:
@@ -18,18 +36,23 @@ def small_configs(real: dict[str, dict], twin: dict[str, dict]) -> dict[str, dic
     shrink = shrink_rules()
     less, shrink.LESS = shrink.LESS, _GROUP  # an encoder's width of its own stays a multiple
     try:
-        sizes = shrink.Sizes()
-        sizes._heads, sizes._inner = iter(_HEADS), iter(_INNER)
-        small = {
-            name: shrink.shrink_network(config, sizes, "text" in name)
-            for name, config in sorted(real.items(), key=lambda item: item[0].startswith("text"))
-        }
+        small = {name: shrink.shrink_network(config, _Sizes(_pair(name, config, shrink)), "text" in name)
+                 for name, config in real.items()}  # fmt: skip
         shrink.link(real, small)
     finally:
         shrink.LESS = less
     for name, config in small.items():
         _keep(config, twin.get(name, {}), shrink)
     return small
+
+
+def _pair(name: str, config: dict, shrink) -> tuple[int, int]:
+    """Heads and their size. Where rotary axes give the size, the heads make a width that is a multiple."""
+    key = next((key for key in shrink.AXES if config.get(key)), None)
+    if "text" in name or key is None:
+        return _PLAIN["text" in name]
+    size = sum(max(2, value // 8 * 2) for value in config[key])
+    return _WIDTH // math.gcd(_WIDTH, size), size
 
 
 def _keep(config: dict, twin: dict, shrink) -> None:
