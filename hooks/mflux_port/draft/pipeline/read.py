@@ -12,7 +12,7 @@ from mflux_port.draft.pipeline.watch import Trace, run
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
 LONGER = f"{PROMPT}, seen from far away in the first light of a winter morning"
 GUIDANCE = ("true_cfg_scale", "guidance_scale")
-_STEPS = 4
+_STEPS = 5
 _SCALES = 3.0, 5.0
 
 
