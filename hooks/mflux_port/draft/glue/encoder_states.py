@@ -45,7 +45,7 @@ def _place(name: str) -> int | None:
 
 def _listed(places: list[int], arguments: str) -> States:
     if set(places) == {-1}:
-        return States([f"last, _ = text_encoder({arguments})"], ["last"])
+        return States([f"prompt_embeds, _ = text_encoder({arguments})"], ["prompt_embeds"])
     first = "last" if -1 in places else "_"
     lines = [f"{first}, states = text_encoder({arguments}, output_hidden_states=True)"]
     return States(lines, ["last" if place == -1 else f"states[{place}]" for place in places])

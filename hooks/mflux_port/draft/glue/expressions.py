@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 _DTYPES = {"float": "mx.float32", "int": "mx.int32", "bool": "mx.bool_"}
@@ -18,16 +19,20 @@ class Given:
     with_mask: bool
     pixels: int
     uses: set[str] = field(default_factory=set)
+    extra: dict[str, None] = field(default_factory=dict)  # lines that expressions need, in order
 
     def lines(self, body: str) -> list[str]:
         """The definitions of the names in ``body``."""
+        extra = list(self.extra)
+        body += "".join(extra)
         found = []
-        if "embeddings" in body or "mask" in body:
-            names = [name if name in body else f"_{''}" for name in ("embeddings", "mask")]
-            found += [f"{names[0]}, {names[1]} = prompt_embeds"] if self.with_mask else []
-        if "height" in body or "width" in body:
+        words = set(re.findall(r"[a-z_]+", body))
+        if self.with_mask and words & {"embeddings", "mask"}:
+            names = [name if name in words else "_" for name in ("embeddings", "mask")]
+            found.append(f"{names[0]}, {names[1]} = prompt_embeds")
+        if words & {"height", "width"}:
             found.append("height, width = latents.shape[-2:]")
-        return found
+        return [*found, *extra]
 
     @property
     def embeddings(self) -> str:
@@ -79,24 +84,28 @@ def _symbol(name: str, given: Given) -> str:
 
 
 def _text_ids(rule: dict, given: Given) -> str:
-    length = f"{given.embeddings}.shape[1]"
-    if not any(isinstance(column, str) for column in rule["columns"]):
-        if set(rule["columns"]) == {0}:
-            return f"mx.zeros(({'1, ' if rule['axes'] == 3 else ''}{length}, {len(rule['columns'])}), dtype={_DTYPES[rule['dtype']]})"
-    columns = [f"mx.arange({length})" if column == "token" else f"mx.full(({length},), {column})" for column in rule["columns"]]
-    return _stacked(columns, rule)
+    if set(rule["columns"]) == {0}:
+        shape = f"{'1, ' if rule['axes'] == 3 else ''}{given.embeddings}.shape[1], {len(rule['columns'])}"
+        return f"mx.zeros(({shape}), dtype={_DTYPES[rule['dtype']]})"
+    given.extra[f"places = mx.arange({given.embeddings}.shape[1])"] = None
+    return _stacked({"token": "places"}, "places", rule)
 
 
 def _image_ids(rule: dict, given: Given) -> str:
     given.uses.add("grid")
     sizes = ", ".join(f"{side} // {rule['patch']}" if rule["patch"] > 1 else side for side in ("height", "width"))
-    grid = f"{given.class_name}._grid({sizes})"
-    names = {"row": f"{grid}[0]", "column": f"{grid}[1]"}
-    return _stacked([names.get(column, f"mx.full({grid}[0].shape, {column})") for column in rule["columns"]], rule)
+    given.extra[f"rows, columns = {given.class_name}._grid({sizes})"] = None
+    return _stacked({"row": "rows", "column": "columns"}, "rows", rule)
 
 
-def _stacked(columns: list[str], rule: dict) -> str:
-    return f"mx.stack([{', '.join(columns)}], axis=-1)" + ("[None]" if rule["axes"] == 3 else "") + f".astype({_DTYPES[rule['dtype']]})"
+def _stacked(names: dict[str, str], like: str, rule: dict) -> str:
+    columns = [names[column] if isinstance(column, str) else _filled(like, column) for column in rule["columns"]]
+    batch = "[None]" if rule["axes"] == 3 else ""
+    return f"mx.stack([{', '.join(columns)}], axis=-1){batch}.astype({_DTYPES[rule['dtype']]})"
+
+
+def _filled(like: str, number: int) -> str:
+    return f"mx.zeros_like({like})" if number == 0 else f"mx.full({like}.shape, {number})"
 
 
 def _table(rule: dict, given: Given) -> str:

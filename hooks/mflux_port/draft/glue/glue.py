@@ -74,7 +74,9 @@ class Glue:
     def _sizes(self, configs: dict[str, dict], twin: Path) -> None:
         name = TINY_SIZES.format(model=self.port.model)
         transformer = self._of_draft(f"{self.port.folder}/model/{self.port.model}_transformer/transformer.py")
-        of_twin = json.loads((twin / "sizes.json").read_text(encoding="utf-8")) if (twin / "sizes.json").is_file() else {}
+        of_twin = (
+            json.loads((twin / "sizes.json").read_text(encoding="utf-8")) if (twin / "sizes.json").is_file() else {}
+        )
         index = json.loads((twin / "model_index.json").read_text(encoding="utf-8"))
         small = sizes.small_configs(configs, of_twin)
         reference = index.get("transformer", ["", ""])[1]

@@ -46,8 +46,9 @@ from {module} import {transformer}
 
 
 class {self.name}:
-    # What {self.port.reference_pipeline} does around its transformer; {self.port.porting_folder}/pipeline_facts.yml says where each
-    # line was read. The loop's latents are (batch, channels, height, width), whatever the transformer takes.
+    # What {self.port.reference_pipeline} does around its transformer.
+    # Each line follows from {self.port.porting_folder}/pipeline_facts.yml, which says where it was read.
+    # The loop's latents are (batch, channels, height, width), whatever the transformer takes.
     # The text that is encoded in place of no negative prompt; None where guidance needs a negative prompt.
     NEGATIVE_PROMPT = {self._negative()}
 
@@ -107,7 +108,7 @@ class {self.name}:
             lines = [next(text for text in fixed.values() if text.startswith("raise"))]
         else:
             lines += [f"{name} = {text}" for name, text in fixed.items()]
-            lines.append(f"return ({''.join(f'{name}, ' for name in fixed)})")
+            lines.append(f"return ({', '.join(fixed)}{',' if len(fixed) == 1 else ''})")
         return _block(lines)
 
     def _predict(self, fixed: list[str], passed: list[str]) -> str:
@@ -187,7 +188,10 @@ class {self.name}:
         elif size == "the norm":
             lines.append("return mixed * (mx.linalg.norm(conditional) / mx.linalg.norm(mixed))")
         elif self.packing:  # of each token
-            lines[0:0] = [f"shape, pack = conditional.shape, {self.name}._pack", "conditional, unconditional = pack(conditional), pack(unconditional)"]
+            lines[0:0] = [
+                f"shape, pack = conditional.shape, {self.name}._pack",
+                "conditional, unconditional = pack(conditional), pack(unconditional)",
+            ]
             lines += _NORMED
             lines.append(f"return {self.name}._unpack(mixed * scale, shape)")
         else:  # of each row of the image
@@ -205,16 +209,27 @@ class {self.name}:
         return self.facts.get(name, {}).get("value") or {}
 
     def _raising(self, name: str) -> str:
-        said = next((one for one in self.facts["arguments"].get("alternatives", ()) if one.startswith(f"{name}:")), name)
+        said = next(
+            (one for one in self.facts["arguments"].get("alternatives", ()) if one.startswith(f"{name}:")), name
+        )
         self.unresolved.append(
-            Unresolved(_COMPONENT, f"prediction.{name}", f"the runs do not explain this argument of the transformer ({said})", (f"write it in {self.name}.prepare",))
+            Unresolved(
+                _COMPONENT,
+                f"prediction.{name}",
+                f"the runs do not explain this argument of the transformer ({said})",
+                (f"write it in {self.name}.prepare",),
+            )
         )
         return f'raise NotImplementedError("Port what {self.port.reference_pipeline} gives its transformer as {name}.")'
 
     def _undecided(self, fact: str, what: str, found: object) -> str:
         others = self.facts.get(fact, {}).get("alternatives", ())
-        candidates = tuple(map(str, [*([found] if found else []), *others])) or (f"read it in {self.port.reference_pipeline}",)
-        self.unresolved.append(Unresolved(_COMPONENT, f"prediction.{fact}", f"the runs do not decide {what}", candidates))
+        candidates = tuple(map(str, [*([found] if found else []), *others])) or (
+            f"read it in {self.port.reference_pipeline}",
+        )
+        self.unresolved.append(
+            Unresolved(_COMPONENT, f"prediction.{fact}", f"the runs do not decide {what}", candidates)
+        )
         return f'raise NotImplementedError("Decide {fact} in {self.name}: see pipeline_facts.yml.")'
 
 

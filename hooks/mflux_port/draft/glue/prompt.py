@@ -13,6 +13,8 @@ from mflux_port.port.port import Port
 _ENCODERS = ("qwen3", "qwen3_vl", "mistral3", "smollm3", "gemma2", "t5", "own")
 _KEPT_OPTIONS = ("padding", "max_length", "truncation", "add_special_tokens", "pad_to_multiple_of")
 _COMPONENT = "pipeline"
+_WIDTH = 96
+_LONG = 40  # characters; a longer text is a constant
 
 
 def encoder_class(source: str) -> tuple[str, str]:
@@ -52,9 +54,7 @@ def _tokenization(facts: dict[str, dict]) -> dict:
 class Writer:
     """Writes the file for one port; ``unresolved`` grows by what the facts do not decide."""
 
-    def __init__(
-        self, port: Port, facts: dict[str, dict], encoder: tuple[str, str], signature: Signature | None
-    ):
+    def __init__(self, port: Port, facts: dict[str, dict], encoder: tuple[str, str], signature: Signature | None):
         self.port, self.facts = port, facts
         self.module, self.encoder = encoder
         # mflux's own encoders take a mask, a drafted one what its reference takes.
@@ -62,6 +62,7 @@ class Writer:
         self.needs_mask = self.takes_mask and not (signature and signature.arguments["attention_mask"])
         self.name = f"{port.class_name}PromptEncoder"
         self.unresolved: list[Unresolved] = []
+        self.constants: dict[str, str] = {}
         self.with_mask = needs_mask(facts)
 
     def text(self) -> str | None:
@@ -69,29 +70,36 @@ class Writer:
         value, tokens = self.facts.get("encoding", {}).get("value"), _tokenization(self.facts)
         prompt = next((fact for name, fact in self.facts.items() if name.startswith("prompt.")), None)
         if not value or not tokens or not prompt or not prompt["value"]:
-            self._undecided("which hidden states the transformer takes, and of which tokens", self.facts.get("encoding", {}))
+            self._undecided(
+                "which hidden states the transformer takes, and of which tokens", self.facts.get("encoding", {})
+            )
             return None
         found = self._states(prompt["value"], value)
         if found is None:
             wanted = ", ".join(prompt["value"].get("states", ["several"]))
             self._undecided(f"how {self.encoder} gives {wanted}", {})
             return None
-        lines = [*self._format(tokens), *self._ids(tokens, value), *found.lines, *self._kept(found, prompt["value"], value)]
+        lines = [
+            *self._format(tokens),
+            *self._ids(tokens, value),
+            *found.lines,
+            *self._kept(found, prompt["value"], value),
+        ]
         body = "".join(f"        {line}\n" for line in lines)
         returned = "tuple[mx.array, mx.array]" if self.with_mask else "mx.array"
-        return f"""{"import copy" if "copy" in found.needs else ""}
-
-import mlx.core as mx
-{"from mlx import nn" if "nn" in found.needs else ""}
-
+        copied = "import copy\n\n" if "copy" in found.needs else ""
+        neural = "from mlx import nn\n" if "nn" in found.needs else ""
+        return f"""{copied}import mlx.core as mx
+{neural}
 from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.common.tokenizer import LanguageTokenizer
 from {self.module} import {self.encoder}
 
 
 class {self.name}:
-    # As {self.port.reference_pipeline} encodes a prompt; {self.port.porting_folder}/pipeline_facts.yml says where it was read.
-    @staticmethod
+    # As {self.port.reference_pipeline} encodes a prompt.
+    # Each line follows from {self.port.porting_folder}/pipeline_facts.yml, which says where it was read.
+{self._texts(tokens)}    @staticmethod
     def encode_prompt(
         prompt: str,
         tokenizer: LanguageTokenizer,
@@ -99,17 +107,40 @@ class {self.name}:
     ) -> {returned}:
 {body}"""
 
+    def _texts(self, tokens: dict) -> str:
+        """Long texts around the prompt, as constants of the class."""
+        self._format(tokens)
+        lines = []
+        for text, name in self.constants.items():
+            parts = "".join(f"        {part!r}\n" for part in _pieces(text))
+            lines.append(f"    {name} = (\n{parts}    )\n")
+        return "".join(lines) + ("\n" if lines else "")
+
+    def _filled(self, before: str, prompt: str, after: str) -> str:
+        parts = [self._literal(before), "prompt" if prompt else "", self._literal(after)]
+        return " + ".join(filter(None, parts)) or '""'
+
+    def _literal(self, text: str) -> str:
+        if len(text) <= _LONG:
+            return repr(text) if text else ""
+        name = self.constants.setdefault(text, f"INSTRUCTION{f'_{len(self.constants) + 1}' if self.constants else ''}")
+        return f"{self.name}.{name}"
+
     def _format(self, tokens: dict) -> list[str]:
         template = tokens.get("chat_template")
         if template is not None:
-            messages = [f'{{"role": {m["role"]!r}, "content": {_filled(m["content"])}}}' for m in tokens["messages"]]
-            options = "".join(f", {name}={value!r}" for name, value in template.items() if name not in ("return_tensors",))
+            contents = [self._filled(*message["content"].partition("{prompt}")) for message in tokens["messages"]]
+            roles = [message["role"] for message in tokens["messages"]]
+            messages = [f'{{"role": {role!r}, "content": {content}}}' for role, content in zip(roles, contents)]
+            options = "".join(
+                f", {name}={value!r}" for name, value in template.items() if name not in ("return_tensors",)
+            )
             return [
                 f"messages = [{', '.join(messages)}]",
                 f"text = tokenizer.tokenizer.apply_chat_template(messages{options})",
             ]
         if tokens.get("before") or tokens.get("after"):
-            return [f"text = {tokens.get('before', '')!r} + prompt + {tokens.get('after', '')!r}"]
+            return [f"text = {self._filled(tokens.get('before', ''), '{prompt}', tokens.get('after', ''))}"]
         return ["text = prompt"]
 
     def _ids(self, tokens: dict, value: dict) -> list[str]:
@@ -143,7 +174,7 @@ class {self.name}:
         joined = found.expressions[0]
         if len(found.expressions) > 1:
             joined = f"mx.concatenate([{', '.join(found.expressions)}], axis=-1)"
-        lines, first = [f"prompt_embeds = {joined}"], value["first"]
+        lines, first = [] if joined == "prompt_embeds" else [f"prompt_embeds = {joined}"], value["first"]
         if value.get("zeros"):
             lines.append("prompt_embeds = prompt_embeds * attention_mask[..., None]")
         if value["keep"] == "tokens":
@@ -163,7 +194,11 @@ class {self.name}:
         self.unresolved.append(Unresolved(_COMPONENT, "prompt_encoder", f"the runs do not decide {what}", candidates))
 
 
-def _filled(content: str) -> str:
-    before, _, after = content.partition("{prompt}")
-    parts = [repr(before) if before else "", "prompt" if "{prompt}" in content else "", repr(after) if after else ""]
-    return " + ".join(filter(None, parts)) or '""'
+def _pieces(text: str) -> list[str]:
+    """The text in parts that fit into a line."""
+    parts, rest = [], text
+    while len(rest) > _WIDTH:
+        at = rest.rfind(" ", 0, _WIDTH) + 1 or _WIDTH
+        parts.append(rest[:at])
+        rest = rest[at:]
+    return [*parts, rest]

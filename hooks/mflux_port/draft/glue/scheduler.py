@@ -38,7 +38,7 @@ def _text(port: Port, value: dict, line: str, factor: list[str], pixels: int) ->
     shift = "".join(f"        {text}\n" for text in factor)
     terminal = _terminal(value["config"].get("shift_terminal"))
     tokens = any("tokens" in text for text in factor)
-    return f'''from typing import TYPE_CHECKING
+    return f"""from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
@@ -75,7 +75,7 @@ class {name}(BaseScheduler):
         sigmas = {line}
 {shift}        sigmas = shift * sigmas / (1 + (shift - 1) * sigmas)
 {terminal}        return mx.concatenate([sigmas, mx.zeros(1)])
-'''
+"""
 
 
 def _line(value: dict) -> str | None:
@@ -105,7 +105,10 @@ def _factor(value: dict) -> list[str] | None:
     if shift not in _BY_MU:
         return None
     linear = config.get("time_shift_type", "exponential") == "linear"
-    return [*(line.format(**numbers) for line in _BY_MU[shift]), f"shift = {'mu' if linear else 'mx.exp(mx.array(mu))'}"]
+    return [
+        *(line.format(**numbers) for line in _BY_MU[shift]),
+        f"shift = {'mu' if linear else 'mx.exp(mx.array(mu))'}",
+    ]
 
 
 def _terminal(terminal: float | None) -> str:
@@ -123,10 +126,16 @@ def _pixels_of_token(packing: dict) -> int:
 
 def _doubts(port: Port, value: dict) -> list[Unresolved]:
     if value["sigmas"] != _LINEAR:
-        return [_open(f"the pipeline's sigmas are {value['sigmas']}, those of {port.scheduler} fall from 1 to 1 / steps", {})]
+        return [
+            _open(
+                f"the pipeline's sigmas are {value['sigmas']}, those of {port.scheduler} fall from 1 to 1 / steps", {}
+            )
+        ]
     return []
 
 
 def _open(why: str, fact: dict) -> Unresolved:
-    candidates = tuple(map(str, fact.get("alternatives", ()))) or ("answer own for the scheduler, copy and draft again",)
+    candidates = tuple(map(str, fact.get("alternatives", ()))) or (
+        "answer own for the scheduler, copy and draft again",
+    )
     return Unresolved("pipeline", "schedule", why, candidates)

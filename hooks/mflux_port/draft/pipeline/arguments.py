@@ -93,7 +93,9 @@ def _mask(values: list, views: list[View]) -> dict | None:
     """Which vectors of the prompt are its tokens, or ones for all of them."""
     if not _tensors(values) or any(value.numel() != view.text for value, view in zip(values, views, strict=True)):
         return None
-    dtype = {"bool": "bool", "float": "float"}.get(str(values[0].dtype).removeprefix("torch.").rstrip("0123456789"), "int")
+    dtype = {"bool": "bool", "float": "float"}.get(
+        str(values[0].dtype).removeprefix("torch.").rstrip("0123456789"), "int"
+    )
     flat = [[int(number) for number in value.reshape(-1).tolist()] for value in values]
     if all(own == view.mask for own, view in zip(flat, views, strict=True)):
         return {"is": "text mask", "axes": values[0].dim(), "dtype": dtype}

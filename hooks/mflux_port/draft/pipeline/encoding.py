@@ -109,9 +109,10 @@ def _tokenized(trace: Trace, ids: list[int]) -> tuple[list[int], list[int]]:
         given = getattr(call.result, "input_ids", None)
         rows = given.tolist() if hasattr(given, "tolist") else given if isinstance(given, list) else []
         masks = getattr(call.result, "attention_mask", None)
-        masks = masks.tolist() if hasattr(masks, "tolist") else [[1] * len(row) for row in rows if isinstance(row, list)]
+        masks = (
+            masks.tolist() if hasattr(masks, "tolist") else [[1] * len(row) for row in rows if isinstance(row, list)]
+        )
         for row, mask in zip(rows, masks, strict=False):
             if isinstance(row, list) and row and ids[-len(row) :] == row:
                 return row, mask
     return ids, [1] * len(ids)
-

@@ -9,7 +9,15 @@ from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import NetworkCall, Trace
 
 WHOLE = "whole timesteps from 1000 to 1, / 1000"
-_SHIFT_KEYS = ("shift", "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", "shift_terminal", "time_shift_type")
+_SHIFT_KEYS = (
+    "shift",
+    "base_shift",
+    "max_shift",
+    "base_image_seq_len",
+    "max_image_seq_len",
+    "shift_terminal",
+    "time_shift_type",
+)
 _TIMES = {
     "sigma": lambda sigma: sigma,
     "1 - sigma": lambda sigma: 1 - sigma,
