@@ -152,7 +152,7 @@ class {self.name}:
         if self.packing:
             return f"{self.name}._unpack(output, latents.shape)"
         extra = self._value("guidance").get("output_channels")
-        sliced = f"output[:, : latents.shape[1]]" if extra else "output"
+        sliced = "output[:, : latents.shape[1]]" if extra else "output"
         return f"{sliced}.reshape(latents.shape)"
 
     def _patch_of_pixels(self) -> int:

@@ -131,7 +131,9 @@ class {self.name}:
         if template is not None:
             contents = [self._filled(*message["content"].partition("{prompt}")) for message in tokens["messages"]]
             roles = [message["role"] for message in tokens["messages"]]
-            messages = [f'{{"role": {role!r}, "content": {content}}}' for role, content in zip(roles, contents)]
+            messages = [
+                f'{{"role": {role!r}, "content": {content}}}' for role, content in zip(roles, contents, strict=True)
+            ]
             options = "".join(
                 f", {name}={value!r}" for name, value in template.items() if name not in ("return_tensors",)
             )

@@ -180,7 +180,9 @@ def _columns(tables: list[tuple]) -> list | None:
         if len(constants) == 1:
             found.append(int(constants.pop()))
             continue
-        name = next((key for key in tables[0][1] if all(c == t[key] for c, (_, t) in zip(columns, tables))), None)
+        name = next(
+            (key for key in tables[0][1] if all(c == t[key] for c, (_, t) in zip(columns, tables, strict=True))), None
+        )
         if name is None:
             return None
         found.append(name)

@@ -35,7 +35,7 @@ def read_facts(pipe) -> list[Fact]:
     ]
     known = {fact.name: fact for fact in facts if fact}
     longer = run(pipe, plain | {"prompt": LONGER})
-    runs = [(trace, plain), (longer, plain), *((more, _call(pipe, *size)) for more, size in zip(larger, sizes))]
+    runs = [(trace, plain), (longer, plain), *zip(larger, (_call(pipe, *size) for size in sizes), strict=True)]
     known |= {fact.name: fact for fact in (*_call_of_transformer(runs, known), *_negative(pipe, plain, known))}
     return list(known.values())
 
