@@ -48,7 +48,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     from mflux_port.draft.glue.glue import COMPONENT
     from mflux_port.draft.pipeline.file import FACTS, facts_text, summary
     from mflux_port.draft.tiny_sizes import other_names
-    from mflux_port.draft.write.files import contents, diff, leftovers, lists, plan_files
+    from mflux_port.draft.write.files import contents, diff, leftovers, lists, plan_files, stand_ins
     from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_text
 
     port = load_port(checkout.root, args.model)
@@ -66,13 +66,17 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
     texts = {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, drafts)}
     kept = lists(checkout, port, texts | ({FACTS: facts_text(read)} if read else {}))
+    left = leftovers(checkout, planned)
+    spare = stand_ins(checkout, port, {file.name: file.text for file in planned}, left)
     if args.dry_run:
         print(diff([*planned, *kept]), end="")
         return 0
     texts = contents(checkout, port, planned) | {file.name: file.text or None for file in kept}
+    texts |= dict.fromkeys(spare)
     with locked(checkout.root):
         commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
-    facts = _facts(drafts, planned) | {"leftover": leftovers(checkout, planned), "key_list": changes}
+    left = [name for name in left if name not in spare and not name.endswith("__init__.py")]
+    facts = _facts(drafts, planned) | {"removed": spare, "leftover": left, "key_list": changes}
     facts["tiny_sizes"] = other_names(checkout, port, drafted)
     facts["pipeline"] = {fact.name: fact.as_dict() for fact in read}
     if read and not args.json:
@@ -226,6 +230,7 @@ def _format(facts: dict, port: Port) -> str:
             lines += [f"  unresolved, {why}:", *(f"    {name}" for name in names)]
     lines += ["", *(f"wrote {name}" for name in facts["written"])]
     lines += [f"kept {name}, which you edited; the draft is next to it: {new}" for name, new in facts["beside"].items()]
+    lines += [f"removed {name}, which only stood in for what is drafted" for name in facts["removed"]]
     lines += [f"no draft uses {name}; remove it unless it is yours" for name in facts["leftover"]]
     if facts["tiny_sizes"]:
         names = {how: ", ".join(facts["tiny_sizes"][how]) or "nothing" for how in ("says", "takes")}
