@@ -27,7 +27,7 @@ class Glue:
         self.unresolved: list[Unresolved] = []
 
     def write(self, configs: dict[str, dict], twin: Path) -> None:
-        """Write all files. ``configs``: of the checkpoint's transformer and text encoder; ``twin``: the folder that was run."""
+        """Write all files. ``configs``: of the checkpoint's networks; ``twin``: the folder that was run."""
         self._prediction()
         self._prompt_encoder()
         self._latent_creator()
@@ -78,9 +78,12 @@ class Glue:
             json.loads((twin / "sizes.json").read_text(encoding="utf-8")) if (twin / "sizes.json").is_file() else {}
         )
         index = json.loads((twin / "model_index.json").read_text(encoding="utf-8"))
+        vae = configs.get("vae", {}) if self.port.vae == "own" else {}
+        configs = {name: config for name, config in configs.items() if name != "vae"}
         small = sizes.small_configs(configs, of_twin)
         reference = index.get("transformer", ["", ""])[1]
-        self.files[name] = sizes.sizes_text(self.source(name), transformer, reference, configs, small)
+        text = sizes.sizes_text(self.source(name), transformer, reference, configs, small)
+        self.files[name] = sizes.with_vae_channels(text, vae)
 
     def _of_draft(self, name: str) -> str:
         return self.drafted.get(name, "")

@@ -79,6 +79,15 @@ def sizes_text(source: str, transformer: str, reference: str, real: dict[str, di
     return source
 
 
+def with_vae_channels(source: str, vae: dict) -> str:
+    """The file with tiny channel counts for a drafted VAE: multiples of its norms' groups, in the same proportions."""
+    channels, unit = vae.get("block_out_channels"), vae.get("norm_num_groups") or 32
+    if not channels:
+        return source
+    small = {width: unit * max(1, width // min(channels)) for width in channels}
+    return _replaced(source, "VAE_CHANNELS", small)
+
+
 def _replaced(source: str, name: str, value: object) -> str:
     node = _assignment(source, name)
     if node is None:
