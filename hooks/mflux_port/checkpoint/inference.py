@@ -19,6 +19,7 @@ _TEXT_ENCODER_KEYWORDS = (
 # Keywords that only one class takes, and one that mflux's class does not use.
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
+_ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # as answer_rules.yml has it
 # A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when it is not given.
 _DYNAMIC_SHIFT = (
     ("sigma_base_shift",   "base_shift",         0.5),
@@ -230,8 +231,11 @@ def _from_side_files(checkpoint: Checkpoint, question: str) -> Answer | None:
 def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], encoders: list[Answer], schedule: dict) -> dict:
     if not checkpoint.repo:
         return {}
-    key = re.sub(r"[^a-z0-9.]+", "-", checkpoint.repo.rpartition("/")[2].lower()).strip("-.")
-    entry = {"key": key, "hf_repo": checkpoint.repo, "aliases": [key]}
+    base = checkpoint.repo.rpartition("/")[2].lower()
+    key = re.sub(r"[^a-z0-9.]+", "-", base).strip("-.")
+    # mflux finds a folder's model by the repo's own name, which may have characters that a key has not.
+    aliases = [key, base] if base != key and re.fullmatch(_ALIAS, base) else [key]
+    entry = {"key": key, "hf_repo": checkpoint.repo, "aliases": aliases}
     entry |= {name: answers[name].value for name in ("steps", "guidance", "supports_guidance")}
     if checkpoint.revision:
         entry["revision"] = checkpoint.revision

@@ -44,40 +44,49 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     from mflux_port.checkpoint.layout import open_checkpoint
     from mflux_port.draft.port_draft import draft_port
-    from mflux_port.draft.write.files import diff, plan_files
+    from mflux_port.draft.write.files import diff, leftovers, plan_files, stand_ins
 
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
     draft = draft_port(checkout, port, checkpoint, args.component or [], _say, not args.layers_only)
-    planned = plan_files(checkout, port, draft.texts)
     facts, refusal = _pipeline_facts(args.pipeline)
-    kept, changes = _lists(checkout, port, checkpoint, draft, facts)
+    glue = _glue(checkout, port, checkpoint, facts, draft.texts, args.pipeline)
+    planned = plan_files(checkout, port, draft.texts | glue.files)
+    kept, changes = _lists(checkout, port, checkpoint, draft, facts, glue)
+    left = leftovers(checkout, planned)
+    spare = stand_ins(checkout, port, {file.name: file.text for file in planned}, left)
     if args.dry_run:
         print_diff("draft --dry-run", diff([*planned, *kept]), args.json)
         return 0
-    _write(checkout, port, planned, kept)
+    _write(checkout, port, planned, kept, spare)
     _note(args, checkout, port, draft)
-    _print(args, checkout, port, draft, planned, {"facts": facts, "refusal": refusal, "key_list": changes})
+    left = [name for name in left if name not in spare and not name.endswith("__init__.py")]
+    more = {"facts": facts, "refusal": refusal, "key_list": changes, "removed": spare, "leftover": left}
+    _print(args, checkout, port, draft, planned, more)
     return 0
 
 
-def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list) -> tuple[list, list[str]]:
+def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list, glue) -> tuple[list, list[str]]:
     """The files that are no Python, and lines about what changed in the key list."""
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
+    from mflux_port.draft.glue.glue import COMPONENT
     from mflux_port.draft.pipeline.file import FACTS, facts_text
     from mflux_port.draft.write.files import lists
     from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_text
 
     keys, changes = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
-    listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), draft.names, draft.unresolved)
+    names = [*draft.names, *([COMPONENT] if facts else [])]
+    undecided = [*draft.unresolved, *glue.unresolved]
+    listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
     texts = {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, draft)}
     return lists(checkout, port, texts | ({FACTS: facts_text(facts)} if facts else {})), changes
 
 
-def _write(checkout: Checkout, port: Port, planned: list, kept: list) -> None:
+def _write(checkout: Checkout, port: Port, planned: list, kept: list, spare: list[str]) -> None:
     from mflux_port.draft.write.files import contents
 
     texts = contents(checkout, port, planned) | {file.name: file.text or None for file in kept}
+    texts |= dict.fromkeys(spare)
     with locked(checkout.root):
         commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
 
@@ -94,10 +103,9 @@ def _note(args: argparse.Namespace, checkout: Checkout, port: Port, draft) -> No
 
 def _print(args: argparse.Namespace, checkout: Checkout, port: Port, draft, planned: list, more: dict) -> None:
     from mflux_port.draft.tiny_sizes import other_names
-    from mflux_port.draft.write.files import leftovers
 
     facts = _facts(draft.components, planned)
-    facts |= {"leftover": leftovers(checkout, planned), "key_list": more["key_list"]}
+    facts |= {name: more[name] for name in ("removed", "leftover", "key_list")}
     facts["tiny_sizes"] = other_names(checkout, port, draft.texts)
     facts["pipeline"] = {fact.name: fact.as_dict() for fact in more["facts"]}
     facts["pipeline_refusal"] = more["refusal"]
@@ -128,6 +136,18 @@ def _pipeline_facts(folder: str | None) -> tuple[list, str]:
         return facts_of_twin(Path(folder)), ""
     except PortError as error:
         return [], format_error(error)
+
+
+def _glue(checkout: Checkout, port: Port, checkpoint, read: list, drafted: dict[str, str], twin: str | None):
+    """The files that follow from the pipeline's facts; none where no pipeline was run or no transformer was drafted."""
+    from mflux_port.draft.glue.glue import Glue
+    from mflux_port.draft.port_draft import source
+
+    glue = Glue(port, read, lambda name: source(checkout, name), drafted)
+    if read and f"{port.folder}/model/{port.model}_transformer/transformer.py" in drafted:
+        parts = {name: checkpoint.part(name) for name in ("transformer", "text_encoder", "vae")}
+        glue.write({name: part.config for name, part in parts.items() if part}, Path(twin))
+    return glue
 
 
 def _say(line: str) -> None:
@@ -193,6 +213,7 @@ def _format(facts: dict, port: Port) -> str:
     lines = [line for part in facts["components"] for line in _component_lines(part)]
     lines += ["", *(f"wrote {name}" for name in facts["written"])]
     lines += [f"kept {name}, which you edited; the draft is next to it: {new}" for name, new in facts["beside"].items()]
+    lines += [f"removed {name}, which only stood in for what is drafted" for name in facts["removed"]]
     lines += [f"no draft uses {name}; remove it unless it is yours" for name in facts["leftover"]]
     lines += _sizes_lines(facts["tiny_sizes"])
     lines += facts["key_list"]

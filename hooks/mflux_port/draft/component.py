@@ -23,15 +23,18 @@ from mflux_port.draft.write.forward_text import functions_file
 from mflux_port.draft.write.group_into_classes import ClassDraft, draft_classes
 from mflux_port.draft.write.mapping import LoraLayer, lora_layers
 from mflux_port.draft.write.targets import MappingDraft, Source, Unresolved, draft_mapping, is_gamma
+from mflux_port.draft.write.vae_wrapper import vae_wrapper
 from mflux_port.port.port import Port
 from mflux_port.port.text_encoders import part_of
 
-# The class and the file that the rest of a port imports, by the part of a port.
+# The class and the file of a component's own class, by the part of a port. The rest of a port imports them; of a VAE it
+# imports the wrapper around that class.
 _TOPS = {
     "transformer": ("Transformer", "transformer"),
     "text_encoder": ("TextEncoder", "text_encoder"),
-    "vae": ("VAE", "vae"),
+    "vae": ("Autoencoder", "autoencoder"),
 }
+_PREFIXES = {"transformer": "", "vae": "VAE"}  # of the names of a component's other classes; else its own class
 
 
 def top_of(name: str) -> tuple[str, str]:
@@ -83,10 +86,12 @@ def draft_component(
     sizes = dimensions(section if isinstance(section, dict) else component.config)
     sizes = {size: value for size, value in sizes.items() if not keyword.iskeyword(size) and size != "self"}
     top, stem = top_of(name)
-    prefix = port.class_name if name == "transformer" else f"{port.class_name}{top}"
+    prefix = f"{port.class_name}{_PREFIXES.get(name, top)}"
     classes = draft_classes(tree, prefix, (f"{port.class_name}{top}", stem), set(sizes))
     shared = f"{prefix}Functions"
     files = module_files(classes, f"{port.package}.model.{port.model}_{name}", sizes, name, shared)
+    if name == "vae":
+        files["vae"] = vae_wrapper(port.class_name, f"{port.package}.model.{port.model}_vae", component.config)
     if forwards.forwards:
         functions = functions_file([draft.forward for draft in classes if draft.forward is not None], shared)
         files = formatted(files | ({"functions": functions} if functions else {}))

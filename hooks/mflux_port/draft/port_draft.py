@@ -71,15 +71,16 @@ def _texts(checkout: Checkout, port: Port, drafts: list[ComponentDraft]) -> dict
         texts.setdefault(f"{folder}/__init__.py", "")
     name = f"{port.folder}/weights/{port.model}_weight_mapping.py"
     mappings = [draft.mapping for draft in drafts]
-    texts[name] = weight_mapping(_source(checkout, name), f"{port.class_name}WeightMapping", mappings, name)
+    texts[name] = weight_mapping(source(checkout, name), f"{port.class_name}WeightMapping", mappings, name)
     lora = [layer for draft in drafts for layer in draft.lora]
     if lora and port.lora:
         name = f"{port.folder}/weights/{port.model}_lora_mapping.py"
-        texts[name] = lora_mapping(_source(checkout, name), f"{port.class_name}LoRAMapping", lora, name)
+        texts[name] = lora_mapping(source(checkout, name), f"{port.class_name}LoRAMapping", lora, name)
     return texts
 
 
-def _source(checkout: Checkout, name: str) -> str:
+def source(checkout: Checkout, name: str) -> str:
+    """The present text of a rendered file. Raises PortError when it is missing."""
     data = checkout.read(name)
     if data is None:
         raise PortError(f"{checkout.root / name} is missing; run `copier copy` again, it renders what is missing")

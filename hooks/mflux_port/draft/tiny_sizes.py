@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from mflux_port.checkout.tree import Checkout
+from mflux_port.draft.glue.signature import constructor_arguments
 from mflux_port.files.parsing import parse_python
 from mflux_port.port.port import Port
 
@@ -17,8 +18,9 @@ def other_names(checkout: Checkout, port: Port, texts: dict[str, str]) -> dict:
     ``texts`` are the drafted files by name. A file that the porter removed or wrote differently is ignored.
     """
     file = TINY_SIZES.format(model=port.model)
-    named = _names_in_tests(checkout.read(file) or b"")
-    taken = _constructor_arguments(texts.get(f"{port.folder}/model/{port.model}_transformer/transformer.py", ""))
+    written = texts.get(file)
+    named = _names_in_tests(written.encode() if written else checkout.read(file) or b"")
+    taken = constructor_arguments(texts.get(f"{port.folder}/model/{port.model}_transformer/transformer.py", ""))
     unknown = [name for name in named if name not in taken]
     if not taken or not unknown:
         return {}
@@ -37,9 +39,3 @@ def _names_in_tests(source: bytes) -> list[str]:
 
 def _is_transformer(target: ast.expr) -> bool:
     return isinstance(target, ast.Name) and target.id == "TRANSFORMER"
-
-
-def _constructor_arguments(source: str) -> list[str]:
-    functions = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.FunctionDef)]
-    constructor = next((node for node in functions if node.name == "__init__"), None)
-    return [argument.arg for argument in constructor.args.args[1:]] if constructor else []

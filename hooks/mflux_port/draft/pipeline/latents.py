@@ -22,6 +22,7 @@ def packing(pipe, call: dict) -> Fact:
     if name is None:
         return Fact("packing", None, f"{where}: no argument of the transformer holds the numbers of the noise")
     value = {"argument": name, "noise_shape": list(noise.shape), "shape": list(latents.shape)}
+    value["pixels"] = call["height"] // noise.shape[-2]
     pattern = _pattern(noise, latents)
     return Fact("packing", pattern and value | {"pattern": pattern}, where, () if pattern else (str(value),))
 

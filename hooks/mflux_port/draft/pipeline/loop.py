@@ -8,6 +8,16 @@ import math
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import NetworkCall, Trace
 
+WHOLE = "whole timesteps from 1000 to 1, / 1000"
+_SHIFT_KEYS = (
+    "shift",
+    "base_shift",
+    "max_shift",
+    "base_image_seq_len",
+    "max_image_seq_len",
+    "shift_terminal",
+    "time_shift_type",
+)
 _TIMES = {
     "sigma": lambda sigma: sigma,
     "1 - sigma": lambda sigma: 1 - sigma,
@@ -46,7 +56,8 @@ def schedule(traces: list[Trace], config: dict) -> Fact:
     tried = []
     for name, shift in _shifts(traces, config).items():
         if all(_near(trace.sigmas[: len(expected)], expected) for trace, expected in _expected(traces, config, shift)):
-            return Fact("schedule", value | {"shift": name}, where)
+            kept = {key: config[key] for key in _SHIFT_KEYS if config.get(key) is not None}
+            return Fact("schedule", value | {"shift": name, "config": kept}, where)
         tried.append(name)
     return Fact("schedule", None, where, (f"sigmas {line}, none of: {', '.join(map(str, tried))}", *_measured(traces)))
 
@@ -61,12 +72,9 @@ def _shifts(traces: list[Trace], config: dict) -> dict:
         return {}
     exponential = config.get("time_shift_type", "exponential") == "exponential"
     factor = (lambda mu: math.exp(mu)) if exponential else (lambda mu: mu)
-    if all(abs(trace.set_timesteps["mu"] - _linear_mu(_image_tokens(trace), config)) < 1e-4 for trace in traces):
-        return {
-            "mu linear in the image tokens, base_shift to max_shift": lambda trace: factor(trace.set_timesteps["mu"])
-        }
-    if all(abs(trace.set_timesteps["mu"] - _empirical_mu(trace)) < 1e-4 for trace in traces):
-        return {"mu by FLUX.2's empirical formula": lambda trace: factor(trace.set_timesteps["mu"])}
+    for name, formula in _FORMULAS_OF_MU.items():
+        if all(abs(trace.set_timesteps["mu"] - formula(trace, config)) < 1e-4 for trace in traces):
+            return {name: lambda trace: factor(trace.set_timesteps["mu"])}
     if len({round(float(mu), 6) for mu in given}) == 1:
         return {f"mu {float(given.pop())}": lambda trace: factor(trace.set_timesteps["mu"])}
     return {}
@@ -103,18 +111,31 @@ def _unshifted(trace: Trace, config: dict) -> list[float]:
     return [top + (bottom - top) * index / max(count - 1, 1) for index in range(count)]
 
 
-def _linear_mu(tokens: int, config: dict) -> float:
+def _linear_mu(trace: Trace, config: dict) -> float:
+    tokens = _image_tokens(trace)
     low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     base, top = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
     return base + (top - base) * (tokens - low) / (high - low)
 
 
-def _empirical_mu(trace: Trace) -> float:
+def _root_mu(trace: Trace, config: dict) -> float:
+    root = math.sqrt(_image_tokens(trace) / config.get("base_image_seq_len", 256))
+    return root * config.get("max_shift", 0.75) + config.get("base_shift", 0.25)
+
+
+def _empirical_mu(trace: Trace, config: dict) -> float:  # noqa: ARG001
     # Two lines over the image tokens, for 10 and for 200 steps, and a line between them over the steps.
     tokens, steps = _image_tokens(trace), len(trace.timesteps)
     at_200 = 0.00016927 * tokens + 0.45666666
     at_10 = 8.73809524e-05 * tokens + 1.89833333
     return at_200 if tokens > 4300 else at_200 + (at_200 - at_10) / 190 * (steps - 200)
+
+
+_FORMULAS_OF_MU = {
+    "mu linear in the image tokens, base_shift to max_shift": _linear_mu,
+    "mu by the square root of the image tokens, base_shift and max_shift": _root_mu,
+    "mu by FLUX.2's empirical formula": _empirical_mu,
+}
 
 
 def _image_tokens(trace: Trace) -> int:
@@ -134,7 +155,8 @@ def _line(trace: Trace) -> str | list[float]:
     for text, end in ends.items():
         if _near(values, [1 + (end - 1) * index / max(steps - 1, 1) for index in range(steps)]):
             return text
-    return values
+    whole = [int(1000 - 999 * index / max(steps - 1, 1)) / 1000 for index in range(steps)]
+    return WHOLE if _near(values, whole) else values
 
 
 def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
@@ -142,7 +164,7 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
 
     Both runs begin with the same latents, so that ``a + guidance * b`` is solved for a and b.
     """
-    rows = [_rows(trace) for trace in traces]
+    rows = [rows_of_step(trace) for trace in traces]
     calls = len(_calls(traces[0], 0))
     targets = [trace.steps[0].model_output[0].reshape(-1) for trace in traces]
     rows = [[row.reshape(-1)[: target.numel()] for row in own] for own, target in zip(rows, targets, strict=True)]
@@ -216,7 +238,8 @@ def _token_width(mixed, conditional, target) -> int | None:
     return None
 
 
-def _rows(trace: Trace) -> list:
+def rows_of_step(trace: Trace) -> list:
+    """The predictions of the first step, one for each prompt."""
     return [row for call in _calls(trace, 0) for row in _outputs(call)]
 
 

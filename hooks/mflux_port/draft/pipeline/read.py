@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from mflux_port.draft.pipeline import defaults, latents, loop, text
+from mflux_port.draft.pipeline import arguments, defaults, encoding, latents, loop, negative, text
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace, run
 
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
+LONGER = f"{PROMPT}, seen from far away in the first light of a winter morning"
 GUIDANCE = ("true_cfg_scale", "guidance_scale")
-_STEPS = 4
+_STEPS = 5
 _SCALES = 3.0, 5.0
 
 
@@ -20,7 +21,8 @@ def read_facts(pipe) -> list[Fact]:
     unit = _unit(pipe)
     plain = _call(pipe, 2 * unit, 3 * unit)
     trace = run(pipe, plain)
-    larger = [run(pipe, _call(pipe, width * unit, 3 * unit)) for width in (3, 4)]
+    sizes = [(3 * unit, 5 * unit), (4 * unit, 3 * unit)]
+    larger = [run(pipe, _call(pipe, *size)) for size in sizes]
     facts = [
         defaults.defaults(pipe),
         *text.tokenization(trace, PROMPT),
@@ -31,7 +33,41 @@ def read_facts(pipe) -> list[Fact]:
         *_guidance(pipe, plain, trace),
         latents.decoding(pipe, plain),
     ]
-    return [fact for fact in facts if fact]
+    known = {fact.name: fact for fact in facts if fact}
+    longer = run(pipe, plain | {"prompt": LONGER})
+    runs = [(trace, plain), (longer, plain), *zip(larger, (_call(pipe, *size) for size in sizes), strict=True)]
+    known |= {fact.name: fact for fact in (*_call_of_transformer(runs, known), *_negative(pipe, plain, known))}
+    return list(known.values())
+
+
+def _call_of_transformer(runs: list[tuple[Trace, dict]], known: dict[str, Fact]) -> list[Fact]:
+    """How a prompt is encoded, and every argument of the transformer; nothing when the prompt's vectors are unknown."""
+    found = [encoding.find_prompt(trace, known) for trace, _ in runs]
+    if None in found:
+        return []
+    prompt = found[0]
+    views = [
+        arguments.view(trace, own.row, own.call, (call["height"], call["width"]), own.argument, own.mask)
+        for (trace, call), own in zip(runs, found, strict=True)
+    ]
+    explained = {prompt.argument: {"is": "prompt"}}
+    for name, kind in (("packing", "latents"), ("timestep", "time"), ("guidance_argument", "guidance")):
+        if known.get(name) and known[name].value:
+            explained[known[name].value["argument"]] = {"is": kind}
+    state = known[f"prompt.{prompt.argument}"].value
+    return [encoding.encoding(prompt, found[1], state), arguments.arguments(views, explained)]
+
+
+def _negative(pipe, plain: dict, known: dict[str, Fact]) -> list[Fact]:
+    keyword, guided = defaults.guidance_keyword(pipe), known.get("guidance")
+    if not keyword or not guided or not guided.value or "conditional" not in guided.value:
+        return []
+    short = plain | {"num_inference_steps": 1}
+    weak = [run(pipe, short | {keyword: scale}) for scale in (1.0, 0.5)]
+    # A toy tokenizer makes no token of an empty text, which an encoder may not take; what was encoded is known by then.
+    kept = {name: value for name, value in short.items() if name != "negative_prompt"}
+    without = run(pipe, kept, ends=(RuntimeError, ValueError, IndexError))
+    return [negative.negative(weak, without, PROMPT, known)]
 
 
 def _guidance(pipe, plain: dict, trace: Trace) -> list[Fact | None]:

@@ -28,12 +28,12 @@ def tokenization(trace: Trace, prompt: str) -> list[Fact]:
     """One fact per tokenizer: the text around the prompt, and with which options it is cut into tokens."""
     facts = []
     for component in dict.fromkeys(call.component for call in trace.tokenizers):
-        calls = [call for call in trace.tokenizers if call.component == component and prompt in _text(call)]
+        calls = [call for call in trace.tokenizers if call.component == component and prompt in text_of(call)]
         templated = next((call for call in calls if call.method == "apply_chat_template"), None)
         cut = next((call for call in calls if call.method == "__call__"), templated)
         if cut is None:
             continue
-        before, _, after = _text(cut).partition(prompt)
+        before, _, after = text_of(cut).partition(prompt)
         value = {"options": _plain(cut.options)}
         if templated:
             value |= {"chat_template": _plain(templated.options), "messages": _messages(templated.given, prompt)}
@@ -204,7 +204,8 @@ def _is_pooled(origin: Origin) -> bool:
     return "pool" in origin.output or "embeds" in origin.output
 
 
-def _text(call: TokenizerCall) -> str:
+def text_of(call: TokenizerCall) -> str:
+    """The text that a tokenizer was given, of several the first."""
     given = call.given
     while isinstance(given, list) and given and not isinstance(given[0], dict):
         given = given[0]

@@ -76,13 +76,16 @@ class Intervention:
     stop_at_decode: bool = False
 
 
-def run(pipe, call: dict, intervention: Intervention | None = None) -> Trace:
-    """Run ``pipe(**call)`` from the same seed each time. The pipeline's objects are as before afterwards."""
+def run(pipe, call: dict, intervention: Intervention | None = None, ends: tuple = ()) -> Trace:
+    """Run ``pipe(**call)`` from the same seed each time. The pipeline's objects are as before afterwards.
+
+    An error of a kind in ``ends`` ends the run, and the trace is of what came before.
+    """
     import torch
 
     call["generator"].manual_seed(0)
     watch = _Watch(pipe, intervention or Intervention(), call.get("num_inference_steps"))
-    with torch.no_grad(), watch.attached(), contextlib.suppress(StopRun):
+    with torch.no_grad(), watch.attached(), contextlib.suppress(StopRun, *ends):
         pipe(**call)
     return watch.trace
 

@@ -66,6 +66,31 @@ def leftovers(checkout: Checkout, planned: list[PlannedFile]) -> list[str]:
     return sorted(name for name in found if name not in written and not name.endswith("_drafted.py"))
 
 
+def stand_ins(checkout: Checkout, port: Port, texts: dict[str, str], names: list[str]) -> list[str]:
+    """Those of the leftover ``names`` that are as the template rendered them, and that nothing of the port imports.
+
+    ``texts`` are the files that this draft writes. Such a file only stood in for what is drafted now.
+    """
+    present = {name: _read(checkout.root / name) for name in names if not name.endswith("__init__.py")}
+    rendered = rendered_texts(checkout.root, port.model, list(present)) if present else {}
+    spare = {name for name, text in present.items() if rendered.get(name) == text}
+    sources = _sources(checkout, port) | texts
+    while used := {name for name in spare if _is_imported(name, sources, spare)}:
+        spare -= used
+    return sorted(spare)
+
+
+def _sources(checkout: Checkout, port: Port) -> dict[str, str]:
+    folders = (checkout.root / port.folder, checkout.root / "tests")
+    paths = [path for folder in folders for path in folder.rglob("*.py")]
+    return {path.relative_to(checkout.root).as_posix(): _read(path) or "" for path in paths}
+
+
+def _is_imported(name: str, sources: dict[str, str], spare: set[str]) -> bool:
+    module = name.removeprefix("src/").removesuffix(".py").replace("/", ".")
+    return any(f"{module} import" in text for other, text in sources.items() if other not in spare)
+
+
 def lists(checkout: Checkout, port: Port, texts: dict[str, str | None]) -> list[PlannedFile]:
     """The key list and the unresolved list (name with ``{model}``: text) as files of a plan; without text it is removed."""
     names = {name.format(model=port.model): text or "" for name, text in texts.items()}

@@ -14,7 +14,7 @@ _POSITIONS = ("pos_embed_max_size", "max_position_embeddings")
 
 def small_config(name: str, config: dict) -> dict:
     """A component's config at small sizes. ``name``: the port's name for it."""
-    shrink = _shrink()
+    shrink = shrink_rules()
     if name == "vae":
         small = shrink.shrink_vae(config)
         groups = config.get("norm_num_groups")
@@ -38,8 +38,9 @@ def small_config(name: str, config: dict) -> dict:
 
 
 @cache
-def _shrink():
-    # The rendered harness is plain Python and imports nothing of a port here.
+def shrink_rules():
+    """The module with the rules of a port's ``make_tiny_checkpoint.py``."""
+    # The rendered harness is plain Python; this part imports nothing else of it.
     path = project_root() / _SHRINK
     spec = importlib.util.spec_from_file_location("mflux_port_shrink", path)
     module = importlib.util.module_from_spec(spec)

@@ -64,6 +64,7 @@ class ForcedRun:
         self.branches: list[Branch | None] = []  # the reference's, for each row of the call that runs now
         self.placed: list[mx.array] = []  # the reference's values among the arguments of that call
         self._component = ""
+        self._like = None  # the transformer's last result: an array, or what a port returns instead
         self._calls: Counter = Counter()
         self._taken: set[str] = set()
         self._other_length: set[int] = set()  # rows whose prompt has another length than the reference's
@@ -261,6 +262,7 @@ class ForcedRun:
         if self.force != FORCED:
             return result
         given = list(arrays(result))
+        self._like = result
         values = [to_numpy(array) for array in given]
         for branch, row in self._judged(values):
             self._compare_prediction(branch, row)
@@ -437,7 +439,10 @@ class ForcedRun:
         own = to_numpy(array)
         if order is not None and own.size != len(self.branches) * order.ids.size:
             own = np.zeros((len(self.branches) * len(order.ids), *order.ids.shape[1:]), np.float32)
-        return mx.array(self._predictions([own])[0]).astype(array.dtype)
+        prediction = mx.array(self._predictions([own])[0]).astype(array.dtype)
+        if isinstance(self._like, (list, tuple)) and len(list(arrays(self._like))) == 1:
+            return rebuild(self._like, iter([prediction]))  # a list of one array stays a list
+        return prediction
 
     # ------------------------------------------------------------------------------------------------------- comparing
 

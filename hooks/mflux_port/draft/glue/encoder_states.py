@@ -1,0 +1,70 @@
+"""How each of mflux's text encoders, and a drafted one, gives the hidden states that a pipeline takes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_INDEX = re.compile(r"hidden_states\[(-\d+)\]")
+_LAST = ("last_hidden_state", "output", "0")
+
+
+@dataclass(frozen=True)
+class States:
+    """Code that gives the states: ``lines``, then one expression for each state. ``needs``: further imports."""
+
+    lines: list[str]
+    expressions: list[str]
+    needs: tuple[str, ...] = ()
+
+
+def states(encoder: str, wanted: list[str], arguments: str, mask_given: bool) -> States | None:
+    """The states of ``wanted`` (such as ``hidden_states[-2]``) from the encoder of that answer; None when it has no way.
+
+    ``arguments``: what the encoder is called with. The last of the reference's hidden states comes after the final norm.
+    """
+    places = [_place(name) for name in wanted]
+    if None in places:
+        return None
+    if encoder in ("qwen3", "smollm3"):
+        return _listed(places, arguments)
+    if encoder == "qwen3_vl":
+        named = ["text_encoder.norm(states[-1])" if place == -1 else f"states[{place}]" for place in places]
+        return States([f"states = text_encoder({arguments})"], named)
+    if encoder == "mistral3":
+        return States([], [f"text_encoder({arguments})"] * len(places)) if set(places) == {-2} else None
+    if encoder in ("gemma2", "own"):
+        return _shortened(places, arguments)
+    return States([], [f"text_encoder({arguments})"] * len(places)) if set(places) == {-1} and encoder == "t5" else None
+
+
+def _place(name: str) -> int | None:
+    match = _INDEX.fullmatch(name)
+    return int(match[1]) if match else (-1 if name in _LAST else None)
+
+
+def _listed(places: list[int], arguments: str) -> States:
+    if set(places) == {-1}:
+        return States([f"prompt_embeds, _ = text_encoder({arguments})"], ["prompt_embeds"])
+    first = "last" if -1 in places else "_"
+    lines = [f"{first}, states = text_encoder({arguments}, output_hidden_states=True)"]
+    return States(lines, ["last" if place == -1 else f"states[{place}]" for place in places])
+
+
+def _shortened(places: list[int], arguments: str) -> States | None:
+    if set(places) == {-1}:
+        return States([], [f"text_encoder({arguments})"])
+    if len(set(places)) > 1:
+        return None
+    place = places[0]
+    lines = [
+        f"# The reference's hidden_states[{place}]: the encoder without its last {_layers(-1 - place)} and its final norm.",
+        "shortened = copy.copy(text_encoder)",
+        f"shortened.layers = text_encoder.layers[: {place + 1}]",
+        "shortened.norm = nn.Identity()",
+    ]
+    return States(lines, [f"shortened({arguments})"], ("copy", "nn"))
+
+
+def _layers(count: int) -> str:
+    return "layer" if count == 1 else f"{count} layers"

@@ -1,0 +1,117 @@
+"""What the transformer gets beside latents, time and prompt, as expressions of sizes and of the prompt's length."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_DTYPES = {"float": "mx.float32", "int": "mx.int32", "bool": "mx.bool_"}
+
+
+@dataclass
+class Given:
+    """What ``prepare`` has: the names that expressions may use, and the lines that define them.
+
+    ``pixels``: the pixels along one step of the latents.
+    """
+
+    class_name: str
+    with_mask: bool
+    pixels: int
+    uses: set[str] = field(default_factory=set)
+    extra: dict[str, None] = field(default_factory=dict)  # lines that expressions need, in order
+
+    def lines(self, body: str) -> list[str]:
+        """The definitions of the names in ``body``."""
+        extra = list(self.extra)
+        body += "".join(extra)
+        found = []
+        words = set(re.findall(r"[a-z_]+", body))
+        if self.with_mask and words & {"embeddings", "mask"}:
+            names = [name if name in words else "_" for name in ("embeddings", "mask")]
+            found.append(f"{names[0]}, {names[1]} = prompt_embeds")
+        if words & {"height", "width"}:
+            found.append("height, width = latents.shape[-2:]")
+        return [*found, *extra]
+
+    @property
+    def embeddings(self) -> str:
+        return "embeddings" if self.with_mask else "prompt_embeds"
+
+
+def argument(rule: dict, given: Given) -> str:
+    """The expression for one argument; ``rule`` as the fact on arguments has it."""
+    return {
+        "text mask": _mask,
+        "numbers": _numbers,
+        "text ids": _text_ids,
+        "image ids": _image_ids,
+        "table": _table,
+        "guidance": _guidance,
+    }[rule["is"]](rule, given)
+
+
+def _guidance(rule: dict, given: Given) -> str:  # noqa: ARG001
+    return f"mx.array([{rule.get('factor', 1)} * guidance])" if rule.get("factor", 1) != 1 else "mx.array([guidance])"
+
+
+def _mask(rule: dict, given: Given) -> str:
+    dtype = _DTYPES[rule["dtype"]]
+    if rule.get("all") or not given.with_mask:
+        return f"mx.ones({given.embeddings}.shape[:2], dtype={dtype})"
+    return f"mask.astype({dtype})"
+
+
+def _numbers(rule: dict, given: Given) -> str:
+    text = _nested(rule["numbers"], given)
+    return f"mx.array({text}, dtype={_DTYPES[rule['dtype']]})" if rule["array"] else text
+
+
+def _nested(value, given: Given) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_nested(item, given) for item in value)}]"
+    return _symbol(value, given) if isinstance(value, str) else repr(value)
+
+
+def _symbol(name: str, given: Given) -> str:
+    if name == "text":
+        return f"{given.embeddings}.shape[1]"
+    if name == "tokens":
+        return "int(mask.sum())" if given.with_mask else f"{given.embeddings}.shape[1]"
+    for side in ("height", "width"):
+        name = name.replace(f"pixel {side}", f"{side} * {given.pixels}")
+    return name
+
+
+def _text_ids(rule: dict, given: Given) -> str:
+    if set(rule["columns"]) == {0}:
+        shape = f"{'1, ' if rule['axes'] == 3 else ''}{given.embeddings}.shape[1], {len(rule['columns'])}"
+        return f"mx.zeros(({shape}), dtype={_DTYPES[rule['dtype']]})"
+    given.extra[f"places = mx.arange({given.embeddings}.shape[1])"] = None
+    return _stacked({"token": "places"}, "places", rule)
+
+
+def _image_ids(rule: dict, given: Given) -> str:
+    given.uses.add("grid")
+    sizes = ", ".join(f"{side} // {rule['patch']}" if rule["patch"] > 1 else side for side in ("height", "width"))
+    given.extra[f"rows, columns = {given.class_name}._grid({sizes})"] = None
+    return _stacked({"row": "rows", "column": "columns"}, "rows", rule)
+
+
+def _stacked(names: dict[str, str], like: str, rule: dict) -> str:
+    columns = [names[column] if isinstance(column, str) else _filled(like, column) for column in rule["columns"]]
+    batch = "[None]" if rule["axes"] == 3 else ""
+    return f"mx.stack([{', '.join(columns)}], axis=-1){batch}.astype({_DTYPES[rule['dtype']]})"
+
+
+def _filled(like: str, number: int) -> str:
+    return f"mx.zeros_like({like})" if number == 0 else f"mx.full({like}.shape, {number})"
+
+
+def _table(rule: dict, given: Given) -> str:
+    items = (f'"{name}": {_item(item, given)}' for name, item in rule["items"].items())
+    return f"{{{', '.join(items)}}}"
+
+
+def _item(rule: dict, given: Given) -> str:
+    return repr(rule["value"]) if rule["is"] == "constant" else argument(rule, given)

@@ -1,0 +1,100 @@
+"""The files between the networks, from the facts of the pipeline: prediction, prompt encoder, latents, sizes of the tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from mflux_port.draft.glue import latent_creator, prediction, prompt, scheduler, sizes
+from mflux_port.draft.glue.signature import call_signature, without_method
+from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.draft.tiny_sizes import TINY_SIZES
+from mflux_port.draft.write.formatting import formatted
+from mflux_port.draft.write.targets import Unresolved
+from mflux_port.port.port import Port
+
+COMPONENT = "pipeline"  # under this name the open questions of the glue are listed
+
+
+class Glue:
+    """Collects the files of one port. ``source``: the present text of a file; ``drafted``: texts of this draft, by file."""
+
+    def __init__(self, port: Port, facts: list[Fact], source: Callable[[str], str], drafted: dict[str, str]):
+        self.port, self.source, self.drafted = port, source, drafted
+        self.facts = {fact.name: fact.as_dict() for fact in facts}
+        self.files: dict[str, str] = {}
+        self.unresolved: list[Unresolved] = []
+
+    def write(self, configs: dict[str, dict], twin: Path) -> None:
+        """Write all files. ``configs``: of the checkpoint's networks; ``twin``: the folder that was run."""
+        self._prediction()
+        self._prompt_encoder()
+        self._latent_creator()
+        self._scheduler()
+        self._sizes(configs, twin)
+        self.files = {name: text for name, text in formatted_paths(self.files).items()}
+
+    def _prediction(self) -> None:
+        name = f"{self.port.folder}/model/{self.port.model}_transformer/transformer.py"
+        signature = call_signature(self._of_draft(name))
+        if signature is None:
+            why = "the transformer has no proven forward pass, so that nothing calls it yet"
+            self.unresolved.append(Unresolved(COMPONENT, "prediction", why, ("port the transformer",)))
+            return
+        writer = prediction.Writer(self.port, self.facts, signature, prompt.needs_mask(self.facts))
+        self.files[f"{self.port.folder}/variants/{self.port.model}_prediction.py"] = writer.text()
+        # What is the same in every step is prepared there.
+        self.files[name] = without_method(self._of_draft(name), "get_rotary_embeddings")
+        self.unresolved += writer.unresolved
+
+    def _prompt_encoder(self) -> None:
+        if len(self.port.text_encoders) > 1:
+            why = "the prompt embeddings of several text encoders are joined in a way that no fact describes"
+            self.unresolved.append(Unresolved(COMPONENT, "prompt", why, ("write prompt_encoder.py",)))
+            return
+        name = f"{self.port.folder}/model/{self.port.model}_text_encoder/prompt_encoder.py"
+        encoder = prompt.encoder_class(self.source(name))
+        own = self._of_draft(f"{self.port.folder}/model/{self.port.model}_text_encoder/text_encoder.py")
+        signature = call_signature(own) if self.port.text_encoder == "own" and own else None
+        writer = prompt.Writer(self.port, self.facts, encoder, signature)
+        text = writer.text()
+        self.unresolved += writer.unresolved
+        if text is not None:
+            self.files[name] = text
+
+    def _latent_creator(self) -> None:
+        name = f"{self.port.folder}/latent_creator/{self.port.model}_latent_creator.py"
+        text = latent_creator.resized(self.source(name), self.facts)
+        if text is not None:
+            self.files[name] = text
+
+    def _scheduler(self) -> None:
+        text, unresolved = scheduler.written(self.port, self.facts)
+        self.unresolved += unresolved
+        if text is not None:
+            self.files[f"{self.port.folder}/model/{self.port.model}_scheduler/{self.port.model}_scheduler.py"] = text
+
+    def _sizes(self, configs: dict[str, dict], twin: Path) -> None:
+        name = TINY_SIZES.format(model=self.port.model)
+        transformer = self._of_draft(f"{self.port.folder}/model/{self.port.model}_transformer/transformer.py")
+        of_twin = (
+            json.loads((twin / "sizes.json").read_text(encoding="utf-8")) if (twin / "sizes.json").is_file() else {}
+        )
+        index = json.loads((twin / "model_index.json").read_text(encoding="utf-8"))
+        vae = configs.get("vae", {}) if self.port.vae == "own" else {}
+        configs = {name: config for name, config in configs.items() if name != "vae"}
+        small = sizes.small_configs(configs, of_twin)
+        reference = index.get("transformer", ["", ""])[1]
+        text = sizes.sizes_text(self.source(name), transformer, reference, configs, small)
+        self.files[name] = sizes.with_vae_channels(text, vae)
+
+    def _of_draft(self, name: str) -> str:
+        return self.drafted.get(name, "")
+
+
+def formatted_paths(files: dict[str, str]) -> dict[str, str]:
+    """Files by path, as mflux's formatter leaves them."""
+    stems = {name: f"file_{place}" for place, name in enumerate(files)}
+    done = formatted({stems[name]: text for name, text in files.items()})
+    return {name: done[stem] for name, stem in stems.items()}

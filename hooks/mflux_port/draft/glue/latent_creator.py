@@ -1,0 +1,24 @@
+"""The latent creator's numbers, where the pipeline's noise has others than the template's."""
+
+from __future__ import annotations
+
+import re
+
+_CONSTANT = r"(?m)^    {name} = (\d+)$"
+_ROUNDED = 16  # mflux rounds sizes to multiples of it
+
+
+def resized(source: str, facts: dict[str, dict]) -> str | None:
+    """The latent creator with the channels and the scale of the pipeline's noise; None where they are the same already."""
+    value = facts.get("packing", {}).get("value")
+    if not value or len(value.get("noise_shape", ())) < 4:
+        return None
+    patch = 2 if "p = q = 2" in value.get("pattern", "") else 1
+    wanted = {"LATENT_CHANNELS": value["noise_shape"][-3], "SPATIAL_SCALE": value["pixels"]}
+    text = source
+    for name, number in wanted.items():
+        text = re.sub(_CONSTANT.format(name=name), f"    {name} = {number}", text)
+    multiple = max(_ROUNDED, value["pixels"] * patch)
+    if multiple != _ROUNDED:
+        text = text.replace("multiples of 16", f"multiples of {multiple}").replace("% 16", f"% {multiple}")
+    return text if text != source else None

@@ -1,0 +1,254 @@
+"""The file that calls the transformer: packing, time, positions, masks and guidance, from the facts of the pipeline."""
+
+from __future__ import annotations
+
+import re
+
+from mflux_port.draft.glue.expressions import Given, argument
+from mflux_port.draft.glue.packing import packing
+from mflux_port.draft.glue.signature import Signature
+from mflux_port.draft.write.targets import Unresolved
+from mflux_port.port.port import Port
+
+_TIMES = {
+    "sigma": "sigma",
+    "1 - sigma": "1 - sigma",
+    "1000 * sigma": "1000 * sigma",
+    "1000 - 1000 * sigma": "1000 - 1000 * sigma",
+}
+_GUIDED = {"guidance > 1": "guidance > 1.0", "guidance > 0": "guidance > 0.0", "guidance != 1": "guidance != 1.0"}
+_FORMULAS = {
+    "unconditional + guidance * (conditional - unconditional)": "unconditional + guidance * (conditional - unconditional)",
+    "conditional + guidance * (conditional - unconditional)": "conditional + guidance * (conditional - unconditional)",
+}
+_COMPONENT = "pipeline"
+
+
+class Writer:
+    """Writes the file for one port; ``unresolved`` grows by what the facts do not decide."""
+
+    def __init__(self, port: Port, facts: dict[str, dict], signature: Signature, with_mask: bool):
+        self.port, self.facts, self.signature, self.with_mask = port, facts, signature, with_mask
+        self.name = f"{port.class_name}Prediction"
+        self.unresolved: list[Unresolved] = []
+        self.packing = packing(self._value("packing").get("pattern", ""))
+        self.uses: set[str] = set()
+
+    def text(self) -> str:
+        """The file's source, not formatted yet."""
+        prepared, lines = self._arguments()
+        transformer = f"{self.port.class_name}Transformer"
+        module = f"{self.port.package}.model.{self.port.model}_transformer.transformer"
+        prompt = "tuple[mx.array, mx.array]" if self.with_mask else "mx.array"
+        return f"""import mlx.core as mx
+
+from {module} import {transformer}
+
+
+class {self.name}:
+    # What {self.port.reference_pipeline} does around its transformer.
+    # Each line follows from {self.port.porting_folder}/pipeline_facts.yml, which says where it was read.
+    # The loop's latents are (batch, channels, height, width), whatever the transformer takes.
+    # The text that is encoded in place of no negative prompt; None where guidance needs a negative prompt.
+    NEGATIVE_PROMPT = {self._negative()}
+
+    @staticmethod
+    def is_guided(guidance: float) -> bool:
+        return {self._guided()}
+
+    @staticmethod
+    def prepare(
+        transformer: {transformer},{_unused("transformer", prepared)}
+        latents: mx.array,{_unused("latents", prepared)}
+        prompt_embeds: {prompt},{_unused("prompt_embeds", prepared)}
+        guidance: float,{_unused("guidance", prepared)}
+    ) -> tuple:
+        # What is the same in every step.
+{prepared}
+    @staticmethod
+    def predict(
+        transformer: {transformer},
+        latents: mx.array,
+        sigma: mx.array,
+        prompt_embeds: {prompt},
+        prepared: tuple,{_unused("prepared", lines)}
+    ) -> mx.array:
+        # The velocity, noise minus image, at the noise level sigma.
+{lines}
+    @staticmethod
+    def guide(conditional: mx.array, unconditional: mx.array, guidance: float) -> mx.array:
+{self._guide()}{self._helpers()}"""
+
+    # --------------------------------------------------------------------------------------------------- the arguments
+
+    def _arguments(self) -> tuple[str, str]:
+        """The bodies of ``prepare`` and ``predict``."""
+        given = Given(self.name, self.with_mask, self._patch_of_pixels())
+        fixed, passed = {}, []
+        for name, optional in self.signature.arguments.items():
+            rule = self._value("arguments").get(name)
+            if rule is None:
+                if name in self._value("arguments") or not optional:
+                    fixed[name] = self._raising(name)
+                    passed.append(f"{name}={name}")
+                continue
+            if rule["is"] in ("latents", "time", "prompt"):
+                passed.append(f"{name}={self._moving(name, rule)}")
+            elif rule["is"] != "constant":
+                fixed[name] = argument(rule, given)
+                passed.append(f"{name}={name}")
+            elif not optional or rule["value"] not in (None, {}, []):
+                passed.append(f"{name}={rule['value']!r}")
+        self.uses |= given.uses
+        return self._prepare(fixed, given), self._predict(list(fixed), passed)
+
+    def _prepare(self, fixed: dict[str, str], given: Given) -> str:
+        lines = given.lines("".join(fixed.values()))
+        if any(text.startswith("raise") for text in fixed.values()):
+            lines = [next(text for text in fixed.values() if text.startswith("raise"))]
+        else:
+            lines += [f"{name} = {text}" for name, text in fixed.items()]
+            lines.append(f"return ({', '.join(fixed)}{',' if len(fixed) == 1 else ''})")
+        return _block(lines)
+
+    def _predict(self, fixed: list[str], passed: list[str]) -> str:
+        lines = [f"{', '.join(fixed)}{',' if len(fixed) == 1 else ''} = prepared"] if fixed else []
+        if self.with_mask:
+            lines.append("embeddings, _ = prompt_embeds")
+        undecided = next((text.partition("=")[2] for text in passed if "=raise " in text), None)
+        if undecided:
+            return _block([undecided])
+        lines.append(f"output = transformer({', '.join(passed)}){self.signature.first}")
+        sign = "-" if self._value("guidance").get("sign") == -1 else ""
+        lines.append(f"return {sign}{self._unpacked()}")
+        return _block(lines)
+
+    def _moving(self, name: str, rule: dict) -> str:
+        if rule["is"] == "time":
+            relation = self._value("timestep").get("is")
+            if relation not in _TIMES or "alternatives" in self.facts.get("timestep", {}):
+                return self._undecided("timestep", f"the time that {name} says", relation)
+            return _TIMES[relation] if rule.get("axes", 1) else f"({_TIMES[relation]})[0]"
+        if rule["is"] == "prompt":
+            text = "embeddings" if self.with_mask else "prompt_embeds"
+            return f"[{text}[0]]" if rule.get("list") else text
+        return self._latents(rule)
+
+    def _latents(self, rule: dict) -> str:
+        if self.packing:
+            return f"{self.name}._pack(latents)"
+        value = self._value("packing")
+        if value.get("pattern") != "unchanged":
+            return self._undecided("packing", "how the latents are laid out", value.get("pattern"))
+        shape, sizes = value["shape"], value["noise_shape"][-2:]
+        text = "latents[0]" if rule.get("list") else "latents"
+        at = len(shape) - 3
+        if len(shape) - (3 if rule.get("list") else 4) == 1 and shape[-2:] == sizes:
+            ahead = ", ".join([":"] * at)
+            text += f"[{ahead}, None]" if shape[at] == 1 else ""
+        return f"[{text}]" if rule.get("list") else text
+
+    def _unpacked(self) -> str:
+        if self.packing:
+            return f"{self.name}._unpack(output, latents.shape)"
+        extra = self._value("guidance").get("output_channels")
+        sliced = "output[:, : latents.shape[1]]" if extra else "output"
+        return f"{sliced}.reshape(latents.shape)"
+
+    def _patch_of_pixels(self) -> int:
+        """How many pixels one step of the loop's latents is."""
+        return self._value("packing").get("pixels", 8)
+
+    # -------------------------------------------------------------------------------------------------------- guidance
+
+    def _negative(self) -> str:
+        value = self.facts.get("negative", {}).get("value")
+        return repr(value["default"]) if value else '""'
+
+    def _guided(self) -> str:
+        return _GUIDED.get(self._value("negative").get("guided", ""), "guidance != 1.0")
+
+    def _guide(self) -> str:
+        formula = self._value("guidance").get("formula")
+        if formula == "conditional":
+            # No second prediction was ever made.
+            return "        return conditional if guidance == 1.0 else " + _FORMULAS[next(iter(_FORMULAS))] + "\n"
+        if formula in _FORMULAS:
+            return f"        return {_FORMULAS[formula]}\n"
+        plain, _, size = (formula or "").partition(", then ")
+        if plain in _FORMULAS and size:
+            return self._normed(plain, size.removesuffix(" of the conditional output"))
+        message = self._undecided("guidance", "how the predictions are combined", formula)
+        return f"        {message}\n"
+
+    def _normed(self, formula: str, size: str) -> str:
+        lines = [f"mixed = {formula}"]
+        if size == "the standard deviation":
+            lines.append("return mixed * (mx.std(conditional) / mx.std(mixed))")
+        elif size == "the norm":
+            lines.append("return mixed * (mx.linalg.norm(conditional) / mx.linalg.norm(mixed))")
+        elif self.packing:  # of each token
+            lines[0:0] = [
+                f"shape, pack = conditional.shape, {self.name}._pack",
+                "conditional, unconditional = pack(conditional), pack(unconditional)",
+            ]
+            lines += _NORMED
+            lines.append(f"return {self.name}._unpack(mixed * scale, shape)")
+        else:  # of each row of the image
+            lines += [*_NORMED, "return mixed * scale"]
+        return _block(lines)
+
+    # ------------------------------------------------------------------------------------------------------------ rest
+
+    def _helpers(self) -> str:
+        parts = [self.packing.methods()] if self.packing else []
+        parts += [_GRID] if "grid" in self.uses else []
+        return "".join(parts)
+
+    def _value(self, name: str) -> dict:
+        return self.facts.get(name, {}).get("value") or {}
+
+    def _raising(self, name: str) -> str:
+        said = next(
+            (one for one in self.facts["arguments"].get("alternatives", ()) if one.startswith(f"{name}:")), name
+        )
+        self.unresolved.append(
+            Unresolved(
+                _COMPONENT,
+                f"prediction.{name}",
+                f"the runs do not explain this argument of the transformer ({said})",
+                (f"write it in {self.name}.prepare",),
+            )
+        )
+        return f'raise NotImplementedError("Port what {self.port.reference_pipeline} gives its transformer as {name}.")'
+
+    def _undecided(self, fact: str, what: str, found: object) -> str:
+        others = self.facts.get(fact, {}).get("alternatives", ())
+        candidates = tuple(map(str, [*([found] if found else []), *others])) or (
+            f"read it in {self.port.reference_pipeline}",
+        )
+        self.unresolved.append(
+            Unresolved(_COMPONENT, f"prediction.{fact}", f"the runs do not decide {what}", candidates)
+        )
+        return f'raise NotImplementedError("Decide {fact} in {self.name}: see pipeline_facts.yml.")'
+
+
+_NORMED = [
+    "scale = mx.linalg.norm(conditional, axis=-1, keepdims=True) / mx.linalg.norm(mixed, axis=-1, keepdims=True)",
+]
+_GRID = """
+    @staticmethod
+    def _grid(height: int, width: int) -> tuple[mx.array, mx.array]:
+        # The row and the column of each token of the image.
+        rows = mx.broadcast_to(mx.arange(height)[:, None], (height, width)).reshape(-1)
+        columns = mx.broadcast_to(mx.arange(width)[None, :], (height, width)).reshape(-1)
+        return rows, columns
+"""
+
+
+def _block(lines: list[str]) -> str:
+    return "".join(f"        {line}\n" for line in lines)
+
+
+def _unused(name: str, body: str) -> str:
+    return "" if re.search(rf"\b{name}\b", body) else "  # noqa: ARG004"

@@ -1,0 +1,56 @@
+"""What a drafted transformer takes and returns, read from its source."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+from mflux_port.files.parsing import parse_python
+
+
+@dataclass(frozen=True)
+class Signature:
+    """``arguments``: the names of ``__call__``, with whether each has a default. ``returns``: its annotation."""
+
+    arguments: dict[str, bool]
+    returns: str
+
+    @property
+    def first(self) -> str:
+        """What follows a call to get its one result."""
+        return "[0]" if self.returns.startswith(("list", "tuple")) else ""
+
+
+def call_signature(source: str) -> Signature | None:
+    """The signature of the last class's ``__call__``; None when it is not written yet."""
+    classes = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.ClassDef)]
+    methods = [node for node in (classes[-1].body if classes else []) if isinstance(node, ast.FunctionDef)]
+    call = next((node for node in methods if node.name == "__call__"), None)
+    if call is None or any(isinstance(node, ast.Raise) for node in call.body[:1]):
+        return None
+    names = [argument.arg for argument in call.args.args[1:]]
+    plain = len(names) - len(call.args.defaults)
+    found = {name: place >= plain for place, name in enumerate(names)}
+    found |= {
+        argument.arg: default is not None
+        for argument, default in zip(call.args.kwonlyargs, call.args.kw_defaults, strict=True)
+    }
+    return Signature(found, ast.unparse(call.returns) if call.returns else "")
+
+
+def constructor_arguments(source: str) -> list[str]:
+    """The names that the last class's constructor takes; none where there is no class."""
+    functions = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.FunctionDef)]
+    constructor = next((node for node in functions if node.name == "__init__"), None)
+    return [argument.arg for argument in constructor.args.args[1:]] if constructor else []
+
+
+def without_method(source: str, name: str) -> str:
+    """The source without the method of that name, where it only raises."""
+    nodes = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.FunctionDef) and node.name == name]
+    raising = [node for node in nodes if len(node.body) == 1 and isinstance(node.body[0], ast.Raise)]
+    if not raising:
+        return source
+    lines = source.splitlines(keepends=True)
+    del lines[raising[0].lineno - 1 : raising[0].end_lineno]
+    return "".join(lines)

@@ -1,0 +1,124 @@
+"""The sizes of the fast tests: the reference's own configs made small, with widths that mflux quantizes."""
+
+from __future__ import annotations
+
+import ast
+import math
+
+from mflux_port.draft.forward.twin.small_config import shrink_rules
+from mflux_port.draft.glue.signature import constructor_arguments
+from mflux_port.files.parsing import parse_python
+
+_GROUP = 64  # mflux quantizes in groups of so many inputs
+_WIDTH = 3 * _GROUP  # of a transformer: its feed-forward may be 8 / 3 times as wide
+_PLAIN = (6, 32), (4, 48)  # heads and their size: of a transformer, of a text encoder
+_INNER = (192, 256, 320, 384)
+
+
+class _Sizes:
+    """Hands out sizes to the rules of a twin, with which every layer is quantized."""
+
+    def __init__(self, pair: tuple[int, int]):
+        self._pair, self._inner = pair, iter(_INNER)
+
+    def heads(self) -> tuple[int, int]:
+        return self._pair
+
+    def inner(self) -> int:
+        return next(self._inner)
+
+    def vocab(self) -> int:
+        return 330
+
+
+def small_configs(real: dict[str, dict], twin: dict[str, dict]) -> dict[str, dict]:
+    """The configs of transformer and text encoder in tiny sizes. ``twin``: those of the pipeline's twin, whose depths stay."""
+    shrink = shrink_rules()
+    less, shrink.LESS = shrink.LESS, _GROUP  # an encoder's width of its own stays a multiple
+    try:
+        small = {name: shrink.shrink_network(config, _Sizes(_pair(name, config, shrink)), "text" in name)
+                 for name, config in real.items()}  # fmt: skip
+        shrink.link(real, small)
+    finally:
+        shrink.LESS = less
+    for name, config in small.items():
+        _keep(config, twin.get(name, {}), shrink)
+    return small
+
+
+def _pair(name: str, config: dict, shrink) -> tuple[int, int]:
+    """Heads and their size. Where rotary axes give the size, the heads make a width that is a multiple."""
+    key = next((key for key in shrink.AXES if config.get(key)), None)
+    if "text" in name or key is None:
+        return _PLAIN["text" in name]
+    size = sum(max(2, value // 8 * 2) for value in config[key])
+    return _WIDTH // math.gcd(_WIDTH, size), size
+
+
+def _keep(config: dict, twin: dict, shrink) -> None:
+    for key, value in twin.items():
+        if key in shrink.LAYERS or key in ("layer_types", "vocab_size") or "token" in key:
+            config[key] = value
+        elif isinstance(value, dict) and isinstance(config.get(key), dict):
+            _keep(config[key], value, shrink)
+
+
+def sizes_text(source: str, transformer: str, reference: str, real: dict[str, dict], small: dict[str, dict]) -> str:
+    """The rendered file of sizes with those of the drafted classes. ``transformer``: its source; ``reference``: its class."""
+    taken = constructor_arguments(transformer)
+    own = {name: value for name, value in small["transformer"].items() if not name.startswith("_")}
+    changed = {name: own[name] for name in taken if name in own and own[name] != real["transformer"].get(name)}
+    tables = {"TRANSFORMER": changed}
+    if "text_encoder" in small:
+        flat = _flat(small["text_encoder"])
+        names = _keys(source, "TEXT_ENCODER")
+        tables["TEXT_ENCODER"] = {name: flat.get(name, value) for name, value in names.items()}
+    tables |= {"REFERENCE_CLASS": reference, "REFERENCE": own}
+    for name, value in tables.items():
+        source = _replaced(source, name, value)
+    return source
+
+
+def with_vae_channels(source: str, vae: dict) -> str:
+    """The file with tiny channel counts for a drafted VAE: multiples of its norms' groups, in the same proportions."""
+    channels, unit = vae.get("block_out_channels"), vae.get("norm_num_groups") or 32
+    if not channels:
+        return source
+    small = {width: unit * max(1, width // min(channels)) for width in channels}
+    return _replaced(source, "VAE_CHANNELS", small)
+
+
+def _replaced(source: str, name: str, value: object) -> str:
+    node = _assignment(source, name)
+    if node is None:
+        return source
+    lines = source.splitlines(keepends=True)
+    lines[node.lineno - 1 : node.end_lineno] = [f"    {name} = {_literal(value)}\n"]
+    return "".join(lines)
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + "".join(f"{name!r}: {_literal(item)}, " for name, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return f"({''.join(f'{_literal(item)}, ' for item in value)})"
+    return repr(value)
+
+
+def _keys(source: str, name: str) -> dict:
+    node = _assignment(source, name)
+    return ast.literal_eval(node.value) if node is not None else {}
+
+
+def _assignment(source: str, name: str) -> ast.Assign | None:
+    nodes = [node for node in ast.walk(parse_python(source)) if isinstance(node, (ast.Assign, ast.AnnAssign))]
+    targets = ((node, node.targets[0] if isinstance(node, ast.Assign) else node.target) for node in nodes)
+    return next((node for node, target in targets if isinstance(target, ast.Name) and target.id == name), None)
+
+
+def _flat(config: dict) -> dict:
+    inner = {}
+    for name, value in config.items():
+        if isinstance(value, dict) and "vision" not in name:
+            inner |= _flat(value)
+    return inner | {name: value for name, value in config.items() if not isinstance(value, dict)}

@@ -1,0 +1,223 @@
+"""What each argument of the transformer is, in terms of what the loop knows: one fact for the whole call.
+
+Runs that differ in size and in prompt are read side by side. An argument that no rule explains in all of them has no value
+here, and the drafted call raises there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.draft.pipeline.watch import Trace
+
+_MANY = 64  # numbers; a longer list of numbers is a table
+
+
+@dataclass(frozen=True)
+class View:
+    """One run: the arguments of its first conditional prediction, and the quantities that they may follow.
+
+    ``sizes``: height and width in pixels and of the latents, by name; ``text``: the prompt's number of vectors; ``mask``:
+    which of them are tokens of the prompt.
+    """
+
+    arguments: dict
+    sizes: dict[str, int]
+    text: int
+    mask: list[int]
+    latents: object
+
+
+def arguments(views: list[View], known: dict[str, dict]) -> Fact:
+    """What the arguments are. ``known``: those that other facts explain, such as the latents and the time."""
+    value, unknown = {}, []
+    for name, first in views[0].arguments.items():
+        if name in known:
+            value[name] = known[name] | _wrapping(first)
+            continue
+        found = _rule([view.arguments.get(name) for view in views], views)
+        value[name] = found
+        if found is None:
+            unknown.append(f"{name}: {_shape(first)}")
+    where = f"the transformer's arguments in {len(views)} runs of several sizes and prompts"
+    return Fact("arguments", value, where, tuple(unknown))
+
+
+def view(trace: Trace, row: int, call: int, size: tuple[int, int], prompt: str, mask: list[int]) -> View:
+    """The run as one row of one call of its first step. ``prompt``: the argument that holds the prompt's vectors."""
+    calls = [entry for entry in trace.transformers if entry.step == 0]
+    batch = _batch(calls[call].arguments[prompt])
+    given = {name: _row(value, row, batch) for name, value in calls[call].arguments.items()}
+    latents = trace.noise[-1]
+    sizes = {"pixel height": size[0], "pixel width": size[1], "height": latents.shape[-2], "width": latents.shape[-1]}
+    embeddings = given[prompt][0] if isinstance(given[prompt], list) else given[prompt]
+    return View(given, sizes, embeddings.shape[-2], mask, latents)
+
+
+def _batch(value) -> int:
+    return len(value) if isinstance(value, list) or value.dim() > 2 else 1
+
+
+def _row(value, row: int, batch: int):
+    """The part of an argument that belongs to one prompt of the batch."""
+    if batch == 1:
+        return value
+    if isinstance(value, dict):
+        return {name: _row(item, row, batch) for name, item in value.items()}
+    if isinstance(value, list):
+        return [value[row]] if len(value) == batch else value
+    return value[row : row + 1] if getattr(value, "dim", int)() and len(value) == batch else value
+
+
+def _wrapping(value) -> dict:
+    return {"list": True, "axes": value[0].dim()} if isinstance(value, list) else {"axes": value.dim()}
+
+
+def _rule(values: list, views: list[View]) -> dict | None:
+    for rule in (_constant, _mask, _numbers, _table, _ids):
+        if (found := rule(values, views)) is not None:
+            return found
+    return None
+
+
+def _constant(values: list, views: list[View]) -> dict | None:
+    first = values[0]
+    plain = first is None or isinstance(first, (bool, int, float, str)) or first in ({}, [])
+    return {"is": "constant", "value": first} if plain and all(value == first for value in values) else None
+
+
+def _mask(values: list, views: list[View]) -> dict | None:
+    """Which vectors of the prompt are its tokens, or ones for all of them."""
+    if not _tensors(values) or any(value.numel() != view.text for value, view in zip(values, views, strict=True)):
+        return None
+    dtype = {"bool": "bool", "float": "float"}.get(
+        str(values[0].dtype).removeprefix("torch.").rstrip("0123456789"), "int"
+    )
+    flat = [[int(number) for number in value.reshape(-1).tolist()] for value in values]
+    if all(own == view.mask for own, view in zip(flat, views, strict=True)):
+        return {"is": "text mask", "axes": values[0].dim(), "dtype": dtype}
+    if all(set(own) == {1} for own in flat) and views[0].text > 1:
+        return {"is": "text mask", "axes": values[0].dim(), "dtype": dtype, "all": True}
+    return None
+
+
+def _numbers(values: list, views: list[View]) -> dict | None:
+    """A few numbers, each of which is the same in all runs or follows a size or the prompt's length."""
+    flat = [list(_flat(value)) for value in values]
+    if len({len(own) for own in flat}) > 1 or not 0 < len(flat[0]) <= _MANY or None in flat[0]:
+        return None
+    if _tensors(values) and any(value.numel() > 8 for value in values):
+        return None
+    named = [_quantity([own[place] for own in flat], views) for place in range(len(flat[0]))]
+    if None in named:
+        return None
+    tensor = _tensors(values)
+    return {"is": "numbers", "numbers": _nested(values[0], iter(named)), "array": tensor} | (
+        {"dtype": _dtype(values[0])} if tensor else {}
+    )
+
+
+def _quantity(numbers: list, views: list[View]) -> object:
+    if len(set(numbers)) == 1:
+        number = numbers[0]
+        return int(number) if float(number).is_integer() else number
+    for name, known in _quantities(views).items():
+        if all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(numbers, known, strict=True)):
+            return name
+    return None
+
+
+def _quantities(views: list[View]) -> dict[str, list]:
+    found = {"text": [view.text for view in views], "tokens": [sum(view.mask) for view in views]}
+    for name in views[0].sizes:
+        for divisor in (1, 2, 4):
+            text = name if divisor == 1 else f"{name} // {divisor}"
+            found.setdefault(text, [view.sizes[name] // divisor for view in views])
+    found["pixel height / pixel width"] = [view.sizes["pixel height"] / view.sizes["pixel width"] for view in views]
+    return found
+
+
+def _table(values: list, views: list[View]) -> dict | None:
+    """A mapping of further arguments, each explained by itself."""
+    if not all(isinstance(value, dict) for value in values):
+        return None
+    items = {name: _rule([value.get(name) for value in values], views) for name in values[0]}
+    return {"is": "table", "items": items} if items and None not in items.values() else None
+
+
+def _ids(values: list, views: list[View]) -> dict | None:
+    """Positions: one row for each image token or each vector of the prompt, with a rule for each column."""
+    if not _tensors(values) or values[0].dim() not in (2, 3):
+        return None
+    rows = [value[0] if value.dim() == 3 else value for value in values]
+    common = {"axes": values[0].dim(), "dtype": _dtype(values[0])}
+    if all(len(own) == view.text for own, view in zip(rows, views, strict=True)):
+        columns = _columns([(own, {"token": list(range(view.text))}) for own, view in zip(rows, views, strict=True)])
+        return columns and {"is": "text ids", "columns": columns} | common
+    for patch in (1, 2, 4):
+        grids = [_grid(view.sizes["height"] // patch, view.sizes["width"] // patch) for view in views]
+        if all(len(own) == len(grid["row"]) for own, grid in zip(rows, grids, strict=True)):
+            columns = _columns(list(zip(rows, grids, strict=True)))
+            return columns and {"is": "image ids", "columns": columns, "patch": patch} | common
+    return None
+
+
+def _grid(height: int, width: int) -> dict[str, list]:
+    return {
+        "row": [row for row in range(height) for _ in range(width)],
+        "column": [column for _ in range(height) for column in range(width)],
+    }
+
+
+def _columns(tables: list[tuple]) -> list | None:
+    found = []
+    for place in range(tables[0][0].shape[-1]):
+        columns = [own[:, place].tolist() for own, _ in tables]
+        constants = {number for column in columns for number in column}
+        if len(constants) == 1:
+            found.append(int(constants.pop()))
+            continue
+        name = next(
+            (key for key in tables[0][1] if all(c == t[key] for c, (_, t) in zip(columns, tables, strict=True))), None
+        )
+        if name is None:
+            return None
+        found.append(name)
+    return found
+
+
+def _tensors(values: list) -> bool:
+    return all(hasattr(value, "dim") for value in values)
+
+
+def _dtype(value) -> str:
+    return "float" if value.is_floating_point() else "bool" if str(value.dtype) == "torch.bool" else "int"
+
+
+def _flat(value) -> Iterator:
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _flat(item)
+    elif hasattr(value, "dim"):
+        yield from value.reshape(-1).tolist()
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield value
+    else:
+        yield None
+
+
+def _nested(value, named: Iterator) -> object:
+    if isinstance(value, (list, tuple)):
+        return [_nested(item, named) for item in value]
+    if hasattr(value, "dim"):
+        return [_nested(item, named) for item in value] if value.dim() else next(named)
+    return next(named)
+
+
+def _shape(value) -> str:
+    if hasattr(value, "shape"):
+        return f"a tensor {list(value.shape)}"
+    return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else repr(value)

@@ -1,0 +1,44 @@
+"""When a pipeline makes the second, unconditional prediction, and of which text where none is given."""
+
+from __future__ import annotations
+
+from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.draft.pipeline.text import text_of
+from mflux_port.draft.pipeline.watch import Trace
+
+
+def negative(weak: list[Trace], without: Trace, prompt: str, known: dict[str, Fact]) -> Fact:
+    """``weak``: runs with a guidance of 1 and of a half; ``without``: a run without a negative prompt."""
+    value = {"guided": _guided(*map(_predictions, weak))}
+    where = "runs with guidance 1, 0.5 and without a negative prompt"
+    given = [text_of(call) for call in without.tokenizers if call.method == "__call__"]
+    given = given or [text_of(call) for call in without.tokenizers]
+    texts = list(dict.fromkeys(_inner(text, known) for text in given if prompt not in text))
+    if not texts and _predictions(without) < 2:
+        return Fact("negative", value | {"default": None}, where)  # no negative prompt, no guidance
+    if len(texts) != 1:
+        return Fact("negative", None, where, (f"texts encoded beside the prompt: {texts}",))
+    return Fact("negative", value | {"default": texts[0]}, where)
+
+
+def _guided(at_one: int, at_half: int) -> str:
+    if at_one < 2:
+        return "guidance != 1" if at_half > 1 else "guidance > 1"
+    return "guidance > 0"
+
+
+def _predictions(trace: Trace) -> int:
+    """How many predictions the first step makes."""
+    from mflux_port.draft.pipeline.loop import rows_of_step
+
+    return len(rows_of_step(trace))
+
+
+def _inner(text: str, known: dict[str, Fact]) -> str:
+    """The text without what the pipeline puts around every prompt."""
+    for name, fact in known.items():
+        if name.startswith("tokenization.") and fact.value:
+            before, after = fact.value.get("before", ""), fact.value.get("after", "")
+            if text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after):
+                return text[len(before) : len(text) - len(after)]
+    return text

@@ -1,0 +1,95 @@
+"""Config files of families with one text encoder that this project never ported by hand: real structure, no weights."""
+
+from __future__ import annotations
+
+from tests.parity.references import AUTOENCODER_KL, DYNAMIC, QWEN3_4B, SCHEDULER
+
+GLM = {
+    "model_type": "glm", "architectures": ["GlmModel"], "hidden_size": 4096, "intermediate_size": 13696,
+    "num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 2, "head_dim": 128, "vocab_size": 151552,
+    "attention_bias": True, "hidden_act": "silu", "max_position_embeddings": 8192, "rms_norm_eps": 1.5625e-07,
+    "partial_rotary_factor": 0.5, "rope_theta": 10000.0, "tie_word_embeddings": False, "pad_token_id": 0,
+}  # fmt: skip
+GEMMA2 = {
+    "model_type": "gemma2", "architectures": ["Gemma2Model"], "vocab_size": 256000, "hidden_size": 2304,
+    "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4,
+    "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 8192, "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0, "query_pre_attn_scalar": 256, "sliding_window": 4096, "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0, "attention_bias": False, "pad_token_id": 0,
+}  # fmt: skip
+QWEN_VAE = {
+    "_class_name": "AutoencoderKLQwenImage", "base_dim": 96, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2,
+    "attn_scales": [], "temperal_downsample": [False, True, True], "dropout": 0.0,
+    "latents_mean": [-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508, 0.4134, -0.0715, 0.5517,
+                     -0.3632, -0.1922, -0.9497, 0.2503, -0.2921],
+    "latents_std": [2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, 3.2687, 2.1526, 2.8652, 1.5579,
+                    1.6382, 1.1253, 2.8251, 1.916],
+}  # fmt: skip
+REFERENCES: dict[str, dict] = {
+    "ovis_image": {
+        "_class_name": "OvisImagePipeline",
+        "transformer": ("diffusers", "OvisImageTransformer2DModel", {
+            "patch_size": 1, "in_channels": 64, "out_channels": 64, "num_layers": 6, "num_single_layers": 27,
+            "attention_head_dim": 128, "num_attention_heads": 24, "joint_attention_dim": 2048,
+            "axes_dims_rope": [16, 56, 56],
+        }),
+        "text_encoder": ("transformers", "Qwen3Model", {
+            **QWEN3_4B, "architectures": ["Qwen3Model"], "hidden_size": 2048, "num_hidden_layers": 28,
+            "num_attention_heads": 16, "intermediate_size": 6144,
+        }),
+        "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**DYNAMIC, "shift": 3.0}),
+        "tokenizer": ("transformers", "Qwen2TokenizerFast", {}),
+    },
+    "lumina2": {
+        "_class_name": "Lumina2Pipeline",
+        "transformer": ("diffusers", "Lumina2Transformer2DModel", {
+            "sample_size": 128, "patch_size": 2, "in_channels": 16, "hidden_size": 2304, "num_layers": 26,
+            "num_refiner_layers": 2, "num_attention_heads": 24, "num_kv_heads": 8, "multiple_of": 256, "norm_eps": 1e-5,
+            "scaling_factor": 1.0, "axes_dim_rope": [32, 32, 32], "axes_lens": [300, 512, 512], "cap_feat_dim": 2304,
+        }),
+        "text_encoder": ("transformers", "Gemma2Model", GEMMA2),
+        "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 6.0}),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", {}),
+    },
+    "cogview4": {
+        "_class_name": "CogView4Pipeline",
+        "transformer": ("diffusers", "CogView4Transformer2DModel", {
+            "patch_size": 2, "in_channels": 16, "out_channels": 16, "num_layers": 28, "attention_head_dim": 128,
+            "num_attention_heads": 32, "text_embed_dim": 4096, "time_embed_dim": 512, "condition_dim": 256,
+            "pos_embed_max_size": 128, "sample_size": 128, "rope_axes_dim": [256, 256],
+        }),
+        "text_encoder": ("transformers", "GlmModel", GLM),
+        "vae": ("diffusers", "AutoencoderKL", {**AUTOENCODER_KL, "scaling_factor": 1.0, "shift_factor": 0.0}),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {
+            **DYNAMIC, "base_shift": 0.25, "max_shift": 0.75, "time_shift_type": "linear",
+        }),
+        "tokenizer": ("transformers", "PreTrainedTokenizerFast", {}),
+    },
+    "qwen_image": {
+        "_class_name": "QwenImagePipeline",
+        "transformer": ("diffusers", "QwenImageTransformer2DModel", {
+            "patch_size": 2, "in_channels": 64, "out_channels": 16, "num_layers": 60, "attention_head_dim": 128,
+            "num_attention_heads": 24, "joint_attention_dim": 3584, "guidance_embeds": False,
+            "axes_dims_rope": [16, 56, 56],
+        }),
+        "text_encoder": ("transformers", "Qwen2_5_VLForConditionalGeneration", {
+            "model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"], "hidden_size": 3584,
+            "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+            "vocab_size": 152064, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "hidden_act": "silu",
+            "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}, "max_position_embeddings": 128000,
+            "image_token_id": 151655, "video_token_id": 151656, "vision_start_token_id": 151652,
+            "vision_config": {
+                "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584,
+                "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112,
+                "fullatt_block_indexes": [7, 15, 23, 31],
+            },
+        }),
+        "vae": ("diffusers", "AutoencoderKLQwenImage", QWEN_VAE),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {
+            **DYNAMIC, "max_shift": 0.9, "max_image_seq_len": 8192, "shift_terminal": 0.02,
+        }),
+        "tokenizer": ("transformers", "Qwen2Tokenizer", {}),
+    },
+}  # fmt: skip
