@@ -7,7 +7,8 @@ import contextlib
 import copy
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 LAYERS = {
     "num_layers": 3, "n_layers": 3, "num_single_layers": 2, "num_hidden_layers": 4, "n_refiner_layers": 1,
@@ -71,7 +72,7 @@ def kept_sizes(configs: Iterable[dict]) -> set[int]:
     return {value for config in configs for key, value in config.items() if key in CHANNELS and type(value) is int}
 
 
-def shrink_all(real: dict[str, dict], fixed: dict[str, tuple[str, ...]]) -> dict[str, dict]:
+def shrink_all(real: dict[str, dict], fixed: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> dict[str, dict]:
     """A smaller config of each network, with what ties them together. Networks of one config stay alike.
 
     ``fixed``: the keys of each network that keep their values.
