@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+from mflux_port.draft.glue import scheduler
 from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.signature import Signature
+from mflux_port.draft.pipeline.loop import BEFORE_SHIFT
 from mflux_port.draft.write.targets import Unresolved
 from mflux_port.port.port import Port
 
@@ -33,6 +35,7 @@ class Writer:
         self.unresolved: list[Unresolved] = []
         self.packing = packing(self._value("packing").get("pattern", ""))
         self.uses: set[str] = set()
+        self.shift: list[str] = []  # lines that give the factor of the schedule's shift, where the time needs it
 
     def text(self) -> str:
         """The file's source, not formatted yet."""
@@ -100,6 +103,9 @@ class {self.name}:
             elif not optional or rule["value"] not in (None, {}, []):
                 passed.append(f"{name}={rule['value']!r}")
         self.uses |= given.uses
+        if self.shift:
+            given.extra |= dict.fromkeys(self.shift)
+            fixed["shift"] = ""
         return self._prepare(fixed, given), self._predict(list(fixed), passed)
 
     def _prepare(self, fixed: dict[str, str], given: Given) -> str:
@@ -107,7 +113,7 @@ class {self.name}:
         if any(text.startswith("raise") for text in fixed.values()):
             lines = [next(text for text in fixed.values() if text.startswith("raise"))]
         else:
-            lines += [f"{name} = {text}" for name, text in fixed.items()]
+            lines += [f"{name} = {text}" for name, text in fixed.items() if text]
             lines.append(f"return ({', '.join(fixed)}{',' if len(fixed) == 1 else ''})")
         return _block(lines)
 
@@ -126,6 +132,9 @@ class {self.name}:
     def _moving(self, name: str, rule: dict) -> str:
         if rule["is"] == "time":
             relation = self._value("timestep").get("is")
+            if relation == BEFORE_SHIFT and (lines := scheduler.shift_lines(self._value("schedule"))):
+                self.shift = [f"tokens = height * width // {4 if not self.packing else self.packing.patch**2}", *lines]
+                return "1000 * sigma / (shift - (shift - 1) * sigma)"
             if relation not in _TIMES or "alternatives" in self.facts.get("timestep", {}):
                 return self._undecided("timestep", f"the time that {name} says", relation)
             return _TIMES[relation] if rule.get("axes", 1) else f"({_TIMES[relation]})[0]"

@@ -10,7 +10,7 @@ from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace, run
 
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
-LONGER = f"{PROMPT}, seen from far away in the first light of a winter morning"
+LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32 hides
 GUIDANCE = ("true_cfg_scale", "guidance_scale")
 _STEPS = 5
 _SCALES = 3.0, 5.0
