@@ -11,28 +11,39 @@ from mflux_port.checkpoint.kinds.kind import Kind
 from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.forward.draft import ForwardDraft, Say, draft_forwards
 from mflux_port.draft.forward.proof.states import State, class_states
-from mflux_port.draft.forward.proof.verify import attach
+from mflux_port.draft.forward.proof.twin_port import attach
 from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node
 from mflux_port.draft.tree.prefix_remap import align, tensor_names
-from mflux_port.draft.write.classes import ClassDraft, draft_classes
+from mflux_port.draft.write.class_source import module_files
 from mflux_port.draft.write.formatting import formatted
 from mflux_port.draft.write.forward_text import functions_file
+from mflux_port.draft.write.group_into_classes import ClassDraft, draft_classes
 from mflux_port.draft.write.mapping import lora_paths
-from mflux_port.draft.write.modules import module_files
 from mflux_port.draft.write.targets import MappingDraft, Source, Unresolved, draft_mapping, is_gamma
 from mflux_port.draft.write.vae_wrapper import vae_wrapper
 from mflux_port.port.port import Port
+from mflux_port.port.text_encoders import part_of
 
-# The class and the file of a component's own class, by component. The rest of a port imports them; of a VAE it imports the
-# wrapper around that class.
-TOPS = {
+# The class and the file of a component's own class, by the part of a port. The rest of a port imports them; of a VAE it
+# imports the wrapper around that class.
+_TOPS = {
     "transformer": ("Transformer", "transformer"),
     "text_encoder": ("TextEncoder", "text_encoder"),
     "vae": ("Autoencoder", "autoencoder"),
 }
-_PREFIXES = {"transformer": "", "text_encoder": "TextEncoder", "vae": "VAE"}
+
+
+def top_of(name: str) -> tuple[str, str]:
+    """The class, without the port's name, and the file of a component: text_encoder_2 has TextEncoder2 in text_encoder.py."""
+    part = part_of(name)
+    top, stem = _TOPS[part]
+    return top + name.removeprefix(part).lstrip("_"), stem
+
+
+def _prefix(name: str, top: str) -> str:
+    return "VAE" if part_of(name) == "vae" else top
 
 
 @dataclass
@@ -75,8 +86,8 @@ def draft_component(
     section = component.config.get("text_config")
     sizes = dimensions(section if isinstance(section, dict) else component.config)
     sizes = {size: value for size, value in sizes.items() if not keyword.iskeyword(size) and size != "self"}
-    top, stem = TOPS[name]
-    prefix = f"{port.class_name}{_PREFIXES[name]}"
+    top, stem = top_of(name)
+    prefix = port.class_name if name == "transformer" else f"{port.class_name}{_prefix(name, top)}"
     classes = draft_classes(tree, prefix, (f"{port.class_name}{top}", stem), set(sizes))
     shared = f"{prefix}Functions"
     files = module_files(classes, f"{port.package}.model.{port.model}_{name}", sizes, name, shared)
