@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mflux_port.draft.glue import scheduler
+from mflux_port.draft.glue import prompt, scheduler
 from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.signature import Signature
@@ -42,7 +42,7 @@ class Writer:
         prepared, lines = self._arguments()
         transformer = f"{self.port.class_name}Transformer"
         module = f"{self.port.package}.model.{self.port.model}_transformer.transformer"
-        prompt = "tuple[mx.array, mx.array]" if self.with_mask else "mx.array"
+        embeds = "tuple[mx.array, mx.array]" if self.with_mask else "mx.array"
         return f"""import mlx.core as mx
 
 from {module} import {transformer}
@@ -54,6 +54,8 @@ class {self.name}:
     # The loop's latents are (batch, channels, height, width), whatever the transformer takes.
     # The text that is encoded in place of no negative prompt; None where guidance needs a negative prompt.
     NEGATIVE_PROMPT = {self._negative()}
+    # What encode_prompt is told of a negative prompt, where it is not encoded as a prompt is.
+    NEGATIVE_OPTIONS: dict[str, bool] = {prompt.negative_options(self.facts)}
 
     @staticmethod
     def is_guided(guidance: float) -> bool:
@@ -63,7 +65,7 @@ class {self.name}:
     def prepare(
         transformer: {transformer},{_unused("transformer", prepared)}
         latents: mx.array,{_unused("latents", prepared)}
-        prompt_embeds: {prompt},{_unused("prompt_embeds", prepared)}
+        prompt_embeds: {embeds},{_unused("prompt_embeds", prepared)}
         guidance: float,{_unused("guidance", prepared)}
     ) -> tuple:
         # What is the same in every step.
@@ -73,7 +75,7 @@ class {self.name}:
         transformer: {transformer},
         latents: mx.array,
         sigma: mx.array,
-        prompt_embeds: {prompt},
+        prompt_embeds: {embeds},
         prepared: tuple,{_unused("prepared", lines)}
     ) -> mx.array:
         # The velocity, noise minus image, at the noise level sigma.
