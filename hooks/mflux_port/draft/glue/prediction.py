@@ -187,10 +187,17 @@ class {self.name}:
         if formula in _FORMULAS:
             return f"        return {_FORMULAS[formula]}\n"
         plain, _, size = (formula or "").partition(", then ")
-        if plain in _FORMULAS and size:
+        if plain in _FORMULAS and size and self._is_known_size(size):
             return self._normed(plain, size.removesuffix(" of the conditional output"))
         message = self._undecided("guidance", "how the predictions are combined", formula)
         return f"        {message}\n"
+
+    def _is_known_size(self, size: str) -> bool:
+        """Whether the norm is that of all values, of a token, or of a row of the image: a number in between is chance."""
+        packing = self._value("packing")
+        widths = {packing["shape"][-1] if self.packing else packing["noise_shape"][-1]}
+        number = re.search(r"\d+", size)
+        return number is None or int(number[0]) in widths
 
     def _normed(self, formula: str, size: str) -> str:
         lines = [f"mixed = {formula}"]

@@ -80,6 +80,9 @@ class Writer:
                 "which hidden states the transformer takes, and of which tokens", self.facts.get("encoding", {})
             )
             return None
+        if tokens.get("chat_template") and negative_options(self.facts):
+            self._undecided("how a negative prompt is encoded without the chat template", self.facts["negative"])
+            return None
         found = self._states(prompt["value"], value)
         if found is None:
             wanted = ", ".join(prompt["value"].get("states", ["several"]))
