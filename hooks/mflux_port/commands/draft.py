@@ -145,7 +145,7 @@ def _glue(checkout: Checkout, port: Port, checkpoint, read: list, drafted: dict[
 
     glue = Glue(port, read, lambda name: source(checkout, name), drafted)
     if read and f"{port.folder}/model/{port.model}_transformer/transformer.py" in drafted:
-        parts = {name: checkpoint.part(name) for name in ("transformer", "text_encoder", "vae")}
+        parts = {name: checkpoint.part(port.folder_of(name)) for name in ("transformer", *port.kinds)}
         glue.write({name: part.config for name, part in parts.items() if part}, Path(twin))
     return glue
 

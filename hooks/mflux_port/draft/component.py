@@ -34,7 +34,6 @@ _TOPS = {
     "text_encoder": ("TextEncoder", "text_encoder"),
     "vae": ("Autoencoder", "autoencoder"),
 }
-_PREFIXES = {"transformer": "", "vae": "VAE"}  # of the names of a component's other classes; else its own class
 
 
 def top_of(name: str) -> tuple[str, str]:
@@ -42,6 +41,10 @@ def top_of(name: str) -> tuple[str, str]:
     part = part_of(name)
     top, stem = _TOPS[part]
     return top + name.removeprefix(part).lstrip("_"), stem
+
+
+def _prefix(name: str, top: str) -> str:
+    return "VAE" if part_of(name) == "vae" else top
 
 
 @dataclass
@@ -86,7 +89,7 @@ def draft_component(
     sizes = dimensions(section if isinstance(section, dict) else component.config)
     sizes = {size: value for size, value in sizes.items() if not keyword.iskeyword(size) and size != "self"}
     top, stem = top_of(name)
-    prefix = f"{port.class_name}{_PREFIXES.get(name, top)}"
+    prefix = port.class_name if name == "transformer" else f"{port.class_name}{_prefix(name, top)}"
     classes = draft_classes(tree, prefix, (f"{port.class_name}{top}", stem), set(sizes))
     shared = f"{prefix}Functions"
     files = module_files(classes, f"{port.package}.model.{port.model}_{name}", sizes, name, shared)

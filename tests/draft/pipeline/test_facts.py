@@ -11,6 +11,7 @@ import pytest
 from mflux_port.checkout import releases
 
 from tests.conftest import PROJECT
+from tests.draft.glue.references import REFERENCES
 from tests.parity.families import write_scripts
 from tests.parity.other_references import OTHERS
 from tests.parity.references import FAMILIES
@@ -27,6 +28,12 @@ EXPECTED = {
         "timestep": {"argument": "t", "is": "1 - sigma"},
         "guidance": {"formula": "conditional + guidance * (conditional - unconditional)", "sign": -1},
         "decoding": {"normalisation": "latents / scaling_factor + shift_factor"},
+        "encoding": {"mask": True, "first": 0, "keep": "tokens"},
+        "negative": {"guided": "guidance > 0", "default": ""},
+        "arguments": {
+            "x": {"is": "latents", "list": True, "axes": 4},
+            "cap_feats": {"is": "prompt", "list": True, "axes": 2},
+        },
     },
     "flux2": {
         "prompt.encoder_hidden_states": {
@@ -37,6 +44,12 @@ EXPECTED = {
         "timestep": {"is": "sigma"},
         "schedule": {"shift": "mu by FLUX.2's empirical formula"},
         "guidance": {"calls": 2, "sign": 1},
+        "encoding": {"keep": "all"},
+        "negative": {"guided": "guidance > 1", "default": ""},
+        "arguments": {
+            "img_ids": {"is": "image ids", "columns": [0, "row", "column", 0], "patch": 1, "axes": 3, "dtype": "int"},
+            "txt_ids": {"is": "text ids", "columns": [0, 0, 0, "token"], "axes": 3, "dtype": "int"},
+        },
     },
     "ernie_image": {
         "prompt.text_bth": {
@@ -47,13 +60,22 @@ EXPECTED = {
         "schedule": {"shift": 4.0},
         "guidance": {"formula": "unconditional + guidance * (conditional - unconditional)", "conditional": 1},
         "packing": {"pattern": "unchanged"},
+        "arguments": {"text_lens": {"is": "numbers", "numbers": ["tokens"], "array": True, "dtype": "int"}},
     },
     "aura_flow": {
         "prompt.encoder_hidden_states": {"states": ["text_encoder.last_hidden_state"], "zeros_after": True},
         "timestep": {"is": "sigma"},
         "schedule": {"shift": 1.73},
         "decoding": {"normalisation": "latents / scaling_factor"},
+        "encoding": {"keep": "all", "zeros": "padding"},
+        "negative": {"guided": "guidance > 1", "default": ""},
     },
+    "cogview4": {
+        "timestep": {"is": "1000 * the sigma before its shift"},
+        "schedule": {"shift": "mu by the square root of the image tokens, base_shift and max_shift"},
+        "encoding": {"mask": False, "keep": "all", "pad_before": {"multiple": 16, "id": 0}},
+    },
+    "lumina2": {"negative": {"guided": "guidance > 1", "default": "", "text_around": False}},
 }
 
 
@@ -65,7 +87,9 @@ def facts(tmp_path_factory):
 
     def read(name: str) -> dict:
         if name not in made:
-            home = write_scripts(name, {**FAMILIES, **OTHERS}[name], "Any", tmp_path_factory.mktemp("facts"))
+            home = write_scripts(
+                name, {**FAMILIES, **OTHERS, **REFERENCES}[name], "Any", tmp_path_factory.mktemp("facts")
+            )
             _run(python, [home / "make_tiny_checkpoint.py", "--model", home / "reference"])
             command = ["-m", "mflux_port.draft.pipeline.process", home / "artifacts/tiny"]
             made[name] = {entry["name"]: entry for entry in json.loads(_run(python, command))}

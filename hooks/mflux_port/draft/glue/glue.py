@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from mflux_port.draft.glue import latent_creator, prediction, prompt, scheduler, sizes
+from mflux_port.draft.glue import latent_creator, prediction, prompt, readme, scheduler, sizes
 from mflux_port.draft.glue.signature import call_signature, without_method
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.tiny_sizes import TINY_SIZES
@@ -33,7 +33,8 @@ class Glue:
         self._latent_creator()
         self._scheduler()
         self._sizes(configs, twin)
-        self.files = {name: text for name, text in formatted_paths(self.files).items()}
+        self.files = formatted_paths(self.files)
+        self._readme()
 
     def _prediction(self) -> None:
         name = f"{self.port.folder}/model/{self.port.model}_transformer/transformer.py"
@@ -67,6 +68,12 @@ class Glue:
         name = f"{self.port.folder}/latent_creator/{self.port.model}_latent_creator.py"
         text = latent_creator.resized(self.source(name), self.facts)
         if text is not None:
+            self.files[name] = text
+
+    def _readme(self) -> None:
+        name = f"{self.port.folder}/README.md"
+        text = readme.with_notes(self.source(name), self.facts, latent_creator.multiple(self.facts))
+        if text != self.source(name):
             self.files[name] = text
 
     def _scheduler(self) -> None:

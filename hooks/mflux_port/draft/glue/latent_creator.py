@@ -13,12 +13,18 @@ def resized(source: str, facts: dict[str, dict]) -> str | None:
     value = facts.get("packing", {}).get("value")
     if not value or len(value.get("noise_shape", ())) < 4:
         return None
-    patch = 2 if "p = q = 2" in value.get("pattern", "") else 1
     wanted = {"LATENT_CHANNELS": value["noise_shape"][-3], "SPATIAL_SCALE": value["pixels"]}
     text = source
     for name, number in wanted.items():
         text = re.sub(_CONSTANT.format(name=name), f"    {name} = {number}", text)
-    multiple = max(_ROUNDED, value["pixels"] * patch)
-    if multiple != _ROUNDED:
-        text = text.replace("multiples of 16", f"multiples of {multiple}").replace("% 16", f"% {multiple}")
+    sides = multiple(facts)
+    if sides != _ROUNDED:
+        text = text.replace("multiples of 16", f"multiples of {sides}").replace("% 16", f"% {sides}")
     return text if text != source else None
+
+
+def multiple(facts: dict[str, dict]) -> int:
+    """What width and height must be multiples of: mflux's own 16, or a patch of the pipeline's."""
+    value = facts.get("packing", {}).get("value") or {}
+    patch = 2 if "p = q = 2" in value.get("pattern", "") else 1
+    return max(_ROUNDED, value.get("pixels", 1) * patch)

@@ -19,16 +19,15 @@ class Packing:
 
     def methods(self) -> str:
         """``_pack`` and ``_unpack`` as static methods of a class."""
+        if self.patch == 1:
+            return _PLAIN
         order = [_AXES[name] for name in self.inner]
         forward = [0, 2, 4, *order] if self.tokens else [0, *order, 2, 4]
         back = [forward.index(axis) for axis in range(6)]
         p = self.patch
-        image = "(height // {p}) * (width // {p})" if self.tokens else "height // {p}, width // {p}"
-        image = image.replace("{p}", str(p)) if p > 1 else ("height * width" if self.tokens else "height, width")
-        features = f"channels * {p * p}" if p > 1 else "channels"
+        image = f"(height // {p}) * (width // {p})" if self.tokens else f"height // {p}, width // {p}"
+        features = f"channels * {p * p}"
         packed = f"batch, {image}, {features}" if self.tokens else f"batch, {features}, {image}"
-        if p == 1:
-            return _PLAIN
         sides = {0: "batch", 1: "channels", 2: f"height // {p}", 3: str(p), 4: f"width // {p}", 5: str(p)}
         return f"""
     @staticmethod

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+from mflux_port.draft.glue import prompt, scheduler
 from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.signature import Signature
+from mflux_port.draft.pipeline.loop import BEFORE_SHIFT
 from mflux_port.draft.write.targets import Unresolved
 from mflux_port.port.port import Port
 
@@ -33,13 +35,14 @@ class Writer:
         self.unresolved: list[Unresolved] = []
         self.packing = packing(self._value("packing").get("pattern", ""))
         self.uses: set[str] = set()
+        self.shift: list[str] = []  # lines that give the factor of the schedule's shift, where the time needs it
 
     def text(self) -> str:
         """The file's source, not formatted yet."""
         prepared, lines = self._arguments()
         transformer = f"{self.port.class_name}Transformer"
         module = f"{self.port.package}.model.{self.port.model}_transformer.transformer"
-        prompt = "tuple[mx.array, mx.array]" if self.with_mask else "mx.array"
+        embeds = "tuple[mx.array, mx.array]" if self.with_mask else "mx.array"
         return f"""import mlx.core as mx
 
 from {module} import {transformer}
@@ -51,6 +54,8 @@ class {self.name}:
     # The loop's latents are (batch, channels, height, width), whatever the transformer takes.
     # The text that is encoded in place of no negative prompt; None where guidance needs a negative prompt.
     NEGATIVE_PROMPT = {self._negative()}
+    # What encode_prompt is told of a negative prompt, where it is not encoded as a prompt is.
+    NEGATIVE_OPTIONS: dict[str, bool] = {prompt.negative_options(self.facts)}
 
     @staticmethod
     def is_guided(guidance: float) -> bool:
@@ -60,7 +65,7 @@ class {self.name}:
     def prepare(
         transformer: {transformer},{_unused("transformer", prepared)}
         latents: mx.array,{_unused("latents", prepared)}
-        prompt_embeds: {prompt},{_unused("prompt_embeds", prepared)}
+        prompt_embeds: {embeds},{_unused("prompt_embeds", prepared)}
         guidance: float,{_unused("guidance", prepared)}
     ) -> tuple:
         # What is the same in every step.
@@ -70,7 +75,7 @@ class {self.name}:
         transformer: {transformer},
         latents: mx.array,
         sigma: mx.array,
-        prompt_embeds: {prompt},
+        prompt_embeds: {embeds},
         prepared: tuple,{_unused("prepared", lines)}
     ) -> mx.array:
         # The velocity, noise minus image, at the noise level sigma.
@@ -100,6 +105,9 @@ class {self.name}:
             elif not optional or rule["value"] not in (None, {}, []):
                 passed.append(f"{name}={rule['value']!r}")
         self.uses |= given.uses
+        if self.shift:
+            given.extra |= dict.fromkeys(self.shift)
+            fixed["shift"] = ""
         return self._prepare(fixed, given), self._predict(list(fixed), passed)
 
     def _prepare(self, fixed: dict[str, str], given: Given) -> str:
@@ -107,7 +115,7 @@ class {self.name}:
         if any(text.startswith("raise") for text in fixed.values()):
             lines = [next(text for text in fixed.values() if text.startswith("raise"))]
         else:
-            lines += [f"{name} = {text}" for name, text in fixed.items()]
+            lines += [f"{name} = {text}" for name, text in fixed.items() if text]
             lines.append(f"return ({', '.join(fixed)}{',' if len(fixed) == 1 else ''})")
         return _block(lines)
 
@@ -126,6 +134,9 @@ class {self.name}:
     def _moving(self, name: str, rule: dict) -> str:
         if rule["is"] == "time":
             relation = self._value("timestep").get("is")
+            if relation == BEFORE_SHIFT and (lines := scheduler.shift_lines(self._value("schedule"))):
+                self.shift = [f"tokens = height * width // {4 if not self.packing else self.packing.patch**2}", *lines]
+                return "1000 * sigma / (shift - (shift - 1) * sigma)"
             if relation not in _TIMES or "alternatives" in self.facts.get("timestep", {}):
                 return self._undecided("timestep", f"the time that {name} says", relation)
             return _TIMES[relation] if rule.get("axes", 1) else f"({_TIMES[relation]})[0]"
@@ -176,10 +187,17 @@ class {self.name}:
         if formula in _FORMULAS:
             return f"        return {_FORMULAS[formula]}\n"
         plain, _, size = (formula or "").partition(", then ")
-        if plain in _FORMULAS and size:
+        if plain in _FORMULAS and size and self._is_known_size(size):
             return self._normed(plain, size.removesuffix(" of the conditional output"))
         message = self._undecided("guidance", "how the predictions are combined", formula)
         return f"        {message}\n"
+
+    def _is_known_size(self, size: str) -> bool:
+        """Whether the norm is that of all values, of a token, or of a row of the image: a number in between is chance."""
+        packing = self._value("packing")
+        widths = {packing["shape"][-1] if self.packing else packing["noise_shape"][-1]}
+        number = re.search(r"\d+", size)
+        return number is None or int(number[0]) in widths
 
     def _normed(self, formula: str, size: str) -> str:
         lines = [f"mixed = {formula}"]

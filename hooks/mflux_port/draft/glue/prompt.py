@@ -31,6 +31,12 @@ def encoder_class(source: str) -> tuple[str, str]:
     return next(node.module for node in imports if annotated in [alias.name for alias in node.names]), annotated
 
 
+def negative_options(facts: dict[str, dict]) -> dict[str, bool]:
+    """What the prompt encoder is told of a negative prompt: something only where the text around a prompt is left out."""
+    value = facts.get("negative", {}).get("value") or {}
+    return {} if value.get("text_around", True) else {"negative": True}
+
+
 def needs_mask(facts: dict[str, dict]) -> bool:
     """Whether the transformer is told which vectors are padding, and there is some."""
     value = facts.get("encoding", {}).get("value") or {}
@@ -74,6 +80,9 @@ class Writer:
                 "which hidden states the transformer takes, and of which tokens", self.facts.get("encoding", {})
             )
             return None
+        if tokens.get("chat_template") and negative_options(self.facts):
+            self._undecided("how a negative prompt is encoded without the chat template", self.facts["negative"])
+            return None
         found = self._states(prompt["value"], value)
         if found is None:
             wanted = ", ".join(prompt["value"].get("states", ["several"]))
@@ -86,6 +95,7 @@ class Writer:
             *self._kept(found, prompt["value"], value),
         ]
         body = "".join(f"        {line}\n" for line in lines)
+        option = "\n        negative: bool = False," if negative_options(self.facts) else ""
         returned = "tuple[mx.array, mx.array]" if self.with_mask else "mx.array"
         copied = "import copy\n\n" if "copy" in found.needs else ""
         neural = "from mlx import nn\n" if "nn" in found.needs else ""
@@ -103,7 +113,7 @@ class {self.name}:
     def encode_prompt(
         prompt: str,
         tokenizer: LanguageTokenizer,
-        text_encoder: {self.encoder},
+        text_encoder: {self.encoder},{option}
     ) -> {returned}:
 {body}"""
 
@@ -142,7 +152,8 @@ class {self.name}:
                 f"text = tokenizer.tokenizer.apply_chat_template(messages{options})",
             ]
         if tokens.get("before") or tokens.get("after"):
-            return [f"text = {self._filled(tokens.get('before', ''), '{prompt}', tokens.get('after', ''))}"]
+            text = self._filled(tokens.get("before", ""), "{prompt}", tokens.get("after", ""))
+            return [f"text = prompt if negative else {text}" if negative_options(self.facts) else f"text = {text}"]
         return ["text = prompt"]
 
     def _ids(self, tokens: dict, value: dict) -> list[str]:

@@ -27,7 +27,7 @@ def written(port: Port, facts: dict[str, dict]) -> tuple[str | None, list[Unreso
         return None, [_open("the runs do not explain the sigmas", fact)]
     if port.scheduler != "own":
         return None, _doubts(port, value)
-    lines, factor = _line(value), _factor(value)
+    lines, factor = _line(value), shift_lines(value)
     if lines is None or factor is None or not packing:
         return None, [_open("no scheduler is written for these sigmas", {"alternatives": [str(value)]})]
     return _text(port, value, lines, factor, _pixels_of_token(packing)), []
@@ -94,9 +94,9 @@ def _line(value: dict) -> str | None:
     return lines.get(value["sigmas"]) if isinstance(value["sigmas"], str) else None
 
 
-def _factor(value: dict) -> list[str] | None:
-    """Lines that give ``shift``, the factor of the time shift."""
-    shift = value["shift"]
+def shift_lines(value: dict) -> list[str] | None:
+    """Lines that give ``shift``, the factor of the time shift, from ``tokens``; None for a shift that is not known."""
+    shift = value.get("shift")
     if isinstance(shift, (int, float)):
         return [f"shift = {float(shift)}"]
     config = _DEFAULTS | value["config"]

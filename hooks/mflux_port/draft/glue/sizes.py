@@ -69,14 +69,20 @@ def sizes_text(source: str, transformer: str, reference: str, real: dict[str, di
     own = {name: value for name, value in small["transformer"].items() if not name.startswith("_")}
     changed = {name: own[name] for name in taken if name in own and own[name] != real["transformer"].get(name)}
     tables = {"TRANSFORMER": changed}
-    if "text_encoder" in small:
-        flat = _flat(small["text_encoder"])
-        names = _keys(source, "TEXT_ENCODER")
-        tables["TEXT_ENCODER"] = {name: flat.get(name, value) for name, value in names.items()}
+    named = _keys(source, "TEXT_ENCODER")
+    if named and all(isinstance(value, dict) for value in named.values()):  # of several encoders
+        tables["TEXT_ENCODER"] = {name: _sized(value, small.get(name, {})) for name, value in named.items()}
+    elif named:
+        tables["TEXT_ENCODER"] = _sized(named, small.get("text_encoder", {}))
     tables |= {"REFERENCE_CLASS": reference, "REFERENCE": own}
     for name, value in tables.items():
         source = _replaced(source, name, value)
     return source
+
+
+def _sized(named: dict, small: dict) -> dict:
+    flat = _flat(small)
+    return {name: flat.get(name, value) for name, value in named.items()}
 
 
 def with_vae_channels(source: str, vae: dict) -> str:

@@ -61,29 +61,27 @@ def encoding(prompt: Prompt, other: Prompt, state: dict) -> Fact:
     """
     where = "ids, mask and vectors of two prompts of different lengths"
     value = {"mask": prompt.given_mask is not None, "first": prompt.first}
-    ahead = len(prompt.ids) - len(prompt.tokenizer_ids)
     problems = []
     if prompt.ids != prompt.tokenizer_ids:
-        padded = [ahead_of_multiple(entry) for entry in (prompt, other)]
-        if None in padded or padded[0][1] != padded[1][1]:
+        multiples = _multiples(prompt) & _multiples(other)
+        if not multiples:
             problems.append(f"{len(prompt.ids)} ids are encoded, {len(prompt.tokenizer_ids)} come from the tokenizer")
         else:
-            value["pad_before"] = {"multiple": padded[0][0], "id": padded[0][1]}
+            value["pad_before"] = {"multiple": min(multiples), "id": prompt.ids[0]}
     keeps = [_kept(entry, bool(state.get("zeros_after"))) for entry in (prompt, other)]
     if None in keeps or keeps[0] != keeps[1]:
         problems.append(f"{prompt.count} vectors of {len(prompt.ids)} ids, {other.count} of {len(other.ids)}")
     else:
         value |= keeps[0]
-    return Fact("encoding", None if problems else value, where, tuple(problems) if problems and ahead >= 0 else ())
+    return Fact("encoding", None if problems else value, where, tuple(problems))
 
 
-def ahead_of_multiple(prompt: Prompt) -> tuple[int, int] | None:
-    """(multiple, id) of ids that were put before the tokenizer's; None where they are not alone there."""
+def _multiples(prompt: Prompt) -> set[int]:
+    """The numbers of which the ids became a multiple, by one id before the tokenizer's; none where it is otherwise."""
     ahead = len(prompt.ids) - len(prompt.tokenizer_ids)
     if ahead < 0 or prompt.ids[ahead:] != prompt.tokenizer_ids or len(set(prompt.ids[:ahead])) > 1:
-        return None
-    multiple = next((size for size in (64, 32, 16, 8) if len(prompt.ids) % size == 0 and ahead < size), 0)
-    return (multiple, prompt.ids[0]) if multiple and ahead else None
+        return set()
+    return {size for size in (8, 16, 32, 64) if -len(prompt.tokenizer_ids) % size == ahead}
 
 
 def _kept(prompt: Prompt, zeros: bool) -> dict | None:

@@ -8,6 +8,7 @@ import math
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import NetworkCall, Trace
 
+BEFORE_SHIFT = "1000 * the sigma before its shift"
 WHOLE = "whole timesteps from 1000 to 1, / 1000"
 _SHIFT_KEYS = (
     "shift",
@@ -37,7 +38,9 @@ def timestep(trace: Trace) -> Fact:
             continue
         fitting = [text for text, rule in _TIMES.items() if _near(values, map(rule, sigmas))]
         if _near(values, trace.timesteps) and not fitting:
-            fitting = ["the scheduler's timestep"]
+            given = trace.set_timesteps.get("sigmas")
+            unshifted = given is not None and _near(values, [1000 * float(sigma) for sigma in given][: len(values)])
+            fitting = [BEFORE_SHIFT if unshifted else "the scheduler's timestep"]
         if fitting:
             return Fact("timestep", {"argument": name, "is": fitting[0]}, where, tuple(fitting[1:]))
     return Fact("timestep", None, f"{where}: no argument follows sigma or the scheduler's timesteps")

@@ -7,9 +7,12 @@ from mflux_port.draft.pipeline.text import text_of
 from mflux_port.draft.pipeline.watch import Trace
 
 
-def negative(weak: list[Trace], without: Trace, prompt: str, known: dict[str, Fact]) -> Fact:
-    """``weak``: runs with a guidance of 1 and of a half; ``without``: a run without a negative prompt."""
-    value = {"guided": _guided(*map(_predictions, weak))}
+def negative(weak: list[Trace], without: Trace, prompt: str, known: dict[str, Fact], framed: bool) -> Fact:
+    """``weak``: runs with a guidance of 1 and of a half; ``without``: a run without a negative prompt.
+
+    ``framed``: whether a negative prompt has the same text around it as a prompt.
+    """
+    value = {"guided": _guided(*map(_predictions, weak))} | ({} if framed else {"text_around": False})
     where = "runs with guidance 1, 0.5 and without a negative prompt"
     given = [text_of(call) for call in without.tokenizers if call.method == "__call__"]
     given = given or [text_of(call) for call in without.tokenizers]
@@ -19,6 +22,18 @@ def negative(weak: list[Trace], without: Trace, prompt: str, known: dict[str, Fa
     if len(texts) != 1:
         return Fact("negative", None, where, (f"texts encoded beside the prompt: {texts}",))
     return Fact("negative", value | {"default": texts[0]}, where)
+
+
+def is_framed(trace: Trace, text: str, known: dict[str, Fact]) -> bool:
+    """Whether the negative prompt ``text`` was encoded with the text that is around a prompt."""
+    before, after = _around(known)
+    given = [text_of(call) for call in trace.tokenizers if call.method == "__call__" and text in text_of(call)]
+    return not given or any(found.startswith(before) and found.endswith(after) for found in given)
+
+
+def _around(known: dict[str, Fact]) -> tuple[str, str]:
+    found = [fact.value for name, fact in known.items() if name.startswith("tokenization.") and fact.value]
+    return (found[0].get("before", ""), found[0].get("after", "")) if found else ("", "")
 
 
 def _guided(at_one: int, at_half: int) -> str:
@@ -36,9 +51,7 @@ def _predictions(trace: Trace) -> int:
 
 def _inner(text: str, known: dict[str, Fact]) -> str:
     """The text without what the pipeline puts around every prompt."""
-    for name, fact in known.items():
-        if name.startswith("tokenization.") and fact.value:
-            before, after = fact.value.get("before", ""), fact.value.get("after", "")
-            if text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after):
-                return text[len(before) : len(text) - len(after)]
+    before, after = _around(known)
+    if text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after):
+        return text[len(before) : len(text) - len(after)]
     return text

@@ -10,7 +10,7 @@ from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace, run
 
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
-LONGER = f"{PROMPT}, seen from far away in the first light of a winter morning"
+LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32 hides
 GUIDANCE = ("true_cfg_scale", "guidance_scale")
 _STEPS = 5
 _SCALES = 3.0, 5.0
@@ -36,7 +36,7 @@ def read_facts(pipe) -> list[Fact]:
     known = {fact.name: fact for fact in facts if fact}
     longer = run(pipe, plain | {"prompt": LONGER})
     runs = [(trace, plain), (longer, plain), *zip(larger, (_call(pipe, *size) for size in sizes), strict=True)]
-    known |= {fact.name: fact for fact in (*_call_of_transformer(runs, known), *_negative(pipe, plain, known))}
+    known |= {fact.name: fact for fact in (*_call_of_transformer(runs, known), *_negative(pipe, plain, trace, known))}
     return list(known.values())
 
 
@@ -58,7 +58,7 @@ def _call_of_transformer(runs: list[tuple[Trace, dict]], known: dict[str, Fact])
     return [encoding.encoding(prompt, found[1], state), arguments.arguments(views, explained)]
 
 
-def _negative(pipe, plain: dict, known: dict[str, Fact]) -> list[Fact]:
+def _negative(pipe, plain: dict, trace: Trace, known: dict[str, Fact]) -> list[Fact]:
     keyword, guided = defaults.guidance_keyword(pipe), known.get("guidance")
     if not keyword or not guided or not guided.value or "conditional" not in guided.value:
         return []
@@ -67,7 +67,7 @@ def _negative(pipe, plain: dict, known: dict[str, Fact]) -> list[Fact]:
     # A toy tokenizer makes no token of an empty text, which an encoder may not take; what was encoded is known by then.
     kept = {name: value for name, value in short.items() if name != "negative_prompt"}
     without = run(pipe, kept, ends=(RuntimeError, ValueError, IndexError))
-    return [negative.negative(weak, without, PROMPT, known)]
+    return [negative.negative(weak, without, PROMPT, known, negative.is_framed(trace, NEGATIVE, known))]
 
 
 def _guidance(pipe, plain: dict, trace: Trace) -> list[Fact | None]:

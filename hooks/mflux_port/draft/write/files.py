@@ -39,7 +39,8 @@ def plan_files(checkout: Checkout, port: Port, texts: dict[str, str]) -> list[Pl
     planned = []
     for name, text in texts.items():
         if name in asked and rendered.get(name) != present[name]:
-            beside = f"{name.removesuffix('.py')}_drafted.py"
+            stem, _, suffix = name.rpartition(".")
+            beside = f"{stem}_drafted.{suffix}"
             planned.append(PlannedFile(beside, text, _read(checkout.root / beside), name))
         else:
             planned.append(PlannedFile(name, text, present[name]))
