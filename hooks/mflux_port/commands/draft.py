@@ -62,6 +62,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
     read = _pipeline_facts(args.pipeline)
     texts = {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, drafts)}
+    texts |= _waived(checkout, port, drafts)
     kept = lists(checkout, port, texts | ({FACTS: facts_text(read)} if read else {}))
     if args.dry_run:
         print(diff([*planned, *kept]), end="")
@@ -145,6 +146,16 @@ def _trained(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
     return texts
 
 
+def _waived(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
+    from mflux_port.draft.tree.towers import REASON
+    from mflux_port.draft.write.waiver_entries import waivers_text
+    from mflux_port.ledger.waivers import WAIVERS
+
+    patterns = {draft.component: [f"{tower}.*" for tower in draft.left_out] for draft in drafts}
+    text = waivers_text(checkout.root / WAIVERS.format(model=port.model), patterns, REASON)
+    return {WAIVERS: text} if text else {}
+
+
 def _source(checkout: Checkout, name: str) -> str:
     data = checkout.read(name)
     if data is None:
@@ -177,6 +188,7 @@ def _facts(drafts: list, planned: list) -> dict:
                         for path, cls, state in draft.states
                     ],
                 },
+                "left_out": draft.left_out,
                 "unresolved": [{"name": e.name, "why": e.why, "candidates": e.candidates} for e in draft.unresolved],
             }
             for draft in drafts
@@ -206,6 +218,7 @@ def _format(facts: dict, port: Port) -> str:
             f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved"
         )
         lines += _forward_lines(part["forward"])
+        lines += [f"  left out and waived, the recorded run never enters it: {path}" for path in part["left_out"]]
         for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
             names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)
             lines += [f"  unresolved, {why}:", *(f"    {name}" for name in names)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from mflux_port.checkpoint.inference import dimensions
 from mflux_port.checkpoint.kinds.kind import Kind
@@ -17,6 +17,7 @@ from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node
 from mflux_port.draft.tree.prefix_remap import align, tensor_names
+from mflux_port.draft.tree.towers import cut_towers
 from mflux_port.draft.write.class_source import module_files
 from mflux_port.draft.write.formatting import formatted
 from mflux_port.draft.write.forward_text import functions_file
@@ -43,7 +44,10 @@ def top_of(name: str) -> tuple[str, str]:
 
 @dataclass
 class ComponentDraft:
-    """``files``: source by stem; ``certain``: drafted from the reference itself, not just from the header."""
+    """``files``: source by stem; ``certain``: drafted from the reference itself, not just from the header.
+
+    ``left_out``: the paths of towers that the recorded run never enters.
+    """
 
     component: str
     certain: bool
@@ -53,6 +57,7 @@ class ComponentDraft:
     lora: dict[str, int | None]
     forwards: ForwardDraft
     states: list[tuple[str, str, State]]
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def unresolved(self) -> list[Unresolved]:
@@ -72,6 +77,8 @@ def draft_component(
     tree.class_name = re.sub(r"\W", "", component.class_name) or tree.class_name
     attach(tree, forwards.forwards)
     hand_down(tree)
+    towers = cut_towers(tree) if part_of(name) == "text_encoder" else []
+    source = without_towers(source, towers)
     mapping = draft_mapping(name, source, tree)
     mapping.unresolved[:0] = [_unresolved(name, kind) for kind in component.classified.blocking]
     _drop(tree, mapping.tied)
@@ -96,7 +103,7 @@ def draft_component(
     ]
     linears = {path for path, node in tree.walk() if node.layer == "Linear"}
     lora = lora_paths(mapping.targets, linears) if name == "transformer" else {}
-    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states)
+    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, towers)
 
 
 def _tree(component: Component, wanted: Wanted) -> tuple[Node, Source]:
@@ -111,6 +118,12 @@ def _tree(component: Component, wanted: Wanted) -> tuple[Node, Source]:
     tensors = classified.loadable()
     found = header_tree(tensors, component.config)
     return found.root, Source(tensors, component.config, False, found.unresolved, found.moved)
+
+
+def without_towers(source: Source, towers: list[str]) -> Source:
+    """The source without the tensors below the paths of ``towers``."""
+    inside = tuple(f"{path}." for path in towers)
+    return replace(source, tensors={name: one for name, one in source.tensors.items() if not name.startswith(inside)})
 
 
 def _unresolved(component: str, kind: Kind) -> Unresolved:
