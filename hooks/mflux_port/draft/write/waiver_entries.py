@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from mflux_port.errors import PortError
 from mflux_port.ledger.waivers import read_waivers
 
-_HEAD = "# What `mflux-port ledger` (section ledger) and run_mflux.py (section parity) may leave open, each entry with its reason.\n"
+_HEAD = "# What `mflux-port ledger` (section ledger) and run_mflux.py (section parity) may leave open, with reasons.\n"
+_SECTION = re.compile(r"(?m)^ledger:[ \t]*\n(?P<indent> *(?=-))?")
 
 
 def waivers_text(path: Path, wanted: dict[str, list[str]], reason: str) -> str | None:
     """The file's text with an entry for each pattern of tensors that no entry has; None where nothing is to be added.
 
-    ``wanted``: patterns by component. Raises PortError for a file that is not one of waivers, or whose section is not a list of lines.
+    ``wanted``: patterns by component. Raises PortError for a file that is not one of waivers, or that cannot be added to.
     """
     known = read_waivers(path)
-    lines = [
-        f'- {{component: {component}, tensor: "{pattern}", reason: "{reason}"}}\n'
+    new = [
+        {"component": component, "tensor": pattern, "reason": reason}
         for component, patterns in wanted.items()
         for pattern in patterns
         if component not in known or pattern not in known[component].tensors
     ]
-    if not lines:
+    if not new:
         return None
-    text = path.read_text(encoding="utf-8") if path.is_file() else _HEAD
-    before, found, after = _section(text)
-    if not found:
+    before = path.read_text(encoding="utf-8") if path.is_file() else _HEAD
+    after = _added(before, new)
+    _verify(path, before, after, new)
+    return after
+
+
+def _added(text: str, new: list[dict]) -> str:
+    lines = [
+        f'- {{component: {one["component"]}, tensor: "{one["tensor"]}", reason: "{one["reason"]}"}}\n' for one in new
+    ]
+    found = _SECTION.search(text)
+    if found is None:
         return f"{text.rstrip()}\nledger:\n" + "".join(lines)
-    if not after.lstrip("\n").startswith(("-", " ", "#")):
+    indent = found["indent"] or ""
+    start = found.end() - len(indent)
+    return text[:start] + "".join(indent + line for line in lines) + text[start:]
+
+
+def _verify(path: Path, before: str, after: str, new: list[dict]) -> None:
+    import yaml
+
+    old = yaml.safe_load(before) or {}
+    try:
+        same = yaml.safe_load(after) == old | {"ledger": [*new, *(old.get("ledger") or [])]}
+    except yaml.YAMLError:
+        same = False
+    if not same:
         raise PortError(
-            f"{path}: ledger is not a list of lines; write it as `ledger:` with a line `- …` for each entry"
+            f"{path}: no entry can be added to ledger; write it as `ledger:` with a line `- …` for each entry"
         )
-    indent = after[: len(after) - len(after.lstrip(" "))]
-    return before + found + "".join(indent + line for line in lines) + after
-
-
-def _section(text: str) -> tuple[str, str, str]:
-    start = text.find("ledger:\n") if text.startswith("ledger:\n") else text.find("\nledger:\n") + 1
-    if start == 0 and not text.startswith("ledger:\n"):
-        return text, "", ""
-    end = start + len("ledger:\n")
-    return text[:start], text[start:end], text[end:]
