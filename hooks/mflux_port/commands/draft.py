@@ -149,10 +149,12 @@ def _trained(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
 def _waived(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
     from mflux_port.draft.tree.towers import REASON
     from mflux_port.draft.write.waiver_entries import waivers_text
-    from mflux_port.ledger.waivers import WAIVERS
+    from mflux_port.ledger.waivers import WAIVERS, read_waivers
 
     patterns = {draft.component: [f"{tower}.*" for tower in draft.left_out] for draft in drafts}
-    text = waivers_text(checkout.root / WAIVERS.format(model=port.model), patterns, REASON)
+    path = checkout.root / WAIVERS.format(model=port.model)
+    known = {component: set(waivers.tensors) for component, waivers in read_waivers(path).items()}
+    text = waivers_text(path, known, patterns, REASON)
     return {WAIVERS: text} if text else {}
 
 

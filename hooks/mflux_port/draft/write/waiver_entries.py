@@ -6,23 +6,21 @@ import re
 from pathlib import Path
 
 from mflux_port.errors import PortError
-from mflux_port.ledger.waivers import read_waivers
 
 _HEAD = "# What `mflux-port ledger` (section ledger) and run_mflux.py (section parity) may leave open, with reasons.\n"
 _SECTION = re.compile(r"(?m)^ledger:[ \t]*\n(?P<indent> *(?=-))?")
 
 
-def waivers_text(path: Path, wanted: dict[str, list[str]], reason: str) -> str | None:
-    """The file's text with an entry for each pattern of tensors that no entry has; None where nothing is to be added.
+def waivers_text(path: Path, known: dict[str, set[str]], wanted: dict[str, list[str]], reason: str) -> str | None:
+    """The file's text with an entry for each pattern of tensors that is not known; None where nothing is to be added.
 
-    ``wanted``: patterns by component. Raises PortError for a file that is not one of waivers, or that cannot be added to.
+    ``known`` and ``wanted``: patterns by component. Raises PortError for a file that cannot be added to.
     """
-    known = read_waivers(path)
     new = [
         {"component": component, "tensor": pattern, "reason": reason}
         for component, patterns in wanted.items()
         for pattern in patterns
-        if component not in known or pattern not in known[component].tensors
+        if pattern not in known.get(component, ())
     ]
     if not new:
         return None
