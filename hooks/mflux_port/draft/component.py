@@ -20,7 +20,7 @@ from mflux_port.draft.tree.prefix_remap import align, tensor_names
 from mflux_port.draft.tree.towers import cut_towers
 from mflux_port.draft.write.class_source import module_files
 from mflux_port.draft.write.formatting import formatted
-from mflux_port.draft.write.forward_text import functions_file
+from mflux_port.draft.write.forward_text import functions_file, is_proven
 from mflux_port.draft.write.group_into_classes import ClassDraft, draft_classes
 from mflux_port.draft.write.mapping import lora_paths
 from mflux_port.draft.write.targets import MappingDraft, Source, Unresolved, draft_mapping, is_gamma
@@ -81,7 +81,12 @@ def draft_component(
     source = without_towers(source, towers)
     mapping = draft_mapping(name, source, tree)
     mapping.unresolved[:0] = [_unresolved(name, kind) for kind in component.classified.blocking]
-    _drop(tree, mapping.tied)
+    mapping.unresolved += [
+        Unresolved(
+            name, path, "tied to another module's weight and read by a forward pass", ("hand it over in the call",)
+        )
+        for path in _drop(tree, mapping.tied)
+    ]
     for path, node in tree.walk():
         _flatten_gammas(node)
         if node.doubt:
@@ -131,12 +136,18 @@ def _unresolved(component: str, kind: Kind) -> Unresolved:
     return Unresolved(component, kind.id, why, (kind.fix,))
 
 
-def _drop(tree: Node, names: list[str]) -> None:
+def _drop(tree: Node, names: list[str]) -> list[str]:
+    """Take the modules of tied weights out of the tree. Returns the paths of those that a forward pass reads."""
+    read = []
     for name in names:
-        *path, leaf = name.rpartition(".")[0].split(".")
-        parent = tree.find(".".join(path))
+        module = name.rpartition(".")[0]
+        above, _, leaf = module.rpartition(".")
+        parent = tree.find(above)
         if parent is not None and parent.children.pop(leaf, None) is not None:
             parent.remarks.append(f"{leaf}: tied to another weight, the checkpoint does not repeat it")
+            methods = parent.forward.methods if is_proven(parent.forward) else []
+            read += [module] if any(re.search(rf"self\.{leaf}\b", method.text) for method in methods) else []
+    return read
 
 
 def _flatten_gammas(node: Node) -> None:
