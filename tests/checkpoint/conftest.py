@@ -39,7 +39,7 @@ def diffusers_python() -> Path:
 def references(tmp_path_factory, diffusers_python) -> Path:
     """The folder with <family>-<full|tiny> for Z-Image, FLUX.2 Klein and Qwen-Image: real headers, no data."""
     out = tmp_path_factory.mktemp("references")
-    script = str(HERE / "build_references.py")
+    script = str(HERE / "draft" / "build_references.py")
     subprocess.run([str(diffusers_python), script, str(out)], check=True, capture_output=True)
     return out
 

@@ -156,7 +156,7 @@ def test_what_the_answers_may_call_a_pipeline(expected, holds):
     assert components.same_pipeline(expected, "FluxPipeline") is holds
 
 
-def test_a_pipeline_named_as_a_list(tmp_path):
+def test_a_pipeline_named_as_a_list(tmp_path, request):
     index = {
         "_class_name": ["pipeline_mine", "MinePipeline"],
         "vae": ["diffusers", "AutoencoderKL"],
@@ -165,6 +165,10 @@ def test_a_pipeline_named_as_a_list(tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps(index))
     assert components.read_index(tmp_path) == ("MinePipeline", {"vae": ("diffusers", "AutoencoderKL")})
     (tmp_path / "pipeline_mine.py").write_text("class MinePipeline:\n    pass\n")
+    with pytest.raises(components.ParityError, match="is the checkpoint's own code and was not run; read it, then add"):
+        components.pipeline_class(tmp_path)
+    request.addfinalizer(lambda: components.allow_custom_code(False))
+    components.allow_custom_code(True)
     for expected in ("", "DiffusionPipeline", "MinePipeline", "pipeline_mine.MinePipeline"):
         assert components.pipeline_class(tmp_path, expected).__name__ == "MinePipeline"
     with pytest.raises(components.ParityError, match="is a MinePipeline, the port's reference_pipeline is Other"):
@@ -189,7 +193,11 @@ def test_a_pipeline_of_the_checkpoints_own_is_recorded(tmp_path, script):
     home = write_scripts("z_image", reference, "Other", tmp_path)
     own = "from diffusers import ZImagePipeline\n\n\nclass MinePipeline(ZImagePipeline):\n    pass\n"
     (home / "reference/pipeline_mine.py").write_text(own)
-    done = script(home, "make_tiny_checkpoint.py", "--model", home / "reference")
+    refused = script(home, "make_tiny_checkpoint.py", "--model", home / "reference")
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+    assert "pipeline_mine.py is the checkpoint's own code and was not run" in refused.stderr
+    assert not (home / "artifacts/tiny").exists()
+    done = script(home, "make_tiny_checkpoint.py", "--model", home / "reference", "--custom-code")
     assert done.returncode == 0, done.stderr
     for expected in ("DiffusionPipeline", "pipeline_mine.MinePipeline", "MinePipeline"):
         answers = (home / "answers.yml").read_text().splitlines()
@@ -197,7 +205,9 @@ def test_a_pipeline_of_the_checkpoints_own_is_recorded(tmp_path, script):
         (home / "answers.yml").write_text("\n".join([*kept, f"reference_pipeline: {expected}"]))
         shutil.rmtree(home / "artifacts/recorded", ignore_errors=True)
         path = home / "artifacts/recorded.safetensors"
-        done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *RUN, "--output", path)
+        done = script(
+            home, "run_reference.py", "--model", home / "artifacts/tiny", *RUN, "--output", path, "--custom-code"
+        )
         assert done.returncode == 0 and path.is_file(), done.stderr
 
 

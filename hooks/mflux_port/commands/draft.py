@@ -79,6 +79,7 @@ def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list, glue)
     undecided = [*draft.unresolved, *glue.unresolved]
     listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
     texts = {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, draft)}
+    texts |= _waived(checkout, port, draft.components)
     return lists(checkout, port, texts | ({FACTS: facts_text(facts)} if facts else {})), changes
 
 
@@ -171,6 +172,18 @@ def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
     return texts
 
 
+def _waived(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
+    from mflux_port.draft.tree.towers import REASON
+    from mflux_port.draft.write.waiver_entries import waivers_text
+    from mflux_port.ledger.waivers import WAIVERS, read_waivers
+
+    patterns = {draft.component: [f"{tower}.*" for tower in draft.left_out] for draft in drafts}
+    path = checkout.root / WAIVERS.format(model=port.model)
+    known = {component: set(waivers.tensors) for component, waivers in read_waivers(path).items()}
+    text = waivers_text(path, known, patterns, REASON)
+    return {WAIVERS: text} if text else {}
+
+
 def _facts(drafts: list, planned: list) -> dict:
     return {
         "components": [_component(draft) for draft in drafts],
@@ -190,6 +203,7 @@ def _component(draft) -> dict:
             "reason": draft.forwards.reason,
             "classes": [_forward(path, cls, state) for path, cls, state in draft.states],
         },
+        "left_out": draft.left_out,
         "unresolved": [{"name": e.name, "why": e.why, "candidates": e.candidates} for e in draft.unresolved],
     }
 
@@ -228,6 +242,7 @@ def _component_lines(part: dict) -> list[str]:
         f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
         f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved",
         *_forward_lines(part["forward"]),
+        *(f"  left out and waived, the recorded run never enters it: {path}" for path in part["left_out"]),
     ]
     for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
         names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from mflux_port.checkpoint.inference import dimensions
 from mflux_port.checkpoint.kinds.kind import Kind
@@ -17,9 +17,10 @@ from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node
 from mflux_port.draft.tree.prefix_remap import align, tensor_names
+from mflux_port.draft.tree.towers import cut_towers
 from mflux_port.draft.write.class_source import module_files
 from mflux_port.draft.write.formatting import formatted
-from mflux_port.draft.write.forward_text import functions_file
+from mflux_port.draft.write.forward_text import functions_file, is_proven
 from mflux_port.draft.write.group_into_classes import ClassDraft, draft_classes
 from mflux_port.draft.write.mapping import LoraLayer, lora_layers
 from mflux_port.draft.write.targets import MappingDraft, Source, Unresolved, draft_mapping, is_gamma
@@ -49,7 +50,10 @@ def _prefix(name: str, top: str) -> str:
 
 @dataclass
 class ComponentDraft:
-    """``files``: source by stem; ``certain``: drafted from the reference itself, not just from the header."""
+    """``files``: source by stem; ``certain``: drafted from the reference itself, not just from the header.
+
+    ``left_out``: the paths of towers that the recorded run never enters.
+    """
 
     component: str
     certain: bool
@@ -59,6 +63,7 @@ class ComponentDraft:
     lora: list[LoraLayer]
     forwards: ForwardDraft
     states: list[tuple[str, str, State]]
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def unresolved(self) -> list[Unresolved]:
@@ -78,9 +83,16 @@ def draft_component(
     tree.class_name = re.sub(r"\W", "", component.class_name) or tree.class_name
     attach(tree, forwards.forwards)
     hand_down(tree)
+    towers = cut_towers(tree) if part_of(name) == "text_encoder" else []
+    source = without_towers(source, towers)
     mapping = draft_mapping(name, source, tree)
     mapping.unresolved[:0] = [_unresolved(name, kind) for kind in component.classified.blocking]
-    _drop(tree, mapping.tied)
+    mapping.unresolved += [
+        Unresolved(
+            name, path, "tied to another module's weight and read by a forward pass", ("hand it over in the call",)
+        )
+        for path in _drop(tree, mapping.tied)
+    ]
     for path, node in tree.walk():
         _flatten_gammas(node)
         if node.doubt:
@@ -104,7 +116,7 @@ def draft_component(
     ]
     linears = {path for path, node in tree.walk() if node.layer == "Linear"}
     lora = lora_layers(mapping.targets, linears) if name == "transformer" else []
-    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states)
+    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, towers)
 
 
 def _tree(component: Component, wanted: Wanted) -> tuple[Node, Source]:
@@ -121,17 +133,29 @@ def _tree(component: Component, wanted: Wanted) -> tuple[Node, Source]:
     return found.root, Source(tensors, component.config, False, found.unresolved, found.moved)
 
 
+def without_towers(source: Source, towers: list[str]) -> Source:
+    """The source without the tensors below the paths of ``towers``."""
+    inside = tuple(f"{path}." for path in towers)
+    return replace(source, tensors={name: one for name, one in source.tensors.items() if not name.startswith(inside)})
+
+
 def _unresolved(component: str, kind: Kind) -> Unresolved:
     why = f"{kind.what} ({kind.count})" if kind.names else kind.what
     return Unresolved(component, kind.id, why, (kind.fix,))
 
 
-def _drop(tree: Node, names: list[str]) -> None:
+def _drop(tree: Node, names: list[str]) -> list[str]:
+    """Take the modules of tied weights out of the tree. Returns the paths of those that a forward pass reads."""
+    read = []
     for name in names:
-        *path, leaf = name.rpartition(".")[0].split(".")
-        parent = tree.find(".".join(path))
+        module = name.rpartition(".")[0]
+        above, _, leaf = module.rpartition(".")
+        parent = tree.find(above)
         if parent is not None and parent.children.pop(leaf, None) is not None:
             parent.remarks.append(f"{leaf}: tied to another weight, the checkpoint does not repeat it")
+            methods = parent.forward.methods if is_proven(parent.forward) else []
+            read += [module] if any(re.search(rf"self\.{leaf}\b", method.text) for method in methods) else []
+    return read
 
 
 def _flatten_gammas(node: Node) -> None:

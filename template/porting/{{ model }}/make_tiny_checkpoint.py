@@ -34,6 +34,7 @@ FIXED = {
 def main() -> int:
     args = _arguments()
     answers = load_answers()
+    components.allow_custom_code(args.custom_code)
     folder = components.resolve(args.model or answers.hf_repo)
     pipeline, parts = components.read_index(folder)
     target = Path(args.output) if args.output else answers.artifacts / "tiny"
@@ -160,6 +161,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--override", action="append", default=[], metavar="COMPONENT.KEY=VALUE")
+    parser.add_argument(components.CUSTOM_CODE, action="store_true", help="run Python files that the checkpoint has")
     return parser.parse_args()
 
 

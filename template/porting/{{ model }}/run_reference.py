@@ -26,6 +26,7 @@ from parity.record import components
 def main() -> int:
     args = _arguments()
     answers = load_answers()
+    components.allow_custom_code(args.custom_code)
     folder = components.resolve(args.model or answers.hf_repo, weights=not args.estimate)
     from parity.explain.pictures import save_image
     from parity.record import estimate, precision, reference, torch_taps
@@ -184,6 +185,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--keep-loaded", action="store_true", help="keep all networks in memory, not one at a time")
     parser.add_argument("--estimate", action="store_true", help="print what a recording takes on disk, and stop")
     parser.add_argument("--output", help="default: artifacts/reference.safetensors, or modules.safetensors")
+    parser.add_argument(components.CUSTOM_CODE, action="store_true", help="run Python files that the checkpoint has")
     return parser.parse_args()
 
 

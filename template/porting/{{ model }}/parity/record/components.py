@@ -13,7 +13,16 @@ from parity.record.recording_schema import json_object
 
 INDEX = "model_index.json"
 NEEDS_TORCHVISION = "needs torchvision, which is not installed; run the script with `uv run`, or install torchvision"
+CUSTOM_CODE = "--custom-code"  # the flag of the scripts that may run a checkpoint's own code
+_allowed: set[str] = set()
 ANY = ("", "DiffusionPipeline")  # whatever pipeline model_index.json names
+
+
+def allow_custom_code(allowed: bool) -> None:
+    """Whether files of a checkpoint may be run from now on. Until then each is refused by name."""
+    _allowed.clear()
+    if allowed:
+        _allowed.add(CUSTOM_CODE)
 
 
 def resolve(model: str, weights: bool = False) -> Path:
@@ -114,6 +123,8 @@ def _verify_requirements(library: str, kind) -> None:
 
 
 def _class_of_file(path: Path, name: str):
+    if CUSTOM_CODE not in _allowed:
+        raise ParityError(f"{path} is the checkpoint's own code and was not run; read it, then add {CUSTOM_CODE}")
     # Registered under its own name: the run looks up the pipeline's module there, to see its noise.
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)

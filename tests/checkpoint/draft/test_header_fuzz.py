@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 
-from tests.checkpoint.conftest import HERE, run_in
+from tests.checkpoint.conftest import run_in
+
+HERE = Path(__file__).resolve().parent
 
 SOURCE = "0.24.0"
 

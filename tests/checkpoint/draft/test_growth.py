@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 
 from benchmarks.bench_checkpoint import _draft, _inspect, write_checkpoint
-from tests.checkpoint.conftest import HERE, run_in
+from tests.checkpoint.conftest import run_in
+
+HERE = Path(__file__).resolve().parent
 
 
 def calls(action) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
@@ -14,8 +15,10 @@ from mflux_port.draft.write.class_source import _TAKEN
 from mflux_port.errors import PortError
 from mflux_port.port.port import port_from_answers
 
-from tests.checkpoint.conftest import HERE, run_in
+from tests.checkpoint.conftest import run_in
 from tests.checkpoint.files import write_header
+
+HERE = Path(__file__).resolve().parent
 
 ANSWERS = {
     "model": "nova", "class_name": "Nova", "display_name": "Nova", "cli_name": "nova", "hf_repo": "acme/Nova",

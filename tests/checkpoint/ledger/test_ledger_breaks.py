@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 from mflux_port.checkpoint.keylist import expand
 
-from tests.checkpoint.conftest import HERE, run_in
+from tests.checkpoint.conftest import run_in
+
+HERE = Path(__file__).resolve().parent
 
 # What the ledger says of the whole mappings of mflux 0.24.0, each a fact of that release.
 WHOLE = {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 from mflux_port.checkpoint.reuse import reusable, reuse_table
 
-from tests.checkpoint.conftest import HERE, run_in
+from tests.checkpoint.conftest import run_in
+
+HERE = Path(__file__).resolve().parent
 
 SIZES = {"vocab_size": 151936, "hidden_size": 2560, "num_hidden_layers": 36, "num_attention_heads": 32,
          "num_key_value_heads": 8, "intermediate_size": 9728, "head_dim": 128, "rms_norm_eps": 1e-6}  # fmt: skip

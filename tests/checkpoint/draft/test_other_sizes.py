@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, _expression
 
-from tests.checkpoint.conftest import HERE, run_in
+from tests.checkpoint.conftest import run_in
+
+HERE = Path(__file__).resolve().parent
 
 FACTORS = (*NEAR, FAR, *LESS)
 

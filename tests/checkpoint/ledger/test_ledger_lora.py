@@ -9,9 +9,11 @@ import pytest
 from mflux_port.checkout import releases
 from mflux_port.ledger.lora_keys import conventions, parse_key
 
-from tests.checkpoint.conftest import HERE, run_in
+from tests.checkpoint.conftest import run_in
 from tests.checkpoint.files import write_header, write_typed
 from tests.json_forms import facts_of
+
+HERE = Path(__file__).resolve().parent
 
 LAYER = "transformer_blocks.3.attn.to_q"
 KOHYA = LAYER.replace(".", "_")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from mflux_port.ledger.account_text import format_accounts
 from mflux_port.ledger.balance import Account, Finding
 
-from tests.checkpoint.conftest import HERE
 from tests.conftest import PROJECT
+
+HERE = Path(__file__).resolve().parent
 
 
 @pytest.mark.full

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 from mflux_port.port.port import load_port
 
-from tests.checkpoint.conftest import HERE, run_in
+from tests.checkpoint.conftest import run_in
 from tests.skips import unexpected_skips
 from tests.template import ports, rendering
 from tests.template.test_combinations import run_fast_tests
+
+HERE = Path(__file__).resolve().parent
 
 RELEASES = [
     pytest.param(release, marks=() if release == releases.NEWEST else pytest.mark.full)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from mflux_port.checkpoint.layout import open_checkpoint
 from mflux_port.errors import PortError
 
-from tests.checkpoint.conftest import HERE, run_in
+from tests.checkpoint.conftest import run_in
 from tests.checkpoint.files import TRANSFORMER, write_header, write_sharded
 from tests.conftest import PROJECT
+
+HERE = Path(__file__).resolve().parent
 
 BASE = "diffusion_pytorch_model"
 

@@ -18,10 +18,6 @@ from tests.checkpoint.files import TRANSFORMER, write_header, write_sharded
 BASE = "diffusion_pytorch_model"
 
 
-T5_XXL = {"model_type": "t5", "d_model": 4096, "d_ff": 10240, "num_layers": 24, "num_heads": 64,
-          "feed_forward_proj": "gated-gelu"}  # fmt: skip
-
-
 def inspected(mflux_port, folder, *options) -> dict:
     done = mflux_port("inspect", "--json", folder, *options, cwd=folder if folder.is_dir() else folder.parent)
     assert done.returncode == 0, done.stderr
@@ -47,22 +43,6 @@ def test_single_file(mflux_port, diffusers_folder):
     assert part["dtypes"] == {"BF16": 1.0} and part["notes"] == []
     assert facts["tokenizers"] == {"tokenizer": ["tokenizer.json"]}
     assert facts["to_port"][0] == "transformer: NovaTransformer2DModel, 7 tensors"
-
-
-@pytest.mark.parametrize(
-    ("config", "known"),
-    [(T5_XXL, True), (T5_XXL | {"d_model": 512}, False), ({}, False)],
-)
-def test_a_second_text_encoder_that_mflux_has_is_told(mflux_port, diffusers_folder, config, known):
-    write_header(diffusers_folder / f"transformer/{BASE}.safetensors", TRANSFORMER)
-    (diffusers_folder / "text_encoder_2").mkdir()
-    (diffusers_folder / "text_encoder_2/config.json").write_text(json.dumps({"architectures": ["Some"], **config}))
-    write_header(diffusers_folder / "text_encoder_2/model.safetensors", TRANSFORMER)
-    index = json.loads((diffusers_folder / "model_index.json").read_text())
-    index["text_encoder_2"] = ["transformers", "Some"]
-    (diffusers_folder / "model_index.json").write_text(json.dumps(index))
-    (line,) = [line for line in inspected(mflux_port, diffusers_folder)["to_port"] if "text_encoder_2" in line]
-    assert ("mflux has it as `t5`" in line) == known
 
 
 def test_a_gemma_of_another_size_brings_its_attention_scale(diffusers_folder):

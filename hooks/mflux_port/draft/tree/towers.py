@@ -1,0 +1,38 @@
+"""Towers of a text encoder that the recorded run never enters: its eyes and ears, which no prompt needs."""
+
+from __future__ import annotations
+
+from mflux_port.draft.tree.nodes import MODULE, Node
+
+REASON = "the recorded run of the text encoder never enters it: a prompt has no pictures and no sound"
+
+
+def cut_towers(tree: Node) -> list[str]:
+    """Take every such tower out of a tree whose nodes have their forward passes. Returns their paths."""
+    if not any(node.forward is not None for _, node in tree.walk()):
+        return []  # nothing was recorded
+    found: list[str] = []
+    _cut("", tree, tree, found)
+    return found
+
+
+def _cut(path: str, node: Node, tree: Node, found: list[str]) -> None:
+    for name, child in list(node.children.items()):
+        place = f"{path}.{name}" if path else name
+        if child.kind == MODULE and _is_tower(child, tree):
+            del node.children[name]
+            found.append(place)
+        else:
+            _cut(place, child, tree, found)
+
+
+def _is_tower(node: Node, tree: Node) -> bool:
+    # Norms and the like may be of one class inside the tower and outside of it.
+    inside = {id(one) for _, one in node.walk()}
+    outside = {one.group for _, one in tree.walk() if id(one) not in inside}
+    ran = [one for _, one in node.walk() if one.forward is not None and one.group not in outside]
+    return bool(node.group) and node.forward is None and not ran and _parts(node) > 1
+
+
+def _parts(node: Node) -> int:
+    return sum(one.kind == MODULE for _, one in node.walk())
