@@ -57,7 +57,7 @@ def _kind(args: argparse.Namespace) -> str:
 def _record_image(pipe, plan, path: Path, args: argparse.Namespace) -> int:
     from parity.record import image_to_image
 
-    drawn = path.with_name("image.png")
+    drawn = path.with_name("input.png")
     picture = Path(args.image) if args.image else image_to_image.default_picture(drawn, plan.width, plan.height)
     facts = image_to_image.record(pipe, plan, path, picture, args.strength).facts["image"]
     whose = facts["pipeline"] or f"the parts of {type(pipe).__name__}, which has no image-to-image of its own in diffusers"

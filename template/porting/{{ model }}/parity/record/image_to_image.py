@@ -7,6 +7,7 @@ goes through the reference's own parts: its VAE, and the inverse of what the pip
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 from pathlib import Path
 
@@ -78,7 +79,10 @@ def image_pipeline(pipe) -> type | None:
 
 def _components(kind: type, pipe) -> dict:
     known = inspect.signature(kind.__init__).parameters
-    return {name: part for name, part in pipe.components.items() if name in known}
+    # A scheduler of its own: the step that it begins with is kept in it.
+    return {name: part for name, part in pipe.components.items() if name in known} | {
+        "scheduler": copy.deepcopy(pipe.scheduler)
+    }
 
 
 def _own_start(pipe, run: reference.Run, picture: Path, strength: float, noise: np.ndarray) -> tuple[np.ndarray, list]:
