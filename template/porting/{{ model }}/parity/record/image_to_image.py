@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ def record(pipe, run: reference.Run, path: Path, picture: Path, strength: float)
     plain = reference.record(pipe, run, path, calibrate=False)
     if "layout/vae/in/0" not in plain:
         raise ParityError("the reference's VAE does not tell which latent is which; image-to-image cannot be compared")
+    run = replace(run, guidance=plain.facts["guidance"])  # what the plain run settled on
     start = start_step(run.steps, strength)
     if start >= run.steps:
         raise ParityError(f"--strength {strength:g} leaves no step of {run.steps}; give a larger one, or more --steps")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def record(pipe, run: reference.Run, path: Path) -> Recording:
     matrices = _insert(layers, load(pipe, path.with_suffix("") / f"{START.name}.safetensors", layers, 1.0).factors)
     noise = plain.get("loop/scheduler.0/in/1")
     clean = np.random.default_rng(run.seed).standard_normal(noise.shape).astype(np.float32)
-    step = _Step(pipe, run, torch.from_numpy(clean), torch.from_numpy(noise))
+    step = _Step(pipe, replace(run, guidance=plain.facts["guidance"]), torch.from_numpy(clean), torch.from_numpy(noise))
     values, losses = _train(step, matrices, name)
     values |= {"training/latents/in/0": clean, "training/latents/in/1": noise}
     values |= {f"weights/{name}.{layer}/out/0": stored_in(part.weight, part) for layer, part in layers.items()}
@@ -94,7 +95,6 @@ class _Step:
 
     def __init__(self, pipe, run: reference.Run, clean: torch.Tensor, noise: torch.Tensor):
         self.pipe, self.run, self.clean, self.noise = pipe, run, clean.to(run.device), noise.to(run.device)
-        self.run = guidance.settle(pipe, run, noise.numel(), lambda pipe, run: pipe(**reference.call_arguments(pipe, run)))
 
     def loss(self) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss, and what it would be with other targets."""
