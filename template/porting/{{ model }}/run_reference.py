@@ -37,13 +37,13 @@ def main() -> int:
     if args.estimate:
         return 0
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
-    pipe = reference.load(plan, answers.pipeline)
-    _verify_module(plan.only, torch_taps.classes(pipe))
+    loaded = reference.load(plan, answers.pipeline, args.keep_loaded)
+    _verify_module(plan.only, torch_taps.classes(loaded.pipe))
     name = _kind(args) or ("reference" if plan.level == torch_taps.STAGES else "modules")
     path = Path(args.output) if args.output else answers.artifacts / f"{name}.safetensors"
     if _kind(args):
-        return {"lora": _record_lora, "training": _record_training, "image": _record_image}[_kind(args)](pipe, plan, path, args)
-    recording = reference.record(pipe, plan, path, calibrate=not args.no_calibration)
+        return RECORDS[_kind(args)](loaded, plan, path, args)
+    recording = reference.record(loaded, plan, path, calibrate=not args.no_calibration)
     save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
     return 0
@@ -54,37 +54,40 @@ def _kind(args: argparse.Namespace) -> str:
     return "lora" if args.lora else "training" if args.training else "image" if args.image is not None else ""
 
 
-def _record_image(pipe, plan, path: Path, args: argparse.Namespace) -> int:
+def _record_image(loaded, plan, path: Path, args: argparse.Namespace) -> int:
     from parity.record import image_to_image
 
     drawn = path.with_name("input.png")
     picture = Path(args.image) if args.image else image_to_image.default_picture(drawn, plan.width, plan.height)
-    facts = image_to_image.record(pipe, plan, path, picture, args.strength).facts["image"]
-    whose = facts["pipeline"] or f"the parts of {type(pipe).__name__}, which has no image-to-image of its own in diffusers"
+    facts = image_to_image.record(loaded, plan, path, picture, args.strength).facts["image"]
+    whose = facts["pipeline"] or f"the parts of {type(loaded.pipe).__name__}, which has no image-to-image of its own in diffusers"
     print(f"{path}: {picture.name} at strength {args.strength:g} starts at step {facts['start']}, by {whose}")
     return 0
 
 
-def _record_lora(pipe, plan, path: Path, args: argparse.Namespace) -> int:
+def _record_lora(loaded, plan, path: Path, args: argparse.Namespace) -> int:
     from parity.record import lora
 
-    files = lora.record(pipe, plan, path).facts["lora"]["files"]
+    files = lora.record(loaded, plan, path).facts["lora"]["files"]
     for name, file in files.items():
         print(f"{name:<18} {len(file['layers'])} layers" + f"; the reference does not load it: {file['why']}" * bool(file["why"]))
     print(f"{path}: {len(files)} LoRA files in {path.with_suffix('')}")
     return 0
 
 
-def _record_training(pipe, plan, path: Path, args: argparse.Namespace) -> int:
+def _record_training(loaded, plan, path: Path, args: argparse.Namespace) -> int:
     from parity.record import training
 
     from parity.explain.pictures import save_image
 
-    recording = training.record(pipe, plan, path)
+    recording = training.record(loaded, plan, path)
     save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     facts = recording.facts["lora"]
     print(f"{path}: loss {facts['losses']['noise - clean']:.4g}, gradients of {len(facts['layers'])} layers")
     return 0
+
+
+RECORDS = {"lora": _record_lora, "training": _record_training, "image": _record_image}
 
 
 def _say(line: str) -> None:
@@ -180,6 +183,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
     parser.add_argument("--device", help="default: mps or cuda where there is one, else cpu")
     parser.add_argument("--no-calibration", action="store_true", help="do not run a second time in bfloat16")
+    parser.add_argument("--keep-loaded", action="store_true", help="keep all networks in memory, not one at a time")
     parser.add_argument("--estimate", action="store_true", help="print what a recording takes on disk, and stop")
     parser.add_argument("--output", help="default: artifacts/reference.safetensors, or modules.safetensors")
     return parser.parse_args()

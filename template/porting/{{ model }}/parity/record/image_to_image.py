@@ -40,9 +40,11 @@ def default_picture(path: Path, width: int, height: int) -> Path:
     return path
 
 
-def record(pipe, run: reference.Run, path: Path, picture: Path, strength: float) -> Recording:
+def record(
+    loaded: reference.Reference, run: reference.Run, path: Path, picture: Path, strength: float
+) -> Recording:
     """A recording of text-to-image with the same noise, and the start and the result of image-to-image added to it."""
-    plain = reference.record(pipe, run, path, calibrate=False)
+    plain, pipe = reference.record(loaded, run, path, calibrate=False), loaded.pipe
     if "layout/vae/in/0" not in plain:
         raise ParityError("the reference's VAE does not tell which latent is which; image-to-image cannot be compared")
     run = replace(run, guidance=plain.facts["guidance"])  # what the plain run settled on
