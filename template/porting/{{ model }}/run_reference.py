@@ -38,13 +38,12 @@ def main() -> int:
     if args.estimate:
         return 0
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
-    loaded = reference.load(plan, answers.pipeline, args.keep_loaded or bool(_kind(args)))
+    loaded = reference.load(plan, answers.pipeline, args.keep_loaded)
     _verify_module(plan.only, torch_taps.classes(loaded.pipe))
     name = _kind(args) or ("reference" if plan.level == torch_taps.STAGES else "modules")
     path = Path(args.output) if args.output else answers.artifacts / f"{name}.safetensors"
     if _kind(args):
-        record = {"lora": _record_lora, "training": _record_training, "image": _record_image}[_kind(args)]
-        return record(loaded, plan, path, args)
+        return RECORDS[_kind(args)](loaded, plan, path, args)
     recording = reference.record(loaded, plan, path, calibrate=not args.no_calibration)
     save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
@@ -60,7 +59,7 @@ def _kind(args: argparse.Namespace) -> str:
 def _record_image(loaded, plan, path: Path, args: argparse.Namespace) -> int:
     from parity.record import image_to_image
 
-    drawn = path.with_name("image.png")
+    drawn = path.with_name("input.png")
     picture = Path(args.image) if args.image else image_to_image.default_picture(drawn, plan.width, plan.height)
     facts = image_to_image.record(loaded, plan, path, picture, args.strength).facts["image"]
     whose = facts["pipeline"] or f"the parts of {type(loaded.pipe).__name__}, which has no image-to-image of its own in diffusers"
@@ -87,6 +86,9 @@ def _record_training(loaded, plan, path: Path, args: argparse.Namespace) -> int:
     facts = recording.facts["lora"]
     print(f"{path}: loss {facts['losses']['noise - clean']:.4g}, gradients of {len(facts['layers'])} layers")
     return 0
+
+
+RECORDS = {"lora": _record_lora, "training": _record_training, "image": _record_image}
 
 
 def _say(line: str) -> None:

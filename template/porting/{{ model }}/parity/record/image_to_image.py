@@ -7,7 +7,9 @@ goes through the reference's own parts: its VAE, and the inverse of what the pip
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +40,14 @@ def default_picture(path: Path, width: int, height: int) -> Path:
     return path
 
 
-def record(loaded: reference.Reference, run: reference.Run, path: Path, picture: Path, strength: float) -> Recording:
+def record(
+    loaded: reference.Reference, run: reference.Run, path: Path, picture: Path, strength: float
+) -> Recording:
     """A recording of text-to-image with the same noise, and the start and the result of image-to-image added to it."""
-    pipe = loaded.pipe
-    plain = reference.record(loaded, run, path, calibrate=False)
+    plain, pipe = reference.record(loaded, run, path, calibrate=False), loaded.pipe
     if "layout/vae/in/0" not in plain:
         raise ParityError("the reference's VAE does not tell which latent is which; image-to-image cannot be compared")
+    run = replace(run, guidance=plain.facts["guidance"])  # what the plain run settled on
     start = start_step(run.steps, strength)
     if start >= run.steps:
         raise ParityError(f"--strength {strength:g} leaves no step of {run.steps}; give a larger one, or more --steps")
@@ -79,7 +83,10 @@ def image_pipeline(pipe) -> type | None:
 
 def _components(kind: type, pipe) -> dict:
     known = inspect.signature(kind.__init__).parameters
-    return {name: part for name, part in pipe.components.items() if name in known}
+    # A scheduler of its own: the step that it begins with is kept in it.
+    return {name: part for name, part in pipe.components.items() if name in known} | {
+        "scheduler": copy.deepcopy(pipe.scheduler)
+    }
 
 
 def _own_start(pipe, run: reference.Run, picture: Path, strength: float, noise: np.ndarray) -> tuple[np.ndarray, list]:

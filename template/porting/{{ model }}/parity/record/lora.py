@@ -24,6 +24,7 @@ from parity.record.torch_taps import components
 
 _MATRIX = re.compile(r"(?P<path>.+?)\.(?P<matrix>lora_[AB]|lokr_\w+|lora_magnitude_vector)(?:\.weight)?$")
 Factors = dict[str, torch.Tensor]
+Matrices = dict[str, tuple[torch.nn.Parameter, torch.nn.Parameter]]
 
 
 @dataclass
@@ -53,6 +54,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
     """Write LoRA files next to ``path`` and what the reference makes of each into it, with one run with a LoRA in place."""
     pipe = loaded.pipe
     name, network = denoiser(pipe)
+    loaded.parts.enter(name)
     layers = linear_layers(network)
     inputs = {f"{name}.{layer}": part.in_features for layer, part in layers.items()}
     facts: dict = {"component": name, "inputs": inputs, "files": {}}
@@ -61,13 +63,11 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
     attention = {layer: shape for layer, shape in shapes.items() if layer.endswith(ATTENTION)} or shapes
     for spelling, wanted in [*((one, shapes) for one in SPELLINGS), (TRAINED, attention)]:
         keys = write_file(path.with_suffix(""), spelling, wanted)
-        loaded = load(pipe, path.with_suffix("") / f"{spelling.name}.safetensors", layers, spelling.scale)
-        facts["files"][spelling.name] = _fact(spelling, keys, loaded)
-        for layer in loaded.factors:
-            probes |= _probes(f"lora.{spelling.name}/{name}.{layer}", loaded.update(layer), layers[layer])
-    with torch.no_grad():
-        for layer in loaded.factors:  # the last file, which is of attention layers, stays in for one run
-            layers[layer].weight += loaded.update(layer).to(layers[layer].weight)
+        file = load(pipe, path.with_suffix("") / f"{spelling.name}.safetensors", layers, spelling.scale)
+        facts["files"][spelling.name] = _fact(spelling, keys, file)
+        for layer in file.factors:
+            probes |= _probes(f"lora.{spelling.name}/{name}.{layer}", file.update(layer), layers[layer])
+    insert(layers, file.factors, file.scale)  # the last file, which is of attention layers, stays in for one run
     return reference.record(loaded, run, path, calibrate=False).extended(probes, {"lora": facts})
 
 
@@ -77,6 +77,17 @@ def _fact(spelling: Spelling, keys: dict[str, list[str]], loaded: Loaded) -> dic
         "scale": spelling.scale, "alpha": spelling.alpha, "kind": spelling.kind, "why": loaded.why,
         "layers": {layer: keys[layer] for layer in loaded.factors},
     }  # fmt: skip
+
+
+def insert(layers: dict[str, torch.nn.Linear], factors: dict[str, Factors], scale: float = 1.0) -> Matrices:
+    """A LoRA in each layer that ``factors`` has. Returns its matrices, down and up, as parameters."""
+    found: Matrices = {}
+    for name, parts in factors.items():
+        layer = layers[name]
+        down, up = (torch.nn.Parameter(parts[key].to(layer.weight)) for key in ("lora_A", "lora_B"))
+        found[name] = down, up
+        layer.register_forward_hook(lambda _, given, out, down=down, up=up: out + scale * (given[0] @ down.T @ up.T))
+    return found
 
 
 def denoiser(pipe) -> tuple[str, torch.nn.Module]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 
 from parity.errors import ParityError
 from parity.record import guidance, reference
-from parity.record.lora import denoiser, linear_layers, load, stored_in
+from parity.record.lora import Matrices, denoiser, insert, linear_layers, load, stored_in
 from parity.record.lora_files import SPELLINGS, START, write_file
 from parity.record.probe import Reached, replaced
 from parity.record.recording import Recording
@@ -23,24 +24,22 @@ from parity.record.recording import Recording
 AT = 1  # the denoising step that is trained on: its timestep is not the first, which many schedules share
 UPDATES = 3
 OPTIMIZER = {"learning_rate": 1e-5, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
-Matrices = dict[str, tuple[torch.nn.Parameter, torch.nn.Parameter]]
 
 
 def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recording:
     """A recording of one plain run, with what a training step makes of fixed latents, noise and timestep added to it."""
-    pipe = loaded.pipe
     if run.steps <= AT:
         raise ParityError(f"--training needs --steps {AT + 1} or more; it trains on the second step's timestep")
-    plain = reference.record(loaded, run, path, calibrate=False)
+    plain, pipe = reference.record(loaded, run, path, calibrate=False), loaded.pipe
     name, network = denoiser(pipe)
+    loaded.parts.enter(name)
     layers = linear_layers(network)
-    network.requires_grad_(False)
     shapes = {layer: tuple(part.weight.shape) for layer, part in layers.items()}
     keys = write_file(path.with_suffix(""), START, shapes)
-    matrices = _insert(layers, load(pipe, path.with_suffix("") / f"{START.name}.safetensors", layers, 1.0).factors)
+    matrices = insert(layers, load(pipe, path.with_suffix("") / f"{START.name}.safetensors", layers, 1.0).factors)
     noise = plain.get("loop/scheduler.0/in/1")
     clean = np.random.default_rng(run.seed).standard_normal(noise.shape).astype(np.float32)
-    step = _Step(pipe, run, torch.from_numpy(clean), torch.from_numpy(noise))
+    step = _Step(pipe, replace(run, guidance=plain.facts["guidance"]), torch.from_numpy(clean), torch.from_numpy(noise))
     values, losses = _train(step, matrices, name)
     values |= {"training/latents/in/0": clean, "training/latents/in/1": noise}
     values |= {f"weights/{name}.{layer}/out/0": stored_in(part.weight, part) for layer, part in layers.items()}
@@ -79,23 +78,11 @@ def _named(matrices: Matrices, name: str, what: str, tensors: list) -> dict[str,
     return {f"{what}/{name}.{layer}/out/{n}": tensor.float().cpu().numpy() for (layer, n), tensor in known}
 
 
-def _insert(layers: dict[str, torch.nn.Linear], factors: dict) -> Matrices:
-    """A LoRA in each layer, with the matrices down and up as parameters."""
-    found: Matrices = {}
-    for name, parts in factors.items():
-        layer = layers[name]
-        down, up = (torch.nn.Parameter(parts[key].to(layer.weight)) for key in ("lora_A", "lora_B"))
-        found[name] = down, up
-        layer.register_forward_hook(lambda _, given, out, down=down, up=up: out + given[0] @ down.T @ up.T)
-    return found
-
-
 class _Step:
     """The pipeline, run up to the step that is trained on, with latents of our own in that step."""
 
     def __init__(self, pipe, run: reference.Run, clean: torch.Tensor, noise: torch.Tensor):
         self.pipe, self.run, self.clean, self.noise = pipe, run, clean.to(run.device), noise.to(run.device)
-        self.run = guidance.settle(pipe, run, noise.numel(), lambda pipe, run: pipe(**reference.call_arguments(pipe, run)))
 
     def loss(self) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss, and what it would be with other targets."""
@@ -116,6 +103,7 @@ class _Step:
             result = original(model_output, timestep, sample, *args, **kwargs)
             if at + 1 < AT:
                 return result
+            denoiser(self.pipe)[1].requires_grad_(False)  # it may have been loaded again
             torch.set_grad_enabled(True)
             return _with_latents(result, self._noisy(sample))
 

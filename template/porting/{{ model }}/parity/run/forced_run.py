@@ -24,7 +24,7 @@ from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy
 from parity.run.patches import Patches
 from parity.run.port_orders import PortOrders
-from parity.run.run_trace import Comparison, Done, RunTrace, call_arguments, rebuild, scheduler_classes
+from parity.run.run_trace import Comparison, Done, RunTrace, call_arguments, forget_prompts, rebuild, scheduler_classes
 from parity.run.strips import convolutions_in_strips
 
 FORCED, LOOP, FREE = "forced", "loop", "free"
@@ -75,9 +75,7 @@ class ForcedRun:
     def run(self, skip: set[str] = frozenset()) -> RunTrace:
         """Drive one image. Stages in ``skip`` get stand-ins that give the reference's result, where the port allows."""
         self._skip = set(skip)
-        cache = getattr(self.model, "prompt_cache", None)
-        if isinstance(cache, dict):
-            cache.clear()  # or the encoder would not run again
+        forget_prompts(self.model)
         with self._attached():
             try:
                 self.model.generate_image(**call_arguments(self.model, self.recording.facts))

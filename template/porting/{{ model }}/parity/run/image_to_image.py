@@ -18,7 +18,7 @@ from parity.record.recording import Recording
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import to_numpy
 from parity.run.patches import Patches
-from parity.run.run_trace import Done, call_arguments, scheduler_classes
+from parity.run.run_trace import Done, call_arguments, forget_prompts, legacy_decoding, scheduler_classes
 from parity.run.stages import Judge
 
 
@@ -46,12 +46,17 @@ def judge(port: Port, recording: Recording, say: Callable[[Row], None]) -> list[
     return rows
 
 
+def own_strength(strength: float) -> float:
+    """mflux's strength is how much of the image stays, the reference's how much of it is drawn anew."""
+    return round(1 - strength, 6)
+
+
 def _starts(port: Port, facts: dict) -> dict[tuple[int, float], int]:
     from mflux.models.common.config.config import Config
 
     found = {}
     for steps, strength, _ in facts["starts"]:
-        given = {"image_path": facts["picture"], "image_strength": 1 - strength}
+        given = {"image_path": facts["picture"], "image_strength": own_strength(strength)}
         config = Config(model_config=port.model.model_config, num_inference_steps=steps, height=64, width=64, **given)
         found[steps, strength] = config.init_time_step
     return found
@@ -75,9 +80,11 @@ class _Run:
         for kind in scheduler_classes():
             if "step" in vars(kind):
                 patches.set(kind, "step", self._step(kind.step))
-        more = {"image_path": facts["image"]["picture"], "image_strength": 1 - facts["image"]["strength"]}
+        more = {"image_path": facts["image"]["picture"], "image_strength": own_strength(facts["image"]["strength"])}
+        forget_prompts(self.port.model)
         try:
-            self.port.model.generate_image(**call_arguments(self.port.model, facts), **more)
+            with legacy_decoding(self.port.model):
+                self.port.model.generate_image(**call_arguments(self.port.model, facts), **more)
         except Done:
             pass
         except Exception as error:  # noqa: BLE001 - a port in the making may raise anything

@@ -42,10 +42,9 @@ class Port:
 def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict], more: dict | None = None) -> Port:
     """The port's class from ``module:Class`` with the weights of ``folder``, all parameters in ``dtype``.
 
-    ``more`` has further arguments of its constructor; those that it does not take are left out.
-
     ``sizes`` names constructor arguments that have another name in the checkpoint's config files:
-    ``{"transformer": {"width": "hidden_size"}}``.
+    ``{"transformer": {"width": "hidden_size"}}``. ``more`` has arguments of the port's class; what it does not take is
+    left out.
     """
     _set_precision(DTYPES[dtype])
     mx.set_cache_limit(_CACHE)
@@ -58,15 +57,16 @@ def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict], more: dic
     return Port(model, residents, unwritten)
 
 
-def _build(where: str, kind: type, folder: Path, sizes: dict[str, dict], unwritten: dict[str, str], more: dict) -> nn.Module:
+def _build(
+    where: str, kind: type, folder: Path, sizes: dict[str, dict], unwritten: dict[str, str], more: dict
+) -> nn.Module:
     """The port as its own initializer makes it. None of its weights are read yet."""
     undo = [*_size_to(kind, folder, sizes), *_load_leniently(unwritten)]
     patches = Patches()
     patches.set(mx, "eval", lambda *arrays: None)  # an initializer may read all weights at once
     try:
         known = inspect.signature(kind).parameters
-        given = {name: value for name, value in more.items() if name in known}
-        return kind(model_path=str(folder), **given)
+        return kind(model_path=str(folder), **{name: value for name, value in more.items() if name in known})
     except NotImplementedError as error:
         raise ParityError(f"the port {where} cannot be built yet ({error}); write its initializer first") from None
     except (OSError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:

@@ -65,6 +65,13 @@ def call_arguments(model, facts: dict) -> dict:
     return {name: value for name, value in wanted.items() if name in known}
 
 
+def forget_prompts(model) -> None:
+    """Empty the port's cache of prompt embeddings: they may come from a stand-in, and the encoder would not run again."""
+    cache = getattr(model, "prompt_cache", None)
+    if isinstance(cache, dict):
+        cache.clear()
+
+
 @contextlib.contextmanager
 def legacy_decoding(model) -> Iterator[None]:
     """Let the VAE's decoder call its modules: mflux's other modes take it apart and call none of them."""

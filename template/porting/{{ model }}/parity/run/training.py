@@ -16,7 +16,7 @@ import mlx.core as mx
 import mlx.optimizers
 import numpy as np
 from mlx import nn
-from mlx.utils import tree_flatten, tree_map
+from mlx.utils import tree_flatten
 
 from parity.answers import FAIL, PASS, import_class
 from parity.compare import training as compare
@@ -34,6 +34,7 @@ from parity.run.patches import Patches
 from parity.run.stages import Judge
 
 SCALE = 2.0  # alpha / rank of an adapter that is trained and saved
+FACTORS = ("lora_A", "lora_B")
 Own = dict[tuple[str, int], np.ndarray]
 
 
@@ -141,7 +142,9 @@ class Training:
         try:
             value, gradients = nn.value_and_grad(model=self.adapter.model(), fn=loss)(batch)
             self._gradients = gradients
-            return float(value), _factors(gradients)
+            # What is trained and has no gradient of its own, as a frozen matrix, has zeros.
+            shapes = {f"{path}.{name}": part[name] for path, part in _trained(self.adapter.transformer()) for name in FACTORS}
+            return float(value), {path: mx.zeros_like(array) for path, array in shapes.items()} | _factors(gradients)
         finally:
             patches.undo()
 
@@ -149,7 +152,7 @@ class Training:
         """How far a few optimizer steps move each matrix."""
         settings = {**self.facts["optimizer"], "betas": list(self.facts["optimizer"]["betas"])}
         optimizer = mlx.optimizers.AdamW(**settings, bias_correction=True)
-        before = _factors(tree_map(lambda array: array, self.adapter.model().trainable_parameters()))
+        before = _factors(self.adapter.model().trainable_parameters())
         for update in range(self.facts["updates"]):
             if update:
                 self.step()
@@ -225,7 +228,7 @@ def _trained(network: nn.Module) -> list[tuple[str, nn.Module]]:
 def _factors(tree: dict) -> dict[str, mx.array]:
     """The LoRA matrices in a tree of parameters, by their paths below the transformer."""
     names = dict(tree_flatten(tree))
-    return {name.partition(".")[2]: array for name, array in names.items() if name.endswith(("lora_A", "lora_B"))}
+    return {name.partition(".")[2]: array for name, array in names.items() if name.endswith(FACTORS)}
 
 
 def _by_layer(arrays: dict[str, mx.array | np.ndarray], layers: Layers, recording: Recording, product: int = 0) -> Own:

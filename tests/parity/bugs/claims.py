@@ -1,0 +1,361 @@
+"""Bugs in what a port claims beside text-to-image, each with the row that must fail and words that must be in its note.
+
+``Claim.apply`` changes the released Z-Image port, or mflux's own code that it uses, for as long as it is entered. The
+expected answers were written before the first run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mlx.core as mx
+from mflux.models.common.config.config import Config
+from mflux.models.common.latent_creator.latent_creator import Img2Img, LatentCreator
+from mflux.models.common.lora.mapping.lora_loader import LoRALoader
+from mflux.models.common.training.trainer import TrainingTrainer
+from mflux.models.common.vae.vae_util import VAEUtil
+from mflux.models.z_image.training_adapter.z_image_training_adapter import ZImageTrainingAdapter
+from mflux.models.z_image.weights.z_image_lora_mapping import ZImageLoRAMapping
+from mflux.models.z_image.weights.z_image_weight_definition import ZImageWeightDefinition
+from mlx import nn
+
+LORA, TRAINING, IMAGE, QUANTIZED = "lora", "training", "image", "quantized"
+
+
+@dataclass(frozen=True)
+class Claim:
+    name: str
+    claim: str
+    apply: Callable
+    row: str
+    words: str
+
+
+@contextlib.contextmanager
+def replaced(owner, name: str, value):
+    """A static or plain attribute of a class, replaced for a while."""
+    had, before = name in vars(owner), vars(owner).get(name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before) if had else delattr(owner, name)
+
+
+def loader(change: Callable) -> Callable:
+    """``change(path, data, scale)`` gives what mflux's loader gets instead for one layer: path, data and scale."""
+    original = LoRALoader._apply_lora_matrices_to_target
+
+    def applied(transformer, target_path, lora_data, scale, *, role):
+        path, data, strength = change(target_path, dict(lora_data), scale)
+        return original(transformer, path, data, strength, role=role) if path else True
+
+    return lambda: replaced(LoRALoader, "_apply_lora_matrices_to_target", staticmethod(applied))
+
+
+def _without_alpha(path, data, scale):
+    return path, {name: value for name, value in data.items() if name != "alpha"}, scale
+
+
+def _alpha_twice(path, data, scale):
+    if "alpha" in data:
+        data["alpha"] = data["alpha"] ** 2 / data["lora_A"].shape[1]
+    return path, data, scale
+
+
+def _swapped_matrices(path, data, scale):
+    if data["lora_A"].shape[0] == data["lora_B"].shape[1]:
+        data["lora_A"], data["lora_B"] = data["lora_B"].T, data["lora_A"].T
+    return path, data, scale
+
+
+def _swapped_targets(path, data, scale):
+    if path.endswith("to_q"):
+        return f"{path[:-1]}k", data, scale
+    return (f"{path[:-1]}q" if path.endswith("to_k") else path), data, scale
+
+
+def _next_block(path, data, scale):
+    parts = path.split(".")
+    if parts[0] == "layers":
+        parts[1] = str((int(parts[1]) + 1) % 3)
+    return ".".join(parts), data, scale
+
+
+def _negative(path, data, scale):
+    return path, {**data, "lora_B": -data["lora_B"]}, scale
+
+
+def _without_scales():
+    original = LoRALoader.load_and_apply_lora
+
+    def load(*args, **kwargs):
+        return original(*args, **{**kwargs, "lora_scales": None})
+
+    return replaced(LoRALoader, "load_and_apply_lora", staticmethod(load))
+
+
+def mapping(keep: Callable) -> Callable:
+    """Z-Image's LoRA mapping with patterns that ``keep(pattern)`` is true of."""
+    original = ZImageLoRAMapping.get_mapping
+
+    def get_mapping():
+        targets = original()
+        for target in targets:
+            for name in ("up", "down", "alpha"):
+                patterns = getattr(target, f"possible_{name}_patterns")
+                setattr(target, f"possible_{name}_patterns", [one for one in patterns if keep(one)])
+        return targets
+
+    return lambda: replaced(ZImageLoRAMapping, "get_mapping", staticmethod(get_mapping))
+
+
+def error(change: Callable) -> Callable:
+    """mflux's loss with ``change(predicted, noise, clean)`` as what is squared."""
+
+    def loss(adapter, training_spec, base_config, item, rng):
+        config = adapter.create_config(training_spec, width=item.width, height=item.height)
+        at = training_spec.training_loop.timestep_low
+        noise = mx.random.normal(shape=item.clean_latents.shape, dtype=config.precision)
+        sigma = config.scheduler.sigmas[at]
+        noisy = (1 - sigma) * item.clean_latents + sigma * noise
+        predicted = adapter.predict_noise(
+            t=at, latents_t=noisy, sigmas=config.scheduler.sigmas, cond=item.cond, config=config
+        )
+        return change(predicted, noise, item.clean_latents)
+
+    return lambda: replaced(TrainingTrainer, "_single_example_loss", staticmethod(loss))
+
+
+def adapter(name: str, change: Callable) -> Callable:
+    """One method of the training adapter; ``change(original)`` gives the other one."""
+    return lambda: replaced(ZImageTrainingAdapter, name, change(getattr(ZImageTrainingAdapter, name)))
+
+
+def _other_prediction(change: Callable) -> Callable:
+    return adapter("predict_noise", lambda original: lambda self, **given: change(original, self, given))
+
+
+def _unshifted(original):
+    def create_config(self, training_spec, *, width, height):
+        config = original(self, training_spec, width=width, height=height)
+        steps = training_spec.steps
+        config.scheduler._sigmas = mx.concatenate([mx.linspace(1.0, 1.0 / steps, steps), mx.zeros(1)])
+        return config
+
+    return create_config
+
+
+def _frozen(original):
+    def freeze_base(self):
+        original(self)
+        unfreeze = nn.Module.unfreeze
+        layer = self.transformer().layers[1].attention.to_v
+        layer.unfreeze = lambda *args, **kwargs: unfreeze(layer, keys=["lora_A"])
+
+    return freeze_base
+
+
+def _cut(original):
+    def load(self, *, path):
+        original(self, path=path)
+        layer = self.transformer().layers[1].feed_forward
+        inner = layer.w2
+        layer.w2 = _Cut(inner)
+
+    return load
+
+
+class _Cut(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def __call__(self, x):
+        return mx.stop_gradient(self.layer(x))
+
+
+def _scaled(scale: float):
+    def change(original):
+        def load(self, *, path):
+            original(self, path=path)
+            for _, part in self.transformer().named_modules():
+                if getattr(part, "_mflux_lora_role", None) == "train":
+                    part.scale = scale
+
+        return load
+
+    return change
+
+
+def _swapped_roles(original):
+    def load(self, *, path):
+        with loader(_swapped_targets)():
+            original(self, path=path)
+
+    return load
+
+
+def saving(change: Callable) -> Callable:
+    """Saved as it should be (scale included, names of the reference), then with ``change(weights)``."""
+
+    def save(self, *, path, training_spec):
+        weights = {}
+        for target in training_spec.lora_layers.targets:
+            module = dict(self.transformer().named_modules())[target.module_path]
+            if not target.module_path.startswith("layers."):
+                continue
+            weights[f"transformer.{target.module_path}.lora_A.weight"] = module.lora_A.T
+            weights[f"transformer.{target.module_path}.lora_B.weight"] = module.scale * module.lora_B.T
+        mx.save_safetensors(str(path), change(weights))
+
+    return lambda: replaced(ZImageTrainingAdapter, "save_lora_adapter", save)
+
+
+def encoded(change: Callable) -> Callable:
+    """``change(latents, vae)`` of what the VAE makes of the image."""
+    original = VAEUtil.encode
+
+    def encode(vae, image, **rest):
+        return change(original(vae=vae, image=image, **rest), vae)
+
+    return lambda: replaced(VAEUtil, "encode", staticmethod(encode))
+
+
+def seen(change: Callable) -> Callable:
+    """``change(pixels)`` of the image that is encoded, (1, 3, height, width)."""
+    original = VAEUtil.encode
+
+    def encode(vae, image, **rest):
+        return original(vae=vae, image=change(image), **rest)
+
+    return lambda: replaced(VAEUtil, "encode", staticmethod(encode))
+
+
+SHIFT, SCALE = 0.1159, 0.3611  # of Z-Image's VAE
+
+
+def blended(change: Callable) -> Callable:
+    """``change(clean, noise, sigma)`` in the place of the interpolation."""
+    return lambda: replaced(LatentCreator, "add_noise_by_interpolation", staticmethod(change))
+
+
+def _starting(change: Callable) -> Callable:
+    original = Config.init_time_step.fget
+    return lambda: replaced(Config, "init_time_step", property(lambda self: change(original(self), self)))
+
+
+def _sigma_of_next_step():
+    original = Img2Img.__init__
+
+    def init(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.init_time_step += 1
+
+    return replaced(Img2Img, "__init__", init)
+
+
+def _all_steps():
+    return replaced(Config, "time_steps", property(lambda self: _Bar(range(self.num_inference_steps))))
+
+
+class _Bar(list):
+    format_dict = {"elapsed": 0.0}
+
+
+LISTED = ("*embedder*", "*adaLN*")
+
+
+def predicate(choose: Callable) -> Callable:
+    """A weight definition that lists LISTED; ``choose(path, module)`` says what is really quantized."""
+
+    @contextlib.contextmanager
+    def change():
+        with replaced(ZImageWeightDefinition, "UNQUANTIZED", LISTED):
+            with replaced(ZImageWeightDefinition, "quantization_predicate", staticmethod(choose)):
+                yield
+
+    return change
+
+
+def _listed(path, module) -> bool:
+    return hasattr(module, "to_quantized") and not any(word.strip("*") in path for word in LISTED)
+
+
+def _with_one_layer(change: Callable) -> Callable:
+    original = nn.quantize
+
+    def quantize(model, *args, **kwargs):
+        original(model, *args, **kwargs)
+        layers = [part for _, part in model.named_modules() if isinstance(part, nn.QuantizedLinear)]
+        if layers:
+            change(layers[0])
+
+    @contextlib.contextmanager
+    def entered():
+        with predicate(_listed)(), replaced(nn, "quantize", quantize):
+            yield
+
+    return entered
+
+
+def _requantize(layer: nn.QuantizedLinear) -> None:
+    weight = mx.dequantize(layer.weight, layer.scales, layer.biases, layer.group_size, layer.bits)
+    layer.bits = 8
+    layer.weight, layer.scales, layer.biases = mx.quantize(weight, layer.group_size, 8)
+
+
+def _halved(layer: nn.QuantizedLinear) -> None:
+    layer.scales = layer.scales * 0.5
+
+
+CLAIMS = (
+    Claim("alpha is ignored", LORA, loader(_without_alpha), "kohya", "alpha is ignored"),
+    Claim("alpha in the metadata is ignored", LORA, loader(_without_alpha), "diffusers_alpha", "alpha is ignored"),
+    Claim("alpha twice", LORA, loader(_alpha_twice), "kohya", "alpha is applied twice"),
+    Claim("scale twice", LORA, loader(lambda p, d, s: (p, d, s * s)), "kohya", "scale is applied twice"),
+    Claim("scale not applied", LORA, loader(lambda p, d, s: (p, d, 1.0)), "kohya", "scale is not applied"),
+    Claim("up and down swapped", LORA, loader(_swapped_matrices), "attention", "transposed"),
+    Claim("q and k swapped", LORA, loader(_swapped_targets), "attention", "to_k: has the update of|to_q: has the update of|has the update of"),
+    Claim("block off by one", LORA, loader(_next_block), "attention", "has the update of layers"),
+    Claim("subtracted", LORA, loader(_negative), "attention", "subtracted"),
+    Claim("a target left out", LORA, loader(lambda p, d, s: ("" if p.endswith("to_v") else p, d, s)), "attention", "to_v"),
+    Claim("constructor drops the scales", LORA, _without_scales, "attention", "scale is not applied"),
+    Claim("no diffusers prefix", LORA, mapping(lambda one: not one.startswith("transformer.")), "attention", "refused"),
+    Claim("no kohya key of to_k", LORA, mapping(lambda one: not (one.startswith("lora_unet") and "to_k" in one)), "kohya", "not applied"),
+    Claim("up of half size", LORA, loader(lambda p, d, s: (p, {**d, "lora_B": d["lora_B"] / 3}, s)), "attention", "0.3333 times"),
+    Claim("loss on the other sign", TRAINING, _other_prediction(lambda original, self, given: -original(self, **given)), "loss", "clean - noise"),
+    Claim("loss against the noise", TRAINING, error(lambda p, n, c: (p - n).square().mean()), "loss", "target is noise"),
+    Claim("loss against the image", TRAINING, error(lambda p, n, c: (p - c).square().mean()), "loss", "target is clean"),
+    Claim("loss is a sum", TRAINING, error(lambda p, n, c: (c + p - n).square().sum()), "gradients", "times the reference's"),
+    Claim("timestep shift missing", TRAINING, adapter("create_config", _unshifted), "sigmas", "no timestep shift"),
+    Claim("timestep of the next step", TRAINING, _other_prediction(lambda original, self, given: original(self, **given | {"t": given["t"] + 1})), "loss", "the reference's is"),
+    Claim("image and noise swapped", TRAINING, error(lambda p, n, c: (p - c + n).square().mean()), "loss", "clean - noise"),
+    Claim("one matrix is frozen", TRAINING, adapter("freeze_base", _frozen), "gradients", "layers.1.attention.to_v.lora_B: is zero"),
+    Claim("gradient cut in one layer", TRAINING, adapter("load_lora_adapter", _cut), "gradients", "is zero"),
+    Claim("trained at twice the scale", TRAINING, adapter("load_lora_adapter", _scaled(2.0)), "gradients", "is 2 times"),
+    Claim("trained targets swapped", TRAINING, adapter("load_lora_adapter", _swapped_roles), "gradients", "is that of"),
+    Claim("saved without its scale", TRAINING, saving(lambda w: {k: v / 2 if "lora_B" in k else v for k, v in w.items()}), "saved", "2 times the saved update"),
+    Claim("saved transposed", TRAINING, saving(lambda w: {k: v.T for k, v in w.items()}), "saved", "is not saved as up"),
+    Claim("saved under other names", TRAINING, saving(lambda w: {f"model.{k}": v for k, v in w.items()}), "saved", "does not read this key"),
+    Claim("mean and std not applied", IMAGE, encoded(lambda x, vae: x / SCALE + SHIFT), "latents", "not normalised"),
+    Claim("mean and std twice", IMAGE, encoded(lambda x, vae: (x - SHIFT) * SCALE), "latents", "normalised twice"),
+    Claim("shift not subtracted", IMAGE, encoded(lambda x, vae: x + SHIFT * SCALE), "latents", "without the shift"),
+    Claim("scale not applied", IMAGE, encoded(lambda x, vae: x / SCALE), "latents", "without the scale"),
+    Claim("mirrored image", IMAGE, seen(lambda x: x[..., ::-1]), "latents", "neither"),
+    Claim("colours in another order", IMAGE, seen(lambda x: x[:, ::-1]), "latents", "neither"),
+    Claim("cropped image", IMAGE, seen(lambda x: mx.roll(x, 8, axis=-1)), "latents", "neither"),
+    Claim("one step late", IMAGE, _starting(lambda step, config: step + 1 if step else 0), "steps", "the port at"),
+    Claim("strength counted backwards", IMAGE, _starting(lambda step, config: config.num_inference_steps - step if step else 0), "steps", "the port at"),
+    Claim("sigma of the next step", IMAGE, _sigma_of_next_step, "latents", "of step 2"),
+    Claim("no noise", IMAGE, blended(lambda clean, noise, sigma: (1 - sigma) * clean), "latents", "weight 0.000"),
+    Claim("no image", IMAGE, blended(lambda clean, noise, sigma: noise), "latents", "weight 1.000, that of step 0"),
+    Claim("noise on the whole image", IMAGE, blended(lambda clean, noise, sigma: clean + sigma * noise), "latents", "image has the weight 1.000"),
+    Claim("all steps run", IMAGE, _all_steps, "picture", ""),
+    Claim("embedder quantized", QUANTIZED, predicate(lambda path, module: hasattr(module, "to_quantized")), "transformer", "UNQUANTIZED lists it"),
+    Claim("a layer left in full precision", QUANTIZED, predicate(lambda path, module: _listed(path, module) and "w2" not in path), "transformer", "does not list it"),
+    Claim("one layer in other bits", QUANTIZED, _with_one_layer(_requantize), "", "in 8 bits, not 4"),
+    Claim("a broken layer", QUANTIZED, _with_one_layer(_halved), "", "lost its weight"),
+)  # fmt: skip

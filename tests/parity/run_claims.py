@@ -1,0 +1,88 @@
+"""Run inside an environment with mflux and MLX: put one bug after another into Z-Image's LoRA, training and so on.
+
+``run_claims.py PORTING CLAIM…`` prints a JSON line for each bug: its name, what was expected, and the rows that fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+PORTING, *CLAIMS = sys.argv[1:]
+sys.path[:0] = [PORTING, str(Path(__file__).parent)]
+PORT = "mflux.models.z_image.variants.z_image:ZImage"
+ADAPTER = "mflux.models.z_image.training_adapter.z_image_training_adapter:ZImageTrainingAdapter"
+ARTIFACTS = Path(PORTING, "artifacts")
+TINY = ARTIFACTS / "tiny"
+FILES = ("attention", "diffusers_alpha", "kohya")
+
+from bugs import claims  # noqa: E402 - found through the path above
+
+HEALTHY = [claims.Claim("healthy", claim, contextlib.nullcontext, "", "") for claim in
+           (claims.LORA, claims.TRAINING, claims.IMAGE, claims.QUANTIZED)]  # fmt: skip
+
+
+def main() -> None:
+    from parity.record.recording import Recording
+
+    recordings = {name: Recording(ARTIFACTS / f"{name}.safetensors") for name in ("lora", "training", "image")}
+    known = recordings["lora"].facts["lora"]["files"]
+    recordings["lora"].facts["lora"]["files"] = {name: known[name] for name in FILES}
+    for bug in [*HEALTHY, *claims.CLAIMS]:
+        if CLAIMS and bug.claim not in CLAIMS:
+            continue
+        rows: list = []
+        with bug.apply(), contextlib.redirect_stdout(sys.stderr):
+            try:
+                JUDGES[bug.claim](recordings, rows.append)
+            except Exception as error:  # noqa: BLE001 - it is the answer, and a wrong one
+                rows.append(_Raised(f"{type(error).__name__}: {error}"))
+        failed = {row.name: row.note for row in rows if row.status == "FAIL"}
+        row = {"bug": bug.name, "claim": bug.claim, "row": bug.row, "words": bug.words, "failed": failed}
+        print(json.dumps(row), flush=True)
+
+
+class _Raised:
+    name, status = "raised", "FAIL"
+
+    def __init__(self, note: str):
+        self.note = note
+
+
+def _lora(recordings: dict, say) -> None:
+    from parity.run import lora
+    from parity.waivers import Waivers
+
+    recording = recordings["lora"]
+    lora.judge(PORT, TINY, {}, recording, Waivers((_healthy_kohya(),)), say)
+
+
+def _healthy_kohya():
+    from parity.waivers import Waiver
+
+    return Waiver("Z-Image's mapping has no kohya names outside of its blocks.", 1.0, "lora.kohya.[!l]*")
+
+
+def _training(recordings: dict, say) -> None:
+    from parity.run import mlx_port, training
+
+    port = mlx_port.load(PORT, TINY, "float32", {})
+    training.judge(port, ADAPTER, recordings["training"], ARTIFACTS / "training.png", say)
+
+
+def _image(recordings: dict, say) -> None:
+    from parity.run import image_to_image, mlx_port
+
+    image_to_image.judge(mlx_port.load(PORT, TINY, "float32", {}), recordings["image"], say)
+
+
+def _quantized(recordings: dict, say) -> None:
+    from parity.run import quantized
+
+    quantized.judge(PORT, TINY, {}, recordings["image"], 4, say)
+
+
+JUDGES = {claims.LORA: _lora, claims.TRAINING: _training, claims.IMAGE: _image, claims.QUANTIZED: _quantized}
+main()
