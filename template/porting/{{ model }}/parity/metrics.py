@@ -65,6 +65,14 @@ def is_short(values: np.ndarray) -> bool:
     return not (np.ascontiguousarray(values, np.float32).view(np.uint32) & 0xFFFF).any()
 
 
+def is_half(values: np.ndarray) -> bool:
+    """Whether float32 numbers are all exact in one of the types of 16 bits."""
+    if is_short(values):
+        return True
+    with np.errstate(over="ignore"):
+        return np.array_equal(values, values.astype(np.float16).astype(np.float32))
+
+
 def psnr(reference: np.ndarray, other: np.ndarray, peak: float = 2.0) -> float:
     """Peak signal to noise ratio in dB of two images in -1..1."""
     error = float(np.mean((np.asarray(reference, np.float64) - np.asarray(other, np.float64)) ** 2))
