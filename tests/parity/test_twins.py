@@ -176,18 +176,6 @@ def test_a_pipeline_named_as_a_list(tmp_path, request):
 
 
 @pytest.mark.full
-def test_a_twin_with_the_names_and_the_index_of_real_files(tmp_path, script):
-    home = write_scripts("flux", REFERENCES["flux"], "Other", tmp_path)
-    done = script(home, "make_tiny_checkpoint.py", "--model", home / "reference")
-    assert done.returncode == 0, done.stderr
-    stored = names(home / "artifacts/tiny/text_encoder/model.safetensors")
-    assert all(name.startswith("text_model.") for name in stored - {"__metadata__"})
-    assert (home / "artifacts/tiny/text_encoder/model.safetensors.index.json").is_file()
-    done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *RUN)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.full
 def test_a_pipeline_of_the_checkpoints_own_is_recorded(tmp_path, script):
     reference = {**FAMILIES["z_image"], "_class_name": ["pipeline_mine", "MinePipeline"]}
     home = write_scripts("z_image", reference, "Other", tmp_path)

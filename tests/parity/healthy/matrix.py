@@ -113,16 +113,25 @@ def _write_processor(folder: Path) -> None:
 
 def run(home: Path, script: str, calls: list[list[str]]) -> list[dict]:
     """A script many times in one process: the exit code and what was printed."""
-    python = releases.environment(releases.NEWEST, (DIFFUSERS,))
-    paths = [str(releases.source(releases.NEWEST) / "src"), str(HERE / "stubs")]
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [str(python), str(home / "run_many.py"), str(home / script)],
-        input=json.dumps(calls), cwd=home, env=variables, capture_output=True, text=True,
-    )  # fmt: skip
+    done = _python(home, home / "run_many.py", home / script, given=json.dumps(calls))
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"code"')]
     lost = {"code": done.returncode or 1, "seconds": 0.0, "text": done.stderr[-2000:] or "the process ended"}
     return rows + [lost] * (len(calls) - len(rows))
+
+
+def run_bugs(home: Path, name: str, dtype: str, *bugs: str) -> list[dict]:
+    """The harness's answer for each bug, of all or of those that are named."""
+    done = _python(home, HERE.parent / "run_bugs.py", home, name, dtype, *bugs)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def _python(home: Path, *command: object, given: str = "") -> subprocess.CompletedProcess:
+    python = releases.environment(releases.NEWEST, (DIFFUSERS,))
+    paths = [str(home), str(releases.source(releases.NEWEST) / "src"), str(HERE / "stubs")]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", "MLX_ENABLE_TF32": "0"}
+    words = [str(python), *map(str, command)]
+    return subprocess.run(words, input=given, cwd=home, env=variables, capture_output=True, text=True)
 
 
 def _recording(name: str, home: Path, setting: Setting) -> list[str]:

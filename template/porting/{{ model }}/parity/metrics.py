@@ -63,3 +63,11 @@ def _dot(one: np.ndarray, other: np.ndarray) -> float:
 def is_short(values: np.ndarray) -> bool:
     """Whether float32 numbers are all exact in bfloat16."""
     return not (np.ascontiguousarray(values, np.float32).view(np.uint32) & 0xFFFF).any()
+
+
+def is_half(values: np.ndarray) -> bool:
+    """Whether float32 numbers are all exact in one of the types of 16 bits."""
+    if is_short(values):
+        return True
+    with np.errstate(over="ignore"):
+        return np.array_equal(values, values.astype(np.float16).astype(np.float32))

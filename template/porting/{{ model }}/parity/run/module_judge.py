@@ -19,7 +19,7 @@ from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
 from parity.compare.rotation import of_turned
 from parity.compare.rows import same_rows
-from parity.metrics import Distance, distance, is_short
+from parity.metrics import Distance, distance, is_half
 from parity.record.recording import Recording, is_denoiser
 from parity.run.forced_run import ForcedRun
 from parity.run.mlx_taps import Sink, arrays, to_numpy
@@ -217,7 +217,7 @@ class ModuleJudge(Sink):
             if local and (call.local is None or local.relative < call.local.relative):
                 call.local, call.own = local, own
                 call.replay = functools.partial(_run, again, new_args, new_kwargs)
-        rounds = bool(call.own) and call.inputs is not None and all(is_short(one) for one in call.own)
+        rounds = bool(call.own) and call.inputs is not None and all(is_half(one) for one in call.own)
         call.short = rounds or call.short or any(child.short for child in call.children)
         if call.local and call.local.relative > max(self.limits.of_module(call), SIGNIFICANT):
             self._guilty[call.stage] += 1
