@@ -180,9 +180,7 @@ def _add_outputs(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) ->
 class PortProbe(Sink):
     """Runs the port as far as it is needed. Each call of a transformer runs once and is repeated after that."""
 
-    def __init__(
-        self, port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo, size: int, skip: set[str]
-    ):
+    def __init__(self, port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo, size: int, skip: set[str]):
         self.model, self.residents, self.unwritten = port.model, port.residents, set(port.unwritten)
         self.recording, self.calls, self.memo, self.size, self.skip = recording, calls, memo, size, skip
         self.drawn: tuple[int, ...] = ()
