@@ -251,7 +251,9 @@ def _print_findings(found, facts: dict) -> None:
     if _modules_would_tell(found, facts):
         guided = f" --guidance {facts['guidance']:g}" if facts["guidance"] > 1 else ""
         print(f"to find the module: run run_reference.py --modules{guided}, then run_mflux.py --bisect")
-        print("at this size: run_mflux.py --bisect auto, which records the blocks and then what is inside the wrong one")
+        print(
+            "at this size: run_mflux.py --bisect auto, which records the blocks and then what is inside the wrong one"
+        )
     module = search.next_module(found, facts)
     if module:
         command = search.sentence(search.inside(facts, module))

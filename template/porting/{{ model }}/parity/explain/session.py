@@ -85,6 +85,7 @@ def pair(port: Port, recording: Recording) -> pairing.Pairing:
 
 def _parameters(port: Port) -> Iterator[tuple[str, np.ndarray]]:
     """All parameters as float32, of one component after another."""
-    for name, part in mlx_taps.components(port.model).items():
+    parts = mlx_taps.components(port.model)
+    for name in sorted(parts, key=lambda name: "text" in name):  # a run calls the text encoder first
         port.residents.enter(name)
-        yield from mlx_taps.parameters(part, name)
+        yield from mlx_taps.parameters(parts[name], name)

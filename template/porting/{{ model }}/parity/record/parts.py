@@ -143,7 +143,9 @@ def weights(name: str, part: torch.nn.Module) -> dict[str, dict]:
     """Fingerprints of a network's parameters and buffers, by ``component.path``, as JSON."""
     named = [*part.named_parameters(), *part.named_buffers()]
     return {
-        f"{name}.{path}": fingerprint(to_numpy(tensor)).as_json() for path, tensor in named if tensor.is_floating_point()
+        f"{name}.{path}": fingerprint(to_numpy(tensor)).as_json()
+        for path, tensor in named
+        if tensor.is_floating_point()
     }
 
 

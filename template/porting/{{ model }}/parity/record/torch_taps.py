@@ -132,7 +132,12 @@ class TorchTaps:
                 self.sink.repeat(name, known[2])
                 return
         self.sink.add(name, to_numpy(tensor), whole=whole)
-        self._seen[id(tensor)] = (weakref.ref(tensor), tensor._version, name, whole or self.level != BLOCKS and not self.only)
+        self._seen[id(tensor)] = (
+            weakref.ref(tensor),
+            tensor._version,
+            name,
+            whole or self.level != BLOCKS and not self.only,
+        )
 
     def _record_all(self, prefix: str, value, whole: bool = False) -> None:
         for n, tensor in enumerate(tensors(value)):

@@ -50,7 +50,7 @@ def parameters(part: nn.Module, name: str) -> Iterator[tuple[str, np.ndarray]]:
 
     for path, array in tree_flatten(part.parameters()):
         if mx.issubdtype(array.dtype, mx.floating):
-            yield f"{name}.{path}", to_numpy(array)
+            yield f"{name}.{path}", np.asarray(array.astype(mx.float32))  # MLX's own memory, no copy of it
 
 
 def modules(model: nn.Module) -> dict[str, nn.Module]:

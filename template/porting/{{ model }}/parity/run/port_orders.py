@@ -198,9 +198,7 @@ def _sent_back(probe: PortProbe, shapes: dict[str, tuple], result: PortOrders, c
 class PortProbe(Sink):
     """Runs the port as far as it is needed. Each call of a transformer runs once and is repeated after that."""
 
-    def __init__(
-        self, port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo, size: int, skip: set[str]
-    ):
+    def __init__(self, port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo, size: int, skip: set[str]):
         self.model, self.residents, self.unwritten = port.model, port.residents, set(port.unwritten)
         self.recording, self.calls, self.memo, self.size, self.skip = recording, calls, memo, size, skip
         self.drawn: tuple[int, ...] = ()

@@ -52,8 +52,12 @@ class Residents:
         sizes = self.bytes
         while self._read and sum(sizes[other] for other in (*self._read, name)) > self.limit:
             self.free(self._read[0])
+        before: list[mx.array] = []
         for piece in pieces(part):
-            _evaluate(piece)
+            mx.async_eval(piece)
+            _evaluate(before)  # two pieces are on their way: one is read, the other one becomes float32
+            before = piece
+        _evaluate(before)
         self._read.append(name)
 
     def free(self, name: str) -> None:
@@ -73,6 +77,8 @@ class Residents:
         change = widened if self.dtype == mx.float32 else (lambda tree: tree)
         for name, part in components(self._build()).items():
             self._unread.setdefault(name, []).append(change(part.parameters()))
+            for module in part.modules():
+                module.clear()  # or the file's copy of the weights stays until the garbage is collected
 
 
 def widened(tree):
