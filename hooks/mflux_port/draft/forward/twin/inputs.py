@@ -35,7 +35,7 @@ class Case:
     seed: int
 
 
-CASES = (Case(8, 12, 7, 1, 1), Case(12, 4, 11, 1, 2), Case(4, 8, 5, 2, 3), Case(8, 16, 13, 2, 4))
+CASES = (Case(8, 12, 7, 1, 1), Case(12, 4, 11, 1, 2), Case(4, 8, 5, 2, 3), Case(8, 16, 31, 2, 4))
 
 
 class _Maker:
@@ -126,7 +126,8 @@ def _whole_masks(make: _Maker) -> list[Callable]:
 
 
 def _times(make: _Maker) -> list[Callable]:
-    times = make.torch.tensor([0.37, 0.83, 0.11][: make.case.batch])
+    first = 3.9 if make.case.seed == 2 else 0.37  # a large one shows the frequencies of an embedding
+    times = make.torch.tensor([first, 0.83, 0.11][: make.case.batch])
     return [lambda: times, lambda: (1000 * times).long()]
 
 

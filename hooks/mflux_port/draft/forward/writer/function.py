@@ -35,6 +35,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         stores = (node for node in ast.walk(self.source.tree) if isinstance(node, ast.Name))
         self.stored = {node.id for node in stores if isinstance(node.ctx, ast.Store)}
         self.guards: list[ast.stmt] = []
+        self.has_checkpointing = False
         self.elements: dict[str, tuple[ast.expr, object]] = {}
         self.inner: set[str] = set()
         self.gone: set[str] = set()
