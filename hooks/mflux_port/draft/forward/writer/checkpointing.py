@@ -23,6 +23,7 @@ def checkpointed(loop: ast.For, is_first: bool) -> list[ast.stmt]:
     for node in ast.walk(loop):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == block:
             node.func = ast.Name("run", ast.Load())
+    loop.body[0].is_spaced = False
     loop.body.insert(0, ast.parse(f"run = nn.utils.checkpoint({block}) if {FLAG} else {block}").body[0])
     flag = ast.parse(f'{FLAG} = getattr(self, "{FLAG}", False)').body[0]
     return [flag, loop] if is_first else [loop]

@@ -34,6 +34,7 @@ def split_off(
     method = _method(moved, wanted, parameters, type_of)
     kept = _slice(same, _loads(rest) - set(wanted))
     node.body = [*_given(wanted, parameters), *(one for one in node.body if one in kept or one in rest)]
+    node.body[len(_given(wanted, parameters))].is_spaced = True
     kind = method.returns
     node.args.args.append(ast.arg(ARGUMENT, ast.BinOp(copy.deepcopy(kind), ast.BitOr(), ast.Constant(None))))
     node.args.defaults.append(ast.Constant(None))
