@@ -129,7 +129,7 @@ class Project:
         sites = self.graph.sites[place]
         values = [argument(site, source, number) for site in sites]
         values = [default if value is None else value for value in values]
-        return bool(sites) and all(isinstance(value, ast.Constant) for value in values)
+        return bool(sites) and all(map(_is_literal, values))
 
     def _keywords(self, place: Place, name: str, fact: Fact | None) -> Parameter:
         if fact is None or fact.lengths == {0}:
@@ -148,6 +148,11 @@ class Project:
                 constants[key] = item.only if item.only is not MANY else None
         kept = tuple(key for key in keys if key not in constants)
         return Parameter(False, {}, kept, constants)
+
+
+def _is_literal(node: ast.expr | None) -> bool:
+    signed = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+    return isinstance(node.operand if signed else node, ast.Constant)
 
 
 def is_processor(source: Source) -> bool:
