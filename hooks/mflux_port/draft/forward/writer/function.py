@@ -63,7 +63,10 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         out = self.out
         out.is_processor, out.is_static = self.is_processor, not self.owner
         out.body = self.block(self.source.tree.body)
-        out.parameters = self._signature()
+        try:
+            out.parameters = self._signature()
+        except Refused as refusal:
+            out.body = [self.problem(refusal.node, refusal.reason)]
         out.returns = return_hint(self)
         return out
 
