@@ -20,7 +20,7 @@ from mflux_port.draft.forward.twin.twin import make_twin
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import families  # noqa: E402
 
-FAMILIES = families.KNOWN | families.UNSEEN
+FAMILIES = families.KNOWN | families.UNSEEN | families.NEW
 
 
 @dataclass
@@ -53,6 +53,13 @@ class DraftedTwin:
         calls = self.recording.calls if calls is None else calls
         replay = Replay(self.model, calls, taken, (f"{PACKAGE}.model", TOP))
         sys.path.remove(str(self.folder))
+        return self._bridged(replay)
+
+    def replay_again(self, replay: Replay) -> Replay:
+        """A new port of the classes as they are imported now."""
+        return self._bridged(Replay(self.model, replay.calls, replay.signatures, (f"{PACKAGE}.model", TOP)))
+
+    def _bridged(self, replay: Replay) -> Replay:
         for group in self.open_ends:
             replay.bridge(group)
         return replay

@@ -71,3 +71,19 @@ UNSEEN = {
         "model_type": "umt5", "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64,
         "vocab_size": 256384, "feed_forward_proj": "gated-gelu"}),
 }  # fmt: skip
+# Named after the two above, and before the first of them was run.
+NEW = {
+    "hunyuan_video": ("transformer", "diffusers", "HunyuanVideoTransformer3DModel", {
+        "in_channels": 16, "out_channels": 16, "num_attention_heads": 24, "attention_head_dim": 128, "num_layers": 20,
+        "num_single_layers": 40, "num_refiner_layers": 2, "mlp_ratio": 4.0, "patch_size": 2, "patch_size_t": 1,
+        "qk_norm": "rms_norm", "guidance_embeds": True, "text_embed_dim": 4096, "pooled_projection_dim": 768,
+        "rope_theta": 256.0, "rope_axes_dim": [16, 56, 56]}),
+    "cosmos": ("transformer", "diffusers", "CosmosTransformer3DModel", {
+        "in_channels": 16, "out_channels": 16, "num_attention_heads": 16, "attention_head_dim": 128, "num_layers": 28,
+        "mlp_ratio": 4.0, "text_embed_dim": 1024, "adaln_lora_dim": 256, "max_size": [128, 240, 240],
+        "patch_size": [1, 2, 2], "rope_scale": [1.0, 4.0, 4.0], "concat_padding_mask": False}),
+    "mochi": ("transformer", "diffusers", "MochiTransformer3DModel", {
+        "patch_size": 2, "num_attention_heads": 24, "attention_head_dim": 128, "num_layers": 48,
+        "pooled_projection_dim": 1536, "in_channels": 12, "text_embed_dim": 4096, "time_embed_dim": 256,
+        "max_sequence_length": 256}),
+}  # fmt: skip

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from drafted_twin import DraftedTwin, drafted_twin  # noqa: E402
 from mflux_port.draft.forward.proof.twin_port import PACKAGE  # noqa: E402
+from mflux_port.draft.forward.record.quiet import at_path  # noqa: E402
 
 _OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult}
 _TESTS = {ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -109,10 +110,11 @@ class Mutation:
         self.classes = {cls.__name__: cls for name, module in list(sys.modules.items()) if name.startswith(f"{PACKAGE}.")
                         for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == name}  # fmt: skip
         self.groups = self._groups()
+        # Methods that an __init__ calls: the port is built anew with each change of one.
+        built = [cls.__init__ for cls in self.classes.values() if "__init__" in vars(cls)]
+        self.initial = {name for function in built for name in function.__code__.co_names}
 
     def _groups(self) -> dict[str, list[str]]:
-        from mflux_port.draft.forward.record.quiet import at_path
-
         found: dict[str, list[str]] = {}
         for group in self.twin.proven:
             path = self.replay.calls[group][0].path
@@ -151,10 +153,29 @@ class Mutation:
             return True
         setattr(owner, changed.name, vars(space["Changed"])[changed.name])
         groups = self.groups.get(cls) or self.twin.proven
+        kept = self._kept_values(groups)
         try:
-            return any(self.replay.group(group)["kind"] != "verified" for group in groups)
+            replay = self.twin.replay_again(self.replay) if changed.name in self.initial else self.replay
+            return any(replay.group(group)["kind"] != "verified" for group in groups)
+        except Exception:  # noqa: BLE001 - a port that cannot be built is seen
+            return True
         finally:
             setattr(owner, changed.name, before)
+            self._give_back(kept)
+
+    def _kept_values(self, groups: list[str]) -> list[tuple[object, dict]]:
+        # Objects that are no modules keep tables which they made: each change makes its own.
+        owners = {id(owner): owner for group in groups for owner in self._owners(group) if not isinstance(owner, dict)}
+        return [(owner, dict(vars(owner))) for owner in owners.values()]
+
+    def _owners(self, group: str) -> list[object]:
+        return [at_path(self.replay.port, call.path) for call in self.replay.calls[group]]
+
+    @staticmethod
+    def _give_back(kept: list[tuple[object, dict]]) -> None:
+        for owner, values in kept:
+            vars(owner).clear()
+            vars(owner).update(values)
 
 
 def _family(name: str, start: int) -> None:

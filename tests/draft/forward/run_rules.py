@@ -34,7 +34,24 @@ def main() -> None:
     for group, forward in forwards.items():
         name = group.split("(")[0].rsplit(".", 1)[-1]
         told[name] = {"text": forward.key, "state": forward.state.kind, "line": forward.state.line}
+    told |= blocks()
     print(json.dumps({"classes": told, "same": texts[0] == texts[1]}))
+
+
+def blocks() -> dict[str, dict]:
+    """A transformer in small: its classes as text and state."""
+    import torch
+
+    model = rules_reference.Blocks().eval()
+    randomise(model)
+    runs = []
+    for batch, length in ((1, 5), (2, 3)):
+        x = torch.randn(batch, length, 8, generator=torch.Generator().manual_seed(length))
+        runs.append(("forward", {"hidden_states": x, "position_ids": torch.arange(length)}))
+    forwards = drafted(model, runs)
+    names = {group: group.split("(")[0].rsplit(".", 1)[-1] for group in forwards}
+    return {names[group]: {"text": forward.key, "state": forward.state.kind, "line": forward.state.line}
+            for group, forward in forwards.items()}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -100,6 +100,7 @@ WRITTEN = {
     "topk": "torch.topk(x, 2, dim=-1)[0] + x.topk(2)[1]",
     "cumsum and cumprod": "x.cumsum(dim=1) + torch.cumprod(x, dim=-1)",
     "norm": "torch.norm(x, dim=-1, keepdim=True) + x.norm()",
+    "norm of a vector": "torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)",
     "var and std": "x.var(dim=-1) + x.var(dim=-1, unbiased=False) + x.std(-1)",
     "softmax": "x.softmax(-1) + F.softmax(y, dim=1, dtype=torch.float32)",
     "normalize": "F.normalize(x, dim=-1)",

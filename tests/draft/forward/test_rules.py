@@ -79,3 +79,30 @@ def test_one_way_of_handing_back(classes):
 
 def test_the_same_twice(rules):
     assert rules["same"]
+
+
+def test_what_is_the_same_in_every_step_is_a_method(classes):
+    text = classes["Blocks"]["text"]
+    assert classes["Blocks"]["state"] == "verified"
+    assert "def get_rotary_embeddings(self, position_ids: mx.array) -> tuple[mx.array, mx.array]:" in text
+    assert "if rotary_embeddings is None:\n        rotary_embeddings = self.get_rotary_embeddings(position_ids)" in text
+
+
+def test_a_loop_that_can_be_checkpointed_can_be_in_the_port(classes):
+    text = classes["Blocks"]["text"]
+    assert 'gradient_checkpointing = getattr(self, "gradient_checkpointing", False)' in text
+    assert "run = nn.utils.checkpoint(block) if gradient_checkpointing else block" in text
+    assert "hidden_states = run(hidden_states, rotary_embeddings)" in text
+
+
+def test_parts_of_a_result_that_nothing_reads_are_left_out(classes):
+    text = classes["Block"]["text"]
+    assert classes["Block"]["state"] == "verified" and "None" not in text
+    assert "turned, length = self._turned(" in text
+
+
+def test_casts_that_change_nothing_are_left_out(classes):
+    text = classes["Block"]["text"]
+    # In bfloat16 the first cast changes the type, and the second turns it back.
+    assert "x.astype(mx.float32)" in text and "turned.astype(x.dtype)" in text
+    assert "position_ids" in classes["Blocks"]["text"] and "astype" not in classes["Blocks"]["text"]

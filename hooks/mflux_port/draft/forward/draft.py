@@ -70,6 +70,7 @@ def written(
     model, runs: list[tuple[str, dict]], changed: set[tuple[str, str]], say: Say, name: str, rebuild: Callable | None
 ) -> tuple[dict[str, Forward], Recording]:
     """The forward passes of a model, not proven yet, and the recording that they were written from."""
+    from mflux_port.draft.forward.record.casts import idle_casts
     from mflux_port.draft.forward.record.groups import forget_groups
     from mflux_port.draft.forward.record.recorder import record
     from mflux_port.draft.forward.writer.classes import ClassWriter
@@ -79,6 +80,7 @@ def written(
     forget_groups()
     say(f"{name}: recording {len(runs)} runs")
     recording = record(model, runs, rebuild)
+    recording.idle_casts = idle_casts(recording, runs)
     given = {key for _, inputs in runs for key in inputs}
     return ClassWriter(Project(recording, given, changed, write_function)).write(), recording
 

@@ -97,8 +97,10 @@ class Replay:
         mine = at_path(self.port, call.path)
         method = "__call__" if call.method == "forward" else call.method
         names, taken, _ = self.signatures[group][method]
-        bound = self._defaults(call) | dict(zip(names, call.args, strict=False)) | call.kwargs
-        given = {name: to_mlx(value) for name, value in bound.items() if name in taken}
+        bound = dict(zip(names, call.args, strict=False)) | call.kwargs
+        bound = {name: value for name, value in self._defaults(call).items() if name in _needed(mine, method)} | bound
+        left_out = {name: None for name in taken if name in _needed(mine, method)}  # of **keywords that a call has not
+        given = left_out | {name: to_mlx(value) for name, value in bound.items() if name in taken}
         out = mine(**given) if method == "__call__" else getattr(mine, method)(**given)
         return out, _unwrapped(call.output, out)
 
@@ -139,6 +141,14 @@ def _unwrapped(output, like):
     # A reference gives (output,) where a port gives the output.
     single = isinstance(output, (tuple, list)) and len(output) == 1
     return output[0] if single and not (isinstance(like, tuple) and len(like) == 1) else output
+
+
+def _needed(module, method: str) -> set[str]:
+    # What a drafted method has no default of its own for.
+    if not inspect.isroutine(getattr(type(module), method, None)):
+        return set()
+    parameters = inspect.signature(getattr(type(module), method)).parameters.values()
+    return {one.name for one in parameters if one.default is inspect.Parameter.empty}
 
 
 def _last_line(error: Exception) -> str:

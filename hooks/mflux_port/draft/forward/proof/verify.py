@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mflux_port.draft.forward.proof.states import NOT_RECORDED, RAISES, VERIFIED, State
+from mflux_port.draft.forward.proof.states import BLOCKED, NOT_RECORDED, RAISES, VERIFIED, State
 from mflux_port.draft.forward.proof.twin_port import keep_recording, write_port
 from mflux_port.draft.forward.record.recorder import Recording
 from mflux_port.draft.forward.writer.classes import Forward
@@ -31,6 +31,8 @@ def prove(forwards: dict[str, Forward], recording: Recording) -> None:
         results = _replayed(folder, forwards, recording, order)
     for group, forward in forwards.items():
         forward.state = _state(forward, results.get(group))
+    for forward in forwards.values():
+        forward.state = _blocked(forward, forwards) or forward.state
 
 
 @contextlib.contextmanager
@@ -86,6 +88,19 @@ def _run(folder: Path) -> tuple[list[dict], str | None]:
 
 def _parsed(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def _blocked(forward: Forward, forwards: dict[str, Forward]) -> State | None:
+    """The state of a class whose replay stopped in another that is not written, None for any other."""
+    state = forward.state
+    if state.kind != RAISES or any(why in state.reason for _, _, why in forward.problems):
+        return None
+    for group, other in forwards.items():
+        open_end = other is not forward and other.state.kind in (RAISES, BLOCKED)
+        if open_end and any(f"{place}: {why}" in state.reason for place, _, why in other.problems):
+            cls = group.split("(")[0].rsplit(".", 1)[-1]
+            return State(BLOCKED, None, None, state.where, "", f"blocked by {cls}: {state.reason}", state.calls)
+    return None
 
 
 def _state(forward: Forward, result: dict | None) -> State:

@@ -38,7 +38,10 @@ class ModuleCall:
 
 @dataclass
 class Recording:
-    """``facts``: by (function, group) and node number; ``instances``: modules and objects by group; ``calls``: by group."""
+    """``facts``: by (function, group) and node number; ``instances``: modules and objects by group; ``calls``: by group.
+
+    ``idle_casts``: (function, group, node number) of casts that change no type.
+    """
 
     facts: dict = field(default_factory=lambda: defaultdict(dict))
     sources: dict[str, Source] = field(default_factory=dict)
@@ -46,6 +49,7 @@ class Recording:
     calls: dict[str, list[ModuleCall]] = field(default_factory=lambda: defaultdict(list))
     root: object = None
     entries: tuple[str, ...] = ()
+    idle_casts: set[tuple[str, str, int]] = field(default_factory=set)
 
 
 def record(model, runs: list[tuple[str, dict]], rebuild: Callable | None = None) -> Recording:

@@ -150,6 +150,8 @@ CALLS: dict[str, Entry] = {
     "cumprod": Entry("x dim dtype?", "mx.cumprod(x, axis=dim).astype(dtype)"),
     "diff": Entry("x n:1 dim:-1", "x[..., 1:] - x[..., :-1]"),
     "norm": Entry("x p:2 dim? keepdim?", "mx.linalg.norm(x, axis=dim, keepdims=keepdim)"),
+    "vector_norm": Entry(
+        "x ord:2 dim? keepdim? dtype?", "mx.linalg.norm(x.astype(dtype), axis=dim, keepdims=keepdim)"),
     "var": Entry("x dim? unbiased=True correction=1 keepdim?", numbers.spread("mx.var")),
     "std": Entry("x dim? unbiased=True correction=1 keepdim?", numbers.spread("mx.std")),
     "softmax": Entry("x dim ~_stacklevel dtype?", "mx.softmax(x.astype(dtype), axis=dim)"),

@@ -9,16 +9,20 @@ from __future__ import annotations
 import ast
 import copy
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mflux_port.draft.forward.proof.states import VERIFIED, State
 from mflux_port.draft.forward.record.callgraph import Place
+from mflux_port.draft.forward.writer.hints import hint
 from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place
 from mflux_port.draft.forward.writer.known_tables import formula, numbers_of
 from mflux_port.draft.forward.writer.layers import layer_call_of
 from mflux_port.draft.forward.writer.names import table_name
+from mflux_port.draft.forward.writer.once import split_off
 from mflux_port.draft.forward.writer.printer import statements
 from mflux_port.draft.forward.writer.project import Project, Written
+from mflux_port.draft.forward.writer.returns import without_unread_parts
 from mflux_port.draft.forward.writer.sharing import share
 from mflux_port.draft.forward.writer.style import lifted, merged_processor, tidy
 
@@ -120,12 +124,16 @@ class ClassWriter:
             out.outside |= written.outside
         self._initial(out, group, functions, names, nodes)
         self._merge(nodes, functions, places)
+        without_unread_parts(list(nodes.values()))
+        once = self._once(group, nodes, places)
         taken = {node.name for node in nodes.values()}
         for place, node in nodes.items():
             inner = lifted(node, taken)
             taken |= {one.name for one in inner}
             out.methods.append(Method(node.name, "\n".join(statements([node])), functions[place].is_static))
             out.methods += [Method(one.name, "\n".join(statements([one])), True) for one in inner]
+        if once is not None:
+            out.methods.append(Method(once.name, "\n".join(statements([tidy(once)])), False))
         for place in places:
             taken = [name for name, _, _ in functions[place].parameters]
             out.signatures[names[place]] = taken
@@ -134,6 +142,22 @@ class ClassWriter:
         texts = [*(method.text for method in out.methods), "\n".join(out.initial)]
         out.reads = _own_reads(texts)
         return out
+
+    def _once(self, group: str, nodes: dict[Place, ast.FunctionDef], places: list[Place]) -> ast.FunctionDef | None:
+        """The method of what is the same in every step, where the group is that of a transformer."""
+        entries = [place for place in places if self.project.is_entry(place) and nodes[place].name == "__call__"]
+        if len(entries) != 1:
+            return None
+        module = self.project.recording.instances[group][0]
+        return split_off(nodes[entries[0]], lambda name: _is_table(module, name), self._type_of(entries[0]))
+
+    def _type_of(self, place: Place) -> Callable[[str], str]:
+        source, facts = self.project.recording.sources[place[0]], self.project.recording.facts[place]
+        kinds = {}
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.number in facts:
+                kinds.setdefault(node.id, hint(facts[node.number]))
+        return lambda name: kinds.get(name, "")
 
     def _initial(self, out: Forward, group: str, functions: dict, names: dict, nodes: dict) -> None:
         """The part of ``__init__`` that makes the arrays which the methods read."""
@@ -219,6 +243,20 @@ class ClassWriter:
         for attend in attends:
             if f"self.{nodes[attend].name}(" not in still:
                 del nodes[attend]
+
+
+def _is_table(module, name: str) -> bool:
+    """Whether an attribute of a module is a number, a text, or a module without weights."""
+    from torch import nn
+
+    value = getattr(module, name, None)
+    if isinstance(value, nn.Module):
+        return not any(True for _ in value.parameters())
+    return (
+        value is None
+        or isinstance(value, (bool, int, float, str, tuple, list))
+        and not isinstance(value, nn.ModuleList)
+    )
 
 
 class _Called(ast.NodeTransformer):

@@ -248,12 +248,21 @@ class Expressions:
         left, right = self.expr(node.left), self.expr(node.right)
         complex_ = self.is_complex(node.left), self.is_complex(node.right)
         if not any(complex_):
-            return ast.BinOp(left, node.op, right)
+            return left if self._changes_nothing(node, right) else ast.BinOp(left, node.op, right)
         if all(complex_) and isinstance(node.op, ast.Mult):
             return self.helper("multiply_complex", left, right)
         if all(complex_) and isinstance(node.op, (ast.Add, ast.Sub)):
             return ast.BinOp(left, node.op, right)
         raise Refused(node, "arithmetic of complex and real numbers")
+
+    def _changes_nothing(self, node: ast.BinOp, right: ast.expr) -> bool:
+        # A factor of one that the config folded.
+        fact = self.fact(node.left)
+        is_one = isinstance(right, ast.Constant) and right.value == 1.0 and isinstance(node.op, (ast.Mult, ast.Div))
+        if not is_one or fact is None or isinstance(node.right, ast.Constant):
+            return False
+        floats = fact.always("tensor") and all(dtype.startswith(("float", "bfloat")) for dtype in fact.dtypes)
+        return floats or fact.always("float") or fact.always("int", "float") and type(right.value) is int
 
     def _UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         fact = self.fact(node.operand)

@@ -35,6 +35,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         stores = (node for node in ast.walk(self.source.tree) if isinstance(node, ast.Name))
         self.stored = {node.id for node in stores if isinstance(node.ctx, ast.Store)}
         self.guards: list[ast.stmt] = []
+        self.has_checkpointing = False
         self.elements: dict[str, tuple[ast.expr, object]] = {}
         self.inner: set[str] = set()
         self.gone: set[str] = set()
@@ -62,7 +63,10 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         out = self.out
         out.is_processor, out.is_static = self.is_processor, not self.owner
         out.body = self.block(self.source.tree.body)
-        out.parameters = self._signature()
+        try:
+            out.parameters = self._signature()
+        except Refused as refusal:
+            out.body = [self.problem(refusal.node, refusal.reason)]
         out.returns = return_hint(self)
         return out
 

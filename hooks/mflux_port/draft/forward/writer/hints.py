@@ -48,6 +48,13 @@ def return_hint(writer) -> str:
     return hints.pop() if len(hints) == 1 else ""
 
 
+def inner_hint(writer, node: ast.FunctionDef) -> str:
+    """The type that a function inside another gives back, '' where it cannot be said."""
+    returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value is not None]
+    hints = {_returned(writer, value) for value in returned if writer.ran(value)}
+    return hints.pop() if len(hints) == 1 else ""
+
+
 def _returned(writer, node: ast.expr) -> str:
     if writer.is_output(node):
         values = writer.output_values(node)

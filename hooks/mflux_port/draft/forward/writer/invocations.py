@@ -77,6 +77,8 @@ class Invocations:
         function = node.func
         text, name = ast.unparse(function), function.attr
         receiver = self.fact(function.value)
+        if (*self.place, getattr(node, "number", -1)) in self.project.recording.idle_casts and not self._is_given(node):
+            return self.expr(function.value)
         if receiver is not None and receiver.always("tensor"):
             return self.by_name(node, name, [function.value, *node.args])
         if re.match(r"(torch|F|nn)\b[\w.]*$", text):
@@ -93,6 +95,11 @@ class Invocations:
         if fact is not None and fact.always("function") and name in CALLS and self._is_torch(fact):
             return self.by_name(node, name, list(node.args))
         raise Refused(node, f"a call of {text}" + (", which no run showed" if fact is None else ""))
+
+    def _is_given(self, node: ast.Call) -> bool:
+        # What a port is called with may have another type than what the runs gave the reference.
+        receiver = node.func.value
+        return self.project.is_entry(self.place) and isinstance(receiver, ast.Name) and receiver.id in self.parameters
 
     def _plain_call(self, node: ast.Call, fact) -> ast.expr:
         function = node.func

@@ -102,7 +102,8 @@ class Project:
         args = source.tree.args
         if args.vararg is not None:
             fact = facts.get(args.vararg.number)
-            found[args.vararg.arg] = Parameter(fact is not None and fact.lengths != {0}, ())
+            taken = fact is not None and fact.lengths != {0}
+            found[args.vararg.arg] = Parameter(taken and _reads(source, args.vararg.arg), ())
         if args.kwarg is not None:
             found[args.kwarg.arg] = self._keywords(place, args.kwarg.arg, facts.get(args.kwarg.number))
         return found
@@ -129,7 +130,7 @@ class Project:
         sites = self.graph.sites[place]
         values = [argument(site, source, number) for site in sites]
         values = [default if value is None else value for value in values]
-        return bool(sites) and all(isinstance(value, ast.Constant) for value in values)
+        return bool(sites) and all(map(_is_literal, values))
 
     def _keywords(self, place: Place, name: str, fact: Fact | None) -> Parameter:
         if fact is None or fact.lengths == {0}:
@@ -148,6 +149,15 @@ class Project:
                 constants[key] = item.only if item.only is not MANY else None
         kept = tuple(key for key in keys if key not in constants)
         return Parameter(False, {}, kept, constants)
+
+
+def _reads(source: Source, name: str) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(source.tree))
+
+
+def _is_literal(node: ast.expr | None) -> bool:
+    signed = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+    return isinstance(node.operand if signed else node, ast.Constant)
 
 
 def is_processor(source: Source) -> bool:

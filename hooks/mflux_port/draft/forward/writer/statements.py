@@ -7,7 +7,8 @@ import re
 
 from mflux_port.draft.forward.record.facts import MANY
 from mflux_port.draft.forward.table.call import Refused, filled, raising
-from mflux_port.draft.forward.writer.hints import hint
+from mflux_port.draft.forward.writer.checkpointing import checkpointed, is_checkpointed
+from mflux_port.draft.forward.writer.hints import hint, inner_hint
 
 # Statements that say something to the user or to torch, and compute nothing.
 _SILENT = re.compile(r"(logger|logging|warnings|deprecate|print|torch\._check|torch\._dynamo|torch\.compiler|"
@@ -268,7 +269,14 @@ class Statements:
         if unrolled is not None:
             return unrolled
         body = self.block(node.body)
-        return [ast.For(self.store(node.target), self.expr(node.iter), body, [])] if body else []
+        if not body:
+            return []
+        loop = ast.For(self.store(node.target), self.expr(node.iter), body, [])
+        if not is_checkpointed(node) or "forward" not in self.project.recording.entries:
+            return [loop]
+        written = checkpointed(loop, not self.has_checkpointing)
+        self.has_checkpointing |= len(written) > 1
+        return written
 
     def _empty_loop(self, node: ast.For) -> list[ast.stmt]:
         if self.from_config(node.iter):
@@ -316,7 +324,7 @@ class Statements:
         args = [ast.arg(arg.arg, _annotation(hint(self.fact(arg)))) for arg in node.args.args]
         self.inner |= {arg.arg for arg in node.args.args} | {node.name}
         arguments = ast.arguments([], args, None, [], [], None, [self.expr(value) for value in node.args.defaults])
-        return [ast.FunctionDef(node.name, arguments, self.block(node.body), [], None)]
+        return [ast.FunctionDef(node.name, arguments, self.block(node.body), [], _annotation(inner_hint(self, node)))]
 
     def _do_Continue(self, node: ast.stmt) -> list[ast.stmt]:
         return [node]

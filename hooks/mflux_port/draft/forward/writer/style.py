@@ -74,6 +74,14 @@ class _Plainer(ast.NodeTransformer):
                 return inner
         return node
 
+    def visit_ListComp(self, node: ast.ListComp) -> ast.expr:
+        self.generic_visit(node)
+        one = node.generators[0]
+        plain = len(node.generators) == 1 and not one.ifs and isinstance(node.elt, ast.Name)
+        if plain and ast.unparse(one.target) == node.elt.id and isinstance(one.iter, (ast.Name, ast.Attribute)):
+            return ast.Call(ast.Name("list", ast.Load()), [one.iter], [])
+        return node
+
     def visit_For(self, node: ast.For) -> ast.stmt:
         self.generic_visit(node)
         counted = isinstance(node.iter, ast.Call) and ast.unparse(node.iter.func) == "enumerate"

@@ -1,0 +1,147 @@
+"""What of a transformer's forward pass is the same in every step: its rotary embeddings and positions, as a method.
+
+``get_rotary_embeddings`` takes those of the forward pass's arguments that it reads. The forward pass takes what it gives as
+``rotary_embeddings`` and computes it itself where it is not given.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable
+
+METHOD, ARGUMENT = "get_rotary_embeddings", "rotary_embeddings"
+_PER_STEP = ("hidden_states", "x", "sample", "latents", "latent_model_input", "timestep", "timesteps", "t", "guidance")
+_OF_A_SHAPE = ("shape", "ndim", "dtype", "size")
+
+
+def split_off(
+    node: ast.FunctionDef, is_table: Callable[[str], bool], type_of: Callable[[str], str]
+) -> ast.FunctionDef | None:
+    """Move what makes rotary embeddings out of a forward pass. Gives the new method, None where there is nothing to move.
+
+    ``is_table``: whether an attribute of the model is a number, or a module without weights; ``type_of``: of a name.
+    """
+    reader = _Reader(node, is_table)
+    same = [statement for statement in node.body if reader.reads(statement)]
+    tables = _made_of_modules(same, reader)
+    rest = [statement for statement in node.body if statement not in same]
+    wanted = sorted(tables & _loads(rest) & reader.stored_once(node.body))
+    moved = _slice(same, set(wanted))
+    parameters = [arg for arg in node.args.args[1:] if arg.arg in _loads(moved)]
+    if not wanted or not parameters or any(type_of(name) == "" for name in wanted):
+        return None
+    method = _method(moved, wanted, parameters, type_of)
+    kept = _slice(same, _loads(rest) - set(wanted))
+    node.body = [*_given(wanted, parameters), *(one for one in node.body if one in kept or one in rest)]
+    node.body[len(_given(wanted, parameters))].is_spaced = True
+    kind = method.returns
+    node.args.args.append(ast.arg(ARGUMENT, ast.BinOp(copy.deepcopy(kind), ast.BitOr(), ast.Constant(None))))
+    node.args.defaults.append(ast.Constant(None))
+    if len(wanted) == 1:
+        _rename(node.body, wanted[0])
+    return method
+
+
+def _given(wanted: list[str], parameters: list[ast.arg]) -> list[ast.stmt]:
+    names = ", ".join(arg.arg for arg in parameters)
+    lines = [f"if {ARGUMENT} is None:\n    {ARGUMENT} = self.{METHOD}({names})"]
+    lines += [f"{', '.join(wanted)} = {ARGUMENT}"] if len(wanted) > 1 else []
+    return [statement for line in lines for statement in ast.parse(line).body]
+
+
+def _method(body: list[ast.stmt], wanted: list[str], parameters: list[ast.arg], type_of: Callable) -> ast.FunctionDef:
+    kinds = [type_of(name) for name in wanted]
+    returns = kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]"
+    args = [ast.arg("self"), *copy.deepcopy(parameters)]
+    result = ast.parse(f"return {', '.join(wanted)}").body[0]
+    arguments = ast.arguments([], args, None, [], [], None, [])
+    annotation = ast.parse(returns, mode="eval").body
+    return ast.FunctionDef(METHOD, arguments, [*copy.deepcopy(body), result], [], annotation, type_params=[])
+
+
+def _rename(body: list[ast.stmt], name: str) -> None:
+    for statement in body:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and node.id == name:
+                node.id = ARGUMENT
+
+
+class _Reader:
+    """Goes through a forward pass and keeps which names are the same in every step."""
+
+    def __init__(self, node: ast.FunctionDef, is_table: Callable[[str], bool]):
+        names = [arg.arg for arg in node.args.args[1:]]
+        self.is_table = is_table
+        self.given = set(names)
+        self.same = {name for name in names if name not in _PER_STEP and "hidden" not in name and "embed" not in name}
+        self.changing: set[str] = set()
+
+    def reads(self, statement: ast.stmt) -> bool:
+        """Whether a statement computes the same in every step."""
+        same = isinstance(statement, (ast.Assign, ast.If)) and self._is_same(statement)
+        stores = _stores([statement])
+        (self.same if same else self.changing).update(stores)
+        (self.changing if same else self.same).difference_update(stores)
+        self.given -= stores
+        return same
+
+    def _is_same(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Return):
+            return False
+        if isinstance(node, ast.Attribute):
+            return self._is_same_attribute(node)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            return node.id in self.same or node.id not in self.changing | self.given and node.id != "self"
+        return all(self._is_same(child) for child in ast.iter_child_nodes(node))
+
+    def _is_same_attribute(self, node: ast.Attribute) -> bool:
+        if isinstance(node.value, ast.Name) and node.value.id == "self":
+            return self.is_table(node.attr)
+        if isinstance(node.value, ast.Name) and node.value.id in self.given and node.attr in _OF_A_SHAPE:
+            return True
+        return self._is_same(node.value)
+
+    def stored_once(self, body: list[ast.stmt]) -> set[str]:
+        """Names that no statement gives a value which changes from step to step."""
+        return _stores(body) - self.changing
+
+
+def _made_of_modules(same: list[ast.stmt], reader: _Reader) -> set[str]:
+    # Names that a call of one of the model's modules went into.
+    found: set[str] = set()
+    for statement in same:
+        calls = any(
+            isinstance(node, ast.Call) and ast.unparse(node.func).startswith("self.") for node in ast.walk(statement)
+        )
+        if calls or _loads([statement]) & found:
+            found |= _stores([statement])
+    return found
+
+
+def _slice(statements: list[ast.stmt], wanted: set[str]) -> list[ast.stmt]:
+    # The statements that names are made of.
+    needed, kept = set(wanted), []
+    for statement in reversed(statements):
+        if _stores([statement]) & needed:
+            kept.append(statement)
+            needed |= _loads([statement])
+    return kept[::-1]
+
+
+def _stores(body: list[ast.stmt]) -> set[str]:
+    return {
+        node.id
+        for one in body
+        for node in ast.walk(one)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+
+
+def _loads(body: list[ast.stmt]) -> set[str]:
+    return {
+        node.id
+        for one in body
+        for node in ast.walk(one)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
