@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 
 from mflux_port import wiring
 from mflux_port.checkout.lock import exclusive, shared
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 def report(results: list[wiring.SurfaceResult], as_json: bool) -> None:
     """Print one line, or one JSON object, per surface."""
     if as_json:
-        print(json.dumps([asdict(result) for result in results], indent=1))
+        print(json.dumps([result._asdict() for result in results], indent=1))
         return
     for result in results:
         print(result)

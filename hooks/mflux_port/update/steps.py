@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from mflux_port import wiring
@@ -87,7 +86,7 @@ def finish(root: Path, model: str, template: str) -> None:
         "from": str(before.get("_commit", "")),
         "to": port.template_commit,
         "mflux_api": [str(before.get("mflux_api", "")), port.mflux_api],
-        "wiring": [asdict(result) for result in results if result.action],
+        "wiring": [result._asdict() for result in results if result.action],
         "files": changed_files(root),
         "added": completed.added,
         "yours": completed.yours,
