@@ -14,6 +14,7 @@ from mflux_port.errors import PortError, format_error
 COMMANDS = {
     "demo": "make a port in a new mflux checkout and generate an image with it",
     "inspect": "answer the template's questions from a checkpoint",
+    "copy": "start a port from the template, or refuse before anything is written",
     "draft": "write the weight mapping and the MLX modules from a checkpoint",
     "ledger": "account for every checkpoint tensor and every MLX parameter",
     "wire": "add a port to mflux's shared files",

@@ -90,6 +90,7 @@ def finish(root: Path, model: str, template: str) -> None:
         "files": changed_files(root),
         "added": completed.added,
         "yours": completed.yours,
+        "handed_over": completed.handed_over,
     }
     report["conflicts"] = [conflict._asdict() for conflict in _conflicts(root, model, report["files"], completed.kept)]
     report["check"] = what_is_left(root, model)
@@ -113,6 +114,7 @@ def report_lines(report: dict) -> list[str]:
         f"{name}: yours, left as it is; the new answers would change it: git diff {old} {new}"
         for name, (old, new) in report["yours"].items()
     ]
+    lines += [f"{name}: yours from now on; no later update changes it" for name in report["handed_over"]]
     lines += [f"conflict: {Conflict(**entry)}" for entry in report["conflicts"]]
     return [*lines, *report["check"]]
 
