@@ -15,6 +15,7 @@ COMMANDS = {
     "start": "go from a checkpoint to a port that is compared with its reference",
     "demo": "make a port in a new mflux checkout and generate an image with it",
     "inspect": "answer the template's questions from a checkpoint",
+    "copy": "start a port from the template, or refuse before anything is written",
     "draft": "write the weight mapping and the MLX modules from a checkpoint",
     "ledger": "account for every checkpoint tensor and every MLX parameter",
     "wire": "add a port to mflux's shared files",

@@ -67,9 +67,12 @@ def renderings(small) -> Renderings:
 
 @pytest.fixture
 def merge_only(small, renderings, monkeypatch, tmp_path) -> Callable[..., dict]:
-    """``merge_only(root)``: the steps of an update as Copier calls them, without Copier: the report of the last one."""
+    """``merge_only(root)``: the steps of an update as Copier calls them, without Copier: the report of the last one.
 
-    def run(root: Path, renderings: Renderings = renderings) -> dict:
+    ``crossed`` are the versions between the port's and the update's.
+    """
+
+    def run(root: Path, renderings: Renderings = renderings, crossed: tuple[str, ...] = ("v0.2.0",)) -> dict:
         report = tmp_path / "report.json"
         for name, value in {REPORT: str(report), "VERSION_FROM": "v0.1.0"}.items():
             monkeypatch.setenv(name, value)
@@ -78,7 +81,8 @@ def merge_only(small, renderings, monkeypatch, tmp_path) -> Callable[..., dict]:
         template = str(small.template.home)
         with exclusive(root):
             verify_clean(root)
-        for step, more in (("check", ["{}", template]), ("plan", [template]), ("finish", [template])):
+        migrations = [("migrate", [version]) for version in crossed]
+        for step, more in (("check", ["{}", template]), ("plan", [template]), *migrations, ("finish", [template])):
             if step == "finish":
                 answers = root / arguments[0]
                 answers.write_bytes(answers.read_bytes().replace(b"\r\n", b"\n").replace(b"v0.1.0", b"v0.2.0"))

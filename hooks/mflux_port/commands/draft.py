@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from mflux_port.checkout.lock import exclusive, shared
@@ -168,7 +167,7 @@ def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
     if not training_example.not_applicable(port):
         example = checkout.read(training_example.FILE.format(model=port.model))
         if example == training_example.text(port).encode():
-            texts[training_example.FILE] = training_example.text(replace(port, lora_modules=tuple(modules.items())))
+            texts[training_example.FILE] = training_example.text(port._replace(lora_modules=tuple(modules.items())))
     return texts
 
 

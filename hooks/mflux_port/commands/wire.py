@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 
 from mflux_port import wiring
 from mflux_port.checkout.lock import exclusive, shared
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 def report(form: str, results: list[wiring.SurfaceResult], as_json: bool) -> None:
     """Print one line per surface, or all of them as JSON."""
     if as_json:
-        print_json(form, {"surfaces": [asdict(result) for result in results]})
+        print_json(form, {"surfaces": [result._asdict() for result in results]})
         return
     for result in results:
         print(result)

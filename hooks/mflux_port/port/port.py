@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from mflux_port.errors import PortError
 from mflux_port.port.answers import ANSWERS, read_answers, verify
@@ -13,8 +13,7 @@ from mflux_port.port.lora_modules import LoraModules, read_lora_modules
 from mflux_port.port.text_encoders import TextEncoder, part_folders, text_encoders
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """One entry of mflux's model registry.
 
     ``key`` is the canonical name, always the first of ``aliases``. ``variant`` names the commands that run it: ``txt2img``,
@@ -40,8 +39,7 @@ class Checkpoint:
         return re.sub(r"[^a-z0-9]+", "_", self.key.lower()).strip("_")
 
 
-@dataclass(frozen=True)
-class Port:
+class Port(NamedTuple):
     """The answers of one port. Attribute names equal the question names of ``copier.yml``.
 
     ``lora_modules`` are those that a draft found; empty while the port has the template's own.
@@ -70,7 +68,7 @@ class Port:
     template_commit: str  # the template's version (_commit), empty when unknown
     lora_modules: LoraModules = ()
     text_encoders: tuple[TextEncoder, ...] = ()
-    folders: dict[str, str] = field(default_factory=dict)  # of the transformer and the VAE, by these names
+    folders: dict[str, str] = {}  # of the transformer and the VAE, by these names
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -129,7 +127,7 @@ def load_port(checkout: Path, model: str) -> Port:
     port = port_from_answers(read_answers(checkout, model), str(where))
     if port.model != model:
         raise PortError(f"{where} says `model: {port.model}` but is in the folder of {model}; restore the old name")
-    return replace(port, lora_modules=read_lora_modules(checkout, model))
+    return port._replace(lora_modules=read_lora_modules(checkout, model))
 
 
 def list_ports(checkout: Path) -> list[str]:
@@ -140,7 +138,7 @@ def list_ports(checkout: Path) -> list[str]:
 def port_from_answers(answers: dict, where: str = "the answers") -> Port:
     """Build a Port from a mapping of question names to answers. Raises PortError naming the wrong answer."""
     verify(answers, where)
-    same = {one.name: answers[one.name] for one in fields(Port) if one.name in answers}
+    same = {name: answers[name] for name in Port._fields if name in answers}
     return Port(
         **{
             **same,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mflux_port.errors import PortError, short_repr
 from mflux_port.port.answer_rules import answer_rules, choices, verify_text
@@ -16,8 +16,7 @@ def part_of(name: str) -> str:
     return "text_encoder" if name.startswith("text_encoder") else name
 
 
-@dataclass(frozen=True)
-class TextEncoder:
+class TextEncoder(NamedTuple):
     """One text encoder of a port. ``name`` is the port's own: text_encoder, text_encoder_2 and so on.
 
     ``kind`` is an answer to the question ``text_encoder``; ``folder`` and ``tokenizer`` are folders of the checkpoint.

@@ -22,11 +22,13 @@ class Completed(NamedTuple):
 
     ``added``: files of the porter's kind that the answers, or the template, ask for only now. ``yours``: such files
     that were there and would be rendered otherwise from the answers as they are now, each with git's names of both texts.
+    ``handed_over``: the porter's files that this update merged for the last time.
     """
 
     kept: dict[str, str]
     added: list[str]
     yours: dict[str, tuple[str, str]]
+    handed_over: list[str]
 
 
 def complete(root: Path, model: str, template: Path, version: str) -> Completed:
@@ -36,7 +38,8 @@ def complete(root: Path, model: str, template: Path, version: str) -> Completed:
     """
     _restore_line_endings(root, ANSWERS.format(model=model))
     renderings = render_both(root, model, template, version)
-    owned = owned_paths(model)
+    handed_over = under_way(root).get("handed_over", [])
+    owned = [path for path in owned_paths(model) if path not in handed_over]
     noted = {origin: place for origin, place in under_way(root)["moves"]}
     there = _texts(root, {*renderings.old, *renderings.new, *noted, *noted.values()})
     moves = {origin: place for origin, place in noted.items() if _moves(origin, place, there, renderings, owned)}
@@ -54,7 +57,8 @@ def complete(root: Path, model: str, template: Path, version: str) -> Completed:
     for name in conflicts:
         _mark_conflict(root, name, old.get(name), mine[name], renderings.new.get(name))
     behind = _left_behind(root, mine, old, renderings.new, owned) if renderings.answers_changed else {}
-    return Completed({name: outcome.why for name, outcome in conflicts.items() if outcome.why}, added, behind)
+    kept = {name: outcome.why for name, outcome in conflicts.items() if outcome.why}
+    return Completed(kept, added, behind, [name for name in handed_over if name in mine])
 
 
 def is_owned(name: str, owned: list[str]) -> bool:

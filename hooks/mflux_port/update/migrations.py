@@ -1,4 +1,4 @@
-"""What a version of the template may do to ports of an earlier one: rename a question, move or merge files."""
+"""What a version of the template may do to ports of an earlier one: rename a question, move, merge or hand over files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from mflux_port.checkout.git import git
 from mflux_port.checkout.lock import under_way
 from mflux_port.port.answers import ANSWERS
-from mflux_port.update.moves import moves_of
+from mflux_port.update.moves import handed_over, moves_of
 from mflux_port.update.tree import amend
 from mflux_port.update.waiver_files import merge_waivers
 
@@ -27,6 +27,7 @@ def migrate(root: Path, model: str, version: str) -> None:
     """After the merge: everything that ``version`` changed in the files of ports of earlier versions."""
     for old, new in moves_of(version, model).items():
         move_file(root, model, old, new)
+    amend(root, handed_over=[*(under_way(root) or {}).get("handed_over", ()), *handed_over(version, model)])
     for change in _CHANGES.get(version, ()):
         change(root, model)
 

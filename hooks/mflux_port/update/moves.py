@@ -1,7 +1,8 @@
-"""The rendered files that each version of the template moved: folder, old place, new place. ``{model}`` is the model's name."""
+"""The rendered files that each version of the template moved, or gave to the porter. ``{model}`` is the model's name."""
 
 from __future__ import annotations
 
+# By version and folder: the old place of a file and its new one.
 MOVES: dict[str, dict[str, dict[str, str]]] = {
     "v0.2.0": {
         "porting/{model}/parity": {
@@ -36,6 +37,12 @@ MOVES: dict[str, dict[str, dict[str, str]]] = {
     },
 }
 
+# Files that belong to the porter from a version on. An update across that version still merges them, so that they start
+# with its conventions.
+HANDED_OVER: dict[str, tuple[str, ...]] = {
+    "v0.2.0": ("src/mflux/models/{model}/weights/{model}_weight_definition.py",),
+}
+
 
 def moves_of(version: str, model: str) -> dict[str, str]:
     """The new place of each file that ``version`` moved, by its old one, relative to the checkout."""
@@ -45,3 +52,8 @@ def moves_of(version: str, model: str) -> dict[str, str]:
         for folder, names in places
         for old, new in names.items()
     }
+
+
+def handed_over(version: str, model: str) -> list[str]:
+    """The files that belong to the porter from ``version`` on, relative to the checkout."""
+    return [name.format(model=model) for name in HANDED_OVER.get(version, ())]

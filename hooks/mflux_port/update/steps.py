@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from mflux_port import wiring
@@ -87,10 +86,11 @@ def finish(root: Path, model: str, template: str) -> None:
         "from": str(before.get("_commit", "")),
         "to": port.template_commit,
         "mflux_api": [str(before.get("mflux_api", "")), port.mflux_api],
-        "wiring": [asdict(result) for result in results if result.action],
+        "wiring": [result._asdict() for result in results if result.action],
         "files": changed_files(root),
         "added": completed.added,
         "yours": completed.yours,
+        "handed_over": completed.handed_over,
     }
     report["conflicts"] = [conflict._asdict() for conflict in _conflicts(root, model, report["files"], completed.kept)]
     report["check"] = what_is_left(root, model)
@@ -114,6 +114,7 @@ def report_lines(report: dict) -> list[str]:
         f"{name}: yours, left as it is; the new answers would change it: git diff {old} {new}"
         for name, (old, new) in report["yours"].items()
     ]
+    lines += [f"{name}: yours from now on; no later update changes it" for name in report["handed_over"]]
     lines += [f"conflict: {Conflict(**entry)}" for entry in report["conflicts"]]
     return [*lines, *report["check"]]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Span = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """``text`` is the wanted text, ``span`` where it is now (or None), ``at`` where to insert it when it is absent (None
     when the file does not need it). Spans are byte offsets.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mflux_port.checkout.tree import Checkout
 from mflux_port.port.port import Checkpoint, Port
 from mflux_port.wiring.imports import module_bindings
@@ -38,7 +36,7 @@ def own_part(checkout: Checkout, port: Port) -> tuple[Port, list[str]]:
     except UnknownShape:
         return port, []  # the surface itself reports it
     own = tuple(checkpoint for checkpoint in port.checkpoints if checkpoint.key not in foreign)
-    return replace(port, checkpoints=own), sorted(foreign)
+    return port._replace(checkpoints=own), sorted(foreign)
 
 
 def _is_routed(checkout: Checkout, port: Port, checkpoint: Checkpoint, record_lost: bool) -> bool:

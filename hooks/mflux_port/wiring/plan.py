@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 from mflux_port.checkout.tree import Checkout
@@ -130,7 +129,7 @@ def _reported(result: SurfaceResult, edits: list[BlockEdit]) -> SurfaceResult:
         return result
     (action, detail), *rest = parts
     detail = "; ".join([detail, *(f"{what}: {names}" for what, names in rest)])
-    return replace(result, action=action, detail=detail, put_back=tuple(named[_PUT_BACK]))
+    return result._replace(action=action, detail=detail, put_back=tuple(named[_PUT_BACK]))
 
 
 def _recorded(edits: list[BlockEdit], record: dict) -> dict[str, dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mflux_port.checkout.tree import Checkout
@@ -26,8 +25,7 @@ ABSENT, PRESENT, STALE, EDITED, NOT_APPLICABLE, UNKNOWN = (
 DELETED = "deleted"  # a block that wiring inserted and that is gone; the state of its surface is ``absent``
 
 
-@dataclass(frozen=True)
-class SurfaceResult:
+class SurfaceResult(NamedTuple):
     """One surface of one port: its state before the run (``absent`` … ``unknown shape``) and what the run does about it.
 
     ``put_back`` names the texts of the port that were deleted by hand and are inserted again.
@@ -117,7 +115,7 @@ def _found_again(source: Source, block: Block, ours: str | None, taken: list[Spa
     if block.span or ours is None or _same(ours, block.text):
         return block
     spans = _existing_block(source, ours, taken)
-    return replace(block, span=spans[0]) if len(spans) == 1 else block
+    return block._replace(span=spans[0]) if len(spans) == 1 else block
 
 
 def _block_state(source: Source, block: Block, ours: str | None, taken: list[Span]) -> str:

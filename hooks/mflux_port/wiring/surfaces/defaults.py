@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
@@ -27,7 +26,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
     names = {name: checkpoint.steps for checkpoint in port.checkpoints for name in checkpoint.aliases}
     listed = entry_blocks(source, choices, {name: json.dumps(name) for name in names})
     return [
-        *(replace(block, name=f"choice {block.name}") for block in listed),
+        *(block._replace(name=f"choice {block.name}") for block in listed),
         *entry_blocks(source, steps, {name: f"{json.dumps(name)}: {count}" for name, count in names.items()}),
     ]
 

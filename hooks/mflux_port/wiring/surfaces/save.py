@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-from dataclasses import replace
 
 from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
@@ -85,7 +84,7 @@ def _branch(source: Source, class_name: str, keys: list[str]) -> Block:
     branch = f"{condition('if', subject, keys, lead)}{lead}    model_class = {class_name}\n"
     index = branch_index(chain, "model_class", class_name)
     block = first_branch_block(source, chain, class_name, branch, index)
-    return block if block.span else replace(block, rewritten=branch_listing(source, chain, set(keys)))
+    return block if block.span else block._replace(rewritten=branch_listing(source, chain, set(keys)))
 
 
 def _resolved(source: Source, chain: list[ast.If]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 
 from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
@@ -48,7 +47,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
     branch += f"{lead}    adapter = {adapter}(\n{call}{lead}    )\n"
     block = second_branch_block(source, chain, adapter, branch, branch_index(chain, "adapter", adapter))
     if not block.span:
-        block = replace(block, rewritten=branch_listing(source, chain, set(_keys(port))))
+        block = block._replace(rewritten=branch_listing(source, chain, set(_keys(port))))
     return [import_block(source, module, adapter), block]
 
 
