@@ -22,7 +22,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT / folder) for folder in ("hooks", ".", "docs")]
 
-from mflux_port import cli  # noqa: E402
+from mflux_port import __version__, cli  # noqa: E402
 from mflux_port.checkout.tree import Checkout  # noqa: E402
 from mflux_port.checks.engine.evaluate import check, failures  # noqa: E402
 from mflux_port.checks.engine.registry import rules_when  # noqa: E402
@@ -73,7 +73,9 @@ def _printed(arguments: list[str], root: Path) -> str:
     finally:
         os.chdir(before)
     # Versions, commits and paths differ between machines and days.
-    text = re.sub(r"template [\w.+-]+;", "template v0.1.0;", out.getvalue().replace(str(PROJECT), "<template>"))
+    text = re.sub(
+        r"template [\w.+-]+;", f"template v{__version__};", out.getvalue().replace(str(PROJECT), "<template>")
+    )
     return re.sub(r"commit [0-9a-f]{7,40}\b", "commit 1a2b3c4", text)
 
 

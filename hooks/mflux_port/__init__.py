@@ -1,3 +1,3 @@
 """mflux_port: what runs in an mflux checkout around the Copier template."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -44,7 +44,7 @@ def test_a_name_that_mflux_has_is_asked_for_with_a_free_one(tmp_path, answers):
 
 
 def test_each_answer_leads_to_the_next_question(tmp_path, answers):
-    set_answers(answers, {"model": "vega_2", "hf_repo": ""})
+    set_answers(answers, {"model": "vega_2"})
     action = question(request(tmp_path, model="vega_2"), answers)
     assert action.command == "mflux-port start ../vega --model vega_2 --repo ORG/NAME"
     set_answers(answers, {"model": "vega_2", "hf_repo": "acme/Vega"})

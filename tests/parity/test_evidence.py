@@ -31,6 +31,7 @@ class Settings:
 
     guidance: float
     supports_guidance: bool = True
+    text_encoders: tuple = ()
 
 
 class Notes:

@@ -28,6 +28,27 @@ def test_tags_are_releases():
     assert [tag for tag in git(PROJECT, "tag", "--list").split() if not TAG.fullmatch(tag)] == []
 
 
+def test_no_registry_is_named():
+    """Tools are asked for a package, not a registry. (uv writes addresses into its lock file.)"""
+    # Put together here, so that this file does not name one.
+    names = ("files.python" + "hosted.org", "py" + "pi.org", "crates" + ".io", "npm" + "js.org")
+    hosts = re.compile("|".join(map(re.escape, names)), re.IGNORECASE)
+    found = []
+    for name in git(PROJECT, "ls-files", "-z").split("\0"):
+        path = PROJECT / name
+        if name and name != "uv.lock" and path.is_file():
+            found += [name] if hosts.search(path.read_bytes().decode("utf-8", "replace")) else []
+    assert found == []
+
+
+def test_every_version_that_changes_ports_has_its_migration():
+    text = (PROJECT / "copier.yml").read_text()
+    versions = re.findall(r"^  - version: v(\S+)$", text, re.MULTILINE)
+    assert versions and all(
+        tuple(map(int, one.split("."))) <= tuple(map(int, __version__.split("."))) for one in versions
+    )
+
+
 def test_an_update_leaves_all_files_but_the_answers_to_its_last_step():
     text = (PROJECT / "copier.yml").read_text()
     listed = text[text.index("_exclude:") : text.index("_tasks:")]

@@ -21,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--template", default="", metavar="PATH", help="where the template is (default: this program's)"
     )
+    parser.add_argument("--steps", default="", metavar="N", help="as the model card says (default: the pipeline's)")
+    parser.add_argument("--guidance", default="", metavar="G", help="as the model card says; 1 is none")
     parser.add_argument("--python", metavar="FILE", help="a Python with MLX, torch and diffusers (default: `uv run`)")
     parser.add_argument("--dry-run", action="store_true", help="print the commands, run none")
 
@@ -31,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     from mflux_port.guide.start import Journey, Request, planned
 
     root = Checkout(args.checkout).root
-    request = Request(root, _from_root(args.checkpoint, root), args.model, args.repo, args.template)
+    given = {name: getattr(args, name) for name in ("model", "repo", "steps", "guidance", "template")}
+    request = Request(root, _from_root(args.checkpoint, root), **given)
     if args.dry_run:
         _print_plan(planned(request), args.json)
         return 0

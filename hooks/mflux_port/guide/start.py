@@ -36,11 +36,14 @@ class Request:
     checkpoint: str
     model: str = ""
     repo: str = ""
+    steps: str = ""
+    guidance: str = ""
     template: str = ""
 
     def again(self, **changed: str) -> str:
         """The command that goes on, with other values where ``changed`` has them."""
-        given = {"model": self.model, "repo": self.repo, "template": self.template} | changed
+        names = ("model", "repo", "steps", "guidance", "template")
+        given = {name: getattr(self, name) for name in names} | changed
         flags = [part for name, value in given.items() if value for part in (f"--{name}", value)]
         return shlex.join(["mflux-port", "start", self.checkpoint, *flags])
 
@@ -69,7 +72,7 @@ class Journey:
         if not file.exists():
             repo = f" --repo {shlex.quote(request.repo)}" if request.repo else ""
             self._run("inspect", f"mflux-port inspect {shlex.quote(request.checkpoint)}{repo} -o {ANSWERS_FILE}")
-        set_answers(file, {"model": request.model, "hf_repo": request.repo})
+        set_answers(file, given_answers(request))
         return question(request, file)
 
     def _copy(self) -> Action | None:
@@ -134,16 +137,29 @@ def existing_port(request: Request) -> str:
     return next((port.model for port in ports if place in (port.hf_repo, checkpoint_place(request.root, port))), "")
 
 
+def given_answers(request: Request) -> dict[str, str]:
+    """What was typed, by question. Raises PortError for a guidance that is not a number."""
+    answers = {"model": request.model, "hf_repo": request.repo, "steps": request.steps, "guidance": request.guidance}
+    if request.guidance:
+        try:
+            answers["supports_guidance"] = str(float(request.guidance) > 1).lower()
+        except ValueError:
+            raise PortError(
+                f"--guidance {request.guidance} is not a number; type one like 4.5, or 1 for none"
+            ) from None
+    return {name: value for name, value in answers.items() if value}
+
+
 def set_answers(file: Path, given: dict[str, str]) -> None:
     """Write what was given on the command line into the answers, in the place of what ``inspect`` found or lacked."""
     text = file.read_text(encoding="utf-8")
     for name, value in given.items():
-        if not value:
-            continue
-        line = f"{name}: {value}"
         missing = re.compile(rf"^# LOOK UP - {name} is not in the checkpoint.*$", re.MULTILINE)
-        found = re.compile(rf"^(# LOOK UP.*\n)?{name}: .*$", re.MULTILINE)
-        text = missing.sub(line, text) if missing.search(text) else found.sub(line, text)
+        # Also in the entries of `checkpoints`, which repeat what is true of all of them.
+        found = re.compile(rf"^(?:# LOOK UP.*\n)?( *(?:- )?){name}: .*$", re.MULTILINE)
+        text = (
+            missing.sub(f"{name}: {value}", text) if missing.search(text) else found.sub(rf"\g<1>{name}: {value}", text)
+        )
     file.write_text(text, encoding="utf-8")
 
 
