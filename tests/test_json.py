@@ -27,7 +27,7 @@ FORMS = {
     "unwire": ["unwire", MODEL],
 }
 # Forms that the tests of their commands hold against the list.
-ELSEWHERE = ("start", "demo", "inspect", "inspect --sizes", "draft", "draft --dry-run", "ledger", "ledger --lora",
+ELSEWHERE = ("start", "copy", "demo", "inspect", "inspect --sizes", "draft", "draft --dry-run", "ledger", "ledger --lora",
              "update", "update --restore")  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from mflux_port import wiring
 from mflux_port.checkout.git import reason
 from mflux_port.checkout.lock import exclusive
 from mflux_port.checkout.tree import Checkout
+from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
 from mflux_port.files.yaml_files import read_yaml
 from mflux_port.port.port import Port, port_from_answers
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     with _stdout_to_stderr() if args.json else contextlib.nullcontext():
         _copy(root, args, answers, defaults=True)
     if args.json:
-        print(json.dumps({"model": port.model, "answers": port.answers_file}))
+        print_json("copy", {"model": port.model, "answers": port.answers_file})
     return 0
 
 

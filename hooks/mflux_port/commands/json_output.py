@@ -13,6 +13,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "steps": "list of `step`, `command`, `seconds`, `code` (the exit code), in the order in which they ran",
         "next": "the next action: `command` to type, `reason`, and `edit`, the file or folder to change first (or empty)",
     },
+    "copy": {"model": "the port's package name", "answers": "the file of its answers"},
     "start --dry-run": {"planned": "list of `step` and `command`"},
     "demo": {
         "checkout": "the folder of the mflux checkout",
@@ -39,9 +40,10 @@ FIELDS: dict[str, dict[str, str]] = {
         "bytes": "size on disk by name: `download`, `8-bit copy`",
     },
     "draft": {
-        "components": "list of `component`, `from`, `classes`, `targets`, `lora`, `forward` and `unresolved`",
+        "components": "list of `component`, `from`, `classes`, `targets`, `lora`, `forward`, `left_out` and `unresolved`",
         "written": "list of files",
         "beside": "by file that somebody edited: the file with the draft next to it",
+        "removed": "list of stand-ins that were deleted because what is drafted replaces them",
         "leftover": "list of files that no draft uses",
         "key_list": "list of sentences about the stored key list",
         "tiny_sizes": "`file`, `says`, `takes` when the fast tests use other names than the drafted transformer; else {}",
