@@ -84,7 +84,7 @@ def _line(value: dict) -> str | None:
     lines = {
         _LINEAR: "mx.linspace(1.0, 1.0 / num_inference_steps, num_inference_steps)",
         "linspace(1, 0, steps)": "mx.linspace(1.0, 0.0, num_inference_steps)",
-        WHOLE: "mx.floor(mx.linspace(1000.0, 1.0, num_inference_steps)) / 1000",
+        WHOLE: "mx.floor(mx.linspace(1000.0, 1.0, num_inference_steps) + 1e-3) / 1000",
     }
     if value["sigmas"] == "the scheduler's own":
         # Between the shifted ends of the training timesteps.

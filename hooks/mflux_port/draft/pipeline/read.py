@@ -53,7 +53,9 @@ def _call_of_transformer(runs: list[tuple[Trace, dict]], known: dict[str, Fact])
     explained = {prompt.argument: {"is": "prompt"}}
     for name, kind in (("packing", "latents"), ("timestep", "time"), ("guidance_argument", "guidance")):
         if known.get(name) and known[name].value:
-            explained[known[name].value["argument"]] = {"is": kind}
+            value = known[name].value
+            times = {"factor": 1000} if value.get("is") == "1000 * guidance" else {}
+            explained[value["argument"]] = {"is": kind} | times
     state = known[f"prompt.{prompt.argument}"].value
     return [encoding.encoding(prompt, found[1], state), arguments.arguments(views, explained)]
 
