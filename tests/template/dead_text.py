@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.template import rendering
+from tests.template import ports, rendering
 
 # The words of what can be switched off.
 _OPTIONS = {
@@ -71,8 +71,7 @@ def _components(port: dict) -> list[str]:
     modules = []
     for question in ("vae", "text_encoder"):
         specs = rendering.specs(question)
-        kept = specs[port[question]]
-        modules += [
-            spec["module"] for name, spec in specs.items() if name != "own" and spec["module"] != kept["module"]
-        ]
+        chosen = {port[question], *(ports.further_encoders(port) if question == "text_encoder" else ())}
+        kept = {specs[name]["module"] for name in chosen}
+        modules += [spec["module"] for name, spec in specs.items() if name != "own" and spec["module"] not in kept]
     return modules

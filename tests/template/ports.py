@@ -30,7 +30,7 @@ def answers(port: dict, number: int) -> dict:
     }
     asked = ("vae", "text_encoder", "scheduler", "img2img", "negative_prompt", "lora", "training")
     given |= {question: port[question] for question in asked if question in port}
-    further = [kind for kind in port.get("further_encoders", "none").split(" and ") if kind != "none"]
+    further = further_encoders(port)
     if further:
         given["text_encoders"] = [{}, *({"kind": kind} for kind in further)]
     shift = _SHIFTS[port.get("shift", "none")]
@@ -39,6 +39,11 @@ def answers(port: dict, number: int) -> dict:
         entries = entries or [{"key": name, "supports_guidance": kind != "distilled"}]
         given["checkpoints"] = [{"hf_repo": f"acme/{entry['key']}", **entry, **shift} for entry in entries]
     return given
+
+
+def further_encoders(port: dict) -> list[str]:
+    """The kinds of the text encoders after the first."""
+    return [kind for kind in port.get("further_encoders", "none").split(" and ") if kind != "none"]
 
 
 def _entries(kind: str, name: str) -> list[dict]:

@@ -22,12 +22,18 @@ FEW = [
 COMBINATIONS = {
     "0.24.0": [
         {"vae": "flux", "text_encoder": "t5", "scheduler": "own", "checkpoints": "distilled edit", "edit": True},
-        {"vae": "flux", "text_encoder": "clip", "checkpoints": "distilled", "img2img": False},
+        {"vae": "flux", "text_encoder": "clip", "further_encoders": "t5", "checkpoints": "distilled", "img2img": False},
         {"vae": "qwen", "text_encoder": "qwen3_vl", "shift": "dynamic", "negative_prompt": False},
         {"vae": "wan22", "text_encoder": "smollm3", "checkpoints": "own command"},
         {"vae": "qwen21", "text_encoder": "qwen3_vl", "edit": True, "lora": False},
-        {"vae": "flux2", "text_encoder": "mistral3", "shift": "static", "training": True},
-        {"vae": "own", "text_encoder": "own", "scheduler": "own", "checkpoints": "own command"},
+        {
+            "vae": "flux2",
+            "text_encoder": "mistral3",
+            "further_encoders": "qwen3_vl and mistral3",
+            "shift": "static",
+            "training": True,
+        },
+        {"vae": "own", "text_encoder": "own", "further_encoders": "own", "scheduler": "own", "checkpoints": "own command"},
         {"vae": "wan22", "text_encoder": "t5", "scheduler": "flow_match_euler_discrete", "training": True},
         {"vae": "qwen", "text_encoder": "own", "shift": "terminal", "checkpoints": "with edit", "edit": True},
         {"vae": "qwen21", "text_encoder": "gemma2", "checkpoints": "distilled", "naming": "long"},
@@ -38,11 +44,11 @@ COMBINATIONS = {
     ],
     "0.22.0": [
         {"vae": "flux2", "text_encoder": "qwen3", "checkpoints": "guided edit", "edit": True, "training": True},
-        {"vae": "wan22", "text_encoder": "clip", "scheduler": "own", "img2img": False},
+        {"vae": "wan22", "text_encoder": "clip", "further_encoders": "own", "scheduler": "own", "img2img": False},
     ],
     "0.18.1": [
         {"vae": "flux2", "text_encoder": "qwen3", "checkpoints": "with edit", "edit": True, "training": True},
-        {"vae": "qwen", "text_encoder": "t5", "scheduler": "own", "checkpoints": "own command"},
+        {"vae": "qwen", "text_encoder": "t5", "further_encoders": "clip", "scheduler": "own", "checkpoints": "own command"},
         {"vae": "wan22", "text_encoder": "smollm3", "checkpoints": "distilled", "lora": False},
     ],
 }
