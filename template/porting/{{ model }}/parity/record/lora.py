@@ -10,7 +10,6 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,8 @@ import torch
 
 from parity.errors import ParityError
 from parity.record import reference
-from parity.record.probe import replaced
 from parity.record.lora_files import ATTENTION, SPELLINGS, TRAINED, Spelling, directions, write_file
+from parity.record.probe import replaced
 from parity.record.recording import Recording, is_denoiser
 from parity.record.torch_taps import components
 
@@ -95,7 +94,9 @@ def denoiser(pipe) -> tuple[str, torch.nn.Module]:
     """The network that LoRA files are for. Raises ParityError when the pipeline has none or cannot load LoRA files."""
     found = {name: part for name, part in components(pipe).items() if is_denoiser(name)}
     if not found or not hasattr(type(pipe), "load_lora_into_transformer"):
-        raise ParityError(f"{type(pipe).__name__} loads no LoRA files, so there is nothing to compare; leave --lora out")
+        raise ParityError(
+            f"{type(pipe).__name__} loads no LoRA files, so there is nothing to compare; leave --lora out"
+        )
     return next(iter(found.items()))
 
 
