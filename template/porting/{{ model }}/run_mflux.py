@@ -117,7 +117,9 @@ def _lora(args: argparse.Namespace, answers: Answers) -> int:
     from parity.compare.lora import worst_of
     from parity.record.recording import Recording
 
-    recording = Recording(Path(args.reference) if args.reference else answers.artifacts / "lora.safetensors", "run_reference.py --lora")
+    recording = Recording(
+        Path(args.reference) if args.reference else answers.artifacts / "lora.safetensors", "run_reference.py --lora"
+    )
     recording.verify_facts()
     folder = _same_run(args, answers, recording)
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
@@ -148,7 +150,13 @@ def _training(args: argparse.Namespace, answers: Answers) -> int:
     from parity.run.stages import Result
 
     port = mlx_port.load(args.port or answers.import_path, folder, "float32", SIZES)
-    rows = training.judge(port, args.adapter or answers.adapter_path, recording, path.with_suffix(".png"), lambda row: _print_row("training", row))
+    rows = training.judge(
+        port,
+        args.adapter or answers.adapter_path,
+        recording,
+        path.with_suffix(".png"),
+        lambda row: _print_row("training", row),
+    )
     failed = [row for row in rows if row.status == FAIL]
     worst = max(failed or rows, key=lambda row: row.relative / row.limit if row.limit == row.limit else 0.0)
     result = Result("training", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
@@ -198,7 +206,9 @@ def _quantized(args: argparse.Namespace, answers: Answers) -> int:
     failed = [row for row in rows if row.status == FAIL]
     worst = max((row for row in rows if row.limit == row.limit), key=lambda row: row.relative / row.limit)
     result = Result("quantized", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
-    for line in _tick(args, answers, recording.facts, [result]) if bits == 8 else ["PORTING.md: --quantize 8 ticks the box"]:
+    for line in (
+        _tick(args, answers, recording.facts, [result]) if bits == 8 else ["PORTING.md: --quantize 8 ticks the box"]
+    ):
         print(line)
     return 1 if failed else 0
 

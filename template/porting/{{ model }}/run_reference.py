@@ -62,7 +62,10 @@ def _record_image(loaded, plan, path: Path, args: argparse.Namespace) -> int:
     drawn = path.with_name("input.png")
     picture = Path(args.image) if args.image else image_to_image.default_picture(drawn, plan.width, plan.height)
     facts = image_to_image.record(loaded, plan, path, picture, args.strength).facts["image"]
-    whose = facts["pipeline"] or f"the parts of {type(loaded.pipe).__name__}, which has no image-to-image of its own in diffusers"
+    whose = (
+        facts["pipeline"]
+        or f"the parts of {type(loaded.pipe).__name__}, which has no image-to-image of its own in diffusers"
+    )
     print(f"{path}: {picture.name} at strength {args.strength:g} starts at step {facts['start']}, by {whose}")
     return 0
 
@@ -72,7 +75,10 @@ def _record_lora(loaded, plan, path: Path, args: argparse.Namespace) -> int:
 
     files = lora.record(loaded, plan, path).facts["lora"]["files"]
     for name, file in files.items():
-        print(f"{name:<18} {len(file['layers'])} layers" + f"; the reference does not load it: {file['why']}" * bool(file["why"]))
+        print(
+            f"{name:<18} {len(file['layers'])} layers"
+            + f"; the reference does not load it: {file['why']}" * bool(file["why"])
+        )
     print(f"{path}: {len(files)} LoRA files in {path.with_suffix('')}")
     return 0
 
@@ -171,8 +177,12 @@ def _arguments() -> argparse.Namespace:
     what.add_argument("--module", metavar="NAME", help="record everything inside one module")
     what.add_argument("--lora", action="store_true", help="write LoRA files in every spelling, and what they change")
     what.add_argument("--training", action="store_true", help="record one training step: loss, gradients, updates")
-    what.add_argument("--image", nargs="?", const="", metavar="FILE", help="record image-to-image (default: a drawn one)")
-    parser.add_argument("--strength", type=float, default=0.5, help="of --image, in the reference's scale (default: 0.5)")
+    what.add_argument(
+        "--image", nargs="?", const="", metavar="FILE", help="record image-to-image (default: a drawn one)"
+    )
+    parser.add_argument(
+        "--strength", type=float, default=0.5, help="of --image, in the reference's scale (default: 0.5)"
+    )
     parser.add_argument("--all-steps", action="store_true", help="modules of all steps (default: first and last)")
     parser.add_argument("--size", help=f"N or WIDTHxHEIGHT (default: {SIZE}; small for blocks and modules)")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: the port's, {FEW_STEPS} at most)")

@@ -10,6 +10,9 @@ from mflux_port.checks.engine.package import Package
 # In the guide's order: backwards from the image.
 STAGES = ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end")
 BFLOAT16 = "bfloat16"  # the box of a whole run in bfloat16
+# What a port may claim beside text-to-image: the answer that claims it, and the flag of the runner that proves it.
+CLAIMS = {"lora": "lora", "training": "training", "image_to_image": "img2img", "quantized": ""}
+_FLAGS = {"lora": "--lora", "training": "--training", "image_to_image": "--image", "quantized": "--quantize 8"}
 # Stages whose result depends on the guidance.
 _GUIDED = ("guidance", "loop", "end_to_end", BFLOAT16)
 _BOX = re.compile(r"^- \[(?P<tick>[ xX])\] (?P<text>.*)$")
@@ -64,6 +67,8 @@ class Box(NamedTuple):
         wanted = BFLOAT16 if self.stage == BFLOAT16 else "float32"
         if found["dtype"] != wanted:
             return f"was run in {found['dtype']}; {wanted} counts"
+        if self.stage in CLAIMS:
+            return ""  # they compare numbers, not pictures
         if int(found["width"]) * int(found["height"]) < _SIDE**2:
             return f"was run at {found['width']}x{found['height']}; {_SIDE}x{_SIDE} and larger counts"
         if self._unguided(found):
@@ -75,6 +80,8 @@ class Box(NamedTuple):
 
     def commands(self, model: str) -> str:
         """What proves the box: the command to type, with the reference's where that has to run again."""
+        if self.stage in CLAIMS:
+            return _claim_commands(model, self.stage)
         flags = " --dtype bfloat16" if self.stage == BFLOAT16 else f" --stage {self.stage}"
         judge = f"uv run python porting/{model}/run_mflux.py{flags}"
         found = _FIGURES.fullmatch(self.figures)
@@ -131,15 +138,27 @@ def _all_stages(package: Package) -> tuple[str, ...]:
     return (*STAGES[:-1], *further, STAGES[-1])
 
 
+def claimed(package: Package) -> list[str]:
+    """What the port claims beside text-to-image, by its answers; every port is saved quantized."""
+    port = package.port
+    return [claim for claim, answer in CLAIMS.items() if not answer or port is not None and getattr(port, answer)]
+
+
+def _claim_commands(model: str, claim: str) -> str:
+    judge = f"uv run python porting/{model}/run_mflux.py {_FLAGS[claim]}"
+    recorded = "" if claim == "quantized" else f" {_FLAGS[claim]}"
+    return f"uv run porting/{model}/run_reference.py{recorded} && {judge}"
+
+
 def _guidance(package: Package) -> float:
     guides = package.port is not None and package.port.supports_guidance
     return package.port.guidance if guides else 1.0
 
 
 def stages(package: Package) -> dict[str, Box]:
-    """The box of every stage that PORTING.md has, in the guide's order; the one of the bfloat16 run comes last."""
+    """The box of every stage that PORTING.md has, in the guide's order; then the bfloat16 run's and those of claims."""
     marked = {box.stage: box for box in boxes(package) if box.stage}
-    return {stage: marked[stage] for stage in (*_all_stages(package), BFLOAT16) if stage in marked}
+    return {stage: marked[stage] for stage in (*_all_stages(package), BFLOAT16, *CLAIMS) if stage in marked}
 
 
 def _number(text: str) -> float:

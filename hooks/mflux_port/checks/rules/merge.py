@@ -19,7 +19,7 @@ _STOPS = ("breakpoint", "set_trace")
 _IMAGES = re.compile(r"\.(png|jpe?g|webp|gif|mp4)$", re.IGNORECASE)
 _TENSORS = re.compile(r"\.(safetensors|npy|npz|pt|bin|gguf)$|(^|/)(debug_)?artifacts/")
 # The folders that a stage's proof covers.
-_PROVEN_CODE = ("model", "weights", "variants", "latent_creator")
+_PROVEN_CODE = ("model", "weights", "variants", "latent_creator", "training_adapter")
 
 
 def _in_branch(package: Package) -> str | None:
@@ -50,6 +50,19 @@ def stages_are_proven(package: Package) -> Verdict:
 def bfloat16_is_proven(package: Package) -> Verdict:
     """Every stage was proven in bfloat16, too"""
     return _unproven(package, [evidence.BFLOAT16])
+
+
+@rule(
+    "MRG21",
+    looks_at=_PORTING,
+    fix="run both runners with the flag; the second one ticks the box and writes the figures after it",
+    why="LoRA targets swapped, a scale applied twice, training without the timestep shift: pictures from text show none of it",
+    only=reasons.is_open,
+    when=MERGE,
+)
+def claims_are_proven(package: Package) -> Verdict:
+    """What the port claims beside text-to-image was proven against the reference: LoRA, training, image-to-image, quantized"""
+    return _unproven(package, evidence.claimed(package))
 
 
 def _unproven(package: Package, wanted: list[str]) -> Verdict:

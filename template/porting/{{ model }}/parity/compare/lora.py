@@ -105,9 +105,7 @@ def judge(recording: Recording, name: str, layers: Layers, updates: dict[str, np
             expected[layer], found[layer], gaps[layer] = wanted, own, distance(wanted, own)
     wrong = {layer: gap for layer, gap in gaps.items() if not gap.relative <= LIMIT}
     reasons = {layer: waivers.module_at(f"lora.{name}.{layer}", gap.relative) for layer, gap in wrong.items()}
-    causes = {
-        layer: _cause(recording, name, layer, expected, found[layer]) for layer in wrong if not reasons[layer]
-    }
+    causes = {layer: _cause(recording, name, layer, expected, found[layer]) for layer in wrong if not reasons[layer]}
     worst = max((gap.relative for gap in gaps.values()), default=float("nan"))
     if not gaps:
         return FileResult(name, ABSENT, note="the port has none of the layers that the reference changes")

@@ -7,7 +7,10 @@ from fnmatch import fnmatchcase
 
 from parity.answers import FAIL, PASS
 
-RANGE, ROOM = 4.8, 3.0  # a group of 64 normal numbers spans 4.8 deviations; a layer may lose three times what that makes
+RANGE, ROOM = (
+    4.8,
+    3.0,
+)  # a group of 64 normal numbers spans 4.8 deviations; a layer may lose three times what that makes
 STAGE = {8: 5e-2, 6: 0.1, 5: 0.2, 4: 0.35, 3: 0.6}  # correct ports: 2e-2 at 8 bits, 0.2 at 4
 
 
@@ -44,7 +47,9 @@ def judge(component: str, layers: list[Layer], bits: int, unquantized: tuple[str
     if unquantized is not None and quantized:
         listed = {one.path for one in layers if any(fnmatchcase(one.path, pattern) for pattern in unquantized)}
         problems += [f"{one.path} is quantized, UNQUANTIZED lists it" for one in quantized if one.path in listed]
-        problems += [f"{path} is in full precision, UNQUANTIZED does not list it" for path in full if path not in listed]
+        problems += [
+            f"{path} is in full precision, UNQUANTIZED does not list it" for path in full if path not in listed
+        ]
     problems += [
         f"{one.path} lost its weight (relL2 {one.error:.1e} of {limit(one.bits):.1e})"
         for one in quantized
@@ -60,4 +65,10 @@ def judge(component: str, layers: list[Layer], bits: int, unquantized: tuple[str
 def stage(name: str, full: float, quantized: float, bits: int) -> Row:
     """One stage's error beside that of the full precision."""
     most = STAGE.get(bits, STAGE[4])
-    return Row(name, PASS if quantized <= most else FAIL, f"relL2 {quantized:.1e} of {most:.1e}, float32 {full:.1e}", quantized, most)
+    return Row(
+        name,
+        PASS if quantized <= most else FAIL,
+        f"relL2 {quantized:.1e} of {most:.1e}, float32 {full:.1e}",
+        quantized,
+        most,
+    )

@@ -72,7 +72,9 @@ def matrices(recording: Recording, what: str, own: dict[tuple[str, int], np.ndar
             causes.setdefault(cause, []).append(f"{layer}.{('lora_A', 'lora_B')[number]}")
     if not count:
         return [Row(f"{what}s", NOT_RUN, note="the port trains none of the reference's layers")]
-    parts = [f"{places[0]}{f' and {len(places) - 1} more' * (len(places) > 1)}: {cause}" for cause, places in causes.items()]
+    parts = [
+        f"{places[0]}{f' and {len(places) - 1} more' * (len(places) > 1)}: {cause}" for cause, places in causes.items()
+    ]
     return [Row(f"{what}s", FAIL if causes else PASS, worst, limit, "; ".join(parts[:4]) or f"{count} matrices")]
 
 
@@ -116,6 +118,10 @@ def saved(keys: dict[str, np.ndarray], spellings: dict[str, list], trained: dict
         gap = distance(product, parts["up"] @ parts["down"]) if parts["up"].shape[0] == len(product) else None
         worst = max(worst, gap.relative if gap else 1.0)
         if gap is None or not gap.relative <= LOSS:
-            wrong.append(f"{layer} was trained with {1 / gap.ratio:.3g} times the saved update" if gap and gap.cosine > ALIKE else f"{layer} is saved with another update")
+            wrong.append(
+                f"{layer} was trained with {1 / gap.ratio:.3g} times the saved update"
+                if gap and gap.cosine > ALIKE
+                else f"{layer} is saved with another update"
+            )
     note = f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else "".join(wrong)
     return Row("saved", FAIL if wrong else PASS, worst, LOSS, note)

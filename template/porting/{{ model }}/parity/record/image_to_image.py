@@ -40,9 +40,7 @@ def default_picture(path: Path, width: int, height: int) -> Path:
     return path
 
 
-def record(
-    loaded: reference.Reference, run: reference.Run, path: Path, picture: Path, strength: float
-) -> Recording:
+def record(loaded: reference.Reference, run: reference.Run, path: Path, picture: Path, strength: float) -> Recording:
     """A recording of text-to-image with the same noise, and the start and the result of image-to-image added to it."""
     plain, pipe = reference.record(loaded, run, path, calibrate=False), loaded.pipe
     if "layout/vae/in/0" not in plain:
@@ -100,13 +98,18 @@ def _own_start(pipe, run: reference.Run, picture: Path, strength: float, noise: 
     def drawn(tensor: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(noise).reshape(tensor.shape).to(tensor) if tensor.numel() == noise.size else tensor
 
-    arguments = reference.call_arguments(pipe, run) | {"image": Image.open(picture).convert("RGB"), "strength": strength}
+    arguments = reference.call_arguments(pipe, run) | {
+        "image": Image.open(picture).convert("RGB"),
+        "strength": strength,
+    }
     with _posterior_mode(), noise_changed(pipe, drawn), replaced(pipe.scheduler, "step", step), torch.no_grad():
         with contextlib.suppress(Reached):
             pipe(**arguments)
     starts = []
     for steps in STEPS:
-        pipe.scheduler.set_timesteps(steps, **({"mu": 0.5} if pipe.scheduler.config.get("use_dynamic_shifting") else {}))
+        pipe.scheduler.set_timesteps(
+            steps, **({"mu": 0.5} if pipe.scheduler.config.get("use_dynamic_shifting") else {})
+        )
         for value in STRENGTHS:
             left = pipe.get_timesteps(steps, value, "cpu")[1]
             starts.append([steps, value, steps - int(left)])

@@ -94,7 +94,9 @@ def denoiser(pipe) -> tuple[str, torch.nn.Module]:
     """The network that LoRA files are for. Raises ParityError when the pipeline has none or cannot load LoRA files."""
     found = {name: part for name, part in components(pipe).items() if is_denoiser(name)}
     if not found or not hasattr(type(pipe), "load_lora_into_transformer"):
-        raise ParityError(f"{type(pipe).__name__} loads no LoRA files, so there is nothing to compare; leave --lora out")
+        raise ParityError(
+            f"{type(pipe).__name__} loads no LoRA files, so there is nothing to compare; leave --lora out"
+        )
     return next(iter(found.items()))
 
 

@@ -115,7 +115,9 @@ class _Step:
             except Reached:
                 pass
         if not found or not found[0].requires_grad:
-            raise ParityError(f"{type(self.pipe).__name__} cannot be trained through: its step {AT + 1} has no gradient")
+            raise ParityError(
+                f"{type(self.pipe).__name__} cannot be trained through: its step {AT + 1} has no gradient"
+            )
         return found[0]
 
     def _noisy(self, sample: torch.Tensor) -> torch.Tensor:

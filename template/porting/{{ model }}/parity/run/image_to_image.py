@@ -28,7 +28,9 @@ def judge(port: Port, recording: Recording, say: Callable[[Row], None]) -> list[
     if not Path(facts["picture"]).is_file():
         raise ParityError(f"{facts['picture']} is missing; run run_reference.py --image again")
     if "image_path" not in inspect.signature(port.model.generate_image).parameters:
-        raise ParityError(f"{type(port.model).__name__}.generate_image takes no image_path; add it, or leave --image out")
+        raise ParityError(
+            f"{type(port.model).__name__}.generate_image takes no image_path; add it, or leave --image out"
+        )
     orders = Judge(port, recording, Limits("float32"), Pairing(), bisect=False).orders
     if orders.loop is None or orders.noise is None:
         raise ParityError(f"the port's latents are not known ({'; '.join(orders.notes)}); run run_mflux.py first")
@@ -88,7 +90,9 @@ class _Run:
         except Done:
             pass
         except Exception as error:  # noqa: BLE001 - a port in the making may raise anything
-            raise ParityError(f"image-to-image raised {type(error).__name__}: {error}; run its fast tests first") from None
+            raise ParityError(
+                f"image-to-image raised {type(error).__name__}: {error}; run its fast tests first"
+            ) from None
         finally:
             patches.undo()
         if self.first is None or self.picture is None:

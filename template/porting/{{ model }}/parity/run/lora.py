@@ -100,7 +100,11 @@ def _judge_file(path: Path, file: dict, loading: LoraLoading, layers, recording:
             return FileResult(name, ABSENT, note=f"mflux refuses it: {first_line(error)}")
         reason = waivers.module_at(f"lora.{name}.refused", 1.0)
         keys = next(iter(file["layers"].values()))
-        return FileResult(name, FAIL, note=f"refused, such as {keys[0]}: {first_line(error)}", worst=1.0) if not reason else FileResult(name, "waived", note=reason)
+        return (
+            FileResult(name, FAIL, note=f"refused, such as {keys[0]}: {first_line(error)}", worst=1.0)
+            if not reason
+            else FileResult(name, "waived", note=reason)
+        )
     finally:
         _restore(network)
 

@@ -30,9 +30,13 @@ def judge(
     where: str, folder: Path, sizes: dict, recording: Recording, bits: int, say: Callable[[Row], None]
 ) -> list[Row]:
     """A row for each component's layers, then one for each stage."""
-    full = load(where, folder, "float32", sizes)
     with _narrow_layers_stay() if (folder / "sizes.json").is_file() else contextlib.nullcontext():
-        small = load(where, folder, "float32", sizes, {"quantize": bits})
+        return _judge(where, folder, sizes, recording, bits, say)
+
+
+def _judge(where: str, folder: Path, sizes: dict, recording: Recording, bits: int, say) -> list[Row]:
+    full = load(where, folder, "float32", sizes)
+    small = load(where, folder, "float32", sizes, {"quantize": bits})
     listed, rows = unquantized(small), []
     for name, part in components(small.model).items():
         layers = _layers(part, components(full.model)[name])
@@ -40,7 +44,9 @@ def judge(
             rows.append(compare.judge(name, layers, bits, listed))
             say(rows[-1])
     if not any(isinstance(part, nn.QuantizedLinear) for part in small.model.modules()):
-        raise ParityError(f"{where} quantized no layer at {bits} bits; its class takes quantize, its initializer hands it on")
+        raise ParityError(
+            f"{where} quantized no layer at {bits} bits; its class takes quantize, its initializer hands it on"
+        )
     errors = [_errors(port, recording) for port in (full, small)]
     for stage in STAGES:
         if all(stage in found for found in errors):

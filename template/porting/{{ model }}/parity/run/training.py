@@ -81,7 +81,9 @@ def build_adapter(where: str, port: Port):
         known = inspect.signature(kind).parameters
         return kind(**{name: value for name, value in wanted.items() if name in known})
     except Exception as error:  # noqa: BLE001 - an adapter in the making may raise anything
-        raise ParityError(f"{where} cannot be built ({type(error).__name__}: {error}); run its fast tests first") from None
+        raise ParityError(
+            f"{where} cannot be built ({type(error).__name__}: {error}); run its fast tests first"
+        ) from None
     finally:
         patches.undo()
 
@@ -101,7 +103,9 @@ class Training:
         TrainingTrainer._unfreeze_lora_layers(adapter.transformer())
         drawn, self.cond = self._encoded(picture)
         self.clean, self.noise = (
-            mx.array(loop.of_source(recording.get(f"training/latents/in/{n}"), np.zeros(loop.ids.shape))).reshape(drawn.shape)
+            mx.array(loop.of_source(recording.get(f"training/latents/in/{n}"), np.zeros(loop.ids.shape))).reshape(
+                drawn.shape
+            )
             for n in range(2)
         )
 
@@ -116,12 +120,19 @@ class Training:
         missing = [
             layer
             for layer in self.facts["layers"]
-            if (places := layers.places.get(f"{self.facts['component']}.{layer}")) and not {p for p, *_ in places} & trained
+            if (places := layers.places.get(f"{self.facts['component']}.{layer}"))
+            and not {p for p, *_ in places} & trained
         ]
         if not trained:
-            return Row("targets", FAIL, note="no LoRA is trained after load_lora_adapter; pass bake_lora=False and role to LoRALoader")
+            return Row(
+                "targets",
+                FAIL,
+                note="no LoRA is trained after load_lora_adapter; pass bake_lora=False and role to LoRALoader",
+            )
         count = len(self.facts["layers"]) - len(missing)
-        note = f"{count} layers" + (f"; {len(missing)} have no LoRA target, such as {missing[0]} (see --lora)" if missing else "")
+        note = f"{count} layers" + (
+            f"; {len(missing)} have no LoRA target, such as {missing[0]} (see --lora)" if missing else ""
+        )
         return Row("targets", PASS if count else FAIL, note=note)
 
     def step(self) -> tuple[float, dict[str, mx.array]]:
@@ -133,7 +144,9 @@ class Training:
         item = DataItem(0, facts["prompt"], "", self.clean, self.cond, facts["width"], facts["height"])
         batch = Batch([item], random.Random(0))
         patches = Patches()
-        patches.set(mx.random, "normal", lambda shape=(), dtype=mx.float32, **rest: self.noise.reshape(shape).astype(dtype))
+        patches.set(
+            mx.random, "normal", lambda shape=(), dtype=mx.float32, **rest: self.noise.reshape(shape).astype(dtype)
+        )
         self._force_sigmas()
 
         def loss(batch):
@@ -143,7 +156,9 @@ class Training:
             value, gradients = nn.value_and_grad(model=self.adapter.model(), fn=loss)(batch)
             self._gradients = gradients
             # What is trained and has no gradient of its own, as a frozen matrix, has zeros.
-            shapes = {f"{path}.{name}": part[name] for path, part in _trained(self.adapter.transformer()) for name in FACTORS}
+            shapes = {
+                f"{path}.{name}": part[name] for path, part in _trained(self.adapter.transformer()) for name in FACTORS
+            }
             return float(value), {path: mx.zeros_like(array) for path, array in shapes.items()} | _factors(gradients)
         finally:
             patches.undo()
@@ -166,7 +181,9 @@ class Training:
         parts = dict(_trained(self.adapter.transformer()))
         for part in parts.values():
             part.scale = SCALE
-        self.spec.lora_layers.targets = [SimpleNamespace(module_path=path, blocks=None, rank=RANK, alpha=SCALE * RANK) for path in parts]
+        self.spec.lora_layers.targets = [
+            SimpleNamespace(module_path=path, blocks=None, rank=RANK, alpha=SCALE * RANK) for path in parts
+        ]
         products = {path: SCALE * to_numpy(part.lora_A @ part.lora_B).T for path, part in parts.items()}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "adapter.safetensors")
