@@ -70,25 +70,20 @@ FIBO_PROMPTS = {
     "prompt": '{"short_description": "a red fox in deep snow"}',
     "negative": '{"short_description": "a blurry dog in a rain"}',
 }
+Z_IMAGE = (
+    Difference(
+        "mflux's z_image text encoder builds these norms with MLX's default eps of 1e-5; transformers' Qwen3 has 1e-6",
+        module="text_encoder.layers.*.self_attn.[qk]_norm",
+    ),
+)
+SHIFT = Difference(
+    "mflux's LinearScheduler shifts the steps of Z-Image's base by the size of the picture, as the turbo's; diffusers' "
+    "FlowMatchEulerDiscreteScheduler shifts them by the checkpoint's fixed 6.0",
+    lines=r"^(scheduler|loop|end_to_end) FAIL|^look at scheduler: scheduler .*sigma shift",
+)
 FAMILIES = {
-    "z_image": Family(
-        4, 0.0, off=0.0, negative="", supports_guidance=False,
-        differences=(
-            Difference(
-                "mflux's z_image text encoder builds these norms with MLX's default eps of 1e-5; transformers' Qwen3 has 1e-6",
-                module="text_encoder.layers.*.self_attn.[qk]_norm",
-            ),
-        ),
-    ),
-    "z_image_base": Family(
-        4, 4.0,
-        differences=(
-            Difference(
-                "mflux's z_image text encoder builds these norms with MLX's default eps of 1e-5; transformers' Qwen3 has 1e-6",
-                module="text_encoder.layers.*.self_attn.[qk]_norm",
-            ),
-        ),
-    ),
+    "z_image": Family(4, 0.0, off=0.0, negative="", supports_guidance=False, differences=Z_IMAGE),
+    "z_image_base": Family(4, 4.0, differences=(*Z_IMAGE, SHIFT)),
     "flux2": Family(
         4, 1.0,
         differences=(
@@ -103,7 +98,7 @@ FAMILIES = {
     "flux": Family(4, 0.0, supports_guidance=False, negative="", calls=("max_sequence_length=256",), differences=FLUX),
     "flux_dev": Family(4, 3.5, negative="", differences=FLUX),
     "qwen": Family(4, 4.0, differences=QWEN),
-    "qwen21": Family(4, 4.0),
+    "qwen21": Family(4, 4.0, unit=32),
     "krea2": Family(
         4, 4.5, off=0.0,
         overrides=(

@@ -179,6 +179,12 @@ def qwen21(sizes: dict) -> Table:
     }
 
 
+def ernie_image(sizes: dict) -> Table:
+    width = sizes["text_encoder"]["text_config"]["hidden_size"]
+    return {f"{M}ernie_image.model.ernie_text_encoder.prompt_encoder": {"3072": width}}
+
+
 TABLES = {
     "flux": flux, "flux_dev": flux, "qwen": qwen, "krea2": krea2, "fibo": fibo, "fibo2": fibo2, "qwen21": qwen21,
+    "ernie_image": ernie_image,
 }  # fmt: skip

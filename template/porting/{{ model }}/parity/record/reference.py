@@ -8,7 +8,7 @@ import importlib.metadata
 import inspect
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -204,10 +204,8 @@ def _gaps(pipe, run: Run, recording: Recording) -> dict[str, float]:
     """Each event's gap when its stage has the float32 run's input; ``free:`` gaps come from an unforced run."""
     forced = CalibrationRecorder(recording)
     _pass(pipe, run, forced, noise=_noise(recording), given=recording)
-    if run.level != STAGES:
-        return forced.gaps
-    free = CalibrationRecorder(recording)
-    _pass(pipe, run, free, noise=_noise(recording))
+    free = CalibrationRecorder(recording)  # of the stages, at every level: the loop is judged in all recordings
+    _pass(pipe, replace(run, level=STAGES), free, noise=_noise(recording))
     return forced.gaps | {f"free:{name}": gap for name, gap in free.gaps.items()}
 
 

@@ -62,7 +62,7 @@ class ForcedRun:
         self.stage = "text_encoder"
         self.within = ""  # vae_decode or vae_encode, for as long as it runs
         self.branches: list[Branch | None] = []  # the reference's, for each row of the call that runs now
-        self.placed: list[mx.array] = []  # the reference's values among the arguments of that call
+        self.placed: list[tuple[mx.array, mx.array]] = []  # the reference's values in that call: as given, and in float32
         self._component = ""
         self._like = None  # the transformer's last result: an array, or what a port returns instead
         self._calls: Counter = Counter()
@@ -309,12 +309,13 @@ class ForcedRun:
             new[n] = self._timestep(given[n], first=n == small[0])
         wide = [n for n in free if given[n].size > FEW or given[n].size == 0 < given[n].ndim - 1]
         for n, array in self._prompts([(n, to_numpy(given[n])) for n in wide]).items():
-            new[n] = self._hand(mx.array(array).astype(self._wide(given[n].dtype))) if self.force != FREE else given[n]
+            new[n] = self._hand(mx.array(array), self._wide(given[n].dtype)) if self.force != FREE else given[n]
         return new
 
-    def _hand(self, array: mx.array) -> mx.array:
-        self.placed.append(array)
-        return array
+    def _hand(self, values: mx.array, dtype: mx.Dtype) -> mx.array:
+        given = values.astype(dtype)
+        self.placed.append((given, values.astype(mx.float32)))
+        return given
 
     def _given_latents(self, array: mx.array, order: Order) -> mx.array:
         if self.force != FORCED:
@@ -330,7 +331,7 @@ class ForcedRun:
             mine = order.to_source(row, self.calls.size)
             self._note(f"{LATENTS}/{branch.latents.split('/', 1)[1]}", wanted, mine, distance(wanted, mine))
             moved.append(order.of_source(wanted, row))
-        return self._hand(mx.array(_joined(moved, own)).astype(self._wide(array.dtype)))
+        return self._hand(mx.array(_joined(moved, own)), self._wide(array.dtype))
 
     def _timestep(self, array: mx.array, first: bool) -> mx.array:
         # A sinusoid of 1000 times the timestep makes a thousandfold of float32's rounding. Only that is taken away: a
@@ -342,7 +343,7 @@ class ForcedRun:
         times = [float(values.reshape(-1)[0]) for values in known[0].times.values()]
         for wanted in times:
             if np.allclose(own, wanted, rtol=ROUNDING, atol=0):
-                return self._hand(mx.full(array.shape, wanted).astype(array.dtype))
+                return self._hand(mx.full(array.shape, wanted), array.dtype)
         if times and first:
             self.crossing.timesteps.append((times[0], float(own[0])))
         return array

@@ -355,9 +355,10 @@ class ModuleJudge(Sink):
             if not mx.issubdtype(array.dtype, mx.floating):
                 options.append([self._counted(call, array, names)])
                 continue
-            if any(array is known for known in self.run.placed):
+            exact = next((exact for given, exact in self.run.placed if array is given), None)
+            if exact is not None:
                 taken.add("")  # it is the reference's already
-                options.append([array])
+                options.append([exact])
                 continue
             found = self._find(array, names, taken)
             if found is None:
