@@ -57,7 +57,7 @@ def main() -> int:
     return 0 if found.passed else 1
 
 
-def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, stages: list[str] | None = None):
+def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, stages=None, known=None):
     """Compare the port with one recording; print every stage and write all that is to be kept."""
     from parity.explain import report, report_json, session
 
@@ -68,7 +68,8 @@ def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, 
     print(f"against {path.name}: {facts['level']}, {notes.setting_of(facts, args.dtype)}")
     bisect = bool(args.bisect) or facts["level"] != "stages"  # what is recorded is judged
     limits = _limits(args, recording)
-    found = session.compare(port, recording, limits, wanted, stages, bisect, lambda result: print(_line(result)))
+    say = lambda result: print(_line(result))  # noqa: E731
+    found = session.compare(port, recording, limits, wanted, stages, bisect, say, known)
     print(f"the port took {found.judge.progress.figures()}")
     _write(found, path)
     report.write_report(path.with_name("report.html"), answers.class_name, found, wanted)
@@ -93,7 +94,7 @@ def _look_inside(args: argparse.Namespace, answers: Answers, port, recording, wa
     inside = _recording(search.run_reference(answers, search.inside(recording.facts, module), inside))
     sizes = recording.path.stat().st_size + inside.path.stat().st_size
     print(f"both recordings take {sizes / 1e9:.2f} GB on disk")
-    return inside, _judge(args, answers, port, inside, wanted, [stage])
+    return inside, _judge(args, answers, port, inside, wanted, [stage], found.pairing)
 
 
 def _recording(path: Path):

@@ -45,11 +45,15 @@ def compare(
     stages: Sequence[str],
     bisect: bool,
     say: Callable[[Result], None] = lambda result: None,
+    known: pairing.Pairing | None = None,
 ) -> Comparison:
-    """Judge ``stages`` one after another; ``bisect`` also looks at every module. ``say`` gets each stage's result."""
+    """Judge ``stages`` one after another; ``bisect`` also looks at every module. ``say`` gets each stage's result.
+
+    ``known`` is how the port pairs with another recording of the same checkpoint.
+    """
     progress = Progress("port", mx.get_peak_memory)
     progress("its weights")
-    found = pair(port, recording)
+    found = known or pair(port, recording)
     judge = Judge(port, recording, limits, found, bisect, progress)
     judge.decode = "vae_decode" in stages
     comparison = Comparison([], found, judge=judge)
