@@ -33,3 +33,10 @@ def test_it_raises_and_names_file_and_line(kind):
 def test_a_proven_one_is_written():
     text = drafted(VERIFIED)
     assert "        return x" in text and "NotImplementedError" not in text
+
+
+def test_the_licence_of_the_reference_is_named():
+    tree = Node(MODULE, "Block", "pytest/models/nova.py", parameters={"weight": ("4",)}, call=("x",))
+    classes = draft_classes(tree, "Nova", ("NovaTransformer", "transformer"), set())
+    text = module_files(classes, "mflux.models.nova.model", {}, "transformer")["transformer"]
+    assert "# Reference: Block in pytest/models/nova.py (MIT)\n" in text
