@@ -20,7 +20,7 @@ from mflux_port.draft.forward.twin.twin import make_twin
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import families  # noqa: E402
 
-FAMILIES = families.KNOWN | families.UNSEEN | families.NEW
+FAMILIES = families.KNOWN | families.UNSEEN | families.NEW | families.STUDIED
 
 
 @dataclass

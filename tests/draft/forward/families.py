@@ -87,3 +87,23 @@ NEW = {
         "pooled_projection_dim": 1536, "in_channels": 12, "text_embed_dim": 4096, "time_embed_dim": 256,
         "max_sequence_length": 256}),
 }  # fmt: skip
+# Of the feasibility study's twins, those that it had not whole, or that were not whole at first.
+STUDIED = {
+    "pixart": ("transformer", "diffusers", "PixArtTransformer2DModel", {
+        "num_attention_heads": 16, "attention_head_dim": 72, "in_channels": 4, "out_channels": 8, "num_layers": 28,
+        "cross_attention_dim": 1152, "sample_size": 128, "patch_size": 2, "attention_bias": True,
+        "num_embeds_ada_norm": 1000, "norm_type": "ada_norm_single", "caption_channels": 4096,
+        "use_additional_conditions": False}),
+    "sana": ("transformer", "diffusers", "SanaTransformer2DModel", {
+        "in_channels": 32, "out_channels": 32, "num_attention_heads": 70, "attention_head_dim": 32, "num_layers": 20,
+        "num_cross_attention_heads": 20, "cross_attention_head_dim": 112, "cross_attention_dim": 2240,
+        "caption_channels": 2304, "mlp_ratio": 2.5, "sample_size": 32, "patch_size": 1}),
+    "chroma": ("transformer", "diffusers", "ChromaTransformer2DModel", {
+        "in_channels": 64, "num_layers": 19, "num_single_layers": 38, "attention_head_dim": 128,
+        "num_attention_heads": 24, "joint_attention_dim": 4096, "axes_dims_rope": [16, 56, 56],
+        "approximator_num_channels": 64, "approximator_hidden_dim": 5120, "approximator_layers": 5}),
+    "lumina2": ("transformer", "diffusers", "Lumina2Transformer2DModel", {
+        "sample_size": 128, "patch_size": 2, "in_channels": 16, "hidden_size": 2304, "num_layers": 26,
+        "num_refiner_layers": 2, "num_attention_heads": 24, "num_kv_heads": 8, "multiple_of": 256, "norm_eps": 1e-05,
+        "axes_dim_rope": [32, 32, 32], "axes_lens": [300, 512, 512], "cap_feat_dim": 2304}),
+}  # fmt: skip

@@ -16,7 +16,7 @@ import families  # noqa: E402
 
 
 def main(names: list[str]) -> None:
-    known = families.KNOWN | families.UNSEEN | families.NEW
+    known = families.KNOWN | families.UNSEEN | families.NEW | families.STUDIED
     for name in names:
         part, library, cls, config = known[name]
         component = types.SimpleNamespace(name=part, library=library, class_name=cls, config=config, tensors={})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from mflux_port.draft.forward.proof.states import BLOCKED, DIFFERS, RAISES, VERIFIED, State
+from mflux_port.draft.forward.proof.verify import blocked
 from mflux_port.draft.forward.writer.classes import Forward, Method
 from mflux_port.draft.tree.nodes import MODULE, Node
 from mflux_port.draft.write.class_source import module_files
@@ -33,3 +34,20 @@ def test_it_raises_and_names_file_and_line(kind):
 def test_a_proven_one_is_written():
     text = drafted(VERIFIED)
     assert "        return x" in text and "NotImplementedError" not in text
+
+
+def test_the_licence_of_the_reference_is_named():
+    tree = Node(MODULE, "Block", "pytest/models/nova.py", parameters={"weight": ("4",)}, call=("x",))
+    classes = draft_classes(tree, "Nova", ("NovaTransformer", "transformer"), set())
+    text = module_files(classes, "mflux.models.nova.model", {}, "transformer")["transformer"]
+    assert "# Reference: Block in pytest/models/nova.py (MIT)\n" in text
+
+
+def test_a_class_whose_replay_stops_in_another_is_blocked_by_it():
+    why = "torch's fft is not in the table"
+    child = Forward("nova.Child()", problems=[(WHERE, "torch.fft.fft(x)", why)], state=State(RAISES, reason=why))
+    stopped = State(RAISES, where="nova.py:3", reason=f"NotImplementedError: {WHERE}: {why}", calls=1)
+    parent = Forward("nova.Parent()", state=stopped)
+    state = blocked(parent, {"nova.Child()": child, "nova.Parent()": parent})
+    assert state.kind == BLOCKED and state.reason.startswith("blocked by Child: ") and state.where == "nova.py:3"
+    assert blocked(child, {"nova.Child()": child, "nova.Parent()": parent}) is None

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from mflux_port.draft.write.forward_text import forward_source, initial_source, is_proven, needs_math, uses_functions
 from mflux_port.draft.write.group_into_classes import ClassDraft
+from mflux_port.draft.write.licence import licence_of
 from mflux_port.draft.write.source_text import WIDTH, Call, signature, statement, text, write
 
 # What the rest of a port calls besides __call__, or instead of it, by component.
@@ -53,7 +54,8 @@ def _file(
 ) -> str:
     source = _constructor(draft, parameters, kept, shared) + _methods(draft, component, shared)
     base = draft.base or Call("nn.Module")
-    where = f" in {draft.file}" if draft.file else ""
+    licence = licence_of(draft.file) if component else ""
+    where = f" in {draft.file}" + f" ({licence})" * bool(licence) if draft.file else ""
     bases = "" if draft.is_object else f"({base.name})"
     head = f"\n\nclass {draft.name}{bases}:\n" + _comment(f"Reference: {draft.reference}{where}", 4)
     return _imports(draft, package, head + source, shared) + head + source

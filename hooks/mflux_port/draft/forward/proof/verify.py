@@ -32,7 +32,7 @@ def prove(forwards: dict[str, Forward], recording: Recording) -> None:
     for group, forward in forwards.items():
         forward.state = _state(forward, results.get(group))
     for forward in forwards.values():
-        forward.state = _blocked(forward, forwards) or forward.state
+        forward.state = blocked(forward, forwards) or forward.state
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def _parsed(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-def _blocked(forward: Forward, forwards: dict[str, Forward]) -> State | None:
+def blocked(forward: Forward, forwards: dict[str, Forward]) -> State | None:
     """The state of a class whose replay stopped in another that is not written, None for any other."""
     state = forward.state
     if state.kind != RAISES or any(why in state.reason for _, _, why in forward.problems):

@@ -106,8 +106,8 @@ CALLS: dict[str, Entry] = {
     "linear": Entry("x weight bias?", numbers.linear),
     # Arithmetic.
     **_same("mul multiply", "x other", "x * other"),
-    "add": Entry("x other alpha:1", "x + other"),
-    "sub": Entry("x other alpha:1", "x - other"),
+    "add": Entry("x other alpha?", numbers.scaled("x + other")),
+    "sub": Entry("x other alpha?", numbers.scaled("x - other")),
     **_same("div true_divide", "x other rounding_mode:None", "x / other"),
     "floor_divide": Entry("x other", "x // other"),
     **_same("remainder fmod", "x other", "mx.remainder(x, other)"),

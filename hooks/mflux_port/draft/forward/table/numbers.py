@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
 from mflux_port.draft.forward.table.call import Arguments, filled
 
@@ -20,6 +21,18 @@ def baddbmm(call: Arguments) -> ast.expr:
         call.refuse("with a beta other than 0")
     alpha = call.writer.expr(call.raw["alpha"]) if "alpha" in call.raw else ast.Constant(1)
     return filled("alpha * (x @ y)", {"alpha": alpha, "x": call.get("other"), "y": call.get("third")})
+
+
+def scaled(text: str) -> Callable[[Arguments], ast.expr]:
+    """A sum whose second part may have a factor ``alpha``."""
+
+    def write(call: Arguments) -> ast.expr:
+        values = {"x": call.get("x"), "other": call.get("other")}
+        if "alpha" in call.raw:
+            values["other"] = filled("alpha * other", {"alpha": call.get("alpha"), "other": values["other"]})
+        return filled(text, values)
+
+    return write
 
 
 def linear(call: Arguments) -> ast.expr:

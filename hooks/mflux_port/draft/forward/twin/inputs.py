@@ -106,17 +106,18 @@ def _image(make: _Maker) -> list[Callable]:
 
 
 def _text(make: _Maker) -> list[Callable]:
-    # A config may give the width of the text and that of its projection.
-    widths = [make.size((name,)) for name in _TEXT_WIDTHS if make.size((name,))]
-    return [form for width in dict.fromkeys(widths or [32]) for form in _texts(make, width)]
-
-
-def _texts(make: _Maker, width: int) -> list[Callable]:
     case = make.case
+    # A config may give the width of the text and that of its projection.
+    widths = [*dict.fromkeys(make.size((name,)) for name in _TEXT_WIDTHS if make.size((name,)))] or [32]
+    rows = [lambda width=width: make.randn(case.batch, case.text, width) for width in widths]
+    lists = [
+        lambda width=width: [make.randn(case.text + 3 * place, width) for place in range(case.batch)]
+        for width in widths
+    ]
     return [
-        lambda: make.randn(case.batch, case.text, width),
-        lambda: [make.randn(case.text + 3 * place, width) for place in range(case.batch)],
-        lambda: make.randn(case.batch, case.text, make.layers, width),
+        *rows,
+        *lists,
+        *(lambda width=width: make.randn(case.batch, case.text, make.layers, width) for width in widths),
     ]
 
 

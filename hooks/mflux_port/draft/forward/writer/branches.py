@@ -52,12 +52,27 @@ class Branches:
             return None if inner is None else not inner
         if isinstance(node, ast.BoolOp):
             return self._joined(node)
+        if (
+            isinstance(node, ast.Compare)
+            and self._is_of_no_dict(node.left)
+            and ast.unparse(node.comparators[0]) == "None"
+        ):
+            return isinstance(node.ops[0], ast.Is)
         fact = self.fact(node)
         if fact is None or len(fact.truths) != 1 or not self.from_config(node) or self._is_resized(node):
             return None
         if fact.always("tensor"):
             return None
         return next(iter(fact.truths))
+
+    def _is_of_no_dict(self, node: ast.expr) -> bool:
+        """Whether an expression asks ``keywords.get("name")`` of keywords that are always empty."""
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get"):
+            return False
+        default, name = node.args[1:], getattr(node.func.value, "id", "")
+        parameter = self.parameters.get(name)
+        empty = parameter is not None and not parameter.keep and parameter.value == {} and not parameter.keys
+        return empty and name not in self.stored and all(ast.unparse(one) == "None" for one in default)
 
     def _joined(self, node: ast.BoolOp) -> bool | None:
         # Left to right: one that decides the whole ends it, as long as those before it are decided too.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 
 from mflux_port.draft.forward.record.facts import MANY
 from mflux_port.draft.forward.table.call import Refused, filled, raising
 from mflux_port.draft.forward.writer.checkpointing import checkpointed, is_checkpointed
 from mflux_port.draft.forward.writer.hints import hint, inner_hint
+from mflux_port.draft.forward.writer.printer import statements as source_lines
 
 # Statements that say something to the user or to torch, and compute nothing.
 _SILENT = re.compile(r"(logger|logging|warnings|deprecate|print|torch\._check|torch\._dynamo|torch\.compiler|"
@@ -304,7 +306,20 @@ class Statements:
             self.elements[node.target.id] = (here, [one[place] for one in lists])
             done += self.block(node.body)
         del self.elements[node.target.id]
-        return done
+        return self._rolled(node, holder, len(lists[0]), done) if not backwards else done
+
+    def _rolled(self, node: ast.For, holder: ast.expr, count: int, done: list[ast.stmt]) -> list[ast.stmt]:
+        # Where all layers are called in one way, the loop stays one.
+        each, name = len(done) // count, node.target.id
+        layers = self.expr(holder)
+        parts = [done[place * each : (place + 1) * each] for place in range(count)]
+        texts = {
+            "\n".join(source_lines(copy.deepcopy(part))).replace(f"{ast.unparse(layers)}[{place}]", name)
+            for place, part in enumerate(parts)
+        }
+        if len(done) % count or len(texts) != 1 or ast.unparse(layers) in next(iter(texts)):
+            return done
+        return [ast.For(self.store(node.target), layers, ast.parse(texts.pop()).body, [])]
 
     def project_group(self, module) -> str:
         from mflux_port.draft.forward.record.groups import group_of

@@ -11,7 +11,19 @@ def tidy(node: ast.FunctionDef) -> ast.FunctionDef:
     while _swept(node):
         pass
     loads = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
-    return _Plainer(loads).visit(node)
+    node = _Plainer(loads).visit(node)
+    _return_at_once(node.body)
+    return node
+
+
+def _return_at_once(body: list[ast.stmt]) -> None:
+    # x = f(y) and then return x: return f(y).
+    if len(body) < 2 or not isinstance(body[-1], ast.Return) or not isinstance(body[-2], ast.Assign):
+        return
+    given, result = body[-2], body[-1].value
+    if isinstance(result, ast.Name) and len(given.targets) == 1 and ast.unparse(given.targets[0]) == result.id:
+        body[-2:] = [ast.copy_location(ast.Return(given.value), given)]
+        body[-1].is_spaced = getattr(given, "is_spaced", False)
 
 
 def lifted(node: ast.FunctionDef, taken: set[str]) -> list[ast.FunctionDef]:
@@ -162,6 +174,8 @@ def merged_processor(outer: ast.FunctionDef, attend: ast.FunctionDef) -> ast.Fun
         return None
     names = [arg.arg for arg in attend.args.args[1:]]
     given = dict(zip(names, call.args, strict=False)) | {one.arg: one.value for one in call.keywords}
+    read = {one.id for one in ast.walk(attend) if isinstance(one, ast.Name)}
+    given = {name: value for name, value in given.items() if name in read or not isinstance(value, ast.Constant)}
     if not all(isinstance(value, ast.Name) for value in given.values()):
         return None
     renamed = {inner: value.id for inner, value in given.items()}
