@@ -15,14 +15,14 @@ NOVA = ("model=nova", "hf_repo=acme/Nova")
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory) -> Path:
+def plain(tmp_path_factory) -> Path:
     home = rendering.template_copy(tmp_path_factory.mktemp("copy") / "template")
     (home / "hooks").symlink_to(rendering.PROJECT / "hooks")
     return home
 
 
 @pytest.fixture
-def start(template, monkeypatch):
+def start(plain, monkeypatch):
     """``start(root, …)``: run the command; returns its exit code and how often Copier was told to write."""
     written = []
     run_copy = copier.run_copy
@@ -33,7 +33,7 @@ def start(template, monkeypatch):
 
     monkeypatch.setattr(copier, "run_copy", counted)
 
-    def run(root: Path, *data: str, source: Path = template, options: tuple[str, ...] = ("--defaults",)):
+    def run(root: Path, *data: str, source: Path = plain, options: tuple[str, ...] = ("--defaults",)):
         words = ["copy", str(source), "--checkout", str(root), *options]
         return main([*words, *(word for answer in data for word in ("-d", answer))]), sum(written)
 
@@ -78,14 +78,15 @@ def test_shared_file_of_an_unknown_form_is_refused_before_anything_is_rendered(s
     assert files(root) == before
 
 
-@pytest.mark.parametrize("source", ["/nowhere", "--quiet"])
-def test_template_that_is_none_is_named(source, start, pristine, capfd):
-    assert start(pristine(), *NOVA, source=Path(source))[0] == 2
-    assert source in capfd.readouterr().err
+def test_what_is_no_template_is_named(start, pristine, capfd):
+    assert start(pristine(), *NOVA, source=Path("/nowhere"))[0] == 2
+    assert "/nowhere" in capfd.readouterr().err
+    assert start(pristine(), *NOVA, options=("--to=--upload-pack=touch",))[0] == 2
+    assert "is not a version" in capfd.readouterr().err
 
 
 def test_port_is_the_one_that_copier_makes(start, checkout, copy_port, tmp_path, capfd):
-    root, other = checkout(), checkout()
+    root, other = checkout(), checkout(name="other")
     answers = tmp_path / "answers.yml"
     answers.write_text("model: nova\nhf_repo: acme/Nova\nguidance: 3.5\nvariants: [txt2img, edit]\n")
     code, written = start(root, options=("--defaults", "--json", "--data-file", str(answers)))

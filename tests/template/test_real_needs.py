@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.skips import unexpected_skips
 from tests.template import rendering
 
 
@@ -46,6 +49,22 @@ def test_releases_that_lack_only_what_lora_needs(release, checkout, template):
     assert rendering.render(template, root, {"model": "nova", "lora": False})
     assert "dense_component" not in (root / "src/mflux/models/nova/nova_initializer.py").read_text()
     rendering.wire(root, "nova")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("release", ["0.19.2", "0.20.0", "0.21.0"])
+def test_port_in_such_a_release_passes_its_own_tests(release, checkout, template, environment):
+    root = checkout(release)
+    answers = {"model": "nova", "lora": False, "vae": "own", "text_encoder": "own"}
+    rendering.render(template, root, answers)
+    rendering.wire(root, "nova")
+    # These releases require nothing that 0.22 does not.
+    command = [environment("0.22.0"), "-m", "pytest", "-q", "-rs", "-o", "addopts=", "-m", "fast", "-k", "nova", "tests"]
+    variables = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 20
+    assert unexpected_skips(done.stdout) == []
 
 
 @pytest.mark.parametrize(

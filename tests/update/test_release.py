@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from pathlib import Path
 
+import copier._main
+from jinja2 import Template
 from mflux_port import __version__
+from mflux_port.template.project import configuration
 
 from tests.update.template_versions import PROJECT, git
 
@@ -54,3 +59,16 @@ def test_an_update_leaves_all_files_but_the_answers_to_its_last_step():
     listed = text[text.index("_exclude:") : text.index("_tasks:")]
     left_out = re.findall(r"== 'update' %\}(.+)\{% endif %\}", listed)
     assert left_out == ["*", "!{{ _copier_conf.answers_file }}"]
+
+
+def test_copier_s_temporary_copies_of_an_update_see_only_the_answers():
+    place = Template(configuration((PROJECT / "copier.yml").read_text())["_subdirectory"])
+    copies = re.findall(r"\{__name__\}(\.\w+_copy\.)", inspect.getsource(copier._main.Worker._apply_update))
+    assert copies == [".old_copy.", ".new_copy."]
+    for name in copies:
+        where = {"dst_path": Path(f"/tmp/{copier._main.__name__}{name}x1/mflux")}
+        assert place.render(_copier_conf=where) == "components/answers_only"
+    for name in (".", "/tmp/copier._main.rendered.x1/port", "/work/mflux"):
+        assert place.render(_copier_conf={"dst_path": Path(name)}) == "template"
+    (answers,) = (PROJECT / "components/answers_only").iterdir()
+    assert (PROJECT / "template" / answers.name).is_file()

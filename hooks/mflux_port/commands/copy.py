@@ -39,9 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Start a port. Returns 0, or 2 when it is refused: then nothing was written."""
     root = Checkout(args.checkout).root
-    for value in (args.template, args.to or ""):
-        if value.startswith("-"):
-            raise PortError(f"{value} is an option and not a template or a version of it")
+    if (args.to or "").startswith("-"):
+        raise PortError(f"--to {args.to} is not a version of a template; git would take it as an option")
     answers = _ask(root, args)
     with exclusive(root):
         checkout, port = Checkout(root), port_from_answers(answers)

@@ -66,9 +66,9 @@ class Port(NamedTuple):
     mflux_api: str
     template: str  # address or folder of the template (_src_path), empty when unknown
     template_commit: str  # the template's version (_commit), empty when unknown
+    text_encoders: tuple[TextEncoder, ...]
+    folders: dict[str, str]  # of the transformer and the VAE, by these names
     lora_modules: LoraModules = ()
-    text_encoders: tuple[TextEncoder, ...] = ()
-    folders: dict[str, str] = {}  # of the transformer and the VAE, by these names
 
     @property
     def kinds(self) -> dict[str, str]:

@@ -20,7 +20,9 @@ def ignored_files(root: Path, model: str) -> list[str]:
     Those are what the template may render and the source files of the package; recordings and caches are not.
     """
     places = [f"src/mflux/models/{model}", f"porting/{model}", "tests"]
-    shown = ask_git(root, "ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", *places) or b""
+    shown = ask_git(root, "ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", *places)
+    if not shown:
+        return []
     template = project_root() / "template"
     listed = [path.relative_to(template).as_posix() for path in template.rglob("*") if path.is_file()]
     rendered = re.compile("|".join(_pattern(name, model) for name in listed))
