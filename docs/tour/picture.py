@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-SIDE = 192
+SIDE = 64  # the VAE has the real one's sizes: larger takes minutes on two cores
+
+SHOWN = 192
 
 
 def main(checkpoint: Path, porting: Path, output: Path) -> None:
@@ -25,9 +27,9 @@ def main(checkpoint: Path, porting: Path, output: Path) -> None:
     theirs, own = theirs / scale, own / scale
     pictures = [to_picture(field), to_picture(theirs), to_picture(own), difference(theirs, own),
                 difference(theirs, own, AMPLIFIED)]  # fmt: skip
-    sheet = Image.new("RGB", (len(pictures) * (SIDE + 12) - 12, SIDE), "white")
+    sheet = Image.new("RGB", (len(pictures) * (SHOWN + 12) - 12, SHOWN), "white")
     for at, picture in enumerate(pictures):
-        sheet.paste(picture, (at * (SIDE + 12), 0))
+        sheet.paste(picture.resize((SHOWN, SHOWN)), (at * (SHOWN + 12), 0))
     sheet.save(output, optimize=True)
 
 
