@@ -81,19 +81,20 @@ class Journey:
         file = self.request.root / ANSWERS_FILE
         self.model = read_yaml(file, "fix it")["model"]
         self._run("copy", self.runner.copy_command(ANSWERS_FILE, self.request.template))
-        file.unlink()
+        file.unlink(missing_ok=True)
         if self.request.checkpoint:
             local = self.request.root / self.request.checkpoint
             remember_checkpoint(self.request.root, load_port(self.request.root, self.model), str(local))
 
     def _follow_status(self) -> Action:
-        before = ""
+        ran = ""
         while True:
             action = _next(self.request.root, self.model)
-            if action.edit or not needs_no_person(action.command) or action.command == before:
+            # After a comparison there is something to read. What comes then may take hours at full size.
+            if action.edit or not needs_no_person(action.command) or action.command == ran or "run_mflux.py" in ran:
                 return action
-            before = action.command
-            self._run(_name(action.command), action.command)
+            ran = action.command
+            self._run(_name(ran), ran)
 
     def _run(self, name: str, command: str) -> None:
         print(f"{name} ...", file=sys.stderr, flush=True)
