@@ -7,28 +7,25 @@ checkout is, on Linux, the CUDA build's.
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(PROJECT / "hooks"))
+sys.path[:0] = [str(PROJECT / "hooks"), str(PROJECT / "docs/tour")]
 
+import edits  # noqa: E402
 from mflux_port.checkout import releases  # noqa: E402
 
 README = PROJECT / "README.md"
 PICTURE = PROJECT / "docs/tour/report.png"
 BLOCK = re.compile(r"(?P<head><!-- tour: (?P<name>\w+) -->\n)(?P<body>.*?)(?P<tail><!-- end -->)", re.DOTALL)
 TOOLS = ("diffusers==0.42.*", "copier>=9.15,<10")
-# What the porter takes from the model card, in the answers that `inspect` wrote.
-EDITED = {r"^model: \w+": "model: vega", r"\bsteps: \d+": "steps: 2", r"\bguidance: [\d.]+": "guidance: 1.0",
-          "supports_guidance: true": "supports_guidance: false"}  # fmt: skip
 
 
 class Step(NamedTuple):
@@ -40,35 +37,12 @@ class Step(NamedTuple):
     code: int = 0
 
 
+START = ["../vega", "--model", "vega", "--repo", "acme/Vega", "--steps", "2", "--guidance", "1"]
 STEPS = {
-    "inspect": Step(
-        "mflux-port inspect ../vega --repo acme/Vega -o answers.yml",
-        ["-m", "mflux_port", "inspect", "../vega", "--repo", "acme/Vega", "-o", "answers.yml"],
-    ),
-    "copy": Step(
-        "uvx copier copy --trust --data-file answers.yml <this repository> .",
-        ["-m", "copier", "copy", "--trust", "--defaults", "--vcs-ref", "HEAD", "--data-file", "answers.yml"],
-        r"^  \w+ +added|^check:|^next:",
-    ),
-    "tests": Step(
-        "uv run python -m pytest tests -k vega -m fast",
-        ["-m", "pytest", "-q", "tests", "-k", "vega", "-m", "fast"],
-        r"\d passed",
-    ),
-    "draft": Step(
-        "uv run --with diffusers --with <this repository> mflux-port draft vega --checkpoint ../vega --pipeline ../vega",
-        ["-m", "mflux_port", "draft", "vega", "--checkpoint", "../vega", "--pipeline", "../vega"],
-        r"^(?!draft: |[a-z_]+: .*\.\.\.)",
-    ),
-    "ledger": Step(
-        "uv run --with <this repository> mflux-port ledger vega", ["-m", "mflux_port", "ledger", "vega"], r"^(?!note|  )"
-    ),
-    "reference": Step(
-        "uv run porting/vega/run_reference.py --model ../vega --size 64",
-        ["porting/vega/run_reference.py", "--model", "../vega", "--size", "64"],
-        r"tensors,",
-    ),
-    "mflux": Step("uv run python porting/vega/run_mflux.py", ["porting/vega/run_mflux.py"], "", 1),
+    "inspect": Step("mflux-port inspect ../vega --repo acme/Vega", ["-m", "mflux_port", "inspect", *START[:1], *START[3:5]]),
+    "start": Step(f"mflux-port start {' '.join(START)}", ["-m", "mflux_port", "start", *START, "--python", "PYTHON"]),
+    "edits": Step("git diff --unified=0 src", ["EDITS"], r"^[-+] "),
+    "mflux": Step("uv run python porting/vega/run_mflux.py", ["porting/vega/run_mflux.py"]),
     "status": Step("mflux-port status vega", ["-m", "mflux_port", "status", "vega"]),
 }  # fmt: skip
 
@@ -79,17 +53,33 @@ def play(scratch: Path) -> dict[str, str]:
     root = releases.checkout(releases.NEWEST, scratch / "mflux")
     toy = PROJECT / "template/porting/{{ model }}/parity/record/toy_tokenizer.py"
     _run(python, scratch, [str(PROJECT / "docs/tour/vega_checkpoint.py"), str(scratch / "vega"), str(toy)])
-    blocks = {}
+    blocks, started = {}, time.monotonic()
     for name, step in STEPS.items():
-        command = [*step.command, str(PROJECT), "."] if name == "copy" else step.command
-        lines = [line.rstrip() for line in _run(python, root, command, step.code).replace(f"{root}/", "").splitlines()]
+        command = [str(python) if word == "PYTHON" else word for word in step.command]
+        printed = _edited(root) if name == "edits" else _run(python, root, command, step.code)
+        lines = [_as_a_reader_sees(line, root) for line in printed.splitlines()]
         kept = [line for line in lines if re.search(step.kept, line)] if step.kept else lines
         blocks[name] = "```console\n" + "\n".join([f"$ {step.shown}", *kept]).strip() + "\n```\n"
-        if name == "inspect":
-            _edit(root / "answers.yml")
-        if name in ("copy", "draft"):
+        if name == "start":
             releases.commit(root, name)
+    minutes = (time.monotonic() - started) / 60
+    written = sum(line.startswith("+ ") for line in blocks["edits"].splitlines())
+    blocks["cost"] = f"{written} lines by hand and {minutes:.1f} minutes of two cores: every stage passes.\n"
     return blocks
+
+
+def _edited(root: Path) -> str:
+    edits.apply(root)
+    done = subprocess.run(["git", "diff", "--unified=0", "src"], cwd=root, capture_output=True, text=True, check=True)
+    # The names of the files tell more than git's headings of each change.
+    return re.sub(r"^\+\+\+ b/src/mflux/models/vega/(.*)$", r"+ # \1", done.stdout, flags=re.MULTILINE)
+
+
+def _as_a_reader_sees(line: str, root: Path) -> str:
+    line = line.rstrip().replace(f"{root}/", "").replace(str(root.parent), "..")
+    return line.replace(
+        f"--vcs-ref HEAD --data-file mflux-port-answers.yml {PROJECT} .", "... <this repository> ."
+    ).replace(str(PROJECT), "<this repository>")
 
 
 def filled(text: str, blocks: dict[str, str]) -> str:
@@ -110,30 +100,18 @@ def _run(python: Path, where: Path, command: list[str], code: int = 0) -> str:
     done = subprocess.run([str(python), *command], cwd=where, env=variables, capture_output=True, text=True)
     if done.returncode != code:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
-    return done.stdout + (done.stderr if "copier" in command else "")
+    return done.stdout
 
 
-def _edit(answers: Path) -> None:
-    text = answers.read_text(encoding="utf-8")
-    for old, new in EDITED.items():
-        text = re.sub(old, new, text, flags=re.MULTILINE)
-    answers.write_text(text, encoding="utf-8")
-
-
-def _picture(report: Path) -> None:
-    # The report's four pictures side by side: reference, mflux, difference, difference amplified.
-    from PIL import Image
-
-    found = re.findall(r"src='data:image/png;base64,([^']+)'", report.read_text(encoding="utf-8"))
-    pictures = [Image.open(io.BytesIO(base64.b64decode(data))).resize((192, 192), 0) for data in found]
-    sheet = Image.new("RGB", (len(pictures) * 204 - 12, 192), "white")
-    for at, picture in enumerate(pictures):
-        sheet.paste(picture.convert("RGB"), (at * 204, 0))
-    sheet.save(PICTURE, optimize=True)
+def draw(scratch: Path) -> None:
+    """Draw the picture of the README from the played run."""
+    python = releases.environment(releases.NEWEST, TOOLS)
+    script = str(PROJECT / "docs/tour/picture.py")
+    _run(python, scratch / "mflux", [script, "../vega", "porting/vega", str(PICTURE)])
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         made = play(Path(folder))
         README.write_text(filled(README.read_text(encoding="utf-8"), made), encoding="utf-8")
-        _picture(Path(folder, "mflux/porting/vega/artifacts/report.html"))
+        draw(Path(folder))

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 from mflux_port.errors import PortError
-from mflux_port.guide.start import ANSWERS_FILE, Journey, Request, needs_no_person, question, set_answers
+from mflux_port.guide.start import ANSWERS_FILE, Journey, Request, given_answers, needs_no_person, question, set_answers
+from mflux_port.template import project
+
+from tests.conftest import PROJECT
 
 LOOK_UP = """# the pipeline's name
 model: z_image
@@ -68,6 +71,35 @@ def test_each_answer_leads_to_the_next_question(tmp_path, answers):
 )
 def test_what_needs_no_person(command, alone):
     assert needs_no_person(command) == alone
+
+
+@pytest.mark.parametrize(
+    ("origin", "source"),
+    [
+        ({"url": "https://example.org/t.git", "vcs_info": {"vcs": "git"}}, "git+https://example.org/t.git"),
+        ({"url": f"file://{PROJECT}", "dir_info": {}}, str(PROJECT)),
+        ({"url": "file:///gone", "dir_info": {}}, str(PROJECT)),
+        ({"url": "file:///dist/a.whl", "archive_info": {}}, str(PROJECT)),
+        ({}, str(PROJECT)),
+    ],
+)
+def test_a_port_is_copied_from_where_the_program_came_from(monkeypatch, origin, source):
+    monkeypatch.setattr(project, "_installed_from", lambda: origin)
+    assert project.template_source() == source
+
+
+def test_a_guidance_that_is_no_number_is_refused(tmp_path):
+    with pytest.raises(PortError, match="--guidance low is not a number"):
+        given_answers(request(tmp_path, guidance="low"))
+    assert given_answers(request(tmp_path, guidance="4.5", steps="30")) == {
+        "steps": "30", "guidance": "4.5", "supports_guidance": "true"}  # fmt: skip
+
+
+def test_what_was_typed_replaces_what_was_found_in_every_place(tmp_path):
+    path = tmp_path / ANSWERS_FILE
+    path.write_text("steps: 50\nsupports_guidance: true\ncheckpoints:\n- key: vega\n  steps: 50\n  sigma_steps: 50\n")
+    set_answers(path, {"steps": "2"})
+    assert path.read_text().count("steps: 2\n") == 2 and "sigma_steps: 50" in path.read_text()
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -91,15 +92,11 @@ def _apply_template(checkout: Path, progress: _Progress) -> None:
     if (checkout / f"porting/{MODEL}/answers.yml").is_file():
         progress("using the existing port")
         return
-    progress(f"copier copy: {MODEL}")
-    import copier  # takes long to import
+    from mflux_port.guide.runner import Runner
+    from mflux_port.guide.start import ANSWERS_FILE, Journey, Request
 
-    try:
-        copier.run_copy(
-            str(project_root()), checkout, data=ANSWERS, defaults=True, unsafe=True, quiet=True, vcs_ref="HEAD"
-        )
-    except copier.errors.CopierError as error:
-        raise PortError(f"the template could not be applied to {checkout}: {error}") from None
+    (checkout / ANSWERS_FILE).write_text(json.dumps(ANSWERS), encoding="utf-8")  # JSON is YAML
+    Journey(Request(checkout, template=str(project_root())), Runner(checkout), progress).copy()
     releases.commit(checkout, f"Start the port of {MODEL}")
 
 

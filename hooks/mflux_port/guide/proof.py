@@ -77,7 +77,7 @@ def _last(life: Life, stage: str) -> dict | None:
 
 def _change(life: Life, stage: str, found: dict) -> Action:
     comparison = life.comparison
-    if comparison["bisect"]:
+    if comparison["bisect"] and found["status"] == "FAIL" and not _is_explained(comparison["answer"], stage):
         modules = f"uv run {life.folder}/run_reference.py --modules{_model(life)}"
         command = f"{modules} && uv run python {life.folder}/run_mflux.py --bisect"
         return Action(command, f"{stage} fails; a recording of the modules shows which one is wrong")
@@ -85,6 +85,11 @@ def _change(life: Life, stage: str, found: dict) -> Action:
     if comparison["answer"] and not comparison["answer"].startswith(f"{stage}:"):
         reason = f"{stage} {found['status']} {found['note']}; look at {comparison['answer']}"
     return Action(life.stages[stage].commands(life.model), reason, life.port.folder)
+
+
+def _is_explained(answer: str, stage: str) -> bool:
+    """Whether the comparison found a cause for what is wrong in a stage, without a look at its modules."""
+    return answer.startswith(f"{stage}:") and not answer.endswith("no known pattern")
 
 
 def _model(life: Life) -> str:

@@ -36,12 +36,12 @@ class Runner:
                 break
         return done
 
-    def copy_command(self, answers: Path, template: str) -> str:
+    def copy_command(self, answers: str, template: str) -> str:
         """The command that renders the port."""
         source = template or template_source()
         local = (Path(source) / ".git").exists()
         version = ["--vcs-ref", "HEAD"] if local else []
-        given = ["--trust", "--defaults", *version, "--data-file", str(answers)]
+        given = ["--trust", "--defaults", *version, "--data-file", answers]
         return shlex.join(["copier", "copy", *given, source, "."])
 
     def _words(self, words: list[str]) -> list[str]:

@@ -33,7 +33,7 @@ class Request:
     """What was typed."""
 
     root: Path
-    checkpoint: str
+    checkpoint: str = ""
     model: str = ""
     repo: str = ""
     steps: str = ""
@@ -62,9 +62,10 @@ class Journey:
         """Run every step that needs no person. Returns the next action; raises PortError when a command refuses."""
         self.model = existing_port(self.request)
         if not self.model:
-            action = self._inspect() or self._copy()
+            action = self._inspect()
             if action:
                 return action
+            self.copy()
         return self._follow_status()
 
     def _inspect(self) -> Action | None:
@@ -75,23 +76,25 @@ class Journey:
         set_answers(file, given_answers(request))
         return question(request, file)
 
-    def _copy(self) -> Action | None:
+    def copy(self) -> None:
+        """Render and wire the port of the answers file, which is removed."""
         file = self.request.root / ANSWERS_FILE
         self.model = read_yaml(file, "fix it")["model"]
-        self._run("copy", self.runner.copy_command(file, self.request.template))
-        file.unlink()
-        local = self.request.root / self.request.checkpoint
-        remember_checkpoint(self.request.root, load_port(self.request.root, self.model), str(local))
-        return None
+        self._run("copy", self.runner.copy_command(ANSWERS_FILE, self.request.template))
+        file.unlink(missing_ok=True)
+        if self.request.checkpoint:
+            local = self.request.root / self.request.checkpoint
+            remember_checkpoint(self.request.root, load_port(self.request.root, self.model), str(local))
 
     def _follow_status(self) -> Action:
-        before = ""
+        ran = ""
         while True:
             action = _next(self.request.root, self.model)
-            if action.edit or not needs_no_person(action.command) or action.command == before:
+            # After a comparison there is something to read. What comes then may take hours at full size.
+            if action.edit or not needs_no_person(action.command) or action.command == ran or "run_mflux.py" in ran:
                 return action
-            before = action.command
-            self._run(_name(action.command), action.command)
+            ran = action.command
+            self._run(_name(ran), ran)
 
     def _run(self, name: str, command: str) -> None:
         print(f"{name} ...", file=sys.stderr, flush=True)

@@ -21,16 +21,27 @@ def project_root() -> Path:
 
 
 def template_source() -> str:
-    """What a new port copies: the git address that this program was installed from, with its commit, else its folder."""
+    """What a new port copies: where this program was installed from (a git address or a clone), else its own folder.
+
+    An update finds newer versions there; the copy inside an installed package has none.
+    """
+    origin = _installed_from()
+    url = origin.get("url", "")
+    if "vcs_info" in origin:
+        return f"git+{url}"
+    clone = Path(url.removeprefix("file://"))
+    return str(clone) if "dir_info" in origin and (clone / "copier.yml").is_file() else str(project_root())
+
+
+def _installed_from() -> dict:
+    # What pip and uv note beside an installed package (PEP 610).
     import json
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
-        origin = json.loads(distribution("copier-mflux-port").read_text("direct_url.json") or "{}")
+        return json.loads(distribution("copier-mflux-port").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
-        origin = {}
-    address = origin.get("url", "") if "vcs_info" in origin else ""
-    return f"git+{address}" if address else str(project_root())
+        return {}
 
 
 def configuration(text: str | bytes) -> dict:

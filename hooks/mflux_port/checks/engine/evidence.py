@@ -95,6 +95,12 @@ class Box(NamedTuple):
         return f"uv run porting/{model}/run_reference.py{flags} && {judge}"
 
     @property
+    def passed(self) -> bool:
+        """Whether the stage was within its limit, in whatever setting."""
+        found = _FIGURES.fullmatch(self.figures)
+        return self.ticked and found is not None and not found["failed"]
+
+    @property
     def failed_in(self) -> str:
         """The flags of run_reference.py for the setting in which the stage failed; empty when it did not fail."""
         found = _FIGURES.fullmatch(self.figures)
