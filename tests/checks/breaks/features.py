@@ -36,7 +36,7 @@ BREAKS = [
     Break("FEA10", replace(VARIANT, "ctx.in_loop(t, latents)", "pass")),
     Break("FEA11", replace(VARIANT, "ctx.interruption(t, latents)", "pass")),
     Break("FEA12", replace(VARIANT, "prompt_cache", "cache")),
-    Break("FEA13", replace(VARIANT, "self.prompt_cache[prompt] = ", "self.prompt_cache[cache_key] = ")),
+    Break("FEA13", replace(VARIANT, "self.prompt_cache[prompt_key] = ", "self.prompt_cache[cache_key] = ")),
     Break("FEA14", replace(VARIANT, "def _predict(", "def _step(")),
     Break("FEA15", replace(VARIANT, "def _decode_latents(", "def _decode(")),
     Break("FEA16", replace(EDIT, "NovaLatentCreator.normalize_latents(", "dict(")),
