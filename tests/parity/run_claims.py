@@ -1,6 +1,6 @@
 """Run inside an environment with mflux and MLX: put one bug after another into Z-Image's LoRA, training and so on.
 
-``run_claims.py PORTING CLAIM…`` prints a JSON line for each bug: its name, what was expected, and the rows that fail.
+``run_claims.py PORTING [BUG…]`` prints a JSON line for each bug: its name, what was expected, and the rows that fail.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-PORTING, *CLAIMS = sys.argv[1:]
+PORTING, *NAMES = sys.argv[1:]
 sys.path[:0] = [PORTING, str(Path(__file__).parent)]
 PORT = "mflux.models.z_image.variants.z_image:ZImage"
 ADAPTER = "mflux.models.z_image.training_adapter.z_image_training_adapter:ZImageTrainingAdapter"
@@ -31,7 +31,7 @@ def main() -> None:
     known = recordings["lora"].facts["lora"]["files"]
     recordings["lora"].facts["lora"]["files"] = {name: known[name] for name in FILES}
     for bug in [*HEALTHY, *claims.CLAIMS]:
-        if CLAIMS and bug.claim not in CLAIMS:
+        if NAMES and bug.name not in NAMES:
             continue
         rows: list = []
         with bug.apply(), contextlib.redirect_stdout(sys.stderr):

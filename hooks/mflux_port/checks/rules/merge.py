@@ -369,14 +369,19 @@ def outdated_proofs(package: Package) -> dict[str, str]:
 
 def _saved(nodes: list[ast.AST]) -> list[ast.Call]:
     # A training adapter must save what it trained.
-    kept = {inner for node in nodes if getattr(node, "name", "") == "save_lora_adapter" for inner in syntax.walk(node)}
-    return [call for call in syntax.calls(nodes, *_SAVES) if call not in kept]
+    return _outside(nodes, "save_lora_adapter", syntax.calls(nodes, *_SAVES))
 
 
 def _loaded(file: str, nodes: list[ast.AST]) -> list[ast.Call]:
     # Weights are loaded from a computed path; loading from a literal path, or while generating, is debug code.
     generating = any(f"/{folder}/" in file for folder in ("variants", "latent_creator", "cli", "training_adapter"))
-    return [call for call in syntax.calls(nodes, *_LOADS) if generating or not call.args or _is_text(call.args[0])]
+    calls = _outside(nodes, "load_lora_adapter", syntax.calls(nodes, *_LOADS))
+    return [call for call in calls if generating or not call.args or _is_text(call.args[0])]
+
+
+def _outside(nodes: list[ast.AST], method: str, calls: list[ast.Call]) -> list[ast.Call]:
+    inside = {inner for node in nodes if getattr(node, "name", "") == method for inner in syntax.walk(node)}
+    return [call for call in calls if call not in inside]
 
 
 def _is_text(node: ast.expr) -> bool:

@@ -67,8 +67,10 @@ def _cause(recording: Recording, own: np.ndarray) -> str:
     if abs(b - sigmas[start]) > 10 * LATENTS:
         step = next((n for n, sigma in enumerate(sigmas) if abs(sigma - b) < 1e-3), None)
         at = f"that of step {step}" if step is not None else "of no step"
-        parts.append(f"the noise has the weight {b:.3f}, {at}; the reference's is {sigmas[start]:.3f}, of step {start}")
-    if abs(a + b - 1) > 10 * LATENTS:
+        parts.append(
+            f"the noise has the weight {b + 0.0:z.3f}, {at}; the reference's is {sigmas[start]:.3f}, of step {start}"
+        )
+    if abs(a - (1 - sigmas[start])) > 10 * LATENTS and abs(a + b - 1) > 10 * LATENTS:
         parts.append(f"the image has the weight {a:.3f}, not {1 - sigmas[start]:.3f}")
     return "; ".join(parts) or "small differences everywhere"
 

@@ -75,6 +75,7 @@ def matrices(recording: Recording, what: str, own: dict[tuple[str, int], np.ndar
     parts = [
         f"{places[0]}{f' and {len(places) - 1} more' * (len(places) > 1)}: {cause}" for cause, places in causes.items()
     ]
+    parts.sort(key=lambda part: "is zero" not in part)  # it explains the others
     return [Row(f"{what}s", FAIL if causes else PASS, worst, limit, "; ".join(parts[:4]) or f"{count} matrices")]
 
 
@@ -123,5 +124,6 @@ def saved(keys: dict[str, np.ndarray], spellings: dict[str, list], trained: dict
                 if gap and gap.cosine > ALIKE
                 else f"{layer} is saved with another update"
             )
+    wrong.sort(key=lambda text: "is not saved" in text)
     note = f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else "".join(wrong)
     return Row("saved", FAIL if wrong else PASS, worst, LOSS, note)

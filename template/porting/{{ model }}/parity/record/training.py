@@ -23,6 +23,7 @@ from parity.record.recording import Recording
 
 AT = 1  # the denoising step that is trained on: its timestep is not the first, which many schedules share
 UPDATES = 3
+TRIES, APART = 8, 5e-3  # how far apart two losses are that can be told from each other
 OPTIMIZER = {"learning_rate": 1e-5, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
 
 
@@ -38,8 +39,8 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
     keys = write_file(path.with_suffix(""), START, shapes)
     matrices = insert(layers, load(pipe, path.with_suffix("") / f"{START.name}.safetensors", layers, 1.0).factors)
     noise = plain.get("loop/scheduler.0/in/1")
-    clean = np.random.default_rng(run.seed).standard_normal(noise.shape).astype(np.float32)
-    step = _Step(pipe, replace(run, guidance=plain.facts["guidance"]), torch.from_numpy(clean), torch.from_numpy(noise))
+    step = _Step(pipe, replace(run, guidance=plain.facts["guidance"]), torch.from_numpy(noise))
+    clean = _telling(step, noise.shape, run.seed)
     values, losses = _train(step, matrices, name)
     values |= {"training/latents/in/0": clean, "training/latents/in/1": noise}
     values |= {f"weights/{name}.{layer}/out/0": stored_in(part.weight, part) for layer, part in layers.items()}
@@ -49,6 +50,18 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
         "losses": losses, "optimizer": OPTIMIZER, "spellings": _spellings(pipe, path, layers, shapes),
     }  # fmt: skip
     return plain.extended(values, {"lora": facts})
+
+
+def _telling(step: _Step, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Latents for which every wrong target gives another loss: by chance two of them may be the same."""
+    for number in range(TRIES):
+        clean = np.random.default_rng(seed + number).standard_normal(shape).astype(np.float32)
+        step.clean = torch.from_numpy(clean).to(step.noise)
+        losses = step.loss()[1]
+        right = losses.pop("noise - clean")
+        if min(abs(other - right) for other in losses.values()) > APART * right:
+            break
+    return clean
 
 
 def _train(step: _Step, matrices: Matrices, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
@@ -81,8 +94,9 @@ def _named(matrices: Matrices, name: str, what: str, tensors: list) -> dict[str,
 class _Step:
     """The pipeline, run up to the step that is trained on, with latents of our own in that step."""
 
-    def __init__(self, pipe, run: reference.Run, clean: torch.Tensor, noise: torch.Tensor):
-        self.pipe, self.run, self.clean, self.noise = pipe, run, clean.to(run.device), noise.to(run.device)
+    def __init__(self, pipe, run: reference.Run, noise: torch.Tensor):
+        self.pipe, self.run, self.noise = pipe, run, noise.to(run.device)
+        self.clean = torch.zeros_like(self.noise)
 
     def loss(self) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss, and what it would be with other targets."""

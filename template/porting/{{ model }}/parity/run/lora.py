@@ -32,6 +32,7 @@ class LoraLoading:
     def __init__(self):
         self.calls: list[dict] = []
         self.original: Callable | None = None
+        self.refused = ""  # why the file that the constructor was given was not loaded
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
@@ -42,7 +43,11 @@ class LoraLoading:
 
         def watched(*args, **kwargs):
             self.calls.append(signature.bind(*args, **kwargs).arguments)
-            return self.original(*args, **kwargs)
+            try:
+                return self.original(*args, **kwargs)
+            except ValueError as error:
+                self.refused = first_line(error)
+                return [], []
 
         patches = Patches()
         patches.set(LoRALoader, "load_and_apply_lora", staticmethod(watched))
@@ -79,6 +84,8 @@ def judge(
     _restore(network)
     layers = compare.Layers(recording, stored_effects(network))
     results = [compare.judge(recording, TRAINED.name, layers, updates, waivers)]
+    if loading.refused:
+        results = [FileResult(TRAINED.name, FAIL, note=f"refused: {loading.refused}", worst=1.0)]
     say(results[0])
     for name, file in recording.facts["lora"]["files"].items():
         if name != TRAINED.name:

@@ -129,11 +129,27 @@ class Training:
                 FAIL,
                 note="no LoRA is trained after load_lora_adapter; pass bake_lora=False and role to LoRALoader",
             )
+        wrong = self._swapped(layers)
+        if wrong:
+            return Row("targets", FAIL, note=wrong)
         count = len(self.facts["layers"]) - len(missing)
         note = f"{count} layers" + (
             f"; {len(missing)} have no LoRA target, such as {missing[0]} (see --lora)" if missing else ""
         )
         return Row("targets", PASS if count else FAIL, note=note)
+
+    def _swapped(self, layers: Layers) -> str:
+        """A layer that was given another one's matrices; empty where none was."""
+        stored = mx.load(str(self.recording.path.with_suffix("") / f"{START.name}.safetensors"))
+        downs = {layer: to_numpy(stored[keys[0]]) for layer, keys in self.facts["layers"].items()}
+        parts = dict(_trained(self.adapter.transformer()))
+        for layer, down in downs.items():
+            for path, *_ in layers.places.get(f"{self.facts['component']}.{layer}", []):
+                own = to_numpy(parts[path].lora_A).T if path in parts else down
+                other = next((name for name, values in downs.items() if np.array_equal(values, own)), "")
+                if not np.array_equal(own, down) and other:
+                    return f"{layer} is given the matrices of {other}"
+        return ""
 
     def step(self) -> tuple[float, dict[str, mx.array]]:
         """The loss of one step, and its gradients by path."""
