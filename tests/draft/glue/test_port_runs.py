@@ -39,7 +39,7 @@ def twin(tmp_path_factory, python) -> tuple[Path, Path]:
     snapshot = folder / "hub/models--acme--Nova-Image/snapshots" / ("0" * 40)
     shutil.copytree(home / "reference", snapshot)
     _run(python, Path(__file__).with_name("write_headers.py"), snapshot, home)
-    _run(python, home / "make_tiny_checkpoint.py", "--model", home / "reference", "--output", folder / "tiny")
+    _run(python, home / "make_tiny_checkpoint.py", "--model", snapshot, "--output", folder / "tiny")
     return snapshot, folder / "tiny"
 
 
