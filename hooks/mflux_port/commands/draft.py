@@ -93,7 +93,7 @@ def _pipeline_facts(folder: str | None) -> list:
         return []
     if not Path(folder, "model_index.json").is_file():
         raise PortError(f"{folder} has no model_index.json; name the folder of a tiny twin (make_tiny_checkpoint.py)")
-    _say("pipeline: about ten runs of the twin")
+    _say("pipeline: about fifteen runs of the twin")
     return facts_of_twin(Path(folder))
 
 
