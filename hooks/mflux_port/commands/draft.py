@@ -131,7 +131,7 @@ def _pipeline_facts(folder: str | None) -> tuple[list, str]:
         return [], ""
     if not Path(folder, "model_index.json").is_file():
         raise PortError(f"{folder} has no model_index.json; name the folder of a tiny twin (make_tiny_checkpoint.py)")
-    _say("pipeline: about ten runs of the twin")
+    _say("pipeline: about fifteen runs of the twin")
     try:
         return facts_of_twin(Path(folder)), ""
     except PortError as error:

@@ -17,7 +17,7 @@ _SCALES = 3.0, 5.0
 
 
 def read_facts(pipe) -> list[Fact]:
-    """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. About ten runs of it."""
+    """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. About fifteen runs of it."""
     unit = _unit(pipe)
     plain = _call(pipe, 2 * unit, 3 * unit)
     trace = run(pipe, plain)

@@ -29,7 +29,7 @@ def write_stored_names(source: Path, target: Path, kind: str) -> None:
 def write_index(folder: Path) -> None:
     """Write the index of a sharded checkpoint (tensor to file): some loaders read only that."""
     paths = sorted(folder.glob("*.safetensors"))
-    table = {name: path.name for path in paths for name in _parts(path)[0] if name != "__metadata__"}
+    table = {name: path.name for path in paths for name in _header(path) if name != "__metadata__"}
     for path in paths[:1]:
         size = sum(one.stat().st_size for one in paths)
         index = {"metadata": {"total_size": size}, "weight_map": table}
@@ -42,7 +42,7 @@ def stored_names(source: Path) -> set[str]:
         table = read_json(path).get("weight_map")
         if isinstance(table, dict):
             return set(table)
-    return {name for path in source.glob("*.safetensors") for name in _parts(path)[0]}
+    return {name for path in source.glob("*.safetensors") for name in _header(path)}
 
 
 def _prefix(names: list[str], stored: set[str]) -> str:
@@ -52,6 +52,13 @@ def _prefix(names: list[str], stored: set[str]) -> str:
         found.update(other.removesuffix(name) for other in stored if other.endswith(f".{name}") or other == name)
     prefix, count = found.most_common(1)[0] if found else ("", 0)
     return prefix if 2 * count > len(names) else ""
+
+
+def _header(path: Path) -> dict:
+    # A real model's file may be larger than the memory.
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return json_object(file.read(length), "the header")
 
 
 def _parts(path: Path) -> tuple[dict, bytes]:
