@@ -336,9 +336,9 @@ def test_a_kernel_with_axes_of_length_1_is_not_transposed():
     prints, classes = {name: fingerprint(kernel).as_json()}, {"vae.time_conv": ["Conv3d", "torch.nn"]}
     assert not pair({name: own}.items(), {"vae.time_conv": "Conv3d"}, prints, classes).faults
     turned = np.ascontiguousarray(kernel.transpose(1, 2, 3, 4, 0))
-    assert [fault.kind for fault in pair({name: turned}.items(), {"vae.time_conv": "Conv3d"}, prints, classes).faults] == [
-        "transposed"
-    ]
+    assert [
+        fault.kind for fault in pair({name: turned}.items(), {"vae.time_conv": "Conv3d"}, prints, classes).faults
+    ] == ["transposed"]
 
 
 def test_modules_that_keep_a_copy_of_one_table_pair():
