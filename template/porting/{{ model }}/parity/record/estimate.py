@@ -32,7 +32,7 @@ class Counter:
         return name in self.names
 
     def add(self, name: str, values: np.ndarray, whole: bool = False) -> None:
-        kept = -(-values.size // stride_for(values.size, self.cap))
+        kept = -(-values.size // (1 if whole else stride_for(values.size, self.cap)))
         width = {"f": 2 if self.half else 4, "b": 1}.get(values.dtype.kind, 8)
         self.bytes += kept * width
         self.names.add(name)

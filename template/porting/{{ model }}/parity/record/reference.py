@@ -20,7 +20,7 @@ from parity.record.calibration import CalibrationRecorder, Calibrations, write_c
 from parity.record.parts import Parts, peak
 from parity.record.probe import Reached, find_orders, noise_changed
 from parity.record.recording import ROOM, Recorder, Recording
-from parity.record.torch_taps import BLOCKS, STAGES, TorchTaps, classes
+from parity.record.torch_taps import MODULES, STAGES, TorchTaps, classes
 
 # Elements kept of one tensor of a large image: of whole blocks, and of the modules inside one.
 CAP, CAP_INSIDE = 1 << 18, 1 << 22
@@ -61,7 +61,9 @@ class Run:
 
     @property
     def cap(self) -> int | None:
-        return CAP if self.level == BLOCKS else CAP_INSIDE if self.only else None
+        if self.level == MODULES:
+            return CAP_INSIDE if self.only else None
+        return CAP
 
     @property
     def room(self) -> int:

@@ -13,6 +13,7 @@ import torch
 
 from parity.record.recording import is_denoiser
 
+MOST_ENCODED = 1 << 24  # an encoder's result with more numbers is a prediction of words, which no stage is given
 STAGES, BLOCKS, MODULES = "stages", "blocks", "modules"
 
 
@@ -136,12 +137,12 @@ class TorchTaps:
             weakref.ref(tensor),
             tensor._version,
             name,
-            whole or self.level != BLOCKS and not self.only,
+            whole or self.level == MODULES and not self.only,
         )
 
-    def _record_all(self, prefix: str, value, whole: bool = False) -> None:
+    def _record_all(self, prefix: str, value, whole: bool = False, most: int | None = None) -> None:
         for n, tensor in enumerate(tensors(value)):
-            self.record(f"{prefix}/{n}", tensor, whole)
+            self.record(f"{prefix}/{n}", tensor, whole and (most is None or tensor.numel() <= most))
 
     def _hook_modules(self, pipe) -> None:
         for component, part in components(pipe).items():
@@ -210,7 +211,8 @@ class TorchTaps:
                 component, *numbers = stage.split(".")
                 self.outputs[component, int(numbers[-1]) if len(numbers) > is_denoiser(component) else 0] = output
             if key:
-                self._record_all(f"{stage}/{key}/out", output, whole=root)
+                most = None if is_denoiser(stage) else MOST_ENCODED
+                self._record_all(f"{stage}/{key}/out", output, whole=root, most=most)
 
         return hook
 

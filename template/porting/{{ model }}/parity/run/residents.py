@@ -16,6 +16,7 @@ from parity.run.mlx_taps import components
 
 _evaluate = mx.eval  # a run may replace it for a while
 PIECE = 1 << 28  # bytes of parameters that are read at a time: their file's copy and the float32 one exist together
+ROOM = 4 << 30  # bytes beside the parameters, from which on MLX waits for what it has started
 SPARE = 1.1  # of the largest component: a VAE or a small encoder stays beside it
 
 
@@ -59,6 +60,7 @@ class Residents:
             before = piece
         _evaluate(before)
         self._read.append(name)
+        self._set_room(sizes)
 
     def free(self, name: str) -> None:
         """Let go of a component's parameters. They are read again when they are used again."""
@@ -72,6 +74,10 @@ class Residents:
         """Let go of everything that is in memory: another program needs it."""
         for name in list(self._read):
             self.free(name)
+
+    def _set_room(self, sizes: dict[str, int]) -> None:
+        # MLX starts operations long before their turn, and keeps what they need: 22 GB for one step of a real model.
+        mx.set_memory_limit(sum(sizes[name] for name in self._read) + ROOM)
 
     def _build_again(self) -> None:
         change = widened if self.dtype == mx.float32 else (lambda tree: tree)

@@ -1,0 +1,54 @@
+"""What keeps the port small, checked where MLX is: ``check_memory.py HOME PORT`` with a twin in HOME/artifacts/tiny."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+home, where = Path(sys.argv[1]), sys.argv[2]
+sys.path.insert(0, str(home))
+
+import mlx.core as mx  # noqa: E402
+import numpy as np  # noqa: E402
+from mlx.utils import tree_flatten  # noqa: E402
+from parity.memo import Memo  # noqa: E402
+from parity.run import mlx_port, strips  # noqa: E402
+from parity.run.mlx_taps import components, numbers  # noqa: E402
+
+# A convolution in strips gives what a whole one does, whatever its stride, padding and dilation.
+random = np.random.default_rng(0)
+picture = mx.array(random.standard_normal((1, 37, 21, 6)).astype(np.float32))
+kernels = mx.array(random.standard_normal((5, 3, 3, 6)).astype(np.float32))
+strips.MOST = 700
+for stride, padding, dilation in ((1, 1, 1), (2, 1, 1), (1, 0, 1), (2, 0, 1), ((2, 1), (1, 0), 1), (1, 2, 2)):
+    whole = mx.conv2d(picture, kernels, stride, padding, dilation)
+    with strips.convolutions_in_strips():
+        parts = mx.conv2d(picture, kernels, stride, padding, dilation)
+    assert whole.shape == parts.shape, (whole.shape, parts.shape)
+    assert np.allclose(np.array(whole), np.array(parts), atol=1e-5), (stride, padding, dilation)
+
+# One large component at a time: what is in memory stays within the limit, and a freed one has its numbers again.
+port = mlx_port.load(where, home / "artifacts/tiny", "float32", {})
+mx.clear_cache()
+assert mx.get_active_memory() < 1e6, "weights are read before they are needed"
+residents, sizes = port.residents, port.residents.bytes
+residents.enter("transformer")
+before = {path: np.array(array) for path, array in tree_flatten(components(port.model)["transformer"].parameters())}
+for name in (*sizes, *reversed(sizes)):
+    residents.enter(name)
+    mx.clear_cache()
+    assert mx.get_active_memory() <= residents.limit + 1e6, (name, mx.get_active_memory(), residents.limit)
+residents.free_all()
+assert mx.get_active_memory() < 1e6, mx.get_active_memory()
+after = {path: np.array(array) for path, array in tree_flatten(components(port.model)["transformer"].parameters())}
+assert before.keys() == after.keys() and all(np.array_equal(before[path], after[path]) for path in before)
+
+# The very same numbers give what is known; others, another dtype or an object that is not numbers do not.
+memo = Memo(mx.array, numbers)
+memo.put("encoder", (mx.arange(4),), {"scale": 2.0}, "known")
+assert memo.get("encoder", (mx.arange(4),), {"scale": 2.0}) == "known"
+for args, kwargs in (((mx.arange(5),), {"scale": 2.0}), ((mx.arange(4),), {}), ((mx.arange(4.0),), {"scale": 2.0})):
+    assert memo.get("encoder", args, kwargs) is None
+memo.put("encoder", (object(),), {}, "unknown")
+assert memo.get("encoder", (object(),), {}) is None
+print("right")
