@@ -10,7 +10,7 @@ from mflux.models.common.lora.mapping.lora_mapping import LoRATarget
 from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
 from mflux.models.flux2.weights.flux2_lora_mapping import Flux2LoRAMapping
 from mflux_port.checkpoint.headers import read_header
-from mflux_port.ledger.lora import account_lora, format_lora
+from mflux_port.ledger.lora_matching import account_lora, format_lora
 
 if __name__ == "__main__":
     targets = Flux2LoRAMapping.get_mapping()

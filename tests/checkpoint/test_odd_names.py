@@ -10,7 +10,7 @@ from mflux_port.checkpoint.keylist import keylist_text, read_keylist, snapshot
 from mflux_port.checkpoint.layout import open_checkpoint
 from mflux_port.draft.component import draft_component
 from mflux_port.draft.tree.from_reference import _verify_counts
-from mflux_port.draft.write.modules import _TAKEN
+from mflux_port.draft.write.class_source import _TAKEN
 from mflux_port.errors import PortError
 from mflux_port.port.port import port_from_answers
 

@@ -103,7 +103,7 @@ def test_a_template_that_is_not_cut_off_is_told_from_another_layer():
 
 
 def test_another_order_is_only_said_of_values_that_are_far():
-    from parity.explain.patterns import of_values
+    from parity.explain.causes_in_values import of_values
 
     values = _values(6, 50)
     near = values + 5e-4 * np.abs(values).mean() * _values(6, 50)
@@ -117,7 +117,7 @@ def test_another_order_is_only_said_of_values_that_are_far():
      ("timestep_embedder", True), ("sentiment", False), ("x.runtime", False)],
 )  # fmt: skip
 def test_a_name_is_read_by_words(path, is_time):
-    from parity.explain.patterns import TIME
+    from parity.explain.causes_in_values import TIME
 
     assert bool(TIME.search(f"transformer.{path}")) is is_time
 
@@ -170,7 +170,7 @@ def _pair(own: dict, reference: dict):
 
     prints = {name: fingerprint(values).as_json() for name, values in reference.items()}
     modules = {name.rpartition(".")[0]: "Linear" for name in (*own, *reference)}
-    return pair(own, modules, prints, {path: ["Linear", "torch.nn"] for path in modules})
+    return pair(own.items(), modules, prints, {path: ["Linear", "torch.nn"] for path in modules})
 
 
 def test_a_port_with_more_blocks_than_the_checkpoint_is_one_line():

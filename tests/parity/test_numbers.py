@@ -128,7 +128,7 @@ def _pair(arrays: dict, prints: dict):
         parts = name.split(".")[:-1]
         modules |= {".".join(parts[: n + 1]): "Linear" for n in range(len(parts)) if not parts[n].isdigit() or True}
     classes = {path: ["Linear", "torch.nn"] for path in modules}
-    return pair(arrays, modules, prints, classes)
+    return pair(arrays.items(), modules, prints, classes)
 
 
 def test_parameters_pair_whatever_they_are_called():
@@ -214,24 +214,26 @@ def test_a_large_tensor_is_thinned(tmp_path):
 
 
 def test_values_in_another_order_are_told_from_rounded_ones():
-    from parity.explain import patterns
+    from parity.explain import causes_in_values
     from parity.record.recording import from_bfloat16, to_bfloat16
 
     values = _values(6, 50)
     short = from_bfloat16(to_bfloat16(values))
-    assert patterns.of_values(values, values[:, ::-1]).startswith("layout")
-    assert patterns.of_values(values, short).startswith("precision")
-    assert patterns.of_values(values, short[:, ::-1]).startswith("layout")
-    assert patterns.of_values(np.full((3, 4), 2.0, np.float32), _values(3, 4)) == ""
+    assert causes_in_values.of_values(values, values[:, ::-1]).startswith("layout")
+    assert causes_in_values.of_values(values, short).startswith("precision")
+    assert causes_in_values.of_values(values, short[:, ::-1]).startswith("layout")
+    assert causes_in_values.of_values(np.full((3, 4), 2.0, np.float32), _values(3, 4)) == ""
 
 
 def test_positions_in_each_others_places():
-    from parity.explain import patterns
+    from parity.explain import causes_in_values
 
     rows, columns = np.meshgrid(np.arange(3), np.arange(5), indexing="ij")
     ids = np.stack([np.zeros_like(rows), rows, columns], axis=-1).reshape(-1, 3)
-    assert "1 and 2" in patterns.of_ids(ids, ids[:, [0, 2, 1]]) and "places" in patterns.of_ids(ids, ids[:, [0, 2, 1]])
-    assert "places" not in patterns.of_ids(ids, ids + [0, 1, 0])
+    assert "1 and 2" in causes_in_values.of_ids(ids, ids[:, [0, 2, 1]]) and "places" in causes_in_values.of_ids(
+        ids, ids[:, [0, 2, 1]]
+    )
+    assert "places" not in causes_in_values.of_ids(ids, ids + [0, 1, 0])
 
 
 def test_bfloat16_rounds_to_the_nearest():
@@ -334,11 +336,11 @@ def test_a_kernel_with_axes_of_length_1_is_not_transposed():
     kernel, name = _values(6, 4, 3, 1, 1), "vae.time_conv.weight"
     own = np.ascontiguousarray(kernel.transpose(0, 2, 3, 4, 1))
     prints, classes = {name: fingerprint(kernel).as_json()}, {"vae.time_conv": ["Conv3d", "torch.nn"]}
-    assert not pair({name: own}, {"vae.time_conv": "Conv3d"}, prints, classes).faults
+    assert not pair({name: own}.items(), {"vae.time_conv": "Conv3d"}, prints, classes).faults
     turned = np.ascontiguousarray(kernel.transpose(1, 2, 3, 4, 0))
-    assert [fault.kind for fault in pair({name: turned}, {"vae.time_conv": "Conv3d"}, prints, classes).faults] == [
-        "transposed"
-    ]
+    assert [
+        fault.kind for fault in pair({name: turned}.items(), {"vae.time_conv": "Conv3d"}, prints, classes).faults
+    ] == ["transposed"]
 
 
 def test_modules_that_keep_a_copy_of_one_table_pair():
@@ -353,6 +355,6 @@ def test_modules_that_keep_a_copy_of_one_table_pair():
     paths = ["encoder"] + [f"encoder.layers.{n}{rest}" for n in range(2) for rest in ("", ".q")]
     modules = {"encoder": "Encoder"}
     modules |= {f"encoder.layers.{n}{rest}": "Layer" for n in range(2) for rest in ("", ".attn", ".attn.query")}
-    found = pair(own, modules, prints, {path: ["Layer", "torch.nn"] for path in paths})
+    found = pair(own.items(), modules, prints, {path: ["Layer", "torch.nn"] for path in paths})
     assert {path for path in modules if path not in found.modules} == set()
     assert found.modules["encoder.layers.1"] == "encoder.layers.1"

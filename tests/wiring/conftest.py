@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mangled_hosts import OVERLAY
+from mflux_port import wiring
 from mflux_port.checkout import releases
-from wiring_hosts import copy_shared
+from mflux_port.checkout.tree import Checkout
+from wiring_hosts import NOVA, contents, copy_shared, port
 
 
 @pytest.fixture
@@ -38,3 +41,21 @@ def answered() -> Callable[[Path, dict], None]:
         path.write_text(yaml.safe_dump(answers, allow_unicode=True), encoding="utf-8")
 
     return write
+
+
+_OTHERS = 'STANDARD_QUANTS = []\nOVERLAY = {\n    "dev": ("image", "flux1", "flux1-dev", [], [], "active", None),\n}\n'
+
+
+@pytest.fixture
+def wired(shared):
+    """``wired(surface)``: a host with NOVA in it that has the surface, and its bytes before."""
+
+    def make(surface: str, answers: dict = NOVA) -> tuple[Path, dict[str, bytes]]:
+        root = shared("0.18.1" if "completions" in surface or "chain" in surface else "0.24.0")
+        (root / "scripts").mkdir()
+        (root / OVERLAY).write_text(_OTHERS)
+        bare = contents(root)
+        wiring.wire(Checkout(root), port(answers))
+        return root, bare
+
+    return make

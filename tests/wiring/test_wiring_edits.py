@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from mangled_hosts import CHECKER, COMPLETIONS, CONFIG, DEFAULTS, EXAMPLE, OVERLAY, REVISIONS, RUNNER, SAVE
 from mflux_port import wiring
 from mflux_port.checkout.tree import Checkout
-from mflux_port.wiring.state import SurfaceResult
-from wiring_hosts import AMBER, NOVA, contents, port
+from wiring_hosts import AMBER, NOVA, contents, edit_text, port, result_of, undefined_names
 
 _LEFT = "edited by hand, left as it is"
-_OTHERS = 'STANDARD_QUANTS = []\nOVERLAY = {\n    "dev": ("image", "flux1", "flux1-dev", [], [], "active", None),\n}\n'
 # A line of the port in each file, and an edit of it. It is recognised by its key, class or address.
 EDITS = {
     "pyproject": ("pyproject.toml", "cli.nova_image_generate:main", "cli.nova_image_generate:own_main"),
@@ -47,26 +43,11 @@ REWORDED = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def wired(shared):
-    """``wired(surface)``: a host with NOVA in it that has the surface, and its bytes before."""
-
-    def make(surface: str, answers: dict = NOVA) -> tuple[Path, dict[str, bytes]]:
-        root = shared("0.18.1" if "completions" in surface or "chain" in surface else "0.24.0")
-        (root / "scripts").mkdir()
-        (root / OVERLAY).write_text(_OTHERS)
-        bare = contents(root)
-        wiring.wire(Checkout(root), port(answers))
-        return root, bare
-
-    return make
-
-
 @pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "record lost"])
 @pytest.mark.parametrize("surface", EDITS)
 def test_an_edited_line_stays_and_is_reported(surface: str, recorded: bool, wired):
     root, _ = wired(surface)
-    _edit(root, *EDITS[surface])
+    edit_text(root, *EDITS[surface])
     if not recorded:
         (root / "porting/nova_image/wiring.json").unlink()
     _assert_left(root, surface.split(",")[0], EDITS[surface][2])
@@ -75,7 +56,7 @@ def test_an_edited_line_stays_and_is_reported(surface: str, recorded: bool, wire
 @pytest.mark.parametrize("surface", REWORDED)
 def test_a_reworded_line_stays_and_is_reported(surface: str, wired):
     root, _ = wired(surface)
-    _edit(root, *REWORDED[surface])
+    edit_text(root, *REWORDED[surface])
     _assert_left(root, surface.split(",")[0], REWORDED[surface][2])
 
 
@@ -83,16 +64,16 @@ def _assert_left(root: Path, surface: str, text: str) -> None:
     edited = contents(root)
     assert wiring.states(Checkout(root), port(NOVA))[surface].state == "edited"
     for _ in range(2):
-        assert _result(wiring.wire, root, surface).action == _LEFT
+        assert result_of(wiring.wire, root, surface).action == _LEFT
         assert contents(root) == edited
-    assert _LEFT in str(_result(wiring.unwire, root, surface))
+    assert _LEFT in str(result_of(wiring.unwire, root, surface))
     file = next(file for file, data in edited.items() if text.encode() in data)
     assert text.encode() in (root / file).read_bytes()
 
 
 def test_a_branch_for_another_class_stays(wired):
     root, _ = wired("save, a chain")
-    _edit(root, SAVE, "model_class = NovaImageEdit", "model_class = QwenImageEdit")
+    edit_text(root, SAVE, "model_class = NovaImageEdit", "model_class = QwenImageEdit")
     _assert_left(root, "save", "model_class = QwenImageEdit")
 
 
@@ -100,7 +81,7 @@ def test_a_line_that_became_a_releases_is_left_there(wired):
     root, bare = wired("changelog")
     released = (root / "CHANGELOG.md").read_text().replace("## [Unreleased]", "## [Unreleased]\n\n## [0.25.0]")
     (root / "CHANGELOG.md").write_text(released)
-    assert _result(wiring.wire, root, "changelog").action == ""
+    assert result_of(wiring.wire, root, "changelog").action == ""
     assert (root / "CHANGELOG.md").read_text() == released
     wiring.unwire(Checkout(root), port(NOVA))
     assert "nova" not in (root / "CHANGELOG.md").read_text()
@@ -122,21 +103,21 @@ def test_an_edited_line_of_a_checkpoint_that_left_the_answers(surface: str, wire
     file, old, new = DROPPED[surface]
     if surface == "model_config":
         old, new = "sigma_base_shift=0.5", "sigma_base_shift=0.6"
-    _edit(root, file, old, new)
+    edit_text(root, file, old, new)
     fewer = copy.deepcopy(NOVA)
     del fewer["checkpoints"][1]
     fewer["negative_prompt"] = False  # no checkpoint with guidance is left
     for act in (wiring.wire, wiring.wire, wiring.unwire):
-        result = _result(act, root, surface, fewer)
+        result = result_of(act, root, surface, fewer)
         assert "nova-2.1-base" in result.detail and _LEFT in str(result)
         assert new in (root / file).read_text()
 
 
 def test_an_example_that_training_leaves_behind(wired):
     root, _ = wired("training_example")
-    _edit(root, *EDITS["training_example"])
+    edit_text(root, *EDITS["training_example"])
     for act in (wiring.wire, wiring.unwire):
-        assert _result(act, root, "training_example", {**NOVA, "training": False}).action == _LEFT
+        assert result_of(act, root, "training_example", {**NOVA, "training": False}).action == _LEFT
     assert (root / EXAMPLE).exists()
 
 
@@ -146,7 +127,7 @@ _MOVED = {**AMBER, "hf_repo": "amber-two/Amber", "display_name": "Amber Two"}
 
 def test_a_line_follows_the_answers_by_which_it_was_known(wired):
     root, _ = wired("readme_acknowledgement", AMBER)
-    result = _result(wiring.wire, root, "readme_acknowledgement", _MOVED)
+    result = result_of(wiring.wire, root, "readme_acknowledgement", _MOVED)
     assert result.action == "updated"
     text = (root / "README.md").read_text()
     assert _THANKS not in text and text.count("- amber-two for the [Amber Two project]") == 1
@@ -154,9 +135,9 @@ def test_a_line_follows_the_answers_by_which_it_was_known(wired):
 
 def test_a_text_of_older_answers_that_stands_twice_is_left(wired):
     root, _ = wired("readme_acknowledgement", AMBER)
-    _edit(root, "README.md", _THANKS, f"{_THANKS}\n{_THANKS}")
+    edit_text(root, "README.md", _THANKS, f"{_THANKS}\n{_THANKS}")
     for act in (wiring.wire, wiring.unwire):
-        assert _result(act, root, "readme_acknowledgement", _MOVED).action == _LEFT
+        assert result_of(act, root, "readme_acknowledgement", _MOVED).action == _LEFT
         assert (root / "README.md").read_text().count(_THANKS) == 2
 
 
@@ -164,9 +145,9 @@ def test_a_dropped_line_that_stands_twice_is_left(wired):
     root, _ = wired("pyproject")
     line = 'mflux-generate-nova = "mflux.models.nova_image.cli.nova_image_generate:main"\n'
     wiring.wire(Checkout(root), port({**NOVA, "cli_name": "nova"}))
-    _edit(root, "pyproject.toml", line, line + "[tool.own]\n" + line)
+    edit_text(root, "pyproject.toml", line, line + "[tool.own]\n" + line)
     for act in (wiring.wire, wiring.unwire):
-        assert _LEFT in str(_result(act, root, "pyproject"))
+        assert _LEFT in str(result_of(act, root, "pyproject"))
         assert (root / "pyproject.toml").read_text().count(line) == 2
 
 
@@ -192,8 +173,8 @@ def test_a_deleted_line_comes_back_and_is_reported(surface: str, wired):
     assert sum(words in line for line in lines) in (1, 2)
     (root / file).write_text("".join(line for line in lines if words not in line))
     if surface == "changelog":  # with its heading
-        _edit(root, file, "### New Model Support\n\n\n", "")
-    result = _result(wiring.wire, root, surface)
+        edit_text(root, file, "### New Model Support\n\n\n", "")
+    result = result_of(wiring.wire, root, surface)
     assert result.action == "restored after it was deleted there" and result.put_back
     now = contents(root)
     assert {name: sorted(data.splitlines()) for name, data in now.items()} == {
@@ -206,86 +187,34 @@ def test_a_deleted_line_comes_back_and_is_reported(surface: str, wired):
 def test_a_deleted_example_comes_back(wired):
     root, _ = wired("training_example")
     (root / EXAMPLE).unlink()
-    assert _result(wiring.wire, root, "training_example").put_back == ("the example",)
+    assert result_of(wiring.wire, root, "training_example").put_back == ("the example",)
     assert (root / EXAMPLE).exists()
-
-
-# What uses an import of ours, edited so that it stays when the port goes.
-USED = {
-    "a table": ("0.24.0", SAVE, '"nova-2.1-edit": NovaImageEdit,', '"nova-2.1-edit": NovaImage,', "NovaImage"),
-    "an own line": ("0.24.0", SAVE, "MODEL_CLASSES: dict", "OWN = NovaImageEdit\n\nMODEL_CLASSES: dict", "NovaImageEdit"),
-    "a chain": ("0.18.1", SAVE, 'aliases[0] == "nova-2.1-edit"', 'aliases[0] == "nova-x"', "NovaImageEdit"),
-    "a training chain": ("0.24.0", RUNNER, 'aliases[0] in {"nova-2.1-turbo",', 'aliases[0] in {"nova-x",', "NovaImageTrainingAdapter"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", USED)
-def test_unwire_leaves_an_import_that_is_still_used(what: str, shared):
-    version, file, old, new, name = USED[what]
-    root = shared(version)
-    wiring.wire(Checkout(root), port(NOVA))
-    _edit(root, file, old, new)
-    result = _result(wiring.unwire, root, "save" if file == SAVE else "training_runner")
-    assert f"left, because other lines there use it: import of {name}" in str(result)
-    assert new in (root / file).read_text()
-    assert _undefined(root / file) == ""
 
 
 def test_wire_leaves_an_import_that_is_still_used(shared):
     root = shared("0.24.0")
     wiring.wire(Checkout(root), port(NOVA))
-    _edit(root, SAVE, '"nova-2.1-edit": NovaImageEdit,', '"nova-2.1-edit": NovaImageEdit,  # checked')
+    edit_text(root, SAVE, '"nova-2.1-edit": NovaImageEdit,', '"nova-2.1-edit": NovaImageEdit,  # checked')
     fewer = {**copy.deepcopy(NOVA), "checkpoints": copy.deepcopy(NOVA["checkpoints"][:2])}
     for _ in range(2):
-        result = _result(wiring.wire, root, "save", fewer)
+        result = result_of(wiring.wire, root, "save", fewer)
         assert "left, because other lines there use it: import of NovaImageEdit" in str(result)
-        assert _undefined(root / SAVE) == ""
-    _edit(root, SAVE, '    "nova-2.1-edit": NovaImageEdit,  # checked\n', "")
+        assert undefined_names(root / SAVE) == ""
+    edit_text(root, SAVE, '    "nova-2.1-edit": NovaImageEdit,  # checked\n', "")
     wiring.unwire(Checkout(root), port(fewer))
     assert "Nova" not in (root / SAVE).read_text()
 
 
-def test_the_report_of_a_mixed_unwire(wired):
-    root, _ = wired("save")
-    _edit(root, SAVE, '    "nova-2.1-edit": NovaImageEdit,\n', "")
-    _edit(root, SAVE, '"nova-2.1-base": NovaImage,', '"nova-2.1-base": NovaImage,  # mine')
-    result = _result(wiring.unwire, root, "save")
-    assert result.action == "removed"
-    assert result.detail == (
-        "import of NovaImageEdit, nova-2.1-turbo; edited by hand, left as it is: nova-2.1-base; "
-        "left, because other lines there use it: import of NovaImage; not there: nova-2.1-edit"
-    )
-
-
 def test_the_report_of_a_mixed_wire(wired):
     root, _ = wired("defaults")
-    _edit(root, DEFAULTS, '    "nova-2.1-turbo": 9,\n', "")
-    _edit(root, DEFAULTS, '"nova-2.1-base": 50,', '"nova-2.1-base": 51,')
+    edit_text(root, DEFAULTS, '    "nova-2.1-turbo": 9,\n', "")
+    edit_text(root, DEFAULTS, '"nova-2.1-base": 50,', '"nova-2.1-base": 51,')
     more = copy.deepcopy(NOVA)
     more["checkpoints"][2]["steps"] = 41
     more["checkpoints"].append({"key": "nova-2.1-xl", "hf_repo": "acme/Nova-Image-2.1-XL"})
-    result = _result(wiring.wire, root, "defaults", more)
+    result = result_of(wiring.wire, root, "defaults", more)
     assert (result.state, result.put_back) == ("absent", ("nova-2.1-turbo",))
     assert str(result).endswith(
         "restored after it was deleted there (nova-2.1-turbo; added: nova-2.1-xl; updated: nova-2.1-edit; "
         "edited by hand, left as it is: nova-2.1-base)"
     )
-
-
-def _edit(root: Path, file: str, old: str, new: str) -> None:
-    text = (root / file).read_text()
-    assert old in text
-    (root / file).write_text(text.replace(old, new, 1))
-
-
-def _result(act, root: Path, surface: str, answers: dict = NOVA) -> SurfaceResult:
-    return next(result for result in act(Checkout(root), port(answers)) if result.surface == surface)
-
-
-def _undefined(path: Path) -> str:
-    # What ruff reports about unbound names.
-    ruff = str(Path(sys.executable).with_name("ruff"))
-    command = [ruff, "check", "--no-cache", "--isolated", "--select", "F821", "--output-format", "concise", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode in (0, 1), done.stderr
-    return "" if done.returncode == 0 else done.stdout

@@ -9,45 +9,15 @@ from mflux_port import wiring
 from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
 from mflux_port.wiring.surfaces import model_config, pyproject, save
-from wiring_hosts import AMBER, NOVA, ZULU, contents, port
+from wiring_hosts import NOVA, ZULU, contents, port
 
 _RECORD = "porting/nova_image/wiring.json"
-# Ports with one name, or all names, of a model of mflux.
-FOREIGN = {
-    "a key": {"checkpoints": [{"key": "dev", "hf_repo": "amberlab/Amber"}]},
-    "a key and its steps": {"checkpoints": [{"key": "schnell", "hf_repo": "amberlab/Amber", "steps": 4}]},
-    "a package": {
-        "model": "qwen",
-        "class_name": "QwenImage",
-        "cli_name": "qwen-own",
-        "checkpoints": [{"key": "qwen-image", "hf_repo": "amberlab/Amber"}],
-    },
-    "everything": {
-        "model": "z_image",
-        "class_name": "ZImage",
-        "cli_name": "z-image",
-        "checkpoints": [{"key": "z-image", "hf_repo": "Tongyi-MAI/Z-Image", "steps": 50}],
-    },
-}
 
 
 def _with_dev(**more) -> dict:
     changed = copy.deepcopy(ZULU)
     changed["checkpoints"].append({"key": "dev", "hf_repo": "zulu-org/Zulu-Dev", **more})
     return changed
-
-
-@pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
-@pytest.mark.parametrize("names", FOREIGN)
-def test_unwire_takes_nothing_of_mfluxs(names: str, version: str, shared):
-    root = shared(version)
-    before = contents(root)
-    one = port(AMBER, **FOREIGN[names])
-    with pytest.raises(PortError, match="is taken by mflux's"):
-        wiring.wire(Checkout(root), one)
-    results = wiring.unwire(Checkout(root), one)
-    assert {(result.state, result.action) for result in results} == {("not applicable", "")}
-    assert contents(root) == before
 
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])

@@ -55,22 +55,6 @@ def test_three_ports_come_and_go(version: str, order: str, checkout):
     assert _git(root, "status", "--porcelain") == ""
 
 
-@pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
-@pytest.mark.parametrize("removed", range(3))
-def test_unwire_takes_one_of_three(removed: int, version: str, shared):
-    three, two = shared(version, "three"), shared(version, "two")
-    ports = [port(answers) for answers in THREE]
-    for one in ports:
-        wiring.wire(Checkout(three), one)
-    wiring.unwire(Checkout(three), ports[removed])
-    for one in ports[:removed] + ports[removed + 1 :]:
-        wiring.wire(Checkout(two), one)
-    for file in shared_files():
-        left, right = three / file, two / file
-        if left.exists() and file != "src/mflux/models/common/config/model_config.py":  # priorities differ
-            assert left.read_bytes() == right.read_bytes(), file
-
-
 def _assert_wired_once(root: Path, one: Port, version: str) -> None:
     release = tuple(map(int, version.split(".")))
     for file in shared_files(one):

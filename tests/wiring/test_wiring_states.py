@@ -60,14 +60,6 @@ def test_the_import_of_a_class_that_no_checkpoint_has_any_more_goes_at_once(vers
     assert contents(root) == bare
 
 
-def test_unwire_under_newer_answers_takes_the_older_lines(shared):
-    root = shared()
-    bare = contents(root)
-    wiring.wire(Checkout(root), port(NOVA))
-    wiring.unwire(Checkout(root), port(NOVA, training=False, **_FEWER))
-    assert contents(root) == bare
-
-
 def test_last_line_without_a_newline_goes_with_the_answer_that_asked_for_it(shared):
     root = shared()
     table = b"[project.scripts]"
@@ -85,13 +77,6 @@ def test_a_second_wire_touches_nothing(shared):
     before = snapshot(root)
     results = wiring.wire(Checkout(root), port(ZULU))
     assert {result.action for result in results} == {""}
-    assert snapshot(root) == before
-
-
-def test_unwire_of_what_is_not_wired(shared):
-    root = shared()
-    before = snapshot(root)
-    wiring.unwire(Checkout(root), port(ZULU))
     assert snapshot(root) == before
 
 

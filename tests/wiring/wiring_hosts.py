@@ -6,9 +6,12 @@ import copy
 import hashlib
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+from mflux_port.checkout.tree import Checkout
 from mflux_port.port.port import Port, port_from_answers
+from mflux_port.wiring.state import SurfaceResult
 from mflux_port.wiring.surfaces import SURFACES
 
 RELEASES = ("0.18.0", "0.18.1", "0.19.0", "0.19.1", "0.20.0", "0.21.0", "0.22.0", "0.23.0", "0.24.0")
@@ -133,3 +136,22 @@ def contents(root: Path) -> dict[str, bytes]:
         for path in sorted(root.rglob("*"))
         if path.is_file() and path.relative_to(root).parts[0] not in (".git", "porting")
     }
+
+
+def edit_text(root: Path, file: str, old: str, new: str) -> None:
+    text = (root / file).read_text()
+    assert old in text
+    (root / file).write_text(text.replace(old, new, 1))
+
+
+def result_of(act, root: Path, surface: str, answers: dict = NOVA) -> SurfaceResult:
+    return next(result for result in act(Checkout(root), port(answers)) if result.surface == surface)
+
+
+def undefined_names(path: Path) -> str:
+    # What ruff reports about unbound names.
+    ruff = str(Path(sys.executable).with_name("ruff"))
+    command = [ruff, "check", "--no-cache", "--isolated", "--select", "F821", "--output-format", "concise", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    return "" if done.returncode == 0 else done.stdout

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--component",
         action="append",
         metavar="NAME",
-        help="transformer, text_encoder or vae; may be repeated (default: those that the answers call own)",
+        help="transformer, vae, text_encoder, text_encoder_2 …; may be repeated (default: those that the answers call own)",
     )
     parser.add_argument(
         "--pipeline",
@@ -53,7 +53,8 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
     names = list(dict.fromkeys(args.component or _own_components(port)))
-    drafts = [draft_component(_part(checkpoint, name), name, port, _say, not args.layers_only) for name in names]
+    parts = {name: _part(checkpoint, name, port) for name in names}
+    drafts = [draft_component(part, name, port, _say, not args.layers_only) for name, part in parts.items()]
     drafted = _texts(checkout, port, drafts)
     planned = plan_files(checkout, port, drafted)
     keys, changes = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
@@ -93,18 +94,17 @@ def _say(line: str) -> None:
 
 
 def _own_components(port: Port) -> list[str]:
-    return ["transformer", *(name for name in ("text_encoder", "vae") if getattr(port, name) == "own")]
+    return ["transformer", *(name for name, kind in port.kinds.items() if kind == "own")]
 
 
-def _part(checkpoint, name: str):
-    from mflux_port.draft.component import TOPS
-
-    if name not in TOPS:
-        raise PortError(f"{name} is not a component that can be drafted; type one of {', '.join(TOPS)}")
-    parts = checkpoint.components
-    if name in checkpoint.missing:
+def _part(checkpoint, name: str, port: Port):
+    known = ["transformer", *port.kinds]
+    if name not in known:
+        raise PortError(f"{name} is not a component of this port; type one of {', '.join(known)}")
+    parts, folder = checkpoint.components, port.folder_of(name)
+    if folder in checkpoint.missing:
         checkpoint.verify_complete()
-    if part := checkpoint.part(name):
+    if part := parts.get(folder) or checkpoint.part(name):
         return part
     if len(parts) == 1 and not checkpoint.model_index:
         return next(iter(parts.values()))

@@ -176,7 +176,7 @@ def format_accounts(accounts: list, findings: list) -> str:
 
 def _run_lora(args: argparse.Namespace, port: Port) -> int:
     from mflux_port.checkpoint.headers import read_header
-    from mflux_port.ledger.lora import account_lora, format_lora
+    from mflux_port.ledger.lora_matching import account_lora, format_lora
     from mflux_port.ledger.port_modules import build_modules, lora_mapping
 
     targets, holder = lora_mapping(port), build_modules(port, args.key)

@@ -6,7 +6,7 @@ MOVES: dict[str, dict[str, dict[str, str]]] = {
     "v0.2.0": {
         "porting/{model}/parity": {
             "alignment.py": "compare/alignment.py",
-            "causes.py": "explain/patterns.py",
+            "causes.py": "explain/causes_in_values.py",
             "components.py": "record/components.py",
             "crossing.py": "run/run_trace.py",
             "estimate.py": "record/estimate.py",

@@ -7,8 +7,8 @@ from mflux_port.draft.forward.proof.states import BLOCKED, DIFFERS, RAISES, VERI
 from mflux_port.draft.forward.proof.verify import blocked
 from mflux_port.draft.forward.writer.classes import Forward, Method
 from mflux_port.draft.tree.nodes import MODULE, Node
-from mflux_port.draft.write.classes import draft_classes
-from mflux_port.draft.write.modules import module_files
+from mflux_port.draft.write.class_source import module_files
+from mflux_port.draft.write.group_into_classes import draft_classes
 
 WHERE = "diffusers/models/nova.py:12"
 

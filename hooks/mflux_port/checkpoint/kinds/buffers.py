@@ -38,8 +38,3 @@ def buffers(tensors: Mapping[str, Tensor]) -> dict[str, str]:
         if is_buffer(last, tensor):
             found[name] = COMPUTED[last]
     return found
-
-
-def is_index(tensor: Tensor) -> bool:
-    """Whether a tensor holds whole numbers or truth values, which is not what a weight holds."""
-    return tensor.dtype in _INTEGERS

@@ -31,7 +31,7 @@ class ForwardDraft:
 def draft_forwards(component, name: str, say: Say = lambda line: None) -> ForwardDraft:
     """Write and prove the forward passes of a component's reference. Needs torch, MLX and the reference's library.
 
-    ``name``: transformer, text_encoder or vae. Without a twin that runs, the draft has a reason and no forward pass.
+    ``name``: the port's name for it. Without a twin that runs, the draft has a reason and no forward pass.
     """
     missing = [
         package for package in ("torch", "mlx", component.library) if not importlib.util.find_spec(package or "?")

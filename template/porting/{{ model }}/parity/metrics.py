@@ -63,9 +63,3 @@ def _dot(one: np.ndarray, other: np.ndarray) -> float:
 def is_short(values: np.ndarray) -> bool:
     """Whether float32 numbers are all exact in bfloat16."""
     return not (np.ascontiguousarray(values, np.float32).view(np.uint32) & 0xFFFF).any()
-
-
-def psnr(reference: np.ndarray, other: np.ndarray, peak: float = 2.0) -> float:
-    """Peak signal to noise ratio in dB of two images in -1..1."""
-    error = float(np.mean((np.asarray(reference, np.float64) - np.asarray(other, np.float64)) ** 2))
-    return float("inf") if error == 0 else 10 * float(np.log10(peak**2 / error))

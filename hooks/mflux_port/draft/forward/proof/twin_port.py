@@ -28,9 +28,9 @@ def attach(tree, forwards: dict[str, Forward]) -> None:
 def write_port(folder: Path, forwards: dict[str, Forward], recording: Recording) -> list[str]:
     """Write the port of a recorded model below a folder. Gives the groups that have calls, children before their parents."""
     from mflux_port.draft.tree.from_reference import tree_of
-    from mflux_port.draft.write.classes import draft_classes
+    from mflux_port.draft.write.class_source import module_files
     from mflux_port.draft.write.forward_text import functions_file
-    from mflux_port.draft.write.modules import module_files
+    from mflux_port.draft.write.group_into_classes import draft_classes
 
     tree = tree_of(recording.root, wanted(forwards))
     attach(tree, forwards)

@@ -10,7 +10,7 @@ from parity.answers import FAIL, PASS
 from parity.compare.alignment import align
 from parity.compare.pairing import COUNT
 from parity.compare.rows import rows_cut
-from parity.explain import patterns
+from parity.explain import causes_in_values
 from parity.explain.grouping import grouped, kind_of
 from parity.metrics import distance
 from parity.run.forced_run import LATENTS
@@ -152,7 +152,7 @@ class Diagnosis:
     def _made_good(self, call: Call, after: list[Call]) -> bool:
         """Whether a factor or a sign is the code's around it: all that comes after, in the same module, is right."""
         measured = [later.output.relative <= self.limits.of_output(later) for later in after if later.output]
-        return bool(patterns.of_distance(call.local)) and bool(measured) and all(measured)
+        return bool(causes_in_values.of_distance(call.local)) and bool(measured) and all(measured)
 
     def _verdict(self, call: Call, limit: float) -> Verdict:
         verdict = self._at("module", call.stage, call.path, call.reference)
@@ -164,7 +164,7 @@ class Diagnosis:
     def _cause(self, call: Call) -> str:
         kind = kind_of(call.path)
         if kind not in self._causes:
-            self._causes[kind] = patterns.of_module(call, self.modules[call.path], self.watch)
+            self._causes[kind] = causes_in_values.of_module(call, self.modules[call.path], self.watch)
         return self._causes[kind]
 
     def _at(self, kind: str, stage: str, module: str, reference: str) -> Verdict:
@@ -201,7 +201,7 @@ class Diagnosis:
         """What is wrong already in what a network is given."""
         first = self._wrong_latents(result.relative) if result.stage == "vae_decode" else None
         if first is not None:
-            how = patterns.of_given(first, self.watch)
+            how = causes_in_values.of_given(first, self.watch)
             return [
                 self._code(result, "vae", f"latent normalisation or packing before {first.path}{': ' * bool(how)}{how}")
             ]
@@ -244,11 +244,11 @@ class Diagnosis:
             return []
         if call.path in said:  # wrong by its own measure, too, in this step or in another
             verdict = said[call.path]
-            verdict.cause = patterns.of_wrong_input(takers, self.watch) or verdict.cause
+            verdict.cause = causes_in_values.of_wrong_input(takers, self.watch) or verdict.cause
             return [verdict]
         verdict = self._at("module", call.stage, call.path, call.reference)
         verdict.accumulated, verdict.limit = first.output.relative, self.limits.of_output(first)
-        verdict.cause = patterns.of_input(call.path, takers, self.watch)
+        verdict.cause = causes_in_values.of_input(call.path, takers, self.watch)
         return [verdict]
 
     def _innocent(self, call: Call) -> bool:
@@ -263,14 +263,14 @@ class Diagnosis:
     def _scheduler(self, result: Result, calls: list[Call]) -> list[Verdict]:
         if self._other_sigmas():
             sigmas = self.crossing.of("sigmas/")
-            return [self._code(result, "scheduler", patterns.of_sigmas(sigmas[0].reference, sigmas[0].own))]
+            return [self._code(result, "scheduler", causes_in_values.of_sigmas(sigmas[0].reference, sigmas[0].own))]
         return [self._code(result, "scheduler", f"one step: {self._of_step(result)}")]
 
     def _loop(self, result: Result) -> list[Verdict]:
         # The steps are judged by the stages before. What is left is what the loop does to the latents outside of them.
         for item in self.crossing.of(f"{LATENTS}/"):
             if not item.aligned or item.distance.relative > self.limits.of_stage("loop", item.name):
-                cause = patterns.of_distance(item.distance) or patterns.of_values(item.reference, item.own)
+                cause = causes_in_values.of_distance(item.distance) or causes_in_values.of_values(item.reference, item.own)
                 where = f"the latents that the {item.name.split('/')[1].split('.')[0]} is given"
                 return [
                     self._code(result, "loop", f"{where}: {cause or 'something is done to them outside the steps'}")
@@ -298,9 +298,9 @@ class Diagnosis:
     def _of_given(self, roots: list[Call]) -> str:
         positions = next((call.positions for call in roots if call.positions is not None), None)
         if positions is not None:
-            return patterns.of_ids(*positions)
+            return causes_in_values.of_ids(*positions)
         given = self.crossing.timesteps
-        return patterns.of_timestep(*given[0]) if given else "what the transformer is called with"
+        return causes_in_values.of_timestep(*given[0]) if given else "what the transformer is called with"
 
     def _vae_decode(self, result: Result, calls: list[Call]) -> list[Verdict]:
         return [self._code(result, "vae", self._of_worst(result) or "what is done before or after the decoder")]
@@ -331,16 +331,16 @@ class Diagnosis:
         item = result.worst
         if item is None or item.reference.size != item.own.size:
             return result.note
-        return patterns.of_distance(item.distance) or patterns.of_values(item.reference, item.own)
+        return causes_in_values.of_distance(item.distance) or causes_in_values.of_values(item.reference, item.own)
 
     def _of_step(self, result: Result) -> str:
         item, name = result.worst, result.tensor.replace("scheduler/", "loop/", 1).replace("/out/", "/in/")
         before = f"{name.rpartition('/')[0]}/1"
         if item is None or before not in self.recording or item.reference.size != item.own.size:
-            return result.note or "it leads elsewhere"
+            return result.note or "its result differs"
         latents = self.recording.get(before).reshape(item.reference.shape)
         gap = distance(item.reference - latents, item.own.reshape(latents.shape) - latents)
-        return patterns.of_distance(gap) or "it leads elsewhere"
+        return causes_in_values.of_distance(gap) or "its result differs"
 
     def _of_hidden_state(self, result: Result) -> str:
         """Which of the reference's hidden states the port's prompt embeddings are, or which rows it has more or less."""

@@ -6,8 +6,8 @@ import keyword
 import textwrap
 from types import MappingProxyType
 
-from mflux_port.draft.write.classes import ClassDraft
 from mflux_port.draft.write.forward_text import forward_source, initial_source, is_proven, needs_math, uses_functions
+from mflux_port.draft.write.group_into_classes import ClassDraft
 from mflux_port.draft.write.licence import licence_of
 from mflux_port.draft.write.source_text import WIDTH, Call, signature, statement, text, write
 

@@ -27,7 +27,7 @@ ROPE = re.compile(r"rope|rotary|pos_embed|freqs")
 
 def of_module(call: Call, module, judge: ModuleJudge) -> str:
     """One short sentence; empty when no pattern is known."""
-    from parity.explain.alternatives import tried  # it needs MLX
+    from parity.explain.causes_by_trial import tried  # it needs MLX
 
     found = tried(call, module, judge) or _of_attention(call) or _rearranged(call, judge)
     found = found or (of_distance(call.local) if call.local else "")
