@@ -51,10 +51,9 @@ def measure(name: str) -> float:
     drafted, model = _drafted(name)
     inputs = _inputs(name)
     theirs = OWN[name](model, inputs)
-    port = {key: value for key, value in inputs.items() if key != "size"}
-    ours = lambda: drafted(**port)  # noqa: E731
+    ours = lambda: drafted(**inputs)  # noqa: E731
     _must_agree(name, _array(ours()), _array(theirs()))
-    sides = {"drafted": mx.compile(ours, inputs=drafted), "own": mx.compile(theirs)}
+    sides = {"drafted": mx.compile(ours), "own": mx.compile(theirs)}
     actions = {key: Action(lambda run=run: mx.eval(run())) for key, run in sides.items()}
     times = medians(actions)
     return times["drafted"] / times["own"]
