@@ -65,10 +65,11 @@ def measure(home: Path) -> dict[str, float]:
     """
     sys.path.insert(0, str(home))
     import torch
-    from parity.record import reference, torch_taps
+    from parity.record import parts, reference
 
     torch.set_num_threads(1)  # recording has one; what the other cores are busy with would count as the step's
-    pipe = reference.load(_run(reference, home, "stages"), "")
+    loaded = reference.load(_run(reference, home, "stages"), "", keep=True)
+    loaded.parts.remember, pipe = False, loaded.pipe
     clock = Clock(pipe)
 
     def plain() -> None:
@@ -79,14 +80,18 @@ def measure(home: Path) -> dict[str, float]:
         path = home / "artifacts" / "timed.safetensors"
         # A new file each time: to give back an old one's blocks takes longer than to write them.
         path.unlink(missing_ok=True)
-        reference.record(pipe, _run(reference, home, level), path, calibrate=False)
+        reference.record(loaded, _run(reference, home, level), path, calibrate=False)
 
     def encode() -> None:
         with torch.no_grad():
             pipe.vae.encode(torch.zeros(1, 3, 80, 112))
 
+    def fingerprints() -> None:
+        for name, network in loaded.parts.networks.items():
+            parts.weights(name, network)
+
     with contextlib.redirect_stdout(sys.stderr):
-        once = medians({"fingerprints": Action(lambda: torch_taps.weights(pipe)), "encoder": Action(encode)})
+        once = medians({"fingerprints": Action(fingerprints), "encoder": Action(encode)})
         steps = clock.steps({"plain": plain} | {level: lambda level=level: record(level) for level in LEVELS})
     return once | {level: steps[level] / steps["plain"] for level in LEVELS}
 

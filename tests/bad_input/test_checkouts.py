@@ -30,10 +30,10 @@ BAD = [
     *((f"{name} cannot be read", loop(name), ("cannot use", name, "symbolic link"), WIRING) for name in ("README.md", RUNNER)),
     ("a folder among mflux's commands", lambda world: world.path("src/mflux/models/flux2/cli/x.py").mkdir(),
      ("cannot use", "x.py", "Is a directory"), ("wire nova",)),
-    # shared files that are no Python or TOML
+    # shared files that are not Python or TOML
     ("the registry in UTF-16", holds(CONFIG, b"\xff\xfe\x00\n"), (CONFIG, "is not UTF-8; save it as UTF-8"), WIRING),
     ("the registry in Latin-1", begins(CONFIG, "# coding: latin-1\n# é\n".encode()), (CONFIG, "not UTF-8 but latin-1"), WIRING),
-    ("a coding that is none", begins(CONFIG, b"# coding: nonsense\n"), (CONFIG, "is not valid Python"), WIRING),
+    ("an unknown coding", begins(CONFIG, b"# coding: nonsense\n"), (CONFIG, "is not valid Python"), WIRING),
     ("the registry with a NUL", ends(CONFIG, b"\0"), (CONFIG, "is not valid Python; fix it"), WIRING),
     ("a tower of brackets", ends(CONFIG, b"\nx = " + b"(" * 5000), (CONFIG, "is not valid Python; fix it"), WIRING),
     ("a tower of signs", ends(SAVE, b"\nx = " + b"-" * 100_000 + b"1\n"), (SAVE, "is not valid Python; fix it"), WIRING),
@@ -50,7 +50,7 @@ BAD = [
     ("the commands in UTF-16", holds(PROJECT, b"\xff\xfe"), (PROJECT, "is not valid TOML"), ("wire nova",)),
     ("no commands for check", holds(PROJECT, b"[project]\n"), (PROJECT, "fix it and run this again"), ("check", "status")),
     # what an earlier run left
-    ("a journal that is no list", holds(JOURNAL, b"5"), ("journal.json cannot be read", "git status"), WIRING),
+    ("a journal that is not a list", holds(JOURNAL, b"5"), ("journal.json cannot be read", "git status"), WIRING),
     ("a journal that leads out", holds(JOURNAL, b'[{"target": "../x", "temporary": "y", "old": null, "new": null}]'),
      ("journal.json cannot be read", "remove that file"), WIRING),
     ("a tower of a journal", holds(JOURNAL, b"[" * 100_000), ("journal.json cannot be read",), WIRING),
@@ -62,7 +62,7 @@ BAD = [
     ("a .git of other bytes", both(gone(".git"), holds(".git", b"\xff\xfe")), (".git does not name a git folder",), WIRING),
     ("a .git that leads nowhere", both(gone(".git"), holds(".git", b"gitdir: /nowhere/at/all")),
      (".git does not name a git folder (/nowhere/at/all)",), WIRING),
-    ("a HEAD that is none", holds(".git/HEAD", b"nonsense"), ("an update needs a git checkout",), ("update nova",)),
+    ("an invalid HEAD", holds(".git/HEAD", b"nonsense"), ("an update needs a git checkout",), ("update nova",)),
     ("a tree that is not clean", ends("README.md", b"mine\n"), ("1 uncommitted change (README.md)", "commit first"), ("update nova",)),
     ("nothing to restore", lambda world: None, ("no update stopped half-way", "nothing to restore"), ("update --restore",)),
     # links that lead out of the checkout: their targets must not be written

@@ -127,7 +127,7 @@ WAIVED = [
     ),
     ("a component that is a list", b"ledger:\n- {component: [vae], tensor: a, reason: c}\n", "component is ['vae']"),
     (
-        "a date that is none",
+        "an invalid date",
         b"ledger:\n- {component: vae, tensor: 2024-99-99, reason: a}\n",
         "holds a value that cannot be read",
     ),

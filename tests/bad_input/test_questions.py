@@ -71,7 +71,7 @@ BAD = [
     ("a million steps", {"steps": 10**6}, "type a number from 1 to 1000"),
     ("steps that are text", {"steps": "many"}, "steps|many"),
     ("guidance below nothing", {"guidance": -1}, "type a number from 0 to 100"),
-    ("guidance that is no number", {"guidance": float("nan")}, "must be a number from 0 to 100|type a number"),
+    ("guidance that is not a number", {"guidance": float("nan")}, "must be a number from 0 to 100|type a number"),
     # the checkpoints
     ("checkpoints that are text", {"checkpoints": "vega"}, "type a YAML list with at least one entry"),
     ("checkpoints that are one entry", {"checkpoints": ENTRY}, "type a YAML list with at least one entry"),
@@ -108,7 +108,7 @@ BAD = [
     # choices that are none, or do not go together
     ("a VAE that is not there", {"vae": "dc"}, "Invalid choice"),
     ("an encoder that is not there", {"text_encoder": "bert"}, "Invalid choice"),
-    ("a variant that is none", {"variants": ["video"]}, "Invalid choice"),
+    ("an unknown variant", {"variants": ["video"]}, "Invalid choice"),
     ("variants without txt2img", {"variants": ["edit"]}, "txt2img is always included"),
     ("an edit without the variant", entry(variant="edit"), "add edit to the variants"),
     ("training without LoRA", {"training": True, "lora": False}, "answer yes to lora, or no here"),

@@ -92,7 +92,7 @@ def write_draft(port, draft, component, scratch):
     scope = {}
     exec(compile(path.read_text(), str(path), "exec"), scope)
     getter = getattr(scope[f"{port.class_name}WeightMapping"], f"get_{draft.component}_mapping")
-    top, stem = drafting.TOPS[draft.component]
+    top, stem = drafting.top_of(draft.component)
     package = f"mflux.models.{port.model}.model.{port.model}_{draft.component}"
     module = getattr(importlib.import_module(f"{package}.{stem}"), f"{port.class_name}{top}")
     return replace(component, mapping_getter=getter, num_blocks=None, num_layers=None, key_transform=None), module

@@ -73,7 +73,7 @@ def test_a_gemma_of_another_size_brings_its_attention_scale(diffusers_folder):
     (diffusers_folder / "text_encoder/config.json").write_text(json.dumps(config))
     write_header(diffusers_folder / "text_encoder/model.safetensors", TRANSFORMER)
     list_component(diffusers_folder, "text_encoder", "transformers", "Gemma2Model")
-    assert overrides(open_checkpoint(str(diffusers_folder)), "gemma2")["text_encoder_overrides"] == sizes
+    assert overrides(open_checkpoint(str(diffusers_folder)), ["gemma2"])["text_encoder_overrides"] == sizes
     taken = (
         releases.source(releases.NEWEST) / "src/mflux/models/common/pid_decoder/gemma2/gemma2_config.py"
     ).read_text()

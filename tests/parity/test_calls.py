@@ -159,7 +159,7 @@ def test_the_guidance_formula_is_fitted_and_named(name):
     assert guidance.formula(factors, rest, G) == name
 
 
-def test_a_formula_that_is_no_sum_says_so_and_two_formulas_are_told_apart():
+def test_a_formula_that_is_not_a_sum_says_so_and_two_formulas_are_told_apart():
     from parity.compare import guidance
 
     outputs = [CONDITIONAL, UNCONDITIONAL]
@@ -168,7 +168,7 @@ def test_a_formula_that_is_no_sum_says_so_and_two_formulas_are_told_apart():
     fits = [
         guidance.fit(outputs, values) for values in (plain, clipped, CONDITIONAL + G * (CONDITIONAL - UNCONDITIONAL))
     ]
-    assert "no sum of the two" in guidance.formula(*fits[1], G)
+    assert "not a sum of the two" in guidance.formula(*fits[1], G)
     assert guidance.difference(fits[0], fits[0], G) == ""
     said = guidance.difference(fits[0], fits[2], G)
     assert "the port computes c + g(c - u), the reference u + g(c - u)" in said

@@ -170,7 +170,7 @@ def _pair(own: dict, reference: dict):
 
     prints = {name: fingerprint(values).as_json() for name, values in reference.items()}
     modules = {name.rpartition(".")[0]: "Linear" for name in (*own, *reference)}
-    return pair(own, modules, prints, {path: ["Linear", "torch.nn"] for path in modules})
+    return pair(own.items(), modules, prints, {path: ["Linear", "torch.nn"] for path in modules})
 
 
 def test_a_port_with_more_blocks_than_the_checkpoint_is_one_line():

@@ -128,7 +128,7 @@ def _pair(arrays: dict, prints: dict):
         parts = name.split(".")[:-1]
         modules |= {".".join(parts[: n + 1]): "Linear" for n in range(len(parts)) if not parts[n].isdigit() or True}
     classes = {path: ["Linear", "torch.nn"] for path in modules}
-    return pair(arrays, modules, prints, classes)
+    return pair(arrays.items(), modules, prints, classes)
 
 
 def test_parameters_pair_whatever_they_are_called():
@@ -336,11 +336,11 @@ def test_a_kernel_with_axes_of_length_1_is_not_transposed():
     kernel, name = _values(6, 4, 3, 1, 1), "vae.time_conv.weight"
     own = np.ascontiguousarray(kernel.transpose(0, 2, 3, 4, 1))
     prints, classes = {name: fingerprint(kernel).as_json()}, {"vae.time_conv": ["Conv3d", "torch.nn"]}
-    assert not pair({name: own}, {"vae.time_conv": "Conv3d"}, prints, classes).faults
+    assert not pair({name: own}.items(), {"vae.time_conv": "Conv3d"}, prints, classes).faults
     turned = np.ascontiguousarray(kernel.transpose(1, 2, 3, 4, 0))
-    assert [fault.kind for fault in pair({name: turned}, {"vae.time_conv": "Conv3d"}, prints, classes).faults] == [
-        "transposed"
-    ]
+    assert [
+        fault.kind for fault in pair({name: turned}.items(), {"vae.time_conv": "Conv3d"}, prints, classes).faults
+    ] == ["transposed"]
 
 
 def test_modules_that_keep_a_copy_of_one_table_pair():
@@ -355,6 +355,6 @@ def test_modules_that_keep_a_copy_of_one_table_pair():
     paths = ["encoder"] + [f"encoder.layers.{n}{rest}" for n in range(2) for rest in ("", ".q")]
     modules = {"encoder": "Encoder"}
     modules |= {f"encoder.layers.{n}{rest}": "Layer" for n in range(2) for rest in ("", ".attn", ".attn.query")}
-    found = pair(own, modules, prints, {path: ["Layer", "torch.nn"] for path in paths})
+    found = pair(own.items(), modules, prints, {path: ["Layer", "torch.nn"] for path in paths})
     assert {path for path in modules if path not in found.modules} == set()
     assert found.modules["encoder.layers.1"] == "encoder.layers.1"

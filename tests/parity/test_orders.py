@@ -31,7 +31,7 @@ def test_a_packed_order_is_found_where_shapes_are_taken_for_each_other(inside):
     from parity.orders import trace
 
     drawn = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
-    assert layouts((1, 16, 64), SHAPE)  # a reshape that is no packing at all
+    assert layouts((1, 16, 64), SHAPE)  # a reshape that is not packing at all
     found = trace(lambda x: {"sample": _packed(x.reshape(SHAPE), inside)}, SIZE)["sample"]
     packed = _packed(drawn, inside)
     np.testing.assert_array_equal(found.to_source(packed, SIZE), drawn.reshape(-1))

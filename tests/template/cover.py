@@ -11,6 +11,7 @@ Pair = frozenset[tuple[str, object]]
 # The answers, question by question. checkpoints and shift stand for lists of checkpoints: see ports.py.
 FACTORS: dict[str, tuple] = {
     "text_encoder": ("qwen3", "qwen3_vl", "mistral3", "smollm3", "t5", "clip", "gemma2", "own"),
+    "further_encoders": ("none", "t5", "clip", "own", "qwen3_vl and mistral3"),
     "vae": ("flux", "flux2", "qwen", "wan22", "qwen21", "own"),
     "checkpoints": ("guided", "distilled", "own command", "with edit", "guided edit", "distilled edit"),
     "shift": ("none", "static", "dynamic", "terminal"),

@@ -30,6 +30,9 @@ def answers(port: dict, number: int) -> dict:
     }
     asked = ("vae", "text_encoder", "scheduler", "img2img", "negative_prompt", "lora", "training")
     given |= {question: port[question] for question in asked if question in port}
+    further = [kind for kind in port.get("further_encoders", "none").split(" and ") if kind != "none"]
+    if further:
+        given["text_encoders"] = [{}, *({"kind": kind} for kind in further)]
     shift = _SHIFTS[port.get("shift", "none")]
     entries = _entries(kind, name)
     if entries or shift:

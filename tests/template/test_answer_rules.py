@@ -72,6 +72,17 @@ _sizes = st.dictionaries(
     _numbers | _values,
     max_size=2,
 )
+_folders = st.sampled_from(["text_encoder", "text_encoder_2", "vae", "unet", "a/b", "", "a" * 61]) | _texts | _values
+_kinds = st.sampled_from([*choices("text_encoder"), "siglip"]) | _values
+_encoder = st.fixed_dictionaries({}, optional={"kind": _kinds, "folder": _folders, "tokenizer": _folders, "name": _texts})
+_sound_encoders = st.sampled_from(
+    [
+        [{"kind": "own"}, {"kind": "t5"}],
+        [{}, {"kind": "clip", "folder": "clip"}],
+        [{"folder": "qwen", "tokenizer": "words"}, {"kind": "own"}, {"kind": "t5"}],
+    ]
+)
+_of_each = st.dictionaries(st.sampled_from(["text_encoder", "text_encoder_2", "text_encoder_5"]), _sizes | _values, max_size=2)
 _FIELDS = {
     "key": st.sampled_from(["nova", "nova-edit", "nova-2-1", "pro", "class", "5a"]) | _texts | _values,
     "hf_repo": _texts | _values,
@@ -84,7 +95,7 @@ _FIELDS = {
     "revision": st.sampled_from(["1" * 40, "g" * 40, "main", int("1" * 40)]) | _values,
     "max_sequence_length": _numbers | _values,
     "transformer_overrides": _sizes | _values,
-    "text_encoder_overrides": _sizes | _values,
+    "text_encoder_overrides": _sizes | _of_each | _values,
     "sigma_base_shift": _values,
     "custom": _values,
 }
@@ -128,6 +139,9 @@ _CHANGES = {
     "guidance": _numbers.filter(lambda number: isinstance(number, float)),
     "checkpoints": _entries(),
     "variants": st.sampled_from([["txt2img"], ["txt2img", "edit"], ["edit"], []]),
+    "text_encoders": _sound_encoders | st.lists(_encoder, max_size=5) | _values.filter(lambda value: value is not None),
+    "folders": st.dictionaries(st.sampled_from(["transformer", "vae", "unet"]), _folders, max_size=2)
+    | _values.filter(lambda value: value is not None),
 }
 
 
@@ -171,6 +185,11 @@ def refusal_of_copier(tmp_path_factory):
 @example({**ANSWERS, "checkpoints": [{**ENTRY, "revision": int("1" * 40)}]})
 @example({**ANSWERS, "checkpoints": [{**ENTRY, "max_sequence_length": 128}], "text_encoder": "clip"})
 @example({**ANSWERS, "training": True, "lora": False})
+@example({**ANSWERS, "text_encoders": [{}, {"kind": "t5"}]})
+@example({**ANSWERS, "text_encoders": [{}, {"kind": "t5", "folder": "vae"}]})
+@example({**ANSWERS, "text_encoders": [{}] * 5})
+@example({**ANSWERS, "checkpoints": [{**ENTRY, "text_encoder_overrides": {"text_encoder": {}}}]})
+@example({**ANSWERS, "folders": {"transformer": "unet", "vae": "unet"}})
 def test_both_accept_the_same_answers(refusal_of_copier, answers):
     told = refusal_of_copier(answers)
     try:

@@ -59,14 +59,15 @@ def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
     supports = answers["guidance"].value != 1.0
     answers["supports_guidance"] = Answer(supports, "follows from guidance", answers["guidance"].known)
     answers["vae"] = infer_vae(checkpoint.part("vae"))
-    answers["text_encoder"] = infer_text_encoder(checkpoint.part("text_encoder"))
-    for name in ("vae", "text_encoder"):
-        if name not in checkpoint.components and checkpoint.model_index.get(name) not in (None, [None, None]):
-            answers[name] = Answer("own", f"model_index.json lists {name}, which is not here; download it first", False)
+    if not checkpoint.part("vae") and checkpoint.model_index.get("vae") not in (None, [None, None]):
+        answers["vae"] = _not_here("vae")
+    encoders = infer_text_encoders(checkpoint)
+    answers["text_encoder"] = encoders[0]
+    answers |= _places(checkpoint, encoders)
     answers["scheduler"], schedule = infer_scheduler(checkpoint)
     if defaults and not defaults.takes_negative_prompt:
         answers["negative_prompt"] = Answer(False, f"{checkpoint.pipeline} takes no negative_prompt")
-    entry = _entry(checkpoint, answers, schedule)
+    entry = _entry(checkpoint, answers, encoders, schedule)
     if entry:
         answers["checkpoints"] = Answer([entry], "the config.json files")
     return answers
@@ -82,6 +83,15 @@ def infer_vae(component: Component | None) -> Answer:
     return Answer(choice, f"{component.name}/config.json: {name} with {short_repr(channels)} latent channels; {why}")
 
 
+def infer_text_encoders(checkpoint: Checkpoint) -> list[Answer]:
+    """The same for each text encoder of model_index.json, in its order; at least one."""
+    found = []
+    for name in checkpoint.text_encoders:
+        component = checkpoint.components.get(name)
+        found.append(infer_text_encoder(component) if component else _not_here(name))
+    return found or [infer_text_encoder(None)]
+
+
 def infer_text_encoder(component: Component | None) -> Answer:
     """Which of mflux's text encoders computes what the checkpoint's does: by every value of its config.json."""
     if component is None:
@@ -91,6 +101,42 @@ def infer_text_encoder(component: Component | None) -> Answer:
     choice, why = reusable("text_encoder", component.class_name, kinds, config)
     fact = f"{component.name}/config.json: {component.class_name} of type {' and '.join(dict.fromkeys(kinds)) or 'unknown'}"
     return Answer(choice, f"{fact}; {why}")
+
+
+def _not_here(name: str) -> Answer:
+    return Answer("own", f"model_index.json lists {name}, which is not here; download it first", False)
+
+
+def _places(checkpoint: Checkpoint, encoders: list[Answer]) -> dict[str, Answer]:
+    """The folders of the checkpoint's parts and all its text encoders, where the template's defaults are others."""
+    answers = {}
+    entries = [
+        {"folder": name, "tokenizer": tokenizer_of(checkpoint, name)} | ({"kind": answer.value} if number else {})
+        for number, (name, answer) in enumerate(zip(checkpoint.text_encoders, encoders, strict=False))
+    ]
+    if entries and entries != [{"folder": "text_encoder", "tokenizer": "tokenizer"}]:
+        why = "; ".join(answer.why for answer in encoders)
+        answers["text_encoders"] = Answer(entries, why, all(answer.known for answer in encoders))
+    folders = {role: part.folder for role in ("transformer", "vae") if (part := checkpoint.part(role))}
+    folders = {role: folder for role, folder in folders.items() if folder not in ("", role)}
+    several = [part.name for part in checkpoint.components.values() if part.role == "transformer"]
+    if folders or len(several) > 1:
+        why = "model_index.json" if len(several) < 2 else f"{' and '.join(several)} are denoisers, and the port has one"
+        answers["folders"] = Answer(folders, why, len(several) < 2)
+    return answers
+
+
+def tokenizer_of(checkpoint: Checkpoint, encoder: str) -> str:
+    """The folder of a text encoder's tokenizer: of the same number, else the only one, else the one of its place."""
+    own = re.sub("^text_encoder", "tokenizer", encoder)
+    listed = [name for name in checkpoint.model_index if name in checkpoint.tokenizers] or list(checkpoint.tokenizers)
+    folders = [name for name in listed if name not in checkpoint.components] or listed
+    if own in folders:
+        return own
+    if not folders:
+        return own if own != encoder else "tokenizer"
+    place = checkpoint.text_encoders.index(encoder)
+    return folders[place] if place < len(folders) else folders[0]
 
 
 def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
@@ -181,7 +227,7 @@ def _from_side_files(checkpoint: Checkpoint, question: str) -> Answer | None:
     return None
 
 
-def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], schedule: dict) -> dict:
+def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], encoders: list[Answer], schedule: dict) -> dict:
     if not checkpoint.repo:
         return {}
     key = re.sub(r"[^a-z0-9.]+", "-", checkpoint.repo.rpartition("/")[2].lower()).strip("-.")
@@ -189,17 +235,28 @@ def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], schedule: dict) -
     entry |= {name: answers[name].value for name in ("steps", "guidance", "supports_guidance")}
     if checkpoint.revision:
         entry["revision"] = checkpoint.revision
-    entry |= overrides(checkpoint, answers["text_encoder"].value)
+    entry |= overrides(checkpoint, [answer.value for answer in encoders])
     return entry | schedule
 
 
-def overrides(checkpoint: Checkpoint, text_encoder: object) -> dict[str, dict]:
-    """``transformer_overrides`` and ``text_encoder_overrides`` of the registry entry; empty ones are left out."""
+def overrides(checkpoint: Checkpoint, kinds: list) -> dict[str, dict]:
+    """``transformer_overrides`` and ``text_encoder_overrides`` of the registry entry; empty ones are left out.
+
+    ``kinds``: the answers for the text encoders. The sizes of several are a table for each.
+    """
     found = {}
     transformer = checkpoint.part("transformer")
     if transformer and dimensions(transformer.config):
         found["transformer_overrides"] = dimensions(transformer.config)
-    encoder = checkpoint.part("text_encoder")
+    roles = ["text_encoder", *(f"text_encoder_{number}" for number in range(2, len(kinds) + 1))]
+    tables = {role: _encoder_sizes(checkpoint.part(role), kind) for role, kind in zip(roles, kinds, strict=True)}
+    tables = {role: sizes for role, sizes in tables.items() if sizes}
+    if tables:
+        found["text_encoder_overrides"] = tables if len(kinds) > 1 else tables["text_encoder"]
+    return found
+
+
+def _encoder_sizes(encoder: Component | None, text_encoder: object) -> dict:
     if encoder and text_encoder not in ("t5", "clip"):
         config = _text_config(encoder.config)
         # Newer configs keep the base of the rotary embedding in a separate table.
@@ -211,9 +268,8 @@ def overrides(checkpoint: Checkpoint, text_encoder: object) -> dict[str, dict]:
         kept = {name: config[name] for name in taken if type(config.get(name)) in (int, float)}
         if text_encoder == "own":
             kept = dimensions(config)
-        if kept:
-            found["text_encoder_overrides"] = kept
-    return found
+        return kept
+    return {}
 
 
 def _text_config(config: dict) -> dict:

@@ -28,13 +28,15 @@ _SINGLE_FILE_PARTS = {
     "text_encoders.": "text_encoder",
     "cond_stage_model.": "text_encoder",
 }
+_WITHOUT_WEIGHTS = re.compile("Tokenizer|Scheduler|Processor|Extractor|Guid")
+_FOR_IMAGES = re.compile("Vision(?!Language)|Siglip|Dino|SafetyChecker|Depth|Segment|ForImage")
 
 
 @dataclass
 class Component:
     """A folder of a checkpoint that holds weights. ``config`` is its config.json; ``library`` says whose class it is.
 
-    ``role`` is what a port calls it: transformer, vae, text_encoder, or its own name.
+    ``role`` is what a port calls it: transformer, vae, text_encoder, text_encoder_2 and so on, or its own name.
     """
 
     name: str
@@ -116,9 +118,20 @@ class Checkpoint:
 
     def part(self, role: str) -> Component | None:
         """The component that has a role in a port, whatever its folder is called."""
-        if role in self.components:
+        if role in self.components and self.components[role].role == role:
             return self.components[role]
         return next((part for part in self.components.values() if part.role == role), None)
+
+    @property
+    def text_encoders(self) -> list[str]:
+        """The names of all text encoders that model_index.json lists, of those that are not here, too.
+
+        They are those that are named so; without any, the models of transformers that do not take images alone.
+        """
+        if not _listed(self):
+            return [name for name, part in self.components.items() if part.role == "text_encoder"]
+        named = sorted(name for name in _listed(self) if name.startswith("text_encoder"))
+        return named or [name for name in _listed(self) if _takes_text(*self.model_index[name])]
 
 
 def open_checkpoint(where: str) -> Checkpoint:
@@ -142,6 +155,9 @@ def open_checkpoint(where: str) -> Checkpoint:
     for folder in sorted(folders):
         _read_folder(checkpoint, source, folder, set(folders[folder]))
     checkpoint.missing = [name for name in _listed(checkpoint) if _is_missing(checkpoint, name, folders)]
+    for number, name in enumerate(checkpoint.text_encoders, 1):
+        if name in checkpoint.components:
+            checkpoint.components[name].role = f"text_encoder_{number}" if number > 1 else "text_encoder"
     if not checkpoint.components and not checkpoint.missing:
         _refuse_empty(where, source.files)
     return checkpoint
@@ -202,6 +218,11 @@ def _listed(checkpoint: Checkpoint) -> list[str]:
     return [name for name, entry in checkpoint.model_index.items() if _is_entry(entry) and not name.startswith("_")]
 
 
+def _takes_text(library: str, class_name: str) -> bool:
+    other = _WITHOUT_WEIGHTS.search(class_name) or _FOR_IMAGES.search(class_name)
+    return library == "transformers" and not other
+
+
 def _is_entry(entry: object) -> bool:
     return isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
 
@@ -209,7 +230,7 @@ def _is_entry(entry: object) -> bool:
 def _is_missing(checkpoint: Checkpoint, name: str, folders: dict[str, list[str]]) -> bool:
     if name not in folders:
         return True
-    without_weights = re.search("Tokenizer|Scheduler|Processor|Extractor|Guid", checkpoint.model_index[name][1])
+    without_weights = _WITHOUT_WEIGHTS.search(checkpoint.model_index[name][1])
     return not without_weights and name not in checkpoint.components
 
 
@@ -237,7 +258,7 @@ def _role(name: str, library: str, class_name: str) -> str:
     if re.search("Autoencoder|VAE|VQModel", class_name) or name in ("vae", "vqvae", "movq"):
         return "vae"
     if library != "transformers" and (
-        re.search("Transformer|DiT|UNet", class_name) or name in ("dit", "unet", "denoiser")
+        re.search("Transformer|DiT|UNet", class_name) or name in ("dit", "unet", "denoiser", "prior")
     ):
         return "transformer"
     return name

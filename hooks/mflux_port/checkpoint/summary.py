@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mflux_port.checkpoint.inference import Answer, infer_text_encoder
+from mflux_port.checkpoint.inference import Answer, infer_text_encoders
 from mflux_port.checkpoint.layout import Checkpoint, Component
 from mflux_port.errors import one_line
 
@@ -22,7 +22,7 @@ def describe(checkpoint: Checkpoint, answers: dict[str, Answer]) -> dict:
         "tokenizers": checkpoint.tokenizers,
         "scheduler": checkpoint.scheduler.get("_class_name", ""),
         "answers": {name: {"value": a.value, "why": a.why, "known": a.known} for name, a in answers.items()},
-        "reused": [_verdict(name, answers[name]) for name in ("vae", "text_encoder", "scheduler")],
+        "reused": [_verdict(name, answer) for name, answer in _parts(checkpoint, answers).items()],
         "to_port": _to_port(checkpoint, answers),
     }
 
@@ -93,16 +93,25 @@ def _verdict(question: str, answer: Answer) -> str:
     return f"{question}: {what} ({answer.why})"
 
 
+def _parts(checkpoint: Checkpoint, answers: dict[str, Answer]) -> dict[str, Answer]:
+    """The answers that may name mflux's own classes, by the port's name for the part."""
+    encoders = dict(enumerate(infer_text_encoders(checkpoint), 1))
+    further = {f"text_encoder_{number}": answer for number, answer in encoders.items() if number > 1}
+    return {
+        "vae": answers["vae"],
+        "text_encoder": answers["text_encoder"],
+        **further,
+        "scheduler": answers["scheduler"],
+    }
+
+
 def _to_port(checkpoint: Checkpoint, answers: dict[str, Answer]) -> list[str]:
-    lines = []
+    lines, parts = [], _parts(checkpoint, answers)
     for component in checkpoint.components.values():
-        answer = answers.get(component.role)
-        if answer is not None and answer.value != "own":
-            continue
-        line = f"{component.name}: {component.class_name or 'class unknown'}, {len(component.tensors)} tensors"
-        further = infer_text_encoder(component).value if answer is None and "text_encoder" in component.name else "own"
-        known = f"; mflux has it as `{further}`, and the template asks for one text encoder: add it by hand"
-        lines.append(line + (known if further != "own" else ""))
+        answer = parts.get(component.role)
+        if answer is None or answer.value == "own":
+            kind = component.class_name or "class unknown"
+            lines.append(f"{component.name}: {kind}, {len(component.tensors)} tensors")
     if answers["scheduler"].value == "own":
         lines.append(f"scheduler: {checkpoint.scheduler.get('_class_name', '')}")
     return lines

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--component",
         action="append",
         metavar="NAME",
-        help="transformer, text_encoder or vae; may be repeated (default: those that the answers call own)",
+        help="transformer, vae, text_encoder, text_encoder_2 …; may be repeated (default: those that the answers call own)",
     )
     parser.add_argument(
         "--pipeline",

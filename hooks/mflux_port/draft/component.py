@@ -11,7 +11,7 @@ from mflux_port.checkpoint.kinds.kind import Kind
 from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.forward.draft import ForwardDraft, Say, draft_forwards
 from mflux_port.draft.forward.proof.states import State, class_states
-from mflux_port.draft.forward.proof.verify import attach
+from mflux_port.draft.forward.proof.twin_port import attach
 from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node
@@ -23,13 +23,21 @@ from mflux_port.draft.write.group_into_classes import ClassDraft, draft_classes
 from mflux_port.draft.write.mapping import lora_paths
 from mflux_port.draft.write.targets import MappingDraft, Source, Unresolved, draft_mapping, is_gamma
 from mflux_port.port.port import Port
+from mflux_port.port.text_encoders import part_of
 
-# The class and the file that the rest of a port imports, by component.
-TOPS = {
+# The class and the file that the rest of a port imports, by the part of a port.
+_TOPS = {
     "transformer": ("Transformer", "transformer"),
     "text_encoder": ("TextEncoder", "text_encoder"),
     "vae": ("VAE", "vae"),
 }
+
+
+def top_of(name: str) -> tuple[str, str]:
+    """The class, without the port's name, and the file of a component: text_encoder_2 has TextEncoder2 in text_encoder.py."""
+    part = part_of(name)
+    top, stem = _TOPS[part]
+    return top + name.removeprefix(part).lstrip("_"), stem
 
 
 @dataclass
@@ -72,7 +80,7 @@ def draft_component(
     section = component.config.get("text_config")
     sizes = dimensions(section if isinstance(section, dict) else component.config)
     sizes = {size: value for size, value in sizes.items() if not keyword.iskeyword(size) and size != "self"}
-    top, stem = TOPS[name]
+    top, stem = top_of(name)
     prefix = port.class_name if name == "transformer" else f"{port.class_name}{top}"
     classes = draft_classes(tree, prefix, (f"{port.class_name}{top}", stem), set(sizes))
     shared = f"{prefix}Functions"

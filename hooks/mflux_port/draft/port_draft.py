@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mflux_port.checkout.tree import Checkout
 from mflux_port.checkpoint.layout import Checkpoint, Component
-from mflux_port.draft.component import TOPS, ComponentDraft, Say, draft_component
+from mflux_port.draft.component import ComponentDraft, Say, draft_component
 from mflux_port.draft.write.mapping import lora_mapping, weight_mapping
 from mflux_port.draft.write.targets import Unresolved
 from mflux_port.errors import PortError
@@ -41,21 +41,23 @@ def draft_port(
     Raises PortError when a component cannot be drafted or the checkpoint lacks it.
     """
     names = list(dict.fromkeys(names or _own_components(port)))
-    drafts = [draft_component(_part(checkpoint, name), name, port, say, with_forwards) for name in names]
+    parts = {name: _part(checkpoint, name, port) for name in names}
+    drafts = [draft_component(part, name, port, say, with_forwards) for name, part in parts.items()]
     return PortDraft(drafts, _texts(checkout, port, drafts))
 
 
 def _own_components(port: Port) -> list[str]:
-    return ["transformer", *(name for name in ("text_encoder", "vae") if getattr(port, name) == "own")]
+    return ["transformer", *(name for name, kind in port.kinds.items() if kind == "own")]
 
 
-def _part(checkpoint: Checkpoint, name: str) -> Component:
-    if name not in TOPS:
-        raise PortError(f"{name} is not a component that can be drafted; type one of {', '.join(TOPS)}")
-    parts = checkpoint.components
-    if name in checkpoint.missing:
+def _part(checkpoint: Checkpoint, name: str, port: Port) -> Component:
+    known = ["transformer", *port.kinds]
+    if name not in known:
+        raise PortError(f"{name} is not a component of this port; type one of {', '.join(known)}")
+    parts, folder = checkpoint.components, port.folder_of(name)
+    if folder in checkpoint.missing:
         checkpoint.verify_complete()
-    if part := checkpoint.part(name):
+    if part := parts.get(folder) or checkpoint.part(name):
         return part
     if len(parts) == 1 and not checkpoint.model_index:
         return next(iter(parts.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mflux_port.ledger.waivers import Waivers
 from mflux_port.port.port import Port
+from mflux_port.port.text_encoders import part_of
 
 _ROTARY = {"rotary_emb.inv_freq": "computed from rope_theta"}
 _FACTS = {
@@ -28,4 +29,4 @@ _FACTS = {
 
 def known_waivers(port: Port, component: str) -> Waivers | None:
     """What needs no waiver of the porter's in this component of the port; None when it is the port's own."""
-    return _FACTS.get((component, getattr(port, component, "")))
+    return _FACTS.get((part_of(component), port.kinds.get(component, "")))

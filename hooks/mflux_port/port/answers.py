@@ -24,6 +24,7 @@ from mflux_port.port.answer_rules import (
     verify_text,
 )
 from mflux_port.port.entries import verify_entries
+from mflux_port.port.text_encoders import text_encoders, verify_sizes, verify_text_encoders
 
 ANSWERS = "porting/{model}/answers.yml"
 # The folders that commands write to and remove from.
@@ -77,6 +78,7 @@ def verify_present(answers: dict, where: str) -> None:
     for name in _NUMBERS:
         verify_number(answers.get(name, 1), rules[name], f"{where}: {name}", whole=name == "steps")
     _verify_variants(answers.get("variants", ["txt2img"]), f"{where}: variants")
+    verify_text_encoders(answers, where)
     for name in ("_src_path", "_commit"):
         verify_text(answers.get(name, ""), _NOTES, f"{where}: {name}")
     if "checkpoints" in answers:
@@ -104,7 +106,9 @@ def _verify_together(answers: dict, where: str) -> None:
     if answers.get("scheduler") == "flow_match_euler_discrete" and fields:
         raise PortError(f"{where}: flow_match_euler_discrete does not read {fields[0]}; delete it from checkpoints")
     lengths = [entry.get("max_sequence_length", 1) for entry in entries]
-    if answers.get("text_encoder") == "clip" and max(lengths) > rules["clip_tokens"]:
+    verify_sizes(answers, where)
+    only_clip = "text_encoder" in answers and all(encoder.kind == "clip" for encoder in text_encoders(answers))
+    if only_clip and max(lengths) > rules["clip_tokens"]:
         raise PortError(f"{where}: clip takes at most {rules['clip_tokens']} tokens; lower max_sequence_length")
     guided = any(entry.get("supports_guidance", answers.get("supports_guidance")) for entry in entries)
     if answers.get("negative_prompt") and not guided:

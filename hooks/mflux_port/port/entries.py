@@ -94,10 +94,22 @@ def _verify_tables(entry: dict, where: str) -> None:
     rules = answer_rules()["entry"]
     for name in rules["tables"]:
         table = {} if entry.get(name) is None else entry[name]
-        if not isinstance(table, dict) or not all(_is_size(size, value) for size, value in table.items()):
-            raise PortError(f"{where}: {name} is {short_repr(table)}; write a mapping of names to sizes")
-        for count in rules["counts"]:
-            verify_number(table.get(count, 1), rules["count"], f"{where}, {count} of {name}", whole=True)
+        of_each = name == "text_encoder_overrides" and isinstance(table, dict) and _is_of_each(table, rules["encoders"])
+        for inner in table.values() if of_each else [table]:
+            _verify_sizes(inner, name, where)
+
+
+def _is_of_each(table: dict, encoders: list[str]) -> bool:
+    # The sizes of several text encoders: a table for each.
+    return bool(table) and all(name in encoders for name in table)
+
+
+def _verify_sizes(given: object, name: str, where: str) -> None:
+    rules, table = answer_rules()["entry"], {} if given is None else given
+    if not isinstance(table, dict) or not all(_is_size(size, value) for size, value in table.items()):
+        raise PortError(f"{where}: {name} is {short_repr(table)}; write a mapping of names to sizes")
+    for count in rules["counts"]:
+        verify_number(table.get(count, 1), rules["count"], f"{where}, {count} of {name}", whole=True)
 
 
 def _is_size(name: object, value: object) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from mflux_port.errors import PortError
 from mflux_port.port.answers import ANSWERS, read_answers, verify
 from mflux_port.port.entries import ENTRY_FIELDS
 from mflux_port.port.lora_modules import LoraModules, read_lora_modules
+from mflux_port.port.text_encoders import TextEncoder, part_folders, text_encoders
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,17 @@ class Port:
     template: str  # address or folder of the template (_src_path), empty when unknown
     template_commit: str  # the template's version (_commit), empty when unknown
     lora_modules: LoraModules = ()
+    text_encoders: tuple[TextEncoder, ...] = ()
+    folders: dict[str, str] = field(default_factory=dict)  # of the transformer and the VAE, by these names
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The answers that name the parts which may be mflux's own, by the port's name for the part."""
+        return {"vae": self.vae} | {encoder.name: encoder.kind for encoder in self.text_encoders}
+
+    def folder_of(self, part: str) -> str:
+        """The checkpoint's folder of the port's ``part``."""
+        return (self.folders | {encoder.name: encoder.folder for encoder in self.text_encoders}).get(part, part)
 
     @property
     def package(self) -> str:
@@ -128,7 +140,7 @@ def list_ports(checkout: Path) -> list[str]:
 def port_from_answers(answers: dict, where: str = "the answers") -> Port:
     """Build a Port from a mapping of question names to answers. Raises PortError naming the wrong answer."""
     verify(answers, where)
-    same = {field.name: answers[field.name] for field in fields(Port) if field.name in answers}
+    same = {one.name: answers[one.name] for one in fields(Port) if one.name in answers}
     return Port(
         **{
             **same,
@@ -138,6 +150,8 @@ def port_from_answers(answers: dict, where: str = "the answers") -> Port:
             "template": answers.get("_src_path", ""),
             "template_commit": answers.get("_commit", ""),
             "lora_modules": (),
+            "text_encoders": text_encoders(answers),
+            "folders": part_folders(answers),
         }
     )
 
@@ -164,6 +178,6 @@ def _config_fields(entry: dict, answers: dict) -> dict:
     implied = {}
     if answers["scheduler"] == "flow_match_euler_discrete":
         implied["requires_sigma_shift"] = True  # otherwise mflux's scheduler uses the same sigmas for every image size
-    if answers["text_encoder"] == "clip":
+    if all(encoder.kind == "clip" for encoder in text_encoders(answers)):
         implied["max_sequence_length"] = 77
     return implied | given

@@ -37,11 +37,11 @@ def main() -> int:
     if args.estimate:
         return 0
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
-    pipe = reference.load(plan, answers.pipeline)
-    _verify_module(plan.only, torch_taps.classes(pipe))
+    loaded = reference.load(plan, answers.pipeline, args.keep_loaded)
+    _verify_module(plan.only, torch_taps.classes(loaded.pipe))
     name = "reference" if plan.level == torch_taps.STAGES else "modules"
     path = Path(args.output) if args.output else answers.artifacts / f"{name}.safetensors"
-    recording = reference.record(pipe, plan, path, calibrate=not args.no_calibration)
+    recording = reference.record(loaded, plan, path, calibrate=not args.no_calibration)
     save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
     return 0
@@ -135,6 +135,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
     parser.add_argument("--device", help="default: mps or cuda where there is one, else cpu")
     parser.add_argument("--no-calibration", action="store_true", help="do not run a second time in bfloat16")
+    parser.add_argument("--keep-loaded", action="store_true", help="keep all networks in memory, not one at a time")
     parser.add_argument("--estimate", action="store_true", help="print what a recording takes on disk, and stop")
     parser.add_argument("--output", help="default: artifacts/reference.safetensors, or modules.safetensors")
     return parser.parse_args()

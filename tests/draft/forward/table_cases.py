@@ -142,7 +142,7 @@ WRITTEN = {
     "whole division": "torch.floor_divide(i, 2) + torch.remainder(i, 2)",
     "more functions of one number": "x.abs().log2() + torch.log1p(x.abs()) + torch.expm1(x) + torch.tan(x) + x.square() + torch.erf(x)",
     "still more of them": "torch.reciprocal(x) + torch.cosh(x) + torch.sinh(x) + torch.arctan(x) + torch.atan2(x, y)",
-    "what is no number": "torch.isnan(x / 0) | torch.isinf(x / 0) | torch.isfinite(x)",
+    "what is not a number": "torch.isnan(x / 0) | torch.isinf(x / 0) | torch.isfinite(x)",
     "clamp_min": "torch.clamp_min(x, 0.1)",
     "gt and logical_or": "torch.logical_or(x.gt(y), m)",
     "equal": "x * float(torch.equal(x, x))",

@@ -122,7 +122,7 @@ def _members(path: str, arrays: Arrays) -> list[str]:
 
 
 def _odd_types(arrays: Arrays) -> list[tuple[str, str]]:
-    # Weights without a known companion that are no floats: bytes, packed bits or 8-bit floats.
+    # Weights without a known companion that are not floats: bytes, packed bits or 8-bit floats.
     found = []
     for name, tensor in arrays.items():
         if tensor.dtype in _FLOATS or name in _MARKERS or is_buffer(name, tensor):

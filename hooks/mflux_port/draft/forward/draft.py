@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mflux_port.draft.forward.record.recorder import Recording
 from mflux_port.draft.forward.writer.classes import Forward
 
 Say = Callable[[str], None]
@@ -22,7 +23,7 @@ class ForwardDraft:
     @property
     def wanted(self) -> dict[str, set[str]] | None:
         """What the forward passes read of modules, by group."""
-        from mflux_port.draft.forward.proof.verify import wanted
+        from mflux_port.draft.forward.proof.twin_port import wanted
 
         return wanted(self.forwards) if self.forwards else None
 
@@ -30,7 +31,7 @@ class ForwardDraft:
 def draft_forwards(component, name: str, say: Say = lambda line: None) -> ForwardDraft:
     """Write and prove the forward passes of a component's reference. Needs torch, MLX and the reference's library.
 
-    ``name``: transformer, text_encoder or vae. Without a twin that runs, the draft has a reason and no forward pass.
+    ``name``: the port's name for it. Without a twin that runs, the draft has a reason and no forward pass.
     """
     missing = [
         package for package in ("torch", "mlx", component.library) if not importlib.util.find_spec(package or "?")
@@ -58,6 +59,17 @@ def drafted(
 ) -> dict[str, Forward]:
     """The forward passes of a model that is built, recorded on ``runs``, each with its state."""
     from mflux_port.draft.forward.proof.verify import prove
+
+    forwards, recording = written(model, runs, changed, say, name, rebuild)
+    say(f"{name}: replaying {len(forwards)} classes")
+    prove(forwards, recording)
+    return forwards
+
+
+def written(
+    model, runs: list[tuple[str, dict]], changed: set[tuple[str, str]], say: Say, name: str, rebuild: Callable | None
+) -> tuple[dict[str, Forward], Recording]:
+    """The forward passes of a model, not proven yet, and the recording that they were written from."""
     from mflux_port.draft.forward.record.groups import forget_groups
     from mflux_port.draft.forward.record.recorder import record
     from mflux_port.draft.forward.writer.classes import ClassWriter
@@ -68,10 +80,7 @@ def drafted(
     say(f"{name}: recording {len(runs)} runs")
     recording = record(model, runs, rebuild)
     given = {key for _, inputs in runs for key in inputs}
-    forwards = ClassWriter(Project(recording, given, changed, write_function)).write()
-    say(f"{name}: replaying {len(forwards)} classes")
-    prove(forwards, recording)
-    return forwards
+    return ClassWriter(Project(recording, given, changed, write_function)).write(), recording
 
 
 def resized(component, model) -> set[tuple[str, str]]:

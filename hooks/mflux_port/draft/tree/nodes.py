@@ -27,7 +27,7 @@ class Node:
     mlx.nn that holds a module's arrays and has another formula; ``arguments`` are then its keywords. ``settings``:
     numbers that the reference's module holds besides its arrays. ``group``: the modules that it shares a forward pass with;
     ``forward``: that pass, once it is drafted, and ``scalars``: what that reads of the module's own values, as source.
-    ``is_object``: it is no module but a plain object, without arrays.
+    ``is_object``: a plain object without arrays, not a module.
     """
 
     kind: str

@@ -116,7 +116,7 @@ def _with_base(run: Run, size: int, base: int, zeros: dict, factors: dict) -> di
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)  # masks are no part of the latents
+    return np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)  # masks are not part of the latents
 
 
 def _order(ids: np.ndarray, alive: np.ndarray, factors: np.ndarray, size: int) -> Order | None:

@@ -103,3 +103,13 @@ def moved(value):
     if type(value) in (list, tuple):
         return type(value)(moved(part) for part in value)
     return {name: moved(part) for name, part in value.items()} if type(value) is dict else value
+
+
+def has_floats(value) -> bool:
+    """Whether nested tensors hold any that are not whole numbers."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.is_floating_point()
+    parts = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
+    return any(has_floats(part) for part in parts)

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mflux_port.draft.forward.proof.states import NOT_RECORDED, RAISES, VERIFIED, State
+from mflux_port.draft.forward.proof.twin_port import keep_recording, write_port
 from mflux_port.draft.forward.record.recorder import Recording
 from mflux_port.draft.forward.writer.classes import Forward
 
 _TIMEOUT = 300  # seconds for all replays of one model
-_PACKAGE, _TOP = "twin_port", "TwinModel"
 
 
 def prove(forwards: dict[str, Forward], recording: Recording) -> None:
@@ -26,8 +26,8 @@ def prove(forwards: dict[str, Forward], recording: Recording) -> None:
     with tempfile.TemporaryDirectory(prefix="mflux-port-twin-") as scratch:
         folder = Path(scratch)
         with _guarded(forwards):
-            order = _write_port(folder, forwards, recording)
-        _keep_recording(folder, forwards, recording, order, ())
+            order = write_port(folder, forwards, recording)
+        keep_recording(folder, forwards, recording, order, ())
         results = _replayed(folder, forwards, recording, order)
     for group, forward in forwards.items():
         forward.state = _state(forward, results.get(group))
@@ -46,65 +46,6 @@ def _guarded(forwards: dict[str, Forward]) -> Iterator[None]:
         forward.initial = before[group]
 
 
-def wanted(forwards: dict[str, Forward]) -> dict[str, set[str]]:
-    """By group, what forward passes read of its modules: their own methods', and those of others."""
-    found = {group: set(forward.reads) for group, forward in forwards.items()}
-    for forward in forwards.values():
-        for group, name in forward.others:
-            found.setdefault(group, set()).add(name)
-    return found
-
-
-def attach(tree, forwards: dict[str, Forward]) -> None:
-    """Give every node of a tree the forward pass of its group."""
-    for _, node in tree.walk():
-        node.forward = forwards.get(node.group)
-
-
-def _write_port(folder: Path, forwards: dict[str, Forward], recording: Recording) -> list[str]:
-    from mflux_port.draft.tree.from_reference import tree_of
-    from mflux_port.draft.write.class_source import module_files
-    from mflux_port.draft.write.forward_text import functions_file
-    from mflux_port.draft.write.group_into_classes import draft_classes
-
-    tree = tree_of(recording.root, wanted(forwards))
-    attach(tree, forwards)
-    classes = draft_classes(tree, "Twin", (_TOP, "model"), set())
-    files = module_files(classes, _PACKAGE, {}, "", "TwinFunctions")
-    functions = functions_file(list(forwards.values()), "TwinFunctions")
-    package = folder / _PACKAGE
-    package.mkdir()
-    (package / "__init__.py").touch()
-    for stem, text in (files | ({"functions": functions} if functions else {})).items():
-        (package / f"{stem}.py").write_text(text, encoding="utf-8")
-    # Children before their parents, as classes are drafted.
-    order = [draft.forward.group for draft in classes if draft.forward is not None]
-    return [group for group in dict.fromkeys([*order, *forwards]) if recording.calls.get(group)]
-
-
-def _keep_recording(folder: Path, forwards: dict, recording: Recording, order: list[str], skipped: tuple) -> None:
-    import torch
-
-    signatures = {group: _signatures(forward, recording) for group, forward in forwards.items()}
-    kept = {"model": recording.root, "calls": {group: recording.calls[group] for group in order}, "order": order,
-            "signatures": signatures, "top": (f"{_PACKAGE}.model", _TOP), "skipped": skipped}  # fmt: skip
-    with torch.no_grad():
-        torch.save(kept, folder / "recording.pt")
-
-
-def _signatures(forward: Forward, recording: Recording) -> dict[str, tuple[list[str], list[str], list[str]]]:
-    # By method: torch's parameters in order, those that the drafted method takes, those of complex arrays.
-    found = {}
-    for place, name in forward.entries.items():
-        source = recording.sources[place[0]]
-        arguments = source.parameters[int(source.is_method) :]
-        facts = recording.facts[place]
-        seen = {arg.arg: facts[arg.number].dtypes for arg in arguments if arg.number in facts}
-        pairs = [arg for arg, dtypes in seen.items() if any(dtype.startswith("complex") for dtype in dtypes)]
-        found[name] = ([arg.arg for arg in arguments], forward.signatures[name], pairs)
-    return found
-
-
 def _replayed(folder: Path, forwards: dict, recording: Recording, order: list[str]) -> dict[str, dict]:
     results: dict[str, dict] = {}
     skipped: list[str] = []
@@ -121,7 +62,7 @@ def _replayed(folder: Path, forwards: dict, recording: Recording, order: list[st
             }
         results[stuck] = {"kind": RAISES, "reason": error, "calls": 0}
         skipped.append(stuck)
-        _keep_recording(folder, forwards, recording, order, tuple(skipped))
+        keep_recording(folder, forwards, recording, order, tuple(skipped))
     return results
 
 

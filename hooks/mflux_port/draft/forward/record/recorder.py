@@ -17,6 +17,7 @@ from mflux_port.draft.forward.record.facts import Fact
 from mflux_port.draft.forward.record.groups import group_of, is_torch_layer
 from mflux_port.draft.forward.record.initial import initial_group, initial_keys
 from mflux_port.draft.forward.record.instrument import instrumented
+from mflux_port.draft.forward.record.quiet import QUIET, quiet_call
 from mflux_port.draft.forward.record.sources import Source, key_of
 from mflux_port.draft.forward.table.opaque import OPAQUE
 
@@ -71,7 +72,30 @@ def record(model, runs: list[tuple[str, dict]], rebuild: Callable | None = None)
                 recorder.run = number
                 recorder.enter(method, inputs)
         _restore_state(recorder)
+        _add_quiet_calls(recorder)
     return recorder.recording
+
+
+def _add_quiet_calls(recorder) -> None:
+    for calls in recorder.recording.calls.values():
+        first = calls[0]
+        made = quiet_call(recorder.model, first, clone)
+        if made is not None:
+            calls.append(ModuleCall(first.path, first.method, QUIET, *made))
+        _restore_state(recorder)
+
+
+def calls_of(model, runs: list[tuple[str, dict]]) -> dict[str, list[ModuleCall]]:
+    """The calls of every group of modules in ``runs``, without their expressions."""
+    import torch
+
+    recorder = _Recorder(model)
+    with torch.no_grad(), recorder.watching():
+        for number, (method, inputs) in enumerate(runs):
+            recorder.run = number
+            recorder.enter(method, inputs)
+    _restore_state(recorder)
+    return recorder.recording.calls
 
 
 def _restore_state(recorder) -> None:

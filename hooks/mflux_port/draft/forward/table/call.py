@@ -174,3 +174,9 @@ def _spread(value: ast.expr) -> list[ast.expr]:
 def raising(kind: str, text: str) -> ast.stmt:
     """``raise kind(text)``."""
     return ast.Raise(filled(f"{kind}(text)", {"text": ast.Constant(text)}))
+
+
+def already_written(node: ast.expr) -> ast.expr:
+    """A node of MLX source in the place of one of the reference: it is taken as it is."""
+    node.is_written, node.number = True, -1
+    return node

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from mflux_port.draft.forward.table import odd
-from mflux_port.draft.forward.table.call import Entry
+import ast
+from collections.abc import Callable
+
+from mflux_port.draft.forward.table import arrays, attention, images, norms, numbers, shapes
+from mflux_port.draft.forward.table.call import Arguments, Entry
 
 
 def _same(names: str, spec: str, text) -> dict[str, Entry]:
@@ -14,48 +17,53 @@ def _unary(names: str) -> dict[str, Entry]:
     return {name: Entry("x", f"mx.{name}(x)") for name in names.split()}
 
 
+def _helper(name: str, *arguments: str) -> Callable[[Arguments], ast.expr]:
+    # A call of one of the functions in ``helpers.py``.
+    return lambda call: call.writer.helper(name, *(call.get(argument) for argument in arguments))
+
+
 CALLS: dict[str, Entry] = {
     # Joining and cutting.
     **_same("cat concat concatenate", "tensors dim=0", "mx.concatenate(tensors, axis=dim)"),
     "stack": Entry("tensors dim=0", "mx.stack(tensors, axis=dim)"),
-    "vstack": Entry("tensors", odd.vstack),
-    "hstack": Entry("tensors", odd.hstack),
-    "chunk": Entry("x chunks dim=0", odd.chunk),
-    **_same("split split_with_sizes", "x split_size_or_sections dim=0", odd.split),
-    "tensor_split": Entry("x indices_or_sections dim=0", odd.chunk_evenly),
-    "unbind": Entry("x dim=0", odd.unbind),
-    "narrow": Entry("x dim start length", odd.narrow),
+    "vstack": Entry("tensors", shapes.vstack),
+    "hstack": Entry("tensors", shapes.hstack),
+    "chunk": Entry("x chunks dim=0", shapes.chunk),
+    **_same("split split_with_sizes", "x split_size_or_sections dim=0", shapes.split),
+    "tensor_split": Entry("x indices_or_sections dim=0", shapes.chunk_evenly),
+    "unbind": Entry("x dim=0", shapes.unbind),
+    "narrow": Entry("x dim start length", shapes.narrow),
     "select": Entry("x dim index", "mx.take(x, index, axis=dim)"),
     # Shapes.
-    **_same("view reshape", "x *sizes", odd.reshape),
-    "permute": Entry("x *sizes", odd.permute),
-    "expand": Entry("x *sizes", odd.expand),
+    **_same("view reshape", "x *sizes", shapes.reshape),
+    "permute": Entry("x *sizes", shapes.permute),
+    "expand": Entry("x *sizes", shapes.expand),
     "repeat": Entry("x *sizes", "mx.tile(x, sizes)"),
     "tile": Entry("x *sizes", "mx.tile(x, sizes)"),
-    "broadcast_to": Entry("x *sizes", odd.expand),
+    "broadcast_to": Entry("x *sizes", shapes.expand),
     "expand_as": Entry("x other", "mx.broadcast_to(x, other.shape)"),
     **_same("view_as reshape_as", "x other", "x.reshape(other.shape)"),
     "unflatten": Entry("x dim *sizes", "mx.unflatten(x, dim, sizes)"),
-    "flatten": Entry("x start_dim=0 end_dim=-1", odd.flatten),
+    "flatten": Entry("x start_dim=0 end_dim=-1", shapes.flatten),
     **_same("transpose swapaxes swapdims", "x dim0 dim1", "x.swapaxes(dim0, dim1)"),
     "t": Entry("x", "x.T"),
-    **_same("movedim moveaxis", "x source destination", odd.movedim),
+    **_same("movedim moveaxis", "x source destination", shapes.movedim),
     "unsqueeze": Entry("x dim", "mx.expand_dims(x, dim)"),
-    "squeeze": Entry("x dim?", odd.squeeze),
+    "squeeze": Entry("x dim?", shapes.squeeze),
     "roll": Entry("x shifts dims?", "mx.roll(x, shifts, axis=dims)"),
-    "flip": Entry("x *sizes", odd.flip),
+    "flip": Entry("x *sizes", shapes.flip),
     "fliplr": Entry("x", "x[:, ::-1]"),
-    "repeat_interleave": Entry("x repeats dim? ~output_size", odd.repeat_interleave),
-    "pixel_shuffle": Entry("x upscale_factor", odd.helper("pixel_shuffle", "x", "upscale_factor")),
-    "pixel_unshuffle": Entry("x downscale_factor", odd.helper("pixel_unshuffle", "x", "downscale_factor")),
-    "pad": Entry("x pad mode='constant' value?", odd.pad),
-    "pad_sequence": Entry("sequences batch_first:True padding_value:0.0 padding_side:'right'", odd.helper("pad_sequence", "sequences")),
-    "interpolate": Entry("x size? scale_factor? mode='nearest' align_corners:None antialias:False", odd.interpolate),
+    "repeat_interleave": Entry("x repeats dim? ~output_size", shapes.repeat_interleave),
+    "pixel_shuffle": Entry("x upscale_factor", _helper("pixel_shuffle", "x", "upscale_factor")),
+    "pixel_unshuffle": Entry("x downscale_factor", _helper("pixel_unshuffle", "x", "downscale_factor")),
+    "pad": Entry("x pad mode='constant' value?", images.pad),
+    "pad_sequence": Entry("sequences batch_first:True padding_value:0.0 padding_side:'right'", _helper("pad_sequence", "sequences")),
+    "interpolate": Entry("x size? scale_factor? mode='nearest' align_corners:None antialias:False", images.interpolate),
     # Nothing in MLX, where arrays have no device, no storage and no gradient of their own.
     **_same("contiguous clone detach cpu cuda requires_grad_", "x ~memory_format", "x"),
     **_same("dropout", "x ~p ~training ~inplace", "x"),
     # Types.
-    **_same("to", "x *sizes ~dtype ~copy", odd.to),
+    **_same("to", "x *sizes ~dtype ~copy", arrays.to),
     "type": Entry("x dtype", "x.astype(dtype)"),
     "type_as": Entry("x other", "x.astype(other.dtype)"),
     **_same("float double", "x", "x.astype(mx.float32)"),
@@ -65,7 +73,7 @@ CALLS: dict[str, Entry] = {
     "half": Entry("x", "x.astype(mx.float16)"),
     "bfloat16": Entry("x", "x.astype(mx.bfloat16)"),
     # Questions about an array.
-    "size": Entry("x dim?", odd.size),
+    "size": Entry("x dim?", arrays.size),
     **_same("dim ndimension", "x", "x.ndim"),
     **_same("numel nelement", "x", "x.size"),
     "item": Entry("x", "x.item()"),
@@ -73,29 +81,29 @@ CALLS: dict[str, Entry] = {
     "is_tensor": Entry("x", "isinstance(x, mx.array)"),
     "finfo": Entry("dtype_", "mx.finfo(dtype_)"),
     # New arrays.
-    "arange": Entry("*sizes start? end? step? ~dtype", odd.arange),
+    "arange": Entry("*sizes start? end? step? ~dtype", arrays.arange),
     "linspace": Entry("start end steps dtype?", "mx.linspace(start, end, steps, dtype=dtype)"),
-    **_same("zeros empty", "*sizes dtype?", odd.made("mx.zeros")),
-    "ones": Entry("*sizes dtype?", odd.made("mx.ones")),
+    **_same("zeros empty", "*sizes dtype?", arrays.made("mx.zeros")),
+    "ones": Entry("*sizes dtype?", arrays.made("mx.ones")),
     "full": Entry("size fill_value dtype?", "mx.full(size, fill_value, dtype=dtype)"),
     "eye": Entry("n m? dtype?", "mx.eye(n, m, dtype=dtype)"),
     **_same("zeros_like empty_like", "x dtype?", "mx.zeros_like(x).astype(dtype)"),
     "ones_like": Entry("x dtype?", "mx.ones_like(x).astype(dtype)"),
-    "full_like": Entry("x fill_value dtype?", odd.full_like),
-    **_same("new_zeros new_empty", "x *sizes dtype?", odd.made_like("mx.zeros")),
-    "new_ones": Entry("x *sizes dtype?", odd.made_like("mx.ones")),
+    "full_like": Entry("x fill_value dtype?", arrays.full_like),
+    **_same("new_zeros new_empty", "x *sizes dtype?", arrays.made_like("mx.zeros")),
+    "new_ones": Entry("x *sizes dtype?", arrays.made_like("mx.ones")),
     "new_full": Entry("x size fill_value dtype=x.dtype", "mx.full(size, fill_value, dtype=dtype)"),
     "new_tensor": Entry("x data", "mx.array(data, dtype=x.dtype)"),
     **_same("tensor as_tensor from_numpy", "data dtype?", "mx.array(data, dtype=dtype)"),
-    "meshgrid": Entry("*sizes indexing='ij'", odd.meshgrid),
+    "meshgrid": Entry("*sizes indexing='ij'", arrays.meshgrid),
     "triu": Entry("x diagonal=0", "mx.triu(x, diagonal)"),
     "tril": Entry("x diagonal=0", "mx.tril(x, diagonal)"),
     # Products.
-    "einsum": Entry("*sizes", odd.einsum),
+    "einsum": Entry("*sizes", numbers.einsum),
     "outer": Entry("x other", "mx.outer(x, other)"),
     **_same("matmul bmm mm", "x other", "x @ other"),
-    "baddbmm": Entry("x other third ~beta ~alpha", odd.baddbmm),
-    "linear": Entry("x weight bias?", odd.linear),
+    "baddbmm": Entry("x other third ~beta ~alpha", numbers.baddbmm),
+    "linear": Entry("x weight bias?", numbers.linear),
     # Arithmetic.
     **_same("mul multiply", "x other", "x * other"),
     "add": Entry("x other alpha:1", "x + other"),
@@ -121,7 +129,7 @@ CALLS: dict[str, Entry] = {
     **_same("logical_and bitwise_and", "x other", "mx.logical_and(x, other)"),
     **_same("logical_or bitwise_or", "x other", "mx.logical_or(x, other)"),
     "equal": Entry("x other", "mx.array_equal(x, other)"),
-    "where": Entry("condition x? other?", odd.where),
+    "where": Entry("condition x? other?", numbers.where),
     "masked_fill": Entry("x mask value", "mx.where(mask, value, x)"),
     # Along an axis.
     "mean": Entry("x dim? keepdim? dtype?", "mx.mean(x.astype(dtype), axis=dim, keepdims=keepdim)"),
@@ -131,19 +139,19 @@ CALLS: dict[str, Entry] = {
     "all": Entry("x dim? keepdim?", "mx.all(x, axis=dim, keepdims=keepdim)"),
     "amax": Entry("x dim? keepdim?", "mx.max(x, axis=dim, keepdims=keepdim)"),
     "amin": Entry("x dim? keepdim?", "mx.min(x, axis=dim, keepdims=keepdim)"),
-    "max": Entry("x dim? keepdim?", odd.extreme("max")),
-    "min": Entry("x dim? keepdim?", odd.extreme("min")),
+    "max": Entry("x dim? keepdim?", numbers.extreme("max")),
+    "min": Entry("x dim? keepdim?", numbers.extreme("min")),
     "argmax": Entry("x dim? keepdim?", "mx.argmax(x, axis=dim, keepdims=keepdim)"),
     "argmin": Entry("x dim? keepdim?", "mx.argmin(x, axis=dim, keepdims=keepdim)"),
-    "argsort": Entry("x dim=-1 descending=False ~stable", odd.argsort),
-    "sort": Entry("x dim=-1 descending=False ~stable", odd.sort),
-    "topk": Entry("x k dim=-1 largest:True ~sorted", odd.topk),
+    "argsort": Entry("x dim=-1 descending=False ~stable", numbers.argsort),
+    "sort": Entry("x dim=-1 descending=False ~stable", numbers.sort),
+    "topk": Entry("x k dim=-1 largest:True ~sorted", numbers.topk),
     "cumsum": Entry("x dim dtype?", "mx.cumsum(x, axis=dim).astype(dtype)"),
     "cumprod": Entry("x dim dtype?", "mx.cumprod(x, axis=dim).astype(dtype)"),
     "diff": Entry("x n:1 dim:-1", "x[..., 1:] - x[..., :-1]"),
     "norm": Entry("x p:2 dim? keepdim?", "mx.linalg.norm(x, axis=dim, keepdims=keepdim)"),
-    "var": Entry("x dim? unbiased=True correction=1 keepdim?", odd.spread("mx.var")),
-    "std": Entry("x dim? unbiased=True correction=1 keepdim?", odd.spread("mx.std")),
+    "var": Entry("x dim? unbiased=True correction=1 keepdim?", numbers.spread("mx.var")),
+    "std": Entry("x dim? unbiased=True correction=1 keepdim?", numbers.spread("mx.std")),
     "softmax": Entry("x dim ~_stacklevel dtype?", "mx.softmax(x.astype(dtype), axis=dim)"),
     "log_softmax": Entry("x dim ~_stacklevel dtype?", "nn.log_softmax(x.astype(dtype), axis=dim)"),
     "normalize": Entry("x p:2.0 dim=1 eps=1e-12", "x / mx.maximum(mx.linalg.norm(x, axis=dim, keepdims=True), eps)"),
@@ -151,21 +159,21 @@ CALLS: dict[str, Entry] = {
     "gather": Entry("x dim index", "mx.take_along_axis(x, index, axis=dim)"),
     "index_select": Entry("x dim index", "mx.take(x, index, axis=dim)"),
     "take_along_dim": Entry("x indices dim", "mx.take_along_axis(x, indices, axis=dim)"),
-    "nonzero": Entry("x as_tuple=False", odd.nonzero),
-    "bincount": Entry("x minlength=0", odd.bincount),
+    "nonzero": Entry("x as_tuple=False", numbers.nonzero),
+    "bincount": Entry("x minlength=0", numbers.bincount),
     "one_hot": Entry("x num_classes", "(x[..., None] == mx.arange(num_classes)).astype(mx.int64)"),
     "embedding": Entry("x weight", "weight[x]"),
     "isin": Entry("x other", "mx.any(x[..., None] == other, axis=-1)"),
     "scatter": Entry("x dim index src", "mx.put_along_axis(x, index, src, axis=dim)"),
-    "scatter_add": Entry("x dim index src", odd.scatter_add),
-    "index_add": Entry("x dim index src alpha:1", odd.index_add),
+    "scatter_add": Entry("x dim index src", numbers.scatter_add),
+    "index_add": Entry("x dim index src alpha:1", numbers.index_add),
     # Complex numbers: an array of pairs (real, imaginary) along a last axis of two.
     "view_as_complex": Entry("x", "x"),
     "view_as_real": Entry("x", "x"),
-    "polar": Entry("x angle", odd.polar),
-    "conj": Entry("x", odd.conjugate),
+    "polar": Entry("x angle", numbers.polar),
+    "conj": Entry("x", numbers.conjugate),
     # Activations.
-    "gelu": Entry("x approximate='none'", odd.gelu),
+    "gelu": Entry("x approximate='none'", numbers.gelu),
     **_same("silu", "x ~inplace", "nn.silu(x)"),
     **_same("relu", "x ~inplace", "nn.relu(x)"),
     "relu6": Entry("x ~inplace", "nn.relu6(x)"),
@@ -177,34 +185,34 @@ CALLS: dict[str, Entry] = {
     "glu": Entry("x dim=-1", "nn.glu(x, axis=dim)"),
     "logsigmoid": Entry("x", "nn.log_sigmoid(x)"),
     # Layers as functions.
-    "layer_norm": Entry("x normalized_shape weight=None bias=None eps=1e-05", odd.layer_norm),
-    "rms_norm": Entry("x normalized_shape weight=None eps?", odd.rms_norm),
-    "group_norm": Entry("x num_groups weight=None bias=None eps=1e-05", odd.group_norm),
-    "conv1d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", odd.convolution(1)),
-    "conv2d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", odd.convolution(2)),
-    "conv3d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", odd.convolution(3)),
-    "avg_pool2d": Entry("x kernel_size stride?", odd.average_pool),
+    "layer_norm": Entry("x normalized_shape weight=None bias=None eps=1e-05", norms.layer_norm),
+    "rms_norm": Entry("x normalized_shape weight=None eps?", norms.rms_norm),
+    "group_norm": Entry("x num_groups weight=None bias=None eps=1e-05", norms.group_norm),
+    "conv1d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", images.convolution(1)),
+    "conv2d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", images.convolution(2)),
+    "conv3d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", images.convolution(3)),
+    "avg_pool2d": Entry("x kernel_size stride?", images.average_pool),
     "scaled_dot_product_attention":
-        Entry("query key value attn_mask? dropout_p:0.0 is_causal=False scale? ~enable_gqa", odd.attention),
+        Entry("query key value attn_mask? dropout_p:0.0 is_causal=False scale? ~enable_gqa", attention.attention),
     "multi_head_attention_forward": Entry(
         "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k:None bias_v:None "
         "add_zero_attn:False ~dropout_p out_proj_weight out_proj_bias ~training key_padding_mask:None ~need_weights "
         "attn_mask:None use_separate_proj_weight=False q_proj_weight? k_proj_weight? v_proj_weight? static_k:None "
-        "static_v:None ~average_attn_weights is_causal:False", odd.multi_head_attention),
+        "static_v:None ~average_attn_weights is_causal:False", attention.multi_head_attention),
 }  # fmt: skip
 
 # Functions of the libraries that are written as one call, whatever is inside them.
 LIBRARY_CALLS: dict[str, Entry] = {
     "dispatch_attention_fn": Entry(
         "query key value attn_mask? dropout_p:0.0 is_causal=False scale? ~enable_gqa ~attention_kwargs ~backend "
-        "~parallel_config", odd.tokens_first_attention),
+        "~parallel_config", attention.tokens_first_attention),
     "sdpa_attention_forward": Entry(
         "module query key value attention_mask? dropout:0.0 scaling? is_causal? ~position_ids ~sliding_window "
-        "~output_attentions ~use_cache position_bias? ~cache_position", odd.library_attention),
+        "~output_attentions ~use_cache position_bias? ~cache_position", attention.library_attention),
     "create_causal_mask": Entry(
         "~config inputs_embeds attention_mask? cache:None ~position_ids or_mask_function:None and_mask_function:None "
-        "block_sequence_ids:None layer_idx:None ~allow_is_causal_skip ~cache_position past_key_values:None", odd.causal_mask),
+        "block_sequence_ids:None layer_idx:None ~allow_is_causal_skip ~cache_position past_key_values:None", attention.causal_mask),
     "create_bidirectional_mask": Entry(
         "~config inputs_embeds attention_mask? encoder_hidden_states:None cache:None or_mask_function:None "
-        "and_mask_function:None ~allow_is_bidirectional_skip", odd.padding_mask),
+        "and_mask_function:None ~allow_is_bidirectional_skip", attention.padding_mask),
 }  # fmt: skip

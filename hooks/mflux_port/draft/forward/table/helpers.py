@@ -127,6 +127,12 @@ def causal_mask(x: mx.array, padding: mx.array | None) -> mx.array:
     mask = mx.tril(mx.ones((length, length), dtype=mx.bool_))[None, None]
     return mask if padding is None else mx.logical_and(mask, padding[:, None, None, :].astype(mx.bool_))
 """,
+    "masked_bias": """
+def masked_bias(bias: mx.array, mask: mx.array | None) -> mx.array:
+    if mask is None:
+        return bias
+    return mx.where(mask, bias, mx.finfo(bias.dtype).min) if mask.dtype == mx.bool_ else bias + mask
+""",
     "multi_head_attention": """
 def multi_head_attention(
     query: mx.array,

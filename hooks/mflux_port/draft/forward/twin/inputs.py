@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 _TEXT_WIDTHS = (
@@ -20,6 +20,8 @@ _CHANNELS = ("in_channels", "in_visual_dim", "in_dim", "num_channels")
 _POOLED = ("pooled_projection_dim", "pooled_dim", "text_emb_dim", "in_text_dim2", "clip_dim", "pooled_embed_dim")
 _HEADS = ("num_attention_heads", "num_heads", "n_heads")
 _TRIES = 240
+# Keywords that say how a reference hands its results back: a port has one way.
+FIXED = {"return_dict", "use_cache", "output_hidden_states", "output_attentions", "return_overlap"}
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _whole_masks(make: _Maker) -> list[Callable]:
 
 
 def _times(make: _Maker) -> list[Callable]:
-    times = make.torch.tensor([0.37, 0.83][: make.case.batch])
+    times = make.torch.tensor([0.37, 0.83, 0.11][: make.case.batch])
     return [lambda: times, lambda: (1000 * times).long()]
 
 
@@ -181,7 +183,7 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
     "attention_mask": _whole_masks,
     **dict.fromkeys(("pooled_projections", "pooled_embeds", "pooled_prompt_embeds"),
                     lambda make: [lambda: make.randn(make.case.batch, make.size(_POOLED, 16)), lambda: ...]),
-    "guidance": lambda make: [lambda: make.torch.tensor([3.5, 2.0][: make.case.batch]), lambda: ...],
+    "guidance": lambda make: [lambda: make.torch.tensor([3.5, 2.0, 1.0][: make.case.batch]), lambda: ...],
     "img_ids": _ids("image"), "txt_ids": _ids("text"), "position_ids": _ids("both"), "img_shapes": _shapes,
     **dict.fromkeys(("txt_seq_lens", "text_lens"), _lengths),
     **dict.fromkeys(("original_size", "target_size", "crop_coords"), _sizes),
@@ -194,16 +196,33 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
 }  # fmt: skip
 
 
-def find_runs(model, config: dict) -> list[tuple[str, dict]]:
+def find_runs(model, config: dict, cases: Sequence[Case] = CASES) -> list[tuple[str, dict]]:
     """Runs of a transformer's ``forward`` that it accepts; empty when no combination of candidates is."""
     parameters = _forward_parameters(model)
     names = [name for name in parameters if name in _GIVEN]
-    counts = [len(_candidates(name, parameters[name], _Maker(config, CASES[0]))) for name in names]
+    counts = [len(_candidates(name, parameters[name], _Maker(config, cases[0]))) for name in names]
     for chosen in itertools.islice(_by_sum(counts), _TRIES):
-        runs = [_given(config, case, names, chosen, parameters) for case in CASES]
+        runs = [_given(config, case, names, chosen, parameters) for case in cases]
         if _accepts(model, runs[0]):
-            return [("forward", inputs) for inputs in runs if _accepts(model, inputs)]
+            accepted = [("forward", inputs) for inputs in runs if _accepts(model, inputs)]
+            return accepted + _without_optional(model, accepted)
     return []
+
+
+def _without_optional(model, runs: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
+    """A run without the inputs that may be left out: pipelines leave them out for some models."""
+    parameters = _forward_parameters(model)
+    whole = inputs = runs[min(1, len(runs) - 1)][1]
+    for name in whole:
+        fewer = {key: value for key, value in inputs.items() if key != name}
+        if (
+            name not in FIXED
+            and parameters[name].default is None
+            and whole[name] is not None
+            and _accepts(model, fewer)
+        ):
+            inputs = fewer
+    return [("forward", inputs)] if len(inputs) < len(whole) else []
 
 
 def unknown_inputs(model) -> list[str]:
@@ -214,26 +233,27 @@ def unknown_inputs(model) -> list[str]:
     return [one.name for one in needed if one.name not in _GIVEN]
 
 
-def text_runs(model, config: dict) -> list[tuple[str, dict]]:
+def text_runs(model, config: dict, cases: Sequence[Case] = CASES[:3]) -> list[tuple[str, dict]]:
     """Runs of a text encoder: two lengths of prompt, a batch with padding."""
     import torch
 
     section = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
     vocabulary, runs, parameters = section.get("vocab_size", 64), [], _forward_parameters(model)
-    for case in CASES[:3]:
+    for case in cases:
         make = _Maker(config, case)
         ids = torch.randint(9, vocabulary, (case.batch, case.text), generator=make.generator)
         inputs = {"input_ids": ids, "attention_mask": make.mask("long"), "use_cache": False}
         runs.append(("forward", {name: value for name, value in inputs.items() if name in parameters}))
-    return [run for run in runs if _accepts(model, run[1])]
+    accepted = [run for run in runs if _accepts(model, run[1])]
+    return accepted + (_without_optional(model, accepted) if accepted else [])
 
 
-def vae_runs(model, config: dict) -> list[tuple[str, dict]]:
+def vae_runs(model, config: dict, cases: Sequence[Case] = CASES[:3]) -> list[tuple[str, dict]]:
     """Runs of ``decode`` and ``encode`` of a VAE, of images or of videos of one frame."""
     channels = next((config[name] for name in ("latent_channels", "z_dim") if name in config), 4)
     for frames in ((), (1,)):
-        decode = [_vae_input(case, channels, 1, frames) for case in CASES[:3]]
-        encode = [_vae_input(case, config.get("in_channels", 3), 8, frames) for case in CASES[1:3]]
+        decode = [_vae_input(case, channels, 1, frames) for case in cases]
+        encode = [_vae_input(case, config.get("in_channels", 3), 8, frames) for case in cases[1:]]
         runs = [("decode", {"z": z}) for z in decode] + [("encode", {"x": x}) for x in encode]
         accepted = [(method, inputs) for method, inputs in runs if _accepts(model, inputs, method)]
         if accepted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from functools import cache
 
+from mflux_port.port.text_encoders import part_of
 from mflux_port.template.project import project_root
 
 _SHRINK = "template/porting/{{ model }}/parity/record/shrink.py"
@@ -12,7 +13,7 @@ _POSITIONS = ("pos_embed_max_size", "max_position_embeddings")
 
 
 def small_config(name: str, config: dict) -> dict:
-    """A component's config at small sizes. ``name``: transformer, text_encoder or vae."""
+    """A component's config at small sizes. ``name``: the port's name for it."""
     shrink = _shrink()
     if name == "vae":
         small = shrink.shrink_vae(config)
@@ -26,7 +27,7 @@ def small_config(name: str, config: dict) -> dict:
         if isinstance(small.get("layers_per_block"), int):
             small["layers_per_block"] = min(small["layers_per_block"], 1)
         return small
-    small = shrink.shrink_network(config, shrink.Sizes(), name == "text_encoder")
+    small = shrink.shrink_network(config, shrink.Sizes(), part_of(name) == "text_encoder")
     for key, value in config.items():
         width = isinstance(value, int) and not isinstance(value, bool) and value > shrink.LARGE
         if width and small.get(key) == value and not any(word in key for word in shrink.KEPT):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, unknown_inputs, vae_runs
 from mflux_port.draft.forward.twin.small_config import small_config
+from mflux_port.port.text_encoders import part_of
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Twin:
 
 
 def make_twin(component, name: str) -> Twin:
-    """The twin of a checkpoint's component. ``name``: transformer, text_encoder or vae."""
+    """The twin of a checkpoint's component. ``name``: the port's name for it."""
     from mflux_port.draft.tree.from_reference import build, build_plainly
 
     config = small_config(name, component.config)
@@ -34,7 +35,7 @@ def make_twin(component, name: str) -> Twin:
     _plain_attention(model)
     tried = copy.deepcopy(model)  # a run may leave tables behind that the next one would find
     runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(tried, config)}
-    found = runs.get(name, lambda: find_runs(tried, config))()
+    found = runs.get(part_of(name), lambda: find_runs(tried, config))()
     reason = "" if found else f"no inputs were found that {component.class_name} takes"
     unknown = unknown_inputs(model) if not found and name == "transformer" else []
     if unknown:

@@ -13,12 +13,14 @@ from mflux_port.draft.forward.writer.branches import Branches
 from mflux_port.draft.forward.writer.expressions import Expressions
 from mflux_port.draft.forward.writer.hints import hint, return_hint
 from mflux_port.draft.forward.writer.invocations import Invocations
+from mflux_port.draft.forward.writer.layer_calls import LayerCalls
 from mflux_port.draft.forward.writer.project import Parameter, Project, Written, is_processor
+from mflux_port.draft.forward.writer.recorded_calls import RecordedCalls
 from mflux_port.draft.forward.writer.statements import Statements
 from mflux_port.draft.forward.writer.types import Types
 
 
-class FunctionWriter(Statements, Branches, Expressions, Types, Invocations):
+class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, LayerCalls, RecordedCalls):
     """Writes the function at ``place``. What the config decides is folded, what data decide stays."""
 
     def __init__(self, project: Project, place: Place):

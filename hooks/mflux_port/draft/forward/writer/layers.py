@@ -21,7 +21,7 @@ _KNOWN: dict[int, tuple] = {}
 def layer_call(module) -> str | None:
     """How a layer's call is written: source with ``x`` for the input and ``layer`` for the layer.
 
-    '' for a layer that gives back what it is given, None for a module that is no layer known here.
+    '' for a layer that gives back what it is given, None for a module that is not one of these layers.
     """
     found = _KNOWN.get(id(module))
     if found is None or found[0] is not module:

@@ -11,9 +11,7 @@ from mflux_port.draft.forward.record.facts import MANY, Fact
 from mflux_port.draft.forward.record.provenance import Provenance, argument
 from mflux_port.draft.forward.record.recorder import Recording
 from mflux_port.draft.forward.record.sources import Source, key_of
-
-# Keywords that say how a reference hands its results back: a port has one way.
-FIXED = {"return_dict", "use_cache", "output_hidden_states", "output_attentions", "return_overlap"}
+from mflux_port.draft.forward.twin.inputs import FIXED
 
 
 @dataclass

@@ -23,7 +23,7 @@ def fit(outputs: Sequence[np.ndarray], prediction: np.ndarray) -> tuple[list[flo
 def formula(factors: Sequence[float], rest: float, scale: float) -> str:
     """The formula in words, c the conditional and u the unconditional output, g the guidance ``scale``."""
     named = _linear(factors, scale)
-    return named if rest < LINEAR else f"{named} and a part that is no sum of the two (a rescale, a norm or a state)"
+    return named if rest < LINEAR else f"{named} and a part that is not a sum of the two (a rescale, a norm or a state)"
 
 
 def difference(reference: tuple[list[float], float], own: tuple[list[float], float], scale: float) -> str:

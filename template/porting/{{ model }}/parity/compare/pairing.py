@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,38 +58,47 @@ class Pairing:
 
 
 def pair(
-    arrays: dict[str, np.ndarray], modules: dict[str, str], reference: dict[str, dict], classes: dict[str, list[str]]
+    arrays: Iterable[tuple[str, np.ndarray]],
+    modules: dict[str, str],
+    reference: dict[str, dict],
+    classes: dict[str, list[str]],
 ) -> Pairing:
     """Pair one model with a recording.
 
-    ``arrays`` are MLX's parameters by ``component.path``, ``modules`` its modules with their class names,
-    ``reference`` the recording's fingerprints and ``classes`` its modules.
+    ``arrays`` are MLX's parameters by ``component.path``; each is looked at once, so that one at a time may be in memory.
+    ``modules`` are its modules with their class names, ``reference`` the recording's fingerprints and ``classes`` its
+    modules.
     """
     prints = {name: Fingerprint.from_json(entry) for name, entry in reference.items()}
-    result = Pairing(parameter_count=len(arrays), module_count=len(modules))
-    result.parameters = _pair_parameters(arrays, prints)
+    result = Pairing(module_count=len(modules))
+    marks, orders = _pair_parameters(result, arrays, prints)
+    result.parameter_count = len(marks)
     result.components = _pair_components(result.parameters, modules, classes)
     _pair_modules(result, modules, classes)
     _pair_by_name(result, modules, classes)
-    outside = tuple(_count_blocks(result, arrays, prints))
-    unloaded = _never_loaded(result, arrays, prints)
+    outside = tuple(_count_blocks(result, marks, prints))
+    unloaded = _never_loaded(result, marks, prints)
     result.faults += [fault for fault in unloaded if not (outside and fault.parameter.startswith(outside))]
-    result.faults += _transposed(result, arrays, prints, modules)
+    result.faults += _transposed(result, orders, prints, modules)
     result.faults += _crossed(result, prints)
     return result
 
 
-def _pair_parameters(arrays: dict[str, np.ndarray], prints: dict[str, Fingerprint]) -> dict[str, str]:
+def _pair_parameters(
+    result: Pairing, arrays: Iterable[tuple[str, np.ndarray]], prints: dict[str, Fingerprint]
+) -> tuple[dict[str, Fingerprint], dict[str, tuple[int, ...] | None]]:
+    """Fill ``result.parameters``. Returns all fingerprints, and of those that pair the order of their axes."""
     by_key: dict[tuple, list[str]] = defaultdict(list)
     for name, mark in prints.items():
         by_key[(mark.size, mark.low, mark.high)].append(name)
-    found = {}
-    for path, values in arrays.items():
-        mark = fingerprint(values)
+    marks, orders = {}, {}
+    for path, values in arrays:
+        marks[path] = mark = fingerprint(values)
         names = [name for name in by_key.get((mark.size, mark.low, mark.high), ()) if same_values(mark, prints[name])]
         if names:
-            found[path] = max(names, key=lambda name: alike(path, name))
-    return found
+            result.parameters[path] = name = max(names, key=lambda name: alike(path, name))
+            orders[path] = order_of(values, prints[name], ALLOWED.get(len(prints[name].shape), ()))
+    return marks, orders
 
 
 def _pair_components(
@@ -182,23 +192,23 @@ def _kind(name: str) -> str:
     return lowered
 
 
-def _never_loaded(result: Pairing, arrays: dict[str, np.ndarray], prints: dict[str, Fingerprint]) -> list[Fault]:
+def _never_loaded(result: Pairing, marks: dict[str, Fingerprint], prints: dict[str, Fingerprint]) -> list[Fault]:
     used = set(result.parameters.values())
     free = [name for name in prints if name not in used]
     faults = []
-    for path, values in arrays.items():
+    for path, own in marks.items():
         if path in result.parameters or path.split(".")[0] not in result.components:
             continue
-        same = [name for name in free if prints[name].size == values.size]
+        same = [name for name in free if prints[name].size == own.size]
         likely = max(same, key=lambda name: alike(path, name), default="")
         if likely and path.endswith("inv_freq"):
-            bases = [_base(float(values.min()), values.size), _base(prints[likely].low, values.size)]
+            bases = [_base(mark.low, mark.size) for mark in (own, prints[likely])]
             detail = f"has the base (theta) {bases[0]:.4g}, the reference's has {bases[1]:.4g}"
             faults.append(Fault("RoPE", path, likely, detail))
             continue
         if likely and alike(path, likely) > 0.5:
             mark = prints[likely]
-            scale = (float(np.square(values, dtype=np.float64).sum()) / mark.squares) ** 0.5 if mark.squares else 0.0
+            scale = (own.squares / mark.squares) ** 0.5 if mark.squares else 0.0
             detail = f"its values are not the checkpoint's (their size is {scale:.3g} of {likely}'s)"
         else:
             detail = "no tensor of the reference has its values"
@@ -206,7 +216,7 @@ def _never_loaded(result: Pairing, arrays: dict[str, np.ndarray], prints: dict[s
     return faults
 
 
-def _count_blocks(result: Pairing, arrays: dict[str, np.ndarray], prints: dict[str, Fingerprint]) -> list[str]:
+def _count_blocks(result: Pairing, marks: dict[str, Fingerprint], prints: dict[str, Fingerprint]) -> list[str]:
     """Compare the lengths of lists. Returns the beginnings of the parameters in blocks that hold nothing of the reference.
 
     Blocks that were not loaded are faults. A port may leave blocks of the reference out (an encoder's last layer that
@@ -214,7 +224,7 @@ def _count_blocks(result: Pairing, arrays: dict[str, np.ndarray], prints: dict[s
     """
     outside: list[str] = []
     theirs = _lists(prints)
-    for own, blocks in _lists(arrays).items():
+    for own, blocks in _lists(marks).items():
         filled = {n: [result.parameters[path] for path in blocks[n] if path in result.parameters] for n in blocks}
         homes = {_list_of(name) for names in filled.values() for name in names}
         loaded = [n for n in filled if filled[n]]
@@ -269,15 +279,17 @@ def _base(lowest: float, count: int) -> float:
 
 
 def _transposed(
-    result: Pairing, arrays: dict[str, np.ndarray], prints: dict[str, Fingerprint], modules: dict[str, str]
+    result: Pairing,
+    orders: dict[str, tuple[int, ...] | None],
+    prints: dict[str, Fingerprint],
+    modules: dict[str, str],
 ) -> list[Fault]:
     faults = []
     for path, name in result.parameters.items():
-        mark, values = prints[name], arrays[path]
+        mark, order = prints[name], orders[path]
         if len([length for length in mark.shape if length > 1]) < 2:
             continue
         rank = len(mark.shape)
-        order = order_of(values, mark, ALLOWED.get(rank, ()))
         if order in ALLOWED.get(rank, ()) or order is not None and order == tuple(range(rank)):
             continue
         if rank == 2 and order == (1, 0) and "Linear" not in modules.get(path.rpartition(".")[0], ""):

@@ -337,10 +337,10 @@ class Diagnosis:
         item, name = result.worst, result.tensor.replace("scheduler/", "loop/", 1).replace("/out/", "/in/")
         before = f"{name.rpartition('/')[0]}/1"
         if item is None or before not in self.recording or item.reference.size != item.own.size:
-            return result.note or "it leads elsewhere"
+            return result.note or "its result differs"
         latents = self.recording.get(before).reshape(item.reference.shape)
         gap = distance(item.reference - latents, item.own.reshape(latents.shape) - latents)
-        return causes_in_values.of_distance(gap) or "it leads elsewhere"
+        return causes_in_values.of_distance(gap) or "its result differs"
 
     def _of_hidden_state(self, result: Result) -> str:
         """Which of the reference's hidden states the port's prompt embeddings are, or which rows it has more or less."""

@@ -1,4 +1,4 @@
-"""artifacts/report.html: all that a comparison found on one page that needs nothing else to be looked at."""
+"""artifacts/report.html: all that a comparison found on one page that needs no other file."""
 
 from __future__ import annotations
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from parity.answers import FAIL, NOT_RUN, WAIVED
 from parity.compare import pairing
@@ -71,7 +73,14 @@ def pair(port: Port, recording: Recording) -> pairing.Pairing:
     """Which of the port's parameters and modules is which of the reference's."""
     kinds = {path: type(module).__name__ for path, module in mlx_taps.modules(port.model).items()}
     facts = recording.facts
-    found = pairing.pair(mlx_taps.parameters(port.model), kinds, facts["weights"], facts["classes"])
+    found = pairing.pair(_parameters(port), kinds, facts["weights"], facts["classes"])
     absent = set(port.unwritten)
     found.faults = [fault for fault in found.faults if fault.parameter.split(".")[0] not in absent]
     return found
+
+
+def _parameters(port: Port) -> Iterator[tuple[str, np.ndarray]]:
+    """All parameters as float32, of one component after another."""
+    for name, part in mlx_taps.components(port.model).items():
+        port.residents.enter(name)
+        yield from mlx_taps.parameters(part, name)

@@ -25,8 +25,8 @@ class CalibrationRecorder:
 
     def add(self, name: str, values: np.ndarray, whole: bool = False) -> None:
         event = self.recording.event(name)
-        if "/in/" in name and "." in name.split("/")[1] and not name.startswith("loop/"):
-            return  # what goes into a module came out of another one
+        if not is_measured(name):
+            return
         if event is None or event.shape != values.shape or values.dtype.kind != "f":
             return
         kept = values.reshape(-1)[:: event.stride]
@@ -39,6 +39,46 @@ class CalibrationRecorder:
     def repeat(self, name: str, first: str) -> None:
         if first in self.gaps:
             self.gaps[name] = self.gaps[first]
+
+
+def is_measured(name: str) -> bool:
+    """Whether an event has a gap: what goes into a module came out of another one."""
+    return "/in/" not in name or "." not in name.split("/")[1] or name.startswith("loop/")
+
+
+class Calibrations:
+    """The gaps of all recordings of one ``setting``: a checkpoint, a prompt, a size and so on. Kept in ``folder``."""
+
+    def __init__(self, folder: Path, setting: str):
+        self.path, self.setting = folder / "calibrations" / f"{setting}.json", setting
+        self.gaps: dict[str, float] = {}
+        self._events: set[str] = set()  # that were looked at, with a gap or without
+        if self.path.is_file():
+            self._read()
+
+    def covers(self, recording: Recording, free: bool) -> bool:
+        """Whether a second run would tell nothing new of a recording; ``free``: gaps of an unforced run are needed."""
+        return self._measured(recording) <= self._events and (not free or any(map(_is_free, self.gaps)))
+
+    def add(self, recording: Recording, gaps: dict[str, float]) -> None:
+        """Keep what a run told of one recording."""
+        self.gaps |= gaps
+        self._events |= self._measured(recording)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {"run": self.setting, "gaps": self.gaps, "events": sorted(self._events)}
+        self.path.write_text(json.dumps(kept), encoding="utf-8")
+
+    def _read(self) -> None:
+        self.gaps = read_calibration(self.path, self.setting)
+        events = json_object(self.path.read_text(encoding="utf-8"), "the calibration").get("events")
+        self._events = set(events) if isinstance(events, list) else set()
+
+    def _measured(self, recording: Recording) -> set[str]:
+        return {event.name for event in recording.events if is_measured(event.name)}
+
+
+def _is_free(name: str) -> bool:
+    return name.startswith("free:")
 
 
 def write_calibration(path: Path, gaps: dict[str, float], run: str) -> None:

@@ -6,6 +6,7 @@ Every network runs once at most. After that its result is repeated, so that a pr
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import sys
 from collections import Counter
@@ -39,6 +40,8 @@ class Probe:
         self._largest = 0.0
         self._calls: Counter = Counter()
         self._step = 0
+        self._latents = ""  # the argument of the call that holds the drawn noise
+        self.stand_in = False  # whether the first transformer call gives zeros: it is counted, its result is not used
         self.rows = 0  # copies of the drawn noise that the transformer was given in the first step
         self.most: int | None = None  # of them, after which nothing more is of interest
 
@@ -86,16 +89,20 @@ class Probe:
             if is_denoiser(name) and not self._step:
                 self._look(f"{name}/{key[1]}", named_tensors(part, args, kwargs))
             if key not in self.outputs:
-                self.outputs[key] = original(*args, **kwargs)
+                result = _zeros(part, args, kwargs, self._latents) if self.stand_in and is_denoiser(name) else None
+                self.outputs[key] = original(*args, **kwargs) if result is None else result
             result = self.outputs[key]
             return self._send(result) if self._send and is_denoiser(name) else result
 
         return forward
 
     def _look(self, call: str, given: list[tuple[str, torch.Tensor]]) -> None:
+        self._latents = ""
         for path, tensor in given:
             self.seen[f"{call}/{path}"] = values = to_numpy(tensor)
-            self.rows += int(np.count_nonzero(values == self._largest)) if values.size >= self._largest else 0
+            copies = int(np.count_nonzero(values == self._largest)) if values.size >= self._largest else 0
+            self._latents = self._latents or (path.partition(".")[0] if copies else "")
+            self.rows += copies
         if self.most is not None and self.rows > self.most:
             raise Reached
 
@@ -135,6 +142,21 @@ class Probe:
         if self._final is not None and self._step > self._last:
             self.seen[VAE] = to_numpy(args[0])
             raise Reached
+
+
+class _Zeros(tuple):
+    """A network's result, for pipelines that take its first item and for those that take its sample."""
+
+    @property
+    def sample(self):
+        return self[0]
+
+
+def _zeros(part, args: tuple, kwargs: dict, name: str) -> _Zeros | None:
+    """What a transformer gives in most families: as much as it is given. None where it is not given the noise itself."""
+    known = list(inspect.signature(type(part).forward).parameters)[1:]
+    given = dict(zip(known, args, strict=False)) | kwargs
+    return _Zeros((changed(given[name], torch.zeros_like),)) if name in given else None
 
 
 @torch.no_grad()

@@ -16,13 +16,18 @@ import torch
 from parity.errors import ParityError
 from parity.progress import Progress, of_stage
 from parity.record import components, guidance, sizes
-from parity.record.calibration import CalibrationRecorder, write_calibration
+from parity.record.calibration import CalibrationRecorder, Calibrations, write_calibration
+from parity.record.parts import Parts
 from parity.record.probe import Reached, find_orders, noise_changed
 from parity.record.recording import ROOM, Recorder, Recording
-from parity.record.torch_taps import BLOCKS, STAGES, TorchTaps, classes, weights
+from parity.record.torch_taps import BLOCKS, STAGES, TorchTaps, classes
 
 CAP = 1 << 20  # elements kept of one tensor when whole blocks of a large image are recorded
 NOISE = "noise/pipeline/out/0"
+SETTING = (  # the facts that a calibration depends on; what is recorded of the run is another matter
+    "pipeline", "checkpoint", "prompt", "negative_prompt", "seed", "width", "height", "steps", "guidance", "device",
+    "versions", "call",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,44 +68,72 @@ class Run:
         return ROOM if self.level == STAGES else 8 * ROOM
 
 
-def load(run: Run, expected: str):
-    """The pipeline, in the run's dtype. Raises ParityError when the folder holds another pipeline than ``expected``."""
+@dataclass
+class Reference:
+    """A pipeline and its networks, which are in memory when they run."""
+
+    pipe: object
+    parts: Parts
+
+
+def load(run: Run, expected: str, keep: bool = False) -> Reference:
+    """The pipeline, in the run's dtype; ``keep`` leaves all of it in memory.
+
+    Raises ParityError when the folder holds another pipeline than ``expected``.
+    """
     import diffusers
 
     kind = components.pipeline_class(run.model, expected)
     for name, (library, part) in components.read_index(run.model)[1].items():
         components.component_class(library, part, run.model / name)  # what a part lacks is said in one line
     components.header_digest(run.model)  # a file that is cut off gives one line instead of a traceback
+    diffusers.utils.logging.set_verbosity_error()
+    progress = Progress("reference")
     try:
         own = {"trust_remote_code": True} if components.has_own_code(run.model) else {}  # it was run above already
-        pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype), **own)
+        parts = Parts(run.model, getattr(torch, run.dtype), run.device, keep, progress)
+        pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype), **own, **parts.networks)
     except Exception as error:  # noqa: BLE001 - a folder with another family's parts in it raises whatever its classes do
         raise ParityError(
             f"{run.model} cannot be loaded as {kind.__name__}: {first_line(error)}; install what it asks for, or download the checkpoint again"
         ) from None
-    diffusers.utils.logging.set_verbosity_error()
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(run.device)
+    return Reference(pipe, parts)
 
 
-def record(pipe, run: Run, path: Path, calibrate: bool) -> Recording:
+def record(reference: Reference, run: Run, path: Path, calibrate: bool) -> Recording:
     """Run and write ``path``; with ``calibrate`` run again in bfloat16 and write the gaps next to it."""
-    progress = Progress("reference")
+    pipe, parts, progress = reference.pipe, reference.parts, Progress("reference")
     with _told_in_one_line(pipe, run):
         asked, run = run.guidance, guidance.settle(pipe, run, _noise_size(pipe, run), _call)
-    facts = facts_of(pipe, run)
+    facts = facts_of(pipe, run) | {"weights": parts.weights}
+    facts["run"] = _digest(facts)
     half = run.dtype == "bfloat16"
     with Recorder(path, facts, cap=run.cap, half=half, room=run.room) as sink, _told_in_one_line(pipe, run):
+        parts.remember = run.level == STAGES  # else what is inside them is recorded
         taps = _pass(pipe, run, sink, began=lambda stage: progress(of_stage(stage, run.steps)))
         _add_orders(pipe, run, sink, taps, facts)
         sizes.verify_drawn(sink.read("vae_decode/vae/out/0").shape, run.width, run.height, run.model)
     print(guidance.sentence(run, facts["applied"], asked))
     recording = Recording(path)
     if calibrate and run.dtype == "float32":
-        progress("a second time in bfloat16, for the limits")
-        pipe.to(torch.bfloat16)
-        write_calibration(path.with_suffix(".gaps.json"), _gaps(pipe, run, recording), facts["run"])
+        _calibrate(reference, run, recording, facts, progress)
     return recording
+
+
+def _calibrate(reference: Reference, run: Run, recording: Recording, facts: dict, progress: Progress) -> None:
+    """Write the gaps next to a recording: those of an earlier run of the same checkpoint and setting, else new ones."""
+    setting = _digest({name: value for name, value in facts.items() if name in SETTING})
+    known = Calibrations(recording.path.parent, setting)
+    if not known.covers(recording, free=run.level == STAGES):
+        progress("a second time in bfloat16, for the limits")
+        reference.parts.change(torch.bfloat16)
+        known.add(recording, _gaps(reference.pipe, run, recording))
+    write_calibration(recording.path.with_suffix(".gaps.json"), known.gaps, facts["run"])
+
+
+def _digest(facts: dict) -> str:
+    return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:16]
 
 
 def _add_orders(pipe, run: Run, sink: Recorder, taps: TorchTaps, facts: dict) -> None:
@@ -176,8 +209,8 @@ def _gaps(pipe, run: Run, recording: Recording) -> dict[str, float]:
 
 
 def facts_of(pipe, run: Run) -> dict:
-    """All that a later comparison must know about the run."""
-    facts = {
+    """What a later comparison must know about the run, besides the weights."""
+    return {
         "pipeline": type(pipe).__name__,
         "model": str(run.model.resolve()),
         "checkpoint": components.header_digest(run.model),
@@ -187,11 +220,8 @@ def facts_of(pipe, run: Run) -> dict:
         "call": {name: str(value) for name, value in run.call.items()},
         "parameters": sorted(inspect.signature(pipe.__call__).parameters),
         "normalisation": normalisation(pipe),
-        "weights": weights(pipe),
         "classes": classes(pipe),
     }
-    facts["run"] = hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:16]
-    return facts
 
 
 def normalisation(pipe) -> dict:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from parity.record.fingerprints import fingerprint
 from parity.record.recording import is_denoiser
 
 STAGES, BLOCKS, MODULES = "stages", "blocks", "modules"
@@ -66,17 +65,6 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 def components(pipe) -> dict[str, torch.nn.Module]:
     """The pipeline's networks by name: transformer, vae, text_encoder and so on."""
     return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
-
-
-def weights(pipe) -> dict[str, dict]:
-    """Fingerprints of all parameters and buffers, ``component.path`` to JSON."""
-    found = {}
-    for name, part in components(pipe).items():
-        named = [*part.named_parameters(), *part.named_buffers()]
-        for path, tensor in named:
-            if tensor.is_floating_point():
-                found[f"{name}.{path}"] = fingerprint(to_numpy(tensor)).as_json()
-    return found
 
 
 def classes(pipe) -> dict[str, list[str]]:

@@ -15,14 +15,17 @@ import mlx.core as mx
 import numpy as np
 
 from parity.compare.calls import FEW, Branch, PromptMatch, ReferenceCalls, match_prompts, row_of
+from parity.memo import Memo
 from parity.metrics import Distance, distance
 from parity.orders import Order
 from parity.record.recording import Recording, is_denoiser
 from parity.run import stand_ins
+from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy
 from parity.run.patches import Patches
 from parity.run.port_orders import PortOrders
 from parity.run.run_trace import Comparison, Done, RunTrace, call_arguments, rebuild, scheduler_classes
+from parity.run.strips import convolutions_in_strips
 
 FORCED, LOOP, FREE = "forced", "loop", "free"
 NOISE = "noise/pipeline/out/0"
@@ -40,16 +43,18 @@ class ForcedRun:
 
     def __init__(
         self,
-        model,
+        port: Port,
         recording: Recording,
         force: str,
         calls: ReferenceCalls,
         orders: PortOrders,
+        memo: Memo,
         steps: set[int] | None = None,
         sink: Sink | None = None,
         progress: Callable[[str], None] = lambda text: None,
     ):
-        self.model, self.recording, self.force, self.steps = model, recording, force, steps
+        self.model, self.residents, self.memo = port.model, port.residents, memo
+        self.recording, self.force, self.steps = recording, force, steps
         self.calls, self.orders, self.sink, self.progress = calls, orders, sink or Sink(), progress
         self.decode = True  # whether to continue after the last step
         self.step = 0
@@ -90,7 +95,7 @@ class ForcedRun:
             self._wrap_schedulers()
             self._wrap_image()
             self._stand_in()
-            with MlxTaps(self.model, _Gate(self)).attached():
+            with convolutions_in_strips(), MlxTaps(self.model, _Gate(self)).attached():
                 yield
         finally:
             self._patches.undo()
@@ -484,21 +489,39 @@ def _joined(rows: list[np.ndarray], own: np.ndarray) -> np.ndarray:
 
 
 class _Gate(Sink):
-    """Lets the transformers' roots pass through the run; everything goes on to the run's own sink."""
+    """Lets the networks' roots pass through the run; everything goes on to the run's own sink.
+
+    What a network made of the very same numbers before is not computed again, where nobody looks into it.
+    """
 
     def __init__(self, run: ForcedRun):
         self.run = run
+        self.watched = type(run.sink) is not Sink
 
     def enter(self, path, module, args, kwargs):
-        if is_denoiser(path) and "." not in path:
+        if "." in path:
+            self.run.residents.enter(path.split(".")[0])
+            return self.run.sink.enter(path, module, args, kwargs)
+        if is_denoiser(path):
             args, kwargs, result = self.run.enter_transformer(path, args, kwargs)
             if result is not None:
                 return args, kwargs, result
+        known = None if self.watched else self.run.memo.get(path, args, kwargs)
+        if known is not None:
+            return args, kwargs, self._handed_on(path, known)
+        self.run.residents.enter(path)
         return self.run.sink.enter(path, module, args, kwargs)
 
     def leave(self, path, module, args, kwargs, result, call):
         result = self.run.sink.leave(path, module, args, kwargs, result, call)
-        return self.run.leave_transformer(result) if is_denoiser(path) and "." not in path else result
+        if "." in path:
+            return result
+        mx.eval(list(arrays(result)))  # or it would keep the network's weights
+        self.run.memo.put(path, args, kwargs, result)
+        return self._handed_on(path, result)
+
+    def _handed_on(self, path, result):
+        return self.run.leave_transformer(result) if is_denoiser(path) else result
 
     def attention(self, *args):
         self.run.sink.attention(*args)

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import mlx.core as mx
 from mlx import nn
-from mlx.utils import tree_flatten, tree_map
+from mlx.utils import tree_flatten
 
 from parity.answers import import_class
 from parity.errors import ParityError
 from parity.record.components import is_network, read_json
 from parity.run.mlx_taps import components
+from parity.run.patches import Patches
+from parity.run.residents import Residents
 
 MOST_SPARE, SMALL = 4, 50_000_000  # a component may hold tables that no file has
 _CACHE = 1 << 30  # bytes of freed memory that MLX keeps: without a limit, as much as the largest stage took
@@ -27,9 +29,10 @@ DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
 
 @dataclass
 class Port:
-    """The loaded model. ``unwritten`` says of each component that could not be loaded why."""
+    """The model. ``residents`` says what of it is in memory, ``unwritten`` why a component could not be loaded."""
 
     model: nn.Module
+    residents: Residents
     unwritten: dict[str, str] = field(default_factory=dict)
 
     def component(self, name: str) -> nn.Module | None:
@@ -47,9 +50,19 @@ def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict]) -> Port:
     mx.disable_compile()  # a compiled function runs no Python, so nothing could be seen in it
     kind = import_class(where)
     unwritten: dict[str, str] = {}
+    model = _build(where, kind, folder, sizes, unwritten)
+    verify_size(model, folder)
+    residents = Residents(model, lambda: _build(where, kind, folder, sizes, {}), DTYPES[dtype])
+    return Port(model, residents, unwritten)
+
+
+def _build(where: str, kind: type, folder: Path, sizes: dict[str, dict], unwritten: dict[str, str]) -> nn.Module:
+    """The port as its own initializer makes it. None of its weights are read yet."""
     undo = [*_size_to(kind, folder, sizes), *_load_leniently(unwritten)]
+    patches = Patches()
+    patches.set(mx, "eval", lambda *arrays: None)  # an initializer may read all weights at once
     try:
-        model = kind(model_path=str(folder))
+        return kind(model_path=str(folder))
     except NotImplementedError as error:
         raise ParityError(f"the port {where} cannot be built yet ({error}); write its initializer first") from None
     except (OSError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
@@ -59,12 +72,9 @@ def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict]) -> Port:
             cure = "its class has to take the sizes of the registry, as one that `mflux-port draft` wrote does"
         raise ParityError(f"the port {where} cannot load {folder} ({reason}); {cure}") from None
     finally:
+        patches.undo()
         for step in reversed(undo):
             step()
-    verify_size(model, folder)
-    if dtype == "float32":
-        _widen(model)
-    return Port(model, unwritten)
 
 
 def _set_precision(dtype: mx.Dtype) -> None:
@@ -72,16 +82,6 @@ def _set_precision(dtype: mx.Dtype) -> None:
     from mflux.models.common.config.model_config import ModelConfig
 
     ModelConfig.precision = dtype
-
-
-def _widen(model: nn.Module) -> None:
-    # A component may keep its file's bfloat16. The other way round the port decides: tables stay float32 there.
-    def widen(array):
-        return array.astype(mx.float32) if array.dtype in (mx.bfloat16, mx.float16) else array
-
-    for part in components(model).values():
-        part.update(tree_map(widen, part.parameters()))
-        mx.eval(part.parameters())
 
 
 def _size_to(kind: type, folder: Path, sizes: dict[str, dict]) -> list:

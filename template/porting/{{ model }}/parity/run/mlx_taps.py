@@ -33,26 +33,28 @@ def to_numpy(array: mx.array) -> np.ndarray:
     return np.array(array) if array.dtype == mx.bool_ else np.array(array.astype(mx.int64))
 
 
+def numbers(array: mx.array) -> bytes:
+    """What an array holds, with its dtype and shape."""
+    return f"{array.dtype}{array.shape}".encode() + to_numpy(array).tobytes()
+
+
 def components(model: nn.Module) -> dict[str, nn.Module]:
     """The model's networks by attribute name."""
     children = {name: part for name, part in model.items() if isinstance(part, nn.Module)}
     return {name: part for name, part in children.items() if part.parameters()}
 
 
-def parameters(model: nn.Module) -> dict[str, np.ndarray]:
-    """All parameters as float32, by ``component.path``."""
+def parameters(part: nn.Module, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """All parameters of the component ``name`` as float32, by ``component.path``, one at a time."""
     from mlx.utils import tree_flatten
 
-    found = {}
-    for name, part in components(model).items():
-        for path, array in tree_flatten(part.parameters()):
-            if mx.issubdtype(array.dtype, mx.floating):
-                found[f"{name}.{path}"] = to_numpy(array)
-    return found
+    for path, array in tree_flatten(part.parameters()):
+        if mx.issubdtype(array.dtype, mx.floating):
+            yield f"{name}.{path}", to_numpy(array)
 
 
 def modules(model: nn.Module) -> dict[str, nn.Module]:
-    """All modules by ``component.path``; lists are no modules."""
+    """All modules by ``component.path``; lists are not modules."""
     found = {}
     for name, part in components(model).items():
         for path, module in part.named_modules():

@@ -7,19 +7,21 @@ from dataclasses import dataclass, field
 
 import mlx.core as mx
 import numpy as np
-from mlx import nn
 
 from parity import orders
 from parity.compare.calls import FEW, ReferenceCalls, is_prompt, pair, row_of
+from parity.memo import Memo
 from parity.orders import NOTHING, Order
 from parity.record.recording import Recording, is_denoiser
 from parity.run import stand_ins
+from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy
 from parity.run.patches import Patches
 from parity.run.run_trace import Done, call_arguments, legacy_decoding, rebuild, scheduler_classes
 
 NOISE = "noise/pipeline/out/0"
 VAE = "vae"
+_evaluate = mx.eval  # a probe replaces it: nothing of a transformer is computed
 
 
 @dataclass
@@ -41,14 +43,14 @@ class PortOrders:
     notes: list[str] = field(default_factory=list)
 
 
-def find_orders(model: nn.Module, recording: Recording, calls: ReferenceCalls, unwritten: set[str]) -> PortOrders:
+def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo) -> PortOrders:
     """Send numbers through the port. Never raises for what the port does wrong: what is not found stays unknown."""
     result = PortOrders()
     if NOISE not in recording or not calls.size:
         result.notes.append("the reference's noise was not recorded")
         return result
     size = int(np.prod(recording.event(NOISE).shape))
-    probe, found = _first_that_arrives(model, recording, calls, unwritten, size)
+    probe, found = _first_that_arrives(port, recording, calls, memo, size)
     if "sample" not in found:
         reason = f": {probe.failure}" if probe.failure else ""
         result.notes.append(f"the noise that the port draws does not arrive at its scheduler{reason}")
@@ -66,11 +68,11 @@ def find_orders(model: nn.Module, recording: Recording, calls: ReferenceCalls, u
     return result
 
 
-def _first_that_arrives(model, recording, calls, unwritten, size: int) -> tuple[PortProbe, dict[str, Order]]:
+def _first_that_arrives(port: Port, recording, calls, memo: Memo, size: int) -> tuple[PortProbe, dict[str, Order]]:
     # The template's own methods have stand-ins. A released port's have none: it runs as it is.
-    text = {"text_encoder"} if stand_ins.can_encode(model) else set()
+    text = {"text_encoder"} if stand_ins.can_encode(port.model) else set()
     for skip in (text, set(), {"text_encoder", "transformer"}):
-        probe = PortProbe(model, recording, calls, size, skip, unwritten)
+        probe = PortProbe(port, recording, calls, memo, size, skip)
         found = orders.trace(probe.inputs, size, orders.inputs_found)
         if "sample" in found:
             break
@@ -179,10 +181,10 @@ class PortProbe(Sink):
     """Runs the port as far as it is needed. Each call of a transformer runs once and is repeated after that."""
 
     def __init__(
-        self, model, recording: Recording, calls: ReferenceCalls, size: int, skip: set[str], unwritten: set[str]
+        self, port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo, size: int, skip: set[str]
     ):
-        self.model, self.recording, self.calls, self.size, self.skip = model, recording, calls, size, skip
-        self.unwritten = unwritten
+        self.model, self.residents, self.unwritten = port.model, port.residents, set(port.unwritten)
+        self.recording, self.calls, self.memo, self.size, self.skip = recording, calls, memo, size, skip
         self.drawn: tuple[int, ...] = ()
         self.given: dict[tuple[str, int], list[np.ndarray]] = {}
         self.outputs: dict[tuple[str, int], object] = {}
@@ -233,6 +235,7 @@ class PortProbe(Sink):
                 if "step" in vars(kind):
                     patches.set(kind, "step", self._stepping(kind.step))
             patches.set(ImageUtil, "to_image", staticmethod(_stop))
+            patches.set(mx, "eval", lambda *arrays: None)
             for name in ("conv1d", "conv2d", "conv3d", "conv_general"):
                 patches.set(mx, name, self._convolving(getattr(mx, name)))
             if "text_encoder" in self.skip:
@@ -287,7 +290,12 @@ class PortProbe(Sink):
             raise Done
 
     def enter(self, path, module, args, kwargs):
-        if not is_denoiser(path) or "." in path:
+        if not is_denoiser(path):
+            known = self.memo.get(path, args, kwargs) if "." not in path else None
+            if known is None:
+                self.residents.enter(path.split(".")[0])
+            return args, kwargs, known
+        if "." in path:
             return args, kwargs, None
         key = path, self._calls[path]
         self._calls[path] += 1
@@ -300,7 +308,11 @@ class PortProbe(Sink):
         return args, kwargs, self._repeated(key)
 
     def leave(self, path, module, args, kwargs, result, call):
-        if not is_denoiser(path) or "." in path:
+        if "." in path:
+            return result
+        if not is_denoiser(path):
+            _evaluate(list(arrays(result)))  # or it would keep the network's weights
+            self.memo.put(path, args, kwargs, result)
             return result
         key = path, self._calls[path] - 1
         self.outputs[key] = _zeros(result)

@@ -15,15 +15,17 @@ from parity.compare.alignment import align
 from parity.compare.calls import ReferenceCalls
 from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
+from parity.memo import Memo
 from parity.metrics import distance
 from parity.progress import Progress
 from parity.record.recording import Recording
 from parity.run import port_orders
 from parity.run.forced_run import FORCED, FREE, IMAGE, LATENTS, LOOP, ForcedRun
 from parity.run.mlx_port import Port
-from parity.run.mlx_taps import MlxTaps, to_numpy
+from parity.run.mlx_taps import MlxTaps, numbers, to_numpy
 from parity.run.module_judge import Call, ModuleJudge
 from parity.run.run_trace import Comparison, RunTrace, legacy_decoding
+from parity.run.strips import convolutions_in_strips
 
 VAE_DECODE, VAE_ENCODE, TRANSFORMER, GUIDANCE = "vae_decode", "vae_encode", "transformer", "guidance"
 SCHEDULER, DENOISE, TEXT_ENCODER, END_TO_END = "scheduler", "loop", "text_encoder", "end_to_end"
@@ -81,15 +83,14 @@ class Judge:
         self.reference = ReferenceCalls(recording)
         self.progress = Progress("port")
         self._orders: port_orders.PortOrders | None = None
+        self._memo = Memo(mx.array, numbers)
 
     @property
     def orders(self) -> port_orders.PortOrders:
         """In which order the port packs its latents; found once, with its weights as they are when it is asked."""
         if self._orders is None:
             self.progress("the order of its latents")
-            self._orders = port_orders.find_orders(
-                self.port.model, self.recording, self.reference, set(self.port.unwritten)
-            )
+            self._orders = port_orders.find_orders(self.port, self.recording, self.reference, self._memo)
         return self._orders
 
     def judge(self, stage: str) -> Result:
@@ -147,7 +148,7 @@ class Judge:
     def _forced_run(self, force: str, steps: set[int] | None = None) -> ForcedRun:
         what = {FORCED: "each stage by itself", LOOP: "the loop", FREE: "all by itself"}[force]
         return ForcedRun(
-            self.port.model, self.recording, force, self.reference, self.orders, steps,
+            self.port, self.recording, force, self.reference, self.orders, self._memo, steps,
             progress=lambda text: self.progress(f"{what}: {text}"),
         )  # fmt: skip
 
@@ -245,12 +246,15 @@ class Judge:
         return self._result(VAE_ENCODE, comparison, self.limits.of_stage(VAE_ENCODE, name))
 
     def _encoded(self, vae, image: mx.array) -> np.ndarray:
-        if not self.bisect:
-            return to_numpy(vae.encode(image))
-        run = self._forced_run(FORCED)
-        run.within = VAE_ENCODE
-        with self._watched(run), MlxTaps(self.port.model, run.sink).attached():
-            return to_numpy(vae.encode(image))
+        self.progress(VAE_ENCODE)
+        self.port.residents.enter("vae")
+        with convolutions_in_strips():
+            if not self.bisect:
+                return to_numpy(vae.encode(image))
+            run = self._forced_run(FORCED)
+            run.within = VAE_ENCODE
+            with self._watched(run), MlxTaps(self.port.model, run.sink).attached():
+                return to_numpy(vae.encode(image))
 
     def _normalised(self, values: np.ndarray, vae) -> np.ndarray:
         # mflux's VAEs hand out latents as the transformer takes them, diffusers' as the encoder makes them.

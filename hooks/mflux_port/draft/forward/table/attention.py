@@ -1,0 +1,110 @@
+"""Attention and its masks: torch's own, diffusers' and transformers'."""
+
+from __future__ import annotations
+
+import ast
+
+from mflux_port.draft.forward.table.call import Arguments, filled
+
+
+def attention(call: Arguments) -> ast.expr:
+    """torch's own: (batch, heads, tokens, size) in and out."""
+    query, key, value = (call.get(name) for name in ("query", "key", "value"))
+    ranks = {call.rank(name) for name in ("query", "key", "value")}
+    if ranks not in ({3}, {4}):
+        call.refuse(f"arrays of rank {ranks}")
+    if ranks == {3}:
+        query, key, value = (filled("x[:, None]", {"x": x}) for x in (query, key, value))
+        return filled("x.squeeze(1)", {"x": _attention(call, query, key, value)})
+    return _attention(call, query, key, value)
+
+
+def tokens_first_attention(call: Arguments) -> ast.expr:
+    """diffusers': (batch, tokens, heads, size) in and out."""
+    swapped = (filled("x.transpose(0, 2, 1, 3)", {"x": call.get(name)}) for name in ("query", "key", "value"))
+    return filled("x.transpose(0, 2, 1, 3)", {"x": _attention(call, *swapped)})
+
+
+def _attention(call: Arguments, query, key, value) -> ast.Call:
+    scale = call.get("scale") if call.has("scale") else None
+    if scale is None:
+        scale = filled("q.shape[-1] ** -0.5", {"q": call.get("query")})
+    values = {"q": query, "k": key, "v": value, "s": scale}
+    out = filled("mx.fast.scaled_dot_product_attention(q, k, v, scale=s)", values)
+    mask = call.get("attn_mask") if call.has("attn_mask") else None
+    causal = call.value("is_causal", False)
+    if causal and mask is not None:
+        call.refuse("a mask and is_causal together")
+    if causal or mask is not None:
+        out.keywords.append(ast.keyword("mask", ast.Constant("causal") if causal else mask))
+    return out
+
+
+def library_attention(call: Arguments) -> ast.expr:
+    """transformers': (batch, heads, tokens, size) in, (batch, tokens, heads, size) and no weights out."""
+    values = {"q": call.get("query"), "k": call.get("key"), "v": call.get("value")}
+    scale = call.get("scaling") if call.has("scaling") else filled("q.shape[-1] ** -0.5", {"q": values["q"]})
+    out = filled("mx.fast.scaled_dot_product_attention(q, k, v, scale=s)", values | {"s": scale})
+    masks = [
+        name for name in ("attention_mask", "position_bias") if (fact := call.fact(name)) and "tensor" in fact.kinds
+    ]
+    if len(masks) == 2:
+        mask = _biased_mask(call)
+    else:
+        mask = call.get(masks[0]) if masks else None
+    modules = list(call.fact("module").objects.values())
+    causal = call.value("is_causal") if call.has("is_causal") else None
+    causal = {bool(getattr(one, "is_causal", True)) for one in modules} if causal is None else {causal}
+    if len(causal) > 1:
+        call.refuse("some causal, some not")
+    given = call.fact("attention_mask")
+    if len(masks) == 2 and causal == {True} and "none" in given.kinds:
+        call.refuse("a position bias in causal attention whose mask some runs do not have")
+    if mask is None and causal == {True}:
+        mask = ast.Constant("causal")
+    elif len(masks) == 1 and causal == {True} and given is not None and "none" in given.kinds:
+        mask = filled("'causal' if mask is None else mask", {"mask": mask})
+    if mask is not None:
+        out.keywords.append(ast.keyword("mask", mask))
+    return ast.Tuple([filled("x.transpose(0, 2, 1, 3)", {"x": out}), ast.Constant(None)], ast.Load())
+
+
+def _biased_mask(call: Arguments) -> ast.expr:
+    mask, bias = call.get("attention_mask"), call.get("position_bias")
+    given = call.fact("attention_mask")
+    if "none" in call.fact("position_bias").kinds:
+        call.refuse("a position bias that some runs do not have")
+    if given.always("tensor") and "bool" not in given.dtypes:
+        return filled("a + b", {"a": mask, "b": bias})
+    return call.writer.helper("masked_bias", bias, mask)
+
+
+def causal_mask(call: Arguments) -> ast.expr:
+    """transformers' mask of a decoder: no token sees later ones or padding."""
+    fact = call.writer.fact(call.node)
+    if fact is not None and fact.always("none"):
+        return ast.Constant(None)
+    mask = call.get("attention_mask") if call.has("attention_mask") else None
+    return call.writer.helper("causal_mask", call.get("inputs_embeds"), mask)
+
+
+def padding_mask(call: Arguments) -> ast.expr:
+    """transformers' mask of an encoder: no token sees padding."""
+    fact = call.writer.fact(call.node)
+    if fact is not None and fact.always("none") or not call.has("attention_mask"):
+        return ast.Constant(None)
+    mask, given = call.get("attention_mask"), call.fact("attention_mask")
+    whole = "mask[:, None, None, :].astype(mx.bool_)"
+    sometimes = given is not None and "none" in given.kinds
+    return filled(f"None if mask is None else {whole}" if sometimes else whole, {"mask": mask})
+
+
+def multi_head_attention(call: Arguments) -> ast.expr:
+    if call.value("use_separate_proj_weight", False):
+        weights = ast.List([call.get(f"{one}_proj_weight") for one in "qkv"], ast.Load())
+    else:
+        weights = filled("mx.split(weight, 3)", {"weight": call.get("in_proj_weight")})
+    values = [call.get(name) for name in ("query", "key", "value", "num_heads")]
+    more = [call.get(name) for name in ("in_proj_bias", "out_proj_weight", "out_proj_bias")]
+    out = call.writer.helper("multi_head_attention", *values, weights, *more)
+    return ast.Tuple([out, ast.Constant(None)], ast.Load())

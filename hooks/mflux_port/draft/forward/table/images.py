@@ -1,0 +1,71 @@
+"""Padding, resizing and convolving: calls of the table that one line of MLX source does not tell."""
+
+from __future__ import annotations
+
+import ast
+
+from mflux_port.draft.forward.table.call import Arguments, filled
+
+
+def pad(call: Arguments) -> ast.expr:
+    mode, raw = call.value("mode", "constant"), call.raw["pad"]
+    if mode not in ("constant", "replicate"):
+        call.refuse(f"mode {mode}")
+    value = call.get("value") if call.has("value") else None
+    zero = value is None or isinstance(value, ast.Constant) and value.value == 0
+    if isinstance(raw, (ast.Tuple, ast.List)) and not any(isinstance(part, ast.Starred) for part in raw.elts):
+        widths = _widths([call.writer.expr(part) for part in raw.elts], call.rank())
+    elif mode == "constant" and zero:
+        return call.writer.helper("pad_last", call.get("x"), call.get("pad"))
+    else:
+        call.refuse("widths that are computed, not with zeros")
+    out = filled("mx.pad(x, widths)", {"x": call.get("x"), "widths": widths})
+    if mode == "replicate":
+        out.keywords.append(ast.keyword("mode", ast.Constant("edge")))
+    elif not zero:
+        out.keywords.append(ast.keyword("constant_values", value))
+    return out
+
+
+def _widths(sizes: list[ast.expr], rank: int) -> ast.List:
+    pairs = [ast.Tuple(sizes[at : at + 2], ast.Load()) for at in range(0, len(sizes), 2)][::-1]
+    none = [ast.parse("(0, 0)", mode="eval").body for _ in range(rank - len(pairs))]
+    return ast.List([*none, *pairs], ast.Load())
+
+
+def interpolate(call: Arguments) -> ast.expr:
+    mode = call.value("mode", "nearest")
+    if mode not in ("nearest", "nearest-exact"):
+        call.refuse(f"mode {mode}")
+    if call.has("size") or not call.has("scale_factor"):
+        call.refuse("to a size, not by a factor")
+    factor, rank = call.value("scale_factor"), call.rank()
+    factors = tuple(factor) if isinstance(factor, tuple) else (factor,) * (rank - 2)
+    if any(int(one) != one or one < 1 for one in factors):
+        call.refuse("by a factor that is not whole")
+    return repeated(call.get("x"), factors)
+
+
+def repeated(x: ast.expr, factors: tuple) -> ast.expr:
+    """Every element ``factors`` times along the axes from the third on: enlarged to the nearest neighbour."""
+    for axis, factor in enumerate(factors, start=2):
+        if factor != 1:
+            x = filled("mx.repeat(x, n, axis=d)", {"x": x, "n": ast.Constant(int(factor)), "d": ast.Constant(axis)})
+    return x
+
+
+def convolution(rank: int):
+    def write(call: Arguments) -> ast.expr:
+        bias = call.get("bias") if call.has("bias") else None
+        values = {name: call.get(name) for name in ("x", "weight", "stride", "padding", "dilation", "groups")}
+        held = call.writer.held_weight(call.raw["weight"])
+        text = "mx.moveaxis(x, 1, -1)", "weight" if held else "mx.moveaxis(weight, 1, -1)"
+        out = filled(f"mx.conv{rank}d({text[0]}, {text[1]}, stride, padding, dilation, groups)", values)
+        out = filled("out + bias", {"out": out, "bias": bias}) if bias is not None else out
+        return filled("mx.moveaxis(out, -1, 1)", {"out": out})
+
+    return write
+
+
+def average_pool(call: Arguments) -> ast.expr:
+    return call.writer.helper("average_pool", call.get("x"), call.get("kernel_size"))

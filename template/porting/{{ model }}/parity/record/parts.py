@@ -1,0 +1,165 @@
+"""The reference's networks, one large one in memory at a time: a model of 10 billion numbers has 40 GB in float32.
+
+A network that is not used has parameters without memory (PyTorch's meta device). It is loaded again when it is called, by
+its library's own loader, so no result changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from parity.memo import Memo
+from parity.record import components
+from parity.record.fingerprints import fingerprint
+from parity.record.probe import changed
+from parity.record.recording import is_denoiser
+from parity.record.torch_taps import to_numpy
+
+SPARE = 1.1  # of the largest network: a VAE or a small encoder stays beside it
+STAYS = "vae"  # pipelines compute with its latent statistics without calling it
+
+
+class Parts:
+    """All networks of a checkpoint. ``weights`` has the fingerprints of their parameters and buffers.
+
+    ``dtype`` is what they are in when they run. ``keep`` leaves all of them in memory. ``said`` is called with what happens.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        dtype: torch.dtype,
+        device: str,
+        keep: bool = False,
+        say: Callable[[str], None] = lambda text: None,
+    ):
+        self.folder, self.dtype, self.device, self.keep, self.say = folder, dtype, device, keep, say
+        self.networks: dict[str, torch.nn.Module] = {}
+        self.weights: dict[str, dict] = {}
+        self.memory = Memo(torch.Tensor, _numbers)  # of encoders, which nothing in a run changes
+        self.remember = True
+        self._stored, self._kinds = dtype, network_classes(folder)
+        self._read: list[str] = []  # what is in memory
+        self._bytes: dict[str, int] = {}
+        # The encoder is called first. It stays, the others are loaded again when they are called.
+        for name in sorted(self._kinds, key=lambda name: "text" in name):
+            self._add(name)
+        self.limit = SPARE * max(self._bytes.values(), default=0)
+        for name in list(self.networks)[-1:] if not keep else self.networks:
+            self._move(name)
+
+    def enter(self, name: str) -> None:
+        """Load a network, after others were freed where both are too large."""
+        if name in self._read:
+            return
+        for other in [other for other in self._read if other != STAYS]:
+            if sum(self._bytes[one] for one in (*self._read, name)) > self.limit and not self.keep:
+                self.free(other)
+        self.say(f"{name} is loaded")
+        restore(self.networks[name], self._load(name))
+        self._move(name)
+
+    def free(self, name: str) -> None:
+        """Let go of a network's parameters."""
+        self.networks[name].to("meta")
+        self._read = [other for other in self._read if other != name]
+        gc.collect()
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        elif self.device == "mps":
+            torch.mps.empty_cache()
+
+    def change(self, dtype: torch.dtype) -> None:
+        """Run in another dtype from now on: what is stored is rounded to it."""
+        self.dtype = dtype
+        self.memory.clear()
+        for name, part in self.networks.items():
+            part.to(dtype)
+            self._bytes[name] = size(part)
+
+    def _add(self, name: str) -> None:
+        self.say(f"{name} is loaded")
+        part = self._load(name)
+        self.weights |= weights(name, part)
+        self._bytes[name] = size(part)
+        part.__class__ = _on(type(part), self.device)
+        self.networks[name] = part
+        self._watch(name, part)
+        if not self.keep and len(self.networks) < len(self._kinds):
+            part.to("meta")
+
+    def _load(self, name: str) -> torch.nn.Module:
+        part = self._kinds[name].from_pretrained(str(self.folder / name), torch_dtype=self._stored).eval()
+        return part if self.dtype == self._stored else part.to(self.dtype)
+
+    def _move(self, name: str) -> None:
+        torch.nn.Module.to(self.networks[name], self.device)
+        self._read.append(name)
+
+    def _watch(self, name: str, part: torch.nn.Module) -> None:
+        for path, module in part.named_modules():
+            if path and (module._parameters or module._buffers):  # pipelines may call a part of a network
+                module.register_forward_pre_hook(lambda *_: self.enter(name))
+        part.forward = self._entering(name, part.forward)
+
+    def _entering(self, name: str, forward):
+        @functools.wraps(forward)
+        def entering(*args, **kwargs):
+            # No hook of the whole network: a probe that knows its result calls hooks, but no forward.
+            remember = self.remember and not is_denoiser(name) and name != STAYS
+            known = self.memory.get(name, args, kwargs) if remember else None
+            if known is None:
+                self.enter(name)
+                known = forward(*args, **kwargs)
+                if not remember:
+                    return known
+                self.memory.put(name, args, kwargs, known)
+            return changed(known, torch.clone)
+
+        return entering
+
+
+def network_classes(folder: Path) -> dict[str, type]:
+    """The classes of a checkpoint's networks, by component."""
+    parts = components.read_index(folder)[1]
+    kinds = {
+        name: components.component_class(library, kind, folder / name)
+        for name, (library, kind) in parts.items()
+        if components.is_network(folder, name)
+    }
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, torch.nn.Module)}
+
+
+def weights(name: str, part: torch.nn.Module) -> dict[str, dict]:
+    """Fingerprints of a network's parameters and buffers, by ``component.path``, as JSON."""
+    named = [*part.named_parameters(), *part.named_buffers()]
+    return {
+        f"{name}.{path}": fingerprint(to_numpy(tensor)).as_json() for path, tensor in named if tensor.is_floating_point()
+    }
+
+
+def restore(part: torch.nn.Module, loaded: torch.nn.Module) -> None:
+    """Give a network the parameters and buffers of another one that is the same. Shared ones stay shared."""
+    for own, other in zip(part.modules(), loaded.modules(), strict=True):
+        own._parameters.update(other._parameters)
+        own._buffers.update(other._buffers)
+
+
+def size(part: torch.nn.Module) -> int:
+    """Bytes of a network's parameters."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in part.parameters())
+
+
+def _on(kind: type, device: str) -> type:
+    """A class that says where its networks run, whether or not they are loaded now."""
+    place = property(lambda part: torch.device(device))
+    return type(kind.__name__, (kind,), {"device": place, "__module__": kind.__module__})
+
+
+def _numbers(tensor: torch.Tensor) -> bytes:
+    return f"{tensor.dtype}{tuple(tensor.shape)}".encode() + to_numpy(tensor).tobytes()
