@@ -63,7 +63,7 @@ def play(scratch: Path) -> dict[str, str]:
         if name == "start":
             releases.commit(root, name)
     minutes = (time.monotonic() - started) / 60
-    written = sum(line.startswith("+ ") for line in blocks["edits"].splitlines())
+    written = sum(line.startswith("+  ") for line in blocks["edits"].splitlines())
     blocks["cost"] = f"{written} lines by hand and {minutes:.1f} minutes of two cores: every stage passes.\n"
     return blocks
 

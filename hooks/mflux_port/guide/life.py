@@ -62,7 +62,7 @@ class Life:
         """What both sides run on any machine: a tiny twin, or a checkpoint that is small itself; empty without either."""
         if self.has("artifacts/tiny/sizes.json"):
             return f"{self.folder}/artifacts/tiny"
-        return self.checkpoint if _is_small(Path(self.checkpoint)) else ""
+        return self.checkpoint if is_small(Path(self.checkpoint)) else ""
 
     @cached_property
     def stages(self) -> dict[str, evidence.Box]:
@@ -112,6 +112,7 @@ class Life:
         return next(iter(self.facts.git("branch", "--show-current")), "")
 
 
-def _is_small(folder: Path) -> bool:
+def is_small(folder: Path) -> bool:
+    """Whether a folder is a whole checkpoint that any machine can run."""
     weights = [path.stat().st_size for path in folder.rglob("*.safetensors")] if (folder / INDEX).is_file() else []
     return bool(weights) and sum(weights) < _SMALL

@@ -15,8 +15,9 @@ from mflux_port.checks.engine.facts import Facts
 from mflux_port.errors import PortError
 from mflux_port.files.yaml_files import read_yaml
 from mflux_port.guide.action import Action
-from mflux_port.guide.life import Life
+from mflux_port.guide.life import Life, is_small
 from mflux_port.guide.next_action import next_action
+from mflux_port.guide.proof import FIRST_LOOK
 from mflux_port.guide.runner import Runner, last_line
 from mflux_port.port.answer_rules import answer_rules
 from mflux_port.port.checkpoint_place import checkpoint_place, remember_checkpoint
@@ -117,16 +118,18 @@ def planned(request: Request) -> list[dict]:
         return [{"step": _name(action.command), "command": action.command}]
     model = request.model or "<model>"
     folder = f"porting/{model}"
+    small = is_small(request.root / request.checkpoint)
+    ran = request.checkpoint if small else f"{folder}/artifacts/tiny"  # by both sides
     steps = {
         "inspect": f"mflux-port inspect {request.checkpoint} -o {ANSWERS_FILE}",
         "copy": f"copier copy --trust --defaults --data-file {ANSWERS_FILE} <template> .",
         "twin": f"uv run {folder}/make_tiny_checkpoint.py",
-        "draft": f"mflux-port draft {model} --checkpoint {request.checkpoint} --pipeline {folder}/artifacts/tiny",
+        "draft": f"mflux-port draft {model} --checkpoint {request.checkpoint} --pipeline {ran}",
         "ledger": f"mflux-port ledger {model}",
-        "reference": f"uv run {folder}/run_reference.py --model {folder}/artifacts/tiny --size 512",
+        "reference": f"uv run {folder}/run_reference.py --model {ran} --size {FIRST_LOOK}",
         "compare": f"uv run python {folder}/run_mflux.py",
     }
-    return [{"step": name, "command": command} for name, command in steps.items()]
+    return [{"step": name, "command": command} for name, command in steps.items() if not (small and name == "twin")]
 
 
 def existing_port(request: Request) -> str:
