@@ -211,7 +211,8 @@ def test_a_twin_that_needs_nothing_installed_beside_diffusers(tmp_path, script, 
     )
     done = script(home, "make_tiny_checkpoint.py", "--model", home / "reference", *overrides)
     assert done.returncode == 0, done.stderr
-    done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *RUN, "--guidance", "3")
+    flags = (*RUN, "--guidance", "3", "--call", "max_sequence_length=128")
+    done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *flags)
     assert done.returncode == 0, done.stderr
     recorded = read_header(home / "artifacts/reference.safetensors")
     denoisers = [part for part in REFERENCES[name] if "transformer" in part]
