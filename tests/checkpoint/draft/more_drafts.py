@@ -68,7 +68,7 @@ def examine(class_name, options, name, scratch):
         "unresolved": sorted(unresolved),
         "loaded": loaded(module(), sources(expansion), unresolved),
         "open": [[f.kind, f.name] for f in account(component, module(), part.tensors).findings if f.fails],
-        "lora": draft.lora,
+        "lora": {layer.path: layer.count for layer in draft.lora if layer.trained},
         "unlike": unlike(reference, module()),
         "own": sorted({one.reference for one in draft.classes if one.base}),
         "wide": [line for text in draft.files.values() for line in text.splitlines() if too_wide(line)],

@@ -69,8 +69,15 @@ def lora_layers(targets: list[Target], linears: set[str]) -> list[LoraLayer]:
     for target in targets:
         path, _, last = target.to_pattern.rpartition(".")
         reference, _, stored = target.from_pattern.rpartition(".")
-        if last == stored == "weight" and path.replace("{block}", "0") in linears and not target.transform:
+        if not last == stored == "weight" or target.transform:
+            continue
+        numbers = [n for n in range(target.count or 1) if path.replace("{block}", str(n)) in linears]
+        if len(numbers) == (target.count or 1):
             chosen.append(LoraLayer(path, reference, target.count, _is_trained(path)))
+            continue
+        for number in numbers:  # a list in which not all are linear, as a norm and a projection
+            own, other = (name.replace("{block}", str(number)) for name in (path, reference))
+            chosen.append(LoraLayer(own, other, None, False))
     return chosen
 
 
