@@ -37,7 +37,7 @@ BAD = [
     # draft and ledger
     ("draft nova", "the following arguments are required: --checkpoint"),
     ("draft nova --checkpoint /nowhere", "/nowhere does not exist and is not a repo id"),
-    ("draft nova --checkpoint ../checkpoint --component unet", "unet is not a component that can be drafted"),
+    ("draft nova --checkpoint ../checkpoint --component unet", "unet is not a component of this port"),
     ("draft nova --checkpoint ../checkpoint --component vae", "has no vae, it has transformer; choose with --component"),
     ("ledger nova", "checkpoint_keys.txt is missing; name the checkpoint once with --checkpoint"),
     ("ledger nova --lora", "argument --lora: expected at least one argument"),

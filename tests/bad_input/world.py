@@ -60,7 +60,8 @@ class World:
         before = self.written()
         yield
         self._now = _state(self.home)
-        assert changes(before, _watched(self._now)) == []
+        found = changes(before, _watched(self._now))
+        assert found == [], found
 
     def restore(self) -> None:
         """Give everything back."""
