@@ -17,7 +17,7 @@ from parity.run.forced_run import LATENTS
 from parity.run.mlx_taps import modules as modules_of
 from parity.run.module_judge import SIGNIFICANT, Call, same_tokens
 from parity.run.sensitivity import sensitivity
-from parity.run.stages import Judge, Result
+from parity.run.stages import Judge, Result, encoders_of
 
 OTHER_PROMPT = " (if the port takes prompts of a form of its own, as JSON, record one: run_reference.py --prompt)"
 ENOUGH = 0.03  # of an image's error: a decoder does not multiply what is done to its latents by more
@@ -181,8 +181,8 @@ class Diagnosis:
         if self.crossing.failure and self.crossing.failure[0] == stage:
             refused = stage in ENCODERS and isinstance(self.crossing.failure[1], ValueError)
             return [self._code(result, stage, result.note + OTHER_PROMPT * refused)]
-        named = self.pairing.components.get(stage, stage) if stage in ENCODERS else stage
-        calls = [call for call in self.calls if call.stage.split(".")[0] == named]
+        named = encoders_of(stage, self.pairing) if stage in ENCODERS else {stage}
+        calls = [call for call in self.calls if call.stage.split(".")[0] in named]
         before = self._before_the_modules(result, calls)
         if before and before[0].module == "tokenizer":
             return before
