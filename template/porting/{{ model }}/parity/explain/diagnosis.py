@@ -319,8 +319,10 @@ class Diagnosis:
         return [self._code(result, "vae", self._of_worst(result) or "latent normalisation after the encoder")]
 
     def _other_tokens(self, result: Result, calls: list[Call]) -> list[Verdict]:
-        for call in calls:
-            if call.ids is not None and not same_tokens(*call.ids):
+        # The first ids of an encoding are its tokens; others are positions, which a module inside makes.
+        first = {call.event.split("/")[0]: call for call in reversed(calls) if call.ids is not None}
+        for call in first.values():
+            if not same_tokens(*call.ids):
                 return [self._code(result, "tokenizer", _of_tokens(*call.ids))]
         return []
 

@@ -102,9 +102,12 @@ class ModuleJudge(Sink):
         self._encodings: dict[str, str] = {}  # the reference's stage, per call of a text encoder
 
     def enter(self, path, module, args, kwargs):
-        stage = self.run.stage_of(path.split(".")[0])
-        if path == stage and path.startswith("text_encoder"):
-            self._begin_encoding(path, args, kwargs)
+        component = path.split(".")[0]
+        stage = self.run.stage_of(component)
+        if stage == component:  # an encoder of another name than the reference's
+            stage = self.pairing.components.get(component, component)
+        if "." not in path and stage.startswith("text_encoder"):
+            self._begin_encoding(stage, args, kwargs)
         if is_denoiser(path) and "." not in path:
             self._forget(f"{stage}/{path}")  # two rows of one call of the reference may be two calls of the port
         paired = self.pairing.modules.get(path, "")
@@ -212,7 +215,7 @@ class ModuleJudge(Sink):
         call.scalars = [to_numpy(array).reshape(-1) for array in arrays((args, kwargs)) if _is_scalar(array)]
         call.output = self._output(call, results, repeats)
         self._keep_given(call, args, kwargs)
-        if call.path.startswith("text_encoder") and root:
+        if call.stage.startswith("text_encoder") and root:
             return  # an encoder's own result is one of several hidden states: the stage judges it
         if self._thinned(call.event):
             self._judge_thinned(call, args, kwargs)
