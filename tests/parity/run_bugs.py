@@ -29,9 +29,10 @@ def main() -> None:
     from parity.explain import session
     from parity.record.calibration import read_calibration
     from parity.record.recording import Recording
-    from parity.run import mlx_port
+    from parity.run import mlx_port, residents
     from parity.waivers import read_waivers
 
+    residents.Residents.limit = float("inf")  # a component that is read again has its right weights again
     artifacts = Path(PORTING, "artifacts")
     port = mlx_port.load(PORT, artifacts / "tiny", DTYPE, {})
     waivers = read_waivers(Path(PORTING, "waivers.yml"))

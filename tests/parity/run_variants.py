@@ -17,12 +17,12 @@ os.environ |= {"MLX_ENABLE_TF32": "0", "TQDM_DISABLE": "1"}
 
 
 def main() -> None:
+    from parity.answers import STAGE_NAMES
     from parity.compare.limits import Limits
     from parity.explain import session
     from parity.record.calibration import read_calibration
     from parity.record.recording import Recording
     from parity.run import mlx_port
-    from parity.run.stages import STAGES
     from parity.waivers import read_waivers
 
     path = Path(RECORDING)
@@ -32,7 +32,7 @@ def main() -> None:
     for where in PORTS:
         limits = Limits(DTYPE, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))
         port = mlx_port.load(where, Path(PORTING, "artifacts/tiny"), DTYPE, {})
-        found = session.compare(port, recording, limits, waivers, STAGES, BISECT == "yes")
+        found = session.compare(port, recording, limits, waivers, STAGE_NAMES, BISECT == "yes")
         answer = found.findings.answer
         row = {
             "port": where.partition(":")[2],

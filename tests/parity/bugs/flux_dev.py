@@ -18,6 +18,10 @@ EMBEDDINGS = Transformer.compute_text_embeddings
 ROPE = AttentionUtils.apply_rope
 
 
+def _without_guidance(embed, time_step, pooled_projection, guidance):
+    return embed.timestep_embedder(embed._time_proj(time_step)) + embed.text_embedder(pooled_projection)
+
+
 def _small_guidance(t, pooled_prompt_embeds, time_text_embed, config):
     time = mx.broadcast_to(config.scheduler.sigmas[t] * config.num_train_steps, (1,)).astype(config.precision)
     guidance = mx.broadcast_to(mx.array(config.guidance), (1,)).astype(config.precision)
@@ -55,7 +59,7 @@ def _columns_first(latents, height, width):
 
 FIRST = "transformer.transformer_blocks.0"
 BUGS = (
-    Bug("guidance not embedded", lambda m: replaced(m.transformer.time_text_embed, "guidance_embedder", None),
+    Bug("guidance not embedded", lambda m: replaced(type(m.transformer.time_text_embed), "__call__", _without_guidance),
         ("transformer.time_text_embed*",)),
     Bug("guidance not times a thousand", lambda m: replaced(Transformer, "compute_text_embeddings", staticmethod(_small_guidance)),
         ("transformer", "transformer.time_text_embed*"), cause="guidance"),

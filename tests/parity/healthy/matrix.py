@@ -31,10 +31,11 @@ from tests.parity.healthy.settings import (
 HERE = Path(__file__).parent
 DIFFUSERS = "diffusers==0.42.*"
 STAGE = re.compile(
-    r"^(vae_decode|vae_encode|transformer|guidance|scheduler|loop|text_encoder|end_to_end) +"
+    r"^(vae_decode|vae_encode|transformer|guidance|scheduler|loop|text_encoder(?:_\d)?|end_to_end) +"
     r"(pass|FAIL|not ported|not run|waived)(.*)$",
     re.MULTILINE,
 )
+AFTER_STEPS = ("loop", "end_to_end")  # what follows from a schedule
 UNITS = {SMALLEST: (1, 1), OBLONG: (7, 5), LARGE: (10, 8)}  # width and height
 LARGER = (16, 12)  # where only stages are recorded: 256x192, a quarter of what a model draws
 PROCESSOR = {  # what a processor's folder holds beside the tokenizer
@@ -75,8 +76,23 @@ def judge_family(name: str, settings: tuple[Setting, ...], folder: Path, dtypes=
             yield Judged(name, setting, "reference", 0, 0, (_last(row["text"]),), (), row["seconds"])
     for dtype in dtypes:
         asked = [_judging(home, setting, dtype) for setting, _ in good]
+        again = _with_reference_steps(name, home, dtype, [setting for setting, _ in good])
         for (setting, _), row in zip(good, run(home, "run_mflux.py", asked), strict=True):
-            yield _judged(name, setting, dtype, row)
+            yield _judged(name, setting, dtype, row, again.get(setting, {}))
+
+
+def _with_reference_steps(name: str, home: Path, dtype: str, settings: list[Setting]) -> dict[Setting, dict[str, str]]:
+    """The loop and the picture of a port whose own schedule is another one, judged with the reference's steps."""
+    where = [one.settings for one in FAMILIES[name].differences if one.schedule]
+    chosen = [setting for setting in settings if any(re.search(one, f"{dtype}: {setting}") for one in where)]
+    asked = [(setting, stage) for setting in chosen for stage in AFTER_STEPS]
+    port = ["--port", "ports:WithReferenceSteps"]
+    calls = [[*_judging(home, setting, dtype), *port, "--stage", stage] for setting, stage in asked]
+    found: dict[Setting, dict[str, str]] = {}
+    for (setting, stage), row in zip(asked, run(home, "run_mflux.py", calls) if calls else [], strict=True):
+        state, line = next(((state, line) for _, state, line in _stages(row["text"])), ("", _last(row["text"])))
+        found.setdefault(setting, {})[stage] = "" if state == "pass" else f"with the reference's steps: {line}"
+    return found
 
 
 def prepare(name: str, folder: Path) -> Path:
@@ -156,18 +172,22 @@ def _path(home: Path, setting: Setting) -> Path:
     return home / "artifacts" / f"{setting.slug}.safetensors"
 
 
-def _judged(name: str, setting: Setting, dtype: str, row: dict) -> Judged:
-    stages = STAGE.findall(row["text"])
-    lines = [
-        " ".join(f"{stage} {state}{rest}".split()) for stage, state, rest in stages if state not in ("pass", "waived")
-    ]
+def _judged(name: str, setting: Setting, dtype: str, row: dict, again: dict[str, str]) -> Judged:
+    """``again`` has what is wrong with a stage by another measure, empty when nothing is."""
+    stages = _stages(row["text"])
     findings = [line for line in row["text"].splitlines() if line.startswith("look at ")]
-    lines += findings
+    lines = [again.get(stage) or line for stage, state, line in stages if state not in ("pass", "waived")] + findings
+    right = [line for stage, _, line in stages if again.get(stage) == ""]
     if not stages or row["code"] not in (0, 1):
         lines.append(f"no verdict: {_last(row['text'])}")
-    alarms = [line for line in lines if not explained(FAMILIES[name], f"{dtype}: {setting}", line)]
-    known = [line for line in lines if line not in alarms]
+    known = [line for line in lines if line in right or explained(FAMILIES[name], f"{dtype}: {setting}", line)]
+    alarms = [line for line in lines if line not in known]
     return Judged(name, setting, dtype, len(stages), len(findings), tuple(alarms), tuple(known), row["seconds"])
+
+
+def _stages(text: str) -> list[tuple[str, str, str]]:
+    """Of each stage its name, its state and the whole line."""
+    return [(stage, state, " ".join(f"{stage} {state}{rest}".split())) for stage, state, rest in STAGE.findall(text)]
 
 
 def explained(family: Family, setting: str, line: str) -> str:

@@ -5,6 +5,8 @@ Each is mflux's own, with nothing changed but its sizes and what its constructor
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import small_mflux
@@ -13,7 +15,11 @@ HERE = Path(__file__).resolve().parent
 if HERE.name in small_mflux.TABLES:
     small_mflux.install(HERE / "artifacts/tiny", small_mflux.TABLES[HERE.name])
 
-from mflux.models.common.config.model_config import ModelConfig  # noqa: E402 - after its sizes are settled
+import mlx.core as mx  # noqa: E402 - after the sizes are settled
+from mflux.models.common.config.model_config import ModelConfig  # noqa: E402
+from mflux.models.common.schedulers.flow_match_euler_discrete_scheduler import (  # noqa: E402
+    FlowMatchEulerDiscreteScheduler,
+)
 
 
 def _z_image():
@@ -127,3 +133,37 @@ def _fibo2():
 
 
 Port = globals()[f"_{HERE.name}"]()
+
+
+class ReferenceSteps(FlowMatchEulerDiscreteScheduler):
+    """The steps that diffusers makes of the checkpoint's scheduler_config.json, whatever mflux makes of them."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        known = json.loads((HERE / "artifacts/tiny/scheduler/scheduler_config.json").read_text())
+        count = config.num_inference_steps
+        sigmas = [1 - n * (1 - 1 / count) / max(1, count - 1) for n in range(count)]
+        shift = known["shift"]
+        if known["use_dynamic_shifting"]:
+            rows = config.width * config.height / 256
+            least, most = known["base_image_seq_len"], known["max_image_seq_len"]
+            slope = (known["max_shift"] - known["base_shift"]) / (most - least)
+            shift = math.exp(known["base_shift"] + slope * (rows - least))
+        sigmas = [shift * sigma / (1 + (shift - 1) * sigma) for sigma in sigmas]
+        if known.get("shift_terminal"):
+            scale = (1 - known["shift_terminal"]) / (1 - sigmas[-1])
+            sigmas = [1 - (1 - sigma) * scale for sigma in sigmas]
+        self._timesteps = mx.array(sigmas) * self.num_train_timesteps
+        self._sigmas = mx.array([*sigmas, 0.0])
+
+    def set_image_seq_len(self, image_seq_len):
+        """The size was taken into account."""
+
+
+class WithReferenceSteps(Port):
+    """As released, but for its schedule: what is left of a failed loop is not the schedule's."""
+
+    def generate_image(self, seed, prompt, num_inference_steps, height, width, guidance, negative_prompt=None):
+        given = {"seed": seed, "prompt": prompt, "num_inference_steps": num_inference_steps, "height": height}
+        given |= {"width": width, "guidance": guidance, "negative_prompt": negative_prompt}
+        return super().generate_image(**given, scheduler=f"{__name__}.ReferenceSteps")

@@ -22,6 +22,7 @@ from parity.record.recording import Recording
 FIRST_LATENTS = "loop/scheduler.0/in/1"
 FEW = 4  # a tensor of so few numbers is a timestep or a scale
 NEAR = 0.5  # tensors that are further apart than this are two different ones
+ALIKE = 0.05  # the same tensor: rounded, or of an encoder that is nearly right
 FAR = 2.0  # no two tensors with anything in common are so far apart
 MOST = 4  # branches that are paired by trying all ways
 
@@ -250,4 +251,22 @@ def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, Promp
     for _, _, n, match in sorted(found, key=lambda item: item[:3]):
         if n not in chosen and match.name not in {other.name for other in chosen.values()}:
             chosen[n] = match
-    return chosen
+    return chosen | _in_their_order(branch, own, chosen)
+
+
+def _in_their_order(
+    branch: Branch, own: dict[int, np.ndarray], chosen: dict[int, PromptMatch]
+) -> dict[int, PromptMatch]:
+    """Of several inputs of one shape, where one is like none of the reference's: the first is the first, and so on.
+
+    Values tell what belongs together as long as they are right.
+    """
+    found: dict[int, PromptMatch] = {}
+    for shape in {array.shape for array in own.values()}:
+        places = [n for n, array in own.items() if array.shape == shape]
+        names = [name for name, values in branch.prompts.items() if values.shape == shape]
+        if len(places) == len(names) > 1 and any(n not in chosen or chosen[n].gap > ALIKE for n in places):
+            for n, name in zip(places, names, strict=True):
+                gap, moved = _nearest([branch.prompts[name]], own[n])
+                found[n] = PromptMatch(name, own[n], gap, moved)
+    return found

@@ -62,11 +62,22 @@ def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
 def _of_scalars(taker: Call, judge: ModuleJudge) -> str:
     known = [judge.reference(taker, name).reshape(-1) for name in judge.inputs(taker.event)] if taker.event else []
     known = [values for values in known if values.dtype.kind == "f" and values.size <= FEW]
-    for own in taker.scalars:
-        like = [values for values in known if values.size == own.size]
-        if like and not any(np.allclose(values, own, rtol=DIFFERS[judge.limits.dtype], atol=1e-6) for values in like):
-            return f"timestep: {of_timestep(float(like[0][0]), float(own[0]))}" if len(like) == 1 else ""
+    rtol = DIFFERS[judge.limits.dtype]
+    same = lambda one, other: one.size == other.size and np.allclose(one, other, rtol=rtol, atol=1e-6)  # noqa: E731
+    wrong = [own for own in taker.scalars if not any(same(values, own) for values in known)]
+    left = [values for values in known if not any(same(values, own) for own in taker.scalars)]
+    for own in wrong:
+        like = [values for values in left if values.size == own.size]
+        if like:
+            return _of_scalar(float(like[0][0]), float(own[0]), judge) if len(like) == 1 else ""
     return ""
+
+
+def _of_scalar(reference: float, own: float, judge: ModuleJudge) -> str:
+    guidance = float(judge.recording.facts["guidance"])
+    if any(np.isclose(reference, guidance * scale) for scale in (1, 1000)):
+        return f"guidance: the transformer is given {own:.6g}, the reference {reference:.6g}"
+    return f"timestep: {of_timestep(reference, own)}"
 
 
 def of_given(taker: Call, judge: ModuleJudge) -> str:

@@ -17,11 +17,11 @@ from parity.run.forced_run import LATENTS
 from parity.run.mlx_taps import modules as modules_of
 from parity.run.module_judge import SIGNIFICANT, Call, same_tokens
 from parity.run.sensitivity import sensitivity
-from parity.run.stages import Judge, Result
+from parity.run.stages import Judge, Result, encoders_of
 
 OTHER_PROMPT = " (if the port takes prompts of a form of its own, as JSON, record one: run_reference.py --prompt)"
 ENOUGH = 0.03  # of an image's error: a decoder does not multiply what is done to its latents by more
-TOLERANT = 1e-4  # of a module that has a waived one inside
+TOLERANT = 1e-4  # of a module that has a waived one inside, or as far as that one is off
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Diagnosis:
     def _blamed(self, calls: list[Call], waived) -> list[Verdict]:
         """The innermost modules that make something else of the reference's input, in the order of execution."""
         guilty: set[int] = set()
-        excused: set[int] = set()
+        excused: dict[int, float] = {}  # how far the worst waived module inside is off
         found: dict[str, Verdict] = {}
         following = _following(calls)
         for call in calls:
@@ -130,12 +130,11 @@ class Diagnosis:
             if any(child in guilty for child in inside):
                 guilty.add(id(call))
                 continue
-            tolerant = any(child in excused for child in inside)
-            if tolerant:
-                excused.add(id(call))
             limit = self.limits.of_module(call)
-            if tolerant:
-                limit = max(limit, TOLERANT)
+            waived_inside = [excused[child] for child in inside if child in excused]
+            if waived_inside:
+                excused[id(call)] = max(waived_inside)
+                limit = max(limit, TOLERANT, *waived_inside)
             if call.local is None or call.local.relative <= limit or self._made_good(call, following[id(call)]):
                 continue
             limit = max(limit, self.limits.of_sensitive(call, sensitivity(call)))
@@ -143,7 +142,7 @@ class Diagnosis:
                 continue
             verdict = self._verdict(call, limit)
             if waived(verdict):
-                excused.add(id(call))
+                excused[id(call)] = max([call.local.relative, *waived_inside])
             else:
                 guilty.add(id(call))
             found.setdefault(call.path, verdict)
@@ -182,8 +181,8 @@ class Diagnosis:
         if self.crossing.failure and self.crossing.failure[0] == stage:
             refused = stage in ENCODERS and isinstance(self.crossing.failure[1], ValueError)
             return [self._code(result, stage, result.note + OTHER_PROMPT * refused)]
-        named = self.pairing.components.get(stage, stage) if stage in ENCODERS else stage
-        calls = [call for call in self.calls if call.stage.split(".")[0] == named]
+        named = encoders_of(stage, self.pairing) if stage in ENCODERS else {stage}
+        calls = [call for call in self.calls if call.stage.split(".")[0] in named]
         before = self._before_the_modules(result, calls)
         if before and before[0].module == "tokenizer":
             return before
@@ -320,8 +319,10 @@ class Diagnosis:
         return [self._code(result, "vae", self._of_worst(result) or "latent normalisation after the encoder")]
 
     def _other_tokens(self, result: Result, calls: list[Call]) -> list[Verdict]:
-        for call in calls:
-            if call.ids is not None and not same_tokens(*call.ids):
+        # The first ids of an encoding are its tokens; others are positions, which a module inside makes.
+        first = {call.event.split("/")[0]: call for call in reversed(calls) if call.ids is not None}
+        for call in first.values():
+            if not same_tokens(*call.ids):
                 return [self._code(result, "tokenizer", _of_tokens(*call.ids))]
         return []
 

@@ -54,7 +54,7 @@ def compare(
     progress = Progress("port", mx.get_peak_memory)
     progress("its weights")
     found = known or pair(port, recording)
-    judge = Judge(port, recording, limits, found, bisect, progress)
+    judge = Judge(port, recording, limits, found, bisect, progress, waivers.module_at)
     judge.decode = "vae_decode" in stages
     comparison = Comparison([], found, judge=judge)
     for stage in stages:

@@ -78,10 +78,21 @@ class Call:
 
 
 class ModuleJudge(Sink):
-    """Judges the modules of one forced ``run``, which knows which of the reference's calls a component is in now."""
+    """Judges the modules of one forced ``run``, which knows which of the reference's calls a component is in now.
 
-    def __init__(self, recording: Recording, pairing: Pairing, run: ForcedRun, limits: Limits):
+    ``waived`` says why an error at a path is not a fault; what is around such a module is judged like any other.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        pairing: Pairing,
+        run: ForcedRun,
+        limits: Limits,
+        waived: Callable[[str, float], str],
+    ):
         self.recording, self.pairing, self.run, self.limits = recording, pairing, run, limits
+        self._waived = waived
         self._guilty: Counter = Counter()
         self._first_wrong: dict[str, Call] = {}  # by stage: the first call with a wrong result, or what is around it
         self.roots: list[Call] = []
@@ -91,9 +102,12 @@ class ModuleJudge(Sink):
         self._encodings: dict[str, str] = {}  # the reference's stage, per call of a text encoder
 
     def enter(self, path, module, args, kwargs):
-        stage = self.run.stage_of(path.split(".")[0])
-        if path == stage and path.startswith("text_encoder"):
-            self._begin_encoding(path, args, kwargs)
+        component = path.split(".")[0]
+        stage = self.run.stage_of(component)
+        if stage == component:  # an encoder of another name than the reference's
+            stage = self.pairing.components.get(component, component)
+        if "." not in path and stage.startswith("text_encoder"):
+            self._begin_encoding(stage, args, kwargs)
         if is_denoiser(path) and "." not in path:
             self._forget(f"{stage}/{path}")  # two rows of one call of the reference may be two calls of the port
         paired = self.pairing.modules.get(path, "")
@@ -201,7 +215,7 @@ class ModuleJudge(Sink):
         call.scalars = [to_numpy(array).reshape(-1) for array in arrays((args, kwargs)) if _is_scalar(array)]
         call.output = self._output(call, results, repeats)
         self._keep_given(call, args, kwargs)
-        if call.path.startswith("text_encoder") and root:
+        if call.stage.startswith("text_encoder") and root:
             return  # an encoder's own result is one of several hidden states: the stage judges it
         if self._thinned(call.event):
             self._judge_thinned(call, args, kwargs)
@@ -219,8 +233,12 @@ class ModuleJudge(Sink):
                 call.replay = functools.partial(_run, again, new_args, new_kwargs)
         rounds = bool(call.own) and call.inputs is not None and all(is_half(one) for one in call.own)
         call.short = rounds or call.short or any(child.short for child in call.children)
-        if call.local and call.local.relative > max(self.limits.of_module(call), SIGNIFICANT):
+        if self._is_wrong(call, self.limits.of_module(call)):
             self._guilty[call.stage] += 1
+
+    def _is_wrong(self, call: Call, limit: float = 0.0) -> bool:
+        wrong = call.local is not None and call.local.relative > max(limit, SIGNIFICANT)
+        return wrong and not self._waived(call.path, call.local.relative)
 
     def _judge_thinned(self, call: Call, args: tuple, kwargs: dict) -> None:
         """A thinned input cannot be put in. Where the port's own is the reference's, as far as that is known, it need not be.
@@ -275,7 +293,7 @@ class ModuleJudge(Sink):
         if call.output and call.output.relative <= self.limits.of_module(call) and self.limits.dtype == "float32":
             call.local = call.output
             return True
-        wrong = any(child.local and child.local.relative > SIGNIFICANT or child.wrong for child in call.children)
+        wrong = any(self._is_wrong(child) or child.wrong for child in call.children)
         call.wrong = wrong
         if "." not in call.path:
             return False  # what a whole network makes of the reference's input says whether the error lies in it

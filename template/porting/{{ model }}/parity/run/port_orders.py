@@ -31,7 +31,8 @@ class PortOrders:
     ``noise`` maps what the port draws to what the reference draws; ``loop`` is the order of the port's latents in the
     reference's; ``inputs`` has, for each transformer, the place of the latents among its arrays and the order of one row,
     ``outputs`` the order of one row of its result; ``branches`` the place of the reference's prediction, or None, by
-    transformer, call and row. ``notes`` say what could not be found.
+    transformer, call and row. ``notes`` say what could not be found. ``other`` is the reference's own order where the
+    port's rows have its shape: an unpacking that is wrong looks like another order.
     """
 
     noise: np.ndarray | None = None
@@ -41,6 +42,7 @@ class PortOrders:
     sign: float = 1.0
     branches: dict[tuple[str, int, int], int | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    other: PortOrders | None = None
 
 
 def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo) -> PortOrders:
@@ -57,15 +59,29 @@ def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: M
         return result
     given = {place: order for place, order in found.items() if is_denoiser(place)}
     result.branches = _paired(probe, given, calls, size)
-    result.loop = _link(probe, found["sample"], recording, calls, size, result)
-    if result.loop is None:
+    loop = _link(probe, found["sample"], recording, calls, size, result)
+    if loop is None:
         return result
-    links = _links_of_noise(found["sample"], result.loop, size)
+    theirs = Order(recording.get("layout/noise/out/0"))
+    same = np.arange(size).reshape(theirs.ids.shape)
+    if loop.ids.shape == same.shape and not np.array_equal(loop.ids, same):
+        result.other = PortOrders(branches=result.branches)
+        _complete(result.other, Order(same, loop.factor), found["sample"], given, probe, calls, theirs)
+    _complete(result, loop, found["sample"], given, probe, calls, theirs)
+    return result
+
+
+def _complete(
+    result: PortOrders, loop: Order, sample: Order, given: dict, probe: PortProbe, calls: ReferenceCalls, theirs: Order
+) -> None:
+    """Everything that follows from the order of the loop."""
+    size = probe.size
+    result.loop, result.noise = loop, _links_of_drawn(sample, loop, theirs, size)
+    links = _links_of_noise(sample, loop, size)
     for place, order in given.items():
         component, _, number = place.split("/")
         result.inputs.setdefault(component, (int(number), orders.rows_of(order.after(links), size)[0]))
     _add_outputs(result, probe, calls)
-    return result
 
 
 def _first_that_arrives(port: Port, recording, calls, memo: Memo, size: int) -> tuple[PortProbe, dict[str, Order]]:
@@ -104,7 +120,6 @@ def _link(
             "which number is which; port its decoder first, or draw the noise in the reference's shape"
         )
         return None
-    result.noise = _links_of_drawn(sample, chosen, theirs, size)
     return chosen
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -30,11 +30,20 @@ from parity.run.strips import convolutions_in_strips
 
 VAE_DECODE, VAE_ENCODE, TRANSFORMER, GUIDANCE = "vae_decode", "vae_encode", "transformer", "guidance"
 SCHEDULER, DENOISE, TEXT_ENCODER, END_TO_END = "scheduler", "loop", "text_encoder", "end_to_end"
+MISPLACED = 0.1  # latents in another order give a transformer's output that has nothing of the right one
 COMPONENTS = {
     VAE_DECODE: ("vae",), VAE_ENCODE: ("vae",), TRANSFORMER: ("transformer",), GUIDANCE: (), SCHEDULER: (),
     DENOISE: ("transformer",), END_TO_END: ("vae", "transformer", "text_encoder"),
     **{encoder: (encoder,) for encoder in ENCODERS},
 }  # fmt: skip
+
+
+def encoders_of(stage: str, pairing: Pairing) -> set[str]:
+    """The reference's text encoders that a stage judges: its own, or all where the port calls none of its so."""
+    if stage in pairing.components:
+        return {pairing.components[stage]}
+    known = [theirs for theirs in pairing.components.values() if theirs in ENCODERS]
+    return set(known) if stage == ENCODERS[0] and known else {stage}
 
 
 def components_of(stage: str, pairing: Pairing) -> tuple[str, ...]:
@@ -88,8 +97,10 @@ class Judge:
     """Runs the port against one recording and keeps what every run showed."""
 
     def __init__(
-        self, port: Port, recording: Recording, limits: Limits, pairing: Pairing, bisect: bool, progress: Progress
-    ):
+        self, port: Port, recording: Recording, limits: Limits, pairing: Pairing, bisect: bool,
+        progress: Progress | None = None, waived: Callable[[str, float], str] = lambda path, error: "",
+    ):  # fmt: skip
+        self.waived = waived  # why an error of a module is not a fault
         self.decode = True  # whether forced runs continue to the image
         self.port, self.recording, self.limits, self.pairing = port, recording, limits, pairing
         self.bisect = bisect  # whether every module is judged, too
@@ -99,7 +110,7 @@ class Judge:
         self._forced: RunTrace | None = None
         self.end_to_end: RunTrace | None = None
         self.reference = ReferenceCalls(recording)
-        self.progress = progress
+        self.progress = progress or Progress("port", mx.get_peak_memory)
         self._orders: port_orders.PortOrders | None = None
         self._memo = Memo(mx.array, numbers)
 
@@ -139,22 +150,43 @@ class Judge:
         return self._worst(stage, self.forced(), *prefixes)
 
     def forced(self) -> RunTrace:
-        """The teacher-forced run, made once. Where a stage raises, it is made again with a stand-in for that stage."""
+        """The teacher-forced run, made once."""
         if self._forced is None:
-            skip: set[str] = set()
-            crossing = self._run(FORCED, skip)
-            failures = [crossing.failure] if crossing.failure else []
-            while crossing.failure and crossing.failure[0] in {TEXT_ENCODER, TRANSFORMER} - skip:
-                skip.add(crossing.failure[0])
-                more = self._run(FORCED, skip)
-                known = {item.name for item in crossing.seen}
-                more.seen = crossing.seen + [item for item in more.seen if item.name not in known]
-                failures += [more.failure] if more.failure else []
-                crossing = more
-            crossing.failure = failures[0] if failures else None
-            crossing.failures = failures
+            crossing = self._without_failures()
+            if self.orders.other and self._off(crossing) > MISPLACED:
+                crossing = self._in_the_references_order(crossing)
             self._forced = self.crossing = crossing
         return self._forced
+
+    def _in_the_references_order(self, crossing: RunTrace) -> RunTrace:
+        """The better one of two runs: the order of the port's latents may come from an unpacking that is wrong."""
+        before = self._orders, self.calls, self.watch
+        self._orders, self.calls = self.orders.other, []
+        again = self._without_failures()
+        if self._off(again) < self._off(crossing) / 2:
+            return again
+        self._orders, self.calls, self.watch = before
+        return crossing
+
+    def _off(self, crossing: RunTrace) -> float:
+        seen = [item for name in self.recording.facts["denoisers"] for item in crossing.of(f"{name}.")]
+        return max((item.distance.relative for item in seen), default=0.0)
+
+    def _without_failures(self) -> RunTrace:
+        """The forced run. Where a stage raises, it is made again with a stand-in for that stage."""
+        skip: set[str] = set()
+        crossing = self._run(FORCED, skip)
+        failures = [crossing.failure] if crossing.failure else []
+        while crossing.failure and crossing.failure[0] in {TEXT_ENCODER, TRANSFORMER} - skip:
+            skip.add(crossing.failure[0])
+            more = self._run(FORCED, skip)
+            known = {item.name for item in crossing.seen}
+            more.seen = crossing.seen + [item for item in more.seen if item.name not in known]
+            failures += [more.failure] if more.failure else []
+            crossing = more
+        crossing.failure = failures[0] if failures else None
+        crossing.failures = failures
+        return crossing
 
     def _run(self, force: str, skip: set[str] = frozenset()) -> RunTrace:
         # A transformer without its weights need not run: what it would give is the reference's in any case.
@@ -175,7 +207,7 @@ class Judge:
 
     @contextlib.contextmanager
     def _watched(self, run: ForcedRun) -> Iterator[None]:
-        run.sink = watch = ModuleJudge(self.recording, self.pairing, run, self.limits)
+        run.sink = watch = ModuleJudge(self.recording, self.pairing, run, self.limits, self.waived)
         try:
             with legacy_decoding(self.port.model):
                 yield
