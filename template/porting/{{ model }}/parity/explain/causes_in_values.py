@@ -242,4 +242,10 @@ def _by_name(call: Call) -> str:
     short = bool(call.own) and all(is_short(own) for own in call.own)
     if short and call.local and call.local.relative < ROUNDED:
         return "precision: a cast to a shorter type"
-    return "" if call.leaf else "its own code, not that of a module inside it: order, gate, residual or modulation"
+    return "" if call.leaf else _own_code(call)
+
+
+def _own_code(call: Call) -> str:
+    if any(part.event for part in call.walk() if part is not call):
+        return "its own code, not that of a module inside it: order, gate, residual or modulation"
+    return "its own code or a module inside it: nothing inside it was recorded"
