@@ -246,6 +246,12 @@ def _by_name(call: Call) -> str:
 
 
 def _own_code(call: Call) -> str:
-    if any(part.event for part in call.walk() if part is not call):
+    names = list(dict.fromkeys(part.path.removeprefix(f"{call.path}.") for part in call.children if not _is_judged(part)))
+    if not names:
         return "its own code, not that of a module inside it: order, gate, residual or modulation"
-    return "its own code or a module inside it: nothing inside it was recorded"
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"its own code or a module inside it that was not recorded ({', '.join(names[:3])}{more})"
+
+
+def _is_judged(call: Call) -> bool:
+    return bool(call.event) or bool(call.children) and all(map(_is_judged, call.children))
