@@ -17,15 +17,25 @@ from parity.run.mlx_taps import components, numbers  # noqa: E402
 
 # A convolution in strips gives what a whole one does, whatever its stride, padding and dilation.
 random = np.random.default_rng(0)
-picture = mx.array(random.standard_normal((1, 37, 21, 6)).astype(np.float32))
-kernels = mx.array(random.standard_normal((5, 3, 3, 6)).astype(np.float32))
 strips.MOST = 700
-for stride, padding, dilation in ((1, 1, 1), (2, 1, 1), (1, 0, 1), (2, 0, 1), ((2, 1), (1, 0), 1), (1, 2, 2)):
-    whole = mx.conv2d(picture, kernels, stride, padding, dilation)
+
+
+def same_in_strips(name: str, shape: tuple[int, ...], kernel: tuple[int, ...], *setting) -> None:
+    picture, kernels = (mx.array(random.standard_normal(size).astype(np.float32)) for size in (shape, kernel))
+    whole = getattr(mx, name)(picture, kernels, *setting)
+    calls, original = [], getattr(mx, name)
+    setattr(mx, name, lambda *args, **kwargs: calls.append(1) or original(*args, **kwargs))
     with strips.convolutions_in_strips():
-        parts = mx.conv2d(picture, kernels, stride, padding, dilation)
-    assert whole.shape == parts.shape, (whole.shape, parts.shape)
-    assert np.allclose(np.array(whole), np.array(parts), atol=1e-5), (stride, padding, dilation)
+        parts = getattr(mx, name)(picture, kernels, *setting)
+    setattr(mx, name, original)
+    assert len(calls) > 3 and whole.shape == parts.shape, (name, setting, whole.shape, parts.shape)
+    assert np.allclose(np.array(whole), np.array(parts), atol=1e-5), (name, setting)
+
+
+for setting in ((1, 1, 1), (2, 1, 1), (1, 0, 1), (2, 0, 1), ((2, 1), (1, 0), 1), (1, 2, 2)):
+    same_in_strips("conv2d", (1, 37, 21, 6), (5, 3, 3, 6), *setting)
+for setting in ((1, 1, 1), (2, 0, 1), ((1, 2, 1), (2, 1, 0), 1), ((2, 1, 2), (0, 1, 1), 1)):
+    same_in_strips("conv3d", (1, 3, 19, 11, 6), (5, 3, 3, 3, 6), *setting)
 
 # One large component at a time: what is in memory stays within the limit, and a freed one has its numbers again.
 port = mlx_port.load(where, home / "artifacts/tiny", "float32", {})

@@ -85,6 +85,19 @@ def test_another_checkpoint_than_the_recorded_one(stages, twin, script, port):
     _refused(script(stages, "run_mflux.py", *port("z_image"), "--model", other), "another checkpoint")
 
 
+def test_an_operation_that_the_device_lacks(stages, script, port):
+    check = Path(__file__).with_name("check_device.py")
+    done = script(stages, check, "run_reference.py", "--model", stages / "artifacts/tiny", "--size", "64")
+    _refused(done, "PyTorch on cpu lacks an operation (The operator 'aten::silu.out' is not", "--device cpu")
+    done = script(stages, check, "run_mflux.py", *port("z_image"))
+    _refused(done, "MLX on Device(cpu, 0) lacks an operation ([Eigh::eval_gpu] has no GPU", "stream=mx.cpu")
+
+
+def test_a_device_that_is_not_there(stages, script, port):
+    done = script(stages, "run_reference.py", "--model", stages / "artifacts/tiny", "--device", "tpu")
+    _refused(done, "--device tpu cannot be used")
+
+
 def test_waivers_without_a_reason(stages, script, port):
     path = stages / "waivers.yml"
     before = path.read_text()

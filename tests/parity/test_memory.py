@@ -64,5 +64,6 @@ def test_a_search_goes_from_thinned_blocks_to_the_module(twin, script):
     found = [line for line in done.stdout.splitlines() if line.startswith("look at")]
     assert done.returncode == 1 and len(found) == 2, done.stdout + done.stderr
     assert found[0].startswith("look at transformer.0: transformer.layers.1 ")
+    assert "a module inside it that was not recorded (" in found[0]  # w1 is wrong, not the block's own code
     assert found[1].startswith("look at transformer.0: transformer.layers.1.feed_forward.w1 ") and "1.1" in found[1]
     assert "run_reference.py --module transformer.layers.1 " in done.stdout

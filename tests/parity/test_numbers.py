@@ -358,3 +358,28 @@ def test_modules_that_keep_a_copy_of_one_table_pair():
     found = pair(own.items(), modules, prints, {path: ["Layer", "torch.nn"] for path in paths})
     assert {path for path in modules if path not in found.modules} == set()
     assert found.modules["encoder.layers.1"] == "encoder.layers.1"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The operator 'aten::isin.Tensor_Tensor_out' is not currently implemented for the MPS device. If you want this op",
+        "Could not run 'aten::empty.memory_format' with arguments from the 'MPS' backend. This could be because",
+        "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. Please use float32",
+        "[Recv::eval_gpu] has no GPU implementation.",
+        "[linalg::qr] This op is not yet supported on the GPU. Explicitly pass a CPU stream to run it.",
+        "[metal_kernel] No Metal back-end.",
+    ],
+)
+def test_an_operation_that_a_device_lacks_is_known_by_its_error(message):
+    from parity import devices
+
+    with pytest.raises(devices.DeviceError, match="^MLX on gpu lacks an operation .*; run it with --device cpu$"):
+        devices.stop_if_lacking(RuntimeError(message), "MLX on gpu")
+
+
+@pytest.mark.parametrize("message", ["", "the loop is not implemented yet", "float64 is not supported", "no device"])
+def test_another_error_is_not_blamed_on_the_device(message):
+    from parity import devices
+
+    assert devices.lacking(NotImplementedError(message)) == ""

@@ -30,6 +30,10 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
     from parity import waivers
 
+    if args.device:
+        from parity.run import device
+
+        device.use(args.device)
     if args.lora:
         return _lora(args, answers)
     if args.training:
@@ -344,6 +348,7 @@ def _arguments() -> argparse.Namespace:
         help="judge artifacts/modules.safetensors and name the module; auto: record what that needs, at any size",
     )  # fmt: skip
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--device", choices=("gpu", "cpu"), help="default: gpu where MLX has one, else cpu")
     parser.add_argument("--reference", help="default: artifacts/reference.safetensors")
     parser.add_argument("--model", help="the checkpoint (default: the folder that the reference ran)")
     parser.add_argument("--port", metavar="MODULE:CLASS", help="default: the port's text-to-image class")

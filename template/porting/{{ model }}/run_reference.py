@@ -121,7 +121,7 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
         steps=_steps(args.steps, answers.steps),
         guidance=guidance,
         dtype=args.dtype,
-        device=args.device or _device(),
+        device=_device(args.device),
         level=level,
         only=args.module or "",
         all_steps=args.all_steps,
@@ -159,9 +159,16 @@ def _steps(asked: int | None, usual: int) -> int:
     return steps
 
 
-def _device() -> str:
+def _device(asked: str | None) -> str:
     import torch
 
+    if asked:
+        try:
+            torch.empty(0, device=asked)
+        except Exception as error:  # noqa: BLE001 - each kind of device has its own error
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+            raise ParityError(f"--device {asked} cannot be used ({reason}); leave it out, or type cpu") from None
+        return asked
     if torch.backends.mps.is_available():
         return "mps"
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from parity import devices
+
 
 class ParityError(Exception):
     """What is wrong, where, and what to do, in one line."""
@@ -29,12 +31,15 @@ def run(main: Callable[[], int]) -> None:
         where = f" {error.filename}" if error.filename else ""
         print(f"parity: cannot use{where}: {error.strerror or error}; check that it exists", file=sys.stderr)
         code = 2
+    except devices.DeviceError as error:
+        print(f"parity: {_line(error)}", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
         print("parity: interrupted", file=sys.stderr)
         code = 130
     sys.exit(code)
 
 
-def _line(error: ParityError) -> str:
+def _line(error: BaseException) -> str:
     text = " ".join("".join(sign if sign.isprintable() else " " for sign in str(error)[:4000]).split())
     return text if len(text) <= 500 else f"{text[:250]} … {text[-250:]}"

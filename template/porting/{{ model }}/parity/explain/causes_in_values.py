@@ -253,4 +253,16 @@ def _by_name(call: Call) -> str:
     short = bool(call.own) and all(is_short(own) for own in call.own)
     if short and call.local and call.local.relative < ROUNDED:
         return "precision: a cast to a shorter type"
-    return "" if call.leaf else "its own code, not that of a module inside it: order, gate, residual or modulation"
+    return "" if call.leaf else _own_code(call)
+
+
+def _own_code(call: Call) -> str:
+    names = list(dict.fromkeys(part.path.removeprefix(f"{call.path}.") for part in call.children if not _is_judged(part)))
+    if not names:
+        return "its own code, not that of a module inside it: order, gate, residual or modulation"
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"its own code or a module inside it that was not recorded ({', '.join(names[:3])}{more})"
+
+
+def _is_judged(call: Call) -> bool:
+    return bool(call.event) or bool(call.children) and all(map(_is_judged, call.children))

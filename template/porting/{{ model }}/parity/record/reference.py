@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from parity import devices
 from parity.errors import ParityError
 from parity.progress import Progress, of_stage
 from parity.record import components, guidance, sizes
@@ -98,6 +99,7 @@ def load(run: Run, expected: str, keep: bool = False) -> Reference:
         parts = Parts(run.model, getattr(torch, run.dtype), run.device, keep, progress)
         pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype), **own, **parts.networks)
     except Exception as error:  # noqa: BLE001 - a folder with another family's parts in it raises whatever its classes do
+        _stop_if_lacking(error, run)
         raise ParityError(
             f"{run.model} cannot be loaded as {kind.__name__}: {first_line(error)}; install what it asks for, or download the checkpoint again"
         ) from None
@@ -192,6 +194,7 @@ def _told_in_one_line(pipe, run: Run) -> Iterator[None]:
     except (ParityError, OSError):
         raise
     except Exception as error:  # noqa: BLE001
+        _stop_if_lacking(error, run)
         last = traceback.extract_tb(error.__traceback__)[-1]
         cure = "fix what it names, or install the diffusers that the checkpoint was made for"
         if (run.model / "sizes.json").is_file():
@@ -200,6 +203,11 @@ def _told_in_one_line(pipe, run: Run) -> Iterator[None]:
             f"{type(pipe).__name__} failed on {run.model}: {type(error).__name__}: {first_line(error)} "
             f"({Path(last.filename).name} line {last.lineno}); {cure}"
         ) from None
+
+
+def _stop_if_lacking(error: Exception, run: Run) -> None:
+    cure = f"{devices.ON_CPU}, or set PYTORCH_ENABLE_MPS_FALLBACK=1" if run.device == "mps" else devices.ON_CPU
+    devices.stop_if_lacking(error, f"PyTorch on {run.device}", cure)
 
 
 def _gaps(pipe, run: Run, recording: Recording) -> dict[str, float]:

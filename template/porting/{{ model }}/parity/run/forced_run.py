@@ -19,7 +19,7 @@ from parity.memo import Memo
 from parity.metrics import Distance, distance
 from parity.orders import Order
 from parity.record.recording import Recording, is_denoiser
-from parity.run import stand_ins
+from parity.run import device, stand_ins
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy
 from parity.run.patches import Patches
@@ -82,6 +82,7 @@ class ForcedRun:
             except Done:
                 pass
             except Exception as error:  # noqa: BLE001 - a port in the making may raise anything; it is reported
+                device.stop_if_lacking(error)
                 self.crossing.failure = self.stage, error
                 self.crossing.failures = [self.crossing.failure]
         self.crossing.unused = self._unused() if self.step else []

@@ -15,6 +15,7 @@ from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
 from parity.errors import ParityError
 from parity.record.recording import Recording
+from parity.run import device
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import to_numpy
 from parity.run.patches import Patches
@@ -90,6 +91,7 @@ class _Run:
         except Done:
             pass
         except Exception as error:  # noqa: BLE001 - a port in the making may raise anything
+            device.stop_if_lacking(error)
             raise ParityError(
                 f"image-to-image raised {type(error).__name__}: {error}; run its fast tests first"
             ) from None

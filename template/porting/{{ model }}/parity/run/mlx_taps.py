@@ -10,6 +10,8 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn
 
+from parity.run import device
+
 
 def arrays(value, depth: int = 0) -> Iterator[mx.array]:
     """All arrays in arguments or results, in order. A module that is handed on is not looked into, though it is a dict."""
@@ -76,6 +78,7 @@ def _own_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        device.stop_if_lacking(error)  # raised by what was called before, which is computed now
         raise TapError(f"{type(error).__name__}: {error}") from error
 
 

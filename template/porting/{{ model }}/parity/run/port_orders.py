@@ -13,7 +13,7 @@ from parity.compare.calls import FEW, ReferenceCalls, is_prompt, pair, row_of
 from parity.memo import Memo
 from parity.orders import NOTHING, Order
 from parity.record.recording import Recording, is_denoiser
-from parity.run import stand_ins
+from parity.run import device, stand_ins
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy
 from parity.run.patches import Patches
@@ -278,6 +278,7 @@ class PortProbe(Sink):
         except Done:
             pass
         except Exception as error:  # noqa: BLE001 - a port in the making may raise anything; the judge says so later
+            device.stop_if_lacking(error)
             self.failure = f"{type(error).__name__}: {error}"
         finally:
             patches.undo()

@@ -20,7 +20,7 @@ from parity.memo import Memo
 from parity.metrics import distance
 from parity.progress import Progress
 from parity.record.recording import Recording
-from parity.run import port_orders
+from parity.run import device, port_orders
 from parity.run.forced_run import FORCED, FREE, IMAGE, LATENTS, LOOP, ForcedRun
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, numbers, to_numpy
@@ -319,6 +319,7 @@ class Judge:
         try:
             own = self._encoded(vae, mx.array(image).astype(_dtype(vae)))
         except Exception as error:  # noqa: BLE001 - as in a run: a port in the making may raise anything
+            device.stop_if_lacking(error)
             absent = isinstance(error, (NotImplementedError, AttributeError))
             return Result(
                 VAE_ENCODE, ABSENT if absent else FAIL, note=f"raised {type(error).__name__}: {first_line(error)}"
