@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn
 
-from parity.answers import ABSENT, FAIL
+from parity.answers import ABSENT, FAIL, NOT_RUN
 from parity.compare import lora as compare
 from parity.compare.limits import Limits
 from parity.compare.lora import FileResult
@@ -80,7 +80,9 @@ def judge(
     port, loading = load_with_lora(where, folder, sizes, files / f"{TRAINED.name}.safetensors")
     network = loading.calls[0]["transformer"]
     updates = _updates(network)
-    call = Judge(port, recording, Limits("float32"), Pairing(), bisect=False).judge(TRANSFORMER)
+    call = Result(TRANSFORMER, NOT_RUN, note="the LoRA was refused")
+    if not loading.refused:
+        call = Judge(port, recording, Limits("float32"), Pairing(), bisect=False).judge(TRANSFORMER)
     _restore(network)
     layers = compare.Layers(recording, stored_effects(network))
     results = [compare.judge(recording, TRAINED.name, layers, updates, waivers)]
