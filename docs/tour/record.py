@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(PROJECT / "hooks"), str(PROJECT / "docs/tour")]
+sys.path[:0] = [str(PROJECT / "hooks")]
 
-import edits  # noqa: E402
 from mflux_port.checkout import releases  # noqa: E402
 
 README = PROJECT / "README.md"
@@ -41,7 +40,6 @@ START = ["../vega", "--model", "vega", "--repo", "acme/Vega", "--steps", "2", "-
 STEPS = {
     "inspect": Step("mflux-port inspect ../vega --repo acme/Vega", ["-m", "mflux_port", "inspect", *START[:1], *START[3:5]]),
     "start": Step(f"mflux-port start {' '.join(START)}", ["-m", "mflux_port", "start", *START, "--python", "PYTHON"]),
-    "edits": Step("git diff --unified=0 src", ["EDITS"], r"^[-+] "),
     "mflux": Step("uv run python porting/vega/run_mflux.py", ["porting/vega/run_mflux.py"]),
     "status": Step("mflux-port status vega", ["-m", "mflux_port", "status", "vega"]),
 }  # fmt: skip
@@ -56,23 +54,15 @@ def play(scratch: Path) -> dict[str, str]:
     blocks, started = {}, time.monotonic()
     for name, step in STEPS.items():
         command = [str(python) if word == "PYTHON" else word for word in step.command]
-        printed = _edited(root) if name == "edits" else _run(python, root, command, step.code)
+        printed = _run(python, root, command, step.code)
         lines = [_as_a_reader_sees(line, root) for line in printed.splitlines()]
         kept = [line for line in lines if re.search(step.kept, line)] if step.kept else lines
         blocks[name] = "```console\n" + "\n".join([f"$ {step.shown}", *kept]).strip() + "\n```\n"
         if name == "start":
             releases.commit(root, name)
     minutes = (time.monotonic() - started) / 60
-    written = sum(line.startswith("+  ") for line in blocks["edits"].splitlines())
-    blocks["cost"] = f"{written} lines by hand and {minutes:.1f} minutes of two cores: every stage passes.\n"
+    blocks["cost"] = f"No line was written by hand; {minutes:.1f} minutes on two cores, and every stage passes.\n"
     return blocks
-
-
-def _edited(root: Path) -> str:
-    edits.apply(root)
-    done = subprocess.run(["git", "diff", "--unified=0", "src"], cwd=root, capture_output=True, text=True, check=True)
-    # The names of the files tell more than git's headings of each change.
-    return re.sub(r"^\+\+\+ b/src/mflux/models/vega/(.*)$", r"+ # \1", done.stdout, flags=re.MULTILINE)
 
 
 def _as_a_reader_sees(line: str, root: Path) -> str:

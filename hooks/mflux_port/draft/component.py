@@ -115,7 +115,8 @@ def draft_component(
         Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in states if not state.is_proof
     ]
     linears = {path for path, node in tree.walk() if node.layer == "Linear"}
-    lora = lora_layers(mapping.targets, linears) if name == "transformer" else []
+    names = {tensor.name: plain for plain, tensor in source.tensors.items()}
+    lora = lora_layers(mapping.targets, linears, names) if name == "transformer" else []
     return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, towers)
 
 

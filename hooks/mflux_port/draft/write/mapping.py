@@ -60,15 +60,17 @@ class LoraLayer:
     trained: bool
 
 
-def lora_layers(targets: list[Target], linears: set[str]) -> list[LoraLayer]:
+def lora_layers(targets: list[Target], linears: set[str], names: dict[str, str]) -> list[LoraLayer]:
     """The linear layers among ``targets``, in their order. ``linears``: paths of linear layers.
+
+    ``names``: the reference's name of each tensor, by the name in the checkpoint, which may have wrappers.
 
     A LoRA file may change any of them. Trained are those of repeated blocks, without norms, modulation and embeddings.
     """
     chosen = []
     for target in targets:
         path, _, last = target.to_pattern.rpartition(".")
-        reference, _, stored = target.from_pattern.rpartition(".")
+        reference, _, stored = _without_wrappers(target.from_pattern, names).rpartition(".")
         if not last == stored == "weight" or target.transform:
             continue
         numbers = [n for n in range(target.count or 1) if path.replace("{block}", str(n)) in linears]
@@ -79,6 +81,18 @@ def lora_layers(targets: list[Target], linears: set[str]) -> list[LoraLayer]:
             own, other = (name.replace("{block}", str(number)) for name in (path, reference))
             chosen.append(LoraLayer(own, other, None, False))
     return chosen
+
+
+def _without_wrappers(pattern: str, names: dict[str, str]) -> str:
+    # The parts of the first block's name that the reference's name has, too.
+    stored = pattern.replace("{block}", "0")
+    wanted = names.get(stored, stored).split(".")
+    kept = []
+    for part, concrete in zip(pattern.split("."), stored.split("."), strict=True):
+        if wanted and concrete == wanted[0]:
+            kept.append(part)
+            wanted.pop(0)
+    return ".".join(kept)
 
 
 def _is_trained(path: str) -> bool:
