@@ -282,6 +282,18 @@ def test_modules_that_multiply_rounding_have_a_wider_limit():
     assert Limits("float32").of_sensitive(replace(call, leaf=True), 1.0) == pytest.approx(2.5e-6)
 
 
+def test_a_network_of_many_modules_rounds_more_than_one_of_few():
+    from dataclasses import replace
+
+    from parity.compare.limits import Limits
+
+    leaf = _Call(leaf=True)
+    few, many, most = (replace(_Call(), inside=(leaf,) * count) for count in (9, 64, 10_000))
+    assert Limits("float32").of_module(few) == pytest.approx(1e-5)
+    assert Limits("float32").of_module(many) == pytest.approx(2e-5)
+    assert Limits("float32").of_module(most) == pytest.approx(1e-4)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -312,6 +324,10 @@ class _Call:
     sinusoid: bool = False
     size: int = 10
     event: str = "transformer.0/transformer"
+    inside: tuple[_Call, ...] = ()
+
+    def walk(self):
+        return [*self.inside, self]
 
 
 @dataclass

@@ -64,7 +64,7 @@ FIBO = (
     Difference(
         "mflux's FlowMatchEulerDiscreteScheduler spaces FIBO's steps from 1 to 0.001 and shifts them by a fixed mu of 1; "
         "diffusers' BriaFiboPipeline spaces them from 1 to 1/n and makes mu of the picture's size. Two steps hide it",
-        lines=r"^scheduler FAIL relL2 1\.\de-01 |^look at scheduler: scheduler .*spacing of the steps",
+        lines=r"^scheduler FAIL relL2 1\.\d+e-01 |^look at scheduler: scheduler .*spacing of the steps",
         settings="6 steps",
         schedule=True,
     ),
@@ -82,7 +82,7 @@ Z_IMAGE = (
 SHIFT = Difference(
     "mflux's ZImage takes FlowMatchEulerDiscreteScheduler for a checkpoint with guidance, which shifts the steps by an "
     "empirical mu of their number and the picture's size (about 7); diffusers shifts them by the checkpoint's fixed 6.0",
-    lines=r"^scheduler FAIL relL2 (\d\.\de-02|[89]\.\d\de-03) |^look at scheduler: scheduler .*sigma shift: the port's is 1\.1\d* times",
+    lines=r"^scheduler FAIL relL2 (\d\.\d+e-02|[89]\.\d+e-03) |^look at scheduler: scheduler .*sigma shift: the port's is 1\.1\d* times",
     schedule=True,
 )
 FAMILIES = {

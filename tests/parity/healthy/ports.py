@@ -144,7 +144,7 @@ class ReferenceSteps(FlowMatchEulerDiscreteScheduler):
         count = config.num_inference_steps
         sigmas = [1 - n * (1 - 1 / count) / max(1, count - 1) for n in range(count)]
         shift = known["shift"]
-        if known["use_dynamic_shifting"]:
+        if known.get("use_dynamic_shifting"):
             rows = config.width * config.height / 256
             least, most = known["base_image_seq_len"], known["max_image_seq_len"]
             slope = (known["max_shift"] - known["base_shift"]) / (most - least)

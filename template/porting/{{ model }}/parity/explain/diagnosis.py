@@ -319,12 +319,17 @@ class Diagnosis:
         return [self._code(result, "vae", self._of_worst(result) or "latent normalisation after the encoder")]
 
     def _other_tokens(self, result: Result, calls: list[Call]) -> list[Verdict]:
-        # The first ids of an encoding are its tokens; others are positions, which a module inside makes.
-        first = {call.event.split("/")[0]: call for call in reversed(calls) if call.ids is not None}
-        for call in first.values():
-            if not same_tokens(*call.ids):
+        for call in calls:
+            if call.ids is not None and self._are_tokens(call) and not same_tokens(*call.ids):
                 return [self._code(result, "tokenizer", _of_tokens(*call.ids))]
         return []
+
+    def _are_tokens(self, call: Call) -> bool:
+        """Whether the reference's encoder was given these ids: others are positions, which a module inside makes."""
+        stage = call.event.split("/")[0]
+        given = [self.watch.reference(call, name) for name in self.watch.inputs(f"{stage}/{stage.split('.')[0]}")]
+        tokens = [ids.reshape(-1) for ids in given if ids.dtype.kind != "f"]
+        return not tokens or any(np.array_equal(ids, call.ids[0]) for ids in tokens)
 
     def _text_encoder(self, result: Result, calls: list[Call]) -> list[Verdict]:
         # An encoder's last layers may be left out on purpose, so they are blamed when nothing else is found.

@@ -118,6 +118,7 @@ def _link(
         result.notes.append(
             f"the port draws its noise as {list(shape)}, the reference as {list(drawn)}, and the port's VAE does not tell "
             "which number is which; port its decoder first, or draw the noise in the reference's shape"
+            + (f" ({probe.failure})" if probe.failure else "")
         )
         return None
     return chosen
