@@ -19,6 +19,11 @@ def weights(folder: Path, dtype: str) -> int:
     return together([sum(map(_numbers, part.glob("*.safetensors"))) * WIDTHS[dtype] for part in parts])
 
 
+def largest_file(folder: Path) -> int:
+    """Bytes of the files of the largest network. While they are read, the system counts them as the process's memory."""
+    return max((sum(file.stat().st_size for file in part.glob("*.safetensors")) for part in folder.iterdir()), default=0)
+
+
 def together(sizes: list[int]) -> int:
     """The largest network and a tenth of it, or all where that is less."""
     return int(min(sum(sizes), SPARE * max(sizes, default=0)))

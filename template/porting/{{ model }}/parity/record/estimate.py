@@ -65,7 +65,8 @@ def sentence(run, seconds: str = "") -> str:
         return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason}); at least {memory}"
     size = f"{run.width}x{run.height}, {run.steps} steps"
     disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({len(counter.names)} tensors)"
-    base = process_peak() if run.device == "cpu" else 0  # there the whole process counts, with PyTorch in it
+    # On the CPU the whole process counts, with PyTorch and the file that is being read in it.
+    base = process_peak() + needs.largest_file(run.model) if run.device == "cpu" else 0
     memory = needs.of_memory(loaded or counter.weights, base + counter.activations, have)
     return "; ".join(filter(None, (f"estimate: {disk}", memory, seconds)))
 
