@@ -102,13 +102,21 @@ def test_a_plain_run_ticks_the_boxes_with_figures(recorded, script):
         r"- \[x\] .*--> relL2 \S+ of \S+, float32, 112x80, 2 steps, guidance \S+, tiny twin, \d{4}-\d\d-\d\d, commit "
     )
     assert all(re.match(figures, line) for line in ticked)
+    # What the run took is near what is estimated now: the seconds are those of this run.
+    estimate = script(home, "run_mflux.py", "--port", PORTS["z_image"].port, "--estimate").stdout
+    seconds, memory = re.search(r"the port took (\d+) s, ([\d.]+) MB at most", done.stdout).groups()
+    found = re.search(r"estimate: ([\d.]+) MB of memory.*; (\d+) s, .*; ([\d.]+) MB on disk", estimate).groups()
+    size = (home / "artifacts/mflux.safetensors").stat().st_size / 1e6
+    assert [float(figure) for figure in found] == pytest.approx([float(memory), float(seconds), size], rel=0.25)
 
 
 def test_the_estimate_is_near(recorded, family):
     artifacts = recorded(family) / "artifacts"
-    estimate = re.search(r"estimate: ([\d.]+) MB for all modules", (artifacts / "modules.txt").read_text())
+    said = (artifacts / "modules.txt").read_text()
+    disk, memory = re.search(r"estimate: ([\d.]+) MB for all modules.*?; ([\d.]+) MB of memory", said).groups()
     size = (artifacts / "modules.safetensors").stat().st_size / 1e6
-    assert float(estimate[1]) == pytest.approx(size, rel=0.2)
+    assert float(disk) == pytest.approx(size, rel=0.2)
+    assert float(memory) == pytest.approx(float(re.search(r"reference took .* ([\d.]+) MB at most", said)[1]), rel=0.25)
 
 
 def test_blocks_of_a_large_run_stay_small(twin, script):

@@ -14,6 +14,7 @@ from pathlib import Path
 from parity.answers import ALL_STAGES, ENCODERS, FAIL, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
 from parity.explain import notes
+from parity.needs import Timings
 
 # Constructor arguments with another name in the checkpoint's config files: {"transformer": {"width": "hidden_size"}}.
 # Only needed to build the port in the sizes of a tiny twin.
@@ -48,13 +49,20 @@ def main() -> int:
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     _limits(args, recording)
     # MLX comes last, so that errors in a file are reported before it is loaded.
-    from parity.run import mlx_port, precision
+    from parity.run import estimate, mlx_port, precision
 
+    timings, key, steps = Timings(answers.artifacts), estimate.timed(recording, args.dtype), recording.facts["steps"]
+    if args.estimate or estimate.is_too_large(folder, recording, args.dtype):
+        print(estimate.sentence(folder, recording, args.dtype, timings.sentence(key, steps)))
+    if args.estimate:
+        return 0
     rough = precision.warning() if args.dtype == "float32" else ""
     if rough:
         print(rough)
     port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
     found = _judge(args, answers, port, recording, wanted)
+    if not args.stage:
+        timings.keep(key, found.judge.progress, steps)
     if args.bisect == AUTO:
         recording, found = _look_inside(args, answers, port, recording, wanted, found)
     _print_findings(found, recording.facts)
@@ -236,7 +244,7 @@ def _reference(args: argparse.Namespace, answers: Answers) -> Path:
     if args.reference:
         return Path(args.reference)
     modules, stages = (answers.artifacts / f"{name}.safetensors" for name in ("modules", "reference"))
-    if args.bisect == AUTO:
+    if args.bisect == AUTO and not args.estimate:
         return _blocks(answers, stages)
     return modules if args.bisect and modules.is_file() else stages
 
@@ -349,6 +357,7 @@ def _arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", choices=("gpu", "cpu"), help="default: gpu where MLX has one, else cpu")
+    parser.add_argument("--estimate", action="store_true", help="print what the run takes in memory and seconds, and stop")
     parser.add_argument("--reference", help="default: artifacts/reference.safetensors")
     parser.add_argument("--model", help="the checkpoint (default: the folder that the reference ran)")
     parser.add_argument("--port", metavar="MODULE:CLASS", help="default: the port's text-to-image class")

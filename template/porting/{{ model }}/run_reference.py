@@ -20,6 +20,7 @@ from pathlib import Path
 
 from parity.answers import FEW_STEPS, PROMPT, SEED, SIZE, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
+from parity.needs import Timings
 from parity.record import components
 
 
@@ -33,8 +34,9 @@ def main() -> int:
 
     precision.use_float32()
     plan = _plan(args, answers, folder, torch_taps, reference)
-    if plan.level != torch_taps.STAGES or args.estimate:
-        print(estimate.sentence(plan))
+    timings, key = Timings(answers.artifacts), f"reference {plan.timed}"
+    if plan.level != torch_taps.STAGES or args.estimate or estimate.is_large(plan):
+        print(estimate.sentence(plan, timings.sentence(key, plan.steps)))
     if args.estimate:
         return 0
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
@@ -47,6 +49,7 @@ def main() -> int:
     recording = reference.record(loaded, plan, path, calibrate=not args.no_calibration)
     save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
+    timings.keep(key, loaded.progress, plan.steps)
     print(f"the reference took {loaded.progress.figures()}")
     return 0
 
@@ -202,7 +205,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", help="default: mps or cuda where there is one, else cpu")
     parser.add_argument("--no-calibration", action="store_true", help="do not run a second time in bfloat16")
     parser.add_argument("--keep-loaded", action="store_true", help="keep all networks in memory, not one at a time")
-    parser.add_argument("--estimate", action="store_true", help="print what a recording takes on disk, and stop")
+    parser.add_argument("--estimate", action="store_true", help="print what a recording takes on disk, in memory and in seconds, and stop")
     parser.add_argument("--output", help="default: artifacts/reference.safetensors, or modules.safetensors")
     parser.add_argument(components.CUSTOM_CODE, action="store_true", help="run Python files that the checkpoint has")
     return parser.parse_args()

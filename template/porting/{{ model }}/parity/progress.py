@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from parity.needs import in_words
+
 
 class Progress:
     """``progress("transformer, step 2 of 4")`` prints a line with the seconds since the start; each text once in a row.
@@ -15,6 +17,7 @@ class Progress:
 
     def __init__(self, who: str, peak: Callable[[], int] = lambda: 0):
         self.who, self.peak, self._start, self._last = who, peak, time.monotonic(), ""
+        self._marks: list[tuple[str, float]] = []
 
     @property
     def seconds(self) -> float:
@@ -24,12 +27,18 @@ class Progress:
         if text == self._last:
             return
         self._last = text
+        self._marks.append((text, self.seconds))
         print(f"{self.who}: {text} ({self.figures()})", file=sys.stderr, flush=True)
+
+    def seconds_in_steps(self) -> float:
+        """The seconds spent in denoising steps until now."""
+        ends = [start for _, start in self._marks[1:]] + [self.seconds]
+        return sum(end - start for (text, start), end in zip(self._marks, ends, strict=True) if ", step " in text)
 
     def figures(self) -> str:
         """The seconds and the most memory until now."""
         peak = self.peak()
-        return f"{self.seconds:.0f} s" + (f", {peak / 1e9:.1f} GB at most" if peak else "")
+        return f"{self.seconds:.0f} s" + (f", {in_words(peak)} at most" if peak else "")
 
 
 def process_peak() -> int:

@@ -1,4 +1,4 @@
-"""What a recording will take on disk: the reference's own pipeline runs, with networks that have shapes and no values.
+"""What a recording will take on disk and in memory: the reference's own pipeline runs, with networks that have shapes and no values.
 
 The networks are built without memory (PyTorch's meta device) and called by the pipeline with inputs of the real sizes.
 The hooks of a real recording run along and only count, so nothing here knows how any model is built.
@@ -14,7 +14,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from parity import needs
+from parity.progress import process_peak
 from parity.record import components
 from parity.record.guidance import OFF
 from parity.record.recording import stride_for
@@ -26,6 +29,8 @@ class Counter:
     def __init__(self, cap: int | None, half: bool, room: int):
         self.cap, self.half = cap, half
         self.bytes, self.names = room, set()
+        self.weights = 0  # bytes of the networks that are in memory together
+        self.activations = 0  # the most bytes that the networks computed with at a time
         self._image: tuple[int, ...] = ()
 
     def __contains__(self, name: str) -> bool:
@@ -47,17 +52,35 @@ class Counter:
         return np.zeros(self._image, np.float32)
 
 
-def sentence(run) -> str:
+def sentence(run, seconds: str = "") -> str:
     """One line for people: how much, and for what. It says so when the estimate cannot be made."""
+    loaded, have = needs.weights(run.model, run.dtype), memory_of(run.device)
     what = {"stages": "the stages", "blocks": "the blocks", "modules": "all modules"}[run.level]
     what = f"everything inside {run.only}" if run.only else what
     try:
         counter = count(run)
     except Exception as error:  # noqa: BLE001 - a pipeline that cannot run without values is recorded all the same
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason})"
+        memory = needs.of_memory(loaded, 0, have)
+        return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason}); at least {memory}"
     size = f"{run.width}x{run.height}, {run.steps} steps"
-    return f"estimate: {counter.bytes / 1e6:.1f} MB for {what} at {size} ({len(counter.names)} tensors)"
+    disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({len(counter.names)} tensors)"
+    # On the CPU the whole process counts, with PyTorch and the file that is being read in it.
+    base = process_peak() + needs.largest_file(run.model) if run.device == "cpu" else 0
+    memory = needs.of_memory(loaded or counter.weights, base + counter.activations, have)
+    return "; ".join(filter(None, (f"estimate: {disk}", memory, seconds)))
+
+
+def is_large(run) -> bool:
+    """Whether a run may take more memory than there is, so that an estimate is worth its seconds."""
+    return needs.weights(run.model, run.dtype) > memory_of(run.device) / 2 > 0
+
+
+def memory_of(device: str) -> int:
+    """Bytes of memory of a device; 0 where it does not say."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_properties(device).total_memory
+    return needs.machine()
 
 
 def count(run) -> Counter:
@@ -71,15 +94,16 @@ def _count(run) -> Counter:
 
     counter = Counter(run.cap, run.dtype == "bfloat16", run.room)
     pipe = _empty_pipeline(run)
-    undo = _bridge(pipe)
+    undo, live = _bridge(pipe), _Live(pipe)
     autocast, torch.autocast = torch.autocast, lambda *args, **kwargs: contextlib.nullcontext()
     try:
-        with torch.no_grad(), _NoQuestions():
+        with torch.no_grad(), _NoQuestions(), live:
             reference.run_once(pipe, run, counter)
     finally:
         torch.autocast = autocast
         for step in reversed(undo):
             step()
+    counter.weights, counter.activations = needs.together(live.networks), live.most
     return counter
 
 
@@ -155,6 +179,8 @@ class _NoQuestions(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if function is torch.nn.functional.scaled_dot_product_attention:
+            return _attention(function, *args, **kwargs)
         first = args[0] if args else None
         if isinstance(first, torch.Tensor) and first.device.type == "meta":
             masked = len(args) > 1 and isinstance(args[1], torch.Tensor) and args[1].dtype == torch.bool
@@ -170,6 +196,44 @@ class _NoQuestions(TorchFunctionMode):
             if "meta" not in str(error):
                 raise
             return function(*_mapped(args, _shape), **_mapped(dict(kwargs), _shape))
+
+
+class _Live(TorchDispatchMode):
+    """Counts the bytes of the shapes that exist at the same time, beside the networks' own."""
+
+    def __init__(self, pipe):
+        super().__init__()
+        self.most = self._now = 0
+        parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+        self.networks = [sum(tensor.nbytes for tensor in part.parameters()) for part in parts]
+        own = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
+        self._kept = [tensor.untyped_storage() for tensor in own]
+        self._known = {id(storage) for storage in self._kept}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (list, tuple)) else [result]:
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
+                self._count(tensor.untyped_storage())
+        return result
+
+    def _count(self, storage) -> None:
+        key, size = id(storage), storage.nbytes()
+        if key not in self._known:
+            self._known.add(key)
+            weakref.finalize(storage, self._forget, key, size)
+            self._now += size
+            self.most = max(self.most, self._now)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._now -= size
+
+
+def _attention(function, query, key, value, *args, **kwargs):
+    if query.device.type != "meta":
+        return function(query, key, value, *args, **kwargs)
+    return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real one keeps no table of all pairs
 
 
 def _shape(tensor: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from parity.memo import Memo
+from parity.needs import SPARE
 from parity.progress import process_peak
 from parity.record import components
 from parity.record.fingerprints import fingerprint
@@ -22,7 +23,6 @@ from parity.record.probe import changed
 from parity.record.recording import is_denoiser
 from parity.record.torch_taps import to_numpy
 
-SPARE = 1.1  # of the largest network: a VAE or a small encoder stays beside it
 STAYS = "vae"  # pipelines compute with its latent statistics without calling it
 
 

@@ -67,6 +67,11 @@ class Run:
         return CAP
 
     @property
+    def timed(self) -> str:
+        """The setting that decides how long a step takes."""
+        return f"{self.model.resolve()} {self.width}x{self.height} {self.dtype} {self.device} {self.level} {self.only}"
+
+    @property
     def room(self) -> int:
         """Bytes for the recording's table of contents: thousands of tensors, where modules are recorded."""
         return ROOM if self.level == STAGES else 8 * ROOM

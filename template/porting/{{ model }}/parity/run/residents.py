@@ -12,12 +12,12 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_map
 
+from parity.needs import SPARE
 from parity.run.mlx_taps import components
 
 _evaluate = mx.eval  # a run may replace it for a while
 PIECE = 1 << 28  # bytes of parameters that are read at a time: their file's copy and the float32 one exist together
 ROOM = 4 << 30  # bytes beside the parameters, from which on MLX waits for what it has started
-SPARE = 1.1  # of the largest component: a VAE or a small encoder stays beside it
 
 
 class Residents:

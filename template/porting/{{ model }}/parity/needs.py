@@ -1,0 +1,81 @@
+"""What a run needs: memory from the headers of the checkpoint's files, seconds from an earlier run that was timed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from pathlib import Path
+
+SPARE = 1.1  # of the largest network: a VAE or a small encoder stays beside it
+WIDTHS = {"float32": 4, "bfloat16": 2, "float64": 8}
+LESS = "--dtype bfloat16 takes half, a smaller --size less beside the weights"
+
+
+def weights(folder: Path, dtype: str) -> int:
+    """Bytes of a checkpoint's networks that are in memory together, by the headers of its files."""
+    parts = [part for part in folder.iterdir() if part.is_dir()]
+    return together([sum(map(_numbers, part.glob("*.safetensors"))) * WIDTHS[dtype] for part in parts])
+
+
+def largest_file(folder: Path) -> int:
+    """Bytes of the files of the largest network. While they are read, the system counts them as the process's memory."""
+    return max((sum(file.stat().st_size for file in part.glob("*.safetensors")) for part in folder.iterdir()), default=0)
+
+
+def together(sizes: list[int]) -> int:
+    """The largest network and a tenth of it, or all where that is less."""
+    return int(min(sum(sizes), SPARE * max(sizes, default=0)))
+
+
+def machine() -> int:
+    """Bytes of memory that this machine has; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def in_words(size: float) -> str:
+    """Bytes for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def of_memory(loaded: float, beside: float, have: int, less: str = LESS) -> str:
+    """``loaded``: bytes of weights, ``beside``: of all else; ``have``: what there is, 0 where that is not known."""
+    text = f"{in_words(loaded + beside)} of memory ({in_words(loaded)} of weights, {in_words(beside)} beside them)"
+    return f"{text}, this machine has {in_words(have)}: {less}" if 0 < have < loaded + beside else text
+
+
+class Timings:
+    """How long runs took, by side and setting. Kept in ``artifacts/timings.json``; a broken file counts as empty."""
+
+    def __init__(self, artifacts: Path):
+        self.path = artifacts / "timings.json"
+        try:
+            self.known = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self.known = {}
+        if not isinstance(self.known, dict):
+            self.known = {}
+
+    def keep(self, key: str, progress, steps: int) -> None:
+        """Keep what ``progress`` timed in a run of so many steps."""
+        self.known[key] = {"seconds": progress.seconds, "steps": steps, "in_steps": progress.seconds_in_steps()}
+        self.path.write_text(json.dumps(self.known), encoding="utf-8")
+
+    def sentence(self, key: str, steps: int) -> str:
+        """The seconds of a run of ``steps``, from a run of the same setting whose steps were timed."""
+        try:
+            timed = self.known[key]
+            seconds = timed["seconds"] + timed["in_steps"] * (steps - timed["steps"]) / timed["steps"]
+        except (KeyError, TypeError, ZeroDivisionError):
+            return "seconds: not known before one run of this checkpoint and size was timed; --steps 1 is the shortest"
+        return f"{seconds:.0f} s, by the steps of a run that took {timed['seconds']:.0f} s"
+
+
+def _numbers(path: Path) -> int:
+    with open(path, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
