@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from mflux_port import __version__
 from mflux_port.checkout.lock import under_way
+from mflux_port.checks.engine import evidence
 from mflux_port.checks.engine.rule import FAIL, NEEDS_YOU, PASS
 from mflux_port.checks.progress import open_surfaces
 from mflux_port.checks.rules.merge import missing_milestones, outdated_proofs
@@ -190,6 +191,15 @@ def _outdated(life: Life) -> Action | None:
     return proof.prove_again(life, list(outdated), problem)
 
 
+def _claims(life: Life) -> Action | None:
+    """What the port claims beside text-to-image needs a proof of its own."""
+    found = evidence.stages(life.package)
+    boxes = [(claim, found[claim]) for claim in evidence.claimed(life.package) if claim in found]
+    return next(
+        (Action(box.commands(life.model), f"{claim} {box.problem}") for claim, box in boxes if box.problem), None
+    )
+
+
 def _rows(life: Life) -> Action | None:
     return next((_of_row(life, row) for row in life.progress.rows if row.state == FAIL), None)
 
@@ -225,6 +235,7 @@ QUESTIONS: tuple[Callable[[Life], Action | None], ...] = (
     _tiny_sizes,
     _golden,
     _outdated,
+    _claims,
     _rows,
     _uncommitted,
     _finish,

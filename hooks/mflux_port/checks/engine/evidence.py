@@ -12,7 +12,7 @@ STAGES = ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "l
 BFLOAT16 = "bfloat16"  # the box of a whole run in bfloat16
 # What a port may claim beside text-to-image: the answer that claims it, and the flag of the runner that proves it.
 CLAIMS = {"lora": "lora", "training": "training", "image_to_image": "img2img", "quantized": ""}
-_FLAGS = {"lora": "--lora", "training": "--training", "image_to_image": "--image", "quantized": "--quantize 8"}
+CLAIM_FLAGS = {"lora": "--lora", "training": "--training", "image_to_image": "--image", "quantized": "--quantize 8"}
 # Stages whose result depends on the guidance.
 _GUIDED = ("guidance", "loop", "end_to_end", BFLOAT16)
 _BOX = re.compile(r"^- \[(?P<tick>[ xX])\] (?P<text>.*)$")
@@ -151,8 +151,8 @@ def claimed(package: Package) -> list[str]:
 
 
 def _claim_commands(model: str, claim: str) -> str:
-    judge = f"uv run python porting/{model}/run_mflux.py {_FLAGS[claim]}"
-    recorded = "" if claim == "quantized" else f" {_FLAGS[claim]}"
+    judge = f"uv run python porting/{model}/run_mflux.py {CLAIM_FLAGS[claim]}"
+    recorded = "" if claim == "quantized" else f" {CLAIM_FLAGS[claim]}"
     return f"uv run porting/{model}/run_reference.py{recorded} && {judge}"
 
 
