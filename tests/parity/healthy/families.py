@@ -95,6 +95,12 @@ FAMILIES = {
                 "mflux's flux2 attention builds these norms with MLX's default eps of 1e-5; diffusers' has 1e-6",
                 module="transformer.*.attn.norm_*",
             ),
+            Difference(
+                "mflux's flux2_klein.py encodes a space as the negative prompt; diffusers' Flux2KleinPipeline nothing",
+                lines=r"^text_encoder FAIL relL2 1\.\d+e-01 .*the prompt is right, the negative prompt is not"
+                r"|^end_to_end FAIL relL2 [0-9.]+e-02 |^look at text_encoder: text_encoder .*accumulated 1\.\de-01",
+                settings="guidance high",
+            ),
         ),
     ),
     "ernie_image": Family(8, 1.0),
