@@ -33,8 +33,7 @@ class WithoutPooled(Port):
 
     def __init__(self, **more):
         super().__init__(**more)
-        embed = self.transformer.time_text_embed
-        TimeTextEmbed.__call__ = lambda own, time, pooled, guidance: embed.timestep_embedder(embed._time_proj(time))
+        TimeTextEmbed.__call__ = lambda own, time, pooled, guidance: own.timestep_embedder(own._time_proj(time))
         given = type(self.transformer).__call__
         type(self.transformer).__call__ = lambda own, **named: given(own, **{**named, "pooled_prompt_embeds": mx.zeros((0,))})
 '''

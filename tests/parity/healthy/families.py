@@ -64,7 +64,7 @@ FIBO = (
     Difference(
         "mflux's FlowMatchEulerDiscreteScheduler spaces FIBO's steps from 1 to 0.001 and shifts them by a fixed mu of 1; "
         "diffusers' BriaFiboPipeline spaces them from 1 to 1/n and makes mu of the picture's size. Two steps hide it",
-        lines=r"^scheduler FAIL relL2 1\.\d+e-01 |^look at scheduler: scheduler .*spacing of the steps",
+        lines=r"^scheduler FAIL relL2 (1\.\d+e-01|9\.\d+e-02) |^look at scheduler: scheduler .*spacing of the steps",
         settings="6 steps",
         schedule=True,
     ),
@@ -94,6 +94,12 @@ FAMILIES = {
             Difference(
                 "mflux's flux2 attention builds these norms with MLX's default eps of 1e-5; diffusers' has 1e-6",
                 module="transformer.*.attn.norm_*",
+            ),
+            Difference(
+                "mflux's flux2_klein.py encodes a space as the negative prompt; diffusers' Flux2KleinPipeline nothing",
+                lines=r"^text_encoder FAIL relL2 1\.\d+e-01 .*the prompt is right, the negative prompt is not"
+                r"|^end_to_end FAIL relL2 [0-9.]+e-02 |^look at text_encoder: text_encoder .*accumulated 1\.\de-01",
+                settings="guidance high",
             ),
         ),
     ),

@@ -231,7 +231,7 @@ class ModuleJudge(Sink):
             if local and (call.local is None or local.relative < call.local.relative):
                 call.local, call.own = local, own
                 call.replay = functools.partial(_run, again, new_args, new_kwargs)
-        rounds = bool(call.own) and call.inputs is not None and all(is_half(one) for one in call.own)
+        rounds = bool(call.own) and (call.inputs is not None or not call.leaf) and all(map(is_half, call.own))
         call.short = rounds or call.short or any(child.short for child in call.children)
         if self._is_wrong(call, self.limits.of_module(call)):
             self._guilty[call.stage] += 1
