@@ -24,7 +24,7 @@ _CURES = {"reason": "write why it may stay open"}
 class Waivers:
     """Patterns with their reasons, for one component. ``used`` collects those that waived something.
 
-    ``shapes``: parameters that may differ from their tensor in trailing axes of length one; only ``known`` facts about mflux's
+    ``shapes``: parameters that may differ from their tensor in trailing axes of length 1; only ``known`` facts on mflux's
     own classes have any.
     """
 

@@ -54,7 +54,7 @@ class Node:
 
     @property
     def layer(self) -> str:
-        """The class of mlx.nn that holds the node's arrays; for a module of its own its kind."""
+        """The class of mlx.nn that holds the node's arrays; for the reference's own class, its kind."""
         return self.base or self.kind
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:

@@ -72,7 +72,7 @@ CALLS: dict[str, Entry] = {
     "bool": Entry("x", "x.astype(mx.bool_)"),
     "half": Entry("x", "x.astype(mx.float16)"),
     "bfloat16": Entry("x", "x.astype(mx.bfloat16)"),
-    # Questions about an array.
+    # Properties of an array.
     "size": Entry("x dim?", arrays.size),
     **_same("dim ndimension", "x", "x.ndim"),
     **_same("numel nelement", "x", "x.size"),
@@ -203,7 +203,7 @@ CALLS: dict[str, Entry] = {
         "static_v:None ~average_attn_weights is_causal:False", attention.multi_head_attention),
 }  # fmt: skip
 
-# Functions of the libraries that are written as one call, whatever is inside them.
+# Library functions that are written as one call, whatever is inside them.
 LIBRARY_CALLS: dict[str, Entry] = {
     "dispatch_attention_fn": Entry(
         "query key value attn_mask? dropout_p:0.0 is_causal=False scale? ~enable_gqa ~attention_kwargs ~backend "
