@@ -131,7 +131,7 @@ def _owners(parameters: dict[str, str] | list[str], paths) -> dict[frozenset, li
 def _pair_modules(result: Pairing, modules: dict[str, str], classes: dict[str, list[str]]) -> None:
     lists = {name for name, (kind, _) in classes.items() if kind in ("ModuleList", "ModuleDict")}
     holders = Counter(result.parameters.values())
-    # A tensor that several modules keep a copy of (a table of positions) says nothing about the larger modules around it.
+    # A tensor that several modules copy (a table of positions) shows nothing about the larger modules around it.
     once = {path: name for path, name in result.parameters.items() if holders[name] == 1}
     for parameters in (result.parameters, once):
         theirs = _owners({name: name for name in parameters.values()}, set(classes) - lists)

@@ -345,7 +345,7 @@ class Diagnosis:
         return causes_in_values.of_distance(gap) or "its result differs"
 
     def _of_hidden_state(self, result: Result) -> str:
-        """Which of the reference's hidden states the port's prompt embeddings are, or which rows it has more or less."""
+        """Which of the reference's hidden states the port's prompt embeddings are, or rows added or missing."""
         item = result.worst
         if item is None:
             return "which hidden states are handed on, and what is done to them"

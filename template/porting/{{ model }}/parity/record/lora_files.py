@@ -1,4 +1,4 @@
-"""Random LoRA files in every spelling in which such files are published, for all linear layers of a transformer.
+"""Random LoRA files in every key format in which such files are published, for all linear layers of a transformer.
 
 Nothing is trained: an update with random numbers shows whether each number ends up in the right place.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 RANK, ALPHA = 4, 8.0  # they differ, or a loader that ignores alpha would pass
-DIRECTIONS = 4  # a weight is compared by what it makes of so many random inputs
+DIRECTIONS = 4  # a weight is compared by its results for this many random inputs
 LORA, LOKR, LOKR_FACTORS, DORA, LOKR_DORA = "LoRA", "LoKr", "LoKr in factors", "DoRA", "LoKr with DoRA"
 
 
@@ -62,7 +62,7 @@ SPELLINGS = (
 )
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # what diffusers' own training scripts train
 TRAINED = Spelling("attention", "transformer.{path}", scale=0.5)
-# Where training begins: so small that a layer which one side does not train changes nothing for the others.
+# Where training begins: so small that a layer that one side does not train changes nothing for the others.
 START = Spelling("start", "transformer.{path}", size=1e-5)
 
 

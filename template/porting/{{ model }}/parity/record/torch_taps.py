@@ -13,7 +13,7 @@ import torch
 
 from parity.record.recording import is_denoiser
 
-MOST_ENCODED = 1 << 24  # an encoder's result with more numbers is a prediction of words, which no stage is given
+MOST_ENCODED = 1 << 24  # an encoder's result with more numbers is a word prediction, which no stage uses
 STAGES, BLOCKS, MODULES = "stages", "blocks", "modules"
 
 

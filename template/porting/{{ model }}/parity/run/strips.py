@@ -14,7 +14,7 @@ MOST = 1 << 25  # numbers that go into one convolution: 128 MB in float32
 
 @contextlib.contextmanager
 def convolutions_in_strips() -> Iterator[None]:
-    """While it lasts, ``mx.conv2d`` computes a large result some rows at a time. Each number is computed as before."""
+    """Inside this context, ``mx.conv2d`` computes a large result some rows at a time. Each number is the same."""
     patches = Patches()
     patches.set(mx, "conv2d", _in_strips(mx.conv2d))
     try:
