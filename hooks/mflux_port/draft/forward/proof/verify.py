@@ -1,4 +1,4 @@
-"""Proves drafted forward passes: writes the tiny twin's own port, replays it in a separate process, reads the result."""
+"""Proves drafted forward passes: writes the tiny twin's port, replays it in a separate process, reads the result."""
 
 from __future__ import annotations
 

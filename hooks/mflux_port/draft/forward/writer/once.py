@@ -1,6 +1,6 @@
 """A transformer's rotary embeddings and positions, which are the same in every step, as a method.
 
-``get_rotary_embeddings`` takes those of the forward pass's arguments that it reads. The forward pass takes its result as
+``get_rotary_embeddings`` takes the forward pass's arguments that it reads. The forward pass takes its result as
 ``rotary_embeddings`` and computes it itself if it is not given.
 """
 

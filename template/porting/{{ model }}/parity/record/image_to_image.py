@@ -1,7 +1,7 @@
 """Image-to-image of the reference: where it starts, from which latents, and its result.
 
-Where diffusers has the pipeline (``ZImageImg2ImgPipeline`` for ``ZImagePipeline``), its own start is used; else the image
-goes through the reference's own parts: its VAE, and the inverse of what the pipeline does to the latents before it decodes.
+Where diffusers has the pipeline (``ZImageImg2ImgPipeline`` for ``ZImagePipeline``), its start is used; else the image
+goes through the reference's own parts: its VAE, and the inverse of what the pipeline does to latents before decoding.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Loaded:
 
 
 def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recording:
-    """Write LoRA files next to ``path`` and the reference's results for each into it, with one run with a LoRA loaded."""
+    """Write LoRA files next to ``path`` and the reference's results for each into it, with one run with a LoRA."""
     pipe = loaded.pipe
     name, network = denoiser(pipe)
     loaded.parts.enter(name)

@@ -1,6 +1,6 @@
 """One run of the port in which the reference's values replace the port's between the stages.
 
-A run is driven through the port's own ``generate_image``, so that a stage is judged alone, whatever the stages before it
+A run is driven through the port's own ``generate_image``, so a stage is judged alone, whatever the stages before it
 do: the noise, each call of the transformer, the guided prediction, each step of the scheduler, the image.
 """
 
@@ -62,7 +62,7 @@ class ForcedRun:
         self.stage = "text_encoder"
         self.within = ""  # vae_decode or vae_encode, while it runs
         self.branches: list[Branch | None] = []  # the reference's, for each row of the current call
-        self.placed: list[tuple[mx.array, mx.array]] = []  # the reference's values in that call: as given, and in float32
+        self.placed: list[tuple[mx.array, mx.array]] = []  # the reference's values in that call: given, and float32
         self._component = ""
         self._like = None  # the transformer's last result: an array, or what a port returns instead
         self._calls: Counter = Counter()
@@ -201,7 +201,7 @@ class ForcedRun:
         def to_image(*args, decoded_latents=None, **kwargs):
             own = to_numpy(decoded_latents if decoded_latents is not None else args[0])
             if IMAGE in self.recording and np.abs(self.recording.get(IMAGE)).max() <= 1:
-                own = np.clip(own, -1, 1)  # the reference's decoder cuts what no picture holds, mflux's picture does
+                own = np.clip(own, -1, 1)  # the reference's decoder clips, mflux clips later
             self.crossing.image = own
             self._compare_image(own)
             raise Done

@@ -32,7 +32,7 @@ SHORT = (mx.bfloat16, mx.float16)
 FAR_ARRANGED = 0.02  # queries or keys that differ by more are rotated or in another order, not rounded
 MOST_AXES = 4  # of position ids: time, height, width and one more
 CHANNELS_LAST = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.BatchNorm, nn.InstanceNorm, nn.Upsample)
-PASSED_ON = 4  # a right module does not amplify its input's error more
+PASSED_ON = 4  # a right module amplifies its input's error less
 NEAR = 0.5  # two tensors with a relative error below this are the same one
 
 
@@ -223,7 +223,7 @@ class ModuleJudge(Sink):
             self._guilty[call.stage] += 1
 
     def _judge_thinned(self, call: Call, args: tuple, kwargs: dict) -> None:
-        """A thinned input cannot be inserted. If the port's own equals the reference's, as far as known, it need not be.
+        """A thinned input cannot be inserted. If the port's equals the reference's, as far as known, it need not be.
 
         Only what the module adds to its input's error counts.
         """
@@ -344,8 +344,8 @@ class ModuleJudge(Sink):
     def _reference_inputs(self, call: Call, args: tuple, kwargs: dict) -> Iterator[tuple[tuple, dict]]:
         """The call's arguments with the reference's values in them. Float32, so that replays round like the reference.
 
-        An array that is far from every input of the reference has come out wrong, or it follows another convention (RoPE
-        tables), or it is the first or the last rows of the reference's: the call is made in all these ways, and the best
+        An array that is far from every input of the reference is wrong, or it follows another convention (RoPE
+        tables), or it is the first or last rows of the reference's: the call is made in all these ways, and the best
         result counts.
         """
         names, taken = self.inputs(call.event), set()

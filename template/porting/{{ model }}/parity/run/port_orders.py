@@ -145,7 +145,7 @@ def _paired(probe: PortProbe, given: dict[str, Order], calls: ReferenceCalls, si
     for (component, call), values in probe.given.items():
         latents = next((n for n in range(len(values)) if f"{component}/{call}/{n}" in given), None)
         count = len(orders.rows_of(given[f"{component}/{call}/{latents}"], size)) if latents is not None else 1
-        if count == 1 and latents is not None:  # else the transformer itself repeats its latents for each prompt
+        if count == 1 and latents is not None:  # or the transformer itself repeats its latents per prompt
             count = _rows_made(values[latents], probe.outputs.get((component, call)))
         prompts = [array for n, array in enumerate(values) if n != latents and is_prompt(array)]
         for row in range(count):
