@@ -163,7 +163,7 @@ def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
     if not (modules and port.lora):
         return {}
     texts = {LORA_MODULES: lora_modules_text(modules)}
-    # An example that somebody edited stays, and wiring says so.
+    # An edited example stays, and wiring reports it.
     if not training_example.not_applicable(port):
         example = checkout.read(training_example.FILE.format(model=port.model))
         if example == training_example.text(port).encode():

@@ -23,7 +23,7 @@ from mflux_port.port.answer_rules import answer_rules
 from mflux_port.port.checkpoint_place import checkpoint_place, remember_checkpoint
 from mflux_port.port.port import list_ports, load_port
 
-ANSWERS_FILE = "mflux-port-answers.yml"  # in the checkout until the copy has read it
+ANSWERS_FILE = "mflux-port-answers.yml"  # in the checkout until the copy reads it
 _LOOK_UP = re.compile(r"^# LOOK UP - (.*)$", re.MULTILINE)
 _WRONG_INPUT = 2  # exit codes from here on mean that the command did nothing
 Say = Callable[[str], None]

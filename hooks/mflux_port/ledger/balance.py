@@ -18,7 +18,7 @@ from mflux_port.ledger.waivers import Waivers
 
 # Reported without failing: mflux's own mappings rely on them.
 NOTES = ("guessed count", "raw bytes", "left out")
-# What mx.load of MLX 0.31 and 0.32 does: it refuses the file, or returns the bytes as whole numbers.
+# What mx.load of MLX 0.31 and 0.32 does: it refuses the file, or returns the bytes as integers.
 _REFUSED = ("F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F64")
 _RAW = ("F8_E4M3", "F8_E8M0")
 
@@ -142,7 +142,7 @@ def _add_tensors(book: _Book, tensors: dict[str, Tensor], expansion: Expansion) 
 
 
 def _is_judged(assignments: list[Assignment]) -> bool:
-    # An unchanged tensor loses nothing; failed transforms and parameters loaded twice have findings of their own.
+    # An unchanged tensor loses nothing; failed transforms and parameters loaded twice have separate findings.
     if len(assignments) == 1 and assignments[0].transform is None:
         return False
     distinct = len({assignment.path for assignment in assignments}) == len(assignments)

@@ -71,7 +71,7 @@ def _judge(parts: list, count: int, assignments: list[Assignment]) -> Fault | No
 
 
 def _order_of_parts(firsts: list[int], assignments: list[Assignment]) -> Fault | None:
-    # The letters q, k, v of the destinations, in the order in which their parts lie in the fused tensor.
+    # The letters q, k, v of the destinations, in the order of their parts in the fused tensor.
     in_order = sorted(zip(firsts, assignments, strict=True), key=lambda pair: pair[0])
     letters = [_PART.findall(assignment.path) for _, assignment in in_order]
     found = "".join(part[-1] for part in letters if part)

@@ -104,7 +104,7 @@ def _places(name: str, index: dict[str, list], match):
 
 
 def _types(tensors: dict[str, Tensor]) -> list[tuple[str, str]]:
-    # mx.load gives 8-bit floats and integers as whole numbers, and the loader multiplies with these.
+    # mx.load gives 8-bit floats and integers as integers, and the loader multiplies with these.
     kinds = quantized({name: tensor for name, tensor in tensors.items() if not name.endswith(".alpha")}, {})
     named = {name for kind in kinds for name in kind.names}
     found = [(kind.id, str(kind)) for kind in kinds if kind.blocks]

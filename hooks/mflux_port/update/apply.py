@@ -67,8 +67,8 @@ def is_owned(name: str, owned: list[str]) -> bool:
 
 
 def _moves(origin: str, place: str, there: dict[str, bytes], renderings: Renderings, owned: list[str]) -> bool:
-    # Not when the porter has a file of that name; then edits at the old place are a conflict there. Nor when neither name
-    # is rendered any more.
+    # Not when the porter has a file of that name; then edits at the old path are a conflict there. Nor when neither name
+    # is still rendered.
     return place not in there and (place in renderings.new or (is_owned(origin, owned) and origin in there))
 
 

@@ -18,7 +18,7 @@ from mflux_port.update.migrations import committed_answers
 
 
 class Renderings(NamedTuple):
-    """The files of a port by name, with LF line endings whatever git checks out, without the answers file.
+    """The files of a port by name, always with LF line endings, without the answers file.
 
     ``old`` is from the committed answers and the version that the port was last rendered from, ``new`` from the answers
     as they are now and the version of this update.

@@ -33,7 +33,7 @@ def restore(root: Path) -> str:
 
     The tree was clean when that update began. What an update does not write is the porter's work since then and stays; everything
     that was there is also kept in KEPT. Raises PortError when no update stopped here, when one runs, or when somebody
-    committed or reset since: then nothing tells the update's changes from others.
+    committed or reset since: then the update's changes cannot be identified.
     """
     with exclusive(root):
         begun = under_way(root)

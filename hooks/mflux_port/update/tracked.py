@@ -15,7 +15,7 @@ _SOURCE = (".py", ".md", ".yml")
 
 
 def ignored_files(root: Path, model: str) -> list[str]:
-    """The port's own files that git does not have because it ignores them. Empty where there is no git.
+    """The port's own files that git does not have because it ignores them. Empty without git.
 
     Those are what the template may render and the source files of the package; recordings and caches are not.
     """

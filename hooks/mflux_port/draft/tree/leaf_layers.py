@@ -1,7 +1,7 @@
 """Which layer of mlx.nn a reference's leaf module is: from its torch class, or by running it if it has its own forward.
 
 A leaf whose arrays fit an MLX layer but whose formula differs becomes a class derived from that layer: the arrays
-load as they are, and its ``__call__`` is to be ported.
+load as they are, and its ``__call__`` must be ported.
 """
 
 from __future__ import annotations

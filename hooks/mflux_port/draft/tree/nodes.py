@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-# Kinds with a class of their own in the reference; every other kind is the name of a class of mlx.nn.
+# Kinds with their own class in the reference; every other kind is the name of a class of mlx.nn.
 MODULE, LIST, DICT = "module", "list", "dict"
 
 

@@ -1,7 +1,7 @@
 """Which element of one tensor each element of another is: found by sending numbers through the code between them.
 
 Shapes do not tell: (1, 16, 64) may be 16 patches of 64 numbers or 16 channels of an 8x8 picture. Numbers do: after 1, 2, 3 …
-went in as the noise, the place of each says which order the code gave them.
+went in as the noise, the place of each shows which order the code gave them.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class State:
 
 
 def class_states(tree, draft) -> list[tuple[str, str, State]]:
-    """(path, reference class, state) of the first module of each group of a tree that has forward passes of its own."""
+    """(path, reference class, state) of the first module of each group of a tree that has its own forward passes."""
     found: dict[str, tuple[str, str, State]] = {}
     for path, node in tree.walk():
         if not draft.forwards or node.kind != "module":

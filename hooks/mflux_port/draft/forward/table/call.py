@@ -43,7 +43,7 @@ class Entry:
 
 
 class Arguments:
-    """The arguments of one call, by torch's names. ``raw`` are nodes of the reference, translated when they are asked for."""
+    """The arguments of one call, by torch's names. ``raw`` are nodes of the reference, translated on demand."""
 
     def __init__(self, writer, node: ast.Call, entry: Entry, values: list[ast.expr], called: str):
         self.writer, self.node, self.entry, self.called = writer, node, entry, called

@@ -1,4 +1,4 @@
-"""The table of torch's functions and methods. One line per call; ``call.py`` says how a line is read."""
+"""The table of torch's functions and methods. One line per call; ``call.py`` explains the format."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ CALLS: dict[str, Entry] = {
     "pad": Entry("x pad mode='constant' value?", images.pad),
     "pad_sequence": Entry("sequences batch_first:True padding_value:0.0 padding_side:'right'", _helper("pad_sequence", "sequences")),
     "interpolate": Entry("x size? scale_factor? mode='nearest' align_corners:None antialias:False", images.interpolate),
-    # Nothing in MLX, where arrays have no device, no storage and no gradient of their own.
+    # Nothing in MLX, where arrays have no device, storage or gradient.
     **_same("contiguous clone detach cpu cuda requires_grad_", "x ~memory_format", "x"),
     **_same("dropout", "x ~p ~training ~inplace", "x"),
     # Types.

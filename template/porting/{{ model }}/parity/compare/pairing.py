@@ -44,7 +44,7 @@ class Fault:
 class Pairing:
     """``parameters`` and ``modules`` map MLX paths to reference paths. ``named`` modules pair by their name only.
 
-    ``fewer`` says of lists that are shorter than the reference's by how much.
+    ``fewer``: by how much each list is shorter than the reference's.
     """
 
     parameters: dict[str, str] = field(default_factory=dict)

@@ -48,7 +48,7 @@ class Setting:
 def setting_of(facts: dict, dtype: str) -> Setting:
     """The setting of a recording, judged in ``dtype``."""
     twin = (Path(facts["model"]) / "sizes.json").is_file()
-    ran = facts.get("applied", {"value": facts["guidance"]})["value"]  # not what was asked for
+    ran = facts.get("applied", {"value": facts["guidance"]})["value"]  # not what was requested
     return Setting(dtype, facts["width"], facts["height"], facts["steps"], float(ran or 0.0), twin)
 
 

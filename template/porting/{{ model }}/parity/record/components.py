@@ -148,7 +148,7 @@ def build(library: str, kind, config: dict):
 
 
 def is_network(folder: Path, name: str) -> bool:
-    """Whether a component has a config of its own: networks have, tokenizers and schedulers do not."""
+    """Whether a component has its own config: networks do, tokenizers and schedulers do not."""
     path = folder / name / "config.json"
     return path.is_file() and bool(read_json(path))
 

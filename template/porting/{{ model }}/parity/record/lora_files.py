@@ -21,7 +21,7 @@ LORA, LOKR, LOKR_FACTORS, DORA, LOKR_DORA = "LoRA", "LoKr", "LoKr in factors", "
 class Spelling:
     """How a file names its tensors: ``pattern`` with the layer's ``path`` (or ``joined``, with underscores) in it.
 
-    ``up`` and ``down`` follow it. ``alpha``: "tensor" beside each layer, "metadata" in the header, or "" for none.
+    ``up`` and ``down`` follow it. ``alpha``: "tensor" for each layer, "metadata" in the header, or "" for none.
     ``scale`` is the strength at which the file is applied.
     """
 
@@ -128,7 +128,7 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...], size: float) -> np
 
 
 def _adapter_config(paths: list[str]) -> dict:
-    # As diffusers writes it; one layer has an alpha of its own.
+    # As diffusers writes it; one layer has its own alpha.
     return {
         "transformer.r": RANK, "transformer.lora_alpha": ALPHA, "transformer.target_modules": paths,
         "transformer.alpha_pattern": {paths[-1]: 2 * ALPHA}, "transformer.rank_pattern": {},

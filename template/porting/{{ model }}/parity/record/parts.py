@@ -22,7 +22,7 @@ from parity.record.probe import changed
 from parity.record.recording import is_denoiser
 from parity.record.torch_taps import to_numpy
 
-SPARE = 1.1  # of the largest network: a VAE or a small encoder stays beside it
+SPARE = 1.1  # of the largest network: a VAE or a small encoder stays with it
 STAYS = "vae"  # pipelines compute with its latent statistics without calling it
 
 

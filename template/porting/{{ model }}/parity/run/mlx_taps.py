@@ -1,4 +1,4 @@
-"""Record what flows through an MLX model. MLX has no hooks, so ``__call__`` of every class is wrapped for a while."""
+"""Record what flows through an MLX model. MLX has no hooks, so ``__call__`` of every class is wrapped temporarily."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replace attributes of classes and modules for a while."""
+"""Replace attributes of classes and modules temporarily."""
 
 from __future__ import annotations
 

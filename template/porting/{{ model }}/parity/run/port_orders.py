@@ -155,7 +155,7 @@ def _paired(probe: PortProbe, given: dict[str, Order], calls: ReferenceCalls, si
 
 
 def _rows_made(latents: np.ndarray, output) -> int:
-    """How many predictions a transformer makes of one row of latents."""
+    """How many predictions a transformer makes from one row of latents."""
     made = [array for array in arrays(output) if mx.issubdtype(array.dtype, mx.floating)]
     one = len(made) == 1 and latents.ndim and len(latents) == 1
     return len(made[0]) if one and made[0].size == len(made[0]) * latents.size else 1

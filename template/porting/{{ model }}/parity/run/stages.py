@@ -38,7 +38,7 @@ COMPONENTS = {
 
 
 def components_of(stage: str, pairing: Pairing) -> tuple[str, ...]:
-    """The port's components that a stage runs, by whatever name: those with the weights of the reference's."""
+    """The port's components that a stage runs, under any name: those with the reference's weights."""
     names = COMPONENTS[stage]
     own = [own for own, theirs in pairing.components.items() if any(name in theirs for name in names)]
     return tuple(own) or names
