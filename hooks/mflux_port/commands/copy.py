@@ -1,7 +1,7 @@
 """``mflux-port copy``: ``copier copy`` of the template, with every refusal before a file is rendered.
 
-Copier itself runs code of the template only after it has rendered the files, so ``copier copy`` refuses a name that mflux
-already has at the end, and removes the files again. Here Copier renders nothing at first.
+Copier runs the template's code only after it has rendered the files, so ``copier copy`` refuses a name that mflux
+already has at the end, and then removes the files. Here Copier first renders nothing.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """Prints a line per step, with the seconds since the start."""
+    """Print a line per step, with the seconds since the start."""
 
     def __init__(self, quiet: bool):
         self._start = time.monotonic()

@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
 
 
 def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list, glue) -> tuple[list, list[str]]:
-    """The files that are no Python, and lines about what changed in the key list."""
+    """The files that are not Python, and lines about what changed in the key list."""
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
     from mflux_port.draft.glue.glue import COMPONENT
     from mflux_port.draft.pipeline.file import FACTS, facts_text
@@ -92,7 +92,7 @@ def _write(checkout: Checkout, port: Port, planned: list, kept: list, spare: lis
 
 
 def _note(args: argparse.Namespace, checkout: Checkout, port: Port, draft) -> None:
-    # What `status` reads: where the checkpoint is, and the box.
+    # `status` reads the checkpoint's location and the box.
     from mflux_port.port.checkpoint_place import remember_checkpoint
     from mflux_port.port.guide_boxes import DRAFT_BOX, set_box
 
@@ -124,7 +124,7 @@ def _pipeline_lines(port: Port, facts: list, refusal: str) -> list[str]:
 
 
 def _pipeline_facts(folder: str | None) -> tuple[list, str]:
-    """The facts, and why there are none: a twin that cannot run does not discard the draft."""
+    """The facts, or why there are none: a twin that cannot run does not discard the draft."""
     from mflux_port.draft.pipeline.process import facts_of_twin
 
     if not folder:
@@ -163,7 +163,7 @@ def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
     if not (modules and port.lora):
         return {}
     texts = {LORA_MODULES: lora_modules_text(modules)}
-    # An example that somebody edited stays, and wiring says so.
+    # An edited example stays, and wiring reports it.
     if not training_example.not_applicable(port):
         example = checkout.read(training_example.FILE.format(model=port.model))
         if example == training_example.text(port).encode():

@@ -105,7 +105,7 @@ def _verify_committed(package, names: list[str]) -> None:
 
 
 def _is_generated(name: str) -> bool:
-    # By a run of the harness, by Python or by the Finder.
+    # Created by the harness, by Python or by the Finder.
     return bool({"artifacts", "__pycache__", ".DS_Store"} & set(Path(name).parts))
 
 
@@ -125,7 +125,7 @@ def _remove(root: Path, names: list[str], written: dict[str, bytes]) -> None:
 
 
 def _end(args: argparse.Namespace, root: Path) -> int:
-    # Generated files, which may be gigabytes, are not in the journal. After a kill in here, the next run does this again.
+    # Generated files, which may be gigabytes, are not in the journal. If this is killed, the next run does it again.
     note = _note(root, args.model)
     facts = json.loads(note.read_text(encoding="utf-8"))
     folder = root / f"porting/{args.model}"

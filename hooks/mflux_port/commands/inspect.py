@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the summary; write the answers when asked for. Only headers and JSON files are read."""
+    """Print the summary; write the answers if requested. Only headers and JSON files are read."""
     from mflux_port.checkpoint.answers_file import answers_yaml, only_offered
     from mflux_port.checkpoint.inference import infer
     from mflux_port.checkpoint.layout import open_checkpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-SCHEMA = 1  # higher when a field is renamed, removed, or means something else; a new field does not change it
+SCHEMA = 1  # increases when a field is renamed, removed, or means something else; a new field does not change it
 _DIFF = {"diff": "the unified diff of what would be written"}
 # The fields of each form. All objects have ``schema`` and ``command`` too.
 FIELDS: dict[str, dict[str, str]] = {

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the account. Returns 1 when something is open.
+    """Print the account. Returns 1 if anything is open.
 
     An account of the whole port ticks its box in PORTING.md, or removes the tick. With a checkpoint, its key list is
     stored in the port.

@@ -1,4 +1,4 @@
-"""``mflux-port start``: from a checkpoint to the first comparison with its reference, as far as no person is needed.
+"""``mflux-port start``: from a checkpoint to the first comparison with its reference, until a person is needed.
 
 It runs the other commands one after another: inspect, copy, then whatever ``status`` names next.
 """

@@ -60,7 +60,7 @@ def _look(checkout: Checkout, facts: Facts, model: str, finished: list[str]) -> 
     try:
         life = Life(checkout, facts, model)
         return _Port(life.state, life.progress, next_action(life))
-    except PortError as error:  # the other ports are still shown
+    except PortError as error:  # the other ports are shown anyway
         found = conflicts(checkout.root, port_files(checkout.root, model))
         return _Unreadable(model, format_error(error), tuple(found))
 

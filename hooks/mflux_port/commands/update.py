@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
         return _restore(root, args.json)
     models = _models(root, args)
     _verify_texts(args)
-    verify_git(root)  # before a lock is put where git's folder would be
-    with exclusive(root):  # another run of ours is not a change of the porter's
+    verify_git(root)  # before a lock is written where git's folder would be
+    with exclusive(root):  # another run of this command is not the porter's change
         verify_clean(root)
     if not args.json:
         print(f"if this stops half-way, `{WAY_BACK}` restores the tree", flush=True)
@@ -101,7 +101,7 @@ def _update(root, model: str, args: argparse.Namespace) -> dict:
         return update_port(root, model, args.to, args.template)
     try:
         return update_port(root, model, args.to, args.template, commit=True)
-    except PortError as error:  # a port that is refused does not stop the others
+    except PortError as error:  # a refused port does not stop the others
         refused = format_error(error)
         print(f"mflux-port: {model} was not updated: {refused}", file=sys.stderr)
         return {"model": model, "refused": refused}

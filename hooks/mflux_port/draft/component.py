@@ -146,7 +146,7 @@ def _unresolved(component: str, kind: Kind) -> Unresolved:
 
 
 def _drop(tree: Node, names: list[str]) -> list[str]:
-    """Take the modules of tied weights out of the tree. Returns the paths of those that a forward pass reads."""
+    """Remove the modules of tied weights from the tree. Returns the paths of those that a forward pass reads."""
     read = []
     for name in names:
         module = name.rpartition(".")[0]

@@ -80,7 +80,7 @@ def _texts(checkout: Checkout, port: Port, drafts: list[ComponentDraft]) -> dict
 
 
 def source(checkout: Checkout, name: str) -> str:
-    """The present text of a rendered file. Raises PortError when it is missing."""
+    """The current text of a rendered file. Raises PortError when it is missing."""
     data = checkout.read(name)
     if data is None:
         raise PortError(f"{checkout.root / name} is missing; run `copier copy` again, it renders what is missing")

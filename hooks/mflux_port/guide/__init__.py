@@ -1,1 +1,1 @@
-"""What to do next with a port: one action at every point of its life."""
+"""What to do next with a port: one action at every point."""

@@ -1,4 +1,4 @@
-"""A port's life as its files show it: what the questions of ``next_action`` look at."""
+"""A port's state as its files show it: what the questions of ``next_action`` look at."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Life:
 
     @cached_property
     def twin(self) -> str:
-        """What both sides run on any machine: a tiny twin, or a checkpoint that is small itself; empty without either."""
+        """What both sides run on any machine: a tiny twin, or a checkpoint that is small; empty without either."""
         if self.has("artifacts/tiny/sizes.json"):
             return f"{self.folder}/artifacts/tiny"
         return self.checkpoint if is_small(Path(self.checkpoint)) else ""
@@ -83,36 +83,36 @@ class Life:
 
     @property
     def accounted(self) -> bool:
-        """Whether the box of the ledger is ticked; a PORTING.md without that box is not asked about it."""
+        """Whether the box of the ledger is ticked; true for a PORTING.md without that box."""
         found = [box for box in evidence.boxes(self.package) if LEDGER_BOX.search(box.text)]
         return all(box.ticked for box in found)
 
     @cached_property
     def ledger(self) -> dict | None:
-        """The last ledger, while nothing that it read has changed."""
+        """The last ledger, if nothing that it read has changed."""
         package = self.root / self.port.folder
         read = [package / "weights", package / "model", self.root / self.folder / "waivers.yml"]
         return fresh_result(self.root / LEDGER.format(model=self.model), map(str, read))
 
     @cached_property
     def comparison(self) -> dict | None:
-        """The last comparison with the reference, while neither the port nor the recording has changed."""
+        """The last comparison with the reference, if neither the port nor the recording has changed."""
         folder = self.root / self.folder
         read = [self.root / self.port.folder, folder / "waivers.yml", folder / "artifacts/reference.safetensors"]
         return fresh_result(self.root / COMPARISON.format(model=self.model), map(str, read))
 
     @cached_property
     def changes(self) -> list[str]:
-        """What git sees as changed or new; nothing where there is no git."""
+        """What git sees as changed or new; nothing without git."""
         return self.facts.git("status", "--porcelain")
 
     @property
     def branch(self) -> str:
-        """The branch, empty where there is no git."""
+        """The branch, empty without git."""
         return next(iter(self.facts.git("branch", "--show-current")), "")
 
 
 def is_small(folder: Path) -> bool:
-    """Whether a folder is a whole checkpoint that any machine can run."""
+    """Whether a folder is a complete checkpoint that any machine can run."""
     weights = [path.stat().st_size for path in folder.rglob("*.safetensors")] if (folder / INDEX).is_file() else []
     return bool(weights) and sum(weights) < _SMALL

@@ -1,6 +1,6 @@
-"""The one next action of a port: each question looks at one thing, in the order of a port's life.
+"""The one next action of a port: each question looks at one thing, in the order of the work.
 
-First comes what a command can do by itself, up to the comparison with the reference; then what a person has to change.
+First comes what a command can do alone, up to the comparison with the reference; then what a person has to change.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OWN = version_of(f"v{__version__}")
 
 
 def next_action(life: Life) -> Action:
-    """The first action that a question finds. There always is one while the port has its porting folder."""
+    """The first action that a question finds. There is always one while the port has its porting folder."""
     return next(action for question in QUESTIONS if (action := question(life)))
 
 
@@ -118,7 +118,7 @@ def _ledger_command(life: Life) -> str:
 
 
 def _first_comparison(life: Life) -> Action | None:
-    # Before a person changes anything, so that all findings are on the table.
+    # Before a person changes anything, so that all findings are known.
     if life.was_compared or not life.open_stages or life.comparison:
         return None
     return proof.compare_all(life) if life.has(proof.RECORDING) else proof.record(life)
@@ -163,7 +163,7 @@ def _stages(life: Life) -> Action | None:
 
 
 def _milestones(life: Life) -> Action | None:
-    """The commit of a step that is proven and that no commit names yet."""
+    """The commit of a proven step that no commit names yet."""
     if not life.branch:
         return None
     missing = missing_milestones(life.package)

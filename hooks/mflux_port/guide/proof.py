@@ -14,7 +14,7 @@ _PASSES = ("pass", "waived")
 
 
 def record(life: Life, flags: str = "", reason: str = "") -> Action:
-    """Run the reference: on the tiny twin where there is one, else on the checkpoint."""
+    """Run the reference: on the tiny twin if there is one, else on the checkpoint."""
     given = _model(life)
     size = f" --size {FIRST_LOOK}" if life.twin and "--size" not in flags else ""
     why = reason or "the reference runs once and records its noise, its latents and every stage"
@@ -49,7 +49,7 @@ def prove(life: Life, stage: str) -> Action:
 
 
 def _evidence(life: Life, command: str, reason: str) -> Action:
-    """A run whose setting counts: of all stages, because the recording that it needs is one for all."""
+    """A run whose setting counts, of all stages, because they share the recording that it needs."""
     reference, judge = command.split(" && ")
     flags = re.sub(r" --model \S+", "", reference.partition("run_reference.py")[2])
     judge = re.sub(r" --stage \w+", "", judge)
@@ -57,7 +57,7 @@ def _evidence(life: Life, command: str, reason: str) -> Action:
 
 
 def prove_again(life: Life, stages: list[str], problem: str) -> Action:
-    """Run the stages again whose proof is of other code."""
+    """Rerun the stages whose proof is for other code."""
     if not life.has(RECORDING):
         return record(life)
     flags = " --dtype bfloat16" if stages == [BFLOAT16] else ""
@@ -65,12 +65,12 @@ def prove_again(life: Life, stages: list[str], problem: str) -> Action:
 
 
 def _last(life: Life, stage: str) -> dict | None:
-    """The stage in the last comparison, while that is of the code as it is now."""
+    """The stage in the last comparison, if that is for the current code."""
     found = life.comparison or {"stages": [], "dtype": ""}
     if found["dtype"] != (BFLOAT16 if stage == BFLOAT16 else "float32"):
         return None
     results = found["stages"]
-    if stage == BFLOAT16:  # one box for all stages: what is wrong with the first that is wrong
+    if stage == BFLOAT16:  # one box for all stages: what is wrong with the first that fails
         return next((one for one in results if one["status"] not in _PASSES), None)
     return next((one for one in results if one["stage"] == stage), None)
 
@@ -88,7 +88,7 @@ def _change(life: Life, stage: str, found: dict) -> Action:
 
 
 def _is_explained(answer: str, stage: str) -> bool:
-    """Whether the comparison found a cause for what is wrong in a stage, without a look at its modules."""
+    """Whether the comparison found what is wrong in a stage without looking at its modules."""
     return answer.startswith(f"{stage}:") and not answer.endswith("no known pattern")
 
 

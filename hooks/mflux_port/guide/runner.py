@@ -1,4 +1,4 @@
-"""Run the commands that ``status`` names: as they are typed, or with a Python that has all they need."""
+"""Run the commands that ``status`` names: as typed, or with a Python that has all they need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NEEDED = ("mlx", "torch", "diffusers", "transformers")
 
 @dataclass(frozen=True)
 class Runner:
-    """``python`` runs MLX and torch; empty: the commands run as they are typed, through uv."""
+    """``python`` runs MLX and torch; if empty, the commands run as typed, through uv."""
 
     root: Path
     python: str = ""
@@ -59,12 +59,12 @@ class Runner:
 
 
 def own_python() -> str:
-    """This Python where it has all that both sides need, else empty."""
+    """This Python if it has all that both sides need, else empty."""
     return sys.executable if all(map(importlib.util.find_spec, _NEEDED)) else ""
 
 
 def last_line(done: subprocess.CompletedProcess) -> str:
-    """What a command said last."""
+    """The last line a command printed."""
     lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     return format_error(lines[-1].removeprefix("mflux-port: ")) if lines else f"exit code {done.returncode}"
 

@@ -23,7 +23,7 @@ from mflux_port.port.answer_rules import answer_rules
 from mflux_port.port.checkpoint_place import checkpoint_place, remember_checkpoint
 from mflux_port.port.port import list_ports, load_port
 
-ANSWERS_FILE = "mflux-port-answers.yml"  # in the checkout until the copy has read it
+ANSWERS_FILE = "mflux-port-answers.yml"  # in the checkout until the copy reads it
 _LOOK_UP = re.compile(r"^# LOOK UP - (.*)$", re.MULTILINE)
 _WRONG_INPUT = 2  # exit codes from here on mean that the command did nothing
 Say = Callable[[str], None]
@@ -42,7 +42,7 @@ class Request:
     template: str = ""
 
     def again(self, **changed: str) -> str:
-        """The command that goes on, with other values where ``changed`` has them."""
+        """The command that continues, with the values in ``changed`` replaced."""
         names = ("model", "repo", "steps", "guidance", "template")
         given = {name: getattr(self, name) for name in names} | changed
         flags = [part for name, value in given.items() if value for part in (f"--{name}", value)]
@@ -60,7 +60,7 @@ class Journey:
     done: list[dict] = field(default_factory=list)
 
     def go(self) -> Action:
-        """Run every step that needs no person. Returns the next action; raises PortError when a command refuses."""
+        """Run every step that needs no person. Returns the next action; raises PortError when a command fails."""
         self.model = existing_port(self.request)
         if not self.model:
             action = self._inspect()
@@ -91,7 +91,7 @@ class Journey:
         ran = ""
         while True:
             action = _next(self.request.root, self.model)
-            # After a comparison there is something to read. What comes then may take hours at full size.
+            # After a comparison there is something to read. What comes next may take hours at full size.
             if action.edit or not needs_no_person(action.command) or action.command == ran or "run_mflux.py" in ran:
                 return action
             ran = action.command
@@ -111,7 +111,7 @@ class Journey:
 
 
 def planned(request: Request) -> list[dict]:
-    """The commands that a new port goes through, or the next one of a port that is there."""
+    """All commands of a new port, or the next one of an existing port."""
     model = existing_port(request)
     if model:
         action = _next(request.root, model)
@@ -133,7 +133,7 @@ def planned(request: Request) -> list[dict]:
 
 
 def existing_port(request: Request) -> str:
-    """The port that was started from this checkpoint, or the one that is named; empty when there is none yet."""
+    """The port that was started from this checkpoint, or the named one; empty when there is none yet."""
     known = list_ports(request.root)
     if request.model:
         return request.model if request.model in known else ""
@@ -157,11 +157,11 @@ def given_answers(request: Request) -> dict[str, str]:
 
 
 def set_answers(file: Path, given: dict[str, str]) -> None:
-    """Write what was given on the command line into the answers, in the place of what ``inspect`` found or lacked."""
+    """Write what was given on the command line into the answers, over what ``inspect`` found or lacked."""
     text = file.read_text(encoding="utf-8")
     for name, value in given.items():
         missing = re.compile(rf"^# LOOK UP - {name} is not in the checkpoint.*$", re.MULTILINE)
-        # Also in the entries of `checkpoints`, which repeat what is true of all of them.
+        # Also in the entries of `checkpoints`, which repeat what all of them share.
         found = re.compile(rf"^(?:# LOOK UP.*\n)?( *(?:- )?){name}: .*$", re.MULTILINE)
         text = (
             missing.sub(f"{name}: {value}", text) if missing.search(text) else found.sub(rf"\g<1>{name}: {value}", text)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from mflux_port.ledger.elements import scrambled
 from mflux_port.ledger.expansion import Assignment
 
-_PROBE = (2, 3, 5, 7, 11)  # all different, so that every order of the axes shows
+_PROBE = (2, 3, 5, 7, 11)  # all different, so that any order of the axes shows
 
 
 def wrong_order(module, assignments: list[Assignment]) -> Iterable[tuple[Assignment, str]]:
@@ -67,7 +67,7 @@ def _probe(transform, sizes: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 def swapped(assignments: list[Assignment], shapes: dict[str, tuple[int, ...]]) -> Iterable[tuple[Assignment, str]]:
-    """Assignments whose names belong to one another's paths, in a circle, all of one shape."""
+    """Assignments of one shape whose names fit each other's paths, in a cycle."""
     by_path = {assignment.path: assignment for assignment in assignments if assignment.path != assignment.source}
     places = {_short(path): path for path in shapes} if by_path else {}
     for assignment in by_path.values():
@@ -81,7 +81,7 @@ def swapped(assignments: list[Assignment], shapes: dict[str, tuple[int, ...]]) -
 
 
 def _namesake(assignment: Assignment, places: dict[str, str], shapes: dict[str, tuple[int, ...]]) -> str | None:
-    # The nearest parameter that the source's last names point to, when it is another than the assigned one.
+    # The nearest parameter that the source's last names point to, if it differs from the assigned one.
     path, source = _short(assignment.path).split("."), _short(assignment.source).split(".")
     for count in range(2, min(len(path), len(source)) + 1):
         if path[-count:] == source[-count:]:

@@ -18,7 +18,7 @@ from mflux_port.ledger.waivers import Waivers
 
 # Reported without failing: mflux's own mappings rely on them.
 NOTES = ("guessed count", "raw bytes", "left out")
-# What mx.load of MLX 0.31 and 0.32 does: it refuses the file, or returns the bytes as whole numbers.
+# What mx.load of MLX 0.31 and 0.32 does: it refuses the file, or returns the bytes as integers.
 _REFUSED = ("F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F64")
 _RAW = ("F8_E4M3", "F8_E8M0")
 
@@ -100,7 +100,7 @@ class _Book:
             self.add(kind, name, why)
 
     def known(self, side: str, name: str) -> bool:
-        """Whether it is a fact of a module that the port takes from mflux as it is."""
+        """Whether it is a fact of a module that the port reuses unchanged from mflux."""
         return self.waivers.known is not None and self.waivers.known.cover(side, name)
 
 
@@ -134,7 +134,7 @@ def _add_tensors(book: _Book, tensors: dict[str, Tensor], expansion: Expansion) 
     for name in tensors:
         assignments = by_source.get(expansion.renamed.get(name, ""), [])
         if not assignments and name in book.explained:
-            book.waivers.cover("tensors", name)  # a waiver that says the same is not idle
+            book.waivers.cover("tensors", name)  # a waiver that says the same counts as used
         elif not assignments:
             book.add_unless_waived("tensors", "not mapped", name, "no target takes this tensor; map it or waive it")
         elif assignments and _is_judged(assignments) and (fault := _element_fault(assignments, known)):
@@ -142,7 +142,7 @@ def _add_tensors(book: _Book, tensors: dict[str, Tensor], expansion: Expansion) 
 
 
 def _is_judged(assignments: list[Assignment]) -> bool:
-    # An unchanged tensor loses nothing; failed transforms and parameters loaded twice have findings of their own.
+    # An unchanged tensor loses nothing; failed transforms and parameters loaded twice have separate findings.
     if len(assignments) == 1 and assignments[0].transform is None:
         return False
     distinct = len({assignment.path for assignment in assignments}) == len(assignments)
@@ -150,7 +150,7 @@ def _is_judged(assignments: list[Assignment]) -> bool:
 
 
 def _element_fault(assignments: list[Assignment], known: dict[tuple, Fault | None]) -> Fault | None:
-    # Blocks are alike: the same transforms of the same shape for the same names are judged once.
+    # Blocks are alike: the same transforms of the same shape for the same names are checked once.
     names = [name for one in assignments for name in (one.source, one.path)] if len(assignments) > 1 else []
     transforms = tuple(one.transform for one in assignments)
     key = (transforms, assignments[0].before, *(re.sub(r"\d+", "#", name) for name in names))

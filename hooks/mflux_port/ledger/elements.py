@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from mflux_port.ledger.expansion import Assignment
 
-# So few elements that bfloat16 can number them; six rows can be split in two and in three.
+# Few enough elements for bfloat16 to number them; six rows can be split in two and in three.
 _SMALL = (6, 2, 3, 2, 2)
-_LARGEST = 2**25  # elements; beyond, the real shape is not tried
+_LARGEST = 2**25  # elements; above this, the real shape is not tried
 _PART = re.compile(r"(?:^|[._])(?:to_|add_|wi?)?([qkv])(?:_?(?:proj|lin|linear))?(?=[._]|$)")
 _ORDER = re.compile(r"(?:^|[._])(?:to_|add_|in_)?([qkv]{2,3})(?=[._]|$)")
 
@@ -71,7 +71,7 @@ def _judge(parts: list, count: int, assignments: list[Assignment]) -> Fault | No
 
 
 def _order_of_parts(firsts: list[int], assignments: list[Assignment]) -> Fault | None:
-    # The letters q, k, v of the destinations, in the order in which their parts lie in the fused tensor.
+    # The letters q, k, v of the destinations, in the order of their parts in the fused tensor.
     in_order = sorted(zip(firsts, assignments, strict=True), key=lambda pair: pair[0])
     letters = [_PART.findall(assignment.path) for _, assignment in in_order]
     found = "".join(part[-1] for part in letters if part)

@@ -152,7 +152,7 @@ def _expand_target(expansion: Expansion, number: int, target, counts: tuple[int,
 
 
 def _absent(target, flat: dict, found: set[str], arrays: dict, counted: bool) -> list[tuple[str, str]]:
-    # A count that the mapping gives must be met in full; one that mflux guesses only has to find something.
+    # A count that the mapping gives must match exactly; one that mflux guesses only has to find something.
     expected: dict[str, str] = {}
     for source, places in flat.items():
         for path, _ in places:
@@ -175,7 +175,7 @@ def _has_count(target) -> bool:
 
 
 def _high_counts(component, expansion: Expansion) -> list[tuple[str, str]]:
-    # num_blocks and num_layers are shared by several lists, of which the longest must reach them.
+    # num_blocks and num_layers are shared by several lists; the longest must have that length.
     found = []
     for attribute, placeholder in (("num_blocks", "{block}"), ("num_layers", "{layer}")):
         count_given = getattr(component, attribute)

@@ -33,7 +33,7 @@ def _patterns(patterns: list[str], snapshot: Snapshot) -> list[Finding]:
 
 
 def _unread(components: list, tokenizers: list, patterns: list[str], snapshot: Snapshot) -> list[Finding]:
-    # Other downloaded files must lie in the root or where a component or a tokenizer looks.
+    # Other downloaded files must be in the root or where a component or a tokenizer looks.
     places = [component.hf_subdir for component in components]
     places += [
         place for tokenizer in tokenizers for place in (tokenizer.hf_subdir, *(tokenizer.fallback_subdirs or ()))

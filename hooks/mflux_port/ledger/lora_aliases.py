@@ -28,7 +28,7 @@ class Alias:
 
 
 def find_aliases(keys: list[LoraKey], tensors: dict[str, Tensor], transformer) -> list[Alias]:
-    """One alias for each layer path of the unmatched keys; paths that differ in the block's number are one."""
+    """One alias for each layer path of the unmatched keys; paths that differ only in block numbers are one."""
     linears = {
         path: tuple(layer.weight.shape)
         for path, layer in transformer.named_modules()

@@ -92,7 +92,7 @@ def _line(where: str, asked: float, given: float, count: int, kinds: int) -> tup
 
 
 def _applied_scale(key: str, metadata: dict[str, str], rank: int) -> float:
-    # mflux reads PEFT's metadata since 0.24; what it makes of it, its own code says.
+    # mflux reads PEFT's metadata since 0.24; its own code decides how.
     try:
         from mflux.models.common.lora.mapping.peft_lora_metadata import PeftLoRAMetadata
     except ImportError:

@@ -42,7 +42,7 @@ class LoraKey:
 
 
 def parse_key(name: str) -> LoraKey:
-    """Take a key apart. The convention of a key that follows none is 'unknown'."""
+    """Parse a key. The convention of a key that follows none is 'unknown'."""
     match = _ENDINGS.search(name)
     if not match:
         return LoraKey(name, "", name, "", "", "unknown")
@@ -81,5 +81,5 @@ def _convention(match: re.Match, prefix: str, underscored: bool) -> str:
 
 
 def conventions(keys: list[LoraKey]) -> Counter:
-    """How many keys follow which convention; ``alpha`` and ``diff`` count for none."""
+    """How many keys follow which convention; ``alpha`` and ``diff`` are not counted."""
     return Counter(key.convention for key in keys if key.convention)

@@ -18,7 +18,7 @@ _LOADED = ("F32", "F16", "BF16")
 
 @dataclass
 class LoraAccount:
-    """What a file's keys come to. ``problems``: (layer or key, what is wrong)."""
+    """The result for a file's keys. ``problems``: (layer or key, what is wrong)."""
 
     file: str
     convention: str
@@ -88,7 +88,7 @@ def _match(tensors: dict[str, Tensor], targets: list) -> tuple[dict, list[str], 
 
 
 def _index(mappings: list) -> dict[str, list]:
-    # mflux tries every pattern on every key; by their texts with the number left open only a few can fit.
+    # mflux tries every pattern on every key; compared without their numbers, only a few can fit.
     index = defaultdict(list)
     for mapping in mappings:
         index[re.sub(r"\d+", "#", mapping.source_pattern.replace("{block}", "#"))].append(mapping)
@@ -104,7 +104,7 @@ def _places(name: str, index: dict[str, list], match):
 
 
 def _types(tensors: dict[str, Tensor]) -> list[tuple[str, str]]:
-    # mx.load gives 8-bit floats and integers as whole numbers, and the loader multiplies with these.
+    # mx.load gives 8-bit floats and integers as integers, and the loader multiplies with these.
     kinds = quantized({name: tensor for name, tensor in tensors.items() if not name.endswith(".alpha")}, {})
     named = {name for kind in kinds for name in kind.names}
     found = [(kind.id, str(kind)) for kind in kinds if kind.blocks]

@@ -1,4 +1,4 @@
-"""The whole account of a port: every component of its weight definition, and the files that it downloads."""
+"""The full account of a port: every component of its weight definition, and the files that it downloads."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def account_port(
 ) -> PortAccount:
     """Balance the port's components, or those named in ``only``.
 
-    ``root``: the checkpoint's folder, None where only the key list is there. ``key``: the registry entry that gives the
+    ``root``: the checkpoint's folder, None if only the key list exists. ``key``: the registry entry that gives the
     sizes. Raises PortError for a component that the port does not have.
     """
     definition = weight_definition(port)

@@ -14,7 +14,7 @@ from mflux_port.port.port import Port
 
 
 def use_checkout(checkout: Checkout) -> None:
-    """Let ``mflux`` be the checkout's own. Raises PortError when what mflux needs is not installed here."""
+    """Make ``mflux`` the checkout's own. Raises PortError when what mflux needs is not installed here."""
     source = str(checkout.root / "src")
     if source not in sys.path:
         sys.path.insert(0, source)
@@ -51,7 +51,7 @@ def verify_key(port: Port, key: str | None) -> None:
 def build_modules(port: Port, key: str | None = None):
     """An object with the port's modules, sized for the registry entry ``key`` (default: the port's first).
 
-    Their weights have shapes and no numbers.
+    Their weights have shapes but no values.
     """
     verify_key(port, key)
     keys = [checkpoint.key for checkpoint in port.checkpoints]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-_DRAWS = ("uniform", "normal")  # what the layers of mlx.nn make their weights with
+_DRAWS = ("uniform", "normal")  # what the layers of mlx.nn create their weights with
 
 
 def shape_only_array(shape: tuple[int, ...], dtype):
@@ -18,9 +18,9 @@ def shape_only_array(shape: tuple[int, ...], dtype):
 
 @contextmanager
 def shape_only_weights() -> Iterator[None]:
-    """Within it, layers get shape-only arrays instead of random weights.
+    """Inside this context, layers get shape-only arrays instead of random weights.
 
-    A random array that is never evaluated still keeps 10 kB, its part in a chain of keys, and takes longer to be freed
+    A random array that is never evaluated still keeps 10 kB, its part in a chain of keys, and takes longer to free
     than a tensor's whole account does.
     """
     import mlx.core as mx
@@ -39,7 +39,7 @@ def _shape_only_draw(draw: Callable) -> Callable:
     import mlx.core as mx
 
     def shape_only_like(*arguments, **keywords):
-        # Layers name the shape; any other call is left to MLX.
+        # Layers pass the shape by name; any other call goes to MLX.
         shape, dtype = keywords.get("shape"), keywords.get("dtype", mx.float32)
         if arguments or not isinstance(shape, tuple | list) or not isinstance(dtype, mx.Dtype):
             return draw(*arguments, **keywords)

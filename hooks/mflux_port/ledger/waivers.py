@@ -24,8 +24,8 @@ _CURES = {"reason": "write why it may stay open"}
 class Waivers:
     """Patterns with their reasons, for one component. ``used`` collects those that waived something.
 
-    ``shapes``: parameters that may differ from their tensor in trailing axes of length one; only ``known`` facts about mflux's
-    own classes have any.
+    ``shapes``: parameters that may differ from their tensor in trailing axes of length 1; only ``known`` facts of
+    mflux's own classes have any.
     """
 
     tensors: dict[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Waivers:
 
 
 def read_waivers(path: Path) -> dict[str, Waivers]:
-    """The waivers of every component; none when the file is missing. Raises PortError for another form, or no reason."""
+    """The waivers of every component; none without the file. Raises PortError for another form, or no reason."""
     if not path.is_file():
         return {}
     table = read_yaml(path, "fix it") or {}

@@ -1,4 +1,4 @@
-"""An update's merge in the checkout: all files or none, and in git's index what is left as a conflict."""
+"""An update's merge in the checkout: all files or none, with conflicts noted in git's index."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from mflux_port.update.tree import amend
 class Completed(NamedTuple):
     """``kept``: the porter's files that could not be merged, each with the reason, left as conflicts.
 
-    ``added``: files of the porter's kind that the answers, or the template, ask for only now. ``yours``: such files
-    that were there and would be rendered otherwise from the answers as they are now, each with git's names of both texts.
+    ``added``: files of the porter that the answers, or the template, ask for only now. ``yours``: such files
+    that existed and would be rendered differently from the current answers, each with git's names of both texts.
     ``handed_over``: the porter's files that this update merged for the last time.
     """
 
@@ -67,8 +67,8 @@ def is_owned(name: str, owned: list[str]) -> bool:
 
 
 def _moves(origin: str, place: str, there: dict[str, bytes], renderings: Renderings, owned: list[str]) -> bool:
-    # Not when the porter has a file of that name; then edits at the old place are a conflict there. Nor when neither name
-    # is rendered any more.
+    # Not when the porter has a file of that name; then edits at the old path are a conflict there. Nor when neither name
+    # is still rendered.
     return place not in there and (place in renderings.new or (is_owned(origin, owned) and origin in there))
 
 
@@ -101,7 +101,7 @@ def _remove_empty(root: Path, folder: Path) -> None:
 
 
 def _restore_line_endings(root: Path, name: str) -> None:
-    # Copier writes the answers with LF, whatever they had.
+    # Copier always writes the answers with LF.
     text = (root / name).read_bytes()
     if under_way(root).get("crlf") and b"\r\n" not in text:
         (root / name).write_bytes(text.replace(b"\n", b"\r\n"))
@@ -120,7 +120,7 @@ def _left_behind(
 
 
 def _mark_conflict(root: Path, name: str, base: bytes | None, mine: bytes, theirs: bytes | None) -> None:
-    # As a merge of git's own leaves it: the three texts in the index, so that nobody commits it unawares.
+    # As git's own merge leaves it: the three texts in the index, so that nobody commits it by mistake.
     path = git(root, "rev-parse", "--show-prefix").removesuffix("\n") + name
     mode = "100755" if os.access(root / name, os.X_OK) else "100644"
     stages = enumerate((base, mine, theirs), 1)

@@ -14,7 +14,7 @@ from mflux_port.errors import PortError, format_error
 from mflux_port.port.port import ANSWERS, load_port
 from mflux_port.template.project import rendered_tests
 
-_PATIENCE = 60  # seconds: the files are rendered already, and another run is soon done
+_PATIENCE = 60  # seconds: the files are rendered already, and another run ends soon
 
 
 def finish_copy(checkout: Path, model: str) -> int:
@@ -36,7 +36,7 @@ def _finish_alone(checkout: Path, model: str) -> int:
         return _refuse(error)
     for result in results:
         print(f"  {result}")
-    from mflux_port.checks.report import what_is_left  # a refusal does without all the rules
+    from mflux_port.checks.report import what_is_left  # a refusal does not need the rules
 
     for line in what_is_left(checkout, model):
         print(line)
@@ -64,10 +64,10 @@ def rendered_files(checkout: Path, model: str) -> list[Path]:
 
 
 def _is_known(checkout: Path, model: str) -> bool:
-    # A port that git tracks, or that was wired once, is somebody's work: it is never removed.
+    # A port that git tracks, or that was wired before, is somebody's work: it is never removed.
     if any((checkout / f"porting/{model}").glob("wiring.*")):
         return True
-    from mflux_port.checkout.git import ask_git  # a copy that goes well does without
+    from mflux_port.checkout.git import ask_git  # a successful copy does not need it
 
     return bool(ask_git(checkout, "ls-files", "--", f"porting/{model}", f"src/mflux/models/{model}"))
 
@@ -84,7 +84,7 @@ def _complete_cut_files(checkout: Path, model: str) -> None:
 
 
 def _may_be_cut(name: str) -> bool:
-    # Every text that the template renders ends with a newline, most packages' own modules apart: they are empty.
+    # Every text that the template renders ends with a newline, except empty `__init__.py` files.
     return name.endswith((".py", ".md", ".yml")) and (not name.endswith("__init__.py") or "_scheduler/" in name)
 
 
@@ -92,7 +92,7 @@ def _remove_rendered(checkout: Path, model: str) -> None:
     # Only files that are exactly as this copy rendered them: anything else is somebody's work.
     names = _names(checkout, model)
     fresh = _rendered(checkout, model, names)
-    answers = ANSWERS.format(model=model)  # says where the template lies, which differs
+    answers = ANSWERS.format(model=model)  # has the template's location, which differs
     for name in names if fresh else ():
         if name == answers or name in fresh and (checkout / name).read_bytes() == fresh[name].encode():
             (checkout / name).unlink()
@@ -106,7 +106,7 @@ def _remove_rendered(checkout: Path, model: str) -> None:
 
 
 def _rendered(checkout: Path, model: str, names: list[str]) -> dict[str, str]:
-    from mflux_port.port.rendered import rendered_texts  # a copy that goes well has no use for it
+    from mflux_port.port.rendered import rendered_texts  # a successful copy does not need it
 
     try:
         return rendered_texts(checkout, model, names)

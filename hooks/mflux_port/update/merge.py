@@ -1,6 +1,6 @@
 """The merge of an update, file by file: what the porter has, what the template rendered before, what it renders now.
 
-Texts in, outcomes out: nothing here knows Copier or writes into the checkout. No edit is lost: it is in the outcome's
+Texts in, outcomes out: nothing here uses Copier or writes into the checkout. No edit is lost: it is in the outcome's
 text, or the outcome is a conflict that keeps the file as the porter left it.
 """
 
@@ -19,9 +19,9 @@ NOT_PROVEN = "the merge would lose your edit, so the file is as you left it"
 
 
 class Outcome(NamedTuple):
-    """What becomes of a file. ``text`` is None when it is deleted.
+    """What happens to a file. ``text`` is None when it is deleted.
 
-    ``why`` is there for a conflict without markers: the file stays as it was, with that reason.
+    ``why`` is set for a conflict without markers: the file stays as it was, for that reason.
     """
 
     text: bytes | None
@@ -65,7 +65,7 @@ def merge_file(mine: bytes | None, base: bytes | None, theirs: bytes | None) -> 
 
 
 def _crlf(text: bytes) -> bool:
-    # Of a file with both kinds of line endings, each is the porter's.
+    # In a file with both kinds of line endings, each is the porter's.
     return 0 < text.count(b"\r\n") == text.count(b"\n")
 
 

@@ -35,7 +35,7 @@ def migrate(root: Path, model: str, version: str) -> None:
 def move_file(root: Path, model: str, old: str, new: str) -> None:
     """After the merge: the file at ``old`` (``{model}`` stands for the model) continues at ``new``, with its edits.
 
-    This only notes the move. ``merge.complete`` makes it, so that two moves of one file, in two versions, become one.
+    This only records the move. ``merge.complete`` makes it, so that two moves of a file, in two versions, become one.
     """
     moves = dict((under_way(root) or {}).get("moves", ()))
     old, new = old.format(model=model), new.format(model=model)

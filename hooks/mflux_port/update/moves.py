@@ -1,8 +1,8 @@
-"""The rendered files that each version of the template moved, or gave to the porter. ``{model}`` is the model's name."""
+"""The rendered files that each template version moved, or gave to the porter. ``{model}`` is the model's name."""
 
 from __future__ import annotations
 
-# By version and folder: the old place of a file and its new one.
+# By version and folder: the old path of a file and its new one.
 MOVES: dict[str, dict[str, dict[str, str]]] = {
     "v0.2.0": {
         "porting/{model}/parity": {
@@ -45,7 +45,7 @@ HANDED_OVER: dict[str, tuple[str, ...]] = {
 
 
 def moves_of(version: str, model: str) -> dict[str, str]:
-    """The new place of each file that ``version`` moved, by its old one, relative to the checkout."""
+    """The new path of each file that ``version`` moved, by its old one, relative to the checkout."""
     places = MOVES.get(version, {}).items()
     return {
         f"{folder}/{old}".format(model=model): f"{folder}/{new}".format(model=model)

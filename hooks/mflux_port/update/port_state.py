@@ -18,7 +18,7 @@ _OPENING = b"<<<<<<< "
 
 
 class Conflict(NamedTuple):
-    """Where a conflict begins that an update or a merge left. ``file`` is relative to the checkout, lines from 1.
+    """Where a conflict of an update or a merge begins. ``file`` is relative to the checkout, lines from 1.
 
     ``why`` is set for a conflict of a whole file, without markers.
     """
@@ -68,13 +68,13 @@ def port_state(checkout: Checkout, model: str) -> PortState:
 
 
 def version_of(tag: str) -> tuple[int, ...] | None:
-    """The numbers of a release's tag, to compare; None for what names no release."""
+    """The numbers of a release's tag, to compare; None for any other name."""
     found = re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", tag)
     return found and tuple(map(int, found.groups()))
 
 
 def template_version(port: Port) -> str:
-    """The template's version that the port was last rendered from, ``unknown`` when it was not in git."""
+    """The template version that the port was last rendered from, ``unknown`` when it was not in git."""
     return port.template_commit or "unknown"
 
 
@@ -95,7 +95,7 @@ def names_port(file: str, model: str) -> bool:
 
 
 def conflicts(root: Path, files: list[str]) -> list[Conflict]:
-    """Every conflict in ``files``: by its markers, by git's index, or by a part that was rejected whole (``.rej``)."""
+    """Every conflict in ``files``: by its markers, by git's index, or by a rejected part (``.rej``)."""
     found = [conflict for name in files for conflict in _in_file(root, name)]
     marked = {conflict.file for conflict in found}
     whole = [name for name in unmerged_files(root) if name in files and name not in marked]

@@ -28,5 +28,5 @@ def _added(base: bytes, theirs: bytes) -> set[bytes]:
 
 
 def _lines(text: bytes) -> list[bytes]:
-    # Without their ends: the last line may get one, or lose it.
+    # Without line endings: the last line may gain or lose one.
     return text.split(b"\n")

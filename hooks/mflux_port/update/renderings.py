@@ -18,7 +18,7 @@ from mflux_port.update.migrations import committed_answers
 
 
 class Renderings(NamedTuple):
-    """The files of a port by name, with LF line endings whatever git checks out, without the answers file.
+    """The files of a port by name, always with LF line endings, without the answers file.
 
     ``old`` is from the committed answers and the version that the port was last rendered from, ``new`` from the answers
     as they are now and the version of this update.
@@ -61,7 +61,7 @@ def _rendered(template: Path, version: str, answers: dict) -> dict[str, bytes]:
     import copier  # this runs in Copier's own interpreter
     import jinja2
 
-    # Copier's validators know by the folder's name that it is not a checkout.
+    # Copier's validators see from the folder's name that it is not a checkout.
     scratch = Path(tempfile.mkdtemp(prefix="copier._main.rendered."))
     source, port = scratch / "template", scratch / "port"
     try:
@@ -102,7 +102,7 @@ def _compiling_once() -> Iterator[None]:
 
 @contextmanager
 def _without_git() -> Iterator[None]:
-    # Where it finds git, Copier runs it for every file, to learn whether the folder's repository knows executable files.
+    # If git is there, Copier runs it for every file, to learn whether the folder's repository supports file modes.
     # These folders are in no repository.
     from plumbum import local
 
@@ -111,7 +111,7 @@ def _without_git() -> Iterator[None]:
 
 
 def _export(template: Path, version: str, folder: Path) -> None:
-    # As plain files: Copier clones what is in git, and a clone takes as long as rendering.
+    # Plain files: Copier clones what is in git, and a clone takes as long as rendering.
     folder.mkdir()
     environment = git_environment(NEUTRAL | PLAIN)
     environment |= {"GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": str(folder.with_name("index"))}

@@ -29,11 +29,11 @@ from mflux_port.update.tree import (
 
 
 def restore(root: Path) -> str:
-    """Restore the tree as it was before the update that stopped half-way; returns what was done.
+    """Restore the tree as it was before the interrupted update; returns what was done.
 
     The tree was clean when that update began. What an update does not write is the porter's work since then and stays; everything
     that was there is also kept in KEPT. Raises PortError when no update stopped here, when one runs, or when somebody
-    committed or reset since: then nothing tells the update's changes from others.
+    committed or reset since: then the update's changes cannot be identified.
     """
     with exclusive(root):
         begun = under_way(root)
@@ -44,7 +44,7 @@ def restore(root: Path) -> str:
         if since and since[0].startswith(COMMITTED.format(model=begun["model"], to="")):
             end(root)
             return f"the update of {begun['model']} was complete and is committed"
-        # A kill may come between the update's own first commit and the note of it.
+        # The process may be killed between the update's first commit and its note.
         pointed = begun.get("at") == begun["head"] and since == [POINTED.format(model=begun["model"])]
         if not pointed and not begun_here(root, begun):
             end(root)
@@ -60,7 +60,7 @@ def restore(root: Path) -> str:
 
 
 def roll_back(root: Path) -> None:
-    """The same in the run that began the update. Does nothing when that run has not written anything."""
+    """The same in the run that began the update. Does nothing when that run has written nothing."""
     begun = under_way(root)
     if begun:
         try:
@@ -97,7 +97,7 @@ def _git_runs(top: Path) -> bool:
 
 
 def _back(root: Path, begun: dict) -> tuple[bool, list[str]]:
-    with locked(root):  # finishes a wiring run that was killed, whose temporary files would go now
+    with locked(root):  # finishes a killed wiring run, whose temporary files would be removed now
         kept = _keep(root)
         known, new = tracked_changes(root, begun["head"]), untracked_files(root)
         written = _writes(begun)
@@ -114,7 +114,7 @@ def _back(root: Path, begun: dict) -> tuple[bool, list[str]]:
 
 
 def _writes(begun: dict) -> Callable[[str], bool]:
-    # Tells whether an update of the port may have written a file: not what the porter owns, except what the note names.
+    # Whether an update of the port may have written a file: not the porter's files, except those in the note.
     from mflux_port.wiring.surfaces import SURFACES
 
     model = begun["model"]
@@ -139,7 +139,7 @@ def _remove(root: Path, path: Path) -> None:
 
 
 def _keep(root: Path) -> bool:
-    # Somebody may have continued from the half-way tree. Git keeps it, through an index of our own.
+    # Somebody may have continued from the unfinished tree. Git keeps it, through a separate index.
     index = state_dir(root) / "kept.index"
     shutil.copyfile(git_path(root, "index"), index)
     try:

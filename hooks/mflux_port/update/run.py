@@ -31,7 +31,7 @@ from mflux_port.update.tree import (
 def update_port(
     root: Path, model: str, to: str | None = None, template: str | None = None, commit: bool = False
 ) -> dict:
-    """Update one port in the checkout ``root`` and give the report of ``steps.finish``.
+    """Update one port in the checkout ``root`` and return the report of ``steps.finish``.
 
     ``to`` is a version of the template (default: its newest tag), ``template`` another address of the template.
     With ``commit`` the result is committed, unless it has conflicts. Raises PortError, with the tree as it was, when
@@ -39,7 +39,7 @@ def update_port(
     """
     with exclusive(root):
         verify_clean(root)
-        end(root)  # in a clean tree no update is half-way any more
+        end(root)  # in a clean tree no update is unfinished
         source = _source(root, model, template)
         _verify_reachable(model, source)
         _verify_complete(root, model, source)
@@ -119,7 +119,7 @@ def _point_to(root: Path, model: str, template: str) -> None:
     # Copier reads the template's location only from the committed answers, so this needs a separate commit.
     path = root / ANSWERS.format(model=model)
     place = os.path.expanduser(template)
-    text = path.read_bytes().decode()  # with its own line ends
+    text = path.read_bytes().decode()  # with its own line endings
     end_of_line = "\r\n" if "\r\n" in text else "\n"
     line = f"_src_path: {json.dumps(os.path.realpath(place) if os.path.exists(place) else template)}{end_of_line}"
     changed, found = re.subn(r"^_src_path:.*\n", lambda match: line, text, flags=re.MULTILINE)

@@ -32,7 +32,7 @@ REPORT = "MFLUX_PORT_REPORT"
 
 
 def run_step(root: Path, step: str, answers_file: str, *arguments: str) -> int:
-    """Run one step. Returns 0, or 2 with one line on stderr when the update must not go on: then nothing is changed."""
+    """Run one step. Returns 0, or 2 with one line on stderr when the update must stop: then nothing is changed."""
     try:
         model = _model(answers_file)
         if step != "check":
@@ -60,7 +60,7 @@ def check(root: Path, model: str, data: str, template: str) -> None:
     if missing:
         where = ANSWERS.format(model=model)
         raise PortError(f"{where} has lost its answer `{sorted(missing)[0]}`; write it there again and commit")
-    verify_present(answers, ANSWERS.format(model=model))  # Copier would put the default in an unfit answer's place
+    verify_present(answers, ANSWERS.format(model=model))  # Copier would replace an invalid answer by the default
 
 
 def plan(root: Path, model: str, template: str) -> None:
@@ -120,14 +120,14 @@ def report_lines(report: dict) -> list[str]:
 
 
 def asked(template: Path, version: str) -> set[str]:
-    """The questions that ``version`` of the template asks in any case; empty when that version cannot be read."""
+    """The questions that ``version`` of the template always asks; empty when that version cannot be read."""
     text = ask_git(template, "show", f"{version}:copier.yml") if version else None
     questions = {name: details for name, details in configuration(text or b"").items() if name[0] != "_"}
     return {name for name, details in questions.items() if not (isinstance(details, dict) and "when" in details)}
 
 
 def _begin(root: Path, model: str) -> None:
-    # With the first step that writes. The process is Copier's, which holds no lock of ours between its steps.
+    # With the first step that writes. The process is Copier's, which holds no lock between its steps.
     copier = os.getppid()
     if begun_by(root, copier):
         return

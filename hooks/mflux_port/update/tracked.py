@@ -15,7 +15,7 @@ _SOURCE = (".py", ".md", ".yml")
 
 
 def ignored_files(root: Path, model: str) -> list[str]:
-    """The port's own files that git does not have because it ignores them. Empty where there is no git.
+    """The port's own files that git does not have because it ignores them. Empty without git.
 
     Those are what the template may render and the source files of the package; recordings and caches are not.
     """
@@ -30,7 +30,7 @@ def ignored_files(root: Path, model: str) -> list[str]:
 
 
 def ignored_line(model: str, ignored: list[str]) -> str:
-    """What to say of ``ignored_files``, with the command that helps."""
+    """The message about ``ignored_files``, with the command that helps."""
     count = f"{len(ignored)} files" if len(ignored) > 1 else "a file"
     return f"git ignores {count} of {model} ({ignored[0]}); add them with `git add --force -- {_arguments(ignored, model)}`"
 
@@ -80,7 +80,7 @@ def _present(root: Path, model: str, rendered: re.Pattern[str]) -> list[str]:
 
 
 def _flags(root: Path, names: list[str]) -> dict[str, str]:
-    # By name what git says of it: a small letter is a file that it does not look at.
+    # Git's tag for each name: a lower-case letter is a file that it does not look at.
     shown = git(root, "ls-files", "-v", "-z", "--", *(f":(literal){name}" for name in names))
     return {line[2:]: line[0] for line in shown.split("\0") if line}
 
@@ -90,7 +90,7 @@ def _listed(template: Path, version: str) -> list[str]:
 
 
 def _pattern(name: str, model: str) -> str:
-    # As the file's place becomes: conditions are left out, what is not known here may be anything.
+    # The path as a pattern: conditions are left out, unknown parts match anything.
     name = re.sub(r"\{%.*?%\}|[.]jinja$", "", name)
     name = name.replace("{{ _copier_conf.answers_file }}", ANSWERS.format(model=model)).replace("{{ model }}", model)
     return "[^/]+".join(re.escape(part) for part in re.split(r"\{\{.*?\}\}", name))
@@ -101,7 +101,7 @@ def _is_source(name: str, package: str) -> bool:
 
 
 def _arguments(names: list[str], model: str) -> str:
-    # Many become one pattern a folder, in which git's `*` goes through folders.
+    # Many become one pattern per folder, in which git's `*` matches subfolders.
     folders = (f"src/mflux/models/{model}/", f"porting/{model}/")
     if len(names) < 4:
         return " ".join(names)

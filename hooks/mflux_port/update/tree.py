@@ -1,4 +1,4 @@
-"""The checkout's git tree around an update: is it clean, which update is under way, and what is needed to roll it back."""
+"""The checkout's git tree during an update: is it clean, which update is running, what is needed to roll it back."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def verify_clean(root: Path) -> None:
 
 
 def unmerged_files(root: Path) -> list[str]:
-    """The files that git knows as conflicts, relative to ``root``; none where there is no git."""
+    """The files that git lists as conflicts, relative to ``root``; none without git."""
     shown = ask_git(root, "diff", "--name-only", "--diff-filter=U", "--relative", "-z") or b""
     return _names(shown.decode("utf-8", "surrogateescape"))
 
@@ -70,7 +70,7 @@ def tracked_changes(root: Path, commit: str) -> set[str]:
 
 
 def untracked_files(root: Path) -> set[str]:
-    """The files that git neither has nor ignores, whatever the configuration shows of them."""
+    """The files that git neither tracks nor ignores, whatever its configuration shows."""
     return set(_names(git(root, "ls-files", "--others", "--exclude-standard", "-z")))
 
 
@@ -80,7 +80,7 @@ def git_path(root: Path, name: str) -> Path:
 
 
 def begin(root: Path, model: str, pid: int) -> None:
-    """Note which update begins here, at which commit and by which process, so that it can be rolled back."""
+    """Record which update begins here, at which commit and by which process, so that it can be rolled back."""
     here = _here(root)
     note = {"model": model, "head": here["at"], "pid": pid, "started": process_start(pid), "moves": [], "writes": []}
     answers = root / ANSWERS.format(model=model)
@@ -90,7 +90,7 @@ def begin(root: Path, model: str, pid: int) -> None:
 
 
 def go_on(root: Path) -> None:
-    """The update has committed something itself, and goes on from there."""
+    """The update has made a commit, and continues from it."""
     amend(root, **_here(root))
 
 
@@ -101,12 +101,12 @@ def begun_by(root: Path, pid: int) -> bool:
 
 
 def begun_here(root: Path, begun: dict) -> bool:
-    """Whether nobody but the update has committed, reset, stashed or switched since."""
+    """Whether only the update has committed, reset, stashed or switched since."""
     return all(begun.get(name) == value for name, value in _here(root).items())
 
 
 def amend(root: Path, **facts: object) -> None:
-    """Add to the note of the update under way: ``moves`` (from, to), ``writes`` (the porter's files that it makes)."""
+    """Add to the running update's note: ``moves`` (from, to), ``writes`` (the porter's files that it makes)."""
     write_whole(update_note(root), json.dumps((under_way(root) or {}) | facts))
 
 

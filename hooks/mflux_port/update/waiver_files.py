@@ -18,7 +18,7 @@ _SINGULAR = {"tensors": "tensor", "parameters": "parameter"}
 
 
 def merge_waivers(root: Path, model: str) -> None:
-    """After the merge: the porter's two files become one. Raises PortError when one of them is not what v0.1.0 read."""
+    """After the merge: the porter's two files become one. Raises PortError when one has another form than v0.1.0's."""
     names = [name.format(model=model) for name in (OLD_LEDGER, WAIVERS)]
     ledger, waivers = (root / name for name in names)
     known, differences = _held(ledger), _held(waivers)
@@ -56,7 +56,7 @@ def _ledger_section(path: Path, known: object) -> str:
 
 
 def _parity_section(path: Path, differences: object) -> str:
-    # The list goes below the section's name as it is, comments and all.
+    # The list goes below the section's name unchanged, with its comments.
     if not differences:
         return _comments(path)
     text = path.read_text(encoding="utf-8").rstrip("\n") + "\n"

@@ -22,7 +22,7 @@ class ForwardDraft:
 
     @property
     def wanted(self) -> dict[str, set[str]] | None:
-        """What the forward passes read of modules, by group."""
+        """What the forward passes read from modules, by group."""
         from mflux_port.draft.forward.proof.twin_port import wanted
 
         return wanted(self.forwards) if self.forwards else None
@@ -86,7 +86,7 @@ def written(
 
 
 def resized(component, model) -> set[tuple[str, str]]:
-    """(group, attribute) of the numbers that the twin has otherwise than the real model."""
+    """(group, attribute) of the numbers that differ between the twin and the real model."""
     from mflux_port.draft.tree.from_reference import build
 
     real = build(component, component.config, "meta")

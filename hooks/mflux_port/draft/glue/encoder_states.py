@@ -1,4 +1,4 @@
-"""How each of mflux's text encoders, and a drafted one, gives the hidden states that a pipeline takes."""
+"""How each of mflux's text encoders, and a drafted one, returns the hidden states that a pipeline uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LAST = ("last_hidden_state", "output", "0")
 
 @dataclass(frozen=True)
 class States:
-    """Code that gives the states: ``lines``, then one expression for each state. ``needs``: further imports."""
+    """Code that gets the states: ``lines``, then one expression for each state. ``needs``: further imports."""
 
     lines: list[str]
     expressions: list[str]
@@ -19,7 +19,7 @@ class States:
 
 
 def states(encoder: str, wanted: list[str], arguments: str, mask_given: bool) -> States | None:
-    """The states of ``wanted`` (such as ``hidden_states[-2]``) from the encoder of that answer; None when it has no way.
+    """The states of ``wanted`` (such as ``hidden_states[-2]``) from the encoder of that answer; None if it cannot.
 
     ``arguments``: what the encoder is called with. The last of the reference's hidden states comes after the final norm.
     """

@@ -1,4 +1,4 @@
-"""What the transformer gets beside latents, time and prompt, as expressions of sizes and of the prompt's length."""
+"""The transformer's other arguments (not latents, time, prompt), as expressions of sizes and the prompt's length."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Given:
 
 
 def argument(rule: dict, given: Given) -> str:
-    """The expression for one argument; ``rule`` as the fact on arguments has it."""
+    """The expression for one argument; ``rule`` comes from the fact on arguments."""
     return {
         "text mask": _mask,
         "numbers": _numbers,

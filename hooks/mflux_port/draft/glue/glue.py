@@ -14,11 +14,11 @@ from mflux_port.draft.write.formatting import formatted
 from mflux_port.draft.write.targets import Unresolved
 from mflux_port.port.port import Port
 
-COMPONENT = "pipeline"  # under this name the open questions of the glue are listed
+COMPONENT = "pipeline"  # the glue's open questions are listed under this name
 
 
 class Glue:
-    """Collects the files of one port. ``source``: the present text of a file; ``drafted``: texts of this draft, by file."""
+    """Collects the files of one port. ``source``: a file's current text; ``drafted``: texts of this draft, by file."""
 
     def __init__(self, port: Port, facts: list[Fact], source: Callable[[str], str], drafted: dict[str, str]):
         self.port, self.source, self.drafted = port, source, drafted

@@ -1,4 +1,4 @@
-"""The latent creator's numbers, where the pipeline's noise has others than the template's."""
+"""The latent creator's numbers, where the pipeline's noise differs from the template's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ROUNDED = 16  # mflux rounds sizes to multiples of it
 
 
 def resized(source: str, facts: dict[str, dict]) -> str | None:
-    """The latent creator with the channels and the scale of the pipeline's noise; None where they are the same already."""
+    """The latent creator with the channels and the scale of the pipeline's noise; None if they are already the same."""
     value = facts.get("packing", {}).get("value")
     if not value or len(value.get("noise_shape", ())) < 4:
         return None

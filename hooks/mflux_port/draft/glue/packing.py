@@ -58,7 +58,7 @@ _PLAIN = """
 
 
 def packing(pattern: str) -> Packing | None:
-    """The packing of a fact's pattern; None for one that is no packing."""
+    """The packing of a fact's pattern; None if it is not a packing."""
     match = _PATTERN.fullmatch(pattern)
     if match is None:
         return None

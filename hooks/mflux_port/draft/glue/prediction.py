@@ -27,7 +27,7 @@ _COMPONENT = "pipeline"
 
 
 class Writer:
-    """Writes the file for one port; ``unresolved`` grows by what the facts do not decide."""
+    """Writes the file for one port; what the facts do not decide is added to ``unresolved``."""
 
     def __init__(self, port: Port, facts: dict[str, dict], signature: Signature, with_mask: bool):
         self.port, self.facts, self.signature, self.with_mask = port, facts, signature, with_mask
@@ -182,7 +182,7 @@ class {self.name}:
     def _guide(self) -> str:
         formula = self._value("guidance").get("formula")
         if formula == "conditional":
-            # No second prediction was ever made.
+            # A second prediction was never made.
             return "        return conditional if guidance == 1.0 else " + _FORMULAS[next(iter(_FORMULAS))] + "\n"
         if formula in _FORMULAS:
             return f"        return {_FORMULAS[formula]}\n"
@@ -193,7 +193,7 @@ class {self.name}:
         return f"        {message}\n"
 
     def _is_known_size(self, size: str) -> bool:
-        """Whether the norm is that of all values, of a token, or of a row of the image: a number in between is chance."""
+        """Whether the norm is over all values, a token, or a row of the image: a number in between is chance."""
         packing = self._value("packing")
         widths = {packing["shape"][-1] if self.packing else packing["noise_shape"][-1]}
         number = re.search(r"\d+", size)

@@ -32,13 +32,13 @@ def encoder_class(source: str) -> tuple[str, str]:
 
 
 def negative_options(facts: dict[str, dict]) -> dict[str, bool]:
-    """What the prompt encoder is told of a negative prompt: something only where the text around a prompt is left out."""
+    """The prompt encoder's argument for a negative prompt, used only if the text around a prompt is left out."""
     value = facts.get("negative", {}).get("value") or {}
     return {} if value.get("text_around", True) else {"negative": True}
 
 
 def needs_mask(facts: dict[str, dict]) -> bool:
-    """Whether the transformer is told which vectors are padding, and there is some."""
+    """Whether there is padding, and the transformer gets its mask."""
     value = facts.get("encoding", {}).get("value") or {}
     options = _tokenization(facts).get("options", {})
     padded = value.get("keep") == "all" and options.get("padding") == "max_length"
@@ -58,7 +58,7 @@ def _tokenization(facts: dict[str, dict]) -> dict:
 
 
 class Writer:
-    """Writes the file for one port; ``unresolved`` grows by what the facts do not decide."""
+    """Writes the file for one port; what the facts do not decide is added to ``unresolved``."""
 
     def __init__(self, port: Port, facts: dict[str, dict], encoder: tuple[str, str], signature: Signature | None):
         self.port, self.facts = port, facts
@@ -72,7 +72,7 @@ class Writer:
         self.with_mask = needs_mask(facts)
 
     def text(self) -> str | None:
-        """The file's source, not formatted yet; None when the facts do not say enough, which is in ``unresolved``."""
+        """The file's source, not formatted yet; None if the facts are not enough, with the reason in ``unresolved``."""
         value, tokens = self.facts.get("encoding", {}).get("value"), _tokenization(self.facts)
         prompt = next((fact for name, fact in self.facts.items() if name.startswith("prompt.")), None)
         if not value or not tokens or not prompt or not prompt["value"]:
@@ -208,7 +208,7 @@ class {self.name}:
 
 
 def _pieces(text: str) -> list[str]:
-    """The text in parts that fit into a line."""
+    """The text split into parts that fit on a line."""
     parts, rest = [], text
     while len(rest) > _WIDTH:
         at = rest.rfind(" ", 0, _WIDTH) + 1 or _WIDTH

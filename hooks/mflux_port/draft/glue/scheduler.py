@@ -1,4 +1,4 @@
-"""The port's own scheduler, from the sigmas that the pipeline was seen to use; and whether mflux's does for it."""
+"""The port's own scheduler, from the sigmas that the pipeline used; and whether mflux's scheduler is enough."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFAULTS = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "m
 
 
 def written(port: Port, facts: dict[str, dict]) -> tuple[str | None, list[Unresolved]]:
-    """The scheduler's source for the answer ``own``; None for another, with an open question where it does not do."""
+    """The scheduler's source for the answer ``own``; None for another, with an open question if that is not enough."""
     fact = facts.get("schedule", {})
     value, packing = fact.get("value"), facts.get("packing", {}).get("value")
     if not value:

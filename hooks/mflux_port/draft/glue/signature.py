@@ -39,7 +39,7 @@ def call_signature(source: str) -> Signature | None:
 
 
 def constructor_arguments(source: str) -> list[str]:
-    """The names that the last class's constructor takes; none where there is no class."""
+    """The names that the last class's constructor takes; none without a class."""
     functions = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.FunctionDef)]
     constructor = next((node for node in functions if node.name == "__init__"), None)
     return [argument.arg for argument in constructor.args.args[1:]] if constructor else []

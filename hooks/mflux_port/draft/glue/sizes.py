@@ -9,14 +9,14 @@ from mflux_port.draft.forward.twin.small_config import shrink_rules
 from mflux_port.draft.glue.signature import constructor_arguments
 from mflux_port.files.parsing import parse_python
 
-_GROUP = 64  # mflux quantizes in groups of so many inputs
+_GROUP = 64  # mflux quantizes in groups of this many inputs
 _WIDTH = 3 * _GROUP  # of a transformer: its feed-forward may be 8 / 3 times as wide
 _PLAIN = (6, 32), (4, 48)  # heads and their size: of a transformer, of a text encoder
 _INNER = (192, 256, 320, 384)
 
 
 class _Sizes:
-    """Hands out sizes to the rules of a twin, with which every layer is quantized."""
+    """Gives a twin's rules sizes with which every layer can be quantized."""
 
     def __init__(self, pair: tuple[int, int]):
         self._pair, self._inner = pair, iter(_INNER)
@@ -34,7 +34,7 @@ class _Sizes:
 def small_configs(real: dict[str, dict], twin: dict[str, dict]) -> dict[str, dict]:
     """The configs of transformer and text encoder in tiny sizes. ``twin``: those of the pipeline's twin, whose depths stay."""
     shrink = shrink_rules()
-    less, shrink.LESS = shrink.LESS, _GROUP  # an encoder's width of its own stays a multiple
+    less, shrink.LESS = shrink.LESS, _GROUP  # an encoder's separate width stays a multiple
     try:
         small = {name: shrink.shrink_network(config, _Sizes(_pair(name, config, shrink)), "text" in name)
                  for name, config in real.items()}  # fmt: skip
@@ -47,7 +47,7 @@ def small_configs(real: dict[str, dict], twin: dict[str, dict]) -> dict[str, dic
 
 
 def _pair(name: str, config: dict, shrink) -> tuple[int, int]:
-    """Heads and their size. Where rotary axes give the size, the heads make a width that is a multiple."""
+    """Heads and their size. If rotary axes set the size, the heads make the width a multiple."""
     key = next((key for key in shrink.AXES if config.get(key)), None)
     if "text" in name or key is None:
         return _PLAIN["text" in name]

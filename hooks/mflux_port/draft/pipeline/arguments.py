@@ -47,7 +47,7 @@ def arguments(views: list[View], known: dict[str, dict]) -> Fact:
 
 
 def view(trace: Trace, row: int, call: int, size: tuple[int, int], prompt: str, mask: list[int]) -> View:
-    """The run as one row of one call of its first step. ``prompt``: the argument that holds the prompt's vectors."""
+    """The run as one row of a call in its first step. ``prompt``: the argument that holds the prompt's vectors."""
     calls = [entry for entry in trace.transformers if entry.step == 0]
     batch = _batch(calls[call].arguments[prompt])
     given = {name: _row(value, row, batch) for name, value in calls[call].arguments.items()}
@@ -141,7 +141,7 @@ def _quantities(views: list[View]) -> dict[str, list]:
 
 
 def _table(values: list, views: list[View]) -> dict | None:
-    """A mapping of further arguments, each explained by itself."""
+    """A mapping of further arguments, each explained separately."""
     if not all(isinstance(value, dict) for value in values):
         return None
     items = {name: _rule([value.get(name) for value in values], views) for name in values[0]}

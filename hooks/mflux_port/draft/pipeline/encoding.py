@@ -77,7 +77,7 @@ def encoding(prompt: Prompt, other: Prompt, state: dict) -> Fact:
 
 
 def _multiples(prompt: Prompt) -> set[int]:
-    """The numbers of which the ids became a multiple, by one id before the tokenizer's; none where it is otherwise."""
+    """The numbers that the padded length may be a multiple of, by one id before the tokenizer's; empty if none."""
     ahead = len(prompt.ids) - len(prompt.tokenizer_ids)
     if ahead < 0 or prompt.ids[ahead:] != prompt.tokenizer_ids or len(set(prompt.ids[:ahead])) > 1:
         return set()
@@ -92,7 +92,7 @@ def _kept(prompt: Prompt, zeros: bool) -> dict | None:
     if prompt.count == len(prompt.ids) - prompt.first:
         return {"keep": "all", "zeros": "padding"}
     if prompt.count == tokens or zeros:
-        # Zeros behind the prompt's own vectors only make a batch of prompts even.
+        # Zeros after the prompt's vectors only make prompts in a batch equally long.
         return {"keep": "tokens"}
     return None
 

@@ -10,7 +10,7 @@ class Fact:
     """``value`` is plain data (text, numbers, lists, mappings); None when nothing that was tried explains the run.
 
     ``where`` names the run, config or signature that it was read from. ``alternatives`` are other values that fit the
-    same runs equally well, or what was tried in vain.
+    same runs equally well, or what was tried and failed.
     """
 
     name: str

@@ -28,7 +28,7 @@ _TIMES = {
 
 
 def timestep(trace: Trace) -> Fact:
-    """Which argument says the time, and how it follows from sigma, over all steps."""
+    """Which argument holds the time, and how it follows from sigma, over all steps."""
     firsts = [_calls(trace, step)[0] for step in range(len(trace.steps)) if _calls(trace, step)]
     where = f"{len(firsts)} steps of a recorded run"
     sigmas = trace.sigmas[: len(firsts)]
@@ -47,7 +47,7 @@ def timestep(trace: Trace) -> Fact:
 
 
 def schedule(traces: list[Trace], config: dict) -> Fact:
-    """How the sigmas come about: no shift, a constant one, or mu as a function of the number of image tokens.
+    """How the sigmas are computed: no shift, a constant one, or mu as a function of the number of image tokens.
 
     The sigmas of every run are recomputed from the result; a schedule that does not reproduce them stays undecided.
     """
@@ -127,7 +127,7 @@ def _root_mu(trace: Trace, config: dict) -> float:
 
 
 def _empirical_mu(trace: Trace, config: dict) -> float:  # noqa: ARG001
-    # Two lines over the image tokens, for 10 and for 200 steps, and a line between them over the steps.
+    # Linear in the image tokens, once for 10 and once for 200 steps, and interpolated between them by steps.
     tokens, steps = _image_tokens(trace), len(trace.timesteps)
     at_200 = 0.00016927 * tokens + 0.45666666
     at_10 = 8.73809524e-05 * tokens + 1.89833333
@@ -142,7 +142,7 @@ _FORMULAS_OF_MU = {
 
 
 def _image_tokens(trace: Trace) -> int:
-    """The number of tokens of the latents: of packed ones the axis of tokens, of others half their area's sides."""
+    """The number of tokens of the latents: for packed ones the token axis, for others half of each side, multiplied."""
     latents = trace.steps[0].sample
     return latents.shape[1] if latents.dim() == 3 else latents.shape[-1] * latents.shape[-2] // 4
 
@@ -207,7 +207,7 @@ def _linear(rows: list, targets: list, scales: tuple[float, float]) -> dict | No
 
 
 def _normed(rows: list, targets: list, scales: tuple[float, float]) -> dict | None:
-    # The mix is scaled back to a size of the conditional output.
+    # The result is scaled back to the norm of the conditional output.
     for sign, conditional in itertools.product((1, -1), (0, 1)):
         first, second = sign * rows[conditional], sign * rows[1 - conditional]
         found = [

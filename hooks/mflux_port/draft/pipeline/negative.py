@@ -1,4 +1,4 @@
-"""When a pipeline makes the second, unconditional prediction, and of which text where none is given."""
+"""When a pipeline makes the second, unconditional prediction, and from which text if none is given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mflux_port.draft.pipeline.watch import Trace
 def negative(weak: list[Trace], without: Trace, prompt: str, known: dict[str, Fact], framed: bool) -> Fact:
     """``weak``: runs with a guidance of 1 and of a half; ``without``: a run without a negative prompt.
 
-    ``framed``: whether a negative prompt has the same text around it as a prompt.
+    ``framed``: whether a negative prompt gets the same text around it as a prompt.
     """
     value = {"guided": _guided(*map(_predictions, weak))} | ({} if framed else {"text_around": False})
     where = "runs with guidance 1, 0.5 and without a negative prompt"

@@ -1,6 +1,6 @@
-"""Read a twin's facts in a process of its own: ``python -m mflux_port.draft.pipeline.process FOLDER`` prints JSON.
+"""Read a twin's facts in a separate process: ``python -m mflux_port.draft.pipeline.process FOLDER`` prints JSON.
 
-The reference's libraries print to the terminal, take memory, and may end the interpreter; none of this reaches a draft.
+The reference's libraries print to the terminal, take memory, and may crash the interpreter; a draft is not affected.
 """
 
 from __future__ import annotations

@@ -66,14 +66,14 @@ def _negative(pipe, plain: dict, trace: Trace, known: dict[str, Fact]) -> list[F
         return []
     short = plain | {"num_inference_steps": 1}
     weak = [run(pipe, short | {keyword: scale}) for scale in (1.0, 0.5)]
-    # A toy tokenizer makes no token of an empty text, which an encoder may not take; what was encoded is known by then.
+    # A toy tokenizer gives no token for an empty text, which an encoder may refuse; the encoding is known by then.
     kept = {name: value for name, value in short.items() if name != "negative_prompt"}
     without = run(pipe, kept, ends=(RuntimeError, ValueError, IndexError))
     return [negative.negative(weak, without, PROMPT, known, negative.is_framed(trace, NEGATIVE, known))]
 
 
 def _guidance(pipe, plain: dict, trace: Trace) -> list[Fact | None]:
-    # A distilled model takes its guidance as an argument, beside classifier-free guidance: one is changed at a time.
+    # A distilled model takes its guidance as an argument, besides classifier-free guidance: change one at a time.
     facts = []
     for keyword in (name for name in GUIDANCE if name in plain):
         other = run(pipe, plain | {keyword: _SCALES[1]})

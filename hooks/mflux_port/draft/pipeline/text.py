@@ -71,7 +71,7 @@ def _embedding_fact(name: str, found: list[list[dict | None]], calls: int) -> Fa
 
 
 def _layers(value) -> Iterator[list]:
-    """The prompts of one argument, each as (tokens, …, width); an argument that is a list of batches gives one each."""
+    """The prompts of one argument, each as (tokens, …, width); a list of batches gives one for each."""
     if isinstance(value, list):
         items = [item for item in value if getattr(item, "is_floating_point", bool)()]
         if items and all(item.dim() == 2 for item in items):
@@ -112,7 +112,7 @@ def _outputs(output) -> Iterator[tuple[str, object]]:
 
 
 def _explained(row, known: dict[bytes, list[Origin]]) -> dict | None:
-    """Which outputs the vectors of one prompt are, how they are joined, and which tokens were kept."""
+    """Which outputs the vectors of one prompt come from, how they are joined, and which tokens were kept."""
     if row.dim() == 3:
         return _stacked(row, known)
     interleaved = _interleaved(row, known)
@@ -155,7 +155,7 @@ def _interleaved(row, known: dict[bytes, list[Origin]]) -> dict | None:
 
 
 def _block(rows, known: dict[bytes, list[Origin]]) -> dict | None:
-    """The tokens at the head of ``rows`` that are made of the same outputs side by side."""
+    """The tokens at the start of ``rows`` that consist of the same outputs side by side."""
     sizes = _segments(rows[0], known)
     if not sizes:
         return None
@@ -172,7 +172,7 @@ def _block(rows, known: dict[bytes, list[Origin]]) -> dict | None:
 
 
 def _segments(vector, known: dict[bytes, list[Origin]]) -> list[tuple[int, int]] | None:
-    """Where vectors of the encoders lie in ``vector``, as (start, size); zeros may follow them."""
+    """Where vectors of the encoders are in ``vector``, as (start, size); zeros may follow them."""
     sizes, at, found = sorted({len(key) // 4 for key in known}, reverse=True), 0, []
     while at < len(vector) and vector[at:].any():
         size = next((size for size in sizes if vector[at : at + size].numpy().tobytes() in known), None)
@@ -184,7 +184,7 @@ def _segments(vector, known: dict[bytes, list[Origin]]) -> list[tuple[int, int]]
 
 
 def _same_output(part, known: dict[bytes, list[Origin]]) -> dict:
-    """The output that holds the most of the first vectors of ``part``, in the order of its tokens."""
+    """The output that holds the most of the first vectors of ``part``, in token order."""
     best: dict = {"tokens": 0}
     for start in known[part[0].numpy().tobytes()]:
         count = 0
@@ -205,7 +205,7 @@ def _is_pooled(origin: Origin) -> bool:
 
 
 def text_of(call: TokenizerCall) -> str:
-    """The text that a tokenizer was given, of several the first."""
+    """The text that a tokenizer was given; the first of several."""
     given = call.given
     while isinstance(given, list) and given and not isinstance(given[0], dict):
         given = given[0]

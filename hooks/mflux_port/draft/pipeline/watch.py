@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 
 class StopRun(Exception):
-    """Ends a run as soon as it has shown what it was started for."""
+    """Ends a run as soon as it has shown what is needed."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Step:
 
 @dataclass
 class Trace:
-    """All that one run showed, in the order in which it happened."""
+    """Everything that one run showed, in order."""
 
     noise: list = field(default_factory=list)
     encoders: list[NetworkCall] = field(default_factory=list)
@@ -77,9 +77,9 @@ class Intervention:
 
 
 def run(pipe, call: dict, intervention: Intervention | None = None, ends: tuple = ()) -> Trace:
-    """Run ``pipe(**call)`` from the same seed each time. The pipeline's objects are as before afterwards.
+    """Run ``pipe(**call)`` from the same seed each time. The pipeline's objects are restored afterwards.
 
-    An error of a kind in ``ends`` ends the run, and the trace is of what came before.
+    An error of a type in ``ends`` ends the run, and the trace has what came before.
     """
     import torch
 
@@ -221,7 +221,7 @@ class _Watch:
         original = getattr(owner, name)
         had = name in vars(owner)
 
-        @functools.wraps(original)  # pipelines look at the signature
+        @functools.wraps(original)  # pipelines inspect the signature
         def wrapped(*args, **kwargs):
             return around(original, args, kwargs)
 

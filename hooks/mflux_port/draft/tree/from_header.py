@@ -10,7 +10,7 @@ from mflux_port.draft.tree.layer_kinds import Doubt, doubt_of_array, match
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node, class_name
 from mflux_port.errors import PortError
 
-_DEPTH, _LENGTH = 40, 10_000  # no model comes near; a name made to do harm ends there
+_DEPTH, _LENGTH = 40, 10_000  # no model comes near it; a malicious name stops here
 # Modules whose arrays and parts are one layer, by what they hold.
 _ARRAYS_OF_A_WHOLE = ("in_proj_weight", "q_proj_weight")
 _PARTS_OF_A_WHOLE = ("parametrizations",)
@@ -18,7 +18,7 @@ _PARTS_OF_A_WHOLE = ("parametrizations",)
 
 @dataclass
 class HeaderTree:
-    """``unresolved``: tensors that have no place in the tree; ``moved``: tensors that the layer calls otherwise.
+    """``unresolved``: tensors that have no place in the tree; ``moved``: tensors with another name in the layer.
 
     ``moved``: tensor -> (name in the tree, transform), several where the layer splits it.
     """
@@ -80,7 +80,7 @@ class _Builder:
         return Node(LIST, children={i: self.module(name, f"{path}{i}.", branches.get(i, {})) for i in numbers})
 
     def _layer(self, name: str, path: str, arrays: dict, branches: dict) -> Node | None:
-        """The node of a module that is one layer, also of one that stays unresolved; None for any other module."""
+        """The node of a module that is one layer, even an unresolved one; None for any other module."""
         whole = any(key in arrays for key in _ARRAYS_OF_A_WHOLE) or any(key in branches for key in _PARTS_OF_A_WHOLE)
         if branches and not whole:
             return None

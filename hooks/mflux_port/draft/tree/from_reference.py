@@ -32,15 +32,15 @@ from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, Observation, express, g
 from mflux_port.errors import PortError, short_repr
 
 Wanted = dict[str, set[str]]  # by group, the names of values that its forward pass reads
-# What tells the libraries to be silent before they are imported.
+# Settings that silence the libraries, before they are imported.
 _SILENCE = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
-_FEW_BLOCKS = 1000  # so many are built at once
+_FEW_BLOCKS = 1000  # how many are built at once
 _HOLDERS = ("ModuleList", "ModuleDict", "Sequential")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it, and in a function that it decorates, the libraries of a reference neither warn nor log.
+    """Inside this context, or a function that it decorates, the libraries of a reference neither warn nor log.
 
     A reference is built dozens of times with changed sizes, for which their warnings mean nothing.
     """
@@ -93,7 +93,7 @@ def reference_tree(component: Component, wanted: Wanted | None = None) -> Node |
 
 
 def tree_of(module, wanted: Wanted) -> Node:
-    """The tree of a module that is built already, its sizes as they are."""
+    """The tree of a module that is already built, with its sizes as they are."""
     return _Describer(wanted).tree(module)
 
 
@@ -146,7 +146,7 @@ def _varied(component: Component, section: str, name: str, value: int, factor, d
 
 
 def _vary(component: Component, section: str, name: str, value: int, factor: int | Fraction) -> tuple:
-    # Rotary embeddings want head sizes that fit: such a config is tried again with the axes scaled along, up or down.
+    # Rotary embeddings need matching head sizes: such a config is tried again with the axes scaled too, up or down.
     key, _, index = name.partition("[")
     for longer, axes in product((True, False), (1.0, factor, 1 / factor)):
         config = dict(component.config)
@@ -155,7 +155,7 @@ def _vary(component: Component, section: str, name: str, value: int, factor: int
             if axes != 1.0 and other.startswith("axes_dim") and isinstance(sizes, list):
                 inner[other] = [int(size * axes) for size in sizes]
         for other, entries in list(inner.items()):
-            # A kind for every layer: as many as there are layers, which another number may equal by chance.
+            # A list with a kind for each layer: another number may equal the number of layers by chance.
             if (
                 longer
                 and factor > 1
@@ -191,7 +191,7 @@ def build(component: Component, config: dict, device: str):
 
 
 def build_plainly(component: Component, config: dict, device: str):
-    """``build`` without a look at arguments."""
+    """``build`` without recording arguments."""
     import torch
 
     library = __import__(component.library)
@@ -249,7 +249,7 @@ class _Describer:
         return node
 
     def note(self, node: Node, module) -> None:
-        """What a drafted forward pass reads of a module beside its arrays: its values, its objects."""
+        """What a drafted forward pass reads from a module besides its arrays: its values, its objects."""
         if not self.wanted:
             return
         node.group = group_of(module)

@@ -27,7 +27,7 @@ _OF_A_LAYER = re.compile(
 
 @dataclass
 class Match:
-    """A module's layer. ``moved``: array name -> (name in the layer, transform) where they are not the same."""
+    """A module's layer. ``moved``: array name -> (name in the layer, transform) where they differ."""
 
     node: Node | None
     moved: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
@@ -232,7 +232,7 @@ def match(name: str, arrays: Arrays, eps: str) -> Match | None:
 
 
 def doubt_of_array(name: str, tensor: Tensor) -> Doubt | None:
-    """Why an array that a module holds beside its parts cannot be drafted as it is."""
+    """Why an array that a module holds besides its parts cannot be drafted as it is."""
     if tensor.dtype not in _FLOATS:
         return _INTEGERS
     return _LIKE_A_LAYER if _OF_A_LAYER.match(name) and name not in ("weight", "bias") else None

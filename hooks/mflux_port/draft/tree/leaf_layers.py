@@ -1,7 +1,7 @@
-"""Which layer of mlx.nn a reference's leaf module is: from its torch class, or by running it where its class has its own forward.
+"""Which layer of mlx.nn a reference's leaf module is: from its torch class, or by running it if it has its own forward.
 
-A leaf whose arrays fit an MLX layer and whose formula is another becomes a class of its own above that layer: the arrays
-load as they are, and its ``__call__`` is to be ported.
+A leaf whose arrays fit an MLX layer but whose formula differs becomes a class derived from that layer: the arrays
+load as they are, and its ``__call__`` must be ported.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _convolution(module) -> tuple[Node | None, str]:
 
 
 def _padding(module) -> tuple[tuple[int, ...], list[str]]:
-    # torch's padding given as a word: "same" adds what the kernel removes; an odd row goes to the end.
+    # torch's padding given by name: "same" adds what the kernel removes; an odd row goes to the end.
     rank = len(module.kernel_size)
     if module.padding == "valid":
         return (0,) * rank, []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 
-_ROWS = 8  # of a table or a matrix: its other rows compute alike
-_FACTORS = (1.0, 1e-3)  # among small numbers an eps shows
+_ROWS = 8  # of a table or a matrix: its other rows behave the same
+_FACTORS = (1.0, 1e-3)  # small numbers show an eps
 _JUDGED: dict[tuple, bool] = {}
 
 

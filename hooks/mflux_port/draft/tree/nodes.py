@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-# Kinds with a class of their own in the reference; every other kind is the name of a class of mlx.nn.
+# Kinds with their own class in the reference; every other kind is the name of a class of mlx.nn.
 MODULE, LIST, DICT = "module", "list", "dict"
 
 
@@ -54,7 +54,7 @@ class Node:
 
     @property
     def layer(self) -> str:
-        """The class of mlx.nn that holds the node's arrays; for a module of its own its kind."""
+        """The class of mlx.nn that holds the node's arrays; for the reference's own class, its kind."""
         return self.base or self.kind
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:

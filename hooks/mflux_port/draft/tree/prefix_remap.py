@@ -1,4 +1,4 @@
-"""Renames a reference's tree to the names of a checkpoint: older repos have other prefixes than the library today."""
+"""Renames a reference's tree to the names of a checkpoint: older repos have other prefixes than today's library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mflux_port.draft.tree.nodes import LIST, MODULE, Node
 def align(tree: Node, tensors: dict[str, Tensor]) -> Node:
     """``tree`` with its branches where the checkpoint has them; unchanged when the names agree already.
 
-    A branch moves as a whole: all of its tensors are in the checkpoint behind one other prefix, and behind no second.
+    A branch moves as a whole: all of its tensors are in the checkpoint under exactly one other prefix.
     """
     ends: dict[str, list[str]] = defaultdict(list)
     for name in tensors:

@@ -1,4 +1,4 @@
-"""What a module keeps beside its arrays and its layers: numbers, texts, tuples of them; and how they follow the config."""
+"""What a module keeps besides arrays and layers: numbers, strings, tuples of them; and how they follow the config."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _as_tuples(value: object) -> object:
 def scalar(text: str, views: list, expression: Callable[[str, list], str]) -> str:
     """A value as an expression of the config's names, where it follows them in all ``views``; else as it is.
 
-    ``views``: (name, value, source of the value by factor); ``expression`` does it for one whole number.
+    ``views``: (name, value, source of the value by factor); ``expression`` does it for one integer.
     """
     if text.isdigit():
         return expression(text, views)
@@ -75,7 +75,7 @@ def scalar(text: str, views: list, expression: Callable[[str, list], str]) -> st
 
 
 def _root(text: str, views: list, expression: Callable) -> str:
-    # One over the root of a size: the scale of an attention.
+    # One over the square root of a size: an attention's scale.
     size = _squared(text)
     if not size or all(other == text for _, _, found in views for other in found.values()):
         return text

@@ -43,7 +43,7 @@ def express(base: Node, observations: list[Observation]) -> Node:
 
 
 def grows_evenly(base: Node, trees: dict[_Factor, Node]) -> bool:
-    """Whether sizes grow in step with a name, and nothing faster: then it may be made much larger, to see a limit."""
+    """Whether sizes grow in proportion to a name, none faster: then it may be made much larger, to see a limit."""
     if not all(_same(base, tree) for tree in trees.values()):
         return False
     grown = False
@@ -139,7 +139,7 @@ class _Effects:
         """Add the effect of ``name``; ``found``: the size by the factor of the name. False when no rule fits."""
         if not all((other or "").isdigit() for other in found.values()):
             return False
-        # A far factor can leave zero of a small number by whole division: that says nothing.
+        # With a far factor, integer division can turn a small number into zero: that shows nothing.
         sizes = {factor: int(other) for factor, other in found.items() if factor in NEAR or other != "0"}
         if limit := _limit(self.size, value, sizes):
             self.limits.append(limit.format(name))
@@ -186,12 +186,12 @@ def _power(size: int, numbers: dict[_Factor, int]) -> int:
 
 
 def _divides(size: int, numbers: dict[_Factor, int]) -> bool:
-    # What is divided by 16 is seldom whole.
+    # A size divided by 16 is seldom an integer.
     return all(size == factor * numbers[factor] for factor in numbers if factor != FAR or size % factor == 0)
 
 
 def _step(size: int, numbers: dict[_Factor, int]) -> int:
-    # What one more of the name's value adds, 0 when it is not always the same.
+    # What each further multiple of the name's value adds, 0 if that varies.
     step = numbers[NEAR[0]] - size
     return step if step > 0 and all(n == size + (factor - 1) * step for factor, n in numbers.items()) else 0
 
@@ -201,12 +201,12 @@ def _product(size: int, up: list[tuple[str, int]], down: list[tuple[str, int]]) 
     names = " * ".join(name for name, _ in up)
     times = f"{factor.numerator} * {names}" if factor.numerator != 1 else names
     divisors = [str(factor.denominator)] if factor.denominator != 1 else []
-    # Whole division loses nothing here: the reference itself has whole sizes.
+    # Integer division loses nothing here: the reference has integer sizes.
     return " // ".join([times, *divisors, *(name for name, _ in down)])
 
 
 def _sum(size: int, up: list[tuple[str, int]], added: list[tuple[str, int, int]]) -> str:
-    # Terms of one name each, and what is left over; all of them times the names that the whole grows with.
+    # Terms of one name each, and a remainder; all multiplied by the names that the whole size grows with.
     whole = prod(value for _, value in up)
     rest = size - sum(step for _, _, step in added)
     counts = [Fraction(step, value * whole) for _, value, step in added] + [Fraction(rest, whole)]

@@ -1,4 +1,4 @@
-"""Towers of a text encoder that the recorded run never enters: its eyes and ears, which no prompt needs."""
+"""Towers of a text encoder that the recorded run never enters, for images or audio: no prompt needs them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ REASON = "the recorded run of the text encoder never enters it: a prompt has no 
 
 
 def cut_towers(tree: Node) -> list[str]:
-    """Take every such tower out of a tree whose nodes have their forward passes. Returns their paths."""
+    """Remove every such tower from a tree whose nodes have their forward passes. Returns their paths."""
     if not any(node.forward is not None for _, node in tree.walk()):
         return []  # nothing was recorded
     found: list[str] = []
@@ -27,7 +27,7 @@ def _cut(path: str, node: Node, tree: Node, found: list[str]) -> None:
 
 
 def _is_tower(node: Node, tree: Node) -> bool:
-    # Norms and the like may be of one class inside the tower and outside of it.
+    # Norms and similar modules may have the same class inside and outside the tower.
     inside = {id(one) for _, one in node.walk()}
     outside = {one.group for _, one in tree.walk() if id(one) not in inside}
     ran = [one for _, one in node.walk() if one.forward is not None and one.group not in outside]

@@ -18,7 +18,7 @@ _CALLS = {
 }
 
 
-# What nn.Module, a dict, has itself; MLX sets no attribute of such a name.
+# Names that nn.Module, a dict, already has; MLX sets no attribute with such a name.
 _TAKEN = {
     *dir(dict), "apply", "apply_to_modules", "children", "eval", "filter_and_map", "freeze", "is_module", "leaf_modules",
     "load_weights", "modules", "named_modules", "parameters", "save_weights", "set_dtype", "state", "train",
@@ -114,7 +114,7 @@ def _to_port(draft: ClassDraft, name: str) -> str:
     state = draft.forward.state if draft.forward is not None else None
     place = state.where if state is not None and not state.is_proof else draft.file
     where = f", {place}" if place else ""
-    once = name == "get_rotary_embeddings"  # the reference may not have a method for it
+    once = name == "get_rotary_embeddings"  # the reference may lack a method for it
     method = "forward: what is the same in every step, as its rotary embeddings" if once else method
     message = f"Port {draft.reference}.{method}{where}"
     line = f"        raise NotImplementedError({text(message)})\n"

@@ -10,7 +10,7 @@ from mflux_port.draft.forward.writer.classes import Forward, named
 
 
 def is_proven(forward: Forward | None) -> bool:
-    """Whether a forward pass is written into its class: one that was not verified is not."""
+    """Whether a forward pass is written into its class: only if it was verified."""
     return forward is not None and forward.is_verified
 
 
@@ -21,7 +21,7 @@ def forward_source(forward: Forward, class_name: str, shared: str) -> list[str]:
 
 
 def initial_source(forward: Forward, class_name: str, shared: str) -> list[str]:
-    """The lines at the end of ``__init__`` that make arrays which no checkpoint holds."""
+    """The lines at the end of ``__init__`` that create arrays that no checkpoint holds."""
     return [
         f"        {line}\n" if line else "\n"
         for line in named("\n".join(forward.initial), class_name, shared).splitlines()

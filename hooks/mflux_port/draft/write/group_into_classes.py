@@ -1,6 +1,6 @@
 """From a tree of modules to classes: one per reference class, with the sizes in which its instances differ as parameters.
 
-All instances of a class are read side by side. What is equal in all of them goes into the class; what differs becomes
+All instances of a class are compared. What is equal in all of them goes into the class; what differs becomes
 a parameter that the caller gives. Instances that differ in more than sizes and optional children become further classes.
 """
 
@@ -72,7 +72,7 @@ class _Drafter:
         modules = [node for node in _post_order(self.tree) if node.kind == MODULE]
         keys = {id(node): (node.class_name, node.file, _nesting(node), _forward_key(node)) for node in modules}
         while cycle := _cycle(modules, keys):
-            # Classes within each other, in both orders: by their height none uses itself.
+            # Classes within each other, in both orders: with their height, none uses itself.
             keys |= {id(node): (*keys[id(node)], _height(node)) for node in modules if keys[id(node)] in cycle}
         groups: dict[tuple, list[Node]] = {}
         for node in modules:
@@ -82,7 +82,7 @@ class _Drafter:
         return self.done
 
     def _draft_group(self, nodes: list[Node], splits: int = 0) -> None:
-        # All instances as one class, else those that are built alike, with lists of one length, at last each by itself.
+        # All instances as one class, else those that are built alike, with lists of one length, else each separately.
         try:
             self._draft(nodes)
         except Different:
@@ -253,7 +253,7 @@ def _forward_key(node: Node) -> str:
 
 
 def _remarks(node: Node, path: str = "") -> Iterator[str]:
-    # Its own, and those of lists and items below it that have no class of their own.
+    # Its own, and those of lists and items below it without a class.
     yield from (f"{path}: {remark}" if path else remark for remark in node.remarks)
     for name, child in node.children.items():
         if child.kind != MODULE:
@@ -317,14 +317,14 @@ def _post_order(node: Node):
 
 
 def _nesting(node: Node) -> int:
-    # A class within itself: the inner ones are written first, as a class of their own.
+    # A class within itself: the inner ones are written first, as a separate class.
     below = [part for _, part in node.walk() if part is not node and part.kind == MODULE]
     same = [part for part in below if (part.class_name, part.file) == (node.class_name, node.file)]
     return 1 + max(map(_nesting, same)) if same else 0
 
 
 def _cycle(modules: list[Node], keys: dict[int, tuple]) -> set[tuple]:
-    """Keys whose classes use each other in a circle; empty when there is none."""
+    """Keys whose classes use each other in a cycle; empty if there is none."""
     used: dict[tuple, set[tuple]] = {}
     for node in modules:
         used.setdefault(keys[id(node)], set()).update(keys[id(part)] for part in _nearest_modules(node))

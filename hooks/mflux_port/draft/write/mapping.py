@@ -77,7 +77,7 @@ def lora_layers(targets: list[Target], linears: set[str], names: dict[str, str])
         if len(numbers) == (target.count or 1):
             chosen.append(LoraLayer(path, reference, target.count, _is_trained(path)))
             continue
-        for number in numbers:  # a list in which not all are linear, as a norm and a projection
+        for number in numbers:  # a list in which not all are linear, such as a norm and a projection
             own, other = (name.replace("{block}", str(number)) for name in (path, reference))
             chosen.append(LoraLayer(own, other, None, False))
     return chosen
@@ -137,7 +137,7 @@ def _replace_method(source: str, class_name: str, method: str, body: str, where:
 
 
 def _without_idle(source: str, class_name: str) -> str:
-    # Private names of the class, and imports, that nothing refers to any more.
+    # Private names of the class, and imports, that are no longer used.
     while True:
         lines = source.splitlines(keepends=True)
         span = next(iter(_idle_spans(source, class_name)), None)

@@ -64,7 +64,7 @@ def statement(target: str, expression: Expression, indent: int = 8) -> str:
 
 
 def signature(name: str, parameters: list[str], returns: str = "") -> str:
-    """``def name(self, …):`` of a method, in one line or one parameter per line."""
+    """``def name(self, …):`` of a method, on one line or with one parameter per line."""
     end = f"{' -> ' + returns if returns else ''}:"
     line = f"    def {name}({', '.join(['self', *parameters])}){end}"
     if len(line) <= WIDTH:

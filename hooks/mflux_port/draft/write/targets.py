@@ -25,7 +25,7 @@ OWN_TRANSFORMS = {
     "_transpose_conv1d_weight": "tensor.transpose(0, 2, 1)",
     **{f"_third_{part}": f"mx.split(tensor, 3, axis=0)[{place}]" for place, part in enumerate("qkv")},
 }
-# Why a tensor or a weight stays unresolved, with what it could be.
+# Why a tensor or weight stays unresolved, with what it could be.
 _NUMBERED_DICT = (
     "mflux's WeightMapper makes a list of numbered names, and here other names stand beside them",
     ("rename it",),
@@ -217,7 +217,7 @@ def group(singles: list[Target]) -> list[Target]:
         for key, number in _keys(target):
             families[key].append(place)
             last[key] = max(number, last.get(key, 0))
-    # The numbers of a family are all different: they run from 0 without a gap when the last is as many less one.
+    # The numbers of a family are all different: they have no gap if the last is their count minus one.
     complete = {key for key, members in families.items() if len(members) == last[key] + 1 > 1}
     chosen, done = [], bytearray(len(singles))
     for place, target in enumerate(singles):
@@ -236,7 +236,7 @@ def group(singles: list[Target]) -> list[Target]:
 
 
 def _keys(target: Target) -> Iterator[tuple[tuple[str, str, str], int]]:
-    # Every number that stands at the same count of numbers in both names: wrappers in between do not matter.
+    # Every number at the same position among the numbers of both names: wrappers in between do not matter.
     source, goal = target.from_pattern.split("."), target.to_pattern.split(".")
     places, goals = ([n for n, part in enumerate(parts) if is_list_index(part)] for parts in (source, goal))
     if len(places) != len(goals):

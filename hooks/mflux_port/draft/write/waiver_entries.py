@@ -1,4 +1,4 @@
-"""Entries that a draft adds to the section ``ledger`` of a port's ``waivers.yml``; all else in the file stays as it is."""
+"""Entries that a draft adds to the section ``ledger`` of a port's ``waivers.yml``; the rest of the file is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SECTION = re.compile(r"(?m)^ledger:[ \t]*\n(?P<indent> *(?=-))?")
 
 
 def waivers_text(path: Path, known: dict[str, set[str]], wanted: dict[str, list[str]], reason: str) -> str | None:
-    """The file's text with an entry for each pattern of tensors that is not known; None where nothing is to be added.
+    """The file's text with an entry for each pattern of tensors that is not known; None if nothing is to be added.
 
     ``known`` and ``wanted``: patterns by component. Raises PortError for a file that cannot be added to.
     """

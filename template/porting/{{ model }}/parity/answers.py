@@ -1,4 +1,4 @@
-"""Which port the scripts belong to: the answers beside them, the class they import, the files they write."""
+"""Which port the scripts belong to: the answers next to them, the class they import, the files they write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parity.errors import ParityError
 HOME = Path(__file__).resolve().parents[1]
 PROMPT = "a red fox in deep snow, morning light"
 SEED = 42
-SIZE = "1024x768"  # the sides differ, so that height and width cannot be mixed up
+SIZE = "1024x768"  # the sides differ, so that height and width cannot be confused
 FEW_STEPS = 4
 STAGE_NAMES = (
     "vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end",
@@ -22,13 +22,13 @@ STAGE_NAMES = (
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
 ALL_STAGES = (*STAGE_NAMES, *ENCODERS[1:])
 PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # what a stage may be
-# What PyYAML itself raises for a value that its tag cannot be, as `!!int x`; and what a wrong kind of answer gives.
+# What PyYAML raises for a value that does not fit its tag, as `!!int x`; and what a wrong type of answer raises.
 UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers that the scripts need. ``home`` is the folder they lie in."""
+    """The answers that the scripts need. ``home`` is the folder they are in."""
 
     model: str
     class_name: str
@@ -95,7 +95,7 @@ def _name(value: object) -> str:
 
 
 def import_class(where: str):
-    """The port's class from ``module:Class``. Raises ParityError when there is none."""
+    """The port's class from ``module:Class``. Raises ParityError if it does not exist."""
     module, _, name = where.partition(":")
     try:
         return getattr(importlib.import_module(module), name)

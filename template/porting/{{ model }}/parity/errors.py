@@ -14,7 +14,7 @@ class ParityError(Exception):
 
 
 class Arguments(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line, too."""
+    """Reports wrong arguments in one line, too."""
 
     def error(self, message: str):
         raise ParityError(f"{message}; see `{self.prog} --help`")

@@ -1,4 +1,4 @@
-"""What a side's float32 is worth: products in TF32 or in bfloat16 look like a wrong port, and no figure says why."""
+"""How exact a side's float32 is: products in TF32 or in bfloat16 look like a wrong port, and no figure says why."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def measure(
 
 
 def sentence(side: str, floors: dict[str, float], cure: str) -> str:
-    """One line when an operation is too rough to compare with; empty when all are float32."""
+    """One line when an operation is too inexact to compare with; empty when all are float32."""
     rough = {name: floor for name, floor in floors.items() if not floor <= LIMIT}
     if not rough:
         return ""

@@ -9,9 +9,9 @@ PLAIN = (int, float, bool, str, type(None))
 
 
 class Memo:
-    """``get(name, args, kwargs)`` gives what ``put`` was given for the very same numbers, else None.
+    """``get(name, args, kwargs)`` returns what ``put`` stored for exactly the same numbers, else None.
 
-    ``kind`` is the library's tensor, ``numbers`` gives its bytes with its dtype and shape. A call that is given more than
+    ``kind`` is the library's tensor, ``numbers`` gives its bytes with its dtype and shape. A call with more than
     numbers is not remembered: what such an object holds may change.
     """
 

@@ -1,4 +1,4 @@
-"""How far two tensors are apart, in numbers that do not depend on their scale."""
+"""How far apart two tensors are, in numbers that do not depend on their scale."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MASKED = -1e30  # no activation is this low, and its square overflows float32
 
 @dataclass(frozen=True)
 class Distance:
-    """``relative`` is ||a-b|| / ||a||, ``largest`` is max|a-b|, ``cosine`` and ``ratio`` (||b|| / ||a||) tell why."""
+    """``relative`` is ||a-b|| / ||a||, ``largest`` is max|a-b|, ``cosine`` and ``ratio`` (||b|| / ||a||) show why."""
 
     relative: float
     largest: float
@@ -20,7 +20,7 @@ class Distance:
 
 
 def relative_error(reference: np.ndarray, other: np.ndarray) -> float:
-    """||reference - other|| / ||reference||, infinite when ``other`` holds what is not finite."""
+    """||reference - other|| / ||reference||, infinite when ``other`` is not finite."""
     return distance(reference, other).relative
 
 

@@ -1,7 +1,7 @@
 """Which element of one tensor each element of another is: found by sending numbers through the code between them.
 
 Shapes do not tell: (1, 16, 64) may be 16 patches of 64 numbers or 16 channels of an 8x8 picture. Numbers do: after 1, 2, 3 …
-went in as the noise, the place of each says which order the code gave them.
+went in as the noise, the place of each shows which order the code gave them.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Order:
         return found
 
     def of_source(self, source: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """The source's values in the tensor's order. Elements from elsewhere keep the values of ``own``."""
+        """The source's values in the tensor's order. Other elements keep the values of ``own``."""
         known = self.ids != NOTHING
         moved = np.array(own, np.float32).reshape(self.ids.shape)
         moved[known] = source.reshape(-1)[self.ids[known]]
         return moved.reshape(own.shape)
 
     def after(self, links: np.ndarray) -> Order:
-        """The order with ``links[id]`` in the place of every id."""
+        """The order with every id replaced by ``links[id]``."""
         padded = np.append(links, NOTHING)  # NOTHING, which is -1, stays what it is
         return Order(padded[self.ids], self.factor)
 
@@ -55,7 +55,7 @@ class Order:
         flat = self.ids.reshape(-1)
         found = np.full(size, NOTHING, np.int64)
         known = np.flatnonzero(flat != NOTHING)
-        found[flat[known][::-1]] = known[::-1]  # of several copies, the first
+        found[flat[known][::-1]] = known[::-1]  # the first of several copies
         return found
 
 
@@ -83,7 +83,7 @@ def _exact(values: np.ndarray, size: int) -> Order | None:
 
 
 def _by_digits(run: Run, size: int, names: list[str]) -> dict[str, Order | None]:
-    # value = a * digit + b, with an a and a b of each element's own.
+    # value = a * digit + b, with a separate a and b for each element.
     zero, one = run(np.zeros(size, np.float32)), run(np.ones(size, np.float32))
     names = [name for name in names if name in zero and name in one]
     zeros = {name: _finite(zero[name]) for name in names}

@@ -1,4 +1,4 @@
-"""Say what runs now: a run at a real size takes minutes, and silence looks like a hang."""
+"""Print what runs now: a run at a real size takes minutes, and silence looks like a hang."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Progress:
 
 
 def process_peak() -> int:
-    """The most memory that this process had, in bytes; 0 where the system does not say."""
+    """The most memory that this process had, in bytes; 0 if the system does not report it."""
     try:
         import resource
     except ImportError:

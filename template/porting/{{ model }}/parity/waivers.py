@@ -21,7 +21,7 @@ from parity.answers import ALL_STAGES, UNSOUND
 from parity.errors import ParityError
 
 MODULE_LIMIT = 1e-5
-MOST = 10  # times a stage's own limit, whatever waivers of modules inside it add
+MOST = 10  # times a stage's own limit, whatever waivers of its modules add
 SECTIONS = ("ledger", "parity")  # the other one is read by `mflux-port ledger`
 
 
@@ -61,7 +61,7 @@ class Waivers:
         return next((entry.reason for entry in self.entries if entry.of_stage(stage, error)), "")
 
     def inherited(self, stage: str, error: float, limit: float, modules: Iterable[str]) -> str:
-        """The reason why a stage may leave its limit: modules inside it differ, each by as much as its waiver says.
+        """Why a stage may exceed its limit: modules inside it differ, each by as much as its waiver allows.
 
         ``modules`` are the paths of the stage's modules, ``limit`` is its own. Empty when the waivers do not cover it.
         """
@@ -102,6 +102,6 @@ def _entry(path: Path, n: int, entry: object) -> Waiver:
         limit = float(entry.get("limit", MODULE_LIMIT))
     except (TypeError, ValueError, OverflowError):
         limit = -1.0
-    if not 0 <= limit <= 1:  # without end it would waive whatever comes; NaN is not between
+    if not 0 <= limit <= 1:  # without an upper bound it would waive anything; NaN is not between
         raise ParityError(f"{path}: the limit of entry {n} of parity is not a number from 0 to 1; write it as 1.0e-5")
     return Waiver(str(entry["reason"]).strip(), limit, str(entry.get("module", "")), str(entry.get("stage", "")))

@@ -1,4 +1,4 @@
-"""Between torch and MLX: nested values, and how far two of them are apart."""
+"""Convert nested values between torch and MLX, and measure how far two of them are apart."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _numbers(value):
 
 
 def moved(value):
-    """Nested tensors with every number moved by about one unit in its last place, this way or that."""
+    """Nested tensors with every number moved by about one unit in its last place, up or down."""
     import torch
 
     if isinstance(value, torch.Tensor) and value.is_floating_point():
@@ -106,7 +106,7 @@ def moved(value):
 
 
 def has_floats(value) -> bool:
-    """Whether nested tensors hold any that are not whole numbers."""
+    """Whether any of the nested tensors are not integers."""
     import torch
 
     if isinstance(value, torch.Tensor):

@@ -1,4 +1,4 @@
-"""A module of the reference in the place of one that is not verified, so that what is around it can be replayed."""
+"""A module of the reference instead of one that is not verified, so that the code around it can be replayed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def bridge(port, path: str, module, signatures: dict) -> None:
     *parents, name = path.split(".")
     for part in parents:
         if isinstance(port, Bridge):
-            return  # its parent is the reference's already
+            return  # its parent is already the reference's
         port = port[int(part)] if isinstance(port, list) else port[part] if part in port else getattr(port, part)
     if isinstance(port, list):
         port[int(name)] = Bridge(module, signatures)

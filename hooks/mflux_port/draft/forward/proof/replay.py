@@ -1,4 +1,4 @@
-"""Replays drafted classes against a recording, in a process of its own: MLX can end the interpreter on a wrong graph.
+"""Replays drafted classes against a recording, in a separate process: MLX can crash the interpreter on a wrong graph.
 
 ``python -m mflux_port.draft.forward.proof.replay FOLDER``: reads ``recording.pt`` and the drafted package below FOLDER, and
 prints one JSON object per group as it goes.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mflux_port.draft.forward.record.quiet import QUIET, at_path
 
-FLOOR = 1e-5  # a smaller difference is float32's own
+FLOOR = 1e-5  # a smaller difference is float32 rounding
 FACTOR = 8  # times the reference's own movement when its inputs move by one unit in the last place
 
 
@@ -50,7 +50,7 @@ class Replay:
         self.shaken: dict[str, object] = {}
 
     def bridge(self, group: str) -> None:
-        """From now on, the modules of a group are those of the reference."""
+        """From now on, use the reference's modules for a group."""
         from mflux_port.draft.forward.proof.bridge import bridge
 
         for path in self._paths(group):
@@ -62,7 +62,7 @@ class Replay:
         return [path for path, module in self.reference.named_modules() if path and group_of(module) == group]
 
     def group(self, group: str) -> dict:
-        """Replay the recorded calls of a group: the worst of them, as a dict."""
+        """Replay the recorded calls of a group. Returns the worst, as a dict."""
         import torch
 
         worst, limit = 0.0, FLOOR
@@ -72,7 +72,7 @@ class Replay:
                     error, limit = self._call(group, call)
             except Exception as error:  # noqa: BLE001 - whatever stops a replay is its outcome
                 if call.run == QUIET and isinstance(error, NotImplementedError):
-                    continue  # small numbers took a side that no recorded run took
+                    continue  # small numbers took a branch that no recorded run took
                 return {"kind": "raises", "reason": _last_line(error), "calls": number}
             worst = max(worst, error)
             if not error <= limit:
@@ -99,7 +99,7 @@ class Replay:
         names, taken, _ = self.signatures[group][method]
         bound = dict(zip(names, call.args, strict=False)) | call.kwargs
         bound = {name: value for name, value in self._defaults(call).items() if name in _needed(mine, method)} | bound
-        left_out = {name: None for name in taken if name in _needed(mine, method)}  # of **keywords that a call has not
+        left_out = {name: None for name in taken if name in _needed(mine, method)}  # for **keywords that a call lacks
         given = left_out | {name: to_mlx(value) for name, value in bound.items() if name in taken}
         out = mine(**given) if method == "__call__" else getattr(mine, method)(**given)
         return out, _unwrapped(call.output, out)
@@ -114,7 +114,7 @@ class Replay:
     def _movement(self, call, expected) -> float:
         """How far the reference's own output moves when its inputs move by one unit in the last place.
 
-        Where it is given whole numbers only, its parameters move.
+        If it is given only integers, its parameters move instead.
         """
         from mflux_port.draft.forward.proof.arrays import distance, has_floats, moved
         from mflux_port.draft.forward.record.recorder import clone
@@ -138,13 +138,13 @@ class Replay:
 
 
 def _unwrapped(output, like):
-    # A reference gives (output,) where a port gives the output.
+    # The reference returns (output,) where a port returns the output.
     single = isinstance(output, (tuple, list)) and len(output) == 1
     return output[0] if single and not (isinstance(like, tuple) and len(like) == 1) else output
 
 
 def _needed(module, method: str) -> set[str]:
-    # What a drafted method has no default of its own for.
+    # Arguments for which a drafted method has no default.
     if not inspect.isroutine(getattr(type(module), method, None)):
         return set()
     parameters = inspect.signature(getattr(type(module), method)).parameters.values()

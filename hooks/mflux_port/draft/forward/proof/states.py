@@ -1,4 +1,4 @@
-"""What came of a drafted forward pass."""
+"""The result of a drafted forward pass."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 VERIFIED = "verified"  # its replay gives what the reference gave
 DIFFERS = "differs"  # its replay gives something else
-RAISES = "raises"  # its replay stops: at a construct that is not written, or at a mistake of the writer
+RAISES = "raises"  # its replay stops: at a construct that is not written, or at a bug of the writer
 BLOCKED = "blocked"  # it cannot be replayed before another class is written
-NOT_RECORDED = "not recorded"  # no recorded run came to it
+NOT_RECORDED = "not recorded"  # no recorded run reached it
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class State:
 
 
 def class_states(tree, draft) -> list[tuple[str, str, State]]:
-    """(path, reference class, state) of the first module of each group of a tree that has forward passes of its own."""
+    """(path, reference class, state) of the first module of each group of a tree that has its own forward passes."""
     found: dict[str, tuple[str, str, State]] = {}
     for path, node in tree.walk():
         if not draft.forwards or node.kind != "module":

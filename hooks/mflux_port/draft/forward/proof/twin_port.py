@@ -1,4 +1,4 @@
-"""The drafted port of a recorded model, written to a folder with what a replay of it reads."""
+"""The drafted port of a recorded model, written to a folder with what its replay reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGE, TOP = "twin_port", "TwinModel"
 
 
 def wanted(forwards: dict[str, Forward]) -> dict[str, set[str]]:
-    """By group, what forward passes read of its modules: their own methods', and those of others."""
+    """By group, what forward passes read from its modules: their own methods, and those of others."""
     found = {group: set(forward.reads) for group, forward in forwards.items()}
     for forward in forwards.values():
         for group, name in forward.others:
@@ -26,7 +26,7 @@ def attach(tree, forwards: dict[str, Forward]) -> None:
 
 
 def write_port(folder: Path, forwards: dict[str, Forward], recording: Recording) -> list[str]:
-    """Write the port of a recorded model below a folder. Gives the groups that have calls, children before their parents."""
+    """Write the port of a recorded model into a folder. Returns the groups that have calls, children first."""
     from mflux_port.draft.tree.from_reference import tree_of
     from mflux_port.draft.write.class_source import module_files
     from mflux_port.draft.write.forward_text import functions_file
@@ -48,7 +48,7 @@ def write_port(folder: Path, forwards: dict[str, Forward], recording: Recording)
 
 
 def keep_recording(folder: Path, forwards: dict, recording: Recording, order: list[str], skipped: tuple) -> None:
-    """Write what a replay reads: the model, the calls of the groups in ``order``, what drafted methods take."""
+    """Write what a replay reads: the model, the calls of the groups in ``order``, the drafted methods' arguments."""
     import torch
 
     taken = {group: signatures(forward, recording) for group, forward in forwards.items()}

@@ -1,4 +1,4 @@
-"""Proves drafted forward passes: writes the tiny twin's own port, replays it in a process of its own, reads what came."""
+"""Proves drafted forward passes: writes the tiny twin's port, replays it in a separate process, reads the result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TIMEOUT = 300  # seconds for all replays of one model
 def prove(forwards: dict[str, Forward], recording: Recording) -> None:
     """Give every forward pass its state."""
     for forward in forwards.values():
-        forward.state = State(VERIFIED)  # for the twin's port, in which everything is written
+        forward.state = State(VERIFIED)  # for the twin's port, which has every forward pass
     with tempfile.TemporaryDirectory(prefix="mflux-port-twin-") as scratch:
         folder = Path(scratch)
         with _guarded(forwards):
@@ -37,7 +37,7 @@ def prove(forwards: dict[str, Forward], recording: Recording) -> None:
 
 @contextlib.contextmanager
 def _guarded(forwards: dict[str, Forward]) -> Iterator[None]:
-    # An __init__ that stops would keep every other class from its replay: here its class alone misses its arrays.
+    # An __init__ that raises would stop the replay of every class: here only its own class lacks its arrays.
     before = {group: forward.initial for group, forward in forwards.items()}
     for forward in forwards.values():
         if forward.initial:
@@ -51,7 +51,7 @@ def _guarded(forwards: dict[str, Forward]) -> Iterator[None]:
 def _replayed(folder: Path, forwards: dict, recording: Recording, order: list[str]) -> dict[str, dict]:
     results: dict[str, dict] = {}
     skipped: list[str] = []
-    for _ in range(8):  # so many classes may end the interpreter
+    for _ in range(8):  # this many classes may crash the interpreter
         lines, error = _run(folder)
         started = [line["starts"] for line in lines if "starts" in line]
         results |= {line["group"]: line for line in lines if "group" in line}
@@ -91,7 +91,7 @@ def _parsed(text: str) -> list[dict]:
 
 
 def blocked(forward: Forward, forwards: dict[str, Forward]) -> State | None:
-    """The state of a class whose replay stopped in another that is not written, None for any other."""
+    """The state of a class whose replay stopped in another one that is not written, None for any other."""
     state = forward.state
     if state.kind != RAISES or any(why in state.reason for _, _, why in forward.problems):
         return None
@@ -111,7 +111,7 @@ def _state(forward: Forward, result: dict | None) -> State:
         return State(VERIFIED, result["error"], result["limit"], forward.where, calls=result["calls"])
     where, source, reason = forward.where, "", result["reason"]
     for place, line, why in forward.problems:
-        # A raise of the draft names its line; a construct that is not written may also leave names behind that are missing.
+        # A raise of the draft names its line; a construct that is not written may also leave names undefined.
         if f"{place}: {why}" in result["reason"] or "NotImplementedError" not in result["reason"] and not source:
             where, source, reason = place, line, why if result["kind"] == RAISES else reason
     return State(result["kind"], result.get("error"), result.get("limit"), where, source, reason, result["calls"])

@@ -1,4 +1,4 @@
-"""The twin's weights in the drafted modules: by path, with MLX's order of axes in convolutions."""
+"""The twin's weights in the drafted modules: by path, with MLX's axis order in convolutions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Casts of the reference that change nothing: neither in float32 nor in bfloat16 does the type before differ from the type after.
+"""Casts of the reference that change nothing: the type stays the same, in float32 and in bfloat16.
 
-The model runs once more in bfloat16, with timesteps and other rows of numbers in float32, as pipelines may give them.
+The model runs again in bfloat16, with timesteps and other rows of numbers in float32, as pipelines may give them.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from dataclasses import dataclass, field
 
-LIMIT = 24  # so many different values and shapes are kept of one expression
+LIMIT = 24  # the most values and shapes that are kept of one expression
 SCALARS = ("bool", "int", "float", "str", "none")
 SEQUENCES = ("tuple", "list", "size")
 MANY = object()
@@ -13,7 +13,7 @@ MANY = object()
 
 @dataclass(slots=True)
 class Fact:
-    """All that was seen of an expression in one group.
+    """Everything seen of an expression in one group.
 
     ``values``: the scalars, as (kind, value); ``many``: there were more than are kept. ``ranks``, ``dtypes`` (of elements too) and
     ``shapes`` are those of tensors, ``lengths`` and ``elements`` (kinds) those of containers, ``keys`` those of dicts.
@@ -75,7 +75,7 @@ class Fact:
         return next(iter(self.values))[1] if one else MANY
 
     def always(self, *kinds: str) -> bool:
-        """Whether nothing but these kinds was seen."""
+        """Whether only these kinds were seen."""
         return bool(self.kinds) and self.kinds <= set(kinds)
 
     @property
@@ -93,7 +93,7 @@ def _truth(value, kind: str) -> set[bool]:
 
 
 def kind_of(value) -> str:
-    """A word for what a value is: ``tensor``, ``none``, ``int``, ``module``, ``function``, ``type``, ``object`` and so on."""
+    """The kind of a value: ``tensor``, ``none``, ``int``, ``module``, ``function``, ``type``, ``object`` and so on."""
     import torch
     from torch import nn
 

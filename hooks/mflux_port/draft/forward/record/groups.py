@@ -14,7 +14,7 @@ def group_of(module) -> str:
 
 
 def forget_groups() -> None:
-    """Let go of the modules that were asked for."""
+    """Forget the modules that were looked up."""
     _KNOWN.clear()
 
 

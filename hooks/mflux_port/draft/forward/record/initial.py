@@ -1,6 +1,6 @@
-"""Arrays that a module makes when it is built and no checkpoint holds: rotary tables, frequencies, positions.
+"""Arrays that a module creates when it is built and that no checkpoint holds: rotary tables, frequencies, positions.
 
-Their ``__init__`` is recorded while the twin is built once more, and only what such an array is made of is written.
+Their ``__init__`` is recorded while the twin is built again, and only what such an array needs is written.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import sys
 
 from mflux_port.draft.forward.record.sources import key_of
 
-PREFIX = "init "  # of the group under which an __init__ is recorded
+PREFIX = "init "  # prefix of the group under which an __init__ is recorded
 
 
 def initial_group(cls: type) -> str:
-    """The group of a class's ``__init__``: while it runs, the module has no children yet that would tell its build."""
+    """The group of a class's ``__init__``: while it runs, the module has no children yet that show its build."""
     return f"{PREFIX}{cls.__module__}.{cls.__qualname__}"
 
 
 def tables(module) -> set[str]:
-    """The names of arrays that a module holds and its state does not: a port makes them itself."""
+    """The names of arrays that a module holds but its state does not: a port creates them."""
     import torch
 
     stored = {name for name in module._buffers if name not in module._non_persistent_buffers_set}
@@ -28,7 +28,7 @@ def tables(module) -> set[str]:
 
 
 def initial_keys(model) -> set[str]:
-    """The ``__init__`` functions of a model's classes that make such arrays."""
+    """The ``__init__`` functions of a model's classes that create such arrays."""
     return {key_of(type(module).__init__) for module in model.modules() if tables(module)}
 
 

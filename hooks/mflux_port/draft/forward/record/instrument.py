@@ -1,4 +1,4 @@
-"""An instrumented copy of a function: every expression hands its value to ``__recorded__`` on its way."""
+"""An instrumented copy of a function: every expression passes its value through ``__recorded__``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import types
 
 from mflux_port.draft.forward.record.sources import Source
 
-_BARE = ("super", "locals")  # calls that look at the frame that they are in
+_BARE = ("super", "locals")  # calls that look at their own frame
 
 
 def instrumented(source: Source, code: types.CodeType) -> types.CodeType | None:
-    """The code that takes the place of ``code``; None where it cannot have the same free variables."""
+    """The code that replaces ``code``; None if it cannot have the same free variables."""
     tree = _Instrument(source.key).function(copy.deepcopy(source.tree))
     owner = source.parameters[0].arg if source.is_method else "None"
     start = ast.parse(f"__entered__({source.key!r}, {owner})").body
@@ -26,7 +26,7 @@ def instrumented(source: Source, code: types.CodeType) -> types.CodeType | None:
 
 
 def _outer(tree: ast.FunctionDef, names: tuple[str, ...]) -> ast.FunctionDef:
-    # A function around it whose variables are the free ones of the function.
+    # An outer function whose variables are the function's free ones.
     none = [ast.Assign([ast.Name(name, ast.Store())], ast.Constant(None)) for name in names]
     body = [*none, tree, ast.Return(ast.Name(tree.name, ast.Load()))]
     return ast.FunctionDef("__outer__", ast.arguments([], [], None, [], [], None, []), body, [], None)

@@ -1,7 +1,7 @@
-"""Whether a value follows from the model's config alone, or from what a run was given.
+"""Whether a value follows from the model's config alone, or from a run's inputs.
 
 A value that was the same in all runs proves nothing: it is folded into a drafted forward pass only when no data reaches
-it. Data are what the runs gave the model, and what is read out of a tensor: sizes, numbers, truth. That something is a
+it. Data is what the runs gave the model, and what is read from a tensor: sizes, numbers, booleans. That something is a
 tensor of one rank and not None is not data: it is how a function is called.
 """
 
@@ -15,14 +15,14 @@ from mflux_port.draft.forward.record.facts import Fact
 from mflux_port.draft.forward.record.recorder import Recording
 
 DATA = ("data",)
-_CONTRACT = ("ndim", "dtype", "device", "requires_grad", "is_cuda", "layout")  # of a tensor, no data
+_CONTRACT = ("ndim", "dtype", "device", "requires_grad", "is_cuda", "layout")  # of a tensor, not data
 _CONTRACT_CALLS = ("dim", "is_floating_point", "is_complex", "ndimension", "get_device")
 _KIND_TESTS = ("isinstance", "hasattr", "callable", "type", "issubclass", "is_tensor", "is_grad_enabled", "is_scripting",
                "is_tracing", "is_compiling", "is_torch_npu_available", "is_torch_xla_available")  # fmt: skip
 
 
 class Provenance:
-    """Asks one question of a recording: ``from_config(place, expression)``."""
+    """Answers one question about a recording: ``from_config(place, expression)``."""
 
     def __init__(self, recording: Recording, graph: CallGraph, given: set[str]):
         self.recording, self.graph, self.given = recording, graph, given
@@ -32,7 +32,7 @@ class Provenance:
         self.tainted = self._reach()
 
     def from_config(self, place: Place, node: ast.expr) -> bool:
-        """Whether the value of an expression is the same whatever a run is given."""
+        """Whether an expression has the same value whatever a run is given."""
         return not any(self.is_data(variable) for variable in _Reader(self, place).sources(node))
 
     def is_data(self, variable: tuple) -> bool:
@@ -98,14 +98,14 @@ class _Reader:
                     edges[self._local(arg.arg)] |= reader.sources(value)
 
     def _unnamed(self, site, by_name: bool) -> list[ast.expr]:
-        # What a call gives that no parameter has the name of.
+        # Arguments of a call that match no parameter's name.
         if not by_name:
             return list(site.node.args)
         names = {arg.arg for arg in self.source.parameters}
         return [keyword.value for keyword in site.node.keywords if keyword.arg not in names]
 
     def _given_unseen(self, arg: ast.arg, fact: Fact | None) -> bool:
-        # No recorded call expression ran this function: what it was given, and did not take from its signature, is data.
+        # No recorded call expression ran this function: what it was given, other than its defaults, is data.
         if fact is None or arg.arg == "self" or fact.always("tensor"):
             return False
         default = self.source.defaults.get(arg.arg)
@@ -119,7 +119,7 @@ class _Reader:
         return self.place[0] in {key_of(getattr(root, name)) for name in recording.entries}
 
     def stars(self, node: ast.Call, name: str) -> set[tuple]:
-        """What the stars of a call may give a parameter: nothing, where its keywords never had the name."""
+        """What a call's stars may give a parameter: nothing, if its keywords never had the name."""
         found = set()
         for keyword in node.keywords:
             if keyword.arg is None:
@@ -189,7 +189,7 @@ class _Reader:
             self.whole.edges["return", *self.place, number] |= sources | control
 
     def _ran(self, node: ast.expr) -> bool:
-        # Whether a run came to an expression: what none came to is not in the draft.
+        # Whether a run reached an expression: one that no run reached is not in the draft.
         if isinstance(node, (ast.Constant, ast.JoinedStr, ast.Lambda)):
             return True
         return any(getattr(part, "number", None) in self.facts for part in ast.walk(node)) or not any(
@@ -199,7 +199,7 @@ class _Reader:
     # Expressions.
 
     def sources(self, node: ast.expr | None) -> set[tuple]:
-        """The variables that the value of an expression is made of."""
+        """The variables that an expression's value depends on."""
         if node is None or isinstance(node, ast.Constant):
             return set()
         fact = self.facts.get(getattr(node, "number", -1))
@@ -301,7 +301,7 @@ class _Reader:
         return ("local", *self.place, name)
 
     def _attribute(self, node: ast.Attribute) -> tuple:
-        # An attribute of one name in one group, whoever reads it.
+        # An attribute by its name and group, whoever reads it.
         fact = self.facts.get(getattr(node.value, "number", -1))
         owners = sorted(owner_groups(fact)) if fact is not None else []
         return ("attribute", owners[0] if owners else self.place[1], node.attr)

@@ -1,15 +1,15 @@
-"""Each group's first call once more, with small numbers: an eps or the form of an activation shows only there."""
+"""Each group's first call again, with small numbers: only these show an eps or the form of an activation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-QUIET = -1  # the number of the run that such a call is of
+QUIET = -1  # the run number of such a call
 _SCALE = 0.05
 
 
 def quiet_call(model, call, clone: Callable):
-    """(positional, keywords, output) of a module's call with its numbers made small, None where it takes none such."""
+    """(positional, keywords, output) of a module's call with small numbers, None if it takes no such numbers."""
     import torch
 
     owner = at_path(model, call.path)

@@ -1,4 +1,4 @@
-"""Runs a reference with every expression of its own source recorded, and what goes in and out of its modules."""
+"""Runs a reference and records every expression of its source, and what goes in and out of its modules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mflux_port.draft.forward.record.quiet import QUIET, quiet_call
 from mflux_port.draft.forward.record.sources import Source, key_of
 from mflux_port.draft.forward.table.opaque import OPAQUE
 
-CALLS_OF_A_GROUP = 4  # so many calls of a group are kept of one run
+CALLS_OF_A_GROUP = 4  # the most calls of a group that are kept of one run
 
 
 @dataclass
@@ -53,9 +53,9 @@ class Recording:
 
 
 def record(model, runs: list[tuple[str, dict]], rebuild: Callable | None = None) -> Recording:
-    """Record ``runs``, each the name of a method and its keywords. The model's functions are themselves again afterwards.
+    """Record ``runs``, each the name of a method and its keywords. The model's functions are restored afterwards.
 
-    ``rebuild`` builds the model once more: so it is seen what arrays that no checkpoint holds are made of.
+    ``rebuild`` builds the model again: this shows how it makes the arrays that no checkpoint holds.
     """
     import torch
 
@@ -125,7 +125,7 @@ class _Recorder:
             call = ModuleCall("", method, self.run, (), clone(inputs), clone(output))
             self.recording.calls[group_of(self.model)].append(call)
 
-    # What expressions hand in.
+    # What expressions report.
 
     def entered(self, key: str, owner) -> None:
         group = self.stack[-1] if self.stack else ""
@@ -176,7 +176,7 @@ class _Recorder:
             return []
         for holder in gc.get_referrers(function):
             if isinstance(holder, functools._lru_cache_wrapper):
-                holder.cache_clear()  # what is remembered is not run
+                holder.cache_clear()  # a cached call does not run
         self.recording.sources[source.key] = source
         return [(function, code, new)]
 

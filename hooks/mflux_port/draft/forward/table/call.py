@@ -4,7 +4,7 @@ A specification names the parameters: ``x`` is needed, ``dim=0`` has torch's def
 out, ``largest:True`` is refused with another value than that, ``~device`` has no meaning in MLX and is left out,
 ``*sizes`` takes what follows, as numbers or as one tuple. A keyword that a specification does not name is refused.
 
-The text is MLX source with the parameters' names. Where an optional one was not given, the keyword or the ``.astype``
+The text is MLX source with the parameters' names. If an optional one was not given, the keyword or the ``.astype``
 that holds it is left out.
 """
 
@@ -43,7 +43,7 @@ class Entry:
 
 
 class Arguments:
-    """The arguments of one call, by torch's names. ``raw`` are nodes of the reference, translated when they are asked for."""
+    """The arguments of one call, by torch's names. ``raw`` are nodes of the reference, translated on demand."""
 
     def __init__(self, writer, node: ast.Call, entry: Entry, values: list[ast.expr], called: str):
         self.writer, self.node, self.entry, self.called = writer, node, entry, called
@@ -112,7 +112,7 @@ class Arguments:
         return fact.rank
 
     def get(self, name: str) -> ast.expr | None:
-        """The argument in MLX; its default; None where it is optional and not given."""
+        """The argument in MLX, or its default; None if it is optional and not given."""
         if name in self.raw and (self.has(name) or "=" not in self.entry.word(name)):
             if name in ("dtype", "dtype_"):
                 return self.writer.dtype(self.raw[name]) if self.has(name) else None
@@ -121,7 +121,7 @@ class Arguments:
         return ast.parse(word.split("=", 1)[1], mode="eval").body if "=" in word else None
 
     def sizes(self) -> ast.expr:
-        """What ``*sizes`` took, as one expression that is a tuple."""
+        """What ``*sizes`` took, as one tuple expression."""
         if len(self.rest) == 1 and not isinstance(self.rest[0], ast.Starred):
             fact = self.writer.fact(self.rest[0])
             sequence = isinstance(self.rest[0], (ast.Tuple, ast.List))
@@ -177,6 +177,6 @@ def raising(kind: str, text: str) -> ast.stmt:
 
 
 def already_written(node: ast.expr) -> ast.expr:
-    """A node of MLX source in the place of one of the reference: it is taken as it is."""
+    """A node of MLX source instead of one of the reference: it is used unchanged."""
     node.is_written, node.number = True, -1
     return node

@@ -1,4 +1,4 @@
-"""The table of torch's functions and methods. One line per call; ``call.py`` says how a line is read."""
+"""The table of torch's functions and methods. One line per call; ``call.py`` explains the format."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ CALLS: dict[str, Entry] = {
     "pad": Entry("x pad mode='constant' value?", images.pad),
     "pad_sequence": Entry("sequences batch_first:True padding_value:0.0 padding_side:'right'", _helper("pad_sequence", "sequences")),
     "interpolate": Entry("x size? scale_factor? mode='nearest' align_corners:None antialias:False", images.interpolate),
-    # Nothing in MLX, where arrays have no device, no storage and no gradient of their own.
+    # Nothing in MLX, where arrays have no device, storage or gradient.
     **_same("contiguous clone detach cpu cuda requires_grad_", "x ~memory_format", "x"),
     **_same("dropout", "x ~p ~training ~inplace", "x"),
     # Types.
@@ -72,7 +72,7 @@ CALLS: dict[str, Entry] = {
     "bool": Entry("x", "x.astype(mx.bool_)"),
     "half": Entry("x", "x.astype(mx.float16)"),
     "bfloat16": Entry("x", "x.astype(mx.bfloat16)"),
-    # Questions about an array.
+    # Properties of an array.
     "size": Entry("x dim?", arrays.size),
     **_same("dim ndimension", "x", "x.ndim"),
     **_same("numel nelement", "x", "x.size"),
@@ -203,7 +203,7 @@ CALLS: dict[str, Entry] = {
         "static_v:None ~average_attn_weights is_causal:False", attention.multi_head_attention),
 }  # fmt: skip
 
-# Functions of the libraries that are written as one call, whatever is inside them.
+# Library functions that are written as one call, whatever is inside them.
 LIBRARY_CALLS: dict[str, Entry] = {
     "dispatch_attention_fn": Entry(
         "query key value attn_mask? dropout_p:0.0 is_causal=False scale? ~enable_gqa ~attention_kwargs ~backend "

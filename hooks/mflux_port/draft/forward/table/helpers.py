@@ -1,4 +1,4 @@
-"""MLX functions for what torch has in one call and MLX has not. A port gets those that its drafted files call.
+"""MLX functions for what torch does in one call and MLX does not. A port gets those that its drafted files call.
 
 Written as static methods of the port's own class of functions. Shapes are those of the torch call of the same name.
 """

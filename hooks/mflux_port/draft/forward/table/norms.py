@@ -1,4 +1,4 @@
-"""Normalisations as functions: calls of the table that one line of MLX source does not tell."""
+"""Normalisations as functions: calls of the table that need more than one line of MLX."""
 
 from __future__ import annotations
 

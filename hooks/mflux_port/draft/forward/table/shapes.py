@@ -1,4 +1,4 @@
-"""Joining, cutting and reshaping: calls of the table that one line of MLX source does not tell."""
+"""Joining, cutting and reshaping: calls of the table that need more than one line of MLX."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def squeeze(call: Arguments) -> ast.expr:
     if type(dim) is not int or fact is None:
         return filled("x.squeeze(d)", values)
     ones = {shape[dim] == 1 for shape in fact.shapes if len(shape) > (dim if dim >= 0 else -dim - 1)}
-    # torch leaves an axis of more than one alone, MLX refuses it.
+    # torch ignores an axis longer than 1, MLX refuses it.
     return filled("x.squeeze(d)" if ones == {True} else "x.squeeze(d) if x.shape[d] == 1 else x", values)
 
 

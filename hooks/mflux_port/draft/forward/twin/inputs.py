@@ -1,4 +1,4 @@
-"""What a reference is given in recorded runs: arrays by the names that references give their parameters.
+"""The inputs of recorded runs: arrays by the names that references give their parameters.
 
 Each name has candidates, the usual one first; ``find_runs`` takes the first combination that the twin accepts. Runs
 differ in height, width, length of text and batch, with real padding in the batch of two; height and width differ.
@@ -20,13 +20,13 @@ _CHANNELS = ("in_channels", "in_visual_dim", "in_dim", "num_channels")
 _POOLED = ("pooled_projection_dim", "pooled_dim", "text_emb_dim", "in_text_dim2", "clip_dim", "pooled_embed_dim")
 _HEADS = ("num_attention_heads", "num_heads", "n_heads")
 _TRIES = 480
-# Keywords that say how a reference hands its results back: a port has one way.
+# Keywords that select how a reference returns its results: a port has one way.
 FIXED = {"return_dict", "use_cache", "output_hidden_states", "output_attentions", "return_overlap"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run: sizes in latent places, tokens and batch. ``seed`` of its random numbers."""
+    """One run: latent sizes, tokens and batch. ``seed`` of its random numbers."""
 
     height: int
     width: int
@@ -65,7 +65,7 @@ class _Maker:
 
     @property
     def sample(self) -> int:
-        """The one size of image that a model with learned positions takes."""
+        """The one image size that a model with learned positions takes."""
         return self.size(("sample_size",), 8)
 
     @property

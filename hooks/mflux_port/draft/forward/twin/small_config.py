@@ -19,7 +19,7 @@ def small_config(name: str, config: dict) -> dict:
         small = shrink.shrink_vae(config)
         groups = config.get("norm_num_groups")
         if isinstance(groups, int) and groups > 4 and groups % 4 == 0:
-            # A few channels show the same: convolutions are what a run takes its time for.
+            # A few channels show the same: a run spends most of its time in convolutions.
             small["norm_num_groups"] = 4
             for key in ("block_out_channels", "decoder_block_out_channels"):
                 if isinstance(small.get(key), list):

@@ -33,7 +33,7 @@ def make_twin(component, name: str) -> Twin:
     model.eval()
     randomise(model)
     _plain_attention(model)
-    tried = copy.deepcopy(model)  # a run may leave tables behind that the next one would find
+    tried = copy.deepcopy(model)  # a run may leave tables that the next one would reuse
     runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(tried, config)}
     found = runs.get(part_of(name), lambda: find_runs(tried, config))()
     reason = "" if found else f"no inputs were found that {component.class_name} takes"
@@ -66,7 +66,7 @@ def _scaled(name: str, tensor, noise):
 
 
 def _plain_attention(model) -> None:
-    # transformers' attention as one call of torch's, where the model has it.
+    # transformers' attention as one torch call, if the model has it.
     if hasattr(model, "set_attn_implementation"):
         try:
             model.set_attn_implementation("sdpa")

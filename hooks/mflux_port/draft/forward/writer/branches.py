@@ -1,4 +1,4 @@
-"""What becomes of a test: folded where the config decides it, kept where data do, a raise on the side no run took."""
+"""How a test is written: folded if the config decides it, kept if data does, a raise in the branch no run took."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Branches:
             return []
         test = self.test(node.test)
         if self.guards and source(self.guards[-1].test) == source(test) and seen == {False}:
-            return other  # the guard before it raises already
+            return other  # the guard before it already raises
         return [ast.If(test, body, other) if body else ast.If(negated(test), other, [])]
 
     def _side(self, statements: list[ast.stmt], node: ast.If, seen: bool) -> list[ast.stmt]:
@@ -40,7 +40,7 @@ class Branches:
         return [self.problem(statements[0], UNSEEN)]
 
     def _is_silent(self, statements: list[ast.stmt]) -> bool:
-        # A word to the user.
+        # A message to the user.
         return all(isinstance(one, (ast.Expr, ast.Assert)) and self.says_nothing(one) for one in statements)
 
     def truth(self, node: ast.expr) -> bool | None:
@@ -75,7 +75,7 @@ class Branches:
         return empty and name not in self.stored and all(ast.unparse(one) == "None" for one in default)
 
     def _joined(self, node: ast.BoolOp) -> bool | None:
-        # Left to right: one that decides the whole ends it, as long as those before it are decided too.
+        # Left to right: one that decides the whole test ends it, if those before it are decided too.
         decisive = isinstance(node.op, ast.Or)
         verdicts = [self.truth(value) for value in node.values]
         if decisive in verdicts:
@@ -83,7 +83,7 @@ class Branches:
         return None if None in verdicts else not decisive
 
     def _is_resized(self, node: ast.expr) -> bool:
-        # A number of the config that the tiny twin has otherwise: its comparison proves nothing of the real model.
+        # A config number that the tiny twin has changed: comparing it proves nothing about the real model.
         for part in ast.walk(node):
             fact = self.fact(part) if isinstance(part, ast.Attribute) else None
             if fact is not None and fact.kinds & {"int", "float"}:
@@ -105,7 +105,7 @@ class Branches:
         return written
 
     def ran(self, node: ast.AST) -> bool:
-        """Whether a recorded run came to an expression."""
+        """Whether a recorded run reached an expression."""
         if isinstance(node, ast.Constant):
             return True
         parts = [part for part in ast.walk(node) if isinstance(part, ast.expr) and not isinstance(part, ast.Constant)]
@@ -155,7 +155,7 @@ class Branches:
 
 
 def negated(test: ast.expr) -> ast.expr:
-    """``not test``, plainly said."""
+    """``not test``, simplified."""
     opposite = {ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn,
                 ast.NotIn: ast.In, ast.Gt: ast.LtE, ast.GtE: ast.Lt, ast.Lt: ast.GtE, ast.LtE: ast.Gt}  # fmt: skip
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):

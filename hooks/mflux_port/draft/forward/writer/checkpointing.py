@@ -1,4 +1,4 @@
-"""Loops over a transformer's blocks that the reference can checkpoint: the port's can, too, as mflux's own do."""
+"""Loops over a transformer's blocks that the reference can checkpoint: the port can too, as mflux's own models do."""
 
 from __future__ import annotations
 

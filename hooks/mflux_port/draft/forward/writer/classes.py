@@ -1,6 +1,6 @@
-"""The forward pass of one group of modules: its methods as source, and what they need of the class around them.
+"""The forward pass of one group of modules: its methods as source, and what they need from their class.
 
-Three names are left open, since they are the port's: ``CLASS`` (the class itself), ``SHARED`` (the port's class of
+Three names are placeholders, since they are the port's: ``CLASS`` (the class itself), ``SHARED`` (the port's class of
 functions) and, through it, the helpers. ``named`` fills them in.
 """
 
@@ -91,7 +91,7 @@ class ClassWriter:
         return found
 
     def _add_unreached(self) -> None:
-        # What only a construct that is not written would call is written all the same: it is proven by itself.
+        # What only an unwritten construct would call is written anyway: it is proven separately.
         for group in self.project.recording.calls:
             for one in self.project.recording.instances.get(group, ())[:1]:
                 place = self.project.graph.place(one, group)
@@ -144,7 +144,7 @@ class ClassWriter:
         return out
 
     def _once(self, group: str, nodes: dict[Place, ast.FunctionDef], places: list[Place]) -> ast.FunctionDef | None:
-        """The method of what is the same in every step, where the group is that of a transformer."""
+        """The method for what is the same in every step, if the group is a transformer's."""
         entries = [place for place in places if self.project.is_entry(place) and nodes[place].name == "__call__"]
         if len(entries) != 1:
             return None
@@ -160,7 +160,7 @@ class ClassWriter:
         return lambda name: kinds.get(name, "")
 
     def _initial(self, out: Forward, group: str, functions: dict, names: dict, nodes: dict) -> None:
-        """The part of ``__init__`` that makes the arrays which the methods read."""
+        """The part of ``__init__`` that creates the arrays that the methods read."""
         module = next(iter(self.project.recording.instances.get(group, ())), None)
         wanted = {name for one in functions.values() for owner, name in one.tables if owner == group}
         wanted -= self._known_tables(out, group, wanted)
@@ -231,7 +231,7 @@ class ClassWriter:
         return tidy(node)
 
     def _merge(self, nodes: dict, functions: dict[Place, Written], places: list[Place]) -> None:
-        # A forward that only hands on to the attention's processor becomes the processor's own text.
+        # A forward that only calls the attention's processor becomes the processor's text.
         attends = [place for place in nodes if functions[place].is_processor]
         for place in places:
             for attend in attends:
@@ -260,7 +260,7 @@ def _is_table(module, name: str) -> bool:
 
 
 class _Called(ast.NodeTransformer):
-    """Gives the functions that a body calls their names in the class."""
+    """Renames the functions that a body calls to their names in the class."""
 
     def __init__(self, project: Project, written: Written, names: dict[Place, str]):
         self.by_name = {}
@@ -298,5 +298,5 @@ def _own_reads(texts: list[str]) -> set[str]:
 
 
 def named(text: str, class_name: str, shared: str) -> str:
-    """Source with the open names filled in."""
+    """Source with the placeholders filled in."""
     return re.sub(r"\bSHARED\b", shared, re.sub(r"\bCLASS\b", class_name, text))

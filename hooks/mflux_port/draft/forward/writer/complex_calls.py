@@ -1,4 +1,4 @@
-"""Calls on complex arrays. MLX code has them as pairs: a real array with one more axis, of two, at the end."""
+"""Calls on complex arrays. MLX code has them as pairs: a real array with one more axis, of length 2, at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MORE = {"expand": ast.Constant(2), "view": ast.Constant(2), "reshape": ast.Cons
 
 
 def complex_call(writer, call: Arguments, name: str) -> ast.expr:
-    """A call of the table with a complex array among its arguments: axes are counted without that of the pairs."""
+    """A call of the table with a complex array among its arguments: axes are counted without the pair axis."""
     if name not in _SAME and name not in _MORE and name not in ("flatten", "mul", "multiply", "gather"):
         call.refuse("complex numbers")
     if name == "gather":
@@ -47,7 +47,7 @@ def _one_more(call: Arguments, name: str) -> None:
 
 
 def complex_made(call: Arguments, name: str) -> ast.expr:
-    """A call that makes a complex array of none."""
+    """A call that creates a complex array from real ones."""
     if name not in ("zeros", "empty", "new_zeros"):
         call.refuse("complex numbers")
     call.rest = [*_spread_sizes(call), ast.Constant(2)]

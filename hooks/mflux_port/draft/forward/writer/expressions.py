@@ -1,4 +1,4 @@
-"""Expressions of the reference in MLX, calls apart."""
+"""Expressions of the reference in MLX, except calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Expressions:
     """The part of the writer that writes expressions."""
 
     def expr(self, node: ast.expr) -> ast.expr:
-        """An expression in MLX. Refuses what is not known."""
+        """An expression in MLX. Refuses what it does not know."""
         if getattr(node, "is_written", False):
             return node
         fact = self.fact(node)
@@ -175,7 +175,7 @@ class Expressions:
         return node.attr
 
     def _whole_gamma(self, node: ast.Attribute, written: ast.expr) -> ast.expr:
-        # A factor per channel, which a port holds flat, has its axes of one again.
+        # A factor per channel, flat in the port, gets its axes of length 1 back.
         from mflux_port.draft.write.targets import is_gamma
 
         fact = self.fact(node)
@@ -220,7 +220,7 @@ class Expressions:
         return self.helper("nonzero_places", self.expr(node)) if self._is_mask(node) else self.expr(node)
 
     def _is_mask(self, node: ast.expr) -> bool:
-        # MLX takes no truth values as indices: their places, one array per axis of the mask.
+        # MLX does not take booleans as indices: use their positions, one array per axis of the mask.
         fact = self.fact(node)
         return fact is not None and "tensor" in fact.kinds and "bool" in fact.dtypes
 
@@ -256,7 +256,7 @@ class Expressions:
         raise Refused(node, "arithmetic of complex and real numbers")
 
     def _changes_nothing(self, node: ast.BinOp, right: ast.expr) -> bool:
-        # A factor of one that the config folded.
+        # A factor of 1 that the config folded.
         fact = self.fact(node.left)
         is_one = isinstance(right, ast.Constant) and right.value == 1.0 and isinstance(node.op, (ast.Mult, ast.Div))
         if not is_one or fact is None or isinstance(node.right, ast.Constant):

@@ -21,7 +21,7 @@ from mflux_port.draft.forward.writer.types import Types
 
 
 class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, LayerCalls, RecordedCalls):
-    """Writes the function at ``place``. What the config decides is folded, what data decide stays."""
+    """Writes the function at ``place``. What the config decides is folded, what data decides stays."""
 
     def __init__(self, project: Project, place: Place):
         self.project, self.place = project, place
@@ -43,7 +43,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         self.spread_only = self._spread_only()
 
     def _spread_only(self) -> dict[str, ast.Dict]:
-        # Dicts that are written once and only ever spread as ** into calls: their keywords are written there.
+        # Dicts that are assigned once and only passed as ** to calls: their keywords are written there.
         found, stored, spread, read = {}, Counter(), Counter(), Counter()
         for node in ast.walk(self.source.tree):
             if (
@@ -97,7 +97,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         never_given = name not in self.project.given and isinstance(default, ast.Constant)
         return repr(default.value) if never_given else ""
 
-    # What the other parts of the writer ask.
+    # Called by the other parts of the writer.
 
     def fact(self, node: ast.expr | None) -> Fact | None:
         """What was recorded of an expression of the reference."""
@@ -145,7 +145,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         return isinstance(node, ast.Attribute) and node.attr == "weight"
 
     def problem(self, node: ast.AST, reason: str) -> ast.stmt:
-        """Note what is not written, and the statement that raises in its place."""
+        """Note what is not written, and return the statement that raises instead."""
         where = self.source.where(node)
         self.out.problems.append((where, self.source.line(node), reason))
         return raising("NotImplementedError", f"{where}: {reason}")

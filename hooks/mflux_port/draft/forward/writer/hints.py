@@ -11,7 +11,7 @@ _NAMES = {"tensor": "mx.array", "int": "int", "float": "float", "bool": "bool", 
 
 
 def hint(fact: Fact | None) -> str:
-    """The type of what a fact holds, '' where it cannot be said."""
+    """The type of what a fact holds, '' if it is unknown."""
     if fact is None:
         return ""
     found = []
@@ -40,7 +40,7 @@ def _container(kind: str, fact: Fact) -> str:
 
 
 def return_hint(writer) -> str:
-    """The type that a function gives back, from what its returns were; '' where they differ."""
+    """The return type of a function, from what its returns were; '' if they differ."""
     hints = set()
     for node in ast.walk(writer.source.tree):
         if isinstance(node, ast.Return) and node.value is not None and writer.ran(node.value):
@@ -49,7 +49,7 @@ def return_hint(writer) -> str:
 
 
 def inner_hint(writer, node: ast.FunctionDef) -> str:
-    """The type that a function inside another gives back, '' where it cannot be said."""
+    """The return type of a function inside another, '' if it is unknown."""
     returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value is not None]
     hints = {_returned(writer, value) for value in returned if writer.ran(value)}
     return hints.pop() if len(hints) == 1 else ""

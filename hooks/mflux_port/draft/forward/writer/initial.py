@@ -1,4 +1,4 @@
-"""What a module's ``__init__`` computes for arrays of its own, and nothing else of it."""
+"""What a module's ``__init__`` computes for its own arrays, and nothing else."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class InitialWriter(FunctionWriter):
 
 
 def registered(node: ast.stmt) -> str | None:
-    """The name that a ``self.register_buffer("name", …)`` gives, None for another statement."""
+    """The name in ``self.register_buffer("name", …)``, None for another statement."""
     call = node.value if isinstance(node, ast.Expr) else None
     if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "self.register_buffer"):
         return None
@@ -89,7 +89,7 @@ def _keyword(call: ast.Call, name: str) -> ast.expr | None:
 def _kept(node: ast.stmt, needed: set[str]) -> ast.stmt | None:
     # The statement, or the part of it, that stores something needed.
     if isinstance(node, (ast.If, ast.For, ast.With)):
-        # What a later statement of the block needs, an earlier one gives: twice is enough for a loop.
+        # Earlier statements of the block give what later ones need: twice is enough for a loop.
         names = set(needed)
         for _ in range(2):
             kept = copy.copy(node)

@@ -52,7 +52,7 @@ class Invocations:
         names = {getattr(value, "__name__", "") for value in fact.objects.values()}
         return names.pop() if len(names) == 1 else ""
 
-    # Questions about Python values.
+    # Properties of Python values.
 
     def _asked(self, node: ast.Call, name: str) -> ast.expr:
         value = self.value(node)
@@ -97,7 +97,7 @@ class Invocations:
         raise Refused(node, f"a call of {text}" + (", which no run showed" if fact is None else ""))
 
     def _is_given(self, node: ast.Call) -> bool:
-        # What a port is called with may have another type than what the runs gave the reference.
+        # A port's inputs may have another type than those of the recorded runs.
         receiver = node.func.value
         return self.project.is_entry(self.place) and isinstance(receiver, ast.Name) and receiver.id in self.parameters
 

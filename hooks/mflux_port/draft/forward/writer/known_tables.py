@@ -1,6 +1,6 @@
 """Arrays that a module makes itself and that are known by their numbers: inverse frequencies and positions.
 
-Such an array is written as its formula, whatever way the reference takes to it. ``<name>_dims`` is its size in the port:
+Such an array is written as its formula, however the reference computes it. ``<name>_dims`` is its size in the port:
 twice its length for frequencies, its length for positions.
 """
 
@@ -11,7 +11,7 @@ SIZE = "_dims"
 
 
 def formula(name: str, arrays: list, thetas: list[float]) -> str | None:
-    """MLX source of an array of one formula in all instances; None where it is none of those known.
+    """MLX source of an array of one formula in all instances; None if it is not a known one.
 
     ``thetas``: the numbers of the config that may be its base.
     """
@@ -35,7 +35,7 @@ def table_size(name: str, owner) -> int | None:
 
 
 def numbers_of(config) -> list[float]:
-    """Every number above one in a config, those of dicts in it too."""
+    """Every number above 1 in a config, including those in nested dicts."""
     values = (
         config.values() if hasattr(config, "values") else vars(config).values() if hasattr(config, "__dict__") else ()
     )

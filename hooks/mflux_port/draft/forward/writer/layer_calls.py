@@ -115,7 +115,7 @@ class LayerCalls:
         return ast.Tuple([out, ast.Constant(None)], ast.Load())
 
     def _sequence(self, node: ast.Call, modules: list) -> ast.expr:
-        """A Sequential's layers, one in another."""
+        """A Sequential's layers as nested calls."""
         shapes = {tuple(type(part).__name__ for part in module) for module in modules}
         if len(shapes) > 1 or len(node.args) != 1 or node.keywords:
             raise Refused(node, "Sequentials of several builds in one call")

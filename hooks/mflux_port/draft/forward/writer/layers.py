@@ -1,4 +1,4 @@
-"""Torch's layers as a port calls them: which line of MLX stands for the call of one."""
+"""Torch's layers as a port calls them: the line of MLX for each call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KNOWN: dict[int, tuple] = {}
 def layer_call(module) -> str | None:
     """How a layer's call is written: source with ``x`` for the input and ``layer`` for the layer.
 
-    '' for a layer that gives back what it is given, None for a module that is not one of these layers.
+    '' for a layer that returns its input, None for a module that is not one of these layers.
     """
     found = _KNOWN.get(id(module))
     if found is None or found[0] is not module:
@@ -65,7 +65,7 @@ def _silent() -> tuple:
 
 
 def _activation(module) -> str | None:
-    """The activation that a module without weights is, told by running it; None for any other module."""
+    """The activation that a module without weights is, found by running it; None for any other module."""
     import inspect
 
     import torch

@@ -1,7 +1,7 @@
-"""What of a transformer's forward pass is the same in every step: its rotary embeddings and positions, as a method.
+"""A transformer's rotary embeddings and positions, which are the same in every step, as a method.
 
-``get_rotary_embeddings`` takes those of the forward pass's arguments that it reads. The forward pass takes what it gives as
-``rotary_embeddings`` and computes it itself where it is not given.
+``get_rotary_embeddings`` takes the forward pass's arguments that it reads. The forward pass takes its result as
+``rotary_embeddings`` and computes it itself if it is not given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OF_A_SHAPE = ("shape", "ndim", "dtype", "size")
 def split_off(
     node: ast.FunctionDef, is_table: Callable[[str], bool], type_of: Callable[[str], str]
 ) -> ast.FunctionDef | None:
-    """Move what makes rotary embeddings out of a forward pass. Gives the new method, None where there is nothing to move.
+    """Move the rotary embeddings out of a forward pass. Returns the new method, None if there is nothing to move.
 
     ``is_table``: whether an attribute of the model is a number, or a module without weights; ``type_of``: of a name.
     """
@@ -68,7 +68,7 @@ def _rename(body: list[ast.stmt], name: str) -> None:
 
 
 class _Reader:
-    """Goes through a forward pass and keeps which names are the same in every step."""
+    """Walks a forward pass and records which names are the same in every step."""
 
     def __init__(self, node: ast.FunctionDef, is_table: Callable[[str], bool]):
         names = [arg.arg for arg in node.args.args[1:]]
@@ -103,12 +103,12 @@ class _Reader:
         return self._is_same(node.value)
 
     def stored_once(self, body: list[ast.stmt]) -> set[str]:
-        """Names that no statement gives a value which changes from step to step."""
+        """Names that no statement gives a value that changes from step to step."""
         return _stores(body) - self.changing
 
 
 def _made_of_modules(same: list[ast.stmt], reader: _Reader) -> set[str]:
-    # Names that a call of one of the model's modules went into.
+    # Names computed with a call of one of the model's modules.
     found: set[str] = set()
     for statement in same:
         calls = any(
@@ -120,7 +120,7 @@ def _made_of_modules(same: list[ast.stmt], reader: _Reader) -> set[str]:
 
 
 def _slice(statements: list[ast.stmt], wanted: set[str]) -> list[ast.stmt]:
-    # The statements that names are made of.
+    # The statements that compute names.
     needed, kept = set(wanted), []
     for statement in reversed(statements):
         if _stores([statement]) & needed:

@@ -1,4 +1,4 @@
-"""Python source of a syntax tree, with double quotes and no parenthesis too many: a formatter only breaks its lines."""
+"""Python source of a syntax tree, with double quotes and no redundant parentheses: a formatter only breaks lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TUPLE, _TEST, _OR, _AND, _COMPARE, _ATOM = 0, 1, 2, 3, 5, 15
 
 
 def source(node: ast.expr, above: int = _TEST) -> str:
-    """An expression as source. ``above``: how tightly what is around it binds."""
+    """An expression as source. ``above``: the precedence of what is around it."""
     text, own = _EXPRESSIONS[type(node)](node)
     return f"({text})" if own < above else text
 

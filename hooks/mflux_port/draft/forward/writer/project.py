@@ -1,4 +1,4 @@
-"""Everything that was recorded of a model, with what the writer asks of it: signatures, written functions, names."""
+"""Everything that was recorded of a model, with what the writer asks for: signatures, written functions, names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mflux_port.draft.forward.twin.inputs import FIXED
 
 @dataclass
 class Parameter:
-    """``keep``: it is in the signature; else ``value`` takes its place. ``keys``: of ``**keywords``, each a parameter."""
+    """``keep``: it is in the signature; else ``value`` replaces it. ``keys``: of ``**keywords``, each a parameter."""
 
     keep: bool
     value: object = None
@@ -80,7 +80,7 @@ class Project:
         return place[0] in self.entries and place[1] == group_of(self.recording.root)
 
     def parameters(self, place: Place) -> dict[str, Parameter]:
-        """What becomes of each parameter of the reference: one answer for groups that one expression may call."""
+        """What happens to each parameter of the reference: one answer for groups that one expression may call."""
         if place not in self._parameters:
             alike = self.graph.alike(place)
             found = [self._of(other) for other in sorted(alike) if other[0] == place[0]] or [self._of(place)]
@@ -125,7 +125,7 @@ class Project:
         return Parameter(True)
 
     def _is_literal(self, place: Place, source: Source, number: int) -> bool:
-        # Whether every call gives a literal number, or leaves the reference's own.
+        # Whether every call gives a literal number, or keeps the reference's default.
         default = source.defaults.get(source.parameters[number].arg)
         sites = self.graph.sites[place]
         values = [argument(site, source, number) for site in sites]

@@ -1,4 +1,4 @@
-"""What a class's own methods hand back and nothing reads: such parts of a returned tuple go."""
+"""Remove the parts of a returned tuple that nothing in the class reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mflux_port.draft.forward.writer.style import tidy
 
 
 def without_unread_parts(nodes: list[ast.FunctionDef]) -> None:
-    """Leave out the places of returned tuples that every call in the class gives the name ``_``."""
+    """Remove the items of returned tuples that every call in the class assigns to ``_``."""
     changed = True
     while changed:
         changed = any([_shortened(node, nodes) for node in nodes if _is_private(node.name)])
@@ -38,7 +38,7 @@ def _shortened(node: ast.FunctionDef, nodes: list[ast.FunctionDef]) -> bool:
 
 
 def _targets(name: str, nodes: list[ast.FunctionDef]) -> list[ast.expr]:
-    # Where the results of a method go; nothing, where one of its calls is not an assignment of its own.
+    # Where a method's results go; nothing if one of its calls is not a separate assignment.
     parts = [part for node in nodes for part in ast.walk(node)]
     named = [part for part in parts if isinstance(part, ast.Attribute) and part.attr == name]
     found = [part.targets[0] for part in parts if isinstance(part, ast.Assign) and len(part.targets) == 1
@@ -63,7 +63,7 @@ def _annotation(node: ast.FunctionDef, length: int) -> list[ast.Tuple]:
 
 
 class _Single(ast.NodeTransformer):
-    """A tuple of one that is left over, as what is in it."""
+    """The item of a tuple that has only one left."""
 
     def __init__(self, name: str, is_own: bool):
         self.name, self.is_own = name, is_own

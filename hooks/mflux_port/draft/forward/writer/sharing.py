@@ -1,4 +1,4 @@
-"""Functions that several drafted classes have alike go into the port's one class of functions."""
+"""Move functions that several drafted classes share into the port's one class of functions."""
 
 from __future__ import annotations
 

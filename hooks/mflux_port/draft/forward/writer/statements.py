@@ -12,10 +12,10 @@ from mflux_port.draft.forward.writer.checkpointing import checkpointed, is_check
 from mflux_port.draft.forward.writer.hints import hint, inner_hint
 from mflux_port.draft.forward.writer.printer import statements as source_lines
 
-# Statements that say something to the user or to torch, and compute nothing.
+# Statements that tell the user or torch something, and compute nothing.
 _SILENT = re.compile(r"(logger|logging|warnings|deprecate|print|torch\._check|torch\._dynamo|torch\.compiler|"
                      r"torch_compilable_check|self\.maybe_|self\.check_inputs|\w*kwargs\.pop|torch\.cuda)\b")  # fmt: skip
-# Surroundings in which MLX has no meaning of its own.
+# Context managers that have no meaning in MLX.
 _CONTEXTS = re.compile(
     r"autocast|no_grad|device\(|inference_mode|nullcontext|maybe_autocast|set_grad_enabled|cache_context"
 )
@@ -78,7 +78,7 @@ class Statements:
         return [ast.Expr(self.expr(value))]
 
     def says_nothing(self, node: ast.stmt) -> bool:
-        """Whether a statement is a text, an assertion or a word to the user."""
+        """Whether a statement is a string, an assertion or a message to the user."""
         value = getattr(node, "value", None)
         return value is None or isinstance(value, ast.Constant) or bool(_SILENT.match(ast.unparse(value)))
 
@@ -147,7 +147,7 @@ class Statements:
         return [ast.Assign([self.store(one) for one in targets], written)]
 
     def _is_left_out(self, target: ast.expr, value: ast.expr, fact) -> bool:
-        """Names of functions, of signatures, and what is filtered by those: a port has no use for them.
+        """Names of functions, of signatures, and what is filtered by them: a port does not need them.
 
         Only a filter of such a name is left out with it. Anything else that reads one is refused.
         """
@@ -168,7 +168,7 @@ class Statements:
         return False
 
     def _pairs(self, target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]] | None:
-        # a, b = x, device: each by itself, when some of them is left out and none reads another.
+        # a, b = x, device: separate assignments, if one of them is left out and none reads another.
         if not (isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts)):
             return None
         facts = [self.fact(part) for part in value.elts]
@@ -179,7 +179,7 @@ class Statements:
         )
 
     def _masked(self, target: ast.expr, value: ast.expr) -> list[ast.stmt] | None:
-        # x[mask] = values, where the mask is an array of truth values.
+        # x[mask] = values, where the mask is an array of booleans.
         if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
             return None
         index = self.fact(target.slice)
@@ -190,7 +190,7 @@ class Statements:
         return [ast.Assign([self.store(target.value)], put)]
 
     def is_self(self, target: ast.expr, value: ast.expr) -> bool:
-        """Whether an assignment gives a name to itself."""
+        """Whether an assignment assigns a name to itself."""
         return isinstance(target, ast.Name) and isinstance(value, ast.Name) and target.id == value.id
 
     def store(self, target: ast.expr) -> ast.expr:
@@ -215,14 +215,14 @@ class Statements:
         if isinstance(node.target, ast.Name) and self.is_complex(node.target):
             raise Refused(node, "arithmetic in place on complex numbers")
         if isinstance(node.target, ast.Name):
-            # In torch the array itself changes, and whoever else holds it sees that.
+            # In torch the array itself changes, for everything that holds it.
             self._may_be_view(node, node.target)
             read = ast.Name(node.target.id, ast.Load())
             return [ast.Assign([self.store(node.target)], ast.BinOp(read, node.op, value))]
         return [ast.AugAssign(self.store(node.target), node.op, value)]
 
     def _masked_in_place(self, node: ast.AugAssign, value: ast.expr) -> list[ast.stmt]:
-        # x[mask] *= 2: everywhere, and then taken where the mask is.
+        # x[mask] *= 2: computed everywhere, then used where the mask is true.
         fact = self.fact(node.value)
         if fact is None or not fact.always("int", "float") or not isinstance(node.target.value, ast.Name):
             raise Refused(node, "arithmetic in place through a mask with an array")
@@ -247,14 +247,14 @@ class Statements:
         return self.expr(node)
 
     def is_output(self, node: ast.expr) -> bool:
-        """Whether an expression makes a library's output object."""
+        """Whether an expression creates a library's output object."""
         fact = self.fact(node.func) if isinstance(node, ast.Call) else None
         return (
             fact is not None and fact.always("type") and all("Output" in one.__name__ for one in fact.objects.values())
         )
 
     def output_values(self, node: ast.Call) -> list[ast.expr]:
-        """What an output object is made of, without what is always None."""
+        """The parts of an output object, without those that are always None."""
         values = [*node.args, *(keyword.value for keyword in node.keywords)]
         return [value for value in values if not ((fact := self.fact(value)) is not None and fact.always("none"))]
 
@@ -309,7 +309,7 @@ class Statements:
         return self._rolled(node, holder, len(lists[0]), done) if not backwards else done
 
     def _rolled(self, node: ast.For, holder: ast.expr, count: int, done: list[ast.stmt]) -> list[ast.stmt]:
-        # Where all layers are called in one way, the loop stays one.
+        # If all layers are called the same way, the loop stays a loop.
         each, name = len(done) // count, node.target.id
         layers = self.expr(holder)
         parts = [done[place * each : (place + 1) * each] for place in range(count)]

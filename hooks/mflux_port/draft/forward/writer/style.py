@@ -1,4 +1,4 @@
-"""Passes over written functions that change how they read and not what they compute."""
+"""Passes over written functions that change their style, not what they compute."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import copy
 
 
 def tidy(node: ast.FunctionDef) -> ast.FunctionDef:
-    """A written function without what nothing reads."""
+    """A written function without unused code."""
     while _swept(node):
         pass
     loads = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
@@ -27,7 +27,7 @@ def _return_at_once(body: list[ast.stmt]) -> None:
 
 
 def lifted(node: ast.FunctionDef, taken: set[str]) -> list[ast.FunctionDef]:
-    """The functions inside a written function that read nothing of it: they become static methods of the class."""
+    """The functions inside a written function that use none of its variables: they become static methods."""
     found = []
     for inner in [one for one in node.body if isinstance(one, ast.FunctionDef)]:
         if _free_names(inner) - _names_of(node) != _free_names(inner):

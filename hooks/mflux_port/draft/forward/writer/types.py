@@ -65,7 +65,7 @@ class Types:
         raise Refused(node, f"the type {ast.unparse(node)}")
 
     def _layer_dtype(self, node: ast.Call) -> ast.expr:
-        # A function that chooses a type by the device: what it gave, where the config decides that.
+        # A function that chooses a type by the device: its result, if the config decides it.
         return self._constant_dtype(node)
 
     def _module_dtype(self, node: ast.expr, fact) -> ast.expr:

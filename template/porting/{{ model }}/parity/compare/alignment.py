@@ -1,4 +1,4 @@
-"""Bring an MLX array into the shape of the reference's tensor and back: layouts differ, values must not.
+"""Convert an MLX array to the shape of the reference's tensor and back: layouts differ, values must not.
 
 Known differences: axes of length 1, permuted axes ([S,B,H] and [B,S,H], NCHW and NHWC), merged axes ((B,HW,C) and
 (B,C,H,W)), rows that only one side computes (text tokens, padding), keys and values repeated for grouped queries.
@@ -37,7 +37,7 @@ class Alignment:
 
     @property
     def whole(self) -> bool:
-        """Whether both sides have all the values."""
+        """Whether both sides have all values."""
         return not self.part and not self.own
 
     def to_reference(self, values: np.ndarray) -> np.ndarray:
@@ -133,8 +133,8 @@ def picture_layout(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
 
 
 def _merges(order: tuple[int, ...], fine: Shape, coarse: Shape) -> bool:
-    # Whether ``fine`` in this order becomes ``coarse`` by merging neighbours. Merged axes keep their own order:
-    # height before width on both sides, or a swap of the two would go unseen.
+    # Whether ``fine`` in this order becomes ``coarse`` by merging neighbours. Merged axes keep their order:
+    # height before width on both sides, or a swap of the two would be missed.
     at = 0
     for length in coarse:
         product, last = 1, -1

@@ -1,7 +1,7 @@
 """The reference's predictions, one by one: what went into each, what came out, and which prompt it was made for.
 
 A pipeline may predict the conditional and the unconditional picture in one call or in two, in either order: a ``Branch`` is
-one of them, whatever call it is part of. Branches of both sides belong together by their prompt embeddings.
+one of them, whatever call it is part of. Branches of both sides are matched by their prompt embeddings.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class ReferenceCalls:
         return None if order is None or values is None else self.sign * order.to_source(values, self.size)
 
     def result(self, branch: Branch) -> np.ndarray | None:
-        """A branch's prediction as it came out of the transformer."""
+        """A branch's prediction as the transformer returned it."""
         prefix = f"{branch.stage}/{branch.component}/out"
         if f"{prefix}/0" not in self.recording:
             return None
@@ -102,7 +102,7 @@ class ReferenceCalls:
         return self.recording.get(name).reshape(-1) if name in self.recording else None
 
     def conditional(self, step: int = 0) -> int:
-        """Which branch is that of the prompt itself: the one that guidance leads to."""
+        """Which branch is the prompt's own: the one that guidance moves towards."""
         branches = self.branches(step)
         outputs = [self.output(branch) for branch in branches]
         if len(branches) < 2 or any(output is None for output in outputs):
@@ -160,7 +160,7 @@ def is_prompt(values: np.ndarray) -> bool:
 def pair(reference: Sequence[Branch], own: Sequence[tuple[str, Sequence[np.ndarray]]]) -> list[int | None]:
     """For each of the port's branches (its component and its prompt arrays) the place of the reference's, or None.
 
-    All ways to pair them are tried; where prompts tell nothing, the order of the calls does.
+    All ways to pair them are tried; if the prompts do not decide, the order of the calls does.
     """
     far = [[_far(branch, component, arrays) for branch in reference] for component, arrays in own]
     places = [*range(len(reference)), *[None] * max(0, len(own) - len(reference))]
@@ -174,15 +174,15 @@ def pair(reference: Sequence[Branch], own: Sequence[tuple[str, Sequence[np.ndarr
 
 def _far(branch: Branch, component: str, arrays: Sequence[np.ndarray]) -> float:
     other = FAR if component != branch.component else 0.0
-    # What no input of the reference has the shape of is a table that the reference makes inside its transformer.
+    # An array with a shape that no reference input has is a table that the reference makes inside its transformer.
     gaps = [[gap for values in branch.prompts.values() if (gap := _gap(values, array)) is not None] for array in arrays]
     return other + sum(min(known) for known in gaps if known)
 
 
 def _gap(reference: np.ndarray, own: np.ndarray) -> float | None:
-    """How far two prompts are apart; None for tensors of other widths.
+    """How far apart two prompts are; None for tensors of different widths.
 
-    Where one has fewer rows, the rows that both have count, at either end.
+    If one has fewer rows, only the rows that both have count, at either end.
     """
     if reference.size == own.size and layouts(reference.shape, own.shape):
         return min(FAR, relative_error(reference, own.reshape(reference.shape)))
@@ -191,7 +191,7 @@ def _gap(reference: np.ndarray, own: np.ndarray) -> float | None:
     one, other = reference.reshape(-1, reference.shape[-1]), own.reshape(-1, own.shape[-1])
     rows = min(len(one), len(other))
     ends = (one[:rows], other[:rows]), (one[-rows:], other[-rows:])
-    # Prompts of other lengths are further apart than those of one length that are as near.
+    # Prompts of different lengths count as further apart than equally near ones of the same length.
     return min(FAR, 0.5 + min(relative_error(a, b) for a, b in ends))
 
 
@@ -211,7 +211,7 @@ def placed(reference: np.ndarray, own: np.ndarray) -> np.ndarray | None:
 
 
 def _nearest(options: list[np.ndarray], own: np.ndarray) -> tuple[float, np.ndarray | None]:
-    """The one that is nearest in the port's shape. Rows of a longer array are the prompt's only where they are like it."""
+    """The one that is nearest in the port's shape. Rows of a longer array are the prompt's only if they are like it."""
     found = []
     for values in options:
         moved = placed(values, own)

@@ -1,4 +1,4 @@
-"""Does the port's image-to-image start where the reference's does, and if not, what is wrong about its start?"""
+"""Does the port's image-to-image start where the reference's does, and if not, what is wrong with its start?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from parity.answers import FAIL, PASS
 from parity.metrics import distance
 from parity.record.recording import Recording
 
-LATENTS, PICTURE = 1e-4, 1e-3  # correct ports: below 3e-5, and what the loop makes of that
+LATENTS, PICTURE = 1e-4, 1e-3  # correct ports: below 3e-5, and the loop's error from that
 MISTAKES = ("not normalised", "normalised twice", "without the shift", "without the scale")
 
 

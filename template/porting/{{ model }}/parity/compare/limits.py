@@ -1,4 +1,4 @@
-"""How far a stage or a module may be from the reference: from what rounding does to the reference itself."""
+"""How far a stage or a module may be from the reference: based on what rounding does to the reference."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 STAGE = {"float32": 1e-4, "bfloat16": 1e-2}
 FLOOR = 2e-5  # below this, two correct float32 programs differ by the order in which they add
-LEAF = 2.5e-6  # leaves of correct ports stay below 1.5e-6, an eps of 1e-5 for 1e-6 makes 3e-6 and more
+LEAF = 2.5e-6  # leaves of correct ports stay below 1.5e-6, an eps of 1e-5 for 1e-6 gives 3e-6 and more
 LARGE, MOST = 3e5, 20.0  # a norm over more values than LARGE adds them with more rounding, on both sides
 CONTAINER = 1e-5
-SENSITIVE = 64.0  # correct modules stay below 40 times what a last bit of their input makes of their result
+SENSITIVE = 64.0  # correct modules stay below 40 times the change from a last bit of their input
 SINUSOID = 1e-4  # of an angle up to 1000, where float32 itself is 6e-5 wide
 PARTIAL_BF16 = 0.1
-ROUNDED = 5e-3  # twice what rounding to bfloat16 makes
+ROUNDED = 5e-3  # twice the error of rounding to bfloat16
 FAR = 0.35  # whatever the reference's own bfloat16 run does (one rounds the timestep), this is another result
 BF16_FACTOR = 3.0  # a correct bfloat16 port was never further away than 1.4 times the reference's own bfloat16 run
 FP32_SHARE = 1 / 128  # of the reference's own gap; correct float32 ports stay below 1/300 of it
@@ -30,7 +30,7 @@ class Limits:
         if name.startswith("sigmas/"):
             return 1e-4  # both sides compute the schedule in float32 whatever the dtype
         if name.startswith("latents/"):
-            return STAGE[self.dtype]  # the same latents can differ by rounding only
+            return STAGE[self.dtype]  # the same latents can only differ by rounding
         gap = self.gaps.get(("free:" if stage in ("loop", "end_to_end") else "") + _event(name))
         if self.dtype == "bfloat16":
             return max(STAGE["bfloat16"], BF16_FACTOR * gap) if gap is not None else 0.1
@@ -46,7 +46,7 @@ class Limits:
         )
 
     def of_module(self, call) -> float:
-        """The largest error that a module may make of the reference's input. Replays are in float32 in every dtype."""
+        """The largest error that a module may make on the reference's input. Replays are in float32 in every dtype."""
         if self.dtype == "bfloat16" and not call.whole:
             return PARTIAL_BF16  # some of its input came out of the bfloat16 run
         if self.dtype == "bfloat16" and call.short:
@@ -60,7 +60,7 @@ class Limits:
         return min(10 * CONTAINER, max(CONTAINER, gap / 1000, LEAF * leaves**0.5))
 
     def of_sensitive(self, call, sensitivity: float) -> float:
-        """The same for a module that has others in it and multiplies what rounding does to its input."""
+        """The same for a module that contains others and amplifies its input's rounding."""
         limit = self.of_module(call)
         if self.dtype == "bfloat16" or call.leaf:
             return limit

@@ -1,4 +1,4 @@
-"""Is what the port adds to a layer's weight what the reference adds? And if not, what was added instead?"""
+"""Does the port add to a layer's weight what the reference adds? If not, what did it add instead?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FileResult:
 class Layers:
     """Which rows of the port's linear layers are which of the reference's: layers may be joined, split or reordered.
 
-    ``own``: what each of the port's layers makes of the fixed inputs, (outputs, directions), without any LoRA.
+    ``own``: what each of the port's layers returns for the fixed inputs, (outputs, directions), without any LoRA.
     """
 
     def __init__(self, recording: Recording, own: dict[str, tuple[int, np.ndarray]]):
@@ -148,7 +148,7 @@ def _factor(ratio: float, scale: float, alpha: str) -> str:
 
 
 def _sentence(causes: dict[str, str], keys: dict[str, list[str]]) -> str:
-    """The causes, each with how many layers it is true of and one of them; of layers that were left out, a key."""
+    """The causes, each with how many layers it applies to and one of them; for layers left out, a key."""
     parts = []
     for cause in dict.fromkeys(causes.values()):
         layers = [layer for layer, other in causes.items() if other == cause]
@@ -159,6 +159,6 @@ def _sentence(causes: dict[str, str], keys: dict[str, list[str]]) -> str:
 
 
 def worst_of(results: Iterable[FileResult]) -> FileResult | None:
-    """The file that says most about all of them: a failing one first, then the largest error."""
+    """The most informative file: a failing one first, then the largest error."""
     judged = [result for result in results if result.status != ABSENT]
     return max(judged, key=lambda result: (result.status == FAIL, result.worst), default=None)

@@ -44,7 +44,7 @@ class Fault:
 class Pairing:
     """``parameters`` and ``modules`` map MLX paths to reference paths. ``named`` modules pair by their name only.
 
-    ``fewer`` says of lists that are shorter than the reference's by how much.
+    ``fewer``: by how much each list is shorter than the reference's.
     """
 
     parameters: dict[str, str] = field(default_factory=dict)
@@ -131,13 +131,13 @@ def _owners(parameters: dict[str, str] | list[str], paths) -> dict[frozenset, li
 def _pair_modules(result: Pairing, modules: dict[str, str], classes: dict[str, list[str]]) -> None:
     lists = {name for name, (kind, _) in classes.items() if kind in ("ModuleList", "ModuleDict")}
     holders = Counter(result.parameters.values())
-    # A tensor that several modules keep a copy of (a table of positions) says nothing about the larger modules around it.
+    # A tensor that several modules copy (a table of positions) shows nothing about the larger modules around it.
     once = {path: name for path, name in result.parameters.items() if holders[name] == 1}
     for parameters in (result.parameters, once):
         theirs = _owners({name: name for name in parameters.values()}, set(classes) - lists)
         for tensors, own in _owners(parameters, modules).items():
             chain = theirs.get(tensors, [])
-            for depth, path in enumerate(reversed(own)):  # innermost with innermost
+            for depth, path in enumerate(reversed(own)):  # innermost to innermost
                 if chain and path not in result.modules:
                     same = [other for other in chain if words(other) == words(path)]
                     result.modules[path] = same[0] if same else chain[max(0, len(chain) - 1 - depth)]
@@ -217,10 +217,10 @@ def _never_loaded(result: Pairing, marks: dict[str, Fingerprint], prints: dict[s
 
 
 def _count_blocks(result: Pairing, marks: dict[str, Fingerprint], prints: dict[str, Fingerprint]) -> list[str]:
-    """Compare the lengths of lists. Returns the beginnings of the parameters in blocks that hold nothing of the reference.
+    """Compare list lengths. Returns the path prefixes of blocks that hold nothing from the reference.
 
     Blocks that were not loaded are faults. A port may leave blocks of the reference out (an encoder's last layer that
-    nobody reads): these are only kept in ``fewer``, to explain a stage that fails.
+    nothing reads): these are only kept in ``fewer``, to explain a stage that fails.
     """
     outside: list[str] = []
     theirs = _lists(prints)
@@ -229,7 +229,7 @@ def _count_blocks(result: Pairing, marks: dict[str, Fingerprint], prints: dict[s
         homes = {_list_of(name) for names in filled.values() for name in names}
         loaded = [n for n in filled if filled[n]]
         if len(homes) != 1 or homes == {""}:
-            continue  # a list of the port that holds several of the reference's, or none of it
+            continue  # a list of the port that holds several of the reference's, or none
         other = homes.pop()
         used = {_number(name, other) for names in filled.values() for name in names}
         sentence = f"the checkpoint {len(theirs[other])} (in {other})"
@@ -248,7 +248,7 @@ def _count_missing_lists(result: Pairing, theirs: dict[str, dict[int, list[str]]
     own = {name: component for component, name in result.components.items()}
     for other, blocks in theirs.items():
         component = other.split(".")[0]
-        # An encoder of text may have a tower for images that no port of it needs.
+        # A text encoder may have a tower for images that no port needs.
         if other not in held and component in own and not component.startswith("text_encoder"):
             path = f"{own[component]}.{other.partition('.')[2]}"
             result.fewer[path] = f"the port has no blocks of {other}, the checkpoint {len(blocks)}"
@@ -300,7 +300,7 @@ def _transposed(
 
 
 def _crossed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
-    """Tensors in each other's places: two parameters whose names fit the other one's tensor exactly."""
+    """Swapped tensors: two parameters whose names fit the other one's tensor exactly."""
     by_shape: dict[tuple, list[str]] = defaultdict(list)
     for path, name in result.parameters.items():
         by_shape[prints[name].shape].append(path)
@@ -318,7 +318,7 @@ def _crossed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
 
 
 def _renamed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
-    # Where both sides use other names, one rule still holds in every block: the same name for the same tensor.
+    # If the sides use different names, one rule still holds in every block: the same name for the same tensor.
     rules: dict[str, Counter] = defaultdict(Counter)
     for path, name in result.parameters.items():
         rules[re.sub(r"\d+", "#", path)][re.sub(r"\d+", "#", name)] += 1
@@ -354,12 +354,12 @@ def _block(path: str) -> tuple[str, str] | None:
 
 
 def words(path: str) -> tuple[str, ...]:
-    """A path's parts without those that only name a container."""
+    """A path's parts, except those that only name a container."""
     return tuple(part for part in path.split(".")[1:] if part not in ("model", "language_model", "module"))
 
 
 def alike(path: str, name: str) -> float:
-    """How much two paths say the same, 0..1, counted from their ends."""
+    """How similar two paths are, 0..1, counted from their ends."""
     one, other = path.split("."), name.split(".")
     common = sum(a == b for a, b in zip(reversed(one), reversed(other), strict=False))
     shared = len(set(one) & set(other))

@@ -1,4 +1,4 @@
-"""Prompts that one side pads to a fixed length and masks, where the other leaves the padding out."""
+"""Prompts that one side pads to a fixed length and masks, while the other omits the padding."""
 
 from __future__ import annotations
 

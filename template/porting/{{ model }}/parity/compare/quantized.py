@@ -1,4 +1,4 @@
-"""Is each layer of a quantized copy in the bits that it should have, and does it still hold its weight?"""
+"""Does each layer of a quantized copy have the right bits, and does it still hold its weight?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from parity.answers import FAIL, PASS
 RANGE, ROOM = (
     4.8,
     3.0,
-)  # a group of 64 normal numbers spans 4.8 deviations; a layer may lose three times what that makes
+)  # a group of 64 normal numbers spans 4.8 deviations; a layer may lose three times that error
 STAGE = {8: 5e-2, 6: 0.1, 5: 0.2, 4: 0.35, 3: 0.6}  # correct ports: 2e-2 at 8 bits, 0.2 at 4
 
 
@@ -63,7 +63,7 @@ def judge(component: str, layers: list[Layer], bits: int, unquantized: tuple[str
 
 
 def stage(name: str, full: float, quantized: float, bits: int) -> Row:
-    """One stage's error beside that of the full precision."""
+    """One stage's error next to that in full precision."""
     most = STAGE.get(bits, STAGE[4])
     return Row(
         name,

@@ -1,4 +1,4 @@
-"""What tells two rotary embeddings apart: the pairs that are turned, their frequencies, or the positions."""
+"""How two rotary embeddings differ: in the pairs that are rotated, their frequencies, or the positions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def of_turned(reference: np.ndarray, own: np.ndarray) -> str:
 
 
 def of_tables(reference: np.ndarray, own: np.ndarray) -> str:
-    """How two tables of angles differ, as cosines and sines in the last axis of length 2; empty when they are alike."""
+    """How two tables of angles differ, as cosines and sines in the last axis of length 2; empty when they are equal."""
     one, other = np.arctan2(reference[..., 1], reference[..., 0]), np.arctan2(own[..., 1], own[..., 0])
     difference = np.angle(np.exp(1j * (other - one)))
     if one.ndim > 1 and np.allclose(other, -one, atol=SMALL):
@@ -42,14 +42,14 @@ def of_tables(reference: np.ndarray, own: np.ndarray) -> str:
 
 
 def _one_factor_for_each_column(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether all tokens turn by the same multiple in each column, as with other frequencies at the same positions."""
+    """Whether all tokens rotate by the same multiple per column, as with other frequencies at the same positions."""
     one, other = (angles.reshape(-1, angles.shape[-1]) for angles in (one, other))
-    # Where no angle has gone round the circle, it tells the position.
+    # An angle that has not wrapped around shows the position.
     plain = [n for n in range(one.shape[1]) if max(np.abs(one[:, n]).max(), np.abs(other[:, n]).max()) < ALMOST_PI]
     for column in plain:
         there = np.abs(one[:, column]) > SMALL
         if np.abs(other[~there, column]).max(initial=0.0) > 2 * SMALL:
-            return False  # the reference does not turn these tokens, the port does
+            return False  # the reference does not rotate these tokens, the port does
         factors = other[there, column] / one[there, column]
         if factors.size > 2 and np.ptp(factors) > 0.05 * np.abs(factors).max():
             return False
@@ -64,13 +64,13 @@ def is_table(values: np.ndarray) -> bool:
 
 
 def _of_angles(angles: np.ndarray, pairs: str) -> str:
-    """``angles``: by how much the port turns further, (..., tokens, pairs)."""
+    """``angles``: how much further the port rotates, (..., tokens, pairs)."""
     rows = angles.reshape(-1, *angles.shape[-2:])[0]
     off = np.abs(rows) > SMALL
     if not off.any():
         return ""
     named = f" (pairs of {pairs})" if pairs else ""
-    # Whatever the base is, the first pair of an axis turns by the position itself.
+    # Whatever the base is, the first pair of an axis rotates by the position itself.
     if off[:, 0].any() or _by_other_positions(rows, off):
         return f"the positions differ: their start, order or axes{named}"
     return f"the frequencies differ: the base (theta) or its scaling{named}"
@@ -87,7 +87,7 @@ def _by_other_positions(rows: np.ndarray, off: np.ndarray) -> bool:
     turned = some[some[:, 0] > SMALL]
     if not len(turned):
         return False
-    row = turned[turned[:, -1].argmin()]  # the slowest pair has not gone round the circle
+    row = turned[turned[:, -1].argmin()]  # the slowest pair has not wrapped around
     logs = np.log(np.maximum(row, 1e-9))
     line = np.polyval(np.polyfit(np.arange(len(logs)), logs, 1), np.arange(len(logs)))
     return bool(np.abs(logs - line).max() < 0.05)
@@ -98,7 +98,7 @@ def _complex(pair) -> np.ndarray:
 
 
 def _base(angles: np.ndarray) -> float:
-    """The base of the first axis' frequencies, from the token whose position is 1; 0 when it does not show."""
+    """The base of the first axis' frequencies, from the token whose position is 1; 0 if it is unknown."""
     rows = angles.reshape(-1, angles.shape[-1])
     at_one = rows[np.abs(rows[:, 0] - 1) < SAME]
     if not len(at_one):

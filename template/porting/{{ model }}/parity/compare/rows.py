@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 SAME = 1e-3
-MOST = 2048  # rows that are compared with each other
+MOST = 2048  # rows that are compared
 ENOUGH = 0.9  # of the rows
 
 
@@ -23,7 +23,7 @@ def same_rows(reference: np.ndarray, own: np.ndarray, axis: int = -2) -> bool:
 
 
 def turned_axis(reference: np.ndarray, own: np.ndarray) -> str:
-    """Whether the last axis holds the reference's numbers as a turned table, as when heads are the inner axis."""
+    """Whether the last axis holds the reference's numbers transposed, as when heads are the inner axis."""
     if reference.shape != own.shape or not reference.size:
         return ""
     size = reference.shape[-1]

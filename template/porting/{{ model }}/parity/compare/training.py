@@ -1,4 +1,4 @@
-"""Does the port learn what the reference would? Sigmas, loss, gradients and updates, each with what is wrong about it."""
+"""Does the port learn what the reference would? Sigmas, loss, gradients and updates, each with what is wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from parity.metrics import distance
 from parity.record.recording import Recording
 
 SIGMAS, LOSS, GRADIENT = 1e-4, 1e-4, 1e-3  # correct ports: below 1e-6, 1e-6 and 1e-4
-UPDATE = 3e-2  # AdamW divides by the size of a gradient: where that is near zero, rounding decides the sign
+UPDATE = 3e-2  # AdamW divides by a gradient's size: if that is near zero, rounding decides the sign
 ALIKE = 0.999
 
 
@@ -45,7 +45,7 @@ def _schedule(wanted: np.ndarray, own: np.ndarray) -> str:
 
 
 def loss(losses: dict[str, float], own: float, name: str = "loss") -> Row:
-    """The loss of one step. ``losses``: the reference's, and what it would be with other targets."""
+    """The loss of one step. ``losses``: the reference's, and those with other targets."""
     right = losses["noise - clean"]
     gap = abs(own - right) / right
     if gap <= LOSS:
@@ -96,7 +96,7 @@ def _cause(gap, wanted: dict[str, np.ndarray], name: str, values: np.ndarray) ->
 
 
 def saved(keys: dict[str, np.ndarray], spellings: dict[str, list], trained: dict[tuple[str, int], np.ndarray]) -> Row:
-    """A saved adapter as the reference reads it. ``trained``: what each layer's matrices really are, scale included.
+    """A saved adapter as the reference reads it. ``trained``: each layer's actual matrices, including the scale.
 
     ``trained`` has the product up @ down by layer, under the number 2.
     """

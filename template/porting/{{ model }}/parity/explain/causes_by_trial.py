@@ -1,6 +1,6 @@
-"""Find a cause by trying: a wrong module runs again on the reference's input with one thing changed.
+"""Find a cause by experiment: a wrong module runs again on the reference's input with one thing changed.
 
-Where the error vanishes, the change is what the reference does. Nothing here guesses from the size of an error.
+If the error vanishes, the change is what the reference does. Nothing here guesses from the size of an error.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ MOST_SPLITS = 4  # calls of mx.split in one module
 
 
 def tried(call: Call, module: nn.Module, judge: ModuleJudge) -> str:
-    """What the reference does differently, in one sentence; empty when nothing tried makes the error vanish."""
+    """What the reference does differently, in one sentence; empty if no change removes the error."""
     if call.replay is None or call.local is None:
         return ""
     if _error(call, judge, contextlib.nullcontext()) < call.local.relative / 2:
-        return ""  # by itself the module is right: what helps now would help for no reason
+        return ""  # the module itself is right: a change that helps now would help by chance
     return _epsilon(call, module, judge) or _first_that_helps(call, module, judge)
 
 
@@ -60,7 +60,7 @@ def _error(call: Call, judge: ModuleJudge, change) -> float:
 
 
 def _changes(call: Call, module: nn.Module) -> Iterator[tuple[str, contextlib.AbstractContextManager]]:
-    """Everything that is worth trying, with what it means when it helps: the likelier first."""
+    """Everything worth trying, with what it means if it helps: the likelier first."""
     yield from _other_activations(call)
     yield from _other_masks()
     yield from _swapped_layers(module)
@@ -81,7 +81,7 @@ def _epsilon(call: Call, module: nn.Module, judge: ModuleJudge) -> str:
             found.append((error, other))
     if not found:
         return ""
-    best = min(found)[0]  # far below the variances, one eps is as good as another: the largest that fits is named
+    best = min(found)[0]  # far below the variances, any eps gives the same: the largest that fits is named
     return f"eps is {eps:g}, the reference computes with {max(o for g, o in found if g <= 1.2 * best + 1e-8):g}"
 
 
@@ -113,7 +113,7 @@ def _used(call: Call, functions: dict[str, Callable]) -> list[str]:
 
 @contextlib.contextmanager
 def _function(function: Callable, other: Callable, kind: type | None = None) -> Iterator[None]:
-    """``other`` takes the place of ``function`` wherever a module of mflux or MLX holds it, and in MLX's class of it."""
+    """``other`` replaces ``function`` wherever a module of mflux or MLX holds it, and in MLX's class for it."""
     holders = [vars(module) for path, module in list(sys.modules.items()) if path.split(".")[0] in ("mflux", "mlx")]
     places = [(held, key) for held in holders for key, value in list(held.items()) if value is function]
     with contextlib.ExitStack() as stack:
@@ -144,7 +144,7 @@ def _causal(scores: tuple[int, int], mask):
 
 @contextlib.contextmanager
 def _attention(change: Callable) -> Iterator[None]:
-    """Attention with the mask that ``change`` makes of (rows, columns) and the mask that was given."""
+    """Attention with the mask that ``change`` makes from (rows, columns) and the given mask."""
     original, softmax = mx.fast.scaled_dot_product_attention, mx.softmax
 
     def attend(q, k, v, *args, **kwargs):
@@ -197,7 +197,7 @@ def _other_splits(call: Call) -> Iterator:
 
 
 def _orders(count: int) -> Iterator[tuple[int, ...]]:
-    """Orders that porters mix up: any of a few parts; of more, two in each other's places, halves, or the same in each."""
+    """Orders that porters confuse: any of a few parts; for more, two swapped, halves, or the same in each."""
     usual = tuple(range(count))
     tried_orders = itertools.permutations(usual) if count <= 4 else _likely_orders(count)
     yield from (order for order in dict.fromkeys(tried_orders) if order != usual)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # they need MLX, the numbers here do not
     from parity.run.module_judge import Call, ModuleJudge
 
 GATED = ("mlp", "ff", "feed_forward", "act", "swiglu", "glu")
-MOVED = 0.05  # the same values in another order are far from the reference; near it, they are the reference's, rounded
-DIFFERS = {"float32": 1e-3, "bfloat16": 0.03}  # what is nearer is the same input, rounded
+MOVED = 0.05  # the same values in another order are far from the reference; near values are the reference's, rounded
+DIFFERS = {"float32": 1e-3, "bfloat16": 0.03}  # a nearer input is the same one, rounded
 FEW = 4  # numbers of a timestep or a scale
 SWAPPED = "the halves of the last axis are swapped (cos and sin, scale and shift, or gate and up)"
 TIME = re.compile(r"(^|[._])(time\w*|t_emb\w*|temb|timesteps?)([._]|$)")
@@ -42,7 +42,7 @@ def of_input(giver: str, takers: list[Call], judge: ModuleJudge) -> str:
 
 
 def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
-    """Which input of a right module is wrong, and how; empty when that does not show."""
+    """Which input of a right module is wrong, and how; empty if unknown."""
     for taker in takers:
         scalar = _of_scalars(taker, judge)
         if scalar:
@@ -81,7 +81,7 @@ def _of_scalar(reference: float, own: float, judge: ModuleJudge) -> str:
 
 
 def of_given(taker: Call, judge: ModuleJudge) -> str:
-    """How the first argument that is not the reference's differs from it; empty when that does not show."""
+    """How the first argument that is not the reference's differs from it; empty if unknown."""
     names = judge.inputs(taker.event)
     known = [judge.reference(taker, name) for name in names if judge.recording.event(name).stride == 1]
     for own in taker.given:
@@ -156,7 +156,7 @@ def of_values(reference: np.ndarray, own: np.ndarray) -> str:
 
 
 def of_sigmas(reference: np.ndarray, own: np.ndarray) -> str:
-    """A static shift other than the reference's, or another order of steps."""
+    """A static shift that differs from the reference's, or another order of steps."""
     inner = (reference > 1e-4) & (reference < 1 - 1e-4) & (own > 1e-4) & (own < 1 - 1e-4)
     if not inner.any():
         return "the schedule differs"

@@ -1,4 +1,4 @@
-"""From what was measured to one answer: which module of the port, and what it corresponds to in the reference."""
+"""Turns the measurements into one answer: which module of the port, and which one of the reference it matches."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Verdict:
     limit: float = float("nan")
     cause: str = ""
     waived: str = ""
-    places: str = ""  # where the same was found too, as "layers 1-5, 8-34"
+    places: str = ""  # where else the same was found, as "layers 1-5, 8-34"
 
     @property
     def line(self) -> str:
@@ -54,7 +54,7 @@ class Verdict:
 
 @dataclass
 class Findings:
-    """All verdicts, the most telling one first. ``answer`` is the first that no waiver covers."""
+    """All verdicts, the most important one first. ``answer`` is the first that no waiver covers."""
 
     verdicts: list[Verdict] = field(default_factory=list)
 
@@ -64,7 +64,7 @@ class Findings:
 
 
 class Diagnosis:
-    """Puts together the weights, the modules of one forced run, and the stages."""
+    """Combines the weights, the modules of one forced run, and the stages."""
 
     def __init__(self, judge: Judge):
         self.recording, self.pairing, self.limits = judge.recording, judge.pairing, judge.limits
@@ -90,12 +90,12 @@ class Diagnosis:
         return result.stage in ENCODERS and any(not item.aligned for item in self.crossing.of("prompt/"))
 
     def _covered(self, result: Result) -> bool:
-        # In bfloat16 a whole decoder's rounding can cover what was done to its latents. No network runs before it.
+        # In bfloat16 a whole decoder's rounding can hide an error in its latents. No network runs before it.
         short = self.limits.dtype == "bfloat16" and result.stage == "vae_decode"
         return short and result.status == PASS and self._wrong_latents() is not None
 
     def _upstream(self, result: Result) -> bool:
-        # A stage that stopped with an error, and a schedule that is off, show in every stage that follows.
+        # A stage that stopped with an error, or a wrong schedule, affects every stage that follows.
         if self.crossing.failure:
             return result.stage == self.crossing.failure[0]
         return result.stage == "scheduler" and self._other_sigmas()
@@ -120,7 +120,7 @@ class Diagnosis:
     # ------------------------------------------------------------------------------------------------------- modules
 
     def _blamed(self, calls: list[Call], waived) -> list[Verdict]:
-        """The innermost modules that make something else of the reference's input, in the order of execution."""
+        """The innermost modules that give another result for the reference's input, in the order of execution."""
         guilty: set[int] = set()
         excused: dict[int, float] = {}  # how far the worst waived module inside is off
         found: dict[str, Verdict] = {}
@@ -149,7 +149,7 @@ class Diagnosis:
         return list(found.values())
 
     def _made_good(self, call: Call, after: list[Call]) -> bool:
-        """Whether a factor or a sign is the code's around it: all that comes after, in the same module, is right."""
+        """Whether a factor or a sign comes from the surrounding code: all that follows in the same module is right."""
         measured = [later.output.relative <= self.limits.of_output(later) for later in after if later.output]
         return bool(causes_in_values.of_distance(call.local)) and bool(measured) and all(measured)
 
@@ -192,13 +192,13 @@ class Diagnosis:
         first = before or givers or []
         strong = [*first, *[verdict for verdict in strong if verdict not in first]]
         weak = [verdict for verdict in blamed if verdict not in strong]
-        # The code between the modules is only asked about when no module explains the stage.
+        # The code between the modules is only considered when no module explains the stage.
         outside = not strong or givers == [] and not before
         between = self._between_the_modules(result, calls) if outside else []
         return [*between, *strong, *weak]
 
     def _before_the_modules(self, result: Result, calls: list[Call]) -> list[Verdict]:
-        """What is wrong already in what a network is given."""
+        """What is already wrong in a network's input."""
         first = self._wrong_latents(result.relative) if result.stage == "vae_decode" else None
         if first is not None:
             how = causes_in_values.of_given(first, self.watch)
@@ -243,7 +243,7 @@ class Diagnosis:
             call = above.get(id(call))
         if call is None:
             return []
-        if call.path in said:  # wrong by its own measure, too, in this step or in another
+        if call.path in said:  # itself wrong, too, in this step or another
             verdict = said[call.path]
             verdict.cause = causes_in_values.of_wrong_input(takers, self.watch) or verdict.cause
             return [verdict]
@@ -268,7 +268,7 @@ class Diagnosis:
         return [self._code(result, "scheduler", f"one step: {self._of_step(result)}")]
 
     def _loop(self, result: Result) -> list[Verdict]:
-        # The steps are judged by the stages before. What is left is what the loop does to the latents outside of them.
+        # Earlier stages judge the steps. This leaves what the loop does to the latents outside of them.
         for item in self.crossing.of(f"{LATENTS}/"):
             if not item.aligned or item.distance.relative > self.limits.of_stage("loop", item.name):
                 cause = causes_in_values.of_distance(item.distance) or causes_in_values.of_values(item.reference, item.own)
@@ -307,10 +307,10 @@ class Diagnosis:
         return [self._code(result, "vae", self._of_worst(result) or "what is done before or after the decoder")]
 
     def _wrong_latents(self, error: float = 0.0) -> Call | None:
-        """The decoder's first module, when what it is given is wrong, by enough to explain an ``error`` of the image."""
+        """The decoder's first module, if its input is wrong by enough to explain an ``error`` of the image."""
         decoding = [call for call in self.calls if call.stage == "vae_decode"]
         first = next((call for call in decoding if call.output is not None and call.leaf), None)
-        if first is None or first.inputs is None:  # not even looked at: its result is right
+        if first is None or first.inputs is None:  # not checked: its result is right
             return None
         enough = max(self.limits.of_stage("vae_decode", "vae_decode/vae/in/0"), error * ENOUGH)
         return first if first.inputs > enough else None
@@ -351,7 +351,7 @@ class Diagnosis:
         return causes_in_values.of_distance(gap) or "its result differs"
 
     def _of_hidden_state(self, result: Result) -> str:
-        """Which of the reference's hidden states the port's prompt embeddings are, or which rows it has more or less."""
+        """Which of the reference's hidden states the port's prompt embeddings are, or rows added or missing."""
         item = result.worst
         if item is None:
             return "which hidden states are handed on, and what is done to them"

@@ -1,4 +1,4 @@
-"""One line for one cause: findings that are the same in many blocks become one, with the blocks that they are in."""
+"""One line for one cause: equal findings in many blocks become one, with those blocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])|(?<=\.)\d+(?=\.|$)|#\d+")
 FIGURE = re.compile(r"-?\d[\d.]*(e[+-]?\d+)?")
-MOST = 3  # findings of one kind of module whose causes are looked for; the others have the first one's
+MOST = 3  # findings per kind of module whose causes are searched for; the others get the first one's
 
 
 def kind_of(path: str) -> str:

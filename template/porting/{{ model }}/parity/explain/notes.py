@@ -1,7 +1,7 @@
-"""Tick the boxes of PORTING.md. A box says what was measured and in which setting; it never says more than was run.
+"""Tick the boxes of PORTING.md. A box says what was measured and in which setting, and only what was run.
 
-A stage that fails loses its tick and keeps the failing figures. They give way to a run in the same setting or a larger
-one only: a run without guidance, or of a smaller picture, does not show that the failure is gone.
+A stage that fails loses its tick and keeps the failing figures. They are replaced by a run in the same or a larger
+setting only: a run without guidance, or of a smaller picture, does not show that the failure is gone.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Setting:
         return f"{self.dtype}, {size}, {steps}, guidance {self.guidance:g}{', tiny twin' * self.twin}"
 
     def covers(self, other: Setting) -> bool:
-        """Whether a run in this setting shows all that one in the other shows."""
+        """Whether a run in this setting shows everything that one in the other shows."""
         larger = self.width * self.height >= other.width * other.height and self.steps >= other.steps
         real = other.twin or not self.twin
         return larger and real and (self.dtype, self.guidance) == (other.dtype, other.guidance)
@@ -48,7 +48,7 @@ class Setting:
 def setting_of(facts: dict, dtype: str) -> Setting:
     """The setting of a recording, judged in ``dtype``."""
     twin = (Path(facts["model"]) / "sizes.json").is_file()
-    ran = facts.get("applied", {"value": facts["guidance"]})["value"]  # not what was asked for
+    ran = facts.get("applied", {"value": facts["guidance"]})["value"]  # not what was requested
     return Setting(dtype, facts["width"], facts["height"], facts["steps"], float(ran or 0.0), twin)
 
 
@@ -62,7 +62,7 @@ def why_not(facts: dict, model: str, port: str) -> str:
 
 
 def tick(path: Path, results: Iterable, setting: Setting, commit: str) -> list[str]:
-    """Write the figures of each judged stage behind its box. Returns a line for each box that keeps an older failure.
+    """Write the figures of each judged stage after its box. Returns a line for each box that keeps an older failure.
 
     Everything else is left alone, including boxes that were rewritten by hand without their evidence mark.
     """
@@ -128,7 +128,7 @@ def _figures(result, worst: str, setting: Setting, commit: str) -> str:
 
 
 def _stays(old: str, fails: bool, setting: Setting, commit: str) -> bool:
-    """Whether a box keeps what it says: a failure in a setting that was not run now, or better proof of this commit."""
+    """Whether a box keeps its text: a failure in a setting that was not run now, or better proof of this commit."""
     before = _setting_in(old)
     if before is None:
         return False

@@ -1,4 +1,4 @@
-"""artifacts/report.html: all that a comparison found on one page that needs no other file."""
+"""artifacts/report.html: everything that a comparison found, on one page that needs no other file."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _verdicts(found: Comparison) -> str:
 
 def _pictures(found: Comparison) -> str:
     recording, free, forced = found.judge.recording, found.judge.end_to_end, found.judge.crossing
-    # A port whose transformer is not written yet has a picture, too: what its VAE makes of the reference's latents.
+    # A port without a transformer also has a picture: the reference's latents, decoded by its VAE.
     ended = free is not None and free.image is not None
     own = free.image if ended else forced.image
     if own is None or IMAGE not in recording:

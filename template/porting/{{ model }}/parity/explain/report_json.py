@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parity.explain.session import Comparison
 
-SCHEMA = 1  # higher when a field is renamed, removed, or means something else
+SCHEMA = 1  # increases when a field is renamed, removed, or means something else
 
 
 def write_report(path: Path, found: Comparison, bisect: bool) -> None:

@@ -16,7 +16,7 @@ SCRIPT = "run_reference.py"
 
 
 def settings(facts: dict) -> list[str]:
-    """The flags with which ``run_reference.py`` makes the run of a recording again."""
+    """The flags with which ``run_reference.py`` repeats the run of a recording."""
     flags = ["--model", facts["model"], "--size", f"{facts['width']}x{facts['height']}", "--steps", str(facts["steps"])]
     flags += ["--seed", str(facts["seed"]), "--prompt", facts["prompt"], "--guidance", f"{facts['guidance']:g}"]
     if facts["negative_prompt"]:
@@ -37,7 +37,7 @@ def sentence(flags: list[str]) -> str:
 
 
 def next_module(found, facts: dict) -> str:
-    """The module of the reference to look into next; empty when what was found is as small as modules are."""
+    """The module of the reference to look into next; empty when the finding is already a single module."""
     answer = found.findings.answer
     if answer is None or answer.kind != "module" or facts["level"] != "blocks":
         return ""

@@ -1,4 +1,4 @@
-"""The reference against itself: how far its bfloat16 run is from its float32 run, event by event."""
+"""The reference compared with itself: how far its bfloat16 run is from its float32 run, event by event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parity.record.recording_schema import json_object
 
 
 class CalibrationRecorder:
-    """Takes the events of the bfloat16 run in a Recorder's place and keeps one figure for each."""
+    """Takes the events of the bfloat16 run instead of a Recorder and keeps one figure for each."""
 
     def __init__(self, recording: Recording):
         self.recording = recording
@@ -42,7 +42,7 @@ class CalibrationRecorder:
 
 
 def is_measured(name: str) -> bool:
-    """Whether an event has a gap: what goes into a module came out of another one."""
+    """Whether an event has a gap: a module's input is another one's output."""
     return "/in/" not in name or "." not in name.split("/")[1] or name.startswith("loop/")
 
 
@@ -52,16 +52,16 @@ class Calibrations:
     def __init__(self, folder: Path, setting: str):
         self.path, self.setting = folder / "calibrations" / f"{setting}.json", setting
         self.gaps: dict[str, float] = {}
-        self._events: set[str] = set()  # that were looked at, with a gap or without
+        self._events: set[str] = set()  # all that were examined, with a gap or without
         if self.path.is_file():
             self._read()
 
     def covers(self, recording: Recording, free: bool) -> bool:
-        """Whether a second run would tell nothing new of a recording; ``free``: gaps of an unforced run are needed."""
+        """Whether a second run would add nothing to a recording; ``free``: gaps of an unforced run are needed."""
         return self._measured(recording) <= self._events and (not free or any(map(_is_free, self.gaps)))
 
     def add(self, recording: Recording, gaps: dict[str, float]) -> None:
-        """Keep what a run told of one recording."""
+        """Store what a run showed about one recording."""
         self.gaps |= gaps
         self._events |= self._measured(recording)
         self.path.parent.mkdir(parents=True, exist_ok=True)

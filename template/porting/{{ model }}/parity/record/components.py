@@ -15,11 +15,11 @@ INDEX = "model_index.json"
 NEEDS_TORCHVISION = "needs torchvision, which is not installed; run the script with `uv run`, or install torchvision"
 CUSTOM_CODE = "--custom-code"  # the flag of the scripts that may run a checkpoint's own code
 _allowed: set[str] = set()
-ANY = ("", "DiffusionPipeline")  # whatever pipeline model_index.json names
+ANY = ("", "DiffusionPipeline")  # any pipeline that model_index.json names
 
 
 def allow_custom_code(allowed: bool) -> None:
-    """Whether files of a checkpoint may be run from now on. Until then each is refused by name."""
+    """Allow or forbid running files of a checkpoint from now on. By default each is refused by name."""
     _allowed.clear()
     if allowed:
         _allowed.add(CUSTOM_CODE)
@@ -41,7 +41,7 @@ def resolve(model: str, weights: bool = False) -> Path:
 def read_index(folder: Path) -> tuple[str, dict[str, tuple[str, str]]]:
     """The pipeline's class name and ``component: (library, class)``; absent optional components are left out.
 
-    A pipeline of the checkpoint's own is named as a list: its module, which is a file in the folder, and its class.
+    The checkpoint's own pipeline is named as a list: its module, which is a file in the folder, and its class.
     """
     index = read_json(folder / INDEX)
     parts = {
@@ -64,7 +64,7 @@ def same_pipeline(expected: str, name: str) -> bool:
 def pipeline_class(folder: Path, expected: str = ""):
     """The class of a folder's pipeline: of the checkpoint's own file, of ``module.Class`` if expected, else diffusers'.
 
-    Raises ParityError when the folder holds another pipeline than ``expected``, or when there is no such class.
+    Raises ParityError when the folder holds another pipeline than ``expected``, or when that class does not exist.
     """
     name, _ = read_index(folder)
     if not same_pipeline(expected, name):
@@ -91,7 +91,7 @@ def read_json(path: Path) -> dict:
 
 
 def has_own_code(folder: Path) -> bool:
-    """Whether the pipeline's class is in a file of the checkpoint's own."""
+    """Whether the pipeline's class is in one of the checkpoint's files."""
     listed = read_json(folder / INDEX).get("_class_name")
     return isinstance(listed, list) and (folder / f"{listed[0]}.py").is_file()
 
@@ -116,7 +116,7 @@ def component_class(library: str, name: str, folder: Path | None = None):
 
 
 def _verify_requirements(library: str, kind) -> None:
-    # transformers asks for torchvision only when such a processor is made, in the middle of loading.
+    # transformers requires torchvision only when such a processor is created, in the middle of loading.
     parts = kind.get_attributes() if library == "transformers" and hasattr(kind, "get_attributes") else ()
     if "video_processor" in parts and importlib.util.find_spec("torchvision") is None:
         raise ParityError(f"{library}'s {kind.__name__} {NEEDS_TORCHVISION}")
@@ -148,7 +148,7 @@ def build(library: str, kind, config: dict):
 
 
 def is_network(folder: Path, name: str) -> bool:
-    """Whether a component has a config of its own: networks have, tokenizers and schedulers do not."""
+    """Whether a component has its own config: networks do, tokenizers and schedulers do not."""
     path = folder / name / "config.json"
     return path.is_file() and bool(read_json(path))
 
@@ -178,7 +178,7 @@ def header_digest(folder: Path) -> str:
                 raise ParityError(
                     f"{path} is cut off ({size} of {8 + length + wanted} bytes); download the checkpoint again"
                 )
-            # The first values too: two checkpoints of one family differ in nothing else that is cheap to read.
+            # The first values too: nothing else that is cheap to read differs between two checkpoints of one family.
             digest.update(f"{path.parent.name}/{path.name}".encode() + header + file.read(4096))
     return digest.hexdigest()[:16]
 

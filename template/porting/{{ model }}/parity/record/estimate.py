@@ -1,7 +1,7 @@
 """What a recording will take on disk and in memory: the reference's own pipeline runs, with networks that have shapes and no values.
 
 The networks are built without memory (PyTorch's meta device) and called by the pipeline with inputs of the real sizes.
-The hooks of a real recording run along and only count, so nothing here knows how any model is built.
+The hooks of a real recording run too and only count, so nothing here depends on how a model is built.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from parity.record.recording import stride_for
 
 
 class Counter:
-    """Takes a Recorder's place and keeps sizes alone. ``bytes`` is what the Recorder would have written."""
+    """Replaces a Recorder and keeps only sizes. ``bytes`` is what the Recorder would have written."""
 
     def __init__(self, cap: int | None, half: bool, room: int):
         self.cap, self.half = cap, half
@@ -84,7 +84,7 @@ def memory_of(device: str) -> int:
 
 
 def count(run) -> Counter:
-    """Run the pipeline on shapes alone; where guidance is to be off, at the value at which it records least."""
+    """Run the pipeline on shapes only; if guidance is to be off, at the value at which it records least."""
     values = dict.fromkeys((run.guidance, *OFF)) if run.unguided else [run.guidance]
     return min((_count(replace(run, guidance=value)) for value in values), key=lambda counter: counter.bytes)
 
@@ -175,7 +175,7 @@ def _wrap(vae, method: str, empty: _Empty) -> Callable[[], None]:
 
 
 class _NoQuestions(TorchFunctionMode):
-    """Answers what cannot be answered without values: is this all true, which rows are these, set those rows."""
+    """Handles calls that need values: is this all true, which rows are these, set those rows."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -248,7 +248,7 @@ class _Empty:
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device.type == "meta" or tensor.ndim < 2 and not tensor.is_floating_point():
-            return tensor  # lengths are asked for by value
+            return tensor  # lengths are read by value
         known = self._known.get(id(tensor))
         if known is None or known[0]() is not tensor or known[1] != tensor._version:
             known = weakref.ref(tensor), tensor._version, tensor.to("meta")

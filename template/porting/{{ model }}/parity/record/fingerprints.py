@@ -1,4 +1,4 @@
-"""Tell tensors apart by numbers that no transpose or reshape changes, and tell their element order by a few probes."""
+"""Identify tensors by numbers that no transpose or reshape changes, and their element order by a few probes."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def fingerprint(values: np.ndarray) -> Fingerprint:
 def _figures(piece: np.ndarray) -> tuple[float, float, float, float]:
     wide = piece.astype(np.float64)
     total = float(wide.sum())
-    np.square(wide, out=wide)  # no product of BLAS: its own threads would wait for each other
+    np.square(wide, out=wide)  # no BLAS product: its threads would wait for each other
     return float(piece.min()), float(piece.max()), total, float(wide.sum())
 
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor()  # numpy lets others run while it computes; a real model has 10 billion numbers
+    return ThreadPoolExecutor()  # numpy releases the GIL while it computes; a real model has 10 billion numbers
 
 
 def positions(size: int) -> np.ndarray:
@@ -86,7 +86,7 @@ def order_of(
 ) -> tuple[int, ...] | None:
     """The axes ``p`` for which ``reference.transpose(p).reshape(values.shape)`` equals ``values`` at the probes.
 
-    ``likely`` orders are tried first, then the identity: with axes of length 1 several orders say the same. None when no
+    ``likely`` orders are tried first, then the identity: with axes of length 1 several orders agree. None when no
     permutation of the axes explains the values.
     """
     from itertools import permutations

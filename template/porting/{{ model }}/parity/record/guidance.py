@@ -1,4 +1,4 @@
-"""Which guidance a pipeline applies: what it is given, how often that makes it call its transformer, what it ran."""
+"""Which guidance a pipeline applies: the given value, how often it then calls its transformer, what it ran."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OFF = (1.0, 0.0)  # pipelines differ in which of the two turns guidance off
 
 
 def settle(pipe, run, noise: int, call):
-    """The run with the guidance that makes this pipeline call its transformer once a step, where that was asked for.
+    """The run with the guidance that makes this pipeline call its transformer once a step, if that was requested.
 
     ``call(pipe, run)`` runs the pipeline, ``noise`` is the number of elements that it draws.
     """
@@ -41,7 +41,7 @@ def rows(pipe, run, noise: int, call) -> int:
 
 
 def arguments(pipe, value: float) -> dict:
-    """The guidance in the names that this pipeline's call has for it."""
+    """The guidance under this pipeline's argument names."""
     known = inspect.signature(pipe.__call__).parameters
     given = {name: value for name in ("guidance_scale", "true_cfg_scale", "distilled_guidance_scale") if name in known}
     if "guidance_schedule" in known:
@@ -68,7 +68,7 @@ def applied(pipe, run, names: dict[str, list[str]], branches: int) -> dict:
 
 
 def sentence(run, found: dict, asked: float) -> str:
-    """For people: what was asked for and what ran, where the two are not the same."""
+    """For people: what was requested and what ran, if the two differ."""
     if found["branches"] > 1:
         return f"guidance {run.guidance:g}: {found['branches']} predictions a step"
     if found["embedded"]:

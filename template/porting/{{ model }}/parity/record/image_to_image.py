@@ -1,7 +1,7 @@
-"""Image-to-image of the reference: where it starts, from which latents, and what it draws.
+"""Image-to-image of the reference: where it starts, from which latents, and its result.
 
-Where diffusers has the pipeline (``ZImageImg2ImgPipeline`` for ``ZImagePipeline``), its own start is taken; else the image
-goes through the reference's own parts: its VAE, and the inverse of what the pipeline does to the latents before it decodes.
+Where diffusers has the pipeline (``ZImageImg2ImgPipeline`` for ``ZImagePipeline``), its start is used; else the image
+goes through the reference's own parts: its VAE, and the inverse of what the pipeline does to latents before decoding.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STRENGTHS = (0.1, 0.25, 0.3, 0.5, 0.6, 0.75, 0.9, 1.0)
 
 
 def default_picture(path: Path, width: int, height: int) -> Path:
-    """Draw a picture for runs without a file of their own: smooth colours, shapes and a little text."""
+    """Draw a picture for runs without an image file: smooth colours, shapes and a little text."""
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     values = np.stack([x, y, 0.5 + 0.5 * np.sin(6 * x * y)], axis=-1)
     image = Image.fromarray((255 * values).astype(np.uint8))
@@ -45,7 +45,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path, picture:
     plain, pipe = reference.record(loaded, run, path, calibrate=False), loaded.pipe
     if "layout/vae/in/0" not in plain:
         raise ParityError("the reference's VAE does not tell which latent is which; image-to-image cannot be compared")
-    run = replace(run, guidance=plain.facts["guidance"])  # what the plain run settled on
+    run = replace(run, guidance=plain.facts["guidance"])  # the guidance of the plain run
     start = start_step(run.steps, strength)
     if start >= run.steps:
         raise ParityError(f"--strength {strength:g} leaves no step of {run.steps}; give a larger one, or more --steps")
@@ -81,7 +81,7 @@ def image_pipeline(pipe) -> type | None:
 
 def _components(kind: type, pipe) -> dict:
     known = inspect.signature(kind.__init__).parameters
-    # A scheduler of its own: the step that it begins with is kept in it.
+    # A separate scheduler: it stores the step that it begins with.
     return {name: part for name, part in pipe.components.items() if name in known} | {
         "scheduler": copy.deepcopy(pipe.scheduler)
     }
@@ -118,7 +118,7 @@ def _own_start(pipe, run: reference.Run, picture: Path, strength: float, noise: 
 
 @contextlib.contextmanager
 def _posterior_mode():
-    # The pipeline draws from what the encoder says; mflux takes its most likely value, so both get that.
+    # The pipeline samples from the encoder's distribution; mflux takes its mode, so both get that.
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
     with replaced(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode()):
@@ -126,7 +126,7 @@ def _posterior_mode():
 
 
 class _Parts:
-    """The pipeline's own VAE and the way from its loop to it, used backwards."""
+    """The pipeline's own VAE and the path from its loop to it, used backwards."""
 
     def __init__(self, pipe, run: reference.Run, plain: Recording):
         self.pipe, self.run = pipe, run
@@ -135,7 +135,7 @@ class _Parts:
 
     @torch.no_grad()
     def cleans(self, picture: Path) -> dict[str, np.ndarray]:
-        """The picture's latents as the loop has them: ``right``, and with the mistakes that ports make."""
+        """The picture's latents in the loop's form: ``right``, and with the mistakes that ports make."""
         zero, one = (self._decoded(np.full(self.size, value, np.float32)) for value in (0.0, 1.0))
         raw = self._encoded(picture, zero.ndim)
         shift, scale = zero, one - zero
@@ -147,7 +147,7 @@ class _Parts:
         return {name: self._in_loop(values) for name, values in found.items()}
 
     def draw(self, latents: np.ndarray, start: int) -> np.ndarray:
-        """The picture that the pipeline makes of latents that are given to it before step ``start``."""
+        """The picture that the pipeline makes from latents given to it before step ``start``."""
         original, number, pictures = self.pipe.scheduler.step, iter(range(self.run.steps)), []
         begin = torch.from_numpy(np.ascontiguousarray(latents, np.float32))
 

@@ -1,6 +1,6 @@
-"""What the reference makes of LoRA files: which layers each file changes, and by how much.
+"""What LoRA files do in the reference: which layers each file changes, and by how much.
 
-The names are read by the pipeline's own ``load_lora_weights``. The update that the factors stand for is
+The names are read by the pipeline's own ``load_lora_weights``. The update from the factors is
 multiplied out here, as PEFT defines it, so that PEFT need not be installed.
 """
 
@@ -46,12 +46,12 @@ class Loaded:
         update = self.scale * (1.0 if alpha is None else alpha / rank) * (parts["lora_B"] @ parts["lora_A"])
         if "lora_magnitude_vector" not in parts:
             return update
-        whole = weight + update  # DoRA keeps the magnitude of each row beside its direction
+        whole = weight + update  # DoRA stores the magnitude of each row separately from its direction
         return parts["lora_magnitude_vector"][:, None] * whole / whole.norm(dim=1, keepdim=True) - weight
 
 
 def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recording:
-    """Write LoRA files next to ``path`` and what the reference makes of each into it, with one run with a LoRA in place."""
+    """Write LoRA files next to ``path`` and the reference's results for each into it, with one run with a LoRA."""
     pipe = loaded.pipe
     name, network = denoiser(pipe)
     loaded.parts.enter(name)
@@ -67,12 +67,12 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
         facts["files"][spelling.name] = _fact(spelling, keys, file)
         for layer in file.factors:
             probes |= _probes(f"lora.{spelling.name}/{name}.{layer}", file.update(layer), layers[layer])
-    insert(layers, file.factors, file.scale)  # the last file, which is of attention layers, stays in for one run
+    insert(layers, file.factors, file.scale)  # the last file, for attention layers, stays loaded for one run
     return reference.record(loaded, run, path, calibrate=False).extended(probes, {"lora": facts})
 
 
 def _fact(spelling: Spelling, keys: dict[str, list[str]], loaded: Loaded) -> dict:
-    """What the port's half must know of a file. ``layers``: the keys of each layer that the reference applies."""
+    """What the port's side must know of a file. ``layers``: the keys of each layer that the reference applies."""
     return {
         "scale": spelling.scale, "alpha": spelling.alpha, "kind": spelling.kind, "why": loaded.why,
         "layers": {layer: keys[layer] for layer in loaded.factors},
@@ -121,7 +121,7 @@ def load(pipe, path: Path, layers: dict[str, torch.nn.Linear], scale: float) -> 
 
 
 def _read(pipe, path: Path) -> tuple[Factors, Callable[[str], float | None]]:
-    """The file with the names of the reference's own modules, and the alpha that it keeps for a layer."""
+    """The file with the names of the reference's own modules, and its alpha for each layer."""
     from diffusers.utils import convert_unet_state_dict_to_peft
 
     prefix = f"{getattr(type(pipe), 'transformer_name', 'transformer')}."
@@ -133,7 +133,7 @@ def _read(pipe, path: Path) -> tuple[Factors, Callable[[str], float | None]]:
 
 
 def _handed_over(pipe, path: Path) -> dict:
-    """What the pipeline's ``load_lora_weights`` hands to its transformer: all of its own reading, and nothing of PEFT."""
+    """What the pipeline's ``load_lora_weights`` passes to its transformer: all of its own reading, without PEFT."""
     kind, found = type(pipe), {}
 
     def take(cls, state_dict, *args, **kwargs):
@@ -169,12 +169,12 @@ def _factor(parts: Factors, name: str) -> torch.Tensor:
 
 
 def stored_in(matrix: torch.Tensor, layer: torch.nn.Linear) -> np.ndarray:
-    """What a weight makes of the fixed inputs, by which it is told from others: (outputs, directions)."""
+    """A weight's result for the fixed inputs, which identifies it: (outputs, directions)."""
     return (matrix.detach().float().cpu() @ torch.from_numpy(directions(layer.in_features))).numpy()
 
 
 def _probes(event: str, update: torch.Tensor, part: torch.nn.Linear) -> dict[str, np.ndarray]:
-    """The update's effect, and for a square layer that of its transpose: by it swapped factors are recognised."""
+    """The update's effect, and for a square layer that of its transpose: this detects swapped factors."""
     found = {f"{event}/out/0": stored_in(update, part)}
     if part.in_features == part.out_features:
         found[f"{event}/out/1"] = stored_in(update.T, part)

@@ -1,4 +1,4 @@
-"""Random LoRA files in every spelling in which such files are published, for all linear layers of a transformer.
+"""Random LoRA files in every key format in which such files are published, for all linear layers of a transformer.
 
 Nothing is trained: an update with random numbers shows whether each number ends up in the right place.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 RANK, ALPHA = 4, 8.0  # they differ, or a loader that ignores alpha would pass
-DIRECTIONS = 4  # a weight is compared by what it makes of so many random inputs
+DIRECTIONS = 4  # a weight is compared by its results for this many random inputs
 LORA, LOKR, LOKR_FACTORS, DORA, LOKR_DORA = "LoRA", "LoKr", "LoKr in factors", "DoRA", "LoKr with DoRA"
 
 
@@ -21,7 +21,7 @@ LORA, LOKR, LOKR_FACTORS, DORA, LOKR_DORA = "LoRA", "LoKr", "LoKr in factors", "
 class Spelling:
     """How a file names its tensors: ``pattern`` with the layer's ``path`` (or ``joined``, with underscores) in it.
 
-    ``up`` and ``down`` follow it. ``alpha``: "tensor" beside each layer, "metadata" in the header, or "" for none.
+    ``up`` and ``down`` follow it. ``alpha``: "tensor" for each layer, "metadata" in the header, or "" for none.
     ``scale`` is the strength at which the file is applied.
     """
 
@@ -62,7 +62,7 @@ SPELLINGS = (
 )
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # what diffusers' own training scripts train
 TRAINED = Spelling("attention", "transformer.{path}", scale=0.5)
-# Where training begins: so small that a layer which one side does not train changes nothing for the others.
+# Where training begins: so small that a layer that one side does not train changes nothing for the others.
 START = Spelling("start", "transformer.{path}", size=1e-5)
 
 
@@ -128,7 +128,7 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...], size: float) -> np
 
 
 def _adapter_config(paths: list[str]) -> dict:
-    # As diffusers writes it; one layer has an alpha of its own.
+    # As diffusers writes it; one layer has its own alpha.
     return {
         "transformer.r": RANK, "transformer.lora_alpha": ALPHA, "transformer.target_modules": paths,
         "transformer.alpha_pattern": {paths[-1]: 2 * ALPHA}, "transformer.rank_pattern": {},

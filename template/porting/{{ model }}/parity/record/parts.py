@@ -29,7 +29,7 @@ STAYS = "vae"  # pipelines compute with its latent statistics without calling it
 class Parts:
     """All networks of a checkpoint. ``weights`` has the fingerprints of their parameters and buffers.
 
-    ``dtype`` is what they are in when they run. ``keep`` leaves all of them in memory. ``said`` is called with what happens.
+    ``dtype`` is what they are in when they run. ``keep`` leaves all of them in memory. ``said`` gets the progress.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class Parts:
         self.folder, self.dtype, self.device, self.keep, self.say = folder, dtype, device, keep, say
         self.networks: dict[str, torch.nn.Module] = {}
         self.weights: dict[str, dict] = {}
-        self.memory = Memo(torch.Tensor, _numbers)  # of encoders, which nothing in a run changes
+        self.memory = Memo(torch.Tensor, _numbers)  # of encoders, which a run does not change
         self.remember = True
         self._stored, self._kinds = dtype, network_classes(folder)
-        self._read: list[str] = []  # what is in memory
+        self._read: list[str] = []  # those in memory
         self._bytes: dict[str, int] = {}
         # The encoder is called first. It stays, the others are loaded again when they are called.
         for name in sorted(self._kinds, key=lambda name: "text" in name):
@@ -54,7 +54,7 @@ class Parts:
         self.limit = SPARE * max(self._bytes.values(), default=0)
 
     def enter(self, name: str) -> None:
-        """Load a network, after others were freed where both are too large."""
+        """Load a network, after freeing others if both are too large."""
         if name in self._read:
             return
         for other in [other for other in self._read if other != STAYS]:
@@ -65,7 +65,7 @@ class Parts:
         self._move(name)
 
     def free(self, name: str) -> None:
-        """Let go of a network's parameters."""
+        """Free a network's parameters."""
         self.networks[name].to("meta")
         self._read = [other for other in self._read if other != name]
         gc.collect()
@@ -114,7 +114,7 @@ class Parts:
     def _entering(self, name: str, forward):
         @functools.wraps(forward)
         def entering(*args, **kwargs):
-            # No hook of the whole network: a probe that knows its result calls hooks, but no forward.
+            # Not a hook of the whole network: a probe that knows its result calls hooks, but not forward.
             remember = self.remember and not is_denoiser(name) and name != STAYS
             known = self.memory.get(name, args, kwargs) if remember else None
             if known is None:
@@ -163,7 +163,7 @@ def size(part: torch.nn.Module) -> int:
 
 @contextlib.contextmanager
 def _nothing_kept(kind: type) -> Iterator[None]:
-    """diffusers needs accelerate to keep some layers in float32. Where all of them are loaded so, nothing need be kept."""
+    """diffusers needs accelerate to keep some layers in float32. If all are loaded so, it is not needed."""
     kept = getattr(kind, "_keep_in_fp32_modules", None)
     if not kept:
         yield
@@ -176,7 +176,7 @@ def _nothing_kept(kind: type) -> Iterator[None]:
 
 
 def _on(kind: type, device: str) -> type:
-    """A class that says where its networks run, whether or not they are loaded now."""
+    """A class that reports where its networks run, whether or not they are loaded now."""
     place = property(lambda part: torch.device(device))
     return type(kind.__name__, (kind,), {"device": place, "__module__": kind.__module__})
 
@@ -190,5 +190,5 @@ def peak(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_reserved(device)
     if device == "mps":
-        return torch.mps.driver_allocated_memory()  # what it has now: this device keeps no record
+        return torch.mps.driver_allocated_memory()  # the current value: this device records no peak
     return process_peak()

@@ -1,4 +1,4 @@
-"""PyTorch in true float32: TF32 off, and a look at what the device then gives."""
+"""PyTorch in true float32: TF32 off, and a check of what the device then gives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def use_float32() -> None:
 
 @torch.no_grad()
 def warning(device: str) -> str:
-    """One line when float32 on ``device`` is not worth its name."""
+    """One line when float32 on ``device`` is not exact."""
 
     def on(function):
         def run(*arrays):

@@ -28,23 +28,23 @@ class Reached(BaseException):
 
 
 class Probe:
-    """``call`` runs the pipeline. ``outputs`` may hold results of the networks that are known, by component and call."""
+    """``call`` runs the pipeline. ``outputs`` may hold known results of the networks, by component and call."""
 
     def __init__(self, pipe, call: Callable[[], object], outputs: dict | None = None):
         self.pipe, self.call = pipe, call
         self.outputs = {} if outputs is None else dict(outputs)
         self.seen: dict[str, np.ndarray] = {}  # the transformers' inputs and the scheduler's
-        self._send: Callable[[object], object] | None = None  # what becomes of a transformer's output
+        self._send: Callable[[object], object] | None = None  # applied to a transformer's output
         self._final: np.ndarray | None = None  # replaces the latents after the last step
         self._last = 0
         self._largest = 0.0
         self._calls: Counter = Counter()
         self._step = 0
         self._latents = ""  # the argument of the call that holds the drawn noise
-        self.stand_in = False  # whether the first transformer call gives zeros: it is counted, its result is not used
+        self.stand_in = False  # whether the first transformer call returns zeros: it is counted, its result is not used
         self.rows = 0  # copies of the drawn noise that the transformer was given in the first step
-        self.only: tuple[str, ...] = ()  # the transformers that outputs are sent in; all where it is empty
-        self.most: int | None = None  # of them, after which nothing more is of interest
+        self.only: tuple[str, ...] = ()  # the transformers whose outputs are replaced; all if empty
+        self.most: int | None = None  # of these, after which nothing more is needed
 
     def inputs(self, noise: np.ndarray) -> dict[str, np.ndarray]:
         """What the first step's transformer calls and its scheduler are given when the pipeline draws ``noise``."""
@@ -156,7 +156,7 @@ class _Zeros(tuple):
 
 
 def _zeros(part, args: tuple, kwargs: dict, name: str) -> _Zeros | None:
-    """What a transformer gives in most families: as much as it is given. None where it is not given the noise itself."""
+    """A transformer's output in most families: the shape of its input. None if its input is not the noise itself."""
     known = list(inspect.signature(type(part).forward).parameters)[1:]
     given = dict(zip(known, args, strict=False)) | kwargs
     return _Zeros((changed(given[name], torch.zeros_like),)) if name in given else None
@@ -203,8 +203,8 @@ def find_orders(pipe, call: Callable[[], object], outputs: dict, noise: int, ste
 def _output_orders(probe: Probe, shapes: dict[str, tuple[int, ...]], size: int) -> dict[str, Order]:
     """For each transformer, which of the loop's elements each number of one row of its output becomes.
 
-    ``shapes`` are those of one row. Transformers with outputs of one shape are given the same numbers; of several
-    shapes, one after another while the others give zeros.
+    ``shapes`` are those of one row. Transformers with outputs of one shape get the same numbers; with several
+    shapes, one after another while the others return zeros.
     """
     alike = len(set(shapes.values())) == 1
     found: dict[str, Order] = {}
@@ -215,7 +215,7 @@ def _output_orders(probe: Probe, shapes: dict[str, tuple[int, ...]], size: int) 
         order = orders.trace(probe.prediction, count).get("prediction")
         if order is None or order.ids.size != size:
             continue
-        # The prediction says which element of the output each of its own is; wanted is the other way round.
+        # The prediction shows which output element each of its own is; the inverse is needed.
         found |= {name: Order(order.inverse(count).reshape(shape), order.factor) for name in names}
     probe.only = ()
     return found
@@ -240,7 +240,7 @@ def _filled(result, values: np.ndarray):
 
 
 def changed(value, change: Callable[[torch.Tensor], torch.Tensor], depth: int = 0):
-    """Lists, dicts and model outputs with each tensor changed; what was given stays as it is."""
+    """Lists, dicts and model outputs with each tensor changed; the original is unchanged."""
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, dict):
@@ -258,7 +258,7 @@ def _like(values: np.ndarray, drawn: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def noise_changed(pipe, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """While it lasts, what the pipeline draws first becomes ``change(drawn)``."""
+    """Inside this context, what the pipeline draws first becomes ``change(drawn)``."""
     owners = [(sys.modules[kind.__module__], "randn_tensor") for kind in type(pipe).__mro__]
     owners = [(owner, name) for owner, name in dict.fromkeys(owners) if hasattr(owner, name)] or [(torch, "randn")]
     numbers = itertools.count()

@@ -57,7 +57,7 @@ class Event:
 
 
 def stride_for(size: int, cap: int | None) -> int:
-    """The step that thins ``size`` elements to at most ``cap``: odd, so that it does not fall in with even rows."""
+    """The step that thins ``size`` elements to at most ``cap``: odd, so that it does not align with even rows."""
     if not cap or size <= cap:
         return 1
     return math.ceil(size / cap) | 1
@@ -118,14 +118,14 @@ class Recorder:
         if self.strict and kept.dtype.kind == "f" and not np.isfinite(kept).all():
             self._refuse_nan(name, kept)
         code, kept = self._encode(kept)
-        self._file.write(kept.data)  # the array's own memory, no copy of it
+        self._file.write(kept.data)  # the array's own memory, not a copy
         end = self._written + kept.nbytes
         self._index[name] = {"dtype": code, "shape": list(kept.shape), "data_offsets": [self._written, end]}
         self._written = end
         self._note(name, values.shape, stride)
 
     def repeat(self, name: str, first: str) -> None:
-        """Note that ``name`` is the very tensor that was written as ``first``."""
+        """Note that ``name`` is the same tensor that was written as ``first``."""
         known = self._events[first]
         self._note(name, known.shape, known.stride, known.same or first)
 
@@ -173,7 +173,7 @@ class Recorder:
         self._part.replace(self.path)
 
     def _shift(self, room: int) -> None:
-        # A longer table of contents than was kept free: move the tensors up, from the end, a piece at a time.
+        # The table of contents is longer than the space kept for it: move the tensors up, from the end, piece by piece.
         self._file.flush()
         offset, piece = 8 + room - self._reserved, 1 << 24
         for start in reversed(range(0, self._written, piece)):
@@ -186,7 +186,7 @@ class Recorder:
 class Recording:
     """Reads what a Recorder wrote. Values are mapped from disk, one tensor at a time.
 
-    Raises ParityError when the file is missing, cut off, or no recording.
+    Raises ParityError when the file is missing, cut off, or not a recording.
     """
 
     def __init__(self, path: Path, made_by: str = "run_reference.py"):
@@ -264,7 +264,7 @@ def _decode(data: bytes, code: str, event: Event) -> np.ndarray:
 
 
 def to_bfloat16(values: np.ndarray) -> np.ndarray:
-    """The upper halves of float32 numbers, rounded to the nearest even, as uint16."""
+    """The upper halves of float32 numbers, rounded to nearest even, as uint16."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 

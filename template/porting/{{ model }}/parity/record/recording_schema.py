@@ -1,4 +1,4 @@
-"""Is a recording what a Recorder wrote? Looked at once, so that a damaged file ends in one line and not somewhere later.
+"""Is a recording what a Recorder wrote? Checked once, so that a damaged file fails here, not later.
 
 Every function raises ValueError with what is wrong.
 """
@@ -54,7 +54,7 @@ def verify_tensors(index: dict, rows: list[tuple], data: int) -> None:
 
 
 def verify_facts(facts: dict, wanted: Iterable[str] = FACTS) -> None:
-    """All that a comparison must know about the run is there, and of its kind."""
+    """Everything that a comparison must know about the run is there, with the right type."""
     for name in wanted:
         kinds = (int, float) if FACTS[name] is float else (FACTS[name],)
         if not isinstance(facts.get(name), kinds) or isinstance(facts[name], bool):

@@ -23,10 +23,10 @@ from parity.record.probe import Reached, find_orders, noise_changed
 from parity.record.recording import ROOM, Recorder, Recording
 from parity.record.torch_taps import MODULES, STAGES, TorchTaps, classes
 
-# Elements kept of one tensor of a large image: of whole blocks, and of the modules inside one.
+# Elements kept of one tensor of a large image: for whole blocks, and for the modules inside one.
 CAP, CAP_INSIDE = 1 << 18, 1 << 22
 NOISE = "noise/pipeline/out/0"
-SETTING = (  # the facts that a calibration depends on; what is recorded of the run is another matter
+SETTING = (  # the facts that a calibration depends on, without those about what is recorded
     "pipeline", "checkpoint", "prompt", "negative_prompt", "seed", "width", "height", "steps", "guidance", "device",
     "versions", "call",
 )  # fmt: skip
@@ -36,7 +36,7 @@ SETTING = (  # the facts that a calibration depends on; what is recorded of the 
 class Run:
     """What to run: one prompt, one size, one noise.
 
-    ``unguided``: one prediction a step is wanted, at whichever value of ``guidance`` this pipeline makes one. ``call``
+    ``unguided``: one prediction per step, at whichever value of ``guidance`` this pipeline makes one. ``call``
     holds more arguments of the pipeline's call.
     """
 
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def room(self) -> int:
-        """Bytes for the recording's table of contents: thousands of tensors, where modules are recorded."""
+        """Bytes for the recording's table of contents: thousands of tensors if modules are recorded."""
         return ROOM if self.level == STAGES else 8 * ROOM
 
 
@@ -95,12 +95,12 @@ def load(run: Run, expected: str, keep: bool = False) -> Reference:
 
     kind = components.pipeline_class(run.model, expected)
     for name, (library, part) in components.read_index(run.model)[1].items():
-        components.component_class(library, part, run.model / name)  # what a part lacks is said in one line
+        components.component_class(library, part, run.model / name)  # what a part lacks is reported in one line
     components.header_digest(run.model)  # a file that is cut off gives one line instead of a traceback
     diffusers.utils.logging.set_verbosity_error()
     progress = Progress("reference", lambda: peak(run.device))
     try:
-        own = {"trust_remote_code": True} if components.has_own_code(run.model) else {}  # it was run above already
+        own = {"trust_remote_code": True} if components.has_own_code(run.model) else {}  # it was already run above
         parts = Parts(run.model, getattr(torch, run.dtype), run.device, keep, progress)
         pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype), **own, **parts.networks)
     except Exception as error:  # noqa: BLE001 - a folder with another family's parts in it raises whatever its classes do
@@ -121,7 +121,7 @@ def record(reference: Reference, run: Run, path: Path, calibrate: bool) -> Recor
     facts["run"] = _digest(facts)
     half = run.dtype == "bfloat16"
     with Recorder(path, facts, cap=run.cap, half=half, room=run.room) as sink, _told_in_one_line(pipe, run):
-        parts.remember = run.level == STAGES  # else what is inside them is recorded
+        parts.remember = run.level == STAGES  # else their insides are recorded
         taps = _pass(pipe, run, sink, began=lambda stage: progress(of_stage(stage, run.steps)))
         _add_orders(pipe, run, sink, taps, facts)
         sizes.verify_drawn(sink.read("vae_decode/vae/out/0").shape, run.width, run.height, run.model)
@@ -148,7 +148,7 @@ def _digest(facts: dict) -> str:
 
 
 def _add_orders(pipe, run: Run, sink: Recorder, taps: TorchTaps, facts: dict) -> None:
-    """Write down in which order the pipeline packs its latents, and what its transformer's inputs are called."""
+    """Record in which order the pipeline packs its latents, and its transformer's input names."""
     size = sink.read("loop/scheduler.0/in/1").size
     found, known = find_orders(pipe, lambda: call(pipe, run), taps.outputs, size, taps.step)
     for name, ids in found.items():
@@ -193,7 +193,7 @@ def call(pipe, run: Run) -> None:
 
 @contextlib.contextmanager
 def _told_in_one_line(pipe, run: Run) -> Iterator[None]:
-    # A checkpoint whose parts do not fit together raises whatever the reference does.
+    # A checkpoint whose parts do not match raises whatever the reference raises.
     try:
         yield
     except (ParityError, OSError):
@@ -225,7 +225,7 @@ def _gaps(pipe, run: Run, recording: Recording) -> dict[str, float]:
 
 
 def facts_of(pipe, run: Run) -> dict:
-    """What a later comparison must know about the run, besides the weights."""
+    """What a later comparison must know about the run, except the weights."""
     return {
         "pipeline": type(pipe).__name__,
         "model": str(run.model.resolve()),
@@ -282,7 +282,7 @@ def _pass(
 
 
 def call_arguments(pipe, run: Run) -> dict:
-    """The pipeline's call, with the names that this pipeline has for guidance and the rest."""
+    """The pipeline's call, with this pipeline's names for guidance and the rest."""
     wanted = {
         "prompt": run.prompt,
         "negative_prompt": run.negative_prompt or None,
@@ -291,7 +291,7 @@ def call_arguments(pipe, run: Run) -> dict:
         "num_inference_steps": run.steps,
         "generator": torch.Generator("cpu").manual_seed(run.seed),
         "output_type": "np",
-        "use_resolution_binning": False,  # it draws another size than was asked for, and scales the image
+        "use_resolution_binning": False,  # it draws a different size than requested, and scales the image
         # The two sides cannot be compared on a prompt that another model rewrites.
         "use_pe": False,
         "enable_prompt_rewrite": False,

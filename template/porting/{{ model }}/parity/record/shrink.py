@@ -20,11 +20,11 @@ HEAD_SIZE = ("attention_head_dim", "head_dim", "d_kv")
 WIDTH = ("hidden_size", "dim", "d_model", "inner_dim")
 INNER = ("intermediate_size", "ffn_hidden_size", "ffn_dim", "d_ff", "mlp_hidden_dim")
 AXES = ("axes_dims", "axes_dims_rope", "axes_dim_rope", "rope_axes_dim", "axes_dim", "rope_axes_dims")
-LESS = 8  # by how much an encoder's width differs from that of its heads, where it does in the reference
-CHANNELS = ("in_channels", "out_channels")  # what the VAE's latents are made of: they stay
+LESS = 8  # the difference of an encoder's width from that of its heads, if the reference has one
+CHANNELS = ("in_channels", "out_channels")  # channels of the VAE's latents: these stay
 MOST_LAYERS = 16  # hidden states of an encoder that a transformer takes side by side
 LARGE = 512  # an integer above this is reported when no rule touched it
-TOKENS = {  # what config files call a token, and the token
+TOKENS = {  # the config files' name of a token, and the token
     "pad": ("<pad>",), "eos": ("</s>",), "bos": ("<s>",), "unk": ("<unk>",), "image": ("<|image_pad|>",),
     "video": ("<|video_pad|>",), "vision_start": ("<|vision_start|>",), "vision_end": ("<|vision_end|>",),
 }  # fmt: skip
@@ -45,7 +45,7 @@ KEPT = (
 
 
 class Sizes:
-    """Hands out sizes so that no two components share a width: a layout mistake then cannot hide.
+    """Chooses sizes so that no two components share a width: a layout mistake is then visible.
 
     ``kept`` are sizes that stay as they are, such as the latents' channels: no width is one of them either.
     """
@@ -73,7 +73,7 @@ def kept_sizes(configs: Iterable[dict]) -> set[int]:
 
 
 def shrink_all(real: dict[str, dict], fixed: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> dict[str, dict]:
-    """A smaller config of each network, with what ties them together. Networks of one config stay alike.
+    """A smaller config of each network, with their shared sizes. Networks of one config stay equal.
 
     ``fixed``: the keys of each network that keep their values.
     """
@@ -92,7 +92,7 @@ def _shrunk(name: str, config: dict, sizes: Sizes) -> dict:
 
 
 def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
-    """A smaller config of a transformer or (``text``) of a text encoder; nested configs are shrunk in turn."""
+    """A smaller config of a transformer or (``text``) of a text encoder; nested configs are shrunk too."""
     small = dict(config)
     for key, value in config.items():
         if isinstance(value, dict) and _first(value, HEADS):
@@ -110,9 +110,9 @@ def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
 
 
 def follow_tokens(small: dict, ids: dict[str, int]) -> None:
-    """Give a config's token ids those of the toy vocabulary ``ids``, by what the keys call them; nested ones in turn.
+    """Replace a config's token ids by those of the toy vocabulary ``ids``, by key name; also in nested configs.
 
-    An id within the toy's range stays: for some encoders a low number has a meaning of its own.
+    An id within the toy's range stays: for some encoders a low number has a special meaning.
     """
     for key, value in small.items():
         if isinstance(value, dict):
@@ -141,7 +141,7 @@ def shrink_vae(config: dict) -> dict:
 def hidden_layers_read(pipeline) -> int:
     """How many text encoder layers a pipeline reads by number (0 when it counts from the end).
 
-    The numbers are defaults of its call or its constructor, or written down in its module, under a name of layers.
+    The numbers are defaults of its call or its constructor, or hard-coded in its module, under a name for layers.
     """
     given = [inspect.signature(method).parameters.items() for method in (pipeline.__call__, pipeline.__init__)]
     named = [(name, parameter.default) for parameters in given for name, parameter in parameters]
@@ -152,7 +152,7 @@ def hidden_layers_read(pipeline) -> int:
 
 
 def keep_layers(small: dict, count: int) -> None:
-    """Let an encoder have at least ``count`` layers, wherever its config names them."""
+    """Give an encoder at least ``count`` layers, wherever its config names them."""
     for key in ("num_hidden_layers", "num_layers"):
         if key in small:
             kinds = small.get("layer_types")
@@ -166,13 +166,13 @@ def keep_layers(small: dict, count: int) -> None:
 
 
 def token_ids_read(pipeline) -> int:
-    """The highest token id that a pipeline's own source has written down, 0 when it has none."""
+    """The highest token id that a pipeline's source hard-codes, 0 if it has none."""
     named = [value for name, value in _written_down(pipeline) if "token_id" in name.lower() and type(value) is int]
     return max(named, default=0)
 
 
 def _written_down(pipeline) -> Iterator[tuple[str, object]]:
-    """The plain values that a pipeline's module assigns, at any depth, with the names that they get."""
+    """The plain values that a pipeline's module assigns, at any depth, with their names."""
     source = inspect.getsource(sys.modules[pipeline.__module__])
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assign):
@@ -191,7 +191,7 @@ def keep_vocabulary(real: dict, small: dict) -> None:
 
 
 def link(real: dict[str, dict], small: dict[str, dict]) -> None:
-    """Keep what ties the components: a size that is a text encoder's width, once or several times, follows it."""
+    """Keep the shared sizes: a size that is a text encoder's width, once or several times, follows it."""
     widths = [_width(real[name], small[name]) for name in real if name.startswith("text_encoder")]
     for name, config in real.items():
         if name.startswith(("text_encoder", "vae")):
@@ -201,7 +201,7 @@ def link(real: dict[str, dict], small: dict[str, dict]) -> None:
             if key in own or key in CHANNELS or type(value) is not int or value < 64:
                 continue
             if value == _real_width(config) and value not in (width[0] for width in widths if width):
-                continue  # the transformer's own, which is a multiple of a small encoder's by chance
+                continue  # the transformer's own width, a multiple of a small encoder's by chance
             for before, after in filter(None, widths):
                 if value % before == 0 and value // before <= MOST_LAYERS:
                     small[name][key] = value // before * after
@@ -221,7 +221,7 @@ def _divide(config: dict, small: dict, key: str) -> None:
 
 
 def unshrunk(config: dict, small: dict, prefix: str = "") -> list[str]:
-    """Large numbers that no rule made smaller, as ``key = value``."""
+    """Large numbers that no rule shrank, as ``key = value``."""
     left = []
     for key, value in config.items():
         if isinstance(value, dict) and isinstance(small.get(key), dict):
@@ -249,7 +249,7 @@ def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> No
         small[key] = size
     width = heads * size
     if given and text and config.get(_first(config, WIDTH)) != config[_first(config, HEADS)] * config[given[0]]:
-        width = heads * size - LESS  # a width of its own, as in the reference
+        width = heads * size - LESS  # a separate width, as in the reference
     for key in WIDTH:
         if isinstance(config.get(key), int):
             small[key] = width
@@ -268,7 +268,7 @@ def _shrink_axes(config: dict, small: dict, key: str) -> int:
 
 
 def _shrink_sections(config: dict, small: dict, size: int) -> None:
-    # Multimodal rotary positions share half of a head's numbers out.
+    # Multimodal rotary positions divide half of a head's numbers.
     for key in ("rope_parameters", "rope_scaling"):
         if isinstance(config.get(key), dict) and config[key].get("mrope_section"):
             small[key] = {**config[key], "mrope_section": _shares(config[key]["mrope_section"], size // 2)}
@@ -284,13 +284,13 @@ def _follow_width(config: dict, small: dict, width: int) -> None:
 
 
 def _shares(parts: list[int], total: int) -> list[int]:
-    # As they are to each other, with another sum.
+    # The same proportions, with another sum.
     rest = [max(1, part * total // sum(parts)) for part in parts[1:]]
     return [total - sum(rest), *rest]
 
 
 def _follow_text_width(config: dict, small: dict) -> None:
-    # An encoder of images hands on vectors of the text encoder's width.
+    # An image encoder outputs vectors of the text encoder's width.
     text = next((name for name, value in config.items() if isinstance(value, dict) and "text" in name), None)
     width = _width({text: config[text]}, {text: small[text]}) if text else None
     for name, value in config.items() if width else ():
@@ -300,7 +300,7 @@ def _follow_text_width(config: dict, small: dict) -> None:
 
 
 def _whole(value: object) -> Iterator[int]:
-    """All whole numbers of nested tuples and lists."""
+    """All integers in nested tuples and lists."""
     if isinstance(value, (tuple, list)):
         for item in value:
             yield from [item] if type(item) is int else _whole(item)

@@ -1,4 +1,4 @@
-"""Sizes of images that a pipeline draws as they are asked for: multiples of what its VAE and its patches shrink."""
+"""Image sizes that a pipeline draws exactly: multiples of what its VAE and its patches shrink."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from parity.errors import ParityError
 from parity.record.components import is_network, read_json
 
-USUAL = 16  # for a VAE that does not say how far it shrinks
+USUAL = 16  # for a VAE whose config does not give its factor
 PATCH = 2  # no family's patches are larger
 SMALL = 7, 5  # no side, in pixels, latents or patches, equals another one, a channel count or a head count
 
@@ -19,13 +19,13 @@ def multiple(folder: Path) -> int:
 
 
 def small(folder: Path) -> tuple[int, int]:
-    """Width and height for a recording of modules: as few numbers as tell all layouts apart."""
+    """Width and height for a recording of modules: the smallest that distinguish all layouts."""
     unit = multiple(folder)
     return SMALL[0] * unit, SMALL[1] * unit
 
 
 def verify_drawn(shape: tuple[int, ...], width: int, height: int, folder: Path) -> None:
-    """Raise ParityError when the pipeline drew an image of another size than it was asked for."""
+    """Raise ParityError when the pipeline drew an image of another size than requested."""
     if tuple(shape[-2:]) != (height, width):
         unit = multiple(folder)
         raise ParityError(

@@ -1,4 +1,4 @@
-"""Give a twin's weight files the names that the reference's have: a library may write others than it reads."""
+"""Give the tensors in a twin's files the reference's names: a library may write other names than it reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from parity.record.components import read_json
 from parity.record.recording_schema import json_object
 
-PREFIXES = {"CLIPTextModel": "text_model."}  # where the reference's files do not tell; transformers 5 writes none
+PREFIXES = {"CLIPTextModel": "text_model."}  # if the reference's files do not show it; transformers 5 writes none
 
 
 def write_stored_names(source: Path, target: Path, kind: str) -> None:
@@ -55,7 +55,7 @@ def _prefix(names: list[str], stored: set[str]) -> str:
 
 
 def _header(path: Path) -> dict:
-    # A real model's file may be larger than the memory.
+    # A real model's file may be larger than memory.
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         return json_object(file.read(length), "the header")

@@ -13,7 +13,7 @@ import torch
 
 from parity.record.recording import is_denoiser
 
-MOST_ENCODED = 1 << 24  # an encoder's result with more numbers is a prediction of words, which no stage is given
+MOST_ENCODED = 1 << 24  # an encoder's result with more numbers is a word prediction, which no stage uses
 STAGES, BLOCKS, MODULES = "stages", "blocks", "modules"
 
 
@@ -123,7 +123,7 @@ class TorchTaps:
     def record(self, name: str, tensor: torch.Tensor, whole: bool = False) -> None:
         """Record one tensor of a stage. The same tensor again becomes a reference to the first.
 
-        A ``whole`` one is never thinned: another stage may need it as its input. So it is no reference to one that may be.
+        A ``whole`` one is never thinned: another stage may need it as its input. So it never refers to one that may be.
         """
         if name in self.sink:
             return
@@ -150,7 +150,7 @@ class TorchTaps:
                 name = f"{component}.{path}".rstrip(".")
                 wanted = self._wanted(name, path, module)
                 if not wanted and not self.only:
-                    continue  # a hook costs time on every call; with --module, attention calls are told apart by them
+                    continue  # a hook costs time on every call; with --module, they distinguish attention calls
                 before = module.register_forward_pre_hook(self._entering(name, wanted), with_kwargs=True)
                 after = module.register_forward_hook(self._leaving(wanted), always_call=False)
                 self._undo += [before.remove, after.remove]
@@ -190,7 +190,7 @@ class TorchTaps:
             name = f"{prefix}/{next(numbers)}"
             return self._earlier(name, value) if value.is_floating_point() else value
         if isinstance(value, dict):
-            for key, item in list(value.items()):  # in place: a model's output is a dict with a class of its own
+            for key, item in list(value.items()):  # in place: a model's output is a dict with its own class
                 value[key] = self._replace(item, prefix, numbers, depth + 1)
             return value
         if isinstance(value, (list, tuple)) and depth < 4:

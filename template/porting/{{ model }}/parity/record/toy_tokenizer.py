@@ -1,4 +1,4 @@
-"""A tokenizer of the reference's class with a vocabulary of single signs: real code paths, no download."""
+"""A tokenizer of the reference's class with a vocabulary of single characters: real code paths, no download."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPECIAL = (  # T5's class needs its three in this order
     "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
 IDS = {token: n for n, token in enumerate(SPECIAL)}
-MOST = 40  # special tokens of the reference beside these: the vocabulary is small
+MOST = 40  # the reference's other special tokens: the vocabulary is small
 # Files that hold a vocabulary or its ids; the toy tokenizer writes its own.
 VOCABULARY = (
     "tokenizer*", "vocab*", "merges*", "*.model", "*.tiktoken", "added_tokens.json", "special_tokens_map.json",

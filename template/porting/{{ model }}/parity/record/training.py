@@ -1,6 +1,6 @@
 """One training step of the reference with a LoRA in every linear layer: sigmas, loss and gradients, then a few updates.
 
-The pipeline itself runs up to one denoising step, so that the network is called as it is when it draws; what it predicts
+The pipeline itself runs up to one denoising step, so that the network is called as in generation; what it predicts
 there is compared with noise - clean, as a flow model is trained.
 """
 
@@ -23,12 +23,12 @@ from parity.record.recording import Recording
 
 AT = 1  # the denoising step that is trained on: its timestep is not the first, which many schedules share
 UPDATES = 3
-TRIES, APART = 8, 5e-3  # how far apart two losses are that can be told from each other
+TRIES, APART = 8, 5e-3  # two losses further apart than this are distinguishable
 OPTIMIZER = {"learning_rate": 1e-5, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
 
 
 def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recording:
-    """A recording of one plain run, with what a training step makes of fixed latents, noise and timestep added to it."""
+    """A recording of one plain run, plus a training step's results for fixed latents, noise and timestep."""
     if run.steps <= AT:
         raise ParityError(f"--training needs --steps {AT + 1} or more; it trains on the second step's timestep")
     plain, pipe = reference.record(loaded, run, path, calibrate=False), loaded.pipe
@@ -92,7 +92,7 @@ def _named(matrices: Matrices, name: str, what: str, tensors: list) -> dict[str,
 
 
 class _Step:
-    """The pipeline, run up to the step that is trained on, with latents of our own in that step."""
+    """The pipeline, run up to the step that is trained on, with the given latents in that step."""
 
     def __init__(self, pipe, run: reference.Run, noise: torch.Tensor):
         self.pipe, self.run, self.noise = pipe, run, noise.to(run.device)
@@ -117,7 +117,7 @@ class _Step:
             result = original(model_output, timestep, sample, *args, **kwargs)
             if at + 1 < AT:
                 return result
-            denoiser(self.pipe)[1].requires_grad_(False)  # it may have been loaded again
+            denoiser(self.pipe)[1].requires_grad_(False)  # it may have been reloaded
             torch.set_grad_enabled(True)
             return _with_latents(result, self._noisy(sample))
 

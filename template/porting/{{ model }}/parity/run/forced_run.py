@@ -1,7 +1,7 @@
-"""One run of the port in which the reference's values take the place of the port's, where one stage hands over to the next.
+"""One run of the port in which the reference's values replace the port's between the stages.
 
-A run is driven through the port's own ``generate_image``, so that a stage is judged by itself whatever the stages before it
-do: the noise, each call of the transformer, what guidance makes of the calls, each step of the scheduler, the image.
+A run is driven through the port's own ``generate_image``, so a stage is judged alone, whatever the stages before it
+do: the noise, each call of the transformer, the guided prediction, each step of the scheduler, the image.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from parity.run.strips import convolutions_in_strips
 FORCED, LOOP, FREE = "forced", "loop", "free"
 NOISE = "noise/pipeline/out/0"
 ROUNDING = 1e-5
-UNKNOWN = Distance(float("nan"), float("nan"), 0.0, float("nan"))  # of tensors that cannot be laid side by side
+UNKNOWN = Distance(float("nan"), float("nan"), 0.0, float("nan"))  # of tensors that cannot be compared
 IMAGE = "vae_decode/vae/out/0"
-LATENTS = "latents"  # what the loop hands to the transformer and the scheduler
+LATENTS = "latents"  # what the loop passes to the transformer and the scheduler
 INSIDE = ("rotary", "rope", "freq", "cos", "sin", "pos", "ids")  # tables that a port makes inside its transformer
 NO_BRANCH = "no prediction"
 
@@ -60,20 +60,20 @@ class ForcedRun:
         self.step = 0
         self.crossing = RunTrace()
         self.stage = "text_encoder"
-        self.within = ""  # vae_decode or vae_encode, for as long as it runs
-        self.branches: list[Branch | None] = []  # the reference's, for each row of the call that runs now
-        self.placed: list[tuple[mx.array, mx.array]] = []  # the reference's values in that call: as given, and in float32
+        self.within = ""  # vae_decode or vae_encode, while it runs
+        self.branches: list[Branch | None] = []  # the reference's, for each row of the current call
+        self.placed: list[tuple[mx.array, mx.array]] = []  # the reference's values in that call: given, and float32
         self._component = ""
         self._like = None  # the transformer's last result: an array, or what a port returns instead
         self._calls: Counter = Counter()
         self._taken: set[str] = set()
-        self._other_length: set[int] = set()  # rows whose prompt has another length than the reference's
+        self._other_length: set[int] = set()  # rows whose prompt length differs from the reference's
         self._sigmas: dict[type, property] = {}
         self._skip: set[str] = set()
         self._patches = Patches()
 
     def run(self, skip: set[str] = frozenset()) -> RunTrace:
-        """Drive one image. Stages in ``skip`` get stand-ins that give the reference's result, where the port allows."""
+        """Generate one image. Stages in ``skip`` get stand-ins that return the reference's result, if possible."""
         self._skip = set(skip)
         forget_prompts(self.model)
         with self._attached():
@@ -120,7 +120,7 @@ class ForcedRun:
         return normal
 
     def _noise(self, shape: tuple[int, ...]) -> np.ndarray | None:
-        """The reference's noise for what the port draws, each number where the port's own would lie."""
+        """The reference's noise for what the port draws, each number in the place of the port's own."""
         links = self.orders.noise
         if links is None or int(np.prod(shape, dtype=np.int64)) != len(links):
             return None
@@ -144,7 +144,7 @@ class ForcedRun:
         return mx.array(self._sigmas[kind].fget(scheduler))
 
     def _scheduled(self, scheduler, kind: type) -> mx.array:
-        # A wrong schedule is only the scheduler's fault: the transformer must not get its timesteps.
+        # Only the scheduler is to blame for a wrong schedule: the transformer must not get its timesteps.
         own = self._sigmas[kind].fget(scheduler)
         wanted = self.recording.get("scheduler/scheduler/out/0").reshape(-1)
         if self.force != FORCED or not isinstance(own, mx.array) or own.shape != wanted.shape:
@@ -202,7 +202,7 @@ class ForcedRun:
         def to_image(*args, decoded_latents=None, **kwargs):
             own = to_numpy(decoded_latents if decoded_latents is not None else args[0])
             if IMAGE in self.recording and np.abs(self.recording.get(IMAGE)).max() <= 1:
-                own = np.clip(own, -1, 1)  # the reference's decoder cuts what no picture holds, mflux's picture does
+                own = np.clip(own, -1, 1)  # the reference's decoder clips, mflux clips later
             self.crossing.image = own
             self._compare_image(own)
             raise Done
@@ -210,7 +210,7 @@ class ForcedRun:
         self._patches.set(ImageUtil, "to_image", staticmethod(to_image))
 
     def _compare_image(self, own: np.ndarray) -> None:
-        unknown = self.force == FORCED and self.orders.loop is None  # it was not made of the reference's latents
+        unknown = self.force == FORCED and self.orders.loop is None  # it was not made from the reference's latents
         if IMAGE not in self.recording or unknown:
             return
         reference = self.recording.get(IMAGE)
@@ -230,7 +230,7 @@ class ForcedRun:
             self._patches.set(type(self.model), "_predict", staticmethod(self._entering(predict.__func__)))
 
     def _entering(self, predict):
-        # What the loop prepares of the transformer, as its rotary embeddings, is the transformer's doing.
+        # What the loop prepares with the transformer, such as rotary embeddings, is part of the transformer.
         def entering(*args, **kwargs):
             self.stage = "transformer"
             return predict(*args, **kwargs)
@@ -238,7 +238,7 @@ class ForcedRun:
         return entering
 
     def _look_at_prompts(self, args: tuple, kwargs: dict) -> None:
-        """Compare the prompt embeddings that a transformer would be called with, which cannot be called yet."""
+        """Compare the prompt embeddings for a transformer that cannot be called yet."""
         self.stage = "transformer"
         given = [to_numpy(array) for array in arrays((args, kwargs)) if mx.issubdtype(array.dtype, mx.floating)]
         wide = {n: values for n, values in enumerate(given) if values.size > FEW}
@@ -256,7 +256,7 @@ class ForcedRun:
         return args, kwargs, self._skipped_result(list(arrays((args, kwargs)))) if skipped else None
 
     def leave_transformer(self, result):
-        """Compare what the transformer made of the reference's input, and hand on what the reference's made of it."""
+        """Compare the transformer's result for the reference's input, and return the reference's own result."""
         self.stage = "loop"
         if self.force != FORCED:
             return result
@@ -269,13 +269,13 @@ class ForcedRun:
         return rebuild(result, iter([mx.array(new).astype(self._wide(old.dtype)) for new, old in zip(handed, given)]))
 
     def root_distance(self, results: list[np.ndarray]) -> Distance | None:
-        """How far a transformer's results are from the reference's predictions, the furthest of them."""
+        """How far a transformer's results are from the reference's predictions, at most."""
         found = [self._distance(branch, row) for branch, row in self._judged(results)]
         known = [item[2] for item in found if item is not None]
         return max(known, key=lambda gap: gap.relative if gap.relative == gap.relative else np.inf, default=None)
 
     def _judged(self, results: list[np.ndarray]) -> list[tuple[Branch, np.ndarray]]:
-        """The rows of a result that were made of the reference's own input, with what the reference made of it."""
+        """The rows of a result that were made from the reference's input, with the reference's result."""
         rows = _rows(results, len(self.branches))
         return [
             (branch, row)
@@ -335,8 +335,8 @@ class ForcedRun:
         return self._hand(mx.array(_joined(moved, own)), self._wide(array.dtype))
 
     def _timestep(self, array: mx.array, first: bool) -> mx.array:
-        # A sinusoid of 1000 times the timestep makes a thousandfold of float32's rounding. Only that is taken away: a
-        # timestep that differs by more is the port's own.
+        # A sinusoid of 1000 times the timestep amplifies float32 rounding 1000 times. Only that is removed: a
+        # timestep that differs by more stays the port's.
         known = [branch for branch in self.branches if branch is not None]
         if not known or array.size not in (1, len(self.branches)):
             return array
@@ -350,7 +350,7 @@ class ForcedRun:
         return array
 
     def _prompts(self, given: list[tuple[int, np.ndarray]]) -> dict[int, np.ndarray]:
-        """The reference's prompt embeddings in the places of the port's, by place; compared in the first step."""
+        """The reference's prompt embeddings that replace the port's, by argument; compared in the first step."""
         count = len(self.branches)
         rows = {n: [row_of(own, row, count) for row in range(count)] for n, own in given}
         changed: set[int] = set()
@@ -382,7 +382,7 @@ class ForcedRun:
             self._note(label, match.reference, match.own, distance(match.reference, match.own))
 
     def _unused(self) -> list[str]:
-        """What the reference's transformer is given of the prompt, and the port's never is."""
+        """Prompt inputs that the reference's transformer gets and the port's does not."""
         known = {
             branch.names[name]: f"{branch.names[name]} ({name.split('/', 2)[2]}, {list(values.shape)})"
             for branch in self.calls.branches(0)
@@ -405,7 +405,7 @@ class ForcedRun:
             self._other_shape(name, self.calls.result(branch), own)
 
     def _distance(self, branch: Branch, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, Distance] | None:
-        """A prediction on both sides in the order of the loop, and how far they are apart."""
+        """A prediction on both sides in the loop's order, and how far apart they are."""
         wanted, order = self.calls.output(branch), self._output_order(branch.component)
         if wanted is None or order is None or own.size != order.ids.size:
             return None
@@ -417,7 +417,7 @@ class ForcedRun:
         return self.orders.outputs.get(component)
 
     def _predictions(self, values: list[np.ndarray]) -> list[np.ndarray]:
-        """The reference's predictions in the port's layout, for the rows of the call that runs now.
+        """The reference's predictions in the port's layout, for the rows of the current call.
 
         A prediction that the reference does not make (of a negative prompt, without guidance) gets that of the prompt.
         """
@@ -432,7 +432,7 @@ class ForcedRun:
         return [_joined(rows, values[0])] if len(values) == 1 else rows
 
     def _skipped_result(self, given: list[mx.array]) -> mx.array:
-        """What the transformer would have given: the reference's predictions."""
+        """What the transformer would have returned: the reference's predictions."""
         order = self._output_order(self._component)
         place, _ = self.orders.inputs.get(self._component, (None, None))
         array = given[place] if place is not None else max(given, key=lambda array: array.size)
@@ -447,9 +447,9 @@ class ForcedRun:
     # ------------------------------------------------------------------------------------------------------- comparing
 
     def _exchange(self, name: str, array: mx.array, stage: str) -> mx.array:
-        """Compare (when ``stage`` is given), and in a forced run hand back the reference's values in the port's layout."""
+        """Compare (when ``stage`` is given), and in a forced run return the reference's values in the port's layout."""
         if name not in self.recording or self.orders.loop is None:
-            return array  # which number is which is not known: nothing can be compared
+            return array  # the order is unknown: nothing can be compared
         own, order, reference = to_numpy(array), self.orders.loop, self.recording.get(name)
         if own.size != order.ids.size or reference.size != own.size:
             if stage:
@@ -470,7 +470,7 @@ class ForcedRun:
         self.crossing.seen.append(Comparison(name, reference, own, gap, aligned))
 
     def _wide(self, dtype: mx.Dtype) -> mx.Dtype:
-        # A port that always returns bfloat16 is reported where it does; the next stage gets the reference's values.
+        # A port that always returns bfloat16 is reported there; the next stage gets the reference's values.
         return mx.float32 if self._dtype() == mx.float32 else dtype
 
     def _dtype(self) -> mx.Dtype:
@@ -487,15 +487,15 @@ def _rows(values: list[np.ndarray], count: int) -> list[np.ndarray]:
 
 
 def _joined(rows: list[np.ndarray], own: np.ndarray) -> np.ndarray:
-    """One batch of its rows; of rows that share one array, the first."""
+    """Join rows into one batch; for rows that share one array, the first."""
     whole = len(rows) > 1 and rows[0].size != own.size
     return np.concatenate(rows).reshape(own.shape) if whole else rows[0].reshape(own.shape)
 
 
 class _Gate(Sink):
-    """Lets the networks' roots pass through the run; everything goes on to the run's own sink.
+    """Sends calls of whole networks through the run; everything else goes to the run's own sink.
 
-    What a network made of the very same numbers before is not computed again, where nobody looks into it.
+    A network's result for exactly the same numbers is not computed again, unless its modules are being recorded.
     """
 
     def __init__(self, run: ForcedRun):
@@ -520,7 +520,7 @@ class _Gate(Sink):
         result = self.run.sink.leave(path, module, args, kwargs, result, call)
         if "." in path:
             return result
-        mx.eval(list(arrays(result)))  # or it would keep the network's weights
+        mx.eval(list(arrays(result)))  # else it would keep the network's weights
         self.run.memo.put(path, args, kwargs, result)
         return self._handed_on(path, result)
 

@@ -1,4 +1,4 @@
-"""Run the port's image-to-image on the reference's noise and compare where it starts and what it draws."""
+"""Run the port's image-to-image on the reference's noise and compare its start and its result."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def judge(port: Port, recording: Recording, say: Callable[[Row], None]) -> list[
 
 
 def own_strength(strength: float) -> float:
-    """mflux's strength is how much of the image stays, the reference's how much of it is drawn anew."""
+    """mflux's strength is how much of the image stays, the reference's how much is redrawn."""
     return round(1 - strength, 6)
 
 

@@ -32,7 +32,7 @@ class LoraLoading:
     def __init__(self):
         self.calls: list[dict] = []
         self.original: Callable | None = None
-        self.refused = ""  # why the file that the constructor was given was not loaded
+        self.refused = ""  # why the constructor's file was not loaded
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
@@ -75,7 +75,7 @@ def load_with_lora(where: str, folder: Path, sizes: dict, path: Path) -> tuple[P
 def judge(
     where: str, folder: Path, sizes: dict, recording: Recording, waivers, say: Callable[[FileResult], None]
 ) -> tuple[list[FileResult], Result]:
-    """Every file, then one call of the transformer with a LoRA in place."""
+    """Every file, then one call of the transformer with a LoRA loaded."""
     files = recording.path.with_suffix("")
     port, loading = load_with_lora(where, folder, sizes, files / f"{TRAINED.name}.safetensors")
     network = loading.calls[0]["transformer"]
@@ -134,7 +134,7 @@ def _base(layer: nn.Module) -> nn.Module:
 
 
 def _restore(network: nn.Module) -> None:
-    """Take all LoRA layers out again. The weights below them were never changed."""
+    """Remove all LoRA layers. The weights below them were never changed."""
     kinds = _adapters()
 
     def walk(part):
@@ -149,13 +149,13 @@ def _restore(network: nn.Module) -> None:
 
 
 def stored_effects(network: nn.Module) -> dict[str, tuple[int, np.ndarray]]:
-    """For each linear layer its number of inputs and what its weight makes of the fixed inputs."""
+    """For each linear layer its number of inputs and its weight's result for the fixed inputs."""
     layers = [(path, part) for path, part in network.named_modules() if isinstance(part, nn.Linear)]
     return {path: (part.weight.shape[1], _effect(part)) for path, part in layers}
 
 
 def _updates(network: nn.Module) -> dict[str, np.ndarray]:
-    """What a LoRA adds to the result of each linear layer for the fixed inputs; zeros where there is none."""
+    """What a LoRA adds to the result of each linear layer for the fixed inputs; zeros without one."""
     kinds, found, inside = _adapters(), {}, []
     for path, part in sorted(network.named_modules(), key=lambda item: item[0].count(".")):
         if any(path.startswith(f"{other}.") for other in inside):
@@ -169,7 +169,7 @@ def _updates(network: nn.Module) -> dict[str, np.ndarray]:
 
 
 def _effect(layer: nn.Module) -> np.ndarray:
-    """What a layer's weight makes of the fixed inputs, without its bias, (outputs, directions)."""
+    """A layer's result for the fixed inputs, without its bias, (outputs, directions)."""
     base = layer if isinstance(layer, nn.Linear) else _base(layer)
     inputs = mx.array(directions(base.weight.shape[1]).T)
     return to_numpy(layer(inputs) - layer(mx.zeros_like(inputs))).T

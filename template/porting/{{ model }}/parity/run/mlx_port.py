@@ -1,4 +1,4 @@
-"""Load the port with its own initializer: in one dtype, in the checkpoint's sizes, and as far as it is written."""
+"""Load the port with its own initializer: in one dtype, at the checkpoint's sizes, as far as it is written."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from parity.run.mlx_taps import components
 from parity.run.patches import Patches
 from parity.run.residents import Residents
 
-MOST_SPARE, SMALL = 4, 50_000_000  # a component may hold tables that no file has
+MOST_SPARE, SMALL = 4, 50_000_000  # a component may hold tables that are in no file
 _CACHE = 1 << 30  # bytes of freed memory that MLX keeps: without a limit, as much as the largest stage took
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
 
 
 @dataclass
 class Port:
-    """The model. ``residents`` says what of it is in memory, ``unwritten`` why a component could not be loaded."""
+    """The model. ``residents`` controls what is in memory, ``unwritten`` why a component could not be loaded."""
 
     model: nn.Module
     residents: Residents
@@ -48,7 +48,7 @@ def load(where: str, folder: Path, dtype: str, sizes: dict[str, dict], more: dic
     """
     _set_precision(DTYPES[dtype])
     mx.set_cache_limit(_CACHE)
-    mx.disable_compile()  # a compiled function runs no Python, so nothing could be seen in it
+    mx.disable_compile()  # a compiled function runs no Python, so nothing in it can be recorded
     kind = import_class(where)
     unwritten: dict[str, str] = {}
     model = _build(where, kind, folder, sizes, unwritten, more or {})
@@ -89,7 +89,7 @@ def _set_precision(dtype: mx.Dtype) -> None:
 
 
 def _size_to(kind: type, folder: Path, sizes: dict[str, dict]) -> list:
-    """Let the initializer build the twin's sizes, whatever sizes it has written down. Only for a tiny twin."""
+    """Make the initializer use the twin's sizes, whatever sizes it hard-codes. Only for a tiny twin."""
     if not (folder / "sizes.json").is_file():
         return []
     undo = []
@@ -103,9 +103,9 @@ def _size_to(kind: type, folder: Path, sizes: dict[str, dict]) -> list:
 
 
 def verify_size(model: nn.Module, folder: Path) -> None:
-    """Raise ParityError when the port is far larger than its weights: what was not loaded would fill the memory.
+    """Raise ParityError when the port is far larger than its weights: what was not loaded would fill memory.
 
-    MLX computes a parameter when it is first looked at, so that a module of any size can be built and counted.
+    MLX computes a parameter on first use, so a module of any size can be built and counted.
     """
     sizes = {
         name: sum(array.size for _, array in tree_flatten(part.parameters()))

@@ -1,4 +1,4 @@
-"""See what flows through an MLX model. MLX has no hooks, so ``__call__`` of every class is wrapped for a while."""
+"""Record what flows through an MLX model. MLX has no hooks, so ``__call__`` of every class is wrapped temporarily."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parity.run import device
 
 
 def arrays(value, depth: int = 0) -> Iterator[mx.array]:
-    """All arrays in arguments or results, in order. A module that is handed on is not looked into, though it is a dict."""
+    """All arrays in arguments or results, in order. A module that is passed on is skipped, though it is a dict."""
     if isinstance(value, mx.array):
         yield value
     elif isinstance(value, dict) and not isinstance(value, nn.Module):
@@ -52,7 +52,7 @@ def parameters(part: nn.Module, name: str) -> Iterator[tuple[str, np.ndarray]]:
 
     for path, array in tree_flatten(part.parameters()):
         if mx.issubdtype(array.dtype, mx.floating):
-            yield f"{name}.{path}", np.asarray(array.astype(mx.float32))  # MLX's own memory, no copy of it
+            yield f"{name}.{path}", np.asarray(array.astype(mx.float32))  # MLX's own memory, not a copy
 
 
 def modules(model: nn.Module) -> dict[str, nn.Module]:
@@ -83,7 +83,7 @@ def _own_errors() -> Iterator[None]:
 
 
 class Sink:
-    """What MlxTaps tells. ``enter`` may return other arguments and, third, a result that spares the call."""
+    """What MlxTaps calls. ``enter`` may return other arguments and, third, a result that replaces the call."""
 
     def enter(self, path: str, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict, object]:
         return args, kwargs, None
@@ -145,7 +145,7 @@ class MlxTaps:
             self._stack.pop()
 
         def again(*others, **named):
-            # The module by itself, on other input, seen by nobody.
+            # The module alone, on other input, not recorded.
             self._quiet = True
             try:
                 return original(module, *others, **named)

@@ -1,4 +1,4 @@
-"""Judge every module of a running port: its output, and what it makes of the reference's own input."""
+"""Judge every module of a running port: its output, and its result for the reference's own input."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from parity.run.forced_run import ForcedRun
 from parity.run.mlx_taps import Sink, arrays, to_numpy
 from parity.run.run_trace import rebuild
 
-SIGNIFICANT = 1e-5  # a different eps stays below it; what makes a stage fail does not
+SIGNIFICANT = 1e-5  # a different eps stays below it; an error that fails a stage does not
 ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
 MOST_FAR = 2
 SHORT = (mx.bfloat16, mx.float16)
-FAR_ARRANGED = 0.02  # queries or keys that differ by more are turned or in another order, not rounded
+FAR_ARRANGED = 0.02  # queries or keys that differ by more are rotated or in another order, not rounded
 MOST_AXES = 4  # of position ids: time, height, width and one more
 CHANNELS_LAST = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.BatchNorm, nn.InstanceNorm, nn.Upsample)
-PASSED_ON = 4  # a right module makes no more of its input's error
+PASSED_ON = 4  # a right module amplifies its input's error less
 NEAR = 0.5  # two tensors with a relative error below this are the same one
 
 
@@ -53,10 +53,10 @@ class Call:
     local: Distance | None = None
     whole: bool = True
     wrong: bool = False  # something inside it is
-    sinusoid: bool = False  # it makes waves of a few angles
-    short: bool = False  # it, or a module inside it, gives bfloat16 whatever it is given
+    sinusoid: bool = False  # it computes sinusoids of a few angles
+    short: bool = False  # it, or a module inside it, always returns bfloat16
     event: str = ""
-    size: int = 0  # numbers in its result
+    size: int = 0  # size of its result
     own: list[np.ndarray] = field(default_factory=list)
     replay: Callable | None = None
     attention: list[dict] = field(default_factory=list)
@@ -98,7 +98,7 @@ class ModuleJudge(Sink):
         self.roots: list[Call] = []
         self._stack: list[Call] = []
         self._counts: dict[str, int] = {}
-        self._channels_last: set[str] = set()  # calls of modules of MLX's own that have their channels last
+        self._channels_last: set[str] = set()  # calls of MLX's own modules that have channels last
         self._encodings: dict[str, str] = {}  # the reference's stage, per call of a text encoder
 
     def enter(self, path, module, args, kwargs):
@@ -109,7 +109,7 @@ class ModuleJudge(Sink):
         if "." not in path and stage.startswith("text_encoder"):
             self._begin_encoding(stage, args, kwargs)
         if is_denoiser(path) and "." not in path:
-            self._forget(f"{stage}/{path}")  # two rows of one call of the reference may be two calls of the port
+            self._forget(f"{stage}/{path}")  # two rows of one reference call may be two calls of the port
         paired = self.pairing.modules.get(path, "")
         call = Call(stage, path, paired, len(self._counts))
         call.event = self._event(stage, path, paired)
@@ -139,7 +139,7 @@ class ModuleJudge(Sink):
         call.attention.append(found)
 
     def _how_arranged(self, name: str, own: np.ndarray, gap: Distance | None) -> str:
-        """How queries, keys or values differ from the reference's where they are the same numbers, moved or turned."""
+        """How queries, keys or values differ from the reference's if they are the same numbers, moved or rotated."""
         event = self.recording.event(name)
         if gap is None or not gap.relative > FAR_ARRANGED or event.stride > 1:
             return ""
@@ -184,7 +184,7 @@ class ModuleJudge(Sink):
         return next((name for name in options if f"{name}/out/0" in self.recording), "")
 
     def _begin_encoding(self, component: str, args: tuple, kwargs: dict) -> None:
-        # Which side encodes the negative prompt first is a convention: calls belong together by their token ids.
+        # Which side encodes the negative prompt first is a convention: calls are matched by their token ids.
         given = [to_numpy(array).reshape(-1) for array in arrays((args, kwargs)) if array.dtype in (mx.int32, mx.int64)]
         stages = [stage for stage in (component, *(f"{component}.{n}" for n in range(1, 9))) if self._tokens(stage)]
         if not given or len(stages) < 2:
@@ -241,9 +241,9 @@ class ModuleJudge(Sink):
         return wrong and not self._waived(call.path, call.local.relative)
 
     def _judge_thinned(self, call: Call, args: tuple, kwargs: dict) -> None:
-        """A thinned input cannot be put in. Where the port's own is the reference's, as far as that is known, it need not be.
+        """A thinned input cannot be inserted. If the port's equals the reference's, as far as known, it need not be.
 
-        Only what the module adds to the error of its input counts.
+        Only what the module adds to its input's error counts.
         """
         call.whole, names = False, self.inputs(call.event)
         given = [array for array in arrays((args, kwargs)) if mx.issubdtype(array.dtype, mx.floating)]
@@ -289,14 +289,14 @@ class ModuleJudge(Sink):
         return self.outputs(call.event, results, root, repeats)
 
     def _known(self, call: Call) -> bool:
-        """Whether a replay would tell nothing new: the output is right, or what is inside is wrong, or enough is."""
+        """Whether a replay would show nothing new: the output is right, or a module inside is wrong, or enough are."""
         if call.output and call.output.relative <= self.limits.of_module(call) and self.limits.dtype == "float32":
             call.local = call.output
             return True
         wrong = any(self._is_wrong(child) or child.wrong for child in call.children)
         call.wrong = wrong
         if "." not in call.path:
-            return False  # what a whole network makes of the reference's input says whether the error lies in it
+            return False  # a whole network's result for the reference's input shows whether the error is in it
         return wrong or self._guilty[call.stage] >= ENOUGH
 
     def _ids(self, event: str, args: tuple, kwargs: dict) -> tuple[np.ndarray, np.ndarray] | None:
@@ -362,8 +362,8 @@ class ModuleJudge(Sink):
     def _reference_inputs(self, call: Call, args: tuple, kwargs: dict) -> Iterator[tuple[tuple, dict]]:
         """The call's arguments with the reference's values in them. Float32, so that replays round like the reference.
 
-        An array that is far from every input of the reference has come out wrong, or it follows another convention (RoPE
-        tables), or it is the first or the last rows of the reference's: the call is made in all these ways, and the best
+        An array that is far from every input of the reference is wrong, or it follows another convention (RoPE
+        tables), or it is the first or last rows of the reference's: the call is made in all these ways, and the best
         result counts.
         """
         names, taken = self.inputs(call.event), set()
@@ -375,7 +375,7 @@ class ModuleJudge(Sink):
                 continue
             exact = next((exact for given, exact in self.run.placed if array is given), None)
             if exact is not None:
-                taken.add("")  # it is the reference's already
+                taken.add("")  # it is already the reference's
                 options.append([exact])
                 continue
             found = self._find(array, names, taken)
@@ -395,9 +395,9 @@ class ModuleJudge(Sink):
             yield rebuild((args, kwargs), iter(values))
 
     def _counted(self, call: Call, array: mx.array, names: list[str]) -> mx.array:
-        """The reference's ids and positions: wrong ones are the fault of the module that made them, not of their users.
+        """The reference's ids and positions: wrong ones are blamed on the module that made them, not on their users.
 
-        What is true or false stays the port's: which of the two a mask calls masked is a convention.
+        Booleans stay the port's: which value means masked is a convention.
         """
         if array.dtype == mx.bool_:
             return array
@@ -433,7 +433,7 @@ class ModuleJudge(Sink):
         return found
 
     def _parts(self, array: mx.array, names: list[str]) -> list[mx.array]:
-        """What the reference has in the place of an array that came out wrong and has fewer rows: its first or last."""
+        """The reference's values for a wrong array that has fewer rows: its first or last."""
         known = [self._get(name) for name in names if array.ndim > 1]
         parts = [
             alignment.to_mlx(values)
@@ -445,7 +445,7 @@ class ModuleJudge(Sink):
 
 
 def _choices(options: list[list]) -> Iterator[tuple]:
-    """Every choice of one from each, where only the first MOST_FAR that leave a choice are gone through."""
+    """Every choice of one from each, where only the first MOST_FAR that leave a choice are tried."""
     open_ones = [n for n, choice in enumerate(options) if len(choice) > 1][:MOST_FAR]
     yield from itertools.product(*(choice if n in open_ones else choice[:1] for n, choice in enumerate(options)))
 
@@ -459,14 +459,14 @@ def _long(values: np.ndarray) -> tuple[int, ...]:
 
 
 def is_sinusoid(module, args: tuple, kwargs: dict, result) -> bool:
-    """Whether a module without weights makes many numbers of one (a timestep)."""
+    """Whether a module without weights makes many numbers from one (a timestep)."""
     given, made = list(arrays((args, kwargs))), list(arrays(result))
     few = bool(given) and all(array.size <= 4 for array in given)
     return few and len(made) == 1 and made[0].size > 8 * given[0].size and not module.parameters()
 
 
 def same_tokens(reference: np.ndarray, own: np.ndarray) -> bool:
-    """Whether two rows of token ids say the same. Padding is masked on both sides, so its length may differ."""
+    """Whether two rows of token ids are equal. Padding is masked on both sides, so its length may differ."""
     shorter, longer = sorted((reference, own), key=len)
     length = len(shorter)
     heads = np.array_equal(shorter, longer[:length]) and len(set(longer[length:].tolist())) <= 1
@@ -475,7 +475,7 @@ def same_tokens(reference: np.ndarray, own: np.ndarray) -> bool:
 
 @contextlib.contextmanager
 def _casts() -> Iterator[list[mx.Dtype]]:
-    """The types that arrays are cast to. What a module does to its input inside shows in no result of its own."""
+    """The types that arrays are cast to. A module's internal casts do not show in its result."""
     kinds, original = [], mx.array.astype
 
     def astype(array, kind, *args, **kwargs):

@@ -46,7 +46,7 @@ class PortOrders:
 
 
 def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo) -> PortOrders:
-    """Send numbers through the port. Never raises for what the port does wrong: what is not found stays unknown."""
+    """Send numbers through the port. Never raises for what the port does wrong: what it cannot find stays unknown."""
     result = PortOrders()
     if NOISE not in recording or not calls.size:
         result.notes.append("the reference's noise was not recorded")
@@ -98,7 +98,7 @@ def _first_that_arrives(port: Port, recording, calls, memo: Memo, size: int) -> 
 def _link(
     probe: PortProbe, sample: Order, recording: Recording, calls: ReferenceCalls, size: int, result
 ) -> Order | None:
-    """The order of the port's loop in the reference's, by what both draw or, where that does not tell, by their VAEs."""
+    """The order of the port's loop in the reference's, by what both draw or, if that does not decide, by their VAEs."""
     drawn, shape = recording.event(NOISE).shape, probe.drawn
     theirs = Order(recording.get("layout/noise/out/0")) if "layout/noise/out/0" in recording else None
     if theirs is None:
@@ -125,7 +125,7 @@ def _link(
 
 
 def _moves_channels(links: np.ndarray, drawn: tuple[int, ...]) -> bool:
-    # Height and width of a square are never drawn in each other's places; channels first or last is a convention.
+    # Height and width of a square are never swapped in the noise; channels first or last is a convention.
     shape = [length for length in drawn if length != 1]
     inner = int(np.prod(shape[1:], dtype=np.int64))
     return not np.array_equal(links // inner, np.arange(len(links)) // inner)
@@ -161,7 +161,7 @@ def _paired(probe: PortProbe, given: dict[str, Order], calls: ReferenceCalls, si
     for (component, call), values in probe.given.items():
         latents = next((n for n in range(len(values)) if f"{component}/{call}/{n}" in given), None)
         count = len(orders.rows_of(given[f"{component}/{call}/{latents}"], size)) if latents is not None else 1
-        if count == 1 and latents is not None:  # or the transformer itself repeats its latents for each prompt
+        if count == 1 and latents is not None:  # or the transformer itself repeats its latents per prompt
             count = _rows_made(values[latents], probe.outputs.get((component, call)))
         prompts = [array for n, array in enumerate(values) if n != latents and is_prompt(array)]
         for row in range(count):
@@ -171,7 +171,7 @@ def _paired(probe: PortProbe, given: dict[str, Order], calls: ReferenceCalls, si
 
 
 def _rows_made(latents: np.ndarray, output) -> int:
-    """How many predictions a transformer makes of one row of latents."""
+    """How many predictions a transformer makes from one row of latents."""
     made = [array for array in arrays(output) if mx.issubdtype(array.dtype, mx.floating)]
     one = len(made) == 1 and latents.ndim and len(latents) == 1
     return len(made[0]) if one and made[0].size == len(made[0]) * latents.size else 1
@@ -212,7 +212,7 @@ def _sent_back(probe: PortProbe, shapes: dict[str, tuple], result: PortOrders, c
 
 
 class PortProbe(Sink):
-    """Runs the port as far as it is needed. Each call of a transformer runs once and is repeated after that."""
+    """Runs the port as far as needed. Each call of a transformer runs once and is repeated after that."""
 
     def __init__(self, port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo, size: int, skip: set[str]):
         self.model, self.residents, self.unwritten = port.model, port.residents, set(port.unwritten)
@@ -221,7 +221,7 @@ class PortProbe(Sink):
         self.given: dict[tuple[str, int], list[np.ndarray]] = {}
         self.outputs: dict[tuple[str, int], object] = {}
         self.failure = ""
-        self.only: set[tuple[str, int, int]] | None = None  # the calls, and rows of them, that numbers are sent in
+        self.only: set[tuple[str, int, int]] | None = None  # the calls, and their rows, that carry the numbers
         self.seen: dict[str, np.ndarray] = {}
         self._noise: np.ndarray | None = None
         self._sent: np.ndarray | None = None
@@ -344,7 +344,7 @@ class PortProbe(Sink):
         if "." in path:
             return result
         if not is_denoiser(path):
-            _evaluate(list(arrays(result)))  # or it would keep the network's weights
+            _evaluate(list(arrays(result)))  # else it would keep the network's weights
             self.memo.put(path, args, kwargs, result)
             return result
         key = path, self._calls[path] - 1
@@ -367,7 +367,7 @@ class PortProbe(Sink):
 
 
 def _zeros(result):
-    # MLX computes what is looked at: a result of zeros spares the whole network.
+    # MLX computes only what is used: a result of zeros skips the whole network.
     return rebuild(result, iter([mx.zeros(array.shape, array.dtype) for array in arrays(result)]))
 
 

@@ -1,4 +1,4 @@
-"""MLX in true float32: a look at what the device gives."""
+"""MLX in true float32: a check of what the device gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from parity import float32_floor
 
 
 def warning() -> str:
-    """One line when MLX's float32 is not worth its name. MLX_ENABLE_TF32=0 must be set before MLX is imported."""
+    """One line when MLX's float32 is not exact. MLX_ENABLE_TF32=0 must be set before MLX is imported."""
     floors = float32_floor.measure(_matmul, _convolution, _attention)
     return float32_floor.sentence(
         f"MLX on {mx.default_device()}", floors, "set MLX_ENABLE_TF32=0, or use another device"

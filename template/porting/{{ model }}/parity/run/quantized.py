@@ -56,7 +56,7 @@ def _judge(where: str, folder: Path, sizes: dict, recording: Recording, bits: in
 
 
 def unquantized(port: Port) -> tuple[str, ...] | None:
-    """The list that the port's weight definition has."""
+    """The list in the port's weight definition."""
     package = ".".join(type(port.model).__module__.split(".")[:3])
     for name, module in sys.modules.items():
         if name.startswith(f"{package}.") and name.endswith("_weight_definition"):
@@ -68,7 +68,7 @@ def unquantized(port: Port) -> tuple[str, ...] | None:
 
 @contextlib.contextmanager
 def _narrow_layers_stay() -> Iterator[None]:
-    """A twin has layers that are narrower than a group, which the reference has not: they stay as they are."""
+    """A twin has layers that are narrower than a group, unlike the reference: they stay unquantized."""
     original, patches = nn.quantize, Patches()
 
     def quantize(model, group_size=64, bits=4, *args, class_predicate=None, **rest):
@@ -86,7 +86,7 @@ def _narrow_layers_stay() -> Iterator[None]:
 
 
 def _layers(small: nn.Module, full: nn.Module) -> list[Layer]:
-    """Every layer of ``full`` that could be quantized: a narrower one than a group cannot."""
+    """Every layer of ``full`` that could be quantized: one narrower than a group cannot."""
     own, found = dict(small.named_modules()), []
     for path, part in full.named_modules():
         if not hasattr(part, "to_quantized") or part.weight.shape[-1] % 64 or part.weight.ndim != 2:

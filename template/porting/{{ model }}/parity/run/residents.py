@@ -1,6 +1,6 @@
 """Keep one large component of the port in memory at a time: a model of 10 billion numbers has 40 GB in float32.
 
-MLX reads a parameter from its file when it is first used. A component is freed by giving it parameters that were not read
+MLX reads a parameter from its file when it is first used. A component is freed by giving it unread parameters
 yet, so nothing here knows how any port loads its weights, and no result changes.
 """
 
@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten, tree_map
 from parity.needs import SPARE
 from parity.run.mlx_taps import components
 
-_evaluate = mx.eval  # a run may replace it for a while
+_evaluate = mx.eval  # a run may replace it temporarily
 PIECE = 1 << 28  # bytes of parameters that are read at a time: their file's copy and the float32 one exist together
 ROOM = 4 << 30  # bytes beside the parameters, from which on MLX waits for what it has started
 
@@ -26,8 +26,8 @@ class Residents:
     def __init__(self, model: nn.Module, build: Callable[[], nn.Module], dtype: mx.Dtype):
         self.model, self.dtype = model, dtype
         self._build = build
-        self._unread: dict[str, list[dict]] = {}  # parameters that were not read yet, by component
-        self._read: list[str] = []  # what is in memory, the last used one last
+        self._unread: dict[str, list[dict]] = {}  # unread parameters, by component
+        self._read: list[str] = []  # those in memory, the last used one last
         if dtype == mx.float32:
             for part in components(model).values():
                 part.update(widened(part.parameters()))
@@ -39,11 +39,11 @@ class Residents:
 
     @property
     def limit(self) -> float:
-        """How many bytes of parameters are in memory at most."""
+        """The most bytes of parameters that are in memory."""
         return SPARE * max(self.bytes.values(), default=0)
 
     def enter(self, name: str) -> None:
-        """Read a component's parameters, after others were freed where both are too large."""
+        """Read a component's parameters, after freeing others if both are too large."""
         if name in self._read:
             self._read.append(self._read.pop(self._read.index(name)))
             return
@@ -56,14 +56,14 @@ class Residents:
         before: list[mx.array] = []
         for piece in pieces(part):
             mx.async_eval(piece)
-            _evaluate(before)  # two pieces are on their way: one is read, the other one becomes float32
+            _evaluate(before)  # two pieces are in progress: one is read, the other one becomes float32
             before = piece
         _evaluate(before)
         self._read.append(name)
         self._set_room(sizes)
 
     def free(self, name: str) -> None:
-        """Let go of a component's parameters. They are read again when they are used again."""
+        """Free a component's parameters. They are read again on next use."""
         if not self._unread.get(name):
             self._build_again()
         components(self.model)[name].update(self._unread[name].pop())
@@ -71,12 +71,12 @@ class Residents:
         mx.clear_cache()
 
     def free_all(self) -> None:
-        """Let go of everything that is in memory: another program needs it."""
+        """Free everything in memory: another program needs it."""
         for name in list(self._read):
             self.free(name)
 
     def _set_room(self, sizes: dict[str, int]) -> None:
-        # MLX starts operations long before their turn, and keeps what they need: 22 GB for one step of a real model.
+        # MLX starts operations far ahead, and keeps what they need: 22 GB for one step of a real model.
         mx.set_memory_limit(sum(sizes[name] for name in self._read) + ROOM)
 
     def _build_again(self) -> None:
@@ -84,11 +84,11 @@ class Residents:
         for name, part in components(self._build()).items():
             self._unread.setdefault(name, []).append(change(part.parameters()))
             for module in part.modules():
-                module.clear()  # or the file's copy of the weights stays until the garbage is collected
+                module.clear()  # else the file's copy of the weights stays until garbage collection
 
 
 def widened(tree):
-    """The same parameters in float32, not computed yet. The other way round the port decides: tables stay float32 there."""
+    """The same parameters in float32, not computed yet. For the reverse, the port decides: tables stay float32."""
     short = (mx.bfloat16, mx.float16)
     return tree_map(lambda array: array.astype(mx.float32) if array.dtype in short else array, tree)
 

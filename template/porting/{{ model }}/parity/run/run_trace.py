@@ -15,7 +15,7 @@ from parity.metrics import Distance
 
 
 class Done(Exception):
-    """Ends ``generate_image`` as soon as everything that was asked for is known."""
+    """Ends ``generate_image`` as soon as everything requested is known."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Comparison:
 
 @dataclass
 class RunTrace:
-    """What one run showed at its seams, in the order of the run, and what went wrong in it."""
+    """What one run showed between its stages, in order, and what went wrong in it."""
 
     seen: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -49,7 +49,7 @@ class RunTrace:
 
 def call_arguments(model, facts: dict) -> dict:
     """The port's ``generate_image`` arguments for the run that the reference made."""
-    # 1.0 is mflux's word for no guidance. What the reference ran counts, not what it was asked for.
+    # mflux uses 1.0 for no guidance. What the reference ran counts, not what was requested.
     ran = facts["applied"]["value"]
     guidance = 1.0 if ran is None else ran
     wanted = {
@@ -66,7 +66,7 @@ def call_arguments(model, facts: dict) -> dict:
 
 
 def forget_prompts(model) -> None:
-    """Empty the port's cache of prompt embeddings: they may come from a stand-in, and the encoder would not run again."""
+    """Empty the port's cache of prompt embeddings: they may come from a stand-in, and the encoder would not rerun."""
     cache = getattr(model, "prompt_cache", None)
     if isinstance(cache, dict):
         cache.clear()
@@ -74,7 +74,7 @@ def forget_prompts(model) -> None:
 
 @contextlib.contextmanager
 def legacy_decoding(model) -> Iterator[None]:
-    """Let the VAE's decoder call its modules: mflux's other modes take it apart and call none of them."""
+    """Make the VAE's decoder call its modules: mflux's other modes split it and call none of them."""
     vae = getattr(model, "vae", None)
     mode = getattr(vae, "decode_mode", None)
     if mode is not None:

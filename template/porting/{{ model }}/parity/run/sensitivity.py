@@ -1,4 +1,4 @@
-"""How much float32 itself moves a module's result: some modules (attention without a scale) multiply every rounding."""
+"""How much float32 rounding moves a module's result: some modules (attention without a scale) amplify it."""
 
 from __future__ import annotations
 

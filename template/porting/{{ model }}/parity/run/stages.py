@@ -47,7 +47,7 @@ def encoders_of(stage: str, pairing: Pairing) -> set[str]:
 
 
 def components_of(stage: str, pairing: Pairing) -> tuple[str, ...]:
-    """The port's components that a stage runs, by whatever name: those with the weights of the reference's."""
+    """The port's components that a stage runs, under any name: those with the reference's weights."""
     names = COMPONENTS[stage]
     own = [own for own, theirs in pairing.components.items() if any(name in theirs for name in names)]
     return tuple(own) or names
@@ -68,7 +68,7 @@ class Result:
 
 
 def first_line(error: Exception) -> str:
-    """An error's message, cut to what fits into a line."""
+    """An error's message, cut to fit on a line."""
     return short((str(error).strip().splitlines() or [""])[0])
 
 
@@ -81,7 +81,7 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _part(item: Comparison, mask: np.ndarray) -> Comparison:
-    """A comparison of some of the numbers only; of all where the two sides have other shapes."""
+    """A comparison of only some of the numbers; of all if the two sides differ in shape."""
     if mask.all() or item.reference.shape != item.own.shape:
         return item
     pair = item.reference[mask], item.own[mask]
@@ -89,7 +89,7 @@ def _part(item: Comparison, mask: np.ndarray) -> Comparison:
 
 
 def short(text: str) -> str:
-    """The first sentence, or less."""
+    """The first sentence, or part of it."""
     return text if len(text) <= 120 else f"{text[:117].rstrip()}..."
 
 
@@ -116,7 +116,7 @@ class Judge:
 
     @property
     def orders(self) -> port_orders.PortOrders:
-        """In which order the port packs its latents; found once, with its weights as they are when it is asked."""
+        """In which order the port packs its latents; found once, with the weights at the first call."""
         if self._orders is None:
             self.progress("the order of its latents")
             self._orders = port_orders.find_orders(self.port, self.recording, self.reference, self._memo)
@@ -133,7 +133,7 @@ class Judge:
             crossing = self._run(LOOP)
             if any(not item.aligned for item in crossing.of("prompt/")):  # it ran on the port's own prompt
                 return Result(stage, NOT_RUN, note="; ".join(dict.fromkeys(crossing.notes)))
-            # In the forced run, what is handed on from step to step is the reference's: all else is the loop's doing.
+            # In the forced run, each step gets the reference's values: any other error is the loop's.
             crossing.seen += self._forced.of(f"{LATENTS}/") if self._forced and not crossing.failure else []
             return self._worst(stage, crossing, "loop/", f"{LATENTS}/")
         if stage == END_TO_END:
@@ -189,7 +189,7 @@ class Judge:
         return crossing
 
     def _run(self, force: str, skip: set[str] = frozenset()) -> RunTrace:
-        # A transformer without its weights need not run: what it would give is the reference's in any case.
+        # A transformer without its weights need not run: its result is replaced by the reference's anyway.
         steps = set() if self._unwritten(TRANSFORMER) else {0, self.recording.facts["steps"] - 1}
         run = self._forced_run(force, steps)
         run.decode = self.decode or force == FREE
@@ -216,7 +216,7 @@ class Judge:
             self.watch = watch
 
     def _unwritten(self, component: str) -> str:
-        """Why the port lacks what it has for a component of the reference; empty when it has it, by whatever name."""
+        """Why the port lacks a component of the reference; empty if it has it, under any name."""
         if component in self.port.unwritten:
             return self.port.unwritten[component]
         known = component in self.pairing.components.values()
@@ -234,7 +234,7 @@ class Judge:
             note = f"{failure[0]} raised {type(failure[1]).__name__}" if failure else "the run never came to it"
             return Result(stage, NOT_RUN, note="; ".join([*self.orders.notes, *dict.fromkeys(crossing.notes)]) or note)
         limits = [self.limits.of_stage(stage, item.name) for item in seen]
-        # The one that is furthest out of its own limit; NaN counts as furthest.
+        # The one that exceeds its own limit most; NaN counts as most.
         order = [item.distance.relative / limit if item.distance.relative == item.distance.relative else np.inf
                  for item, limit in zip(seen, limits, strict=True)]  # fmt: skip
         at = int(np.argmax(order))
@@ -250,7 +250,7 @@ class Judge:
     def _prompts_of(self, stage: str, crossing: RunTrace) -> list[Comparison]:
         """The prompt embeddings of one text encoder: all of them, or the numbers that come from it where there are several.
 
-        What has no owner is the first one's.
+        Numbers without an owner are the first one's.
         """
         prompts = crossing.of("prompt/")
         own = [name for name in ENCODERS if self.port.component(name) is not None]
@@ -267,7 +267,7 @@ class Judge:
         return found
 
     def _outputs(self, component: str) -> list[np.ndarray]:
-        """What a text encoder of the reference gave, in all of its calls."""
+        """What a text encoder of the reference returned, in all of its calls."""
         events = [
             event
             for event in self.recording.events
@@ -276,7 +276,7 @@ class Judge:
         return [self.recording.get(event.name) for event in events if "/out/" in event.name]
 
     def _prompt_is_right(self, seen: list[Comparison], limits: list[float]) -> bool:
-        """Whether all that is wrong with the embeddings is wrong with those of the negative prompt."""
+        """Whether only the embeddings of the negative prompt are wrong."""
         branches = self.reference.branches(0)
         if len(branches) < 2:
             return False
@@ -343,7 +343,7 @@ class Judge:
                 return to_numpy(vae.encode(image))
 
     def _normalised(self, values: np.ndarray, vae) -> np.ndarray:
-        # mflux's VAEs hand out latents as the transformer takes them, diffusers' as the encoder makes them.
+        # mflux's VAEs return latents as the transformer takes them, diffusers' as the encoder makes them.
         given = self.recording.facts["normalisation"]
         if "mean" in given:
             shape = [1, -1] + [1] * (values.ndim - 2)

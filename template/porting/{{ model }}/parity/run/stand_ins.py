@@ -1,4 +1,4 @@
-"""What takes the place of a method of the port that cannot run yet, so that the stages after it can be judged."""
+"""Replacements for methods of the port that cannot run yet, so that the stages after them can be judged."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from parity.run.patches import Patches
 
 
 def can_encode(model) -> bool:
-    """Whether the port encodes prompts in the template's own method, whose result is known."""
+    """Whether the port encodes prompts with the template's own method, whose result is known."""
     return hasattr(type(model), "_encode_prompt")
 
 
 def encode_prompts(patches: Patches, model, calls: ReferenceCalls, dtype: mx.Dtype) -> None:
-    """Let the port's prompts be the reference's embeddings of the same prompts."""
+    """Replace the port's prompt embeddings by the reference's of the same prompts."""
     if not can_encode(model):
         return
     wanted = str(inspect.signature(type(model)._encode_prompt).return_annotation)

@@ -139,7 +139,7 @@ class Training:
         return Row("targets", PASS if count else FAIL, note=note)
 
     def _swapped(self, layers: Layers) -> str:
-        """A layer that was given another one's matrices; empty where none was."""
+        """A layer that got another one's matrices; empty if none did."""
         stored = mx.load(str(self.recording.path.with_suffix("") / f"{START.name}.safetensors"))
         downs = {layer: to_numpy(stored[keys[0]]) for layer, keys in self.facts["layers"].items()}
         parts = dict(_trained(self.adapter.transformer()))
@@ -171,7 +171,7 @@ class Training:
         try:
             value, gradients = nn.value_and_grad(model=self.adapter.model(), fn=loss)(batch)
             self._gradients = gradients
-            # What is trained and has no gradient of its own, as a frozen matrix, has zeros.
+            # Trained parameters without a gradient, such as a frozen matrix, get zeros.
             shapes = {
                 f"{path}.{name}": part[name] for path, part in _trained(self.adapter.transformer()) for name in FACTORS
             }
@@ -193,7 +193,7 @@ class Training:
         return {path: after[path] - before[path] for path in before}
 
     def saved(self, layers: Layers) -> Row:
-        """The adapter as it is saved with an alpha that is not its rank, against what it was trained to be."""
+        """The adapter as saved with an alpha that differs from its rank, compared with what was trained."""
         parts = dict(_trained(self.adapter.transformer()))
         for part in parts.values():
             part.scale = SCALE
@@ -223,7 +223,7 @@ class Training:
         )
 
     def _force_sigmas(self) -> None:
-        # A wrong schedule has a row of its own; the loss is judged at the reference's sigma.
+        # A wrong schedule has a separate row; the loss is judged at the reference's sigma.
         scheduler, wanted = self.config.scheduler, mx.array(self.recording.get("scheduler/scheduler/out/0").reshape(-1))
         if isinstance(scheduler, _WithSigmas):
             return
@@ -259,7 +259,7 @@ def _trained(network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _factors(tree: dict) -> dict[str, mx.array]:
-    """The LoRA matrices in a tree of parameters, by their paths below the transformer."""
+    """The LoRA matrices in a parameter tree, by their paths below the transformer."""
     names = dict(tree_flatten(tree))
     return {name.partition(".")[2]: array for name, array in names.items() if name.endswith(FACTORS)}
 
