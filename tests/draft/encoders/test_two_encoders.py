@@ -1,4 +1,4 @@
-"""Two text encoders end to end: a CLIP of a size that mflux does not have, drafted, and mflux's own T5, by proof.
+"""Two text encoders, to a balanced ledger: a CLIP of a size that mflux does not have, drafted, and mflux's own T5.
 
 The pipeline is FLUX.1's, with the config files of a checkpoint that nobody has ported.
 """
@@ -16,7 +16,6 @@ import yaml
 from mflux_port.checkout import releases
 
 from tests.conftest import PROJECT
-from tests.draft.encoders.glue import write_glue
 from tests.parity.other_references import CLIP, SHORT, T5
 from tests.parity.references import AUTOENCODER_KL, DYNAMIC, write_reference
 
@@ -39,9 +38,6 @@ REFERENCE = {
     "tokenizer": ("transformers", "CLIPTokenizer", SHORT),
     "tokenizer_2": ("transformers", "T5TokenizerFast", {}),
 }  # fmt: skip
-STAGES = [
-    "vae_decode", "vae_encode", "transformer", "scheduler", "loop", "text_encoder", "text_encoder_2", "end_to_end",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -95,15 +91,3 @@ def test_the_ledger_of_the_full_size_is_balanced(port, checkpoint, run):
     said = run(port, "-m", "mflux_port", "ledger", "nova", "--checkpoint", checkpoint)
     assert "every tensor is taken once, every parameter is filled once" in said
     assert len(re.findall(r"^text_encoder(?:_2)? .* 0$", said, re.MULTILINE)) == 2, said
-
-
-def test_every_stage_passes_on_the_twin(port, checkpoint, run):
-    write_glue(port)
-    home = port / "porting/nova"
-    run(port, home / "make_tiny_checkpoint.py", "--model", checkpoint)
-    twin = home / "artifacts/tiny"
-    flags = ["--steps", "2", "--size", "112x80", "--no-calibration"]
-    run(port, home / "run_reference.py", "--model", twin, *flags)
-    said = run(port, home / "run_mflux.py")
-    passed = re.findall(r"^(\w+) +pass +relL2", said, re.MULTILINE)
-    assert [stage for stage in passed if stage != "guidance"] == STAGES, said
