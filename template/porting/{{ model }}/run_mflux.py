@@ -357,7 +357,9 @@ def _arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", choices=("gpu", "cpu"), help="default: gpu where MLX has one, else cpu")
-    parser.add_argument("--estimate", action="store_true", help="print what the run takes in memory and seconds, and stop")
+    parser.add_argument(
+        "--estimate", action="store_true", help="print what the run takes in memory and seconds, and stop"
+    )
     parser.add_argument("--reference", help="default: artifacts/reference.safetensors")
     parser.add_argument("--model", help="the checkpoint (default: the folder that the reference ran)")
     parser.add_argument("--port", metavar="MODULE:CLASS", help="default: the port's text-to-image class")

@@ -205,7 +205,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", help="default: mps or cuda where there is one, else cpu")
     parser.add_argument("--no-calibration", action="store_true", help="do not run a second time in bfloat16")
     parser.add_argument("--keep-loaded", action="store_true", help="keep all networks in memory, not one at a time")
-    parser.add_argument("--estimate", action="store_true", help="print what a recording takes on disk, in memory and in seconds, and stop")
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="print what a recording takes on disk, in memory and in seconds, and stop",
+    )
     parser.add_argument("--output", help="default: artifacts/reference.safetensors, or modules.safetensors")
     parser.add_argument(components.CUSTOM_CODE, action="store_true", help="run Python files that the checkpoint has")
     return parser.parse_args()

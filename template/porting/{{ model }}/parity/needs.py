@@ -21,7 +21,9 @@ def weights(folder: Path, dtype: str) -> int:
 
 def largest_file(folder: Path) -> int:
     """Bytes of the files of the largest network. While they are read, the system counts them as the process's memory."""
-    return max((sum(file.stat().st_size for file in part.glob("*.safetensors")) for part in folder.iterdir()), default=0)
+    return max(
+        (sum(file.stat().st_size for file in part.glob("*.safetensors")) for part in folder.iterdir()), default=0
+    )
 
 
 def together(sizes: list[int]) -> int:

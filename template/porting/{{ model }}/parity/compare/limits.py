@@ -56,7 +56,9 @@ class Limits:
         if call.leaf:
             return LEAF * min(MOST, max(1.0, call.size / LARGE))
         gap = self.gaps.get(f"{call.event}/out/0", 0.0)
-        leaves = sum(inside.leaf for inside in call.walk())  # each rounds by itself: as random steps, they add up slowly
+        leaves = sum(
+            inside.leaf for inside in call.walk()
+        )  # each rounds by itself: as random steps, they add up slowly
         return min(10 * CONTAINER, max(CONTAINER, gap / 1000, LEAF * leaves**0.5))
 
     def of_sensitive(self, call, sensitivity: float) -> float:

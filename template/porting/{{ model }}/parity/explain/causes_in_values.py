@@ -257,7 +257,9 @@ def _by_name(call: Call) -> str:
 
 
 def _own_code(call: Call) -> str:
-    names = list(dict.fromkeys(part.path.removeprefix(f"{call.path}.") for part in call.children if not _is_judged(part)))
+    names = list(
+        dict.fromkeys(part.path.removeprefix(f"{call.path}.") for part in call.children if not _is_judged(part))
+    )
     if not names:
         return "its own code, not that of a module inside it: order, gate, residual or modulation"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -271,7 +271,9 @@ class Diagnosis:
         # Earlier stages judge the steps. This leaves what the loop does to the latents outside of them.
         for item in self.crossing.of(f"{LATENTS}/"):
             if not item.aligned or item.distance.relative > self.limits.of_stage("loop", item.name):
-                cause = causes_in_values.of_distance(item.distance) or causes_in_values.of_values(item.reference, item.own)
+                cause = causes_in_values.of_distance(item.distance) or causes_in_values.of_values(
+                    item.reference, item.own
+                )
                 where = f"the latents that the {item.name.split('/')[1].split('.')[0]} is given"
                 return [
                     self._code(result, "loop", f"{where}: {cause or 'something is done to them outside the steps'}")

@@ -85,7 +85,11 @@ def _verdicts(found: Comparison) -> str:
         for item in found.findings.verdicts
     ]
     head = "<tr><th>port<th>reference<th>local<th>limit<th>accumulated<th>likely cause"
-    table = f"<div class=wide><table>{head}{''.join(rows)}</table></div>" if rows else "<p>No weight and no module differs.</p>"
+    table = (
+        f"<div class=wide><table>{head}{''.join(rows)}</table></div>"
+        if rows
+        else "<p>No weight and no module differs.</p>"
+    )
     return f"<h2>Weights and modules</h2>{pairs}{table}"
 
 

@@ -39,4 +39,6 @@ def _stage(result) -> dict:
 
 def _finite(values: dict) -> dict:
     # JSON has no number for "not measured".
-    return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }

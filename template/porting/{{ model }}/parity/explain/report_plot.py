@@ -23,8 +23,14 @@ def plot(found: Comparison) -> str:
     scale = (HEIGHT - BOTTOM - 10) / (high - low)
     across = (WIDTH - LEFT - 10) / max(len(points) - 1, 1)
     heights = [10 + (high - log) * scale for log in logs]
-    body = [*_grid(low, high, scale), *(_dot(n, across, heights[n], point) for n, point in enumerate(points)), *_legend()]
-    drawn = f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img aria-label='relative error of each module'>{''.join(body)}</svg>"
+    body = [
+        *_grid(low, high, scale),
+        *(_dot(n, across, heights[n], point) for n, point in enumerate(points)),
+        *_legend(),
+    ]
+    drawn = (
+        f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img aria-label='relative error of each module'>{''.join(body)}</svg>"
+    )
     return f"<h2>Error against depth</h2><div class=wide>{drawn}</div>"
 
 

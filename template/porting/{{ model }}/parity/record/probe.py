@@ -196,7 +196,9 @@ def find_orders(pipe, call: Callable[[], object], outputs: dict, noise: int, ste
     vae = orders.trace(lambda x: probe.decoded(x, steps), size).get(VAE)
     if vae is not None:
         named["layout/vae/in/0"] = vae.ids
-    sign = sum(order.factor for order in sent.values()) if sent else 1.0  # that of the unconditional one may be negative
+    sign = (
+        sum(order.factor for order in sent.values()) if sent else 1.0
+    )  # that of the unconditional one may be negative
     return named, {"denoisers": facts, "sign": 1.0 if sign >= 0 else -1.0}
 
 

@@ -193,7 +193,9 @@ def _add_outputs(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) ->
     result.sign = 1.0 if sum(own.factor for own in sent.values()) >= 0 else -1.0
 
 
-def _sent_back(probe: PortProbe, shapes: dict[str, tuple], result: PortOrders, calls: ReferenceCalls) -> dict[str, Order]:
+def _sent_back(
+    probe: PortProbe, shapes: dict[str, tuple], result: PortOrders, calls: ReferenceCalls
+) -> dict[str, Order]:
     """The order of one row of each transformer's result in the port's loop. Those of one shape are sent together."""
     alike = len(set(shapes.values())) == 1
     found: dict[str, Order] = {}
