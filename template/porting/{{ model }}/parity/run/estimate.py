@@ -10,8 +10,10 @@ import mlx.core as mx
 from parity import needs
 from parity.answers import STAGE_NAMES
 from parity.record.components import is_network, read_json
-from parity.record.recording import ROOM as ROOM_ON_DISK
-from parity.record.recording import Recording
+from parity.record.recording import (
+    ROOM as ROOM_ON_DISK,
+    Recording,
+)
 from parity.run.residents import ROOM
 from parity.run.strips import MOST
 
