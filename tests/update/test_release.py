@@ -68,7 +68,7 @@ def test_copier_s_temporary_copies_of_an_update_see_only_the_answers():
     for name in copies:
         where = {"dst_path": Path(f"/tmp/{copier._main.__name__}{name}x1/mflux")}
         assert place.render(_copier_conf=where) == "components/answers_only"
-    for name in (".", "/tmp/copier._main.rendered.x1/port", "/work/mflux"):
+    for name in (".", "/tmp/copier._main.rendered.x1/port", "/home/mflux"):
         assert place.render(_copier_conf={"dst_path": Path(name)}) == "template"
     (answers,) = (PROJECT / "components/answers_only").iterdir()
     assert (PROJECT / "template" / answers.name).is_file()

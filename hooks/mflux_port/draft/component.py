@@ -12,7 +12,6 @@ from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.forward.draft import ForwardDraft, Say, draft_forwards
 from mflux_port.draft.forward.proof.states import State, class_states
 from mflux_port.draft.forward.proof.twin_port import attach
-from mflux_port.draft.forward.writer.checkpointing import without_checkpointing
 from mflux_port.draft.forward.writer.wrappers import hand_down
 from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
@@ -79,14 +78,10 @@ def draft_component(
     ``say`` is called with the progress of the forward passes, which take seconds; without ``with_forwards`` only layers
     are drafted.
     """
-    forwards = draft_forwards(component, name, say) if with_forwards else ForwardDraft({}, "left out")
+    forwards = draft_forwards(component, name, say, port.training) if with_forwards else ForwardDraft({}, "left out")
     tree, source = _tree(component, forwards.wanted)
     tree.class_name = re.sub(r"\W", "", component.class_name) or tree.class_name
     attach(tree, forwards.forwards)
-    if not port.training:
-        for forward in forwards.forwards.values():
-            for method in forward.methods:
-                method.text = without_checkpointing(method.text)
     hand_down(tree)
     towers = cut_towers(tree) if part_of(name) == "text_encoder" else []
     source = without_towers(source, towers)

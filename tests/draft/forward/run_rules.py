@@ -35,10 +35,11 @@ def main() -> None:
         name = group.split("(")[0].rsplit(".", 1)[-1]
         told[name] = {"text": forward.key, "state": forward.state.kind, "line": forward.state.line}
     told |= blocks()
+    told["Blocks of a port without training"] = blocks(trains=False)["Blocks"]
     print(json.dumps({"classes": told, "same": texts[0] == texts[1]}))
 
 
-def blocks() -> dict[str, dict]:
+def blocks(trains: bool = True) -> dict[str, dict]:
     """A transformer in small: its classes as text and state."""
     import torch
 
@@ -48,7 +49,7 @@ def blocks() -> dict[str, dict]:
     for batch, length in ((1, 5), (2, 3)):
         x = torch.randn(batch, length, 8, generator=torch.Generator().manual_seed(length))
         runs.append(("forward", {"hidden_states": x, "position_ids": torch.arange(length)}))
-    forwards = drafted(model, runs)
+    forwards = drafted(model, runs, trains=trains)
     names = {group: group.split("(")[0].rsplit(".", 1)[-1] for group in forwards}
     return {names[group]: {"text": forward.key, "state": forward.state.kind, "line": forward.state.line}
             for group, forward in forwards.items()}  # fmt: skip

@@ -95,6 +95,12 @@ def test_a_loop_that_can_be_checkpointed_can_be_in_the_port(classes):
     assert "hidden_states = run(hidden_states, rotary_embeddings)" in text
 
 
+def test_a_port_without_training_has_no_switch_for_it(classes):
+    text = classes["Blocks of a port without training"]["text"]
+    assert classes["Blocks of a port without training"]["state"] == "verified"
+    assert "gradient_checkpointing" not in text and "hidden_states = block(hidden_states, rotary_embeddings)" in text
+
+
 def test_parts_of_a_result_that_nothing_reads_are_left_out(classes):
     text = classes["Block"]["text"]
     assert classes["Block"]["state"] == "verified" and text.endswith("None], 2")

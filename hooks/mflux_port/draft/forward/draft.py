@@ -28,10 +28,11 @@ class ForwardDraft:
         return wanted(self.forwards) if self.forwards else None
 
 
-def draft_forwards(component, name: str, say: Say = lambda line: None) -> ForwardDraft:
+def draft_forwards(component, name: str, say: Say = lambda line: None, trains: bool = True) -> ForwardDraft:
     """Write and prove the forward passes of a component's reference. Needs torch, MLX and the reference's library.
 
-    ``name``: the port's name for it. Without a twin that runs, the draft has a reason and no forward pass.
+    ``name``: the port's name for it. ``trains``: the port has training, which may checkpoint gradients. Without a twin that
+    runs, the draft has a reason and no forward pass.
     """
     missing = [
         package for package in ("torch", "mlx", component.library) if not importlib.util.find_spec(package or "?")
@@ -46,7 +47,8 @@ def draft_forwards(component, name: str, say: Say = lambda line: None) -> Forwar
         twin = make_twin(component, name)
         if not twin.runs:
             return ForwardDraft({}, twin.reason)
-        return ForwardDraft(drafted(twin.model, twin.runs, resized(component, twin.model), say, name, twin.rebuild))
+        changed = resized(component, twin.model)
+        return ForwardDraft(drafted(twin.model, twin.runs, changed, say, name, twin.rebuild, trains))
 
 
 def drafted(
@@ -56,18 +58,25 @@ def drafted(
     say: Say = lambda line: None,
     name: str = "",
     rebuild: Callable | None = None,
+    trains: bool = True,
 ) -> dict[str, Forward]:
     """The forward passes of a model that is built, recorded on ``runs``, each with its state."""
     from mflux_port.draft.forward.proof.verify import prove
 
-    forwards, recording = written(model, runs, changed, say, name, rebuild)
+    forwards, recording = written(model, runs, changed, say, name, rebuild, trains)
     say(f"{name}: replaying {len(forwards)} classes")
     prove(forwards, recording)
     return forwards
 
 
 def written(
-    model, runs: list[tuple[str, dict]], changed: set[tuple[str, str]], say: Say, name: str, rebuild: Callable | None
+    model,
+    runs: list[tuple[str, dict]],
+    changed: set[tuple[str, str]],
+    say: Say,
+    name: str,
+    rebuild: Callable | None,
+    trains: bool = True,
 ) -> tuple[dict[str, Forward], Recording]:
     """The forward passes of a model, not proven yet, and the recording that they were written from."""
     from mflux_port.draft.forward.record.casts import idle_casts
@@ -82,7 +91,7 @@ def written(
     recording = record(model, runs, rebuild)
     recording.idle_casts = idle_casts(recording, runs)
     given = {key for _, inputs in runs for key in inputs}
-    return ClassWriter(Project(recording, given, changed, write_function)).write(), recording
+    return ClassWriter(Project(recording, given, changed, write_function, trains)).write(), recording
 
 
 def resized(component, model) -> set[tuple[str, str]]:

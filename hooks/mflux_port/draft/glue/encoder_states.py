@@ -18,7 +18,7 @@ class States:
     needs: tuple[str, ...] = ()
 
 
-def states(encoder: str, wanted: list[str], arguments: str, mask_given: bool) -> States | None:
+def states(encoder: str, wanted: list[str], arguments: str) -> States | None:
     """The states of ``wanted`` (such as ``hidden_states[-2]``) from the encoder of that answer; None if it cannot.
 
     ``arguments``: what the encoder is called with. The last of the reference's hidden states comes after the final norm.

@@ -181,7 +181,7 @@ class {self.name}:
         wanted = [state.partition(".")[2] for state in prompt.get("states", ())]
         if not wanted or prompt.get("joined") not in (None, "concatenated"):
             return None
-        return states(self.port.text_encoder, wanted, arguments, value["mask"])
+        return states(self.port.text_encoder, wanted, arguments)
 
     def _kept(self, found: States, prompt: dict, value: dict) -> list[str]:
         joined = found.expressions[0]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-INTEGERS = {"int64", "int32", "int16", "int8", "uint8"}
-
 
 def to_mlx(value):
     """Nested tensors as MLX arrays: complex ones as pairs, float64 as float32."""

@@ -18,7 +18,7 @@ def quiet_call(model, call, clone: Callable):
     try:
         with torch.no_grad():
             return *given, clone(run(*clone(given[0]), **clone(given[1])))
-    except Exception:  # noqa: BLE001 - what the reference refuses is no call
+    except Exception:  # noqa: BLE001 - a call that the reference refuses is not recorded
         return None
 
 

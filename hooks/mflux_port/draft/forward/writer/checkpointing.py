@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 
 FLAG = "gradient_checkpointing"
 
@@ -28,14 +27,3 @@ def checkpointed(loop: ast.For, is_first: bool) -> list[ast.stmt]:
     loop.body.insert(0, ast.parse(f"run = nn.utils.checkpoint({block}) if {FLAG} else {block}").body[0])
     flag = ast.parse(f'{FLAG} = getattr(self, "{FLAG}", False)').body[0]
     return [flag, loop] if is_first else [loop]
-
-
-def without_checkpointing(text: str) -> str:
-    """A written method that only calls its blocks: a port without training has no use for the switch."""
-    block, left = "", []
-    for line in text.splitlines(keepends=True):
-        found = re.search(rf"run = nn\.utils\.checkpoint\((\w+)\) if {FLAG}", line)
-        block = found[1] if found else block
-        if FLAG not in line:
-            left.append(re.sub(r"(?<![\w.])run\(", f"{block}(", line) if block else line)
-    return "".join(left)

@@ -48,7 +48,8 @@ class Written:
 class Project:
     """``resized``: (group, attribute) of numbers that differ between the tiny twin and the real model.
 
-    ``write_function`` writes one function of the reference, given the project and the function's place.
+    ``write_function`` writes one function of the reference, given the project and the function's place. ``trains``: the port
+    has training.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Project:
         given: set[str],
         resized: set[tuple[str, str]],
         write_function: Callable[[Project, Place], Written],
+        trains: bool = True,
     ):
+        self.trains = trains
         self.write_function = write_function
         self.recording, self.graph = recording, CallGraph(recording)
         self.given, self.resized = given - FIXED, resized

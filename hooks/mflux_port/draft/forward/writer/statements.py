@@ -6,7 +6,6 @@ import ast
 import copy
 import re
 
-from mflux_port.draft.forward.record.facts import MANY
 from mflux_port.draft.forward.table.call import Refused, filled, raising
 from mflux_port.draft.forward.writer.checkpointing import checkpointed, is_checkpointed
 from mflux_port.draft.forward.writer.hints import hint, inner_hint
@@ -274,7 +273,7 @@ class Statements:
         if not body:
             return []
         loop = ast.For(self.store(node.target), self.expr(node.iter), body, [])
-        if not is_checkpointed(node) or "forward" not in self.project.recording.entries:
+        if not (self.project.trains and is_checkpointed(node) and "forward" in self.project.recording.entries):
             return [loop]
         written = checkpointed(loop, not self.has_checkpointing)
         self.has_checkpointing |= len(written) > 1
@@ -348,7 +347,3 @@ class Statements:
 
     def _do_Try(self, node: ast.Try) -> list[ast.stmt]:
         raise Refused(node, "try")
-
-    def only_value(self, node: ast.expr) -> object:
-        value = self.value(node)
-        return None if value is MANY else value

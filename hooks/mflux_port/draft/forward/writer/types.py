@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 
-from mflux_port.draft.forward.record.facts import MANY
 from mflux_port.draft.forward.table.call import Refused, filled
 
 DTYPES = {
@@ -98,7 +97,3 @@ class Types:
         call = call.args[0] if ast.unparse(call.func) == "iter" else call
         inner = call.func.value
         return self._module_dtype(inner, self.fact(inner))
-
-    def shown_dtype(self, node: ast.expr) -> object:
-        value = self.value(node)
-        return None if value is MANY else value
