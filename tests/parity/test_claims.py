@@ -12,6 +12,7 @@ pytestmark = pytest.mark.full
 FLAGS = {
     "lora": ("--lora", "--steps", "1"),
     "training": ("--training", "--steps", "4"),
+    "plain": ("--steps", "2", "--size", "128x96", "--no-calibration"),
     "image": ("--image", "--steps", "4", "--size", "128x96", "--strength", "0.7"),
 }
 ADAPTERS = {
@@ -56,6 +57,14 @@ def test_a_released_port_applies_what_it_loads_as_the_reference_does(claimed, sc
     failed = [line for line in rows if line.split()[2] == "FAIL"]
     assert all("not applied" in line or "refused" in line for line in failed), failed
     assert re.search(r"^transformer +pass ", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_a_quantized_copy_keeps_its_weights(claimed, script, port):
+    done = script(claimed("z_image", "plain"), "run_mflux.py", "--quantize", "8", *port("z_image"))
+
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("q8 ")]
+    assert {row[1] for row in rows} >= {"transformer", "vae_decode", "text_encoder"}, done.stdout + done.stderr
+    assert {row[2] for row in rows} == {"pass"} and done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

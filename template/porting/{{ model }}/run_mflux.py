@@ -21,6 +21,9 @@ from parity.needs import Timings
 SIZES: dict[str, dict[str, str]] = {}
 NETWORKS = ("vae_decode", "vae_encode", "transformer", *ENCODERS)  # stages in which a module may be wrong
 RECORDED, AUTO = "recorded", "auto"
+QUANTIZE = "quantize"
+CLAIMS = ("lora", "training", "image", QUANTIZE)  # the flags
+ONLY_8 = "PORTING.md: --quantize 8 ticks the box"
 
 
 def main() -> int:
@@ -35,14 +38,9 @@ def main() -> int:
         from parity.run import device
 
         device.use(args.device)
-    if args.lora:
-        return _lora(args, answers)
-    if args.training:
-        return _training(args, answers)
-    if args.image:
-        return _image(args, answers)
-    if args.quantize:
-        return _quantized(args, answers)
+    claim = next((name for name in CLAIMS if getattr(args, name)), "")
+    if claim:
+        return _judge_claim(claim, args, answers)
     path = _reference(args, answers)
     recording = _recording(path)
     folder = _same_run(args, answers, recording)
@@ -80,7 +78,7 @@ def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, 
     print(f"against {path.name}: {facts['level']}, {notes.setting_of(facts, args.dtype)}")
     bisect = bool(args.bisect) or facts["level"] != "stages"  # what is recorded is judged
     limits = _limits(args, recording)
-    say = lambda result: print(_line(result))  # noqa: E731
+    say = lambda result: print(result.line)  # noqa: E731
     found = session.compare(port, recording, limits, wanted, stages, bisect, say, known)
     print(f"the port took {found.judge.progress.figures()}")
     _write(found, path)
@@ -109,10 +107,10 @@ def _look_inside(args: argparse.Namespace, answers: Answers, port, recording, wa
     return inside, _judge(args, answers, port, inside, wanted, [stage], found.pairing)
 
 
-def _recording(path: Path):
+def _recording(path: Path, command: str = "run_reference.py"):
     from parity.record.recording import Recording
 
-    recording = Recording(path)
+    recording = Recording(path, command)
     recording.verify_facts()
     return recording
 
@@ -125,110 +123,35 @@ def _limits(args: argparse.Namespace, recording):
     return Limits(args.dtype, gaps)
 
 
-def _lora(args: argparse.Namespace, answers: Answers) -> int:
+def _judge_claim(claim: str, args: argparse.Namespace, answers: Answers) -> int:
+    """Judge LoRA, training, image-to-image or a quantized copy instead of the stages."""
     from parity import waivers
-    from parity.compare.lora import worst_of
-    from parity.record.recording import Recording
 
-    recording = Recording(
-        Path(args.reference) if args.reference else answers.artifacts / "lora.safetensors", "run_reference.py --lora"
-    )
-    recording.verify_facts()
+    _refuse_other_flags(claim, args)
+    stages = claim == QUANTIZE  # a quantized copy is judged on the plain recording
+    default = answers.artifacts / f"{'reference' if stages else claim}.safetensors"
+    command = "run_reference.py" if stages else f"run_reference.py --{claim}"
+    recording = _recording(Path(args.reference) if args.reference else default, command)
     folder = _same_run(args, answers, recording)
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
-    from parity.run import lora
-    from parity.run.stages import Result
+    from parity.explain import claims
 
-    where = args.port or answers.import_path
-    files, call = lora.judge(where, folder, SIZES, recording, wanted, lambda file: print(_file_line(file)))
-    print(_line(call))
-    worst = worst_of(files)
-    status = FAIL if FAIL in (worst.status, call.status) else worst.status
-    from parity.compare.lora import LIMIT
-
-    result = Result("lora", status, max(worst.worst, call.relative), limit=LIMIT)
-    for line in _tick(args, answers, recording.facts, [result]):
+    where, adapter = args.port or answers.import_path, args.adapter or answers.adapter_path
+    judged = claims.Claim(where, adapter, folder, SIZES, recording, wanted, args.quantize)
+    result = claims.JUDGES[claim](judged)
+    ticks = not stages or args.quantize == 8
+    for line in _tick(args, answers, recording.facts, [result]) if ticks else [ONLY_8]:
         print(line)
-    return 1 if status == FAIL else 0
+    return 1 if result.status == FAIL else 0
 
 
-def _training(args: argparse.Namespace, answers: Answers) -> int:
-    from parity.record.recording import Recording
-
-    path = Path(args.reference) if args.reference else answers.artifacts / "training.safetensors"
-    recording = Recording(path, "run_reference.py --training")
-    recording.verify_facts()
-    folder = _same_run(args, answers, recording)
-    from parity.run import mlx_port, training
-    from parity.run.stages import Result
-
-    port = mlx_port.load(args.port or answers.import_path, folder, "float32", SIZES)
-    rows = training.judge(
-        port,
-        args.adapter or answers.adapter_path,
-        recording,
-        path.with_suffix(".png"),
-        lambda row: _print_row("training", row),
-    )
-    failed = [row for row in rows if row.status == FAIL]
-    worst = max(failed or rows, key=lambda row: row.relative / row.limit if row.limit == row.limit else 0.0)
-    result = Result("training", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
-    for line in _tick(args, answers, recording.facts, [result]):
-        print(line)
-    return 1 if failed else 0
-
-
-def _print_row(what: str, row) -> None:
-    figures = f"relL2 {row.relative:.2e}  limit {row.limit:.1e}" if row.limit == row.limit else ""
-    print(f"{what} {row.name:<10} {row.status:<8} {figures:<32} {row.note}".rstrip())
-
-
-def _image(args: argparse.Namespace, answers: Answers) -> int:
-    from parity.record.recording import Recording
-
-    path = Path(args.reference) if args.reference else answers.artifacts / "image.safetensors"
-    recording = Recording(path, "run_reference.py --image")
-    recording.verify_facts()
-    folder = _same_run(args, answers, recording)
-    from parity.run import image_to_image, mlx_port
-    from parity.run.stages import Result
-
-    port = mlx_port.load(args.port or answers.import_path, folder, "float32", SIZES)
-    rows = image_to_image.judge(port, recording, lambda row: _print_row("image", row))
-    failed = [row for row in rows if row.status == FAIL]
-    worst = max(failed or rows, key=lambda row: row.relative / row.limit if row.limit == row.limit else 0.0)
-    result = Result("image_to_image", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
-    for line in _tick(args, answers, recording.facts, [result]):
-        print(line)
-    return 1 if failed else 0
-
-
-def _quantized(args: argparse.Namespace, answers: Answers) -> int:
-    from parity.record.recording import Recording
-
-    recording = Recording(_reference(args, answers))
-    recording.verify_facts()
-    folder = _same_run(args, answers, recording)
-    from parity.run import quantized
-    from parity.run.stages import Result
-
-    where, bits = args.port or answers.import_path, args.quantize
-    rows = quantized.judge(
-        where, folder, SIZES, recording, bits, lambda row: print(f"q{bits} {row.name:<13} {row.status:<6} {row.note}")
-    )
-    failed = [row for row in rows if row.status == FAIL]
-    worst = max((row for row in rows if row.limit == row.limit), key=lambda row: row.relative / row.limit)
-    result = Result("quantized", FAIL if failed else worst.status, worst.relative, limit=worst.limit)
-    for line in (
-        _tick(args, answers, recording.facts, [result]) if bits == 8 else ["PORTING.md: --quantize 8 ticks the box"]
-    ):
-        print(line)
-    return 1 if failed else 0
-
-
-def _file_line(file) -> str:
-    figures = f"{file.layers} layers, relL2 {file.worst:.1e}" if file.layers else ""
-    return f"lora {file.name:<18} {file.status:<10} {figures:<28} {file.note}".rstrip()
+def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
+    # The evidence would say a setting that was not run.
+    others = {"--stage": args.stage, "--bisect": args.bisect, "--estimate": args.estimate}
+    others["--dtype bfloat16"] = args.dtype != "float32"
+    given = next((flag for flag, value in others.items() if value), "")
+    if given:
+        raise ParityError(f"--{claim} is judged in float32, in a run of its own; leave out {given}")
 
 
 def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list) -> list[str]:
@@ -289,13 +212,6 @@ def _modules_would_tell(found, facts: dict) -> bool:
     return facts["level"] == "stages" and any(result.stage in NETWORKS for result in failed)
 
 
-def _line(result) -> str:
-    figures = (
-        f"relL2 {result.relative:.2e}  limit {result.limit:.1e}  max {result.largest:.1e}" if result.tensor else ""
-    )
-    return f"{result.stage:<14} {result.status:<10} {figures:<48} {result.note}".rstrip()
-
-
 def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
     """The checkpoint of the recording, after what was asked for was compared with what was recorded."""
     from parity.record.components import header_digest, read_index, same_pipeline
@@ -346,10 +262,11 @@ def _write(found, path: Path) -> None:
 def _arguments() -> argparse.Namespace:
     parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--stage", choices=ALL_STAGES, help="only this stage (default: all)")
-    parser.add_argument("--lora", action="store_true", help="judge the LoRA files of run_reference.py --lora instead")
-    parser.add_argument("--training", action="store_true", help="judge the step of run_reference.py --training instead")
-    parser.add_argument("--image", action="store_true", help="judge the image-to-image of run_reference.py --image")
-    parser.add_argument("--quantize", type=int, choices=(3, 4, 5, 6, 8), help="judge a copy in so many bits instead")
+    claim = parser.add_mutually_exclusive_group()
+    claim.add_argument("--lora", action="store_true", help="judge the LoRA files of run_reference.py --lora instead")
+    claim.add_argument("--training", action="store_true", help="judge the step of run_reference.py --training instead")
+    claim.add_argument("--image", action="store_true", help="judge the image-to-image of run_reference.py --image")
+    claim.add_argument("--quantize", type=int, choices=(3, 4, 5, 6, 8), help="judge a copy with this many bits instead")
     parser.add_argument("--adapter", metavar="MODULE:CLASS", help="default: the port's training adapter")
     parser.add_argument(
         "--bisect", nargs="?", const=RECORDED, choices=(RECORDED, AUTO), metavar=AUTO,

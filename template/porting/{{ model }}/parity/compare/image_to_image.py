@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from parity.answers import FAIL, PASS
+from parity.compare.claim_row import Row
 from parity.metrics import distance
 from parity.record.recording import Recording
 
 LATENTS, PICTURE = 1e-4, 1e-3  # correct ports: below 3e-5, and the loop's error from that
 MISTAKES = ("not normalised", "normalised twice", "without the shift", "without the scale")
-
-
-@dataclass
-class Row:
-    """One thing that is compared."""
-
-    name: str
-    status: str
-    relative: float = float("nan")
-    limit: float = float("nan")
-    note: str = ""
 
 
 def starts(wanted: list, own: dict[tuple[int, float], int]) -> Row:
@@ -32,7 +20,7 @@ def starts(wanted: list, own: dict[tuple[int, float], int]) -> Row:
     intended = [row for row in others if row[2] == 0 and row[3] == 1]
     wrong = [row for row in others if row not in intended]
     note = f"{len(wanted) - len(others)} of {len(wanted)} alike"
-    note += f", {len(intended)} start at step 1 instead of 0, as all of mflux" * bool(intended)
+    note += f", {len(intended)} start at step 1 instead of 0, as in all ports of mflux" * bool(intended)
     if wrong:
         steps, strength, theirs, mine = wrong[0]
         note += f"; {steps} steps at strength {strength:g}: the reference starts at step {theirs}, the port at {mine}"

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from parity.answers import FAIL, PASS
+from parity.compare.claim_row import Row
 
-RANGE, ROOM = (
-    4.8,
-    3.0,
-)  # a group of 64 normal numbers spans 4.8 deviations; a layer may lose three times that error
+RANGE = 4.8  # deviations that a group of 64 normal numbers spans
+ROOM = 3.0  # a layer may lose so many times the error that follows from it
 STAGE = {8: 5e-2, 6: 0.1, 5: 0.2, 4: 0.35, 3: 0.6}  # correct ports: 2e-2 at 8 bits, 0.2 at 4
 
 
@@ -21,17 +20,6 @@ class Layer:
     path: str
     bits: int | None
     error: float = 0.0
-
-
-@dataclass
-class Row:
-    """One component, or one stage."""
-
-    name: str
-    status: str
-    note: str
-    relative: float = float("nan")
-    limit: float = float("nan")
 
 
 def limit(bits: int) -> float:
@@ -59,16 +47,11 @@ def judge(component: str, layers: list[Layer], bits: int, unquantized: tuple[str
     note = f"{len(quantized)} layers in {bits} bits (worst weight {worst:.1e}), {len(full)} in full precision"
     if problems:
         note += f"; {problems[0]}" + f" and {len(problems) - 1} more" * (len(problems) > 1)
-    return Row(component, FAIL if problems else PASS, note)
+    return Row(component, FAIL if problems else PASS, note=note)
 
 
 def stage(name: str, full: float, quantized: float, bits: int) -> Row:
     """One stage's error next to that in full precision."""
     most = STAGE.get(bits, STAGE[4])
-    return Row(
-        name,
-        PASS if quantized <= most else FAIL,
-        f"relL2 {quantized:.1e} of {most:.1e}, float32 {full:.1e}",
-        quantized,
-        most,
-    )
+    note = f"relL2 {quantized:.1e} of {most:.1e}, float32 {full:.1e}"
+    return Row(name, PASS if quantized <= most else FAIL, quantized, most, note)

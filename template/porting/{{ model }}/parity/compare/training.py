@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from parity.answers import FAIL, NOT_RUN, PASS
+from parity.compare.claim_row import Row
 from parity.metrics import distance
 from parity.record.recording import Recording
 
 SIGMAS, LOSS, GRADIENT = 1e-4, 1e-4, 1e-3  # correct ports: below 1e-6, 1e-6 and 1e-4
 UPDATE = 3e-2  # AdamW divides by a gradient's size: if that is near zero, rounding decides the sign
 ALIKE = 0.999
-
-
-@dataclass
-class Row:
-    """One thing that is compared."""
-
-    name: str
-    status: str
-    relative: float = float("nan")
-    limit: float = float("nan")
-    note: str = ""
 
 
 def sigmas(wanted: np.ndarray, own: np.ndarray) -> Row:

@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from parity.compare import image_to_image as compare
-from parity.compare.image_to_image import Row
+from parity.compare.claim_row import Row
 from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
 from parity.errors import ParityError

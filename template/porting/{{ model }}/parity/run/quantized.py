@@ -12,9 +12,10 @@ from mlx import nn
 
 from parity.answers import ABSENT
 from parity.compare import quantized as compare
+from parity.compare.claim_row import Row
 from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
-from parity.compare.quantized import Layer, Row
+from parity.compare.quantized import Layer
 from parity.errors import ParityError
 from parity.metrics import relative_error
 from parity.record.recording import Recording

@@ -66,6 +66,12 @@ class Result:
     note: str = ""
     worst: Comparison | None = None
 
+    @property
+    def line(self) -> str:
+        """As it is printed."""
+        figures = f"relL2 {self.relative:.2e}  limit {self.limit:.1e}  max {self.largest:.1e}" if self.tensor else ""
+        return f"{self.stage:<14} {self.status:<10} {figures:<48} {self.note}".rstrip()
+
 
 def first_line(error: Exception) -> str:
     """An error's message, cut to fit on a line."""

@@ -20,10 +20,10 @@ from mlx.utils import tree_flatten
 
 from parity.answers import FAIL, PASS, import_class
 from parity.compare import training as compare
+from parity.compare.claim_row import Row
 from parity.compare.limits import Limits
 from parity.compare.lora import Layers
 from parity.compare.pairing import Pairing
-from parity.compare.training import Row
 from parity.errors import ParityError
 from parity.record.lora_files import RANK, START
 from parity.record.recording import Recording
