@@ -65,7 +65,7 @@ def measure(home: Path) -> dict[str, float]:
     """
     sys.path.insert(0, str(home))
     import torch
-    from parity.record import parts, reference
+    from parity.record import reference, resident_networks
 
     torch.set_num_threads(1)  # recording has one; what the other cores are busy with would count as the step's
     loaded = reference.load(_run(reference, home, "stages"), "", keep=True)
@@ -88,7 +88,7 @@ def measure(home: Path) -> dict[str, float]:
 
     def fingerprints() -> None:
         for name, network in loaded.parts.networks.items():
-            parts.weights(name, network)
+            resident_networks.weights(name, network)
 
     with contextlib.redirect_stdout(sys.stderr):
         once = medians({"fingerprints": Action(fingerprints), "encoder": Action(encode)})

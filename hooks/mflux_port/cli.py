@@ -12,7 +12,7 @@ from mflux_port import __version__
 from mflux_port.errors import PortError, format_error
 
 COMMANDS = {
-    "start": "go from a checkpoint to a port that is compared with its reference",
+    "start": "create a port from a checkpoint and compare it with its reference",
     "demo": "make a port in a new mflux checkout and generate an image with it",
     "inspect": "answer the template's questions from a checkpoint",
     "copy": "start a port from the template, or refuse before anything is written",
@@ -22,7 +22,7 @@ COMMANDS = {
     "unwire": "remove a port from mflux's shared files",
     "update": "update a port to the newest template",
     "check": "check a port against the integration checklist",
-    "status": "show where every port in the checkout is, and its next step",
+    "status": "show the state of every port in the checkout, and its next step",
     "finish": "remove the scaffolding before the pull request",
 }
 

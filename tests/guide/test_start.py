@@ -116,7 +116,9 @@ class Refusing:
 
 def test_a_command_that_refuses_stops_with_the_way_on(tmp_path):
     runner = Refusing(2)
-    with pytest.raises(PortError, match="inspect stopped: ../vega is not there; name another; then go on: mflux-port"):
+    with pytest.raises(
+        PortError, match="inspect stopped: ../vega is not there; name another; then continue with: mflux-port"
+    ):
         Journey(request(tmp_path), runner, lambda line: None).go()
     assert len(runner.ran) == 1
 

@@ -56,7 +56,7 @@ def snapshot(checkpoint: Checkpoint) -> Snapshot:
     listed = [*checkpoint.files, *(name for names in tensors.values() for name in names)]
     taken = next((name for name in listed if _RANGE.search(name)), None)
     if taken:
-        raise PortError(f"{where} has {short_repr(taken)}, which reads as a range of names; rename it")
+        raise PortError(f"{where} has {short_repr(taken)}, which looks like a range of names; rename it")
     others = {part.folder or part.name: part.weights.others for part in parts if part.weights.others}
     metadata = {part.folder or part.name: _kept(part.header.metadata) for part in parts if _kept(part.header.metadata)}
     return Snapshot(where, sorted(checkpoint.files), tensors, others, metadata)

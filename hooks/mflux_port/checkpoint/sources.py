@@ -91,7 +91,9 @@ class RemoteSource:
         metadata = _remote(self.repo, read)
         odd = next((tensor for tensor in metadata.tensors if not is_name(tensor)), None)
         if odd is not None:
-            raise PortError(f"{self.path(name)}: {short_repr(odd)} is not a valid tensor name; tell the repo's owner")
+            raise PortError(
+                f"{self.path(name)}: {short_repr(odd)} is not a valid tensor name; report it to the repo's owner"
+            )
         unknown = next((tensor for tensor, info in metadata.tensors.items() if info.dtype not in DTYPE_BITS), None)
         if unknown:
             raise PortError(
@@ -245,7 +247,7 @@ def _explain(repo: str, error: Exception) -> str:
             "if it is private"
         )
     if isinstance(error, (SafetensorsParsingError, NotASafetensorsRepoError)):
-        return f"{repo} holds a damaged safetensors file ({first}); tell its owner"
+        return f"{repo} holds a damaged safetensors file ({first}); report it to its owner"
     cached = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots"
     way = "set HF_HUB_OFFLINE=1 to read what is in the cache" if cached.is_dir() else "type a local folder"
     if isinstance(error, (HfHubHTTPError, OSError)):

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--template", default="", metavar="PATH", help="where the template is (default: this program's)"
     )
     parser.add_argument("--steps", default="", metavar="N", help="as the model card says (default: the pipeline's)")
-    parser.add_argument("--guidance", default="", metavar="G", help="as the model card says; 1 is none")
+    parser.add_argument("--guidance", default="", metavar="G", help="from the model card; 1 turns it off")
     parser.add_argument("--python", metavar="FILE", help="a Python with MLX, torch and diffusers (default: `uv run`)")
     parser.add_argument("--dry-run", action="store_true", help="print the commands, run none")
 

@@ -16,7 +16,7 @@ from mflux_port.update.tree import WAY_BACK, verify_clean, verify_git
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", help="the port's package name (default: the checkout's only port)")
-    parser.add_argument("--all", action="store_true", help="every port in the checkout, each with a commit of its own")
+    parser.add_argument("--all", action="store_true", help="every port in the checkout, each with its own commit")
     parser.add_argument("--to", metavar="VERSION", help="the template's version (default: its newest tag)")
     parser.add_argument("--template", metavar="PATH", help="where the template is now: a folder or an address")
     parser.add_argument("--restore", action="store_true", help="restore the tree after an update was interrupted")

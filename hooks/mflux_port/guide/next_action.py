@@ -93,7 +93,7 @@ def _twin(life: Life) -> Action | None:
     if not _undrafted(life) or life.twin or life.has("artifacts/reference.safetensors"):
         return None
     place = "" if life.checkpoint == life.port.hf_repo else f" --model {life.checkpoint}"
-    reason = "a tiny twin of the checkpoint runs on any machine, and the draft looks at it"
+    reason = "a tiny twin of the checkpoint runs on any machine, and the draft uses it"
     return Action(f"uv run {life.folder}/make_tiny_checkpoint.py{place}", reason)
 
 
@@ -171,9 +171,9 @@ def _milestones(life: Life) -> Action | None:
     if not done:
         return None
     if life.branch in ("main", "master"):
-        reason = f"each proven step is a commit of its own, on a branch; {life.branch} stays as mflux has it"
+        reason = f"each proven step gets its own commit, on a branch; {life.branch} stays as mflux has it"
         return Action(f"git switch --create port-{life.model}", reason)
-    return commit(f"{done[0]} done", f"each proven step is a commit of its own; none names the {done[0]}")
+    return commit(f"{done[0]} done", f"each proven step gets its own commit; none names the {done[0]}")
 
 
 def _golden(life: Life) -> Action | None:

@@ -105,7 +105,7 @@ class Journey:
         self.say(f"{name:<10}{seconds:7.1f} s  {command}")
         self.done.append({"step": name, "command": command, "seconds": round(seconds, 1), "code": done.returncode})
         if done.returncode >= _WRONG_INPUT or done.returncode < 0:
-            raise PortError(f"{name} stopped: {last_line(done)}; then go on: {self.request.again()}")
+            raise PortError(f"{name} stopped: {last_line(done)}; then continue with: {self.request.again()}")
         if name in ("ledger", "compare"):
             self.say(done.stdout.rstrip())
 
@@ -175,7 +175,7 @@ def question(request: Request, file: Path) -> Action | None:
     answers = read_yaml(file, "fix it, or delete it and start again") or {}
     name = answers.get("model")
     if not name or (request.root / f"src/mflux/models/{name}").exists():
-        reason = f"mflux has {name} already; name the port" if name else "the checkpoint does not say a name"
+        reason = f"mflux has {name} already; name the port" if name else "the checkpoint has no name"
         return Action(request.again(model=_free_name(request, answers)), reason)
     if "hf_repo" not in answers:
         return Action(request.again(repo="ORG/NAME"), "the Hugging Face repo of this folder is not known")

@@ -66,7 +66,7 @@ def roll_back(root: Path) -> None:
         try:
             _back(root, begun)
         except (PortError, OSError) as error:
-            raise PortError(f"{error}; the update is half-way: `{WAY_BACK}` restores the tree") from None
+            raise PortError(f"{error}; the update is unfinished: `{WAY_BACK}` restores the tree") from None
 
 
 def _free_git(root: Path) -> None:
@@ -149,6 +149,6 @@ def _keep(root: Path) -> bool:
         index.unlink(missing_ok=True)
     if tree == git(root, "rev-parse", "HEAD^{tree}").strip():
         return False
-    made = git(root, "commit-tree", "-p", "HEAD", "-m", "What an update left half-way", tree, **IDENTITY)
+    made = git(root, "commit-tree", "-p", "HEAD", "-m", "Files of an unfinished update", tree, **IDENTITY)
     git(root, "update-ref", KEPT, made.strip())
     return True

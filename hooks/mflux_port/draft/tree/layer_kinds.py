@@ -64,7 +64,7 @@ def _embedding(name: str, arrays: Arrays, eps: str) -> Match:
 
 
 def _norm(name: str, arrays: Arrays, eps: str) -> Match:
-    known = f"eps, {eps} only in config.json" if eps else "eps, which config.json does not say"
+    known = f"eps, {eps} only in config.json" if eps else "eps, which is not in config.json"
     doubt = f"formula and {known}: the reference's module says both"
     arguments = {"dims": str(arrays["weight"].shape[0]), "eps": eps or "1e-6"}
     if "bias" not in arrays:

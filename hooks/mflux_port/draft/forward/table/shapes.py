@@ -36,7 +36,7 @@ def chunk_evenly(call: Arguments) -> ast.expr:
     call.raw["chunks"] = call.raw["indices_or_sections"]
     fact = call.fact("chunks")
     if fact is None or not fact.always("int"):
-        call.refuse("sections that are no number")
+        call.refuse("sections that are not a number")
     call.entry = type(call.entry)("x chunks dim=0", chunk)
     return chunk(call)
 

@@ -138,7 +138,7 @@ def of_values(reference: np.ndarray, own: np.ndarray) -> str:
         return "" if np.isfinite(own).all() else "NaN or infinity"
     short = is_short(own) and not is_short(reference)
     if short and relative_error(reference, own) < ROUNDED:
-        return "precision: the port hands on bfloat16"
+        return "precision: the port passes on bfloat16"
     a, b = reference.reshape(-1).astype(np.float64), own.reshape(-1).astype(np.float64)
     # Rounding to bfloat16 moves a value by up to 1/256 of it.
     tolerance = 5e-3 if short else 1e-3

@@ -362,7 +362,7 @@ class Diagnosis:
             return f"the prompt embeddings: {cut}"
         mine, theirs = (self._hidden_state(values) for values in (item.own, item.reference))
         if mine and mine != theirs:
-            instead = f", the reference hands on the output of {theirs}" if theirs else ""
+            instead = f", the reference uses the output of {theirs}" if theirs else ""
             return f"the prompt embeddings are the output of {mine}{instead}: off by some layers, or a norm too many"
         return self._of_worst(result) or "which hidden states are handed on, and what is done to them"
 

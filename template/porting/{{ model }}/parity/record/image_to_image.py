@@ -44,7 +44,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path, picture:
     """A recording of text-to-image with the same noise, and the start and the result of image-to-image added to it."""
     plain, pipe = reference.record(loaded, run, path, calibrate=False), loaded.pipe
     if "layout/vae/in/0" not in plain:
-        raise ParityError("the reference's VAE does not tell which latent is which; image-to-image cannot be compared")
+        raise ParityError("the reference's VAE does not show which latent is which; image-to-image cannot be compared")
     run = replace(run, guidance=plain.facts["guidance"])  # the guidance of the plain run
     start = start_step(run.steps, strength)
     if start >= run.steps:

@@ -18,7 +18,7 @@ from parity.errors import ParityError
 from parity.progress import Progress, of_stage
 from parity.record import components, guidance, sizes
 from parity.record.calibration import CalibrationRecorder, Calibrations, write_calibration
-from parity.record.parts import Parts, peak
+from parity.record.resident_networks import Parts, peak
 from parity.record.probe import Reached, find_orders, noise_changed
 from parity.record.recording import ROOM, Recorder, Recording
 from parity.record.torch_taps import MODULES, STAGES, TorchTaps, classes
@@ -106,7 +106,7 @@ def load(run: Run, expected: str, keep: bool = False) -> Reference:
     except Exception as error:  # noqa: BLE001 - a folder with another family's parts in it raises whatever its classes do
         _stop_if_lacking(error, run)
         raise ParityError(
-            f"{run.model} cannot be loaded as {kind.__name__}: {first_line(error)}; install what it asks for, or download the checkpoint again"
+            f"{run.model} cannot be loaded as {kind.__name__}: {first_line(error)}; install what it needs, or download the checkpoint again"
         ) from None
     pipe.set_progress_bar_config(disable=True)
     return Reference(pipe, parts, progress)

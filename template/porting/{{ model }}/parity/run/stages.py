@@ -205,7 +205,7 @@ class Judge:
             return run.run(skip)
 
     def _forced_run(self, force: str, steps: set[int] | None = None) -> ForcedRun:
-        what = {FORCED: "each stage by itself", LOOP: "the loop", FREE: "all by itself"}[force]
+        what = {FORCED: "each stage alone", LOOP: "the loop", FREE: "the whole run"}[force]
         return ForcedRun(
             self.port, self.recording, force, self.reference, self.orders, self._memo, steps,
             progress=lambda text: self.progress(f"{what}: {text}"),
