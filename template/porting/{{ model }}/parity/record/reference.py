@@ -18,9 +18,9 @@ from parity.errors import ParityError
 from parity.progress import Progress, of_stage
 from parity.record import components, guidance, sizes
 from parity.record.calibration import CalibrationRecorder, Calibrations, write_calibration
-from parity.record.resident_networks import Parts, peak
 from parity.record.probe import Reached, find_orders, noise_changed
 from parity.record.recording import ROOM, Recorder, Recording
+from parity.record.resident_networks import Parts, peak
 from parity.record.torch_taps import MODULES, STAGES, TorchTaps, classes
 
 # Elements kept of one tensor of a large image: for whole blocks, and for the modules inside one.
