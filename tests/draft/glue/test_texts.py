@@ -11,10 +11,13 @@ from mflux_port.draft.glue import readme
 from mflux_port.draft.glue.encoder_states import states
 from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.packing import packing
-from mflux_port.draft.glue.signature import call_signature, without_method
+from mflux_port.draft.glue.prediction import Writer
+from mflux_port.draft.glue.signature import Signature, call_signature, without_method
 from mflux_port.draft.glue.sizes import small_configs
+from mflux_port.port.port import port_from_answers
 
 from tests.parity.references import FAMILIES
+from tests.test_port import ANSWERS
 
 PATTERNS = [f"b c (h p) (w q) -> b (h w) ({' '.join(inner)}), p = q = 2" for inner in permutations("cpq")]
 PATTERNS += [f"b c (h p) (w q) -> b ({' '.join(inner)}) h w, p = q = 2" for inner in permutations("cpq")]
@@ -128,3 +131,26 @@ def test_drafted_expressions_are_python():
     texts = [argument(rule, given) for rule in rules]
     for line in [*texts, *given.lines("".join(texts))]:
         ast.parse(line)
+
+
+CFG = "unconditional + guidance * (conditional - unconditional)"
+
+
+@pytest.mark.parametrize(
+    ("formula", "guided", "when", "how"),
+    [
+        (CFG, "guidance > 1", "return guidance > 1.0", f"return {CFG}"),
+        ("conditional", "", "return False", "makes no second prediction"),
+        (CFG, "", "raise NotImplementedError", f"return {CFG}"),
+        (None, "guidance > 1", "return guidance > 1.0", "raise NotImplementedError"),
+    ],
+)
+def test_guidance_is_what_the_runs_showed_or_is_left_open(formula, guided, when, how):
+    facts = {"guidance": {"value": {"formula": formula}}, "negative": {"value": {"guided": guided, "default": ""}}}
+    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"), with_mask=False)
+    written = ast.walk(ast.parse(writer.text()))
+    methods = {node.name: ast.unparse(node) for node in written if isinstance(node, ast.FunctionDef)}
+    assert when in methods["is_guided"] and how in methods["guide"]
+    open_facts = {entry.name for entry in writer.unresolved}
+    assert ("prediction.negative" in open_facts) == when.startswith("raise")
+    assert ("prediction.guidance" in open_facts) == how.startswith("raise")

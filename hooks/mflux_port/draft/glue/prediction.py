@@ -40,6 +40,7 @@ class Writer:
     def text(self) -> str:
         """The file's source, not formatted yet."""
         prepared, lines = self._arguments()
+        guided = self._guided()
         transformer = f"{self.port.class_name}Transformer"
         module = f"{self.port.package}.model.{self.port.model}_transformer.transformer"
         embeds = "tuple[mx.array, mx.array]" if self.with_mask else "mx.array"
@@ -58,8 +59,8 @@ class {self.name}:
     NEGATIVE_OPTIONS: dict[str, bool] = {prompt.negative_options(self.facts)}
 
     @staticmethod
-    def is_guided(guidance: float) -> bool:
-        return {self._guided()}
+    def is_guided(guidance: float) -> bool:{_unused("guidance", guided)}
+        {guided}
 
     @staticmethod
     def prepare(
@@ -176,14 +177,23 @@ class {self.name}:
         value = self.facts.get("negative", {}).get("value")
         return repr(value["default"]) if value else '""'
 
+    @property
+    def _is_single(self) -> bool:
+        """Whether no guidance made a second prediction: it is an input of the transformer, or it has no effect."""
+        return self._value("guidance").get("formula") == "conditional"
+
     def _guided(self) -> str:
-        return _GUIDED.get(self._value("negative").get("guided", ""), "guidance != 1.0")
+        if self._is_single:
+            return "return False"
+        found = self._value("negative").get("guided")
+        if found in _GUIDED:
+            return f"return {_GUIDED[found]}"
+        return self._undecided("negative", "at which guidance a second prediction is made", found)
 
     def _guide(self) -> str:
         formula = self._value("guidance").get("formula")
-        if formula == "conditional":
-            # A second prediction was never made.
-            return "        return conditional if guidance == 1.0 else " + _FORMULAS[next(iter(_FORMULAS))] + "\n"
+        if self._is_single:
+            return f'        raise NotImplementedError("{self.port.reference_pipeline} makes no second prediction.")\n'
         if formula in _FORMULAS:
             return f"        return {_FORMULAS[formula]}\n"
         plain, _, size = (formula or "").partition(", then ")
