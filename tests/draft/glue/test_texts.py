@@ -7,7 +7,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from mflux_port.draft.glue import readme
+from mflux_port.draft.glue import latent_creator, readme
 from mflux_port.draft.glue.encoder_states import states
 from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.packing import packing
@@ -154,3 +154,10 @@ def test_guidance_is_what_the_runs_showed_or_is_left_open(formula, guided, when,
     open_facts = {entry.name for entry in writer.unresolved}
     assert ("prediction.negative" in open_facts) == when.startswith("raise")
     assert ("prediction.guidance" in open_facts) == how.startswith("raise")
+
+
+@pytest.mark.parametrize("shape", [[1, 12, 6, 4], [1, 1, 12, 6, 4], [1, 12, 1, 6, 4]])
+def test_channels_are_not_the_frames(shape):
+    source = "class Nova:\n    LATENT_CHANNELS = 16\n    SPATIAL_SCALE = 8\n"
+    facts = {"packing": {"value": {"noise_shape": shape, "pixels": 8}}}
+    assert "LATENT_CHANNELS = 12\n" in latent_creator.resized(source, facts)

@@ -13,7 +13,11 @@ def resized(source: str, facts: dict[str, dict]) -> str | None:
     value = facts.get("packing", {}).get("value")
     if not value or len(value.get("noise_shape", ())) < 4:
         return None
-    wanted = {"LATENT_CHANNELS": value["noise_shape"][-3], "SPATIAL_SCALE": value["pixels"]}
+    # An axis of frames, which is 1 for a picture, is before the channels or after them.
+    channels = [size for size in value["noise_shape"][1:-2] if size > 1]
+    if len(channels) != 1:
+        return None
+    wanted = {"LATENT_CHANNELS": channels[0], "SPATIAL_SCALE": value["pixels"]}
     text = source
     for name, number in wanted.items():
         text = re.sub(_CONSTANT.format(name=name), f"    {name} = {number}", text)

@@ -18,6 +18,11 @@ def packing(pipe, call: dict) -> Fact:
     if not trace.noise or not trace.transformers:
         return Fact("packing", None, f"{where}: the run drew no noise through randn_tensor")
     noise = trace.noise[-1]
+    if noise.ndim < 4:
+        drawn = "x".join(map(str, noise.shape))
+        return Fact(
+            "packing", None, f"{where}: the noise is drawn packed, as {drawn}: its rows and columns are not known"
+        )
     name, latents = _latents_argument(trace, noise)
     if name is None:
         return Fact("packing", None, f"{where}: no argument of the transformer holds the numbers of the noise")
