@@ -21,7 +21,7 @@ def is_wired(name: str) -> bool:
 
 def is_drafted(name: str) -> bool:
     written = ("src/mflux/models/nova/model/", "src/mflux/models/nova/weights/")
-    records = ("drafted.txt", "checkpoint_keys.txt", "unresolved.yml")
+    records = ("artifacts/checkpoint.txt", "drafted.txt", "checkpoint_keys.txt", "unresolved.yml")
     return name.startswith(written) or name in {f"porting/nova/{record}" for record in records}
 
 

@@ -109,7 +109,9 @@ def draft_component(
         files["vae"] = vae_wrapper(port.class_name, f"{port.package}.model.{port.model}_vae", component.config)
     if forwards.forwards:
         functions = functions_file([draft.forward for draft in classes if draft.forward is not None], shared)
-        files = formatted(files | ({"functions": functions} if functions else {}))
+        files |= {"functions": functions} if functions else {}
+    if forwards.forwards or name == "vae":  # the other files are written as a formatter leaves them
+        files = formatted(files)
     states = class_states(tree, forwards)
     mapping.unresolved += [
         Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in states if not state.is_proof

@@ -203,7 +203,7 @@ def test_one_file_is_enough_for_a_component(draft, tmp_path):
 def test_input_that_is_wrong(draft, references, tmp_path):
     broken = draft.checkout / MAPPING
     checks = [
-        (("--component", "unet"), {}, "not a component that can be drafted"),
+        (("--component", "unet"), {}, "unet is not a component of this port"),
         ((), {"checkpoint": tmp_path / "none"}, "does not exist"),
     ]
     for options, keywords, expected in checks:

@@ -60,7 +60,8 @@ EXPECTED = {
         "schedule": {"shift": 4.0},
         "guidance": {"formula": "unconditional + guidance * (conditional - unconditional)", "conditional": 1},
         "packing": {"pattern": "unchanged"},
-        "arguments": {"text_lens": {"is": "numbers", "numbers": ["tokens"], "array": True, "dtype": "int"}},
+        # Nothing is padded, so the prompt's vectors are its tokens.
+        "arguments": {"text_lens": {"is": "numbers", "numbers": ["text"], "array": True, "dtype": "int"}},
     },
     "aura_flow": {
         "prompt.encoder_hidden_states": {"states": ["text_encoder.last_hidden_state"], "zeros_after": True},

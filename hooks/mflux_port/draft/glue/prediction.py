@@ -53,10 +53,10 @@ class {self.name}:
     # What {self.port.reference_pipeline} does around its transformer.
     # Each line follows from {self.port.porting_folder}/pipeline_facts.yml, which says where it was read.
     # The loop's latents are (batch, channels, height, width), whatever the transformer takes.
-    # The text that is encoded in place of no negative prompt; None where guidance needs a negative prompt.
-    NEGATIVE_PROMPT = {self._negative()}
-    # What encode_prompt is told of a negative prompt, where it is not encoded as a prompt is.
-    NEGATIVE_OPTIONS: dict[str, bool] = {prompt.negative_options(self.facts)}
+    # The text of the unconditional prediction where no negative prompt is given; None if one must be given.
+    UNCONDITIONAL_PROMPT = {self._negative()}
+    # Further arguments of encode_prompt for that text, where it is not encoded as a prompt is.
+    UNCONDITIONAL_OPTIONS: dict[str, bool] = {prompt.negative_options(self.facts)}
 
     @staticmethod
     def is_guided(guidance: float) -> bool:{_unused("guidance", guided)}
