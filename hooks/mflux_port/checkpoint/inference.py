@@ -52,13 +52,16 @@ class Answer:
 def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
     """Answers by question name, in the order of the questions. What cannot be inferred is left out."""
     defaults = read_defaults(checkpoint.pipeline, checkpoint.pipeline_source, checkpoint.pipeline_module)
-    answers = _names(checkpoint)
+    edits = bool(defaults and defaults.takes_image)
+    answers = _names(checkpoint, edits)
     if checkpoint.pipeline:
         code = f"; it is the checkpoint's own code ({checkpoint.pipeline_module})" if checkpoint.pipeline_module else ""
         answers["reference_pipeline"] = Answer(checkpoint.pipeline, f"model_index.json, _class_name{code}", not code)
     answers["steps"], answers["guidance"] = _sampling(checkpoint, defaults)
     supports = answers["guidance"].value != 1.0
     answers["supports_guidance"] = Answer(supports, "follows from guidance", answers["guidance"].known)
+    if edits:
+        answers["variants"] = Answer(["txt2img", "edit"], f"{checkpoint.pipeline} takes an image")
     answers["vae"] = infer_vae(checkpoint.part("vae"))
     if not checkpoint.part("vae") and checkpoint.model_index.get("vae") not in (None, [None, None]):
         answers["vae"] = _not_here("vae")
@@ -182,9 +185,11 @@ def dimensions(config: dict) -> dict[str, int | list[int]]:
     return sizes
 
 
-def _names(checkpoint: Checkpoint) -> dict[str, Answer]:
+def _names(checkpoint: Checkpoint, edits: bool) -> dict[str, Answer]:
     answers = {}
     family = re.sub("Pipeline$", "", checkpoint.pipeline)
+    if edits:  # the template adds the word to the edit variant's names
+        family = re.sub("Edit(?:Plus)?$", "", family) or family
     title = checkpoint.repo.rpartition("/")[2]
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", family or title)
     name = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

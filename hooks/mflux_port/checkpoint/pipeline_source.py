@@ -22,10 +22,13 @@ class PipelineDefaults:
     guidance: float | None
     takes_negative_prompt: bool
     where: str = ""
+    takes_image: bool = False  # to edit: not to start from, to inpaint or as a control
 
 
 # How pipelines call the scale that mflux calls guidance, in the order of preference.
 _GUIDANCE = ("guidance_scale", "true_cfg_scale", "cfg_scale")
+# Arguments of pipelines whose image is not edited but drawn over, filled in or followed.
+_OTHER_IMAGES = {"strength", "mask_image", "control_image", "controlnet_conditioning_scale"}
 
 
 def read_defaults(class_name: str, own_source: str = "", where: str = "") -> PipelineDefaults | None:
@@ -68,4 +71,5 @@ def _from_call(call: ast.FunctionDef, where: str) -> PipelineDefaults:
     steps = values.get("num_inference_steps")
     scales = (values.get(name) for name in _GUIDANCE)
     guidance = next((float(scale) for scale in scales if type(scale) in (int, float)), None)
-    return PipelineDefaults(steps if type(steps) is int else None, guidance, "negative_prompt" in names, where)
+    edits = "image" in names and not set(names) & _OTHER_IMAGES
+    return PipelineDefaults(steps if type(steps) is int else None, guidance, "negative_prompt" in names, where, edits)

@@ -61,7 +61,7 @@ def bfloat16_is_proven(package: Package) -> Verdict:
     when=MERGE,
 )
 def claims_are_proven(package: Package) -> Verdict:
-    """What the port claims beside text-to-image was proven against the reference: LoRA, training, image-to-image, quantized"""
+    """What the port claims beside text-to-image was proven against the reference: editing, image-to-image, LoRA, training, quantized"""
     return _unproven(package, evidence.claimed(package))
 
 

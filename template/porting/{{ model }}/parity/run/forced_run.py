@@ -19,7 +19,7 @@ from parity.memo import Memo
 from parity.metrics import Distance, distance
 from parity.orders import Order
 from parity.record.recording import Recording, is_denoiser
-from parity.run import device, stand_ins
+from parity.run import device, encode, stand_ins
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy
 from parity.run.patches import Patches
@@ -32,6 +32,7 @@ NOISE = "noise/pipeline/out/0"
 ROUNDING = 1e-5
 UNKNOWN = Distance(float("nan"), float("nan"), 0.0, float("nan"))  # of tensors that cannot be compared
 IMAGE = "vae_decode/vae/out/0"
+PREPROCESS, CONDITION = "preprocess", "condition"  # of the input images: their pixels, and what the transformer gets
 LATENTS = "latents"  # what the loop passes to the transformer and the scheduler
 INSIDE = ("rotary", "rope", "freq", "cos", "sin", "pos", "ids")  # tables that a port makes inside its transformer
 NO_BRANCH = "no prediction"
@@ -94,6 +95,8 @@ class ForcedRun:
             self._patches.set(mx.random, "normal", self._drawing(mx.random.normal))
             self._wrap_schedulers()
             self._wrap_image()
+            if self.force != FREE and self.calls.encoded:
+                encode.replace(self._patches, self.model, encode.Exchanged(self.calls, self._compare_pixels))
             self._stand_in()
             with convolutions_in_strips(), MlxTaps(self.model, _Gate(self)).attached():
                 yield
@@ -209,6 +212,13 @@ class ForcedRun:
 
         self._patches.set(ImageUtil, "to_image", staticmethod(to_image))
 
+    def _compare_pixels(self, number: int, reference: np.ndarray, own: np.ndarray) -> None:
+        name = f"{PREPROCESS}/vae.{number}/in/0"
+        if encode.squeezed(reference) != encode.squeezed(own):
+            return self._other_shape(name, reference, own)
+        own = own.reshape(reference.shape)
+        self._note(name, reference, own, distance(reference, own))
+
     def _compare_image(self, own: np.ndarray) -> None:
         unknown = self.force == FORCED and self.orders.loop is None  # it was not made from the reference's latents
         if IMAGE not in self.recording or unknown:
@@ -305,6 +315,9 @@ class ForcedRun:
         free = [n for n, array in enumerate(given) if mx.issubdtype(array.dtype, mx.floating) and n != place]
         if place is not None and place < len(given):
             new[place] = self._given_latents(given[place], order)
+        for n, array in self._conditions(component, new).items():
+            new[n] = self._hand(mx.array(array), self._wide(given[n].dtype)) if self.force != FREE else given[n]
+        free = [n for n in free if n not in self.orders.conditions.get(component, ())]
         small = [n for n in free if 0 < given[n].size <= FEW]
         for n in small:
             new[n] = self._timestep(given[n], first=n == small[0])
@@ -333,6 +346,39 @@ class ForcedRun:
             self._note(f"{LATENTS}/{branch.latents.split('/', 1)[1]}", wanted, mine, distance(wanted, mine))
             moved.append(order.of_source(wanted, row))
         return self._hand(mx.array(_joined(moved, own)), self._wide(array.dtype))
+
+    def _conditions(self, component: str, given: list[mx.array]) -> dict[int, np.ndarray]:
+        """The arrays with encoded images in them, with the reference's values; compared in the first step."""
+        known, size = self.orders.conditions.get(component, {}), self.calls.condition_size
+        fitting = [n for n, order in known.items() if n < len(given) and given[n].size == order.ids.size]
+        arrays = {n: to_numpy(given[n]) for n in fitting}
+        for at, branch in enumerate(self.branches):
+            if branch is None or not branch.conditions:
+                continue
+            wanted, own = self.calls.condition(branch), np.full(size, np.nan, np.float32)
+            for n, array in arrays.items():
+                order, row = self._row_of(known[n], at), row_of(array, at, len(self.branches))
+                part = order.to_source(row, size)
+                own = np.where(np.isnan(part), own, part)
+                moved = order.of_source(np.where(np.isnan(wanted), own, wanted), row)
+                array[...] = moved if moved.shape == array.shape else _joined_at(array, moved, at)
+            if self.step == 0:
+                self._compare_condition(f"{CONDITION}/{component}/in/{at}", wanted, own)
+        return arrays
+
+    def _row_of(self, order: Order, at: int) -> Order:
+        return Order(row_of(order.ids, at, len(self.branches)), order.factor)
+
+    def _compare_condition(self, name: str, wanted: np.ndarray, own: np.ndarray) -> None:
+        both = ~np.isnan(wanted) & ~np.isnan(own)
+        if np.isnan(wanted).sum() != np.isnan(own).sum() or not both.any():
+            counts = [np.count_nonzero(~np.isnan(values)) for values in (wanted, own)]
+            self.crossing.notes.append(
+                f"{counts[1]} latents of the images, the reference's transformer gets {counts[0]}"
+            )
+            self._note(name, wanted, own, UNKNOWN, aligned=False)
+            return
+        self._note(name, wanted, own, distance(wanted[both], own[both]))
 
     def _timestep(self, array: mx.array, first: bool) -> mx.array:
         # A sinusoid of 1000 times the timestep amplifies float32 rounding 1000 times. Only that is removed: a
@@ -490,6 +536,13 @@ def _joined(rows: list[np.ndarray], own: np.ndarray) -> np.ndarray:
     """Join rows into one batch; for rows that share one array, the first."""
     whole = len(rows) > 1 and rows[0].size != own.size
     return np.concatenate(rows).reshape(own.shape) if whole else rows[0].reshape(own.shape)
+
+
+def _joined_at(array: np.ndarray, row: np.ndarray, at: int) -> np.ndarray:
+    """A batch with one row replaced."""
+    changed = array.copy()
+    changed[at : at + 1] = row
+    return changed
 
 
 class _Gate(Sink):

@@ -62,6 +62,10 @@ def call_arguments(model, facts: dict) -> dict:
         "guidance": guidance,
     }
     known = inspect.signature(model.generate_image).parameters
+    images = [path for path, _ in facts.get("images", ())]
+    if images:
+        several = "image_paths" in known
+        wanted |= {"image_paths": images} if several else {"image_path": images[0]}
     return {name: value for name, value in wanted.items() if name in known}
 
 

@@ -1,0 +1,50 @@
+"""An edit pipeline: the released port passes every stage with two input images, and bugs in it are placed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.full
+
+PORT = "mflux.models.flux2.variants.edit.flux2_klein_edit:Flux2KleinEdit"
+ROWS = (
+    "preprocess", "vae_encode", "condition", "order", "positions", "text_encoder", "transformer", "scheduler", "loop",
+    "vae_decode", "end_to_end",
+)  # fmt: skip
+SAMPLE = (  # one for each row; all: run_edits.py
+    "cropped at the corner", "mean and std not applied", "images swapped", "one position for all images",
+    "prediction from the images' rows",
+)  # fmt: skip
+RIGHT = "images before the noise, with their positions"
+
+
+@pytest.fixture(scope="module")
+def home(twin, script) -> Path:
+    folder = twin("flux2")
+    flags = ("--edit", "2", "--steps", "2", "--size", "64x48", "--no-calibration")
+    done = script(folder, "run_reference.py", "--model", folder / "artifacts/tiny", *flags)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_released_port_edits_as_the_reference_does(home, script):
+    done = script(home, "run_mflux.py", "--edit", "--port", PORT)
+
+    rows = [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("edit ")]
+    assert [name for name, _ in rows] == list(ROWS), done.stdout + done.stderr
+    assert {status for _, status in rows} == {"pass"} and done.returncode == 0, done.stdout
+
+
+def test_a_bug_in_editing_is_placed(home, script):
+    done = script(home, Path(__file__).parent / "run_edits.py", home, RIGHT, *SAMPLE)
+
+    rows = {row["bug"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert set(rows) == {RIGHT, *SAMPLE}, done.stderr
+    assert not rows.pop(RIGHT)["failed"]
+    for row in rows.values():
+        assert next(iter(row["failed"])) == row["row"], row
+        assert re.search(row["words"], row["failed"][row["row"]]), row
