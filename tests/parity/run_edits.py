@@ -20,17 +20,19 @@ HEALTHY = (claims.Claim("healthy", edit.EDIT, contextlib.nullcontext, "", ""), *
 
 
 def main() -> None:
+    from parity.explain import session
     from parity.record.recording import Recording
     from parity.run import edit as judges
     from parity.run import mlx_port
 
     recording = Recording(Path(PORTING, "artifacts/edit.safetensors"))
     port = mlx_port.load(PORT, Path(PORTING, "artifacts/tiny"), "float32", {})
+    pairing = session.pair(port, recording)
     for bug in (*HEALTHY, *edit.EDITS):
         if NAMES and bug.name not in NAMES:
             continue
         with bug.apply(), contextlib.redirect_stdout(sys.stderr):
-            rows = judges.judge(port, recording, lambda row: None)
+            rows = judges.judge(port, recording, pairing, lambda row: None)
         failed = {row.name: row.note for row in rows if row.status != "pass"}
         print(json.dumps({"bug": bug.name, "row": bug.row, "words": bug.words, "failed": failed}), flush=True)
 

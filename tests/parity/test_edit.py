@@ -1,4 +1,4 @@
-"""An edit pipeline: the released port passes every stage with two input images, and bugs in it are placed."""
+"""Edit pipelines: released ports pass every stage with input images, and bugs in one are placed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from tests.parity.healthy import matrix
 
 pytestmark = pytest.mark.full
 
@@ -37,6 +40,22 @@ def test_a_released_port_edits_as_the_reference_does(home, script):
     rows = [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("edit ")]
     assert [name for name, _ in rows] == list(ROWS), done.stdout + done.stderr
     assert {status for _, status in rows} == {"pass"} and done.returncode == 0, done.stdout
+
+
+def test_a_family_that_only_edits_passes_where_its_sizes_are_the_references(tmp_path):
+    """mflux scales Kontext's image to the output's size, diffusers to a preferred one unless it is told not to."""
+    home = matrix.prepare("flux_kontext", tmp_path)
+    Image.effect_noise((112, 80), 64).convert("RGB").save(tmp_path / "image.png")
+    flags = ["--edit", str(tmp_path / "image.png"), "--call", "_auto_resize=false", "--steps", "2", "--size", "112x80"]
+    tiny = ["--model", str(home / "artifacts/tiny"), "--no-calibration"]
+    made = matrix.run(home, "run_reference.py", [[*flags, *tiny]])[0]
+    assert made["code"] == 0, made["text"]
+
+    said = matrix.run(home, "run_mflux.py", [["--edit", "--port", "ports:Port"]])[0]
+
+    rows = dict(re.findall(r"^edit (\w+) +(\w+)", said["text"], re.MULTILINE))
+    assert said["code"] == 0 and len(rows) == len(ROWS) - 1, said["text"]  # its transformer makes the positions
+    assert rows.pop("transformer") == "waived" and set(rows.values()) == {"pass"}, said["text"]
 
 
 def test_a_bug_in_editing_is_placed(home, script):

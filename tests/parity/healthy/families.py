@@ -122,5 +122,7 @@ FAMILIES = {
     "fibo": Family(4, 5.0, **FIBO_PROMPTS, overrides=("text_encoder.no_rope_layers=[1,1,1,1]",), differences=FIBO),
     "fibo2": Family(4, 5.0, **FIBO_PROMPTS),
 }  # fmt: skip
+# Families that only edit: judged with an input image, by test_edit.py.
+EDITS = {"flux_kontext": Family(4, 2.5, negative="", differences=FLUX)}
 # Left out of the ten: mflux's Ideogram4 loads checkpoints in fp8 only, which diffusers does not, and its loop has no step
 # of a scheduler. FLUX.1 dev (an embedded guidance) and Z-Image's base (guidance) take its place.

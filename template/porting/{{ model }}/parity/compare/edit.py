@@ -18,12 +18,6 @@ PIXELS, LATENTS = 1e-4, 1e-4  # correct ports: below 1e-6; a filter's own roundi
 NEAR = 5e-3  # of what is rounded to 8 bits
 FILTERS = ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")
 
-
-def missing(name: str, note: str) -> Row:
-    """A stage that the run never came to."""
-    return Row(name, FAIL, note=note)
-
-
 # ------------------------------------------------------------------------------------------------------ preprocessing
 
 

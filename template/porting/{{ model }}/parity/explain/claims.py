@@ -10,6 +10,7 @@ from parity.answers import FAIL
 from parity.compare import claim_row
 from parity.compare.claim_row import Row
 from parity.compare.lora import LIMIT, FileResult, worst_of
+from parity.explain import session
 from parity.record.recording import Recording
 from parity.run import edit, image_to_image, lora, mlx_port, quantized, training
 from parity.run.stages import Result
@@ -54,7 +55,10 @@ def judge_image(claim: Claim) -> Result:
 
 
 def judge_edit(claim: Claim) -> Result:
-    return _result("edit", edit.judge(claim.port, claim.recording, _say("edit")))
+    port = claim.port
+    pairing = session.pair(port, claim.recording)
+    waived = lambda result: session.waived(result, claim.waivers, port, pairing)  # noqa: E731
+    return _result("edit", edit.judge(port, claim.recording, pairing, _say("edit"), waived))
 
 
 def judge_quantized(claim: Claim) -> Result:
