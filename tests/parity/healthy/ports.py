@@ -132,6 +132,12 @@ def _fibo():
     return FIBO
 
 
+def _fibo_edit():
+    from mflux.models.fibo.variants.edit.fibo_edit import FIBOEdit
+
+    return FIBOEdit
+
+
 def _fibo2():
     from mflux.models.fibo2.variants.txt2img.fibo2 import Fibo2
 

@@ -199,3 +199,4 @@ REFERENCES = {
         "processor": ("transformers", "Qwen3VLProcessor", {}),
     },
 }  # fmt: skip
+REFERENCES["fibo_edit"] = REFERENCES["fibo"] | {"_class_name": "BriaFiboEditPipeline"}
