@@ -233,11 +233,13 @@ class ForcedRun:
     def _stand_in(self) -> None:
         if "text_encoder" in self._skip:
             stand_ins.encode_prompts(self._patches, self.model, self.calls, self._dtype())
-        predict = inspect.getattr_static(type(self.model), "_predict", None)
         if "transformer" in self._skip:
             stand_ins.predict(self._patches, self.model, self._look_at_prompts)
-        elif isinstance(predict, staticmethod):
-            self._patches.set(type(self.model), "_predict", staticmethod(self._entering(predict.__func__)))
+            return
+        for name in stand_ins.PREDICT:
+            predict = inspect.getattr_static(type(self.model), name, None)
+            if isinstance(predict, staticmethod):
+                self._patches.set(type(self.model), name, staticmethod(self._entering(predict.__func__)))
 
     def _entering(self, predict):
         # What the loop prepares with the transformer, such as rotary embeddings, is part of the transformer.
