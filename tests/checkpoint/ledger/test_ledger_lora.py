@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,9 @@ def peft(**config) -> dict:
     return {"lora_adapter_metadata": json.dumps(config)}
 
 
+DORA = {"dora.0.to_v.lokr_w1": ("F32", (8, 8)), "dora.0.to_v.lokr_w2_a": ("F32", (384, RANK)),
+        "dora.0.to_v.lokr_w2_b": ("F32", (RANK, 384)), "dora.0.to_v.dora_scale": ("F32", (WIDTH, 1)),
+        "dora.0.to_v.alpha": ("F32", ())}  # fmt: skip
 # Name -> tensors by type, metadata, adapter_config.json; the words of the finding, none when the file passes.
 TYPED = {
     "fp8": ({A: ("F8_E4M3", (RANK, WIDTH)), B: ("F8_E4M3", (WIDTH, RANK))}, {}, None, "quantized weights: F8_E4M3 without scales"),
@@ -150,6 +154,9 @@ def said(tmp_path_factory, diffusers_python) -> dict[str, dict]:
         write_typed(folder / name / f"typed {name}.safetensors", tensors, metadata)
         if config is not None:
             (folder / name / "adapter_config.json").write_text(json.dumps(config))
+    for alpha in (RANK, 2 * RANK):
+        path = write_typed(folder / f"dora alpha {alpha}.safetensors", DORA)
+        path.write_bytes(path.read_bytes()[:-4] + struct.pack("<f", alpha))  # alpha is the file's last number
     printed = run_in(diffusers_python, HERE / "flux2_loras.py", folder, source=releases.source("0.24.0") / "src")
     return {Path(account["file"]).stem: account for account in json.loads(printed)}
 
@@ -224,6 +231,13 @@ def test_a_fused_projection_names_its_three_layers(said):
 def test_a_file_that_does_not_fit_names_the_layer(said, name, layer, why):
     assert not said[name]["passed"]
     assert any(where == layer and why in text for where, text in said[name]["problems"]), said[name]["problems"]
+
+
+def test_dora_of_a_lokr_loads_as_trained_at_alpha_of_rank_only(said):
+    fits, scaled = (said[f"dora alpha {alpha}"] for alpha in (RANK, 2 * RANK))
+    assert fits["passed"], fits
+    ((layer, why),) = scaled["problems"]
+    assert layer == "transformer_blocks.0.attn.to_v" and "alpha is 8 at rank 4" in why
 
 
 @pytest.mark.parametrize("name", TYPED)

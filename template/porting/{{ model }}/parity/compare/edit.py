@@ -87,6 +87,7 @@ def condition(calls: ReferenceCalls, item) -> Row:
     if not item.aligned:
         counts = [int(np.count_nonzero(~np.isnan(values))) for values in (item.reference, item.own)]
         note = f"the port gives {counts[1]} latents of the images, the reference {counts[0]}"
+        note = note if counts[1] else "the port's transformer is not given the images' latents"
         return Row("condition", FAIL, note=note)
     gap = item.distance.relative
     if gap <= LATENTS:
