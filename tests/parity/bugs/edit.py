@@ -6,12 +6,14 @@ before the first run.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 
 import mlx.core as mx
 import PIL.Image
 from bugs.claims import Claim, replaced
+from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
 from mflux.models.flux2.model.flux2_vae.vae import Flux2VAE
 from mflux.models.flux2.variants.edit.flux2_klein_edit import Flux2KleinEdit
 from mflux.models.flux2.variants.edit.flux2_klein_edit_helpers import _Flux2KleinEditHelpers as Helpers
@@ -107,6 +109,45 @@ def _not_given(call, latents, ids, images, image_ids):
     return call(hidden_states=latents, img_ids=ids)
 
 
+class Listed(Flux2Transformer):
+    """Takes the images' latents as a list of pictures, as a rendered port does, and cuts its own result."""
+
+    def __call__(self, latents, pictures, **rest):
+        rows = [picture.reshape(*picture.shape[:2], -1).transpose(0, 2, 1) for picture in pictures]
+        return super().__call__(hidden_states=mx.concatenate([latents, *rows], axis=1), **rest)[:, : latents.shape[1]]
+
+
+@contextlib.contextmanager
+def _listed():
+    changed = []
+
+    def _predict(self, transformer):
+        transformer.__class__ = Listed
+        changed.append(transformer)
+
+        def predict(latents, image_latents, latent_ids, image_latent_ids, prompt_embeds, text_ids, timestep, **rest):
+            given = {"encoder_hidden_states": prompt_embeds, "txt_ids": text_ids, "timestep": timestep}
+            ids = _joined(latent_ids, image_latent_ids)
+            pictures = list(_pictures(image_latents, image_latent_ids[0]))
+            return transformer(latents, pictures, img_ids=ids, **given, guidance=None, kv_cache=None)
+
+        return predict
+
+    try:
+        with replaced(Flux2KleinEdit, "_predict", _predict):
+            yield
+    finally:
+        for transformer in changed:
+            transformer.__class__ = Flux2Transformer
+
+
+def _pictures(rows: mx.array, ids: mx.array):
+    for place in dict.fromkeys(ids[:, 0].tolist()):
+        own = [n for n, row in enumerate(ids.tolist()) if row[0] == place]
+        height, width = (int(ids[own[-1], axis].item()) + 1 for axis in (1, 2))
+        yield rows[:, own[0] : own[-1] + 1].reshape(1, height, width, -1).transpose(0, 3, 1, 2)
+
+
 def _encoder(change: Callable) -> Callable:
     original = Flux2VAE.encode
     return lambda: replaced(Flux2VAE, "encode", lambda self, image: change(original(self, image)))
@@ -152,4 +193,7 @@ EDITS = (
     Claim("prediction from the images' rows", EDIT, transformer(_tail), "transformer", ""),
     Claim("images never given", EDIT, transformer(_not_given), "condition", "not given"),
 )  # fmt: skip
-RIGHT = (Claim("images before the noise, with their positions", EDIT, transformer(_images_first), "", ""),)
+RIGHT = (
+    Claim("images before the noise, with their positions", EDIT, transformer(_images_first), "", ""),
+    Claim("images as a list of pictures", EDIT, _listed, "", ""),
+)

@@ -144,9 +144,11 @@ def _order_cause(theirs: list[np.ndarray], mine: list[np.ndarray], sizes: list[i
     images = [_images(ids, ends) for ids in (theirs, mine)]
     if images[0] != images[1]:
         return f"image {' before '.join(map(str, images[1]))}, in the reference {' before '.join(map(str, images[0]))}"
-    one, other = (np.concatenate([ids.reshape(-1, ids.shape[-1]) for ids in side]) for side in (theirs, mine))
-    if len(theirs) != len(mine) or one.shape != other.shape or np.array_equal(one, other):
+    if [ids.shape for ids in theirs] != [ids.shape for ids in mine]:
         return ""  # in another layout, the order of rows is the transformer's matter
+    one, other = (np.concatenate([ids.reshape(-1, ids.shape[-1]) for ids in side]) for side in (theirs, mine))
+    if np.array_equal(one, other):
+        return ""
     if np.array_equal(np.sort(one, axis=None), np.sort(other, axis=None)):
         return _rows_cause(one, other)
     return ""
