@@ -109,22 +109,17 @@ def _not_given(call, latents, ids, images, image_ids):
     return call(hidden_states=latents, img_ids=ids)
 
 
-class Listed(Flux2Transformer):
-    """Takes the images' latents as a list of pictures, as a rendered port does, and cuts its own result."""
-
-    def __call__(self, latents, pictures, **rest):
-        rows = [picture.reshape(*picture.shape[:2], -1).transpose(0, 2, 1) for picture in pictures]
-        return super().__call__(hidden_states=mx.concatenate([latents, *rows], axis=1), **rest)[:, : latents.shape[1]]
-
-
 @contextlib.contextmanager
 def _listed():
-    changed = []
+    """The transformer takes the images' latents as a list of pictures, as a rendered port's, and cuts its own result."""
+    original = Flux2Transformer.__call__
+
+    def call(self, latents, pictures, **rest):
+        rows = [picture.reshape(*picture.shape[:2], -1).transpose(0, 2, 1) for picture in pictures]
+        result = original(self, hidden_states=mx.concatenate([latents, *rows], axis=1), **rest)
+        return result[:, : latents.shape[1]]
 
     def _predict(self, transformer):
-        transformer.__class__ = Listed
-        changed.append(transformer)
-
         def predict(latents, image_latents, latent_ids, image_latent_ids, prompt_embeds, text_ids, timestep, **rest):
             given = {"encoder_hidden_states": prompt_embeds, "txt_ids": text_ids, "timestep": timestep}
             ids = _joined(latent_ids, image_latent_ids)
@@ -133,12 +128,8 @@ def _listed():
 
         return predict
 
-    try:
-        with replaced(Flux2KleinEdit, "_predict", _predict):
-            yield
-    finally:
-        for transformer in changed:
-            transformer.__class__ = Flux2Transformer
+    with replaced(Flux2Transformer, "__call__", call), replaced(Flux2KleinEdit, "_predict", _predict):
+        yield
 
 
 def _pictures(rows: mx.array, ids: mx.array):

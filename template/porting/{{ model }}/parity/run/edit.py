@@ -82,8 +82,9 @@ class _Rows:
 
     def _stage(self, name: str) -> Row:
         result = self.waived(self.judged.judge(name))
-        limited = result.tensor and result.status not in (ABSENT, NOT_RUN)
-        return Row(name, result.status, *((result.relative, result.limit) if limited else ()), note=result.note)
+        if result.status in (ABSENT, NOT_RUN):  # an edit pipeline needs all of them
+            return Row(name, FAIL, note=f"{result.status}: {result.note}")
+        return Row(name, result.status, *((result.relative, result.limit) if result.tensor else ()), note=result.note)
 
 
 def _badness(item: Comparison) -> float:
