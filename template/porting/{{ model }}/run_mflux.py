@@ -29,15 +29,9 @@ ONLY_8 = "PORTING.md: --quantize 8 ticks the box"
 def main() -> int:
     args = _arguments()
     answers = load_answers()
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ["MLX_ENABLE_TF32"] = "0"  # MLX reads it at import: else float32 products lose half of their digits
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
+    _set_up_mlx(args.device)
     from parity import waivers
 
-    if args.device:
-        from parity.run import device
-
-        device.use(args.device)
     claim = next((name for name in CLAIMS if getattr(args, name)), "")
     if claim:
         return _judge_claim(claim, args, answers)
@@ -47,16 +41,12 @@ def main() -> int:
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     _limits(args, recording)
     # MLX comes last, so that errors in a file are reported before it is loaded.
-    from parity.run import estimate, mlx_port, precision
+    from parity.run import estimate, mlx_port
 
     timings, key, steps = Timings(answers.artifacts), estimate.timed(recording, args.dtype), recording.facts["steps"]
-    if args.estimate or estimate.is_too_large(folder, recording, args.dtype):
-        print(estimate.sentence(folder, recording, args.dtype, timings.sentence(key, steps)))
+    _warn(args, folder, recording, timings.sentence(key, steps))
     if args.estimate:
         return 0
-    rough = precision.warning() if args.dtype == "float32" else ""
-    if rough:
-        print(rough)
     port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
     found = _judge(args, answers, port, recording, wanted)
     if not args.stage:
@@ -65,6 +55,27 @@ def main() -> int:
         recording, found = _look_inside(args, answers, port, recording, wanted, found)
     _print_findings(found, recording.facts)
     return 0 if found.passed else 1
+
+
+def _set_up_mlx(device_name: str | None) -> None:
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ["MLX_ENABLE_TF32"] = "0"  # MLX reads it at import: else float32 products lose half of their digits
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
+    if device_name:
+        from parity.run import device
+
+        device.use(device_name)
+
+
+def _warn(args: argparse.Namespace, folder: Path, recording, duration: str) -> None:
+    """Print what the run takes, if asked or if this machine lacks it, and that MLX is not exact in float32."""
+    from parity.run import estimate, precision
+
+    if args.estimate or estimate.is_too_large(folder, recording, args.dtype):
+        print(estimate.sentence(folder, recording, args.dtype, duration))
+    rough = precision.warning() if args.dtype == "float32" and not args.estimate else ""
+    if rough:
+        print(rough)
 
 
 def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, stages=None, known=None):

@@ -27,6 +27,8 @@ _BEFORE_SETTINGS = re.compile(r"relL2 \S+ of [^\s,]+(, waived)?, \w+, \d+x\d+, [
 OPEN = "is open"
 # A picture as people draw it, in pixels: a small one hides what happens at the edges of tiles and of position tables.
 _SIDE = 512
+# The folders that a stage's proof covers.
+_PROVEN_CODE = ("model", "weights", "variants", "latent_creator", "training_adapter")
 
 
 class Box(NamedTuple):
@@ -165,6 +167,26 @@ def stages(package: Package) -> dict[str, Box]:
     """The box of every stage that PORTING.md has, in the guide's order; then the bfloat16 run's and those of claims."""
     marked = {box.stage: box for box in boxes(package) if box.stage}
     return {stage: marked[stage] for stage in (*_all_stages(package), BFLOAT16, *CLAIMS) if stage in marked}
+
+
+def outdated(package: Package) -> dict[str, str]:
+    """The stages whose proof is not of the code as it is now, each with what became of that code."""
+    commits = {stage: box.commit for stage, box in stages(package).items() if box.proven}
+    problems = {commit: _since(package, commit) for commit in set(commits.values())}
+    return {stage: problems[commit] for stage, commit in commits.items() if problems[commit]}
+
+
+def _since(package: Package, commit: str) -> str:
+    """What became of the port's code since a commit; empty when nothing did."""
+    if commit == "unknown":
+        return "mflux was not imported from this checkout's src; run run_mflux.py with `uv run` here"
+    if commit.endswith("+"):
+        return f"measured on changes that commit {commit[:-1]} does not have"
+    if not package.facts.git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):
+        return f"commit {commit} is not in this repository"
+    paths = [*(f"{package.folder}/{name}" for name in _PROVEN_CODE), *package.initializers]
+    changed = package.facts.git("diff", "--name-only", commit, "--", *paths)
+    return f"{changed[0]} changed since commit {commit}" if changed else ""
 
 
 def _number(text: str) -> float:
