@@ -21,7 +21,7 @@ from mflux_port.draft.forward.writer.types import Types
 
 
 class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, LayerCalls, RecordedCalls):
-    """Writes the function at ``place``. What the config decides is folded, what data decides stays."""
+    """Writes the function at ``place``. What follows from the config is folded, what depends on data stays."""
 
     def __init__(self, project: Project, place: Place):
         self.project, self.place = project, place
