@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mflux_port.cli import COMMANDS
-from mflux_port.commands.json_output import FIELDS
+from mflux_port.json_output import FIELDS
 
 from tests.checks import complete_port
 from tests.checks.complete_port import MODEL

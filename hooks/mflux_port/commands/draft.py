@@ -10,8 +10,8 @@ from pathlib import Path
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.transaction import commit, locked
 from mflux_port.checkout.tree import Checkout
-from mflux_port.commands.json_output import print_diff, print_json
 from mflux_port.errors import PortError, format_error
+from mflux_port.json_output import print_diff, print_json
 from mflux_port.port.port import Port, load_port
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from mflux_port.draft.forward.table.calls import CALLS
+from mflux_port.draft.forward.torch_calls.table import CALLS
 
 from tests.draft.forward import table_cases
 from tests.draft.forward.running import run_where_torch_is

@@ -7,8 +7,8 @@ from collections import Counter
 
 from mflux_port.draft.forward.record.callgraph import Place
 from mflux_port.draft.forward.record.facts import MANY, Fact
-from mflux_port.draft.forward.table.call import Refused, raising
-from mflux_port.draft.forward.table.helpers import HELPERS
+from mflux_port.draft.forward.torch_calls.entry import Refused, raising
+from mflux_port.draft.forward.torch_calls.helpers import HELPERS
 from mflux_port.draft.forward.writer.branches import Branches
 from mflux_port.draft.forward.writer.expressions import Expressions
 from mflux_port.draft.forward.writer.hints import hint, return_hint
