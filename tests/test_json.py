@@ -1,4 +1,4 @@
-"""Every command prints JSON with the documented fields. (Of draft, ledger, update and demo their own tests see to it.)"""
+"""Every command prints JSON with the documented fields. (The tests of draft, ledger, update and demo check theirs.)"""
 
 from __future__ import annotations
 

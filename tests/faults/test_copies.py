@@ -1,4 +1,4 @@
-"""What a copy finds that an earlier one, killed or refused, has left."""
+"""What an earlier copy, killed or refused, leaves for the next one."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def _values(*shape: int) -> np.ndarray:
 
 
 def _turned(values: np.ndarray, positions: np.ndarray, base: float, halves: bool) -> np.ndarray:
-    """Rotary positions written down plainly: pair i of a token at p is turned by p / base ** (i / pairs)."""
+    """Rotary positions by their plain formula: pair i of a token at p is rotated by p / base ** (i / pairs)."""
     pairs = values.shape[-1] // 2
     angles = positions[:, None] / base ** (np.arange(pairs) / pairs)
     one, other = (values[..., :pairs], values[..., pairs:]) if halves else (values[..., 0::2], values[..., 1::2])
@@ -26,7 +26,7 @@ def _turned(values: np.ndarray, positions: np.ndarray, base: float, halves: bool
 
 
 @pytest.mark.parametrize("halves", [True, False])
-def test_what_turns_queries_otherwise(halves):
+def test_how_queries_are_rotated_differently(halves):
     from parity.compare.rotation import of_turned
 
     values, places = _values(1, 2, 9, 16), np.arange(9)

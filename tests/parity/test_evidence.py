@@ -1,4 +1,4 @@
-"""What stands behind a box of PORTING.md: of the setting that was run, and no better than that."""
+"""The evidence of a box of PORTING.md: it names the setting that was run, and claims no more."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_lesser_run_of_the_same_commit_does_not_replace_better_proof(notes):
     notes.run(Result("loop"))
     notes.run(Result("loop"), size="64x64")
     assert notes.box("loop").proven
-    notes.run(Result("loop"), size="64x64", commit="def5678")  # of other code: the old figures prove nothing any more
+    notes.run(Result("loop"), size="64x64", commit="def5678")  # of other code: the old figures no longer prove anything
     assert notes.box("loop").problem == "was run at 64x64; 512x512 and larger counts"
 
 
@@ -142,7 +142,7 @@ def test_a_box_that_does_not_count_says_why_and_what_to_type(notes):
     notes.run(Result("loop"), Result("vae_decode"), guidance=1.0)
     assert notes.box("loop").problem == "was run with guidance 1; the port's is 4"
     assert notes.box("loop").commands("nova") == f"uv run porting/nova/run_reference.py --guidance 4 && {judge}"
-    assert notes.box("vae_decode").proven  # guidance is nothing to a decoder
+    assert notes.box("vae_decode").proven  # a decoder does not depend on guidance
 
 
 def test_a_port_without_guidance_needs_none(notes):

@@ -140,13 +140,13 @@ def test_parameters_pair_whatever_they_are_called():
     assert not found.faults
 
 
-def test_crossed_transposed_and_unloaded_weights_are_found():
+def test_swapped_transposed_and_unloaded_weights_are_found():
     arrays, prints = _model(NAMES, {name: (6, 6) for name in NAMES})
     assert not _pair(arrays, prints).faults
-    crossed = arrays | {NAMES[0]: arrays[NAMES[1]], NAMES[1]: arrays[NAMES[0]]}
-    assert {(fault.kind, fault.parameter) for fault in _pair(crossed, prints).faults} == {
-        ("crossed", NAMES[0]),
-        ("crossed", NAMES[1]),
+    swapped = arrays | {NAMES[0]: arrays[NAMES[1]], NAMES[1]: arrays[NAMES[0]]}
+    assert {(fault.kind, fault.parameter) for fault in _pair(swapped, prints).faults} == {
+        ("swapped", NAMES[0]),
+        ("swapped", NAMES[1]),
     }
     turned = arrays | {NAMES[4]: np.ascontiguousarray(arrays[NAMES[4]].T)}
     assert [(fault.kind, fault.parameter) for fault in _pair(turned, prints).faults] == [("transposed", NAMES[4])]

@@ -19,7 +19,7 @@ from tests.update.template_versions import git, releases
 
 ROUNDS = 12
 EDITS = 30  # in each round, on both sides together
-# The class is how an update knows that the port was not renamed.
+# By the class, an update knows that the port was not renamed.
 KEPT = "class "
 
 

@@ -124,9 +124,9 @@ class Checkpoint:
 
     @property
     def text_encoders(self) -> list[str]:
-        """The names of all text encoders that model_index.json lists, of those that are not here, too.
+        """The names of all text encoders that model_index.json lists, also of those that are not here.
 
-        They are those that are named so; without any, the models of transformers that do not take images alone.
+        Those whose name says so; if there are none, the models of transformers that take more than images.
         """
         if not _listed(self):
             return [name for name, part in self.components.items() if part.role == "text_encoder"]

@@ -52,7 +52,7 @@ def _prefix(name: str, top: str) -> str:
 class ComponentDraft:
     """``files``: source by stem; ``certain``: drafted from the reference itself, not just from the header.
 
-    ``left_out``: the paths of towers that the recorded run never enters.
+    ``left_out``: the paths of towers that the recorded run never calls.
     """
 
     component: str

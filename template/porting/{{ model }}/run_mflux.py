@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run the port on the reference's noise and prompt embeddings, and say stage by stage how far it is from it.
+"""Run the port on the reference's noise and prompt embeddings, and print how far each stage is from it.
 
 Without flags: every stage from the image backwards, with the prompt and size of artifacts/reference.safetensors (which
 run_reference.py writes: the default prompt at 1024x768), in float32.
@@ -157,7 +157,7 @@ def _judge_claim(claim: str, args: argparse.Namespace, answers: Answers) -> int:
 
 
 def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
-    # The evidence would say a setting that was not run.
+    # The evidence would name a setting that was not run.
     others = {"--stage": args.stage, "--bisect": args.bisect, "--estimate": args.estimate}
     others["--dtype bfloat16"] = args.dtype != "float32"
     given = next((flag for flag, value in others.items() if value), "")
@@ -166,7 +166,7 @@ def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
 
 
 def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list) -> list[str]:
-    """Write the figures into PORTING.md where this run may. Returns what there is to say about it."""
+    """Write the figures into PORTING.md where this run may. Returns a line for each box that was not ticked."""
     reason = notes.why_not(facts, answers.model, args.port or answers.import_path)
     if reason:
         return [f"PORTING.md: {reason}"]
@@ -184,7 +184,7 @@ def _reference(args: argparse.Namespace, answers: Answers) -> Path:
 
 
 def _blocks(answers: Answers, stages: Path) -> Path:
-    """A recording of all blocks in the run of ``stages``: the one that there is, or a new one."""
+    """A recording of all blocks in the run of ``stages``: the existing one, or a new one."""
     from parity.explain import search
 
     blocks, same = answers.artifacts / "blocks.safetensors", search.settings(_recording(stages).facts)

@@ -115,7 +115,7 @@ def peft(**config) -> dict:
     return {"lora_adapter_metadata": json.dumps(config)}
 
 
-# Name -> tensors by type, metadata, adapter_config.json; the words of the finding, none when the file passes.
+# Case -> tensors by type, metadata, adapter_config.json; words in the finding, None when the file passes.
 TYPED = {
     "fp8": ({A: ("F8_E4M3", (RANK, WIDTH)), B: ("F8_E4M3", (WIDTH, RANK))}, {}, None, "quantized weights: F8_E4M3 without scales"),
     "fp8 of the other kind": ({A: ("F8_E5M2", (RANK, WIDTH)), B: PAIR[B]}, {}, None, "quantized weights: F8_E5M2 without scales"),

@@ -60,7 +60,7 @@ def _wrapper(names: list[str], known: set[str], any_prefix: bool) -> str:
 
 
 def common_prefix(names: list[str]) -> str:
-    """The modules that all names lie in, with a dot behind; not the name of a list, whose numbers would come first."""
+    """The modules that all names are in, with a dot at the end; without a list, whose numbers would come first."""
     if not names:
         return ""
     first, last = min(names).split("."), max(names).split(".")
@@ -97,7 +97,7 @@ def _is_copy(prefix: str, members: list[str], tensors: Mapping[str, Tensor]) -> 
     if not any("." in name[len(prefix) :] for name in members):
         return False  # one layer, not a model
     shapes = {name: tensor.shape for name, tensor in rest.items()}
-    # The other copy has the names as they are, or below a name of its own.
+    # The other copy has the same names, or has them below a name of its own.
     for other in ("", common_prefix(list(rest)), *sorted({name.partition(".")[0] + "." for name in rest})):
         found = sum(shapes.get(other + name[len(prefix) :]) == tensors[name].shape for name in members)
         if found and found >= 0.9 * len(members):

@@ -25,14 +25,14 @@ _FIGURES = re.compile(
 )
 _BEFORE_SETTINGS = re.compile(r"relL2 \S+ of [^\s,]+(, waived)?, \w+, \d+x\d+, [\d-]+, commit \w+\+?")
 OPEN = "is open"
-# A picture as people draw it, in pixels: a small one hides what happens at the edges of tiles and of position tables.
+# The side of a normal picture, in pixels: a smaller one hides what happens at the edges of tiles and of position tables.
 _SIDE = 512
 # The folders that a stage's proof covers.
 _PROVEN_CODE = ("model", "weights", "variants", "latent_creator", "training_adapter")
 
 
 class Box(NamedTuple):
-    """One box of PORTING.md. ``stage`` is set where the runner ticks, ``figures`` is what it wrote beside it.
+    """One box of PORTING.md. ``stage`` is set where the runner ticks, ``figures`` is what it wrote after it.
 
     ``guidance`` is the port's own where it guides, else 1.
     """
@@ -116,7 +116,7 @@ class Box(NamedTuple):
 
     @property
     def commit(self) -> str:
-        """The commit that was measured, with + when source was changed beside it; empty without figures."""
+        """The commit that was measured, with + when source was changed after it; empty without figures."""
         found = _FIGURES.fullmatch(self.figures)
         return f"{found['commit']}{found['changed']}" if found else ""
 
@@ -170,14 +170,14 @@ def stages(package: Package) -> dict[str, Box]:
 
 
 def outdated(package: Package) -> dict[str, str]:
-    """The stages whose proof is not of the code as it is now, each with what became of that code."""
+    """The stages whose proof is for older code, each with what has changed since."""
     commits = {stage: box.commit for stage, box in stages(package).items() if box.proven}
     problems = {commit: _since(package, commit) for commit in set(commits.values())}
     return {stage: problems[commit] for stage, commit in commits.items() if problems[commit]}
 
 
 def _since(package: Package, commit: str) -> str:
-    """What became of the port's code since a commit; empty when nothing did."""
+    """What changed in the port's code since a commit; empty when nothing did."""
     if commit == "unknown":
         return "mflux was not imported from this checkout's src; run run_mflux.py with `uv run` here"
     if commit.endswith("+"):

@@ -24,7 +24,7 @@ def _in_branch(package: Package) -> str | None:
 @rule(
     "MRG01",
     looks_at=_PORTING,
-    fix="run porting/<model>/run_mflux.py; it ticks the box and writes the figures beside it",
+    fix="run porting/<model>/run_mflux.py; it ticks the box and writes the figures after it",
     why="correctness first: each stage is proven against the reference before anything is polished",
     only=reasons.is_open,
     when=MERGE,

@@ -16,7 +16,7 @@ from mflux_port.wiring.source import Source, UnknownShape
 ID = "completions"
 FILE = "src/mflux/cli/completions/generator.py"
 REQUIRED = False
-# A file without either has neither the list nor the recipe of mflux's first command.
+# A file that does not match has neither the list nor the recipe of mflux's first command.
 _LISTING = re.compile(rb"commands\s*=[\s(\\]*\[|[\"']mflux-generate[\"']")
 
 

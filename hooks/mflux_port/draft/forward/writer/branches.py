@@ -144,7 +144,7 @@ class Branches:
             if verdict is (not decisive) and not last:
                 continue
             if not self.ran(value):
-                # Those before it always decided.
+                # The ones before it always decide the test.
                 before = values[0] if len(values) == 1 else ast.BoolOp(node.op, list(values))
                 self._guard(node, before, raise_if=not decisive)
                 return before

@@ -31,7 +31,7 @@ class Expressions:
         return method(node)
 
     def owners(self, node: ast.expr) -> set[str]:
-        """The groups of the modules and objects that an expression was."""
+        """The groups of the modules and objects that an expression evaluated to."""
         fact = self.fact(node)
         return owner_groups(fact) if fact is not None and fact.kinds & {"module", "object"} else set()
 

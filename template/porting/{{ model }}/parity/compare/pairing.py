@@ -25,7 +25,7 @@ ALLOWED = {
 
 @dataclass(frozen=True)
 class Fault:
-    """A parameter that is wrong before anything ran: ``never loaded``, ``transposed``, ``crossed`` or ``block count``.
+    """A parameter that is wrong before anything ran: ``never loaded``, ``transposed``, ``swapped`` or ``block count``.
 
     Of a ``block count`` the parameter is a list of blocks.
     """
@@ -80,7 +80,7 @@ def pair(
     unloaded = _never_loaded(result, marks, prints)
     result.faults += [fault for fault in unloaded if not (outside and fault.parameter.startswith(outside))]
     result.faults += _transposed(result, orders, prints, modules)
-    result.faults += _crossed(result, prints)
+    result.faults += _swapped(result, prints)
     return result
 
 
@@ -299,7 +299,7 @@ def _transposed(
     return faults
 
 
-def _crossed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
+def _swapped(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
     """Swapped tensors: two parameters whose names fit the other one's tensor exactly."""
     by_shape: dict[tuple, list[str]] = defaultdict(list)
     for path, name in result.parameters.items():
@@ -313,7 +313,7 @@ def _crossed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
             right = [other for other in paths if words(path) == words(result.parameters[other]) and other != path]
             if right:
                 true_name = result.parameters[right[0]]
-                faults.append(Fault("crossed", path, name, f"holds {name}, its own is {true_name}"))
+                faults.append(Fault("swapped", path, name, f"holds {name}, its own is {true_name}"))
     return faults or _renamed(result, prints)
 
 
@@ -327,7 +327,7 @@ def _renamed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
         counter = rules[re.sub(r"\d+", "#", path)]
         usual, count = counter.most_common(1)[0]
         if len(counter) > 1 and re.sub(r"\d+", "#", name) != usual and count >= 2 * sum(counter.values()) / 3:
-            faults.append(Fault("crossed", path, name, f"holds {name}; the same place in other blocks holds {usual}"))
+            faults.append(Fault("swapped", path, name, f"holds {name}; the same place in other blocks holds {usual}"))
     return faults + _shuffled(result)
 
 
@@ -344,7 +344,7 @@ def _shuffled(result: Pairing) -> list[Fault]:
             shifts = homes[own[0], other[0]]
             usual, count = shifts.most_common(1)[0]
             if int(other[1]) - int(own[1]) != usual and count >= 0.5 * sum(shifts.values()):
-                faults.append(Fault("crossed", path, name, f"holds {name}, a tensor of another block"))
+                faults.append(Fault("swapped", path, name, f"holds {name}, a tensor of another block"))
     return faults
 
 

@@ -19,7 +19,8 @@ from parity.run.mlx_port import Port
 from parity.run.stages import Judge, Result, components_of
 from parity.waivers import Waivers
 
-MODULE_STAGES = tuple(stage for stage in STAGE_NAMES if stage not in ("loop", "end_to_end"))  # the rest runs free
+# The others run on the port's own values.
+MODULE_STAGES = tuple(stage for stage in STAGE_NAMES if stage not in ("loop", "end_to_end"))
 
 
 @dataclass
