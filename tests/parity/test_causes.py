@@ -27,19 +27,19 @@ def _turned(values: np.ndarray, positions: np.ndarray, base: float, halves: bool
 
 @pytest.mark.parametrize("halves", [True, False])
 def test_how_queries_are_rotated_differently(halves):
-    from parity.compare.rotation import of_turned
+    from parity.compare.rotation import of_rotated
 
     values, places = _values(1, 2, 9, 16), np.arange(9)
     right = _turned(values, places, 10000.0, halves)
-    assert of_turned(right, right) == ""
-    assert "the base (theta)" in of_turned(right, _turned(values, places, 500.0, halves))
-    assert "the positions differ" in of_turned(right, _turned(values, places + 1, 10000.0, halves))
-    assert "other pairs" in of_turned(right, _turned(values, places, 10000.0, not halves))
-    assert of_turned(right, 2 * right) == "" and of_turned(right, _values(1, 2, 9, 16)) == ""
+    assert of_rotated(right, right) == ""
+    assert "the base (theta)" in of_rotated(right, _turned(values, places, 500.0, halves))
+    assert "the positions differ" in of_rotated(right, _turned(values, places + 1, 10000.0, halves))
+    assert "other pairs" in of_rotated(right, _turned(values, places, 10000.0, not halves))
+    assert of_rotated(right, 2 * right) == "" and of_rotated(right, _values(1, 2, 9, 16)) == ""
 
 
 def test_another_position_on_one_of_several_axes():
-    from parity.compare.rotation import of_turned
+    from parity.compare.rotation import of_rotated
 
     values, places = _values(1, 2, 9, 32), np.arange(9)
     halves = [values[..., :16], values[..., 16:]]
@@ -50,9 +50,9 @@ def test_another_position_on_one_of_several_axes():
         )
 
     right = turned(np.ones(9), places, 10000.0)
-    assert "the positions differ" in of_turned(right, turned(np.ones(9), 0 * places, 10000.0))
-    assert "the positions differ" in of_turned(right, turned(np.ones(9), places + 3, 10000.0))
-    assert "the base (theta)" in of_turned(right, turned(np.ones(9), places, 500.0))
+    assert "the positions differ" in of_rotated(right, turned(np.ones(9), 0 * places, 10000.0))
+    assert "the positions differ" in of_rotated(right, turned(np.ones(9), places + 3, 10000.0))
+    assert "the base (theta)" in of_rotated(right, turned(np.ones(9), places, 500.0))
 
 
 def _table(positions: np.ndarray, base: float) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_the_base_of_a_table_is_told():
     axes = np.concatenate([_table(np.ones(12), 256.0), _table(rows, 256.0), _table(columns, 256.0)], axis=2)
     turned = np.concatenate([_table(np.ones(12), 256.0), _table(columns, 256.0), _table(rows, 256.0)], axis=2)
     assert "positions" in of_tables(axes, turned) and of_tables(axes, axes) == ""
-    assert "other way" in of_tables(reference, _table(-places, 256.0))
+    assert "other direction" in of_tables(reference, _table(-places, 256.0))
 
 
 def test_the_same_tokens_or_heads_in_another_order():

@@ -225,15 +225,15 @@ def test_values_in_another_order_are_told_from_rounded_ones():
     assert causes_in_values.of_values(np.full((3, 4), 2.0, np.float32), _values(3, 4)) == ""
 
 
-def test_positions_in_each_others_places():
+def test_swapped_axes_of_positions():
     from parity.explain import causes_in_values
 
     rows, columns = np.meshgrid(np.arange(3), np.arange(5), indexing="ij")
     ids = np.stack([np.zeros_like(rows), rows, columns], axis=-1).reshape(-1, 3)
-    assert "1 and 2" in causes_in_values.of_ids(ids, ids[:, [0, 2, 1]]) and "places" in causes_in_values.of_ids(
+    assert "1 and 2" in causes_in_values.of_ids(ids, ids[:, [0, 2, 1]]) and "swapped" in causes_in_values.of_ids(
         ids, ids[:, [0, 2, 1]]
     )
-    assert "places" not in causes_in_values.of_ids(ids, ids + [0, 1, 0])
+    assert "swapped" not in causes_in_values.of_ids(ids, ids + [0, 1, 0])
 
 
 def test_bfloat16_rounds_to_the_nearest():
