@@ -18,7 +18,7 @@ ACTS = {
 
 
 class Reference(NamedTuple):
-    """States by what was run, one after the other; the runs by name."""
+    """The states after each sequence of runs, and the runs by name."""
 
     states: dict[tuple[str, ...], State]
     runs: dict[str, Outcome]

@@ -164,7 +164,7 @@ def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> Doubt
             "rename it",
         )
     if name.startswith("_") or "._" in name:
-        return "MLX takes an attribute that begins with an underscore for private, and loads nothing into it", (
+        return "MLX treats an attribute that begins with an underscore as private, and loads nothing into it", (
             "rename it",
         )
     if _PLACEHOLDER.search(name):
