@@ -201,7 +201,7 @@ def test_a_list_that_the_port_lacks_is_known_except_in_an_encoder():
     reference["text_encoder.norm.weight"] = _values(7)
     own = {name: values for name, values in reference.items() if "refiner" not in name and "visual" not in name}
     assert list(_pair(own, reference).fewer.values()) == [
-        "the port has no blocks of transformer.refiner, the checkpoint 1"
+        "the port has no blocks of transformer.refiner, the checkpoint has 1"
     ]
 
 

@@ -232,7 +232,7 @@ def _count_blocks(result: Pairing, marks: dict[str, Fingerprint], prints: dict[s
             continue  # a list of the port that holds several of the reference's, or none
         other = homes.pop()
         used = {_number(name, other) for names in filled.values() for name in names}
-        sentence = f"the checkpoint {len(theirs[other])} (in {other})"
+        sentence = f"the checkpoint has {len(theirs[other])} (in {other})"
         if len(loaded) < len(blocks):
             detail = f"the port has {len(blocks)} blocks, {len(loaded)} of them loaded, {sentence}"
             result.faults.append(Fault(COUNT, own, f"{other}.", detail))
@@ -251,7 +251,7 @@ def _count_missing_lists(result: Pairing, theirs: dict[str, dict[int, list[str]]
         # A text encoder may have a tower for images that no port needs.
         if other not in held and component in own and not component.startswith("text_encoder"):
             path = f"{own[component]}.{other.partition('.')[2]}"
-            result.fewer[path] = f"the port has no blocks of {other}, the checkpoint {len(blocks)}"
+            result.fewer[path] = f"the port has no blocks of {other}, the checkpoint has {len(blocks)}"
 
 
 def _lists(names) -> dict[str, dict[int, list[str]]]:

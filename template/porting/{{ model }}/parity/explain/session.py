@@ -25,7 +25,7 @@ MODULE_STAGES = tuple(stage for stage in STAGE_NAMES if stage not in ("loop", "e
 
 @dataclass
 class Comparison:
-    """``passed`` decides the exit code: no stage is out of tolerance and no module or weight is wrong, unwaived."""
+    """``passed`` decides the exit code: no stage is out of tolerance and no module or weight is wrong without a waiver."""
 
     results: list[Result]
     pairing: pairing.Pairing
