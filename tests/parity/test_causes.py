@@ -178,7 +178,7 @@ def test_a_port_with_more_blocks_than_the_checkpoint_is_one_line():
     own = reference | {name: _values(5, 4) for name in _model(6) if name not in reference}
     [fault] = _pair(own, reference).faults
     assert (fault.kind, fault.module) == ("block count", "transformer.layers")
-    assert fault.detail == "the port has 6 blocks, 3 of them loaded, the checkpoint 3 (in transformer.layers)"
+    assert fault.detail == "the port has 6 blocks, 3 of them loaded, the checkpoint has 3 (in transformer.layers)"
 
 
 def test_a_port_with_fewer_blocks_than_the_checkpoint_is_known():
@@ -189,7 +189,7 @@ def test_a_port_with_fewer_blocks_than_the_checkpoint_is_known():
         found.faults == []
     )  # an encoder's last layers may be left out on purpose: only a stage that fails is blamed on it
     assert list(found.fewer.values()) == [
-        "the port has 3 blocks in transformer.layers, the checkpoint 5 (in transformer.layers)"
+        "the port has 3 blocks in transformer.layers, the checkpoint has 5 (in transformer.layers)"
     ]
 
 
@@ -209,7 +209,7 @@ def test_a_mapping_that_fills_only_some_blocks_is_one_line():
     reference = _model(5)
     own = {name: values if int(name.split(".")[2]) < 2 else _values(5, 4) for name, values in reference.items()}
     [fault] = _pair(own, reference).faults
-    assert fault.detail == "the port has 5 blocks, 2 of them loaded, the checkpoint 5 (in transformer.layers)"
+    assert fault.detail == "the port has 5 blocks, 2 of them loaded, the checkpoint has 5 (in transformer.layers)"
 
 
 def test_one_tensor_that_is_not_loaded_is_no_matter_of_blocks():
