@@ -57,8 +57,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     if args.dry_run:
         print_diff("draft --dry-run", diff([*planned, *kept]), args.json)
         return 0
-    _write(checkout, port, planned, kept, spare)
-    _note(args, checkout, port, draft)
+    _write(checkout, port, planned, kept, dict.fromkeys(spare) | _notes(args, checkout, port, draft))
     left = [name for name in left if name not in spare and not name.endswith("__init__.py")]
     more = {"facts": facts, "refusal": refusal, "key_list": changes, "removed": spare, "leftover": left}
     _print(args, checkout, port, draft, planned, more)
@@ -82,23 +81,23 @@ def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list, glue)
     return lists(checkout, port, texts | ({FACTS: facts_text(facts)} if facts else {})), changes
 
 
-def _write(checkout: Checkout, port: Port, planned: list, kept: list, spare: list[str]) -> None:
+def _write(checkout: Checkout, port: Port, planned: list, kept: list, more: dict[str, str | None]) -> None:
     from mflux_port.draft.write.files import contents
 
     texts = contents(checkout, port, planned) | {file.name: file.text or None for file in kept}
-    texts |= dict.fromkeys(spare)
+    texts |= more
     with locked(checkout.root):
         commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
 
 
-def _note(args: argparse.Namespace, checkout: Checkout, port: Port, draft) -> None:
+def _notes(args: argparse.Namespace, checkout: Checkout, port: Port, draft) -> dict[str, str]:
     # `status` reads the checkpoint's location and the box.
-    from mflux_port.port.checkpoint_place import remember_checkpoint
-    from mflux_port.port.guide_boxes import DRAFT_BOX, set_box
+    from mflux_port.port.checkpoint_place import checkpoint_note
+    from mflux_port.port.guide_boxes import DRAFT_BOX, guide_with_box
 
-    remember_checkpoint(checkout.root, port, args.checkpoint)
-    if "transformer" in draft.names:
-        set_box(checkout.root, port, DRAFT_BOX, True)
+    note = checkpoint_note(checkout.root, port, args.checkpoint)
+    box = guide_with_box(checkout.root, port, DRAFT_BOX, True) if "transformer" in draft.names else {}
+    return note | box
 
 
 def _print(args: argparse.Namespace, checkout: Checkout, port: Port, draft, planned: list, more: dict) -> None:

@@ -14,14 +14,19 @@ LEDGER_BOX = re.compile(r"mflux-port ledger \S+ --checkpoint")
 _LINE = re.compile(r"^- \[[ xX]\](?= )")
 
 
+def guide_with_box(root: Path, port: Port, box: re.Pattern, holds: bool) -> dict[str, str]:
+    """PORTING.md's path and its text with the box ticked, or without its tick. None for a guide that stays as it is."""
+    name = f"{port.porting_folder}/PORTING.md"
+    try:
+        text = (root / name).read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    mark = "- [x]" if holds else "- [ ]"
+    changed = "".join(_LINE.sub(mark, line) if box.search(line) else line for line in text.splitlines(keepends=True))
+    return {name: changed} if changed != text else {}
+
+
 def set_box(root: Path, port: Port, box: re.Pattern, holds: bool) -> None:
     """Tick the box, or remove its tick. A guide without that box is left alone."""
-    guide = root / port.porting_folder / "PORTING.md"
-    try:
-        text = guide.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return
-    mark = "- [x]" if holds else "- [ ]"
-    lines = [_LINE.sub(mark, line) if box.search(line) else line for line in text.splitlines(keepends=True)]
-    if "".join(lines) != text:
-        write_whole(guide, "".join(lines))
+    for name, text in guide_with_box(root, port, box, holds).items():
+        write_whole(root / name, text)
