@@ -29,7 +29,9 @@ def verify_inside(root: Path, name: str) -> None:
     """Raise PortError when a link leads ``name`` (relative to ``root``) out of the checkout: nothing is written there."""
     target = real_path(root / name)
     if not target.is_relative_to(real_path(root)):
-        raise PortError(f"{name} leads out of the checkout to {target}; put the file or folder itself there")
+        raise PortError(
+            f"{name} is a link to a place outside the checkout: {target}; put the file or folder itself there"
+        )
 
 
 def state_dir(root: Path) -> Path:

@@ -193,7 +193,7 @@ def _facts(drafts: list, planned: list) -> dict:
 def _component(draft) -> dict:
     return {
         "component": draft.component,
-        "from": "the reference's modules" if draft.certain else "the header alone",
+        "from": "the reference's modules" if draft.certain else "the header",
         "classes": len(draft.classes),
         "targets": len(draft.mapping.targets),
         "lora": len(draft.lora),
@@ -225,7 +225,7 @@ def _format(facts: dict, port: Port) -> str:
     lines = [line for part in facts["components"] for line in _component_lines(part)]
     lines += ["", *(f"wrote {name}" for name in facts["written"])]
     lines += [f"kept {name}, which you edited; the draft is next to it: {new}" for name, new in facts["beside"].items()]
-    lines += [f"removed {name}, which only stood in for what is drafted" for name in facts["removed"]]
+    lines += [f"removed {name}, a placeholder that the draft replaces" for name in facts["removed"]]
     lines += [f"no draft uses {name}; remove it unless it is yours" for name in facts["leftover"]]
     lines += _sizes_lines(facts["tiny_sizes"])
     lines += facts["key_list"]
@@ -240,7 +240,7 @@ def _component_lines(part: dict) -> list[str]:
         f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
         f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved",
         *_forward_lines(part["forward"]),
-        *(f"  left out and waived, the recorded run never enters it: {path}" for path in part["left_out"]),
+        *(f"  left out and waived, because the recorded run never calls it: {path}" for path in part["left_out"]),
     ]
     for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
         names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)
