@@ -10,18 +10,19 @@ from mflux_port.port.port import Port
 _NOTE = "{folder}/artifacts/checkpoint.txt"  # git ignores artifacts/: a path is of one machine only
 
 
+def remember_checkpoint(root: Path, port: Port, given: str) -> None:
+    """Note a local folder or file, for the commands that `status` names. A repo id is in the answers already."""
+    for name, text in checkpoint_note(root, port, given).items():
+        (root / name).parent.mkdir(exist_ok=True)
+        if not (root / name).is_file() or (root / name).read_bytes() != text.encode():
+            write_whole(root / name, text)
+
+
 def checkpoint_note(root: Path, port: Port, given: str) -> dict[str, str]:
-    """The file that notes a local folder or file, with its text. None for a repo id, which is in the answers already."""
+    """The note's text by its path in the checkout; empty when there is nothing to note."""
     if not Path(given).exists() or not (root / port.porting_folder).is_dir():
         return {}
     return {_NOTE.format(folder=port.porting_folder): f"{Path(given).resolve()}\n"}
-
-
-def remember_checkpoint(root: Path, port: Port, given: str) -> None:
-    """Note a local folder or file, for the commands that `status` names."""
-    for name, text in checkpoint_note(root, port, given).items():
-        (root / name).parent.mkdir(exist_ok=True)
-        write_whole(root / name, text)
 
 
 def checkpoint_place(root: Path, port: Port) -> str:

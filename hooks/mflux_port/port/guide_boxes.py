@@ -14,19 +14,19 @@ LEDGER_BOX = re.compile(r"mflux-port ledger \S+ --checkpoint")
 _LINE = re.compile(r"^- \[[ xX]\](?= )")
 
 
-def guide_with_box(root: Path, port: Port, box: re.Pattern, holds: bool) -> dict[str, str]:
-    """PORTING.md's path and its text with the box ticked, or without its tick. None for a guide that stays as it is."""
+def set_box(root: Path, port: Port, box: re.Pattern, holds: bool) -> None:
+    """Tick the box, or remove its tick. A guide without that box is left alone."""
+    for name, text in with_box(root, port, box, holds).items():
+        write_whole(root / name, text)
+
+
+def with_box(root: Path, port: Port, box: re.Pattern, holds: bool) -> dict[str, str]:
+    """The guide's text with the box set, by its path in the checkout; empty when that changes nothing."""
     name = f"{port.porting_folder}/PORTING.md"
     try:
-        text = (root / name).read_bytes().decode()
+        text = (root / name).read_bytes().decode("utf-8")  # with its own line endings
     except (OSError, UnicodeDecodeError):
         return {}
     mark = "- [x]" if holds else "- [ ]"
-    changed = "".join(_LINE.sub(mark, line) if box.search(line) else line for line in text.splitlines(keepends=True))
-    return {name: changed} if changed != text else {}
-
-
-def set_box(root: Path, port: Port, box: re.Pattern, holds: bool) -> None:
-    """Tick the box, or remove its tick. A guide without that box is left alone."""
-    for name, text in guide_with_box(root, port, box, holds).items():
-        write_whole(root / name, text)
+    lines = [_LINE.sub(mark, line) if box.search(line) else line for line in text.splitlines(keepends=True)]
+    return {name: "".join(lines)} if "".join(lines) != text else {}
