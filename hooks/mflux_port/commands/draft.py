@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
         print_diff("draft --dry-run", diff([*planned, *kept]), args.json)
         return 0
     _write(checkout, port, planned, kept, spare, _notes(args, checkout, port, draft))
-    remember_checkpoint(checkout.root, port, args.checkpoint)  # where a link leads out of the checkout
+    remember_checkpoint(checkout.root, port, args.checkpoint)  # not in the draft where artifacts is a link
     left = [name for name in left if name not in spare and not name.endswith("__init__.py")]
     more = {"facts": facts, "refusal": refusal, "key_list": changes, "removed": spare, "leftover": left}
     _print(args, checkout, port, draft, planned, more)
