@@ -13,7 +13,7 @@ from pathlib import Path
 
 from parity.answers import ALL_STAGES, ENCODERS, FAIL, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
-from parity.explain import notes
+from parity.explain import boxes
 from parity.needs import Timings
 
 # Constructor arguments with another name in the checkpoint's config files: {"transformer": {"width": "hidden_size"}}.
@@ -86,7 +86,7 @@ def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, 
     if stages is None:
         stages = [stage for stage in answers.stages if args.bisect != AUTO or stage in NETWORKS]
         stages = [args.stage] if args.stage else stages
-    print(f"against {path.name}: {facts['level']}, {notes.setting_of(facts, args.dtype)}")
+    print(f"against {path.name}: {facts['level']}, {boxes.setting_of(facts, args.dtype)}")
     bisect = bool(args.bisect) or facts["level"] != "stages"  # what is recorded is judged
     limits = _limits(args, recording)
     say = lambda result: print(result.line)  # noqa: E731
@@ -167,11 +167,11 @@ def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
 
 def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list) -> list[str]:
     """Write the figures into PORTING.md where this run may. Returns a line for each box that was not ticked."""
-    reason = notes.why_not(facts, answers.model, args.port or answers.import_path)
+    reason = boxes.why_not(facts, answers.model, args.port or answers.import_path)
     if reason:
         return [f"PORTING.md: {reason}"]
-    setting = notes.setting_of(facts, args.dtype)
-    return notes.tick(answers.home / "PORTING.md", results, setting, notes.source_commit(answers.home))
+    setting = boxes.setting_of(facts, args.dtype)
+    return boxes.tick(answers.home / "PORTING.md", results, setting, boxes.source_commit(answers.home))
 
 
 def _reference(args: argparse.Namespace, answers: Answers) -> Path:

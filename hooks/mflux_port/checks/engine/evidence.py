@@ -17,7 +17,7 @@ CLAIM_FLAGS = {"lora": "--lora", "training": "--training", "image_to_image": "--
 _GUIDED = ("guidance", "loop", "end_to_end", BFLOAT16)
 _BOX = re.compile(r"^- \[(?P<tick>[ xX])\] (?P<text>.*)$")
 _MARK = re.compile(r"<!-- evidence: (?P<stage>\w+) -->(?P<figures>.*)$")
-# As porting/<model>/parity/explain/notes.py writes them.
+# As porting/<model>/parity/explain/boxes.py writes them.
 _FIGURES = re.compile(
     r"(?P<failed>FAIL )?(?:worst (?P<worst>\w+) )?relL2 (?P<relative>\S+) of (?P<limit>[^\s,]+)(?P<waived>, waived)?, "
     r"(?P<dtype>\w+), (?P<width>\d+)x(?P<height>\d+), (?P<steps>\d+) steps?, guidance (?P<guidance>[^\s,]+), "
