@@ -103,7 +103,7 @@ def test_no_room_for_a_file(name, tree, checkpoint):
     # Refused by the kernel in the middle of a write, as on a full disk.
     command = prepared(name, tree, checkpoint).measure()
     statuses = []
-    for size in (1_024, 4_096, 20_000, 80_000):
+    for size in (256, 4_096, 20_000, 80_000):
         outcome = run(_limited(command.act, size), command.root)
         _assert_one_line(command, outcome, errno.EFBIG)
         assert run(command.act, command.root).status == 0 or outcome.status == 0

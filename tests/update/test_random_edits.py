@@ -9,8 +9,7 @@ import random
 from pathlib import Path
 
 import pytest
-from mflux_port.template.project import owned_paths
-from mflux_port.update.apply import is_owned
+from mflux_port.template.project import is_owned, owned_paths
 from mflux_port.update.renderings import Renderings
 from mflux_port.update.tree import end
 
