@@ -99,7 +99,7 @@ def recovers(command: Command, outcome: Outcome, where: str) -> None:
 
 
 def assert_settled(root: Path, where: str) -> None:
-    """Nothing is left half-way. (A hidden file is an incomplete note, which the next one replaces.)"""
+    """Nothing is left half-written. (A hidden file is an incomplete note, which the next one replaces.)"""
     there = {path.name for path in state_dir(root).glob("[!.]*")} - {"lock", "run.lock"}
     assert not there, f"{where} leaves {there}"
 

@@ -92,7 +92,7 @@ def test_work_since_the_kill_is_kept(half_way, reference):
     for name in mine:
         (half_way.root / name).write_text("since then\n")
     done = run(_RESTORE, half_way.root)
-    assert done.status == 0 and "left alone, because an update does not write them" in done.out
+    assert done.status == 0 and "not changed, because an update does not write them" in done.out
     assert sorted(different(half_way.state(), reference.states[()])) == sorted(mine)
     for name in mine:
         assert (half_way.root / name).read_text() == "since then\n"

@@ -29,7 +29,9 @@ def verify_inside(root: Path, name: str) -> None:
     """Raise PortError when a link leads ``name`` (relative to ``root``) out of the checkout: nothing is written there."""
     if not is_inside(root, name):
         target = real_path(root / name)
-        raise PortError(f"{name} leads out of the checkout to {target}; put the file or folder itself there")
+        raise PortError(
+            f"{name} is a link to a place outside the checkout: {target}; put the file or folder itself there"
+        )
 
 
 def is_inside(root: Path, name: str) -> bool:

@@ -86,7 +86,7 @@ def lost_strength(file: str, layers: dict[str, dict], metadata: dict[str, str]) 
 
 def _line(where: str, asked: float, given: float, count: int, kinds: int) -> tuple[str, str]:
     layers = f"{count} {'layer' if count == 1 else 'layers'}"
-    why = f"its alpha asks for a scale of {asked:.6g} in {layers}; this mflux applies {given:.6g}, {given / asked:.6g} times that"
+    why = f"its alpha sets a scale of {asked:.6g} in {layers}; this mflux applies {given:.6g}, {given / asked:.6g} times that"
     fix = f"run with a LoRA scale of {asked / given:.6g}, or" if kinds == 1 else "to load it as trained,"
     return where, f"{why}; {fix} store alpha as tensors in the file" if asked else why
 

@@ -60,9 +60,7 @@ def classify(
     if copies:
         why = f"an averaged copy (EMA) of the other weights, below {prefix}"
         waived |= dict.fromkeys(copies, why)
-        kinds.append(
-            Kind("EMA copy", why, "the other weights are taken, as diffusers does", tuple(copies), blocks=False)
-        )
+        kinds.append(Kind("EMA copy", why, "the other weights are used, as in diffusers", tuple(copies), blocks=False))
     rest = {name: tensor for name, tensor in tensors.items() if name not in waived}
     kinds += quantized(rest, config or {})
     rest = _without_blocked(rest, kinds)
@@ -74,7 +72,7 @@ def classify(
     wrapped = [name for name, plain in shortened.items() if plain != name]
     if wrapped:
         what = f"every name is wrapped, {wrapped[0]} is {shortened[wrapped[0]]}"
-        kinds.append(Kind("wrapper", what, "the wrapper is left out", blocks=False))
+        kinds.append(Kind("wrapper", what, "the wrapper's prefix is left out of the names", blocks=False))
     return Classified(kinds, dict(tensors), waived, any_prefix)
 
 
