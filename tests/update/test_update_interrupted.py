@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from mflux_port.checkout.lock import under_way
-from mflux_port.update.tree import COMMITTED, KEPT
+from mflux_port.update.tree import COMMITTED, KEPT, amend
 from mflux_port.update.tree import begin as begin_update
 
 from tests.update.second_version import change_conventions
@@ -130,6 +130,18 @@ def test_restore_takes_new_files_of_the_port_and_empty_folders(half_way, mflux_p
     assert done.returncode == 0, done.stderr
     assert status(half_way) == "" and not new.parent.exists()
     assert git(half_way, "show", f"{KEPT}:{new.relative_to(half_way).as_posix()}") == "new\n"
+
+
+def test_restore_takes_new_files_that_git_ignores(half_way, mflux_port):
+    new = "src/mflux/models/nova/new.py"
+    amend(half_way, writes=[new])
+    (half_way / new).write_text("new\n")
+    (half_way / ".git/info").mkdir(exist_ok=True)
+    (half_way / ".git/info/exclude").write_text("new.py\n")
+    done = mflux_port("update", "--restore", cwd=half_way)
+    (half_way / ".git/info/exclude").unlink()
+    assert done.returncode == 0 and status(half_way) == "" and not (half_way / new).exists()
+    assert git(half_way, "show", f"{KEPT}:{new}") == "new\n"
 
 
 @pytest.mark.parametrize("act", ["commit", "reset"])

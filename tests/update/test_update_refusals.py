@@ -181,6 +181,25 @@ def test_file_that_git_is_told_not_to_look_at(port, mflux_port):
     git(port, "update-index", "--no-assume-unchanged", INITIALIZER)
 
 
+def test_file_that_git_is_told_to_skip(port, mflux_port):
+    (port / INITIALIZER).write_text("# A week of work.\n")
+    git(port, "update-index", "--skip-worktree", INITIALIZER)
+    done = mflux_port("update", "nova", cwd=port)
+    assert_refused(done, port, f"git is told to skip {INITIALIZER}", "git update-index --no-skip-worktree")
+    assert (port / INITIALIZER).read_text() == "# A week of work.\n"
+    git(port, "update-index", "--no-skip-worktree", INITIALIZER)
+
+
+@pytest.mark.parametrize("name", [INITIALIZER, "src/mflux/models/nova/weights", "src/mflux/models/nova"])
+def test_link_in_place_of_the_file(port, mflux_port, name):
+    (port / name).rename(port / "elsewhere")
+    (port / name).symlink_to(port / "elsewhere")
+    releases.commit(port, "A link")
+    assert_refused(mflux_port("update", "nova", cwd=port), port, f"{name} is a link")
+    shown = mflux_port("status", "nova", cwd=port)
+    assert "Traceback" not in shown.stderr and "git add --force" not in shown.stdout
+
+
 def test_rejected_part_of_an_earlier_merge(without_exclude, mflux_port):
     port = without_exclude
     (port / ".git/info/exclude").write_text("*.rej\n")

@@ -34,8 +34,10 @@ NEUTRAL = {
     "core.abbrev": "auto",
     "core.fsmonitor": "false",
     "core.hooksPath": os.devnull,
+    "core.ignoreStat": "false",
     "core.quotePath": "true",
     "core.safecrlf": "false",
+    "diff.autoRefreshIndex": "true",
     "diff.context": "3",
     "diff.interHunkContext": "0",
     "diff.mnemonicPrefix": "false",
@@ -43,6 +45,7 @@ NEUTRAL = {
     "diff.relative": "false",
     "diff.renames": "false",
     "gc.auto": "0",
+    "i18n.logOutputEncoding": "UTF-8",
     "init.templateDir": "",
     "log.showSignature": "false",
     "maintenance.auto": "false",
@@ -81,6 +84,7 @@ _REMOVED = (
     "GIT_IMPLICIT_WORK_TREE",
     "GIT_INDEX_FILE",
     "GIT_INDEX_VERSION",
+    "GIT_INTERNAL_SUPER_PREFIX",
     "GIT_LITERAL_PATHSPECS",
     "GIT_NAMESPACE",
     "GIT_NOGLOB_PATHSPECS",
@@ -91,9 +95,9 @@ _REMOVED = (
     "GIT_REPLACE_REF_BASE",
     "GIT_SHALLOW_FILE",
     "GIT_TEMPLATE_DIR",
-    "GIT_TRACE",
     "GIT_WORK_TREE",
 )
+_NO_TRACE = dict.fromkeys(("GIT_TRACE2", "GIT_TRACE2_EVENT", "GIT_TRACE2_PERF"), "0")
 
 
 def git(root: Path, *arguments: str, data: bytes | None = None, **variables: str) -> str:
@@ -123,6 +127,8 @@ def git_commit(root: Path, *arguments: str) -> None:
 def git_environment(settings: dict[str, str] = NEUTRAL) -> dict[str, str]:
     """This process's environment for a git that follows ``settings`` over the user's own."""
     environment = {name: value for name, value in os.environ.items() if name not in _REMOVED}
+    # Also what trace2.* configures, which git takes from no command line.
+    environment = {name: value for name, value in environment.items() if not name.startswith("GIT_TRACE")} | _NO_TRACE
     # Commands that only read take no lock, so that a killed run leaves none behind. Messages are in English, to be parsed.
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}
     count = environment.get("GIT_CONFIG_COUNT", "")

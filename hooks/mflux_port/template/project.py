@@ -62,6 +62,11 @@ def owned_paths(model: str) -> list[str]:
     return [re.sub(r"\{\{.*?\}\}", model, pattern) for pattern in listed]
 
 
+def is_owned(name: str, owned: list[str]) -> bool:
+    """Whether a file is the porter's: one of the paths ``owned``, or below one."""
+    return any(name == path or name.startswith(f"{path}/") for path in owned)
+
+
 def rendered_tests(model: str) -> list[str]:
     """The files that the template can render outside the port's two folders, relative to the checkout."""
     folder = project_root() / "template"

@@ -90,8 +90,9 @@ def _verify_reachable(model: str, source: str) -> None:
         top = ask_git(path, "rev-parse", "--show-toplevel")
         if top is None or ask_git(path, "rev-parse", "--verify", "HEAD") is None:
             raise PortError(_unreachable(model, source, "it is not a git repository with a commit"))
-        if Path(top.decode().strip()).resolve() != path.resolve():
-            raise PortError(_unreachable(model, source, f"it is a folder inside {top.decode().strip()}"))
+        top = os.fsdecode(top.removesuffix(b"\n"))
+        if Path(top).resolve() != path.resolve():
+            raise PortError(_unreachable(model, source, f"it is a folder inside {top}"))
     elif path.suffix != ".bundle":
         raise PortError(_unreachable(model, source, "it is a file"))
 
@@ -181,9 +182,9 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 def _object_format(root: Path) -> dict[str, str]:
-    # The temporary repositories that Copier makes read the checkout's objects.
+    # The temporary repositories that Copier makes read the checkout's objects, whatever init.defaultObjectFormat says.
     shown = (ask_git(root, "rev-parse", "--show-object-format") or b"").decode().strip()
-    return {"GIT_DEFAULT_HASH": shown} if shown not in ("", "sha1") else {}
+    return {"GIT_DEFAULT_HASH": shown or "sha1"}
 
 
 def _refusal(report: Path) -> str:
