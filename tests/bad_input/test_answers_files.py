@@ -134,9 +134,9 @@ FILES = [
 ENTRIES = [
     ("a date as a size", "transformer_overrides: {a: 2024-01-01}", "holds datetime.date(2024, 1, 1), which is not a plain"),
     ("half a character", r'transformer_overrides: {a: "\uD800"}', "is not valid YAML"),
-    ("a loop of anchors", "sigma: &a {x: *a}", "is too deep or too long"),
+    ("a loop of anchors", "sigma: &a {x: *a}", "is nested too deeply or is too long"),
     ("anchors that multiply", "sigma: &a [x,x,x,x]\n  b: &b [*a,*a,*a,*a]\n  c: &c [*b,*b,*b,*b]\n  d: &d [*c,*c,*c,*c]\n"
-     "  e: &e [*d,*d,*d,*d]\n  f: &f [*e,*e,*e,*e]\n  g: [*f,*f,*f,*f]", "is too deep or too long"),
+     "  e: &e [*d,*d,*d,*d]\n  f: &f [*e,*e,*e,*e]\n  g: [*f,*f,*f,*f]", "is nested too deeply or is too long"),
 ]  # fmt: skip
 COMMANDS = [
     ["wire", "nova"],
@@ -214,4 +214,4 @@ def test_an_update_of_a_broken_file(world, capsys, case):
     refused(world, capsys, ["update", "nova"], (case[2], ANSWERS), out=UPDATE)
 
 
-UPDATE = "if this stops half-way, `mflux-port update --restore` restores the tree\n"
+UPDATE = "if this is interrupted, `mflux-port update --restore` restores the tree\n"

@@ -64,9 +64,9 @@ BAD = [
      (".git does not name a git folder (/nowhere/at/all)",), WIRING),
     ("an invalid HEAD", holds(".git/HEAD", b"nonsense"), ("an update needs a git checkout",), ("update nova",)),
     ("a tree that is not clean", ends("README.md", b"mine\n"), ("1 uncommitted change (README.md)", "commit first"), ("update nova",)),
-    ("nothing to restore", lambda world: None, ("no update stopped half-way", "nothing to restore"), ("update --restore",)),
+    ("nothing to restore", lambda world: None, ("no update was interrupted", "nothing to restore"), ("update --restore",)),
     # links that lead out of the checkout: their targets must not be written
-    *((f"{name} outside the checkout", outside(name), (name, "leads out of the checkout"), commands)
+    *((f"{name} outside the checkout", outside(name), (name, "is a link to a place outside the checkout"), commands)
       for name, commands in (("README.md", ("unwire nova",)), (SAVE, ("unwire nova",)), (RECORD, ("unwire nova",)),
                              ("porting/nova", ALL), ("porting", ALL), ("src/mflux/models/nova", ALL))),
 ]  # fmt: skip

@@ -309,7 +309,7 @@ def config_is_not_utf_8(folder):
 def config_is_huge(folder):
     write_header(folder / FILE, TRANSFORMER)
     os.truncate(folder / "config.json", 65_000_000)
-    return "has 65000000 bytes, too many for a description"
+    return "has 65000000 bytes, too many for a configuration file"
 
 
 def config_is_a_loop(folder):

@@ -165,4 +165,9 @@ def test_a_readme_outside_the_checkout(world, capsys):
     target = world.home / "README.md"
     world.path(README).rename(target)
     world.path(README).symlink_to(target)
-    refused(world, capsys, ["inspect", "../checkpoint", "--sizes", "nova"], ("README.md leads out of the checkout",))
+    refused(
+        world,
+        capsys,
+        ["inspect", "../checkpoint", "--sizes", "nova"],
+        ("README.md is a link to a place outside the checkout",),
+    )

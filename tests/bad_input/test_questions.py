@@ -123,7 +123,7 @@ TAKEN = [
     ("a repo of mflux's", {"hf_repo": "Tongyi-MAI/Z-Image-Turbo"}, "is taken by mflux's z-image-turbo"),
     ("a field that ModelConfig lacks", entry(stepz=2), "has no 'stepz'; delete it from the answers of vega"),
     ("a field that is code", entry(**{"x=1, y": 2}), "has no 'x=1, y'"),
-    ("a field that is a date", entry(sigma_base_shift={"a": [[[[[[[[1]]]]]]]]}), "is too deep or too long"),
+    ("a field that is a date", entry(sigma_base_shift={"a": [[[[[[[[1]]]]]]]]}), "is nested too deeply or is too long"),
     ("a field without end", entry(sigma_base_shift=float("inf")), "sigma_base_shift of vega must be a number from"),
 ]
 
@@ -190,7 +190,7 @@ def test_folders_outside_the_checkout(world, plain, name):
     world.path(name).symlink_to(target)
     with world.unchanged():
         said = error_of(plain, world.root, {}, tasks=True)
-    assert "leads out of the checkout to" in said.splitlines()[-1] and name in said
+    assert "is a link to a place outside the checkout:" in said.splitlines()[-1] and name in said
 
 
 def test_a_link_where_a_file_goes_is_left(world, plain):

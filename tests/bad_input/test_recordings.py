@@ -85,8 +85,8 @@ RECORDINGS = [
     ("a tensor of another size", tensor(data_offsets=[0, 12]), "has 12 bytes, not what its shape needs"),
     ("a tensor that is a list", {"index": {EVENTS[0][0]: []}}, "has no place in the file"),
     ("data that is cut off", {"data": 10}, "it is cut off, 10 of 16 bytes are left"),
-    ("a checkpoint that is gone", facts(model="/nowhere"), "/nowhere is not a folder; name the checkpoint"),
-    ("a checkpoint of other weights", facts(checkpoint="0" * 16), "is another checkpoint than the reference ran"),
+    ("a checkpoint that is gone", facts(model="/nowhere"), "/nowhere is not a folder; name the reference's checkpoint"),
+    ("a checkpoint of other weights", facts(checkpoint="0" * 16), "is not the checkpoint that the reference ran"),
     ("another pipeline", facts(pipeline="VegaPipeline"), "is of a VegaPipeline, the port's reference_pipeline is Nova"),
 ]  # fmt: skip
 # What, the file, its bytes, the words.

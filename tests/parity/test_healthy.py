@@ -108,7 +108,7 @@ def test_an_input_that_the_port_never_takes_is_named(judged, folder):
     said = matrix.run(home, "run_mflux.py", [["--port", "variants:WithoutPooled", "--reference", str(path)]])[0]["text"]
     stages = {stage: (state, note) for stage, state, note in matrix.STAGE.findall(said)}
     assert stages["transformer"][0] == "FAIL", said
-    assert re.search(r"never given to it: pooled_projections \(.*\[1, 80\]\)", stages["transformer"][1]), said
+    assert re.search(r"not passed to it: pooled_projections \(.*\[1, 80\]\)", stages["transformer"][1]), said
 
 
 def test_settings_cover_all_pairs():

@@ -404,7 +404,7 @@ def test_another_error_is_not_blamed_on_the_device(message):
 def test_a_run_that_needs_more_memory_than_there_is_says_what_to_use():
     from parity import needs
 
-    assert needs.of_memory(27e9, 5e9, 64e9) == "32.0 GB of memory (27.0 GB of weights, 5.0 GB beside them)"
+    assert needs.of_memory(27e9, 5e9, 64e9) == "32.0 GB of memory (27.0 GB of weights, 5.0 GB for the rest)"
     said = needs.of_memory(27e9, 5e9, 24e9, "--dtype bfloat16")
     assert said.endswith("this machine has 24.0 GB: --dtype bfloat16")
     assert needs.together([10_000, 900, 6_000]) == 11_000 and needs.together([10_000, 500]) == 10_500

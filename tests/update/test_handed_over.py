@@ -41,7 +41,7 @@ def test_the_update_across_the_version_merges_it_once_more_and_says_so(root, mer
     text = (root / FILE).read_bytes()
     assert MINE in text and text.endswith(CONVENTION.encode())
     assert report["handed_over"] == [FILE]
-    assert f"{FILE}: yours from now on; no later update changes it" in report_lines(report)
+    assert f"{FILE}: now yours; later updates do not change it" in report_lines(report)
 
 
 def test_a_later_update_leaves_it(root, merge_only, renderings):

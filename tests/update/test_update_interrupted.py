@@ -49,14 +49,14 @@ def test_restore_gives_back_the_tree_and_leaves_what_no_update_writes(edited, te
     assert "`mflux-port update --restore` restores the tree" in killed.stdout
     refused = mflux_port("update", "nova", cwd=edited)
     assert status(edited) != "" and refused.returncode == 2
-    assert "an update of nova stopped half-way" in refused.stderr and "--restore" in refused.stderr
+    assert "an update of nova was interrupted" in refused.stderr and "--restore" in refused.stderr
     mine = {"notes.md": b"since then\n", README: b"since then\n"}
     for name, data in mine.items():
         (edited / name).write_bytes(data)
     (edited / ".git/index.lock").touch()  # as a git that was killed along leaves it
     restored = mflux_port("update", "--restore", cwd=edited)
     assert restored.returncode == 0, restored.stderr
-    assert f"left alone, because an update does not write them: notes.md, {README}" in restored.stdout
+    assert f"not changed, because an update does not write them: notes.md, {README}" in restored.stdout
     assert tree(edited) == before | mine
     assert f"git show {KEPT}" in restored.stdout
     assert git(edited, "show", f"{KEPT}:porting/nova/answers.yml") != before["porting/nova/answers.yml"].decode()
@@ -141,7 +141,7 @@ def test_what_was_done_since_is_not_thrown_away(half_way, mflux_port, act):
     (half_way / INITIALIZER).write_text("# Mine.\n")
     head = git(half_way, "rev-parse", "HEAD")
     refused = mflux_port("update", "--restore", cwd=half_way)
-    assert refused.returncode == 2 and "somebody committed or reset" in refused.stderr
+    assert refused.returncode == 2 and "something was committed or reset" in refused.stderr
     assert git(half_way, "rev-parse", "HEAD") == head and (half_way / INITIALIZER).read_text() == "# Mine.\n"
     assert under_way(half_way) is None
 

@@ -92,7 +92,7 @@ RENAMED = "an update does not rename a port"
         ("", "", {"class_name": "Vega"}, ("belongs to class_name Nova", "Vega is asked for", RENAMED)),
         ("model: nova\n", "model: vega\n", {}, ("belongs to model nova", RENAMED)),
         ("class_name: Nova\n", "class_name: Vega\n", {}, ("belongs to class_name Nova", RENAMED)),
-        ("vae: own\n", "", {}, ("lost its answer `vae`", "write it there again")),
+        ("vae: own\n", "", {}, ("no longer has the answer `vae`", "write it there again")),
         ("lora: true", "lora: ja", {}, ("lora",)),
     ],
 )
@@ -186,7 +186,7 @@ def test_rejected_part_of_an_earlier_merge(without_exclude, mflux_port):
     (port / ".git/info/exclude").write_text("*.rej\n")
     (port / "README.md.rej").write_text("a part of somebody's patch\n")
     done = mflux_port("update", "nova", cwd=port)
-    assert_refused(done, port, "README.md.rej is left of an earlier merge")
+    assert_refused(done, port, "README.md.rej is left over from an earlier merge")
     assert (port / "README.md.rej").exists()
     (port / "README.md.rej").unlink()
 

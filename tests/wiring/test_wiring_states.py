@@ -122,7 +122,7 @@ WRONG = {
     "module": (save.FILE, "mflux.models.nova_image.variants.edit", "mflux.models.nova_image.other", "would come from"),
     "command": (pyproject.FILE, "nova_image_edit_generate:main", "other:main", "command mflux-generate-nova-2.1-edit"),
     "a class from two modules": (save.FILE, "from mflux.models.z_image import", "from mflux.own import NovaImage\nfrom mflux.models.z_image import", "NovaImage would come from mflux.models.nova_image.variants.txt2img.nova_image and mflux.own"),
-    "an import lost": (save.FILE, "from mflux.models.moss_image import MOSSImage\n", "", "MOSSImage would be used and not imported"),
+    "an import lost": (save.FILE, "from mflux.models.moss_image import MOSSImage\n", "", "MOSSImage would be used but not imported"),
     "trained by another": (RUNNER, "adapter = NovaImageTrainingAdapter(", "adapter = OwnAdapter(", "NovaImageTrainingAdapter would train"),
     "trains another": (RUNNER, '"nova-2.1-base"}', '"nova-x"}', "NovaImageTrainingAdapter would train"),
     "another pin": (REVISIONS, "0123456789abcdef" * 2, "fedcba9876543210" * 2, "acme/Nova-Image-2.1-Turbo would be pinned to"),

@@ -27,9 +27,16 @@ _REQUIRED = (
 
 def verify_inside(root: Path, name: str) -> None:
     """Raise PortError when a link leads ``name`` (relative to ``root``) out of the checkout: nothing is written there."""
-    target = real_path(root / name)
-    if not target.is_relative_to(real_path(root)):
-        raise PortError(f"{name} leads out of the checkout to {target}; put the file or folder itself there")
+    if not is_inside(root, name):
+        target = real_path(root / name)
+        raise PortError(
+            f"{name} is a link to a place outside the checkout: {target}; put the file or folder itself there"
+        )
+
+
+def is_inside(root: Path, name: str) -> bool:
+    """Whether ``name`` (relative to ``root``) is in the checkout itself, and not behind a link out of it."""
+    return real_path(root / name).is_relative_to(real_path(root))
 
 
 def state_dir(root: Path) -> Path:

@@ -122,7 +122,11 @@ def _places(checkpoint: Checkpoint, encoders: list[Answer]) -> dict[str, Answer]
     folders = {role: folder for role, folder in folders.items() if folder not in ("", role)}
     several = [part.name for part in checkpoint.components.values() if part.role == "transformer"]
     if folders or len(several) > 1:
-        why = "model_index.json" if len(several) < 2 else f"{' and '.join(several)} are denoisers, and the port has one"
+        why = (
+            "model_index.json"
+            if len(several) < 2
+            else f"{' and '.join(several)} are denoisers, and the port supports one"
+        )
         answers["folders"] = Answer(folders, why, len(several) < 2)
     return answers
 
@@ -151,7 +155,7 @@ def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
     if not config:
         return Answer("linear", "the checkpoint has no scheduler_config.json", False), {}
     if name != "FlowMatchEulerDiscreteScheduler":
-        return Answer("own", f"scheduler_config.json: {name}, for which the template has no choice"), {}
+        return Answer("own", f"scheduler_config.json: {name}, which the template does not offer"), {}
     odd = [flag for flag in _ODD_SIGMAS if config.get(flag)]
     if odd or config.get("time_shift_type", "exponential") != "exponential":
         return Answer("own", f"scheduler_config.json: {', '.join(odd) or 'time_shift_type'} is set"), {}

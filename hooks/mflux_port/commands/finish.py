@@ -164,7 +164,7 @@ def _facts(checkout: Checkout, files: list[Path], text: str) -> dict:
 
 
 def _done(args: argparse.Namespace, root: Path, facts: dict) -> str:
-    what = f"porting/{args.model} is gone ({len(facts['removed'])} files)"
+    what = f"porting/{args.model} was removed ({len(facts['removed'])} files)"
     path = args.description and args.description.resolve()
     # The description belongs in the pull request, not in the commit.
     but = f" -- . ':!{path.relative_to(root).as_posix()}'" if path and path.is_relative_to(root) else ""

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     with exclusive(root):  # another run of this command is not the porter's change
         verify_clean(root)
     if not args.json:
-        print(f"if this stops half-way, `{WAY_BACK}` restores the tree", flush=True)
+        print(f"if this is interrupted, `{WAY_BACK}` restores the tree", flush=True)
     reports = _update_each(root, models, args)
     if args.json:
         print_json("update", {"updates": reports})

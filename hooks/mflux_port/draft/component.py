@@ -89,7 +89,10 @@ def draft_component(
     mapping.unresolved[:0] = [_unresolved(name, kind) for kind in component.classified.blocking]
     mapping.unresolved += [
         Unresolved(
-            name, path, "tied to another module's weight and read by a forward pass", ("hand it over in the call",)
+            name,
+            path,
+            "tied to another module's weight and read by a forward pass",
+            ("pass it as an argument of the call",),
         )
         for path in _drop(tree, mapping.tied)
     ]

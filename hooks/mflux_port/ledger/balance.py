@@ -73,7 +73,7 @@ def account(
     if applied.refusal:
         book.add("mapper", component.name, applied.refusal)
     for pattern in waivers.idle:
-        book.add("idle waiver", pattern, "it waives nothing; delete it from waivers.yml")
+        book.add("idle waiver", pattern, "it matches nothing; delete it from waivers.yml")
     return Account(component.name, len(tensors), len(applied.shapes), book.waived, book.findings)
 
 

@@ -97,7 +97,7 @@ def _strength_of(slots: dict) -> Tensor | None:
 
 def _line(where: str, asked: float, given: float, lokr: bool, count: int, kinds: int) -> tuple[str, str]:
     layers = f"{count} {'layer' if count == 1 else 'layers'}"
-    why = f"its alpha asks for a scale of {asked:.6g} in {layers}; this mflux applies {given:.6g}, {given / asked:.6g} times that"
+    why = f"its alpha sets a scale of {asked:.6g} in {layers}; this mflux applies {given:.6g}, {given / asked:.6g} times that"
     fix = f"run with a LoRA scale of {asked / given:.6g}, or" if kinds == 1 else "to load it as trained,"
     # Without low-rank factors mflux knows no rank to divide the alpha of a LoKr by.
     way = f"multiply lokr_w1 by {asked / given:.6g}" if lokr else "store alpha as tensors in the file"

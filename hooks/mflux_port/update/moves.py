@@ -21,7 +21,7 @@ MOVES: dict[str, dict[str, dict[str, str]]] = {
             "pairing.py": "compare/pairing.py",
             "pictures.py": "explain/pictures.py",
             "port.py": "answers.py",
-            "prompts.py": "run/prompts.py",
+            "prompts.py": "compare/prompts.py",
             "recording.py": "record/recording.py",
             "reference.py": "record/reference.py",
             "report.py": "explain/report.py",

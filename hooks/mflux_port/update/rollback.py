@@ -32,13 +32,13 @@ def restore(root: Path) -> str:
     """Restore the tree as it was before the interrupted update; returns what was done.
 
     The tree was clean when that update began. What an update does not write is the porter's work since then and stays; everything
-    that was there is also kept in KEPT. Raises PortError when no update stopped here, when one runs, or when somebody
-    committed or reset since: then the update's changes cannot be identified.
+    that was there is also kept in KEPT. Raises PortError when no update was interrupted here, when one runs, or when
+    something was committed or reset since: then the update's changes cannot be identified.
     """
     with exclusive(root):
         begun = under_way(root)
         if begun is None:
-            raise PortError(f"no update stopped half-way in {root}; there is nothing to restore")
+            raise PortError(f"no update was interrupted in {root}; there is nothing to restore")
         _free_git(root)
         since = git(root, "log", "--format=%s", f"{begun['head']}..HEAD").splitlines()
         if since and since[0].startswith(COMMITTED.format(model=begun["model"], to="")):
@@ -49,12 +49,12 @@ def restore(root: Path) -> str:
         if not pointed and not begun_here(root, begun):
             end(root)
             raise PortError(
-                f"somebody committed or reset in {root} since the update of {begun['model']} began; "
-                "what is there now is left alone: see `git reflog` and `git status`"
+                f"something was committed or reset in {root} since the update of {begun['model']} began; "
+                "nothing was changed: see `git reflog` and `git status`"
             )
         kept, left = _back(root, begun)
     said = [f"the tree is as it was before the update of {begun['model']}"]
-    said += [f"left alone, because an update does not write them: {', '.join(left)}"] if left else []
+    said += [f"not changed, because an update does not write them: {', '.join(left)}"] if left else []
     said += [f"everything that was there: git show {KEPT}"] if kept else []
     return "; ".join(said)
 

@@ -59,7 +59,7 @@ def check(root: Path, model: str, data: str, template: str) -> None:
     missing = asked(Path(template), os.environ.get("VERSION_FROM", "")) - answers.keys()
     if missing:
         where = ANSWERS.format(model=model)
-        raise PortError(f"{where} has lost its answer `{sorted(missing)[0]}`; write it there again and commit")
+        raise PortError(f"{where} no longer has the answer `{sorted(missing)[0]}`; write it there again and commit")
     verify_present(answers, ANSWERS.format(model=model))  # Copier would replace an invalid answer by the default
 
 
@@ -114,7 +114,7 @@ def report_lines(report: dict) -> list[str]:
         f"{name}: yours, left as it is; the new answers would change it: git diff {old} {new}"
         for name, (old, new) in report["yours"].items()
     ]
-    lines += [f"{name}: yours from now on; no later update changes it" for name in report["handed_over"]]
+    lines += [f"{name}: now yours; later updates do not change it" for name in report["handed_over"]]
     lines += [f"conflict: {Conflict(**entry)}" for entry in report["conflicts"]]
     return [*lines, *report["check"]]
 

@@ -43,7 +43,7 @@ def verify_tracked(root: Path, model: str, template: Path, versions: list[str], 
     rejected = _names(ask_git(root, "ls-files", "--others", "-z", "--", "*.rej") or b"")
     if rejected:
         raise PortError(
-            f"{rejected[0]} is left of an earlier merge, and Copier deletes it; apply it or remove it first"
+            f"{rejected[0]} is left over from an earlier merge, and Copier would delete it; apply it or remove it first"
         )
     patterns = {_pattern(name, model) for version in versions for name in _listed(template, version)}
     present = _present(root, model, re.compile("|".join(patterns)))

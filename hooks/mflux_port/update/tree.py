@@ -47,7 +47,7 @@ def verify_clean(root: Path) -> None:
         return
     begun = under_way(root)
     if begun and begun_here(root, begun):
-        raise PortError(f"an update of {begun['model']} stopped half-way in {root}; `{WAY_BACK}` restores the tree")
+        raise PortError(f"an update of {begun['model']} was interrupted in {root}; `{WAY_BACK}` restores the tree")
     unmerged = unmerged_files(root)
     if unmerged:
         raise PortError(f"{root} has conflicts left ({unmerged[0]}); resolve them, commit, and run this again")

@@ -74,7 +74,7 @@ def _names_differ(before: Source, after: Source) -> str | None:
     lost = old.keys() - new.keys()
     used = {node.id for node in ast.walk(after.tree) if isinstance(node, ast.Name)} if lost else set()
     for name in sorted(lost & used):
-        return f"{name} would be used and not imported"
+        return f"{name} would be used but not imported"
     for name, modules in new.items():
         if len(modules) > max(1, len(old.get(name, ()))):
             return f"{name} would come from {' and '.join(sorted(modules))}"

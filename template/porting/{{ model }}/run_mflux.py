@@ -231,13 +231,15 @@ def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
     }
     for name, value in asked.items():
         if value != facts[name]:
-            raise ParityError(f"the reference ran with {name} {facts[name]!r}, not {value!r}; run run_reference.py so")
+            raise ParityError(
+                f"the reference ran with {name} {facts[name]!r}, not {value!r}; run run_reference.py with {value!r}"
+            )
     folder = Path(args.model or facts["model"])
     if not folder.is_dir():
-        raise ParityError(f"{folder} is not a folder; name the checkpoint that the reference ran with --model")
+        raise ParityError(f"{folder} is not a folder; name the reference's checkpoint with --model")
     read_index(folder)
     if header_digest(folder) != facts["checkpoint"]:
-        raise ParityError(f"{folder} is another checkpoint than the reference ran; run run_reference.py with it")
+        raise ParityError(f"{folder} is not the checkpoint that the reference ran; run run_reference.py with it")
     return folder
 
 

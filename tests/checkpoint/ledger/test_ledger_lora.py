@@ -169,14 +169,14 @@ TYPED = {
     "half": ({A: ("F16", (RANK, WIDTH)), B: ("F16", (WIDTH, RANK))}, {}, None, ""),
     "single": ({A: ("F32", (RANK, WIDTH)), B: ("F32", (WIDTH, RANK))}, {}, None, ""),
     "whole alpha": (KOHYA_PAIR | {f"lora_unet_{DOUBLE[0].replace('.', '_')}.alpha": ("I64", ())}, {}, None, ""),
-    "network_alpha": (PAIR, {"network_alpha": "32"}, None, "asks for a scale of 8 in 1 layer; this mflux applies 1, 0.125 times that"),
-    "lora_alpha": (PAIR, {"lora_alpha": "1"}, None, "asks for a scale of 0.25 in 1 layer; this mflux applies 1, 4 times that"),
+    "network_alpha": (PAIR, {"network_alpha": "32"}, None, "sets a scale of 8 in 1 layer; this mflux applies 1, 0.125 times that"),
+    "lora_alpha": (PAIR, {"lora_alpha": "1"}, None, "sets a scale of 0.25 in 1 layer; this mflux applies 1, 4 times that"),
     "ss_network_alpha": (KOHYA_PAIR, {"ss_network_alpha": "2.0", "ss_network_dim": "4"}, None, "run with a LoRA scale of 0.5, or"),
     "ss_network_alpha of none": (KOHYA_PAIR, {"ss_network_alpha": "None"}, None, ""),
     "network_alpha of rank": (PAIR, {"network_alpha": "4.0"}, None, ""),
     "network_alpha beside tensors": (
         KOHYA_PAIR | {f"lora_unet_{DOUBLE[0].replace('.', '_')}.alpha": ("F32", ())}, {"ss_network_alpha": "32"}, None, ""),
-    "adapter_config": (PAIR, {}, {"r": 4, "lora_alpha": 8}, "asks for a scale of 2 in 1 layer; this mflux applies 1, 0.5 times that"),
+    "adapter_config": (PAIR, {}, {"r": 4, "lora_alpha": 8}, "sets a scale of 2 in 1 layer; this mflux applies 1, 0.5 times that"),
     "adapter_config with rslora": (PAIR, {}, {"r": 4, "lora_alpha": 8, "use_rslora": True}, "a scale of 4 in 1 layer"),
     "adapter_config with a pattern": (PAIR, {}, {"r": 4, "lora_alpha": 4, "alpha_pattern": {"attn.to_q": 1}}, "a scale of 0.25"),
     "adapter_config of rank": (PAIR, {}, {"r": 4, "lora_alpha": 4}, ""),
@@ -324,6 +324,6 @@ def test_a_level_that_does_not_read_the_metadata_loses_the_strength(tmp_path, di
     said = {Path(account["file"]).stem: account["problems"] for account in json.loads(printed)}
     assert said["adapter_config of rank"] == []
     ((where, why),) = said["peft metadata"]
-    assert where == "lora_adapter_metadata" and "asks for a scale of 8 in 1 layer; this mflux applies 1" in why
+    assert where == "lora_adapter_metadata" and "sets a scale of 8 in 1 layer; this mflux applies 1" in why
     ((_, why),) = said["peft metadata of a model"]
     assert "a scale of 16" in why and "run with a LoRA scale of 16" in why

@@ -177,7 +177,7 @@ REFUSED = {
     "not in the table": ("torch.fft.fft(x).real", "fft is not in the table"),
     "dropout that is on": ("F.scaled_dot_product_attention(x, y, x, dropout_p=0.5) * 0", "dropout_p other than 0.0"),
     "complex where it is not read": ("torch.exp(z).real", "exp: complex numbers"),
-    "a number that data decide": ("x.topk(int(i.max()) + 1, dim=int(i.min()) - 1)[0]", "is not decided by the config"),
+    "a number that depends on the data": ("x.topk(int(i.max()) + 1, dim=int(i.min()) - 1)[0]", "is not decided by the config"),
     "bincount of open length": ("torch.bincount(i.flatten())", "without minlength"),
 }  # fmt: skip
 HEAD = """

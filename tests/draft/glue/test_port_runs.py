@@ -63,7 +63,7 @@ def port(tmp_path_factory, pristine, copy_port, python, twin) -> tuple[Path, Pat
 def test_nothing_is_open(port, twin):
     root, own = port
     assert not (root / "porting/nova_image/unresolved.yml").exists()
-    assert "every parameter is filled once" in _run(
+    assert "every parameter is set once" in _run(
         own, "-m", "mflux_port", "ledger", "nova_image", "--checkpoint", twin[0], cwd=root
     )
     checked = json.loads(_run(own, "-m", "mflux_port", "check", "nova_image", "--json", cwd=root))

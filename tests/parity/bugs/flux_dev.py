@@ -75,5 +75,5 @@ BUGS = (
     Bug("columns before rows", lambda m: replaced(FluxLatentCreator, "unpack_latents", staticmethod(_columns_first)),
         ("vae*",), cause="order|layout|unpack"),
     Bug("text's q and k crossed", lambda m: crossed(m.transformer.transformer_blocks[0].attn.add_q_proj,
-        m.transformer.transformer_blocks[0].attn.add_k_proj), (f"{FIRST}.attn.add_[qk]_proj",), cause="crossed|each other"),
+        m.transformer.transformer_blocks[0].attn.add_k_proj), (f"{FIRST}.attn.add_[qk]_proj",), cause="crossed|swapped"),
 )  # fmt: skip

@@ -68,7 +68,7 @@ BUGS = (
     Bug("text's positions from zero", lambda m: replaced(QwenEmbedRopeMLX, "__call__", _text_from_zero),
         ("transformer.pos_embed", f"{FIRST}.attn"), "guided", "RoPE|position"),
     Bug("modulations crossed", lambda m: crossed(_blocks(m)[0].img_mod_linear, _blocks(m)[0].txt_mod_linear),
-        (f"{FIRST}.*_mod_linear",), "guided", "crossed|each other"),
+        (f"{FIRST}.*_mod_linear",), "guided", "crossed|swapped"),
     Bug("mean before deviation", lambda m: replaced(QwenVAE, "decode", _mean_first), ("vae",), "guided", "mean|normal|scal"),
     Bug("exact GELU", lambda m: replaced(QwenFeedForward, "__call__", _exact), (f"{FIRST}.*_ff",), "guided",
         "is exact GELU, the reference's is GELU in its tanh form"),

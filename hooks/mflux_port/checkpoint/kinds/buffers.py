@@ -11,7 +11,7 @@ _INTEGERS = ("I64", "I32", "I16", "I8", "U8", "U16", "U32", "U64", "BOOL")
 # Array name -> why it may stay out. Only integers, booleans and scalars: a float of these names may be a weight.
 COMPUTED = {
     "num_batches_tracked": "a counter of torch's training, which MLX's BatchNorm does not have",
-    "position_ids": "the numbers from 0 on, which the port computes",
+    "position_ids": "the numbers 0, 1, 2 and so on, which the port computes",
     "relative_position_index": "a table of indices, which the port computes from the window's size",
     "relative_coords_table": "a table of coordinates, which the port computes from the window's size",
     "attn_mask": "a mask, which the port computes",

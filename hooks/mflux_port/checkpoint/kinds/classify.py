@@ -64,9 +64,7 @@ def classify(
     if copies:
         why = f"an averaged copy (EMA) of the other weights, below {prefix}"
         waived |= dict.fromkeys(copies, why)
-        kinds.append(
-            Kind("EMA copy", why, "the other weights are taken, as diffusers does", tuple(copies), blocks=False)
-        )
+        kinds.append(Kind("EMA copy", why, "the other weights are used, as in diffusers", tuple(copies), blocks=False))
     rest = {name: tensor for name, tensor in tensors.items() if name not in waived}
     kinds += [*quantized(rest, config or {}), *doubles(rest)]
     rest = _without_blocked(rest, kinds)
@@ -79,7 +77,7 @@ def classify(
     if wrapped:
         what = f"every name is wrapped, {wrapped[0]} is {shortened[wrapped[0]]}"
         averaged = ", and these averaged weights (EMA) are the only ones here" if is_averaged(wrapped[0]) else ""
-        kinds.append(Kind("wrapper", what, f"the wrapper is left out{averaged}", blocks=False))
+        kinds.append(Kind("wrapper", what, f"the wrapper's prefix is left out of the names{averaged}", blocks=False))
     return Classified(kinds, dict(tensors), waived, any_prefix)
 
 

@@ -10,7 +10,7 @@ from mflux_port.checks.engine.package import Package
 # In the guide's order: backwards from the image.
 STAGES = ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end")
 BFLOAT16 = "bfloat16"  # the box of a whole run in bfloat16
-# What a port may claim beside text-to-image: the answer that claims it, and the flag of the runner that proves it.
+# What a port may claim besides text-to-image: the answer that claims it, and the flag of the runner that proves it.
 CLAIMS = {"lora": "lora", "training": "training", "image_to_image": "img2img", "quantized": ""}
 CLAIM_FLAGS = {"lora": "--lora", "training": "--training", "image_to_image": "--image", "quantized": "--quantize 8"}
 # Stages whose result depends on the guidance.
@@ -54,7 +54,7 @@ class Box(NamedTuple):
         if not found:
             return self._unreadable
         if not found["waived"] and not _number(found["relative"]) <= _number(found["limit"]):
-            return f"is out of its limit ({found['relative']} of {found['limit']})"
+            return f"exceeds its limit ({found['relative']} of {found['limit']})"
         return self._lesser_setting(found)
 
     @property
@@ -145,7 +145,7 @@ def _all_stages(package: Package) -> tuple[str, ...]:
 
 
 def claimed(package: Package) -> list[str]:
-    """What the port claims beside text-to-image, by its answers; every port is saved quantized."""
+    """What the port claims besides text-to-image, by its answers; every port is saved quantized."""
     port = package.port
     return [claim for claim, answer in CLAIMS.items() if not answer or port is not None and getattr(port, answer)]
 

@@ -56,12 +56,12 @@ def bfloat16_is_proven(package: Package) -> Verdict:
     "MRG21",
     looks_at=_PORTING,
     fix="run both runners with the flag; the second one ticks the box and writes the figures after it",
-    why="LoRA targets swapped, a scale applied twice, training without the timestep shift: pictures from text show none of it",
+    why="LoRA targets swapped, a scale applied twice, training without the timestep shift: text-to-image pictures do not show it",
     only=reasons.is_open,
     when=MERGE,
 )
 def claims_are_proven(package: Package) -> Verdict:
-    """What the port claims beside text-to-image was proven against the reference: LoRA, training, image-to-image, quantized"""
+    """What the port claims besides text-to-image was proven against the reference: LoRA, training, image-to-image, quantized"""
     return _unproven(package, evidence.claimed(package))
 
 

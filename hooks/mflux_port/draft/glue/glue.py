@@ -39,9 +39,9 @@ class Glue:
     def _prediction(self) -> None:
         name = f"{self.port.folder}/model/{self.port.model}_transformer/transformer.py"
         signature = call_signature(self._of_draft(name))
-        why, fix = "the transformer has no proven forward pass, so that nothing calls it yet", "port the transformer"
+        why, fix = "the transformer has no proven forward pass, so nothing calls it yet", "port the transformer"
         if signature is not None and "arguments" not in self.facts:
-            why = "the runs do not show one encoder's vectors of the prompt among the transformer's arguments"
+            why = "the runs do not show which argument of the transformer holds the prompt vectors of an encoder"
             fix = "write how the transformer is called, and encode_prompt"
         if signature is None or "arguments" not in self.facts:
             self.unresolved.append(Unresolved(COMPONENT, "prediction", why, (fix,)))

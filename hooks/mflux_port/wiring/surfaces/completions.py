@@ -46,7 +46,7 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
         if listed.count(name) != wired or len(own) != wired:
             return f"{name} would be listed {listed.count(name)} times and would have {len(own)} recipes"
         if any(_parser(branch) != _parser(recipes[0]) for branch in own):
-            return f"the recipe of {name} would fill another parser than the others"
+            return f"the recipe of {name} would fill a different parser from the others"
     return None
 
 

@@ -7,7 +7,7 @@ import ast
 from mflux_port.draft.forward.table.call import Refused
 from mflux_port.draft.forward.writer.printer import source
 
-UNSEEN = "no recorded run came here"
+UNSEEN = "no recorded run reached this line"
 
 
 class Branches:
@@ -24,7 +24,7 @@ class Branches:
         body = self._side(node.body, node, True in seen or not seen)
         other = self._side(node.orelse, node, False in seen or not seen) if node.orelse else []
         if not node.orelse and seen == {True}:
-            other = [self.problem(node, "no recorded run came past this test")]
+            other = [self.problem(node, "no recorded run passed this test")]
         if not body and not other:
             return []
         test = self.test(node.test)
@@ -92,7 +92,7 @@ class Branches:
         return False
 
     def test(self, node: ast.expr) -> ast.expr:
-        """A test in MLX that data decide."""
+        """A test in MLX that depends on the data."""
         fact = self.fact(node)
         if fact is not None and fact.always("module"):
             return ast.Constant(True)

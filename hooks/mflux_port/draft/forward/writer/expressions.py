@@ -151,7 +151,7 @@ class Expressions:
     def _of_module(self, node: ast.Attribute) -> ast.expr:
         owners = self.owners(node.value)
         if not owners:
-            raise Refused(node, f"{ast.unparse(node)}, which no run showed" if self.fact(node.value) is None else
+            raise Refused(node, f"{ast.unparse(node)}, which is in no recorded run" if self.fact(node.value) is None else
                           f"{node.attr} of a value of this kind")  # fmt: skip
         fact = self.fact(node)
         if fact is not None and fact.always("function"):

@@ -151,6 +151,17 @@ def row_of(values: np.ndarray, row: int, rows: int) -> np.ndarray:
     return values[row : row + 1] if rows > 1 and values.ndim and len(values) == rows else values
 
 
+def rows_of(values: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """The rows of a result: a batch in one tensor, or a tensor for each row."""
+    return values if len(values) == count > 1 else [row_of(values[0], row, count) for row in range(count)]
+
+
+def joined(rows: list[np.ndarray], own: np.ndarray) -> np.ndarray:
+    """Rows as one batch of the shape of ``own``; of rows that share one array, the first."""
+    whole = len(rows) > 1 and rows[0].size != own.size
+    return np.concatenate(rows).reshape(own.shape) if whole else rows[0].reshape(own.shape)
+
+
 def is_prompt(values: np.ndarray) -> bool:
     """Whether an input may be prompt embeddings: floats in rows, and no mask."""
     wide = values.dtype.kind == "f" and values.size > FEW and values.shape[-1] > FEW

@@ -34,9 +34,11 @@ def judge(component: str, layers: list[Layer], bits: int, unquantized: tuple[str
     problems = [f"{one.path} is in {one.bits} bits, not {bits}" for one in quantized if one.bits != bits]
     if unquantized is not None and quantized:
         listed = {one.path for one in layers if any(fnmatchcase(one.path, pattern) for pattern in unquantized)}
-        problems += [f"{one.path} is quantized, UNQUANTIZED lists it" for one in quantized if one.path in listed]
         problems += [
-            f"{path} is in full precision, UNQUANTIZED does not list it" for path in full if path not in listed
+            f"{one.path} is quantized, although UNQUANTIZED lists it" for one in quantized if one.path in listed
+        ]
+        problems += [
+            f"{path} is in full precision, although UNQUANTIZED does not list it" for path in full if path not in listed
         ]
     problems += [
         f"{one.path} lost its weight (relL2 {one.error:.1e} of {limit(one.bits):.1e})"

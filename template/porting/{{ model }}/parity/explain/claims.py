@@ -1,4 +1,4 @@
-"""Judge what a port claims beside text-to-image, and print it: LoRA, training, image-to-image, quantized copies."""
+"""Judge what a port claims besides text-to-image, and print it: LoRA, training, image-to-image, quantized copies."""
 
 from __future__ import annotations
 

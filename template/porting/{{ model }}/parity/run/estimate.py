@@ -12,6 +12,8 @@ from parity.answers import STAGE_NAMES
 from parity.record.components import is_network, read_json
 from parity.record.recording import (
     ROOM as ROOM_ON_DISK,
+)
+from parity.record.recording import (
     Recording,
 )
 from parity.run.residents import ROOM
