@@ -37,7 +37,7 @@ class WeightSet:
     weight_map: dict[str, str] = field(default_factory=dict)
 
     def read(self) -> Header:
-        """Every tensor by name. Raises PortError when shards repeat a tensor, or lack one that the index lists."""
+        """Every tensor by name. Raises PortError when there is none, when shards repeat one or lack one of the index."""
         found = Header()
         shard_of: dict[str, str] = {}
         for name in self.names:
@@ -50,6 +50,8 @@ class WeightSet:
             found.update(header)
             found.metadata |= header.metadata
             shard_of.update(dict.fromkeys(header, name))
+        if not found:
+            raise PortError(f"{', '.join(self.names)} holds no tensor; download the checkpoint again")
         folder = f"{self.folder}/" if self.folder else ""
         for tensor, shard in self.weight_map.items():
             if shard_of.get(tensor) != f"{folder}{shard}":

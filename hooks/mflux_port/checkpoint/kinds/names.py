@@ -72,13 +72,23 @@ def common_prefix(names: list[str]) -> str:
     return ".".join(first[:count]) + "." if count else ""
 
 
+def is_averaged(name: str) -> bool:
+    """Whether a tensor lies below a name for averaged weights."""
+    return any(_AVERAGED.search(part) for part in name.split(".")[:2])
+
+
+def is_flat_copy(name: str) -> bool:
+    """Whether a name is one of those that Stable Diffusion's own files give to averaged weights."""
+    return name.startswith(_FLAT) and "." not in name[len(_FLAT) :]
+
+
 def averaged_copies(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
     """The names of an averaged copy of the other weights, and the prefix of the copy; nothing when there is none.
 
     A copy lies below a name that says so, and all of its tensors are in the rest of the file with the same shapes.
     """
-    flat = [name for name in tensors if name.startswith(_FLAT)]
-    if flat and len(flat) < len(tensors):
+    flat = [name for name in tensors if is_flat_copy(name)]
+    if flat and len(flat) < len(tensors) and not all(name.startswith(_FLAT) for name in tensors):
         return flat, _FLAT
     for depth in (1, 2):
         groups: dict[str, list[str]] = {}
