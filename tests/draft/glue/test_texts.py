@@ -12,6 +12,7 @@ from mflux_port.draft.glue.encoder_states import states
 from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.prediction import Writer
+from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
 from mflux_port.draft.glue.signature import Signature, call_signature, without_method
 from mflux_port.draft.glue.sizes import small_configs
 from mflux_port.port.port import port_from_answers
@@ -75,7 +76,7 @@ def test_a_state_that_an_encoder_does_not_give_is_refused():
 
 
 def test_numbers_follow_sizes_and_the_length_of_the_prompt():
-    given = Given("NovaPrediction", with_mask=True, pixels=8)
+    given = Given("NovaPrediction", PromptEmbeds(with_mask=True), pixels=8)
     rule = {"is": "numbers", "numbers": [["pixel height", 0, "text"]], "array": True, "dtype": "float"}
     text = argument(rule, given)
     assert text == "mx.array([[height * 8, 0, embeddings.shape[1]]], dtype=mx.float32)"
@@ -121,7 +122,7 @@ def test_notes_are_written_once():
 
 
 def test_drafted_expressions_are_python():
-    given = Given("NovaPrediction", with_mask=False, pixels=8)
+    given = Given("NovaPrediction", PromptEmbeds(), pixels=8)
     rules = [
         {"is": "image ids", "columns": [0, "row", "column"], "patch": 2, "axes": 3, "dtype": "int"},
         {"is": "text ids", "columns": [1, "token"], "axes": 2, "dtype": "float"},
@@ -147,7 +148,7 @@ CFG = "unconditional + guidance * (conditional - unconditional)"
 )
 def test_guidance_is_what_the_runs_showed_or_is_left_open(formula, guided, when, how):
     facts = {"guidance": {"value": {"formula": formula}}, "negative": {"value": {"guided": guided, "default": ""}}}
-    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"), with_mask=False)
+    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
     written = ast.walk(ast.parse(writer.text()))
     methods = {node.name: ast.unparse(node) for node in written if isinstance(node, ast.FunctionDef)}
     assert when in methods["is_guided"] and how in methods["guide"]

@@ -18,11 +18,16 @@ class States:
     needs: tuple[str, ...] = ()
 
 
-def states(encoder: str, wanted: list[str], arguments: str) -> States | None:
+def states(encoder: str, wanted: list[str], arguments: str, outputs: tuple[str, ...] = ()) -> States | None:
     """The states of ``wanted`` (such as ``hidden_states[-2]``) from the encoder of that answer; None if it cannot.
 
-    ``arguments``: what the encoder is called with. The last of the reference's hidden states comes after the final norm.
+    ``arguments``: what the encoder is called with; ``outputs``: what a drafted encoder returns, if that is a tuple. The last
+    of the reference's hidden states comes after the final norm.
     """
+    if encoder == "own" and len(outputs) > 1:
+        return _unpacked(wanted, arguments, outputs)
+    if encoder == "clip":
+        return States([], [f"text_encoder({arguments})"]) if wanted == ["pooler_output"] else None
     places = [_place(name) for name in wanted]
     if None in places:
         return None
@@ -36,6 +41,13 @@ def states(encoder: str, wanted: list[str], arguments: str) -> States | None:
     if encoder in ("gemma2", "own"):
         return _shortened(places, arguments)
     return States([], [f"text_encoder({arguments})"] * len(places)) if set(places) == {-1} and encoder == "t5" else None
+
+
+def _unpacked(wanted: list[str], arguments: str, outputs: tuple[str, ...]) -> States | None:
+    if not set(wanted) <= set(outputs):
+        return None
+    names = [name if name in wanted else "_" for name in outputs]
+    return States([f"{', '.join(names)} = text_encoder({arguments})"], wanted)
 
 
 def _place(name: str) -> int | None:

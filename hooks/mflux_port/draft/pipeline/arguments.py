@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mflux_port.draft.pipeline.encoding import Prompt
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace
 
@@ -46,19 +47,33 @@ def arguments(views: list[View], known: dict[str, dict]) -> Fact:
     return Fact("arguments", value, where, tuple(unknown))
 
 
-def view(trace: Trace, row: int, call: int, size: tuple[int, int], prompt: str, mask: list[int]) -> View:
-    """The run as one row of a call in its first step. ``prompt``: the argument that holds the prompt's vectors."""
+def view(trace: Trace, size: tuple[int, int], prompts: list[Prompt]) -> View:
+    """The run as the conditional prompt's row of a call in its first step."""
+    # Positions and masks follow the argument with a vector for each token; with several, the first.
+    main = next((prompt for prompt in prompts if not prompt.is_pooled), prompts[0])
     calls = [entry for entry in trace.transformers if entry.step == 0]
-    batch = _batch(calls[call].arguments[prompt])
-    given = {name: _row(value, row, batch) for name, value in calls[call].arguments.items()}
+    batch = _batch(calls[main.call].arguments[main.argument], main.is_pooled)
+    given = {name: _row(value, main.row, batch) for name, value in calls[main.call].arguments.items()}
     latents = trace.noise[-1]
     sizes = {"pixel height": size[0], "pixel width": size[1], "height": latents.shape[-2], "width": latents.shape[-1]}
-    embeddings = given[prompt][0] if isinstance(given[prompt], list) else given[prompt]
-    return View(given, sizes, embeddings.shape[-2], mask, latents)
+    vectors = given[main.argument]
+    vectors = vectors[0] if isinstance(vectors, list) else vectors
+    mask = [number for prompt in _side_by_side(prompts, main) for number in prompt.mask]
+    return View(given, sizes, 1 if main.is_pooled else vectors.shape[-2], mask, latents)
 
 
-def _batch(value) -> int:
-    return len(value) if isinstance(value, list) or value.dim() > 2 else 1
+def _side_by_side(prompts: list[Prompt], main: Prompt) -> list[Prompt]:
+    """The parts of one argument's vectors that follow each other; an encoder beside another has the same tokens."""
+    found, blocks = [], set()
+    for prompt in prompts:
+        if prompt.argument == main.argument and prompt.block not in blocks:
+            blocks.add(prompt.block)
+            found.append(prompt)
+    return found
+
+
+def _batch(value, is_pooled: bool) -> int:
+    return len(value) if isinstance(value, list) or value.dim() > 2 or is_pooled else 1
 
 
 def _row(value, row: int, batch: int):

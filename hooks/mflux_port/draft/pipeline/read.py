@@ -42,22 +42,20 @@ def read_facts(pipe) -> list[Fact]:
 
 def _call_of_transformer(runs: list[tuple[Trace, dict]], known: dict[str, Fact]) -> list[Fact]:
     """How a prompt is encoded, and every argument of the transformer; nothing when the prompt's vectors are unknown."""
-    found = [encoding.find_prompt(trace, known) for trace, _ in runs]
-    if None in found:
+    found = [encoding.find_prompts(trace, known) for trace, _ in runs]
+    if not all(found) or len({tuple((own.argument, own.encoder) for own in prompts) for prompts in found}) > 1:
         return []
-    prompt = found[0]
     views = [
-        arguments.view(trace, own.row, own.call, (call["height"], call["width"]), own.argument, own.mask)
-        for (trace, call), own in zip(runs, found, strict=True)
+        arguments.view(trace, (call["height"], call["width"]), prompts)
+        for (trace, call), prompts in zip(runs, found, strict=True)
     ]
-    explained = {prompt.argument: {"is": "prompt"}}
+    explained = {own.argument: {"is": "prompt"} for own in found[0]}
     for name, kind in (("packing", "latents"), ("timestep", "time"), ("guidance_argument", "guidance")):
         if known.get(name) and known[name].value:
             value = known[name].value
             times = {"factor": 1000} if value.get("is") == "1000 * guidance" else {}
             explained[value["argument"]] = {"is": kind} | times
-    state = known[f"prompt.{prompt.argument}"].value
-    return [encoding.encoding(prompt, found[1], state), arguments.arguments(views, explained)]
+    return [*encoding.encodings(found[0], found[1], known), arguments.arguments(views, explained)]
 
 
 def _negative(pipe, plain: dict, trace: Trace, known: dict[str, Fact]) -> list[Fact]:
