@@ -26,6 +26,7 @@ from tests.parity.other_references import OTHERS
 
 EVERY = {**FAMILIES, **OTHERS, **REFERENCES}
 PORT = "nova_image"
+_ROW = re.compile(r"^(\w+ +(pass|FAIL|not ported|not run|waived)\b.*)$", re.MULTILINE)
 
 
 class Run:
@@ -125,9 +126,10 @@ class Run:
 
 def _result(step: str, code: int, said: str) -> str:
     lines = said.strip().splitlines() or [""]
-    if step == "stages":
-        rows = re.findall(r"^(\w+) +(\S+) .*$", said, re.MULTILINE)
-        return "\n" + "\n".join(f"      {line}" for line in lines[:40]) if rows else lines[-1]
+    rows = _ROW.findall(said) if step == "stages" else []
+    if rows:
+        failed = [f"\n      {line[:180]}" for line, status in rows if status != "pass"]
+        return f"{len(rows) - len(failed)} of {len(rows)} stages pass{''.join(failed)}"
     return "ok: " + lines[-1][:200] if code == 0 else f"exit {code}: " + " | ".join(lines[-4:])[:900]
 
 

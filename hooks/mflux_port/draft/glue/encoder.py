@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mflux_port.draft.glue.encoder_states import States, states
+from mflux_port.draft.glue.layer_stack import LayerStack
 from mflux_port.draft.glue.prompt_embeds import tokenization
 from mflux_port.draft.glue.signature import Signature
 from mflux_port.port.text_encoders import TextEncoder
@@ -34,7 +35,8 @@ class Group:
 
 @dataclass
 class Encoder:
-    """One encoder of a port, with the facts on it. ``signature``: of a drafted class; ``with_mask``: the mask is returned.
+    """One encoder of a port, with the facts on it. ``signature`` and ``stack``: of a drafted class; ``with_mask``: the mask is
+    returned.
 
     ``constants`` collects long texts, as the prompt encoder's class attributes.
     """
@@ -43,6 +45,7 @@ class Encoder:
     class_name: str  # of the prompt encoder
     facts: dict[str, dict]
     signature: Signature | None
+    stack: LayerStack | None
     groups: list[Group]
     with_mask: bool
     constants: dict[str, str] = field(default_factory=dict)
@@ -60,7 +63,8 @@ class Encoder:
             else "attention_mask" in self.signature.arguments
         )
         if self.value["mask"] and not takes_mask and self.tokens["options"].get("padding") == "max_length":
-            raise Undecided(f"how mflux's {self.port.kind} encoder, which takes no mask, leaves padding out")
+            again = {"alternatives": [f"answer own for {self.port.name}, copy and draft again"]}
+            raise Undecided(f"how mflux's {self.port.kind} encoder, which takes no mask, leaves padding out", again)
         self.gives_mask = self.value["mask"] and takes_mask
         # A drafted encoder takes what its reference takes; a mask of ones hides nothing.
         self.needs_ones = (
@@ -146,7 +150,7 @@ class Encoder:
         if results > 1 and results != len(outputs):
             raise Undecided(f"which of the {results} results of {self.port.name} is which")
         outputs = outputs if results > 1 else ()
-        found = states(self.port.kind, wanted, arguments, outputs)
+        found = states(self.port.kind, wanted, arguments, outputs, self.stack)
         if found is None:
             raise Undecided(f"how the {self.port.kind} encoder gives {', '.join(wanted)}")
         return found

@@ -58,8 +58,18 @@ def _guidance(rule: dict, given: Given) -> str:  # noqa: ARG001
 def _mask(rule: dict, given: Given) -> str:
     dtype = _DTYPES[rule["dtype"]]
     if rule.get("all") or not given.embeds.with_mask:
-        return f"mx.ones({given.embeddings}.shape[:2], dtype={dtype})"
-    return f"mask.astype({dtype})"
+        text = f"mx.ones({given.embeddings}.shape[:2], dtype={dtype})"
+    elif rule.get("extra"):
+        given.extra[f"positions = mx.arange({given.embeddings}.shape[1])[None]"] = None
+        text = f"(positions < mask.sum(axis=1, keepdims=True) + {rule['extra']}).astype({dtype})"
+    else:
+        text = f"mask.astype({dtype})"
+    if rule.get("image"):
+        sides = " * ".join(
+            f"({side} // {rule['image']})" if rule["image"] > 1 else side for side in ("height", "width")
+        )
+        text = f"mx.concatenate([{text}, mx.ones((1, {sides}), dtype={dtype})], axis=1)"
+    return text + {1: "[0]", 2: "", 3: "[:, None]", 4: "[:, None, None]"}[rule["axes"]]
 
 
 def _numbers(rule: dict, given: Given) -> str:

@@ -55,12 +55,9 @@ class Glue:
     def _prompt_encoder(self) -> None:
         name = f"{self.port.folder}/model/{self.port.model}_text_encoder/prompt_encoder.py"
         classes = prompt.encoder_classes(self.source(name))
-        signatures = {}
-        for own in (encoder for encoder in self.port.text_encoders if encoder.kind == "own"):
-            text = self._of_draft(f"src/{classes[own.name][0].replace('.', '/')}.py")
-            if signature := call_signature(text) if text else None:
-                signatures[own.name] = signature
-        writer = prompt.Writer(self.port, self.facts, classes, signatures)
+        writer = prompt.Writer(
+            self.port, self.facts, classes, lambda module: self._of_draft(f"src/{module.replace('.', '/')}.py")
+        )
         text = writer.text()
         self.unresolved += writer.unresolved
         if text is not None:

@@ -179,8 +179,14 @@ class {self.name}:
 
     @property
     def _is_single(self) -> bool:
-        """Whether no guidance made a second prediction: it is an input of the transformer, or it has no effect."""
-        return self._value("guidance").get("formula") == "conditional"
+        """Whether there is one prediction: guidance is an input of the transformer, or it has no effect."""
+        return self._value("guidance").get("formula") == "conditional" or self._has_two_guidances
+
+    @property
+    def _has_two_guidances(self) -> bool:
+        """Whether the transformer takes guidance, and a second one, off by default, makes a second prediction."""
+        second = self._value("defaults").get("true_cfg_scale")
+        return bool(self._value("guidance_argument")) and isinstance(second, (int, float)) and second <= 1
 
     def _guided(self) -> str:
         if self._is_single:
@@ -193,7 +199,12 @@ class {self.name}:
     def _guide(self) -> str:
         formula = self._value("guidance").get("formula")
         if self._is_single:
-            return f'        raise NotImplementedError("{self.port.reference_pipeline} makes no second prediction.")\n'
+            when = (
+                "no second prediction unless true_cfg_scale is set"
+                if self._has_two_guidances
+                else "no second prediction"
+            )
+            return f'        raise NotImplementedError("{self.port.reference_pipeline} makes {when}.")\n'
         if formula in _FORMULAS:
             return f"        return {_FORMULAS[formula]}\n"
         plain, _, size = (formula or "").partition(", then ")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 
 from mflux_port.draft.glue.encoder import Encoder, Group, Undecided
+from mflux_port.draft.glue.layer_stack import layer_stack
 from mflux_port.draft.glue.prompt_embeds import prompt_embeds
-from mflux_port.draft.glue.signature import Signature
+from mflux_port.draft.glue.signature import call_signature
 from mflux_port.draft.pipeline.text import blocks_of, is_pooled
 from mflux_port.draft.write.targets import Unresolved
 from mflux_port.files.parsing import parse_python
@@ -41,13 +43,14 @@ def negative_options(facts: dict[str, dict]) -> dict[str, bool]:
 class Writer:
     """Writes the file for one port; what the facts do not decide is added to ``unresolved``.
 
-    ``classes``: (module, class) of each text encoder; ``signatures``: of the drafted ones. Both by the port's name for it.
+    ``classes``: (module, class) of each text encoder, by the port's name for it; ``drafted``: the text of a module of this
+    draft, empty for any other.
     """
 
     def __init__(
-        self, port: Port, facts: dict[str, dict], classes: dict[str, tuple[str, str]], signatures: dict[str, Signature]
+        self, port: Port, facts: dict[str, dict], classes: dict[str, tuple[str, str]], drafted: Callable[[str], str]
     ):  # fmt: skip
-        self.port, self.facts, self.classes, self.signatures = port, facts, classes, signatures
+        self.port, self.facts, self.classes, self.drafted = port, facts, classes, drafted
         self.name = f"{port.class_name}PromptEncoder"
         self.embeds = prompt_embeds(facts)
         self.unresolved: list[Unresolved] = []
@@ -124,8 +127,10 @@ class {self.name}:
     def _encoder(self, own: TextEncoder, groups: list[Group]) -> Encoder:
         is_main = own.folder == self._main_folder()
         option, mask = is_main and bool(negative_options(self.facts)), is_main and self.embeds.with_mask
-        signature = self.signatures.get(own.name)
-        return Encoder(own, self.name, self.facts, signature, groups, mask, self.constants, option)
+        module = self.classes[own.name][0]
+        text = self.drafted(module) if own.kind == "own" else ""
+        signature, stack = (call_signature(text), layer_stack(self.drafted, module)) if text else (None, None)
+        return Encoder(own, self.name, self.facts, signature, stack, groups, mask, self.constants, option)
 
     def _main_folder(self) -> str:
         return blocks_of(self.facts[f"prompt.{self.embeds.main}"]["value"])[0]["states"][0].partition(".")[0]

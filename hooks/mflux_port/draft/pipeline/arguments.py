@@ -105,17 +105,38 @@ def _constant(values: list, views: list[View]) -> dict | None:
 
 
 def _mask(values: list, views: list[View]) -> dict | None:
-    """Which vectors of the prompt are its tokens, or ones for all of them."""
-    if not _tensors(values) or any(value.numel() != view.text for value, view in zip(values, views, strict=True)):
+    """Which vectors of the prompt are its tokens, or ones for all of them; ones for the tokens of the image may follow."""
+    if not _tensors(values) or not all(value.numel() for value in values):
         return None
-    dtype = {"bool": "bool", "float": "float"}.get(
-        str(values[0].dtype).removeprefix("torch.").rstrip("0123456789"), "int"
-    )
     flat = [[int(number) for number in value.reshape(-1).tolist()] for value in values]
-    if all(own == view.mask for own, view in zip(flat, views, strict=True)):
-        return {"is": "text mask", "axes": values[0].dim(), "dtype": dtype}
-    if all(set(own) == {1} for own in flat) and views[0].text > 1:
-        return {"is": "text mask", "axes": values[0].dim(), "dtype": dtype, "all": True}
+    image = _image_after(flat, views)
+    if image is None:
+        return None
+    rule = {"is": "text mask", "axes": values[0].dim(), "dtype": _dtype(values[0])} | (
+        {"image": image} if image else {}
+    )
+    texts = [own[: view.text] for own, view in zip(flat, views, strict=True)]
+    if all(own == view.mask for own, view in zip(texts, views, strict=True)):
+        return rule
+    if all(set(own) == {1} for own in texts) and views[0].text > 1:
+        return rule | {"all": True}
+    more = {sum(own) - sum(view.mask) for own, view in zip(texts, views, strict=True)}
+    is_longer = len(more) == 1 and min(more) > 0 and len({sum(own) for own in texts}) > 1
+    # Of padding at the end, the first vectors count as tokens.
+    if is_longer and all(own == sorted(own, reverse=True) for own in [*texts, *(view.mask for view in views)]):
+        return rule | {"extra": more.pop()}
+    return None
+
+
+def _image_after(flat: list[list[int]], views: list[View]) -> int | None:
+    """The patch of the image whose tokens follow the prompt's in a mask; 0 if none do, None if something else does."""
+    rest = [own[view.text :] for own, view in zip(flat, views, strict=True)]
+    if not any(rest):
+        return 0 if all(len(own) == view.text for own, view in zip(flat, views, strict=True)) else None
+    for patch in (1, 2, 4):
+        counts = [(view.sizes["height"] // patch) * (view.sizes["width"] // patch) for view in views]
+        if [[1] * count for count in counts] == rest:
+            return patch
     return None
 
 
