@@ -38,6 +38,7 @@ class Run:
         self.root = folder / "mflux"
         self.snapshot = folder / "hub/models--acme--Nova-Image/snapshots" / ("0" * 40)
         self.tiny = folder / "tiny"
+        self.own = self.root / ".venv/bin/python"
 
     def go(self) -> list[str]:
         """Every step up to the first that fails; returns the lines of the result."""
@@ -66,8 +67,9 @@ class Run:
         file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"model": PORT}))
         command = [sys.executable, "-m", "copier", "copy", "--trust", "--defaults", "--quiet", "--vcs-ref", "HEAD"]
         code, said = self._run(*command, "--data-file", file, PROJECT, self.root)
-        self.own = releases.install(self.root, self.python)
+        releases.install(self.root, self.python)
         releases.commit(self.root, "Copied")
+        self._git("tag", "copied")
         return code, said
 
     def twin(self) -> tuple[int, str]:
@@ -75,6 +77,7 @@ class Run:
         return self._run(self.own, script, "--model", self.snapshot, "--output", self.tiny)
 
     def draft(self) -> tuple[int, str]:
+        self._git("reset", "--quiet", "--hard", "copied")
         done = self._port("draft", PORT, "--checkpoint", self.snapshot, "--pipeline", self.tiny)
         releases.commit(self.root, "Drafted")
         return done
@@ -114,6 +117,9 @@ class Run:
         entries = entries if isinstance(entries, list) else [entries]
         return [f"      open: {json.dumps(entry)[:300]}" for entry in entries]
 
+    def _git(self, *arguments: str) -> None:
+        subprocess.run(["git", "-C", str(self.root), *arguments], check=True)
+
     def _port(self, *arguments: object) -> tuple[int, str]:
         return self._run(self.own, "-m", "mflux_port", *arguments, cwd=self.root)
 
@@ -137,14 +143,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("families", nargs="*", default=list(EVERY), metavar="FAMILY")
-    parser.add_argument("--skip", nargs="*", default=[], metavar="STEP", help="ledger, check, stages or tests")
+    parser.add_argument("--skip", nargs="*", default=[], metavar="STEP", help="such as check or tests")
+    parser.add_argument("--again", action="store_true", help="draft again in the folders of an earlier run")
     args = parser.parse_args()
     for name in args.families:
         print(name, flush=True)
         place = args.folder / name
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        for line in Run(name, place, args.skip).go():
+        if not args.again:
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+        skipped = [*args.skip, *(("headers", "copy", "twin") if args.again else ())]
+        for line in Run(name, place, skipped).go():
             print(line, flush=True)
 
 

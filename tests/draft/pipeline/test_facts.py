@@ -76,6 +76,28 @@ EXPECTED = {
         "schedule": {"shift": "mu by the square root of the image tokens, base_shift and max_shift"},
         "encoding.text_encoder": {"mask": False, "keep": "all", "pad_before": {"multiple": 16, "id": 0}},
     },
+    "stable_diffusion_3": {  # three encoders: two side by side, then the third one's tokens
+        "prompt.encoder_hidden_states": {
+            "blocks": [
+                {
+                    "states": [f"{encoder}.hidden_states[-2]" for encoder in ("text_encoder", "text_encoder_2")],
+                    "joined": "concatenated",
+                    "zeros_behind": 32,
+                },
+                {"states": ["text_encoder_3.last_hidden_state"]},
+            ],
+        },
+        "prompt.pooled_projections": {
+            "states": ["text_encoder.text_embeds", "text_encoder_2.text_embeds"],
+            "joined": "concatenated",
+        },
+        "encoding.text_encoder": {"tokenizer": "tokenizer", "mask": False, "keep": "all"},
+        "encoding.text_encoder_2": {"tokenizer": "tokenizer_2", "mask": False, "keep": "all"},
+        "encoding.text_encoder_3": {"tokenizer": "tokenizer_3", "mask": False, "keep": "all"},
+        "timestep": {"is": "1000 * sigma"},
+        "schedule": {"shift": 3.0},
+        "guidance": {"formula": "unconditional + guidance * (conditional - unconditional)", "conditional": 1},
+    },
     "lumina2": {"negative": {"guided": "guidance > 1", "default": "", "text_around": False}},
 }
 

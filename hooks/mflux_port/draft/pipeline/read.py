@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 
 from mflux_port.draft.pipeline import arguments, defaults, encoding, latents, loop, negative, text
+from mflux_port.draft.pipeline.encoder_memo import encoders_run_once
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace, run
 
@@ -18,6 +19,11 @@ _SCALES = 3.0, 5.0
 
 def read_facts(pipe) -> list[Fact]:
     """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. About fifteen runs of it."""
+    with encoders_run_once(pipe):
+        return _facts(pipe)
+
+
+def _facts(pipe) -> list[Fact]:
     unit = _unit(pipe)
     plain = _call(pipe, 2 * unit, 3 * unit)
     trace = run(pipe, plain)
