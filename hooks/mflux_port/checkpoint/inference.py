@@ -67,7 +67,9 @@ def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
     answers |= _places(checkpoint, encoders)
     answers["scheduler"], schedule = infer_scheduler(checkpoint)
     if defaults and not defaults.takes_negative_prompt:
-        answers["negative_prompt"] = Answer(False, f"{checkpoint.pipeline} takes no negative_prompt")
+        answers["negative_prompt"] = Answer(
+            False, f"{checkpoint.pipeline} uses no negative prompt at its default scales"
+        )
     entry = _entry(checkpoint, answers, encoders, schedule)
     if entry:
         answers["checkpoints"] = Answer([entry], "the config.json files")
