@@ -192,7 +192,7 @@ class {self.name}:
             lines.append("prompt_embeds = prompt_embeds * attention_mask[..., None]")
         if value["keep"] == "tokens":
             lines += [
-                "# Only the prompt's own tokens; padding may lie on either side of them.",
+                "# Only the prompt's own tokens; padding may be on either side of them.",
                 "kept = [place for place, own in enumerate(attention_mask[0].tolist()) if own]",
                 f"prompt_embeds = prompt_embeds[:, mx.array(kept{f'[{first}:]' if first else ''})]",
             ]
