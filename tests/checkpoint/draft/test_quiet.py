@@ -1,4 +1,4 @@
-"""The terminal shows what we say and nothing of the libraries; what repeats is one line."""
+"""The terminal shows our own output and nothing from the libraries; repeated lines become one."""
 
 from __future__ import annotations
 
