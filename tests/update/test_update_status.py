@@ -43,7 +43,7 @@ def test_next_step_of_a_port_of_another_version(lent, mflux_port):
     for version, step in (
         (f"v{__version__}", "next: mflux-port wire nova"),
         ("v0.0.1", "and the template is newer than the port; an update needs a clean tree\n"),
-        ("v99.0.0", f"the port needs mflux-port of v99.0.0 or later: this one is {__version__}\n"),
+        ("v99.0.0", f"the port needs mflux-port v99.0.0 or later: this one is {__version__}\n"),
     ):
         (lent / FILE).write_text(answers.replace("_commit: v0.1.0", f"_commit: {version}"))
         assert step in mflux_port("status", cwd=lent).stdout

@@ -70,7 +70,13 @@ class Recorder:
     """
 
     def __init__(
-        self, path: Path, facts: dict, cap: int | None = None, half: bool = False, strict: bool = True, room: int = HEADER_ROOM
+        self,
+        path: Path,
+        facts: dict,
+        cap: int | None = None,
+        half: bool = False,
+        strict: bool = True,
+        room: int = HEADER_ROOM,
     ):
         self.path, self.facts, self.cap, self.half = Path(path), facts, cap, half
         self.strict = strict  # whether NaN is refused
