@@ -24,6 +24,7 @@ LESS = 8  # the difference of an encoder's width from that of its heads, if the 
 CHANNELS = ("in_channels", "out_channels")  # channels of the VAE's latents: these stay
 MOST_LAYERS = 16  # hidden states of an encoder that a transformer takes side by side
 LARGE = 512  # an integer above this is reported when no rule touched it
+SECTIONS = {"qwen2_vl": [16, 24, 24], "qwen2_5_vl": [16, 24, 24]}  # how these models divide a head of 128 numbers
 TOKENS = {  # the config files' name of a token, and the token
     "pad": ("<pad>",), "eos": ("</s>",), "bos": ("<s>",), "unk": ("<unk>",), "image": ("<|image_pad|>",),
     "video": ("<|video_pad|>",), "vision_start": ("<|vision_start|>",), "vision_end": ("<|vision_end|>",),
@@ -268,7 +269,11 @@ def _shrink_axes(config: dict, small: dict, key: str) -> int:
 
 
 def _shrink_sections(config: dict, small: dict, size: int) -> None:
-    # Multimodal rotary positions divide half of a head's numbers.
+    # Multimodal rotary positions divide half of a head's numbers, by a rule of the model's code where no config says it.
+    rope = next((key for key in ("rope_parameters", "rope_scaling") if isinstance(config.get(key), dict)), "rope_scaling")
+    known = SECTIONS.get(str(config.get("model_type")).removesuffix("_text"))
+    if known and "mrope_section" not in (config.get(rope) or {}):
+        small[rope] = {"rope_type": "default", **(config.get(rope) or {}), "mrope_section": _shares(known, size // 2)}
     for key in ("rope_parameters", "rope_scaling"):
         if isinstance(config.get(key), dict) and config[key].get("mrope_section"):
             small[key] = {**config[key], "mrope_section": _shares(config[key]["mrope_section"], size // 2)}
