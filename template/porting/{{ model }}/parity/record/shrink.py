@@ -89,7 +89,25 @@ def shrink_all(real: dict[str, dict], fixed: Mapping[str, tuple[str, ...]] = Map
 
 
 def _shrunk(name: str, config: dict, sizes: Sizes) -> dict:
-    return shrink_vae(config) if name.startswith("vae") else shrink_network(config, sizes, "text" in name)
+    if name.startswith("vae"):
+        return shrink_vae(config)
+    small = shrink_network(config, sizes, "text" in name)
+    return _kept(config, small) if is_small(config, small) else small
+
+
+def is_small(config: dict, small: dict) -> bool:
+    """Whether a network is as small as its twin would be: such a network keeps its sizes."""
+    pair = _width(config, small) or (_real_width(config), _real_width(small))
+    return None not in pair and pair[0] <= pair[1]
+
+
+def _kept(config: dict, small: dict) -> dict:
+    # The toy vocabulary has to fit, and the layers are as few as in any twin.
+    kept = {key: _kept(value, small[key]) if isinstance(value, dict) else value for key, value in config.items()}
+    kept |= {key: small[key] for key in (*LAYERS, "layer_types") if key in config}
+    if type(config.get("vocab_size")) is int:
+        kept["vocab_size"] = max(config["vocab_size"], small["vocab_size"])
+    return kept
 
 
 def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
