@@ -83,7 +83,7 @@ def test_no_room_while_an_update_runs(kilobytes, behind_tree):
 
 @pytest.mark.full
 def test_no_room_while_a_copy_renders(pristine, small_template, tmp_path):
-    # Copier reports it; the same copy, run again, completes.
+    # Copier reports it; running the same copy again completes it.
     tree = Tree(shutil.copytree(pristine(), tmp_path / "mflux"))
     options = ["--trust", "--defaults", "--overwrite", "--quiet", "--vcs-ref", "v0.1.0", "-d", "model=nova"]
     act = copier("copy", *options, "-d", "hf_repo=acme/Nova", str(small_template.home), ".")

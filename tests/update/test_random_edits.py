@@ -21,7 +21,7 @@ from tests.update.template_versions import git, releases
 ROUNDS = int(os.environ.get("EDIT_ROUNDS", "12"))  # with as many as there are settings, each is used once
 EDITS = 50  # at least so many in each round, on both sides together
 STRIDE = 37  # neighbours in the list of settings are alike
-# The class is how an update knows that the port was not renamed.
+# By the class, an update knows that the port was not renamed.
 KEPT = "class "
 
 

@@ -20,7 +20,7 @@ _TEXT_ENCODER_KEYWORDS = (
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
 _ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # as answer_rules.yml has it
-# A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when it is not given.
+# A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when the key is missing.
 _DYNAMIC_SHIFT = (
     ("sigma_base_shift",   "base_shift",         0.5),
     ("sigma_max_shift",    "max_shift",          1.15),
@@ -67,7 +67,9 @@ def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
     answers |= _places(checkpoint, encoders)
     answers["scheduler"], schedule = infer_scheduler(checkpoint)
     if defaults and not defaults.takes_negative_prompt:
-        answers["negative_prompt"] = Answer(False, f"{checkpoint.pipeline} takes no negative_prompt")
+        answers["negative_prompt"] = Answer(
+            False, f"{checkpoint.pipeline} uses no negative prompt at its default scales"
+        )
     entry = _entry(checkpoint, answers, encoders, schedule)
     if entry:
         answers["checkpoints"] = Answer([entry], "the config.json files")
@@ -132,7 +134,7 @@ def _places(checkpoint: Checkpoint, encoders: list[Answer]) -> dict[str, Answer]
 
 
 def tokenizer_of(checkpoint: Checkpoint, encoder: str) -> str:
-    """The folder of a text encoder's tokenizer: of the same number, else the only one, else the one of its place."""
+    """The folder of a text encoder's tokenizer: the one with the same number, else the only one, else by position."""
     own = re.sub("^text_encoder", "tokenizer", encoder)
     listed = [name for name in checkpoint.model_index if name in checkpoint.tokenizers] or list(checkpoint.tokenizers)
     folders = [name for name in listed if name not in checkpoint.components] or listed

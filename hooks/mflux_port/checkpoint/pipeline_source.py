@@ -15,7 +15,7 @@ from mflux_port.files.parsing import parse_python
 class PipelineDefaults:
     """What the pipeline's ``__call__`` takes. ``steps`` and ``guidance`` are None when it has no such default.
 
-    ``where``: the file that was read.
+    ``takes_negative_prompt``: at its default scales. ``where``: the file that was read.
     """
 
     steps: int | None
@@ -67,5 +67,7 @@ def _from_call(call: ast.FunctionDef, where: str) -> PipelineDefaults:
     values = {name: node.value for name, node in defaults.items() if isinstance(node, ast.Constant)}
     steps = values.get("num_inference_steps")
     scales = (values.get(name) for name in _GUIDANCE)
-    guidance = next((float(scale) for scale in scales if type(scale) in (int, float)), None)
-    return PipelineDefaults(steps if type(steps) is int else None, guidance, "negative_prompt" in names, where)
+    scales = [float(scale) for scale in scales if type(scale) in (int, float)]
+    # A second scale of 1 turns the unconditional prediction off, and mflux has one scale, which is the first.
+    takes_negative = "negative_prompt" in names and not (len(scales) > 1 and scales[1] <= 1)
+    return PipelineDefaults(steps if type(steps) is int else None, next(iter(scales), None), takes_negative, where)

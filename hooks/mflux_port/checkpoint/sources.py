@@ -59,7 +59,7 @@ class RemoteSource:
         from huggingface_hub.utils import logging as hub_logging
 
         hub_logging.set_verbosity_error()  # its messages about tokens are not part of the answer
-        get_session().timeout = patience  # seconds without a byte; by itself it waits for ever
+        get_session().timeout = patience  # seconds without a byte; the default waits for ever
         self._started, self._read = time.monotonic(), 0
         info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True, timeout=patience))
         self.repo, self.revision = repo, info.sha or ""

@@ -34,7 +34,7 @@ def template_source() -> str:
 
 
 def _installed_from() -> dict:
-    # What pip and uv note beside an installed package (PEP 610).
+    # What pip and uv store next to an installed package (PEP 610).
     import json
     from importlib.metadata import PackageNotFoundError, distribution
 

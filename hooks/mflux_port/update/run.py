@@ -133,36 +133,34 @@ def _point_to(root: Path, model: str, template: str) -> None:
 
 def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
     import copier
+
+    options = {"defaults": True, "overwrite": True, "unsafe": True, "quiet": True}
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch, "report.json")
+        with (
+            _environment(git_environment() | _object_format(root) | {REPORT: str(report)}),
+            _copier_errors(model, to, source, report),
+        ):
+            copier.run_update(root, answers_file=ANSWERS.format(model=model), vcs_ref=to, **options)
+        return json.loads(report.read_bytes())
+
+
+@contextmanager
+def _copier_errors(model: str, to: str | None, source: str, report: Path) -> Iterator[None]:
+    """Turn what Copier and its child processes raise into a PortError that names the cause."""
+    import copier
     import jinja2
     from plumbum import ProcessExecutionError
 
-    with tempfile.TemporaryDirectory() as scratch:
-        report = Path(scratch, "report.json")
-        with _environment(git_environment() | _object_format(root) | {REPORT: str(report)}):
-            try:
-                copier.run_update(
-                    root,
-                    answers_file=ANSWERS.format(model=model),
-                    vcs_ref=to,
-                    defaults=True,
-                    overwrite=True,
-                    unsafe=True,
-                    quiet=True,
-                )
-            except copier.errors.TaskError as error:
-                raise PortError(_refusal(report) or f"a step of the update of {model} failed ({error})") from None
-            except ProcessExecutionError as error:
-                raise PortError(_git_failure(model, source, to, error)) from None
-            except (
-                copier.errors.CopierError,
-                jinja2.TemplateError,
-                ValueError,
-                TypeError,
-                OSError,
-                RuntimeError,
-            ) as error:
-                raise PortError(_explained(model, source, to, error)) from None
-        return json.loads(report.read_bytes())
+    others = (copier.errors.CopierError, jinja2.TemplateError, ValueError, TypeError, OSError, RuntimeError)
+    try:
+        yield
+    except copier.errors.TaskError as error:
+        raise PortError(_refusal(report) or f"a step of the update of {model} failed ({error})") from None
+    except ProcessExecutionError as error:
+        raise PortError(_git_failure(model, source, to, error)) from None
+    except others as error:
+        raise PortError(_explained(model, source, to, error)) from None
 
 
 @contextmanager

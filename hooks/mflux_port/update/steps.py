@@ -67,7 +67,7 @@ def plan(root: Path, model: str, template: str) -> None:
     """Refuse when the shared files cannot be wired, before anything is rendered."""
     answers = read_answers(root, model)
     if asked(Path(template), "HEAD") - answers.keys():
-        return  # a question is new: its answer comes with the merge, wiring looks at the files then
+        return  # a question is new: the merge adds its answer, and wiring checks the files after that
     checkout = Checkout(root)
     port = port_from_answers(answers, ANSWERS.format(model=model))
     wiring.verify_free(checkout, port)

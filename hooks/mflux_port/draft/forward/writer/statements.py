@@ -6,7 +6,7 @@ import ast
 import copy
 import re
 
-from mflux_port.draft.forward.table.call import Refused, filled, raising
+from mflux_port.draft.forward.torch_calls.entry import Refused, filled, raising
 from mflux_port.draft.forward.writer.checkpointing import checkpointed, is_checkpointed
 from mflux_port.draft.forward.writer.hints import hint, inner_hint
 from mflux_port.draft.forward.writer.printer import statements as source_lines
