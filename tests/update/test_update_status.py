@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import pytest
 from mflux_port import __version__
 
 from tests.update.template_versions import ANSWERS
@@ -47,3 +48,14 @@ def test_next_step_of_a_port_of_another_version(lent, mflux_port):
     ):
         (lent / FILE).write_text(answers.replace("_commit: v0.1.0", f"_commit: {version}"))
         assert step in mflux_port("status", cwd=lent).stdout
+
+
+@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+def test_what_the_terminal_cannot_show_is_escaped(lent, mflux_port, variables):
+    (lent / FILE).write_text((lent / FILE).read_text().replace("display_name: Nova", "display_name: N\u00f6va"))
+    done = mflux_port("status", cwd=lent, env=variables)
+    assert (
+        done.returncode == 1
+        and done.stderr == ""
+        and "N\\xf6va" in done.stdout.encode("ascii", "backslashreplace").decode()
+    )
