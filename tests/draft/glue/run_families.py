@@ -61,7 +61,7 @@ class Run:
     def copy(self) -> tuple[int, str]:
         releases.checkout(releases.NEWEST, self.root)
         file = self.folder / "answers.yml"
-        code, said = self._run(sys.executable, "-m", "mflux_port", "inspect", self.snapshot, "-o", file)
+        code, said = self._run(self.python, "-m", "mflux_port", "inspect", self.snapshot, "-o", file)
         if code:
             return code, said
         file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"model": PORT}))
