@@ -58,10 +58,8 @@ class Glue:
         writer = prompt.Writer(
             self.port, self.facts, classes, lambda module: self._of_draft(f"src/{module.replace('.', '/')}.py")
         )
-        text = writer.text()
+        self.files[name] = writer.text()
         self.unresolved += writer.unresolved
-        if text is not None:
-            self.files[name] = text
 
     def _latent_creator(self) -> None:
         name = f"{self.port.folder}/latent_creator/{self.port.model}_latent_creator.py"
