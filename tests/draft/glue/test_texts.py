@@ -23,6 +23,7 @@ from mflux_port.draft.pipeline import arguments
 from mflux_port.draft.pipeline.arguments import View
 from mflux_port.port.port import port_from_answers
 
+from tests.draft.glue.references import REFERENCES
 from tests.parity.references import FAMILIES
 from tests.test_port import ANSWERS
 
@@ -114,6 +115,13 @@ def test_every_width_of_the_tests_is_quantized(family):
         transformer.get("axes_dims", transformer.get("rope_axes_dim", []))
     )
     assert heads * size % 64 == 0 and text["hidden_size"] % 64 == 0
+
+
+def test_the_transformer_takes_the_width_of_a_stand_in():
+    real = {name: REFERENCES["flux"][name][2] for name in ("transformer", "text_encoder", "text_encoder_2")}
+    small = small_configs(real, {}, ["text_encoder_2"])
+    assert small["transformer"]["joint_attention_dim"] == small["text_encoder_2"]["d_model"] == 128
+    assert small["transformer"]["pooled_projection_dim"] == small["text_encoder"]["hidden_size"] == 192
 
 
 def test_notes_are_written_once():

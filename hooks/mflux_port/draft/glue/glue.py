@@ -88,7 +88,8 @@ class Glue:
         index = json.loads((twin / "model_index.json").read_text(encoding="utf-8"))
         vae = configs.get("vae", {}) if self.port.vae == "own" else {}
         configs = {name: config for name, config in configs.items() if name != "vae"}
-        small = sizes.small_configs(configs, of_twin)
+        fixed = [encoder.name for encoder in self.port.text_encoders if encoder.kind in ("t5", "clip")]
+        small = sizes.small_configs(configs, of_twin, [name for name in fixed if name in configs])
         reference = index.get("transformer", ["", ""])[1]
         text = sizes.sizes_text(self.source(name), transformer, reference, configs, small)
         self.files[name] = sizes.with_vae_channels(text, vae)
