@@ -221,11 +221,11 @@ class _Tokenizer:
 def _encoded(facts: dict, *encoders) -> tuple:
     """What the prompt encoder of these facts returns for a drafted encoder and mflux's T5."""
     answers = ANSWERS | {"text_encoder": "own", "text_encoders": [{}, {"kind": "t5"}]}
-    classes = {"text_encoder": ("a", "object"), "text_encoder_2": ("b", "object")}
+    classes = {"text_encoder": ("a", "Own"), "text_encoder_2": ("b", "T5")}
     writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
     code = "".join(line for line in writer.text().splitlines(keepends=True) if not line.startswith(("from", "import")))
     precision = SimpleNamespace(precision=np.float32)
-    scope = {"mx": np, "ModelConfig": precision, "LanguageTokenizer": object}
+    scope = {"mx": np, "ModelConfig": precision, "LanguageTokenizer": int, "Own": int, "T5": int}
     exec(code, scope)
     first, second = _Tokenizer([1, 2, 3, 0]), _Tokenizer([4, 5, 0, 0])
     return scope["NovaImagePromptEncoder"].encode_prompt("a fox", first, encoders[0], second, encoders[1])
@@ -265,7 +265,7 @@ def test_tokens_of_two_encoders_follow_each_other_filled_with_zeros():
 )
 def test_an_encoder_that_the_facts_do_not_explain_is_listed(changed):
     answers = ANSWERS | {"text_encoder": "own", "text_encoders": [{}, {"kind": "t5"}]}
-    classes = {"text_encoder": ("a", "object"), "text_encoder_2": ("b", "object")}
+    classes = {"text_encoder": ("a", "Own"), "text_encoder_2": ("b", "T5")}
     writer = PromptWriter(port_from_answers(answers), CLIP_AND_T5 | changed, classes, lambda module: DRAFTED)
     text = writer.text()
     assert "raise NotImplementedError" in text and "ModelConfig" not in text and "-> tuple[mx.array, mx.array]" in text
@@ -275,7 +275,7 @@ def test_an_encoder_that_the_facts_do_not_explain_is_listed(changed):
 def test_an_encoder_that_no_run_used_is_listed():
     facts = {name: fact for name, fact in CLIP_AND_T5.items() if name != "prompt.pooled_projections"}
     answers = ANSWERS | {"text_encoder": "own", "text_encoders": [{}, {"kind": "t5"}]}
-    classes = {"text_encoder": ("a", "object"), "text_encoder_2": ("b", "object")}
+    classes = {"text_encoder": ("a", "Own"), "text_encoder_2": ("b", "T5")}
     writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
     assert "noqa: ARG004" in writer.text()
     assert [entry.name for entry in writer.unresolved] == ["prompt_encoder.text_encoder"]
