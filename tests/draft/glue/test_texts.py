@@ -371,3 +371,13 @@ def test_a_second_guidance_that_is_off_makes_no_second_prediction():
     assert "return False" in writer.text() and not writer.unresolved
     facts["defaults"]["value"]["true_cfg_scale"] = 4.0
     assert "return guidance > 1.0" in Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array")).text()
+
+
+def test_each_of_several_arguments_about_the_prompt_is_passed():
+    facts = CLIP_AND_T5 | {
+        "arguments": _fact(encoder_hidden_states={"is": "prompt"}, pooled_projections={"is": "prompt"})
+    }
+    names = {"encoder_hidden_states": False, "pooled_projections": False}
+    text = Writer(port_from_answers(ANSWERS), facts, Signature(names, "mx.array")).text()
+    assert "encoder_hidden_states, pooled_projections = prompt_embeds" in text
+    assert "prompt_embeds: tuple[mx.array, mx.array]," in text
