@@ -114,7 +114,7 @@ def test_each_input_of_the_prompt_finds_its_array(tmp_path):
     found = match_prompts(branch, {4: POOLED + np.float32(1e-6), 2: POSITIVE})
     assert {n: branch.names[match.name] for n, match in found.items()} == {4: "pooled", 2: "prompt"}
     assert all(match.gap < 1e-5 for match in found.values())
-    # The glyphs were never handed on: no array of the port is left for them.
+    # The glyphs were never passed on: no array of the port is left for them.
     assert {branch.names[name] for name in branch.prompts} == {"pooled", "prompt", "glyphs"}
 
 

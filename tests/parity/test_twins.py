@@ -18,7 +18,7 @@ from tests.parity.healthy.families import FAMILIES as FAMILIES_HEALTHY
 from tests.parity.healthy.references import REFERENCES
 from tests.parity.references import FAMILIES, QWEN3_4B
 
-VISION = {  # an encoder of images beside the text's, and ids of tokens that the toy vocabulary has not
+VISION = {  # an image encoder next to the text encoder, and token ids that the toy vocabulary does not have
     "model_type": "qwen3_vl", "image_token_id": 151655, "vision_start_token_id": 151652, "vision_end_token_id": 151653,
     "text_config": {**QWEN3_4B, "hidden_size": 4096, "intermediate_size": 12288}, "vision_config": {
         "model_type": "qwen3_vl", "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,

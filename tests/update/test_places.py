@@ -108,6 +108,12 @@ def another_hash(source: Path, home: Path) -> Path:
     return root
 
 
+def link_to_it(source: Path, home: Path) -> Path:
+    clone(source, home / "real/mflux")
+    (home / "link").symlink_to(home / "real")
+    return home / "link/mflux"
+
+
 def odd_name(name: str) -> Callable[[Path, Path], Path]:
     return lambda source, home: clone(source, home / name / "mflux")
 
@@ -132,6 +138,9 @@ PLACES = {
     "glob signs": odd_name("[a-z]*?{b,c}"),
     "letters of the world": odd_name("Bücher-图像-ø"),
     "leading hyphen": odd_name("-delete"),
+    "line break": odd_name("two\nlines"),
+    "space at the end": odd_name("end "),
+    "link": link_to_it,
     "long": odd_name("/".join(["deep" * 10] * 10)),
 }
 WHOLE = ("submodule", "sparse", "without blobs", "CRLF by core.autocrlf", "sha256", "spaces and signs")

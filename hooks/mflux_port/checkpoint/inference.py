@@ -21,7 +21,7 @@ _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
 _ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # as answer_rules.yml has it
 _WITHOUT_MASK = ("t5", "clip")  # mflux's encoders that see the padding
-# A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when it is not given.
+# A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when the key is missing.
 _DYNAMIC_SHIFT = (
     ("sigma_base_shift",   "base_shift",         0.5),
     ("sigma_max_shift",    "max_shift",          1.15),
@@ -134,13 +134,17 @@ def _places(checkpoint: Checkpoint, encoders: list[Answer]) -> dict[str, Answer]
     folders = {role: folder for role, folder in folders.items() if folder not in ("", role)}
     several = [part.name for part in checkpoint.components.values() if part.role == "transformer"]
     if folders or len(several) > 1:
-        why = "model_index.json" if len(several) < 2 else f"{' and '.join(several)} are denoisers, and the port has one"
+        why = (
+            "model_index.json"
+            if len(several) < 2
+            else f"{' and '.join(several)} are denoisers, and the port supports one"
+        )
         answers["folders"] = Answer(folders, why, len(several) < 2)
     return answers
 
 
 def tokenizer_of(checkpoint: Checkpoint, encoder: str) -> str:
-    """The folder of a text encoder's tokenizer: of the same number, else the only one, else the one of its place."""
+    """The folder of a text encoder's tokenizer: the one with the same number, else the only one, else by position."""
     own = re.sub("^text_encoder", "tokenizer", encoder)
     listed = [name for name in checkpoint.model_index if name in checkpoint.tokenizers] or list(checkpoint.tokenizers)
     folders = [name for name in listed if name not in checkpoint.components] or listed
@@ -163,7 +167,7 @@ def infer_scheduler(checkpoint: Checkpoint, defaults: PipelineDefaults | None = 
     if not config:
         return Answer("linear", "the checkpoint has no scheduler_config.json", False), {}
     if name != "FlowMatchEulerDiscreteScheduler":
-        return Answer("own", f"scheduler_config.json: {name}, for which the template has no choice"), {}
+        return Answer("own", f"scheduler_config.json: {name}, which the template does not offer"), {}
     if defaults and not defaults.gives_sigmas:
         return Answer("own", f"{checkpoint.pipeline} leaves the sigmas to its scheduler, in {defaults.where}"), {}
     odd = [flag for flag in _ODD_SIGMAS if config.get(flag)]

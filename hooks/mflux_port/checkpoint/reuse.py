@@ -37,7 +37,7 @@ def reusable(question: str, class_name: str, model_types: list[str], config: dic
     ]
     found = [(choice, differences(question, choice, config)) for choice in fitting]
     if not found:
-        return "own", "for which the template has no choice"
+        return "own", "which the template does not offer"
     choice, differing = min(found, key=lambda pair: len(pair[1]))
     if not differing:
         return choice, "every value of its config.json is the one that mflux implements"

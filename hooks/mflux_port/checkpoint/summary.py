@@ -80,7 +80,7 @@ def _notes(component: Component) -> list[str]:
     if len(weights.names) > 1 and not weights.index:
         notes.append("shards without an index; all of them are read")
     if weights.others:
-        notes.append(f"not read, other weights beside: {', '.join(weights.others)}; mflux would read them too")
+        notes.append(f"not read, other weights in the folder: {', '.join(weights.others)}; mflux would read them too")
     if component.custom_code:
         notes.append(f"custom code: {component.class_name} is defined in {component.folder}/{component.custom_code}")
     if component.role != component.name:

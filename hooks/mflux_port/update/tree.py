@@ -47,7 +47,7 @@ def verify_clean(root: Path) -> None:
         return
     begun = under_way(root)
     if begun and begun_here(root, begun):
-        raise PortError(f"an update of {begun['model']} stopped half-way in {root}; `{WAY_BACK}` restores the tree")
+        raise PortError(f"an update of {begun['model']} was interrupted in {root}; `{WAY_BACK}` restores the tree")
     unmerged = unmerged_files(root)
     if unmerged:
         raise PortError(f"{root} has conflicts left ({unmerged[0]}); resolve them, commit, and run this again")
@@ -76,7 +76,7 @@ def untracked_files(root: Path) -> set[str]:
 
 def git_path(root: Path, name: str) -> Path:
     """Where git keeps ``name`` for this work tree."""
-    return root / git(root, "rev-parse", "--git-path", name).strip()
+    return root / git(root, "rev-parse", "--git-path", name).removesuffix("\n")
 
 
 def begin(root: Path, model: str, pid: int) -> None:
@@ -129,15 +129,20 @@ def _names(text: str) -> list[str]:
 
 
 def _verify_not_stopped(root: Path) -> None:
-    home = Path(git(root, "rev-parse", "--absolute-git-dir").strip())
-    stopped = next((what for name, what in _STOPPED.items() if (home / name).exists()), None)
+    home = Path(git(root, "rev-parse", "--absolute-git-dir").removesuffix("\n"))
+    stopped = next((what for name, what in _STOPPED.items() if (home / name).exists() or _is_ref(root, name)), None)
     if stopped:
         raise PortError(
             f"a {stopped} is in progress in {root}; finish it first: `git {stopped} --continue` or `git {stopped} --abort`"
         )
 
 
+def _is_ref(root: Path, name: str) -> bool:
+    # Not every repository keeps its refs as files.
+    return name.endswith("_HEAD") and ask_git(root, "rev-parse", "--verify", "--quiet", name) is not None
+
+
 def _here(root: Path) -> dict[str, object]:
-    # Each of those writes a line about HEAD.
-    log = git_path(root, "logs/HEAD")
-    return {"at": git(root, "rev-parse", "HEAD").strip(), "log": log.stat().st_size if log.is_file() else 0}
+    # Each of those adds an entry to HEAD's log, where there is one.
+    entries = (ask_git(root, "rev-list", "--walk-reflogs", "--count", "HEAD") or b"").decode().strip()
+    return {"at": git(root, "rev-parse", "HEAD").strip(), "log": entries}

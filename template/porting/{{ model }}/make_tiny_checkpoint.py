@@ -24,7 +24,7 @@ from parity.record.toy_tokenizer import IDS, has_tokenizer, write_tokenizer
 
 # What no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
 OVERRIDES: dict[str, dict] = {}
-# What mflux's own text encoders have written down: a twin of a port that reuses one keeps these numbers.
+# Sizes that mflux's own text encoders hard-code: a twin of a port that reuses one keeps them.
 FIXED = {
     "t5": ("num_layers", "num_heads", "d_kv", "relative_attention_num_buckets", "relative_attention_max_distance"),
     "clip": ("num_hidden_layers", "num_attention_heads", "hidden_size", "max_position_embeddings"),

@@ -87,7 +87,7 @@ def main(scratch):
         for class_name, options in classes.items():
             try:
                 said[class_name] = examine(class_name, options, name, scratch)
-            except Exception as error:  # noqa: BLE001 - told by the test
+            except Exception as error:  # noqa: BLE001 - the test reports it
                 said[class_name] = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(said))
 

@@ -1,4 +1,4 @@
-"""Steps and guidance that a checkpoint states beside its weights, each with the place where it was read."""
+"""Steps and guidance that a checkpoint states next to its weights, each with the place where it was read."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_answers_name_both_with_their_folders(port, checkpoint):
 
 def test_the_ledger_of_the_full_size_is_balanced(port, checkpoint, run):
     said = run(port, "-m", "mflux_port", "ledger", "nova", "--checkpoint", checkpoint)
-    assert "every tensor is taken once, every parameter is filled once" in said
+    assert "every tensor is used once, every parameter is set once" in said
     assert len(re.findall(r"^text_encoder(?:_2)? .* 0$", said, re.MULTILINE)) == 2, said
 
 

@@ -1,4 +1,4 @@
-"""Drafted text of the glue, without a model: packing by value, hidden states by encoder, sizes and notes."""
+"""Drafted code between the networks, without a model: packing by value, hidden states by encoder, sizes and notes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _DTYPES = {"float": "mx.float32", "int": "mx.int32", "bool": "mx.bool_"}
 class Given:
     """What ``prepare`` has: the names that expressions may use, and the lines that define them.
 
-    ``pixels``: the pixels along one step of the latents.
+    ``pixels``: how many pixels one latent spans.
     """
 
     class_name: str

@@ -39,7 +39,7 @@ class Glue:
     def _prediction(self) -> None:
         name = f"{self.port.folder}/model/{self.port.model}_transformer/transformer.py"
         signature = call_signature(self._of_draft(name))
-        why, fix = "the transformer has no proven forward pass, so that nothing calls it yet", "port the transformer"
+        why, fix = "the transformer has no proven forward pass, so nothing calls it yet", "port the transformer"
         if signature is not None and "arguments" not in self.facts:
             why = "the runs do not show where the transformer's arguments with the prompt's vectors come from"
             fix = "write how the transformer is called, and encode_prompt"

@@ -168,7 +168,7 @@ class {self.name}:
         return f"{sliced}.reshape(latents.shape)"
 
     def _patch_of_pixels(self) -> int:
-        """How many pixels one step of the loop's latents is."""
+        """How many pixels one latent of the loop spans."""
         return self._value("packing").get("pixels", 8)
 
     # -------------------------------------------------------------------------------------------------------- guidance
@@ -214,7 +214,7 @@ class {self.name}:
         return f"        {message}\n"
 
     def _is_known_size(self, size: str) -> bool:
-        """Whether the norm is over all values, a token, or a row of the image: a number in between is chance."""
+        """Whether the norm is over all values, a token, or a row of the image: any other number is a coincidence."""
         packing = self._value("packing")
         widths = {packing["shape"][-1] if self.packing else packing["noise_shape"][-1]}
         number = re.search(r"\d+", size)

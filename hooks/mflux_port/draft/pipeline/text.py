@@ -73,7 +73,7 @@ def _embedding_fact(name: str, found: list[list[dict | None]], calls: int) -> Fa
     prompts = [entry for rows in found for entry in rows]
     value = next(filter(None, prompts))
     if None in prompts:
-        return Fact(f"prompt.{name}", None, where, (f"{value}, and one prompt of the batch is computed otherwise",))
+        return Fact(f"prompt.{name}", None, where, (f"{value}, and one prompt of the batch is computed differently",))
     layers = len(found) // calls
     if layers > 1:
         value = {"list": [rows[0] for rows in found[:layers]]}

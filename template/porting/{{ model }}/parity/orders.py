@@ -133,7 +133,7 @@ def inputs_found(found: set[str], names: set[str]) -> bool:
 
 
 def rows_of(order: Order, size: int) -> list[Order]:
-    """The order of each row of a batch, where every row holds all of the source's elements; else the one that there is."""
+    """The order of each row of a batch, where every row holds all of the source's elements; else the only one."""
     ids = order.ids
     if ids.ndim > 1 and len(ids) > 1 and all(len(np.unique(row[row != NOTHING])) == size for row in ids):
         return [Order(row[None], order.factor) for row in ids]

@@ -7,7 +7,7 @@ import re
 
 from mflux_port.draft.forward.record.callgraph import Site
 from mflux_port.draft.forward.record.provenance import argument
-from mflux_port.draft.forward.table.call import Refused, already_written
+from mflux_port.draft.forward.torch_calls.entry import Refused, already_written
 from mflux_port.draft.forward.writer.project import is_processor
 
 

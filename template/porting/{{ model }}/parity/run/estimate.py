@@ -12,6 +12,8 @@ from parity.answers import STAGE_NAMES
 from parity.record.components import is_network, read_json
 from parity.record.recording import (
     ROOM as ROOM_ON_DISK,
+)
+from parity.record.recording import (
     Recording,
 )
 from parity.run.residents import ROOM
@@ -43,7 +45,7 @@ def is_too_large(folder: Path, recording: Recording, dtype: str) -> bool:
 
 
 def beside(folder: Path, facts: dict, dtype: str) -> int:
-    """Bytes beside the weights: a VAE's largest pictures, as far as MLX is given room for them."""
+    """Bytes besides the weights: a VAE's largest pictures, as far as MLX is given room for them."""
     widths = read_json(folder / "vae/config.json").get("block_out_channels") if is_network(folder, "vae") else None
     if not isinstance(widths, list) or not widths:
         return ROOM

@@ -74,7 +74,7 @@ def _build(
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         cure = "run its fast tests first"
         if "unexpected keyword argument" in reason:  # the template's own modules have other names for a model's sizes
-            cure = "its class has to take the sizes of the registry, as one that `mflux-port draft` wrote does"
+            cure = "its class must take the sizes from the registry, as the classes of `mflux-port draft` do"
         raise ParityError(f"the port {where} cannot load {folder} ({reason}); {cure}") from None
     finally:
         patches.undo()
@@ -117,8 +117,8 @@ def verify_size(model: nn.Module, folder: Path) -> None:
         largest = max(sizes, key=sizes.__getitem__)
         raise ParityError(
             f"the port's {largest} ({type(components(model)[largest]).__name__}) has {sizes[largest] / 1e6:.0f} million "
-            f"numbers, all of the checkpoint has {stored / 1e6:.0f} million: its sizes are written down. Let its "
-            "constructor take them; SIZES in run_mflux.py gives them other names"
+            f"numbers, all of the checkpoint has {stored / 1e6:.0f} million: its sizes are fixed in its code. Let "
+            "its constructor take them; SIZES in run_mflux.py gives them other names"
         )
 
 
