@@ -143,17 +143,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("families", nargs="*", default=list(EVERY), metavar="FAMILY")
-    parser.add_argument("--skip", nargs="*", default=[], metavar="STEP", help="such as check or tests")
-    parser.add_argument("--again", action="store_true", help="draft again in the folders of an earlier run")
+    parser.add_argument(
+        "--skip", nargs="*", default=[], metavar="STEP", help="such as tests, or headers copy twin to draft again"
+    )
     args = parser.parse_args()
     for name in args.families:
         print(name, flush=True)
         place = args.folder / name
-        if not args.again:
+        if "headers" not in args.skip:  # else it draws on the folder of an earlier run
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
-        skipped = [*args.skip, *(("headers", "copy", "twin") if args.again else ())]
-        for line in Run(name, place, skipped).go():
+        for line in Run(name, place, args.skip).go():
             print(line, flush=True)
 
 
