@@ -113,7 +113,7 @@ class {self.name}:
         return self._prepare(fixed, given), self._predict(list(fixed), passed)
 
     def _prepare(self, fixed: dict[str, str], given: Given) -> str:
-        lines = given.lines("".join(fixed.values()))
+        lines = given.lines("\n".join(fixed.values()))
         if any(text.startswith("raise") for text in fixed.values()):
             lines = [next(text for text in fixed.values() if text.startswith("raise"))]
         else:
@@ -123,7 +123,7 @@ class {self.name}:
 
     def _predict(self, fixed: list[str], passed: list[str]) -> str:
         lines = [f"{', '.join(fixed)}{',' if len(fixed) == 1 else ''} = prepared"] if fixed else []
-        lines += self.embeds.unpacking(set(re.findall(r"[a-z_0-9]+", "".join(passed))))
+        lines += self.embeds.unpacking(set(re.findall(r"\w+", " ".join(passed))))
         undecided = next((text.partition("=")[2] for text in passed if "=raise " in text), None)
         if undecided:
             return _block([undecided])
