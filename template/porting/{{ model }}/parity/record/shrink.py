@@ -288,7 +288,9 @@ def _shrink_axes(config: dict, small: dict, key: str) -> int:
 
 def _shrink_sections(config: dict, small: dict, size: int) -> None:
     # Multimodal rotary positions divide half of a head's numbers, by a rule of the model's code where no config says it.
-    rope = next((key for key in ("rope_parameters", "rope_scaling") if isinstance(config.get(key), dict)), "rope_scaling")
+    rope = next(
+        (key for key in ("rope_parameters", "rope_scaling") if isinstance(config.get(key), dict)), "rope_scaling"
+    )
     known = SECTIONS.get(str(config.get("model_type")).removesuffix("_text"))
     if known and "mrope_section" not in (config.get(rope) or {}):
         small[rope] = {"rope_type": "default", **(config.get(rope) or {}), "mrope_section": _shares(known, size // 2)}
