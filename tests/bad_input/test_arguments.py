@@ -1,4 +1,4 @@
-"""Command lines that no command can follow."""
+"""Command lines that every command refuses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mflux_port.cli import COMMANDS, main
 from tests.bad_input.world import complains, refused
 
 LONG = "x" * 100_000
-# The words that are typed, the words of the line. The work folder is the checkout.
+# The typed arguments, and words in the error line. The work folder is the checkout.
 BAD = [
     ("", "the following arguments are required: command; see `mflux-port --help`"),
     ("wier", "invalid choice: 'wier'"),
@@ -74,7 +74,7 @@ BAD = [
     ("update nova --template /nowhere", "the template of nova cannot be reached at /nowhere"),
     ("update nova --template ../checkpoint", "cannot be reached at ../checkpoint (it is not a git repository with a commit)"),
     ("update nova --template=--upload-pack=x.git", "--template --upload-pack=x.git is not a place of a template"),
-    ("update --restore", "no update stopped half-way"),
+    ("update --restore", "no update was interrupted"),
     # demo
     ("demo --mflux latest --into ../demo", "'latest' is not an mflux release; type one like"),
     ("demo --mflux ../0.24.0 --into ../demo", "'../0.24.0' is not an mflux release"),
@@ -82,7 +82,7 @@ BAD = [
     ("demo --into", "argument --into: expected one argument"),
     ("demo --into README.md", "README.md"),
 ]  # fmt: skip
-NOTICE = "if this stops half-way, `mflux-port update --restore` restores the tree\n"
+NOTICE = "if this is interrupted, `mflux-port update --restore` restores the tree\n"
 
 
 @pytest.mark.parametrize(("typed", "words"), [pytest.param(*case, id=case[0][:60] or "nothing") for case in BAD])

@@ -25,7 +25,7 @@ def entry(**more: object) -> dict:
     return {"checkpoints": [{**ENTRY, **more}]}
 
 
-# What, the answers, the words of the last line.
+# Case, answers, words in the last line.
 BAD = [
     # names
     ("no model", {"model": ""}, NAME),
@@ -105,7 +105,7 @@ BAD = [
     ("a size with a quote", entry(transformer_overrides={"a": 'x"'}), "transformer_overrides of vega must be plain words"),
     ("a size without end", entry(transformer_overrides={"a": float("inf")}), "transformer_overrides of vega must be a number"),
     ("two entries with one key", {"checkpoints": [ENTRY, ENTRY]}, "two entries have the same key"),
-    # choices that are none, or do not go together
+    # invalid choices, and choices that exclude each other
     ("a VAE that is not there", {"vae": "dc"}, "Invalid choice"),
     ("an encoder that is not there", {"text_encoder": "bert"}, "Invalid choice"),
     ("an unknown variant", {"variants": ["video"]}, "Invalid choice"),
@@ -115,7 +115,7 @@ BAD = [
     ("a negative prompt without guidance", {"guidance": 1.0, "negative_prompt": True}, "answer no"),
     ("a level of another mflux", {"mflux_api": "0.18"}, "this checkout is newer than mflux 0.18"),
 ]  # fmt: skip
-# Refused when the port is wired, and taken back.
+# Refused when the port is wired, and rolled back.
 TAKEN = [
     ("an alias of mflux's", entry(aliases=["dev"]), "'dev' of vega is taken by mflux's dev"),
     ("a key of mflux's", entry(key="z-image"), "'z-image' of z-image is taken by mflux's z-image"),
@@ -123,7 +123,7 @@ TAKEN = [
     ("a repo of mflux's", {"hf_repo": "Tongyi-MAI/Z-Image-Turbo"}, "is taken by mflux's z-image-turbo"),
     ("a field that ModelConfig lacks", entry(stepz=2), "has no 'stepz'; delete it from the answers of vega"),
     ("a field that is code", entry(**{"x=1, y": 2}), "has no 'x=1, y'"),
-    ("a field that is a date", entry(sigma_base_shift={"a": [[[[[[[[1]]]]]]]]}), "is too deep or too long"),
+    ("a field that is a date", entry(sigma_base_shift={"a": [[[[[[[[1]]]]]]]]}), "is nested too deeply or is too long"),
     ("a field without end", entry(sigma_base_shift=float("inf")), "sigma_base_shift of vega must be a number from"),
 ]
 
@@ -190,7 +190,7 @@ def test_folders_outside_the_checkout(world, plain, name):
     world.path(name).symlink_to(target)
     with world.unchanged():
         said = error_of(plain, world.root, {}, tasks=True)
-    assert "leads out of the checkout to" in said.splitlines()[-1] and name in said
+    assert "is a link to a place outside the checkout:" in said.splitlines()[-1] and name in said
 
 
 def test_a_link_where_a_file_goes_is_left(world, plain):

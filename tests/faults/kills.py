@@ -15,7 +15,8 @@ from tests.faults.runs import Outcome, Run, run
 from tests.faults.tree import State, Tree, different
 
 SEED = int(os.environ.get("FAULTS_SEED", "9"))
-KILLED: Counter[str] = Counter()  # kills of this session by command, for the summary
+TIMES = int(os.environ.get("FAULTS_TIMES", "1"))  # this many times the kills of CI
+KILLED: Counter[str] = Counter()  # kills of this test run by command, for the summary
 LEFT: Counter[str] = Counter()  # what the kills left: before, after, or half
 
 
@@ -98,7 +99,7 @@ def recovers(command: Command, outcome: Outcome, where: str) -> None:
 
 
 def assert_settled(root: Path, where: str) -> None:
-    """Nothing is left half-way. (A hidden file is an incomplete note, which the next one replaces.)"""
+    """Nothing is left half-written. (A hidden file is an incomplete note, which the next one replaces.)"""
     there = {path.name for path in state_dir(root).glob("[!.]*")} - {"lock", "run.lock"}
     assert not there, f"{where} leaves {there}"
 

@@ -7,14 +7,14 @@ import shutil
 import pytest
 
 from tests.faults.commands import NAMES, is_wired, prepared
-from tests.faults.kills import LEFT, Command, kill_often, recovers
+from tests.faults.kills import LEFT, TIMES, Command, kill_often, recovers
 from tests.faults.runs import Outcome, copier
 from tests.faults.tree import Tree
 
 _MINE = ("notes.md", "tests/cli/test_nova_notes.py", "src/mflux/models/notes.py")
 
 
-@pytest.mark.parametrize("number", [2, pytest.param(44, marks=pytest.mark.full)])
+@pytest.mark.parametrize("number", [2, pytest.param(12 * TIMES, marks=pytest.mark.full)])
 @pytest.mark.parametrize(
     "name", [name if name != "draft" else pytest.param(name, marks=pytest.mark.full) for name in NAMES]
 )
@@ -40,7 +40,7 @@ def test_copy(pristine, small_template, tmp_path):
     options = ["--trust", "--defaults", "--overwrite", "--quiet", "--vcs-ref", "v0.1.0"]
     options += [word for answer in ("model=nova", "hf_repo=acme/Nova", "scheduler=own") for word in ("-d", answer)]
     act = copier("copy", *options, str(small_template.home), ".")
-    kill_often(Command("copier copy", Tree(root), act, is_copied, whole_files=False).measure(), 12)
+    kill_often(Command("copier copy", Tree(root), act, is_copied, whole_files=False).measure(), 5 * TIMES)
     assert LEFT["copier copy: half"]
 
 

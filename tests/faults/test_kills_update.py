@@ -10,7 +10,7 @@ import pytest
 from mflux_port.checkout.lock import under_way
 from mflux_port.update.tree import KEPT
 
-from tests.faults.kills import KILLED, LEFT, Command, assert_settled, kill_often, without_temporary
+from tests.faults.kills import KILLED, LEFT, TIMES, Command, assert_settled, kill_often, without_temporary
 from tests.faults.runs import Outcome, mflux_port, run
 from tests.faults.tree import Tree, different
 from tests.faults.updates import ACTS, give_back
@@ -36,7 +36,7 @@ def half_way(stopped, tmp_path) -> Tree:
     return Tree(shutil.copytree(stopped, tmp_path / "mflux"))
 
 
-@pytest.mark.parametrize(("name", "number"), [("update", 12), ("copier update", 8)])
+@pytest.mark.parametrize(("name", "number"), [("update", 4 * TIMES), ("copier update", 3 * TIMES)])
 def test_update(name, number, behind_tree, reference):
     root = behind_tree.root
     head = git(root, "rev-parse", "HEAD").strip()
@@ -67,7 +67,7 @@ def is_restored(command: Command, outcome: Outcome, where: str) -> None:
     assert_settled(command.root, where)
     if wanted is command.before:
         assert git(command.root, "status", "--porcelain") == "", where
-        if KILLED[command.name] % 6 == 0:  # not each time: it takes seconds
+        if KILLED[command.name] % 3 == 0:  # not each time: it takes seconds
             assert run(command.act, command.root).status == 0
             assert command.tree.state() == command.after, where
 
@@ -92,7 +92,7 @@ def test_work_since_the_kill_is_kept(half_way, reference):
     for name in mine:
         (half_way.root / name).write_text("since then\n")
     done = run(_RESTORE, half_way.root)
-    assert done.status == 0 and "left alone, because an update does not write them" in done.out
+    assert done.status == 0 and "not changed, because an update does not write them" in done.out
     assert sorted(different(half_way.state(), reference.states[()])) == sorted(mine)
     for name in mine:
         assert (half_way.root / name).read_text() == "since then\n"
@@ -108,7 +108,7 @@ def test_commit_of_all(behind_tree, reference):
         assert run(act, root, at=touches - back).killed
         KILLED["update --all"] += 1
         for lock in ("index.lock", "HEAD.lock", "refs/heads/main.lock"):
-            (root / ".git" / lock).touch()  # as a git that was killed along leaves it
+            (root / ".git" / lock).touch()  # left by a git process that was killed too
         done = run(_RESTORE, root)
         assert done.status == 0, done.err
         assert behind_tree.state() == reference.states[("update",) if committed else ()]

@@ -17,7 +17,7 @@ from tests.faults.tree import State, Tree, different
 from tests.faults.updates import ACTS, give_back
 
 _DRAFT = ("draft", "nova", "--component", "transformer", "--checkpoint")
-_BUSY = ("another mflux-port run is at work in", "an update of nova (process ", "Destination repository is dirty")
+_BUSY = ("another mflux-port run is active in", "an update of nova (process ", "Destination repository is dirty")
 Act = Callable[[], int]
 # Moments of a run that writes, by the file that it is about to touch.
 BEFORE_THE_LOCK = {"on": "/run.lock", "at": 0}
@@ -174,7 +174,7 @@ def test_readers_say_that_a_run_was_killed(two):
     assert run(mflux_port("wire", "nova"), two.root, on="/.README.md.mflux-port", at=2).killed  # its rename
     for command in ("check", "status"):
         outcome = run(mflux_port(command, "nova"), two.root)
-        assert outcome.status == 2 and "left its files half-way; run that again first" in outcome.err
+        assert outcome.status == 2 and "did not write all of its files; run that command again first" in outcome.err
     assert run(mflux_port("wire", "nova"), two.root).status == 0
     assert run(mflux_port("status", "nova"), two.root).status == 0
 

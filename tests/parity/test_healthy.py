@@ -86,7 +86,7 @@ def test_a_right_port_raises_no_alarm(judged, name):
 
 
 def test_the_references_usual_length_is_named_where_it_is_not_the_ports(judged, folder):
-    """diffusers gives FLUX.1 512 tokens unless it is told otherwise, the port takes the model's own 256."""
+    """diffusers gives FLUX.1 512 tokens by default, the port takes the model's own 256."""
     judged("flux")
     home, path = folder / "flux", folder / "flux/artifacts/usual.safetensors"
     flags = ["--size", "64", "--steps", "2", "--model", str(home / "artifacts/tiny"), "--output", str(path)]
@@ -108,7 +108,7 @@ def test_an_input_that_the_port_never_takes_is_named(judged, folder):
     said = matrix.run(home, "run_mflux.py", [["--port", "variants:WithoutPooled", "--reference", str(path)]])[0]["text"]
     stages = {stage: (state, note) for stage, state, note in matrix.STAGE.findall(said)}
     assert stages["transformer"][0] == "FAIL", said
-    assert re.search(r"never given to it: pooled_projections \(.*\[1, 80\]\)", stages["transformer"][1]), said
+    assert re.search(r"not passed to it: pooled_projections \(.*\[1, 80\]\)", stages["transformer"][1]), said
 
 
 def test_settings_cover_all_pairs():

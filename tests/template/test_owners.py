@@ -1,4 +1,4 @@
-"""The page on ownership says of each rendered file whose it is, as copier.yml does."""
+"""The page on ownership names the owner of each rendered file, as copier.yml does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 
 import pytest
 from mflux_port.template.project import owned_paths
+from mflux_port.update.moves import MOVES, moves_of
 
 from tests.conftest import PROJECT
 
@@ -42,7 +43,14 @@ def of_the_porter(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", rendered())
-def test_page_says_whose_each_file_is(name):
+def test_page_names_the_owner_of_each_file(name):
     owners = [owner for pattern, owner in table() if fnmatch(name, pattern)]
     assert owners, f"the page has no row for {name}"
     assert owners[0] == ("porter" if of_the_porter(name) else "template")
+
+
+def test_every_moved_file_is_at_its_new_place():
+    """A file that moved twice is listed with its last place: an update goes through every version's list."""
+    places = {new for version in MOVES for new in moves_of(version, "nova").values()}
+    moved_on = {old for version in MOVES for old in moves_of(version, "nova")}
+    assert places - moved_on <= set(rendered())

@@ -41,7 +41,7 @@ def test_the_update_across_the_version_merges_it_once_more_and_says_so(root, mer
     text = (root / FILE).read_bytes()
     assert MINE in text and text.endswith(CONVENTION.encode())
     assert report["handed_over"] == [FILE]
-    assert f"{FILE}: yours from now on; no later update changes it" in report_lines(report)
+    assert f"{FILE}: now yours; later updates do not change it" in report_lines(report)
 
 
 def test_a_later_update_leaves_it(root, merge_only, renderings):
@@ -49,6 +49,6 @@ def test_a_later_update_leaves_it(root, merge_only, renderings):
     releases.commit(root, "Updated")
     before = (root / FILE).read_bytes()
     later = {name: text + LATER if name.endswith(".py") else text for name, text in renderings.new.items()}
-    report = merge_only(root, Renderings(renderings.new, later, False), crossed=())
+    report = merge_only(root, Renderings(renderings.new, later, False), between=())
     assert (root / FILE).read_bytes() == before and report["handed_over"] == []
     assert (root / "src/mflux/models/nova/nova_initializer.py").read_bytes().endswith(LATER)

@@ -1,4 +1,4 @@
-"""What no update does is refused before anything is written, in one line that says the way on."""
+"""What no update does is refused before anything is written, in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shared(begin) -> Scene:
 
 @pytest.fixture
 def port(lent) -> Path:
-    """A port for which v0.2.0 is out."""
+    """A port for which v0.2.0 exists."""
     return lent
 
 
@@ -92,7 +92,7 @@ RENAMED = "an update does not rename a port"
         ("", "", {"class_name": "Vega"}, ("belongs to class_name Nova", "Vega is asked for", RENAMED)),
         ("model: nova\n", "model: vega\n", {}, ("belongs to model nova", RENAMED)),
         ("class_name: Nova\n", "class_name: Vega\n", {}, ("belongs to class_name Nova", RENAMED)),
-        ("vae: own\n", "", {}, ("lost its answer `vae`", "write it there again")),
+        ("vae: own\n", "", {}, ("no longer has the answer `vae`", "write it there again")),
         ("lora: true", "lora: ja", {}, ("lora",)),
     ],
 )
@@ -130,7 +130,7 @@ def test_dirty_tree(port, shared, refused, monkeypatch, kind):
 
 
 def ignore(root: Path, *patterns: str) -> None:
-    # As a porter has it who ignored the files before they were added.
+    # For a porter who ignored the files before they were added.
     (root / ".git/info").mkdir(exist_ok=True)
     (root / ".git/info/exclude").write_text("".join(f"{pattern}\n" for pattern in patterns))
     ignored = git(root, "ls-files", "--cached", "--ignored", "--exclude-standard").splitlines()
@@ -181,12 +181,31 @@ def test_file_that_git_is_told_not_to_look_at(port, mflux_port):
     git(port, "update-index", "--no-assume-unchanged", INITIALIZER)
 
 
+def test_file_that_git_is_told_to_skip(port, mflux_port):
+    (port / INITIALIZER).write_text("# A week of work.\n")
+    git(port, "update-index", "--skip-worktree", INITIALIZER)
+    done = mflux_port("update", "nova", cwd=port)
+    assert_refused(done, port, f"git is told to skip {INITIALIZER}", "git update-index --no-skip-worktree")
+    assert (port / INITIALIZER).read_text() == "# A week of work.\n"
+    git(port, "update-index", "--no-skip-worktree", INITIALIZER)
+
+
+@pytest.mark.parametrize("name", [INITIALIZER, "src/mflux/models/nova/weights", "src/mflux/models/nova"])
+def test_link_in_place_of_the_file(port, mflux_port, name):
+    (port / name).rename(port / "elsewhere")
+    (port / name).symlink_to(port / "elsewhere")
+    releases.commit(port, "A link")
+    assert_refused(mflux_port("update", "nova", cwd=port), port, f"{name} is a link")
+    shown = mflux_port("status", "nova", cwd=port)
+    assert "Traceback" not in shown.stderr and "git add --force" not in shown.stdout
+
+
 def test_rejected_part_of_an_earlier_merge(without_exclude, mflux_port):
     port = without_exclude
     (port / ".git/info/exclude").write_text("*.rej\n")
     (port / "README.md.rej").write_text("a part of somebody's patch\n")
     done = mflux_port("update", "nova", cwd=port)
-    assert_refused(done, port, "README.md.rej is left of an earlier merge")
+    assert_refused(done, port, "README.md.rej is left over from an earlier merge")
     assert (port / "README.md.rej").exists()
     (port / "README.md.rej").unlink()
 

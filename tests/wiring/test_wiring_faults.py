@@ -150,7 +150,9 @@ def test_a_file_saved_meanwhile_stays_and_nothing_is_written(moment: str, shared
 
     with monkeypatch.context() as patched:
         patched.setattr(where, name, beside)
-        with pytest.raises(PortError, match="README.md was changed by another program meanwhile; nothing was changed"):
+        with pytest.raises(
+            PortError, match="README.md was changed by another program during this run; nothing was changed"
+        ):
             wiring.wire(Checkout(host), port(AMBER))
     assert _everything(host) == {**before, "README.md": before["README.md"] + b"\nmine\n"}
     assert not _journals(host)
@@ -238,7 +240,7 @@ def test_a_link_out_of_the_checkout_is_refused(shared, tmp_path):
     shutil.move(host / "README.md", outside)
     (host / "README.md").symlink_to(outside)
     before = outside.read_bytes()
-    with pytest.raises(PortError, match="README.md leads out of the checkout"):
+    with pytest.raises(PortError, match="README.md is a link to a place outside the checkout"):
         wiring.wire(Checkout(host), port(AMBER))
     assert outside.read_bytes() == before
     assert not (host / "porting").exists()

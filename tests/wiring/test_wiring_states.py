@@ -88,7 +88,9 @@ def test_dry_run_prints_the_diff_and_writes_nothing(checkout, mflux_port, answer
     dry = mflux_port("wire", "nova_image", "--dry-run", cwd=root)
     assert dry.returncode == 0, dry.stderr
     assert snapshot(root) == before
-    assert {path.name for path in (root / ".git/mflux-port").iterdir()} == {"run.lock"}  # taken, so that nobody writes
+    assert {path.name for path in (root / ".git/mflux-port").iterdir()} == {
+        "run.lock"
+    }  # held, so that nothing is written
     assert mflux_port("wire", "nova_image", cwd=root).returncode == 0
     wired = contents(root)
     back = mflux_port("unwire", "nova_image", "--dry-run", cwd=root)
@@ -122,7 +124,7 @@ WRONG = {
     "module": (save.FILE, "mflux.models.nova_image.variants.edit", "mflux.models.nova_image.other", "would come from"),
     "command": (pyproject.FILE, "nova_image_edit_generate:main", "other:main", "command mflux-generate-nova-2.1-edit"),
     "a class from two modules": (save.FILE, "from mflux.models.z_image import", "from mflux.own import NovaImage\nfrom mflux.models.z_image import", "NovaImage would come from mflux.models.nova_image.variants.txt2img.nova_image and mflux.own"),
-    "an import lost": (save.FILE, "from mflux.models.moss_image import MOSSImage\n", "", "MOSSImage would be used and not imported"),
+    "an import lost": (save.FILE, "from mflux.models.moss_image import MOSSImage\n", "", "MOSSImage would be used but not imported"),
     "trained by another": (RUNNER, "adapter = NovaImageTrainingAdapter(", "adapter = OwnAdapter(", "NovaImageTrainingAdapter would train"),
     "trains another": (RUNNER, '"nova-2.1-base"}', '"nova-x"}', "NovaImageTrainingAdapter would train"),
     "another pin": (REVISIONS, "0123456789abcdef" * 2, "fedcba9876543210" * 2, "acme/Nova-Image-2.1-Turbo would be pinned to"),
@@ -135,10 +137,10 @@ WRONG = {
 WRONG_COMPLETIONS = {
     "not listed": ('            "mflux-generate-nova-2.1-base",\n', "", "would be listed 0 times"),
     "no recipe": ('command == "mflux-generate-nova-2.1-base"', 'command == "x"', "have 0 recipes"),
-    "another parser": (
+    "different parser": (
         'command == "mflux-generate-nova-2.1-base":\n            parser.',
         'command == "mflux-generate-nova-2.1-base":\n            other.',
-        "would fill another parser",
+        "would fill a different parser",
     ),
 }
 

@@ -29,7 +29,7 @@ _POLL = 0.05  # seconds
 def exclusive(root: Path, patience: float = 0) -> Iterator[str]:
     """Hold the checkout for a run that writes; yields what was recovered from a killed run, or an empty string.
 
-    Raises PortError when another run is still at work there after ``patience`` seconds.
+    Raises PortError when another run is still active there after ``patience`` seconds.
     """
     try:
         handle = open_lock(root, _LOCK)
@@ -46,13 +46,17 @@ def exclusive(root: Path, patience: float = 0) -> Iterator[str]:
 
 @contextlib.contextmanager
 def shared(root: Path) -> Iterator[None]:
-    """Keep writers out during a run that reads. Raises PortError while one writes, or when one was killed half-way."""
+    """Keep writers out during a run that reads.
+
+    Raises PortError while one writes, or when one was killed before it had written all of its files.
+    """
     with _reader_lock(root) as handle:
         if handle:
             _acquire(handle, fcntl.LOCK_SH, root)
         if is_unfinished(root):
             raise PortError(
-                f"a run was killed in {root} and left its files half-way; run that again first, it finishes them"
+                f"a run was killed in {root} and did not write all of its files; run that command again first, "
+                "it finishes them"
             )
         yield
 
@@ -117,7 +121,7 @@ def _acquire(handle: TextIO, kind: int, root: Path, patience: float = 0) -> None
         if not busy:
             return
         if time.monotonic() >= end:
-            raise PortError(f"{busy} at work in {root}; wait for it and run this again")
+            raise PortError(f"{busy} active in {root}; wait for it and run this again")
         fcntl.flock(handle, fcntl.LOCK_UN)
         time.sleep(_POLL)
 

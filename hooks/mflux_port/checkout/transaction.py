@@ -46,7 +46,7 @@ def locked(root: Path) -> Iterator[str]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PortError(f"another mflux-port run is at work in {root}; wait for it and run this again") from None
+            raise PortError(f"another mflux-port run is active in {root}; wait for it and run this again") from None
         except OSError as error:
             raise _cannot(root, error, "nothing was changed") from None
         try:
@@ -120,7 +120,7 @@ def commit(root: Path, files: dict[str, bytes | None], originals: dict[str, byte
 def _change(home: Path, name: str, old: bytes | None, new: bytes | None) -> _Change:
     target = real_path(home / name)
     if not target.is_relative_to(home):
-        raise PortError(f"{name} leads out of the checkout to {target}; replace the link by the file")
+        raise PortError(f"{name} is a link to a place outside the checkout: {target}; replace the link with the file")
     paths = (path.relative_to(home).as_posix() for path in (target, temporary_path(target)))
     return _Change(*paths, _digest(old), _digest(new))
 
@@ -130,7 +130,9 @@ def _verify_distinct(names: list[str], changes: list[_Change]) -> None:
     for name, change in zip(names, changes, strict=True):
         other = seen.setdefault(change.target, name)
         if other != name:
-            raise PortError(f"{other} and {name} are one file ({change.target}); replace the link by a file of its own")
+            raise PortError(
+                f"{other} and {name} are one file ({change.target}); replace the link with a file of its own"
+            )
 
 
 def _stage(root: Path, changes: list[_Change], contents: list[bytes | None]) -> None:
@@ -153,14 +155,14 @@ def _replace_all(root: Path, changes: list[_Change], originals: list[bytes | Non
         raise _cannot(root, error, _roll_back(root, changes, originals)) from None
     if changed:
         state = _roll_back(root, changes, originals)
-        raise PortError(f"{changed} was changed by another program meanwhile; {state}; run this again")
+        raise PortError(f"{changed} was changed by another program during this run; {state}; run this again")
 
 
 def _redo(root: Path, journal: list[_Change]) -> str:
     skipped = [change.target for change in journal if not _apply(root, change)]
     done = f"finished a run that was interrupted ({len(journal)} files)"
     if skipped:
-        done += f"; skipped {', '.join(skipped)}, which changed since: run that again"
+        done += f"; skipped {', '.join(skipped)}, which have changed since; run that command again"
     return done
 
 
@@ -214,7 +216,7 @@ def _cannot(root: Path, error: OSError, state: str) -> PortError:
 
 
 def _digest(data: bytes | None) -> str | None:
-    import hashlib  # a run that writes nothing does without
+    import hashlib  # a run that writes nothing does not need it
 
     return None if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
 
@@ -233,7 +235,7 @@ def _read(path: Path) -> list[_Change] | None:
 
 
 def _is_valid(entry: object) -> bool:
-    # A journal that was edited must not lead out of the checkout.
+    # A journal that was edited must not name a file outside the checkout.
     if not isinstance(entry, dict) or entry.keys() != {"target", "temporary", "old", "new"}:
         return False
     names = [entry["target"], entry["temporary"]]

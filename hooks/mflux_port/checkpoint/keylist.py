@@ -75,7 +75,7 @@ def merged(path: Path, taken: Snapshot) -> tuple[Snapshot, list[str]]:
     try:
         stored = read_keylist(path) if path.is_file() else Snapshot("", [], {})
     except PortError:
-        return taken, [f"{path.name} could not be read and is written anew"]
+        return taken, [f"{path.name} could not be read and is rewritten"]
     part = "model_index.json" not in taken.files
     kept = [folder for folder in stored.tensors if part and folder not in taken.tensors]
     changed = [

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from mflux_port.checkpoint.headers import PICKLES, Header, Tensor
+from mflux_port.checkpoint.kinds.buffers import buffers
 from mflux_port.checkpoint.kinds.classify import Classified, classify
 from mflux_port.checkpoint.shards import WeightSet, choose_weights
 from mflux_port.checkpoint.sources import open_source
@@ -18,16 +20,30 @@ TOKENIZER_FILES = {
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "spiece.model", "vocab.json", "vocab.txt", "merges.txt",
     "tekken.json",
 }  # fmt: skip
-# Facts about sampling that lie beside the weights.
+# Facts about sampling that are stored next to the weights.
 SIDE_FILES = {"guider_config.json", "generation_config.json", "modular_model_index.json"}
-# All-in-one files (ComfyUI, original repos) mark their parts with these prefixes.
+# All-in-one files (ComfyUI, original repos) mark their parts with these prefixes; of several text encoders each has a
+# name of its own below its prefix.
 _SINGLE_FILE_PARTS = {
     "model.diffusion_model.": "transformer",
+    "diffusion_model.": "transformer",
     "first_stage_model.": "vae",
     "vae.": "vae",
     "text_encoders.": "text_encoder",
     "cond_stage_model.": "text_encoder",
+    "conditioner.": "text_encoder",
 }
+_SINGLE_FILE_ENCODER = re.compile(r"(?:text_encoders|conditioner\.embedders)\.[^.]+\.")
+# Weights that are not safetensors, by the endings of their files. Pickles come last: other formats use .bin, too.
+_OTHER_FORMATS = (
+    ((".gguf", ".ggml"), "a GGUF file"),
+    ((".onnx", ".onnx_data", ".pb"), "an ONNX file"),
+    ((".msgpack",), "a file of Flax"),
+    ((".h5",), "a file of TensorFlow"),
+    (("openvino_model.bin", "openvino_model.xml"), "a file of OpenVINO"),
+    ((".npz", ".npy"), "a file of NumPy"),
+    (PICKLES, "a pickle, which can run code"),
+)
 _WITHOUT_WEIGHTS = re.compile("Tokenizer|Scheduler|Processor|Extractor|Guid")
 _FOR_IMAGES = re.compile("Vision(?!Language)|Siglip|Dino|SafetyChecker|Depth|Segment|ForImage")
 
@@ -124,12 +140,12 @@ class Checkpoint:
 
     @property
     def text_encoders(self) -> list[str]:
-        """The names of all text encoders that model_index.json lists, of those that are not here, too.
+        """The names of all text encoders that model_index.json lists, also of those that are not here.
 
-        They are those that are named so; without any, the models of transformers that do not take images alone.
+        Those whose name says so; if there are none, the models of transformers that take more than images.
         """
         if not _listed(self):
-            return [name for name, part in self.components.items() if part.role == "text_encoder"]
+            return [name for name, part in self.components.items() if re.fullmatch(r"text_encoder(_\d+)?", part.role)]
         named = sorted(name for name in _listed(self) if name.startswith("text_encoder"))
         return named or [name for name in _listed(self) if _takes_text(*self.model_index[name])]
 
@@ -183,9 +199,9 @@ def _read_folder(checkpoint: Checkpoint, source, folder: str, names: set[str]) -
     for name in names & SIDE_FILES:
         checkpoint.side_files[prefix + name] = read_json(source, prefix + name)
     if folder.count("/") or not folder and checkpoint.model_index:
-        return  # at the root of a pipeline lie copies for other programs; the pipeline reads its folders
+        return  # the root of a pipeline has copies for other programs; the pipeline reads its folders
     if not any(re.search(r"^(?!\._).*[.]safetensors([.].*index.*[.]json)?$", name) for name in names):
-        _refuse_pickle(checkpoint, source, folder, names)
+        _refuse_other_format(checkpoint, source, folder, names)
     elif checkpoint.model_index and checkpoint.model_index.get(folder) in (None, [None, None]):
         checkpoint.unlisted.append(folder)
     else:
@@ -203,14 +219,23 @@ def _component(checkpoint: Checkpoint, source, folder: str, names: set[str]) -> 
     return Component(name, folder, library, class_name, config, weights, _role(name, library, class_name), code)
 
 
-def _refuse_pickle(checkpoint: Checkpoint, source, folder: str, names: set[str]) -> None:
-    pickles = sorted(name for name in names if name.lower().endswith(PICKLES))
-    listed = folder in checkpoint.model_index or not checkpoint.model_index
-    if pickles and "config.json" in names and listed:
+def _refuse_other_format(checkpoint: Checkpoint, source, folder: str, names: set[str]) -> None:
+    listed = _is_entry(checkpoint.model_index.get(folder)) or not checkpoint.model_index and "config.json" in names
+    other = _other_format(names) if listed else None
+    if other:
+        place = source.path(f"{folder}/{other[0]}" if folder else other[0])
         raise PortError(
-            f"{source.path(f'{folder}/{pickles[0]}' if folder else pickles[0])} is a pickle, which can run code, and "
-            f"{folder or 'the folder'} has no safetensors file; download the checkpoint as safetensors"
+            f"{place} is {other[1]}, and {folder or 'the folder'} has no safetensors file; "
+            "download the checkpoint as safetensors"
         )
+
+
+def _other_format(names: Iterable[str]) -> tuple[str, str] | None:
+    """A file of weights in another format, and what it is."""
+    found = (
+        (name, what) for endings, what in _OTHER_FORMATS for name in sorted(names) if name.lower().endswith(endings)
+    )
+    return next(found, None)
 
 
 def _listed(checkpoint: Checkpoint) -> list[str]:
@@ -266,25 +291,38 @@ def _role(name: str, library: str, class_name: str) -> str:
 
 def _parts_of_single_file(source) -> dict[str, Component]:
     weights = choose_weights(source, "")
-    parts: dict[str, dict[str, Tensor]] = {}
     header = weights.read()
-    for name, tensor in header.items():
-        prefix = next((prefix for prefix in _SINGLE_FILE_PARTS if name.startswith(prefix)), "")
-        parts.setdefault(_SINGLE_FILE_PARTS.get(prefix, "transformer"), {})[name] = tensor
     components = {}
-    for part, tensors in parts.items():
+    for part, tensors in _split_by_part(header).items():
         components[part] = Component(part, "", "", "", {}, weights, part)
         components[part].__dict__["header"] = Header(tensors, header.metadata)
     return components
 
 
+def _split_by_part(header: Header) -> dict[str, dict[str, Tensor]]:
+    """The tensors of an all-in-one file by part. ``others`` are of no known part, in a file that marks its transformer."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    encoders: dict[str, str] = {}
+    marked = any(_SINGLE_FILE_PARTS.get(_prefix(name)) == "transformer" for name in header)
+    computed = buffers(header)
+    for name, tensor in header.items():
+        part = _SINGLE_FILE_PARTS.get(_prefix(name), "others" if marked and name not in computed else "transformer")
+        if part == "text_encoder":
+            found = _SINGLE_FILE_ENCODER.match(name)
+            part = encoders.setdefault(found[0] if found else "", f"text_encoder_{len(encoders) + 1}")
+            part = part.removesuffix("_1")
+        parts.setdefault(part, {})[name] = tensor
+    return parts
+
+
+def _prefix(name: str) -> str:
+    return next((prefix for prefix in _SINGLE_FILE_PARTS if name.startswith(prefix)), "")
+
+
 def _refuse_empty(where: str, files: dict[str, int]) -> None:
-    pickle = next((name for name in files if name.lower().endswith(PICKLES)), None)
-    if pickle:
-        raise PortError(f"{where}: {pickle} is a pickle, which can run code; download the checkpoint as safetensors")
-    gguf = next((name for name in files if name.lower().endswith(".gguf")), None)
-    if gguf:
-        raise PortError(f"{where}: {gguf} is a GGUF file; download the checkpoint as safetensors")
+    other = _other_format(files)
+    if other:
+        raise PortError(f"{where}: {other[0]} is {other[1]}; download the checkpoint as safetensors")
     nested = next((name for name in files if name.endswith(".safetensors") and not name.startswith("._")), None)
     if nested:
         raise PortError(f"{where} holds no safetensors file in itself or in a listed folder; point to {nested} in it")

@@ -20,7 +20,7 @@ def reuse_table() -> dict:
     import yaml
 
     package = Path(mflux_port.__file__).resolve().parent
-    bundled = package / "_project" / "components" / "reuse.yml"  # a wheel carries it beside the package
+    bundled = package / "_project" / "components" / "reuse.yml"  # a wheel has it next to the package
     path = bundled if bundled.is_file() else package.parents[1] / "components" / "reuse.yml"
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
@@ -37,7 +37,7 @@ def reusable(question: str, class_name: str, model_types: list[str], config: dic
     ]
     found = [(choice, differences(question, choice, config)) for choice in fitting]
     if not found:
-        return "own", "for which the template has no choice"
+        return "own", "which the template does not offer"
     choice, differing = min(found, key=lambda pair: len(pair[1]))
     if not differing:
         return choice, "every value of its config.json is the one that mflux implements"

@@ -37,7 +37,7 @@ class WeightSet:
     weight_map: dict[str, str] = field(default_factory=dict)
 
     def read(self) -> Header:
-        """Every tensor by name. Raises PortError when shards repeat a tensor, or lack one that the index lists."""
+        """Every tensor by name. Raises PortError when there is none, when shards repeat one or lack one of the index."""
         found = Header()
         shard_of: dict[str, str] = {}
         for name in self.names:
@@ -50,6 +50,8 @@ class WeightSet:
             found.update(header)
             found.metadata |= header.metadata
             shard_of.update(dict.fromkeys(header, name))
+        if not found:
+            raise PortError(f"{', '.join(self.names)} holds no tensor; download the checkpoint again")
         folder = f"{self.folder}/" if self.folder else ""
         for tensor, shard in self.weight_map.items():
             if shard_of.get(tensor) != f"{folder}{shard}":
@@ -115,7 +117,7 @@ def _file_name(base: str, variant: str) -> str:
 
 
 def _index_names(base: str, variant: str) -> tuple[str, ...]:
-    # As both libraries write it, as diffusers did before, and as some repos have it.
+    # The name that both libraries write, the one that diffusers wrote before, and one that some repos use.
     if not variant:
         return (f"{base}.safetensors.index.json",)
     parts = ("safetensors.index.{}.json", "safetensors.{}.index.json", "{}.safetensors.index.json")
@@ -139,7 +141,7 @@ def _without_index(here: set[str], where: object) -> _Choice:
     bases = sorted({base for base, _, _ in groups})
     if len(bases) > 1:
         raise PortError(f"{where} holds several checkpoints ({', '.join(bases)}); keep one, or point to its file")
-    # Without a variant before with one; shards before a single copy of them.
+    # Files without a variant come first; shards come before a single file.
     key = min(groups, key=lambda key: (_VARIANTS.index(key[1]), not key[2]))
     if key[2]:
         _verify_complete(groups[key], where)

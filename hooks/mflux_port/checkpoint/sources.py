@@ -14,7 +14,7 @@ from mflux_port.errors import PortError, short_repr
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _WAITS = (0.5, 2.0)  # seconds before the second and the third try
 _TRANSPORT_ERRORS = ("TransportError", "ConnectionError", "Timeout", "TimeoutError")
-_SLOW = 2.0  # seconds after which a terminal is told how far the reading is
+_SLOW = 2.0  # seconds after which a terminal shows how far reading is
 _DEPTH = 3  # levels of folders that are searched, which also stops at a loop of links
 _JSON_LIMIT = 64_000_000
 
@@ -37,7 +37,9 @@ class LocalSource:
     def read(self, name: str) -> bytes:
         path = self.path(name)
         if self.files[name] > _JSON_LIMIT:
-            raise PortError(f"{path} has {self.files[name]} bytes, too many for a description; download it again")
+            raise PortError(
+                f"{path} has {self.files[name]} bytes, too many for a configuration file; download it again"
+            )
         return path.read_bytes()
 
     def header(self, name: str) -> Header:
@@ -57,7 +59,7 @@ class RemoteSource:
         from huggingface_hub.utils import logging as hub_logging
 
         hub_logging.set_verbosity_error()  # its messages about tokens are not part of the answer
-        get_session().timeout = patience  # seconds without a byte; by itself it waits for ever
+        get_session().timeout = patience  # seconds without a byte; the default waits for ever
         self._started, self._read = time.monotonic(), 0
         info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True, timeout=patience))
         self.repo, self.revision = repo, info.sha or ""
@@ -72,7 +74,7 @@ class RemoteSource:
         from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
         if self.files[name] > _JSON_LIMIT:
-            raise PortError(f"{self.path(name)} has {self.files[name]} bytes, too many for a description")
+            raise PortError(f"{self.path(name)} has {self.files[name]} bytes, too many for a configuration file")
         url = hf_hub_url(self.repo, name, revision=self.revision)
 
         def get() -> bytes:
@@ -243,7 +245,7 @@ def _explain(repo: str, error: Exception) -> str:
         return f"{repo} is gated; accept its terms on its page and run `hf auth login`"
     if isinstance(error, (RepositoryNotFoundError, EntryNotFoundError)):
         return (
-            f"{repo} is not on the Hugging Face Hub, or lost a file; check the name on its page, and run `hf auth login` "
+            f"{repo} is not on the Hugging Face Hub, or one of its files was deleted; check the name on its page, and run `hf auth login` "
             "if it is private"
         )
     if isinstance(error, (SafetensorsParsingError, NotASafetensorsRepoError)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mflux_port.checkpoint.inference import Answer, infer_text_encoders
+from mflux_port.checkpoint.inference import Answer, defaults_of, infer_text_encoders
 from mflux_port.checkpoint.layout import Checkpoint, Component
 from mflux_port.errors import one_line
 
@@ -80,7 +80,7 @@ def _notes(component: Component) -> list[str]:
     if len(weights.names) > 1 and not weights.index:
         notes.append("shards without an index; all of them are read")
     if weights.others:
-        notes.append(f"not read, other weights beside: {', '.join(weights.others)}; mflux would read them too")
+        notes.append(f"not read, other weights in the folder: {', '.join(weights.others)}; mflux would read them too")
     if component.custom_code:
         notes.append(f"custom code: {component.class_name} is defined in {component.folder}/{component.custom_code}")
     if component.role != component.name:
@@ -95,7 +95,7 @@ def _verdict(question: str, answer: Answer) -> str:
 
 def _parts(checkpoint: Checkpoint, answers: dict[str, Answer]) -> dict[str, Answer]:
     """The answers that may name mflux's own classes, by the port's name for the part."""
-    encoders = dict(enumerate(infer_text_encoders(checkpoint), 1))
+    encoders = dict(enumerate(infer_text_encoders(checkpoint, defaults_of(checkpoint)), 1))
     further = {f"text_encoder_{number}": answer for number, answer in encoders.items() if number > 1}
     return {
         "vae": answers["vae"],

@@ -17,9 +17,9 @@ from mflux_port import wiring
 from mflux_port.checkout.git import reason
 from mflux_port.checkout.lock import exclusive
 from mflux_port.checkout.tree import Checkout
-from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
 from mflux_port.files.yaml_files import read_yaml
+from mflux_port.json_output import print_json
 from mflux_port.port.port import Port, port_from_answers
 
 _NOT_ASKED = ("template", "template_commit", "lora_modules")
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-file", type=Path, metavar="FILE", help="answers, as `mflux-port inspect -o` writes them"
     )
-    parser.add_argument("--defaults", action="store_true", help="ask nothing: what is not given has its default")
+    parser.add_argument(
+        "--defaults", action="store_true", help="ask nothing: use the default of every answer that is not given"
+    )
     parser.add_argument("--to", metavar="VERSION", help="the template's version (default: its newest tag)")
 
 
@@ -82,7 +84,9 @@ def _copy(root: Path, args: argparse.Namespace, answers: dict, **options: bool):
     except copier.errors.TaskError:
         raise PortError("the port was not wired, for the reason above; its files were removed") from None
     except ProcessExecutionError as error:
-        raise PortError(f"{args.template} cannot be read ({reason(error.stderr)}); name the template's place") from None
+        raise PortError(
+            f"{args.template} cannot be read ({reason(error.stderr)}); name the template's folder or address"
+        ) from None
     except (copier.errors.CopierError, jinja2.TemplateError, ValueError, TypeError, RuntimeError) as error:
         raise PortError(f"no port was started from {args.template}: {error}") from None
 

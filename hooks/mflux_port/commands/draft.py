@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.transaction import commit, locked
-from mflux_port.checkout.tree import Checkout
-from mflux_port.commands.json_output import print_diff, print_json
+from mflux_port.checkout.tree import Checkout, is_inside
 from mflux_port.errors import PortError, format_error
+from mflux_port.json_output import print_diff, print_json
 from mflux_port.port.port import Port, load_port
 
 
@@ -44,6 +44,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     from mflux_port.checkpoint.layout import open_checkpoint
     from mflux_port.draft.port_draft import draft_port
     from mflux_port.draft.write.files import diff, leftovers, plan_files, stand_ins
+    from mflux_port.port.checkpoint_place import remember_checkpoint
 
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
@@ -57,8 +58,8 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     if args.dry_run:
         print_diff("draft --dry-run", diff([*planned, *kept]), args.json)
         return 0
-    _write(checkout, port, planned, kept, spare)
-    _note(args, checkout, port, draft)
+    _write(checkout, port, planned, kept, spare, _notes(args, checkout, port, draft))
+    remember_checkpoint(checkout.root, port, args.checkpoint)  # not in the draft where artifacts is a link
     left = [name for name in left if name not in spare and not name.endswith("__init__.py")]
     more = {"facts": facts, "refusal": refusal, "key_list": changes, "removed": spare, "leftover": left}
     _print(args, checkout, port, draft, planned, more)
@@ -82,23 +83,23 @@ def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list, glue)
     return lists(checkout, port, texts | ({FACTS: facts_text(facts)} if facts else {})), changes
 
 
-def _write(checkout: Checkout, port: Port, planned: list, kept: list, spare: list[str]) -> None:
+def _write(checkout: Checkout, port: Port, planned: list, kept: list, spare: list[str], notes: dict) -> None:
     from mflux_port.draft.write.files import contents
 
     texts = contents(checkout, port, planned) | {file.name: file.text or None for file in kept}
-    texts |= dict.fromkeys(spare)
+    texts |= dict.fromkeys(spare) | notes
     with locked(checkout.root):
         commit(checkout.root, {name: text.encode() if text is not None else None for name, text in texts.items()})
 
 
-def _note(args: argparse.Namespace, checkout: Checkout, port: Port, draft) -> None:
-    # `status` reads the checkpoint's location and the box.
-    from mflux_port.port.checkpoint_place import remember_checkpoint
-    from mflux_port.port.guide_boxes import DRAFT_BOX, set_box
+def _notes(args: argparse.Namespace, checkout: Checkout, port: Port, draft) -> dict[str, str]:
+    # What `status` reads, by path: the checkpoint's location and the box.
+    from mflux_port.port.checkpoint_place import checkpoint_note
+    from mflux_port.port.guide_boxes import DRAFT_BOX, with_box
 
-    remember_checkpoint(checkout.root, port, args.checkpoint)
-    if "transformer" in draft.names:
-        set_box(checkout.root, port, DRAFT_BOX, True)
+    note = checkpoint_note(checkout.root, port, args.checkpoint)
+    note = {name: text for name, text in note.items() if is_inside(checkout.root, name)}
+    return note | (with_box(checkout.root, port, DRAFT_BOX, True) if "transformer" in draft.names else {})
 
 
 def _print(args: argparse.Namespace, checkout: Checkout, port: Port, draft, planned: list, more: dict) -> None:

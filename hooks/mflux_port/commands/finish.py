@@ -16,9 +16,9 @@ from mflux_port.checks.engine.evaluate import check, failures, find_package
 from mflux_port.checks.engine.facts import Facts
 from mflux_port.checks.engine.rule import MERGE
 from mflux_port.checks.pull_request import description
-from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
 from mflux_port.files.writing import write_whole
+from mflux_port.json_output import print_json
 from mflux_port.port.port import ANSWERS, load_port
 
 
@@ -164,7 +164,7 @@ def _facts(checkout: Checkout, files: list[Path], text: str) -> dict:
 
 
 def _done(args: argparse.Namespace, root: Path, facts: dict) -> str:
-    what = f"porting/{args.model} is gone ({len(facts['removed'])} files)"
+    what = f"porting/{args.model} was removed ({len(facts['removed'])} files)"
     path = args.description and args.description.resolve()
     # The description belongs in the pull request, not in the commit.
     but = f" -- . ':!{path.relative_to(root).as_posix()}'" if path and path.is_relative_to(root) else ""

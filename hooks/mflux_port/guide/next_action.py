@@ -10,9 +10,9 @@ from collections.abc import Callable
 from mflux_port import __version__
 from mflux_port.checkout.lock import under_way
 from mflux_port.checks.engine import evidence
+from mflux_port.checks.engine.changes import missing_milestones
 from mflux_port.checks.engine.rule import FAIL, NEEDS_YOU, PASS
 from mflux_port.checks.progress import open_surfaces
-from mflux_port.checks.rules.merge import missing_milestones, outdated_proofs
 from mflux_port.draft.tiny_sizes import other_names
 from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_entries
 from mflux_port.guide import proof
@@ -60,7 +60,7 @@ def _wiring(life: Life) -> Action | None:
     if version < _OWN:
         return _from_a_clean_tree(life, f"{reason}, and the template is newer than the port")
     newer = address(life.port.template, life.port.template_commit) or "<template>"
-    needed = f"the port needs mflux-port of {life.state.template_version} or later: this one is {__version__}"
+    needed = f"the port needs mflux-port {life.state.template_version} or later: this one is {__version__}"
     return Action(f"uvx --from {newer} mflux-port status {life.model}", needed)
 
 
@@ -171,7 +171,7 @@ def _milestones(life: Life) -> Action | None:
     if not done:
         return None
     if life.branch in ("main", "master"):
-        reason = f"each proven step gets its own commit, on a branch; {life.branch} stays as mflux has it"
+        reason = f"each proven step gets its own commit, on a branch; {life.branch} stays the same as mflux's"
         return Action(f"git switch --create port-{life.model}", reason)
     return commit(f"{done[0]} done", f"each proven step gets its own commit; none names the {done[0]}")
 
@@ -182,7 +182,7 @@ def _golden(life: Life) -> Action | None:
 
 def _outdated(life: Life) -> Action | None:
     """A proof counts for the code that was committed and run."""
-    outdated = outdated_proofs(life.package)
+    outdated = evidence.outdated(life.package)
     if not outdated:
         return None
     stage, problem = next(iter(outdated.items()))
@@ -192,7 +192,7 @@ def _outdated(life: Life) -> Action | None:
 
 
 def _claims(life: Life) -> Action | None:
-    """What the port claims beside text-to-image needs a proof of its own."""
+    """What the port claims besides text-to-image needs a proof of its own."""
     found = evidence.stages(life.package)
     boxes = [(claim, found[claim]) for claim in evidence.claimed(life.package) if claim in found]
     return next(
@@ -210,7 +210,7 @@ def _of_row(life: Life, row) -> Action:
 
 
 def _uncommitted(life: Life) -> Action | None:
-    return commit(f"Finish the port of {life.model}", "git must have everything") if life.changes else None
+    return commit(f"Finish the port of {life.model}", "everything must be committed") if life.changes else None
 
 
 def _finish(life: Life) -> Action:

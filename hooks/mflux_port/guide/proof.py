@@ -42,7 +42,7 @@ def prove(life: Life, stage: str) -> Action:
     if found and found["status"] not in _PASSES:
         return _change(life, stage, found)
     if found and box.failed_in:
-        return record(life, box.failed_in, f"{reason}; a run in another setting does not show that this is gone")
+        return record(life, box.failed_in, f"{reason}; a run in another setting does not show that this is fixed")
     if "run_reference.py" in command:
         return _evidence(life, command, reason)
     return Action(command, reason)

@@ -17,7 +17,7 @@ def format_accounts(accounts: list[Account], findings: list[Finding]) -> str:
     for (fails, component, kind), group in groupby(order, lambda f: (f.fails, f.component, f.kind)):
         lines += _kind(fails, component, kind, list(group))
     if not any(finding.fails for finding in findings):
-        lines += ["", "every tensor is taken once, every parameter is filled once"]
+        lines += ["", "every tensor is used once, every parameter is set once"]
     return "\n".join(lines)
 
 

@@ -73,7 +73,7 @@ def account(
     if applied.refusal:
         book.add("mapper", component.name, applied.refusal)
     for pattern in waivers.idle:
-        book.add("idle waiver", pattern, "it waives nothing; delete it from waivers.yml")
+        book.add("idle waiver", pattern, "it matches nothing; delete it from waivers.yml")
     return Account(component.name, len(tensors), len(applied.shapes), book.waived, book.findings)
 
 
@@ -201,7 +201,7 @@ def _problem(assignment: Assignment, applied: AppliedModule, count: int) -> tupl
     if assignment.shape != shape:
         return "shape", f"{path} is {shape}, the tensor gives {assignment.shape}"
     if path in applied.unset:
-        return "not set", f"mflux's mapper cannot set {path} (a list within a list?)"
+        return "not set", f"mflux's mapper cannot set {path}, which may be in a list within a list"
     return None
 
 

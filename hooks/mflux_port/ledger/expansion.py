@@ -204,13 +204,11 @@ def _has_place(source: str, target, arrays: dict) -> bool:
 def _note_guess(expansion: Expansion, target, component) -> None:
     text = f"{target.to_pattern} {' '.join(target.from_pattern)}"
     if "{res}" in text or "{i}" in text:
-        expansion.guesses.append(
-            (target.to_pattern, "mflux runs {i} to 2 and {res} to 3, whatever number the checkpoint has")
-        )
+        expansion.guesses.append((target.to_pattern, "mflux runs {i} to 2 and {res} to 3, whatever the checkpoint has"))
     elif "{block}" in text and target.max_blocks is None and component.num_blocks is None:
         expansion.guesses.append((target.to_pattern, "neither max_blocks nor num_blocks: mflux guesses the count"))
     elif "{layer}" in text and component.num_layers is None:
-        expansion.guesses.append((target.to_pattern, "no num_layers: mflux counts model.layers, or takes 28"))
+        expansion.guesses.append((target.to_pattern, "no num_layers: mflux counts model.layers, or assumes 28"))
 
 
 def _assignment(source: str, path: str, number: int, transform: Callable | None, arrays: dict) -> Assignment:

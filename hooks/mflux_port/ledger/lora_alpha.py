@@ -13,24 +13,28 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mflux_port.checkpoint.headers import Tensor
 from mflux_port.errors import PortError
 
-_PEFT_KEY = "lora_adapter_metadata"  # where diffusers and PEFT keep their config
 _PLAIN_KEYS = ("network_alpha", "lora_alpha", "ss_network_alpha", "alpha")
 _ENDING = re.compile(
-    r"\.(?:lora_[AB](?:\.[^.]+)?(?:\.weight)?|lora_(?:down|up)(?:\.weight)?|lora\.(?:down|up)\.weight)$"
+    r"\.(?:lokr_\w+|lora_[AB](?:\.[^.]+)?(?:\.weight)?|lora_(?:down|up)(?:\.weight)?|lora\.(?:down|up)\.weight)$"
 )
 
 
 @dataclass(frozen=True)
 class Alpha:
-    """What one place says. ``prefix``: the component whose layers it is about; ``patterns``: alpha by layer."""
+    """What one place says. ``prefix``: the component whose layers it is about; ``patterns``: alpha by layer.
+
+    ``rank``: of a config, 0 where it gives none; LoKr's own matrices do not tell it.
+    """
 
     where: str
     alpha: float
     prefix: str = ""
     patterns: dict[str, float] = field(default_factory=dict)
     root: bool = False
+    rank: int = 0
 
     def scale(self, key: str, rank: int) -> float | None:
         """alpha / rank of the layer of ``key`` (alpha / sqrt(rank) with rsLoRA), None for a layer of another component."""
@@ -47,13 +51,9 @@ def alphas(metadata: dict[str, str], adapter_config: Path | None) -> list[Alpha]
     found = []
     if adapter_config is not None:
         found += _configs(_read(adapter_config), adapter_config.name)
-    for key in (_PEFT_KEY, "network_alphas"):
-        try:
-            table = json.loads(metadata.get(key, "{}"))
-        except ValueError:
-            table = {}
-        if isinstance(table, dict):
-            found += _configs(table, key) if key == _PEFT_KEY else _by_layer(table, key)
+    for key, value in metadata.items():
+        table = _table(value)
+        found += _by_layer(table, key) if key == "network_alphas" else _configs(table, key)
     for key in _PLAIN_KEYS:
         number = _number(metadata.get(key))
         if number is not None:
@@ -70,18 +70,20 @@ def lost_strength(file: str, layers: dict[str, dict], metadata: dict[str, str]) 
     places = alphas(metadata, beside if beside.is_file() else None)
     lost: Counter = Counter()
     for slots in layers.values() if places else ():
-        if "alpha" in slots or "lora_A" not in slots:
+        tensor = _strength_of(slots)
+        if tensor is None:
             continue
-        tensor = slots["lora_A"][0]
-        rank = tensor.shape[0] if tensor.shape else 0
-        asked = next(
-            ((place.where, scale) for place in places if (scale := place.scale(tensor.name, rank or 1)) is not None),
-            None,
-        )
-        given = _applied_scale(tensor.name, metadata, rank) if rank else 1.0
-        if asked and rank and not math.isclose(asked[1], given, rel_tol=1e-6):
-            lost[(*asked, given)] += 1
-    return [_line(where, asked, given, count, len(lost)) for (where, asked, given), count in lost.items()]
+        lokr = "lora_A" not in slots
+        ranks = ((place, place.rank if lokr else tensor.shape[0] if tensor.shape else 0) for place in places)
+        scales = ((place.where, rank, place.scale(tensor.name, rank)) for place, rank in ranks if rank)
+        asked = next(((where, rank, scale) for where, rank, scale in scales if scale is not None), None)
+        if asked is None:
+            continue
+        where, rank, scale = asked
+        given = 1.0 if lokr else _applied_scale(tensor.name, metadata, rank)
+        if not math.isclose(scale, given, rel_tol=1e-6):
+            lost[(where, scale, given, lokr)] += 1
+    return [_line(*place, count, len(lost)) for place, count in lost.items()]
 
 
 def decomposed_strength(file: str, layers: dict[str, dict]) -> list[tuple[str, str]]:
@@ -97,7 +99,7 @@ def decomposed_strength(file: str, layers: dict[str, dict]) -> list[tuple[str, s
         alpha, rank = _stored_number(file, slots["alpha"][0].name), factor[0].shape[0]
         if alpha != rank:
             why = f"DoRA of a LoKr whose alpha is {alpha:g} at rank {rank}: mflux scales the update after decomposing the "
-            found.append((path, f"{why}weight, LyCORIS before; only at alpha = rank the two are one"))
+            found.append((path, f"{why}weight, LyCORIS before; the two agree only at alpha = rank"))
     return found
 
 
@@ -107,11 +109,22 @@ def _stored_number(file: str, name: str) -> float:
     return float(mx.load(file)[name].item())  # the other tensors are not read
 
 
-def _line(where: str, asked: float, given: float, count: int, kinds: int) -> tuple[str, str]:
+def _strength_of(slots: dict) -> Tensor | None:
+    """The matrix of a layer without an alpha of its own; None for a layer with one, or that has no matrix."""
+    if "alpha" in slots:
+        return None
+    return next(
+        (slots[name][0] for name in ("lora_A", *sorted(slots)) if name in slots and name.startswith("lo")), None
+    )
+
+
+def _line(where: str, asked: float, given: float, lokr: bool, count: int, kinds: int) -> tuple[str, str]:
     layers = f"{count} {'layer' if count == 1 else 'layers'}"
-    why = f"its alpha asks for a scale of {asked:.6g} in {layers}; this mflux applies {given:.6g}, {given / asked:.6g} times that"
+    why = f"its alpha sets a scale of {asked:.6g} in {layers}; this mflux applies {given:.6g}, {given / asked:.6g} times that"
     fix = f"run with a LoRA scale of {asked / given:.6g}, or" if kinds == 1 else "to load it as trained,"
-    return where, f"{why}; {fix} store alpha as tensors in the file" if asked else why
+    # Without low-rank factors mflux knows no rank to divide the alpha of a LoKr by.
+    way = f"multiply lokr_w1 by {asked / given:.6g}" if lokr else "store alpha as tensors in the file"
+    return where, f"{why}; {fix} {way}"
 
 
 def _applied_scale(key: str, metadata: dict[str, str], rank: int) -> float:
@@ -129,14 +142,25 @@ def _configs(table: dict, where: str) -> list[Alpha]:
     found = []
     for key, value in table.items():
         prefix, _, name = key.rpartition(".")
-        number = _number(value) if name == "lora_alpha" else None
+        # PEFT calls it lora_alpha in a LoRA's config, and alpha in a LoKr's.
+        number = _number(value) if name in ("lora_alpha", "alpha") else None
         if number is None:
             continue
         start = f"{prefix}." if prefix else ""
+        rank = table.get(f"{start}r")
         patterns = table.get(f"{start}alpha_pattern")
         numbers = {one: _number(alpha) for one, alpha in patterns.items()} if isinstance(patterns, dict) else {}
         known = {one: alpha for one, alpha in numbers.items() if alpha is not None and _is_pattern(one)}
-        found.append(Alpha(where, number, prefix, known, table.get(f"{start}use_rslora") is True))
+        found.append(
+            Alpha(
+                where,
+                number,
+                prefix,
+                known,
+                table.get(f"{start}use_rslora") is True,
+                rank if type(rank) is int and rank > 0 else 0,
+            )
+        )
     return found
 
 
@@ -144,6 +168,17 @@ def _by_layer(table: dict, where: str) -> list[Alpha]:
     numbers = {str(key).removesuffix(".alpha"): _number(value) for key, value in table.items()}
     known = {re.escape(key): alpha for key, alpha in numbers.items() if alpha is not None}
     return [Alpha(where, next(iter(known.values())), "", known)] if known else []
+
+
+def _table(text: str) -> dict:
+    # Training notes of megabytes lie in the same metadata; only what can give an alpha is parsed.
+    if not text.startswith("{") or "alpha" not in text:
+        return {}
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return table if isinstance(table, dict) else {}
 
 
 def _is_pattern(text: str) -> bool:

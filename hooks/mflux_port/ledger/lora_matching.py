@@ -13,6 +13,8 @@ from mflux_port.ledger.lora_aliases import Alias, find_aliases
 from mflux_port.ledger.lora_alpha import decomposed_strength, lost_strength
 from mflux_port.ledger.lora_keys import LoraKey, conventions, parse_key
 
+_MERGE = "merge it into the checkpoint, or train a LoRA or LoKr"
+_CURES = dict.fromkeys(("textual inversion", "IP-Adapter"), "save the file without it")
 _LOADED = ("F32", "F16", "BF16")
 
 
@@ -43,11 +45,13 @@ def account_lora(file: str, tensors: dict[str, Tensor], targets: list, transform
     account = LoraAccount(file, f"mixed: {named}" if len(counts) > 1 else named, dict(counts), len(keys), len(layers))
     account.unmatched = unmatched
     metadata = getattr(tensors, "metadata", {})
-    account.problems = [*_types(tensors), *twice, *_unsupported(tensors), *_foreign(keys)]
+    left = set(unmatched)
+    unsupported = _unsupported(keys, tensors, left)
+    account.problems = [*_types(tensors), *twice, *_lines(unsupported), *_foreign(keys)]
     account.problems += lost_strength(file, layers, metadata) + decomposed_strength(file, layers)
     account.problems += [(path, why) for path, slots in layers.items() if (why := _judge(path, slots, transformer))]
-    left = set(unmatched)
-    missing = [key for key in keys if key.name in left and not key.of_text_encoder and key.matrix != "dora"]
+    named = {key.name for members in unsupported.values() for key in members}
+    missing = [key for key in keys if key.name in left - named and not key.of_text_encoder]
     account.aliases = find_aliases(missing, tensors, transformer)
     return account
 
@@ -114,20 +118,37 @@ def _types(tensors: dict[str, Tensor]) -> list[tuple[str, str]]:
         if tensor.dtype not in _LOADED and not whole_alpha and name not in named:
             others.setdefault(tensor.dtype, []).append(name)
     why = "this type cannot be applied; convert the file to BF16 or F32 and save it again"
-    return found + [(dtype, f"{len(names)} tensors, such as {names[0]}: {why}") for dtype, names in others.items()]
+    return found + [(dtype, f"{_count(names)}: {why}") for dtype, names in others.items()]
 
 
-def _unsupported(tensors: dict[str, Tensor]) -> list[tuple[str, str]]:
-    keys = [parse_key(name) for name in tensors]
+def _unsupported(keys: list[LoraKey], tensors: dict[str, Tensor], unmatched: set[str]) -> dict[str, list[LoraKey]]:
+    """The keys that no LoRA mapping can make mflux apply, by the reason."""
     with_matrices = {(key.prefix, key.path) for key in keys if key.matrix in ("up", "down")}
-    why = "DoRA with LoRA matrices, which mflux does not support"
-    return [(key.name, why) for key in keys if key.matrix == "dora" and (key.prefix, key.path) in with_matrices]
+    found: dict[str, list[LoraKey]] = defaultdict(list)
+    for key in keys:
+        if key.matrix == "dora" and (key.prefix, key.path) in with_matrices:
+            found["DoRA with LoRA matrices, which mflux does not support"].append(key)
+        elif key.matrix == "diff" and len(tensors[key.name].shape) > 1 and key.name in unmatched:
+            found["the difference of a whole matrix, and mflux adds only vectors"].append(key)
+        elif key.family:
+            found[f"{key.family}, which mflux does not apply; {_CURES.get(key.family, _MERGE)}"].append(key)
+    return found
+
+
+def _lines(unsupported: dict[str, list[LoraKey]]) -> list[tuple[str, str]]:
+    return [(_count([key.name for key in keys]), why) for why, keys in unsupported.items()]
+
+
+def _count(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} keys, such as {names[0]}"
 
 
 def _foreign(keys: list[LoraKey]) -> list[tuple[str, str]]:
     counts = Counter(key.prefix for key in keys if key.of_text_encoder)
-    why = "keys are a text encoder's; mflux applies LoRAs only to the transformer"
-    return [(f"{prefix}*", f"{count} {why}") for prefix, count in counts.items()]
+    why = "a text encoder's; mflux applies LoRAs only to the transformer"
+    return [
+        (f"{prefix}*", f"{count} {'key is' if count == 1 else 'keys are'} {why}") for prefix, count in counts.items()
+    ]
 
 
 def _judge(path: str, slots: dict, transformer) -> str:
@@ -146,6 +167,8 @@ def _judge(path: str, slots: dict, transformer) -> str:
             arrays[name] = _applied(tensor, mapping)
         except Exception as error:  # noqa: BLE001 - a port's transform may raise anything
             return f"the transform of {tensor.name} fails: {type(error).__name__}: {error}"
+    if "alpha" in arrays and arrays["alpha"].size != 1:
+        return f"its alpha has {arrays['alpha'].size} numbers instead of one"
     matrices = _judge_lokr if any(name.startswith("lokr") for name in slots) else _judge_matrices
     return matrices(arrays, tuple(layer.weight.shape))
 
@@ -173,6 +196,8 @@ def _judge_matrices(arrays: dict, weight: tuple[int, ...]) -> str:
     if missing:
         return f"{missing[0]} is missing"
     down, up = tuple(arrays["lora_A"].shape), tuple(arrays["lora_B"].shape)
+    if 0 in (*down, *up):
+        return f"up {up} times down {down} has no numbers"
     if len(down) != 2 or len(up) != 2 or (up[0], down[1]) != weight or up[1] != down[0]:
         return f"up {up} times down {down} does not give the weight's {weight}"
     return ""

@@ -76,7 +76,9 @@ def module_of(holder, component):
     """The module that a component's weights go to. Raises PortError when the port does not make one."""
     module = getattr(holder, component.model_attr or component.name, None)
     if module is None:
-        raise PortError(f"_init_models makes no {component.model_attr or component.name}; name it as the component")
+        raise PortError(
+            f"_init_models sets no attribute {component.model_attr or component.name}; give the model's attribute the component's name"
+        )
     return module
 
 

@@ -12,11 +12,17 @@ _NOTE = "{folder}/artifacts/checkpoint.txt"  # git ignores artifacts/: a path is
 
 def remember_checkpoint(root: Path, port: Port, given: str) -> None:
     """Note a local folder or file, for the commands that `status` names. A repo id is in the answers already."""
-    note = root / _NOTE.format(folder=port.porting_folder)
-    if not Path(given).exists() or not note.parent.parent.is_dir():
-        return
-    note.parent.mkdir(exist_ok=True)
-    write_whole(note, f"{Path(given).resolve()}\n")
+    for name, text in checkpoint_note(root, port, given).items():
+        (root / name).parent.mkdir(exist_ok=True)
+        if not (root / name).is_file() or (root / name).read_bytes() != text.encode():
+            write_whole(root / name, text)
+
+
+def checkpoint_note(root: Path, port: Port, given: str) -> dict[str, str]:
+    """The note's text by its path in the checkout; empty when there is nothing to note."""
+    if not Path(given).exists() or not (root / port.porting_folder).is_dir():
+        return {}
+    return {_NOTE.format(folder=port.porting_folder): f"{Path(given).resolve()}\n"}
 
 
 def checkpoint_place(root: Path, port: Port) -> str:

@@ -133,7 +133,7 @@ def _verify_plain(value: object, depth: int, left: list[int], text_rule: dict, w
     # Anchors can make a few lines of YAML endless, or a loop.
     left[0] -= 1
     if not depth or left[0] < 0:
-        raise PortError(f"{where} is too deep or too long; write plain values")
+        raise PortError(f"{where} is nested too deeply or is too long; write plain values")
     if isinstance(value, dict | list):
         for item in [*value, *(value.values() if isinstance(value, dict) else ())]:
             _verify_plain(item, depth - 1, left, text_rule, where)

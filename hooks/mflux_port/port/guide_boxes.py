@@ -16,12 +16,17 @@ _LINE = re.compile(r"^- \[[ xX]\](?= )")
 
 def set_box(root: Path, port: Port, box: re.Pattern, holds: bool) -> None:
     """Tick the box, or remove its tick. A guide without that box is left alone."""
-    guide = root / port.porting_folder / "PORTING.md"
+    for name, text in with_box(root, port, box, holds).items():
+        write_whole(root / name, text)
+
+
+def with_box(root: Path, port: Port, box: re.Pattern, holds: bool) -> dict[str, str]:
+    """The guide's text with the box set, by its path in the checkout; empty when that changes nothing."""
+    name = f"{port.porting_folder}/PORTING.md"
     try:
-        text = guide.read_text(encoding="utf-8")
+        text = (root / name).read_bytes().decode("utf-8")  # with its own line endings
     except (OSError, UnicodeDecodeError):
-        return
+        return {}
     mark = "- [x]" if holds else "- [ ]"
     lines = [_LINE.sub(mark, line) if box.search(line) else line for line in text.splitlines(keepends=True)]
-    if "".join(lines) != text:
-        write_whole(guide, "".join(lines))
+    return {name: "".join(lines)} if "".join(lines) != text else {}

@@ -1,4 +1,4 @@
-"""Names that no list, no attribute and no pattern of mflux can hold: refused in one line, or in the unresolved list."""
+"""Names that cannot be in a list, an attribute or a pattern of mflux: refused in one line, or in the unresolved list."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def drafted(folder, names):
 @pytest.mark.parametrize(
     ("names", "why"),
     [
-        (["blocks.².w.weight", "blocks.³.w.weight"], "as a number in another spelling"),
-        (["blocks.00.w.weight", "blocks.01.w.weight"], "as a number in another spelling"),
+        (["blocks.².w.weight", "blocks.³.w.weight"], "as a number and writes that number differently"),
+        (["blocks.00.w.weight", "blocks.01.w.weight"], "as a number and writes that number differently"),
         (["blocks.1.w.weight", "blocks.01.w.weight"], "makes a list of numbered names"),
         (["parts.0.weight", "parts.x.weight"], "makes a list of numbered names"),
-        (["a.{block}.w.weight"], "would put numbers in the place of its braces"),
+        (["a.{block}.w.weight"], "would replace its braces with numbers"),
     ],
 )
 def test_a_name_that_mflux_cannot_map_is_unresolved(diffusers_folder, names, why):

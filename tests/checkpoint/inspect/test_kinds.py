@@ -22,7 +22,7 @@ def tensors(table: dict) -> dict[str, Tensor]:
 
 
 def blocks(arrays: dict, count: int = 2, path: str = "blocks.{}.attn.to_q") -> dict:
-    """The arrays of one linear layer in every block, and a plain norm beside it."""
+    """The arrays of one linear layer in every block, and a plain norm next to it."""
     found = {f"{path.format(block)}.{name}": entry for block in range(count) for name, entry in arrays.items()}
     return found | {f"{path.format(block).rpartition('.')[0]}.norm.weight": NORM for block in range(count)}
 
@@ -113,6 +113,11 @@ QUANTIZED = {
         blocks({"W_q": ("U8", (32, 32)), "scale": ("F16", (64, 1)), "zero": ("F16", (64, 1))}),
         blocks({"W_q": ("I32", (8, 32)), "scale": ("F16", (64, 1)), "group_size": ("I32", ()), "nbits": ("I32", ())}),
         blocks({"W_q": ("U8", (32, 32)), "bias": B}, 1),
+    ],
+    "QuIP#": [
+        blocks({"Qidxs": ("I64", (64, 4)), "SU": ("F16", (32,)), "SV": ("F16", (64,)), "Wscale": ("F32", ())}),
+        blocks({"Qidxs": ("I16", (64, 8)), "codebook_id": ("I64", ())}),
+        blocks({"Qidxs_list": ("I64", (2, 64, 4)), "SU": ("F16", (32,)), "bias": B}, 1),
     ],
     "EETQ": [
         blocks({"weight": ("I8", (32, 64)), "weight_scales": ("F16", (64,))}),
@@ -241,6 +246,24 @@ def test_of_two_copies_one_is_taken(diffusers_folder, table):
     assert len(classified.waived) == len(table) - len(MODEL)
 
 
+@pytest.mark.parametrize("prefix", ["ema.", "ema_model.", "model.ema_model.", "teacher."])
+def test_averaged_weights_alone_are_said(diffusers_folder, prefix):
+    table = {prefix + name: entry for name, entry in MODEL.items()} | {"step": ("I64", ()), "initted": ("BOOL", ())}
+    (kind,) = classify(tensors(table)).kinds
+    assert kind.id == "wrapper" and "averaged weights (EMA) are the only ones here" in kind.fix
+    assert drafted(diffusers_folder, table).files == drafted(diffusers_folder, MODEL).files
+
+
+@pytest.mark.parametrize("more", [{}, {"model_ema.decay": ("F32", ())}, {"model_ema.num_updates": ("I32", ())}])
+def test_averaged_weights_without_dots_cannot_be_drafted(diffusers_folder, more):
+    flat = {
+        f"model_ema.{name}".replace(".", "").replace("model_ema", "model_ema."): entry for name, entry in MODEL.items()
+    }
+    (kind,) = classify(tensors(flat | more)).kinds
+    assert kind.id == "EMA copy alone" and set(kind.names) == set(flat)
+    assert not drafted(diffusers_folder, flat | more).mapping.targets
+
+
 @pytest.mark.parametrize(
     "table",
     [
@@ -275,12 +298,40 @@ def test_an_adapter_that_is_not_merged_is_unresolved(diffusers_folder, table):
 @pytest.mark.parametrize(
     "names",
     [("lora_A.weight", "lora_B.weight"), ("lora_down.weight", "lora_up.weight", "alpha"), ("lokr_w1", "lokr_w2", "alpha"),
-     ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")],
+     ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), ("a1.weight", "a2.weight", "b1.weight", "b2.weight"), ("diff", "diff_b"),
+     ("oft_diag", "rescale"), ("w_norm", "b_norm"), ("processor.to_q_lora.down.weight", "processor.to_q_lora.up.weight"),
+     ("lora_A.default.weight", "lora_B.default.weight", "lora_magnitude_vector.default.weight"), ("weight.set_weight",)],
 )  # fmt: skip
 def test_a_lora_file_is_no_checkpoint(names):
     table = {f"transformer.blocks.{n}.attn.to_q.{name}": ("BF16", (4, 4)) for n in range(2) for name in names}
     (kind,) = classify(tensors(table)).kinds
     assert kind.id == "LoRA file" and "ledger --lora" in kind.fix and set(kind.names) == set(table)
+
+
+KOHYA = {
+    f"lora_unet_blocks_{n}_attn_to_q.{name}": ("F16", (4, 4))
+    for n in range(2)
+    for name in ("lora_down.weight", "alpha")
+}
+BESIDE = [
+    ("LoRA file", KOHYA | {"bundle_emb.word.string_to_param.*": ("F32", (2, 768))}),
+    ("LoRA file", KOHYA | {"bundle_emb.word.clip_l": ("F32", (2, 768)), "bundle_emb.word.t5xxl": ("F32", (2, 4096))}),
+    ("LoRA file", {"lora_te1_layers_0_q_proj.weight": ("F16", (4,)), "lora_te1_layers_0_q_proj.on_input": ("BOOL", ())}),
+    ("text embedding", {"emb_params": ("F32", (4, 768))}),
+    ("text embedding", {"clip_l": ("F16", (4, 768)), "clip_g": ("F16", (4, 1280))}),
+    ("text embedding", {"string_to_param.*": ("F32", (2, 768))}),
+    ("IP-Adapter", {"image_proj.proj.weight": W, "ip_adapter.1.to_k_ip.weight": W}),
+    ("IP-Adapter", {f"ip_adapter.{n}.to_{name}_ip.weight": W for n in range(3) for name in "kv"}),
+    ("IP-Adapter", {"image_proj.latents": ("F32", (1, 16, 64)), "image_proj.layers.0.0.norm1.weight": NORM}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "table"), BESIDE)
+def test_a_file_that_only_adds_to_a_model_is_no_checkpoint(diffusers_folder, kind, table):
+    (found,) = classify(tensors(table)).kinds
+    assert found.id == kind and set(found.names) == set(table) and "checkpoint" in found.fix
+    draft = drafted(diffusers_folder, table)
+    assert [entry.name for entry in draft.unresolved] == [kind] and not draft.mapping.targets and not draft.lora
 
 
 MLX_CONV = {"conv_in.weight": ("BF16", (64, 3, 3, 16)), "conv_in.bias": B}
@@ -340,13 +391,30 @@ def test_a_convolution_of_torch_is_not_taken_for_mlx(shape):
 @pytest.mark.parametrize(
     ("name", "entry"),
     [("bn.num_batches_tracked", ("I64", ())), ("text_model.embeddings.position_ids", ("I64", (1, 77))),
-     ("layers.0.attn.relative_position_index", ("I64", (49, 49))), ("a.attn_mask", ("BOOL", (7, 7)))],
+     ("layers.0.attn.relative_position_index", ("I64", (49, 49))), ("a.attn_mask", ("BOOL", (7, 7))),
+     ("rotary_emb.inv_freq", ("F32", (16,))), ("layers.3.self_attn.rotary_emb.inv_freq", ("F32", (64,))),
+     ("betas", ("F32", (1000,))), ("sqrt_one_minus_alphas_cumprod", ("F32", (1000,))), ("denoiser.sigmas", ("F32", (1000,))),
+     ("posterior_log_variance_clipped", ("F64", (1000,)))],
 )  # fmt: skip
 def test_what_a_port_computes_is_waived_with_a_reason(name, entry):
     classified = classify(tensors(MODEL | {name: entry}))
     assert list(classified.waived) == [name] and classified.waived[name] and classified.kinds == []
 
 
-@pytest.mark.parametrize("name", ["position_ids", "step", "decay"])
+@pytest.mark.parametrize("name", ["position_ids", "step", "decay", "inv_freq", "sigmas"])
 def test_a_weight_of_such_a_name_is_loaded(name):
     assert classify(tensors(MODEL | {f"embed.{name}": W})).waived == {}
+
+
+def test_what_a_port_computes_and_its_reference_stores_is_loaded():
+    classified = classify(tensors(MODEL | {"rope.inv_freq": ("F32", (16,))}))
+    assert "rope.inv_freq" not in classified.loadable() and "rope.inv_freq" in classified.loadable(["rope.inv_freq"])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{"a.weight": ("F64", (4, 4))}, {"scale": ("F64", ())}, {f"blocks.{n}.w.bias": ("F64", (8,)) for n in range(3)}],
+)
+def test_weights_of_64_bits_are_said(table):
+    (kind,) = classify(tensors(MODEL | table)).kinds
+    assert "64 bits, which MLX cannot read" in str(kind) and next(iter(table)) in str(kind) and not kind.blocks

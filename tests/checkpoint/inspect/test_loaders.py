@@ -170,9 +170,79 @@ def test_a_folder_that_the_index_does_not_list_is_no_part_of_the_pipeline(tmp_pa
         ("a.safetensors", b"", "shorter than a safetensors header"),
         ("nova-Q4.gguf", b"GGUF", "is a GGUF file; download the checkpoint as safetensors"),
         ("nova.ckpt", b"x", "is a pickle"),
+        ("a.safetensors", b"\2\0\0\0\0\0\0\0{}", "holds no tensor; download the checkpoint again"),
     ],
 )
 def test_what_is_no_whole_safetensors_file_is_named(tmp_path, mflux_port, name, content, words):
     (tmp_path / name).write_bytes(content)
     done = mflux_port("inspect", tmp_path, cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("diffusion_pytorch_model.bin", "a pickle, which can run code"),
+        ("nova-Q4_K.gguf", "a GGUF file"),
+        ("model.onnx", "an ONNX file"),
+        ("diffusion_flax_model.msgpack", "a file of Flax"),
+        ("tf_model.h5", "a file of TensorFlow"),
+        ("openvino_model.bin", "a file of OpenVINO"),
+    ],
+)
+@pytest.mark.parametrize("config", [True, False])
+def test_a_component_in_another_format_is_named(diffusers_folder, name, what, config):
+    (diffusers_folder / "transformer" / name).write_bytes(b"x")
+    if not config:
+        (diffusers_folder / "transformer/config.json").unlink()
+    with pytest.raises(PortError, match=f"transformer/{name} is {what}, and transformer has no safetensors file"):
+        open_checkpoint(str(diffusers_folder))
+
+
+@pytest.mark.parametrize(
+    "shards",
+    [
+        [TRANSFORMER, TRANSFORMER],
+        [TRANSFORMER, {"proj_out.weight": (16, 64)}],
+        [{"proj_out.weight": (16, 64)}, {"a.weight": (2, 2)}, {"a.weight": (2, 2)}],
+    ],
+)
+def test_a_tensor_in_two_shards_is_named(diffusers_folder, shards):
+    for number, tensors in enumerate(shards, 1):
+        write_header(diffusers_folder / f"transformer/{BASE}-0000{number}-of-0000{len(shards)}.safetensors", tensors)
+    with pytest.raises(PortError, match="both hold tensor '.*'; keep one checkpoint in the folder"):
+        open_checkpoint(str(diffusers_folder)).components["transformer"].weights.read()
+
+
+@pytest.mark.parametrize(
+    "shard", ["../../a.safetensors", "/tmp/a.safetensors", "sub/a.safetensors", "..\\a.safetensors"]
+)
+def test_an_index_that_points_elsewhere_is_refused(diffusers_folder, shard):
+    write_header(diffusers_folder / "a.safetensors", TRANSFORMER)
+    index = diffusers_folder / f"transformer/{BASE}.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(TRANSFORMER, shard)}))
+    with pytest.raises(PortError, match="is not a safetensors file in its folder; do not use this checkpoint"):
+        open_checkpoint(str(diffusers_folder))
+
+
+SINGLE = {f"model.diffusion_model.{name}": shape for name, shape in TRANSFORMER.items()}
+
+
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        ({"betas": (1000,), "alphas_cumprod": (1000,)}, {"transformer": 9}),
+        ({"first_stage_model.decoder.a.weight": (2, 2), "cond_stage_model.b.weight": (2, 2)},
+         {"transformer": 7, "vae": 1, "text_encoder": 1}),
+        ({f"conditioner.embedders.{n}.a.weight": (2, 2) for n in range(2)},
+         {"transformer": 7, "text_encoder": 1, "text_encoder_2": 1}),
+        ({f"text_encoders.{name}.a.weight": (2, 2) for name in ("clip_l", "clip_g", "t5xxl")},
+         {"transformer": 7, "text_encoder": 1, "text_encoder_2": 1, "text_encoder_3": 1}),
+        ({"extra.weight": (2, 2)}, {"transformer": 7, "others": 1}),
+    ],
+)  # fmt: skip
+def test_the_parts_of_an_all_in_one_file(tmp_path, more, parts):
+    checkpoint = open_checkpoint(str(write_header(tmp_path / "nova.safetensors", SINGLE | more)))
+    assert {name: len(part.tensors) for name, part in checkpoint.components.items()} == parts
+    assert checkpoint.text_encoders == [name for name in parts if name.startswith("text_encoder")]
+    assert list(checkpoint.components["transformer"].classified.loadable()) == list(TRANSFORMER)

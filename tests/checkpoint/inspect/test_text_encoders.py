@@ -124,7 +124,9 @@ def test_a_denoiser_in_another_folder_is_answered(tmp_path, name, class_name):
 def test_two_denoisers_are_to_be_looked_up(tmp_path):
     parts = {"prior": ("diffusers", "NovaPrior"), "unet": ("diffusers", "NovaUNet2DModel")}
     answers = answered(checkpoint(tmp_path / "nova", parts, {"prior": {"num_layers": 4}, "unet": {"num_layers": 4}}))
-    assert any("LOOK UP - prior and unet are denoisers, and the port has one" in line for line in answers["comments"])
+    assert any(
+        "LOOK UP - prior and unet are denoisers, and the port supports one" in line for line in answers["comments"]
+    )
 
 
 def test_a_port_says_where_each_part_lies():

@@ -90,7 +90,7 @@ def rows(done) -> set[tuple[str, str, str]]:
 def test_a_fresh_port_balances_and_keeps_the_key_list(port, ledger):
     done = ledger("--checkpoint", port[1])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "every tensor is taken once, every parameter is filled once" in done.stdout
+    assert "every tensor is used once, every parameter is set once" in done.stdout
     kept = port[0] / "porting/nova/checkpoint_keys.txt"
     assert kept.stat().st_size < 15_000
     assert ledger().stdout == done.stdout
@@ -134,7 +134,7 @@ def test_files_of_the_checkpoint(port, ledger, tmp_path):
         ("files", "no tokenizer", "qwen3"),
         ("files", "read too", "transformer/diffusion_pytorch_model.fp16.safetensors"),
     }
-    # The stored key list tells it too.
+    # The stored key list shows it too.
     assert ("files", "read too", "transformer/diffusion_pytorch_model.fp16.safetensors") in rows(ledger("--json"))
     ledger("--checkpoint", port[1])
 
@@ -243,4 +243,4 @@ def test_older_mflux(mflux_port, pristine, references, environment, tmp_path, ve
     typed = {name: ("BF16", shape) for name, shape in tensors.items()}
     config = {"lora_adapter_metadata": json.dumps({"transformer.lora_alpha": 2 * WIDTH})}
     done = mflux_port("ledger", "nova", "--lora", write_typed(tmp_path / "peft.safetensors", typed, config), **run)
-    assert done.returncode == 1 and "asks for a scale of 2 in 1 layer; this mflux applies 1" in done.stdout
+    assert done.returncode == 1 and "sets a scale of 2 in 1 layer; this mflux applies 1" in done.stdout

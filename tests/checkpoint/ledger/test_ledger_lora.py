@@ -26,8 +26,26 @@ SPELLINGS = {
     "bare": [f"diffusion_model.{LAYER}.lora_A", f"{LAYER}.lora_B"],
     "LoKr": [f"lycoris_{KOHYA}.lokr_w1", f"diffusion_model.{LAYER}.lokr_w2_a", f"lycoris_{KOHYA}.alpha"],
     "no prefix": [f"{LAYER}.lora_A.weight"],
-    "unknown": [f"{LAYER}.hada_w1_a", "weight"],
+    "LoHa": [f"lora_unet_{KOHYA}.hada_w1_a", f"diffusion_model.{LAYER}.hada_w2_b", f"{LAYER}.hada_t1"],
+    "OFT": [f"lora_unet_{KOHYA}.oft_blocks", f"transformer.{LAYER}.oft_R.default.weight", f"{LAYER}.boft_R"],
+    "GLoRA": [f"lora_unet_{KOHYA}.a1.weight", f"lora_unet_{KOHYA}.b2.weight", f"{LAYER}.bm1.weight"],
+    "IA3": [f"lora_unet_{KOHYA}.on_input", f"base_model.model.{LAYER}.ia3_l", f"{LAYER}.ia3_l.default"],
+    "LyCORIS norm": [f"lora_unet_{KOHYA}.w_norm", f"lora_unet_{KOHYA}.b_norm", f"lycoris_{KOHYA}.w_norm"],
+    "unknown": [f"{LAYER}.weight", "weight", f"{LAYER}.gain"],
 }
+TEXT = [
+    "text_encoder.layers.0.q_proj.lora_A.weight", "base_model.model.text_encoder_2.layers.0.q_proj.lora_B.weight",
+    "text_encoders.qwen3_4b.transformer.model.layers.0.q_proj.lora_A.weight", "lora_te_layers_0_q_proj.lora_down.weight",
+    "lora_te2_layers_0_q_proj.alpha", "lora_t5xxl_encoder_block_0_q.lora_up.weight", "lora_te1_layers_0_q_proj.lokr_w1",
+    "cond_stage_model.transformer.layers.0.q_proj.lora_A.weight", "lora_te1_layers_0_q_proj.hada_w1_a",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_a_text_encoders_key_is_told(name):
+    key = parse_key(name)
+    assert key.of_text_encoder and f"{key.prefix}{key.path}{key.ending}" == name
+    assert not parse_key(f"transformer.{LAYER}.lora_A.weight").of_text_encoder
 
 
 @pytest.mark.parametrize("convention", SPELLINGS)
@@ -98,6 +116,29 @@ FILES = {
     "patch of no bias": lora(f"transformer.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight")
     | {"own.0.to_q.diff_b": (WIDTH,)},
     "patch of another size": {"own.0.norm_q.diff": (64,)},
+    "loha": {
+        f"lora_unet_{DOUBLE[0].replace('.', '_')}.{n}": s
+        for n, s in {
+            "hada_w1_a": (WIDTH, 4),
+            "hada_w1_b": (4, WIDTH),
+            "hada_w2_a": (WIDTH, 4),
+            "hada_w2_b": (4, WIDTH),
+        }.items()
+    },
+    "oft": {f"transformer.{DOUBLE[0]}.oft_R.weight": (8, 73536)},
+    "glora": {f"lora_unet_{DOUBLE[0].replace('.', '_')}.{name}.weight": (4, 4) for name in ("a1", "a2", "b1", "b2")},
+    "whole difference": {f"diffusion_model.{DOUBLE[0]}.diff": (WIDTH, WIDTH)},
+    "embedding": lora(f"transformer.{DOUBLE[0]}", "lora_A.weight", "lora_B.weight")
+    | {"bundle_emb.word.clip_l": (2, 768), "bundle_emb.word.t5xxl": (2, 4096)},
+    "convolution": lora(f"lora_unet_{DOUBLE[0].replace('.', '_')}", "lora_down.weight", "lora_up.weight")
+    | {f"lora_unet_{DOUBLE[0].replace('.', '_')}.lora_mid.weight": (4, 4, 3, 3)},
+    "no numbers": {
+        f"transformer.{DOUBLE[0]}.lora_A.weight": (0, WIDTH),
+        f"transformer.{DOUBLE[0]}.lora_B.weight": (WIDTH, 0),
+    },
+    "two alphas": lora(f"lora_unet_{DOUBLE[0].replace('.', '_')}", "lora_down.weight", "lora_up.weight")
+    | {f"lora_unet_{DOUBLE[0].replace('.', '_')}.alpha": (2,)},
+    "nothing": {},
     "fused": lora("diffusion_model.my_blocks.2.attn.qkv", "lora_A.weight", "lora_B.weight", out=3 * WIDTH),
 }
 
@@ -119,6 +160,12 @@ def peft(**config) -> dict:
 DORA = {"dora.0.to_v.lokr_w1": ("F32", (8, 8)), "dora.0.to_v.lokr_w2_a": ("F32", (384, RANK)),
         "dora.0.to_v.lokr_w2_b": ("F32", (RANK, 384)), "dora.0.to_v.dora_scale": ("F32", (WIDTH, 1)),
         "dora.0.to_v.alpha": ("F32", ())}  # fmt: skip
+
+
+def lokr_of() -> dict:
+    return {name: ("BF16", shape) for name, shape in lokr(lokr_w1=(8, 8), lokr_w2=(384, 384)).items()}
+
+
 # Name -> tensors by type, metadata, adapter_config.json; the words of the finding, none when the file passes.
 TYPED = {
     "fp8": ({A: ("F8_E4M3", (RANK, WIDTH)), B: ("F8_E4M3", (WIDTH, RANK))}, {}, None, "quantized weights: F8_E4M3 without scales"),
@@ -128,17 +175,23 @@ TYPED = {
     "half": ({A: ("F16", (RANK, WIDTH)), B: ("F16", (WIDTH, RANK))}, {}, None, ""),
     "single": ({A: ("F32", (RANK, WIDTH)), B: ("F32", (WIDTH, RANK))}, {}, None, ""),
     "whole alpha": (KOHYA_PAIR | {f"lora_unet_{DOUBLE[0].replace('.', '_')}.alpha": ("I64", ())}, {}, None, ""),
-    "network_alpha": (PAIR, {"network_alpha": "32"}, None, "asks for a scale of 8 in 1 layer; this mflux applies 1, 0.125 times that"),
-    "lora_alpha": (PAIR, {"lora_alpha": "1"}, None, "asks for a scale of 0.25 in 1 layer; this mflux applies 1, 4 times that"),
+    "network_alpha": (PAIR, {"network_alpha": "32"}, None, "sets a scale of 8 in 1 layer; this mflux applies 1, 0.125 times that"),
+    "lora_alpha": (PAIR, {"lora_alpha": "1"}, None, "sets a scale of 0.25 in 1 layer; this mflux applies 1, 4 times that"),
     "ss_network_alpha": (KOHYA_PAIR, {"ss_network_alpha": "2.0", "ss_network_dim": "4"}, None, "run with a LoRA scale of 0.5, or"),
     "ss_network_alpha of none": (KOHYA_PAIR, {"ss_network_alpha": "None"}, None, ""),
     "network_alpha of rank": (PAIR, {"network_alpha": "4.0"}, None, ""),
     "network_alpha beside tensors": (
         KOHYA_PAIR | {f"lora_unet_{DOUBLE[0].replace('.', '_')}.alpha": ("F32", ())}, {"ss_network_alpha": "32"}, None, ""),
-    "adapter_config": (PAIR, {}, {"r": 4, "lora_alpha": 8}, "asks for a scale of 2 in 1 layer; this mflux applies 1, 0.5 times that"),
+    "adapter_config": (PAIR, {}, {"r": 4, "lora_alpha": 8}, "sets a scale of 2 in 1 layer; this mflux applies 1, 0.5 times that"),
     "adapter_config with rslora": (PAIR, {}, {"r": 4, "lora_alpha": 8, "use_rslora": True}, "a scale of 4 in 1 layer"),
     "adapter_config with a pattern": (PAIR, {}, {"r": 4, "lora_alpha": 4, "alpha_pattern": {"attn.to_q": 1}}, "a scale of 0.25"),
     "adapter_config of rank": (PAIR, {}, {"r": 4, "lora_alpha": 4}, ""),
+    "config in metadata": (PAIR, {"lora_config": json.dumps({"r": 4, "lora_alpha": 32})}, None, "lora_config: its alpha sets a scale of 8"),
+    "config under another name": (PAIR, {"peft_config": json.dumps({"r": 4, "lora_alpha": 2})}, None, "a scale of 0.5 in 1 layer"),
+    "notes that mention alpha": (PAIR, {"notes": '{"alpha channel": true}', "more": '{"alpha": "none"}', "x": "{alpha"}, None, ""),
+    "lokr": (lokr_of(), {}, {"peft_type": "LOKR", "r": 8, "alpha": 32}, "a scale of 4 in 1 layer; this mflux applies 1, 0.25 times that"),
+    "lokr of rank": (lokr_of(), {}, {"peft_type": "LOKR", "r": 8, "alpha": 8}, ""),
+    "lokr without rank": (lokr_of(), {}, {"peft_type": "LOKR", "alpha": 8}, ""),
     # mflux 0.24 reads this one itself.
     "peft metadata": (PAIR, peft(**{"transformer.lora_alpha": 32, "transformer.r": 4}), None, ""),
     "peft metadata of a model": (PAIR, peft(lora_alpha=32, r=4, use_rslora=True), None, ""),
@@ -183,6 +236,15 @@ def test_no_transformer_layer_is_offered_for_what_it_cannot_hold(said):
     assert said["text encoder"]["aliases"] == [] and said["dora"]["aliases"] == []
 
 
+@pytest.mark.parametrize("name", ["loha", "oft", "glora", "whole difference", "convolution"])
+def test_no_alias_is_offered_for_what_mflux_does_not_apply(said, name):
+    assert not said[name]["passed"] and said[name]["aliases"] == []
+
+
+def test_a_file_without_tensors_fails(said):
+    assert not said["nothing"]["passed"]
+
+
 def test_a_mixed_file(said):
     assert said["mixed"]["convention"] == "mixed: diffusers and kohya" and said["mixed"]["passed"]
 
@@ -225,6 +287,26 @@ def test_a_fused_projection_names_its_three_layers(said):
         ("patch of no bias", DOUBLE[0], "is for a bias, which this layer does not have"),
         ("patch of another size", DOUBLE[0].replace("to_q", "norm_q"), "diff (64,) does not fit the weight's (128,)"),
         ("text encoder", "text_encoder.*", "2 keys are a text encoder's"),
+        (
+            "loha",
+            f"4 keys, such as lora_unet_{DOUBLE[0].replace('.', '_')}.hada_w1_a",
+            "LoHa, which mflux does not apply; merge it",
+        ),
+        ("oft", f"transformer.{DOUBLE[0]}.oft_R.weight", "OFT, which mflux does not apply"),
+        (
+            "glora",
+            f"4 keys, such as lora_unet_{DOUBLE[0].replace('.', '_')}.a1.weight",
+            "GLoRA, which mflux does not apply",
+        ),
+        ("whole difference", f"diffusion_model.{DOUBLE[0]}.diff", "a whole matrix, and mflux adds only vectors"),
+        (
+            "embedding",
+            "2 keys, such as bundle_emb.word.clip_l",
+            "textual inversion, which mflux does not apply; save the file without it",
+        ),
+        ("convolution", f"lora_unet_{DOUBLE[0].replace('.', '_')}.lora_mid.weight", "LoRA of a convolution"),
+        ("no numbers", DOUBLE[0], "has no numbers"),
+        ("two alphas", DOUBLE[0], "its alpha has 2 numbers instead of one"),
         ("twice", f"diffusion_model.{DOUBLE[0]}.lora_A.weight", "also goes to transformer_blocks.0.attn.to_q.lora_A"),
     ],
 )
@@ -258,6 +340,6 @@ def test_a_level_that_does_not_read_the_metadata_loses_the_strength(tmp_path, di
     said = {Path(account["file"]).stem: account["problems"] for account in json.loads(printed)}
     assert said["adapter_config of rank"] == []
     ((where, why),) = said["peft metadata"]
-    assert where == "lora_adapter_metadata" and "asks for a scale of 8 in 1 layer; this mflux applies 1" in why
+    assert where == "lora_adapter_metadata" and "sets a scale of 8 in 1 layer; this mflux applies 1" in why
     ((_, why),) = said["peft metadata of a model"]
     assert "a scale of 16" in why and "run with a LoRA scale of 16" in why

@@ -1,7 +1,7 @@
 """Torch calls with the case that is tested of each, and calls that the table must refuse.
 
 ``x`` is (2, 3, 4), ``y`` another of its shape, ``w`` (4, 4), ``i`` whole numbers (2, 3, 4) below 3, ``m`` truth values
-(2, 3, 4), ``image`` (2, 4, 6, 6), ``z`` complex (2, 3, 4), ``row`` (3,) whole numbers, ``kernel`` (4, 4, 3, 3).
+(2, 3, 4), ``image`` (2, 4, 6, 6), ``z`` complex (2, 3, 4), ``row`` (3,) integers, ``kernel`` (4, 4, 3, 3).
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ REFUSED = {
     "not in the table": ("torch.fft.fft(x).real", "fft is not in the table"),
     "dropout that is on": ("F.scaled_dot_product_attention(x, y, x, dropout_p=0.5) * 0", "dropout_p other than 0.0"),
     "complex where it is not read": ("torch.exp(z).real", "exp: complex numbers"),
-    "a number that data decide": ("x.topk(int(i.max()) + 1, dim=int(i.min()) - 1)[0]", "is not decided by the config"),
+    "a number that depends on the data": ("x.topk(int(i.max()) + 1, dim=int(i.min()) - 1)[0]", "is not decided by the config"),
     "bincount of open length": ("torch.bincount(i.flatten())", "without minlength"),
 }  # fmt: skip
 HEAD = """

@@ -63,7 +63,7 @@ def port(tmp_path_factory, pristine, copy_port, python, twin) -> tuple[Path, Pat
 def test_nothing_is_open(port, twin):
     root, own = port
     assert not (root / "porting/nova_image/unresolved.yml").exists()
-    assert "every parameter is filled once" in _run(
+    assert "every parameter is set once" in _run(
         own, "-m", "mflux_port", "ledger", "nova_image", "--checkpoint", twin[0], cwd=root
     )
     checked = json.loads(_run(own, "-m", "mflux_port", "check", "nova_image", "--json", cwd=root))
@@ -94,7 +94,7 @@ def test_a_second_draft_changes_nothing(port, twin):
 
 
 def _changed(root: Path) -> str:
-    """What differs from the commit after ``draft``, but for the notes that the harness writes."""
+    """What differs from the commit after ``draft``, except for the notes that the harness writes."""
     places = ["src", "tests", "porting/nova_image/*.yml", "porting/nova_image/*.txt"]
     command = ["git", "-C", str(root), "status", "--short", "--", *places]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

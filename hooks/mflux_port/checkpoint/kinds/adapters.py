@@ -8,23 +8,41 @@ from collections.abc import Mapping
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.kinds.kind import Kind
 
+# Names that only an adapter has, wherever it is stored.
 _PARTS = re.compile(
     r"(?:^|\.)(?:lora_(?:A|B|embedding_[AB]|magnitude_vector|up|down|mid)|base_layer|modules_to_save|original_module"
-    r"|lora_linear_layer|lokr_\w+|hada_w\w+|oft_(?:R|blocks|diag)|boft_\w+|ia3_l|vera_\w+|prompt_embeddings_adapter)(?:\.|$)"
+    r"|lora_linear_layer|\w+_lora\.(?:down|up)|lokr_\w+|hada_\w+|oft_(?:R|blocks|diag)|boft_\w+|ia3_l|vera_\w+"
+    r"|prompt_embeddings_adapter|bundle_emb)(?:\.|$)"
+    r"|^(?:lora_(?:unet|transformer|te\d?|t5xxl|prior)|lycoris)_"
 )
-_ADAPTER_ONLY = re.compile(r"(?:^|\.)(?:lora_|lokr_|hada_|oft_|dora_scale|alpha$|diff(?:_b)?$)")
+# Names that mean an adapter only where nothing else is in the file.
+_ADAPTER_ONLY = re.compile(
+    r"(?:^|\.)(?:lora_\w+|lokr_\w+|hada_\w+|oft_\w+|dora_scale|alpha|rescale|diff(?:_b)?|set_(?:weight|bias)|[wb]_norm"
+    r"|on_input|(?:[ab][12]|bm[12])\.weight)(?:\.|$)"
+)
+_WORD = re.compile(r"(?:emb_params|clip_[lg]|t5xxl|string_to_param(?:\.\*)?|\*)$")
+_IMAGE_PROMPT = re.compile(r"(?:image_proj|ip_adapter)\.")
+# What a whole file can be: every one of its names fits.
+_FILES = (
+    ("LoRA file", lambda name: bool(_PARTS.search(name) or _ADAPTER_ONLY.search(name)), "an adapter without its model",
+     "account for it with `mflux-port ledger --lora`, and name the model's checkpoint here"),
+    ("text embedding", _WORD.match, "an embedding of textual inversion without its model",
+     "mflux loads none; name the model's checkpoint here"),
+    ("IP-Adapter", _IMAGE_PROMPT.match, "an adapter for image prompts without its model",
+     "mflux loads none; name the model's checkpoint here"),
+)  # fmt: skip
 
 
 def adapters(tensors: Mapping[str, Tensor]) -> list[Kind]:
     """The one Kind of a file that holds adapters, or nothing."""
-    names = [name for name in tensors if _PARTS.search(name)]
+    for kind, fits, what, fix in _FILES if tensors else ():
+        if all(map(fits, tensors)):
+            return [Kind(kind, what, fix, tuple(tensors))]
+    names = {name for name in tensors if _PARTS.search(name)}
     if not names:
         return []
-    if all(_PARTS.search(name) or _ADAPTER_ONLY.search(name) for name in tensors):
-        fix = "account for it with `mflux-port ledger --lora`, and name the model's checkpoint here"
-        return [Kind("LoRA file", "an adapter without its model", fix, tuple(tensors))]
     layers = {_PARTS.split(name, maxsplit=1)[0] for name in names}
-    members = [name for name in tensors if any(name.startswith(f"{layer}.") for layer in _parents(name) & layers)]
+    members = [name for name in tensors if name in names or _parents(name) & layers]
     what = f"an adapter that is not merged, in {len(layers)} layers"
     fix = "merge it with PEFT's merge_and_unload and save the model again"
     return [Kind("unmerged adapter", what, fix, tuple(members))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from mflux_port.checkpoint.headers import Tensor
@@ -10,7 +11,7 @@ _INTEGERS = ("I64", "I32", "I16", "I8", "U8", "U16", "U32", "U64", "BOOL")
 # Array name -> why it may stay out. Only integers, booleans and scalars: a float of these names may be a weight.
 COMPUTED = {
     "num_batches_tracked": "a counter of torch's training, which MLX's BatchNorm does not have",
-    "position_ids": "the numbers from 0 on, which the port computes",
+    "position_ids": "the numbers 0, 1, 2 and so on, which the port computes",
     "relative_position_index": "a table of indices, which the port computes from the window's size",
     "relative_coords_table": "a table of coordinates, which the port computes from the window's size",
     "attn_mask": "a mask, which the port computes",
@@ -22,7 +23,14 @@ COMPUTED = {
     "n_averaged": "a counter of averaged weights",
     "global_step": "a counter of training",
     "step": "a counter of training",
+    "initted": "a switch of training",
 }
+# Lists of floats that no training changes: of a rotary embedding, and of a noise schedule at the top of a file.
+_FREQUENCIES = re.compile(r"(?:.+\.)?(?:original_)?inv_freq")
+_SCHEDULE = re.compile(
+    r"(?:[A-Za-z_]+\.)?(?:betas|\w*alphas_cumprod\w*|posterior_(?:\w*variance\w*|mean_coef[12])|(?:log_)?sigmas|logvar"
+    r"|lvlb_weights)"
+)
 
 
 def is_buffer(name: str, tensor: Tensor) -> bool:
@@ -37,4 +45,8 @@ def buffers(tensors: Mapping[str, Tensor]) -> dict[str, str]:
         last = name.rpartition(".")[2]
         if is_buffer(last, tensor):
             found[name] = COMPUTED[last]
+        elif len(tensor.shape) == 1 and _FREQUENCIES.fullmatch(name):
+            found[name] = "the frequencies of a rotary embedding, which the port computes"
+        elif len(tensor.shape) == 1 and _SCHEDULE.fullmatch(name):
+            found[name] = "a table of the noise schedule, which the port computes"
     return found

@@ -10,8 +10,8 @@ from mflux_port.checkpoint.kinds.adapters import adapters
 from mflux_port.checkpoint.kinds.buffers import buffers
 from mflux_port.checkpoint.kinds.kind import Kind
 from mflux_port.checkpoint.kinds.layout import layouts
-from mflux_port.checkpoint.kinds.names import averaged_copies, unwrapped
-from mflux_port.checkpoint.kinds.quantization import quantized
+from mflux_port.checkpoint.kinds.names import averaged_copies, is_averaged, is_flat_copy, unwrapped
+from mflux_port.checkpoint.kinds.quantization import doubles, quantized
 
 
 @dataclass
@@ -41,7 +41,11 @@ class Classified:
         return found
 
     def _plain(self, known: Iterable[str]) -> dict[str, str]:
-        return unwrapped([name for name in self.tensors if name not in self.waived], known, self.any_prefix)
+        # A reference may store what others compute.
+        kept = set(known)
+        return unwrapped(
+            [name for name in self.tensors if name not in self.waived or name in kept], kept, self.any_prefix
+        )
 
     def _blocked(self) -> set[str]:
         return {name for kind in self.kinds if kind.blocks for name in kind.names}
@@ -60,13 +64,11 @@ def classify(
     if copies:
         why = f"an averaged copy (EMA) of the other weights, below {prefix}"
         waived |= dict.fromkeys(copies, why)
-        kinds.append(
-            Kind("EMA copy", why, "the other weights are taken, as diffusers does", tuple(copies), blocks=False)
-        )
+        kinds.append(Kind("EMA copy", why, "the other weights are used, as in diffusers", tuple(copies), blocks=False))
     rest = {name: tensor for name, tensor in tensors.items() if name not in waived}
-    kinds += quantized(rest, config or {})
+    kinds += [*quantized(rest, config or {}), *doubles(rest)]
     rest = _without_blocked(rest, kinds)
-    kinds += [*adapters(rest), *layouts(rest, metadata or {})]
+    kinds += [*adapters(rest), *layouts(rest, metadata or {}), *_flat_copy(rest)]
     rest = _without_blocked(rest, kinds)
     # The classes of transformers keep their model below a name (`model.`, `text_model.`) that is theirs.
     any_prefix = "architectures" not in (config or {})
@@ -74,8 +76,16 @@ def classify(
     wrapped = [name for name, plain in shortened.items() if plain != name]
     if wrapped:
         what = f"every name is wrapped, {wrapped[0]} is {shortened[wrapped[0]]}"
-        kinds.append(Kind("wrapper", what, "the wrapper is left out", blocks=False))
+        averaged = ", and these averaged weights (EMA) are the only ones here" if is_averaged(wrapped[0]) else ""
+        kinds.append(Kind("wrapper", what, f"the wrapper's prefix is left out of the names{averaged}", blocks=False))
     return Classified(kinds, dict(tensors), waived, any_prefix)
+
+
+def _flat_copy(tensors: Mapping[str, Tensor]) -> list[Kind]:
+    if not tensors or not all(map(is_flat_copy, tensors)):
+        return []
+    what = "averaged weights (EMA) alone, under names without dots"
+    return [Kind("EMA copy alone", what, "name a file with the weights themselves", tuple(tensors))]
 
 
 def _without_blocked(tensors: dict[str, Tensor], kinds: list[Kind]) -> dict[str, Tensor]:

@@ -45,11 +45,14 @@ def _by_shape(tensors: Mapping[str, Tensor]) -> list[Kind]:
     if not mlx:
         return []
     others = any(order(name, tensor.shape) == "torch" for name, tensor in tensors.items())
-    what = "convolutions whose channels come last, as MLX has them"
+    what = "convolutions whose channels come last, as in MLX"
     if others:
         return [
             Kind(
-                "mixed layout", f"{what}, beside others in torch's order", "compare both with the reference", tuple(mlx)
+                "mixed layout",
+                f"{what}, next to others in torch's order",
+                "compare both with the reference",
+                tuple(mlx),
             )
         ]
     return [Kind("MLX layout", what, _TORCH, tuple(mlx))]

@@ -1,6 +1,6 @@
-"""Quantized weights: which scheme a file uses, from the arrays that lie beside its weights and from its config.
+"""Quantized weights: which scheme a file uses, from the arrays that are stored next to its weights and from its config.
 
-A port needs plain weights: mflux loads what a mapping names as it is, and nothing undoes a scheme.
+A port needs plain weights: mflux loads what a mapping names without converting it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ORIGINAL = "download the original checkpoint: mflux converts and quantizes that
 
 @dataclass(frozen=True)
 class Scheme:
-    """``arrays``: names beside a weight, one of which is enough; ``beside``: names of which one must be there too.
+    """``arrays``: names next to a weight, one of which is enough; ``beside``: names of which one must be there too.
 
     ``types``: what the weight must be stored as; empty for any.
     """
@@ -62,6 +62,7 @@ SCHEMES = (
     Scheme("MXFP4",                 ("weight_blocks", "gate_up_proj_blocks", "down_proj_blocks"), tool="transformers"),
     Scheme("EETQ",                  ("weight_scales",), tool="eetq"),
     Scheme("AQLM",                  ("codebooks",), beside=("codes", "scales"), tool="aqlm"),
+    Scheme("QuIP#",                 ("Qidxs", "Qidxs_list"), tool="quip-sharp"),
     Scheme("VPTQ",                  ("centroids",), beside=("indices", "centroids"), tool="vptq"),
     Scheme("fp8 with scales",       ("weight_scale", "weight_scale_inv", "scale_weight"),
            types=("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), tool="the program that wrote it"),
@@ -100,6 +101,16 @@ def quantized(tensors: Mapping[str, Tensor], config: Mapping) -> list[Kind]:
         what = f"config.json names the quantization {named}, and the header shows plain weights"
         kinds.append(Kind("quantization", what, "compare the weights with the unquantized checkpoint", blocks=False))
     return kinds
+
+
+def doubles(tensors: Mapping[str, Tensor]) -> list[Kind]:
+    """The one Kind of weights that no Mac's GPU computes with, so that MLX refuses their file."""
+    names = [name for name, tensor in tensors.items() if tensor.dtype == "F64"]
+    if not names:
+        return []
+    count = Kind("F64", "", "", tuple(names)).count
+    fix = "save them as F32 before you load the file with mflux"
+    return [Kind("F64", f"weights of 64 bits, which MLX cannot read ({count})", fix, blocks=False)]
 
 
 def method(config: Mapping) -> str:

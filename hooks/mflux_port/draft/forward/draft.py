@@ -38,7 +38,7 @@ def draft_forwards(component, name: str, say: Say = lambda line: None, trains: b
         package for package in ("torch", "mlx", component.library) if not importlib.util.find_spec(package or "?")
     ]
     if missing:
-        return ForwardDraft({}, f"{' and '.join(missing)} is not installed, so that no forward pass was drafted")
+        return ForwardDraft({}, f"{' and '.join(missing)} is not installed, so no forward pass was drafted")
     from mflux_port.draft.forward.twin.twin import make_twin
 
     with warnings.catch_warnings():

@@ -137,6 +137,6 @@ def _doubts(port: Port, value: dict) -> list[Unresolved]:
 
 def _open(why: str, fact: dict) -> Unresolved:
     candidates = tuple(map(str, fact.get("alternatives", ()))) or (
-        "answer own for the scheduler, copy and draft again",
+        "answer `own` to the question scheduler, then copy and draft again",
     )
     return Unresolved("pipeline", "schedule", why, candidates)

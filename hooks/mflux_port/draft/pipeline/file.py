@@ -7,7 +7,7 @@ from mflux_port.draft.pipeline.fact import Fact
 FACTS = "porting/{model}/pipeline_facts.yml"
 _HEAD = """\
 # What the reference's pipeline does between its networks, read from runs of the tiny twin by `mflux-port draft`.
-# Each entry says where it was read. `alternatives` are other values that fit, or what was tried in vain: decide there.
+# Each entry says where it was read. `alternatives` are other values that fit, or what was tried and did not fit: decide there.
 """
 
 

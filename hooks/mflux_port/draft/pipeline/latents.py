@@ -47,7 +47,7 @@ def decoding(pipe, call: dict) -> Fact:
     where = f"zeros, ones and a ramp after the last step, {call['width']}x{call['height']}"
     shift, scale = zeros, ones - zeros
     if (scale == 0).any():
-        return Fact("decoding", None, f"{where}: not every element of the VAE's input follows the latents")
+        return Fact("decoding", None, f"{where}: not every element of the VAE's input depends on the latents")
     order = ((ramp - shift) / scale).round()
     source = torch.arange(last.numel(), dtype=torch.float32).reshape(last.shape)
     if not torch.allclose(order * scale + shift, ramp, rtol=1e-4, atol=1e-3):

@@ -86,7 +86,7 @@ def _shifts(traces: list[Trace], config: dict) -> dict:
 def _measured(traces: list[Trace]) -> list[str]:
     given = [(trace.set_timesteps.get("mu"), _image_tokens(trace), len(trace.timesteps)) for trace in traces]
     points = [f"{float(mu):.4f} at {tokens} tokens and {steps} steps" for mu, tokens, steps in given if mu is not None]
-    return [f"mu by a formula of the pipeline's own: {', '.join(points)}"] if points else []
+    return [f"mu by the pipeline's own formula: {', '.join(points)}"] if points else []
 
 
 def _expected(traces: list[Trace], config: dict, shift) -> list[tuple[Trace, list[float]]]:

@@ -45,7 +45,9 @@ def _nested(tensors: dict[str, Tensor]) -> dict:
         for part in path:
             place = place.setdefault(part, {}) if len(path) <= _DEPTH else None
             if not isinstance(place, dict):
-                raise PortError(f"tensor {name[:200]!r} fits into no tree of modules; is this a model's checkpoint?")
+                raise PortError(
+                    f"tensor {name[:200]!r} does not fit into a tree of modules; is this a model's checkpoint?"
+                )
         if isinstance(place.setdefault(last, tensor), dict):
             raise PortError(f"{name[:200]!r} is a tensor and has tensors below it; is this a model's checkpoint?")
     if any(map(is_list_index, root)):
@@ -106,7 +108,7 @@ class _Builder:
         odd = bool(branches) and not arrays and not top and not all(key.isidentifier() for key in branches)
         node = Node(DICT if odd else MODULE, class_name(name), parameters=shapes)
         if "weight" in shapes and branches and not top:
-            node.doubt = "a weight beside other modules, whose formula the reference's module says"
+            node.doubt = "a weight next to other modules; see the reference's module for its formula"
         for key, inner in branches.items():
             child = self.module(name if odd else key, f"{path}{key}.", inner)
             if child.kind == "Identity" and not odd:

@@ -65,7 +65,7 @@ def _embedding(name: str, arrays: Arrays, eps: str) -> Match:
 
 def _norm(name: str, arrays: Arrays, eps: str) -> Match:
     known = f"eps, {eps} only in config.json" if eps else "eps, which is not in config.json"
-    doubt = f"formula and {known}: the reference's module says both"
+    doubt = f"formula and {known}: see the reference's module"
     arguments = {"dims": str(arrays["weight"].shape[0]), "eps": eps or "1e-6"}
     if "bias" not in arrays:
         return Match(Node("RMSNorm", arguments=arguments, doubt=doubt))
@@ -108,7 +108,7 @@ def _attention(name: str, arrays: Arrays, eps: str) -> Match:
     for array, argument in (("k_proj_weight", "key_input_dims"), ("v_proj_weight", "value_input_dims")):
         if array in arrays:
             sizes[argument] = str(arrays[array].shape[1])
-    return Match(Node("MultiHeadAttention", arguments=sizes, doubt="num_heads, which no header says"), moved)
+    return Match(Node("MultiHeadAttention", arguments=sizes, doubt="num_heads, which the header does not give"), moved)
 
 
 def _recurrent(name: str, arrays: Arrays, eps: str) -> Match:
@@ -210,8 +210,8 @@ _RANKS: dict[str, dict[str, tuple[tuple[int, ...], bool]]] = {
     for kind in KINDS
 }
 _FLOATS = ("F64", "F32", "F16", "BF16", "C64")
-_LIKE_A_LAYER = ("arrays of a layer that no kind of the table has", ("look at the reference's module", "waive it"))
-_INTEGERS = ("whole numbers or truth values, which no layer is loaded with", ("compute it in the port and waive it",))
+_LIKE_A_LAYER = ("arrays of a layer that is not in the table of kinds", ("look at the reference's module", "waive it"))
+_INTEGERS = ("integers or booleans, which no layer loads", ("compute it in the port and waive it",))
 
 
 def match(name: str, arrays: Arrays, eps: str) -> Match | None:

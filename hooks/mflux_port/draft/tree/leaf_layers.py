@@ -82,7 +82,7 @@ def _layer(module, describe) -> Node | None:
         if not type(module).__module__.startswith("torch.nn"):
             node.class_name, node.file = type(module).__name__, source_file(type(module))
         return node
-    return _own_class(module, node, odd or f"another formula than nn.{node.kind}, which holds its arrays")
+    return _own_class(module, node, odd or f"a formula other than that of nn.{node.kind}, which has the same arrays")
 
 
 def _own_class(module, node: Node, why: str) -> Node:
@@ -102,7 +102,7 @@ def _arrays_fit(module, node: Node) -> bool:
 def _rms_norm(module, eps: float) -> Node:
     node = Node("RMSNorm", arguments={"dims": str(module.weight.shape[0]), "eps": repr(eps)})
     if getattr(module, "eps", eps) is None:
-        node.doubt = "torch takes the eps of the input's type where none is given"
+        node.doubt = "torch uses the eps of the input's type when none is given"
         node.candidates = (f"{eps!r} (float32)", "0.0078125 (bfloat16)")
     return node
 

@@ -1,10 +1,10 @@
-"""Towers of a text encoder that the recorded run never enters, for images or audio: no prompt needs them."""
+"""Towers of a text encoder that the recorded run never calls, for images or audio: no prompt needs them."""
 
 from __future__ import annotations
 
 from mflux_port.draft.tree.nodes import MODULE, Node
 
-REASON = "the recorded run of the text encoder never enters it: a prompt has no images or audio"
+REASON = "the recorded run of the text encoder never calls it: a prompt has no images or audio"
 
 
 def cut_towers(tree: Node) -> list[str]:

@@ -6,6 +6,7 @@ a parameter that the caller gives. Instances that differ in more than sizes and 
 
 from __future__ import annotations
 
+import ast
 import keyword
 import re
 from collections.abc import Iterator
@@ -15,8 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
 from mflux_port.draft.write.source_text import Call, Expression, Items, Row, Table
 
-_NAME = re.compile(r"[A-Za-z_]\w*")
-_CONSTANTS = {"True", "False", "None", "tanh", "min", "tuple"}
+_CONSTANTS = {"min", "max", "tuple"}
 _FAMILY_ENDS = ("Transformer", "Model", "For", "Encoder", "Text", "Autoencoder", "Decoder", "Pre", "UNet", "DiT")
 # Arguments that mlx.nn takes by position, and its defaults.
 _POSITIONAL = ("input_dims", "output_dims", "num_embeddings", "num_groups", "num_features", "dims", "in_channels",
@@ -268,13 +268,9 @@ def _settings(nodes: list[Node]) -> list[str]:
 
 
 def _free_names(value: str) -> list[str]:
-    if value.startswith(("'", '"')):
-        return []
-    return [
-        name
-        for name in dict.fromkeys(_NAME.findall(re.sub(r"\d+(\.\d+)?e[+-]?\d+", "0", value)))
-        if name not in _CONSTANTS
-    ]
+    names = [node for node in ast.walk(ast.parse(value, mode="eval")) if isinstance(node, ast.Name)]
+    names.sort(key=lambda node: (node.lineno, node.col_offset))
+    return [name for name in dict.fromkeys(node.id for node in names) if name not in _CONSTANTS]
 
 
 def _is_indexed(name: str, value: str) -> bool:

@@ -27,7 +27,7 @@ OWN_TRANSFORMS = {
 }
 # Why a tensor or weight stays unresolved, with what it could be.
 _NUMBERED_DICT = (
-    "mflux's WeightMapper makes a list of numbered names, and here other names stand beside them",
+    "mflux's WeightMapper makes a list of numbered names, and here there are other names next to them",
     ("rename it",),
 )
 _DRAFTED_AS_THIRDS = (
@@ -153,20 +153,22 @@ def _transform(name: str, tensor: Tensor, node: Node | None) -> str:
 
 
 def is_gamma(name: str, shape: tuple[int, ...]) -> bool:
-    """A norm's scale that torch keeps with ones behind it, to spread over channels-first data."""
+    """A norm's scale that torch keeps with trailing axes of length 1, to broadcast over channels-first data."""
     return name.rpartition(".")[2] == "gamma" and len(shape) > 1 and set(shape[1:]) == {1}
 
 
 def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> Doubt | None:
     last = name.rpartition(".")[2]
     if any(part.isdigit() and not is_list_index(part) for part in name.split(".")):
-        return "mflux's WeightMapper reads a part of its name as a number in another spelling", ("rename it",)
+        return "mflux's WeightMapper reads a part of its name as a number and writes that number differently", (
+            "rename it",
+        )
     if name.startswith("_") or "._" in name:
-        return "MLX takes an attribute that begins with an underscore for private, and loads nothing into it", (
+        return "MLX treats an attribute that begins with an underscore as private, and loads nothing into it", (
             "rename it",
         )
     if _PLACEHOLDER.search(name):
-        return "mflux's WeightMapper would put numbers in the place of its braces", ("rename it",)
+        return "mflux's WeightMapper would replace its braces with numbers", ("rename it",)
     if node is None:
         return "the reference has no module for it", ("waive it", f"map it onto {name}")
     if re.search(r"(^|\.)lm_head\.", name):

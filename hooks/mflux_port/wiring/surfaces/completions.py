@@ -10,13 +10,13 @@ from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.chains import branches
 from mflux_port.wiring.imports import bindings
+from mflux_port.wiring.literals import entries, entry_blocks
 from mflux_port.wiring.source import Source, UnknownShape
-from mflux_port.wiring.tables import entries, entry_blocks
 
 ID = "completions"
 FILE = "src/mflux/cli/completions/generator.py"
 REQUIRED = False
-# A file without either has neither the list nor the recipe of mflux's first command.
+# A file that does not match has neither the list nor the recipe of mflux's first command.
 _LISTING = re.compile(rb"commands\s*=[\s(\\]*\[|[\"']mflux-generate[\"']")
 
 
@@ -46,7 +46,7 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
         if listed.count(name) != wired or len(own) != wired:
             return f"{name} would be listed {listed.count(name)} times and would have {len(own)} recipes"
         if any(_parser(branch) != _parser(recipes[0]) for branch in own):
-            return f"the recipe of {name} would fill another parser than the others"
+            return f"the recipe of {name} would fill a different parser from the others"
     return None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 SPARE = 1.1  # of the largest network: a VAE or a small encoder stays beside it
 WIDTHS = {"float32": 4, "bfloat16": 2, "float64": 8}
-LESS = "--dtype bfloat16 takes half, a smaller --size less beside the weights"
+LESS = "--dtype bfloat16 takes half of it, a smaller --size takes less besides the weights"
 
 
 def weights(folder: Path, dtype: str) -> int:
@@ -46,7 +46,7 @@ def in_words(size: float) -> str:
 
 def of_memory(loaded: float, beside: float, have: int, less: str = LESS) -> str:
     """``loaded``: bytes of weights, ``beside``: of all else; ``have``: what there is, 0 where that is not known."""
-    text = f"{in_words(loaded + beside)} of memory ({in_words(loaded)} of weights, {in_words(beside)} beside them)"
+    text = f"{in_words(loaded + beside)} of memory ({in_words(loaded)} of weights, {in_words(beside)} for the rest)"
     return f"{text}, this machine has {in_words(have)}: {less}" if 0 < have < loaded + beside else text
 
 
@@ -63,7 +63,7 @@ class Timings:
             self.known = {}
 
     def keep(self, key: str, progress, steps: int) -> None:
-        """Keep what ``progress`` timed in a run of so many steps."""
+        """Store what ``progress`` timed in a run of ``steps`` steps."""
         self.known[key] = {"seconds": progress.seconds, "steps": steps, "in_steps": progress.seconds_in_steps()}
         self.path.write_text(json.dumps(self.known), encoding="utf-8")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 
-from mflux_port.draft.forward.table.call import Refused
+from mflux_port.draft.forward.torch_calls.entry import Refused
 from mflux_port.draft.forward.writer.printer import source
 
-UNSEEN = "no recorded run came here"
+UNSEEN = "no recorded run reached this line"
 
 
 class Branches:
@@ -24,7 +24,7 @@ class Branches:
         body = self._side(node.body, node, True in seen or not seen)
         other = self._side(node.orelse, node, False in seen or not seen) if node.orelse else []
         if not node.orelse and seen == {True}:
-            other = [self.problem(node, "no recorded run came past this test")]
+            other = [self.problem(node, "no recorded run passed this test")]
         if not body and not other:
             return []
         test = self.test(node.test)
@@ -92,7 +92,7 @@ class Branches:
         return False
 
     def test(self, node: ast.expr) -> ast.expr:
-        """A test in MLX that data decide."""
+        """A test in MLX that depends on the data."""
         fact = self.fact(node)
         if fact is not None and fact.always("module"):
             return ast.Constant(True)
@@ -144,7 +144,7 @@ class Branches:
             if verdict is (not decisive) and not last:
                 continue
             if not self.ran(value):
-                # Those before it always decided.
+                # The ones before it always decide the test.
                 before = values[0] if len(values) == 1 else ast.BoolOp(node.op, list(values))
                 self._guard(node, before, raise_if=not decisive)
                 return before

@@ -7,8 +7,8 @@ import builtins
 import re
 
 from mflux_port.draft.forward.record.facts import MANY
-from mflux_port.draft.forward.table.call import Arguments, Refused, filled
-from mflux_port.draft.forward.table.calls import CALLS, LIBRARY_CALLS
+from mflux_port.draft.forward.torch_calls.entry import Arguments, Refused, filled
+from mflux_port.draft.forward.torch_calls.table import CALLS, LIBRARY_CALLS
 from mflux_port.draft.forward.writer.complex_calls import complex_call, complex_made
 
 _PYTHON = {name for name in vars(builtins) if name.islower()} - {
@@ -69,7 +69,7 @@ class Invocations:
                 return filled(
                     "isinstance(x, k)", {"x": self.expr(node.args[0]), "k": ast.parse(kinds, mode="eval").body}
                 )
-        raise Refused(node, f"{ast.unparse(node)}, which data decide")
+        raise Refused(node, f"{ast.unparse(node)}, which depends on the data")
 
     # torch's functions and methods.
 
@@ -94,7 +94,7 @@ class Invocations:
             return self._python(node, ast.Attribute(self.expr(function.value), name, ast.Load()))
         if fact is not None and fact.always("function") and name in CALLS and self._is_torch(fact):
             return self.by_name(node, name, list(node.args))
-        raise Refused(node, f"a call of {text}" + (", which no run showed" if fact is None else ""))
+        raise Refused(node, f"a call of {text}" + (", which is in no recorded run" if fact is None else ""))
 
     def _is_given(self, node: ast.Call) -> bool:
         # A port's inputs may have another type than those of the recorded runs.
@@ -111,7 +111,9 @@ class Invocations:
             return self.by_name(node, self._library_name(fact), list(node.args))
         if fact is not None and fact.always("type"):
             return self._made(node, fact)
-        raise Refused(node, f"a call of {ast.unparse(function)}" + (", which no run showed" if fact is None else ""))
+        raise Refused(
+            node, f"a call of {ast.unparse(function)}" + (", which is in no recorded run" if fact is None else "")
+        )
 
     def _made(self, node: ast.Call, fact) -> ast.expr:
         names = {value.__name__ for value in fact.objects.values()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from mflux_port.draft.forward.table.call import Refused, already_written, filled
-from mflux_port.draft.forward.table.images import repeated
+from mflux_port.draft.forward.torch_calls.entry import Refused, already_written, filled
+from mflux_port.draft.forward.torch_calls.images import repeated
 from mflux_port.draft.forward.writer.layers import layer_call
 
 
@@ -88,7 +88,7 @@ class LayerCalls:
             raise Refused(node, f"Upsample with mode {module.mode}")
         factors = factor if isinstance(factor, tuple) else (factor,) * (rank - 2)
         if any(int(one) != one for one in factors):
-            raise Refused(node, "Upsample by a factor that is not whole")
+            raise Refused(node, "Upsample by a factor that is not a whole number")
         return repeated(x, factors)
 
     def _padded(self, node: ast.Call, module) -> ast.expr:
@@ -118,7 +118,7 @@ class LayerCalls:
         """A Sequential's layers as nested calls."""
         shapes = {tuple(type(part).__name__ for part in module) for module in modules}
         if len(shapes) > 1 or len(node.args) != 1 or node.keywords:
-            raise Refused(node, "Sequentials of several builds in one call")
+            raise Refused(node, "Sequentials of different structure in one call")
         holder, value = self.expr(node.func), self.expr(node.args[0])
         fact = self.fact(node.args[0])
         self.rank = fact.rank if fact is not None else getattr(self, "rank", None)

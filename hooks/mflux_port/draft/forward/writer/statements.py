@@ -6,7 +6,7 @@ import ast
 import copy
 import re
 
-from mflux_port.draft.forward.table.call import Refused, filled, raising
+from mflux_port.draft.forward.torch_calls.entry import Refused, filled, raising
 from mflux_port.draft.forward.writer.checkpointing import checkpointed, is_checkpointed
 from mflux_port.draft.forward.writer.hints import hint, inner_hint
 from mflux_port.draft.forward.writer.printer import statements as source_lines
@@ -160,9 +160,9 @@ class Statements:
             self.functions.add(target.id)
             return True
         reads = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
-        filters = isinstance(value, (ast.ListComp, ast.DictComp, ast.SetComp)) and bool(reads & self.gone)
+        filters = isinstance(value, (ast.ListComp, ast.DictComp, ast.SetComp)) and bool(reads & self.left_out)
         if "inspect.signature" in ast.unparse(value) or filters:
-            self.gone.add(target.id)
+            self.left_out.add(target.id)
             return True
         return False
 
@@ -258,7 +258,7 @@ class Statements:
         return [value for value in values if not ((fact := self.fact(value)) is not None and fact.always("none"))]
 
     def _do_Raise(self, node: ast.Raise) -> list[ast.stmt]:
-        return [raising("ValueError", f"{self.source.where(node)}: the reference takes no such input")]
+        return [raising("ValueError", f"{self.source.where(node)}: the reference rejects this input")]
 
     def _do_For(self, node: ast.For) -> list[ast.stmt]:
         fact = self.fact(node.iter)
@@ -282,7 +282,7 @@ class Statements:
     def _empty_loop(self, node: ast.For) -> list[ast.stmt]:
         if self.from_config(node.iter):
             return []
-        return [ast.If(self.expr(node.iter), [self.problem(node, "no recorded run came here")], [])]
+        return [ast.If(self.expr(node.iter), [self.problem(node, "no recorded run reached this line")], [])]
 
     def _unrolled(self, node: ast.For) -> list[ast.stmt] | None:
         """A loop over layers that differ in kind, written out layer by layer; None for any other loop."""

@@ -20,10 +20,10 @@ from parity.orders import Order
 from parity.record.recording import Recording
 
 FIRST_LATENTS = "loop/scheduler.0/in/1"
-FEW = 4  # a tensor of so few numbers is a timestep or a scale
+FEW = 4  # a tensor of at most this many numbers is a timestep or a scale
 NEAR = 0.5  # tensors that are further apart than this are two different ones
 ALIKE = 0.05  # the same tensor: rounded, or of an encoder that is nearly right
-FAR = 2.0  # no two tensors with anything in common are so far apart
+FAR = 2.0  # two tensors with anything in common are closer than this
 MOST = 4  # branches that are paired by trying all ways
 
 
@@ -194,6 +194,17 @@ class ReferenceCalls:
 def row_of(values: np.ndarray, row: int, rows: int) -> np.ndarray:
     """One row of a batch, with its first axis; what is not a batch of ``rows`` is shared by all of them."""
     return values[row : row + 1] if rows > 1 and values.ndim and len(values) == rows else values
+
+
+def rows_of(values: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """The rows of a result: a batch in one tensor, or a tensor for each row."""
+    return values if len(values) == count > 1 else [row_of(values[0], row, count) for row in range(count)]
+
+
+def joined(rows: list[np.ndarray], own: np.ndarray) -> np.ndarray:
+    """Rows as one batch of the shape of ``own``; of rows that share one array, the first."""
+    whole = len(rows) > 1 and rows[0].size != own.size
+    return np.concatenate(rows).reshape(own.shape) if whole else rows[0].reshape(own.shape)
 
 
 def is_prompt(values: np.ndarray) -> bool:

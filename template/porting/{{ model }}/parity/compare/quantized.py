@@ -9,7 +9,7 @@ from parity.answers import FAIL, PASS
 from parity.compare.claim_row import Row
 
 RANGE = 4.8  # deviations that a group of 64 normal numbers spans
-ROOM = 3.0  # a layer may lose so many times the error that follows from it
+ROOM = 3.0  # a layer may have this many times the error that follows from it
 STAGE = {8: 5e-2, 6: 0.1, 5: 0.2, 4: 0.35, 3: 0.6}  # correct ports: 2e-2 at 8 bits, 0.2 at 4
 
 
@@ -34,9 +34,11 @@ def judge(component: str, layers: list[Layer], bits: int, unquantized: tuple[str
     problems = [f"{one.path} is in {one.bits} bits, not {bits}" for one in quantized if one.bits != bits]
     if unquantized is not None and quantized:
         listed = {one.path for one in layers if any(fnmatchcase(one.path, pattern) for pattern in unquantized)}
-        problems += [f"{one.path} is quantized, UNQUANTIZED lists it" for one in quantized if one.path in listed]
         problems += [
-            f"{path} is in full precision, UNQUANTIZED does not list it" for path in full if path not in listed
+            f"{one.path} is quantized, although UNQUANTIZED lists it" for one in quantized if one.path in listed
+        ]
+        problems += [
+            f"{path} is in full precision, although UNQUANTIZED does not list it" for path in full if path not in listed
         ]
     problems += [
         f"{one.path} lost its weight (relL2 {one.error:.1e} of {limit(one.bits):.1e})"

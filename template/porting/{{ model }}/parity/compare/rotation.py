@@ -11,7 +11,7 @@ ALMOST_PI = 3.0
 PAIRS = {"neighbours": lambda x: (x[..., 0::2], x[..., 1::2]), "halves": lambda x: np.split(x, 2, axis=-1)}
 
 
-def of_turned(reference: np.ndarray, own: np.ndarray) -> str:
+def of_rotated(reference: np.ndarray, own: np.ndarray) -> str:
     """How queries or keys (..., tokens, size) are rotated, compared with the reference's; empty when they are not."""
     if reference.shape != own.shape or own.shape[-1] % 2 or own.ndim < 3:
         return ""
@@ -22,7 +22,7 @@ def of_turned(reference: np.ndarray, own: np.ndarray) -> str:
         one, other = _complex(parted(reference)), _complex(parted(own))
         if np.allclose(np.abs(one), np.abs(other), rtol=10 * SAME, atol=SAME * np.abs(one).max()):
             return _of_angles(np.angle(other * np.conj(one)), pairs)
-    return "other pairs are turned (neighbours on one side, halves of the head on the other)"
+    return "other pairs are rotated (neighbours on one side, halves of the head on the other)"
 
 
 def of_tables(reference: np.ndarray, own: np.ndarray) -> str:
@@ -30,7 +30,7 @@ def of_tables(reference: np.ndarray, own: np.ndarray) -> str:
     one, other = np.arctan2(reference[..., 1], reference[..., 0]), np.arctan2(own[..., 1], own[..., 0])
     difference = np.angle(np.exp(1j * (other - one)))
     if one.ndim > 1 and np.allclose(other, -one, atol=SMALL):
-        return "the tables turn the other way"
+        return "the tables rotate in the other direction"
     if not (np.abs(difference) > SMALL).any():
         return ""
     if not _one_factor_for_each_column(one, other):

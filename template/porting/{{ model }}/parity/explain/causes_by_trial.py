@@ -15,12 +15,13 @@ import mlx.core as mx
 from mlx import nn
 
 from parity.run.mlx_taps import modules_below
-from parity.run.module_judge import Call, ModuleJudge
+from parity.run.module_call import Call
+from parity.run.module_judge import ModuleJudge
 
 EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 VANISHED = 1 / 20  # of the module's own error
 GOOD = 2.5e-6
-SECONDS = 20.0  # for all that is tried on one module
+SECONDS = 20.0  # for everything that is tried on one module
 ACTIVATIONS = {
     "gelu": "exact GELU", "gelu_approx": "GELU in its tanh form", "gelu_fast_approx": "GELU in its sigmoid form",
     "silu": "SiLU", "relu": "ReLU", "sigmoid": "the sigmoid",
@@ -168,7 +169,7 @@ def _swapped_layers(module: nn.Module) -> Iterator:
     layers = [(path, layer) for path, layer in modules_below(module) if isinstance(layer, nn.Linear)]
     for (one, first), (other, second) in itertools.combinations(layers, 2):
         if first.weight.shape == second.weight.shape and ("bias" in first) == ("bias" in second):
-            yield f"order: {one} and {other} are used in each other's places", _swapped(first, second)
+            yield f"order: {one} and {other} are swapped", _swapped(first, second)
 
 
 @contextlib.contextmanager

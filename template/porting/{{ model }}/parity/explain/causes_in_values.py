@@ -14,7 +14,8 @@ from parity.compare.rows import turned_axis
 from parity.metrics import MASKED, Distance, is_short, relative_error
 
 if TYPE_CHECKING:  # they need MLX, the numbers here do not
-    from parity.run.module_judge import Call, ModuleJudge
+    from parity.run.module_call import Call
+    from parity.run.module_judge import ModuleJudge
 
 GATED = ("mlp", "ff", "feed_forward", "act", "swiglu", "glu")
 MOVED = 0.05  # the same values in another order are far from the reference; near values are the reference's, rounded
@@ -38,7 +39,7 @@ def of_input(giver: str, takers: list[Call], judge: ModuleJudge) -> str:
     """A right module that gets a wrong input: which one, and how it differs. ``takers``: the module and those around it."""
     path = takers[0].path
     found = of_wrong_input(takers, judge)
-    return found or f"{path} is right but gets something else from {giver}'s own code"
+    return found or f"{path} is right but is given other values by {giver}'s own code"
 
 
 def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
@@ -53,14 +54,15 @@ def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
     )
     path = path or takers[0].path
     if TIME.search(path.lower()):
-        return f"timestep: {path} is right but gets {found or 'something else (sinusoid, cos and sin, scale)'}"
+        return f"timestep: {path} is right but is given {found or 'something else (sinusoid, cos and sin, scale)'}"
     if ROPE.search(path.lower()):
-        return f"RoPE: {path} is right but gets {found or 'other positions'}"
-    return f"{path} is right but gets {found}" if found else ""
+        return f"RoPE: {path} is right but is given {found or 'other positions'}"
+    return f"{path} is right but is given {found}" if found else ""
 
 
 def _of_scalars(taker: Call, judge: ModuleJudge) -> str:
-    known = [judge.reference(taker, name).reshape(-1) for name in judge.inputs(taker.event)] if taker.event else []
+    names = judge.recorded.inputs(taker.event) if taker.event else []
+    known = [judge.reference(taker, name).reshape(-1) for name in names]
     known = [values for values in known if values.dtype.kind == "f" and values.size <= FEW]
     rtol = DIFFERS[judge.limits.dtype]
     same = lambda one, other: one.size == other.size and np.allclose(one, other, rtol=rtol, atol=1e-6)  # noqa: E731
@@ -74,7 +76,7 @@ def _of_scalars(taker: Call, judge: ModuleJudge) -> str:
 
 
 def _of_scalar(reference: float, own: float, judge: ModuleJudge) -> str:
-    guidance = float(judge.recording.facts["guidance"])
+    guidance = float(judge.recorded.recording.facts["guidance"])
     if any(np.isclose(reference, guidance * scale) for scale in (1, 1000)):
         return f"guidance: the transformer is given {own:.6g}, the reference {reference:.6g}"
     return f"timestep: {of_timestep(reference, own)}"
@@ -82,8 +84,8 @@ def _of_scalar(reference: float, own: float, judge: ModuleJudge) -> str:
 
 def of_given(taker: Call, judge: ModuleJudge) -> str:
     """How the first argument that is not the reference's differs from it; empty if unknown."""
-    names = judge.inputs(taker.event)
-    known = [judge.reference(taker, name) for name in names if judge.recording.event(name).stride == 1]
+    names = judge.recorded.inputs(taker.event)
+    known = [judge.reference(taker, name) for name in names if judge.recorded.recording.event(name).stride == 1]
     for own in taker.given:
         like = [(values, found) for values in known if (found := align(values, own)) is not None]
         if not like or min(found[1].relative for _, found in like) <= DIFFERS[judge.limits.dtype]:
@@ -170,7 +172,7 @@ def of_ids(reference: np.ndarray, own: np.ndarray) -> str:
     """How position ids differ: in which of their columns, one for each axis."""
     differ = [n for n in range(own.shape[-1]) if (reference[..., n] != own[..., n]).any()]
     turned = [n for n in differ for m in differ if n < m and (reference[..., n] == own[..., m]).all()]
-    how = ", in each other's places (height and width?)" if len(differ) == 2 and turned else ""
+    how = ", swapped (height and width?)" if len(differ) == 2 and turned else ""
     return f"positions: the axes {' and '.join(map(str, differ))} of the ids differ{how}"
 
 
@@ -206,14 +208,14 @@ def _of_queries(found: dict, off: list[str]) -> str:
     if all(found[name].cosine > 0.999 for name in off):
         return f"attention scale: {off[0]} arrives {found[off[0]].ratio:.4g} times as large"
     if how and "v" not in off:
-        return f"RoPE: {reach} turned otherwise, {how}"
+        return f"RoPE: {reach} with another rotation, {how}"
     if "v" not in off:
-        return f"RoPE or a norm: {reach} otherwise (turned, or not normalised)"
+        return f"RoPE or a norm: {reach} with other values (rotated, or not normalised)"
     return f"{reach} in another order or from other weights (heads or layout)"
 
 
 def _rearranged(call: Call, judge: ModuleJudge) -> str:
-    names = judge.results(call.event)
+    names = judge.recorded.results(call.event)
     for n, own in enumerate(call.own):
         for m, name in enumerate(names):
             reference = judge.reference(call, name)

@@ -13,13 +13,17 @@ from parity.compare.rows import rows_cut
 from parity.explain import causes_in_values
 from parity.explain.grouping import grouped, kind_of
 from parity.metrics import distance
-from parity.run.forced_run import LATENTS
+from parity.run.call_events import same_tokens
 from parity.run.mlx_taps import modules as modules_of
-from parity.run.module_judge import SIGNIFICANT, Call, same_tokens
+from parity.run.module_call import Call
+from parity.run.module_judge import SIGNIFICANT
+from parity.run.run_trace import LATENTS
 from parity.run.sensitivity import sensitivity
 from parity.run.stages import Judge, Result, encoders_of
 
-OTHER_PROMPT = " (if the port takes prompts of a form of its own, as JSON, record one: run_reference.py --prompt)"
+OTHER_PROMPT = (
+    " (if the port takes prompts in a format of its own, such as JSON, record one: run_reference.py --prompt)"
+)
 ENOUGH = 0.03  # of an image's error: a decoder does not multiply what is done to its latents by more
 TOLERANT = 1e-4  # of a module that has a waived one inside, or as far as that one is off
 
@@ -68,7 +72,7 @@ class Diagnosis:
 
     def __init__(self, judge: Judge):
         self.recording, self.pairing, self.limits = judge.recording, judge.pairing, judge.limits
-        self.watch, self.crossing, self.calls = judge.watch, judge.crossing, judge.calls
+        self.watch, self.trace, self.calls = judge.watch, judge.trace, judge.calls
         self.modules = modules_of(judge.port.model)
         self._causes: dict[str, str] = {}  # by kind of module: what is wrong in one block is wrong in the next
 
@@ -87,7 +91,7 @@ class Diagnosis:
 
     def _other_length(self, result: Result) -> bool:
         # Embeddings of another length or width go into the transformer as they are.
-        return result.stage in ENCODERS and any(not item.aligned for item in self.crossing.of("prompt/"))
+        return result.stage in ENCODERS and any(not item.aligned for item in self.trace.of("prompt/"))
 
     def _covered(self, result: Result) -> bool:
         # In bfloat16 a whole decoder's rounding can hide an error in its latents. No network runs before it.
@@ -96,12 +100,12 @@ class Diagnosis:
 
     def _upstream(self, result: Result) -> bool:
         # A stage that stopped with an error, or a wrong schedule, affects every stage that follows.
-        if self.crossing.failure:
-            return result.stage == self.crossing.failure[0]
+        if self.trace.failure:
+            return result.stage == self.trace.failure[0]
         return result.stage == "scheduler" and self._other_sigmas()
 
     def _other_sigmas(self) -> bool:
-        sigmas = self.crossing.of("sigmas/")
+        sigmas = self.trace.of("sigmas/")
         return bool(sigmas) and sigmas[0].distance.relative > self.limits.of_stage("scheduler", sigmas[0].name)
 
     # ------------------------------------------------------------------------------------------------------- weights
@@ -178,8 +182,8 @@ class Diagnosis:
             return self._loop(result)
         if stage == "end_to_end":
             return []  # what it runs is judged by the stages before
-        if self.crossing.failure and self.crossing.failure[0] == stage:
-            refused = stage in ENCODERS and isinstance(self.crossing.failure[1], ValueError)
+        if self.trace.failure and self.trace.failure[0] == stage:
+            refused = stage in ENCODERS and isinstance(self.trace.failure[1], ValueError)
             return [self._code(result, stage, result.note + OTHER_PROMPT * refused)]
         named = encoders_of(stage, self.pairing) if stage in ENCODERS else {stage}
         calls = [call for call in self.calls if call.stage.split(".")[0] in named]
@@ -207,8 +211,8 @@ class Diagnosis:
             ]
         if result.stage in ENCODERS:
             return self._other_tokens(result, calls)
-        if result.stage == "transformer" and self.crossing.unused:
-            missing = " and ".join(self.crossing.unused)
+        if result.stage == "transformer" and self.trace.unused:
+            missing = " and ".join(self.trace.unused)
             return [self._code(result, "transformer", f"the port's transformer never gets the reference's {missing}")]
         return [] if result.stage in ENCODERS else self._fewer_blocks(result)
 
@@ -263,21 +267,19 @@ class Diagnosis:
 
     def _scheduler(self, result: Result, calls: list[Call]) -> list[Verdict]:
         if self._other_sigmas():
-            sigmas = self.crossing.of("sigmas/")
+            sigmas = self.trace.of("sigmas/")
             return [self._code(result, "scheduler", causes_in_values.of_sigmas(sigmas[0].reference, sigmas[0].own))]
         return [self._code(result, "scheduler", f"one step: {self._of_step(result)}")]
 
     def _loop(self, result: Result) -> list[Verdict]:
         # Earlier stages judge the steps. This leaves what the loop does to the latents outside of them.
-        for item in self.crossing.of(f"{LATENTS}/"):
+        for item in self.trace.of(f"{LATENTS}/"):
             if not item.aligned or item.distance.relative > self.limits.of_stage("loop", item.name):
                 cause = causes_in_values.of_distance(item.distance) or causes_in_values.of_values(
                     item.reference, item.own
                 )
                 where = f"the latents that the {item.name.split('/')[1].split('.')[0]} is given"
-                return [
-                    self._code(result, "loop", f"{where}: {cause or 'something is done to them outside the steps'}")
-                ]
+                return [self._code(result, "loop", f"{where}: {cause or 'they are changed outside the steps'}")]
         return []
 
     def _transformer(self, result: Result, calls: list[Call]) -> list[Verdict]:
@@ -287,7 +289,7 @@ class Diagnosis:
         ]
         if roots and len(right) == len(roots):
             guided = self.recording.facts["guidance"] > 1
-            cause = self._of_worst(result) or ("the guidance formula" if guided else "what is done to the prediction")
+            cause = self._of_worst(result) or ("the guidance formula" if guided else "the prediction is changed")
             return [self._code(result, "predict", f"between the transformer and the scheduler: {cause}")]
         replayable = [call for call in roots if call.local and call.local.relative <= self.limits.of_module(call)]
         if roots and len(replayable) == len(roots):
@@ -295,18 +297,18 @@ class Diagnosis:
         return []
 
     def _guidance(self, result: Result, calls: list[Call]) -> list[Verdict]:
-        cause = result.note or self._of_worst(result) or "what is done to the prediction"
+        cause = result.note or self._of_worst(result) or "the prediction is changed"
         return [self._code(result, "predict", f"between the transformer and the scheduler: {cause}")]
 
     def _of_given(self, roots: list[Call]) -> str:
         positions = next((call.positions for call in roots if call.positions is not None), None)
         if positions is not None:
             return causes_in_values.of_ids(*positions)
-        given = self.crossing.timesteps
-        return causes_in_values.of_timestep(*given[0]) if given else "what the transformer is called with"
+        given = self.trace.timesteps
+        return causes_in_values.of_timestep(*given[0]) if given else "the arguments of the transformer"
 
     def _vae_decode(self, result: Result, calls: list[Call]) -> list[Verdict]:
-        return [self._code(result, "vae", self._of_worst(result) or "what is done before or after the decoder")]
+        return [self._code(result, "vae", self._of_worst(result) or "the code before or after the decoder")]
 
     def _wrong_latents(self, error: float = 0.0) -> Call | None:
         """The decoder's first module, if its input is wrong by enough to explain an ``error`` of the image."""
@@ -329,7 +331,8 @@ class Diagnosis:
     def _are_tokens(self, call: Call) -> bool:
         """Whether the reference's encoder was given these ids: others are positions, which a module inside makes."""
         stage = call.event.split("/")[0]
-        given = [self.watch.reference(call, name) for name in self.watch.inputs(f"{stage}/{stage.split('.')[0]}")]
+        names = self.watch.recorded.inputs(f"{stage}/{stage.split('.')[0]}")
+        given = [self.watch.reference(call, name) for name in names]
         tokens = [ids.reshape(-1) for ids in given if ids.dtype.kind != "f"]
         return not tokens or any(np.array_equal(ids, call.ids[0]) for ids in tokens)
 
@@ -356,7 +359,7 @@ class Diagnosis:
         """Which of the reference's hidden states the port's prompt embeddings are, or rows added or missing."""
         item = result.worst
         if item is None:
-            return "which hidden states are handed on, and what is done to them"
+            return "which hidden states are passed on, and how they are processed"
         cut = rows_cut(item.reference, item.own) if item.own.ndim > 1 else ""
         if cut:
             return f"the prompt embeddings: {cut}"
@@ -364,7 +367,7 @@ class Diagnosis:
         if mine and mine != theirs:
             instead = f", the reference uses the output of {theirs}" if theirs else ""
             return f"the prompt embeddings are the output of {mine}{instead}: off by some layers, or a norm too many"
-        return self._of_worst(result) or "which hidden states are handed on, and what is done to them"
+        return self._of_worst(result) or "which hidden states are passed on, and how they are processed"
 
     def _hidden_state(self, values: np.ndarray) -> str:
         limit = self.limits.of_stage("text_encoder", "prompt/text_encoder/out/0")

@@ -11,7 +11,7 @@ import numpy as np
 from parity.explain.pictures import AMPLIFIED, difference, png, to_picture
 from parity.explain.report_plot import plot
 from parity.explain.session import Comparison
-from parity.run.forced_run import IMAGE
+from parity.run.run_trace import IMAGE
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1c1c1e; --back: #fff; --line: #ddd; --quiet: #5b5b68; --good: #1a7f37; --bad: #b42318 }
@@ -58,7 +58,7 @@ def write_report(path: Path, title: str, found: Comparison, waivers) -> None:
 def _answer(found: Comparison) -> str:
     if found.findings.answer:
         return f"<p class=FAIL><b>Look at {_text(found.findings.answer.line)}</b></p>"
-    text = "Every stage that was compared is within its limit." if found.passed else "A stage is out of its limit."
+    text = "Every stage that was compared is within its limit." if found.passed else "A stage exceeds its limit."
     return f"<p class={'pass' if found.passed else 'FAIL'}><b>{text}</b></p>"
 
 
@@ -94,7 +94,7 @@ def _verdicts(found: Comparison) -> str:
 
 
 def _pictures(found: Comparison) -> str:
-    recording, free, forced = found.judge.recording, found.judge.end_to_end, found.judge.crossing
+    recording, free, forced = found.judge.recording, found.judge.end_to_end, found.judge.trace
     # A port without a transformer also has a picture: the reference's latents, decoded by its VAE.
     ended = free is not None and free.image is not None
     own = free.image if ended else forced.image

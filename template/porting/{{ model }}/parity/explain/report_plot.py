@@ -37,7 +37,7 @@ def plot(found: Comparison) -> str:
 def _points(found: Comparison) -> list[tuple[str, str, float]]:
     points = [(call.path, call.stage, call.output.relative) for call in found.judge.calls if call.output]
     if not points:
-        points = [(item.name, item.name.split("/")[0], item.distance.relative) for item in found.judge.crossing.seen]
+        points = [(item.name, item.name.split("/")[0], item.distance.relative) for item in found.judge.trace.seen]
     return [(name, stage, value) for name, stage, value in points if math.isfinite(value)]
 
 

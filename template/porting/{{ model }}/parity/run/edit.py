@@ -13,9 +13,8 @@ from parity.compare.limits import Limits
 from parity.compare.pairing import Pairing
 from parity.errors import ParityError
 from parity.record.recording import Recording
-from parity.run.forced_run import CONDITION, PREPROCESS
 from parity.run.mlx_port import Port
-from parity.run.run_trace import Comparison
+from parity.run.run_trace import CONDITION, PREPROCESS, Comparison
 from parity.run.stages import Judge, Result, first_line
 
 BEFORE, AFTER = ("vae_encode",), ("transformer", "guidance", "scheduler", "loop", "vae_decode", "end_to_end")

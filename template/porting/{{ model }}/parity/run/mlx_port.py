@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import math
@@ -73,7 +74,7 @@ def _build(
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         cure = "run its fast tests first"
         if "unexpected keyword argument" in reason:  # the template's own modules have other names for a model's sizes
-            cure = "its class has to take the sizes of the registry, as one that `mflux-port draft` wrote does"
+            cure = "its class must take the sizes from the registry, as the classes of `mflux-port draft` do"
         raise ParityError(f"the port {where} cannot load {folder} ({reason}); {cure}") from None
     finally:
         patches.undo()
@@ -116,8 +117,8 @@ def verify_size(model: nn.Module, folder: Path) -> None:
         largest = max(sizes, key=sizes.__getitem__)
         raise ParityError(
             f"the port's {largest} ({type(components(model)[largest]).__name__}) has {sizes[largest] / 1e6:.0f} million "
-            f"numbers, all of the checkpoint has {stored / 1e6:.0f} million: its sizes are written down. Let its "
-            "constructor take them; SIZES in run_mflux.py gives them other names"
+            f"numbers, all of the checkpoint has {stored / 1e6:.0f} million: its sizes are fixed in its code. Let "
+            "its constructor take them; SIZES in run_mflux.py gives them other names"
         )
 
 
@@ -148,12 +149,21 @@ def _flat(config: dict) -> dict:
 
 
 def _sized(part: type, config: dict, renamed: dict[str, str]):
-    parameters = [parameter for parameter in inspect.signature(part.__init__).parameters if parameter != "self"]
-    values = {parameter: config.get(renamed.get(parameter, parameter)) for parameter in parameters}
-    given = {parameter: value for parameter, value in values.items() if value is not None}
+    signature = inspect.signature(part)
+
+    def known(names) -> dict:
+        values = {name: config.get(renamed.get(name, name)) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
     def build(*args, **kwargs):
-        return part(*args, **(kwargs | given))
+        bound = signature.bind_partial(*args, **kwargs)
+        bound.arguments |= known(signature.parameters)
+        for name, parameter in signature.parameters.items():
+            value = bound.arguments.get(name, parameter.default)
+            if dataclasses.is_dataclass(value) and not isinstance(value, type):  # it holds all sizes
+                fields = [field.name for field in dataclasses.fields(value)]
+                bound.arguments[name] = dataclasses.replace(value, **known(fields))
+        return part(*bound.args, **bound.kwargs)
 
     return build
 

@@ -46,7 +46,7 @@ def _judge(where: str, folder: Path, sizes: dict, recording: Recording, bits: in
             say(rows[-1])
     if not any(isinstance(part, nn.QuantizedLinear) for part in small.model.modules()):
         raise ParityError(
-            f"{where} quantized no layer at {bits} bits; its class takes quantize, its initializer hands it on"
+            f"{where} quantized no layer at {bits} bits; its class must take quantize and pass it to its initializer"
         )
     errors = [_errors(port, recording) for port in (full, small)]
     for stage in STAGES:

@@ -13,6 +13,10 @@ from mlx import nn
 
 from parity.metrics import Distance
 
+IMAGE = "vae_decode/vae/out/0"
+PREPROCESS, CONDITION = "preprocess", "condition"  # of input images: their pixels, and what the transformer gets
+LATENTS = "latents"  # what the loop passes to the transformer and the scheduler
+
 
 class Done(Exception):
     """Ends ``generate_image`` as soon as everything requested is known."""
@@ -35,9 +39,7 @@ class RunTrace:
 
     seen: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    timesteps: list[tuple[float, float]] = field(
-        default_factory=list
-    )  # the reference's and the port's, where far apart
+    timesteps: list[tuple[float, float]] = field(default_factory=list)  # the reference's and the port's, if far apart
     unused: list[str] = field(default_factory=list)  # inputs of the reference's transformer that the port's never got
     image: np.ndarray | None = None
     failure: tuple[str, Exception] | None = None

@@ -7,7 +7,7 @@ import numpy as np
 
 from parity.metrics import distance
 from parity.run.mlx_taps import arrays
-from parity.run.module_judge import Call
+from parity.run.module_call import Call
 from parity.run.run_trace import rebuild
 
 LAST_BIT = 2.0**-23

@@ -21,11 +21,13 @@ from parity.metrics import distance
 from parity.progress import Progress
 from parity.record.recording import Recording
 from parity.run import device, encode, port_orders
-from parity.run.forced_run import FORCED, FREE, LATENTS, LOOP, ForcedRun
+from parity.run.forced_run import ForcedRun
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, numbers, to_numpy
-from parity.run.module_judge import Call, ModuleJudge
-from parity.run.run_trace import Comparison, RunTrace, legacy_decoding
+from parity.run.module_call import Call
+from parity.run.module_judge import ModuleJudge
+from parity.run.run_state import FORCED, FREE, LOOP
+from parity.run.run_trace import IMAGE, LATENTS, Comparison, RunTrace, legacy_decoding
 from parity.run.strips import convolutions_in_strips
 
 VAE_DECODE, VAE_ENCODE, TRANSFORMER, GUIDANCE = "vae_decode", "vae_encode", "transformer", "guidance"
@@ -39,7 +41,7 @@ COMPONENTS = {
 
 
 def encoders_of(stage: str, pairing: Pairing) -> set[str]:
-    """The reference's text encoders that a stage judges: its own, or all where the port calls none of its so."""
+    """The reference's text encoders that a stage judges: its own, or all where no encoder of the port has its name."""
     if stage in pairing.components:
         return {pairing.components[stage]}
     known = [theirs for theirs in pairing.components.values() if theirs in ENCODERS]
@@ -112,7 +114,7 @@ class Judge:
         self.bisect = bisect  # whether every module is judged, too
         self.calls: list[Call] = []
         self.watch: ModuleJudge | None = None
-        self.crossing = RunTrace()  # of the last forced run
+        self.trace = RunTrace()  # of the last forced run
         self._forced: RunTrace | None = None
         self.end_to_end: RunTrace | None = None
         self.reference = ReferenceCalls(recording)
@@ -136,12 +138,12 @@ class Judge:
         if stage == VAE_ENCODE:
             return self._encode()
         if stage == DENOISE:
-            crossing = self._run(LOOP)
-            if any(not item.aligned for item in crossing.of("prompt/")):  # it ran on the port's own prompt
-                return Result(stage, NOT_RUN, note="; ".join(dict.fromkeys(crossing.notes)))
+            trace = self._run(LOOP)
+            if any(not item.aligned for item in trace.of("prompt/")):  # it ran on the port's own prompt
+                return Result(stage, NOT_RUN, note="; ".join(dict.fromkeys(trace.notes)))
             # In the forced run, each step gets the reference's values: any other error is the loop's.
-            crossing.seen += self._forced.of(f"{LATENTS}/") if self._forced and not crossing.failure else []
-            return self._worst(stage, crossing, "loop/", f"{LATENTS}/")
+            trace.seen += self._forced.of(f"{LATENTS}/") if self._forced and not trace.failure else []
+            return self._worst(stage, trace, "loop/", f"{LATENTS}/")
         if stage == END_TO_END:
             self.end_to_end = self._run(FREE)
             return self._worst(stage, self.end_to_end, "vae_decode/")
@@ -158,41 +160,41 @@ class Judge:
     def forced(self) -> RunTrace:
         """The teacher-forced run, made once."""
         if self._forced is None:
-            crossing = self._without_failures()
-            if self.orders.other and self._off(crossing) > MISPLACED:
-                crossing = self._in_the_references_order(crossing)
-            self._forced = self.crossing = crossing
+            trace = self._without_failures()
+            if self.orders.other and self._off(trace) > MISPLACED:
+                trace = self._in_the_references_order(trace)
+            self._forced = self.trace = trace
         return self._forced
 
-    def _in_the_references_order(self, crossing: RunTrace) -> RunTrace:
+    def _in_the_references_order(self, trace: RunTrace) -> RunTrace:
         """The better one of two runs: the order of the port's latents may come from an unpacking that is wrong."""
         before = self._orders, self.calls, self.watch
         self._orders, self.calls = self.orders.other, []
         again = self._without_failures()
-        if self._off(again) < self._off(crossing) / 2:
+        if self._off(again) < self._off(trace) / 2:
             return again
         self._orders, self.calls, self.watch = before
-        return crossing
+        return trace
 
-    def _off(self, crossing: RunTrace) -> float:
-        seen = [item for name in self.recording.facts["denoisers"] for item in crossing.of(f"{name}.")]
+    def _off(self, trace: RunTrace) -> float:
+        seen = [item for name in self.recording.facts["denoisers"] for item in trace.of(f"{name}.")]
         return max((item.distance.relative for item in seen), default=0.0)
 
     def _without_failures(self) -> RunTrace:
         """The forced run. Where a stage raises, it is made again with a stand-in for that stage."""
         skip: set[str] = set()
-        crossing = self._run(FORCED, skip)
-        failures = [crossing.failure] if crossing.failure else []
-        while crossing.failure and crossing.failure[0] in {TEXT_ENCODER, TRANSFORMER} - skip:
-            skip.add(crossing.failure[0])
+        trace = self._run(FORCED, skip)
+        failures = [trace.failure] if trace.failure else []
+        while trace.failure and trace.failure[0] in {TEXT_ENCODER, TRANSFORMER} - skip:
+            skip.add(trace.failure[0])
             more = self._run(FORCED, skip)
-            known = {item.name for item in crossing.seen}
-            more.seen = crossing.seen + [item for item in more.seen if item.name not in known]
+            known = {item.name for item in trace.seen}
+            more.seen = trace.seen + [item for item in more.seen if item.name not in known]
             failures += [more.failure] if more.failure else []
-            crossing = more
-        crossing.failure = failures[0] if failures else None
-        crossing.failures = failures
-        return crossing
+            trace = more
+        trace.failure = failures[0] if failures else None
+        trace.failures = failures
+        return trace
 
     def _run(self, force: str, skip: set[str] = frozenset()) -> RunTrace:
         # A transformer without its weights need not run: its result is replaced by the reference's anyway.
@@ -228,17 +230,17 @@ class Judge:
         known = component in self.pairing.components.values()
         return "" if known or self.port.component(component) is not None else f"the port has no {component}"
 
-    def _worst(self, stage: str, crossing: RunTrace, *prefixes: str) -> Result:
-        return self._worst_of(stage, crossing, [item for prefix in prefixes for item in crossing.of(prefix)])
+    def _worst(self, stage: str, trace: RunTrace, *prefixes: str) -> Result:
+        return self._worst_of(stage, trace, [item for prefix in prefixes for item in trace.of(prefix)])
 
-    def _worst_of(self, stage: str, crossing: RunTrace, seen: list[Comparison]) -> Result:
-        failure = next((item for item in crossing.failures if item[0] == stage), crossing.failure)
+    def _worst_of(self, stage: str, trace: RunTrace, seen: list[Comparison]) -> Result:
+        failure = next((item for item in trace.failures if item[0] == stage), trace.failure)
         if failure and failure[0] == stage:
             status = ABSENT if isinstance(failure[1], NotImplementedError) else FAIL
             return Result(stage, status, note=f"raised {type(failure[1]).__name__}: {first_line(failure[1])}")
         if not seen:
-            note = f"{failure[0]} raised {type(failure[1]).__name__}" if failure else "the run never came to it"
-            return Result(stage, NOT_RUN, note="; ".join([*self.orders.notes, *dict.fromkeys(crossing.notes)]) or note)
+            note = f"{failure[0]} raised {type(failure[1]).__name__}" if failure else "the run never reached it"
+            return Result(stage, NOT_RUN, note="; ".join([*self.orders.notes, *dict.fromkeys(trace.notes)]) or note)
         limits = [self.limits.of_stage(stage, item.name) for item in seen]
         # The one that exceeds its own limit most; NaN counts as most.
         order = [item.distance.relative / limit if item.distance.relative == item.distance.relative else np.inf
@@ -246,19 +248,19 @@ class Judge:
         at = int(np.argmax(order))
         result = self._result(stage, seen[at], limits[at])
         if stage in (*ENCODERS, TRANSFORMER) and result.status == FAIL:
-            result.note = "; ".join(dict.fromkeys(crossing.notes))
-        if stage == TRANSFORMER and result.status == FAIL and crossing.unused:
-            result.note = _and(result.note, f"never given to it: {', '.join(crossing.unused)}")
+            result.note = "; ".join(dict.fromkeys(trace.notes))
+        if stage == TRANSFORMER and result.status == FAIL and trace.unused:
+            result.note = _and(result.note, f"not passed to it: {', '.join(trace.unused)}")
         if stage in ENCODERS and result.status == FAIL and self._prompt_is_right(seen, limits):
             result.note = _and(result.note, "the prompt is right, the negative prompt is not: another text, or none")
         return result
 
-    def _prompts_of(self, stage: str, crossing: RunTrace) -> list[Comparison]:
+    def _prompts_of(self, stage: str, trace: RunTrace) -> list[Comparison]:
         """The prompt embeddings of one text encoder: all of them, or the numbers that come from it where there are several.
 
         Numbers without an owner are the first one's.
         """
-        prompts = crossing.of("prompt/")
+        prompts = trace.of("prompt/")
         own = [name for name in ENCODERS if self.port.component(name) is not None]
         if len(own) < 2:
             return prompts
@@ -290,8 +292,8 @@ class Judge:
         good = [item for item, limit in zip(seen, limits, strict=True) if item.distance.relative <= limit]
         return bool(good) and all(any(_same(item.reference, values) for item in good) for values in known)
 
-    def _guidance(self, crossing: RunTrace) -> Result:
-        result = self._worst(GUIDANCE, crossing, "guidance/")
+    def _guidance(self, trace: RunTrace) -> Result:
+        result = self._worst(GUIDANCE, trace, "guidance/")
         if result.status == FAIL and result.worst is not None:
             result.note = self._formula(result) or result.note
         return result
@@ -324,7 +326,7 @@ class Judge:
         image = image.reshape(image.shape[0], image.shape[1], *image.shape[-2:])
         try:
             own = self._encoded(vae, mx.array(image).astype(_dtype(vae)))
-        except Exception as error:  # noqa: BLE001 - as in a run: a port in the making may raise anything
+        except Exception as error:  # noqa: BLE001 - as in a run: an unfinished port may raise anything
             device.stop_if_lacking(error)
             absent = isinstance(error, (NotImplementedError, AttributeError))
             return Result(

@@ -23,7 +23,7 @@ def finish_copy(checkout: Path, model: str) -> int:
         with exclusive(checkout, _PATIENCE):
             return _finish_alone(checkout, model)
     except PortError as error:
-        return _refuse(f"{error}; {model} is rendered and not wired yet")
+        return _refuse(f"{error}; {model} was rendered but not wired")
 
 
 def _finish_alone(checkout: Path, model: str) -> int:
@@ -44,7 +44,7 @@ def _finish_alone(checkout: Path, model: str) -> int:
 
     if ignored := ignored_files(checkout, model):
         print(ignored_line(model, ignored))
-    print(f"next: porting/{model}/PORTING.md; `mflux-port status` says where the port stands")
+    print(f"next: porting/{model}/PORTING.md; `mflux-port status` shows the next step")
     return 0
 
 

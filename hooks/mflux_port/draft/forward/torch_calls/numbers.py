@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from mflux_port.draft.forward.table.call import Arguments, filled
+from mflux_port.draft.forward.torch_calls.entry import Arguments, filled
 
 
 def einsum(call: Arguments) -> ast.expr:
@@ -76,7 +76,7 @@ def sort(call: Arguments) -> ast.expr:
 def topk(call: Arguments) -> ast.expr:
     dim = call.value("dim", -1)
     if dim not in (-1, call.rank() - 1):
-        call.refuse("along another axis than the last")
+        call.refuse("along an axis other than the last")
     return call.writer.helper("top_k", call.get("x"), call.get("k"))
 
 
@@ -106,7 +106,7 @@ def scatter_add(call: Arguments) -> ast.expr:
 
 def index_add(call: Arguments) -> ast.expr:
     if call.value("dim") != 0:
-        call.refuse("along another axis than the first")
+        call.refuse("along an axis other than the first")
     values = {"x": call.get("x"), "index": call.get("index"), "src": call.get("src")}
     return filled("x.at[index].add(src)", values)
 

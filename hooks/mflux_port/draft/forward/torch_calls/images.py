@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mflux_port.draft.forward.table.call import Arguments, filled
+from mflux_port.draft.forward.torch_calls.entry import Arguments, filled
 
 
 def pad(call: Arguments) -> ast.expr:
@@ -18,7 +18,7 @@ def pad(call: Arguments) -> ast.expr:
     elif mode == "constant" and zero:
         return call.writer.helper("pad_last", call.get("x"), call.get("pad"))
     else:
-        call.refuse("widths that are computed, not with zeros")
+        call.refuse("by computed widths, with something other than zeros")
     out = filled("mx.pad(x, widths)", {"x": call.get("x"), "widths": widths})
     if mode == "replicate":
         out.keywords.append(ast.keyword("mode", ast.Constant("edge")))
@@ -42,7 +42,7 @@ def interpolate(call: Arguments) -> ast.expr:
     factor, rank = call.value("scale_factor"), call.rank()
     factors = tuple(factor) if isinstance(factor, tuple) else (factor,) * (rank - 2)
     if any(int(one) != one or one < 1 for one in factors):
-        call.refuse("by a factor that is not whole")
+        call.refuse("by a factor that is not a whole number")
     return repeated(call.get("x"), factors)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mflux_port.draft.forward.table.call import Arguments, filled
+from mflux_port.draft.forward.torch_calls.entry import Arguments, filled
 
 
 def to(call: Arguments) -> ast.expr:
@@ -35,7 +35,7 @@ def size(call: Arguments) -> ast.expr:
 def arange(call: Arguments) -> ast.expr:
     named = [call.raw[name] for name in ("start", "end", "step") if name in call.raw]
     if call.rest and named and ("start" in call.raw or "end" in call.raw and len(call.rest) != 1):
-        call.refuse("numbers both by place and by name")
+        call.refuse("numbers given both by position and by name")
     values = [call.writer.expr(value) for value in (*call.rest, *named)]
     out = ast.Call(filled("mx.arange", {}), values, [])
     if "dtype" in call.raw and call.has("dtype"):

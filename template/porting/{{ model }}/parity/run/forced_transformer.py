@@ -1,0 +1,132 @@
+"""The port's transformer in a run: its predictions are compared, and the loop goes on with the reference's."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import mlx.core as mx
+import numpy as np
+
+from parity.compare.calls import Branch, joined, rows_of
+from parity.metrics import Distance, distance
+from parity.orders import Order
+from parity.run.forced_inputs import ForcedInputs
+from parity.run.mlx_taps import arrays, to_numpy
+from parity.run.run_state import RunState
+from parity.run.run_trace import rebuild
+
+
+class ForcedTransformer:
+    """``steps`` are the steps in which it runs: in all others, the reference's predictions are its result."""
+
+    def __init__(self, state: RunState, steps: set[int] | None):
+        self.state, self.steps = state, steps
+        self.inputs = ForcedInputs(state)
+        self.component = ""  # of several transformers, the one that is called now
+        self._like = None  # the last result: an array, or what a port returns instead
+        self._calls: Counter = Counter()  # of this step
+
+    def begin_step(self) -> None:
+        """Count the calls of the next step from 0."""
+        self._calls.clear()
+
+    def enter(self, component: str, args: tuple, kwargs: dict) -> tuple[tuple, dict, object]:
+        """The transformer's arguments with the reference's values in them, or its result when it need not run."""
+        state = self.state
+        state.progress(f"{component}, step {state.step + 1} of {state.recording.facts['steps']}")
+        state.stage, self.component = "transformer", component
+        state.branches = self._branches(component)
+        replaced = self.inputs.replaced(component, list(arrays((args, kwargs))))
+        args, kwargs = rebuild((args, kwargs), iter(replaced))
+        skipped = state.forced and self.steps is not None and state.step not in self.steps
+        return args, kwargs, self._skipped_result(replaced) if skipped else None
+
+    def leave(self, result):
+        """Compare the transformer's result for the reference's input, and return the reference's own result."""
+        self.state.stage = "loop"
+        if not self.state.forced:
+            return result
+        given = list(arrays(result))
+        self._like = result
+        values = [to_numpy(array) for array in given]
+        for branch, row in self._judged(values):
+            self._compare(branch, row)
+        handed = self._predictions(values)
+        new = [mx.array(new).astype(self.state.widened(old.dtype)) for new, old in zip(handed, given)]
+        return rebuild(result, iter(new))
+
+    def distance(self, results: list[np.ndarray]) -> Distance | None:
+        """How far results are from the reference's predictions, at most."""
+        found = [self._distance(branch, row) for branch, row in self._judged(results)]
+        known = [item[2] for item in found if item is not None]
+        return max(known, key=lambda gap: gap.relative if gap.relative == gap.relative else np.inf, default=None)
+
+    def _branches(self, component: str) -> list[Branch | None]:
+        """The reference's branch for each row of the call that begins."""
+        call = self._calls[component]
+        self._calls[component] += 1
+        rows = [key[2] for key in self.state.orders.branches if key[:2] == (component, call)]
+        return [self._branch(component, call, row) for row in range(max(rows, default=0) + 1)]
+
+    def _branch(self, component: str, call: int, row: int) -> Branch | None:
+        calls = self.state.calls
+        place, first = self.state.orders.branches.get((component, call, row)), calls.branches(0)
+        return calls.like(first[place], place, self.state.step) if place is not None and place < len(first) else None
+
+    def _judged(self, results: list[np.ndarray]) -> list[tuple[Branch, np.ndarray]]:
+        """The rows of a result that were made from the reference's input, with the reference's result."""
+        rows = rows_of(results, len(self.state.branches))
+        return [
+            (branch, row)
+            for at, (branch, row) in enumerate(zip(self.state.branches, rows, strict=True))
+            if branch is not None and at not in self.inputs.other_length
+        ]
+
+    def _compare(self, branch: Branch, own: np.ndarray) -> None:
+        found, result = self._distance(branch, own), self.state.calls.result(branch)
+        name = f"{branch.stage}/{branch.component}/out/0"
+        if found is not None:
+            self.state.compare(name, *found[:2])
+        elif result is not None and self._order(branch.component) is not None:
+            self.state.other_shape(name, result, own)
+
+    def _distance(self, branch: Branch, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, Distance] | None:
+        """A prediction on both sides in the loop's order, and how far apart they are."""
+        state = self.state
+        wanted, order = state.calls.output(branch), self._order(branch.component)
+        if wanted is None or order is None or own.size != order.ids.size:
+            return None
+        mine = state.orders.sign * order.to_source(own, state.calls.size)
+        shape = state.recording.event(f"loop/scheduler.{state.step}/in/0").shape
+        return wanted.reshape(shape), mine.reshape(shape), distance(wanted, mine)
+
+    def _order(self, component: str) -> Order | None:
+        return self.state.orders.outputs.get(component)
+
+    def _predictions(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """The reference's predictions in the port's layout, for the rows of the current call.
+
+        A prediction that the reference does not make (of a negative prompt, without guidance) gets that of the prompt.
+        """
+        calls, step, order = self.state.calls, self.state.step, self._order(self.component)
+        spare = calls.branches(step)
+        rows = []
+        for branch, own in zip(self.state.branches, rows_of(values, len(self.state.branches)), strict=True):
+            branch = branch or (spare[calls.conditional(step)] if spare else None)
+            wanted = calls.output(branch) if branch is not None else None
+            usable = wanted is not None and order is not None and own.size == order.ids.size
+            rows.append(order.of_source(self.state.orders.sign * wanted, own) if usable else own)
+        return [joined(rows, values[0])] if len(values) == 1 else rows
+
+    def _skipped_result(self, given: list[mx.array]) -> mx.array:
+        """What the transformer would have returned: the reference's predictions."""
+        order, count = self._order(self.component), len(self.state.branches)
+        place, _ = self.state.orders.inputs.get(self.component, (None, None))
+        array = given[place] if place is not None else max(given, key=lambda array: array.size)
+        own = to_numpy(array)
+        if order is not None and own.size != count * order.ids.size:
+            own = np.zeros((count * len(order.ids), *order.ids.shape[1:]), np.float32)
+        prediction = mx.array(self._predictions([own])[0]).astype(array.dtype)
+        if isinstance(self._like, (list, tuple)) and len(list(arrays(self._like))) == 1:
+            return rebuild(self._like, iter([prediction]))  # a list of one array stays a list
+        return prediction

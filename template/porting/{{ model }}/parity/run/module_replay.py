@@ -1,0 +1,162 @@
+"""Run one module of the port again, on the reference's input."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+
+import mlx.core as mx
+import numpy as np
+
+from parity.compare.alignment import Alignment, align, cuts, layouts
+from parity.run.mlx_taps import arrays, to_numpy
+from parity.run.module_call import Call
+from parity.run.recorded_calls import RecordedCalls
+from parity.run.run_trace import rebuild
+
+MOST_FAR = 2  # arguments that are tried in more than one way
+MOST_AXES = 4  # of position ids: time, height, width and one more
+NEAR = 0.5  # two tensors with a relative error below this are the same one
+
+
+def reference_inputs(recorded: RecordedCalls, call: Call, args: tuple, kwargs: dict) -> Iterator[tuple[tuple, dict]]:
+    """The call's arguments with the reference's values in them. Float32, so that replays round like the reference.
+
+    An array that is far from every input of the reference is wrong, or it follows another convention (RoPE tables),
+    or it is the first or last rows of the reference's: the call is made in all these ways, and the best result counts.
+    """
+    names, taken = recorded.inputs(call.event), set()
+    own = list(arrays((args, kwargs)))
+    call.inputs = 0.0
+    options = [_options(recorded, call, array, names, taken) for array in own]
+    if not any(mx.issubdtype(array.dtype, mx.floating) for array in own):
+        call.inputs = None  # token ids or positions alone
+    elif not taken:
+        return
+    for values in _choices(options):
+        yield rebuild((args, kwargs), iter(values))
+
+
+def run_alone(again: Callable, args: tuple, kwargs: dict) -> tuple[list[np.ndarray], bool]:
+    """A module's results in float32, none if it cannot be run by itself; and whether it casts to a short type."""
+    with _casts() as kinds:
+        own = _results(again, args, kwargs)
+    return own, any(kind in (mx.bfloat16, mx.float16) for kind in kinds)
+
+
+def replay_of(again: Callable, args: tuple, kwargs: dict) -> Callable[[], list[np.ndarray]]:
+    """The same call once more, after the run."""
+    return functools.partial(_results, again, args, kwargs)
+
+
+def _options(recorded: RecordedCalls, call: Call, array: mx.array, names: list[str], taken: set[str]) -> list[mx.array]:
+    """What to try in place of one argument, the best first. ``taken`` are the recorded inputs used so far."""
+    if not mx.issubdtype(array.dtype, mx.floating):
+        return [_counted(recorded, call, array, names)]
+    exact = next((exact for given, exact in recorded.state.placed if array is given), None)
+    if exact is not None:
+        taken.add("")  # it is already the reference's
+        return [exact]
+    found = _find(recorded, array, names, taken)
+    if found is None:
+        call.whole = False
+        return [array, *_parts(recorded, array, names)]
+    name, alignment, gap = found
+    taken.add(name)
+    call.inputs = max(call.inputs, gap)
+    return [mx.array(alignment.to_mlx(recorded.get(name))), *([array] if gap > NEAR else [])]
+
+
+def _counted(recorded: RecordedCalls, call: Call, array: mx.array, names: list[str]) -> mx.array:
+    """The reference's ids and positions: wrong ones are blamed on the module that made them, not on their users.
+
+    Booleans stay the port's: which value means masked is a convention.
+    """
+    if array.dtype == mx.bool_:
+        return array
+    own = to_numpy(array)
+    known = [recorded.get(name) for name in names]
+    like = [ids.reshape(own.shape) for ids in known if ids.dtype.kind == "i" and _long(ids) == _long(own)]
+    # Token ids and a mask of ones and zeros have the same shape.
+    nearest = min(like, key=lambda ids: np.count_nonzero(ids != own), default=own)
+    if own.ndim > 1 and 1 < own.shape[-1] <= MOST_AXES and (nearest != own).any():
+        call.positions = nearest, own
+    return mx.array(nearest).astype(array.dtype)
+
+
+def _long(values: np.ndarray) -> tuple[int, ...]:
+    return tuple(length for length in values.shape if length > 1)
+
+
+def _find(
+    recorded: RecordedCalls, array: mx.array, names: list[str], taken: set[str]
+) -> tuple[str, Alignment, float] | None:
+    own, found = to_numpy(array), []
+    free = [name for name in names if name not in taken]
+    for name in free:
+        reference = recorded.get(name)
+        if reference.dtype.kind == "f" and layouts(reference.shape, own.shape):
+            alignment, gap = align(reference, own, channels_last=recorded.is_channels_last(name))
+            found.append((gap.relative, name, alignment))
+    near = [item for item in found if item[0] <= NEAR] or _near_part(recorded, own, free)
+    chosen = min(near, key=lambda item: item[0]) if near else found[0] if found else None
+    return (chosen[1], chosen[2], chosen[0]) if chosen else None
+
+
+def _near_part(recorded: RecordedCalls, own: np.ndarray, names: list[str]) -> list[tuple[float, str, Alignment]]:
+    # The port may compute fewer rows than the reference (only the image tokens).
+    found = []
+    for name in names:
+        reference = recorded.get(name)
+        aligned = align(reference, own) if reference.dtype.kind == "f" and own.ndim > 1 else None
+        if aligned and aligned[1].relative <= NEAR and aligned[0].to_mlx(reference) is not None:
+            found.append((aligned[1].relative, name, aligned[0]))
+    return found
+
+
+def _parts(recorded: RecordedCalls, array: mx.array, names: list[str]) -> list[mx.array]:
+    """The reference's values for a wrong array that has fewer rows: its first or last."""
+    known = [recorded.get(name) for name in names if array.ndim > 1]
+    parts = [
+        alignment.to_mlx(values)
+        for values in known
+        if values.dtype.kind == "f" and values.shape[-1] == array.shape[-1]  # rows, not half of a table of angles
+        for alignment in cuts(tuple(values.shape), tuple(array.shape))
+    ]
+    return [mx.array(part) for part in parts if part is not None][:2]
+
+
+def _choices(options: list[list]) -> Iterator[tuple]:
+    """Every choice of one from each, where only the first MOST_FAR that leave a choice are tried."""
+    open_ones = [n for n, choice in enumerate(options) if len(choice) > 1][:MOST_FAR]
+    yield from itertools.product(*(choice if n in open_ones else choice[:1] for n, choice in enumerate(options)))
+
+
+@contextlib.contextmanager
+def _casts() -> Iterator[list[mx.Dtype]]:
+    """The types that arrays are cast to. A module's internal casts do not show in its result."""
+    kinds, original = [], mx.array.astype
+
+    def astype(array, kind, *args, **kwargs):
+        kinds.append(kind)
+        return original(array, kind, *args, **kwargs)
+
+    mx.array.astype = astype
+    try:
+        yield kinds
+    finally:
+        mx.array.astype = original
+
+
+def _results(again: Callable, args: tuple, kwargs: dict) -> list[np.ndarray]:
+    from mflux.models.common.config.model_config import ModelConfig
+
+    precision, ModelConfig.precision = ModelConfig.precision, mx.float32
+    try:
+        return [to_numpy(array) for array in arrays(again(*args, **kwargs))]
+    except Exception:  # noqa: BLE001 - a module that cannot be run by itself is judged only by its output
+        return []
+    finally:
+        ModelConfig.precision = precision
