@@ -27,7 +27,7 @@ from parity.run.mlx_taps import MlxTaps, numbers, to_numpy
 from parity.run.module_call import Call
 from parity.run.module_judge import ModuleJudge
 from parity.run.run_state import FORCED, FREE, LOOP
-from parity.run.run_trace import IMAGE, LATENTS, Comparison, RunTrace, legacy_decoding
+from parity.run.run_trace import LATENTS, Comparison, RunTrace, legacy_decoding
 from parity.run.strips import convolutions_in_strips
 
 VAE_DECODE, VAE_ENCODE, TRANSFORMER, GUIDANCE = "vae_decode", "vae_encode", "transformer", "guidance"
