@@ -40,7 +40,7 @@ def test_token_ids_are_those_of_the_toy_vocabulary():
     assert made["image_token_id"] == IDS["<|image_pad|>"]
     assert made["vision_start_token_id"] == IDS["<|vision_start|>"]
     assert made["text_config"]["eos_token_id"] == IDS["</s>"]
-    low = {"eos_token_id": 2, "pad_token_id": 0}  # CLIP takes a 2 for another way to find the end
+    low = {"eos_token_id": 2, "pad_token_id": 0}  # with an id of 2, CLIP finds the end in another way
     shrink.follow_tokens(low, IDS)
     assert low == {"eos_token_id": 2, "pad_token_id": 0}
 

@@ -64,6 +64,8 @@ def tiny_configs(
         if not real_tokenizer:
             shrink.follow_tokens(small[name], IDS)
     for name, config in small.items():
+        if not name.startswith("vae") and shrink.is_small(real[name], config):
+            print(f"{name}: its sizes are small already and stay as they are")
         _override(config, overrides.get(name, {}), name)
         for line in shrink.unshrunk(real[name], config):
             if not line.startswith(FIXED.get(kinds.get(name), ("\0",))):
@@ -106,11 +108,13 @@ def randomise(network, generator) -> None:
     """Give every parameter and running statistic a random value that bfloat16 holds exactly."""
     import torch
 
+    # T5's attention does not divide by the root of a head's size: its query weights do.
+    head = getattr(getattr(network, "config", None), "d_kv", None) or 1
     with torch.no_grad():
         for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
             if not tensor.is_floating_point() or ("running" not in name and not tensor.is_leaf) or "inv_freq" in name:
                 continue
-            noise = torch.randn(tensor.shape, generator=generator)
+            noise = torch.randn(tensor.shape, generator=generator) * (head**-0.5 if ".q.weight" in name else 1.0)
             tensor.copy_(_scaled(name, tensor, noise).to(torch.bfloat16).to(tensor.dtype))
 
 

@@ -180,7 +180,7 @@ TYPED = {
     "adapter_config with rslora": (PAIR, {}, {"r": 4, "lora_alpha": 8, "use_rslora": True}, "a scale of 4 in 1 layer"),
     "adapter_config with a pattern": (PAIR, {}, {"r": 4, "lora_alpha": 4, "alpha_pattern": {"attn.to_q": 1}}, "a scale of 0.25"),
     "adapter_config of rank": (PAIR, {}, {"r": 4, "lora_alpha": 4}, ""),
-    "config in metadata": (PAIR, {"lora_config": json.dumps({"r": 4, "lora_alpha": 32})}, None, "lora_config: its alpha asks for a scale of 8"),
+    "config in metadata": (PAIR, {"lora_config": json.dumps({"r": 4, "lora_alpha": 32})}, None, "lora_config: its alpha sets a scale of 8"),
     "config under another name": (PAIR, {"peft_config": json.dumps({"r": 4, "lora_alpha": 2})}, None, "a scale of 0.5 in 1 layer"),
     "notes that mention alpha": (PAIR, {"notes": '{"alpha channel": true}', "more": '{"alpha": "none"}', "x": "{alpha"}, None, ""),
     "lokr": (lokr_of(), {}, {"peft_type": "LOKR", "r": 8, "alpha": 32}, "a scale of 4 in 1 layer; this mflux applies 1, 0.25 times that"),

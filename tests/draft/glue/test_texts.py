@@ -23,6 +23,7 @@ from mflux_port.draft.pipeline import arguments
 from mflux_port.draft.pipeline.arguments import View
 from mflux_port.port.port import port_from_answers
 
+from tests.draft.glue.references import REFERENCES
 from tests.parity.references import FAMILIES
 from tests.test_port import ANSWERS
 
@@ -114,6 +115,13 @@ def test_every_width_of_the_tests_is_quantized(family):
         transformer.get("axes_dims", transformer.get("rope_axes_dim", []))
     )
     assert heads * size % 64 == 0 and text["hidden_size"] % 64 == 0
+
+
+def test_the_transformer_takes_the_width_of_a_stand_in():
+    real = {name: REFERENCES["flux"][name][2] for name in ("transformer", "text_encoder", "text_encoder_2")}
+    small = small_configs(real, {}, ["text_encoder_2"])
+    assert small["transformer"]["joint_attention_dim"] == small["text_encoder_2"]["d_model"] == 128
+    assert small["transformer"]["pooled_projection_dim"] == small["text_encoder"]["hidden_size"] == 192
 
 
 def test_notes_are_written_once():
@@ -213,11 +221,11 @@ class _Tokenizer:
 def _encoded(facts: dict, *encoders) -> tuple:
     """What the prompt encoder of these facts returns for a drafted encoder and mflux's T5."""
     answers = ANSWERS | {"text_encoder": "own", "text_encoders": [{}, {"kind": "t5"}]}
-    classes = {"text_encoder": ("a", "object"), "text_encoder_2": ("b", "object")}
+    classes = {"text_encoder": ("a", "Own"), "text_encoder_2": ("b", "T5")}
     writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
     code = "".join(line for line in writer.text().splitlines(keepends=True) if not line.startswith(("from", "import")))
     precision = SimpleNamespace(precision=np.float32)
-    scope = {"mx": np, "ModelConfig": precision, "LanguageTokenizer": object}
+    scope = {"mx": np, "ModelConfig": precision, "LanguageTokenizer": int, "Own": int, "T5": int}
     exec(code, scope)
     first, second = _Tokenizer([1, 2, 3, 0]), _Tokenizer([4, 5, 0, 0])
     return scope["NovaImagePromptEncoder"].encode_prompt("a fox", first, encoders[0], second, encoders[1])
@@ -257,16 +265,17 @@ def test_tokens_of_two_encoders_follow_each_other_filled_with_zeros():
 )
 def test_an_encoder_that_the_facts_do_not_explain_is_listed(changed):
     answers = ANSWERS | {"text_encoder": "own", "text_encoders": [{}, {"kind": "t5"}]}
-    classes = {"text_encoder": ("a", "object"), "text_encoder_2": ("b", "object")}
+    classes = {"text_encoder": ("a", "Own"), "text_encoder_2": ("b", "T5")}
     writer = PromptWriter(port_from_answers(answers), CLIP_AND_T5 | changed, classes, lambda module: DRAFTED)
-    assert writer.text() is None
+    text = writer.text()
+    assert "raise NotImplementedError" in text and "ModelConfig" not in text and "-> tuple[mx.array, mx.array]" in text
     assert [entry.name for entry in writer.unresolved] == ["prompt_encoder"]
 
 
 def test_an_encoder_that_no_run_used_is_listed():
     facts = {name: fact for name, fact in CLIP_AND_T5.items() if name != "prompt.pooled_projections"}
     answers = ANSWERS | {"text_encoder": "own", "text_encoders": [{}, {"kind": "t5"}]}
-    classes = {"text_encoder": ("a", "object"), "text_encoder_2": ("b", "object")}
+    classes = {"text_encoder": ("a", "Own"), "text_encoder_2": ("b", "T5")}
     writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
     assert "noqa: ARG004" in writer.text()
     assert [entry.name for entry in writer.unresolved] == ["prompt_encoder.text_encoder"]
@@ -362,3 +371,13 @@ def test_a_second_guidance_that_is_off_makes_no_second_prediction():
     assert "return False" in writer.text() and not writer.unresolved
     facts["defaults"]["value"]["true_cfg_scale"] = 4.0
     assert "return guidance > 1.0" in Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array")).text()
+
+
+def test_each_of_several_arguments_about_the_prompt_is_passed():
+    facts = CLIP_AND_T5 | {
+        "arguments": _fact(encoder_hidden_states={"is": "prompt"}, pooled_projections={"is": "prompt"})
+    }
+    names = {"encoder_hidden_states": False, "pooled_projections": False}
+    text = Writer(port_from_answers(ANSWERS), facts, Signature(names, "mx.array")).text()
+    assert "encoder_hidden_states, pooled_projections = prompt_embeds" in text
+    assert "prompt_embeds: tuple[mx.array, mx.array]," in text

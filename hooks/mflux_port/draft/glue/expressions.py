@@ -26,9 +26,9 @@ class Given:
     def lines(self, body: str) -> list[str]:
         """The definitions of the names in ``body``."""
         extra = list(self.extra)
-        body += "".join(extra)
+        body = "\n".join([body, *extra])
         found = []
-        words = set(re.findall(r"[a-z_0-9]+", body))
+        words = set(re.findall(r"\w+", body))
         found += self.embeds.unpacking(words)
         if words & {"height", "width"}:
             found.append("height, width = latents.shape[-2:]")

@@ -58,10 +58,8 @@ class Glue:
         writer = prompt.Writer(
             self.port, self.facts, classes, lambda module: self._of_draft(f"src/{module.replace('.', '/')}.py")
         )
-        text = writer.text()
+        self.files[name] = writer.text()
         self.unresolved += writer.unresolved
-        if text is not None:
-            self.files[name] = text
 
     def _latent_creator(self) -> None:
         name = f"{self.port.folder}/latent_creator/{self.port.model}_latent_creator.py"
@@ -90,7 +88,8 @@ class Glue:
         index = json.loads((twin / "model_index.json").read_text(encoding="utf-8"))
         vae = configs.get("vae", {}) if self.port.vae == "own" else {}
         configs = {name: config for name, config in configs.items() if name != "vae"}
-        small = sizes.small_configs(configs, of_twin)
+        fixed = [encoder.name for encoder in self.port.text_encoders if encoder.kind in ("t5", "clip")]
+        small = sizes.small_configs(configs, of_twin, [name for name in fixed if name in configs])
         reference = index.get("transformer", ["", ""])[1]
         text = sizes.sizes_text(self.source(name), transformer, reference, configs, small)
         self.files[name] = sizes.with_vae_channels(text, vae)

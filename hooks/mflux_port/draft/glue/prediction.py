@@ -53,7 +53,7 @@ from {module} import {transformer}
 class {self.name}:
     # What {self.port.reference_pipeline} does around its transformer.
     # Each line follows from {self.port.porting_folder}/pipeline_facts.yml, which says where it was read.
-    # The loop's latents are (batch, channels, height, width), whatever the transformer takes.
+    # The loop's latents are (batch, channels, height, width), in whatever form the transformer takes them.
     # The text of the unconditional prediction where no negative prompt is given; None if one must be given.
     UNCONDITIONAL_PROMPT = {self._negative()}
     # Further arguments of encode_prompt for that text, where it is not encoded as a prompt is.
@@ -113,7 +113,7 @@ class {self.name}:
         return self._prepare(fixed, given), self._predict(list(fixed), passed)
 
     def _prepare(self, fixed: dict[str, str], given: Given) -> str:
-        lines = given.lines("".join(fixed.values()))
+        lines = given.lines("\n".join(fixed.values()))
         if any(text.startswith("raise") for text in fixed.values()):
             lines = [next(text for text in fixed.values() if text.startswith("raise"))]
         else:
@@ -123,7 +123,7 @@ class {self.name}:
 
     def _predict(self, fixed: list[str], passed: list[str]) -> str:
         lines = [f"{', '.join(fixed)}{',' if len(fixed) == 1 else ''} = prepared"] if fixed else []
-        lines += self.embeds.unpacking(set(re.findall(r"[a-z_0-9]+", "".join(passed))))
+        lines += self.embeds.unpacking(set(re.findall(r"\w+", " ".join(passed))))
         undecided = next((text.partition("=")[2] for text in passed if "=raise " in text), None)
         if undecided:
             return _block([undecided])

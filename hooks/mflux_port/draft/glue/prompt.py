@@ -56,8 +56,8 @@ class Writer:
         self.unresolved: list[Unresolved] = []
         self.constants: dict[str, str] = {}
 
-    def text(self) -> str | None:
-        """The file's source, not formatted yet; None if the facts are not enough, with the reason in ``unresolved``."""
+    def text(self) -> str:
+        """The file's source, not formatted yet. It raises if the facts are not enough, with the reason in ``unresolved``."""
         try:
             groups = self._groups()
             encoders = [
@@ -68,15 +68,16 @@ class Writer:
                     self._unused(own)
             methods, needs = self._methods(encoders)
         except Undecided as undecided:
-            self._undecided(undecided)
-            return None
+            methods, needs = self._raising(undecided), set()
         modules = "".join(f"from {module} import {name}\n" for module, name in dict.fromkeys(self.classes.values()))
+        precision = (
+            "from mflux.models.common.config.model_config import ModelConfig\n" if "ModelConfig" in methods else ""
+        )
         copied = "import copy\n\n" if "copy" in needs else ""
         neural = "from mlx import nn\n" if "nn" in needs else ""
         return f"""{copied}import mlx.core as mx
 {neural}
-from mflux.models.common.config.model_config import ModelConfig
-from mflux.models.common.tokenizer import LanguageTokenizer
+{precision}from mflux.models.common.tokenizer import LanguageTokenizer
 {modules}
 
 class {self.name}:
@@ -165,7 +166,9 @@ class {self.name}:
 {body}"""
 
     def _spare(self, own: TextEncoder, body: str) -> str:
-        return "" if re.search(rf"\b{own.name}\b", body) else "  # noqa: ARG004"
+        # A body that only raises needs none of its arguments.
+        is_used = re.search(rf"\b{own.name}\b", body) or "raise NotImplementedError" in body
+        return "" if is_used else "  # noqa: ARG004"
 
     def _call(self, encoder: Encoder) -> str:
         suffix = encoder.port.name.removeprefix("text_encoder")
@@ -237,10 +240,13 @@ class {self.name}:
 
     # ------------------------------------------------------------------------------------------------------- open questions
 
-    def _undecided(self, undecided: Undecided) -> None:
+    def _raising(self, undecided: Undecided) -> str:
+        self.constants.clear()
         candidates = tuple(map(str, undecided.fact.get("alternatives", ()))) or ("write it in encode_prompt",)
         why = f"the runs do not decide {undecided.what}"
-        self.unresolved.append(Unresolved(_COMPONENT, "prompt_encoder", why, candidates))
+        self.unresolved = [Unresolved(_COMPONENT, "prompt_encoder", why, candidates)]
+        message = f"Port how {self.port.reference_pipeline} encodes a prompt: see unresolved.yml."
+        return self._encode_prompt([f'raise NotImplementedError("{message}")'])
 
     def _unused(self, own: TextEncoder) -> None:
         why = f"no argument of the transformer had vectors of {own.name} in the runs; some prompts may need them"

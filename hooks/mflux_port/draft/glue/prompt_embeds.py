@@ -41,10 +41,9 @@ class PromptEmbeds:
 
 def prompt_embeds(facts: dict[str, dict]) -> PromptEmbeds:
     """What the facts say of it."""
-    names = [
-        name.removeprefix("prompt.") for name, fact in facts.items() if name.startswith("prompt.") and fact["value"]
-    ]
-    tokens = [name for name in names if not is_of_pooled(facts[f"prompt.{name}"]["value"])]
+    found = {name.removeprefix("prompt."): fact["value"] for name, fact in facts.items() if name.startswith("prompt.")}
+    names = list(found)
+    tokens = [name for name, value in found.items() if value and not is_of_pooled(value)]
     if not names:
         return PromptEmbeds()
     main = (tokens or names)[0]
@@ -70,7 +69,7 @@ def encoders_of(value: dict) -> list[str]:
 
 def _has_mask(facts: dict[str, dict], main: str) -> bool:
     """Whether there is padding, and the transformer gets its mask."""
-    encoders = encoders_of(facts[f"prompt.{main}"]["value"])
+    encoders = encoders_of(facts[f"prompt.{main}"]["value"] or {})
     value = (facts.get(f"encoding.{encoders[0]}", {}).get("value") or {}) if len(encoders) == 1 else {}
     options = tokenization(facts, value).get("options", {})
     padded = value.get("keep") == "all" and options.get("padding") == "max_length"

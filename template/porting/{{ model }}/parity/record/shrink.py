@@ -24,6 +24,7 @@ LESS = 8  # the difference of an encoder's width from that of its heads, if the 
 CHANNELS = ("in_channels", "out_channels")  # channels of the VAE's latents: these stay
 MOST_LAYERS = 16  # hidden states of an encoder that a transformer takes side by side
 LARGE = 512  # an integer above this is reported when no rule touched it
+SECTIONS = {"qwen2_vl": [16, 24, 24], "qwen2_5_vl": [16, 24, 24]}  # how these models divide a head of 128 numbers
 TOKENS = {  # the config files' name of a token, and the token
     "pad": ("<pad>",), "eos": ("</s>",), "bos": ("<s>",), "unk": ("<unk>",), "image": ("<|image_pad|>",),
     "video": ("<|video_pad|>",), "vision_start": ("<|vision_start|>",), "vision_end": ("<|vision_end|>",),
@@ -88,7 +89,25 @@ def shrink_all(real: dict[str, dict], fixed: Mapping[str, tuple[str, ...]] = Map
 
 
 def _shrunk(name: str, config: dict, sizes: Sizes) -> dict:
-    return shrink_vae(config) if name.startswith("vae") else shrink_network(config, sizes, "text" in name)
+    if name.startswith("vae"):
+        return shrink_vae(config)
+    small = shrink_network(config, sizes, "text" in name)
+    return _kept(config, small) if is_small(config, small) else small
+
+
+def is_small(config: dict, small: dict) -> bool:
+    """Whether a network is as small as its twin would be: such a network keeps its sizes."""
+    pair = _width(config, small) or (_real_width(config), _real_width(small))
+    return None not in pair and pair[0] <= pair[1]
+
+
+def _kept(config: dict, small: dict) -> dict:
+    # The toy vocabulary has to fit, and the layers are as few as in any twin.
+    kept = {key: _kept(value, small[key]) if isinstance(value, dict) else value for key, value in config.items()}
+    kept |= {key: small[key] for key in (*LAYERS, "layer_types") if key in config}
+    if type(config.get("vocab_size")) is int:
+        kept["vocab_size"] = max(config["vocab_size"], small["vocab_size"])
+    return kept
 
 
 def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
@@ -268,7 +287,13 @@ def _shrink_axes(config: dict, small: dict, key: str) -> int:
 
 
 def _shrink_sections(config: dict, small: dict, size: int) -> None:
-    # Multimodal rotary positions divide half of a head's numbers.
+    # Multimodal rotary positions divide half of a head's numbers, by a rule of the model's code where no config says it.
+    rope = next(
+        (key for key in ("rope_parameters", "rope_scaling") if isinstance(config.get(key), dict)), "rope_scaling"
+    )
+    known = SECTIONS.get(str(config.get("model_type")).removesuffix("_text"))
+    if known and "mrope_section" not in (config.get(rope) or {}):
+        small[rope] = {"rope_type": "default", **(config.get(rope) or {}), "mrope_section": _shares(known, size // 2)}
     for key in ("rope_parameters", "rope_scaling"):
         if isinstance(config.get(key), dict) and config[key].get("mrope_section"):
             small[key] = {**config[key], "mrope_section": _shares(config[key]["mrope_section"], size // 2)}
