@@ -13,7 +13,7 @@ from parity.record import components, shrink, stored_names
 from parity.record.recording import Recording
 from parity.record.toy_tokenizer import IDS
 
-from tests.parity.families import write_scripts
+from tests.parity.families import PORTING, write_scripts
 from tests.parity.healthy.families import FAMILIES as FAMILIES_HEALTHY
 from tests.parity.healthy.references import REFERENCES
 from tests.parity.references import FAMILIES, QWEN3_4B
@@ -131,6 +131,24 @@ def test_names_are_those_of_the_references_files(tmp_path):
     assert set(index["weight_map"]) == names(target / "model.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("stored", "written"),
+    [
+        ([], "text_model.encoder.weight"),
+        (["encoder.weight"], "encoder.weight"),
+        (["text_model.encoder.weight"], "text_model.encoder.weight"),
+    ],
+)
+def test_a_prefix_is_assumed_only_where_no_file_shows_the_names(tmp_path, stored, written):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir(), target.mkdir()
+    if stored:
+        write(source / "model.safetensors", stored)
+    write(target / "model.safetensors", ["encoder.weight"])
+    stored_names.write_stored_names(source, target, "CLIPTextModel")
+    assert names(target / "model.safetensors") == {written}
+
+
 def write(path: Path, keys: list[str]) -> None:
     head = {name: {"dtype": "F32", "shape": [1], "data_offsets": [4 * n, 4 * n + 4]} for n, name in enumerate(keys)}
     data = json.dumps(head).encode()
@@ -217,3 +235,37 @@ def test_a_twin_that_needs_nothing_installed_beside_diffusers(tmp_path, script, 
     recorded = Recording(home / "artifacts/reference.safetensors")
     denoisers = [part for part in REFERENCES[name] if "transformer" in part]
     assert all(f"layout/{part}/out/0" in recorded for part in denoisers), denoisers
+
+
+CUT = """
+import json, pathlib, sys
+
+sys.path.insert(0, sys.argv[1])
+import transformers
+from parity.record.toy_tokenizer import write_tokenizer
+
+found = {}
+for name in sys.argv[2:]:
+    kind, source = getattr(transformers, name), pathlib.Path(name)
+    source.mkdir()
+    (source / "tokenizer_config.json").write_text("{}")
+    target = pathlib.Path(f"{name}-toy")
+    write_tokenizer(source, target, kind)
+    readers = kind, transformers.AutoTokenizer
+    found[name] = [[reader.from_pretrained(target)(text).input_ids for text in ("a fox", "")] for reader in readers]
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.full
+def test_a_toy_tokenizer_cuts_a_text_as_its_class_whoever_reads_it(tmp_path, script):
+    (tmp_path / "cut.py").write_text(CUT)
+    kinds = ("Qwen2Tokenizer", "T5TokenizerFast", "CLIPTokenizer", "ByT5Tokenizer", "LlamaTokenizerFast")
+    done = script(tmp_path, "cut.py", PORTING, *kinds)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    for kind, (own, other) in found.items():
+        assert own == other, kind
+    # T5 ends every text, CLIP also begins it; Qwen adds nothing.
+    lengths = [len(found[kind][0][1]) for kind in kinds]
+    assert lengths == [0, 1, 2, 1, 0]
