@@ -228,7 +228,7 @@ def link(real: dict[str, dict], small: dict[str, dict]) -> None:
 
 
 def _divide(config: dict, small: dict, key: str) -> None:
-    # Heads of blocks that work in the encoder's width, as `text_num_attention_heads` beside `text_hidden_dim`.
+    # Heads of blocks that work in the encoder's width, as `text_num_attention_heads` next to `text_hidden_dim`.
     prefix = key.split("_")[0]
     for name in (*HEADS, *GROUPS):
         heads = config.get(f"{prefix}_{name}")
