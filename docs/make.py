@@ -27,7 +27,7 @@ from mflux_port.checkout.tree import Checkout  # noqa: E402
 from mflux_port.checks.engine.evaluate import check, failures  # noqa: E402
 from mflux_port.checks.engine.registry import rules_when  # noqa: E402
 from mflux_port.checks.engine.rule import MERGE, RUN  # noqa: E402
-from mflux_port.commands.json_output import FIELDS  # noqa: E402
+from mflux_port.json_output import FIELDS  # noqa: E402
 
 BLOCK = re.compile(r"(?P<head><!-- output: (?P<name>.+?) -->\n)(?P<body>.*?)(?P<tail><!-- end -->)", re.DOTALL)
 Places = dict[str, Callable[[], Path]]

@@ -9,6 +9,6 @@ from mflux_port.process import begin, leave  # noqa: E402
 
 begin()
 
-from mflux_port.update.copying import finish_copy  # noqa: E402
+from mflux_port.update.after_copy import finish_copy  # noqa: E402
 
 leave(finish_copy(Path.cwd(), sys.argv[1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mflux_port.commands.json_output import FIELDS, SCHEMA
+from mflux_port.json_output import FIELDS, SCHEMA
 
 
 def facts_of(form: str, printed: str) -> dict:

@@ -1,4 +1,4 @@
-"""Every command prints JSON with the documented fields. (Of draft, ledger, update and demo their own tests see to it.)"""
+"""Every command prints JSON with the documented fields. (The tests of draft, ledger, update and demo check theirs.)"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mflux_port.cli import COMMANDS
-from mflux_port.commands.json_output import FIELDS
+from mflux_port.json_output import FIELDS
 
 from tests.checks import complete_port
 from tests.checks.complete_port import MODEL

@@ -12,7 +12,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 HOOKS = (
     "errors", "process", "files", "checkout", "template", "port", "checkpoint", "draft", "ledger", "wiring",
-    "checks/engine", "checks/rules", "checks", "update", "guide", "commands", "cli", "__main__",
+    "checks/engine", "checks/rules", "checks", "update", "guide", "json_output", "commands", "cli", "__main__",
 )  # fmt: skip
 PARITY = (
     "devices", "errors", "answers", "metrics", "needs", "progress", "waivers", "float32_floor", "orders", "memo", "record", "compare", "run", "explain",

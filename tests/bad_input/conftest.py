@@ -47,7 +47,7 @@ def built(tmp_path_factory, pristine, template) -> World:
 
 @pytest.fixture
 def world(built, monkeypatch) -> World:
-    """The world, whole again after the test. The work folder is the checkout."""
+    """The world, restored after the test. The work folder is the checkout."""
     monkeypatch.chdir(built.root)
     yield built
     built.restore()
@@ -55,7 +55,7 @@ def world(built, monkeypatch) -> World:
 
 @pytest.fixture
 def pipeline(tmp_path) -> Path:
-    """A checkpoint of one's own, without weights."""
+    """A checkpoint for one test, without weights."""
     write_checkpoint(tmp_path / "pipeline")
     (tmp_path / "pipeline/transformer" / WEIGHTS).unlink()
     return tmp_path / "pipeline"

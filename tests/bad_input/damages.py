@@ -25,7 +25,7 @@ def folder(name: str) -> Damage:
 
 
 def loop(name: str) -> Damage:
-    """A link to itself: it cannot be read by anybody."""
+    """A link to itself: nobody can read it."""
 
     def damage(world: World) -> None:
         remove(world.path(name))
@@ -35,7 +35,7 @@ def loop(name: str) -> Damage:
 
 
 def holds(name: str, data: bytes) -> Damage:
-    """Other content; where a folder is, a file comes."""
+    """Other content; a folder becomes a file."""
 
     def damage(world: World) -> None:
         remove(world.path(name))
@@ -54,7 +54,7 @@ def begins(name: str, data: bytes) -> Damage:
 
 
 def says(name: str, old: str, new: str) -> Damage:
-    """Some text is another."""
+    """Some text is replaced."""
 
     def damage(world: World) -> None:
         text = world.path(name).read_text()

@@ -16,7 +16,7 @@ def entry(**more: object) -> dict:
 
 TWINS = {"checkpoints": [{"key": "nova-2.1", "hf_repo": "a/b"}, {"key": "nova-2-1", "hf_repo": "a/c"}]}
 
-# What, the answers that are changed, what the line says.
+# Case, changed answers, words in the error line.
 CHANGED = [
     # names
     ("another model", {"model": "vega"}, "but is in the folder of nova; restore the old name"),
@@ -112,7 +112,7 @@ CHANGED = [
     ("a template that is an option", {"_src_path": "--upload-pack=x.git"}, "_src_path is"),
     ("a version that is an option", {"_commit": "--orphan"}, "_commit is '--orphan'"),
 ]
-# What, the file's bytes, what the line says.
+# Case, bytes of the file, words in the error line.
 FILES = [
     ("an empty file", b"", "is not a mapping of answers"),
     ("a list", b"- model\n", "is not a mapping of answers"),
@@ -130,7 +130,7 @@ FILES = [
     ("an invalid time", b"model: !!timestamp x\n", "a value that cannot be read"),
     ("a number of 5000 digits", b"steps: " + b"9" * 5000 + b"\n", "a value that cannot be read"),
 ]  # fmt: skip
-# Name, the text inserted into the checkpoint's entry, what the error line says.
+# Case, text inserted into the checkpoint's entry, words in the error line.
 ENTRIES = [
     ("a date as a size", "transformer_overrides: {a: 2024-01-01}", "holds datetime.date(2024, 1, 1), which is not a plain"),
     ("half a character", r'transformer_overrides: {a: "\uD800"}', "is not valid YAML"),

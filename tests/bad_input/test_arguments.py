@@ -1,4 +1,4 @@
-"""Command lines that no command can follow."""
+"""Command lines that every command refuses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mflux_port.cli import COMMANDS, main
 from tests.bad_input.world import complains, refused
 
 LONG = "x" * 100_000
-# The words that are typed, the words of the line. The work folder is the checkout.
+# The typed arguments, and words in the error line. The work folder is the checkout.
 BAD = [
     ("", "the following arguments are required: command; see `mflux-port --help`"),
     ("wier", "invalid choice: 'wier'"),

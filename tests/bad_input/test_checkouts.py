@@ -1,4 +1,4 @@
-"""Checkouts that are none, that lost or reshaped a file, or whose git does not work."""
+"""Folders that are not a checkout, checkouts with a missing or changed file, or with a broken git."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROJECT, RECORD, JOURNAL = "pyproject.toml", "porting/nova/wiring.json", ".git/m
 SCRIPTS = b'[project.scripts]\nmflux-generate = "mflux.models.flux.cli.flux_generate:main"\n'
 WIRING, ALL = ("wire nova", "unwire nova"), ("wire nova", "unwire nova", "check nova", "finish nova", "status nova")
 
-# What, the damage, the words of the line, the commands.
+# Case, damage, words in the error line, commands.
 BAD = [
     # not a checkout, or only part of one
     *((f"no {name}", gone(name), ("is not an mflux checkout", name, "--checkout"), ALL) for name in (PROJECT, CONFIG, DEFAULTS, SAVE)),
@@ -59,13 +59,13 @@ BAD = [
     # git
     ("no git", gone(".git"), ("not a git repository", "an update needs a git checkout"), ("update nova",)),
     ("a .git that says nothing", both(gone(".git"), holds(".git", b"hello")), (".git does not name a git folder", "clone mflux again"), WIRING),
-    ("a .git of other bytes", both(gone(".git"), holds(".git", b"\xff\xfe")), (".git does not name a git folder",), WIRING),
+    ("a .git file with other content", both(gone(".git"), holds(".git", b"\xff\xfe")), (".git does not name a git folder",), WIRING),
     ("a .git that leads nowhere", both(gone(".git"), holds(".git", b"gitdir: /nowhere/at/all")),
      (".git does not name a git folder (/nowhere/at/all)",), WIRING),
     ("an invalid HEAD", holds(".git/HEAD", b"nonsense"), ("an update needs a git checkout",), ("update nova",)),
     ("a tree that is not clean", ends("README.md", b"mine\n"), ("1 uncommitted change (README.md)", "commit first"), ("update nova",)),
     ("nothing to restore", lambda world: None, ("no update was interrupted", "nothing to restore"), ("update --restore",)),
-    # links that lead out of the checkout: their targets must not be written
+    # links to places outside the checkout: their targets must not be written
     *((f"{name} outside the checkout", outside(name), (name, "is a link to a place outside the checkout"), commands)
       for name, commands in (("README.md", ("unwire nova",)), (SAVE, ("unwire nova",)), (RECORD, ("unwire nova",)),
                              ("porting/nova", ALL), ("porting", ALL), ("src/mflux/models/nova", ALL))),

@@ -29,7 +29,7 @@ def raw(table: object, data: int = 4):
     return lambda world: write_raw(world.home / "a.safetensors", json.dumps(table).encode(), data)
 
 
-# What, the damage to ../a.safetensors, the words.
+# Case, damage to ../a.safetensors, words in the error line.
 LORAS = [
     ("no file", lambda world: None, "cannot be read (No such file"),
     ("a folder", lambda world: (world.home / "a.safetensors").mkdir(), "is not a regular file"),
@@ -70,7 +70,7 @@ def test_the_second_lora_is_the_bad_one(world, capsys):
     refused(world, capsys, command, ("a.safetensors is shorter",))
 
 
-# What, the key list, the words.
+# Case, key list, words in the error line.
 KEY_LISTS = [
     ("no text", b"\xff\xfe", "is not UTF-8 text"),
     ("a line of nothing", b"# x\n[vae]\nnonsense\n", "line 3 is not a line of a key list"),
@@ -98,7 +98,7 @@ def test_a_key_list_whose_lines_add_up(world, capsys, monkeypatch):
     refused(world, capsys, ["ledger", "nova"], ("line 3 lists more than 100 names",))
 
 
-# What, the waivers, the words.
+# Case, waivers, words in the error line.
 WAIVED = [
     ("no text", b"\xff\xfe", "is not UTF-8 text"),
     ("a brace left open", b"{", "is not valid YAML"),
@@ -140,7 +140,7 @@ def test_bad_ledger_waivers(world, capsys, data, words):
     refused(world, capsys, ["ledger", "nova"], ("waivers.yml", words))
 
 
-# What, the damage, the words.
+# Case, damage, words in the error line.
 READMES = [
     ("no README", lambda world: world.path(README).unlink(), ("cannot use", "README.md", "No such file")),
     ("a folder", folder(README), ("cannot use", "README.md", "Is a directory")),

@@ -25,7 +25,7 @@ def entry(**more: object) -> dict:
     return {"checkpoints": [{**ENTRY, **more}]}
 
 
-# What, the answers, the words of the last line.
+# Case, answers, words in the last line.
 BAD = [
     # names
     ("no model", {"model": ""}, NAME),
@@ -105,7 +105,7 @@ BAD = [
     ("a size with a quote", entry(transformer_overrides={"a": 'x"'}), "transformer_overrides of vega must be plain words"),
     ("a size without end", entry(transformer_overrides={"a": float("inf")}), "transformer_overrides of vega must be a number"),
     ("two entries with one key", {"checkpoints": [ENTRY, ENTRY]}, "two entries have the same key"),
-    # choices that are none, or do not go together
+    # invalid choices, and choices that exclude each other
     ("a VAE that is not there", {"vae": "dc"}, "Invalid choice"),
     ("an encoder that is not there", {"text_encoder": "bert"}, "Invalid choice"),
     ("an unknown variant", {"variants": ["video"]}, "Invalid choice"),
@@ -115,7 +115,7 @@ BAD = [
     ("a negative prompt without guidance", {"guidance": 1.0, "negative_prompt": True}, "answer no"),
     ("a level of another mflux", {"mflux_api": "0.18"}, "this checkout is newer than mflux 0.18"),
 ]  # fmt: skip
-# Refused when the port is wired, and taken back.
+# Refused when the port is wired, and rolled back.
 TAKEN = [
     ("an alias of mflux's", entry(aliases=["dev"]), "'dev' of vega is taken by mflux's dev"),
     ("a key of mflux's", entry(key="z-image"), "'z-image' of z-image is taken by mflux's z-image"),

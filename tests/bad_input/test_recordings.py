@@ -45,7 +45,7 @@ def tensor(**changed: object) -> dict:
     return {"index": {"vae_decode/vae/in/0": {**INDEX["vae_decode/vae/in/0"], **changed}}}
 
 
-# What, what is other in the recording (or all of its bytes), the words.
+# Case, changes to the recording (or all of its bytes), words in the error line.
 RECORDINGS = [
     ("no recording", None, "is missing; run run_reference.py first"),
     ("an empty file", b"", "is cut off or no recording"),
@@ -89,15 +89,15 @@ RECORDINGS = [
     ("a checkpoint of other weights", facts(checkpoint="0" * 16), "is not the checkpoint that the reference ran"),
     ("another pipeline", facts(pipeline="VegaPipeline"), "is of a VegaPipeline, the port's reference_pipeline is Nova"),
 ]  # fmt: skip
-# What, the file, its bytes, the words.
+# Case, file, its bytes, words in the error line.
 FILES = [
     ("a calibration that is not JSON", GAPS, b"{", "is not a calibration; run run_reference.py again"),
     ("a calibration that is a list", GAPS, b"[]", "is not a calibration; run run_reference.py again"),
     ("a calibration without gaps", GAPS, b'{"run": "r"}', "is not a calibration; run run_reference.py again"),
     ("a calibration of texts", GAPS, b'{"run": "r", "gaps": {"a": "b"}}', "is not a calibration"),
-    ("a calibration of other bytes", GAPS, b"\xff\xfe", "is not a calibration"),
+    ("a calibration with other content", GAPS, b"\xff\xfe", "is not a calibration"),
     ("waivers that are not YAML", "waivers.yml", b"[", "waivers.yml is not YAML"),
-    ("waivers of other bytes", "waivers.yml", b"\xff\xfe", "waivers.yml is not YAML"),
+    ("waivers with other content", "waivers.yml", b"\xff\xfe", "waivers.yml is not YAML"),
     ("waivers with a month too many", "waivers.yml", b"parity:\n- limit: 2024-13-01\n", "waivers.yml is not YAML"),
     ("waivers without a section", "waivers.yml", b"- module: a\n", "waivers.yml may have the sections ledger and parity"),
     ("waivers of another section", "waivers.yml", b"vae: []\n", "waivers.yml may have the sections ledger and parity"),
@@ -125,7 +125,7 @@ FILES = [
     ("weights without offsets", "checkpoint/vae/a.safetensors", (8).to_bytes(8, "little") + b'{"a":{}}x', "is not a safetensors"),
 ]  # fmt: skip
 MFLUX, TINY, REF = "run_mflux.py", "make_tiny_checkpoint.py", "run_reference.py"
-# What, the script with its arguments, the words.
+# Case, script with its arguments, words in the error line.
 ARGUMENTS = [
     ("an unknown stage", (MFLUX, "--stage", "x"), "argument --stage: invalid choice: 'x'"),
     ("an unknown type", (MFLUX, "--dtype", "int8"), "argument --dtype: invalid choice: 'int8'"),

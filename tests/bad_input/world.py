@@ -41,7 +41,7 @@ class World:
         return path
 
     def answer(self, **changed: object) -> None:
-        """Edit answers.yml by hand; ``...`` takes an answer away."""
+        """Edit answers.yml by hand; ``...`` removes an answer."""
         path = self.root / ANSWERS
         answers = {**yaml.safe_load(path.read_text()), **changed}
         text = yaml.safe_dump({name: value for name, value in answers.items() if value is not ...}, sort_keys=False)
@@ -56,7 +56,7 @@ class World:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """What happens within must write nothing."""
+        """Inside this context, nothing may be written."""
         before = self.written()
         yield
         self._now = _state(self.home)
@@ -64,7 +64,7 @@ class World:
         assert found == [], found
 
     def restore(self) -> None:
-        """Give everything back."""
+        """Restore everything."""
         now, self._now = self._now or _state(self.home), None
         for name in sorted(now.keys() | self._whole.keys(), reverse=True):
             if now.get(name) != self._whole.get(name) and name in now and name not in self._whole:
@@ -100,7 +100,7 @@ def refused(world: World, capsys, arguments: list, words: tuple[str, ...], out: 
 
 
 def complains(capsys, arguments: list, words: tuple[str, ...], out: str = "") -> None:
-    """The same without a look at the files."""
+    """The same without checking the files."""
     capsys.readouterr()
     code = main([str(word) for word in arguments])
     said = capsys.readouterr()

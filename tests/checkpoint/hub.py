@@ -1,4 +1,4 @@
-"""A Hugging Face Hub of one's own: the few answers that huggingface_hub asks for, from a folder, counting the bytes."""
+"""A local Hugging Face Hub: the few answers that huggingface_hub needs, from a folder, counting the bytes."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Break(NamedTuple):
 
 
 def todo(tree: Tree) -> None:
-    """Takes the place of a step until someone writes it: see `docs/make.py new-rule`."""
+    """A placeholder for a step until someone writes it: see `docs/make.py new-rule`."""
     raise AssertionError("replace `todo` with a step that makes the rule fail")
 
 

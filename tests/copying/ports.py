@@ -39,7 +39,7 @@ PLAIN = {
     "negative_prompt": False,
 }
 
-# Small enough to be drawn with on a CPU, through the port's own command.
+# Small enough to generate an image on a CPU with the port's own command.
 _TRANSFORMER = {"hidden_size": 128, "num_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
 SIZES = {
     "transformer_overrides": {**_TRANSFORMER, "context_dim": 128},

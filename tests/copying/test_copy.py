@@ -98,7 +98,7 @@ def test_no_trace_of_what_is_off(checkout, copy_port):
     words = re.compile(r"lora|training|img2img|image_strength|image_path|negative|guidance_scale", re.IGNORECASE)
     texts = {path.relative_to(root): path.read_text() for path in (root / "src/mflux/models/quiet").rglob("*.*")}
     texts |= {path.relative_to(root): path.read_text() for path in (root / "tests").rglob("*quiet*.py")}
-    # The shared parser has the option all the same, and the command says that it does nothing.
+    # The shared parser still has the option, and the command says that it does nothing.
     texts = {path: text.replace("--negative-prompt", "") for path, text in texts.items()}
     assert {str(path): words.findall(text) for path, text in texts.items() if words.search(text)} == {}
     assert not list(root.rglob("*quiet*lora*")) + list(root.rglob("*quiet*training*"))

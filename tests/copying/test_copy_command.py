@@ -1,4 +1,4 @@
-"""``mflux-port copy``: what it refuses is refused before anything is rendered; what it makes is what ``copier copy`` makes."""
+"""``mflux-port copy``: it refuses before anything is rendered, and writes the same files as ``copier copy``."""
 
 from __future__ import annotations
 

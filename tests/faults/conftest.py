@@ -49,7 +49,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
 
 @pytest.fixture(scope="session")
 def worked_on(tmp_path_factory, pristine) -> Path:
-    """mflux 0.24.0 with the complete port of nova, edited and committed, and notes beside it. Nobody writes into it."""
+    """mflux 0.24.0 with the complete port of nova, edited and committed, and notes next to it. Read-only."""
     root = shutil.copytree(pristine(), tmp_path_factory.mktemp("worked-on") / "mflux")
     complete_port.render(root)
     for name in EDITED:
@@ -93,7 +93,7 @@ def small_template(tmp_path_factory) -> Template:
 
 @pytest.fixture(scope="session")
 def behind(tmp_path_factory, pristine, small_template) -> Path:
-    """A checkout with the port of nova from v0.1.0, edited where updates merge and where they do not; v0.2.0 is out."""
+    """A checkout with the port of nova from v0.1.0, edited where updates merge and where they do not; v0.2.0 exists."""
     root = shutil.copytree(pristine(), tmp_path_factory.mktemp("behind") / "mflux")
     template_versions.copy(small_template.home, root, "nova", "v0.1.0", vae="flux2", text_encoder="qwen3", lora="false")
     names = git(root, "ls-files").splitlines()
@@ -110,7 +110,7 @@ def behind(tmp_path_factory, pristine, small_template) -> Path:
 
 @pytest.fixture(scope="session")
 def reference(behind, tmp_path_factory) -> Reference:
-    """What updates of ``behind`` lead to."""
+    """The results of updates of ``behind``."""
     return refer(shutil.copytree(behind, tmp_path_factory.mktemp("reference") / "mflux"))
 
 

@@ -1,4 +1,4 @@
-"""What a copy finds that an earlier one, killed or refused, has left."""
+"""What an earlier copy, killed or refused, leaves for the next one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jinja2
 import pytest
 from jinja2_ansible_filters import AnsibleCoreFiltersExtension
 from mflux_port.checkout import releases
-from mflux_port.update.copying import finish_copy
+from mflux_port.update.after_copy import finish_copy
 
 from tests.faults.runs import copier, mflux_port, run
 from tests.faults.tree import Tree, different
@@ -72,14 +72,14 @@ def test_a_refused_copy_leaves_what_the_porter_wrote(tree, small_template):
 @pytest.mark.full
 def test_a_busy_checkout_leaves_the_rendered_files(tree, monkeypatch, capsys):
     from mflux_port.checkout import lock
-    from mflux_port.update import copying
+    from mflux_port.update import after_copy
 
-    monkeypatch.setattr(copying, "_PATIENCE", 0.1)
+    monkeypatch.setattr(after_copy, "_PATIENCE", 0.1)
     before = tree.state()
     with lock.exclusive(tree.root):
         assert finish_copy(tree.root, "nova") == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "another mflux-port run is at work" in said and "not wired yet" in said
+    assert said.count("\n") == 1 and "another mflux-port run is active" in said and "was rendered but not wired" in said
     assert tree.state() == before
 
 

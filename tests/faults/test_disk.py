@@ -14,7 +14,7 @@ import pytest
 from mflux_port.checkout.lock import under_way
 
 from tests.faults.commands import NAMES, prepared
-from tests.faults.kills import SEED, Command, assert_settled
+from tests.faults.kills import SEED, TIMES, Command, assert_settled
 from tests.faults.runs import Outcome, copier, mflux_port, run
 from tests.faults.tree import Tree, different
 from tests.update.template_versions import git
@@ -26,9 +26,9 @@ _UNTOUCHED = ("nothing was changed", "it is unchanged")
     ("name", "where", "number", "tries"),
     [
         ("inspect -o", "write", errno.ENOSPC, 1),
-        *(pytest.param(name, "write", errno.ENOSPC, 12, marks=pytest.mark.full) for name in NAMES),
-        *(pytest.param(name, "touch", errno.ENOSPC, 8, marks=pytest.mark.full) for name in NAMES[2:]),
-        *(pytest.param(name, "touch", errno.EACCES, 8, marks=pytest.mark.full) for name in NAMES[2:]),
+        *(pytest.param(name, "write", errno.ENOSPC, 6 * TIMES, marks=pytest.mark.full) for name in NAMES),
+        *(pytest.param(name, "touch", errno.ENOSPC, 3 * TIMES, marks=pytest.mark.full) for name in NAMES[2:]),
+        *(pytest.param(name, "touch", errno.EACCES, 3 * TIMES, marks=pytest.mark.full) for name in NAMES[2:]),
     ],
 )
 def test_failing(name, where, number, tries, tree, checkpoint):
@@ -83,7 +83,7 @@ def test_no_room_while_an_update_runs(kilobytes, behind_tree):
 
 @pytest.mark.full
 def test_no_room_while_a_copy_renders(pristine, small_template, tmp_path):
-    # Copier reports it; the same copy, run again, completes.
+    # Copier reports it; running the same copy again completes it.
     tree = Tree(shutil.copytree(pristine(), tmp_path / "mflux"))
     options = ["--trust", "--defaults", "--overwrite", "--quiet", "--vcs-ref", "v0.1.0", "-d", "model=nova"]
     act = copier("copy", *options, "-d", "hf_repo=acme/Nova", str(small_template.home), ".")
@@ -103,7 +103,7 @@ def test_no_room_for_a_file(name, tree, checkpoint):
     # Refused by the kernel in the middle of a write, as on a full disk.
     command = prepared(name, tree, checkpoint).measure()
     statuses = []
-    for size in (1_024, 4_096, 20_000, 80_000):
+    for size in (256, 4_096, 20_000, 80_000):
         outcome = run(_limited(command.act, size), command.root)
         _assert_one_line(command, outcome, errno.EFBIG)
         assert run(command.act, command.root).status == 0 or outcome.status == 0

@@ -108,7 +108,7 @@ def test_commit_of_all(behind_tree, reference):
         assert run(act, root, at=touches - back).killed
         KILLED["update --all"] += 1
         for lock in ("index.lock", "HEAD.lock", "refs/heads/main.lock"):
-            (root / ".git" / lock).touch()  # as a git that was killed along leaves it
+            (root / ".git" / lock).touch()  # left by a git process that was killed too
         done = run(_RESTORE, root)
         assert done.status == 0, done.err
         assert behind_tree.state() == reference.states[("update",) if committed else ()]

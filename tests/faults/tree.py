@@ -1,4 +1,4 @@
-"""The files of a checkout by hash, and the way back to an earlier state of them."""
+"""The files of a checkout by hash, and how to restore an earlier state of them."""
 
 from __future__ import annotations
 

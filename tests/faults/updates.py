@@ -1,4 +1,4 @@
-"""Both ways to update the port of nova, and what they lead to when nothing comes between."""
+"""Both ways to update the port of nova, and their results when nothing interrupts them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ACTS = {
 
 
 class Reference(NamedTuple):
-    """States by what was run, one after the other; the runs by name."""
+    """The states after each sequence of runs, and the runs by name."""
 
     states: dict[tuple[str, ...], State]
     runs: dict[str, Outcome]
 
 
 def refer(root: Path) -> Reference:
-    """Run everything in a checkout of its own."""
+    """Run everything in a separate checkout."""
     tree, states, runs = Tree(root), {}, {}
     states[()] = tree.state()
     for name in ("unwire", "copier update", "update"):

@@ -1,4 +1,4 @@
-"""Every input that fuzzing has kept is treated as it should be. (What fuzzing found stays among them.)"""
+"""Every input that fuzzing has kept is handled correctly. (What fuzzing found stays among them.)"""
 
 from __future__ import annotations
 

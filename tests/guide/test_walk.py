@@ -1,4 +1,4 @@
-"""``status`` leads from the copy to the end: whoever does only what it says arrives."""
+"""``status`` leads from the copy to the end: doing only what it says finishes the port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A porter who does only what ``status`` says, in a real checkout. Commands that need torch or MLX are played here."""
+"""A porter who does only what ``status`` says, in a real checkout. Commands that need torch or MLX are simulated here."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Walk:
             self._append(f"{PACKAGE}/model/{MODEL}_transformer/transformer.py")
 
     def type(self, command: str) -> None:
-        """Run a command, or play what it does."""
+        """Run a command, or simulate what it does."""
         for part, play in PLAYS.items():
             if part in command:
                 play(self, command)

@@ -70,5 +70,5 @@ def recorded(twin, script) -> Callable[..., Path]:
 
 @pytest.fixture
 def port() -> Callable[[str], tuple[str, str]]:
-    """The flags that put a released port in the place of one's own."""
+    """The flags that use a released port instead of the rendered one."""
     return lambda name: ("--port", PORTS[name].port)

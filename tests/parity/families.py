@@ -1,4 +1,4 @@
-"""The three released ports that play the part of a new port, and the folder that the scripts run in."""
+"""The three released ports that are used as a new port, and the folder that the scripts run in."""
 
 from __future__ import annotations
 

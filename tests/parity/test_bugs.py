@@ -20,11 +20,11 @@ SAMPLE = {
         "keys of the next token", "noise refiner left out",
     ],
     ("flux2", "float32"): [
-        "blocks crossed", "output norm not loaded", "RoPE theta", "sigma shift", "columns before rows",
+        "blocks swapped", "output norm not loaded", "RoPE theta", "sigma shift", "columns before rows",
         "shift before scale at the end", "encoder without norm of q",
     ],
     ("ernie_image", "float32"): [
-        "q and v crossed", "norm eps", "no causal mask", "another prompt text", "prompts exchanged", "padding not masked",
+        "q and v swapped", "norm eps", "no causal mask", "another prompt text", "prompts exchanged", "padding not masked",
         "gelu by tanh", "guidance halved",
     ],
     # Bugs that rounding hides at the level of stages, or blames on a neighbouring module.

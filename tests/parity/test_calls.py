@@ -1,4 +1,4 @@
-"""Predictions are judged one by one: which prompt each was made for, what guidance makes of them, what was left out."""
+"""Predictions are judged one by one: which prompt each was made for, how guidance combines them, what was left out."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ def test_each_input_of_the_prompt_finds_its_array(tmp_path):
     found = match_prompts(branch, {4: POOLED + np.float32(1e-6), 2: POSITIVE})
     assert {n: branch.names[match.name] for n, match in found.items()} == {4: "pooled", 2: "prompt"}
     assert all(match.gap < 1e-5 for match in found.values())
-    # The glyphs were never handed on: no array of the port is left for them.
+    # The glyphs were never passed on: no array of the port is left for them.
     assert {branch.names[name] for name in branch.prompts} == {"pooled", "prompt", "glyphs"}
 
 
 def test_inputs_of_one_shape_keep_their_order_where_one_is_like_none_of_the_references(tmp_path):
-    """Hidden states of all layers in one list: values say where each belongs until one of them is wrong."""
+    """Hidden states of all layers in one list: values show which is which until one of them is wrong."""
     from parity.compare.calls import match_prompts
 
     layers = [_values(1, 7, 16) for _ in range(3)]

@@ -15,7 +15,7 @@ def _values(*shape: int) -> np.ndarray:
 
 
 def _turned(values: np.ndarray, positions: np.ndarray, base: float, halves: bool) -> np.ndarray:
-    """Rotary positions written down plainly: pair i of a token at p is turned by p / base ** (i / pairs)."""
+    """Rotary positions by their plain formula: pair i of a token at p is rotated by p / base ** (i / pairs)."""
     pairs = values.shape[-1] // 2
     angles = positions[:, None] / base ** (np.arange(pairs) / pairs)
     one, other = (values[..., :pairs], values[..., pairs:]) if halves else (values[..., 0::2], values[..., 1::2])
@@ -26,20 +26,20 @@ def _turned(values: np.ndarray, positions: np.ndarray, base: float, halves: bool
 
 
 @pytest.mark.parametrize("halves", [True, False])
-def test_what_turns_queries_otherwise(halves):
-    from parity.compare.rotation import of_turned
+def test_how_queries_are_rotated_differently(halves):
+    from parity.compare.rotation import of_rotated
 
     values, places = _values(1, 2, 9, 16), np.arange(9)
     right = _turned(values, places, 10000.0, halves)
-    assert of_turned(right, right) == ""
-    assert "the base (theta)" in of_turned(right, _turned(values, places, 500.0, halves))
-    assert "the positions differ" in of_turned(right, _turned(values, places + 1, 10000.0, halves))
-    assert "other pairs" in of_turned(right, _turned(values, places, 10000.0, not halves))
-    assert of_turned(right, 2 * right) == "" and of_turned(right, _values(1, 2, 9, 16)) == ""
+    assert of_rotated(right, right) == ""
+    assert "the base (theta)" in of_rotated(right, _turned(values, places, 500.0, halves))
+    assert "the positions differ" in of_rotated(right, _turned(values, places + 1, 10000.0, halves))
+    assert "other pairs" in of_rotated(right, _turned(values, places, 10000.0, not halves))
+    assert of_rotated(right, 2 * right) == "" and of_rotated(right, _values(1, 2, 9, 16)) == ""
 
 
 def test_another_position_on_one_of_several_axes():
-    from parity.compare.rotation import of_turned
+    from parity.compare.rotation import of_rotated
 
     values, places = _values(1, 2, 9, 32), np.arange(9)
     halves = [values[..., :16], values[..., 16:]]
@@ -50,9 +50,9 @@ def test_another_position_on_one_of_several_axes():
         )
 
     right = turned(np.ones(9), places, 10000.0)
-    assert "the positions differ" in of_turned(right, turned(np.ones(9), 0 * places, 10000.0))
-    assert "the positions differ" in of_turned(right, turned(np.ones(9), places + 3, 10000.0))
-    assert "the base (theta)" in of_turned(right, turned(np.ones(9), places, 500.0))
+    assert "the positions differ" in of_rotated(right, turned(np.ones(9), 0 * places, 10000.0))
+    assert "the positions differ" in of_rotated(right, turned(np.ones(9), places + 3, 10000.0))
+    assert "the base (theta)" in of_rotated(right, turned(np.ones(9), places, 500.0))
 
 
 def _table(positions: np.ndarray, base: float) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_the_base_of_a_table_is_told():
     axes = np.concatenate([_table(np.ones(12), 256.0), _table(rows, 256.0), _table(columns, 256.0)], axis=2)
     turned = np.concatenate([_table(np.ones(12), 256.0), _table(columns, 256.0), _table(rows, 256.0)], axis=2)
     assert "positions" in of_tables(axes, turned) and of_tables(axes, axes) == ""
-    assert "other way" in of_tables(reference, _table(-places, 256.0))
+    assert "other direction" in of_tables(reference, _table(-places, 256.0))
 
 
 def test_the_same_tokens_or_heads_in_another_order():
@@ -178,7 +178,7 @@ def test_a_port_with_more_blocks_than_the_checkpoint_is_one_line():
     own = reference | {name: _values(5, 4) for name in _model(6) if name not in reference}
     [fault] = _pair(own, reference).faults
     assert (fault.kind, fault.module) == ("block count", "transformer.layers")
-    assert fault.detail == "the port has 6 blocks, 3 of them loaded, the checkpoint 3 (in transformer.layers)"
+    assert fault.detail == "the port has 6 blocks, 3 of them loaded, the checkpoint has 3 (in transformer.layers)"
 
 
 def test_a_port_with_fewer_blocks_than_the_checkpoint_is_known():
@@ -189,7 +189,7 @@ def test_a_port_with_fewer_blocks_than_the_checkpoint_is_known():
         found.faults == []
     )  # an encoder's last layers may be left out on purpose: only a stage that fails is blamed on it
     assert list(found.fewer.values()) == [
-        "the port has 3 blocks in transformer.layers, the checkpoint 5 (in transformer.layers)"
+        "the port has 3 blocks in transformer.layers, the checkpoint has 5 (in transformer.layers)"
     ]
 
 
@@ -201,7 +201,7 @@ def test_a_list_that_the_port_lacks_is_known_except_in_an_encoder():
     reference["text_encoder.norm.weight"] = _values(7)
     own = {name: values for name, values in reference.items() if "refiner" not in name and "visual" not in name}
     assert list(_pair(own, reference).fewer.values()) == [
-        "the port has no blocks of transformer.refiner, the checkpoint 1"
+        "the port has no blocks of transformer.refiner, the checkpoint has 1"
     ]
 
 
@@ -209,7 +209,7 @@ def test_a_mapping_that_fills_only_some_blocks_is_one_line():
     reference = _model(5)
     own = {name: values if int(name.split(".")[2]) < 2 else _values(5, 4) for name, values in reference.items()}
     [fault] = _pair(own, reference).faults
-    assert fault.detail == "the port has 5 blocks, 2 of them loaded, the checkpoint 5 (in transformer.layers)"
+    assert fault.detail == "the port has 5 blocks, 2 of them loaded, the checkpoint has 5 (in transformer.layers)"
 
 
 def test_one_tensor_that_is_not_loaded_is_no_matter_of_blocks():

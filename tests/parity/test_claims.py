@@ -1,4 +1,4 @@
-"""LoRA, training, image-to-image and quantized copies: released ports pass, and bugs in them are placed."""
+"""LoRA, training, image-to-image and quantized copies: released ports pass, and bugs in them are found."""
 
 from __future__ import annotations
 

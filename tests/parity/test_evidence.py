@@ -1,4 +1,4 @@
-"""What stands behind a box of PORTING.md: of the setting that was run, and no better than that."""
+"""The evidence of a box of PORTING.md: it names the setting that was run, and claims no more."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Notes:
         path.write_text(BEFORE)
 
     def run(self, *results: Result, size: str = "512x512", dtype="float32", commit="abc1234", **setting) -> list[str]:
-        from parity.explain.notes import Setting, tick
+        from parity.explain.boxes import Setting, tick
 
         width, height = map(int, size.split("x"))
         setting = {"steps": 4, "guidance": 4.0} | setting
@@ -73,7 +73,7 @@ def test_guidance_is_not_asked_of_a_port_that_has_none(notes):
 
 
 def test_the_guidance_that_ran_is_written_down(tmp_path):
-    from parity.explain.notes import setting_of
+    from parity.explain.boxes import setting_of
 
     facts = {"model": str(tmp_path), "width": 64, "height": 96, "steps": 2, "guidance": 3.5}
     assert str(setting_of(facts, "float32")) == "float32, 64x96, 2 steps, guidance 3.5"
@@ -128,7 +128,7 @@ def test_a_lesser_run_of_the_same_commit_does_not_replace_better_proof(notes):
     notes.run(Result("loop"))
     notes.run(Result("loop"), size="64x64")
     assert notes.box("loop").proven
-    notes.run(Result("loop"), size="64x64", commit="def5678")  # of other code: the old figures prove nothing any more
+    notes.run(Result("loop"), size="64x64", commit="def5678")  # of other code: the old figures no longer prove anything
     assert notes.box("loop").problem == "was run at 64x64; 512x512 and larger counts"
 
 
@@ -142,7 +142,7 @@ def test_a_box_that_does_not_count_says_why_and_what_to_type(notes):
     notes.run(Result("loop"), Result("vae_decode"), guidance=1.0)
     assert notes.box("loop").problem == "was run with guidance 1; the port's is 4"
     assert notes.box("loop").commands("nova") == f"uv run porting/nova/run_reference.py --guidance 4 && {judge}"
-    assert notes.box("vae_decode").proven  # guidance is nothing to a decoder
+    assert notes.box("vae_decode").proven  # a decoder does not depend on guidance
 
 
 def test_a_port_without_guidance_needs_none(notes):
@@ -179,7 +179,7 @@ def test_a_reference_without_an_encoder_does_not_keep_bfloat16_open(notes):
 
 @pytest.mark.parametrize("level", ["modules", "blocks"])
 def test_a_recording_of_modules_ticks_nothing(level):
-    from parity.explain.notes import why_not
+    from parity.explain.boxes import why_not
 
     own = "mflux.models.nova.variants.txt2img.nova:Nova"
     assert why_not({"level": level}, "nova", own) == "a recording of modules or blocks ticks no box"
@@ -208,7 +208,7 @@ def checkout(tmp_path) -> Path:
 def commit_of(home: Path, source: Path) -> str:
     from tests.parity.families import PORTING
 
-    code = f"from pathlib import Path; from parity.explain.notes import source_commit; print(source_commit(Path({str(home)!r})))"
+    code = f"from pathlib import Path; from parity.explain.boxes import source_commit; print(source_commit(Path({str(home)!r})))"
     path = os.pathsep.join([str(source), str(PORTING), *filter(None, sys.path)])
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Z-Image, FLUX.2 Klein and ERNIE-Image as mflux has them, against diffusers: everything pairs, everything passes."""
+"""Z-Image, FLUX.2 Klein and ERNIE-Image as mflux has them, against diffusers: every parameter is paired and every stage passes."""
 
 from __future__ import annotations
 

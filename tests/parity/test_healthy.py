@@ -86,7 +86,7 @@ def test_a_right_port_raises_no_alarm(judged, name):
 
 
 def test_the_references_usual_length_is_named_where_it_is_not_the_ports(judged, folder):
-    """diffusers gives FLUX.1 512 tokens unless it is told otherwise, the port takes the model's own 256."""
+    """diffusers gives FLUX.1 512 tokens by default, the port takes the model's own 256."""
     judged("flux")
     home, path = folder / "flux", folder / "flux/artifacts/usual.safetensors"
     flags = ["--size", "64", "--steps", "2", "--model", str(home / "artifacts/tiny"), "--output", str(path)]

@@ -140,13 +140,13 @@ def test_parameters_pair_whatever_they_are_called():
     assert not found.faults
 
 
-def test_crossed_transposed_and_unloaded_weights_are_found():
+def test_swapped_transposed_and_unloaded_weights_are_found():
     arrays, prints = _model(NAMES, {name: (6, 6) for name in NAMES})
     assert not _pair(arrays, prints).faults
-    crossed = arrays | {NAMES[0]: arrays[NAMES[1]], NAMES[1]: arrays[NAMES[0]]}
-    assert {(fault.kind, fault.parameter) for fault in _pair(crossed, prints).faults} == {
-        ("crossed", NAMES[0]),
-        ("crossed", NAMES[1]),
+    swapped = arrays | {NAMES[0]: arrays[NAMES[1]], NAMES[1]: arrays[NAMES[0]]}
+    assert {(fault.kind, fault.parameter) for fault in _pair(swapped, prints).faults} == {
+        ("swapped", NAMES[0]),
+        ("swapped", NAMES[1]),
     }
     turned = arrays | {NAMES[4]: np.ascontiguousarray(arrays[NAMES[4]].T)}
     assert [(fault.kind, fault.parameter) for fault in _pair(turned, prints).faults] == [("transposed", NAMES[4])]
@@ -225,15 +225,15 @@ def test_values_in_another_order_are_told_from_rounded_ones():
     assert causes_in_values.of_values(np.full((3, 4), 2.0, np.float32), _values(3, 4)) == ""
 
 
-def test_positions_in_each_others_places():
+def test_swapped_axes_of_positions():
     from parity.explain import causes_in_values
 
     rows, columns = np.meshgrid(np.arange(3), np.arange(5), indexing="ij")
     ids = np.stack([np.zeros_like(rows), rows, columns], axis=-1).reshape(-1, 3)
-    assert "1 and 2" in causes_in_values.of_ids(ids, ids[:, [0, 2, 1]]) and "places" in causes_in_values.of_ids(
+    assert "1 and 2" in causes_in_values.of_ids(ids, ids[:, [0, 2, 1]]) and "swapped" in causes_in_values.of_ids(
         ids, ids[:, [0, 2, 1]]
     )
-    assert "places" not in causes_in_values.of_ids(ids, ids + [0, 1, 0])
+    assert "swapped" not in causes_in_values.of_ids(ids, ids + [0, 1, 0])
 
 
 def test_bfloat16_rounds_to_the_nearest():

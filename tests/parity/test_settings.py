@@ -1,4 +1,4 @@
-"""Ports that are right pass at every setting, and one mistake is named where it is: packed loops, guidance, few and many steps.
+"""Correct ports pass in every setting, and a single mistake is named where it is: packed loops, guidance, few and many steps.
 
 Expected answers come before a run; where the first run showed that a variant was itself wrong, both were corrected.
 """
@@ -21,7 +21,7 @@ AFTER = {"loop", "end_to_end"}  # what runs free follows from whatever is wrong 
 NEGATIVE = ("--negative-prompt", "a blurry dog in the rain")
 SETTINGS = {  # a family, and what its reference is recorded with
     "ernie_image": ("ernie_image", ("--size", "96x64", "--steps", "6", "--guidance", "3.5", *NEGATIVE)),
-    # 16 rows of a patch's 64 numbers, or 16 channels of an 8x8 picture; and 1.0, which is mflux's word for no guidance
+    # 16 rows of a patch's 64 numbers, or 16 channels of an 8x8 picture; and 1.0, which means no guidance in mflux
     "z_image": ("z_image", ("--blocks", "--size", "64", "--steps", "3", "--guidance", "1")),
     "z_image_base": ("z_image", ("--size", "64x96", "--steps", "4", "--guidance", "3.5", *NEGATIVE)),
     "flux2": ("flux2", ("--size", "64x96", "--steps", "5", "--guidance", "4")),

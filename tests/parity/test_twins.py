@@ -18,7 +18,7 @@ from tests.parity.healthy.families import FAMILIES as FAMILIES_HEALTHY
 from tests.parity.healthy.references import REFERENCES
 from tests.parity.references import FAMILIES, QWEN3_4B
 
-VISION = {  # an encoder of images beside the text's, and ids of tokens that the toy vocabulary has not
+VISION = {  # an image encoder next to the text encoder, and token ids that the toy vocabulary does not have
     "model_type": "qwen3_vl", "image_token_id": 151655, "vision_start_token_id": 151652, "vision_end_token_id": 151653,
     "text_config": {**QWEN3_4B, "hidden_size": 4096, "intermediate_size": 12288}, "vision_config": {
         "model_type": "qwen3_vl", "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
@@ -40,7 +40,7 @@ def test_token_ids_are_those_of_the_toy_vocabulary():
     assert made["image_token_id"] == IDS["<|image_pad|>"]
     assert made["vision_start_token_id"] == IDS["<|vision_start|>"]
     assert made["text_config"]["eos_token_id"] == IDS["</s>"]
-    low = {"eos_token_id": 2, "pad_token_id": 0}  # CLIP takes a 2 for another way to find the end
+    low = {"eos_token_id": 2, "pad_token_id": 0}  # with an id of 2, CLIP finds the end in another way
     shrink.follow_tokens(low, IDS)
     assert low == {"eos_token_id": 2, "pad_token_id": 0}
 

@@ -76,7 +76,7 @@ def cover() -> list[Port]:
             if name not in port:
                 port[name] = max(
                     (value for value in FACTORS[name] if next(completions({**port, name: value}), None)),
-                    key=lambda value: len(pairs({**port, name: value}) & left),  # noqa: B023 - called in this turn
+                    key=lambda value: len(pairs({**port, name: value}) & left),  # noqa: B023 - called in this iteration
                 )
         left -= pairs(port)
         ports.append({name: port[name] for name in FACTORS})
@@ -84,6 +84,6 @@ def cover() -> list[Port]:
 
 
 def _order(pair: Pair) -> tuple:
-    # Questions with many answers first, as they ask for the most ports; then by name, so that a run repeats itself.
+    # Questions with many answers first, because they need the most ports; then by name, so that a run repeats itself.
     names = sorted(pair, key=lambda answer: list(FACTORS).index(answer[0]))
     return tuple((list(FACTORS).index(name), FACTORS[name].index(value)) for name, value in names)

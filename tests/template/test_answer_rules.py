@@ -1,6 +1,6 @@
 """copier.yml's validators and ``mflux_port.port`` accept the same answers: what one refuses, the other does too.
 
-An answer that only Copier refused would be replaced by the question's default in an update, without a word. An answer that
+An answer that only Copier refused would be replaced by the question's default in an update, silently. An answer that
 only ``mflux_port`` refused would be rendered, and then not wired.
 """
 

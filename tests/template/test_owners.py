@@ -1,4 +1,4 @@
-"""The page on ownership says of each rendered file whose it is, as copier.yml does."""
+"""The page on ownership names the owner of each rendered file, as copier.yml does."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def of_the_porter(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", rendered())
-def test_page_says_whose_each_file_is(name):
+def test_page_names_the_owner_of_each_file(name):
     owners = [owner for pattern, owner in table() if fnmatch(name, pattern)]
     assert owners, f"the page has no row for {name}"
     assert owners[0] == ("porter" if of_the_porter(name) else "template")

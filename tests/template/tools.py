@@ -16,14 +16,14 @@ _PINS = {"0.18.1": {"ruff": "0.12.1", "mypy": "1.16.1"}}
 
 
 def ruff(checkout: Path, release: str, files: Sequence[Path]) -> str:
-    """What the release's ruff has to say about files of the checkout; nothing when they are clean."""
+    """What the release's ruff reports about files of the checkout; nothing when they are clean."""
     names = [str(path.relative_to(checkout)) for path in files]
     checked = _run([_tool(release, "ruff"), "check", "--quiet", "--output-format", "concise", *names], checkout)
     return checked + _run([_tool(release, "ruff"), "format", "--diff", "--quiet", *names], checkout)
 
 
 def type_errors(checkout: Path, release: str, packages: Sequence[Path]) -> str:
-    """What the release's type checker has to say about packages, in the release's own configuration."""
+    """What the release's type checker reports about packages, in the release's own configuration."""
     names = [str(path.relative_to(checkout)) for path in packages]
     if "mypy" in _pins(release):
         said = _run([_tool(release, "mypy"), "--scripts-are-modules", *names], checkout)

@@ -21,13 +21,13 @@ from tests.update.template_versions import ANSWERS, BESIDE, NOVA, Scene, Templat
 
 @pytest.fixture(scope="session")
 def first_version(tmp_path_factory) -> Path:
-    """The template at v0.1.0. Nobody writes into it."""
+    """The template at v0.1.0. Read-only."""
     return Template.snapshot(tmp_path_factory.mktemp("first") / "template").home
 
 
 @pytest.fixture(scope="session")
 def started(first_version, pristine) -> Path:
-    """mflux 0.24.0 with the port of nova, from v0.1.0 of the template beside it. Nobody writes into it."""
+    """mflux 0.24.0 with the port of nova, from v0.1.0 of the template next to it. Read-only."""
     root = shutil.copytree(pristine(), first_version.with_name("mflux"))
     template_versions.copy(BESIDE, root, "nova", "v0.1.0", **NOVA)
     return root
@@ -47,7 +47,7 @@ def begin(tmp_path_factory, first_version, started) -> Callable[[], Scene]:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory, pristine) -> Scene:
-    """A port with edits in ten files, and a smaller template that has a v0.2.0. Nobody writes into it."""
+    """A port with edits in ten files, and a smaller template that has a v0.2.0. Read-only."""
     template = Template.snapshot(tmp_path_factory.mktemp("small") / "template")
     template.shrink()
     root = shutil.copytree(pristine(), template.home.with_name("mflux"))
@@ -69,10 +69,10 @@ def renderings(small) -> Renderings:
 def merge_only(small, renderings, monkeypatch, tmp_path) -> Callable[..., dict]:
     """``merge_only(root)``: the steps of an update as Copier calls them, without Copier: the report of the last one.
 
-    ``crossed`` are the versions between the port's and the update's.
+    ``between`` are the versions between the port's and the update's.
     """
 
-    def run(root: Path, renderings: Renderings = renderings, crossed: tuple[str, ...] = ("v0.2.0",)) -> dict:
+    def run(root: Path, renderings: Renderings = renderings, between: tuple[str, ...] = ("v0.2.0",)) -> dict:
         report = tmp_path / "report.json"
         for name, value in {REPORT: str(report), "VERSION_FROM": "v0.1.0"}.items():
             monkeypatch.setenv(name, value)
@@ -81,7 +81,7 @@ def merge_only(small, renderings, monkeypatch, tmp_path) -> Callable[..., dict]:
         template = str(small.template.home)
         with exclusive(root):
             verify_clean(root)
-        migrations = [("migrate", [version]) for version in crossed]
+        migrations = [("migrate", [version]) for version in between]
         for step, more in (("check", ["{}", template]), ("plan", [template]), *migrations, ("finish", [template])):
             if step == "finish":
                 answers = root / arguments[0]
@@ -107,7 +107,7 @@ def template(scene) -> Template:
 
 @pytest.fixture
 def port(scene) -> Path:
-    """A checkout of one's own with the port of nova, which knows ``template`` as its source."""
+    """A checkout for one test with the port of nova, which knows ``template`` as its source."""
     return scene.root
 
 

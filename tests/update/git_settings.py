@@ -61,7 +61,13 @@ diff.renames=copies diff.submodule=log diff.suppressBlankEmpty=true diff.wordReg
 fetch.prune=true gc.auto=1 init.defaultBranch=trunk log.showSignature=true
 merge.conflictStyle=diff3 merge.conflictStyle=zdiff3 merge.renames=false safe.bareRepository=explicit
 status.branch=true status.relativePaths=false status.short=true status.showStash=true status.showUntrackedFiles=all
-status.showUntrackedFiles=no submodule.recurse=true tag.gpgSign=true user.useConfigOnly=true
+status.showUntrackedFiles=no status.renames=copies status.submoduleSummary=true
+alias.status=log attr.tree=HEAD commit.cleanup=strip commit.template=/nowhere core.bare=true core.commentChar=U
+core.ignoreStat=true core.sharedRepository=group core.sparseCheckout=true core.trustctime=false core.useReplaceRefs=false
+core.worktree=HOME diff.autoRefreshIndex=false feature.experimental=true i18n.commitEncoding=UTF-16
+i18n.logOutputEncoding=UTF-16 index.sparse=true init.defaultObjectFormat=sha256 init.defaultRefFormat=reftable
+merge.default=union merge.renormalize=true pager.status=true protocol.version=0 rerere.enabled=true
+trace2.normalTarget=true transfer.fsckObjects=true submodule.recurse=true tag.gpgSign=true user.useConfigOnly=true
 """.split()
 SETTINGS = (
     *(_one(*entry.split("=", 1)) for entry in _PLAIN),
@@ -86,6 +92,18 @@ SETTINGS = (
     _attributes("*.py filter=same", ("filter.same.clean", "cat"), ("filter.same.smudge", "cat")),
     _attributes("*.py ident"),
     _attributes("*.py export-ignore"),
+    _attributes("* merge=union"),
+    _attributes("* conflict-marker-size=20"),
+    _attributes("*.md working-tree-encoding=ISO-8859-1"),
+    _variable("GIT_ATTR_SOURCE", "HEAD"),
+    _variable("GIT_COMMON_DIR", "/nowhere"),
+    _variable("GIT_DEFAULT_REF_FORMAT", "reftable"),
+    _variable("GIT_GLOB_PATHSPECS", "1"),
+    _variable("GIT_INTERNAL_SUPER_PREFIX", "x/"),
+    _variable("GIT_NAMESPACE", "x"),
+    _variable("GIT_REPLACE_REF_BASE", "refs/heads"),
+    _variable("GIT_SHALLOW_FILE", "HOME/shallow"),
+    _variable("GIT_TRACE2", "1"),
     _variable("GIT_DIR", "/nowhere"),
     _variable("GIT_WORK_TREE", "HOME"),
     _variable("GIT_INDEX_FILE", "HOME/index"),

@@ -32,7 +32,7 @@ NEW_FILE = "src/mflux/models/{model}/conventions.py"
 
 
 def change_conventions(template: Template) -> None:
-    """A line at the end of ten files, a new file, a file that is gone, and other words in mflux's changelog."""
+    """A line at the end of ten files, a new file, a removed file, and other words in mflux's changelog."""
     for ending in CONVENTIONS:
         if ending == "nova/cli/nova_generate.py":  # what all commands share is in a component
             template.edit("components/command.jinja", "    main()\n", f"    main()\n{CONVENTION}")

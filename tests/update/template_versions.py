@@ -72,7 +72,7 @@ class Template:
         path.write_text(text.replace(old, new))
 
     def find(self, ending: str) -> str:
-        """The one file of the template whose path, as rendered for the model ``nova``, ends so."""
+        """The only file of the template whose path, rendered for the model ``nova``, has this ending."""
         named = {path: path.replace("{{ model }}", "nova").removesuffix(".jinja") for path in self.files()}
         found = [path for path, name in named.items() if name.endswith(ending)]
         assert len(found) == 1, f"{ending}: {found}"
@@ -153,7 +153,7 @@ def tree(root: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[st
 
 
 def edit(root: Path, endings: tuple[str, ...]) -> None:
-    """Put EDIT on top of the files whose paths end so."""
+    """Put EDIT at the top of the files whose paths have these endings."""
     names = tree(root)
     for ending in endings:
         (name,) = [name for name in names if name.endswith(ending)]

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mflux_port.update.steps import report_lines
 from mflux_port.update.tree import end
 
 from tests.update.git_settings import SETTINGS, Setting
-from tests.update.second_version import CONVENTION, CONVENTIONS
+from tests.update.second_version import CONVENTION, CONVENTIONS, NEW_FILE
 from tests.update.template_versions import EDIT, Scene, git, status, tree, update
 
 _CLASH = (
@@ -95,6 +96,15 @@ def test_same_tree(setting, updated, lent, merge_only, monkeypatch, tmp_path):
     assert report.get("refused") is None and report["conflicts"] == []
     # These are wired by v0.2.0's own steps.
     assert_same(lent, updated, ("CHANGELOG.md", "porting/nova/wiring.json"))
+
+
+def test_new_file_that_git_ignores_is_named(lent, merge_only, monkeypatch, tmp_path):
+    ignore = Setting("", (("core.excludesFile", "HOME/ignore"),), files=(("ignore", "conventions.py\n"),))
+    for variable, value in ignore.environment(tmp_path).items():
+        monkeypatch.setenv(variable, value)
+    new = NEW_FILE.format(model="nova")
+    (line,) = [line for line in report_lines(merge_only(lent)) if "git ignores" in line]
+    assert f"git ignores a file of nova ({new}); add them with `git add --force -- {new}`" in line
 
 
 @pytest.mark.full

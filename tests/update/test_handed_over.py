@@ -49,6 +49,6 @@ def test_a_later_update_leaves_it(root, merge_only, renderings):
     releases.commit(root, "Updated")
     before = (root / FILE).read_bytes()
     later = {name: text + LATER if name.endswith(".py") else text for name, text in renderings.new.items()}
-    report = merge_only(root, Renderings(renderings.new, later, False), crossed=())
+    report = merge_only(root, Renderings(renderings.new, later, False), between=())
     assert (root / FILE).read_bytes() == before and report["handed_over"] == []
     assert (root / "src/mflux/models/nova/nova_initializer.py").read_bytes().endswith(LATER)

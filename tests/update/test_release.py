@@ -35,7 +35,7 @@ def test_tags_are_releases():
 
 def test_no_registry_is_named():
     """Tools are asked for a package, not a registry. (uv writes addresses into its lock file.)"""
-    # Put together here, so that this file does not name one.
+    # Joined here, so that this file does not name one.
     names = ("files.python" + "hosted.org", "py" + "pi.org", "crates" + ".io", "npm" + "js.org")
     hosts = re.compile("|".join(map(re.escape, names)), re.IGNORECASE)
     found = []

@@ -21,7 +21,7 @@ WIRING = {
     "src/mflux/cli/defaults/defaults.py": '"nova"',
     "README.md": "models/nova/README.md",
 }
-# These the porter took from mflux again.
+# These the porter restored from mflux.
 TAKEN = ("src/mflux/models/common/cli/save.py", "src/mflux/models/common/config/model_config.py")
 
 
@@ -33,7 +33,7 @@ def delete_lines(path: Path, words: str) -> None:
 
 
 class Story:
-    """What was there before the porter's hand, what it left, and the update."""
+    """What was there before the porter's edits, after them, and the update."""
 
     def __init__(self, scene: Scene, mflux_port):
         self.template, self.root = scene
@@ -158,7 +158,7 @@ def test_changed_answers_reach_files_and_wiring_once(port, mflux_port):
     assert "display_name: Nova 3\n" in (port / ANSWERS.format(model="nova")).read_text()
     assert (port / "README.md").read_text().count("Nova 3") == 2
     assert (port / "CHANGELOG.md").read_text().count("mflux-generate-nova") == 1
-    # What the porter owns comes when it is asked for, and else stays.
+    # A file of the porter's is added when the answers ask for it, and otherwise stays.
     scheduler = "src/mflux/models/nova/model/nova_scheduler/nova_scheduler.py"
     assert (
         f"{scheduler}: yours, added because the answers now ask for it" in done.stdout and (port / scheduler).is_file()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from mflux_port.checkout.lock import under_way
-from mflux_port.update.tree import COMMITTED, KEPT
+from mflux_port.update.tree import COMMITTED, KEPT, amend
 from mflux_port.update.tree import begin as begin_update
 
 from tests.update.second_version import change_conventions
@@ -53,7 +53,7 @@ def test_restore_gives_back_the_tree_and_leaves_what_no_update_writes(edited, te
     mine = {"notes.md": b"since then\n", README: b"since then\n"}
     for name, data in mine.items():
         (edited / name).write_bytes(data)
-    (edited / ".git/index.lock").touch()  # as a git that was killed along leaves it
+    (edited / ".git/index.lock").touch()  # left by a git process that was killed too
     restored = mflux_port("update", "--restore", cwd=edited)
     assert restored.returncode == 0, restored.stderr
     assert f"not changed, because an update does not write them: notes.md, {README}" in restored.stdout
@@ -68,7 +68,7 @@ def test_interrupt_from_the_keyboard_takes_back(edited, template, mflux_port):
     template.add_migration("after", ["sh", "-c", "kill -INT $PPID; sleep 9"])
     template.tag("v0.2.0")
     before = tree(edited)
-    # A shell that runs the tests in the background makes them deaf to it.
+    # A shell that runs the tests in the background makes them ignore it.
     stopped = mflux_port("update", "nova", cwd=edited, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert stopped.returncode == 130 and stopped.stderr.endswith("mflux-port: interrupted\n")
     assert tree(edited) == before and status(edited) == "" and under_way(edited) is None
@@ -130,6 +130,18 @@ def test_restore_takes_new_files_of_the_port_and_empty_folders(half_way, mflux_p
     assert done.returncode == 0, done.stderr
     assert status(half_way) == "" and not new.parent.exists()
     assert git(half_way, "show", f"{KEPT}:{new.relative_to(half_way).as_posix()}") == "new\n"
+
+
+def test_restore_takes_new_files_that_git_ignores(half_way, mflux_port):
+    new = "src/mflux/models/nova/new.py"
+    amend(half_way, writes=[new])
+    (half_way / new).write_text("new\n")
+    (half_way / ".git/info").mkdir(exist_ok=True)
+    (half_way / ".git/info/exclude").write_text("new.py\n")
+    done = mflux_port("update", "--restore", cwd=half_way)
+    (half_way / ".git/info/exclude").unlink()
+    assert done.returncode == 0 and status(half_way) == "" and not (half_way / new).exists()
+    assert git(half_way, "show", f"{KEPT}:{new}") == "new\n"
 
 
 @pytest.mark.parametrize("act", ["commit", "reset"])

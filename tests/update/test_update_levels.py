@@ -40,7 +40,7 @@ def old_port(checkout, template):
         copy(template.home, root, "nova", "v0.1.0", **answers)
         for name in EDITED:
             path = root / name
-            # At a command's head the levels' imports differ: there it would be a conflict, and rightly.
+            # At the top of a command the levels' imports differ: there it would rightly be a conflict.
             path.write_text(path.read_text() + MINE if "/cli/nova" in name else MINE + path.read_text())
         releases.commit(root, "The porter's edits")
         return root
@@ -87,7 +87,7 @@ def test_edited_port_passes_its_fast_tests_on_the_new_mflux(
     for name in [name for name in copied if "nova" in name and name.startswith(("src/", "tests/"))]:
         text = updated[name].decode()
         assert (MINE in text) == (name in EDITED), name
-        if not name.startswith(owned):  # else it is in the form that its porter wrote it in
+        if not name.startswith(owned):  # otherwise it is in the form that its porter wrote
             assert text.replace(MINE, "") == copied[name].decode(), name
     tests = run_fast_tests(root, environment("0.24.0"))
     assert tests.returncode == 0, tests.stdout[-3000:]

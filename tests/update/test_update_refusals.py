@@ -1,4 +1,4 @@
-"""What no update does is refused before anything is written, in one line that says the way on."""
+"""What no update does is refused before anything is written, in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shared(begin) -> Scene:
 
 @pytest.fixture
 def port(lent) -> Path:
-    """A port for which v0.2.0 is out."""
+    """A port for which v0.2.0 exists."""
     return lent
 
 
@@ -130,7 +130,7 @@ def test_dirty_tree(port, shared, refused, monkeypatch, kind):
 
 
 def ignore(root: Path, *patterns: str) -> None:
-    # As a porter has it who ignored the files before they were added.
+    # For a porter who ignored the files before they were added.
     (root / ".git/info").mkdir(exist_ok=True)
     (root / ".git/info/exclude").write_text("".join(f"{pattern}\n" for pattern in patterns))
     ignored = git(root, "ls-files", "--cached", "--ignored", "--exclude-standard").splitlines()
@@ -179,6 +179,25 @@ def test_file_that_git_is_told_not_to_look_at(port, mflux_port):
     assert_refused(done, port, f"git assumes that {INITIALIZER} is unchanged", "git update-index --no-assume-unchanged")
     assert (port / INITIALIZER).read_text() == "# A week of work.\n"
     git(port, "update-index", "--no-assume-unchanged", INITIALIZER)
+
+
+def test_file_that_git_is_told_to_skip(port, mflux_port):
+    (port / INITIALIZER).write_text("# A week of work.\n")
+    git(port, "update-index", "--skip-worktree", INITIALIZER)
+    done = mflux_port("update", "nova", cwd=port)
+    assert_refused(done, port, f"git is told to skip {INITIALIZER}", "git update-index --no-skip-worktree")
+    assert (port / INITIALIZER).read_text() == "# A week of work.\n"
+    git(port, "update-index", "--no-skip-worktree", INITIALIZER)
+
+
+@pytest.mark.parametrize("name", [INITIALIZER, "src/mflux/models/nova/weights", "src/mflux/models/nova"])
+def test_link_in_place_of_the_file(port, mflux_port, name):
+    (port / name).rename(port / "elsewhere")
+    (port / name).symlink_to(port / "elsewhere")
+    releases.commit(port, "A link")
+    assert_refused(mflux_port("update", "nova", cwd=port), port, f"{name} is a link")
+    shown = mflux_port("status", "nova", cwd=port)
+    assert "Traceback" not in shown.stderr and "git add --force" not in shown.stdout
 
 
 def test_rejected_part_of_an_earlier_merge(without_exclude, mflux_port):

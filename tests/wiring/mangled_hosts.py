@@ -1,7 +1,7 @@
 """Real files of mflux, changed as their owners might: what wiring then has to do.
 
 A case is (id, release, file, change, outcome). The outcome is ``wired`` (``wired:<text>``: with this text in the file),
-``kept:<surface>`` (somebody's own text is left as it is) or a pattern of the error.
+``kept:<surface>`` (text that a person wrote is left as it is) or a pattern of the error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``unwire`` takes what the port added to each shared file, and nothing else."""
+"""``unwire`` removes what the port added to each shared file, and nothing else."""
 
 from __future__ import annotations
 

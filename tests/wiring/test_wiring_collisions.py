@@ -14,7 +14,7 @@ def _one(key: str = "amber", repo: str = "amberlab/Amber", *aliases: str, **more
 
 
 REFUSED = [
-    # an alias or key of mflux's, in another spelling of its place
+    # an alias or key of mflux's, used as something else
     ("key is mflux's key", "0.24.0", _one("z-image"), r"'z-image' of z-image is taken by mflux's z-image"),
     ("key is mflux's alias", "0.24.0", _one("krea2"), r"'krea2' of krea2 is taken by mflux's krea-2"),
     ("alias is mflux's key", "0.18.1", _one("amber", "amberlab/Amber", "fibo"), r"'fibo' of amber is taken by mflux's fibo"),

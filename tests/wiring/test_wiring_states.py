@@ -88,7 +88,9 @@ def test_dry_run_prints_the_diff_and_writes_nothing(checkout, mflux_port, answer
     dry = mflux_port("wire", "nova_image", "--dry-run", cwd=root)
     assert dry.returncode == 0, dry.stderr
     assert snapshot(root) == before
-    assert {path.name for path in (root / ".git/mflux-port").iterdir()} == {"run.lock"}  # taken, so that nobody writes
+    assert {path.name for path in (root / ".git/mflux-port").iterdir()} == {
+        "run.lock"
+    }  # held, so that nothing is written
     assert mflux_port("wire", "nova_image", cwd=root).returncode == 0
     wired = contents(root)
     back = mflux_port("unwire", "nova_image", "--dry-run", cwd=root)
@@ -135,10 +137,10 @@ WRONG = {
 WRONG_COMPLETIONS = {
     "not listed": ('            "mflux-generate-nova-2.1-base",\n', "", "would be listed 0 times"),
     "no recipe": ('command == "mflux-generate-nova-2.1-base"', 'command == "x"', "have 0 recipes"),
-    "another parser": (
+    "different parser": (
         'command == "mflux-generate-nova-2.1-base":\n            parser.',
         'command == "mflux-generate-nova-2.1-base":\n            other.',
-        "would fill another parser",
+        "would fill a different parser",
     ),
 }
 

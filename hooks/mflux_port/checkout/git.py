@@ -1,9 +1,9 @@
-"""The one way to git: what it prints, or one line that says why it failed.
+"""All calls of git: each returns what git prints, or raises with one line that says why git failed.
 
-Every call runs with the settings of NEUTRAL, and without the variables that point git at another repository, so that the
-answer is the same whatever the user has configured. What says how the work tree is to be read (line endings,
-attributes, filters) stays: without it, a clean tree would look changed. Texts that come from a template are read with
-PLAIN besides, which turns these off too.
+Every call uses the settings of NEUTRAL and removes the variables that point git at another repository, so that the
+answer does not depend on the user's configuration. Settings for reading the work tree (line endings, attributes,
+filters) stay: without them, a clean tree would look changed. Texts from a template are also read with PLAIN, which
+turns those off too.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ NEUTRAL = {
     "core.abbrev": "auto",
     "core.fsmonitor": "false",
     "core.hooksPath": os.devnull,
+    "core.ignoreStat": "false",
     "core.quotePath": "true",
     "core.safecrlf": "false",
+    "diff.autoRefreshIndex": "true",
     "diff.context": "3",
     "diff.interHunkContext": "0",
     "diff.mnemonicPrefix": "false",
@@ -43,6 +45,7 @@ NEUTRAL = {
     "diff.relative": "false",
     "diff.renames": "false",
     "gc.auto": "0",
+    "i18n.logOutputEncoding": "UTF-8",
     "init.templateDir": "",
     "log.showSignature": "false",
     "maintenance.auto": "false",
@@ -81,6 +84,7 @@ _REMOVED = (
     "GIT_IMPLICIT_WORK_TREE",
     "GIT_INDEX_FILE",
     "GIT_INDEX_VERSION",
+    "GIT_INTERNAL_SUPER_PREFIX",
     "GIT_LITERAL_PATHSPECS",
     "GIT_NAMESPACE",
     "GIT_NOGLOB_PATHSPECS",
@@ -91,9 +95,9 @@ _REMOVED = (
     "GIT_REPLACE_REF_BASE",
     "GIT_SHALLOW_FILE",
     "GIT_TEMPLATE_DIR",
-    "GIT_TRACE",
     "GIT_WORK_TREE",
 )
+_NO_TRACE = dict.fromkeys(("GIT_TRACE2", "GIT_TRACE2_EVENT", "GIT_TRACE2_PERF"), "0")
 
 
 def git(root: Path, *arguments: str, data: bytes | None = None, **variables: str) -> str:
@@ -105,7 +109,7 @@ def git(root: Path, *arguments: str, data: bytes | None = None, **variables: str
 
 
 def ask_git(root: Path, *arguments: str) -> bytes | None:
-    """The bytes that git prints, or None when it says no: where that is an answer and not a failure."""
+    """The bytes that git prints, or None when it exits with an error, where that is a valid answer."""
     done = _run(root, arguments, None, git_environment())
     return None if done.returncode else done.stdout
 
@@ -123,7 +127,9 @@ def git_commit(root: Path, *arguments: str) -> None:
 def git_environment(settings: dict[str, str] = NEUTRAL) -> dict[str, str]:
     """This process's environment for a git that follows ``settings`` over the user's own."""
     environment = {name: value for name, value in os.environ.items() if name not in _REMOVED}
-    # Looking takes no lock of git's, so that a killed run leaves none behind where it only looked. English, to be read.
+    # Also what trace2.* configures, which git takes from no command line.
+    environment = {name: value for name, value in environment.items() if not name.startswith("GIT_TRACE")} | _NO_TRACE
+    # Commands that only read take no lock, so that a killed run leaves none behind. Messages are in English, to be parsed.
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}
     count = environment.get("GIT_CONFIG_COUNT", "")
     first = int(count) if count.isdecimal() else 0
@@ -133,7 +139,7 @@ def git_environment(settings: dict[str, str] = NEUTRAL) -> dict[str, str]:
 
 
 def reason(said: bytes | str | None) -> str:
-    """What a failing git means: its ``fatal:`` line, for what follows is advice; else its last line."""
+    """Why git failed: its ``fatal:`` line, because only advice follows it; else its last line."""
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said or ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith("fatal:")]
@@ -169,7 +175,7 @@ def _run(root: Path, arguments: tuple[str, ...], data: bytes | None, environment
 
 
 def _hooks(root: Path) -> list[str]:
-    # Those that can refuse a commit, where the user's git finds them.
+    # The user's hooks that can refuse a commit.
     shown = _run(root, ("rev-parse", "--git-path", "hooks"), None, git_environment({})).stdout
     folder = root / shown.decode("utf-8", "surrogateescape").strip()
     names = ("pre-commit", "prepare-commit-msg", "commit-msg")

@@ -29,7 +29,7 @@ _POLL = 0.05  # seconds
 def exclusive(root: Path, patience: float = 0) -> Iterator[str]:
     """Hold the checkout for a run that writes; yields what was recovered from a killed run, or an empty string.
 
-    Raises PortError when another run is still at work there after ``patience`` seconds.
+    Raises PortError when another run is still active there after ``patience`` seconds.
     """
     try:
         handle = open_lock(root, _LOCK)

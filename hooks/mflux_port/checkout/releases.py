@@ -217,7 +217,7 @@ def _run(command: list[str], failure: str) -> None:
 
 
 def _settle(folder: Path, home: Path) -> None:
-    # Two runs may download the same source at once; the second keeps that of the first.
+    # Two runs may download the same source at once; the second keeps the first one's download.
     try:
         folder.rename(home)
     except OSError:

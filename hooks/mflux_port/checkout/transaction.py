@@ -216,7 +216,7 @@ def _cannot(root: Path, error: OSError, state: str) -> PortError:
 
 
 def _digest(data: bytes | None) -> str | None:
-    import hashlib  # a run that writes nothing does without
+    import hashlib  # a run that writes nothing does not need it
 
     return None if data is None else hashlib.blake2b(data, digest_size=16).hexdigest()
 
@@ -235,7 +235,7 @@ def _read(path: Path) -> list[_Change] | None:
 
 
 def _is_valid(entry: object) -> bool:
-    # A journal that was edited must not lead out of the checkout.
+    # A journal that was edited must not name a file outside the checkout.
     if not isinstance(entry, dict) or entry.keys() != {"target", "temporary", "old", "new"}:
         return False
     names = [entry["target"], entry["temporary"]]

@@ -8,14 +8,15 @@ from pathlib import Path
 from mflux_port.errors import PortError
 from mflux_port.files.paths import real_path
 
-# Each level with a file that was new in it, newest first. mflux 0.19 to 0.21 lack that of 0.22 and count as 0.18, of which
-# they have changed a part.
+# Each level with a file that was new in it, newest first. mflux 0.19 to 0.21 lack the file of 0.22 and count as 0.18,
+# although they changed a part of it.
 _LEVEL_FILES = {
     "0.24": "src/mflux/models/common/vae/vae_decode_options.py",
     "0.22": "src/mflux/cli/capabilities.py",
 }
 _OLDEST_LEVEL = "0.18"
-# What 0.18.0 added for weights, and where: mflux 0.17 and earlier also lack command line helpers that ports use.
+# Something that 0.18.0 added for weights, and its file. mflux 0.17 and earlier also lack command line helpers that ports
+# use.
 _OLDEST_WEIGHTS = "src/mflux/models/common/weights/loading/weight_definition.py", b"key_transform"
 _REQUIRED = (
     "pyproject.toml",
@@ -26,7 +27,7 @@ _REQUIRED = (
 
 
 def verify_inside(root: Path, name: str) -> None:
-    """Raise PortError when a link leads ``name`` (relative to ``root``) out of the checkout: nothing is written there."""
+    """Raise PortError when ``name`` (relative to ``root``) is a link to a place outside the checkout."""
     if not is_inside(root, name):
         target = real_path(root / name)
         raise PortError(

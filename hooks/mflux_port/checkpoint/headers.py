@@ -78,7 +78,7 @@ def read_header(path: Path) -> Header:
 
 
 def header_length(first_bytes: bytes, where: object, file_size: int) -> int:
-    """The header's length in bytes, read from the file's first eight. Raises PortError when it cannot be true."""
+    """The header's length in bytes, read from the file's first eight. Raises PortError when the file cannot have it."""
     if len(first_bytes) < 8:
         raise PortError(f"{where} is shorter than a safetensors header; download it again")
     if first_bytes == _LFS_POINTER:

@@ -20,7 +20,8 @@ _TEXT_ENCODER_KEYWORDS = (
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
 _ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # as answer_rules.yml has it
-# A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when it is not given.
+_WITHOUT_MASK = ("t5", "clip")  # mflux's encoders that see the padding
+# A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when the key is missing.
 _DYNAMIC_SHIFT = (
     ("sigma_base_shift",   "base_shift",         0.5),
     ("sigma_max_shift",    "max_shift",          1.15),
@@ -51,7 +52,7 @@ class Answer:
 
 def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
     """Answers by question name, in the order of the questions. What cannot be inferred is left out."""
-    defaults = read_defaults(checkpoint.pipeline, checkpoint.pipeline_source, checkpoint.pipeline_module)
+    defaults = defaults_of(checkpoint)
     answers = _names(checkpoint)
     if checkpoint.pipeline:
         code = f"; it is the checkpoint's own code ({checkpoint.pipeline_module})" if checkpoint.pipeline_module else ""
@@ -62,16 +63,23 @@ def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
     answers["vae"] = infer_vae(checkpoint.part("vae"))
     if not checkpoint.part("vae") and checkpoint.model_index.get("vae") not in (None, [None, None]):
         answers["vae"] = _not_here("vae")
-    encoders = infer_text_encoders(checkpoint)
+    encoders = infer_text_encoders(checkpoint, defaults)
     answers["text_encoder"] = encoders[0]
     answers |= _places(checkpoint, encoders)
-    answers["scheduler"], schedule = infer_scheduler(checkpoint)
+    answers["scheduler"], schedule = infer_scheduler(checkpoint, defaults)
     if defaults and not defaults.takes_negative_prompt:
-        answers["negative_prompt"] = Answer(False, f"{checkpoint.pipeline} takes no negative_prompt")
+        answers["negative_prompt"] = Answer(
+            False, f"{checkpoint.pipeline} uses no negative prompt at its default scales"
+        )
     entry = _entry(checkpoint, answers, encoders, schedule)
     if entry:
         answers["checkpoints"] = Answer([entry], "the config.json files")
     return answers
+
+
+def defaults_of(checkpoint: Checkpoint) -> PipelineDefaults | None:
+    """What the source of the checkpoint's pipeline says, where it can be read."""
+    return read_defaults(checkpoint.pipeline, checkpoint.pipeline_source, checkpoint.pipeline_module)
 
 
 def infer_vae(component: Component | None) -> Answer:
@@ -84,12 +92,16 @@ def infer_vae(component: Component | None) -> Answer:
     return Answer(choice, f"{component.name}/config.json: {name} with {short_repr(channels)} latent channels; {why}")
 
 
-def infer_text_encoders(checkpoint: Checkpoint) -> list[Answer]:
+def infer_text_encoders(checkpoint: Checkpoint, defaults: PipelineDefaults | None = None) -> list[Answer]:
     """The same for each text encoder of model_index.json, in its order; at least one."""
     found = []
     for name in checkpoint.text_encoders:
         component = checkpoint.components.get(name)
-        found.append(infer_text_encoder(component) if component else _not_here(name))
+        answer = infer_text_encoder(component) if component else _not_here(name)
+        if defaults and name in defaults.masked and answer.value in _WITHOUT_MASK:
+            why = f"{checkpoint.pipeline} gives it a mask, which mflux's {answer.value} does not take"
+            answer = Answer("own", f"{answer.why}; {why}")
+        found.append(answer)
     return found or [infer_text_encoder(None)]
 
 
@@ -132,7 +144,7 @@ def _places(checkpoint: Checkpoint, encoders: list[Answer]) -> dict[str, Answer]
 
 
 def tokenizer_of(checkpoint: Checkpoint, encoder: str) -> str:
-    """The folder of a text encoder's tokenizer: of the same number, else the only one, else the one of its place."""
+    """The folder of a text encoder's tokenizer: the one with the same number, else the only one, else by position."""
     own = re.sub("^text_encoder", "tokenizer", encoder)
     listed = [name for name in checkpoint.model_index if name in checkpoint.tokenizers] or list(checkpoint.tokenizers)
     folders = [name for name in listed if name not in checkpoint.components] or listed
@@ -144,7 +156,7 @@ def tokenizer_of(checkpoint: Checkpoint, encoder: str) -> str:
     return folders[place] if place < len(folders) else folders[0]
 
 
-def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
+def infer_scheduler(checkpoint: Checkpoint, defaults: PipelineDefaults | None = None) -> tuple[Answer, dict]:
     """The scheduler choice and the ``ModelConfig`` fields that its shift becomes.
 
     Shifts follow FlowMatchEulerDiscreteScheduler run with sigmas from 1 to 1/steps: a static shift s is base and
@@ -156,6 +168,8 @@ def infer_scheduler(checkpoint: Checkpoint) -> tuple[Answer, dict]:
         return Answer("linear", "the checkpoint has no scheduler_config.json", False), {}
     if name != "FlowMatchEulerDiscreteScheduler":
         return Answer("own", f"scheduler_config.json: {name}, which the template does not offer"), {}
+    if defaults and not defaults.gives_sigmas:
+        return Answer("own", f"{checkpoint.pipeline} leaves the sigmas to its scheduler, in {defaults.where}"), {}
     odd = [flag for flag in _ODD_SIGMAS if config.get(flag)]
     if odd or config.get("time_shift_type", "exponential") != "exponential":
         return Answer("own", f"scheduler_config.json: {', '.join(odd) or 'time_shift_type'} is set"), {}

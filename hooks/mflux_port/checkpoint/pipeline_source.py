@@ -15,13 +15,16 @@ from mflux_port.files.parsing import parse_python
 class PipelineDefaults:
     """What the pipeline's ``__call__`` takes. ``steps`` and ``guidance`` are None when it has no such default.
 
-    ``where``: the file that was read.
+    ``takes_negative_prompt``: at its default scales. ``where``: the file that was read. ``gives_sigmas``: to the scheduler, which
+    otherwise makes its own. ``masked``: the text encoders that get an attention mask.
     """
 
     steps: int | None
     guidance: float | None
     takes_negative_prompt: bool
     where: str = ""
+    gives_sigmas: bool = True
+    masked: frozenset[str] = frozenset()
 
 
 # How pipelines call the scale that mflux calls guidance, in the order of preference.
@@ -56,16 +59,35 @@ def _from_source(text: str, class_name: str, where: str) -> PipelineDefaults | N
             call = next(
                 (part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__call__"), None
             )
-            return _from_call(call, where) if call else None
+            return _from_call(call, node, where) if call else None
     return None
 
 
-def _from_call(call: ast.FunctionDef, where: str) -> PipelineDefaults:
+def _from_call(call: ast.FunctionDef, pipeline: ast.ClassDef, where: str) -> PipelineDefaults:
     names = [argument.arg for argument in (*call.args.args, *call.args.kwonlyargs)]
     defaults = dict(zip(reversed([one.arg for one in call.args.args]), reversed(call.args.defaults), strict=False))
     defaults |= {one.arg: node for one, node in zip(call.args.kwonlyargs, call.args.kw_defaults, strict=True) if node}
     values = {name: node.value for name, node in defaults.items() if isinstance(node, ast.Constant)}
     steps = values.get("num_inference_steps")
     scales = (values.get(name) for name in _GUIDANCE)
-    guidance = next((float(scale) for scale in scales if type(scale) in (int, float)), None)
-    return PipelineDefaults(steps if type(steps) is int else None, guidance, "negative_prompt" in names, where)
+    scales = [float(scale) for scale in scales if type(scale) in (int, float)]
+    # A second scale of 1 turns the unconditional prediction off, and mflux has one scale, which is the first.
+    takes_negative = "negative_prompt" in names and not (len(scales) > 1 and scales[1] <= 1)
+    # Sigmas that may be given and are never computed are None.
+    gives_sigmas = "sigmas" not in names or "sigmas" in _assigned(call)
+    whole_steps = steps if type(steps) is int else None
+    return PipelineDefaults(
+        whole_steps, next(iter(scales), None), takes_negative, where, gives_sigmas, _masked(pipeline)
+    )
+
+
+def _assigned(function: ast.FunctionDef) -> set[str]:
+    assignments = (node for node in ast.walk(function) if isinstance(node, ast.Assign))
+    return {target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)}
+
+
+def _masked(pipeline: ast.ClassDef) -> frozenset[str]:
+    calls = (node for node in ast.walk(pipeline) if isinstance(node, ast.Call))
+    given = (node for node in calls if any(keyword.arg == "attention_mask" for keyword in node.keywords))
+    names = (ast.unparse(node.func).rpartition(".")[2] for node in given)
+    return frozenset(name for name in names if name.startswith("text_encoder"))

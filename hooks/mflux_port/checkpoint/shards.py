@@ -117,7 +117,7 @@ def _file_name(base: str, variant: str) -> str:
 
 
 def _index_names(base: str, variant: str) -> tuple[str, ...]:
-    # As both libraries write it, as diffusers did before, and as some repos have it.
+    # The name that both libraries write, the one that diffusers wrote before, and one that some repos use.
     if not variant:
         return (f"{base}.safetensors.index.json",)
     parts = ("safetensors.index.{}.json", "safetensors.{}.index.json", "{}.safetensors.index.json")
@@ -141,7 +141,7 @@ def _without_index(here: set[str], where: object) -> _Choice:
     bases = sorted({base for base, _, _ in groups})
     if len(bases) > 1:
         raise PortError(f"{where} holds several checkpoints ({', '.join(bases)}); keep one, or point to its file")
-    # Without a variant before with one; shards before a single copy of them.
+    # Files without a variant come first; shards come before a single file.
     key = min(groups, key=lambda key: (_VARIANTS.index(key[1]), not key[2]))
     if key[2]:
         _verify_complete(groups[key], where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mflux_port.checkpoint.inference import Answer, infer_text_encoders
+from mflux_port.checkpoint.inference import Answer, defaults_of, infer_text_encoders
 from mflux_port.checkpoint.layout import Checkpoint, Component
 from mflux_port.errors import one_line
 
@@ -100,7 +100,7 @@ def _verdict(question: str, answer: Answer) -> str:
 
 def _parts(checkpoint: Checkpoint, answers: dict[str, Answer]) -> dict[str, Answer]:
     """The answers that may name mflux's own classes, by the port's name for the part."""
-    encoders = dict(enumerate(infer_text_encoders(checkpoint), 1))
+    encoders = dict(enumerate(infer_text_encoders(checkpoint, defaults_of(checkpoint)), 1))
     further = {f"text_encoder_{number}": answer for number, answer in encoders.items() if number > 1}
     return {
         "vae": answers["vae"],

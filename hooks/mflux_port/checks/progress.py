@@ -1,4 +1,4 @@
-"""Where a port stands in the guide's order, from evidence."""
+"""How far a port is in the guide's order, from its evidence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GOLDEN = ("TST01", "TST04", "TST05")
 
 
 class Progress(NamedTuple):
-    """``steps`` tells for each of STEPS if it is reached; ``rows`` are those of ``check --merge``."""
+    """``steps`` says for each of STEPS whether it is reached; ``rows`` are those of ``check --merge``."""
 
     model: str
     steps: dict[str, bool]

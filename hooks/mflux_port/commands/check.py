@@ -10,8 +10,8 @@ from mflux_port.checks import report
 from mflux_port.checks.engine.evaluate import check, failures
 from mflux_port.checks.engine.registry import GROUPS, all_rules
 from mflux_port.checks.engine.rule import MERGE, RUN, Rule
-from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
+from mflux_port.json_output import print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,9 +17,9 @@ from mflux_port import wiring
 from mflux_port.checkout.git import reason
 from mflux_port.checkout.lock import exclusive
 from mflux_port.checkout.tree import Checkout
-from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
 from mflux_port.files.yaml_files import read_yaml
+from mflux_port.json_output import print_json
 from mflux_port.port.port import Port, port_from_answers
 
 _NOT_ASKED = ("template", "template_commit", "lora_modules")

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from mflux_port.checkout import releases
-from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
+from mflux_port.json_output import print_json
 from mflux_port.template.project import project_root
 
 MODEL = "nova_demo"

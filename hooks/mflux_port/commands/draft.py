@@ -10,8 +10,8 @@ from pathlib import Path
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.transaction import commit, locked
 from mflux_port.checkout.tree import Checkout, is_inside
-from mflux_port.commands.json_output import print_diff, print_json
 from mflux_port.errors import PortError, format_error
+from mflux_port.json_output import print_diff, print_json
 from mflux_port.port.port import Port, load_port
 
 
@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
         print_diff("draft --dry-run", diff([*planned, *kept]), args.json)
         return 0
     _write(checkout, port, planned, kept, spare, _notes(args, checkout, port, draft))
-    remember_checkpoint(checkout.root, port, args.checkpoint)  # where a link leads out of the checkout
+    remember_checkpoint(checkout.root, port, args.checkpoint)  # not in the draft where artifacts is a link
     left = [name for name in left if name not in spare and not name.endswith("__init__.py")]
     more = {"facts": facts, "refusal": refusal, "key_list": changes, "removed": spare, "leftover": left}
     _print(args, checkout, port, draft, planned, more)

@@ -16,9 +16,9 @@ from mflux_port.checks.engine.evaluate import check, failures, find_package
 from mflux_port.checks.engine.facts import Facts
 from mflux_port.checks.engine.rule import MERGE
 from mflux_port.checks.pull_request import description
-from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
 from mflux_port.files.writing import write_whole
+from mflux_port.json_output import print_json
 from mflux_port.port.port import ANSWERS, load_port
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError
 from mflux_port.files.writing import write_whole
+from mflux_port.json_output import print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

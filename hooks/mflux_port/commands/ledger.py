@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.tree import Checkout, verify_inside
-from mflux_port.commands.json_output import print_json
+from mflux_port.json_output import print_json
 from mflux_port.port.port import Port, load_port
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from mflux_port.checkout.tree import Checkout
-from mflux_port.commands.json_output import print_json
+from mflux_port.json_output import print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

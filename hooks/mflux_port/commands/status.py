@@ -10,11 +10,11 @@ from mflux_port.checkout.tree import Checkout
 from mflux_port.checks.engine.evaluate import all_models
 from mflux_port.checks.engine.facts import Facts
 from mflux_port.checks.progress import STEPS, Progress
-from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError, format_error
 from mflux_port.guide.action import Action, commit
 from mflux_port.guide.life import Life
 from mflux_port.guide.next_action import next_action, resolve
+from mflux_port.json_output import print_json
 from mflux_port.port.port import ANSWERS, list_ports
 from mflux_port.update.port_state import Conflict, PortState, conflicts, port_files
 

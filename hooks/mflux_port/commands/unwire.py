@@ -7,8 +7,8 @@ import argparse
 from mflux_port import wiring
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.tree import Checkout
-from mflux_port.commands.json_output import print_diff
 from mflux_port.commands.wire import report
+from mflux_port.json_output import print_diff
 from mflux_port.port.port import load_port
 from mflux_port.template.project import rendered_tests
 

@@ -7,8 +7,8 @@ import sys
 
 from mflux_port.checkout.lock import exclusive
 from mflux_port.checkout.tree import Checkout
-from mflux_port.commands.json_output import print_json
 from mflux_port.errors import PortError, format_error
+from mflux_port.json_output import print_json
 from mflux_port.port.port import list_ports
 from mflux_port.update.rollback import restore
 from mflux_port.update.tree import WAY_BACK, verify_clean, verify_git

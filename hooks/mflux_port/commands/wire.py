@@ -7,7 +7,7 @@ import argparse
 from mflux_port import wiring
 from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.tree import Checkout
-from mflux_port.commands.json_output import print_diff, print_json
+from mflux_port.json_output import print_diff, print_json
 from mflux_port.port.port import load_port
 
 

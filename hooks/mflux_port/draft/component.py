@@ -53,7 +53,7 @@ def _prefix(name: str, top: str) -> str:
 class ComponentDraft:
     """``files``: source by stem; ``certain``: drafted from the reference itself, not just from the header.
 
-    ``left_out``: the paths of towers that the recorded run never enters.
+    ``left_out``: the paths of towers that the recorded run never calls.
     """
 
     component: str
@@ -89,22 +89,41 @@ def draft_component(
     source.moved = source.moved | move_to_readers(tree, source.tensors)
     mapping = draft_mapping(name, source, tree)
     mapping.unresolved[:0] = [_unresolved(name, kind) for kind in component.classified.blocking]
+    mapping.unresolved += _undecided_weights(name, tree, mapping.tied)
+    classes, files = _classes_and_files(component, name, port, tree, forwards)
+    states = class_states(tree, forwards)
     mapping.unresolved += [
+        Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in states if not state.is_proof
+    ]
+    linears = {path for path, node in tree.walk() if node.layer == "Linear"}
+    names = {tensor.name: plain for plain, tensor in source.tensors.items()}
+    lora = lora_layers(mapping.targets, linears, names) if name == "transformer" else []
+    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, towers)
+
+
+def _undecided_weights(name: str, tree: Node, tied: list[str]) -> list[Unresolved]:
+    """What of the tree's weights is left to the porter: weights of other modules, and layers in doubt."""
+    found = [
         Unresolved(
             name,
             path,
             "tied to another module's weight and read by a forward pass",
             ("pass it as an argument of the call",),
         )
-        for path in drop(tree, mapping.tied)
+        for path in drop(tree, tied)
     ]
     for path, node in tree.walk():
         _flatten_gammas(node)
         if node.doubt:
-            mapping.unresolved.append(Unresolved(name, path, node.doubt, node.candidates or (node.layer,)))
-    section = component.config.get("text_config")
-    sizes = dimensions(section if isinstance(section, dict) else component.config)
-    sizes = {size: value for size, value in sizes.items() if not keyword.iskeyword(size) and size != "self"}
+            found.append(Unresolved(name, path, node.doubt, node.candidates or (node.layer,)))
+    return found
+
+
+def _classes_and_files(
+    component: Component, name: str, port: Port, tree: Node, forwards: ForwardDraft
+) -> tuple[list[ClassDraft], dict[str, str]]:
+    """The classes of a component, and the source of each file by its stem."""
+    sizes = _sizes(component.config)
     top, stem = top_of(name)
     prefix = port.class_name if name == "transformer" else f"{port.class_name}{_prefix(name, top)}"
     classes = draft_classes(tree, prefix, (f"{port.class_name}{top}", stem), set(sizes))
@@ -117,14 +136,14 @@ def draft_component(
         files |= {"functions": functions} if functions else {}
     if forwards.forwards or name == "vae":  # the other files are written as a formatter leaves them
         files = formatted(files)
-    states = class_states(tree, forwards)
-    mapping.unresolved += [
-        Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in states if not state.is_proof
-    ]
-    linears = {path for path, node in tree.walk() if node.layer == "Linear"}
-    names = {tensor.name: plain for plain, tensor in source.tensors.items()}
-    lora = lora_layers(mapping.targets, linears, names) if name == "transformer" else []
-    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, towers)
+    return classes, files
+
+
+def _sizes(config: dict) -> dict:
+    """The sizes in a component's config that can be arguments of a constructor."""
+    section = config.get("text_config")
+    sizes = dimensions(section if isinstance(section, dict) else config)
+    return {size: value for size, value in sizes.items() if not keyword.iskeyword(size) and size != "self"}
 
 
 def _tree(component: Component, wanted: Wanted) -> tuple[Node, Source]:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from mflux_port import __version__
 from mflux_port.checkout.lock import under_way
 from mflux_port.checks.engine import evidence
+from mflux_port.checks.engine.changes import missing_milestones
 from mflux_port.checks.engine.rule import FAIL, NEEDS_YOU, PASS
 from mflux_port.checks.progress import open_surfaces
-from mflux_port.checks.rules.merge import missing_milestones, outdated_proofs
 from mflux_port.draft.tiny_sizes import other_names
 from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_entries
 from mflux_port.guide import proof
@@ -182,7 +182,7 @@ def _golden(life: Life) -> Action | None:
 
 def _outdated(life: Life) -> Action | None:
     """A proof counts for the code that was committed and run."""
-    outdated = outdated_proofs(life.package)
+    outdated = evidence.outdated(life.package)
     if not outdated:
         return None
     stage, problem = next(iter(outdated.items()))

@@ -201,7 +201,7 @@ def _problem(assignment: Assignment, applied: AppliedModule, count: int) -> tupl
     if assignment.shape != shape:
         return "shape", f"{path} is {shape}, the tensor gives {assignment.shape}"
     if path in applied.unset:
-        return "not set", f"mflux's mapper cannot set {path} (a list within a list?)"
+        return "not set", f"mflux's mapper cannot set {path}, which may be in a list within a list"
     return None
 
 

@@ -10,14 +10,14 @@ _ROTARY = {"rotary_emb.inv_freq": "computed from rope_theta"}
 _FACTS = {
     ("vae", "qwen"): Waivers(
         tensors={"encoder.down_blocks.5.time_conv.*": "halves the number of frames of a video; an image has one frame"},
-        shapes={"*norm*.weight": "mflux keeps the scale with ones behind it and loads it flat"},
+        shapes={"*norm*.weight": "mflux keeps the scale with trailing axes of length 1 and loads it flat"},
     ),
     ("vae", "qwen21"): Waivers(
         tensors={"*.time_conv.*": "halves or doubles the number of frames of a video; an image has one frame"}
     ),
     ("vae", "wan22"): Waivers(
         tensors={"*.time_conv.*": "halves or doubles the number of frames of a video; an image has one frame"},
-        shapes={"*norm*.weight": "mflux keeps the scale with ones behind it and loads it flat"},
+        shapes={"*norm*.weight": "mflux keeps the scale with trailing axes of length 1 and loads it flat"},
     ),
     ("text_encoder", "t5"): Waivers(
         tensors={"*.relative_attention_bias.weight": "one table for all blocks, of which mflux keeps a copy in each"}

@@ -1,4 +1,4 @@
-"""Where the template lies, in a clone of this project or inside the installed package, and what its lists say."""
+"""Where the template is, in a clone of this project or inside the installed package, and what its lists say."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def template_source() -> str:
 
 
 def _installed_from() -> dict:
-    # What pip and uv note beside an installed package (PEP 610).
+    # What pip and uv store next to an installed package (PEP 610).
     import json
     from importlib.metadata import PackageNotFoundError, distribution
 
@@ -60,6 +60,11 @@ def owned_paths(model: str) -> list[str]:
     """The files and folders of a port that its porter owns, relative to the checkout."""
     listed = read_yaml(project_root() / "components/owned_files.yml", "install copier-mflux-port again")
     return [re.sub(r"\{\{.*?\}\}", model, pattern) for pattern in listed]
+
+
+def is_owned(name: str, owned: list[str]) -> bool:
+    """Whether a file is the porter's: one of the paths ``owned``, or below one."""
+    return any(name == path or name.startswith(f"{path}/") for path in owned)
 
 
 def rendered_tests(model: str) -> list[str]:

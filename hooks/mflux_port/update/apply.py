@@ -11,7 +11,7 @@ from mflux_port.checkout.lock import under_way
 from mflux_port.checkout.transaction import commit, locked
 from mflux_port.errors import PortError
 from mflux_port.port.answers import ANSWERS
-from mflux_port.template.project import owned_paths
+from mflux_port.template.project import is_owned, owned_paths
 from mflux_port.update.merge import merge_files
 from mflux_port.update.renderings import Renderings, render_both
 from mflux_port.update.tree import amend
@@ -59,11 +59,6 @@ def complete(root: Path, model: str, template: Path, version: str) -> Completed:
     behind = _left_behind(root, mine, old, renderings.new, owned) if renderings.answers_changed else {}
     kept = {name: outcome.why for name, outcome in conflicts.items() if outcome.why}
     return Completed(kept, added, behind, [name for name in handed_over if name in mine])
-
-
-def is_owned(name: str, owned: list[str]) -> bool:
-    """Whether a file is the porter's: one of the paths ``owned``, or below one."""
-    return any(name == path or name.startswith(f"{path}/") for path in owned)
 
 
 def _moves(origin: str, place: str, there: dict[str, bytes], renderings: Renderings, owned: list[str]) -> bool:

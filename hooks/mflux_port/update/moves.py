@@ -17,7 +17,7 @@ MOVES: dict[str, dict[str, dict[str, str]]] = {
             "mlx_port.py": "run/mlx_port.py",
             "mlx_taps.py": "run/mlx_taps.py",
             "modules.py": "run/module_judge.py",
-            "notes.py": "explain/notes.py",
+            "notes.py": "explain/boxes.py",
             "pairing.py": "compare/pairing.py",
             "pictures.py": "explain/pictures.py",
             "port.py": "answers.py",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mflux_port import wiring
 from mflux_port.checkout.tree import Checkout
 from mflux_port.port.port import Port, load_port
-from mflux_port.update.copying import rendered_files
+from mflux_port.update.after_copy import rendered_files
 from mflux_port.update.tracked import ignored_files
 from mflux_port.update.tree import unmerged_files
 from mflux_port.wiring.surfaces import SURFACES

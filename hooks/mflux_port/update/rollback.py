@@ -72,9 +72,10 @@ def roll_back(root: Path) -> None:
 def _free_git(root: Path) -> None:
     # A killed git leaves its locks behind.
     branch = git(root, "rev-parse", "--symbolic-full-name", "HEAD").strip()
-    locks = [git_path(root, name) for name in ("index.lock", "HEAD.lock", f"{branch}.lock")]
+    names = ("index.lock", "HEAD.lock", f"{branch}.lock", "reftable/tables.list.lock")
+    locks = [git_path(root, name) for name in names]
     locks = [lock for lock in locks if lock.exists()]
-    if locks and _git_runs(Path(git(root, "rev-parse", "--show-toplevel").strip())):
+    if locks and _git_runs(Path(git(root, "rev-parse", "--show-toplevel").removesuffix("\n"))):
         raise PortError(f"another git process is running in {root} ({locks[0]}); wait for it and run this again")
     for lock in locks:
         lock.unlink()
@@ -98,8 +99,8 @@ def _git_runs(top: Path) -> bool:
 
 def _back(root: Path, begun: dict) -> tuple[bool, list[str]]:
     with locked(root):  # finishes a killed wiring run, whose temporary files would be removed now
-        kept = _keep(root)
-        known, new = tracked_changes(root, begun["head"]), untracked_files(root)
+        kept = _keep(root, begun)
+        known, new = tracked_changes(root, begun["head"]), untracked_files(root) | set(_ignored(root, begun))
         written = _writes(begun)
         names = sorted(filter(written, known))
         if names:
@@ -138,12 +139,21 @@ def _remove(root: Path, path: Path) -> None:
         folder.rmdir()
 
 
-def _keep(root: Path) -> bool:
+def _ignored(root: Path, begun: dict) -> list[str]:
+    # Files that the update has added and git ignores. It does not begin while git ignores one that was there before.
+    names = [f":(literal){name}" for name in begun.get("writes", ())]
+    shown = git(root, "ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", *names) if names else ""
+    return [name for name in shown.split("\0") if name]
+
+
+def _keep(root: Path, begun: dict) -> bool:
     # Somebody may have continued from the unfinished tree. Git keeps it, through a separate index.
     index = state_dir(root) / "kept.index"
     shutil.copyfile(git_path(root, "index"), index)
     try:
         git(root, "add", "--all", "--", ".", GIT_INDEX_FILE=str(index))
+        if ignored := _ignored(root, begun):
+            git(root, "add", "--force", "--", *ignored, GIT_INDEX_FILE=str(index), GIT_LITERAL_PATHSPECS="1")
         tree = git(root, "write-tree", GIT_INDEX_FILE=str(index)).strip()
     finally:
         index.unlink(missing_ok=True)

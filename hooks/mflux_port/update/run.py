@@ -25,6 +25,7 @@ from mflux_port.update.tree import (
     end,
     go_on,
     verify_clean,
+    verify_path,
 )
 
 
@@ -86,12 +87,14 @@ def _verify_reachable(model: str, source: str) -> None:
     path = Path(os.path.expanduser(source))
     if not path.exists():
         raise PortError(_unreachable(model, source, "there is no such folder"))
+    verify_path(path)
     if path.is_dir():
         top = ask_git(path, "rev-parse", "--show-toplevel")
         if top is None or ask_git(path, "rev-parse", "--verify", "HEAD") is None:
             raise PortError(_unreachable(model, source, "it is not a git repository with a commit"))
-        if Path(top.decode().strip()).resolve() != path.resolve():
-            raise PortError(_unreachable(model, source, f"it is a folder inside {top.decode().strip()}"))
+        top = os.fsdecode(top.removesuffix(b"\n"))
+        if Path(top).resolve() != path.resolve():
+            raise PortError(_unreachable(model, source, f"it is a folder inside {top}"))
     elif path.suffix != ".bundle":
         raise PortError(_unreachable(model, source, "it is a file"))
 
@@ -132,36 +135,34 @@ def _point_to(root: Path, model: str, template: str) -> None:
 
 def _run_copier(root: Path, model: str, to: str | None, source: str) -> dict:
     import copier
+
+    options = {"defaults": True, "overwrite": True, "unsafe": True, "quiet": True}
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch, "report.json")
+        with (
+            _environment(git_environment() | _object_format(root) | {REPORT: str(report)}),
+            _copier_errors(model, to, source, report),
+        ):
+            copier.run_update(root, answers_file=ANSWERS.format(model=model), vcs_ref=to, **options)
+        return json.loads(report.read_bytes())
+
+
+@contextmanager
+def _copier_errors(model: str, to: str | None, source: str, report: Path) -> Iterator[None]:
+    """Turn what Copier and its child processes raise into a PortError that names the cause."""
+    import copier
     import jinja2
     from plumbum import ProcessExecutionError
 
-    with tempfile.TemporaryDirectory() as scratch:
-        report = Path(scratch, "report.json")
-        with _environment(git_environment() | _object_format(root) | {REPORT: str(report)}):
-            try:
-                copier.run_update(
-                    root,
-                    answers_file=ANSWERS.format(model=model),
-                    vcs_ref=to,
-                    defaults=True,
-                    overwrite=True,
-                    unsafe=True,
-                    quiet=True,
-                )
-            except copier.errors.TaskError as error:
-                raise PortError(_refusal(report) or f"a step of the update of {model} failed ({error})") from None
-            except ProcessExecutionError as error:
-                raise PortError(_git_failure(model, source, to, error)) from None
-            except (
-                copier.errors.CopierError,
-                jinja2.TemplateError,
-                ValueError,
-                TypeError,
-                OSError,
-                RuntimeError,
-            ) as error:
-                raise PortError(_explained(model, source, to, error)) from None
-        return json.loads(report.read_bytes())
+    others = (copier.errors.CopierError, jinja2.TemplateError, ValueError, TypeError, OSError, RuntimeError)
+    try:
+        yield
+    except copier.errors.TaskError as error:
+        raise PortError(_refusal(report) or f"a step of the update of {model} failed ({error})") from None
+    except ProcessExecutionError as error:
+        raise PortError(_git_failure(model, source, to, error)) from None
+    except others as error:
+        raise PortError(_explained(model, source, to, error)) from None
 
 
 @contextmanager
@@ -183,9 +184,9 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 def _object_format(root: Path) -> dict[str, str]:
-    # The temporary repositories that Copier makes read the checkout's objects.
+    # The temporary repositories that Copier makes read the checkout's objects, whatever init.defaultObjectFormat says.
     shown = (ask_git(root, "rev-parse", "--show-object-format") or b"").decode().strip()
-    return {"GIT_DEFAULT_HASH": shown} if shown not in ("", "sha1") else {}
+    return {"GIT_DEFAULT_HASH": shown or "sha1"}
 
 
 def _refusal(report: Path) -> str:

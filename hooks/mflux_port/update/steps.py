@@ -24,7 +24,7 @@ from mflux_port.update.apply import complete
 from mflux_port.update.migrations import committed_answers, migrate, move_file, rename_answer
 from mflux_port.update.port_state import Conflict, conflicts, port_files
 from mflux_port.update.rollback import roll_back
-from mflux_port.update.tracked import verify_tracked
+from mflux_port.update.tracked import ignored_files, ignored_line, verify_tracked
 from mflux_port.update.tree import begin, begun_by, changed_files, end, verify_clean
 from mflux_port.wiring.surfaces import SURFACES
 
@@ -67,7 +67,7 @@ def plan(root: Path, model: str, template: str) -> None:
     """Refuse when the shared files cannot be wired, before anything is rendered."""
     answers = read_answers(root, model)
     if asked(Path(template), "HEAD") - answers.keys():
-        return  # a question is new: its answer comes with the merge, wiring looks at the files then
+        return  # a question is new: the merge adds its answer, and wiring checks the files after that
     checkout = Checkout(root)
     port = port_from_answers(answers, ANSWERS.format(model=model))
     wiring.verify_free(checkout, port)
@@ -91,6 +91,7 @@ def finish(root: Path, model: str, template: str) -> None:
         "added": completed.added,
         "yours": completed.yours,
         "handed_over": completed.handed_over,
+        "ignored": [ignored_line(model, ignored)] if (ignored := ignored_files(root, model)) else [],
     }
     report["conflicts"] = [conflict._asdict() for conflict in _conflicts(root, model, report["files"], completed.kept)]
     report["check"] = what_is_left(root, model)
@@ -116,7 +117,7 @@ def report_lines(report: dict) -> list[str]:
     ]
     lines += [f"{name}: now yours; later updates do not change it" for name in report["handed_over"]]
     lines += [f"conflict: {Conflict(**entry)}" for entry in report["conflicts"]]
-    return [*lines, *report["check"]]
+    return [*lines, *report["ignored"], *report["check"]]
 
 
 def asked(template: Path, version: str) -> set[str]:

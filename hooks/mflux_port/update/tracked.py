@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from mflux_port.checkout.git import ask_git, git
 from mflux_port.errors import PortError
 from mflux_port.port.answers import ANSWERS
-from mflux_port.template.project import project_root
+from mflux_port.template.project import is_owned, owned_paths, project_root
 
 _SOURCE = (".py", ".md", ".yml")
 
@@ -19,13 +20,13 @@ def ignored_files(root: Path, model: str) -> list[str]:
 
     Those are what the template may render and the source files of the package; recordings and caches are not.
     """
-    places = [f"src/mflux/models/{model}", f"porting/{model}", "tests"]
+    places = _places(model)
     shown = ask_git(root, "ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", *places)
     if not shown:
         return []
     template = project_root() / "template"
     listed = [path.relative_to(template).as_posix() for path in template.rglob("*") if path.is_file()]
-    rendered = re.compile("|".join(_pattern(name, model) for name in listed))
+    rendered = _patterns(listed, model)
     return [name for name in _names(shown) if rendered.fullmatch(name) or _is_source(name, places[0])]
 
 
@@ -45,8 +46,10 @@ def verify_tracked(root: Path, model: str, template: Path, versions: list[str], 
         raise PortError(
             f"{rejected[0]} is left over from an earlier merge, and Copier would delete it; apply it or remove it first"
         )
-    patterns = {_pattern(name, model) for version in versions for name in _listed(template, version)}
-    present = _present(root, model, re.compile("|".join(patterns)))
+    listed = {name for version in versions for name in _listed(template, version)}
+    rendered = _patterns(listed, model)
+    _verify_no_links(root, model, rendered, _patterns(_folders(listed), model))
+    present = _present(root, model, rendered)
     known = _flags(root, [*present, *shared])
     ignored = [name for name in present if name not in known]
     if ignored:
@@ -57,7 +60,19 @@ def verify_tracked(root: Path, model: str, template: Path, versions: list[str], 
             f"git assumes that {unseen[0]} is unchanged; undo this with `git update-index --no-assume-unchanged -- "
             f"{unseen[0]}`, commit what you changed there, and run this again"
         )
-    _verify_checked_out(root, model, re.compile("|".join(patterns)), shared)
+    _verify_checked_out(root, model, rendered, shared)
+
+
+def _verify_no_links(root: Path, model: str, rendered: re.Pattern[str], folders: re.Pattern[str]) -> None:
+    # Git sees the link and not the files behind it; and an update could not roll back what it writes there.
+    owned, places = owned_paths(model), _places(model)
+    found = [Path(top, name) for place in places for top, *names in os.walk(root / place) for name in sum(names, [])]
+    above = {root / folder for place in places for folder in (place, *_folders({place}))}
+    links = sorted(path.relative_to(root).as_posix() for path in {*found, *above} - {root} if path.is_symlink())
+    files = [name for name in links if rendered.fullmatch(name) and not is_owned(name, owned)]
+    link = next((name for name in links if folders.fullmatch(name) or name in files), None)
+    if link:
+        raise PortError(f"{link} is a link, behind which an update does not write; put the file or folder itself there")
 
 
 def _verify_checked_out(root: Path, model: str, rendered: re.Pattern[str], shared: list[str]) -> None:
@@ -65,6 +80,12 @@ def _verify_checked_out(root: Path, model: str, rendered: re.Pattern[str], share
     shown = git(root, "ls-files", "-t", "-z").split("\0")
     left_out = [line[2:] for line in shown if line.startswith("S ")]
     left_out = [name for name in left_out if rendered.fullmatch(name) or name in shared]
+    skipped = next((name for name in left_out if os.path.lexists(root / name)), None)
+    if skipped:
+        raise PortError(
+            f"git is told to skip {skipped} (skip-worktree); undo this with `git update-index --no-skip-worktree -- "
+            f"{skipped}`, commit what you changed there, and run this again"
+        )
     if left_out:
         folders = " ".join(sorted({os.path.dirname(name) or "." for name in left_out}))
         raise PortError(
@@ -74,8 +95,9 @@ def _verify_checked_out(root: Path, model: str, rendered: re.Pattern[str], share
 
 
 def _present(root: Path, model: str, rendered: re.Pattern[str]) -> list[str]:
-    places = [f"src/mflux/models/{model}", f"porting/{model}", "tests"]
-    found = [Path(folder, name) for place in places for folder, _, names in os.walk(root / place) for name in names]
+    found = [
+        Path(folder, name) for place in _places(model) for folder, _, names in os.walk(root / place) for name in names
+    ]
     return sorted(name for path in found if rendered.fullmatch(name := path.relative_to(root).as_posix()))
 
 
@@ -87,6 +109,19 @@ def _flags(root: Path, names: list[str]) -> dict[str, str]:
 
 def _listed(template: Path, version: str) -> list[str]:
     return _names(ask_git(template, "ls-tree", "-r", "-z", "--name-only", f"{version}:template") or b"")
+
+
+def _places(model: str) -> list[str]:
+    # A package comes first.
+    return [f"src/mflux/models/{model}", f"porting/{model}", "tests"]
+
+
+def _folders(names: set[str]) -> set[str]:
+    return {parent.as_posix() for name in names for parent in Path(name).parents}
+
+
+def _patterns(names: Iterable[str], model: str) -> re.Pattern[str]:
+    return re.compile("|".join({_pattern(name, model) for name in names}))
 
 
 def _pattern(name: str, model: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from mflux_port.checkout.git import ask_git, git, git_commit
@@ -30,8 +31,18 @@ def changed_files(root: Path, commit: str = "HEAD") -> list[str]:
     return sorted({*tracked_changes(root, commit), *untracked_files(root)})
 
 
+def verify_path(folder: Path) -> None:
+    """Raise PortError for a path that Copier, and git's list of other object folders, cannot hold."""
+    path = str(folder.absolute())
+    if "\n" in path or os.fsencode(path) != path.encode(errors="replace"):
+        raise PortError(
+            f"{path!r} has a line break, or bytes that are not UTF-8, in its path; rename that folder first"
+        )
+
+
 def verify_git(root: Path) -> None:
-    """Raise PortError when the checkout is not a git tree with a commit."""
+    """Raise PortError when the checkout is not a git tree with a commit, at a path that an update can use."""
+    verify_path(root)
     try:
         git(root, "rev-parse", "--verify", "HEAD")
     except PortError as error:
@@ -76,7 +87,7 @@ def untracked_files(root: Path) -> set[str]:
 
 def git_path(root: Path, name: str) -> Path:
     """Where git keeps ``name`` for this work tree."""
-    return root / git(root, "rev-parse", "--git-path", name).strip()
+    return root / git(root, "rev-parse", "--git-path", name).removesuffix("\n")
 
 
 def begin(root: Path, model: str, pid: int) -> None:
@@ -129,15 +140,20 @@ def _names(text: str) -> list[str]:
 
 
 def _verify_not_stopped(root: Path) -> None:
-    home = Path(git(root, "rev-parse", "--absolute-git-dir").strip())
-    stopped = next((what for name, what in _STOPPED.items() if (home / name).exists()), None)
+    home = Path(git(root, "rev-parse", "--absolute-git-dir").removesuffix("\n"))
+    stopped = next((what for name, what in _STOPPED.items() if (home / name).exists() or _is_ref(root, name)), None)
     if stopped:
         raise PortError(
             f"a {stopped} is in progress in {root}; finish it first: `git {stopped} --continue` or `git {stopped} --abort`"
         )
 
 
+def _is_ref(root: Path, name: str) -> bool:
+    # Not every repository keeps its refs as files.
+    return name.endswith("_HEAD") and ask_git(root, "rev-parse", "--verify", "--quiet", name) is not None
+
+
 def _here(root: Path) -> dict[str, object]:
-    # Each of those writes a line about HEAD.
-    log = git_path(root, "logs/HEAD")
-    return {"at": git(root, "rev-parse", "HEAD").strip(), "log": log.stat().st_size if log.is_file() else 0}
+    # Each of those adds an entry to HEAD's log, where there is one.
+    entries = (ask_git(root, "rev-list", "--walk-reflogs", "--count", "HEAD") or b"").decode().strip()
+    return {"at": git(root, "rev-parse", "HEAD").strip(), "log": entries}

@@ -11,11 +11,11 @@ from mflux_port.checkout.tree import Checkout
 from mflux_port.errors import PortError
 from mflux_port.port.port import Port
 from mflux_port.wiring.imports import module_bindings
+from mflux_port.wiring.literals import find_table
 from mflux_port.wiring.ownership import own_part
 from mflux_port.wiring.record import read_record
 from mflux_port.wiring.source import Source, source_of
 from mflux_port.wiring.surfaces import SURFACES, defaults, model_config, pyproject, save
-from mflux_port.wiring.tables import find_table
 
 _TABLES = {
     model_config.FILE: model_config.TABLE,

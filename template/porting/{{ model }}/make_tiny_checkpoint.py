@@ -24,7 +24,7 @@ from parity.record.toy_tokenizer import IDS, has_tokenizer, write_tokenizer
 
 # What no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
 OVERRIDES: dict[str, dict] = {}
-# What mflux's own text encoders have written down: a twin of a port that reuses one keeps these numbers.
+# Sizes that mflux's own text encoders hard-code: a twin of a port that reuses one keeps them.
 FIXED = {
     "t5": ("num_layers", "num_heads", "d_kv", "relative_attention_num_buckets", "relative_attention_max_distance"),
     "clip": ("num_hidden_layers", "num_attention_heads", "hidden_size", "max_position_embeddings"),
@@ -108,11 +108,13 @@ def randomise(network, generator) -> None:
     """Give every parameter and running statistic a random value that bfloat16 holds exactly."""
     import torch
 
+    # T5's attention does not divide by the root of a head's size: its query weights do.
+    head = getattr(getattr(network, "config", None), "d_kv", None) or 1
     with torch.no_grad():
         for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
             if not tensor.is_floating_point() or ("running" not in name and not tensor.is_leaf) or "inv_freq" in name:
                 continue
-            noise = torch.randn(tensor.shape, generator=generator)
+            noise = torch.randn(tensor.shape, generator=generator) * (head**-0.5 if ".q.weight" in name else 1.0)
             tensor.copy_(_scaled(name, tensor, noise).to(torch.bfloat16).to(tensor.dtype))
 
 

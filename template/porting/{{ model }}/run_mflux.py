@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run the port on the reference's noise and prompt embeddings, and say stage by stage how far it is from it.
+"""Run the port on the reference's noise and prompt embeddings, and print how far each stage is from it.
 
 Without flags: every stage from the image backwards, with the prompt and size of artifacts/reference.safetensors (which
 run_reference.py writes: the default prompt at 1024x768), in float32.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from parity.answers import ALL_STAGES, ENCODERS, FAIL, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
-from parity.explain import notes
+from parity.explain import boxes
 from parity.needs import Timings
 
 # Constructor arguments with another name in the checkpoint's config files: {"transformer": {"width": "hidden_size"}}.
@@ -29,15 +29,9 @@ ONLY_8 = "PORTING.md: --quantize 8 ticks the box"
 def main() -> int:
     args = _arguments()
     answers = load_answers()
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ["MLX_ENABLE_TF32"] = "0"  # MLX reads it at import: else float32 products lose half of their digits
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
+    _set_up_mlx(args.device)
     from parity import waivers
 
-    if args.device:
-        from parity.run import device
-
-        device.use(args.device)
     claim = next((name for name in CLAIMS if getattr(args, name)), "")
     if claim:
         return _judge_claim(claim, args, answers)
@@ -47,16 +41,12 @@ def main() -> int:
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     _limits(args, recording)
     # MLX comes last, so that errors in a file are reported before it is loaded.
-    from parity.run import estimate, mlx_port, precision
+    from parity.run import estimate, mlx_port
 
     timings, key, steps = Timings(answers.artifacts), estimate.timed(recording, args.dtype), recording.facts["steps"]
-    if args.estimate or estimate.is_too_large(folder, recording, args.dtype):
-        print(estimate.sentence(folder, recording, args.dtype, timings.sentence(key, steps)))
+    _warn(args, folder, recording, timings.sentence(key, steps))
     if args.estimate:
         return 0
-    rough = precision.warning() if args.dtype == "float32" else ""
-    if rough:
-        print(rough)
     port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
     found = _judge(args, answers, port, recording, wanted)
     if not args.stage:
@@ -67,6 +57,27 @@ def main() -> int:
     return 0 if found.passed else 1
 
 
+def _set_up_mlx(device_name: str | None) -> None:
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ["MLX_ENABLE_TF32"] = "0"  # MLX reads it at import: else float32 products lose half of their digits
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
+    if device_name:
+        from parity.run import device
+
+        device.use(device_name)
+
+
+def _warn(args: argparse.Namespace, folder: Path, recording, duration: str) -> None:
+    """Print what the run takes, if asked or if this machine lacks it, and that MLX is not exact in float32."""
+    from parity.run import estimate, precision
+
+    if args.estimate or estimate.is_too_large(folder, recording, args.dtype):
+        print(estimate.sentence(folder, recording, args.dtype, duration))
+    rough = precision.warning() if args.dtype == "float32" and not args.estimate else ""
+    if rough:
+        print(rough)
+
+
 def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, stages=None, known=None):
     """Compare the port with one recording; print every stage and write all that is to be kept."""
     from parity.explain import report, report_json, session
@@ -75,7 +86,7 @@ def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, 
     if stages is None:
         stages = [stage for stage in answers.stages if args.bisect != AUTO or stage in NETWORKS]
         stages = [args.stage] if args.stage else stages
-    print(f"against {path.name}: {facts['level']}, {notes.setting_of(facts, args.dtype)}")
+    print(f"against {path.name}: {facts['level']}, {boxes.setting_of(facts, args.dtype)}")
     bisect = bool(args.bisect) or facts["level"] != "stages"  # what is recorded is judged
     limits = _limits(args, recording)
     say = lambda result: print(result.line)  # noqa: E731
@@ -146,7 +157,7 @@ def _judge_claim(claim: str, args: argparse.Namespace, answers: Answers) -> int:
 
 
 def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
-    # The evidence would say a setting that was not run.
+    # The evidence would name a setting that was not run.
     others = {"--stage": args.stage, "--bisect": args.bisect, "--estimate": args.estimate}
     others["--dtype bfloat16"] = args.dtype != "float32"
     given = next((flag for flag, value in others.items() if value), "")
@@ -155,12 +166,12 @@ def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
 
 
 def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list) -> list[str]:
-    """Write the figures into PORTING.md where this run may. Returns what there is to say about it."""
-    reason = notes.why_not(facts, answers.model, args.port or answers.import_path)
+    """Write the figures into PORTING.md where this run may. Returns a line for each box that was not ticked."""
+    reason = boxes.why_not(facts, answers.model, args.port or answers.import_path)
     if reason:
         return [f"PORTING.md: {reason}"]
-    setting = notes.setting_of(facts, args.dtype)
-    return notes.tick(answers.home / "PORTING.md", results, setting, notes.source_commit(answers.home))
+    setting = boxes.setting_of(facts, args.dtype)
+    return boxes.tick(answers.home / "PORTING.md", results, setting, boxes.source_commit(answers.home))
 
 
 def _reference(args: argparse.Namespace, answers: Answers) -> Path:
@@ -173,7 +184,7 @@ def _reference(args: argparse.Namespace, answers: Answers) -> Path:
 
 
 def _blocks(answers: Answers, stages: Path) -> Path:
-    """A recording of all blocks in the run of ``stages``: the one that there is, or a new one."""
+    """A recording of all blocks in the run of ``stages``: the existing one, or a new one."""
     from parity.explain import search
 
     blocks, same = answers.artifacts / "blocks.safetensors", search.settings(_recording(stages).facts)

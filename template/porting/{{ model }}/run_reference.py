@@ -180,6 +180,23 @@ def _device(asked: str | None) -> str:
 def _arguments() -> argparse.Namespace:
     parser = Arguments(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="the reference's folder or repo id (default: the port's hf_repo)")
+    _add_what_is_recorded(parser)
+    _add_what_the_pipeline_gets(parser)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
+    parser.add_argument("--device", help="default: mps or cuda where there is one, else cpu")
+    parser.add_argument("--no-calibration", action="store_true", help="do not run a second time in bfloat16")
+    parser.add_argument("--keep-loaded", action="store_true", help="keep all networks in memory, not one at a time")
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="print what a recording takes on disk, in memory and in seconds, and stop",
+    )
+    parser.add_argument("--output", help="default: artifacts/reference.safetensors, or modules.safetensors")
+    parser.add_argument(components.CUSTOM_CODE, action="store_true", help="run Python files that the checkpoint has")
+    return parser.parse_args()
+
+
+def _add_what_is_recorded(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--stages", action="store_true", help="record the stages only (default)")
     what.add_argument("--blocks", action="store_true", help="record every block's input and output, too")
@@ -194,6 +211,9 @@ def _arguments() -> argparse.Namespace:
         "--strength", type=float, default=0.5, help="of --image, in the reference's scale (default: 0.5)"
     )
     parser.add_argument("--all-steps", action="store_true", help="modules of all steps (default: first and last)")
+
+
+def _add_what_the_pipeline_gets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", help=f"N or WIDTHxHEIGHT (default: {SIZE}; small for blocks and modules)")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: the port's, {FEW_STEPS} at most)")
     parser.add_argument("--guidance", type=float, help="default: the port's; off for blocks and modules")
@@ -201,18 +221,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--negative-prompt", default="")
     parser.add_argument("--call", action="append", default=[], metavar="NAME=VALUE", help="one more pipeline argument")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
-    parser.add_argument("--device", help="default: mps or cuda where there is one, else cpu")
-    parser.add_argument("--no-calibration", action="store_true", help="do not run a second time in bfloat16")
-    parser.add_argument("--keep-loaded", action="store_true", help="keep all networks in memory, not one at a time")
-    parser.add_argument(
-        "--estimate",
-        action="store_true",
-        help="print what a recording takes on disk, in memory and in seconds, and stop",
-    )
-    parser.add_argument("--output", help="default: artifacts/reference.safetensors, or modules.safetensors")
-    parser.add_argument(components.CUSTOM_CODE, action="store_true", help="run Python files that the checkpoint has")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

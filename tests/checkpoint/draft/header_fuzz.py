@@ -128,7 +128,7 @@ def component_of(tensors) -> Component:
 
 
 def built(draft):
-    """The drafted class, made from all files in one namespace: written later are those that use the earlier ones."""
+    """The drafted class, made from all files in one namespace: later classes use earlier ones."""
     scope: dict = {}
     for draft_class in draft.classes:
         source = draft.files[draft_class.stem]
@@ -218,7 +218,7 @@ def main(references: Path, count: int, seed: int) -> None:
         except PortError as error:
             assert len(str(error).splitlines()) == 1
             ends["refused"] += 1
-        except Exception as error:  # noqa: BLE001 - every other end is a fault, told with its seed
+        except Exception as error:  # noqa: BLE001 - any other result is a fault, reported with its seed
             if count == 1:
                 raise
             faults.append([seed + number, [one.__name__ for one in names], f"{type(error).__name__}: {error}"[:400]])

@@ -1,4 +1,4 @@
-"""Run inside an environment with mflux and torch: where a drafted module's plain layers are unlike the reference's.
+"""Run inside an environment with mflux and torch: where a drafted module's plain layers differ from the reference's.
 
 Nothing here comes from the code under test: convolutions are compared by torch's attributes, norms by running both.
 """

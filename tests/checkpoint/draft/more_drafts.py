@@ -77,7 +77,7 @@ def examine(class_name, options, name, scratch):
 
 
 def too_wide(line):
-    return len(line) > 120 and not line.startswith("from mflux.")  # a package's name is not to be broken
+    return len(line) > 120 and not line.startswith("from mflux.")  # a package's name cannot be broken
 
 
 def main(scratch):
@@ -87,7 +87,7 @@ def main(scratch):
         for class_name, options in classes.items():
             try:
                 said[class_name] = examine(class_name, options, name, scratch)
-            except Exception as error:  # noqa: BLE001 - told by the test
+            except Exception as error:  # noqa: BLE001 - the test reports it
                 said[class_name] = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(said))
 

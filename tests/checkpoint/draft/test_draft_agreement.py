@@ -18,7 +18,7 @@ PARTS = [
     for size in ("full", "tiny")
     for part in ("transformer", "text_encoder", "vae")
 ]
-# Tensors that mflux 0.24.0 drops without a word; the reference has modules for them.
+# Tensors that mflux 0.24.0 drops silently; the reference has modules for them.
 DROPPED = {f"encoder.down_blocks.5.time_conv.{name}" for name in ("weight", "bias")}
 SOURCE = "0.24.0"
 
@@ -104,7 +104,7 @@ def test_further_classes_load_strictly(further):
 @pytest.mark.full
 def test_a_plain_layer_of_a_draft_computes_what_the_reference_computes(further):
     assert {name: facts["unlike"] for name, facts in further.items() if facts["unlike"]} == {}
-    # Layers whose class computes something else than the layer of mlx.nn that holds its arrays.
+    # Layers whose class computes something other than the layer of mlx.nn that holds its arrays.
     assert {name: facts["own"] for name, facts in further.items() if facts["own"]} == {
         "Gemma2Model": ["Gemma2TextScaledWordEmbedding"],
         "Gemma3ForCausalLM": ["Gemma3TextScaledWordEmbedding"],
@@ -124,5 +124,5 @@ def test_lora_targets_are_the_linears_of_the_blocks(further):
         wanted |= {f"single_transformer_blocks.{{block}}.{part}" for part in single}
         listed = set(further[name]["lora"])
         assert {path for path in listed if not path.startswith("distilled")} == wanted, name
-    # Its last block has no part for the text's way out.
+    # Its last block has no output for the text.
     assert "transformer_blocks.{block}.attn.to_add_out" in further["SD3Transformer2DModel"]["lora"]

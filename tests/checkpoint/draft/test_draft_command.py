@@ -95,7 +95,7 @@ def test_a_dry_run_writes_nothing(draft):
     assert files_of(draft.checkout) == before
 
 
-def test_sizes_that_the_fast_tests_name_otherwise_are_told(draft):
+def test_sizes_with_other_names_in_the_fast_tests_are_reported(draft):
     sizes = draft.checkout / "tests/image_generation/helpers/tiny_nova_sizes.py"
     told = said(draft("--json"))["tiny_sizes"]
     assert told["file"] == str(sizes.relative_to(draft.checkout)) and "hidden_size" in told["says"]
@@ -141,7 +141,7 @@ def test_a_porters_work_stays_and_the_draft_lies_beside_it(draft):
     assert facts["beside"] == {TRANSFORMER: beside} and work.read_text().endswith("# mine\n")
     assert "class NovaTransformer(" in (draft.checkout / beside).read_text()
     assert "which you edited" in draft().stdout
-    # What a draft wrote, a later draft may write again; what was edited since, it may not.
+    # A later draft may replace what a draft wrote, unless it was edited since.
     mapping = draft.checkout / MAPPING
     assert MAPPING in said(draft("--json"))["written"]
     mapping.write_text(mapping.read_text().replace("max_blocks=20", "max_blocks=19"))
@@ -178,7 +178,7 @@ def test_a_part_replaces_its_own_facts_alone(draft, tmp_path):
     entries = yaml.safe_load(listed.read_text())
     assert [one for one in entries if one["component"] == "vae"] == yaml.safe_load(undecided)
     assert [one["name"] for one in entries if one["component"] == "transformer"] == ["a_embed"]
-    # What has been decided since leaves the list, but only for its component.
+    # A decision removes the entry from the list, but only for its component.
     write_header(path, {"a.weight": (64, 16)})
     said(draft("--component", "transformer", "--json", checkpoint=path))
     assert yaml.safe_load(listed.read_text()) == yaml.safe_load(undecided)

@@ -36,7 +36,8 @@ def draft(wired, references, mflux_port, diffusers_python, tmp_path):
     checkout = shutil.copytree(wired, tmp_path / "mflux")
 
     def run(*options):
-        given = ("--checkpoint", references / "z_image-tiny", "--component", "transformer", *options)
+        # What is trained are layers; their forward passes would take a minute each time.
+        given = ("--checkpoint", references / "z_image-tiny", "--component", "transformer", "--layers-only", *options)
         return mflux_port("draft", "nova", *given, cwd=checkout, python=diffusers_python)
 
     run.checkout = checkout
@@ -83,7 +84,7 @@ def test_the_rendered_tests_run_on_the_drafted_modules(draft):
     sizes = checkout / SIZES
     sizes.write_text(re.sub(r"TRANSFORMER = \{.*?\}", "TRANSFORMER = {}", sizes.read_text(), count=1, flags=re.DOTALL))
     names = ("tests/lora/test_nova_lora_mapping.py", "tests/training/test_nova_training_adapter.py")
-    # Those that need no forward pass, which a draft has none of.
+    # Those that need no forward pass, because this draft has none.
     chosen = "LoRAMapping or saved_adapter or example or sigmas or preview"
     printed = run_fast_tests(checkout, releases.NEWEST, [checkout / name for name in names], "-k", chosen)
     assert int(re.search(r"(\d+) passed", printed)[1]) == 22

@@ -1,4 +1,4 @@
-"""Names that no list, no attribute and no pattern of mflux can hold: refused in one line, or in the unresolved list."""
+"""Names that cannot be in a list, an attribute or a pattern of mflux: refused in one line, or in the unresolved list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run inside an environment with diffusers and transformers: which files they load from a folder, and which we read.
+"""Run inside an environment with diffusers and transformers: which files they load from a folder, and which files ``inspect`` reads.
 
 Every file holds one number, another than all other files: what a loaded model holds tells where it came from.
 """

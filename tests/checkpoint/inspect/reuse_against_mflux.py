@@ -1,6 +1,6 @@
 """Run inside an environment with mflux and diffusers: components/reuse.yml against the references' and mflux's classes.
 
-For every choice: which values of the reference's config the table leaves out, which defaults it has otherwise, what of the
+For every choice: which values of the reference's config the table leaves out, which defaults differ, what of the
 reference's tensors mflux's class does not take, and how far apart both compute with the same random numbers.
 """
 
@@ -58,14 +58,14 @@ def same(given, wanted) -> bool:
 
 
 def defaults_of(entry, fields: dict) -> dict:
-    """Fields of the reference's config that the table lacks, and those whose default it has otherwise."""
+    """Fields of the reference's config that the table lacks, and those whose default differs."""
     known = {*entry["implements"], *entry.get("takes", ()), *entry.get("optional", ()), *reuse_table()["no_effect"]}
     wrong = {}
     for key, value in {**entry["implements"], **entry.get("optional", {})}.items():
         if key not in fields or fields[key] is inspect.Parameter.empty:
             continue
         expected = entry["absent"].get(key, value)
-        described = key in entry["absent"] and " " in str(expected)  # the value in words: another than mflux's
+        described = key in entry["absent"] and " " in str(expected)  # the value in words: not mflux's
         sound = not same(fields[key], value) if described else same(fields[key], expected)
         if not sound and key not in ("layer_types", "no_rope_layers"):
             wrong[key] = repr(fields[key])[:80]
@@ -117,7 +117,7 @@ def vae(choice, entry) -> dict:
 
 
 def constants(module, implements) -> list[str]:
-    """What mflux's class keeps as numbers and the table has otherwise."""
+    """What mflux's class keeps as numbers and the table has with other values."""
     wrong = []
     for attribute, key in (("LATENTS_MEAN", "latents_mean"), ("LATENTS_STD", "latents_std")):
         given = getattr(module, attribute, None)

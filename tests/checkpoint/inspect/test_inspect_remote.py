@@ -62,7 +62,7 @@ def test_no_network_is_one_line(mflux_port, references, environment_of, tmp_path
 
 
 class GatedHub(Hub):
-    """Shows what the repo holds, and gives no file of it to anybody."""
+    """Lists the repo's files, but serves none of them."""
 
     def __init__(self, folder):
         super().__init__(folder)
@@ -85,7 +85,7 @@ def test_a_gated_repo_is_one_line(mflux_port, references, environment_of, tmp_pa
 
 
 def put_into_cache(folder, home, parts: list[str]):
-    """What is in the cache of somebody who has downloaded ``parts`` of a repo alone."""
+    """What is in the cache after ``parts`` of a repo were downloaded."""
     snapshot = home / "hub/models--acme--Nova/snapshots" / REVISION
     for name in ("model_index.json", *parts):
         path = folder / name

@@ -22,7 +22,7 @@ def tensors(table: dict) -> dict[str, Tensor]:
 
 
 def blocks(arrays: dict, count: int = 2, path: str = "blocks.{}.attn.to_q") -> dict:
-    """The arrays of one linear layer in every block, and a plain norm beside it."""
+    """The arrays of one linear layer in every block, and a plain norm next to it."""
     found = {f"{path.format(block)}.{name}": entry for block in range(count) for name, entry in arrays.items()}
     return found | {f"{path.format(block).rpartition('.')[0]}.norm.weight": NORM for block in range(count)}
 

@@ -1,4 +1,4 @@
-"""Steps and guidance that a checkpoint states beside its weights, each with the place where it was read."""
+"""Steps and guidance that a checkpoint states next to its weights, each with the place where it was read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from mflux_port.checkpoint.inference import infer
 from mflux_port.checkpoint.layout import open_checkpoint
 
 from tests.checkpoint.files import TRANSFORMER, write_header
+from tests.parity.other_references import T5
+from tests.parity.references import SCHEDULER
 
 SIDE = [
     ("guider/guider_config.json", {"_class_name": "ClassifierFreeGuidance", "guidance_scale": 3.5}, "guidance", 3.5, "guidance_scale"),
@@ -107,3 +109,48 @@ def test_a_distilled_repo_does_not_take_the_steps_of_its_pipeline_for_granted(fo
     checkpoint.repo = "acme/Nova-Turbo"
     answers = infer(checkpoint)
     assert not answers["steps"].known and answers["guidance"].value == 1.0 and not answers["guidance"].known
+
+
+CALL = """class NovaPipeline:
+    def encode(self, ids, mask):
+        return self.text_encoder(ids, attention_mask=mask), self.text_encoder_2(ids)
+
+    def __call__(self, prompt, sigmas=None, guidance_scale=3.5, {more}negative_prompt=None):
+        {computed}
+"""
+
+
+@pytest.fixture
+def with_call(folder):
+    """``with_call(more, computed)``: the answers for two T5 encoders, the first of which gets a mask, and this pipeline."""
+
+    def make(more: str = "", computed: str = "pass") -> dict:
+        index = {"_class_name": ["nova", "NovaPipeline"], "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
+        index |= {name: ["transformers", "T5EncoderModel"] for name in ("text_encoder", "text_encoder_2")}
+        put(folder, "model_index.json", index)
+        put(folder, "scheduler/scheduler_config.json", {**SCHEDULER, "shift": 3.0})
+        for name in ("text_encoder", "text_encoder_2"):
+            put(folder, f"{name}/config.json", T5)
+            write_header(folder / name / "model.safetensors", TRANSFORMER)
+        (folder / "nova.py").write_text(CALL.format(more=more, computed=computed))
+        return infer(open_checkpoint(str(folder)))
+
+    return make
+
+
+def test_an_encoder_that_gets_a_mask_is_not_one_without(with_call):
+    answers = with_call()
+    assert answers["text_encoder"].value == "own" and "gives it a mask" in answers["text_encoder"].why
+    assert answers["text_encoders"].value[1]["kind"] == "t5"
+
+
+@pytest.mark.parametrize(("computed", "scheduler"), [("pass", "own"), ("sigmas = [1.0]", "linear")])
+def test_sigmas_that_the_pipeline_leaves_to_its_scheduler_are_the_ports_own(with_call, computed, scheduler):
+    assert with_call(computed=computed)["scheduler"].value == scheduler
+
+
+@pytest.mark.parametrize(
+    ("more", "takes"), [("", True), ("true_cfg_scale=4.0, ", True), ("true_cfg_scale=1.0, ", False)]
+)
+def test_a_second_scale_that_is_off_takes_no_negative_prompt(with_call, more, takes):
+    assert ("negative_prompt" not in with_call(more)) == takes

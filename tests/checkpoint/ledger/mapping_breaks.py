@@ -101,7 +101,7 @@ FUSED = "layers.{layer}.attention.qkv.weight"
 
 
 def fuse(tensors):
-    # The checkpoint as others keep it: one tensor for q, k and v.
+    # The checkpoint in another common form: one tensor for q, k and v.
     made = {}
     for name, tensor in tensors.items():
         head, found, tail = name.partition(".attention.to_q.weight")

@@ -134,7 +134,7 @@ def test_files_of_the_checkpoint(port, ledger, tmp_path):
         ("files", "no tokenizer", "qwen3"),
         ("files", "read too", "transformer/diffusion_pytorch_model.fp16.safetensors"),
     }
-    # The stored key list tells it too.
+    # The stored key list shows it too.
     assert ("files", "read too", "transformer/diffusion_pytorch_model.fp16.safetensors") in rows(ledger("--json"))
     ledger("--checkpoint", port[1])
 

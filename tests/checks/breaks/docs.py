@@ -13,7 +13,7 @@ _ROW = "|[Nova](src/mflux/models/nova/README.md)"
 
 
 def cut(tree: Tree, heading: str) -> None:
-    """Take one section out of the README."""
+    """Remove one section of the README."""
     parts = re.split(r"(?m)^(?=## )", (tree.root / README).read_text())
     tree.write(README, "".join(part for part in parts if not part.startswith(f"## {heading}")))
 

@@ -22,7 +22,7 @@ def commit_tensor(tree: Tree) -> None:
 
 
 def prove(tree: Tree, figures: str, stage: str = "transformer") -> None:
-    """Write other figures behind a stage's box."""
+    """Write other figures after a stage's box."""
     text = (tree.root / PORTING).read_text()
     tree.write(PORTING, re.sub(rf"(<!-- evidence: {stage} -->).*", rf"\1 {figures}".rstrip(), text))
 

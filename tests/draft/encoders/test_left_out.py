@@ -1,4 +1,4 @@
-"""Towers that no recorded run enters: which part of a tree is one, and the entries of waivers.yml."""
+"""Towers that no recorded run calls: which part of a tree is one, and the entries of waivers.yml."""
 
 from __future__ import annotations
 

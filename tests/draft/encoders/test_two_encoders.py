@@ -1,4 +1,4 @@
-"""Two text encoders, to a balanced ledger: a CLIP of a size that mflux does not have, drafted, and mflux's own T5.
+"""Two text encoders, end to end: a CLIP of a size that mflux does not have, drafted, and mflux's own T5. No line by hand.
 
 The pipeline is FLUX.1's, with the config files of a checkpoint that nobody has ported.
 """
@@ -16,28 +16,15 @@ import yaml
 from mflux_port.checkout import releases
 
 from tests.conftest import PROJECT
-from tests.parity.other_references import CLIP, SHORT, T5
-from tests.parity.references import AUTOENCODER_KL, DYNAMIC, write_reference
+from tests.draft.glue.references import REFERENCES
+from tests.parity.references import write_reference
 
 pytestmark = pytest.mark.full
 HERE = Path(__file__).parent
-REFERENCE = {
-    "_class_name": "FluxPipeline",
-    "transformer": ("diffusers", "FluxTransformer2DModel", {
-        "patch_size": 1, "in_channels": 64, "num_layers": 4, "num_single_layers": 6, "attention_head_dim": 128,
-        "num_attention_heads": 12, "joint_attention_dim": 4096, "pooled_projection_dim": 512, "guidance_embeds": False,
-        "axes_dims_rope": [16, 56, 56],
-    }),
-    "text_encoder": ("transformers", "CLIPTextModel", {
-        **CLIP, "architectures": ["CLIPTextModel"], "hidden_size": 512, "intermediate_size": 2048,
-        "num_attention_heads": 8, "hidden_act": "gelu",
-    }),
-    "text_encoder_2": ("transformers", "T5EncoderModel", T5),
-    "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
-    "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", DYNAMIC),
-    "tokenizer": ("transformers", "CLIPTokenizer", SHORT),
-    "tokenizer_2": ("transformers", "T5TokenizerFast", {}),
-}  # fmt: skip
+STAGES = [
+    "vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "text_encoder_2",
+    "end_to_end",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +46,23 @@ def run():
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory, run) -> Path:
-    folder = write_reference(REFERENCE, tmp_path_factory.mktemp("flux") / "checkpoint")
+    folder = write_reference(REFERENCES["flux"], tmp_path_factory.mktemp("flux") / "checkpoint")
     run(folder, HERE / "write_headers.py", folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def port(checkpoint, run, pristine, tmp_path_factory) -> Path:
-    """A checkout with the port as inspect, copy and draft leave it."""
+    """A checkout with the port as inspect, copy, the twin's script and draft leave it."""
     checkout = releases.checkout(releases.NEWEST, tmp_path_factory.mktemp("two_encoders") / "mflux")
     answers = checkpoint.with_name("answers.yml")
-    run(checkout, "-m", "mflux_port", "inspect", checkpoint, "-o", answers, "--repo", "acme/Nova-schnell")
+    run(checkout, "-m", "mflux_port", "inspect", checkpoint, "-o", answers, "--repo", "acme/Nova-dev")
     command = [sys.executable, "-m", "copier", "copy", "--trust", "--defaults", "--quiet", "--vcs-ref", "HEAD"]
     command += ["--data-file", str(answers), "-d", "model=nova", str(PROJECT), str(checkout)]
     subprocess.run(command, check=True, capture_output=True)
-    run(checkout, "-m", "mflux_port", "draft", "nova", "--checkpoint", checkpoint)
+    run(checkout, checkout / "porting/nova/make_tiny_checkpoint.py", "--model", checkpoint)
+    twin = checkout / "porting/nova/artifacts/tiny"
+    run(checkout, "-m", "mflux_port", "draft", "nova", "--checkpoint", checkpoint, "--pipeline", twin)
     return checkout
 
 
@@ -91,3 +80,11 @@ def test_the_ledger_of_the_full_size_is_balanced(port, checkpoint, run):
     said = run(port, "-m", "mflux_port", "ledger", "nova", "--checkpoint", checkpoint)
     assert "every tensor is used once, every parameter is set once" in said
     assert len(re.findall(r"^text_encoder(?:_2)? .* 0$", said, re.MULTILINE)) == 2, said
+
+
+def test_every_stage_passes_on_the_twin(port, run):
+    home = port / "porting/nova"
+    assert not (home / "unresolved.yml").exists()
+    run(port, home / "run_reference.py", "--model", home / "artifacts/tiny", "--steps", "2", "--size", "64x96")
+    said = run(port, home / "run_mflux.py")
+    assert re.findall(r"^(\w+) +pass\b", said, re.MULTILINE) == STAGES, said

@@ -1,4 +1,4 @@
-"""A family of ``families.py``, drafted and proven, with its port kept in a folder so that more can be asked of it."""
+"""A family of ``families.py``, drafted and proven, with its port kept in a folder for further questions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """References whose forward passes are drafted in tests: a component each, by its config alone.
 
-``KNOWN`` were used while the writer was made. ``UNSEEN`` were chosen before the first of them was run.
+``KNOWN`` were used while the writer was developed. ``UNSEEN`` were chosen before the first of them was run.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ NEW = {
         "pooled_projection_dim": 1536, "in_channels": 12, "text_embed_dim": 4096, "time_embed_dim": 256,
         "max_sequence_length": 256}),
 }  # fmt: skip
-# Of the feasibility study's twins, those that it had not whole, or that were not whole at first.
+# Twins of the feasibility study that were incomplete there, or incomplete at first.
 STUDIED = {
     "pixart": ("transformer", "diffusers", "PixArtTransformer2DModel", {
         "num_attention_heads": 16, "attention_head_dim": 72, "in_channels": 4, "out_channels": 8, "num_layers": 28,

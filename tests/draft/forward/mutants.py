@@ -1,6 +1,6 @@
-"""Changes drafted forward passes in one place at a time and replays them: a change that no replay sees is a missing input.
+"""Changes drafted forward passes in one place at a time and replays them: an undetected change means a missing input.
 
-``python mutants.py FAMILY…`` where torch and MLX are: prints a JSON object for each family, with every change that was not seen.
+``python mutants.py FAMILY…`` where torch and MLX are: prints a JSON object for each family, with every undetected change.
 """
 
 from __future__ import annotations
@@ -157,14 +157,14 @@ class Mutation:
         try:
             replay = self.twin.replay_again(self.replay) if changed.name in self.initial else self.replay
             return any(replay.group(group)["kind"] != "verified" for group in groups)
-        except Exception:  # noqa: BLE001 - a port that cannot be built is seen
+        except Exception:  # noqa: BLE001 - a port that cannot be built counts as detected
             return True
         finally:
             setattr(owner, changed.name, before)
             self._give_back(kept)
 
     def _kept_values(self, groups: list[str]) -> list[tuple[object, dict]]:
-        # Objects that are no modules keep tables which they made: each change makes its own.
+        # Objects that are not modules keep the tables that they made: each change makes new ones.
         owners = {id(owner): owner for group in groups for owner in self._owners(group) if not isinstance(owner, dict)}
         return [(owner, dict(vars(owner))) for owner in owners.values()]
 
@@ -198,7 +198,7 @@ def main(names: list[str]) -> None:
             stopped = max(told, default=-1)
             if stopped in seen or not told or stopped < start:
                 break
-            seen[stopped], start = True, stopped + 1  # MLX ended the interpreter: that is seen
+            seen[stopped], start = True, stopped + 1  # MLX ended the interpreter: the change was detected
         missed = [told[number] for number, one in sorted(seen.items()) if not one]
         print(
             json.dumps({"name": name, "mutants": len(seen), "seen": sum(seen.values()), "missed": missed}), flush=True

@@ -31,7 +31,7 @@ class Folded(nn.Module):
 
 
 class Unseen(nn.Module):
-    """Data decide a test of which the runs took one side."""
+    """A test that depends on data, of which the runs took one side."""
 
     def forward(self, x):
         if x.shape[1] > 100:
@@ -40,7 +40,7 @@ class Unseen(nn.Module):
 
 
 class Sided(nn.Module):
-    """Data decide a test of which the runs took both sides."""
+    """A test that depends on data, of which the runs took both sides."""
 
     def forward(self, x):
         if x.shape[1] % 2 == 0:
@@ -58,7 +58,7 @@ class AlwaysNone(nn.Module):
 
 
 class Resized(nn.Module):
-    """A test of a number that the tiny twin has otherwise than the real model."""
+    """A test of a number that differs between the tiny twin and the real model."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -71,7 +71,7 @@ class Resized(nn.Module):
 
 
 class Chosen(nn.Module):
-    """A function that the config chooses, called under a name of its own."""
+    """A function that the config chooses, called under another name."""
 
     def __init__(self, kind: str):
         super().__init__()
@@ -134,7 +134,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """A block of a loop that can be checkpointed. Its parts of a result are not all read, one of its casts does nothing."""
+    """A block that can be checkpointed. Not all parts of its results are read, and one of its casts does nothing."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -157,7 +157,7 @@ class Angles(nn.Module):
 
 
 class Blocks(nn.Module):
-    """A transformer's own forward pass in small."""
+    """The forward pass of a small transformer."""
 
     gradient_checkpointing = False
 

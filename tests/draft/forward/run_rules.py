@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def blocks(trains: bool = True) -> dict[str, dict]:
-    """A transformer in small: its classes as text and state."""
+    """A small transformer: its classes as text and state."""
     import torch
 
     model = rules_reference.Blocks().eval()

@@ -1,4 +1,4 @@
-"""Prints, as JSON, what came of every case of the table. Run where torch and MLX are."""
+"""Prints, as JSON, the result of every case of the table. Run where torch and MLX are."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_none_in_all_runs_is_not_folded_where_a_run_may_give_it(classes):
     )
 
 
-def test_a_number_that_the_twin_has_otherwise_is_not_folded(classes):
+def test_a_number_that_differs_in_the_twin_is_not_folded(classes):
     assert "if self.width > 64:" in classes["Resized"]["text"] and "NotImplementedError" in classes["Resized"]["text"]
 
 

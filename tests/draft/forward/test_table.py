@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from mflux_port.draft.forward.table.calls import CALLS
+from mflux_port.draft.forward.torch_calls.table import CALLS
 
 from tests.draft.forward import table_cases
 from tests.draft.forward.running import run_where_torch_is
@@ -13,7 +13,7 @@ from tests.draft.forward.running import run_where_torch_is
 
 @pytest.fixture(scope="session")
 def outcomes(tmp_path_factory) -> dict[str, dict]:
-    """What came of each case, by its name."""
+    """The result of each case, by its name."""
     return json.loads(run_where_torch_is("run_table.py", tmp_path_factory.mktemp("table")).splitlines()[-1])
 
 

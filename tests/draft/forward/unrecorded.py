@@ -1,4 +1,4 @@
-"""Runs drafted forward passes beside their references on inputs that no recording had: other sizes, lengths, batches, masks.
+"""Runs drafted forward passes and their references on inputs that no recording had: sizes, lengths, batches, masks.
 
 ``python unrecorded.py FAMILY…`` where torch and MLX are: prints a JSON object for each family. Every class that is proven, and
 the whole model where it is, has for each input one of three outcomes: right, refused (it raised and named file and line), wrong.
@@ -66,13 +66,13 @@ def _accepts(model, method: str, inputs: dict) -> bool:
     try:
         with torch.no_grad():
             getattr(model, method)(**clone(inputs))
-    except Exception:  # noqa: BLE001 - what the reference refuses is no input
+    except Exception:  # noqa: BLE001 - what the reference refuses is not an input
         return False
     return True
 
 
 def outcomes(twin: DraftedTwin) -> list[tuple[str, str, str, str]]:
-    """(what is new, class, outcome, one line) of every proven class that an unrecorded run came to."""
+    """(what is new, class, outcome, one line) of every proven class that an unrecorded run reached."""
     found = []
     for what, method, inputs in other_runs(twin):
         replay = twin.replay(twin.calls([(method, inputs)]))

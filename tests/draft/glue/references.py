@@ -1,7 +1,8 @@
-"""Config files of families with one text encoder that this project never ported by hand: real structure, no weights."""
+"""Config files of families that this project never ported by hand: real structure, no weights."""
 
 from __future__ import annotations
 
+from tests.parity.other_references import CLIP, SHORT, T5
 from tests.parity.references import AUTOENCODER_KL, DYNAMIC, QWEN3_4B, SCHEDULER
 
 GLM = {
@@ -16,6 +17,18 @@ GEMMA2 = {
     "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 8192, "rms_norm_eps": 1e-6,
     "rope_theta": 10000.0, "query_pre_attn_scalar": 256, "sliding_window": 4096, "attn_logit_softcapping": 50.0,
     "final_logit_softcapping": 30.0, "attention_bias": False, "pad_token_id": 0,
+}  # fmt: skip
+QWEN25_VL = {
+    "model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"], "hidden_size": 3584,
+    "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+    "vocab_size": 152064, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "hidden_act": "silu",
+    "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}, "max_position_embeddings": 128000,
+    "image_token_id": 151655, "video_token_id": 151656, "vision_start_token_id": 151652,
+    "vision_config": {
+        "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584,
+        "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+    },
 }  # fmt: skip
 QWEN_VAE = {
     "_class_name": "AutoencoderKLQwenImage", "base_dim": 96, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2,
@@ -74,22 +87,62 @@ REFERENCES: dict[str, dict] = {
             "num_attention_heads": 24, "joint_attention_dim": 3584, "guidance_embeds": False,
             "axes_dims_rope": [16, 56, 56],
         }),
-        "text_encoder": ("transformers", "Qwen2_5_VLForConditionalGeneration", {
-            "model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"], "hidden_size": 3584,
-            "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
-            "vocab_size": 152064, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "hidden_act": "silu",
-            "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}, "max_position_embeddings": 128000,
-            "image_token_id": 151655, "video_token_id": 151656, "vision_start_token_id": 151652,
-            "vision_config": {
-                "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584,
-                "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112,
-                "fullatt_block_indexes": [7, 15, 23, 31],
-            },
-        }),
+        "text_encoder": ("transformers", "Qwen2_5_VLForConditionalGeneration", QWEN25_VL),
         "vae": ("diffusers", "AutoencoderKLQwenImage", QWEN_VAE),
         "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {
             **DYNAMIC, "max_shift": 0.9, "max_image_seq_len": 8192, "shift_terminal": 0.02,
         }),
         "tokenizer": ("transformers", "Qwen2Tokenizer", {}),
+    },
+    "flux": {  # a CLIP of a size that mflux does not have, and mflux's own T5
+        "_class_name": "FluxPipeline",
+        "transformer": ("diffusers", "FluxTransformer2DModel", {
+            "patch_size": 1, "in_channels": 64, "num_layers": 4, "num_single_layers": 6, "attention_head_dim": 128,
+            "num_attention_heads": 12, "joint_attention_dim": 4096, "pooled_projection_dim": 512,
+            "guidance_embeds": True, "axes_dims_rope": [16, 56, 56],
+        }),
+        "text_encoder": ("transformers", "CLIPTextModel", {
+            **CLIP, "architectures": ["CLIPTextModel"], "hidden_size": 512, "intermediate_size": 2048,
+            "num_attention_heads": 8, "hidden_act": "gelu",
+        }),
+        "text_encoder_2": ("transformers", "T5EncoderModel", T5),
+        "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", DYNAMIC),
+        "tokenizer": ("transformers", "CLIPTokenizer", SHORT),
+        "tokenizer_2": ("transformers", "T5TokenizerFast", {}),
+    },
+    "chroma": {  # a mask over the prompt and the image
+        "_class_name": "ChromaPipeline",
+        "transformer": ("diffusers", "ChromaTransformer2DModel", {
+            "patch_size": 1, "in_channels": 64, "out_channels": 64, "num_layers": 19, "num_single_layers": 38,
+            "attention_head_dim": 128, "num_attention_heads": 24, "joint_attention_dim": 4096,
+            "axes_dims_rope": [16, 56, 56], "approximator_num_channels": 64, "approximator_hidden_dim": 5120,
+            "approximator_layers": 5,
+        }),
+        "text_encoder": ("transformers", "T5EncoderModel", T5),
+        "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "use_beta_sigmas": True}),
+        "tokenizer": ("transformers", "T5TokenizerFast", {}),
+    },
+    "hunyuan_image": {  # two encoders, the second only for quoted text; a VAE of scale 32
+        "_class_name": "HunyuanImagePipeline",
+        "transformer": ("diffusers", "HunyuanImageTransformer2DModel", {
+            "in_channels": 64, "out_channels": 64, "num_attention_heads": 28, "attention_head_dim": 128,
+            "num_layers": 20, "num_single_layers": 40, "num_refiner_layers": 2, "mlp_ratio": 4.0,
+            "patch_size": [1, 1], "qk_norm": "rms_norm", "guidance_embeds": False, "text_embed_dim": 3584,
+            "text_embed_2_dim": 1472, "rope_theta": 256.0, "rope_axes_dim": [64, 64],
+        }),
+        "text_encoder": ("transformers", "Qwen2_5_VLForConditionalGeneration", QWEN25_VL),
+        "text_encoder_2": ("transformers", "T5EncoderModel", {
+            **T5, "d_model": 1472, "d_ff": 3584, "num_heads": 6, "num_layers": 12, "vocab_size": 1510,
+        }),
+        "vae": ("diffusers", "AutoencoderKLHunyuanImage", {
+            "in_channels": 3, "out_channels": 3, "latent_channels": 64, "layers_per_block": 2, "sample_size": 384,
+            "block_out_channels": [128, 256, 512, 512, 1024, 1024], "spatial_compression_ratio": 32,
+            "scaling_factor": 0.75289, "downsample_match_channel": True, "upsample_match_channel": True,
+        }),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 5.0}),
+        "tokenizer": ("transformers", "Qwen2Tokenizer", {}),
+        "tokenizer_2": ("transformers", "ByT5Tokenizer", {}),
     },
 }  # fmt: skip

@@ -94,7 +94,7 @@ def test_a_second_draft_changes_nothing(port, twin):
 
 
 def _changed(root: Path) -> str:
-    """What differs from the commit after ``draft``, but for the notes that the harness writes."""
+    """What differs from the commit after ``draft``, except for the notes that the harness writes."""
     places = ["src", "tests", "porting/nova_image/*.yml", "porting/nova_image/*.txt"]
     command = ["git", "-C", str(root), "status", "--short", "--", *places]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

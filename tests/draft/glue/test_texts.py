@@ -1,21 +1,29 @@
-"""Drafted text of the glue, without a model: packing by value, hidden states by encoder, sizes and notes."""
+"""Drafted code between the networks, without a model: packing by value, hidden states by encoder, sizes and notes."""
 
 from __future__ import annotations
 
 import ast
+import copy
 from itertools import permutations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from mflux_port.draft.glue import latent_creator, readme
 from mflux_port.draft.glue.encoder_states import states
 from mflux_port.draft.glue.expressions import Given, argument
+from mflux_port.draft.glue.layer_stack import LayerStack, layer_stack
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.prediction import Writer
+from mflux_port.draft.glue.prompt import Writer as PromptWriter
+from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
 from mflux_port.draft.glue.signature import Signature, call_signature, without_method
 from mflux_port.draft.glue.sizes import small_configs
+from mflux_port.draft.pipeline import arguments
+from mflux_port.draft.pipeline.arguments import View
 from mflux_port.port.port import port_from_answers
 
+from tests.draft.glue.references import REFERENCES
 from tests.parity.references import FAMILIES
 from tests.test_port import ANSWERS
 
@@ -75,7 +83,7 @@ def test_a_state_that_an_encoder_does_not_give_is_refused():
 
 
 def test_numbers_follow_sizes_and_the_length_of_the_prompt():
-    given = Given("NovaPrediction", with_mask=True, pixels=8)
+    given = Given("NovaPrediction", PromptEmbeds(with_mask=True), pixels=8)
     rule = {"is": "numbers", "numbers": [["pixel height", 0, "text"]], "array": True, "dtype": "float"}
     text = argument(rule, given)
     assert text == "mx.array([[height * 8, 0, embeddings.shape[1]]], dtype=mx.float32)"
@@ -109,6 +117,13 @@ def test_every_width_of_the_tests_is_quantized(family):
     assert heads * size % 64 == 0 and text["hidden_size"] % 64 == 0
 
 
+def test_the_transformer_takes_the_width_of_a_stand_in():
+    real = {name: REFERENCES["flux"][name][2] for name in ("transformer", "text_encoder", "text_encoder_2")}
+    small = small_configs(real, {}, ["text_encoder_2"])
+    assert small["transformer"]["joint_attention_dim"] == small["text_encoder_2"]["d_model"] == 128
+    assert small["transformer"]["pooled_projection_dim"] == small["text_encoder"]["hidden_size"] == 192
+
+
 def test_notes_are_written_once():
     facts = {
         "guidance": {"value": {"formula": "unconditional + guidance * (conditional - unconditional)"}},
@@ -121,7 +136,7 @@ def test_notes_are_written_once():
 
 
 def test_drafted_expressions_are_python():
-    given = Given("NovaPrediction", with_mask=False, pixels=8)
+    given = Given("NovaPrediction", PromptEmbeds(), pixels=8)
     rules = [
         {"is": "image ids", "columns": [0, "row", "column"], "patch": 2, "axes": 3, "dtype": "int"},
         {"is": "text ids", "columns": [1, "token"], "axes": 2, "dtype": "float"},
@@ -147,7 +162,7 @@ CFG = "unconditional + guidance * (conditional - unconditional)"
 )
 def test_guidance_is_what_the_runs_showed_or_is_left_open(formula, guided, when, how):
     facts = {"guidance": {"value": {"formula": formula}}, "negative": {"value": {"guided": guided, "default": ""}}}
-    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"), with_mask=False)
+    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
     written = ast.walk(ast.parse(writer.text()))
     methods = {node.name: ast.unparse(node) for node in written if isinstance(node, ast.FunctionDef)}
     assert when in methods["is_guided"] and how in methods["guide"]
@@ -161,3 +176,208 @@ def test_channels_are_not_the_frames(shape):
     source = "class Nova:\n    LATENT_CHANNELS = 16\n    SPATIAL_SCALE = 8\n"
     facts = {"packing": {"value": {"noise_shape": shape, "pixels": 8}}}
     assert "LATENT_CHANNELS = 12\n" in latent_creator.resized(source, facts)
+
+
+def _fact(**value) -> dict:
+    return {"value": value, "where": ""}
+
+
+def _of_encoder(number: str, keep: str = "all", **more) -> dict:
+    return {
+        f"tokenization.tokenizer{number}": _fact(options={"padding": "max_length", "max_length": 4}),
+        f"encoding.text_encoder{number}": _fact(tokenizer=f"tokenizer{number}", mask=False, first=0, keep=keep, **more),
+    }
+
+
+CLIP_AND_T5 = {
+    **_of_encoder("", keep="pooled", outputs=["last_hidden_state", "pooler_output"]),
+    **_of_encoder("_2"),
+    "prompt.encoder_hidden_states": _fact(states=["text_encoder_2.last_hidden_state"]),
+    "prompt.pooled_projections": _fact(states=["text_encoder.pooler_output"]),
+}
+SIDE_BY_SIDE = {
+    **_of_encoder("", outputs=["text_embeds", "last_hidden_state"]),
+    **_of_encoder("_2"),
+    "prompt.encoder_hidden_states": _fact(
+        blocks=[
+            {"states": ["text_encoder.last_hidden_state"], "zeros_behind": 3},
+            {"states": ["text_encoder_2.last_hidden_state"]},
+        ]
+    ),
+    "prompt.pooled_projections": _fact(states=["text_encoder.text_embeds"]),
+}
+DRAFTED = "class Own:\n    def __call__(self, input_ids, attention_mask):\n        return a, b\n"
+
+
+class _Tokenizer:
+    def __init__(self, ids: list[int]):
+        self.ids, self.tokenizer = ids, self
+
+    def __call__(self, texts: list[str], **options):
+        assert options == {"padding": "max_length", "max_length": 4} and texts == ["a fox"]
+        return SimpleNamespace(input_ids=[self.ids])
+
+
+def _encoded(facts: dict, *encoders) -> tuple:
+    """What the prompt encoder of these facts returns for a drafted encoder and mflux's T5."""
+    answers = ANSWERS | {"text_encoder": "own", "text_encoders": [{}, {"kind": "t5"}]}
+    classes = {"text_encoder": ("a", "Own"), "text_encoder_2": ("b", "T5")}
+    writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
+    code = "".join(line for line in writer.text().splitlines(keepends=True) if not line.startswith(("from", "import")))
+    precision = SimpleNamespace(precision=np.float32)
+    scope = {"mx": np, "ModelConfig": precision, "LanguageTokenizer": int, "Own": int, "T5": int}
+    exec(code, scope)
+    first, second = _Tokenizer([1, 2, 3, 0]), _Tokenizer([4, 5, 0, 0])
+    return scope["NovaImagePromptEncoder"].encode_prompt("a fox", first, encoders[0], second, encoders[1])
+
+
+def _vectors(width: int):
+    return lambda ids, *mask: np.repeat(ids[..., None], width, axis=-1)
+
+
+def test_one_encoder_gives_a_pooled_vector_the_other_one_for_each_token():
+    pooled = lambda ids, mask: (None, 10.0 * ids[:, 2])  # noqa: E731
+
+    vectors, whole = _encoded(CLIP_AND_T5, pooled, _vectors(2))
+
+    assert vectors.tolist() == [[[4, 4], [5, 5], [0, 0], [0, 0]]] and whole.tolist() == [30]
+
+
+def test_tokens_of_two_encoders_follow_each_other_filled_with_zeros():
+    both = lambda ids, mask: (10.0 * ids[:, 2], _vectors(1)(ids))  # noqa: E731
+
+    vectors, whole = _encoded(SIDE_BY_SIDE, both, _vectors(2))
+
+    assert vectors.tolist() == [[[1, 0], [2, 0], [3, 0], [0, 0], [4, 4], [5, 5], [0, 0], [0, 0]]]
+    assert whole.tolist() == [30]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"encoding.text_encoder": {"value": None, "where": ""}},
+        {"prompt.pooled_projections": {"value": None, "where": ""}},
+        {"prompt.pooled_projections": _fact(states=["text_encoder.no_such_output"])},
+        {"encoding.text_encoder": _fact(tokenizer="tokenizer", mask=False, first=0, keep="pooled", outputs=["one"])},
+        {"encoding.text_encoder_2": _fact(tokenizer="tokenizer_2", mask=True, first=0, keep="all")},
+        {"prompt.encoder_hidden_states": _fact(states=["text_encoder_2.last_hidden_state"], zeros_behind=3)},
+    ],
+)
+def test_an_encoder_that_the_facts_do_not_explain_is_listed(changed):
+    answers = ANSWERS | {"text_encoder": "own", "text_encoders": [{}, {"kind": "t5"}]}
+    classes = {"text_encoder": ("a", "Own"), "text_encoder_2": ("b", "T5")}
+    writer = PromptWriter(port_from_answers(answers), CLIP_AND_T5 | changed, classes, lambda module: DRAFTED)
+    text = writer.text()
+    assert "raise NotImplementedError" in text and "ModelConfig" not in text and "-> tuple[mx.array, mx.array]" in text
+    assert [entry.name for entry in writer.unresolved] == ["prompt_encoder"]
+
+
+def test_an_encoder_that_no_run_used_is_listed():
+    facts = {name: fact for name, fact in CLIP_AND_T5.items() if name != "prompt.pooled_projections"}
+    answers = ANSWERS | {"text_encoder": "own", "text_encoders": [{}, {"kind": "t5"}]}
+    classes = {"text_encoder": ("a", "Own"), "text_encoder_2": ("b", "T5")}
+    writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
+    assert "noqa: ARG004" in writer.text()
+    assert [entry.name for entry in writer.unresolved] == ["prompt_encoder.text_encoder"]
+
+
+NESTED = {
+    "own": "from a.inner import Inner\nclass Own:\n    def __init__(self):\n        self.text_model = Inner()\n",
+    "a.inner": "from a.stack import Stack\nclass Inner:\n    def __init__(self):\n        self.embeddings = Other()\n"
+    "        self.encoder = Stack()\n        self.final_layer_norm = nn.LayerNorm(4)\n",
+    "a.stack": "class Stack:\n    def __init__(self):\n        self.layers = [Layer() for _ in range(3)]\n",
+}
+
+
+def test_the_layers_of_a_drafted_encoder_are_found_at_any_depth():
+    stack = layer_stack(lambda module: NESTED.get(module, ""), "own")
+    assert stack == LayerStack("text_model.encoder.layers", "text_model.final_layer_norm")
+    lines = "\n".join(stack.shortened(-2))
+    inner = SimpleNamespace(encoder=SimpleNamespace(layers=[1, 2, 3]), final_layer_norm="norm")
+    scope = {"text_encoder": SimpleNamespace(text_model=inner), "copy": copy, "nn": SimpleNamespace(Identity=str)}
+    exec(lines, scope)
+    assert scope["shortened"].text_model.encoder.layers == [1, 2] and not scope["shortened"].text_model.final_layer_norm
+    assert inner.encoder.layers == [1, 2, 3] and inner.final_layer_norm == "norm"
+
+
+@pytest.mark.parametrize("more", ["self.blocks = [1]", "self.norm = nn.RMSNorm(4)"])
+def test_layers_that_could_be_several_are_not_chosen(more):
+    source = NESTED | {"a.inner": f"{NESTED['a.inner']}        {more}\n"}
+    assert layer_stack(lambda module: source.get(module, ""), "own") is None
+
+
+def _views(masks: list[list[int]], sizes: list[tuple[int, int]]) -> list[View]:
+    return [
+        View({}, {"pixel height": 8 * h, "pixel width": 8 * w, "height": h, "width": w}, len(mask), mask, None)
+        for mask, (h, w) in zip(masks, sizes, strict=True)
+    ]
+
+
+class _Tensor:
+    """As much of a tensor as a rule on masks reads."""
+
+    def __init__(self, numbers: list[int], axes: int = 2):
+        self.numbers, self.axes, self.dtype = numbers, axes, "torch.int64"
+
+    def dim(self) -> int:
+        return self.axes
+
+    def numel(self) -> int:
+        return len(self.numbers)
+
+    def reshape(self, size: int):  # noqa: ARG002
+        return self
+
+    def tolist(self) -> list[int]:
+        return self.numbers
+
+    def is_floating_point(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ([[1, 1, 0, 0], [1, 1, 1, 0]], {"is": "text mask"}),
+        ([[1, 1, 1, 0], [1, 1, 1, 1]], {"is": "text mask", "extra": 1}),
+        ([[1, 1, 0, 0, 1, 1], [1, 1, 1, 0, 1, 1, 1]], {"is": "text mask", "image": 2}),
+        ([[1, 1, 0, 1], [1, 1, 1, 1]], None),
+        ([[1, 1, 0, 0, 1], [1, 1, 1, 0, 1]], None),
+    ],
+)
+def test_a_mask_is_of_the_prompt_and_of_what_follows(given, rule):
+    views = _views([[1, 1, 0, 0], [1, 1, 1, 0]], [(2, 4), (2, 6)])
+    found = arguments._mask([_Tensor(numbers) for numbers in given], views)
+    assert found == (rule and rule | {"axes": 2, "dtype": "int"})
+
+
+def test_a_mask_with_more_and_the_image_is_written_as_such():
+    given = Given("NovaPrediction", PromptEmbeds(with_mask=True), pixels=8)
+    rule = {"is": "text mask", "extra": 1, "image": 2, "axes": 4, "dtype": "int"}
+    text = argument(rule, given)
+    scope = {"mask": np.array([[1, 1, 0, 0]]), "embeddings": np.zeros((1, 4, 2)), "height": 2, "width": 4, "mx": np}
+    for line in list(given.extra):
+        exec(line, scope)
+    found = eval(text, scope)
+    assert found.shape == (1, 1, 1, 6) and found.reshape(-1).tolist() == [1, 1, 1, 0, 1, 1]
+
+
+def test_a_second_guidance_that_is_off_makes_no_second_prediction():
+    facts = {
+        "guidance": _fact(formula=CFG), "guidance_argument": _fact(argument="guidance"), "negative": _fact(guided="guidance > 1", default=None),
+        "defaults": _fact(guidance_scale=3.5, true_cfg_scale=1.0),
+    }  # fmt: skip
+    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
+    assert "return False" in writer.text() and not writer.unresolved
+    facts["defaults"]["value"]["true_cfg_scale"] = 4.0
+    assert "return guidance > 1.0" in Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array")).text()
+
+
+def test_each_of_several_arguments_about_the_prompt_is_passed():
+    facts = CLIP_AND_T5 | {
+        "arguments": _fact(encoder_hidden_states={"is": "prompt"}, pooled_projections={"is": "prompt"})
+    }
+    names = {"encoder_hidden_states": False, "pooled_projections": False}
+    text = Writer(port_from_answers(ANSWERS), facts, Signature(names, "mx.array")).text()
+    assert "encoder_hidden_states, pooled_projections = prompt_embeds" in text
+    assert "prompt_embeds: tuple[mx.array, mx.array]," in text

@@ -1,4 +1,4 @@
-"""Write weight files with true headers and no data beside a reference's configs: ``write_headers.py FOLDER SCRIPTS``.
+"""Write weight files with true headers and no data next to a reference's configs: ``write_headers.py FOLDER SCRIPTS``.
 
 The files are sparse, so that a real model's take no space. Run in an environment with torch and the reference's libraries.
 """

@@ -28,7 +28,7 @@ EXPECTED = {
         "timestep": {"argument": "t", "is": "1 - sigma"},
         "guidance": {"formula": "conditional + guidance * (conditional - unconditional)", "sign": -1},
         "decoding": {"normalisation": "latents / scaling_factor + shift_factor"},
-        "encoding": {"mask": True, "first": 0, "keep": "tokens"},
+        "encoding.text_encoder": {"mask": True, "first": 0, "keep": "tokens"},
         "negative": {"guided": "guidance > 0", "default": ""},
         "arguments": {
             "x": {"is": "latents", "list": True, "axes": 4},
@@ -44,7 +44,7 @@ EXPECTED = {
         "timestep": {"is": "sigma"},
         "schedule": {"shift": "mu by FLUX.2's empirical formula"},
         "guidance": {"calls": 2, "sign": 1},
-        "encoding": {"keep": "all"},
+        "encoding.text_encoder": {"keep": "all"},
         "negative": {"guided": "guidance > 1", "default": ""},
         "arguments": {
             "img_ids": {"is": "image ids", "columns": [0, "row", "column", 0], "patch": 1, "axes": 3, "dtype": "int"},
@@ -54,7 +54,7 @@ EXPECTED = {
     "ernie_image": {
         "prompt.text_bth": {
             "states": ["text_encoder.hidden_states[-2]"],
-            "order": [["text_encoder", 1, 0], ["text_encoder", 0, 0]],
+            "order": [{"text_encoder": [1, 0]}, {"text_encoder": [0, 0]}],
         },
         "timestep": {"is": "1000 * sigma"},
         "schedule": {"shift": 4.0},
@@ -68,13 +68,35 @@ EXPECTED = {
         "timestep": {"is": "sigma"},
         "schedule": {"shift": 1.73},
         "decoding": {"normalisation": "latents / scaling_factor"},
-        "encoding": {"keep": "all", "zeros": "padding"},
+        "encoding.text_encoder": {"keep": "all", "zeros": "padding"},
         "negative": {"guided": "guidance > 1", "default": ""},
     },
     "cogview4": {
         "timestep": {"is": "1000 * the sigma before its shift"},
         "schedule": {"shift": "mu by the square root of the image tokens, base_shift and max_shift"},
-        "encoding": {"mask": False, "keep": "all", "pad_before": {"multiple": 16, "id": 0}},
+        "encoding.text_encoder": {"mask": False, "keep": "all", "pad_before": {"multiple": 16, "id": 0}},
+    },
+    "stable_diffusion_3": {  # three encoders: two side by side, then the third one's tokens
+        "prompt.encoder_hidden_states": {
+            "blocks": [
+                {
+                    "states": [f"{encoder}.hidden_states[-2]" for encoder in ("text_encoder", "text_encoder_2")],
+                    "joined": "concatenated",
+                    "zeros_behind": 32,
+                },
+                {"states": ["text_encoder_3.last_hidden_state"]},
+            ],
+        },
+        "prompt.pooled_projections": {
+            "states": ["text_encoder.text_embeds", "text_encoder_2.text_embeds"],
+            "joined": "concatenated",
+        },
+        "encoding.text_encoder": {"tokenizer": "tokenizer", "mask": False, "keep": "all"},
+        "encoding.text_encoder_2": {"tokenizer": "tokenizer_2", "mask": False, "keep": "all"},
+        "encoding.text_encoder_3": {"tokenizer": "tokenizer_3", "mask": False, "keep": "all"},
+        "timestep": {"is": "1000 * sigma"},
+        "schedule": {"shift": 3.0},
+        "guidance": {"formula": "unconditional + guidance * (conditional - unconditional)", "conditional": 1},
     },
     "lumina2": {"negative": {"guided": "guidance > 1", "default": "", "text_around": False}},
 }

@@ -16,7 +16,7 @@ import mlx.core as mx
 class Bug:
     """``expected`` are patterns (fnmatch) of module paths; one answer that matches one of them is right.
 
-    ``cause`` is a pattern (re) that the answer's line has to hold, where one was written down.
+    ``cause`` is a pattern (re) that the answer's line must match, where one was given.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Bug:
 
 @contextlib.contextmanager
 def replaced(owner, name: str, value) -> Iterator[None]:
-    """``owner.name`` is ``value`` for a while. MLX keeps parameters and children as items, all else as attributes."""
+    """``owner.name`` is ``value`` inside this context. MLX keeps parameters and children as items, the rest as attributes."""
     if isinstance(owner, dict) and name in owner:
         before, owner[name] = owner[name], value
         try:
@@ -46,7 +46,7 @@ def replaced(owner, name: str, value) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def crossed(one, other, name: str = "weight") -> Iterator[None]:
+def swapped(one, other, name: str = "weight") -> Iterator[None]:
     """Two modules hold each other's weights."""
     mine, theirs = one[name], other[name]
     with replaced(one, name, theirs), replaced(other, name, mine):

@@ -37,7 +37,7 @@ class Claim:
 
 @contextlib.contextmanager
 def replaced(owner, name: str, value):
-    """A static or plain attribute of a class, replaced for a while."""
+    """A static or plain attribute of a class, replaced inside this context."""
     had, before = name in vars(owner), vars(owner).get(name)
     setattr(owner, name, value)
     try:
@@ -101,7 +101,7 @@ def _without_scales():
 
 
 def mapping(keep: Callable) -> Callable:
-    """Z-Image's LoRA mapping with patterns that ``keep(pattern)`` is true of."""
+    """Z-Image's LoRA mapping with the patterns for which ``keep(pattern)`` is true."""
     original = ZImageLoRAMapping.get_mapping
 
     def get_mapping():
@@ -116,7 +116,7 @@ def mapping(keep: Callable) -> Callable:
 
 
 def error(change: Callable) -> Callable:
-    """mflux's loss with ``change(predicted, noise, clean)`` as what is squared."""
+    """mflux's loss with ``change(predicted, noise, clean)`` squared instead."""
 
     def loss(adapter, training_spec, base_config, item, rng):
         config = adapter.create_config(training_spec, width=item.width, height=item.height)
@@ -235,7 +235,7 @@ SHIFT, SCALE = 0.1159, 0.3611  # of Z-Image's VAE
 
 
 def blended(change: Callable) -> Callable:
-    """``change(clean, noise, sigma)`` in the place of the interpolation."""
+    """``change(clean, noise, sigma)`` instead of the interpolation."""
     return lambda: replaced(LatentCreator, "add_noise_by_interpolation", staticmethod(change))
 
 

@@ -7,7 +7,7 @@ import functools
 import types
 
 import mlx.core as mx
-from bugs import Bug, crossed, replaced
+from bugs import Bug, replaced, swapped
 from mflux.models.common.schedulers.linear_scheduler import LinearScheduler
 from mflux.models.ernie_image.model.ernie_text_encoder import text_encoder as encoder_module
 from mflux.models.ernie_image.model.ernie_text_encoder.prompt_encoder import ErniePromptEncoder
@@ -203,9 +203,9 @@ def _encoder_layer(model, n):
 ENCODER = "text_encoder.language_model.model.layers"
 FIRST = "transformer.layers.0"
 BUGS = (
-    Bug("q and v crossed", lambda m: crossed(_layer(m, 2).self_attention.to_q, _layer(m, 2).self_attention.to_v),
+    Bug("q and v swapped", lambda m: swapped(_layer(m, 2).self_attention.to_q, _layer(m, 2).self_attention.to_v),
         ("transformer.layers.2.self_attention.to_[qv]",)),
-    Bug("gate and up crossed", lambda m: crossed(_encoder_layer(m, 1).mlp.gate_proj, _encoder_layer(m, 1).mlp.up_proj),
+    Bug("gate and up swapped", lambda m: swapped(_encoder_layer(m, 1).mlp.gate_proj, _encoder_layer(m, 1).mlp.up_proj),
         (f"{ENCODER}.1.mlp.gate_proj", f"{ENCODER}.1.mlp.up_proj")),
     Bug("columns before rows", lambda m: replaced(transformer_module.ErnieTransformer, "get_pos_encoding", _columns_first),
         (f"{FIRST}.self_attention", FIRST, "transformer", "transformer.pos_embed", "predict")),

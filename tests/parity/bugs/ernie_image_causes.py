@@ -1,4 +1,4 @@
-"""More bugs in ERNIE-Image, second prompts among them, with the causes that shall be named."""
+"""More bugs in ERNIE-Image, second prompts among them, with the causes that must be named."""
 
 from __future__ import annotations
 

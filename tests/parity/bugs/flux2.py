@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mlx.core as mx
-from bugs import Bug, crossed, rearranged, replaced, unloaded
+from bugs import Bug, rearranged, replaced, swapped, unloaded
 from mflux.models.common.schedulers.flow_match_euler_discrete_scheduler import FlowMatchEulerDiscreteScheduler
 from mflux.models.flux.model.flux_transformer.common.attention_utils import AttentionUtils
 from mflux.models.flux2.latent_creator.flux2_latent_creator import Flux2LatentCreator
@@ -156,7 +156,7 @@ FIRST = "transformer.transformer_blocks.0"
 BUGS = (
     Bug("fused rows in another order", lambda m: rearranged(_single(m, 0).attn.to_qkv_mlp_proj, _keys_first),
         ("transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj",)),
-    Bug("blocks crossed", lambda m: crossed(_block(m, 0).attn.to_q, _block(m, 1).attn.to_q),
+    Bug("blocks swapped", lambda m: swapped(_block(m, 0).attn.to_q, _block(m, 1).attn.to_q),
         ("transformer.transformer_blocks.[01].attn.to_q",)),
     Bug("output norm not loaded", lambda m: unloaded(m.transformer.norm_out.linear), ("transformer.norm_out.linear",)),
     Bug("kernel flipped", lambda m: rearranged(m.vae.decoder.up_blocks[0].upsamplers[0].conv, lambda w: w[:, ::-1]),

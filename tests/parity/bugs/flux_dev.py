@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mlx.core as mx
-from bugs import Bug, crossed, replaced
+from bugs import Bug, replaced, swapped
 from mflux.models.flux.latent_creator.flux_latent_creator import FluxLatentCreator
 from mflux.models.flux.model.flux_text_encoder.clip_encoder.clip_text_model import CLIPTextModel
 from mflux.models.flux.model.flux_text_encoder.t5_encoder.t5_self_attention import T5SelfAttention
@@ -74,6 +74,6 @@ BUGS = (
         (f"{FIRST}.attn",), cause="RoPE"),
     Bug("columns before rows", lambda m: replaced(FluxLatentCreator, "unpack_latents", staticmethod(_columns_first)),
         ("vae*",), cause="order|layout|unpack"),
-    Bug("text's q and k crossed", lambda m: crossed(m.transformer.transformer_blocks[0].attn.add_q_proj,
-        m.transformer.transformer_blocks[0].attn.add_k_proj), (f"{FIRST}.attn.add_[qk]_proj",), cause="crossed|swapped"),
+    Bug("text's q and k swapped", lambda m: swapped(m.transformer.transformer_blocks[0].attn.add_q_proj,
+        m.transformer.transformer_blocks[0].attn.add_k_proj), (f"{FIRST}.attn.add_[qk]_proj",), cause="swapped"),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mlx.core as mx
-from bugs import Bug, crossed, replaced
+from bugs import Bug, replaced, swapped
 from mflux.models.qwen.model.qwen_text_encoder.qwen_prompt_encoder import QwenPromptEncoder
 from mflux.models.qwen.model.qwen_text_encoder.qwen_text_encoder import QwenTextEncoder
 from mflux.models.qwen.model.qwen_transformer.qwen_attention import QwenAttention
@@ -67,8 +67,8 @@ BUGS = (
         ("text_encoder", "tokenizer"), "guided"),
     Bug("text's positions from zero", lambda m: replaced(QwenEmbedRopeMLX, "__call__", _text_from_zero),
         ("transformer.pos_embed", f"{FIRST}.attn"), "guided", "RoPE|position"),
-    Bug("modulations crossed", lambda m: crossed(_blocks(m)[0].img_mod_linear, _blocks(m)[0].txt_mod_linear),
-        (f"{FIRST}.*_mod_linear",), "guided", "crossed|swapped"),
+    Bug("modulations swapped", lambda m: swapped(_blocks(m)[0].img_mod_linear, _blocks(m)[0].txt_mod_linear),
+        (f"{FIRST}.*_mod_linear",), "guided", "swapped"),
     Bug("mean before deviation", lambda m: replaced(QwenVAE, "decode", _mean_first), ("vae",), "guided", "mean|normal|scal"),
     Bug("exact GELU", lambda m: replaced(QwenFeedForward, "__call__", _exact), (f"{FIRST}.*_ff",), "guided",
         "is exact GELU, the reference's is GELU in its tanh form"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import mlx.core as mx
-from bugs import Bug, crossed, rearranged, replaced, unloaded, without
+from bugs import Bug, rearranged, replaced, swapped, unloaded, without
 from mflux.models.common.config import ModelConfig
 from mflux.models.common.schedulers.linear_scheduler import LinearScheduler
 from mflux.models.z_image.latent_creator import ZImageLatentCreator
@@ -177,7 +177,7 @@ def _layer(model, n):
 
 BLOCK = "transformer.noise_refiner.0"
 BUGS = (
-    Bug("q and k crossed", lambda m: crossed(_layer(m, 1).attention.to_q, _layer(m, 1).attention.to_k),
+    Bug("q and k swapped", lambda m: swapped(_layer(m, 1).attention.to_q, _layer(m, 1).attention.to_k),
         ("transformer.layers.1.attention.to_[qk]",)),
     Bug("encoder weight not loaded", lambda m: unloaded(m.text_encoder.layers[2].mlp.down_proj),
         ("text_encoder.layers.2.mlp.down_proj",)),
@@ -203,7 +203,7 @@ BUGS = (
     Bug("latent shift", lambda m: replaced(type(m.vae), "shift_factor", 0.0), ("vae",)),
     Bug("last layer", lambda m: replaced(TextEncoder, "__call__", _last_layer), ("text_encoder",)),
     Bug("prediction not negated", lambda m: replaced(ZImageTransformer, "__call__", _not_negated), ("predict", "transformer")),
-    Bug("norms of q and k crossed", lambda m: crossed(_layer(m, 0).attention.norm_q, _layer(m, 0).attention.norm_k),
+    Bug("norms of q and k swapped", lambda m: swapped(_layer(m, 0).attention.norm_q, _layer(m, 0).attention.norm_k),
         ("transformer.layers.0.attention.norm_[qk]",)),
     Bug("no tanh at the gates", lambda m: replaced(ZImageTransformerBlock, "__call__", _no_tanh), (BLOCK,)),
     Bug("width before height", lambda m: replaced(RopeEmbedder, "__call__", _width_first),

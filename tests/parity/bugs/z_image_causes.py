@@ -1,4 +1,4 @@
-"""More bugs in Z-Image, with the causes that shall be named."""
+"""More bugs in Z-Image, with the causes that must be named."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ STAGE = re.compile(
 AFTER_STEPS = ("loop", "end_to_end")  # what follows from a schedule
 UNITS = {SMALLEST: (1, 1), OBLONG: (7, 5), LARGE: (10, 8)}  # width and height
 LARGER = (16, 12)  # where only stages are recorded: 256x192, a quarter of what a model draws
-PROCESSOR = {  # what a processor's folder holds beside the tokenizer
+PROCESSOR = {  # what a processor's folder holds besides the tokenizer
     "preprocessor_config.json": {
         "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen3VLProcessor", "patch_size": 16,
         "temporal_patch_size": 2, "merge_size": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,

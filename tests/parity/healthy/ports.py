@@ -1,4 +1,4 @@
-"""The classes that play the part of a new port. Copied into a family's folder: runs where mflux is.
+"""The classes that are used as a new port. Copied into a family's folder: runs where mflux is.
 
 Each is mflux's own, with nothing changed but its sizes and what its constructor or its loop is told.
 """

@@ -1,6 +1,6 @@
 """mflux's own modules in the sizes of a twin: their source with other numbers, where a constructor takes none.
 
-Runs where mflux is. Only sizes change, by the tables below, so that what is judged is mflux's code as released.
+Runs where mflux is. Only sizes change, by the tables below, so that mflux's code is judged as released.
 """
 
 from __future__ import annotations

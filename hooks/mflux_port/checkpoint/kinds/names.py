@@ -1,7 +1,7 @@
 """The names that a checkpoint gives its tensors: wrappers around the model, and copies of it in the same file.
 
 Training code wraps a model (``module.``, ``_orig_mod.``) or stores it below a name (``model.diffusion_model.``); a port
-has neither. Some files hold an averaged copy (EMA) beside the weights.
+has neither. Some files hold an averaged copy (EMA) next to the weights.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _wrapper(names: list[str], known: set[str], any_prefix: bool) -> str:
 
 
 def common_prefix(names: list[str]) -> str:
-    """The modules that all names lie in, with a dot behind; not the name of a list, whose numbers would come first."""
+    """The modules that all names are in, with a dot at the end; without a list, whose numbers would come first."""
     if not names:
         return ""
     first, last = min(names).split("."), max(names).split(".")
@@ -85,7 +85,7 @@ def is_flat_copy(name: str) -> bool:
 def averaged_copies(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
     """The names of an averaged copy of the other weights, and the prefix of the copy; nothing when there is none.
 
-    A copy lies below a name that says so, and all of its tensors are in the rest of the file with the same shapes.
+    A copy is below a name that says so, and all of its tensors are in the rest of the file with the same shapes.
     """
     flat = [name for name in tensors if is_flat_copy(name)]
     if flat and len(flat) < len(tensors) and not all(name.startswith(_FLAT) for name in tensors):
@@ -107,7 +107,7 @@ def _is_copy(prefix: str, members: list[str], tensors: Mapping[str, Tensor]) -> 
     if not any("." in name[len(prefix) :] for name in members):
         return False  # one layer, not a model
     shapes = {name: tensor.shape for name, tensor in rest.items()}
-    # The other copy has the names as they are, or below a name of its own.
+    # The other copy has the same names, or has them below a name of its own.
     for other in ("", common_prefix(list(rest)), *sorted({name.partition(".")[0] + "." for name in rest})):
         found = sum(shapes.get(other + name[len(prefix) :]) == tensors[name].shape for name in members)
         if found and found >= 0.9 * len(members):

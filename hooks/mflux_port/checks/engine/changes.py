@@ -1,4 +1,4 @@
-"""The files outside the package that a port's branch changes, and why."""
+"""What a port's branch changes outside the package, and why; and which steps have a commit."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ def known_reason(package: Package, file: str) -> str:
     if not ids or _unrelated_lines(package, file):
         return ""
     return f"wiring: {', '.join(ids)}"
+
+
+def missing_milestones(package: Package) -> list[str]:
+    """The steps that no commit of the port's branch names."""
+    log = " ".join(package.facts.git("log", "--format=%s", f"{package.facts.base}..HEAD")).lower()
+    wanted = {"VAE": "vae", "transformer": "transformer", "text encoder": "encoder"}
+    return [name for name, word in wanted.items() if word not in log]
 
 
 def _unrelated_lines(package: Package, file: str) -> list[str]:

@@ -17,7 +17,7 @@ CLAIM_FLAGS = {"lora": "--lora", "training": "--training", "image_to_image": "--
 _GUIDED = ("guidance", "loop", "end_to_end", BFLOAT16)
 _BOX = re.compile(r"^- \[(?P<tick>[ xX])\] (?P<text>.*)$")
 _MARK = re.compile(r"<!-- evidence: (?P<stage>\w+) -->(?P<figures>.*)$")
-# As porting/<model>/parity/explain/notes.py writes them.
+# As porting/<model>/parity/explain/boxes.py writes them.
 _FIGURES = re.compile(
     r"(?P<failed>FAIL )?(?:worst (?P<worst>\w+) )?relL2 (?P<relative>\S+) of (?P<limit>[^\s,]+)(?P<waived>, waived)?, "
     r"(?P<dtype>\w+), (?P<width>\d+)x(?P<height>\d+), (?P<steps>\d+) steps?, guidance (?P<guidance>[^\s,]+), "
@@ -25,12 +25,14 @@ _FIGURES = re.compile(
 )
 _BEFORE_SETTINGS = re.compile(r"relL2 \S+ of [^\s,]+(, waived)?, \w+, \d+x\d+, [\d-]+, commit \w+\+?")
 OPEN = "is open"
-# A picture as people draw it, in pixels: a small one hides what happens at the edges of tiles and of position tables.
+# The side of a normal picture, in pixels: a smaller one hides what happens at the edges of tiles and of position tables.
 _SIDE = 512
+# The folders that a stage's proof covers.
+_PROVEN_CODE = ("model", "weights", "variants", "latent_creator", "training_adapter")
 
 
 class Box(NamedTuple):
-    """One box of PORTING.md. ``stage`` is set where the runner ticks, ``figures`` is what it wrote beside it.
+    """One box of PORTING.md. ``stage`` is set where the runner ticks, ``figures`` is what it wrote after it.
 
     ``guidance`` is the port's own where it guides, else 1.
     """
@@ -114,7 +116,7 @@ class Box(NamedTuple):
 
     @property
     def commit(self) -> str:
-        """The commit that was measured, with + when source was changed beside it; empty without figures."""
+        """The commit that was measured, with + when source was changed after it; empty without figures."""
         found = _FIGURES.fullmatch(self.figures)
         return f"{found['commit']}{found['changed']}" if found else ""
 
@@ -165,6 +167,26 @@ def stages(package: Package) -> dict[str, Box]:
     """The box of every stage that PORTING.md has, in the guide's order; then the bfloat16 run's and those of claims."""
     marked = {box.stage: box for box in boxes(package) if box.stage}
     return {stage: marked[stage] for stage in (*_all_stages(package), BFLOAT16, *CLAIMS) if stage in marked}
+
+
+def outdated(package: Package) -> dict[str, str]:
+    """The stages whose proof is for older code, each with what has changed since."""
+    commits = {stage: box.commit for stage, box in stages(package).items() if box.proven}
+    problems = {commit: _since(package, commit) for commit in set(commits.values())}
+    return {stage: problems[commit] for stage, commit in commits.items() if problems[commit]}
+
+
+def _since(package: Package, commit: str) -> str:
+    """What changed in the port's code since a commit; empty when nothing did."""
+    if commit == "unknown":
+        return "mflux was not imported from this checkout's src; run run_mflux.py with `uv run` here"
+    if commit.endswith("+"):
+        return f"measured on changes that commit {commit[:-1]} does not have"
+    if not package.facts.git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):
+        return f"commit {commit} is not in this repository"
+    paths = [*(f"{package.folder}/{name}" for name in _PROVEN_CODE), *package.initializers]
+    changed = package.facts.git("diff", "--name-only", commit, "--", *paths)
+    return f"{changed[0]} changed since commit {commit}" if changed else ""
 
 
 def _number(text: str) -> float:

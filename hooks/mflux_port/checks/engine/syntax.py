@@ -21,7 +21,7 @@ def dotted(node: ast.AST | None) -> str:
 def walk(root: ast.AST) -> list[ast.AST]:
     """Every node of a tree, outer nodes first, without the contexts (Load, Store): they are half of the nodes and unused."""
     found = [root]
-    for node in found:  # the list grows meanwhile; ast.walk takes twice the time
+    for node in found:  # the list grows while it is read; ast.walk takes twice the time
         for name in node._fields:
             value = getattr(node, name, None)
             if isinstance(value, list):
@@ -124,7 +124,7 @@ def variable_names(nodes: list[ast.AST]) -> set[str]:
 
 
 def called_names(nodes: list[ast.AST]) -> set[str]:
-    """The names of all called functions and methods, without what is before the last dot."""
+    """The names of all called functions and methods, without the part before the last dot."""
     return {dotted(node.func).rpartition(".")[2] for node in nodes if isinstance(node, ast.Call)}
 
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 from mflux_port.checks.engine import evidence, reasons, syntax
-from mflux_port.checks.engine.changes import changed_outside, known_reason, written_reasons
+from mflux_port.checks.engine.changes import changed_outside, known_reason, missing_milestones, written_reasons
+from mflux_port.checks.engine.debug_code import debugging_calls, unwritten_lines
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.rule import MERGE, Verdict, failed, failed_if, needs_you, not_applicable, passed, rule
 
 _CODE = "src/mflux/models/<model>/**/*.py"
 _PORTING = "porting/<model>/PORTING.md"
 _PLACEHOLDERS = re.compile(r"\b(TODO|FIXME|XXX)\b|not measured yet|is listed here\.")
-_SAVES = ("mx.save", "mx.savez", "mx.save_safetensors", "np.save", "np.savez", "torch.save", "save_file")
-_LOADS = ("mx.load", "np.load", "torch.load", "load_file")
-_STOPS = ("breakpoint", "set_trace")
 _IMAGES = re.compile(r"\.(png|jpe?g|webp|gif|mp4)$", re.IGNORECASE)
 _TENSORS = re.compile(r"\.(safetensors|npy|npz|pt|bin|gguf)$|(^|/)(debug_)?artifacts/")
-# The folders that a stage's proof covers.
-_PROVEN_CODE = ("model", "weights", "variants", "latent_creator", "training_adapter")
 
 
 def _in_branch(package: Package) -> str | None:
@@ -29,7 +24,7 @@ def _in_branch(package: Package) -> str | None:
 @rule(
     "MRG01",
     looks_at=_PORTING,
-    fix="run porting/<model>/run_mflux.py; it ticks the box and writes the figures beside it",
+    fix="run porting/<model>/run_mflux.py; it ticks the box and writes the figures after it",
     why="correctness first: each stage is proven against the reference before anything is polished",
     only=reasons.is_open,
     when=MERGE,
@@ -104,7 +99,7 @@ def no_debug_code(package: Package) -> Verdict:
     found = []
     for file in package.files:
         nodes = package.facts.nodes(file)
-        calls = [*syntax.calls(nodes, *_STOPS), *_saved(nodes), *_loaded(file, nodes)]
+        calls = debugging_calls(file, nodes)
         found += [f"{file} line {call.lineno}: {syntax.dotted(call.func)}" for call in calls]
     return failed_if(found)
 
@@ -155,7 +150,7 @@ def no_placeholders(package: Package) -> Verdict:
     found = [f"{file} has {match.group(0)!r}" for file, match in hits if match]
     for file in package.files:
         if "NotImplementedError" in package.facts.text(file):
-            found += [f"{file} line {line} raises NotImplementedError" for line in _unwritten(package, file)]
+            found += [f"{file} line {line} raises NotImplementedError" for line in unwritten_lines(package, file)]
     return failed_if(found)
 
 
@@ -297,13 +292,13 @@ def other_models_were_checked(package: Package) -> Verdict:
     "MRG16",
     looks_at=f"{_PORTING}, and git diff since the commits that it names",
     fix="commit the code, run porting/<model>/run_mflux.py again, commit PORTING.md",
-    why="the guide: tests run again after the polish; a proof is of the code that was run",
+    why="the guide: tests run again after the polish; a proof covers only the code that was run",
     only=_in_branch,
     when=MERGE,
 )
 def proofs_are_of_this_code(package: Package) -> Verdict:
-    """Every proof is of the code as it is now"""
-    return failed_if([f"{stage}: {problem}" for stage, problem in outdated_proofs(package).items()])
+    """Every proof is for the current code"""
+    return failed_if([f"{stage}: {problem}" for stage, problem in evidence.outdated(package).items()])
 
 
 @rule(
@@ -351,64 +346,3 @@ def no_file_is_ignored(package: Package) -> Verdict:
     listed = package.facts.git("ls-files", "--others", "--ignored", "--exclude-standard", "--", package.folder, "tests")
     own = [file for file in listed if file.startswith(f"{package.folder}/") or package.model in file]
     return failed_if([file for file in own if file.endswith((".py", ".md", ".json"))])
-
-
-def missing_milestones(package: Package) -> list[str]:
-    """The steps that no commit of the port's branch names."""
-    log = " ".join(package.facts.git("log", "--format=%s", f"{package.facts.base}..HEAD")).lower()
-    wanted = {"VAE": "vae", "transformer": "transformer", "text encoder": "encoder"}
-    return [name for name, word in wanted.items() if word not in log]
-
-
-def outdated_proofs(package: Package) -> dict[str, str]:
-    """The stages whose proof is not of the code as it is now, each with what became of that code."""
-    commits = {stage: box.commit for stage, box in evidence.stages(package).items() if box.proven}
-    problems = {commit: _since(package, commit) for commit in set(commits.values())}
-    return {stage: problems[commit] for stage, commit in commits.items() if problems[commit]}
-
-
-def _saved(nodes: list[ast.AST]) -> list[ast.Call]:
-    # A training adapter must save what it trained.
-    return _outside(nodes, "save_lora_adapter", syntax.calls(nodes, *_SAVES))
-
-
-def _loaded(file: str, nodes: list[ast.AST]) -> list[ast.Call]:
-    # Weights are loaded from a computed path; loading from a literal path, or while generating, is debug code.
-    generating = any(f"/{folder}/" in file for folder in ("variants", "latent_creator", "cli", "training_adapter"))
-    calls = _outside(nodes, "load_lora_adapter", syntax.calls(nodes, *_LOADS))
-    return [call for call in calls if generating or not call.args or _is_text(call.args[0])]
-
-
-def _outside(nodes: list[ast.AST], method: str, calls: list[ast.Call]) -> list[ast.Call]:
-    inside = {inner for node in nodes if getattr(node, "name", "") == method for inner in syntax.walk(node)}
-    return [call for call in calls if call not in inside]
-
-
-def _is_text(node: ast.expr) -> bool:
-    return not any(isinstance(part, ast.Name | ast.Attribute) for part in syntax.walk(node))
-
-
-def _unwritten(package: Package, file: str) -> list[int]:
-    """Lines that raise NotImplementedError: all in a port in progress (the draft writes them), bare ones in a merged port."""
-    nodes = package.facts.nodes(file)
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
-    abstract = [node for node in functions if "abstractmethod" in map(syntax.dotted, node.decorator_list)]
-    intended = {inner for node in abstract for inner in syntax.walk(node)}
-    raised = [node.exc for node in nodes if isinstance(node, ast.Raise) and node.exc and node not in intended]
-    in_progress = reasons.is_open(package) is None
-    bare = [node for node in raised if syntax.dotted(node) == "NotImplementedError"]
-    calls = [call for call in syntax.calls(raised, "NotImplementedError") if in_progress or not call.args]
-    return sorted(node.lineno for node in [*bare, *calls])
-
-
-def _since(package: Package, commit: str) -> str:
-    """What became of the port's code since a commit; empty when nothing did."""
-    if commit == "unknown":
-        return "mflux was not imported from this checkout's src; run run_mflux.py with `uv run` here"
-    if commit.endswith("+"):
-        return f"measured on changes that commit {commit[:-1]} does not have"
-    if not package.facts.git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"):
-        return f"commit {commit} is not in this repository"
-    paths = [*(f"{package.folder}/{name}" for name in _PROVEN_CODE), *package.initializers]
-    changed = package.facts.git("diff", "--name-only", commit, "--", *paths)
-    return f"{changed[0]} changed since commit {commit}" if changed else ""

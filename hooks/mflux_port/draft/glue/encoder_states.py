@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mflux_port.draft.glue.layer_stack import FLAT, LayerStack
+
 _INDEX = re.compile(r"hidden_states\[(-\d+)\]")
 _LAST = ("last_hidden_state", "output", "0")
 
@@ -18,11 +20,18 @@ class States:
     needs: tuple[str, ...] = ()
 
 
-def states(encoder: str, wanted: list[str], arguments: str) -> States | None:
+def states(
+    encoder: str, wanted: list[str], arguments: str, outputs: tuple[str, ...] = (), stack: LayerStack | None = FLAT
+) -> States | None:
     """The states of ``wanted`` (such as ``hidden_states[-2]``) from the encoder of that answer; None if it cannot.
 
-    ``arguments``: what the encoder is called with. The last of the reference's hidden states comes after the final norm.
+    ``arguments``: what the encoder is called with; ``outputs``: what a drafted encoder returns, if that is a tuple;
+    ``stack``: where it keeps its layers. The last of the reference's hidden states comes after the final norm.
     """
+    if encoder == "own" and len(outputs) > 1:
+        return _unpacked(wanted, arguments, outputs, stack)
+    if encoder == "clip":
+        return States([], [f"text_encoder({arguments})"]) if wanted == ["pooler_output"] else None
     places = [_place(name) for name in wanted]
     if None in places:
         return None
@@ -34,8 +43,26 @@ def states(encoder: str, wanted: list[str], arguments: str) -> States | None:
     if encoder == "mistral3":
         return States([], [f"text_encoder({arguments})"] * len(places)) if set(places) == {-2} else None
     if encoder in ("gemma2", "own"):
-        return _shortened(places, arguments)
+        return _shortened(places, arguments, FLAT if encoder == "gemma2" else stack)
     return States([], [f"text_encoder({arguments})"] * len(places)) if set(places) == {-1} and encoder == "t5" else None
+
+
+def _unpacked(wanted: list[str], arguments: str, outputs: tuple[str, ...], stack: LayerStack | None) -> States | None:
+    """From an encoder that returns several results: as they are, or of an earlier layer."""
+    own = [name for name in wanted if name in outputs]
+    earlier = [name for name in wanted if name not in outputs]
+    lines = (
+        [f"{', '.join(name if name in own else '_' for name in outputs)} = text_encoder({arguments})"] if own else []
+    )
+    if not earlier:
+        return States(lines, wanted)
+    places = {_place(name) for name in earlier}
+    # Whether the last one comes before a final norm or after it differs between encoders.
+    if len(places) > 1 or places & {None, -1} or stack is None or "last_hidden_state" not in outputs:
+        return None
+    called = ", ".join("hidden_states" if name == "last_hidden_state" else "_" for name in outputs)
+    lines += [*_cut(places.pop(), stack), f"{called} = shortened({arguments})"]
+    return States(lines, [name if name in own else "hidden_states" for name in wanted], ("copy", "nn"))
 
 
 def _place(name: str) -> int | None:
@@ -51,19 +78,19 @@ def _listed(places: list[int], arguments: str) -> States:
     return States(lines, ["last" if place == -1 else f"states[{place}]" for place in places])
 
 
-def _shortened(places: list[int], arguments: str) -> States | None:
+def _shortened(places: list[int], arguments: str, stack: LayerStack | None) -> States | None:
     if set(places) == {-1}:
         return States([], [f"text_encoder({arguments})"])
-    if len(set(places)) > 1:
+    if len(set(places)) > 1 or stack is None:
         return None
-    place = places[0]
-    lines = [
+    return States(_cut(places[0], stack), [f"shortened({arguments})"], ("copy", "nn"))
+
+
+def _cut(place: int, stack: LayerStack) -> list[str]:
+    return [
         f"# The reference's hidden_states[{place}]: the encoder without its last {_layers(-1 - place)} and its final norm.",
-        "shortened = copy.copy(text_encoder)",
-        f"shortened.layers = text_encoder.layers[: {place + 1}]",
-        "shortened.norm = nn.Identity()",
+        *stack.shortened(place),
     ]
-    return States(lines, [f"shortened({arguments})"], ("copy", "nn"))
 
 
 def _layers(count: int) -> str:

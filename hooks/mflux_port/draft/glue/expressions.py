@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
+
 _DTYPES = {"float": "mx.float32", "int": "mx.int32", "bool": "mx.bool_"}
 
 
@@ -12,11 +14,11 @@ _DTYPES = {"float": "mx.float32", "int": "mx.int32", "bool": "mx.bool_"}
 class Given:
     """What ``prepare`` has: the names that expressions may use, and the lines that define them.
 
-    ``pixels``: the pixels along one step of the latents.
+    ``pixels``: how many pixels one latent spans.
     """
 
     class_name: str
-    with_mask: bool
+    embeds: PromptEmbeds
     pixels: int
     uses: set[str] = field(default_factory=set)
     extra: dict[str, None] = field(default_factory=dict)  # lines that expressions need, in order
@@ -24,19 +26,17 @@ class Given:
     def lines(self, body: str) -> list[str]:
         """The definitions of the names in ``body``."""
         extra = list(self.extra)
-        body += "".join(extra)
+        body = "\n".join([body, *extra])
         found = []
-        words = set(re.findall(r"[a-z_]+", body))
-        if self.with_mask and words & {"embeddings", "mask"}:
-            names = [name if name in words else "_" for name in ("embeddings", "mask")]
-            found.append(f"{names[0]}, {names[1]} = prompt_embeds")
+        words = set(re.findall(r"\w+", body))
+        found += self.embeds.unpacking(words)
         if words & {"height", "width"}:
             found.append("height, width = latents.shape[-2:]")
         return [*found, *extra]
 
     @property
     def embeddings(self) -> str:
-        return "embeddings" if self.with_mask else "prompt_embeds"
+        return self.embeds.main_name
 
 
 def argument(rule: dict, given: Given) -> str:
@@ -57,9 +57,19 @@ def _guidance(rule: dict, given: Given) -> str:  # noqa: ARG001
 
 def _mask(rule: dict, given: Given) -> str:
     dtype = _DTYPES[rule["dtype"]]
-    if rule.get("all") or not given.with_mask:
-        return f"mx.ones({given.embeddings}.shape[:2], dtype={dtype})"
-    return f"mask.astype({dtype})"
+    if rule.get("all") or not given.embeds.with_mask:
+        text = f"mx.ones({given.embeddings}.shape[:2], dtype={dtype})"
+    elif rule.get("extra"):
+        given.extra[f"positions = mx.arange({given.embeddings}.shape[1])[None]"] = None
+        text = f"(positions < mask.sum(axis=1, keepdims=True) + {rule['extra']}).astype({dtype})"
+    else:
+        text = f"mask.astype({dtype})"
+    if rule.get("image"):
+        sides = " * ".join(
+            f"({side} // {rule['image']})" if rule["image"] > 1 else side for side in ("height", "width")
+        )
+        text = f"mx.concatenate([{text}, mx.ones((1, {sides}), dtype={dtype})], axis=1)"
+    return text + {1: "[0]", 2: "", 3: "[:, None]", 4: "[:, None, None]"}[rule["axes"]]
 
 
 def _numbers(rule: dict, given: Given) -> str:
@@ -77,7 +87,7 @@ def _symbol(name: str, given: Given) -> str:
     if name == "text":
         return f"{given.embeddings}.shape[1]"
     if name == "tokens":
-        return "int(mask.sum())" if given.with_mask else f"{given.embeddings}.shape[1]"
+        return "int(mask.sum())" if given.embeds.with_mask else f"{given.embeddings}.shape[1]"
     for side in ("height", "width"):
         name = name.replace(f"pixel {side}", f"{side} * {given.pixels}")
     return name

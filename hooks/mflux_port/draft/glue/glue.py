@@ -41,31 +41,25 @@ class Glue:
         signature = call_signature(self._of_draft(name))
         why, fix = "the transformer has no proven forward pass, so nothing calls it yet", "port the transformer"
         if signature is not None and "arguments" not in self.facts:
-            why = "the runs do not show which argument of the transformer holds the prompt vectors of an encoder"
+            why = "the runs do not show where the transformer's arguments with the prompt's vectors come from"
             fix = "write how the transformer is called, and encode_prompt"
         if signature is None or "arguments" not in self.facts:
             self.unresolved.append(Unresolved(COMPONENT, "prediction", why, (fix,)))
             return
-        writer = prediction.Writer(self.port, self.facts, signature, prompt.needs_mask(self.facts))
+        writer = prediction.Writer(self.port, self.facts, signature)
         self.files[f"{self.port.folder}/variants/{self.port.model}_prediction.py"] = writer.text()
         # What is the same in every step is prepared there.
         self.files[name] = without_method(self._of_draft(name), "get_rotary_embeddings")
         self.unresolved += writer.unresolved
 
     def _prompt_encoder(self) -> None:
-        if len(self.port.text_encoders) > 1:
-            why = "the prompt embeddings of several text encoders are joined in a way that no fact describes"
-            self.unresolved.append(Unresolved(COMPONENT, "prompt", why, ("write prompt_encoder.py",)))
-            return
         name = f"{self.port.folder}/model/{self.port.model}_text_encoder/prompt_encoder.py"
-        encoder = prompt.encoder_class(self.source(name))
-        own = self._of_draft(f"{self.port.folder}/model/{self.port.model}_text_encoder/text_encoder.py")
-        signature = call_signature(own) if self.port.text_encoder == "own" and own else None
-        writer = prompt.Writer(self.port, self.facts, encoder, signature)
-        text = writer.text()
+        classes = prompt.encoder_classes(self.source(name))
+        writer = prompt.Writer(
+            self.port, self.facts, classes, lambda module: self._of_draft(f"src/{module.replace('.', '/')}.py")
+        )
+        self.files[name] = writer.text()
         self.unresolved += writer.unresolved
-        if text is not None:
-            self.files[name] = text
 
     def _latent_creator(self) -> None:
         name = f"{self.port.folder}/latent_creator/{self.port.model}_latent_creator.py"
@@ -94,7 +88,8 @@ class Glue:
         index = json.loads((twin / "model_index.json").read_text(encoding="utf-8"))
         vae = configs.get("vae", {}) if self.port.vae == "own" else {}
         configs = {name: config for name, config in configs.items() if name != "vae"}
-        small = sizes.small_configs(configs, of_twin)
+        fixed = [encoder.name for encoder in self.port.text_encoders if encoder.kind in ("t5", "clip")]
+        small = sizes.small_configs(configs, of_twin, [name for name in fixed if name in configs])
         reference = index.get("transformer", ["", ""])[1]
         text = sizes.sizes_text(self.source(name), transformer, reference, configs, small)
         self.files[name] = sizes.with_vae_channels(text, vae)

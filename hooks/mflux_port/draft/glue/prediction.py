@@ -7,6 +7,7 @@ import re
 from mflux_port.draft.glue import prompt, scheduler
 from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.packing import packing
+from mflux_port.draft.glue.prompt_embeds import prompt_embeds
 from mflux_port.draft.glue.signature import Signature
 from mflux_port.draft.pipeline.loop import BEFORE_SHIFT
 from mflux_port.draft.write.targets import Unresolved
@@ -29,8 +30,8 @@ _COMPONENT = "pipeline"
 class Writer:
     """Writes the file for one port; what the facts do not decide is added to ``unresolved``."""
 
-    def __init__(self, port: Port, facts: dict[str, dict], signature: Signature, with_mask: bool):
-        self.port, self.facts, self.signature, self.with_mask = port, facts, signature, with_mask
+    def __init__(self, port: Port, facts: dict[str, dict], signature: Signature):
+        self.port, self.facts, self.signature, self.embeds = port, facts, signature, prompt_embeds(facts)
         self.name = f"{port.class_name}Prediction"
         self.unresolved: list[Unresolved] = []
         self.packing = packing(self._value("packing").get("pattern", ""))
@@ -43,7 +44,7 @@ class Writer:
         guided = self._guided()
         transformer = f"{self.port.class_name}Transformer"
         module = f"{self.port.package}.model.{self.port.model}_transformer.transformer"
-        embeds = "tuple[mx.array, mx.array]" if self.with_mask else "mx.array"
+        embeds = self.embeds.annotation
         return f"""import mlx.core as mx
 
 from {module} import {transformer}
@@ -52,7 +53,7 @@ from {module} import {transformer}
 class {self.name}:
     # What {self.port.reference_pipeline} does around its transformer.
     # Each line follows from {self.port.porting_folder}/pipeline_facts.yml, which says where it was read.
-    # The loop's latents are (batch, channels, height, width), whatever the transformer takes.
+    # The loop's latents are (batch, channels, height, width), in whatever form the transformer takes them.
     # The text of the unconditional prediction where no negative prompt is given; None if one must be given.
     UNCONDITIONAL_PROMPT = {self._negative()}
     # Further arguments of encode_prompt for that text, where it is not encoded as a prompt is.
@@ -89,7 +90,7 @@ class {self.name}:
 
     def _arguments(self) -> tuple[str, str]:
         """The bodies of ``prepare`` and ``predict``."""
-        given = Given(self.name, self.with_mask, self._patch_of_pixels())
+        given = Given(self.name, self.embeds, self._patch_of_pixels())
         fixed, passed = {}, []
         for name, optional in self.signature.arguments.items():
             rule = self._value("arguments").get(name)
@@ -112,7 +113,7 @@ class {self.name}:
         return self._prepare(fixed, given), self._predict(list(fixed), passed)
 
     def _prepare(self, fixed: dict[str, str], given: Given) -> str:
-        lines = given.lines("".join(fixed.values()))
+        lines = given.lines("\n".join(fixed.values()))
         if any(text.startswith("raise") for text in fixed.values()):
             lines = [next(text for text in fixed.values() if text.startswith("raise"))]
         else:
@@ -122,8 +123,7 @@ class {self.name}:
 
     def _predict(self, fixed: list[str], passed: list[str]) -> str:
         lines = [f"{', '.join(fixed)}{',' if len(fixed) == 1 else ''} = prepared"] if fixed else []
-        if self.with_mask:
-            lines.append("embeddings, _ = prompt_embeds")
+        lines += self.embeds.unpacking(set(re.findall(r"\w+", " ".join(passed))))
         undecided = next((text.partition("=")[2] for text in passed if "=raise " in text), None)
         if undecided:
             return _block([undecided])
@@ -142,7 +142,7 @@ class {self.name}:
                 return self._undecided("timestep", f"the time that {name} says", relation)
             return _TIMES[relation] if rule.get("axes", 1) else f"({_TIMES[relation]})[0]"
         if rule["is"] == "prompt":
-            text = "embeddings" if self.with_mask else "prompt_embeds"
+            text = self.embeds.name(name)
             return f"[{text}[0]]" if rule.get("list") else text
         return self._latents(rule)
 
@@ -168,7 +168,7 @@ class {self.name}:
         return f"{sliced}.reshape(latents.shape)"
 
     def _patch_of_pixels(self) -> int:
-        """How many pixels one step of the loop's latents is."""
+        """How many pixels one latent of the loop spans."""
         return self._value("packing").get("pixels", 8)
 
     # -------------------------------------------------------------------------------------------------------- guidance
@@ -179,8 +179,14 @@ class {self.name}:
 
     @property
     def _is_single(self) -> bool:
-        """Whether no guidance made a second prediction: it is an input of the transformer, or it has no effect."""
-        return self._value("guidance").get("formula") == "conditional"
+        """Whether there is one prediction: guidance is an input of the transformer, or it has no effect."""
+        return self._value("guidance").get("formula") == "conditional" or self._has_two_guidances
+
+    @property
+    def _has_two_guidances(self) -> bool:
+        """Whether the transformer takes guidance, and a second one, off by default, makes a second prediction."""
+        second = self._value("defaults").get("true_cfg_scale")
+        return bool(self._value("guidance_argument")) and isinstance(second, (int, float)) and second <= 1
 
     def _guided(self) -> str:
         if self._is_single:
@@ -193,7 +199,12 @@ class {self.name}:
     def _guide(self) -> str:
         formula = self._value("guidance").get("formula")
         if self._is_single:
-            return f'        raise NotImplementedError("{self.port.reference_pipeline} makes no second prediction.")\n'
+            when = (
+                "no second prediction unless true_cfg_scale is set"
+                if self._has_two_guidances
+                else "no second prediction"
+            )
+            return f'        raise NotImplementedError("{self.port.reference_pipeline} makes {when}.")\n'
         if formula in _FORMULAS:
             return f"        return {_FORMULAS[formula]}\n"
         plain, _, size = (formula or "").partition(", then ")
@@ -203,7 +214,7 @@ class {self.name}:
         return f"        {message}\n"
 
     def _is_known_size(self, size: str) -> bool:
-        """Whether the norm is over all values, a token, or a row of the image: a number in between is chance."""
+        """Whether the norm is over all values, a token, or a row of the image: any other number is a coincidence."""
         packing = self._value("packing")
         widths = {packing["shape"][-1] if self.packing else packing["noise_shape"][-1]}
         number = re.search(r"\d+", size)

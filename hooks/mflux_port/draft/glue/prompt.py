@@ -1,34 +1,37 @@
-"""The prompt encoder: text, ids, mask, hidden states and which of them are kept, from the facts of the pipeline."""
+"""The prompt encoder: each text encoder's vectors and how they are joined, from the facts of the pipeline."""
 
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Callable
 
-from mflux_port.draft.glue.encoder_states import States, states
-from mflux_port.draft.glue.signature import Signature
+from mflux_port.draft.glue.encoder import Encoder, Group, Undecided
+from mflux_port.draft.glue.layer_stack import layer_stack
+from mflux_port.draft.glue.prompt_embeds import prompt_embeds
+from mflux_port.draft.glue.signature import call_signature
+from mflux_port.draft.pipeline.text import blocks_of, is_pooled
 from mflux_port.draft.write.targets import Unresolved
 from mflux_port.files.parsing import parse_python
 from mflux_port.port.port import Port
+from mflux_port.port.text_encoders import TextEncoder
 
-_ENCODERS = ("qwen3", "qwen3_vl", "mistral3", "smollm3", "gemma2", "t5", "own")
-_KEPT_OPTIONS = ("padding", "max_length", "truncation", "add_special_tokens", "pad_to_multiple_of")
 _COMPONENT = "pipeline"
 _WIDTH = 96
-_LONG = 40  # characters; a longer text is a constant
 
 
-def encoder_class(source: str) -> tuple[str, str]:
-    """(module, class) of the text encoder that a prompt encoder's source imports."""
+def encoder_classes(source: str) -> dict[str, tuple[str, str]]:
+    """(module, class) of each text encoder that a prompt encoder's source imports, by the argument's name."""
     tree = parse_python(source)
-    annotated = next(
-        argument.annotation.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
-        for argument in node.args.args
-        if argument.arg == "text_encoder" and isinstance(argument.annotation, ast.Name)
-    )
-    imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
-    return next(node.module for node in imports if annotated in [alias.name for alias in node.names]), annotated
+    modules = {
+        alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    method = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "encode_prompt")
+    return {
+        argument.arg: (modules[argument.annotation.id], argument.annotation.id)
+        for argument in method.args.args
+        if argument.arg.startswith("text_encoder") and isinstance(argument.annotation, ast.Name)
+    }
 
 
 def negative_options(facts: dict[str, dict]) -> dict[str, bool]:
@@ -37,174 +40,223 @@ def negative_options(facts: dict[str, dict]) -> dict[str, bool]:
     return {} if value.get("text_around", True) else {"negative": True}
 
 
-def needs_mask(facts: dict[str, dict]) -> bool:
-    """Whether there is padding, and the transformer gets its mask."""
-    value = facts.get("encoding", {}).get("value") or {}
-    options = _tokenization(facts).get("options", {})
-    padded = value.get("keep") == "all" and options.get("padding") == "max_length"
-    return padded and _mentions(facts.get("arguments", {}).get("value") or {})
-
-
-def _mentions(rules) -> bool:
-    if isinstance(rules, dict):
-        own = rules.get("is") == "text mask" and not rules.get("all")
-        return own or any(map(_mentions, rules.values()))
-    return any(map(_mentions, rules)) if isinstance(rules, list) else rules == "tokens"
-
-
-def _tokenization(facts: dict[str, dict]) -> dict:
-    found = [fact["value"] for name, fact in facts.items() if name.startswith("tokenization.") and fact["value"]]
-    return found[0] if len(found) == 1 else {}
-
-
 class Writer:
-    """Writes the file for one port; what the facts do not decide is added to ``unresolved``."""
+    """Writes the file for one port; what the facts do not decide is added to ``unresolved``.
 
-    def __init__(self, port: Port, facts: dict[str, dict], encoder: tuple[str, str], signature: Signature | None):
-        self.port, self.facts = port, facts
-        self.module, self.encoder = encoder
-        # mflux's own encoders take a mask, a drafted one what its reference takes.
-        self.takes_mask = signature is None or "attention_mask" in signature.arguments
-        self.needs_mask = self.takes_mask and not (signature and signature.arguments["attention_mask"])
+    ``classes``: (module, class) of each text encoder, by the port's name for it; ``drafted``: the text of a module of this
+    draft, empty for any other.
+    """
+
+    def __init__(
+        self, port: Port, facts: dict[str, dict], classes: dict[str, tuple[str, str]], drafted: Callable[[str], str]
+    ):  # fmt: skip
+        self.port, self.facts, self.classes, self.drafted = port, facts, classes, drafted
         self.name = f"{port.class_name}PromptEncoder"
+        self.embeds = prompt_embeds(facts)
         self.unresolved: list[Unresolved] = []
         self.constants: dict[str, str] = {}
-        self.with_mask = needs_mask(facts)
 
-    def text(self) -> str | None:
-        """The file's source, not formatted yet; None if the facts are not enough, with the reason in ``unresolved``."""
-        value, tokens = self.facts.get("encoding", {}).get("value"), _tokenization(self.facts)
-        prompt = next((fact for name, fact in self.facts.items() if name.startswith("prompt.")), None)
-        if not value or not tokens or not prompt or not prompt["value"]:
-            self._undecided(
-                "which hidden states the transformer takes, and of which tokens", self.facts.get("encoding", {})
-            )
-            return None
-        if tokens.get("chat_template") and negative_options(self.facts):
-            self._undecided("how a negative prompt is encoded without the chat template", self.facts["negative"])
-            return None
-        found = self._states(prompt["value"], value)
-        if found is None:
-            wanted = ", ".join(prompt["value"].get("states", ["several"]))
-            self._undecided(f"how {self.encoder} gives {wanted}", {})
-            return None
-        lines = [
-            *self._format(tokens),
-            *self._ids(tokens, value),
-            *found.lines,
-            *self._kept(found, prompt["value"], value),
-        ]
-        body = "".join(f"        {line}\n" for line in lines)
-        option = "\n        negative: bool = False," if negative_options(self.facts) else ""
-        returned = "tuple[mx.array, mx.array]" if self.with_mask else "mx.array"
-        copied = "import copy\n\n" if "copy" in found.needs else ""
-        neural = "from mlx import nn\n" if "nn" in found.needs else ""
+    def text(self) -> str:
+        """The file's source, not formatted yet. It raises if the facts are not enough, with the reason in ``unresolved``."""
+        try:
+            groups = self._groups()
+            encoders = [
+                self._encoder(own, groups[own.folder]) for own in self.port.text_encoders if own.folder in groups
+            ]
+            for own in self.port.text_encoders:
+                if own.folder not in groups:
+                    self._unused(own)
+            methods, needs = self._methods(encoders)
+        except Undecided as undecided:
+            methods, needs = self._raising(undecided), set()
+        modules = "".join(f"from {module} import {name}\n" for module, name in dict.fromkeys(self.classes.values()))
+        precision = (
+            "from mflux.models.common.config.model_config import ModelConfig\n" if "ModelConfig" in methods else ""
+        )
+        copied = "import copy\n\n" if "copy" in needs else ""
+        neural = "from mlx import nn\n" if "nn" in needs else ""
         return f"""{copied}import mlx.core as mx
 {neural}
-from mflux.models.common.config.model_config import ModelConfig
-from mflux.models.common.tokenizer import LanguageTokenizer
-from {self.module} import {self.encoder}
-
+{precision}from mflux.models.common.tokenizer import LanguageTokenizer
+{modules}
 
 class {self.name}:
     # As {self.port.reference_pipeline} encodes a prompt.
     # Each line follows from {self.port.porting_folder}/pipeline_facts.yml, which says where it was read.
-{self._texts(tokens)}    @staticmethod
+{self._texts()}{methods}"""
+
+    # ------------------------------------------------------------------------------------------------------ what facts say
+
+    def _groups(self) -> dict[str, list[Group]]:
+        """The parts of the transformer's arguments that each encoder gives, by its folder in the checkpoint."""
+        if any(name.startswith("prompt.") and not fact["value"] for name, fact in self.facts.items()):
+            raise Undecided("where the prompt's vectors come from", self._open_prompt())
+        found: dict[str, list[Group]] = {}
+        for argument in self.embeds.arguments:
+            value = self.facts.get(f"prompt.{argument}", {}).get("value")
+            if not value or "list" in value:
+                raise Undecided("which hidden states the transformer takes, and of which tokens", self._open_prompt())
+            parts = self._parts(argument, value)
+            for name, encoder, block in parts:
+                states = [state.partition(".")[2] for state in block["states"] if state.startswith(f"{encoder}.")]
+                found.setdefault(encoder, []).append(
+                    Group(name, states, block.get("first_token", 0), all(map(is_pooled, states)))
+                )
+        return found
+
+    def _open_prompt(self) -> dict:
+        return next((fact for name, fact in self.facts.items() if name.startswith("prompt.") and not fact["value"]), {})
+
+    def _parts(self, argument: str, value: dict) -> list[tuple[str, str, dict]]:
+        """(local name, encoder, block) of each part of an argument, in order."""
+        found = []
+        for block in blocks_of(value):
+            if block.get("joined") not in (None, "concatenated"):
+                raise Undecided(f"how hidden states that are {block['joined']} become {argument}")
+            owners = [state.partition(".")[0] for state in block["states"]]
+            if sorted(owners, key=list(dict.fromkeys(owners)).index) != owners:
+                raise Undecided(f"how hidden states of {' and '.join(dict.fromkeys(owners))} take turns in {argument}")
+            found += [(encoder, block) for encoder in dict.fromkeys(owners)]
+        name = self._local(argument)
+        if len(found) == 1:
+            return [(name, *found[0])]
+        return [(f"{name}_{number}", encoder, block) for number, (encoder, block) in enumerate(found, 1)]
+
+    def _local(self, argument: str) -> str:
+        return argument if len(self.embeds.arguments) > 1 else "prompt_embeds"
+
+    def _encoder(self, own: TextEncoder, groups: list[Group]) -> Encoder:
+        is_main = own.folder == self._main_folder()
+        option, mask = is_main and bool(negative_options(self.facts)), is_main and self.embeds.with_mask
+        module = self.classes[own.name][0]
+        text = self.drafted(module) if own.kind == "own" else ""
+        signature, stack = (call_signature(text), layer_stack(self.drafted, module)) if text else (None, None)
+        return Encoder(own, self.name, self.facts, signature, stack, groups, mask, self.constants, option)
+
+    def _main_folder(self) -> str:
+        return blocks_of(self.facts[f"prompt.{self.embeds.main}"]["value"])[0]["states"][0].partition(".")[0]
+
+    # ------------------------------------------------------------------------------------------------------------- the code
+
+    def _methods(self, encoders: list[Encoder]) -> tuple[str, set[str]]:
+        """``encode_prompt`` with a method for each of several encoders, and what they import."""
+        bodies = [encoder.lines() for encoder in encoders]
+        needs = {need for _, found in bodies for need in found}
+        joined = [line for argument in self.embeds.arguments for line in self._joined(argument)]
+        if len(self.port.text_encoders) == 1:
+            return self._encode_prompt([*bodies[0][0], *joined, *self._return(encoders)]), needs
+        called = [self._call(encoder) for encoder in encoders]
+        text = self._encode_prompt([*called, *joined, *self._return(encoders)])
+        return text + "".join(
+            self._method(encoder, lines) for encoder, (lines, _) in zip(encoders, bodies, strict=True)
+        ), needs
+
+    def _encode_prompt(self, lines: list[str]) -> str:
+        body = "".join(f"        {line}\n" for line in lines)
+        arguments = "".join(
+            f"        tokenizer{own.name.removeprefix('text_encoder')}: LanguageTokenizer,{self._spare(own, body)}\n"
+            f"        {own.name}: {self.classes[own.name][1]},{self._spare(own, body)}\n"
+            for own in self.port.text_encoders
+        )
+        option = "        negative: bool = False,\n" if negative_options(self.facts) else ""
+        return f"""    @staticmethod
     def encode_prompt(
         prompt: str,
+{arguments}{option}    ) -> {self.embeds.annotation}:
+{body}"""
+
+    def _spare(self, own: TextEncoder, body: str) -> str:
+        # A body that only raises needs none of its arguments.
+        is_used = re.search(rf"\b{own.name}\b", body) or "raise NotImplementedError" in body
+        return "" if is_used else "  # noqa: ARG004"
+
+    def _call(self, encoder: Encoder) -> str:
+        suffix = encoder.port.name.removeprefix("text_encoder")
+        names = [group.name for group in encoder.groups]
+        names += ["mask"] if encoder.with_mask else []
+        return f"{', '.join(names)} = {self.name}._encode{suffix}(prompt, tokenizer{suffix}, {encoder.port.name})"
+
+    def _method(self, encoder: Encoder, lines: list[str]) -> str:
+        suffix = encoder.port.name.removeprefix("text_encoder")
+        names = [group.name for group in encoder.groups]
+        names += [encoder.mask()] if encoder.with_mask else []
+        returned = f"tuple[{', '.join(['mx.array'] * len(names))}]" if len(names) > 1 else "mx.array"
+        last = lines[-1].partition(" = ")
+        if names == [last[0]]:
+            lines = [*lines[:-1], f"return {last[2]}"]
+        else:
+            lines = [*lines, f"return {', '.join(names)}"]
+        body = "".join(f"        {line}\n" for line in lines)
+        return f"""
+    @staticmethod
+    def _encode{suffix}(
+        prompt: str,
         tokenizer: LanguageTokenizer,
-        text_encoder: {self.encoder},{option}
+        text_encoder: {self.classes[encoder.port.name][1]},
     ) -> {returned}:
 {body}"""
 
-    def _texts(self, tokens: dict) -> str:
+    def _joined(self, argument: str) -> list[str]:
+        """The line that joins an argument's parts: side by side in a block, and blocks one after the other."""
+        value, name = self.facts[f"prompt.{argument}"]["value"], self._local(argument)
+        parts = self._parts(argument, value)
+        if len(parts) == 1:
+            return self._no_zeros(parts[0][2], argument)
+        blocks = [
+            _concatenated([part for part, _, of_block in parts if of_block is block], -1) for block in blocks_of(value)
+        ]
+        if len(blocks) == 1:
+            return [*self._no_zeros(blocks_of(value)[0], argument), f"{name} = {blocks[0]}"]
+        if value.get("zeros_after"):
+            raise Undecided(f"what follows the vectors of {argument}")
+        if not any(block.get("zeros_behind") for block in blocks_of(value)):
+            return [f"{name} = {_concatenated(blocks, 1)}"]
+        return [
+            "# Zeros fill the narrower vectors up to the widest.",
+            f"parts = [{', '.join(blocks)}]",
+            "width = max(part.shape[-1] for part in parts)",
+            "parts = [mx.pad(part, [(0, 0), (0, 0), (0, width - part.shape[-1])]) for part in parts]",
+            f"{name} = mx.concatenate(parts, axis=1)",
+        ]
+
+    def _no_zeros(self, block: dict, argument: str) -> list[str]:
+        if block.get("zeros_behind"):
+            raise Undecided(f"to which width zeros fill the vectors of {argument}")
+        return []
+
+    def _return(self, encoders: list[Encoder]) -> list[str]:
+        values = [f"{self._local(argument)}.astype(ModelConfig.precision)" for argument in self.embeds.arguments]
+        if self.embeds.with_mask:
+            values.append(encoders[0].mask() if len(self.port.text_encoders) == 1 else "mask")
+        return [f"return {', '.join(values)}"]
+
+    def _texts(self) -> str:
         """Long texts around the prompt, as constants of the class."""
-        self._format(tokens)
         lines = []
         for text, name in self.constants.items():
             parts = "".join(f"        {part!r}\n" for part in _pieces(text))
             lines.append(f"    {name} = (\n{parts}    )\n")
         return "".join(lines) + ("\n" if lines else "")
 
-    def _filled(self, before: str, prompt: str, after: str) -> str:
-        parts = [self._literal(before), "prompt" if prompt else "", self._literal(after)]
-        return " + ".join(filter(None, parts)) or '""'
+    # ------------------------------------------------------------------------------------------------------- open questions
 
-    def _literal(self, text: str) -> str:
-        if len(text) <= _LONG:
-            return repr(text) if text else ""
-        name = self.constants.setdefault(text, f"INSTRUCTION{f'_{len(self.constants) + 1}' if self.constants else ''}")
-        return f"{self.name}.{name}"
+    def _raising(self, undecided: Undecided) -> str:
+        self.constants.clear()
+        candidates = tuple(map(str, undecided.fact.get("alternatives", ()))) or ("write it in encode_prompt",)
+        why = f"the runs do not decide {undecided.what}"
+        self.unresolved = [Unresolved(_COMPONENT, "prompt_encoder", why, candidates)]
+        message = f"Port how {self.port.reference_pipeline} encodes a prompt: see unresolved.yml."
+        return self._encode_prompt([f'raise NotImplementedError("{message}")'])
 
-    def _format(self, tokens: dict) -> list[str]:
-        template = tokens.get("chat_template")
-        if template is not None:
-            contents = [self._filled(*message["content"].partition("{prompt}")) for message in tokens["messages"]]
-            roles = [message["role"] for message in tokens["messages"]]
-            messages = [
-                f'{{"role": {role!r}, "content": {content}}}' for role, content in zip(roles, contents, strict=True)
-            ]
-            options = "".join(
-                f", {name}={value!r}" for name, value in template.items() if name not in ("return_tensors",)
-            )
-            return [
-                f"messages = [{', '.join(messages)}]",
-                f"text = tokenizer.tokenizer.apply_chat_template(messages{options})",
-            ]
-        if tokens.get("before") or tokens.get("after"):
-            text = self._filled(tokens.get("before", ""), "{prompt}", tokens.get("after", ""))
-            return [f"text = prompt if negative else {text}" if negative_options(self.facts) else f"text = {text}"]
-        return ["text = prompt"]
+    def _unused(self, own: TextEncoder) -> None:
+        why = f"no argument of the transformer had vectors of {own.name} in the runs; some prompts may need them"
+        self.unresolved.append(
+            Unresolved(_COMPONENT, f"prompt_encoder.{own.name}", why, (f"read {self.port.reference_pipeline}",))
+        )
 
-    def _ids(self, tokens: dict, value: dict) -> list[str]:
-        options = {name: option for name, option in tokens["options"].items() if name in _KEPT_OPTIONS}
-        given = "".join(f", {name}={option!r}" for name, option in options.items())
-        lines = [f"tokens = tokenizer.tokenizer([text]{given})", "input_ids = mx.array(tokens.input_ids)"]
-        ahead = value.get("pad_before")
-        if ahead:
-            lines += [
-                f"ahead = mx.full((1, -input_ids.shape[1] % {ahead['multiple']}), tokenizer.tokenizer.pad_token_id)",
-                "input_ids = mx.concatenate([ahead.astype(input_ids.dtype), input_ids], axis=1)",
-            ]
-        if self._uses_mask(value):
-            lines.append("attention_mask = mx.array(tokens.attention_mask)")
-        return lines
 
-    def _uses_mask(self, value: dict) -> bool:
-        given = value["mask"] and self.takes_mask
-        return given or value["keep"] == "tokens" or value.get("zeros") or self.with_mask
-
-    def _states(self, prompt: dict, value: dict) -> States | None:
-        arguments = "input_ids, attention_mask" if value["mask"] and self.takes_mask else "input_ids"
-        if not value["mask"] and self.needs_mask:
-            arguments = "input_ids, mx.ones_like(input_ids)"
-        wanted = [state.partition(".")[2] for state in prompt.get("states", ())]
-        if not wanted or prompt.get("joined") not in (None, "concatenated"):
-            return None
-        return states(self.port.text_encoder, wanted, arguments)
-
-    def _kept(self, found: States, prompt: dict, value: dict) -> list[str]:
-        joined = found.expressions[0]
-        if len(found.expressions) > 1:
-            joined = f"mx.concatenate([{', '.join(found.expressions)}], axis=-1)"
-        lines, first = [] if joined == "prompt_embeds" else [f"prompt_embeds = {joined}"], value["first"]
-        if value.get("zeros"):
-            lines.append("prompt_embeds = prompt_embeds * attention_mask[..., None]")
-        if value["keep"] == "tokens":
-            lines += [
-                "# Only the prompt's own tokens; padding may lie on either side of them.",
-                "kept = [place for place, own in enumerate(attention_mask[0].tolist()) if own]",
-                f"prompt_embeds = prompt_embeds[:, mx.array(kept{f'[{first}:]' if first else ''})]",
-            ]
-        elif first:
-            lines.append(f"prompt_embeds = prompt_embeds[:, {first}:]")
-        final = "prompt_embeds.astype(ModelConfig.precision)"
-        mask = f"attention_mask[:, {first}:]" if first else "attention_mask"
-        return [*lines, f"return {final}, {mask}" if self.with_mask else f"return {final}"]
-
-    def _undecided(self, what: str, fact: dict) -> None:
-        candidates = tuple(map(str, fact.get("alternatives", ()))) or ("write it in encode_prompt",)
-        self.unresolved.append(Unresolved(_COMPONENT, "prompt_encoder", f"the runs do not decide {what}", candidates))
+def _concatenated(names: list[str], axis: int) -> str:
+    return f"mx.concatenate([{', '.join(names)}], axis={axis})" if len(names) > 1 else names[0]
 
 
 def _pieces(text: str) -> list[str]:

@@ -10,7 +10,10 @@ from mflux_port.files.parsing import parse_python
 
 @dataclass(frozen=True)
 class Signature:
-    """``arguments``: the names of ``__call__``, with whether each has a default. ``returns``: its annotation."""
+    """``arguments``: the names of ``__call__``, with whether each has a default. ``returns``: its annotation.
+
+    Without an annotation, ``returns`` is that of a written tuple, such as ``tuple[mx.array, mx.array]``.
+    """
 
     arguments: dict[str, bool]
     returns: str
@@ -19,6 +22,11 @@ class Signature:
     def first(self) -> str:
         """What follows a call to get its one result."""
         return "[0]" if self.returns.startswith(("list", "tuple")) else ""
+
+    @property
+    def results(self) -> int:
+        """How many results a call returns."""
+        return self.returns.count(",") + 1 if self.returns.startswith("tuple") else 1
 
 
 def call_signature(source: str) -> Signature | None:
@@ -35,7 +43,14 @@ def call_signature(source: str) -> Signature | None:
         argument.arg: default is not None
         for argument, default in zip(call.args.kwonlyargs, call.args.kw_defaults, strict=True)
     }
-    return Signature(found, ast.unparse(call.returns) if call.returns else "")
+    return Signature(found, ast.unparse(call.returns) if call.returns else _written(call))
+
+
+def _written(call: ast.FunctionDef) -> str:
+    last = call.body[-1]
+    if isinstance(last, ast.Return) and isinstance(last.value, ast.Tuple):
+        return f"tuple[{', '.join(['mx.array'] * len(last.value.elts))}]"
+    return ""
 
 
 def constructor_arguments(source: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections.abc import Collection
 
 from mflux_port.draft.forward.twin.small_config import shrink_rules
 from mflux_port.draft.glue.signature import constructor_arguments
@@ -12,6 +13,7 @@ from mflux_port.files.parsing import parse_python
 _GROUP = 64  # mflux quantizes in groups of this many inputs
 _WIDTH = 3 * _GROUP  # of a transformer: its feed-forward may be 8 / 3 times as wide
 _PLAIN = (6, 32), (4, 48)  # heads and their size: of a transformer, of a text encoder
+_STAND_IN = 2 * _GROUP  # the width of the tests' classes for T5 and CLIP
 _INNER = (192, 256, 320, 384)
 
 
@@ -31,13 +33,18 @@ class _Sizes:
         return 330
 
 
-def small_configs(real: dict[str, dict], twin: dict[str, dict]) -> dict[str, dict]:
-    """The configs of transformer and text encoder in tiny sizes. ``twin``: those of the pipeline's twin, whose depths stay."""
+def small_configs(real: dict[str, dict], twin: dict[str, dict], stand_ins: Collection[str] = ()) -> dict[str, dict]:
+    """The configs of transformer and text encoder in tiny sizes. ``twin``: those of the pipeline's twin, whose depths stay.
+
+    ``stand_ins``: the encoders that the tests replace by a class of a fixed width.
+    """
     shrink = shrink_rules()
     less, shrink.LESS = shrink.LESS, _GROUP  # an encoder's separate width stays a multiple
     try:
         small = {name: shrink.shrink_network(config, _Sizes(_pair(name, config, shrink)), "text" in name)
                  for name, config in real.items()}  # fmt: skip
+        for name in stand_ins:
+            small[name] |= {key: _STAND_IN for key in ("d_model", "hidden_size") if key in small[name]}
         shrink.link(real, small)
     finally:
         shrink.LESS = less

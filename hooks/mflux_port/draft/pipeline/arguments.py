@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mflux_port.draft.pipeline.encoding import Prompt
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace
 
@@ -46,19 +47,33 @@ def arguments(views: list[View], known: dict[str, dict]) -> Fact:
     return Fact("arguments", value, where, tuple(unknown))
 
 
-def view(trace: Trace, row: int, call: int, size: tuple[int, int], prompt: str, mask: list[int]) -> View:
-    """The run as one row of a call in its first step. ``prompt``: the argument that holds the prompt's vectors."""
+def view(trace: Trace, size: tuple[int, int], prompts: list[Prompt]) -> View:
+    """The run as the conditional prompt's row of a call in its first step."""
+    # Positions and masks follow the argument with a vector for each token; with several, the first.
+    main = next((prompt for prompt in prompts if not prompt.is_pooled), prompts[0])
     calls = [entry for entry in trace.transformers if entry.step == 0]
-    batch = _batch(calls[call].arguments[prompt])
-    given = {name: _row(value, row, batch) for name, value in calls[call].arguments.items()}
+    batch = _batch(calls[main.call].arguments[main.argument], main.is_pooled)
+    given = {name: _row(value, main.row, batch) for name, value in calls[main.call].arguments.items()}
     latents = trace.noise[-1]
     sizes = {"pixel height": size[0], "pixel width": size[1], "height": latents.shape[-2], "width": latents.shape[-1]}
-    embeddings = given[prompt][0] if isinstance(given[prompt], list) else given[prompt]
-    return View(given, sizes, embeddings.shape[-2], mask, latents)
+    vectors = given[main.argument]
+    vectors = vectors[0] if isinstance(vectors, list) else vectors
+    mask = [number for prompt in _side_by_side(prompts, main) for number in prompt.mask]
+    return View(given, sizes, 1 if main.is_pooled else vectors.shape[-2], mask, latents)
 
 
-def _batch(value) -> int:
-    return len(value) if isinstance(value, list) or value.dim() > 2 else 1
+def _side_by_side(prompts: list[Prompt], main: Prompt) -> list[Prompt]:
+    """The parts of one argument's vectors that follow each other; an encoder beside another has the same tokens."""
+    found, blocks = [], set()
+    for prompt in prompts:
+        if prompt.argument == main.argument and prompt.block not in blocks:
+            blocks.add(prompt.block)
+            found.append(prompt)
+    return found
+
+
+def _batch(value, is_pooled: bool) -> int:
+    return len(value) if isinstance(value, list) or value.dim() > 2 or is_pooled else 1
 
 
 def _row(value, row: int, batch: int):
@@ -90,17 +105,38 @@ def _constant(values: list, views: list[View]) -> dict | None:
 
 
 def _mask(values: list, views: list[View]) -> dict | None:
-    """Which vectors of the prompt are its tokens, or ones for all of them."""
-    if not _tensors(values) or any(value.numel() != view.text for value, view in zip(values, views, strict=True)):
+    """Which vectors of the prompt are its tokens, or ones for all of them; ones for the tokens of the image may follow."""
+    if not _tensors(values) or not all(value.numel() for value in values):
         return None
-    dtype = {"bool": "bool", "float": "float"}.get(
-        str(values[0].dtype).removeprefix("torch.").rstrip("0123456789"), "int"
-    )
     flat = [[int(number) for number in value.reshape(-1).tolist()] for value in values]
-    if all(own == view.mask for own, view in zip(flat, views, strict=True)):
-        return {"is": "text mask", "axes": values[0].dim(), "dtype": dtype}
-    if all(set(own) == {1} for own in flat) and views[0].text > 1:
-        return {"is": "text mask", "axes": values[0].dim(), "dtype": dtype, "all": True}
+    image = _image_after(flat, views)
+    if image is None:
+        return None
+    rule = {"is": "text mask", "axes": values[0].dim(), "dtype": _dtype(values[0])} | (
+        {"image": image} if image else {}
+    )
+    texts = [own[: view.text] for own, view in zip(flat, views, strict=True)]
+    if all(own == view.mask for own, view in zip(texts, views, strict=True)):
+        return rule
+    if all(set(own) == {1} for own in texts) and views[0].text > 1:
+        return rule | {"all": True}
+    more = {sum(own) - sum(view.mask) for own, view in zip(texts, views, strict=True)}
+    is_longer = len(more) == 1 and min(more) > 0 and len({sum(own) for own in texts}) > 1
+    # Of padding at the end, the first vectors count as tokens.
+    if is_longer and all(own == sorted(own, reverse=True) for own in [*texts, *(view.mask for view in views)]):
+        return rule | {"extra": more.pop()}
+    return None
+
+
+def _image_after(flat: list[list[int]], views: list[View]) -> int | None:
+    """The patch of the image whose tokens follow the prompt's in a mask; 0 if none do, None if something else does."""
+    rest = [own[view.text :] for own, view in zip(flat, views, strict=True)]
+    if not any(rest):
+        return 0 if all(len(own) == view.text for own, view in zip(flat, views, strict=True)) else None
+    for patch in (1, 2, 4):
+        counts = [(view.sizes["height"] // patch) * (view.sizes["width"] // patch) for view in views]
+        if [[1] * count for count in counts] == rest:
+            return patch
     return None
 
 

@@ -5,22 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.draft.pipeline.text import blocks_of, explained_prompts, is_pooled
 from mflux_port.draft.pipeline.watch import Trace
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """The conditional prompt of a run: the transformer's argument with its vectors, and where they come from."""
+    """The conditional prompt of a run as one encoder sees it, and which of its vectors one argument of the transformer has."""
 
     argument: str
-    call: int
+    encoder: str
+    block: int  # which of the argument's blocks of tokens
+    call: int  # of the transformer, and the row of its batch
     row: int
-    count: int  # vectors that the transformer gets
+    count: int  # vectors that the transformer gets from this encoder
     first: int  # the first token whose vector is kept
+    is_pooled: bool  # one vector for the whole prompt
     ids: list[int]
     given_mask: list[int] | None
+    tokenizer: str
     tokenizer_ids: list[int]
     tokenizer_mask: list[int]
+    outputs: tuple[str, ...]  # what the encoder returned, in order
 
     @property
     def mask(self) -> list[int]:
@@ -30,37 +36,68 @@ class Prompt:
         return kept + [0] * (self.count - len(kept))
 
 
-def find_prompt(trace: Trace, facts: dict[str, Fact]) -> Prompt | None:
-    """The conditional prompt; None without exactly one argument that holds vectors of one encoder."""
+def find_prompts(trace: Trace, facts: dict[str, Fact]) -> list[Prompt]:
+    """The conditional prompt for each argument that holds its vectors and each encoder; empty if one is not understood."""
     names = [name for name in facts if name.startswith("prompt.")]
-    fact = facts[names[0]] if len(names) == 1 else None
-    if fact is None or not fact.is_decided or "states" not in fact.value:
-        return None
+    if not all(facts[name].is_decided and "list" not in facts[name].value for name in names):
+        return []
     guided = facts["guidance"].value if "guidance" in facts and facts["guidance"].value else {}
-    place = guided.get("conditional", 0)
-    call, row = divmod(place, guided.get("batch", 1))
-    component, number, encoder_row = fact.value["order"][place]
-    encoder = [entry for entry in trace.encoders if entry.component == component][number]
-    argument = names[0].removeprefix("prompt.")
+    place, explained, found = guided.get("conditional", 0), explained_prompts(trace), []
+    for name in (name.removeprefix("prompt.") for name in names):
+        entries = [entry for rows in explained.get(name, ()) for entry in rows]
+        entry = entries[place] if place < len(entries) else None
+        if entry is None or [block["states"] for block in blocks_of(entry)] != _states(facts[f"prompt.{name}"].value):
+            return []
+        at = divmod(place, guided.get("batch", 1))
+        if "blocks" not in entry and not is_pooled(entry["states"][0].partition(".")[2]):
+            entry["tokens"] = _count(trace, name, at)  # with the zeros that may follow
+        for number, block in enumerate(blocks_of(entry)):
+            found += [_prompt(trace, name, number, at, block, encoder) for encoder in block["from"]]
+    return found if None not in found else []
+
+
+def _count(trace: Trace, argument: str, at: tuple[int, int]) -> int:
     calls = [entry for entry in trace.transformers if entry.step == 0]
-    vectors = calls[call].arguments[argument]
-    ids = _whole(encoder.arguments.get("input_ids"), encoder_row)
-    mask = _whole(encoder.arguments.get("attention_mask"), encoder_row)
+    return calls[at[0]].arguments[argument][at[1]].shape[-2]
+
+
+def _states(value: dict) -> list[list[str]]:
+    return [block["states"] for block in blocks_of(value)]
+
+
+def _prompt(trace: Trace, argument: str, number: int, at: tuple[int, int], block: dict, encoder: str) -> Prompt | None:
+    of_encoder, row = block["from"][encoder]
+    call = [entry for entry in trace.encoders if entry.component == encoder][of_encoder]
+    ids = _whole(call.arguments.get("input_ids"), row)
     if ids is None:
         return None
-    tokens, tokenizer_mask = _tokenized(trace, ids)
+    mask = _whole(call.arguments.get("attention_mask"), row)
+    tokenizer, tokens, tokenizer_mask = _tokenized(trace, ids, encoder)
+    names = tuple(call.output) if isinstance(call.output, dict) else ()
+    states = [state for state in block["states"] if state.startswith(f"{encoder}.")]
     return Prompt(
-        argument, call, row, vectors[row].shape[-2], fact.value.get("first_token", 0), ids, mask, tokens, tokenizer_mask
-    )
+        argument, encoder, number, *at, block["tokens"], block.get("first_token", 0), is_pooled(states[0].partition(".")[2]),
+        ids, mask, tokenizer, tokens, tokenizer_mask, names,
+    )  # fmt: skip
 
 
-def encoding(prompt: Prompt, other: Prompt, state: dict) -> Fact:
-    """How the ids are padded, whether the encoder gets a mask, and which vectors are kept.
+def encodings(prompts: list[Prompt], others: list[Prompt], facts: dict[str, Fact]) -> list[Fact]:
+    """One fact for each encoder. ``others``: of a run with a longer text; ``facts`` has those on the prompt's vectors."""
+    pairs = list(zip(prompts, others, strict=True))
+    found = []
+    for encoder in dict.fromkeys(prompt.encoder for prompt in prompts):
+        own = [pair for pair in pairs if pair[0].encoder == encoder]
+        # Vectors of tokens say more than one vector of the whole.
+        prompt, other = next((pair for pair in own if not pair[0].is_pooled), own[0])
+        found.append(_encoding(prompt, other, bool(facts[f"prompt.{prompt.argument}"].value.get("zeros_after"))))
+    return found
 
-    ``other``: the prompt of a run with a longer text; ``state``: the value of the fact on the prompt's vectors.
-    """
+
+def _encoding(prompt: Prompt, other: Prompt, zeros: bool) -> Fact:
+    """How the ids are padded, whether the encoder gets a mask, and which vectors are kept."""
     where = "ids, mask and vectors of two prompts of different lengths"
-    value = {"mask": prompt.given_mask is not None, "first": prompt.first}
+    value = {"tokenizer": prompt.tokenizer, "mask": prompt.given_mask is not None, "first": prompt.first}
+    value |= {"outputs": list(prompt.outputs)} if len(prompt.outputs) > 1 else {}
     problems = []
     if prompt.ids != prompt.tokenizer_ids:
         multiples = _multiples(prompt) & _multiples(other)
@@ -68,12 +105,12 @@ def encoding(prompt: Prompt, other: Prompt, state: dict) -> Fact:
             problems.append(f"{len(prompt.ids)} ids are encoded, {len(prompt.tokenizer_ids)} come from the tokenizer")
         else:
             value["pad_before"] = {"multiple": min(multiples), "id": prompt.ids[0]}
-    keeps = [_kept(entry, bool(state.get("zeros_after"))) for entry in (prompt, other)]
+    keeps = [_kept(entry, zeros) for entry in (prompt, other)]
     if None in keeps or keeps[0] != keeps[1]:
         problems.append(f"{prompt.count} vectors of {len(prompt.ids)} ids, {other.count} of {len(other.ids)}")
     else:
         value |= keeps[0]
-    return Fact("encoding", None if problems else value, where, tuple(problems))
+    return Fact(f"encoding.{prompt.encoder}", None if problems else value, where, tuple(problems))
 
 
 def _multiples(prompt: Prompt) -> set[int]:
@@ -85,6 +122,8 @@ def _multiples(prompt: Prompt) -> set[int]:
 
 
 def _kept(prompt: Prompt, zeros: bool) -> dict | None:
+    if prompt.is_pooled:
+        return {"keep": "pooled"}
     whole = prompt.given_mask or [1] * len(prompt.ids)
     tokens = sum(whole) - sum(whole[: prompt.first])
     if prompt.count == len(prompt.ids) - prompt.first and (tokens == prompt.count or not zeros):
@@ -101,9 +140,13 @@ def _whole(value, row: int) -> list[int] | None:
     return [int(number) for number in value[row].reshape(-1).tolist()] if getattr(value, "dim", int)() == 2 else None
 
 
-def _tokenized(trace: Trace, ids: list[int]) -> tuple[list[int], list[int]]:
-    """The ids and mask of the tokenizer that end like ``ids``; ``ids`` themselves when no tokenizer gave them."""
-    for call in trace.tokenizers:
+def _tokenized(trace: Trace, ids: list[int], encoder: str) -> tuple[str, list[int], list[int]]:
+    """The tokenizer, and its ids and mask, that end like ``ids``; ``ids`` themselves when no tokenizer gave them.
+
+    Of tokenizers that give the same ids, it is the one of the encoder's number.
+    """
+    number = encoder.removeprefix("text_encoder")
+    for call in sorted(trace.tokenizers, key=lambda call: call.component != f"tokenizer{number}"):
         given = getattr(call.result, "input_ids", None)
         rows = given.tolist() if hasattr(given, "tolist") else given if isinstance(given, list) else []
         masks = getattr(call.result, "attention_mask", None)
@@ -112,5 +155,5 @@ def _tokenized(trace: Trace, ids: list[int]) -> tuple[list[int], list[int]]:
         )
         for row, mask in zip(rows, masks, strict=False):
             if isinstance(row, list) and row and ids[-len(row) :] == row:
-                return row, mask
-    return ids, [1] * len(ids)
+                return call.component, row, mask
+    return "", ids, [1] * len(ids)

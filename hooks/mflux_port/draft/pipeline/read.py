@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 
 from mflux_port.draft.pipeline import arguments, defaults, encoding, latents, loop, negative, text
+from mflux_port.draft.pipeline.encoder_memo import encoders_run_once
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace, run
 
@@ -18,6 +19,11 @@ _SCALES = 3.0, 5.0
 
 def read_facts(pipe) -> list[Fact]:
     """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. About fifteen runs of it."""
+    with encoders_run_once(pipe):
+        return _facts(pipe)
+
+
+def _facts(pipe) -> list[Fact]:
     unit = _unit(pipe)
     plain = _call(pipe, 2 * unit, 3 * unit)
     trace = run(pipe, plain)
@@ -42,22 +48,20 @@ def read_facts(pipe) -> list[Fact]:
 
 def _call_of_transformer(runs: list[tuple[Trace, dict]], known: dict[str, Fact]) -> list[Fact]:
     """How a prompt is encoded, and every argument of the transformer; nothing when the prompt's vectors are unknown."""
-    found = [encoding.find_prompt(trace, known) for trace, _ in runs]
-    if None in found:
+    found = [encoding.find_prompts(trace, known) for trace, _ in runs]
+    if not all(found) or len({tuple((own.argument, own.encoder) for own in prompts) for prompts in found}) > 1:
         return []
-    prompt = found[0]
     views = [
-        arguments.view(trace, own.row, own.call, (call["height"], call["width"]), own.argument, own.mask)
-        for (trace, call), own in zip(runs, found, strict=True)
+        arguments.view(trace, (call["height"], call["width"]), prompts)
+        for (trace, call), prompts in zip(runs, found, strict=True)
     ]
-    explained = {prompt.argument: {"is": "prompt"}}
+    explained = {own.argument: {"is": "prompt"} for own in found[0]}
     for name, kind in (("packing", "latents"), ("timestep", "time"), ("guidance_argument", "guidance")):
         if known.get(name) and known[name].value:
             value = known[name].value
             times = {"factor": 1000} if value.get("is") == "1000 * guidance" else {}
             explained[value["argument"]] = {"is": kind} | times
-    state = known[f"prompt.{prompt.argument}"].value
-    return [encoding.encoding(prompt, found[1], state), arguments.arguments(views, explained)]
+    return [*encoding.encodings(found[0], found[1], known), arguments.arguments(views, explained)]
 
 
 def _negative(pipe, plain: dict, trace: Trace, known: dict[str, Fact]) -> list[Fact]:

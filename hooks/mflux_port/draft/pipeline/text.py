@@ -45,29 +45,51 @@ def tokenization(trace: Trace, prompt: str) -> list[Fact]:
 
 def prompt_embeddings(trace: Trace) -> list[Fact]:
     """One fact per argument of the transformer that holds vectors of an encoder."""
+    calls = len([call for call in trace.transformers if call.step == 0])
+    return [_embedding_fact(name, found, calls) for name, found in explained_prompts(trace).items()]
+
+
+def explained_prompts(trace: Trace) -> dict[str, list[list[dict | None]]]:
+    """By argument of the transformer: where the vectors of each prompt come from, for each layer of each call.
+
+    Each block of vectors has the number of its ``tokens``, and ``from``: each encoder's call and row of its batch.
+    """
     known = _origins(trace.encoders)
     calls = [call for call in trace.transformers if call.step == 0]
-    facts = []
+    arguments = {}
     for name in calls[0].arguments:
         layers = [layer for call in calls for layer in _layers(call.arguments.get(name))]
         found = [[_explained(row, known) for row in rows] for rows in layers]
         if any(entry for rows in found for entry in rows):
-            facts.append(_embedding_fact(name, found, len(calls)))
-    return facts
+            arguments[name] = found
+    return arguments
 
 
 def _embedding_fact(name: str, found: list[list[dict | None]], calls: int) -> Fact:
     where = f"vectors of {name}, looked up in what the encoders returned"
+    order = [entry and {key: at for block in blocks_of(entry) for key, at in block["from"].items()}
+             for rows in found for entry in rows]  # fmt: skip
+    found = [[entry and _without_places(entry) for entry in rows] for rows in found]
     prompts = [entry for rows in found for entry in rows]
     value = next(filter(None, prompts))
     if None in prompts:
         return Fact(f"prompt.{name}", None, where, (f"{value}, and one prompt of the batch is computed differently",))
-    order = [entry.pop("from") for entry in prompts]
     layers = len(found) // calls
     if layers > 1:
         value = {"list": [rows[0] for rows in found[:layers]]}
         order = [found_order for found_order in order[: len(found[0])]]
     return Fact(f"prompt.{name}", value | {"order": order}, where)
+
+
+def blocks_of(value: dict) -> list[dict]:
+    """The blocks of tokens, one after the other, that a prompt's vectors consist of."""
+    return value.get("blocks", [value])
+
+
+def _without_places(entry: dict) -> dict:
+    """A prompt without what is different in every run."""
+    kept = {key: value for key, value in entry.items() if key not in ("from", "tokens")}
+    return kept | ({"blocks": list(map(_without_places, entry["blocks"]))} if "blocks" in entry else {})
 
 
 def _layers(value) -> Iterator[list]:
@@ -126,18 +148,17 @@ def _explained(row, known: dict[bytes, list[Origin]]) -> dict | None:
         if block is None:
             return None
         blocks.append(block)
-        token += block.pop("tokens")
+        token += block["tokens"]
     if not blocks:
         return None
     padding = {"zeros_after": True} if end < len(row) else {}
-    origin = blocks[0].pop("from")
-    return ({"blocks": blocks} if len(blocks) > 1 else blocks[0]) | padding | {"from": origin}
+    return ({"blocks": blocks} if len(blocks) > 1 else blocks[0]) | padding
 
 
 def _stacked(row, known: dict[bytes, list[Origin]]) -> dict | None:
     for axis in (1, 0):
         found = [_explained(part, known) for part in row.unbind(axis)]
-        if found and all(found):
+        if _are_plain(found):
             states = [state for entry in found for state in entry["states"]]
             return found[0] | {"states": states, "joined": f"stacked on axis {axis}"}
     return None
@@ -149,9 +170,13 @@ def _interleaved(row, known: dict[bytes, list[Origin]]) -> dict | None:
         if count < 2 or row.shape[1] % size:
             continue
         found = [_explained(row[:, index::count], known) for index in range(count)]
-        if all(found):
+        if _are_plain(found):
             return found[0] | {"states": [s for entry in found for s in entry["states"]], "joined": "interleaved"}
     return None
+
+
+def _are_plain(found: list[dict | None]) -> bool:
+    return bool(found) and all(entry is not None and "states" in entry for entry in found)
 
 
 def _block(rows, known: dict[bytes, list[Origin]]) -> dict | None:
@@ -160,6 +185,12 @@ def _block(rows, known: dict[bytes, list[Origin]]) -> dict | None:
     if not sizes:
         return None
     parts = [_same_output(rows[:, at : at + size], known) for at, size in sizes]
+    places = {component: place for part in parts for component, *place in [part["from"]]}
+    if any(
+        part["from"] != [part["from"][0], *places[part["from"][0]]] or part["first"] != parts[0]["first"]
+        for part in parts
+    ):
+        return None  # of two prompts, or of other tokens
     count = min(part["tokens"] for part in parts)
     block = {"states": [part["state"] for part in parts]}
     if len(parts) > 1:
@@ -168,7 +199,7 @@ def _block(rows, known: dict[bytes, list[Origin]]) -> dict | None:
         block["zeros_behind"] = rows.shape[1] - sum(sizes[-1])
     if parts[0]["first"]:
         block["first_token"] = parts[0]["first"]
-    return block | {"tokens": count, "from": parts[0]["from"]}
+    return block | {"tokens": count, "from": places}
 
 
 def _segments(vector, known: dict[bytes, list[Origin]]) -> list[tuple[int, int]] | None:
@@ -201,7 +232,12 @@ def _same_output(part, known: dict[bytes, list[Origin]]) -> dict:
 
 def _is_pooled(origin: Origin) -> bool:
     # A pooled vector is also one token of the last hidden state; the pooled output is what a pipeline means.
-    return "pool" in origin.output or "embeds" in origin.output
+    return is_pooled(origin.output)
+
+
+def is_pooled(output: str) -> bool:
+    """Whether an encoder's output of that name is one vector for the whole prompt."""
+    return "pool" in output or "embeds" in output
 
 
 def text_of(call: TokenizerCall) -> str:

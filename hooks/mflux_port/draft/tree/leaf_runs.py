@@ -64,7 +64,7 @@ def _agree(module, formula) -> bool:
                 ours, theirs = copied(numbers), formula(copied, numbers)
                 if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5 * factor):
                     return False
-    except Exception:  # noqa: BLE001 - what cannot be run so is not the plain layer
+    except Exception:  # noqa: BLE001 - what fails here is not the plain layer
         return False
     return True
 

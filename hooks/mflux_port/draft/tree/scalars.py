@@ -56,7 +56,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _as_tuples(value: object) -> object:
-    # MLX takes a list for a part of the module.
+    # MLX treats a list as a part of the module.
     return tuple(map(_as_tuples, value)) if isinstance(value, (tuple, list)) else value
 
 

@@ -1,4 +1,4 @@
-"""Towers of a text encoder that the recorded run never enters, for images or audio: no prompt needs them."""
+"""Towers of a text encoder that the recorded run never calls, for images or audio: no prompt needs them."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def _constructor(draft: ClassDraft, parameters: list[str], kept: dict, shared: s
     attributes = {name for name, _, _ in draft.fields}
     for name, value in kept.items():
         if name not in attributes:
-            # MLX takes a list for a part of the module.
+            # MLX treats a list as a part of the module.
             lines.append(f"        self.{name} = {f'tuple({name})' if isinstance(value, tuple) else name}\n")
     lines += [_comment(remark, 8) for remark in draft.remarks]
     for name, expression, flag in draft.fields:

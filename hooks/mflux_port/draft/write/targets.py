@@ -153,7 +153,7 @@ def _transform(name: str, tensor: Tensor, node: Node | None) -> str:
 
 
 def is_gamma(name: str, shape: tuple[int, ...]) -> bool:
-    """A norm's scale that torch keeps with ones behind it, to spread over channels-first data."""
+    """A norm's scale that torch keeps with trailing axes of length 1, to broadcast over channels-first data."""
     return name.rpartition(".")[2] == "gamma" and len(shape) > 1 and set(shape[1:]) == {1}
 
 
@@ -164,7 +164,7 @@ def _doubt(name: str, tensor: Tensor, node: Node | None, certain: bool) -> Doubt
             "rename it",
         )
     if name.startswith("_") or "._" in name:
-        return "MLX takes an attribute that begins with an underscore for private, and loads nothing into it", (
+        return "MLX treats an attribute that begins with an underscore as private, and loads nothing into it", (
             "rename it",
         )
     if _PLACEHOLDER.search(name):

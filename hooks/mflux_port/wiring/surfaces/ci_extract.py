@@ -8,8 +8,8 @@ import json
 from mflux_port.port.port import Checkpoint, Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.imports import bindings
+from mflux_port.wiring.literals import entries, entry_blocks, require_table
 from mflux_port.wiring.source import Source, UnknownShape
-from mflux_port.wiring.tables import entries, entry_blocks, require_table
 from mflux_port.wiring.wrapping import WIDTH, wrapped
 
 ID = "ci_extract"

@@ -10,13 +10,13 @@ from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
 from mflux_port.wiring.chains import branches
 from mflux_port.wiring.imports import bindings
+from mflux_port.wiring.literals import entries, entry_blocks
 from mflux_port.wiring.source import Source, UnknownShape
-from mflux_port.wiring.tables import entries, entry_blocks
 
 ID = "completions"
 FILE = "src/mflux/cli/completions/generator.py"
 REQUIRED = False
-# A file without either has neither the list nor the recipe of mflux's first command.
+# A file that does not match has neither the list nor the recipe of mflux's first command.
 _LISTING = re.compile(rb"commands\s*=[\s(\\]*\[|[\"']mflux-generate[\"']")
 
 

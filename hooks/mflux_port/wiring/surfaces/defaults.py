@@ -6,8 +6,8 @@ import json
 
 from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
+from mflux_port.wiring.literals import entries, entry_blocks, find_table, require_table
 from mflux_port.wiring.source import Source
-from mflux_port.wiring.tables import entries, entry_blocks, find_table, require_table
 
 ID = "defaults"
 FILE = "src/mflux/cli/defaults/defaults.py"

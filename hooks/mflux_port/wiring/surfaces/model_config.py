@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from mflux_port.port.port import Checkpoint, Port
 from mflux_port.wiring.block import Block
+from mflux_port.wiring.literals import entries, entry_blocks, require_table
 from mflux_port.wiring.source import Source, UnknownShape, once
-from mflux_port.wiring.tables import entries, entry_blocks, require_table
 from mflux_port.wiring.wrapping import WIDTH, wrapped
 
 ID = "model_config"

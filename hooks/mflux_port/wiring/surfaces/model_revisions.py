@@ -7,8 +7,8 @@ import json
 
 from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block
+from mflux_port.wiring.literals import Table, entries, entry_blocks, require_table
 from mflux_port.wiring.source import Source, UnknownShape
-from mflux_port.wiring.tables import Table, entries, entry_blocks, require_table
 
 ID = "model_revisions"
 FILE = "src/mflux/models/common/resolution/model_revisions.py"

@@ -35,7 +35,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
 
 
 def _thanks(line: str, owner: str) -> bool:
-    # People write a name as they like: "Black Forest Labs" are black-forest-labs. The address often holds it, too.
+    # People write names differently: "Black Forest Labs" is black-forest-labs. The address often has the name, too.
     names, address = _BULLET.match(line).groups()
     wanted = _letters(owner)
     return wanted in {_letters(name) for name in re.split(r",| and ", names)} or f"/{owner.lower()}/" in address.lower()

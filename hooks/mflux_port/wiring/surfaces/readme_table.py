@@ -45,7 +45,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
 
 
 def _place(rows: list[tuple[str, Span]], present: list[Span]) -> int:
-    # Behind the last model; tools, which have no type, and legacy models come last.
+    # After the last model; tools, which have no type, and legacy models come last.
     others = [(line, span) for line, span in rows if span not in present]
     models = [span for line, span in others if not _is_last(line)]
     return models[-1][1] if models else others[-1][1][1]
@@ -69,7 +69,7 @@ def _cells(port: Port) -> str:
 
 
 def _kind(checkpoint: Checkpoint) -> str:
-    # A distilled checkpoint may support guidance all the same; then its name tells.
+    # A distilled checkpoint may still support guidance; then its name says that it is distilled.
     if re.search(r"(?<![a-z])turbo(?![a-z])", f"{checkpoint.key} {checkpoint.hf_repo}".lower()):
         return "Turbo (distilled)"
     return "Base" if checkpoint.supports_guidance else "Distilled"

@@ -16,8 +16,8 @@ from mflux_port.wiring.chains import (
     listed_names,
 )
 from mflux_port.wiring.imports import bindings, import_block, module_bindings
+from mflux_port.wiring.literals import entries, entry_blocks, find_table
 from mflux_port.wiring.source import Source, UnknownShape
-from mflux_port.wiring.tables import entries, entry_blocks, find_table
 from mflux_port.wiring.wrapping import condition
 
 ID = "save"

@@ -63,7 +63,7 @@ class Timings:
             self.known = {}
 
     def keep(self, key: str, progress, steps: int) -> None:
-        """Keep what ``progress`` timed in a run of so many steps."""
+        """Store what ``progress`` timed in a run of ``steps`` steps."""
         self.known[key] = {"seconds": progress.seconds, "steps": steps, "in_steps": progress.seconds_in_steps()}
         self.path.write_text(json.dumps(self.known), encoding="utf-8")
 

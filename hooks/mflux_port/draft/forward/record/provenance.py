@@ -308,7 +308,7 @@ class _Reader:
 
 
 def owner_groups(fact: Fact) -> set[str]:
-    """The groups of the modules and objects that an expression was."""
+    """The groups of the modules and objects that an expression evaluated to."""
     from torch import nn
 
     from mflux_port.draft.forward.record.groups import group_of

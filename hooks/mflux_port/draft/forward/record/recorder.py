@@ -19,7 +19,7 @@ from mflux_port.draft.forward.record.initial import initial_group, initial_keys
 from mflux_port.draft.forward.record.instrument import instrumented
 from mflux_port.draft.forward.record.quiet import QUIET, quiet_call
 from mflux_port.draft.forward.record.sources import Source, key_of
-from mflux_port.draft.forward.table.opaque import OPAQUE
+from mflux_port.draft.forward.torch_calls.opaque import OPAQUE
 
 CALLS_OF_A_GROUP = 4  # the most calls of a group that are kept of one run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mflux_port.draft.forward.table.call import Refused
+from mflux_port.draft.forward.torch_calls.entry import Refused
 from mflux_port.draft.forward.writer.printer import source
 
 UNSEEN = "no recorded run reached this line"
@@ -144,7 +144,7 @@ class Branches:
             if verdict is (not decisive) and not last:
                 continue
             if not self.ran(value):
-                # Those before it always decided.
+                # The ones before it always decide the test.
                 before = values[0] if len(values) == 1 else ast.BoolOp(node.op, list(values))
                 self._guard(node, before, raise_if=not decisive)
                 return before

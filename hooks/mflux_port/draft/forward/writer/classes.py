@@ -126,21 +126,14 @@ class ClassWriter:
         self._merge(nodes, functions, places)
         without_unread_parts(list(nodes.values()))
         once = self._once(group, nodes, places)
-        taken = {node.name for node in nodes.values()}
-        for place, node in nodes.items():
-            inner = lifted(node, taken)
-            taken |= {one.name for one in inner}
-            out.methods.append(Method(node.name, "\n".join(statements([node])), functions[place].is_static))
-            out.methods += [Method(one.name, "\n".join(statements([one])), True) for one in inner]
+        out.methods = _methods(nodes, functions)
         if once is not None:
             out.methods.append(Method(once.name, "\n".join(statements([tidy(once)])), False))
-        for place in places:
-            taken = [name for name, _, _ in functions[place].parameters]
-            out.signatures[names[place]] = taken
-            out.entries[place] = names[place]
         out.methods.sort(key=lambda method: (method.name.startswith("_") and method.name != "__call__",))
-        texts = [*(method.text for method in out.methods), "\n".join(out.initial)]
-        out.reads = _own_reads(texts)
+        for place in places:
+            out.signatures[names[place]] = [name for name, _, _ in functions[place].parameters]
+            out.entries[place] = names[place]
+        out.reads = _own_reads([*(method.text for method in out.methods), "\n".join(out.initial)])
         return out
 
     def _once(self, group: str, nodes: dict[Place, ast.FunctionDef], places: list[Place]) -> ast.FunctionDef | None:
@@ -286,6 +279,17 @@ class _Called(ast.NodeTransformer):
         elif node.attr == "attend" and isinstance(node.value, ast.Name) and node.value.id == "self":
             node.attr = "_attend"
         return node
+
+
+def _methods(nodes: dict[Place, ast.FunctionDef], functions: dict[Place, Written]) -> list[Method]:
+    """The text of each function, with the functions inside it as methods of their own."""
+    methods, taken = [], {node.name for node in nodes.values()}
+    for place, node in nodes.items():
+        inner = lifted(node, taken)
+        taken |= {one.name for one in inner}
+        methods.append(Method(node.name, "\n".join(statements([node])), functions[place].is_static))
+        methods += [Method(one.name, "\n".join(statements([one])), True) for one in inner]
+    return methods
 
 
 def _own_reads(texts: list[str]) -> set[str]:

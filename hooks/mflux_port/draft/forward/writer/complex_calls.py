@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mflux_port.draft.forward.table.call import Arguments
+from mflux_port.draft.forward.torch_calls.entry import Arguments
 
 _AXES = ("dim", "dim0", "dim1", "start_dim", "end_dim", "dims", "source", "destination")
 _SAME = {"cat", "concat", "concatenate", "stack", "unsqueeze", "squeeze", "transpose", "swapaxes", "chunk", "split",

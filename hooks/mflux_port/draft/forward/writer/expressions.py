@@ -7,7 +7,7 @@ import ast
 from mflux_port.draft.forward.record.facts import MANY
 from mflux_port.draft.forward.record.provenance import owner_groups
 from mflux_port.draft.forward.record.sources import undecorated
-from mflux_port.draft.forward.table.call import Refused, filled
+from mflux_port.draft.forward.torch_calls.entry import Refused, filled
 
 _PLAIN = ("shape", "dtype", "ndim", "T", "real", "imag")
 _CONSTANTS = {"torch.pi": "mx.pi", "math.pi": "mx.pi", "np.pi": "mx.pi", "torch.inf": "mx.inf", "math.inf": "mx.inf",
@@ -31,7 +31,7 @@ class Expressions:
         return method(node)
 
     def owners(self, node: ast.expr) -> set[str]:
-        """The groups of the modules and objects that an expression was."""
+        """The groups of the modules and objects that an expression evaluated to."""
         fact = self.fact(node)
         return owner_groups(fact) if fact is not None and fact.kinds & {"module", "object"} else set()
 
@@ -43,7 +43,7 @@ class Expressions:
             return ast.Name("self", ast.Load())
         if node.id in self.elements:
             return self.elements[node.id][0]
-        if node.id in self.gone or node.id in self.functions:
+        if node.id in self.left_out or node.id in self.functions:
             raise Refused(node, f"{node.id} as a value: a function, or what a signature says")
         parameter = self.parameters.get(node.id)
         dropped = parameter is not None and not parameter.keep and node.id not in self.inner

@@ -7,8 +7,8 @@ from collections import Counter
 
 from mflux_port.draft.forward.record.callgraph import Place
 from mflux_port.draft.forward.record.facts import MANY, Fact
-from mflux_port.draft.forward.table.call import Refused, raising
-from mflux_port.draft.forward.table.helpers import HELPERS
+from mflux_port.draft.forward.torch_calls.entry import Refused, raising
+from mflux_port.draft.forward.torch_calls.helpers import HELPERS
 from mflux_port.draft.forward.writer.branches import Branches
 from mflux_port.draft.forward.writer.expressions import Expressions
 from mflux_port.draft.forward.writer.hints import hint, return_hint
@@ -21,7 +21,7 @@ from mflux_port.draft.forward.writer.types import Types
 
 
 class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, LayerCalls, RecordedCalls):
-    """Writes the function at ``place``. What the config decides is folded, what data decides stays."""
+    """Writes the function at ``place``. What follows from the config is folded, what depends on data stays."""
 
     def __init__(self, project: Project, place: Place):
         self.project, self.place = project, place
@@ -38,7 +38,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         self.has_checkpointing = False
         self.elements: dict[str, tuple[ast.expr, object]] = {}
         self.inner: set[str] = set()
-        self.gone: set[str] = set()
+        self.left_out: set[str] = set()
         self.functions: set[str] = set()
         self.spread_only = self._spread_only()
 

@@ -6,7 +6,7 @@ import ast
 import copy
 
 from mflux_port.draft.forward.record.sources import undecorated
-from mflux_port.draft.forward.table.call import Refused
+from mflux_port.draft.forward.torch_calls.entry import Refused
 from mflux_port.draft.forward.writer.function import FunctionWriter
 from mflux_port.draft.forward.writer.names import table_name
 

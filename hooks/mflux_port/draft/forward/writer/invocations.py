@@ -7,8 +7,8 @@ import builtins
 import re
 
 from mflux_port.draft.forward.record.facts import MANY
-from mflux_port.draft.forward.table.call import Arguments, Refused, filled
-from mflux_port.draft.forward.table.calls import CALLS, LIBRARY_CALLS
+from mflux_port.draft.forward.torch_calls.entry import Arguments, Refused, filled
+from mflux_port.draft.forward.torch_calls.table import CALLS, LIBRARY_CALLS
 from mflux_port.draft.forward.writer.complex_calls import complex_call, complex_made
 
 _PYTHON = {name for name in vars(builtins) if name.islower()} - {

@@ -88,6 +88,6 @@ def _activation(module) -> str | None:
         for text, function in known.items():
             if out.shape == numbers.shape and torch.allclose(out, function(numbers), rtol=1e-6, atol=2e-7):
                 return text
-    except Exception:  # noqa: BLE001 - what cannot be run so is no activation
+    except Exception:  # noqa: BLE001 - what fails here is not an activation
         return None
     return None

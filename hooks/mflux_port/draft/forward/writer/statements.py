@@ -6,7 +6,7 @@ import ast
 import copy
 import re
 
-from mflux_port.draft.forward.table.call import Refused, filled, raising
+from mflux_port.draft.forward.torch_calls.entry import Refused, filled, raising
 from mflux_port.draft.forward.writer.checkpointing import checkpointed, is_checkpointed
 from mflux_port.draft.forward.writer.hints import hint, inner_hint
 from mflux_port.draft.forward.writer.printer import statements as source_lines
@@ -160,9 +160,9 @@ class Statements:
             self.functions.add(target.id)
             return True
         reads = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
-        filters = isinstance(value, (ast.ListComp, ast.DictComp, ast.SetComp)) and bool(reads & self.gone)
+        filters = isinstance(value, (ast.ListComp, ast.DictComp, ast.SetComp)) and bool(reads & self.left_out)
         if "inspect.signature" in ast.unparse(value) or filters:
-            self.gone.add(target.id)
+            self.left_out.add(target.id)
             return True
         return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from mflux_port.draft.forward.table.call import Refused, filled
+from mflux_port.draft.forward.torch_calls.entry import Refused, filled
 
 DTYPES = {
     "float32": "mx.float32", "float": "mx.float32", "float64": "mx.float32", "double": "mx.float32",

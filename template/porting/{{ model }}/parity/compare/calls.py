@@ -20,10 +20,10 @@ from parity.orders import Order
 from parity.record.recording import Recording
 
 FIRST_LATENTS = "loop/scheduler.0/in/1"
-FEW = 4  # a tensor of so few numbers is a timestep or a scale
+FEW = 4  # a tensor of at most this many numbers is a timestep or a scale
 NEAR = 0.5  # tensors that are further apart than this are two different ones
 ALIKE = 0.05  # the same tensor: rounded, or of an encoder that is nearly right
-FAR = 2.0  # no two tensors with anything in common are so far apart
+FAR = 2.0  # two tensors with anything in common are closer than this
 MOST = 4  # branches that are paired by trying all ways
 
 

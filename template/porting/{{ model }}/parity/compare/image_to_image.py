@@ -19,7 +19,7 @@ def starts(wanted: list, own: dict[tuple[int, float], int]) -> Row:
     # mflux never redraws the whole image: it starts at its second step where the reference starts at its first.
     intended = [row for row in others if row[2] == 0 and row[3] == 1]
     wrong = [row for row in others if row not in intended]
-    note = f"{len(wanted) - len(others)} of {len(wanted)} alike"
+    note = f"{len(wanted) - len(others)} of {len(wanted)} agree"
     note += f", {len(intended)} start at step 1 instead of 0, as in all ports of mflux" * bool(intended)
     if wrong:
         steps, strength, theirs, mine = wrong[0]

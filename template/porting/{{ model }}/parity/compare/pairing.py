@@ -25,7 +25,7 @@ ALLOWED = {
 
 @dataclass(frozen=True)
 class Fault:
-    """A parameter that is wrong before anything ran: ``never loaded``, ``transposed``, ``crossed`` or ``block count``.
+    """A parameter that is wrong before anything ran: ``never loaded``, ``transposed``, ``swapped`` or ``block count``.
 
     Of a ``block count`` the parameter is a list of blocks.
     """
@@ -80,7 +80,7 @@ def pair(
     unloaded = _never_loaded(result, marks, prints)
     result.faults += [fault for fault in unloaded if not (outside and fault.parameter.startswith(outside))]
     result.faults += _transposed(result, orders, prints, modules)
-    result.faults += _crossed(result, prints)
+    result.faults += _swapped(result, prints)
     return result
 
 
@@ -232,7 +232,7 @@ def _count_blocks(result: Pairing, marks: dict[str, Fingerprint], prints: dict[s
             continue  # a list of the port that holds several of the reference's, or none
         other = homes.pop()
         used = {_number(name, other) for names in filled.values() for name in names}
-        sentence = f"the checkpoint {len(theirs[other])} (in {other})"
+        sentence = f"the checkpoint has {len(theirs[other])} (in {other})"
         if len(loaded) < len(blocks):
             detail = f"the port has {len(blocks)} blocks, {len(loaded)} of them loaded, {sentence}"
             result.faults.append(Fault(COUNT, own, f"{other}.", detail))
@@ -251,7 +251,7 @@ def _count_missing_lists(result: Pairing, theirs: dict[str, dict[int, list[str]]
         # A text encoder may have a tower for images that no port needs.
         if other not in held and component in own and not component.startswith("text_encoder"):
             path = f"{own[component]}.{other.partition('.')[2]}"
-            result.fewer[path] = f"the port has no blocks of {other}, the checkpoint {len(blocks)}"
+            result.fewer[path] = f"the port has no blocks of {other}, the checkpoint has {len(blocks)}"
 
 
 def _lists(names) -> dict[str, dict[int, list[str]]]:
@@ -299,7 +299,7 @@ def _transposed(
     return faults
 
 
-def _crossed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
+def _swapped(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
     """Swapped tensors: two parameters whose names fit the other one's tensor exactly."""
     by_shape: dict[tuple, list[str]] = defaultdict(list)
     for path, name in result.parameters.items():
@@ -313,7 +313,7 @@ def _crossed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
             right = [other for other in paths if words(path) == words(result.parameters[other]) and other != path]
             if right:
                 true_name = result.parameters[right[0]]
-                faults.append(Fault("crossed", path, name, f"holds {name}, its own is {true_name}"))
+                faults.append(Fault("swapped", path, name, f"holds {name}, its own is {true_name}"))
     return faults or _renamed(result, prints)
 
 
@@ -327,7 +327,7 @@ def _renamed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
         counter = rules[re.sub(r"\d+", "#", path)]
         usual, count = counter.most_common(1)[0]
         if len(counter) > 1 and re.sub(r"\d+", "#", name) != usual and count >= 2 * sum(counter.values()) / 3:
-            faults.append(Fault("crossed", path, name, f"holds {name}; the same place in other blocks holds {usual}"))
+            faults.append(Fault("swapped", path, name, f"holds {name}; the same place in other blocks holds {usual}"))
     return faults + _shuffled(result)
 
 
@@ -344,7 +344,7 @@ def _shuffled(result: Pairing) -> list[Fault]:
             shifts = homes[own[0], other[0]]
             usual, count = shifts.most_common(1)[0]
             if int(other[1]) - int(own[1]) != usual and count >= 0.5 * sum(shifts.values()):
-                faults.append(Fault("crossed", path, name, f"holds {name}, a tensor of another block"))
+                faults.append(Fault("swapped", path, name, f"holds {name}, a tensor of another block"))
     return faults
 
 

@@ -11,7 +11,7 @@ ALMOST_PI = 3.0
 PAIRS = {"neighbours": lambda x: (x[..., 0::2], x[..., 1::2]), "halves": lambda x: np.split(x, 2, axis=-1)}
 
 
-def of_turned(reference: np.ndarray, own: np.ndarray) -> str:
+def of_rotated(reference: np.ndarray, own: np.ndarray) -> str:
     """How queries or keys (..., tokens, size) are rotated, compared with the reference's; empty when they are not."""
     if reference.shape != own.shape or own.shape[-1] % 2 or own.ndim < 3:
         return ""

@@ -70,7 +70,7 @@ JUDGES: dict[str, Callable[[Claim], Result]] = {
 
 def _result(stage: str, rows: list[Row]) -> Result:
     failed = any(row.status == FAIL for row in rows)
-    # A failed row may have no figure; else the one that is nearest to its limit speaks.
+    # A failed row may have no figure; else the one that is nearest to its limit is shown.
     row = claim_row.worst(rows if failed else [row for row in rows if row.has_figure] or rows)
     return Result(stage, row.status, row.relative, limit=row.limit)
 

@@ -19,12 +19,13 @@ from parity.run.mlx_port import Port
 from parity.run.stages import Judge, Result, components_of
 from parity.waivers import Waivers
 
-MODULE_STAGES = tuple(stage for stage in STAGE_NAMES if stage not in ("loop", "end_to_end"))  # the rest runs free
+# The others run on the port's own values.
+MODULE_STAGES = tuple(stage for stage in STAGE_NAMES if stage not in ("loop", "end_to_end"))
 
 
 @dataclass
 class Comparison:
-    """``passed`` decides the exit code: no stage is out of tolerance and no module or weight is wrong, unwaived."""
+    """``passed`` decides the exit code: no stage is out of tolerance and no module or weight is wrong without a waiver."""
 
     results: list[Result]
     pairing: pairing.Pairing

@@ -199,7 +199,7 @@ class _NoQuestions(TorchFunctionMode):
 
 
 class _Live(TorchDispatchMode):
-    """Counts the bytes of the shapes that exist at the same time, beside the networks' own."""
+    """Counts the bytes of the shapes that exist at the same time, besides the networks' own."""
 
     def __init__(self, pipe):
         super().__init__()

@@ -27,7 +27,7 @@ STRENGTHS = (0.1, 0.25, 0.3, 0.5, 0.6, 0.75, 0.9, 1.0)
 
 
 def default_picture(path: Path, width: int, height: int) -> Path:
-    """Draw a picture for runs without an image file: smooth colours, shapes and a little text."""
+    """Make a picture for runs without an image file: smooth colours, shapes and a little text."""
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     values = np.stack([x, y, 0.5 + 0.5 * np.sin(6 * x * y)], axis=-1)
     image = Image.fromarray((255 * values).astype(np.uint8))

@@ -171,35 +171,36 @@ def find_orders(pipe, call: Callable[[], object], outputs: dict, noise: int, ste
     probe = Probe(pipe, call, outputs)
     found = orders.trace(probe.inputs, noise, orders.inputs_found)
     loop = found.get("sample")
-    size = noise
-    if loop is None:
-        return {}, {}
-    if np.count_nonzero(loop.inverse(size) == orders.NOTHING):
+    if loop is None or np.count_nonzero(loop.inverse(noise) == orders.NOTHING):
         return {}, {}  # the loop does not hold all of the noise, so the rest is unknown
-    named = {"layout/noise/out/0": loop.ids}
-    links = loop.inverse(size)
+    inputs, facts = _input_orders(found, loop.inverse(noise), noise)
+    shapes = {component: _row(outputs[component, 0], len(rows)) for component, rows in inputs.items()}
+    sent = _output_orders(probe, shapes, noise)
+    vae = orders.trace(lambda x: probe.decoded(x, steps), noise).get(VAE)
+    named = {
+        "layout/noise/out/0": loop.ids,
+        **{f"layout/{component}/in/0": rows[0].ids for component, rows in inputs.items()},
+        **{f"layout/{component}/out/0": order.ids for component, order in sent.items()},
+        **({"layout/vae/in/0": vae.ids} if vae is not None else {}),
+    }
+    sign = sum(order.factor for order in sent.values())  # that of the unconditional one may be negative
+    return named, {"denoisers": facts, "sign": 1.0 if sign >= 0 else -1.0}
+
+
+def _input_orders(
+    found: dict[str, Order], links: np.ndarray, size: int
+) -> tuple[dict[str, list[Order]], dict[str, dict]]:
+    """For each transformer the order of its latents, row by row, in its first call; and which argument they are."""
+    rows: dict[str, list[Order]] = {}
     facts: dict[str, dict] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
     for place, order in found.items():
         component, _, rest = place.partition("/")
         number, _, path = rest.partition("/")
-        if not is_denoiser(component) or component in facts or number != "0":
-            continue
-        rows = orders.rows_of(order.after(links), size)
-        argument, _, item = path.partition(".")
-        facts[component] = {"latents": argument, "listed": bool(item)}
-        named[f"layout/{component}/in/0"] = rows[0].ids
-        shapes[component] = _row(outputs[component, 0], len(rows))
-    sent = _output_orders(probe, shapes, size)
-    for component, order in sent.items():
-        named[f"layout/{component}/out/0"] = order.ids
-    vae = orders.trace(lambda x: probe.decoded(x, steps), size).get(VAE)
-    if vae is not None:
-        named["layout/vae/in/0"] = vae.ids
-    sign = (
-        sum(order.factor for order in sent.values()) if sent else 1.0
-    )  # that of the unconditional one may be negative
-    return named, {"denoisers": facts, "sign": 1.0 if sign >= 0 else -1.0}
+        if is_denoiser(component) and component not in facts and number == "0":
+            rows[component] = orders.rows_of(order.after(links), size)
+            argument, _, item = path.partition(".")
+            facts[component] = {"latents": argument, "listed": bool(item)}
+    return rows, facts
 
 
 def _output_orders(probe: Probe, shapes: dict[str, tuple[int, ...]], size: int) -> dict[str, Order]:

@@ -163,7 +163,7 @@ def size(part: torch.nn.Module) -> int:
 
 @contextlib.contextmanager
 def _nothing_kept(kind: type) -> Iterator[None]:
-    """diffusers needs accelerate to keep some layers in float32. If all are loaded so, it is not needed."""
+    """diffusers needs accelerate to keep some layers in float32. If all are loaded in float32, it is not needed."""
     kept = getattr(kind, "_keep_in_fp32_modules", None)
     if not kept:
         yield

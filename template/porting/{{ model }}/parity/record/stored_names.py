@@ -9,7 +9,7 @@ from pathlib import Path
 from parity.record.components import read_json
 from parity.record.recording_schema import json_object
 
-PREFIXES = {"CLIPTextModel": "text_model."}  # if the reference's files do not show it; transformers 5 writes none
+PREFIXES = {"CLIPTextModel": "text_model."}  # if the reference's files are not there; transformers 5 writes none
 
 
 def write_stored_names(source: Path, target: Path, kind: str) -> None:
@@ -17,7 +17,8 @@ def write_stored_names(source: Path, target: Path, kind: str) -> None:
     for path in sorted(target.glob("*.safetensors")):
         header, rest = _parts(path)
         names = [name for name in header if name != "__metadata__"]
-        prefix = _prefix(names, stored_names(source)) or PREFIXES.get(kind, "")
+        stored = stored_names(source)
+        prefix = _prefix(names, stored) if stored else PREFIXES.get(kind, "")
         if not prefix or any(name.startswith(prefix) for name in names):
             continue
         renamed = {name if name == "__metadata__" else prefix + name: entry for name, entry in header.items()}

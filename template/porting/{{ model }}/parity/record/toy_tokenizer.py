@@ -40,6 +40,20 @@ def write_tokenizer(source: Path, target: Path, kind: type) -> None:
     backend = _unigram() if unigram else _byte_pairs()
     backend.add_special_tokens([*SPECIAL, *_named_in(source)])
     _save(backend, source, target)
+    _as_the_class_reads_it(target, kind)
+
+
+def _as_the_class_reads_it(target: Path, kind: type) -> None:
+    """Let every reader cut a text as ``kind`` does, which may add tokens around it or split words in its own way."""
+    if not hasattr(kind, "convert_tokens_to_ids"):
+        return  # a processor around one
+    own = kind.from_pretrained(target)
+    if hasattr(own, "backend_tokenizer"):
+        own.backend_tokenizer.save(str(target / "tokenizer.json"))
+    else:  # in Python, and reads no such file
+        written = read_json(target / "tokenizer_config.json")
+        written["tokenizer_class"] = kind.__name__
+        (target / "tokenizer_config.json").write_text(json.dumps(written, indent=2), encoding="utf-8")
 
 
 def _named_in(source: Path) -> list[str]:

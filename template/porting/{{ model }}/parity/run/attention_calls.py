@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from parity.compare.alignment import align
-from parity.compare.rotation import of_turned
+from parity.compare.rotation import of_rotated
 from parity.compare.rows import same_rows
 from parity.metrics import Distance
 from parity.run.mlx_taps import to_numpy
@@ -43,4 +43,4 @@ def _arrangement(recorded: RecordedCalls, name: str, own: np.ndarray, gap: Dista
         return "in another order of tokens"
     if same_rows(reference, moved, axis=-3):
         return "in another order of heads"
-    return of_turned(reference, moved)
+    return of_rotated(reference, moved)

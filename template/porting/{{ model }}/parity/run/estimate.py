@@ -10,12 +10,7 @@ import mlx.core as mx
 from parity import needs
 from parity.answers import STAGE_NAMES
 from parity.record.components import is_network, read_json
-from parity.record.recording import (
-    ROOM as ROOM_ON_DISK,
-)
-from parity.record.recording import (
-    Recording,
-)
+from parity.record.recording import HEADER_ROOM, Recording
 from parity.run.residents import ROOM
 from parity.run.strips import MOST
 
@@ -45,7 +40,7 @@ def is_too_large(folder: Path, recording: Recording, dtype: str) -> bool:
 
 
 def beside(folder: Path, facts: dict, dtype: str) -> int:
-    """Bytes beside the weights: a VAE's largest pictures, as far as MLX is given room for them."""
+    """Bytes besides the weights: a VAE's largest pictures, as far as MLX is given room for them."""
     widths = read_json(folder / "vae/config.json").get("block_out_channels") if is_network(folder, "vae") else None
     if not isinstance(widths, list) or not widths:
         return ROOM
@@ -59,7 +54,7 @@ def _disk(recording: Recording) -> int:
     sizes = {event.name: math.prod(event.shape) for event in recording.events}
     picture, latents = (sizes.get(name, 0) for name in RESULT)
     given = [size for name, size in sizes.items() if name.startswith("transformer.0/transformer/in/")]
-    return ROOM_ON_DISK + 4 * (2 * picture + (len(STAGE_NAMES) - 4) * latents + max(given, default=0))
+    return HEADER_ROOM + 4 * (2 * picture + (len(STAGE_NAMES) - 4) * latents + max(given, default=0))
 
 
 def _memory() -> int:

@@ -64,7 +64,7 @@ class ForcedRun:
                 self.model.generate_image(**call_arguments(self.model, state.recording.facts))
             except Done:
                 pass
-            except Exception as error:  # noqa: BLE001 - a port in the making may raise anything; it is reported
+            except Exception as error:  # noqa: BLE001 - an unfinished port may raise anything; it is reported
                 device.stop_if_lacking(error)
                 state.trace.failure = state.stage, error
                 state.trace.failures = [state.trace.failure]

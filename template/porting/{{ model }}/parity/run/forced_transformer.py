@@ -22,7 +22,7 @@ class ForcedTransformer:
     def __init__(self, state: RunState, steps: set[int] | None):
         self.state, self.steps = state, steps
         self.inputs = ForcedInputs(state)
-        self.component = ""  # the one that is called now, of models with several
+        self.component = ""  # of several transformers, the one that is called now
         self._like = None  # the last result: an array, or what a port returns instead
         self._calls: Counter = Counter()  # of this step
 

@@ -90,7 +90,7 @@ class _Run:
                 self.port.model.generate_image(**call_arguments(self.port.model, facts), **more)
         except Done:
             pass
-        except Exception as error:  # noqa: BLE001 - a port in the making may raise anything
+        except Exception as error:  # noqa: BLE001 - an unfinished port may raise anything
             device.stop_if_lacking(error)
             raise ParityError(
                 f"image-to-image raised {type(error).__name__}: {error}; run its fast tests first"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import math
@@ -148,12 +149,21 @@ def _flat(config: dict) -> dict:
 
 
 def _sized(part: type, config: dict, renamed: dict[str, str]):
-    parameters = [parameter for parameter in inspect.signature(part.__init__).parameters if parameter != "self"]
-    values = {parameter: config.get(renamed.get(parameter, parameter)) for parameter in parameters}
-    given = {parameter: value for parameter, value in values.items() if value is not None}
+    signature = inspect.signature(part)
+
+    def known(names) -> dict:
+        values = {name: config.get(renamed.get(name, name)) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
     def build(*args, **kwargs):
-        return part(*args, **(kwargs | given))
+        bound = signature.bind_partial(*args, **kwargs)
+        bound.arguments |= known(signature.parameters)
+        for name, parameter in signature.parameters.items():
+            value = bound.arguments.get(name, parameter.default)
+            if dataclasses.is_dataclass(value) and not isinstance(value, type):  # it holds all sizes
+                fields = [field.name for field in dataclasses.fields(value)]
+                bound.arguments[name] = dataclasses.replace(value, **known(fields))
+        return part(*bound.args, **bound.kwargs)
 
     return build
 

@@ -280,7 +280,7 @@ class PortProbe(Sink):
                 self.model.generate_image(**call_arguments(self.model, self.recording.facts))
         except Done:
             pass
-        except Exception as error:  # noqa: BLE001 - a port in the making may raise anything; the judge says so later
+        except Exception as error:  # noqa: BLE001 - an unfinished port may raise anything; the judge says so later
             device.stop_if_lacking(error)
             self.failure = f"{type(error).__name__}: {error}"
         finally:

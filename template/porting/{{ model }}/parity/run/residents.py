@@ -1,7 +1,7 @@
 """Keep one large component of the port in memory at a time: a model of 10 billion numbers has 40 GB in float32.
 
-MLX reads a parameter from its file when it is first used. A component is freed by giving it unread parameters
-yet, so nothing here knows how any port loads its weights, and no result changes.
+MLX reads a parameter from its file when it is first used. A component is freed by giving it parameters that
+are not read yet, so nothing here knows how any port loads its weights, and no result changes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from parity.run.mlx_taps import components
 
 _evaluate = mx.eval  # a run may replace it temporarily
 PIECE = 1 << 28  # bytes of parameters that are read at a time: their file's copy and the float32 one exist together
-ROOM = 4 << 30  # bytes beside the parameters, from which on MLX waits for what it has started
+ROOM = 4 << 30  # bytes besides the parameters; above this, MLX waits for what it has started
 
 
 class Residents:

@@ -41,7 +41,7 @@ COMPONENTS = {
 
 
 def encoders_of(stage: str, pairing: Pairing) -> set[str]:
-    """The reference's text encoders that a stage judges: its own, or all where the port calls none of its so."""
+    """The reference's text encoders that a stage judges: its own, or all where no encoder of the port has its name."""
     if stage in pairing.components:
         return {pairing.components[stage]}
     known = [theirs for theirs in pairing.components.values() if theirs in ENCODERS]
@@ -326,7 +326,7 @@ class Judge:
         image = image.reshape(image.shape[0], image.shape[1], *image.shape[-2:])
         try:
             own = self._encoded(vae, mx.array(image).astype(_dtype(vae)))
-        except Exception as error:  # noqa: BLE001 - as in a run: a port in the making may raise anything
+        except Exception as error:  # noqa: BLE001 - as in a run: an unfinished port may raise anything
             device.stop_if_lacking(error)
             absent = isinstance(error, (NotImplementedError, AttributeError))
             return Result(

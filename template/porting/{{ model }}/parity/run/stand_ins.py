@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 
 import mlx.core as mx
 import numpy as np
@@ -22,7 +23,7 @@ def encode_prompts(patches: Patches, model, calls: ReferenceCalls, dtype: mx.Dty
     """Replace the port's prompt embeddings by the reference's of the same prompts."""
     if not can_encode(model):
         return
-    wanted = str(inspect.signature(type(model)._encode_prompt).return_annotation)
+    wanted = _returned(type(model))
 
     def encode(own, prompt=None, *args, **kwargs):
         found = [mx.array(values).astype(dtype) for values in embeddings(calls, prompt)]
@@ -31,6 +32,14 @@ def encode_prompts(patches: Patches, model, calls: ReferenceCalls, dtype: mx.Dty
         return found[0]
 
     patches.set(type(model), "_encode_prompt", encode)
+
+
+def _returned(kind: type) -> str:
+    """What the port's prompt encoder says that it returns: an array, or a tuple of several."""
+    known = vars(sys.modules[kind.__module__]).values()
+    methods = [getattr(one, "encode_prompt", None) for one in known if inspect.isclass(one)]
+    method = next(filter(None, methods), kind._encode_prompt)
+    return str(inspect.signature(method).return_annotation)
 
 
 def embeddings(calls: ReferenceCalls, prompt: str | None) -> list[np.ndarray]:

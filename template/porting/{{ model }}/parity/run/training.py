@@ -80,7 +80,7 @@ def build_adapter(where: str, port: Port):
         wanted = {"model_config": port.model.model_config, "quantize": None, "model_path": None}
         known = inspect.signature(kind).parameters
         return kind(**{name: value for name, value in wanted.items() if name in known})
-    except Exception as error:  # noqa: BLE001 - an adapter in the making may raise anything
+    except Exception as error:  # noqa: BLE001 - an unfinished adapter may raise anything
         raise ParityError(
             f"{where} cannot be built ({type(error).__name__}: {error}); run its fast tests first"
         ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from mflux_port.draft.forward.table.call import Arguments, filled
+from mflux_port.draft.forward.torch_calls.entry import Arguments, filled
 
 
 def einsum(call: Arguments) -> ast.expr:

@@ -1,12 +1,12 @@
-"""The table of torch's functions and methods. One line per call; ``call.py`` explains the format."""
+"""The table of torch's functions and methods. One line per call; ``entry.py`` explains the format."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable
 
-from mflux_port.draft.forward.table import arrays, attention, images, norms, numbers, shapes
-from mflux_port.draft.forward.table.call import Arguments, Entry
+from mflux_port.draft.forward.torch_calls import arrays, attention, images, norms, numbers, shapes
+from mflux_port.draft.forward.torch_calls.entry import Arguments, Entry
 
 
 def _same(names: str, spec: str, text) -> dict[str, Entry]:

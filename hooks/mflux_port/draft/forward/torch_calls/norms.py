@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mflux_port.draft.forward.table.call import Arguments, filled
+from mflux_port.draft.forward.torch_calls.entry import Arguments, filled
 
 
 def layer_norm(call: Arguments) -> ast.expr:

@@ -1,0 +1,83 @@
+"""What ``encode_prompt`` returns: one array, or a tuple of the transformer's arguments about the prompt and their mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mflux_port.draft.pipeline.text import blocks_of, is_pooled
+
+
+@dataclass(frozen=True)
+class PromptEmbeds:
+    """``arguments``: of the transformer, in its order; ``main``: the one with a vector for each token."""
+
+    arguments: tuple[str, ...] = ("prompt_embeds",)
+    main: str = "prompt_embeds"
+    with_mask: bool = False
+
+    @property
+    def annotation(self) -> str:
+        """The type of all of it."""
+        count = len(self.arguments) + self.with_mask
+        return f"tuple[{', '.join(['mx.array'] * count)}]" if count > 1 else "mx.array"
+
+    def name(self, argument: str) -> str:
+        """The local name of an argument's array."""
+        if len(self.arguments) > 1:
+            return argument
+        return "embeddings" if self.with_mask else "prompt_embeds"
+
+    @property
+    def main_name(self) -> str:
+        return self.name(self.main)
+
+    def unpacking(self, words: set[str]) -> list[str]:
+        """The line that defines those of the names that are in ``words``; none if one array is all."""
+        names = [*map(self.name, self.arguments), *(["mask"] if self.with_mask else [])]
+        if len(names) == 1 or not words & set(names):
+            return []
+        return [f"{', '.join(name if name in words else '_' for name in names)} = prompt_embeds"]
+
+
+def prompt_embeds(facts: dict[str, dict]) -> PromptEmbeds:
+    """What the facts say of it."""
+    found = {name.removeprefix("prompt."): fact["value"] for name, fact in facts.items() if name.startswith("prompt.")}
+    names = list(found)
+    tokens = [name for name, value in found.items() if value and not is_of_pooled(value)]
+    if not names:
+        return PromptEmbeds()
+    main = (tokens or names)[0]
+    return PromptEmbeds(tuple(names), main, _has_mask(facts, main))
+
+
+def is_of_pooled(value: dict) -> bool:
+    """Whether an argument has one vector for a whole prompt."""
+    return all(is_pooled(state.partition(".")[2]) for block in blocks_of(value) for state in block.get("states", ("",)))
+
+
+def tokenization(facts: dict[str, dict], encoding: dict) -> dict:
+    """How the tokenizer of an encoder cuts a text, by the value of the fact on its encoding."""
+    return facts.get(f"tokenization.{encoding.get('tokenizer')}", {}).get("value") or {}
+
+
+def encoders_of(value: dict) -> list[str]:
+    """The encoders that an argument's vectors come from, in order."""
+    return list(
+        dict.fromkeys(state.partition(".")[0] for block in blocks_of(value) for state in block.get("states", ()))
+    )
+
+
+def _has_mask(facts: dict[str, dict], main: str) -> bool:
+    """Whether there is padding, and the transformer gets its mask."""
+    encoders = encoders_of(facts[f"prompt.{main}"]["value"] or {})
+    value = (facts.get(f"encoding.{encoders[0]}", {}).get("value") or {}) if len(encoders) == 1 else {}
+    options = tokenization(facts, value).get("options", {})
+    padded = value.get("keep") == "all" and options.get("padding") == "max_length"
+    return padded and _mentions(facts.get("arguments", {}).get("value") or {})
+
+
+def _mentions(rules) -> bool:
+    if isinstance(rules, dict):
+        own = rules.get("is") == "text mask" and not rules.get("all")
+        return own or any(map(_mentions, rules.values()))
+    return any(map(_mentions, rules)) if isinstance(rules, list) else rules == "tokens"
