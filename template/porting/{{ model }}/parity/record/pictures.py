@@ -1,4 +1,4 @@
-"""Pictures for runs without an image file: smooth colours, shapes and a little text."""
+"""Pictures for runs without an image file: colours, shapes and a little text, with grain."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+# As photos have it. Without it, MLX's group norms lose digits in flat areas: at 384x256 a right encoder is 2.5e-4 off.
+GRAIN = 6
 DRAWN = (((230, 60, 40), (30, 80, 200)), ((250, 210, 40), (20, 140, 90)), ((150, 40, 170), (240, 240, 230)))
 
 
@@ -20,6 +22,7 @@ def default_picture(path: Path, width: int, height: int, number: int = 0) -> Pat
     draw.ellipse((left, height // 8, left + width // 3, height // 2), fill=round_one)
     draw.rectangle((width // 2, height // 2, width - width // 8, height - height // 6), fill=square)
     draw.text((width // 8, height - height // 5), "parity" if not number else f"image {number + 1}", fill=(255,) * 3)
+    grain = np.random.default_rng(number).normal(scale=GRAIN, size=(height, width, 3))
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
+    Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)).save(path)
     return path
