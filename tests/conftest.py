@@ -91,7 +91,7 @@ def checkout(tmp_path, pristine) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory) -> Path:
-    """This project as a clean git repository with one commit, tagged with its version, as a porter copies from."""
+    """This project as a clean git repository with one commit, tagged with its version, as a porter uses it."""
     home = tmp_path_factory.mktemp("template") / "copier-mflux-port"
     listed = ["git", "-C", str(PROJECT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0"):

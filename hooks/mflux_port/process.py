@@ -9,6 +9,9 @@ def begin() -> None:
     """Call this before the other imports."""
     # Modules and syntax trees are many small objects that stay in use: collecting garbage frees nothing.
     gc.set_threshold(1_000_000)
+    if sys.stdout is not None:
+        # A name that the terminal's encoding lacks, or that is not UTF-8 on the disk, is shown and ends nothing.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def leave(code: int) -> None:

@@ -59,7 +59,7 @@ BAD = [
     # git
     ("no git", gone(".git"), ("not a git repository", "an update needs a git checkout"), ("update nova",)),
     ("a .git that says nothing", both(gone(".git"), holds(".git", b"hello")), (".git does not name a git folder", "clone mflux again"), WIRING),
-    ("a .git of other bytes", both(gone(".git"), holds(".git", b"\xff\xfe")), (".git does not name a git folder",), WIRING),
+    ("a .git file with other content", both(gone(".git"), holds(".git", b"\xff\xfe")), (".git does not name a git folder",), WIRING),
     ("a .git that leads nowhere", both(gone(".git"), holds(".git", b"gitdir: /nowhere/at/all")),
      (".git does not name a git folder (/nowhere/at/all)",), WIRING),
     ("an invalid HEAD", holds(".git/HEAD", b"nonsense"), ("an update needs a git checkout",), ("update nova",)),

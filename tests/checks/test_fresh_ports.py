@@ -18,6 +18,10 @@ PORTS = {
     "two answers": {},
     "distilled alone, trained": {**DISTILLED, "training": True},
     "distilled alone, edits": {**DISTILLED, "variants": ["txt2img", "edit"]},
+    "edits alone": {
+        "variants": ["txt2img", "edit"],
+        "checkpoints": [{"key": "eta-edit", "hf_repo": "acme/Eta-Edit", "variant": "edit"}],
+    },
     "all its own, edits, trained": {**OWN, "training": True, "variants": ["txt2img", "edit"]},
     "nothing but text to image": {**OWN, **dict.fromkeys(("img2img", "lora", "training", "negative_prompt"), False)},
 }
@@ -34,6 +38,22 @@ def template(tmp_path_factory):
 def test_fresh_port_has_no_failing_row(template, pristine, tmp_path, release):
     root = shutil.copytree(pristine(release), tmp_path / "mflux")
     assert _failing(template, root, {f"zeta{number}": given for number, given in enumerate(PORTS.values())}) == []
+
+
+def test_training_added_later_leaves_only_the_readme_to_write(template, pristine, tmp_path):
+    """As docs/train.md says: an update changes all files but the model's README."""
+    root = shutil.copytree(pristine("0.24.0"), tmp_path / "mflux")
+    answers = {**DISTILLED, "hf_repo": "acme/zeta", "model": "zeta"}
+    render(template, root, answers)
+    wire(root, "zeta")
+    readme = root / "src/mflux/models/zeta/README.md"
+    written = readme.read_text()
+    render(template, root, {**answers, "training": True})
+    wire(root, "zeta")
+    readme.write_text(written)
+    assert [(row.rule, row.detail) for row in failures(check(Checkout(root), ["zeta"]))] == [
+        ("DOC12", "no heading Training")
+    ]
 
 
 @pytest.mark.full

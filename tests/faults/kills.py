@@ -16,7 +16,7 @@ from tests.faults.tree import State, Tree, different
 
 SEED = int(os.environ.get("FAULTS_SEED", "9"))
 TIMES = int(os.environ.get("FAULTS_TIMES", "1"))  # this many times the kills of CI
-KILLED: Counter[str] = Counter()  # kills of this session by command, for the summary
+KILLED: Counter[str] = Counter()  # kills of this test run by command, for the summary
 LEFT: Counter[str] = Counter()  # what the kills left: before, after, or half
 
 

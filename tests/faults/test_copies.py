@@ -79,7 +79,7 @@ def test_a_busy_checkout_leaves_the_rendered_files(tree, monkeypatch, capsys):
     with lock.exclusive(tree.root):
         assert finish_copy(tree.root, "nova") == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "another mflux-port run is at work" in said and "not wired yet" in said
+    assert said.count("\n") == 1 and "another mflux-port run is active" in said and "was rendered but not wired" in said
     assert tree.state() == before
 
 

@@ -24,7 +24,7 @@ else:
     from parity.run.mlx_taps import TapError, _own_errors
 
     def computed(message: str) -> type:
-        # MLX computes late: what an operation of the port raises may come out where the comparison looks at its result.
+        # MLX computes lazily: an operation's error may be raised only where the comparison reads its result.
         try:
             with _own_errors():
                 raise RuntimeError(message)

@@ -32,7 +32,7 @@ def main() -> None:
     from parity.run import mlx_port, residents
     from parity.waivers import read_waivers
 
-    residents.Residents.limit = float("inf")  # a component that is read again has its right weights again
+    residents.Residents.limit = float("inf")  # a component that is read again has the correct weights
     artifacts = Path(PORTING, "artifacts")
     port = mlx_port.load(PORT, artifacts / "tiny", DTYPE, {})
     waivers = read_waivers(Path(PORTING, "waivers.yml"))

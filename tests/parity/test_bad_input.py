@@ -82,7 +82,10 @@ def test_another_run_than_the_recorded_one(stages, script, port, flags):
 
 def test_another_checkpoint_than_the_recorded_one(stages, twin, script, port):
     other = twin("ernie_image") / "artifacts/tiny"
-    _refused(script(stages, "run_mflux.py", *port("z_image"), "--model", other), "another checkpoint")
+    _refused(
+        script(stages, "run_mflux.py", *port("z_image"), "--model", other),
+        "is not the checkpoint that the reference ran",
+    )
 
 
 def test_an_operation_that_the_device_lacks(stages, script, port):

@@ -1,4 +1,4 @@
-"""Ports that are right pass at every setting, and one mistake is named where it is: packed loops, guidance, few and many steps.
+"""Correct ports pass in every setting, and a single mistake is named where it is: packed loops, guidance, few and many steps.
 
 Expected answers come before a run; where the first run showed that a variant was itself wrong, both were corrected.
 """

@@ -6,6 +6,7 @@ through whole updates, too.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -138,7 +139,6 @@ PLACES = {
     "glob signs": odd_name("[a-z]*?{b,c}"),
     "letters of the world": odd_name("Bücher-图像-ø"),
     "leading hyphen": odd_name("-delete"),
-    "line break": odd_name("two\nlines"),
     "space at the end": odd_name("end "),
     "link": link_to_it,
     "long": odd_name("/".join(["deep" * 10] * 10)),
@@ -196,6 +196,17 @@ def test_sparse_checkout_without_the_port(small, tmp_path, mflux_port):
     assert done.returncode == 2 and "this sparse checkout leaves out" in done.stderr
     assert "git sparse-checkout add tests/cli" in done.stderr
     assert tree(root) == before and git(root, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("name", ["two\nlines", os.fsdecode(b"lat\xe9in")])
+def test_path_that_copier_cannot_use(name, small, tmp_path, mflux_port):
+    try:
+        root = clone(small.root, tmp_path / name / "mflux")
+    except OSError:  # macOS takes only UTF-8
+        root = clone(small.root, tmp_path / "two\nlines/mflux")
+    done = mflux_port("update", "nova", cwd=root)
+    assert done.returncode == 2 and "in its path; rename that folder first" in done.stderr
+    assert done.stderr.count("\n") == 1 and git(root, "status", "--porcelain") == ""
 
 
 def test_template_that_is_a_shallow_clone(small, tmp_path, mflux_port):

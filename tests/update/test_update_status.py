@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import pytest
 from mflux_port import __version__
 
 from tests.update.template_versions import ANSWERS
@@ -43,7 +44,18 @@ def test_next_step_of_a_port_of_another_version(lent, mflux_port):
     for version, step in (
         (f"v{__version__}", "next: mflux-port wire nova"),
         ("v0.0.1", "and the template is newer than the port; an update needs a clean tree\n"),
-        ("v99.0.0", f"the port needs mflux-port of v99.0.0 or later: this one is {__version__}\n"),
+        ("v99.0.0", f"the port needs mflux-port v99.0.0 or later: this one is {__version__}\n"),
     ):
         (lent / FILE).write_text(answers.replace("_commit: v0.1.0", f"_commit: {version}"))
         assert step in mflux_port("status", cwd=lent).stdout
+
+
+@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+def test_what_the_terminal_cannot_show_is_escaped(lent, mflux_port, variables):
+    (lent / FILE).write_text((lent / FILE).read_text().replace("display_name: Nova", "display_name: N\u00f6va"))
+    done = mflux_port("status", cwd=lent, env=variables)
+    assert (
+        done.returncode == 1
+        and done.stderr == ""
+        and "N\\xf6va" in done.stdout.encode("ascii", "backslashreplace").decode()
+    )

@@ -33,8 +33,9 @@ class Real(NamedTuple):
     both: tuple[str, ...] = ()
 
 
+# A port's class cannot be Krea2 today: ports can import mflux's Krea2TextEncoder.
 PORTS = (
-    Real("krea2", "Krea2", "krea2", "0.18.0", "0.18.1", ("krea-2",)),
+    Real("krea2", "Krea2Image", "krea2", "0.18.0", "0.18.1", ("krea-2",)),
     Real("boogu", "BooguImage", "boogu", "0.18.1", "0.19.0", ("boogu-image-turbo",)),
     Real("lens", "Lens", "lens", "0.18.1", "0.19.0", ("lens-turbo",)),
     Real("qwen21", "QwenImage21", "qwen21", "0.19.2", "0.20.0", ("qwen-image-2.1",)),
@@ -152,6 +153,11 @@ def test_real_port_is_wired_to_the_same_effect(real, shared):
     assert own == set(commands)
     wiring.unwire(Checkout(root), one)
     assert contents(root) == before
+
+
+def test_class_name_that_is_mflux_s_today_is_refused():
+    with pytest.raises(PortError, match="class_name is 'Krea2', a name that is taken"):
+        port(NOVA, class_name="Krea2")
 
 
 @pytest.mark.parametrize("model", OLDER)

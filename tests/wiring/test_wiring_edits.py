@@ -28,14 +28,18 @@ EDITS = {
     "ci_extract": (OVERLAY, '"mflux-generate-nova-2.1-base"],\n        [],\n        "active"', '"mflux-generate-nova-2.1-base"],\n        [],\n        "experimental"'),
     "completions": (COMPLETIONS, 'help="The images to edit."', 'help="Images."'),
 }  # fmt: skip
+CHANGED = (
+    "- **Nova-Image 2.1**: added, with `mflux-generate-nova-2.1`, `mflux-generate-nova-2.1-base` and "
+    "`mflux-generate-nova-2.1-edit`."
+)
 # Recognised by the record, as long as there is one.
 REWORDED = {
     "readme_acknowledgement": ("README.md", "(https://huggingface.co/acme/Nova-Image-2.1-Turbo)", "(https://nova.example)"),
     "readme_acknowledgement, owner too": ("README.md", "- acme for the [Nova-Image 2.1 project](https://huggingface.co/acme/Nova-Image-2.1-Turbo)", "- Acme, @jo for the [Nova-Image 2.1 project](https://nova.example)"),
     "readme_table": ("README.md", "(src/mflux/models/nova_image/README.md)", "(./src/mflux/models/nova_image/README.md)"),
     "readme_table, another link": ("README.md", "(src/mflux/models/nova_image/README.md)", "(https://nova.example)"),
-    "changelog": ("CHANGELOG.md", "- **Nova-Image 2.1**: added, with `mflux-generate-nova-2.1`.", "- New model Nova-Image 2.1 (#12)"),
-    "changelog, by its command": ("CHANGELOG.md", "- **Nova-Image 2.1**: added, with `mflux-generate-nova-2.1`.", "- Nova comes with `mflux-generate-nova-2.1`"),
+    "changelog": ("CHANGELOG.md", CHANGED, "- New model Nova-Image 2.1 (#12)"),
+    "changelog, by its command": ("CHANGELOG.md", CHANGED, "- Nova comes with `mflux-generate-nova-2.1`"),
     "gitignore": (".gitignore", "train_nova_image.json", "train_nova_*.json"),
     "save, a chain": (SAVE, 'aliases[0] == "nova-2.1-edit"', 'aliases[0] == "nova-2.1-e"'),
     "training_runner": (RUNNER, "adapter = NovaImageTrainingAdapter(", "adapter = OwnAdapter("),

@@ -137,10 +137,10 @@ WRONG = {
 WRONG_COMPLETIONS = {
     "not listed": ('            "mflux-generate-nova-2.1-base",\n', "", "would be listed 0 times"),
     "no recipe": ('command == "mflux-generate-nova-2.1-base"', 'command == "x"', "have 0 recipes"),
-    "another parser": (
+    "different parser": (
         'command == "mflux-generate-nova-2.1-base":\n            parser.',
         'command == "mflux-generate-nova-2.1-base":\n            other.',
-        "would fill another parser",
+        "would fill a different parser",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Three ports that differ in everything wiring looks at, and real hosts to wire them into."""
+"""Three ports that differ in everything that wiring reads, and real hosts to wire them into."""
 
 from __future__ import annotations
 

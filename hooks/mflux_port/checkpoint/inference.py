@@ -37,6 +37,8 @@ _SIDE_FACTS = (
     ("steps",    "generation_config.json", ("num_inference_steps", "diff_infer_steps", "num_steps", "steps")),
 )  # fmt: skip
 _NOT_FOUND = "not in the checkpoint: take it from the model card"
+# How diffusers names pipelines that edit. Others may take an image, too: that is for the porter to say.
+_EDITS = re.compile(r"(?:Edit(?:Plus)?|Kontext)(?=(?:Pipeline)?$)")
 # Words in a repo's name that mean a distilled checkpoint, which is run without guidance.
 _NO_GUIDANCE_NAMES = ("turbo", "schnell", "lightning", "distilled", "hyper")
 
@@ -53,13 +55,16 @@ class Answer:
 def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
     """Answers by question name, in the order of the questions. What cannot be inferred is left out."""
     defaults = defaults_of(checkpoint)
-    answers = _names(checkpoint)
+    edits = bool(defaults and defaults.takes_image and _EDITS.search(checkpoint.pipeline))
+    answers = _names(checkpoint, edits)
     if checkpoint.pipeline:
         code = f"; it is the checkpoint's own code ({checkpoint.pipeline_module})" if checkpoint.pipeline_module else ""
         answers["reference_pipeline"] = Answer(checkpoint.pipeline, f"model_index.json, _class_name{code}", not code)
     answers["steps"], answers["guidance"] = _sampling(checkpoint, defaults)
     supports = answers["guidance"].value != 1.0
     answers["supports_guidance"] = Answer(supports, "follows from guidance", answers["guidance"].known)
+    if edits:
+        answers["variants"] = Answer(["txt2img", "edit"], f"{checkpoint.pipeline} edits an image that it is given")
     answers["vae"] = infer_vae(checkpoint.part("vae"))
     if not checkpoint.part("vae") and checkpoint.model_index.get("vae") not in (None, [None, None]):
         answers["vae"] = _not_here("vae")
@@ -200,9 +205,11 @@ def dimensions(config: dict) -> dict[str, int | list[int]]:
     return sizes
 
 
-def _names(checkpoint: Checkpoint) -> dict[str, Answer]:
+def _names(checkpoint: Checkpoint, edits: bool) -> dict[str, Answer]:
     answers = {}
     family = re.sub("Pipeline$", "", checkpoint.pipeline)
+    if edits:  # the template adds the word to the edit variant's names
+        family = _EDITS.sub("", family) or family
     title = checkpoint.repo.rpartition("/")[2]
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", family or title)
     name = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
@@ -255,6 +262,8 @@ def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], encoders: list[An
     aliases = [key, base] if base != key and re.fullmatch(_ALIAS, base) else [key]
     entry = {"key": key, "hf_repo": checkpoint.repo, "aliases": aliases}
     entry |= {name: answers[name].value for name in ("steps", "guidance", "supports_guidance")}
+    if "variants" in answers:
+        entry["variant"] = "edit"
     if checkpoint.revision:
         entry["revision"] = checkpoint.revision
     entry |= overrides(checkpoint, [answer.value for answer in encoders])

@@ -20,7 +20,7 @@ TOKENIZER_FILES = {
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "spiece.model", "vocab.json", "vocab.txt", "merges.txt",
     "tekken.json",
 }  # fmt: skip
-# Facts about sampling that lie beside the weights.
+# Facts about sampling that are stored next to the weights.
 SIDE_FILES = {"guider_config.json", "generation_config.json", "modular_model_index.json"}
 # All-in-one files (ComfyUI, original repos) mark their parts with these prefixes; of several text encoders each has a
 # name of its own below its prefix.
@@ -199,7 +199,7 @@ def _read_folder(checkpoint: Checkpoint, source, folder: str, names: set[str]) -
     for name in names & SIDE_FILES:
         checkpoint.side_files[prefix + name] = read_json(source, prefix + name)
     if folder.count("/") or not folder and checkpoint.model_index:
-        return  # at the root of a pipeline lie copies for other programs; the pipeline reads its folders
+        return  # the root of a pipeline has copies for other programs; the pipeline reads its folders
     if not any(re.search(r"^(?!\._).*[.]safetensors([.].*index.*[.]json)?$", name) for name in names):
         _refuse_other_format(checkpoint, source, folder, names)
     elif checkpoint.model_index and checkpoint.model_index.get(folder) in (None, [None, None]):

@@ -25,10 +25,13 @@ class PipelineDefaults:
     where: str = ""
     gives_sigmas: bool = True
     masked: frozenset[str] = frozenset()
+    takes_image: bool = False  # to edit: not to start from, to inpaint or as a control
 
 
 # How pipelines call the scale that mflux calls guidance, in the order of preference.
 _GUIDANCE = ("guidance_scale", "true_cfg_scale", "cfg_scale")
+# Arguments of pipelines whose image is not edited but drawn over, filled in or followed.
+_OTHER_IMAGES = {"strength", "mask_image", "control_image", "controlnet_conditioning_scale"}
 
 
 def read_defaults(class_name: str, own_source: str = "", where: str = "") -> PipelineDefaults | None:
@@ -75,10 +78,9 @@ def _from_call(call: ast.FunctionDef, pipeline: ast.ClassDef, where: str) -> Pip
     takes_negative = "negative_prompt" in names and not (len(scales) > 1 and scales[1] <= 1)
     # Sigmas that may be given and are never computed are None.
     gives_sigmas = "sigmas" not in names or "sigmas" in _assigned(call)
-    whole_steps = steps if type(steps) is int else None
-    return PipelineDefaults(
-        whole_steps, next(iter(scales), None), takes_negative, where, gives_sigmas, _masked(pipeline)
-    )
+    whole_steps, guidance = steps if type(steps) is int else None, next(iter(scales), None)
+    edits = "image" in names and not set(names) & _OTHER_IMAGES
+    return PipelineDefaults(whole_steps, guidance, takes_negative, where, gives_sigmas, _masked(pipeline), edits)
 
 
 def _assigned(function: ast.FunctionDef) -> set[str]:

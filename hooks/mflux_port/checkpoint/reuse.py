@@ -20,7 +20,7 @@ def reuse_table() -> dict:
     import yaml
 
     package = Path(mflux_port.__file__).resolve().parent
-    bundled = package / "_project" / "components" / "reuse.yml"  # a wheel carries it beside the package
+    bundled = package / "_project" / "components" / "reuse.yml"  # a wheel has it next to the package
     path = bundled if bundled.is_file() else package.parents[1] / "components" / "reuse.yml"
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 

@@ -14,7 +14,7 @@ from mflux_port.errors import PortError, short_repr
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _WAITS = (0.5, 2.0)  # seconds before the second and the third try
 _TRANSPORT_ERRORS = ("TransportError", "ConnectionError", "Timeout", "TimeoutError")
-_SLOW = 2.0  # seconds after which a terminal is told how far the reading is
+_SLOW = 2.0  # seconds after which a terminal shows how far reading is
 _DEPTH = 3  # levels of folders that are searched, which also stops at a loop of links
 _JSON_LIMIT = 64_000_000
 

@@ -13,6 +13,7 @@ from mflux_port.draft.forward.draft import ForwardDraft, Say, draft_forwards
 from mflux_port.draft.forward.proof.states import State, class_states
 from mflux_port.draft.forward.proof.twin_port import attach
 from mflux_port.draft.forward.writer.wrappers import hand_down
+from mflux_port.draft.tied import drop, move_to_readers
 from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node
@@ -20,7 +21,7 @@ from mflux_port.draft.tree.prefix_remap import align, tensor_names
 from mflux_port.draft.tree.towers import cut_towers
 from mflux_port.draft.write.class_source import module_files
 from mflux_port.draft.write.formatting import formatted
-from mflux_port.draft.write.forward_text import functions_file, is_proven
+from mflux_port.draft.write.forward_text import functions_file
 from mflux_port.draft.write.group_into_classes import ClassDraft, draft_classes
 from mflux_port.draft.write.mapping import LoraLayer, lora_layers
 from mflux_port.draft.write.targets import MappingDraft, Source, Unresolved, draft_mapping, is_gamma
@@ -85,6 +86,7 @@ def draft_component(
     hand_down(tree)
     towers = cut_towers(tree) if part_of(name) == "text_encoder" else []
     source = without_towers(source, towers)
+    source.moved = source.moved | move_to_readers(tree, source.tensors)
     mapping = draft_mapping(name, source, tree)
     mapping.unresolved[:0] = [_unresolved(name, kind) for kind in component.classified.blocking]
     mapping.unresolved += _undecided_weights(name, tree, mapping.tied)
@@ -108,7 +110,7 @@ def _undecided_weights(name: str, tree: Node, tied: list[str]) -> list[Unresolve
             "tied to another module's weight and read by a forward pass",
             ("pass it as an argument of the call",),
         )
-        for path in _drop(tree, tied)
+        for path in drop(tree, tied)
     ]
     for path, node in tree.walk():
         _flatten_gammas(node)
@@ -167,20 +169,6 @@ def without_towers(source: Source, towers: list[str]) -> Source:
 def _unresolved(component: str, kind: Kind) -> Unresolved:
     why = f"{kind.what} ({kind.count})" if kind.names else kind.what
     return Unresolved(component, kind.id, why, (kind.fix,))
-
-
-def _drop(tree: Node, names: list[str]) -> list[str]:
-    """Remove the modules of tied weights from the tree. Returns the paths of those that a forward pass reads."""
-    read = []
-    for name in names:
-        module = name.rpartition(".")[0]
-        above, _, leaf = module.rpartition(".")
-        parent = tree.find(above)
-        if parent is not None and parent.children.pop(leaf, None) is not None:
-            parent.remarks.append(f"{leaf}: tied to another weight, the checkpoint does not repeat it")
-            methods = parent.forward.methods if is_proven(parent.forward) else []
-            read += [module] if any(re.search(rf"self\.{leaf}\b", method.text) for method in methods) else []
-    return read
 
 
 def _flatten_gammas(node: Node) -> None:

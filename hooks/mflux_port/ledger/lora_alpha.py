@@ -86,6 +86,29 @@ def lost_strength(file: str, layers: dict[str, dict], metadata: dict[str, str]) 
     return [_line(*place, count, len(lost)) for place, count in lost.items()]
 
 
+def decomposed_strength(file: str, layers: dict[str, dict]) -> list[tuple[str, str]]:
+    """(layer, what differs) for LoKr with DoRA whose alpha is not its rank. Its alphas are the only numbers that are read.
+
+    LyCORIS scales the update by alpha / rank and then decomposes the weight; mflux decomposes first.
+    """
+    found = []
+    for path, slots in layers.items():
+        factor = slots.get("lokr_w2_b") or slots.get("lokr_w1_b")
+        if factor is None or not {"dora_scale", "alpha"} <= slots.keys() or not factor[0].shape:
+            continue
+        alpha, rank = _stored_number(file, slots["alpha"][0].name), factor[0].shape[0]
+        if alpha != rank:
+            why = f"DoRA of a LoKr whose alpha is {alpha:g} at rank {rank}: mflux scales the update after decomposing the "
+            found.append((path, f"{why}weight, LyCORIS before; the two agree only at alpha = rank"))
+    return found
+
+
+def _stored_number(file: str, name: str) -> float:
+    import mlx.core as mx
+
+    return float(mx.load(file)[name].item())  # the other tensors are not read
+
+
 def _strength_of(slots: dict) -> Tensor | None:
     """The matrix of a layer without an alpha of its own; None for a layer with one, or that has no matrix."""
     if "alpha" in slots:

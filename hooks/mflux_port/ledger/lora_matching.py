@@ -10,7 +10,7 @@ from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.keylist import collapse
 from mflux_port.checkpoint.kinds.quantization import quantized
 from mflux_port.ledger.lora_aliases import Alias, find_aliases
-from mflux_port.ledger.lora_alpha import lost_strength
+from mflux_port.ledger.lora_alpha import decomposed_strength, lost_strength
 from mflux_port.ledger.lora_keys import LoraKey, conventions, parse_key
 
 _MERGE = "merge it into the checkpoint, or train a LoRA or LoKr"
@@ -48,7 +48,7 @@ def account_lora(file: str, tensors: dict[str, Tensor], targets: list, transform
     left = set(unmatched)
     unsupported = _unsupported(keys, tensors, left)
     account.problems = [*_types(tensors), *twice, *_lines(unsupported), *_foreign(keys)]
-    account.problems += lost_strength(file, layers, metadata)
+    account.problems += lost_strength(file, layers, metadata) + decomposed_strength(file, layers)
     account.problems += [(path, why) for path, slots in layers.items() if (why := _judge(path, slots, transformer))]
     named = {key.name for members in unsupported.values() for key in members}
     missing = [key for key in keys if key.name in left - named and not key.of_text_encoder]

@@ -80,6 +80,11 @@ class Port(NamedTuple):
         return (self.folders | {encoder.name: encoder.folder for encoder in self.text_encoders}).get(part, part)
 
     @property
+    def edits(self) -> bool:
+        """Whether it has an edit variant."""
+        return "edit" in self.variants
+
+    @property
     def package(self) -> str:
         return f"mflux.models.{self.model}"
 

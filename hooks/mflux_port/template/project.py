@@ -1,4 +1,4 @@
-"""Where the template lies, in a clone of this project or inside the installed package, and what its lists say."""
+"""Where the template is, in a clone of this project or inside the installed package, and what its lists say."""
 
 from __future__ import annotations
 

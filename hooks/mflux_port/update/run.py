@@ -25,6 +25,7 @@ from mflux_port.update.tree import (
     end,
     go_on,
     verify_clean,
+    verify_path,
 )
 
 
@@ -86,6 +87,7 @@ def _verify_reachable(model: str, source: str) -> None:
     path = Path(os.path.expanduser(source))
     if not path.exists():
         raise PortError(_unreachable(model, source, "there is no such folder"))
+    verify_path(path)
     if path.is_dir():
         top = ask_git(path, "rev-parse", "--show-toplevel")
         if top is None or ask_git(path, "rev-parse", "--verify", "HEAD") is None:

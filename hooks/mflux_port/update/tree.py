@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from mflux_port.checkout.git import ask_git, git, git_commit
@@ -30,8 +31,18 @@ def changed_files(root: Path, commit: str = "HEAD") -> list[str]:
     return sorted({*tracked_changes(root, commit), *untracked_files(root)})
 
 
+def verify_path(folder: Path) -> None:
+    """Raise PortError for a path that Copier, and git's list of other object folders, cannot hold."""
+    path = str(folder.absolute())
+    if "\n" in path or os.fsencode(path) != path.encode(errors="replace"):
+        raise PortError(
+            f"{path!r} has a line break, or bytes that are not UTF-8, in its path; rename that folder first"
+        )
+
+
 def verify_git(root: Path) -> None:
-    """Raise PortError when the checkout is not a git tree with a commit."""
+    """Raise PortError when the checkout is not a git tree with a commit, at a path that an update can use."""
+    verify_path(root)
     try:
         git(root, "rev-parse", "--verify", "HEAD")
     except PortError as error:

@@ -64,6 +64,8 @@ def tiny_configs(
         if not real_tokenizer:
             shrink.follow_tokens(small[name], IDS)
     for name, config in small.items():
+        if not name.startswith("vae") and shrink.keeps_width(real[name], config):
+            print(f"{name}: its sizes are small already and stay as they are")
         _override(config, overrides.get(name, {}), name)
         for line in shrink.unshrunk(real[name], config):
             if not line.startswith(FIXED.get(kinds.get(name), ("\0",))):

@@ -22,7 +22,7 @@ SIZES: dict[str, dict[str, str]] = {}
 NETWORKS = ("vae_decode", "vae_encode", "transformer", *ENCODERS)  # stages in which a module may be wrong
 RECORDED, AUTO = "recorded", "auto"
 QUANTIZE = "quantize"
-CLAIMS = ("lora", "training", "image", QUANTIZE)  # the flags
+CLAIMS = ("lora", "training", "image", "edit", QUANTIZE)  # the flags
 ONLY_8 = "PORTING.md: --quantize 8 ticks the box"
 
 
@@ -47,7 +47,7 @@ def main() -> int:
     _warn(args, folder, recording, timings.sentence(key, steps))
     if args.estimate:
         return 0
-    port = mlx_port.load(args.port or answers.import_path, folder, args.dtype, SIZES)
+    port = mlx_port.load(_port(args, answers, recording), folder, args.dtype, SIZES)
     found = _judge(args, answers, port, recording, wanted)
     if not args.stage:
         timings.keep(key, found.judge.progress, steps)
@@ -147,13 +147,17 @@ def _judge_claim(claim: str, args: argparse.Namespace, answers: Answers) -> int:
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     from parity.explain import claims
 
-    where, adapter = args.port or answers.import_path, args.adapter or answers.adapter_path
+    where, adapter = _port(args, answers, recording), args.adapter or answers.adapter_path
     judged = claims.Claim(where, adapter, folder, SIZES, recording, wanted, args.quantize)
     result = claims.JUDGES[claim](judged)
     ticks = not stages or args.quantize == 8
     for line in _tick(args, answers, recording.facts, [result]) if ticks else [ONLY_8]:
         print(line)
     return 1 if result.status == FAIL else 0
+
+
+def _port(args: argparse.Namespace, answers: Answers, recording) -> str:
+    return args.port or (answers.edit_path if recording.facts.get("images") else answers.import_path)
 
 
 def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
@@ -168,6 +172,8 @@ def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
 def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list) -> list[str]:
     """Write the figures into PORTING.md where this run may. Returns a line for each box that was not ticked."""
     reason = boxes.why_not(facts, answers.model, args.port or answers.import_path)
+    if facts.get("images") and not args.edit:
+        reason = "a run with input images ticks the box of editing only, with --edit"
     if reason:
         return [f"PORTING.md: {reason}"]
     setting = boxes.setting_of(facts, args.dtype)
@@ -228,7 +234,7 @@ def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
     from parity.record.components import header_digest, read_index, same_pipeline
 
     facts = recording.facts
-    if not same_pipeline(answers.pipeline, facts["pipeline"]):
+    if not facts.get("images") and not same_pipeline(answers.pipeline, facts["pipeline"]):
         raise ParityError(
             f"{recording.path} is of a {facts['pipeline']}, the port's reference_pipeline is {answers.pipeline}; "
             "run run_reference.py with the right --model"
@@ -279,6 +285,7 @@ def _arguments() -> argparse.Namespace:
     claim.add_argument("--lora", action="store_true", help="judge the LoRA files of run_reference.py --lora instead")
     claim.add_argument("--training", action="store_true", help="judge the step of run_reference.py --training instead")
     claim.add_argument("--image", action="store_true", help="judge the image-to-image of run_reference.py --image")
+    claim.add_argument("--edit", action="store_true", help="judge the edit class by the run of run_reference.py --edit")
     claim.add_argument("--quantize", type=int, choices=(3, 4, 5, 6, 8), help="judge a copy with this many bits instead")
     parser.add_argument("--adapter", metavar="MODULE:CLASS", help="default: the port's training adapter")
     parser.add_argument(

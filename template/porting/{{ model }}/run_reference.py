@@ -28,7 +28,8 @@ def main() -> int:
     args = _arguments()
     answers = load_answers()
     components.allow_custom_code(args.custom_code)
-    folder = components.resolve(args.model or answers.hf_repo, weights=not args.estimate)
+    repo = answers.hf_repo if args.edit is None else answers.edit_repo
+    folder = components.resolve(args.model or repo, weights=not args.estimate)
     from parity.explain.pictures import save_image
     from parity.record import estimate, precision, reference, torch_taps
 
@@ -40,10 +41,10 @@ def main() -> int:
     if args.estimate:
         return 0
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
-    loaded = reference.load(plan, answers.pipeline, args.keep_loaded)
+    # An edit pipeline may be another one than that of text-to-image.
+    loaded = reference.load(plan, "" if plan.images else answers.pipeline, args.keep_loaded)
     _verify_module(plan.only, torch_taps.classes(loaded.pipe))
-    name = _kind(args) or ("reference" if plan.level == torch_taps.STAGES else "modules")
-    path = Path(args.output) if args.output else answers.artifacts / f"{name}.safetensors"
+    path = _path(args, answers, plan.level == torch_taps.STAGES)
     if _kind(args):
         return RECORDS[_kind(args)](loaded, plan, path, args)
     recording = reference.record(loaded, plan, path, calibrate=not args.no_calibration)
@@ -54,16 +55,23 @@ def main() -> int:
     return 0
 
 
+def _path(args: argparse.Namespace, answers: Answers, whole: bool) -> Path:
+    name = _kind(args) or ("reference" if whole else "modules")
+    if args.edit is not None:
+        name = "edit" if whole else "edit_modules"
+    return Path(args.output) if args.output else answers.artifacts / f"{name}.safetensors"
+
+
 def _kind(args: argparse.Namespace) -> str:
     """What is recorded instead of a plain run; empty for a plain one."""
     return "lora" if args.lora else "training" if args.training else "image" if args.image is not None else ""
 
 
 def _record_image(loaded, plan, path: Path, args: argparse.Namespace) -> int:
-    from parity.record import image_to_image
+    from parity.record import image_to_image, pictures
 
     drawn = path.with_name("input.png")
-    picture = Path(args.image) if args.image else image_to_image.default_picture(drawn, plan.width, plan.height)
+    picture = Path(args.image) if args.image else pictures.default_picture(drawn, plan.width, plan.height)
     facts = image_to_image.record(loaded, plan, path, picture, args.strength).facts["image"]
     whose = (
         facts["pipeline"]
@@ -106,8 +114,10 @@ def _say(line: str) -> None:
 
 
 def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, reference):
-    from parity.record import sizes
+    from parity.record import edit, sizes
 
+    if args.edit is not None and _kind(args):
+        raise ParityError(f"--edit and --{_kind(args)} are two recordings; give one of them")
     level = taps.MODULES if args.modules or args.module else taps.BLOCKS if args.blocks else taps.STAGES
     whole = level == taps.STAGES and not (args.lora or args.training)
     width, height = size_of(args.size or SIZE) if args.size or whole else sizes.small(folder)
@@ -130,6 +140,7 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
         all_steps=args.all_steps,
         unguided=unguided,
         call=dict(map(_call_argument, args.call)),
+        images=() if args.edit is None else edit.pictures(args.edit, answers.artifacts, width, height),
     )
 
 
@@ -214,6 +225,9 @@ def _add_what_is_recorded(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_what_the_pipeline_gets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--edit", nargs="*", metavar="FILE", help="with input images: files, or how many to draw (default: 1)"
+    )
     parser.add_argument("--size", help=f"N or WIDTHxHEIGHT (default: {SIZE}; small for blocks and modules)")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: the port's, {FEW_STEPS} at most)")
     parser.add_argument("--guidance", type=float, help="default: the port's; off for blocks and modules")

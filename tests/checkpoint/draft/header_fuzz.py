@@ -128,7 +128,7 @@ def component_of(tensors) -> Component:
 
 
 def built(draft):
-    """The drafted class, made from all files in one namespace: written later are those that use the earlier ones."""
+    """The drafted class, made from all files in one namespace: later classes use earlier ones."""
     scope: dict = {}
     for draft_class in draft.classes:
         source = draft.files[draft_class.stem]

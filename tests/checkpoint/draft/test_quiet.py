@@ -1,4 +1,4 @@
-"""The terminal shows what we say and nothing of the libraries; what repeats is one line."""
+"""The terminal shows our own output and nothing from the libraries; repeated lines become one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_notes_of_one_kind_are_one_line(count):
     ]
     lines = format_accounts([Account("vae", 3, 3, 0, findings)], findings).splitlines()
     assert sum("guessed count" in line or "mflux guesses" in line for line in lines) == 1
-    assert "every tensor is taken once" in lines[-1]
+    assert "every tensor is used once" in lines[-1]
 
 
 @pytest.mark.parametrize("count", [1, 30, 500])

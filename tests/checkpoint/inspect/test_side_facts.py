@@ -154,3 +154,26 @@ def test_sigmas_that_the_pipeline_leaves_to_its_scheduler_are_the_ports_own(with
 )
 def test_a_second_scale_that_is_off_takes_no_negative_prompt(with_call, more, takes):
     assert ("negative_prompt" not in with_call(more)) == takes
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "arguments", "model"),
+    [
+        ("NovaImageEditPipeline", "image=None", "nova_image"),
+        ("NovaEditPlusPipeline", "image", "nova"),
+        ("NovaKontextPipeline", "image=None, height=None", "nova"),
+        ("NovaPipeline", "image=None", ""),  # it draws from text, too: the porter says whether the port edits
+        ("NovaEditInpaintPipeline", "image=None, mask_image=None, strength=0.6", ""),
+        ("NovaEditPipeline", "height=None", ""),
+    ],
+)
+def test_a_pipeline_that_edits_is_an_edit_variant(folder, pipeline, arguments, model):
+    put(folder, "model_index.json", {"_class_name": ["nova", pipeline], "transformer": ["diffusers", "T"]})
+    (folder / "nova.py").write_text(f"class {pipeline}:\n    def __call__(self, prompt, {arguments}):\n        pass\n")
+    checkpoint = open_checkpoint(str(folder))
+    checkpoint.repo = "acme/Nova-Edit"
+    answers = infer(checkpoint)
+    entry = answers["checkpoints"].value[0]
+    assert ("variants" in answers, entry.get("variant")) == ((True, "edit") if model else (False, None))
+    if model:
+        assert answers["model"].value == model and answers["variants"].value == ["txt2img", "edit"]

@@ -18,6 +18,10 @@ if __name__ == "__main__":
     for layer in ("to_q", "norm_q"):
         patterns = {f"possible_{name}_patterns": [f"own.{{block}}.{layer}.{name}"] for name in ("diff", "diff_b")}
         targets.append(LoRATarget(f"transformer_blocks.{{block}}.attn.{layer}", [], [], **patterns))
+    # LoKr with DoRA, which it does not take either.
+    names = ("lokr_w1", "lokr_w2", "dora_scale", "alpha")
+    patterns = {f"possible_{name}_patterns": [f"dora.{{block}}.to_v.{name}"] for name in names}
+    targets.append(LoRATarget("transformer_blocks.{block}.attn.to_v", [], [], **patterns))
     transformer = Flux2Transformer(**ModelConfig.flux2_klein_4b().transformer_overrides)
     if sys.argv[2:] == ["older"]:  # mflux up to 0.23 has no such module
         sys.modules["mflux.models.common.lora.mapping.peft_lora_metadata"] = None

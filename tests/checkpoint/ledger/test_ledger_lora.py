@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,11 @@ def peft(**config) -> dict:
     return {"lora_adapter_metadata": json.dumps(config)}
 
 
+DORA = {"dora.0.to_v.lokr_w1": ("F32", (8, 8)), "dora.0.to_v.lokr_w2_a": ("F32", (384, RANK)),
+        "dora.0.to_v.lokr_w2_b": ("F32", (RANK, 384)), "dora.0.to_v.dora_scale": ("F32", (WIDTH, 1)),
+        "dora.0.to_v.alpha": ("F32", ())}  # fmt: skip
+
+
 def lokr_of() -> dict:
     return {name: ("BF16", shape) for name, shape in lokr(lokr_w1=(8, 8), lokr_w2=(384, 384)).items()}
 
@@ -180,7 +186,7 @@ TYPED = {
     "adapter_config with rslora": (PAIR, {}, {"r": 4, "lora_alpha": 8, "use_rslora": True}, "a scale of 4 in 1 layer"),
     "adapter_config with a pattern": (PAIR, {}, {"r": 4, "lora_alpha": 4, "alpha_pattern": {"attn.to_q": 1}}, "a scale of 0.25"),
     "adapter_config of rank": (PAIR, {}, {"r": 4, "lora_alpha": 4}, ""),
-    "config in metadata": (PAIR, {"lora_config": json.dumps({"r": 4, "lora_alpha": 32})}, None, "lora_config: its alpha asks for a scale of 8"),
+    "config in metadata": (PAIR, {"lora_config": json.dumps({"r": 4, "lora_alpha": 32})}, None, "lora_config: its alpha sets a scale of 8"),
     "config under another name": (PAIR, {"peft_config": json.dumps({"r": 4, "lora_alpha": 2})}, None, "a scale of 0.5 in 1 layer"),
     "notes that mention alpha": (PAIR, {"notes": '{"alpha channel": true}', "more": '{"alpha": "none"}', "x": "{alpha"}, None, ""),
     "lokr": (lokr_of(), {}, {"peft_type": "LOKR", "r": 8, "alpha": 32}, "a scale of 4 in 1 layer; this mflux applies 1, 0.25 times that"),
@@ -201,6 +207,9 @@ def said(tmp_path_factory, diffusers_python) -> dict[str, dict]:
         write_typed(folder / name / f"typed {name}.safetensors", tensors, metadata)
         if config is not None:
             (folder / name / "adapter_config.json").write_text(json.dumps(config))
+    for alpha in (RANK, 2 * RANK):
+        path = write_typed(folder / f"dora alpha {alpha}.safetensors", DORA)
+        path.write_bytes(path.read_bytes()[:-4] + struct.pack("<f", alpha))  # alpha is the file's last number
     printed = run_in(diffusers_python, HERE / "flux2_loras.py", folder, source=releases.source("0.24.0") / "src")
     return {Path(account["file"]).stem: account for account in json.loads(printed)}
 
@@ -304,6 +313,13 @@ def test_a_fused_projection_names_its_three_layers(said):
 def test_a_file_that_does_not_fit_names_the_layer(said, name, layer, why):
     assert not said[name]["passed"]
     assert any(where == layer and why in text for where, text in said[name]["problems"]), said[name]["problems"]
+
+
+def test_dora_of_a_lokr_loads_as_trained_at_alpha_of_rank_only(said):
+    fits, scaled = (said[f"dora alpha {alpha}"] for alpha in (RANK, 2 * RANK))
+    assert fits["passed"], fits
+    ((layer, why),) = scaled["problems"]
+    assert layer == "transformer_blocks.0.attn.to_v" and "alpha is 8 at rank 4" in why
 
 
 @pytest.mark.parametrize("name", TYPED)

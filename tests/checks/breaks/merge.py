@@ -62,6 +62,7 @@ BREAKS = [
     Break("MRG21", lambda tree: prove(tree, "", "lora"), "LoRA unproven"),
     Break("MRG21", lambda tree: prove(tree, "", "training"), "training unproven"),
     Break("MRG21", lambda tree: prove(tree, "", "image_to_image"), "image-to-image unproven"),
+    Break("MRG21", lambda tree: prove(tree, "", "edit"), "editing unproven"),
     Break("MRG21", figures("relL2", "FAIL relL2", "quantized"), "a quantized copy that failed"),
     Break("MRG20", lambda tree: prove(tree, FIGURES.format(commit="0000000"), "bfloat16"), "float32"),
     Break("MRG02", replace(PORTING, "- [x] The plan was reviewed", "- [ ] The plan was reviewed")),

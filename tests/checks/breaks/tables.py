@@ -36,7 +36,10 @@ BREAKS = [
         replace(OVERLAY, '    "nova-edit"', '    "nova-turbo"'),
         before=write(OVERLAY, f"OVERLAY = {{\n{_ROWS}}}\n"),
     ),
-    Break("TAB09", replace("CHANGELOG.md", "- **Nova**: added, with `mflux-generate-nova`.\n")),
+    Break(
+        "TAB09",
+        replace("CHANGELOG.md", "- **Nova**: added, with `mflux-generate-nova` and `mflux-generate-nova-edit`.\n"),
+    ),
     Break(
         "TAB10",
         append(

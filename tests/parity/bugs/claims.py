@@ -116,7 +116,7 @@ def mapping(keep: Callable) -> Callable:
 
 
 def error(change: Callable) -> Callable:
-    """mflux's loss with ``change(predicted, noise, clean)`` as what is squared."""
+    """mflux's loss with ``change(predicted, noise, clean)`` squared instead."""
 
     def loss(adapter, training_spec, base_config, item, rng):
         config = adapter.create_config(training_spec, width=item.width, height=item.height)

@@ -122,5 +122,14 @@ FAMILIES = {
     "fibo": Family(4, 5.0, **FIBO_PROMPTS, overrides=("text_encoder.no_rope_layers=[1,1,1,1]",), differences=FIBO),
     "fibo2": Family(4, 5.0, **FIBO_PROMPTS),
 }  # fmt: skip
+# Families that only edit: judged with an input image, by test_edit.py. FIBO's steps differ there, too (its terminal shift).
+EDITS = {
+    "flux_kontext": Family(4, 2.5, negative="", calls=("_auto_resize=false",), differences=FLUX),
+    "fibo_edit": Family(
+        4, 5.0, overrides=("text_encoder.no_rope_layers=[1,1,1,1]",),
+        prompt='{"short_description": "a red fox in deep snow", "edit_instruction": "make it green"}',
+        negative='{"short_description": "a blurry dog in a rain", "edit_instruction": "make it brown"}',
+    ),
+}  # fmt: skip
 # Left out of the ten: mflux's Ideogram4 loads checkpoints in fp8 only, which diffusers does not, and its loop has no step
 # of a scheduler. FLUX.1 dev (an embedded guidance) and Z-Image's base (guidance) take its place.

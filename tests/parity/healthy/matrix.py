@@ -14,7 +14,7 @@ from pathlib import Path
 from mflux_port.checkout import releases
 
 from tests.parity.families import write_scripts
-from tests.parity.healthy.families import FAMILIES, Family
+from tests.parity.healthy.families import EDITS, FAMILIES, Family
 from tests.parity.healthy.references import REFERENCES
 from tests.parity.healthy.settings import (
     DTYPES,
@@ -97,7 +97,7 @@ def _with_reference_steps(name: str, home: Path, dtype: str, settings: list[Sett
 
 def prepare(name: str, folder: Path) -> Path:
     """The family's scripts with its answers, waivers and port, and its twin in ``artifacts/tiny``."""
-    family = FAMILIES[name]
+    family = EDITS.get(name) or FAMILIES[name]
     home = write_scripts(name, REFERENCES[name], "Port", folder)
     _write_processor(home / "reference/processor")
     for file in ("ports.py", "small_mflux.py", "run_many.py"):

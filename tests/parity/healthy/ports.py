@@ -66,6 +66,12 @@ def _flux_dev():
     return Dev
 
 
+def _flux_kontext():
+    from mflux.models.flux.variants.kontext.flux_kontext import Flux1Kontext
+
+    return Flux1Kontext
+
+
 def _qwen():
     from mflux.models.qwen.variants.txt2img.qwen_image import QwenImage
 
@@ -124,6 +130,12 @@ def _fibo():
     from mflux.models.fibo.variants.txt2img.fibo import FIBO
 
     return FIBO
+
+
+def _fibo_edit():
+    from mflux.models.fibo.variants.edit.fibo_edit import FIBOEdit
+
+    return FIBOEdit
 
 
 def _fibo2():

@@ -118,6 +118,7 @@ REFERENCES = {
     "z_image_base": {**FAMILIES["z_image"], "scheduler": (*FLOW, {**SCHEDULER, "shift": 6.0})},
     "flux": flux(dev=False),
     "flux_dev": flux(dev=True),
+    "flux_kontext": flux(dev=True) | {"_class_name": "FluxKontextPipeline"},
     "qwen": {
         "_class_name": "QwenImagePipeline",
         "transformer": ("diffusers", "QwenImageTransformer2DModel", {
@@ -198,3 +199,4 @@ REFERENCES = {
         "processor": ("transformers", "Qwen3VLProcessor", {}),
     },
 }  # fmt: skip
+REFERENCES["fibo_edit"] = REFERENCES["fibo"] | {"_class_name": "BriaFiboEditPipeline"}

@@ -185,6 +185,6 @@ def ernie_image(sizes: dict) -> Table:
 
 
 TABLES = {
-    "flux": flux, "flux_dev": flux, "qwen": qwen, "krea2": krea2, "fibo": fibo, "fibo2": fibo2, "qwen21": qwen21,
-    "ernie_image": ernie_image,
+    "flux": flux, "flux_dev": flux, "flux_kontext": flux, "qwen": qwen, "krea2": krea2, "fibo": fibo, "fibo2": fibo2, "qwen21": qwen21,
+    "ernie_image": ernie_image, "fibo_edit": fibo,
 }  # fmt: skip

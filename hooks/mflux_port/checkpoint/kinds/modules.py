@@ -10,7 +10,7 @@ Arrays = dict[str, Tensor]
 
 
 def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Arrays]:
-    """Module path -> array name -> tensor. What lies below a weight (``weight.absmax``) belongs to the weight's module."""
+    """Module path -> array name -> tensor. What is below a weight (``weight.absmax``) belongs to the weight's module."""
     found: dict[str, Arrays] = {}
     for name, tensor in tensors.items():
         path, array = split(name)

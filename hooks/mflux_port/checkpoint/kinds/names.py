@@ -1,7 +1,7 @@
 """The names that a checkpoint gives its tensors: wrappers around the model, and copies of it in the same file.
 
 Training code wraps a model (``module.``, ``_orig_mod.``) or stores it below a name (``model.diffusion_model.``); a port
-has neither. Some files hold an averaged copy (EMA) beside the weights.
+has neither. Some files hold an averaged copy (EMA) next to the weights.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def is_flat_copy(name: str) -> bool:
 def averaged_copies(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
     """The names of an averaged copy of the other weights, and the prefix of the copy; nothing when there is none.
 
-    A copy lies below a name that says so, and all of its tensors are in the rest of the file with the same shapes.
+    A copy is below a name that says so, and all of its tensors are in the rest of the file with the same shapes.
     """
     flat = [name for name in tensors if is_flat_copy(name)]
     if flat and len(flat) < len(tensors) and not all(name.startswith(_FLAT) for name in tensors):

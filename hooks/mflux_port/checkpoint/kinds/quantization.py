@@ -1,6 +1,6 @@
-"""Quantized weights: which scheme a file uses, from the arrays that lie beside its weights and from its config.
+"""Quantized weights: which scheme a file uses, from the arrays that are stored next to its weights and from its config.
 
-A port needs plain weights: mflux loads what a mapping names as it is, and nothing undoes a scheme.
+A port needs plain weights: mflux loads what a mapping names without converting it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ORIGINAL = "download the original checkpoint: mflux converts and quantizes that
 
 @dataclass(frozen=True)
 class Scheme:
-    """``arrays``: names beside a weight, one of which is enough; ``beside``: names of which one must be there too.
+    """``arrays``: names next to a weight, one of which is enough; ``beside``: names of which one must be there too.
 
     ``types``: what the weight must be stored as; empty for any.
     """

@@ -11,8 +11,10 @@ from mflux_port.checks.engine.package import Package
 STAGES = ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end")
 BFLOAT16 = "bfloat16"  # the box of a whole run in bfloat16
 # What a port may claim besides text-to-image: the answer that claims it, and the flag of the runner that proves it.
-CLAIMS = {"lora": "lora", "training": "training", "image_to_image": "img2img", "quantized": ""}
-CLAIM_FLAGS = {"lora": "--lora", "training": "--training", "image_to_image": "--image", "quantized": "--quantize 8"}
+CLAIMS = {"edit": "edits", "image_to_image": "img2img", "lora": "lora", "training": "training", "quantized": ""}
+CLAIM_FLAGS = {
+    "edit": "--edit", "image_to_image": "--image", "lora": "--lora", "training": "--training", "quantized": "--quantize 8",
+}  # fmt: skip
 # Stages whose result depends on the guidance.
 _GUIDED = ("guidance", "loop", "end_to_end", BFLOAT16)
 _BOX = re.compile(r"^- \[(?P<tick>[ xX])\] (?P<text>.*)$")

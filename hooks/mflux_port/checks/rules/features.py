@@ -212,7 +212,8 @@ def prompts_are_cached(package: Package) -> Verdict:
 @rule(
     "FEA13",
     looks_at=f"{_VARIANT} and the prompt encoder",
-    fix="use the plain prompt as the key, and a second entry for the negative prompt",
+    fix="use the plain prompt as the key (with the images' paths where the encoder sees them), and a second entry for the "
+    "negative prompt",
     why="MemorySaver tests `prompt in model.prompt_cache`; with another key the encoder stays in memory when there are several seeds",
     only=reasons.generates,
 )

@@ -56,7 +56,7 @@ def bfloat16_is_proven(package: Package) -> Verdict:
     when=MERGE,
 )
 def claims_are_proven(package: Package) -> Verdict:
-    """What the port claims besides text-to-image was proven against the reference: LoRA, training, image-to-image, quantized"""
+    """What the port claims besides text-to-image was proven against the reference: editing, image-to-image, LoRA, training, quantized"""
     return _unproven(package, evidence.claimed(package))
 
 
@@ -292,12 +292,12 @@ def other_models_were_checked(package: Package) -> Verdict:
     "MRG16",
     looks_at=f"{_PORTING}, and git diff since the commits that it names",
     fix="commit the code, run porting/<model>/run_mflux.py again, commit PORTING.md",
-    why="the guide: tests run again after the polish; a proof is of the code that was run",
+    why="the guide: tests run again after the polish; a proof covers only the code that was run",
     only=_in_branch,
     when=MERGE,
 )
 def proofs_are_of_this_code(package: Package) -> Verdict:
-    """Every proof is of the code as it is now"""
+    """Every proof is for the current code"""
     return failed_if([f"{stage}: {problem}" for stage, problem in evidence.outdated(package).items()])
 
 

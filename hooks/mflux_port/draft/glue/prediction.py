@@ -53,7 +53,7 @@ from {module} import {transformer}
 class {self.name}:
     # What {self.port.reference_pipeline} does around its transformer.
     # Each line follows from {self.port.porting_folder}/pipeline_facts.yml, which says where it was read.
-    # The loop's latents are (batch, channels, height, width), whatever the transformer takes.
+    # The loop's latents are (batch, channels, height, width), in whatever form the transformer takes them.
     # The text of the unconditional prediction where no negative prompt is given; None if one must be given.
     UNCONDITIONAL_PROMPT = {self._negative()}
     # Further arguments of encode_prompt for that text, where it is not encoded as a prompt is.

@@ -101,10 +101,10 @@ def _mark_tied(tree: Node, module) -> None:
     holders: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         holders.setdefault(id(parameter), []).append(name.rpartition(".")[0])
-    for path in (path for paths in holders.values() if len(paths) > 1 for path in paths):
+    for first, path in ((paths[0], path) for paths in holders.values() if len(paths) > 1 for path in paths):
         node = tree.find(path)
         if node is not None:
-            node.tied = True
+            node.tied = first
 
 
 def _sizes(config: dict) -> tuple[str, dict]:

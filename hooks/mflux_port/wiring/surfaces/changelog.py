@@ -23,7 +23,7 @@ def not_applicable(port: Port) -> str | None:
 
 
 def blocks(source: Source, port: Port) -> list[Block]:
-    text = f"- **{port.display_name}**: added, with `mflux-generate-{port.cli_name}`.\n"
+    text = f"- **{port.display_name}**: added, with {_commands(port)}.\n"
     lines = lines_with_spans(source)
     start = next((index for index, (line, _) in enumerate(lines) if _UNRELEASED.match(line)), None)
     section = [] if start is None else list(takewhile(lambda line: not line[0].startswith("## "), lines[start + 1 :]))
@@ -42,9 +42,14 @@ def blocks(source: Source, port: Port) -> list[Block]:
     return [_led(source, "\n", text, lines[start][1][1], present, rewritten)]
 
 
+def _commands(port: Port) -> str:
+    *others, last = (f"`{name}`" for name in port.scripts)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def _is_ours(line: str, port: Port) -> bool:
     # Recognised by the command, because the display name may change.
-    form = rf"- \*\*.+\*\*: added, with `mflux-generate-{re.escape(port.cli_name)}`\.\s*"
+    form = rf"- \*\*.+\*\*: added, with `mflux-generate-{re.escape(port.cli_name)}`((, | and )`[^`]+`)*\.\s*"
     return bool(re.fullmatch(form, line))
 
 

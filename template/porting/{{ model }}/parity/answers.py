@@ -39,10 +39,15 @@ class Answers:
     supports_guidance: bool
     home: Path
     kinds: dict[str, str] = field(default_factory=dict)  # what each text encoder is, by its folder in the checkpoint
+    edit_repo: str = ""  # the checkpoint of the edit variant
 
     @property
     def import_path(self) -> str:
         return f"mflux.models.{self.model}.variants.txt2img.{self.model}:{self.class_name}"
+
+    @property
+    def edit_path(self) -> str:
+        return f"mflux.models.{self.model}.variants.edit.{self.model}_edit:{self.class_name}Edit"
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -75,6 +80,7 @@ def load_answers(home: Path = HOME) -> Answers:
             supports_guidance=bool(answers["supports_guidance"]),
             home=home,
             kinds=_kinds(answers),
+            edit_repo=_edit_repo(answers),
         )
     except FileNotFoundError:
         raise ParityError(f"{path} is missing; run the scripts from the port's own folder") from None
@@ -86,6 +92,11 @@ def _kinds(answers: dict) -> dict[str, str]:
     entries = answers.get("text_encoders") or [{}]
     places = [str(entry.get("folder", name)) for name, entry in zip(ENCODERS, entries, strict=False)]
     return dict(zip(places, [str(entry.get("kind", answers.get("text_encoder"))) for entry in entries], strict=True))
+
+
+def _edit_repo(answers: dict) -> str:
+    entries = [entry for entry in answers.get("checkpoints") or [] if entry.get("variant", "txt2img") != "txt2img"]
+    return str(entries[0]["hf_repo"] if entries else answers["hf_repo"])
 
 
 def _name(value: object) -> str:

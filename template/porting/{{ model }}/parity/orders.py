@@ -14,8 +14,8 @@ import numpy as np
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 Enough = Callable[[set[str], set[str]], bool]  # of the names that were found, and of all
-# Of the digits that are sent where numbers are scaled, shifted or rounded. bfloat16 holds both exactly; the smaller one
-# is for what is shifted in bfloat16, and takes more runs.
+# Bases of the digits that are sent where numbers are scaled, shifted or rounded. bfloat16 holds the digits of both
+# exactly; the smaller base is for numbers that are shifted in bfloat16, and takes more runs.
 BASES = 64, 16
 NOTHING = -1
 MOST_AXES = 6

@@ -43,7 +43,7 @@ class Expressions:
             return ast.Name("self", ast.Load())
         if node.id in self.elements:
             return self.elements[node.id][0]
-        if node.id in self.gone or node.id in self.functions:
+        if node.id in self.left_out or node.id in self.functions:
             raise Refused(node, f"{node.id} as a value: a function, or what a signature says")
         parameter = self.parameters.get(node.id)
         dropped = parameter is not None and not parameter.keep and node.id not in self.inner

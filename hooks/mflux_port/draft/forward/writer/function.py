@@ -38,7 +38,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         self.has_checkpointing = False
         self.elements: dict[str, tuple[ast.expr, object]] = {}
         self.inner: set[str] = set()
-        self.gone: set[str] = set()
+        self.left_out: set[str] = set()
         self.functions: set[str] = set()
         self.spread_only = self._spread_only()
 

@@ -146,7 +146,7 @@ class RecordedCalls:
             and len(fact.keys) == 1
         ):
             return [ast.keyword(key, self._of_dict(value, key)) for key in next(iter(fact.keys))]
-        if parameter is None or value.id in self.stored and value.id not in self.gone:
+        if parameter is None or value.id in self.stored and value.id not in self.left_out:
             raise Refused(node, f"**{ast.unparse(value)}")
         passed_on = set(fact.items) if fact is not None else set()
         constants = {name: one for name, one in parameter.constants.items() if name in passed_on}
@@ -160,7 +160,7 @@ class RecordedCalls:
 
     def _is_rewritten(self, name: str, parameter) -> bool:
         # A dict under a parameter's name: not the function's own **keywords.
-        return name in self.stored and name not in self.gone and not parameter.keys and not parameter.constants
+        return name in self.stored and name not in self.left_out and not parameter.keys and not parameter.constants
 
     def _of_dict(self, value: ast.Name, key: str) -> ast.expr:
         return already_written(ast.Subscript(ast.Name(value.id, ast.Load()), ast.Constant(key), ast.Load()))

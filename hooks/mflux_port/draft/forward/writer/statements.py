@@ -160,9 +160,9 @@ class Statements:
             self.functions.add(target.id)
             return True
         reads = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
-        filters = isinstance(value, (ast.ListComp, ast.DictComp, ast.SetComp)) and bool(reads & self.gone)
+        filters = isinstance(value, (ast.ListComp, ast.DictComp, ast.SetComp)) and bool(reads & self.left_out)
         if "inspect.signature" in ast.unparse(value) or filters:
-            self.gone.add(target.id)
+            self.left_out.add(target.id)
             return True
         return False
 

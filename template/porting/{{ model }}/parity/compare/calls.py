@@ -7,7 +7,7 @@ one of them, whatever call it is part of. Branches of both sides are matched by 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import permutations
 
 import numpy as np
@@ -23,7 +23,7 @@ FIRST_LATENTS = "loop/scheduler.0/in/1"
 FEW = 4  # a tensor of at most this many numbers is a timestep or a scale
 NEAR = 0.5  # tensors that are further apart than this are two different ones
 ALIKE = 0.05  # the same tensor: rounded, or of an encoder that is nearly right
-FAR = 2.0  # no two tensors with anything in common are so far apart
+FAR = 2.0  # two tensors with anything in common are closer than this
 MOST = 4  # branches that are paired by trying all ways
 
 
@@ -39,10 +39,13 @@ class Branch:
     names: dict[str, str]
     latents: str
 
+    conditions: dict[str, np.ndarray] = field(default_factory=dict)  # of an edit pipeline: the ids of encoded images
+
     @property
     def prompts(self) -> dict[str, np.ndarray]:
-        """The inputs made from the prompt: everything but latents, scalars, ids and masks."""
-        return {name: values for name, values in self.inputs.items() if name != self.latents and is_prompt(values)}
+        """The inputs made from the prompt: everything but latents, encoded images, scalars, ids and masks."""
+        others = {self.latents, *self.conditions}
+        return {name: values for name, values in self.inputs.items() if name not in others and is_prompt(values)}
 
     @property
     def times(self) -> dict[str, np.ndarray]:
@@ -80,6 +83,36 @@ class ReferenceCalls:
         """The latents that a branch is given, in the order of the loop."""
         order = self.order(branch.component, "in")
         return order and order.to_source(branch.inputs[branch.latents], self.size)
+
+    @property
+    def encoded(self) -> list[str]:
+        """The events of the VAE's results for the input images, in their order; empty without any."""
+        if not self.recording.facts.get("images"):
+            return []
+        names = [event.name for event in self.recording.events if event.stage.partition(".")[0] == "vae_encode"]
+        return [name for name in names if name.endswith("/vae/out/0")]
+
+    @property
+    def condition_size(self) -> int:
+        """How many latents all input images have."""
+        return sum(int(np.prod(self.recording.event(name).shape)) for name in self.encoded)
+
+    def condition(self, branch: Branch) -> np.ndarray:
+        """The images' latents as a branch is given them, in the order of the VAE; NaN for those that are left out."""
+        found = np.full(self.condition_size, np.nan, np.float32)
+        for name, ids in branch.conditions.items():
+            part = Order(ids).to_source(branch.inputs[name], len(found))
+            found = np.where(np.isnan(part), found, part)
+        return found
+
+    def condition_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the pipeline adds to each of these latents and, before that, multiplies it with; 0 for what it leaves out."""
+        found = {"shift": np.zeros(self.condition_size, np.float32), "scale": np.zeros(self.condition_size, np.float32)}
+        for event in self.recording.events:
+            kind = event.port.split("/")[0].removeprefix("condition.") if event.stage == "layout" else ""
+            if kind in found:
+                found[kind] = np.where(found[kind] == 0, self.recording.get(event.name), found[kind])
+        return found["shift"], found["scale"]
 
     def output(self, branch: Branch) -> np.ndarray | None:
         """A branch's prediction in the order of the loop, as the scheduler would be given it."""
@@ -143,7 +176,19 @@ class ReferenceCalls:
                 inputs[event] = values[event] if listed else row_of(values[event], row, rows)
                 names[event] = name
                 latents = event if name == known["latents"] else latents
-        return Branch(stage.split(".")[0], stage, row, rows, inputs, names, latents)
+        return Branch(
+            stage.split(".")[0], stage, row, rows, inputs, names, latents, self._conditions(inputs, row, rows)
+        )
+
+    def _conditions(self, inputs: dict[str, np.ndarray], row: int, rows: int) -> dict[str, np.ndarray]:
+        found = {}
+        for name, values in inputs.items():
+            stage, _, _, number = name.split("/")
+            known = f"layout/{stage.split('.')[0]}/condition.ids/{number}"
+            if known in self.recording:
+                ids = row_of(self.recording.get(known), row, rows)
+                found |= {name: ids} if ids.shape == values.shape else {}
+        return found
 
 
 def row_of(values: np.ndarray, row: int, rows: int) -> np.ndarray:

@@ -15,7 +15,7 @@ ALIKE = 0.999
 
 
 def sigmas(wanted: np.ndarray, own: np.ndarray) -> Row:
-    """The schedule that training draws its timesteps from, against the one that the reference draws pictures with."""
+    """The schedule that training draws its timesteps from, against the one with which the reference generates images."""
     length = min(len(wanted), len(own))
     gap = distance(wanted[:length], own[:length])
     good = abs(len(wanted) - len(own)) <= 1 and gap.relative <= SIGMAS

@@ -1,7 +1,7 @@
 """Tick the boxes of PORTING.md. A box says what was measured and in which setting, and only what was run.
 
 A stage that fails loses its tick and keeps the failing figures. They are replaced by a run in the same or a larger
-setting only: a run without guidance, or of a smaller picture, does not show that the failure is gone.
+setting only: a run without guidance, or of a smaller picture, does not show that the failure is fixed.
 """
 
 from __future__ import annotations

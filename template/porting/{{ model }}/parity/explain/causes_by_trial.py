@@ -21,7 +21,7 @@ from parity.run.module_judge import ModuleJudge
 EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 VANISHED = 1 / 20  # of the module's own error
 GOOD = 2.5e-6
-SECONDS = 20.0  # for all that is tried on one module
+SECONDS = 20.0  # for everything that is tried on one module
 ACTIVATIONS = {
     "gelu": "exact GELU", "gelu_approx": "GELU in its tanh form", "gelu_fast_approx": "GELU in its sigmoid form",
     "silu": "SiLU", "relu": "ReLU", "sigmoid": "the sigmoid",

@@ -1,4 +1,4 @@
-"""Judge what a port claims besides text-to-image, and print it: LoRA, training, image-to-image, quantized copies."""
+"""Judge what a port claims besides text-to-image, and print it: editing, LoRA, training, quantized copies and so on."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from parity.answers import FAIL
 from parity.compare import claim_row
 from parity.compare.claim_row import Row
 from parity.compare.lora import LIMIT, FileResult, worst_of
+from parity.explain import session
 from parity.record.recording import Recording
-from parity.run import image_to_image, lora, mlx_port, quantized, training
+from parity.run import edit, image_to_image, lora, mlx_port, quantized, training
 from parity.run.stages import Result
 from parity.waivers import Waivers
 
@@ -53,6 +54,13 @@ def judge_image(claim: Claim) -> Result:
     return _result("image_to_image", image_to_image.judge(claim.port, claim.recording, _say("image")))
 
 
+def judge_edit(claim: Claim) -> Result:
+    port = claim.port
+    pairing = session.pair(port, claim.recording)
+    waived = lambda result: session.waived(result, claim.waivers, port, pairing)  # noqa: E731
+    return _result("edit", edit.judge(port, claim.recording, pairing, _say("edit"), waived))
+
+
 def judge_quantized(claim: Claim) -> Result:
     say = lambda row: print(f"q{claim.bits} {row.name:<13} {row.status:<6} {row.note}")  # noqa: E731
     return _result(
@@ -64,6 +72,7 @@ JUDGES: dict[str, Callable[[Claim], Result]] = {
     "lora": judge_lora,
     "training": judge_training,
     "image": judge_image,
+    "edit": judge_edit,
     "quantize": judge_quantized,
 }
 

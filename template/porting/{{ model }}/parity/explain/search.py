@@ -21,6 +21,8 @@ def settings(facts: dict) -> list[str]:
     flags += ["--seed", str(facts["seed"]), "--prompt", facts["prompt"], "--guidance", f"{facts['guidance']:g}"]
     if facts["negative_prompt"]:
         flags += ["--negative-prompt", facts["negative_prompt"]]
+    if facts.get("images"):
+        flags += ["--edit", *(path for path, _ in facts["images"])]
     for name, value in facts.get("call", {}).items():
         flags += ["--call", f"{name}={value}"]
     return flags

@@ -59,15 +59,21 @@ def compare(
     judge.decode = "vae_decode" in stages
     comparison = Comparison([], found, judge=judge)
     for stage in stages:
-        result = judge.judge(stage)
-        if result.status == FAIL:
-            reason = waivers.stage(stage, result.relative)
-            reason = reason or waivers.inherited(stage, result.relative, result.limit, _modules_of(stage, port, found))
-            result.status, result.note = (WAIVED, reason) if reason else (FAIL, result.note)
+        result = waived(judge.judge(stage), waivers, port, found)
         comparison.results.append(result)
         say(result)
     comparison.findings = Diagnosis(judge).findings(comparison.results, waivers.module)
     return comparison
+
+
+def waived(result: Result, waivers: Waivers, port: Port, found: pairing.Pairing) -> Result:
+    """A stage's result, which is not a failure where the waivers explain it."""
+    if result.status == FAIL:
+        modules = _modules_of(result.stage, port, found)
+        reason = waivers.stage(result.stage, result.relative)
+        reason = reason or waivers.inherited(result.stage, result.relative, result.limit, modules)
+        result.status, result.note = (WAIVED, reason) if reason else (FAIL, result.note)
+    return result
 
 
 def _modules_of(stage: str, port: Port, found: pairing.Pairing) -> list[str]:

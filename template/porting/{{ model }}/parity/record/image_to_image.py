@@ -14,30 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from parity.errors import ParityError
 from parity.metrics import relative_error
-from parity.record import reference
+from parity.record import edit, reference
 from parity.record.probe import Probe, Reached, noise_changed, replaced
 from parity.record.recording import Recording
 
 STEPS = (1, 2, 4, 7, 9, 20, 28, 50)
 STRENGTHS = (0.1, 0.25, 0.3, 0.5, 0.6, 0.75, 0.9, 1.0)
-
-
-def default_picture(path: Path, width: int, height: int) -> Path:
-    """Make a picture for runs without an image file: smooth colours, shapes and a little text."""
-    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
-    values = np.stack([x, y, 0.5 + 0.5 * np.sin(6 * x * y)], axis=-1)
-    image = Image.fromarray((255 * values).astype(np.uint8))
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((width // 8, height // 8, width // 2, height // 2), fill=(230, 60, 40))
-    draw.rectangle((width // 2, height // 2, width - width // 8, height - height // 6), fill=(30, 80, 200))
-    draw.text((width // 8, height - height // 5), "parity", fill=(255, 255, 255))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
-    return path
 
 
 def record(loaded: reference.Reference, run: reference.Run, path: Path, picture: Path, strength: float) -> Recording:
@@ -102,7 +88,12 @@ def _own_start(pipe, run: reference.Run, picture: Path, strength: float, noise: 
         "image": Image.open(picture).convert("RGB"),
         "strength": strength,
     }
-    with _posterior_mode(), noise_changed(pipe, drawn), replaced(pipe.scheduler, "step", step), torch.no_grad():
+    with (
+        edit.most_likely((picture,)),
+        noise_changed(pipe, drawn),
+        replaced(pipe.scheduler, "step", step),
+        torch.no_grad(),
+    ):
         with contextlib.suppress(Reached):
             pipe(**arguments)
     starts = []
@@ -114,15 +105,6 @@ def _own_start(pipe, run: reference.Run, picture: Path, strength: float, noise: 
             left = pipe.get_timesteps(steps, value, "cpu")[1]
             starts.append([steps, value, steps - int(left)])
     return found[0], starts
-
-
-@contextlib.contextmanager
-def _posterior_mode():
-    # The pipeline samples from the encoder's distribution; mflux takes its mode, so both get that.
-    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-
-    with replaced(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode()):
-        yield
 
 
 class _Parts:

@@ -53,6 +53,11 @@ class Probe:
         self._run(noise)
         return self.seen
 
+    def given(self) -> dict[str, np.ndarray]:
+        """What the first step's transformer calls and its scheduler are given as it is."""
+        self._run(None)
+        return self.seen
+
     def prediction(self, output: np.ndarray) -> dict[str, np.ndarray]:
         """What the scheduler is given when each transformer output holds ``output``, row by row."""
         self._send = lambda result: _filled(result, output)

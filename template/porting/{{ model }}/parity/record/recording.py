@@ -19,7 +19,7 @@ from parity.errors import ParityError
 from parity.record import recording_schema
 
 FORMAT = "mflux-port parity 1"
-ROOM = 1 << 20  # bytes kept free for the table of contents, so that the tensors can be written first
+HEADER_ROOM = 1 << 20  # bytes kept free for the table of contents, so that the tensors can be written first
 _DTYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32, "BF16": np.uint16, "BOOL": np.bool_}
 _CODES = {np.dtype(kind): code for code, kind in _DTYPES.items() if code != "BF16"}
 
@@ -70,7 +70,13 @@ class Recorder:
     """
 
     def __init__(
-        self, path: Path, facts: dict, cap: int | None = None, half: bool = False, strict: bool = True, room: int = ROOM
+        self,
+        path: Path,
+        facts: dict,
+        cap: int | None = None,
+        half: bool = False,
+        strict: bool = True,
+        room: int = HEADER_ROOM,
     ):
         self.path, self.facts, self.cap, self.half = Path(path), facts, cap, half
         self.strict = strict  # whether NaN is refused
@@ -225,7 +231,7 @@ class Recording:
 
     def extended(self, values: dict[str, np.ndarray], facts: dict) -> Recording:
         """Write the file again with more tensors and facts in it."""
-        with Recorder(self.path, self.facts | facts, room=8 * ROOM) as sink:
+        with Recorder(self.path, self.facts | facts, room=8 * HEADER_ROOM) as sink:
             for event in self.events:
                 sink.add(event.name, self.get(event.name), whole=True)
             for name, array in values.items():

@@ -16,10 +16,10 @@ import torch
 from parity import devices
 from parity.errors import ParityError
 from parity.progress import Progress, of_stage
-from parity.record import components, guidance, sizes
+from parity.record import components, edit, guidance, sizes
 from parity.record.calibration import CalibrationRecorder, Calibrations, write_calibration
 from parity.record.probe import Reached, find_orders, noise_changed
-from parity.record.recording import ROOM, Recorder, Recording
+from parity.record.recording import HEADER_ROOM, Recorder, Recording
 from parity.record.resident_networks import Parts, peak
 from parity.record.torch_taps import MODULES, STAGES, TorchTaps, classes
 
@@ -28,7 +28,7 @@ CAP, CAP_INSIDE = 1 << 18, 1 << 22
 NOISE = "noise/pipeline/out/0"
 SETTING = (  # the facts that a calibration depends on, without those about what is recorded
     "pipeline", "checkpoint", "prompt", "negative_prompt", "seed", "width", "height", "steps", "guidance", "device",
-    "versions", "call",
+    "versions", "call", "images",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ class Run:
     """What to run: one prompt, one size, one noise.
 
     ``unguided``: one prediction per step, at whichever value of ``guidance`` this pipeline makes one. ``call``
-    holds more arguments of the pipeline's call.
+    holds more arguments of the pipeline's call, ``images`` the input images of an edit pipeline.
     """
 
     model: Path
@@ -55,6 +55,7 @@ class Run:
     all_steps: bool
     unguided: bool = False
     call: dict = field(default_factory=dict)
+    images: tuple[Path, ...] = ()
 
     @property
     def recorded_steps(self) -> set[int] | None:
@@ -74,7 +75,7 @@ class Run:
     @property
     def room(self) -> int:
         """Bytes for the recording's table of contents: thousands of tensors if modules are recorded."""
-        return ROOM if self.level == STAGES else 8 * ROOM
+        return HEADER_ROOM if self.level == STAGES else 8 * HEADER_ROOM
 
 
 @dataclass
@@ -124,7 +125,7 @@ def record(reference: Reference, run: Run, path: Path, calibrate: bool) -> Recor
         parts.remember = run.level == STAGES  # else their insides are recorded
         taps = _pass(pipe, run, sink, began=lambda stage: progress(of_stage(stage, run.steps)))
         _add_orders(pipe, run, sink, taps, facts)
-        sizes.verify_drawn(sink.read("vae_decode/vae/out/0").shape, run.width, run.height, run.model)
+        _note_size(pipe, run, sink.read("vae_decode/vae/out/0").shape, facts)
     print(guidance.sentence(run, facts["applied"], asked))
     recording = Recording(path)
     if calibrate and run.dtype == "float32":
@@ -150,12 +151,26 @@ def _digest(facts: dict) -> str:
 def _add_orders(pipe, run: Run, sink: Recorder, taps: TorchTaps, facts: dict) -> None:
     """Record in which order the pipeline packs its latents, and its transformer's input names."""
     size = sink.read("loop/scheduler.0/in/1").size
-    found, known = find_orders(pipe, lambda: call(pipe, run), taps.outputs, size, taps.step)
+    with edit.encoded_once(pipe, run.images) as encoded:
+
+        def again() -> None:
+            encoded.restart()
+            call(pipe, run)
+
+        found, known = find_orders(pipe, again, taps.outputs, size, taps.step)
+        found |= edit.conditions(pipe, again, taps.outputs, taps.arguments, encoded)
     for name, ids in found.items():
         sink.add(name, ids, whole=True)
     facts |= {"denoisers": {}, "sign": 1.0} | known
     facts["arguments"] = taps.arguments
     facts["applied"] = guidance.applied(pipe, run, taps.arguments, _branches(sink, facts))
+
+
+def _note_size(pipe, run: Run, shape: tuple[int, ...], facts: dict) -> None:
+    """The size that was drawn: the requested one, or the one that the pipeline makes of the input image."""
+    if {"width", "height"} <= inspect.signature(pipe.__call__).parameters.keys():
+        sizes.verify_drawn(shape, run.width, run.height, run.model)
+    facts |= {"width": shape[-1], "height": shape[-2]}
 
 
 def _branches(sink: Recorder, facts: dict) -> int:
@@ -186,7 +201,7 @@ def _noise_size(pipe, run: Run) -> int:
 
 def call(pipe, run: Run) -> None:
     """Run the pipeline once, without gradients."""
-    with torch.no_grad():
+    with torch.no_grad(), edit.most_likely(run.images):
         guidance.set_guider(pipe, run.guidance)
         pipe(**call_arguments(pipe, run))
 
@@ -234,6 +249,7 @@ def facts_of(pipe, run: Run) -> dict:
         **{name: getattr(run, name) for name in ("guidance", "dtype", "device", "level", "only", "all_steps")},
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")},
         "call": {name: str(value) for name, value in run.call.items()},
+        **edit.facts_of(run.images),
         "parameters": sorted(inspect.signature(pipe.__call__).parameters),
         "normalisation": normalisation(pipe),
         "classes": classes(pipe),
@@ -277,7 +293,8 @@ def _pass(
         scheduler = pipe.scheduler
         taps.record("scheduler/scheduler/out/0", torch.as_tensor(scheduler.sigmas).float(), whole=True)
         taps.record("scheduler/scheduler/out/1", torch.as_tensor(scheduler.timesteps).float(), whole=True)
-        _encode_image(pipe, sink)
+        if not run.images:  # else the stage is the encoding of these
+            _encode_image(pipe, sink)
     return taps
 
 
@@ -301,6 +318,7 @@ def call_arguments(pipe, run: Run) -> dict:
         if name not in known:
             raise ParityError(f"--call {name}: {type(pipe).__name__} takes no such argument; see its __call__")
     given = {name: value for name, value in wanted.items() if name in known and value is not None}
+    given |= edit.arguments(pipe, run.images, run.width, run.height)
     return given | guidance.arguments(pipe, run.guidance) | run.call
 
 

@@ -246,9 +246,9 @@ class TorchTaps:
                 self._wrap(vae, method, self._around_vae(f"vae_{method}"))
         self._wrap(pipe.scheduler, "step", self._around_step)
 
-    def _around_vae(self, stage: str):
+    def _around_vae(self, method: str):
         def around(original, args, kwargs):
-            self._within = stage
+            self._within = stage = self._next_stage(method)
             self.began(stage)
             self._record_all(
                 f"{stage}/vae/in", (args, {k: v for k, v in kwargs.items() if k in ("z", "x")}), whole=True

@@ -10,12 +10,7 @@ import mlx.core as mx
 from parity import needs
 from parity.answers import STAGE_NAMES
 from parity.record.components import is_network, read_json
-from parity.record.recording import (
-    ROOM as ROOM_ON_DISK,
-)
-from parity.record.recording import (
-    Recording,
-)
+from parity.record.recording import HEADER_ROOM, Recording
 from parity.run.residents import ROOM
 from parity.run.strips import MOST
 
@@ -59,7 +54,7 @@ def _disk(recording: Recording) -> int:
     sizes = {event.name: math.prod(event.shape) for event in recording.events}
     picture, latents = (sizes.get(name, 0) for name in RESULT)
     given = [size for name, size in sizes.items() if name.startswith("transformer.0/transformer/in/")]
-    return ROOM_ON_DISK + 4 * (2 * picture + (len(STAGE_NAMES) - 4) * latents + max(given, default=0))
+    return HEADER_ROOM + 4 * (2 * picture + (len(STAGE_NAMES) - 4) * latents + max(given, default=0))
 
 
 def _memory() -> int:

@@ -7,6 +7,7 @@ import numpy as np
 
 from parity.compare.calls import FEW, Branch, PromptMatch, joined, match_prompts, row_of
 from parity.orders import Order
+from parity.run.forced_conditions import ForcedConditions
 from parity.run.mlx_taps import arrays, to_numpy
 from parity.run.run_state import FREE, RunState
 from parity.run.run_trace import LATENTS
@@ -20,6 +21,7 @@ class ForcedInputs:
 
     def __init__(self, state: RunState):
         self.state = state
+        self.conditions = ForcedConditions(state)
         self.other_length: set[int] = set()  # rows whose prompt length differs from the reference's
         self._taken: set[str] = set()
 
@@ -31,7 +33,11 @@ class ForcedInputs:
         new = list(given)
         if place is not None and place < len(given):
             new[place] = self._latents(given[place], order)
-        free = [n for n, array in enumerate(given) if mx.issubdtype(array.dtype, mx.floating) and n != place]
+        for n, array in self.conditions.replaced(component, new).items():
+            if self.state.force != FREE:
+                new[n] = self._place(mx.array(array), self.state.widened(given[n].dtype))
+        known = {place, *self.conditions.places(component)}
+        free = [n for n, array in enumerate(given) if mx.issubdtype(array.dtype, mx.floating) and n not in known]
         small = [n for n in free if 0 < given[n].size <= FEW]
         for n in small:
             new[n] = self._timestep(given[n], first=n == small[0])

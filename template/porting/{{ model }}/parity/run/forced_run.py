@@ -16,7 +16,7 @@ import numpy as np
 from parity.compare.calls import ReferenceCalls
 from parity.memo import Memo
 from parity.record.recording import Recording, is_denoiser
-from parity.run import device, stand_ins
+from parity.run import device, encode, stand_ins
 from parity.run.forced_scheduler import ForcedScheduler
 from parity.run.forced_transformer import ForcedTransformer
 from parity.run.mlx_port import Port
@@ -24,8 +24,8 @@ from parity.run.mlx_taps import MlxTaps, Sink, to_numpy
 from parity.run.network_calls import NetworkCalls
 from parity.run.patches import Patches
 from parity.run.port_orders import PortOrders
-from parity.run.run_state import LOOP, RunState
-from parity.run.run_trace import IMAGE, Done, RunTrace, call_arguments, forget_prompts
+from parity.run.run_state import FREE, LOOP, RunState
+from parity.run.run_trace import IMAGE, PREPROCESS, Done, RunTrace, call_arguments, forget_prompts
 from parity.run.strips import convolutions_in_strips
 
 NOISE = "noise/pipeline/out/0"
@@ -87,6 +87,8 @@ class ForcedRun:
             self._patches.set(mx.random, "normal", self._drawing(mx.random.normal))
             ForcedScheduler(self.state, self._patches, self._step_ended).attach()
             self._wrap_image()
+            if self.state.force != FREE and self.state.calls.encoded:
+                encode.replace(self._patches, self.model, encode.Exchanged(self.state.calls, self._compare_pixels))
             self._stand_in()
             with convolutions_in_strips(), MlxTaps(self.model, calls).attached():
                 yield
@@ -134,6 +136,13 @@ class ForcedRun:
 
         self._patches.set(ImageUtil, "to_image", staticmethod(to_image))
 
+    def _compare_pixels(self, number: int, reference: np.ndarray, own: np.ndarray) -> None:
+        name = f"{PREPROCESS}/vae.{number}/in/0"
+        if encode.squeezed(reference) != encode.squeezed(own):
+            self.state.other_shape(name, reference, own)
+        else:
+            self.state.compare(name, reference, own.reshape(reference.shape))
+
     def _compare_image(self, own: np.ndarray) -> None:
         state = self.state
         unknown = state.forced and state.orders.loop is None  # it was not made from the reference's latents
@@ -149,11 +158,13 @@ class ForcedRun:
         state, kind = self.state, type(self.model)
         if "text_encoder" in state.skip:
             stand_ins.encode_prompts(self._patches, self.model, state.calls, state.dtype)
-        predict = inspect.getattr_static(kind, "_predict", None)
         if "transformer" in state.skip:
             stand_ins.predict(self._patches, self.model, self.transformer.inputs.compare_prompts)
-        elif isinstance(predict, staticmethod):
-            self._patches.set(kind, "_predict", staticmethod(self._entering(predict.__func__)))
+            return
+        for name in stand_ins.PREDICT:
+            predict = inspect.getattr_static(kind, name, None)
+            if isinstance(predict, staticmethod):
+                self._patches.set(kind, name, staticmethod(self._entering(predict.__func__)))
 
     def _entering(self, predict):
         # What the loop prepares with the transformer, such as rotary embeddings, is part of the transformer.

@@ -13,7 +13,7 @@ from parity.compare.calls import FEW, ReferenceCalls, is_prompt, pair, row_of
 from parity.memo import Memo
 from parity.orders import NOTHING, Order
 from parity.record.recording import Recording, is_denoiser
-from parity.run import device, stand_ins
+from parity.run import device, encode, stand_ins
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, Sink, arrays, to_numpy
 from parity.run.patches import Patches
@@ -31,8 +31,10 @@ class PortOrders:
     ``noise`` maps what the port draws to what the reference draws; ``loop`` is the order of the port's latents in the
     reference's; ``inputs`` has, for each transformer, the place of the latents among its arrays and the order of one row,
     ``outputs`` the order of one row of its result; ``branches`` the place of the reference's prediction, or None, by
-    transformer, call and row. ``notes`` say what could not be found. ``other`` is the reference's own order where the
-    port's rows have its shape: an unpacking that is wrong looks like another order.
+    transformer, call and row. ``conditions`` has, for each transformer, its arrays with encoded images in them, and
+    which latent of the VAE each number is; ``first`` all arrays of its first call. ``notes`` say what could not be
+    found. ``other`` is the reference's own order where the port's rows have its shape: an unpacking that is wrong looks
+    like another order.
     """
 
     noise: np.ndarray | None = None
@@ -41,6 +43,8 @@ class PortOrders:
     outputs: dict[str, Order] = field(default_factory=dict)
     sign: float = 1.0
     branches: dict[tuple[str, int, int], int | None] = field(default_factory=dict)
+    conditions: dict[str, dict[int, Order]] = field(default_factory=dict)
+    first: dict[str, list[np.ndarray]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     other: PortOrders | None = None
 
@@ -57,6 +61,7 @@ def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: M
         reason = f": {probe.failure}" if probe.failure else ""
         result.notes.append(f"the noise that the port draws does not arrive at its scheduler{reason}")
         return result
+    _add_conditions(result, probe, calls)
     given = {place: order for place, order in found.items() if is_denoiser(place)}
     result.branches = _paired(probe, given, calls, size)
     loop = _link(probe, found["sample"], recording, calls, size, result)
@@ -65,10 +70,21 @@ def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: M
     theirs = Order(recording.get("layout/noise/out/0"))
     same = np.arange(size).reshape(theirs.ids.shape)
     if loop.ids.shape == same.shape and not np.array_equal(loop.ids, same):
-        result.other = PortOrders(branches=result.branches)
+        result.other = PortOrders(branches=result.branches, conditions=result.conditions)
         _complete(result.other, Order(same, loop.factor), found["sample"], given, probe, calls, theirs)
     _complete(result, loop, found["sample"], given, probe, calls, theirs)
     return result
+
+
+def _add_conditions(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) -> None:
+    """Where the port's transformers are given what its VAE makes of the input images."""
+    if not calls.condition_size:
+        return
+    result.first = {component: values for (component, call), values in probe.given.items() if not call}
+    for place, order in orders.trace(probe.encoded, calls.condition_size).items():
+        component, call, number = place.split("/")
+        if is_denoiser(component) and call == "0":
+            result.conditions.setdefault(component, {})[int(number)] = order
 
 
 def _complete(
@@ -227,6 +243,7 @@ class PortProbe(Sink):
         self.seen: dict[str, np.ndarray] = {}
         self._noise: np.ndarray | None = None
         self._sent: np.ndarray | None = None
+        self._encoded: np.ndarray | None = None
         self._final: np.ndarray | None = None
         self._calls: Counter = Counter()
         self._step = 0
@@ -242,6 +259,13 @@ class PortProbe(Sink):
         self._run()
         self._noise = None
         return self.seen
+
+    def encoded(self, latents: np.ndarray) -> dict[str, np.ndarray]:
+        """What the first step's transformer calls are given when the VAE makes ``latents`` of the input images."""
+        self._encoded = latents
+        self._run()
+        self._encoded = None
+        return {name: values for name, values in self.seen.items() if is_denoiser(name)}
 
     def prediction(self, output: np.ndarray) -> dict[str, np.ndarray]:
         """What the scheduler is given when each row of the transformer's results holds ``output``."""
@@ -265,6 +289,9 @@ class PortProbe(Sink):
         patches = Patches()
         try:
             patches.set(mx.random, "normal", self._drawing(mx.random.normal))
+            if self.calls.encoded:  # no probe needs what the VAE makes of the images
+                latents = np.zeros(self.calls.condition_size, np.float32) if self._encoded is None else self._encoded
+                encode.replace(patches, self.model, encode.Numbered(self.calls, latents))
             for kind in scheduler_classes():
                 if "step" in vars(kind):
                     patches.set(kind, "step", self._stepping(kind.step))

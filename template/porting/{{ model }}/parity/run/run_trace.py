@@ -14,6 +14,7 @@ from mlx import nn
 from parity.metrics import Distance
 
 IMAGE = "vae_decode/vae/out/0"
+PREPROCESS, CONDITION = "preprocess", "condition"  # of input images: their pixels, and what the transformer gets
 LATENTS = "latents"  # what the loop passes to the transformer and the scheduler
 
 
@@ -63,6 +64,10 @@ def call_arguments(model, facts: dict) -> dict:
         "guidance": guidance,
     }
     known = inspect.signature(model.generate_image).parameters
+    images = [path for path, _ in facts.get("images", ())]
+    if images:
+        several = "image_paths" in known
+        wanted |= {"image_paths": images} if several else {"image_path": images[0]}
     return {name: value for name, value in wanted.items() if name in known}
 
 

@@ -20,14 +20,14 @@ from parity.memo import Memo
 from parity.metrics import distance
 from parity.progress import Progress
 from parity.record.recording import Recording
-from parity.run import device, port_orders
+from parity.run import device, encode, port_orders
 from parity.run.forced_run import ForcedRun
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, numbers, to_numpy
 from parity.run.module_call import Call
 from parity.run.module_judge import ModuleJudge
 from parity.run.run_state import FORCED, FREE, LOOP
-from parity.run.run_trace import IMAGE, LATENTS, Comparison, RunTrace, legacy_decoding
+from parity.run.run_trace import LATENTS, Comparison, RunTrace, legacy_decoding
 from parity.run.strips import convolutions_in_strips
 
 VAE_DECODE, VAE_ENCODE, TRANSFORMER, GUIDANCE = "vae_decode", "vae_encode", "transformer", "guidance"
@@ -322,7 +322,7 @@ class Judge:
         name = "vae_encode/vae/out/0"
         if name not in self.recording:
             return Result(VAE_ENCODE, ABSENT, note="the reference has no encoder")
-        vae, image = self.port.component("vae"), self.recording.get(IMAGE)
+        vae, image = self.port.component("vae"), self.recording.get("vae_encode/vae/in/0")
         image = image.reshape(image.shape[0], image.shape[1], *image.shape[-2:])
         try:
             own = self._encoded(vae, mx.array(image).astype(_dtype(vae)))
@@ -332,7 +332,7 @@ class Judge:
             return Result(
                 VAE_ENCODE, ABSENT if absent else FAIL, note=f"raised {type(error).__name__}: {first_line(error)}"
             )
-        reference = self._normalised(self.recording.get(name), vae)
+        reference = encode.normalised(self.recording.get(name), self.recording.facts)
         found = align(reference, own)
         gap = found[1] if found else distance(np.ones(1), np.full(1, np.nan))
         moved = found[0].to_reference(own) if found else own
@@ -349,14 +349,6 @@ class Judge:
             run.within = VAE_ENCODE
             with self._watched(run), MlxTaps(self.port.model, run.sink).attached():
                 return to_numpy(vae.encode(image))
-
-    def _normalised(self, values: np.ndarray, vae) -> np.ndarray:
-        # mflux's VAEs return latents as the transformer takes them, diffusers' as the encoder makes them.
-        given = self.recording.facts["normalisation"]
-        if "mean" in given:
-            shape = [1, -1] + [1] * (values.ndim - 2)
-            return (values - np.reshape(given["mean"], shape)) / np.reshape(given["std"], shape)
-        return (values - given["shift"]) * given["scale"]
 
 
 def _dtype(module) -> mx.Dtype:

@@ -13,6 +13,8 @@ from parity.compare.prompts import without_padding
 from parity.run.mlx_taps import arrays
 from parity.run.patches import Patches
 
+PREDICT = ("_predict", "_predict_edit")  # the template's methods that make the function which calls the transformer
+
 
 def can_encode(model) -> bool:
     """Whether the port encodes prompts with the template's own method, whose result is known."""
@@ -59,15 +61,14 @@ def _pooled(branch: Branch, values: np.ndarray) -> bool:
 
 def predict(patches: Patches, model, entering) -> None:
     """Make the template's own ``_predict`` return zeros; ``entering`` is called with its arguments."""
-    found = inspect.getattr_static(type(model), "_predict", None)
-    if found is None:
-        return
 
     def prediction(*args, **kwargs):
         entering(args, kwargs)
         return _zeros
 
-    patches.set(type(model), "_predict", staticmethod(prediction))
+    for name in PREDICT:
+        if inspect.getattr_static(type(model), name, None) is not None:
+            patches.set(type(model), name, staticmethod(prediction))
 
 
 def _zeros(latents=None, *args, **kwargs) -> mx.array:

@@ -1,0 +1,25 @@
+"""Pictures for runs without an image file: smooth colours, shapes and a little text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+DRAWN = (((230, 60, 40), (30, 80, 200)), ((250, 210, 40), (20, 140, 90)), ((150, 40, 170), (240, 240, 230)))
+
+
+def default_picture(path: Path, width: int, height: int, number: int = 0) -> Path:
+    """Draw one; pictures of different ``number`` have other colours, and their shapes in other places."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    values = np.roll(np.stack([x, y, 0.5 + 0.5 * np.sin(6 * x * y)], axis=-1), number, axis=-1)
+    image = Image.fromarray((255 * values).astype(np.uint8))
+    draw, (round_one, square) = ImageDraw.Draw(image), DRAWN[number]
+    left = width // 8 * (1 + number)
+    draw.ellipse((left, height // 8, left + width // 3, height // 2), fill=round_one)
+    draw.rectangle((width // 2, height // 2, width - width // 8, height - height // 6), fill=square)
+    draw.text((width // 8, height - height // 5), "parity" if not number else f"image {number + 1}", fill=(255,) * 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
