@@ -13,7 +13,7 @@ class BrokenHub(Hub):
 
     ``reset``: the connection is reset before a byte of the answer; ``cut``: in the middle of the body; ``short``: the
     body ends before its time and the connection is closed; ``silent``: no answer ever comes; ``stalls``: the body stops
-    half-way; a number is a status.
+    in the middle; a number is a status.
     """
 
     def __init__(self, folder, how: str | int, at: int, lasting: bool = True):

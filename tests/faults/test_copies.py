@@ -83,6 +83,15 @@ def test_a_busy_checkout_leaves_the_rendered_files(tree, monkeypatch, capsys):
     assert tree.state() == before
 
 
+@pytest.mark.full
+def test_a_copy_names_files_that_git_ignores(tree, capsys):
+    (tree.root / ".git/info").mkdir(exist_ok=True)
+    (tree.root / ".git/info/exclude").write_text("models/\n")
+    assert finish_copy(tree.root, "nova") == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("git ignores ")]
+    assert "git add --force -- " in line and f"'{_MODEL}/*.py'" in line
+
+
 def unwire(tree: Tree) -> None:
     assert run(mflux_port("unwire", "nova"), tree.root).status == 0
 

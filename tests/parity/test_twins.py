@@ -13,7 +13,7 @@ from parity.record import components, shrink, stored_names
 from parity.record.recording import Recording
 from parity.record.toy_tokenizer import IDS
 
-from tests.parity.families import write_scripts
+from tests.parity.families import PORTING, write_scripts
 from tests.parity.healthy.families import FAMILIES as FAMILIES_HEALTHY
 from tests.parity.healthy.references import REFERENCES
 from tests.parity.references import FAMILIES, QWEN3_4B
@@ -67,6 +67,13 @@ def test_channels_do_not_follow_an_encoder_of_the_same_width():
     assert made["transformer"]["in_channels"] == 72 != made["text_encoder"]["hidden_size"]
 
 
+@pytest.mark.parametrize("width", [16, 64, 128])
+def test_channels_do_not_follow_a_width_that_they_equal_by_chance(width):
+    transformer = {"num_attention_heads": width // 8, "attention_head_dim": 8, "in_channels": width, "mlp_dim": width}
+    made = shrink.shrink_all({"transformer": {**transformer, "axes_dims_rope": [2, 2, 4]}})["transformer"]
+    assert made["in_channels"] == width
+
+
 def test_many_hidden_states_side_by_side_follow_the_encoder():
     transformer = {"num_attention_heads": 18, "attention_head_dim": 256, "features_dim": 13 * 4096, "heads": 3}
     made = shrink.shrink_all({"transformer": transformer, "text_encoder": VISION})
@@ -88,6 +95,41 @@ def test_layers_that_a_pipeline_reads_by_number_are_kept_in_a_nested_config():
     config = {"text_config": {"num_hidden_layers": 4, "layer_types": ["full", "window", "full", "window"]}}
     shrink.keep_layers(config, 6)
     assert config["text_config"]["num_hidden_layers"] == len(config["text_config"]["layer_types"]) == 6
+
+
+SMALL = {**QWEN3_4B, "hidden_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+         "intermediate_size": 96, "vocab_size": 100, "num_hidden_layers": 2}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "transformer", [{"dim": 64, "n_heads": 2}, {"dim": 3840, "n_heads": 30}, {"hidden_size": 96, "n_heads": 4}]
+)
+def test_a_network_that_is_small_already_keeps_its_sizes(transformer):
+    real = {"transformer": {**transformer, "cap_feat_dim": 48}, "text_encoder": SMALL}
+    made = shrink.shrink_all(real)
+    text = made["text_encoder"]
+    assert text["hidden_size"] == made["transformer"]["cap_feat_dim"] == 48 and text["num_attention_heads"] == 4
+    assert text["vocab_size"] >= 306, "the toy vocabulary must fit"
+    width = made["transformer"].get("dim", made["transformer"].get("hidden_size"))
+    assert width == min(96, transformer.get("dim", 96)) and shrink.keeps_width(real["text_encoder"], text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sections"), [("qwen2_5_vl_text", 16), ("qwen2_vl", 16), ("qwen3", 0), ("qwen2_5_vl_text given", 16)]
+)
+def test_rotary_sections_that_only_the_code_says_fit_the_twins_head(kind, sections):
+    config = {
+        "model_type": kind.split()[0],
+        "hidden_size": 3584,
+        "num_attention_heads": 28,
+        "rope_parameters": {"rope_theta": 1e6},
+    }
+    if "given" in kind:
+        config["rope_parameters"]["mrope_section"] = [8, 28, 28]
+    made = shrink.shrink_all({"text_encoder": config})["text_encoder"]
+    rope = made["rope_parameters"]
+    assert sum(rope.get("mrope_section", [])) == sections and rope["rope_theta"] == 1e6
+    assert not sections or sections == made["hidden_size"] // made["num_attention_heads"] // 2
 
 
 def test_networks_of_one_config_stay_alike():
@@ -129,6 +171,24 @@ def test_names_are_those_of_the_references_files(tmp_path):
     stored_names.write_index(target)
     index = json.loads((target / "model.safetensors.index.json").read_text())
     assert set(index["weight_map"]) == names(target / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("stored", "written"),
+    [
+        ([], "text_model.encoder.weight"),
+        (["encoder.weight"], "encoder.weight"),
+        (["text_model.encoder.weight"], "text_model.encoder.weight"),
+    ],
+)
+def test_a_prefix_is_assumed_only_where_no_file_shows_the_names(tmp_path, stored, written):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir(), target.mkdir()
+    if stored:
+        write(source / "model.safetensors", stored)
+    write(target / "model.safetensors", ["encoder.weight"])
+    stored_names.write_stored_names(source, target, "CLIPTextModel")
+    assert names(target / "model.safetensors") == {written}
 
 
 def write(path: Path, keys: list[str]) -> None:
@@ -217,3 +277,37 @@ def test_a_twin_that_needs_nothing_installed_beside_diffusers(tmp_path, script, 
     recorded = Recording(home / "artifacts/reference.safetensors")
     denoisers = [part for part in REFERENCES[name] if "transformer" in part]
     assert all(f"layout/{part}/out/0" in recorded for part in denoisers), denoisers
+
+
+CUT = """
+import json, pathlib, sys
+
+sys.path.insert(0, sys.argv[1])
+import transformers
+from parity.record.toy_tokenizer import write_tokenizer
+
+found = {}
+for name in sys.argv[2:]:
+    kind, source = getattr(transformers, name), pathlib.Path(name)
+    source.mkdir()
+    (source / "tokenizer_config.json").write_text("{}")
+    target = pathlib.Path(f"{name}-toy")
+    write_tokenizer(source, target, kind)
+    readers = kind, transformers.AutoTokenizer
+    found[name] = [[reader.from_pretrained(target)(text).input_ids for text in ("a fox", "")] for reader in readers]
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.full
+def test_a_toy_tokenizer_cuts_a_text_as_its_class_whoever_reads_it(tmp_path, script):
+    (tmp_path / "cut.py").write_text(CUT)
+    kinds = ("Qwen2Tokenizer", "T5TokenizerFast", "CLIPTokenizer", "ByT5Tokenizer", "LlamaTokenizerFast")
+    done = script(tmp_path, "cut.py", PORTING, *kinds)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    for kind, (own, other) in found.items():
+        assert own == other, kind
+    # T5 ends every text, CLIP also begins it; Qwen adds nothing.
+    lengths = [len(found[kind][0][1]) for kind in kinds]
+    assert lengths == [0, 1, 2, 1, 0]

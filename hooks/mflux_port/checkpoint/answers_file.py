@@ -13,6 +13,15 @@ _ORDER = (
 )  # fmt: skip
 
 
+# What is written in the place of an answer that the checkpoint does not give.
+_ABSENT = {
+    "model": "model is not in the checkpoint; Copier will ask for it",
+    "hf_repo": "hf_repo is not in the checkpoint; Copier will ask for it",
+    "checkpoints": "checkpoints is left out without a repo id, and with it this checkpoint's sizes and sigma shift; "
+    "run inspect again with --repo ORG/NAME",
+}
+
+
 def answers_yaml(answers: dict[str, Answer], where: str) -> str:
     """The file's text. Unknown answers are included and marked, because each must be looked up."""
     lines = [f"# Inferred by mflux-port inspect from {one_line(where)}. Look at every line before you use it.", ""]
@@ -20,8 +29,8 @@ def answers_yaml(answers: dict[str, Answer], where: str) -> str:
         if name in answers:
             answer = answers[name]
             lines += [f"# {'' if answer.known else 'LOOK UP - '}{one_line(answer.why)}", _entry(name, answer.value)]
-        elif name in ("model", "hf_repo"):
-            lines += [f"# LOOK UP - {name} is not in the checkpoint; Copier will ask for it", ""]
+        elif name in _ABSENT:
+            lines += [f"# LOOK UP - {_ABSENT[name]}", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

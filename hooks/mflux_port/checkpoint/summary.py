@@ -50,6 +50,11 @@ def format_summary(facts: dict) -> str:
     unknown = [name for name, answer in facts["answers"].items() if not answer["known"]]
     if unknown:
         lines += ["", f"look up before you use the answers: {', '.join(unknown)}"]
+    if "checkpoints" not in facts["answers"]:
+        lines += [
+            "",
+            "without a repo id the answers lack the sizes and the sigma shift; run again with --repo ORG/NAME",
+        ]
     return "\n".join(one_line(line) for line in lines)
 
 

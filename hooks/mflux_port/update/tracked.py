@@ -47,9 +47,12 @@ def verify_tracked(root: Path, model: str, template: Path, versions: list[str], 
             f"{rejected[0]} is left over from an earlier merge, and Copier would delete it; apply it or remove it first"
         )
     listed = {name for version in versions for name in _listed(template, version)}
-    rendered = _patterns(listed, model)
-    _verify_no_links(root, model, rendered, _patterns(_folders(listed), model))
-    present = _present(root, model, rendered)
+    rendered, owned = _patterns(listed, model), owned_paths(model)
+    found = _found(root, model)
+    folders = list(filter(_patterns(_folders(listed), model).fullmatch, found))
+    files = list(filter(rendered.fullmatch, found))
+    _verify_no_links(root, [*folders, *(name for name in files if not is_owned(name, owned))])
+    present = [name for name in files if not (root / name).is_dir()]
     known = _flags(root, [*present, *shared])
     ignored = [name for name in present if name not in known]
     if ignored:
@@ -63,14 +66,9 @@ def verify_tracked(root: Path, model: str, template: Path, versions: list[str], 
     _verify_checked_out(root, model, rendered, shared)
 
 
-def _verify_no_links(root: Path, model: str, rendered: re.Pattern[str], folders: re.Pattern[str]) -> None:
+def _verify_no_links(root: Path, names: list[str]) -> None:
     # Git sees the link and not the files behind it; and an update could not roll back what it writes there.
-    owned, places = owned_paths(model), _places(model)
-    found = [Path(top, name) for place in places for top, *names in os.walk(root / place) for name in sum(names, [])]
-    above = {root / folder for place in places for folder in (place, *_folders({place}))}
-    links = sorted(path.relative_to(root).as_posix() for path in {*found, *above} - {root} if path.is_symlink())
-    files = [name for name in links if rendered.fullmatch(name) and not is_owned(name, owned)]
-    link = next((name for name in links if folders.fullmatch(name) or name in files), None)
+    link = next((name for name in names if (root / name).is_symlink()), None)
     if link:
         raise PortError(f"{link} is a link, behind which an update does not write; put the file or folder itself there")
 
@@ -94,11 +92,13 @@ def _verify_checked_out(root: Path, model: str, rendered: re.Pattern[str], share
         )
 
 
-def _present(root: Path, model: str, rendered: re.Pattern[str]) -> list[str]:
-    found = [
-        Path(folder, name) for place in _places(model) for folder, _, names in os.walk(root / place) for name in names
-    ]
-    return sorted(name for path in found if rendered.fullmatch(name := path.relative_to(root).as_posix()))
+def _found(root: Path, model: str) -> list[str]:
+    # All files and folders in the port's places, and the folders above them.
+    places = _places(model)
+    found = {*places, *_folders(places)}
+    for top, folders, files in (walked for place in places for walked in os.walk(root / place)):
+        found |= {Path(top, name).relative_to(root).as_posix() for name in (*folders, *files)}
+    return sorted(found - {"."})
 
 
 def _flags(root: Path, names: list[str]) -> dict[str, str]:
@@ -116,7 +116,7 @@ def _places(model: str) -> list[str]:
     return [f"src/mflux/models/{model}", f"porting/{model}", "tests"]
 
 
-def _folders(names: set[str]) -> set[str]:
+def _folders(names: Iterable[str]) -> set[str]:
     return {parent.as_posix() for name in names for parent in Path(name).parents}
 
 

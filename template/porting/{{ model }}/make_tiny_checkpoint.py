@@ -64,7 +64,7 @@ def tiny_configs(
         if not real_tokenizer:
             shrink.follow_tokens(small[name], IDS)
     for name, config in small.items():
-        if not name.startswith("vae") and shrink.is_small(real[name], config):
+        if not name.startswith("vae") and shrink.keeps_width(real[name], config):
             print(f"{name}: its sizes are small already and stay as they are")
         _override(config, overrides.get(name, {}), name)
         for line in shrink.unshrunk(real[name], config):

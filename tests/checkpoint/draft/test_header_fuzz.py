@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,11 @@ from tests.checkpoint.conftest import run_in
 HERE = Path(__file__).resolve().parent
 
 SOURCE = "0.24.0"
+# CI has a spread of mutations; the whole is HEADER_MUTATIONS=5100.
+MUTATIONS = int(os.environ.get("HEADER_MUTATIONS", "600"))
 
 
-@pytest.mark.parametrize(
-    ("count", "seed"),
-    [(120, 0), *(pytest.param(1700, seed, marks=pytest.mark.full) for seed in (1000, 20_000, 40_000))],
-)
+@pytest.mark.parametrize(("count", "seed"), [(120, 0), pytest.param(MUTATIONS, 1000, marks=pytest.mark.full)])
 def test_no_mutation_of_a_header_is_silently_wrong(references, diffusers_python, count, seed):
     source = releases.source(SOURCE) / "src"
     said = json.loads(run_in(diffusers_python, HERE / "header_fuzz.py", references, count, seed, source=source))

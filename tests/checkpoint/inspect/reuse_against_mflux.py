@@ -4,6 +4,7 @@ For every choice: which values of the reference's config the table leaves out, w
 reference's tensors mflux's class does not take, and how far apart both compute with the same random numbers.
 """
 
+import copy
 import importlib
 import inspect
 import json
@@ -72,6 +73,93 @@ def defaults_of(entry, fields: dict) -> dict:
     return {"unknown": sorted(fields.keys() - known), "wrong": wrong}
 
 
+# Read elsewhere: the base of rotary embeddings is a keyword, their kind is rope_type, sections are compared on their own; a
+# dictionary or a tuple of results hold the same.
+READ = {
+    "return_dict",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "text_config",
+    "vision_config",
+    "quantization_config",
+}
+SMALL_VAE = {"block_out_channels": [32, 32], "down_block_types": ["DownEncoderBlock2D"] * 2, "layers_per_block": 1,
+             "up_block_types": ["UpDecoderBlock2D"] * 2, "base_dim": 8, "decoder_base_dim": 8, "latent_channels": 4,
+             "num_res_blocks": 1}  # fmt: skip
+SMALL_TEXT = {
+    "t5": {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
+    "clip": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2},
+}
+
+
+def otherwise(key, value):
+    """Another value of the same kind; None where there is none to try."""
+    if isinstance(value, bool):
+        return not value
+    if key.endswith("_token_id") and isinstance(value, int):
+        return abs(value - 7)
+    if isinstance(value, int):
+        return value + 7
+    return value * 3 + 0.25 if isinstance(value, float) else None
+
+
+def changing(base: dict, fields: dict, listed: dict, compute) -> list[str]:
+    """The keys of ``no_effect`` whose other value changes what the reference computes.
+
+    ``listed``: what the choice implements; ``compute``: config -> array.
+    """
+    found, plain = [], compute(base)
+    for key in reuse_table()["no_effect"]:
+        value = otherwise(key, base.get(key, fields.get(key)))
+        if key in READ or key in listed or value is None:
+            continue
+        try:
+            other = compute(base | {key: value})
+        except (ValueError, RuntimeError, IndexError, TypeError):
+            continue  # the reference refuses it by itself
+        if other.shape != plain.shape or not torch.equal(other, plain):
+            found.append(key)
+    return found
+
+
+def seeded(module):
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return module.eval()
+
+
+def vae_effects(reference, entry, fields) -> list[str]:
+    config = {key: first(value) for key, value in entry["implements"].items() if key in fields}
+    config |= {key: value for key, value in SMALL_VAE.items() if key in fields}
+
+    def compute(config):
+        module = seeded(reference(**config))
+        frames = (1,) if "temperal_downsample" in fields else ()
+        channels = config.get("z_dim", config.get("latent_channels"))
+        with torch.no_grad():
+            return module.decode(torch.ones(1, channels, *frames, 4, 4), return_dict=False)[0]
+
+    return changing(config, fields, entry["implements"], compute)
+
+
+def text_effects(reference, config_class, config: dict, fields: dict, listed: dict) -> list[str]:
+    # The prompt's end is no token of the middle, and the middle has tokens that another config calls the end.
+    last = config["vocab_size"] - 1
+    ids = torch.tensor([[3, 17, 5, last - 7, 9, last, 2]])
+
+    def compute(config):
+        made = config_class(**copy.deepcopy(config))
+        made._attn_implementation = "eager"
+        with torch.no_grad():
+            given = seeded(reference(made))(ids)
+        return torch.cat([given.last_hidden_state.flatten(), getattr(given, "pooler_output", torch.ones(1)).flatten()])
+
+    return changing(config, fields, listed, compute)
+
+
 def mflux_class(entry):
     module, _, name = entry["module"].rpartition(".")
     return getattr(importlib.import_module(module), name)
@@ -112,6 +200,7 @@ def vae(choice, entry) -> dict:
             module = mflux_class(entry)()
         found["open"] = open_tensors(choice, "vae", module, state)
         found["constants"] = constants(module, entry["implements"])
+        found["changing"] = vae_effects(reference, entry, fields)
         facts[name] = found
     return facts
 
@@ -169,6 +258,8 @@ def text_encoder(choice, entry) -> dict:
         config.query_pre_attn_scalar = 16
     config._attn_implementation = "eager"
     reference = getattr(transformers, model_name)
+    plain = {**sizes_and_ids, **fixed, **SMALL_TEXT.get(choice, {})}
+    found["changing"] = text_effects(reference, config_class, plain, fields, entry["implements"])
     if choice == "t5":
         with torch.device("meta"):
             state = reference(config).state_dict()

@@ -182,6 +182,17 @@ def test_every_answer_has_a_comment_and_unknown_ones_say_so(mflux_port, referenc
     assert again.returncode == 2 and "--force" in again.stderr
 
 
+@pytest.mark.parametrize("family", ["z_image-tiny", "flux2_klein-tiny", "qwen_image-tiny"])
+def test_without_a_repo_id_the_lost_sizes_and_shift_are_said(mflux_port, references, tmp_path, family):
+    said = "sigma shift; run inspect again with --repo ORG/NAME"
+    for options, lost in (((), True), (("--repo", "acme/Nova"), False)):
+        answers = tmp_path / f"{lost}.yml"
+        done = mflux_port("inspect", references / family, "-o", answers, *options, cwd=tmp_path)
+        assert done.returncode == 0 and ("the answers lack the sizes and the sigma shift" in done.stdout) == lost
+        assert (said in answers.read_text()) == lost and ("checkpoints" in yaml.safe_load(answers.read_text())) != lost
+        assert lost or "requires_sigma_shift" in answers.read_text()
+
+
 def test_sizes_of_every_component_reach_the_overrides(mflux_port, references):
     facts = inspected(mflux_port, references / "flux2_klein-full", "--repo", "acme/Nova")
     entry = facts["answers"]["checkpoints"]["value"][0]

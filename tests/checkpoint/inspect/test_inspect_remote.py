@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 
@@ -84,13 +85,52 @@ def test_a_gated_repo_is_one_line(mflux_port, references, environment_of, tmp_pa
     assert "acme/Nova is gated; accept its terms on its page and run `hf auth login`" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (401, "GatedRepo", "acme/Nova is gated; accept its terms on its page and run `hf auth login`"),
+        (403, "GatedRepo", "acme/Nova is gated"),
+        (401, "RepoNotFound", "acme/Nova is not on the Hugging Face Hub"),
+    ],
+)
+def test_a_repo_that_is_closed_as_a_whole_is_one_line(
+    mflux_port, references, environment_of, tmp_path, status, code, words
+):
+    class Closed(_Handler):
+        def do_GET(self):
+            self._answer(status, b"{}", {"X-Error-Code": code})
+
+    class ClosedHub(Hub):
+        def __init__(self, folder):
+            super().__init__(folder)
+            self.RequestHandlerClass = Closed
+
+    with hub(references / "z_image-tiny", ClosedHub) as server:
+        done = mflux_port("inspect", "acme/Nova", cwd=tmp_path, env=environment_of(server))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and words in done.stderr
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_offline_with_a_shard_that_was_not_downloaded(mflux_port, references, tmp_path, number):
+    put_into_cache(
+        references / "flux2_klein-full", tmp_path / "home", ["transformer", "vae", "text_encoder", "scheduler"]
+    )
+    snapshot = tmp_path / "home/hub/models--acme--Nova/snapshots" / REVISION
+    shard = f"diffusion_pytorch_model-0000{number}-of-00003.safetensors"
+    (snapshot / "transformer" / shard).unlink()
+    offline = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    done = mflux_port("inspect", "acme/Nova", cwd=tmp_path, env=offline)
+    assert done.returncode == 2 and f"names {shard}, which is missing; download the rest" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def put_into_cache(folder, home, parts: list[str]):
     """What is in the cache after ``parts`` of a repo were downloaded."""
     snapshot = home / "hub/models--acme--Nova/snapshots" / REVISION
     for name in ("model_index.json", *parts):
         path = folder / name
         if path.is_dir():
-            shutil.copytree(path, snapshot / name, copy_function=shutil.copy)
+            shutil.copytree(path, snapshot / name, copy_function=os.symlink)  # as in the cache; no data is copied
         else:
             snapshot.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, snapshot / name)

@@ -108,6 +108,8 @@ def test_scaled_positions_are_not_reused(rope, same):
     [
         ("text_encoder", "clip", {"max_position_embeddings": 248}, "max_position_embeddings is 248, mflux's is 77"),
         ("text_encoder", "clip", {"hidden_act": "gelu"}, "hidden_act is 'gelu', mflux's is 'quick_gelu'"),
+        ("text_encoder", "clip", {"eos_token_id": 49408}, "eos_token_id is 49408, mflux's is 2 or 49407"),
+        ("text_encoder", "t5", {"is_decoder": True}, "is_decoder is True, mflux's is False"),
         ("text_encoder", "t5", {"num_layers": 12}, "num_layers is 12, mflux's is 24"),
         ("text_encoder", "t5", {"feed_forward_proj": "relu"}, "feed_forward_proj is 'relu'"),
         ("text_encoder", "qwen3", {"attention_bias": True}, "attention_bias is True, mflux's is False"),
@@ -137,9 +139,9 @@ def test_the_table_is_what_mflux_and_the_references_do(diffusers_python):
     assert facts.keys() == {choice for _, choice in CHOICES}
     for choice in reuse_table()["vae"]:
         for name, found in facts[choice].items():
-            assert found == {"unknown": [], "wrong": {}, "open": [], "constants": []}, (choice, name)
+            assert found == {"unknown": [], "wrong": {}, "open": [], "constants": [], "changing": []}, (choice, name)
     for choice in reuse_table()["text_encoder"]:
         found = facts[choice]
-        assert (found["unknown"], found["wrong"], found.get("open", [])) == ([], {}, []), choice
+        assert (found["unknown"], found["wrong"], found["changing"], found.get("open", [])) == ([], {}, [], []), choice
         # Both computed with the same random numbers: the two agree to the rounding of 32-bit floats.
         assert found["distance"] < 1e-5, (choice, found["distance"])

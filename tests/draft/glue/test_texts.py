@@ -368,7 +368,7 @@ def test_a_second_guidance_that_is_off_makes_no_second_prediction():
         "defaults": _fact(guidance_scale=3.5, true_cfg_scale=1.0),
     }  # fmt: skip
     writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
-    assert "return False" in writer.text() and not writer.unresolved
+    assert "return False" in writer.text() and f"return {CFG}" in writer.text() and not writer.unresolved
     facts["defaults"]["value"]["true_cfg_scale"] = 4.0
     assert "return guidance > 1.0" in Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array")).text()
 

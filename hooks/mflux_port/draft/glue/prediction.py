@@ -179,8 +179,8 @@ class {self.name}:
 
     @property
     def _is_single(self) -> bool:
-        """Whether there is one prediction: guidance is an input of the transformer, or it has no effect."""
-        return self._value("guidance").get("formula") == "conditional" or self._has_two_guidances
+        """Whether no guidance made a second prediction: it is an input of the transformer, or it has no effect."""
+        return self._value("guidance").get("formula") == "conditional"
 
     @property
     def _has_two_guidances(self) -> bool:
@@ -189,7 +189,7 @@ class {self.name}:
         return bool(self._value("guidance_argument")) and isinstance(second, (int, float)) and second <= 1
 
     def _guided(self) -> str:
-        if self._is_single:
+        if self._is_single or self._has_two_guidances:
             return "return False"
         found = self._value("negative").get("guided")
         if found in _GUIDED:
@@ -199,12 +199,7 @@ class {self.name}:
     def _guide(self) -> str:
         formula = self._value("guidance").get("formula")
         if self._is_single:
-            when = (
-                "no second prediction unless true_cfg_scale is set"
-                if self._has_two_guidances
-                else "no second prediction"
-            )
-            return f'        raise NotImplementedError("{self.port.reference_pipeline} makes {when}.")\n'
+            return f'        raise NotImplementedError("{self.port.reference_pipeline} makes no second prediction.")\n'
         if formula in _FORMULAS:
             return f"        return {_FORMULAS[formula]}\n"
         plain, _, size = (formula or "").partition(", then ")

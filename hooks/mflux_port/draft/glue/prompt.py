@@ -128,6 +128,8 @@ class {self.name}:
     def _encoder(self, own: TextEncoder, groups: list[Group]) -> Encoder:
         is_main = own.folder == self._main_folder()
         option, mask = is_main and bool(negative_options(self.facts)), is_main and self.embeds.with_mask
+        if option and len(self.port.text_encoders) > 1:
+            raise Undecided("which encoders get a negative prompt without the text around it", self.facts["negative"])
         module = self.classes[own.name][0]
         text = self.drafted(module) if own.kind == "own" else ""
         signature, stack = (call_signature(text), layer_stack(self.drafted, module)) if text else (None, None)

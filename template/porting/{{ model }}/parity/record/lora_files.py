@@ -85,7 +85,7 @@ def write_file(folder: Path, spelling: Spelling, layers: dict[str, tuple[int, in
 
 
 def directions(inputs: int) -> np.ndarray:
-    """Fixed random inputs of a layer, (inputs, DIRECTIONS). Both sides make the same."""
+    """Fixed random inputs of a layer, (inputs, DIRECTIONS). Both sides make the same numbers."""
     return np.random.default_rng(inputs).standard_normal((inputs, DIRECTIONS)).astype(np.float32)
 
 

@@ -52,7 +52,7 @@ class Sizes:
     """
 
     def __init__(self, kept: Iterable[int] = ()):
-        kept = set(kept)
+        self.kept = kept = set(kept)
         heads = ((3, 32), (4, 20), (4, 28), (4, 36), (4, 44), (5, 24), (5, 32))
         self._heads = iter([pair for pair in heads if not kept & {pair[0] * pair[1], pair[0] * pair[1] - LESS}])
         self._inner = iter([size for size in (208, 176, 272, 304, 336, 368, 400) if size not in kept])
@@ -92,13 +92,21 @@ def _shrunk(name: str, config: dict, sizes: Sizes) -> dict:
     if name.startswith("vae"):
         return shrink_vae(config)
     small = shrink_network(config, sizes, "text" in name)
-    return _kept(config, small) if is_small(config, small) else small
+    before, after = _widths(config, small)
+    is_small = 0 < before <= after and before not in sizes.kept
+    return _kept(config, small) if is_small else small
 
 
-def is_small(config: dict, small: dict) -> bool:
-    """Whether a network is as small as its twin would be: such a network keeps its sizes."""
+def keeps_width(config: dict, small: dict) -> bool:
+    """Whether a network was as small as its twin is, so that the twin has its sizes."""
+    before, after = _widths(config, small)
+    return 0 < before == after
+
+
+def _widths(config: dict, small: dict) -> tuple[int, int]:
+    # 0 for a network whose config gives no width.
     pair = _width(config, small) or (_real_width(config), _real_width(small))
-    return None not in pair and pair[0] <= pair[1]
+    return pair[0] or 0, pair[1] or 0
 
 
 def _kept(config: dict, small: dict) -> dict:
@@ -107,6 +115,9 @@ def _kept(config: dict, small: dict) -> dict:
     kept |= {key: small[key] for key in (*LAYERS, "layer_types") if key in config}
     if type(config.get("vocab_size")) is int:
         kept["vocab_size"] = max(config["vocab_size"], small["vocab_size"])
+    heads, size, width = (_first(config, keys) for keys in (HEADS, HEAD_SIZE, WIDTH))
+    if size or heads and width:
+        _give_sections(config, kept, config[size] if size else config[width] // config[heads])
     return kept
 
 
@@ -228,7 +239,7 @@ def link(real: dict[str, dict], small: dict[str, dict]) -> None:
 
 
 def _divide(config: dict, small: dict, key: str) -> None:
-    # Heads of blocks that work in the encoder's width, as `text_num_attention_heads` beside `text_hidden_dim`.
+    # Heads of blocks that work in the encoder's width, as `text_num_attention_heads` next to `text_hidden_dim`.
     prefix = key.split("_")[0]
     for name in (*HEADS, *GROUPS):
         heads = config.get(f"{prefix}_{name}")
@@ -287,23 +298,27 @@ def _shrink_axes(config: dict, small: dict, key: str) -> int:
 
 
 def _shrink_sections(config: dict, small: dict, size: int) -> None:
-    # Multimodal rotary positions divide half of a head's numbers, by a rule of the model's code where no config says it.
-    rope = next(
-        (key for key in ("rope_parameters", "rope_scaling") if isinstance(config.get(key), dict)), "rope_scaling"
-    )
-    known = SECTIONS.get(str(config.get("model_type")).removesuffix("_text"))
-    if known and "mrope_section" not in (config.get(rope) or {}):
-        small[rope] = {"rope_type": "default", **(config.get(rope) or {}), "mrope_section": _shares(known, size // 2)}
+    # Multimodal rotary positions divide half of a head's numbers.
     for key in ("rope_parameters", "rope_scaling"):
         if isinstance(config.get(key), dict) and config[key].get("mrope_section"):
             small[key] = {**config[key], "mrope_section": _shares(config[key]["mrope_section"], size // 2)}
     if isinstance(config.get("mrope_section"), list):
         small["mrope_section"] = _shares(config["mrope_section"], size // 2)
+    _give_sections(config, small, size)
+
+
+def _give_sections(config: dict, small: dict, size: int) -> None:
+    # Some models divide by a rule of their code where no config says it, which fits one size of a head.
+    given = (key for key in ("rope_parameters", "rope_scaling") if isinstance(config.get(key), dict))
+    rope = next(given, "rope_scaling")
+    known = SECTIONS.get(str(config.get("model_type")).removesuffix("_text"))
+    if known and _first(config, HEADS) and "mrope_section" not in (config.get(rope) or {}):
+        small[rope] = {"rope_type": "default", **(config.get(rope) or {}), "mrope_section": _shares(known, size // 2)}
 
 
 def _follow_width(config: dict, small: dict, width: int) -> None:
     # Other names for the same width, such as that which the caption is projected to.
-    for key in config.keys() - {*HEADS, *GROUPS, *HEAD_SIZE, *WIDTH, *INNER}:
+    for key in config.keys() - {*HEADS, *GROUPS, *HEAD_SIZE, *WIDTH, *INNER, *CHANNELS}:
         if type(config[key]) is int and config[key] == _real_width(config):
             small[key] = width
 

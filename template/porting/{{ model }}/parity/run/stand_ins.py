@@ -13,7 +13,6 @@ from parity.compare.prompts import without_padding
 from parity.run.mlx_taps import arrays
 from parity.run.patches import Patches
 
-
 PREDICT = ("_predict", "_predict_edit")  # the template's methods that make the function which calls the transformer
 
 
