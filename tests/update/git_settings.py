@@ -91,10 +91,10 @@ SETTINGS = (
     _attributes("*.py diff=shown", ("diff.shown.textconv", "/bin/false"), ("diff.shown.command", "/bin/false")),
     _attributes("*.py filter=same", ("filter.same.clean", "cat"), ("filter.same.smudge", "cat")),
     _attributes("*.py ident"),
-    _attributes("*.py export-ignore"),
     _attributes("* merge=union"),
     _attributes("* conflict-marker-size=20"),
     _attributes("*.md working-tree-encoding=ISO-8859-1"),
+    _attributes("*.py export-ignore"),  # the last: tests of all settings together have this one
     _variable("GIT_ATTR_SOURCE", "HEAD"),
     _variable("GIT_COMMON_DIR", "/nowhere"),
     _variable("GIT_DEFAULT_REF_FORMAT", "reftable"),
