@@ -243,6 +243,18 @@ def test_one_encoder_gives_a_pooled_vector_the_other_one_for_each_token():
     assert vectors.tolist() == [[[4, 4], [5, 5], [0, 0], [0, 0]]] and whole.tolist() == [30]
 
 
+def test_a_wrapper_returns_what_is_inside_it():
+    wrapper = "from inner import Inner\n\n\nclass Own:\n    def __init__(self):\n        self.text_model = Inner()\n\n"
+    wrapper += (
+        "    def __call__(self, input_ids, attention_mask=None):\n        return self.text_model(input_ids=input_ids)\n"
+    )
+    answers = ANSWERS | {"text_encoder": "own", "text_encoders": [{}, {"kind": "t5"}]}
+    classes = {"text_encoder": ("own", "Own"), "text_encoder_2": ("b", "T5")}
+    drafted = {"own": wrapper, "inner": DRAFTED}
+    writer = PromptWriter(port_from_answers(answers), CLIP_AND_T5, classes, lambda module: drafted.get(module, ""))
+    assert "_, pooler_output = text_encoder(input_ids)" in writer.text() and not writer.unresolved
+
+
 def test_tokens_of_two_encoders_follow_each_other_filled_with_zeros():
     both = lambda ids, mask: (10.0 * ids[:, 2], _vectors(1)(ids))  # noqa: E731
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from mflux_port.draft.glue.encoder import Encoder, Group, Undecided
 from mflux_port.draft.glue.layer_stack import layer_stack
 from mflux_port.draft.glue.prompt_embeds import prompt_embeds
-from mflux_port.draft.glue.signature import call_signature
+from mflux_port.draft.glue.signature import Signature, call_signature, handed_down
 from mflux_port.draft.pipeline.text import blocks_of, is_pooled
 from mflux_port.draft.write.targets import Unresolved
 from mflux_port.files.parsing import parse_python
@@ -131,9 +132,16 @@ class {self.name}:
         if option and len(self.port.text_encoders) > 1:
             raise Undecided("which encoders get a negative prompt without the text around it", self.facts["negative"])
         module = self.classes[own.name][0]
-        text = self.drafted(module) if own.kind == "own" else ""
-        signature, stack = (call_signature(text), layer_stack(self.drafted, module)) if text else (None, None)
+        is_drafted = own.kind == "own" and self.drafted(module)
+        signature, stack = (self._signature(module), layer_stack(self.drafted, module)) if is_drafted else (None, None)
         return Encoder(own, self.name, self.facts, signature, stack, groups, mask, self.constants, option)
+
+    def _signature(self, module: str) -> Signature | None:
+        """The signature of a drafted encoder; a wrapper returns what the module inside it does."""
+        text = self.drafted(module)
+        signature, inner = call_signature(text), handed_down(text)
+        below = self._signature(inner) if signature and inner and self.drafted(inner) else None
+        return replace(signature, returns=below.returns) if below else signature
 
     def _main_folder(self) -> str:
         return blocks_of(self.facts[f"prompt.{self.embeds.main}"]["value"])[0]["states"][0].partition(".")[0]

@@ -53,6 +53,24 @@ def _written(call: ast.FunctionDef) -> str:
     return ""
 
 
+def handed_down(source: str) -> str:
+    """The module of the child whose call is all that the last class's ``__call__`` is; empty for any other."""
+    tree = parse_python(source)
+    imported = {
+        alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    nodes = list(ast.walk(classes[-1])) if classes else []
+    call = next((node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == "__call__"), None)
+    last = call.body[-1] if call else None
+    if not (isinstance(last, ast.Return) and isinstance(last.value, ast.Call)):
+        return ""
+    child = ast.unparse(last.value.func)
+    made = (node for node in nodes if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call))
+    names = {ast.unparse(node.targets[0]): ast.unparse(node.value.func) for node in made}
+    return imported.get(names.get(child, ""), "") if child.startswith("self.") else ""
+
+
 def constructor_arguments(source: str) -> list[str]:
     """The names that the last class's constructor takes; none without a class."""
     functions = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.FunctionDef)]
