@@ -135,12 +135,15 @@ def test_custom_pipeline_code_is_named(tmp_path, mflux_port, entry, files, pipel
     assert done.returncode == 0 and f"custom code: the pipeline is defined in {module}" in done.stdout
 
 
-def test_a_component_of_the_repos_own_code_is_named(tmp_path, mflux_port):
-    index = {"_class_name": "NovaPipeline", "transformer": ["nova_model", "NovaNet"]}
-    root = write_pipeline(tmp_path, index, ["transformer"])
-    (root / "transformer/nova_model.py").write_text("raise SystemExit('must not run')\n")
+@pytest.mark.parametrize(
+    ("folder", "module", "class_name"),
+    [("transformer", "nova_model", "NovaNet"), ("unet", "unet_nova", "NovaUNet2D"), ("dit", "modeling", "NovaDiT")],
+)
+def test_a_component_of_the_repos_own_code_is_named(tmp_path, mflux_port, folder, module, class_name):
+    root = write_pipeline(tmp_path, {"_class_name": "NovaPipeline", folder: [module, class_name]}, [folder])
+    (root / f"{folder}/{module}.py").write_text("raise SystemExit('must not run')\n")
     done = mflux_port("inspect", root, cwd=root)
-    assert "custom code: NovaNet is defined in transformer/nova_model.py" in done.stdout
+    assert f"custom code: {class_name} is defined in {folder}/{module}.py" in done.stdout
 
 
 @pytest.mark.parametrize("missing", [["vae"], ["vae", "text_encoder"], ["tokenizer"], ["scheduler", "vae"]])
