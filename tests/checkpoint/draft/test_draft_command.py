@@ -201,7 +201,7 @@ def test_one_file_is_enough_for_a_component(draft, tmp_path):
     }
     path = write_header(tmp_path / "nova.safetensors", tensors)
     (part,) = said(draft("--json", "--component", "transformer", checkpoint=path))["components"]
-    assert part["from"] == "the header" and part["targets"] == 2
+    assert part["from"] == "the header alone" and part["targets"] == 2
 
 
 @pytest.mark.full

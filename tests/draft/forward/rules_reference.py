@@ -13,7 +13,7 @@ class Folded(nn.Module):
 
     def __init__(self, width: int, use_bias: bool):
         super().__init__()
-        self.use_bias, self.extra = use_bias, None
+        self.use_bias, self.extra, self.shift = use_bias, None, 0.5
         self.linear = nn.Linear(width, width)
 
     def forward(self, x, scale=None, flag=False):
@@ -23,6 +23,8 @@ class Folded(nn.Module):
             x = x - 1
         if self.extra is not None:
             x = x + self.extra
+        if (shift := self.shift) is not None:
+            x = x - shift
         if scale is not None:
             x = x * scale
         if flag or self.training:

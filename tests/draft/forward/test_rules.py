@@ -23,6 +23,7 @@ def test_what_the_config_decides_is_folded(classes):
     text = classes["Folded"]["text"]
     assert classes["Folded"]["state"] == "verified"
     assert "if " not in text and "x + 1" in text and "scale" not in text and "flag" not in text
+    assert "shift" in text and ":=" not in text  # bound by a test that is left out
 
 
 def test_an_untaken_side_raises_with_file_and_line(classes):

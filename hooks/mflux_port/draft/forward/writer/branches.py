@@ -16,7 +16,7 @@ class Branches:
     def _do_If(self, node: ast.If) -> list[ast.stmt]:
         verdict = self.truth(node.test)
         if verdict is not None:
-            return self.block(node.body if verdict else node.orelse)
+            return [*self._bound(node.test), *self.block(node.body if verdict else node.orelse)]
         fact = self.fact(node.test)
         seen = fact.truths if fact is not None else set()
         if seen == {False} and not node.orelse and self._is_silent(node.body):
@@ -31,6 +31,11 @@ class Branches:
         if self.guards and source(self.guards[-1].test) == source(test) and seen == {False}:
             return other  # the guard before it already raises
         return [ast.If(test, body, other) if body else ast.If(negated(test), other, [])]
+
+    def _bound(self, test: ast.expr) -> list[ast.stmt]:
+        # What a test binds with := is read after it, even if the test itself is left out.
+        bound = (part for part in ast.walk(test) if isinstance(part, ast.NamedExpr) and self.ran(part.value))
+        return [ast.Assign([ast.Name(part.target.id, ast.Store())], self.expr(part.value)) for part in bound]
 
     def _side(self, statements: list[ast.stmt], node: ast.If, seen: bool) -> list[ast.stmt]:
         if seen or isinstance(statements[0], ast.Raise):
@@ -115,6 +120,8 @@ class Branches:
     def _IfExp(self, node: ast.IfExp) -> ast.expr:
         verdict = self.truth(node.test)
         if verdict is not None:
+            if self._bound(node.test):
+                raise Refused(node, "a test that the config decides binds a name inside an expression")
             return self.expr(node.body if verdict else node.orelse)
         fact = self.fact(node.test)
         seen = fact.truths if fact is not None else set()
