@@ -82,7 +82,7 @@ EXPECTED = {
                 {
                     "states": [f"{encoder}.hidden_states[-2]" for encoder in ("text_encoder", "text_encoder_2")],
                     "joined": "concatenated",
-                    "zeros_behind": 32,
+                    "zeros_behind": 220 - 80 - 112,
                 },
                 {"states": ["text_encoder_3.last_hidden_state"]},
             ],

@@ -49,17 +49,21 @@ class Sizes:
     """Chooses sizes so that no two components share a width: a layout mistake is then visible.
 
     ``kept`` are sizes that stay as they are, such as the latents' channels: no width is one of them either.
+    ``least``: the next network is at least so wide.
     """
 
     def __init__(self, kept: Iterable[int] = ()):
         self.kept = kept = set(kept)
-        heads = ((3, 32), (4, 20), (4, 28), (4, 36), (4, 44), (5, 24), (5, 32))
-        self._heads = iter([pair for pair in heads if not kept & {pair[0] * pair[1], pair[0] * pair[1] - LESS}])
+        self.least = 0
+        heads = ((3, 32), (4, 20), (4, 28), (4, 36), (4, 44), (5, 24), (5, 32), (5, 44), (7, 44))
+        self._heads = [pair for pair in heads if not kept & {pair[0] * pair[1], pair[0] * pair[1] - LESS}]
         self._inner = iter([size for size in (208, 176, 272, 304, 336, 368, 400) if size not in kept])
         self._vocab = iter((330, 346, 362, 378))
 
     def heads(self) -> tuple[int, int]:
-        return next(self._heads)
+        pair = next(pair for pair in self._heads if pair[0] * pair[1] >= self.least)
+        self._heads.remove(pair)
+        return pair
 
     def inner(self) -> int:
         return next(self._inner)
@@ -82,10 +86,19 @@ def shrink_all(real: dict[str, dict], fixed: Mapping[str, tuple[str, ...]] = Map
     small: dict[str, dict] = {}
     for name, config in sorted(real.items(), key=lambda item: item[0].startswith("text")):
         twin = next((other for other in small if real[other] == config), "")
+        sizes.least = _width_of_joined(name, real, small)
         small[name] = copy.deepcopy(small[twin]) if twin else _shrunk(name, config, sizes)
         small[name] |= {key: config[key] for key in fixed.get(name, ()) if key in config}
     link(real, small)
     return small
+
+
+def _width_of_joined(name: str, real: dict[str, dict], small: dict[str, dict]) -> int:
+    # Vectors of the text encoders before, side by side, may be padded to the width of this one, if they are no wider.
+    encoders = [other for other in small if name.startswith("text") and other.startswith("text")]
+    widths = [_widths(real[other], small[other]) for other in encoders]
+    own = _widths(real[name], real[name])[0]
+    return sum(after for _, after in widths) if sum(before for before, _ in widths) <= own else 0
 
 
 def _shrunk(name: str, config: dict, sizes: Sizes) -> dict:
