@@ -1,4 +1,4 @@
-"""``mflux-port check``: CPU time for one port, for every port of a release, and beside twenty ports of this template."""
+"""``mflux-port check``: CPU time for one port, for every port of a release, and with twenty ports of this template."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def rows() -> list[Row]:
 
 
 def _seconds(bytecode: Path, root: Path, *arguments: str) -> float:
-    """CPU seconds of the command, start of the interpreter included: the least of some rounds after a first one."""
+    """CPU seconds of the command, interpreter start included: the lowest of several rounds after a first one."""
     env = {**os.environ, "PYTHONPATH": str(HOOKS), "PYTHONPYCACHEPREFIX": str(bytecode)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once
     taken = []

@@ -52,8 +52,9 @@ def _rows_of(name: str, found: dict) -> list[Row]:
             table.append(Row(what, one["cpu"] * 1000, "ms", LIMIT if bound else None))
             table.append(Row(f"{what}, peak of the process", one["peak"], "MB", 150 if bound else None))
             table.append(Row(f"{what}, memory added by it", one["added"], "MB"))
-    # Ten times the tensors at ten times the cost. A tenth more is left for names that are a digit longer, and for tables
-    # that no longer fit the processor's caches: what is worse than linear shows at once, as twice that or a hundred times.
+    # Ten times the tensors at ten times the cost. The limit allows a tenth more for names that are a digit longer, and
+    # for tables that no longer fit the processor's caches: anything worse than linear shows at once, as twice or a
+    # hundred times that.
     large, small = found[name, 20_000, 20], found[name, 2_000, 20]
     what = f"{name}, 20,000 tensors / 2,000"
     table.append(Row(f"{what}, time", large["cpu"] / small["cpu"], "×", 11))
@@ -87,7 +88,7 @@ def shapes(count: int) -> dict[str, tuple[int, ...]]:
 
 
 def write_checkpoint(root: Path, count: int, shards: int) -> Path:
-    """A diffusers folder of headers alone, in shards with an index."""
+    """A diffusers folder with headers only, in shards with an index."""
     folder = root / "transformer"
     folder.mkdir(parents=True)
     (root / "model_index.json").write_text(json.dumps({"_class_name": "P", "transformer": ["diffusers", "T"]}))
@@ -141,7 +142,7 @@ def _draft(folder: Path, count: int):
     port = port_from_answers(facts | {"checkpoints": [{"key": "nova", "hf_repo": "acme/Nova"}]})
 
     def run() -> bool:
-        # From the header alone: where diffusers is installed, most of the time is its own.
+        # From the header only: where diffusers is installed, most of the time is spent in it.
         draft = draft_component(open_checkpoint(str(folder)).components["transformer"], "transformer", port)
         source = weight_mapping(_MAPPING, "NovaWeightMapping", [draft.mapping], "the mapping")
         return source.count("WeightTarget(") == PER_BLOCK and "NovaTransformer" in draft.files["transformer"]
@@ -196,12 +197,12 @@ def _block(nn):
 
 
 def _ballast() -> list[bytes]:
-    # Fills what the imports have left free, which would hide the memory of a small run.
+    # Fills the memory that the imports have left free, which would hide the memory of a small run.
     return [bytes(size) for size in (*range(16, 512, 16), *range(600, 9000, 600)) for _ in range(1500)]
 
 
 def _forget_peak() -> None:
-    # Linux keeps the highest memory of a process and lets it be reset; elsewhere the peak of the imports counts along.
+    # Linux keeps the highest memory of a process and lets it be reset; elsewhere the peak includes that of the imports.
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -1,11 +1,12 @@
 """Recording the reference: what it costs once, and what it adds to each step, on a small twin in one process.
 
 A recording has a constant part: it fingerprints all weights and sends the picture through the encoder. On a twin this
-part is most of the time, on a real model it is little; a quotient of whole runs would say more about the twin's size than
-about the recording. So the constant part has rows of its own, and what is compared is the time from one step to the next.
+part is most of the time, on a real model it is a small part; a quotient of whole runs would say more about the twin's
+size than about the recording. So the constant part has separate rows, and what is compared is the time from one step to
+the next.
 
 The twin is a fifth as wide as the model. What a module computes grows with the square of its width, what is recorded of
-it with the width: in the model, recording should add about a fifth of what it adds here (reckoned, not measured).
+it with the width: in the model, recording should add about a fifth of what it adds here (calculated, not measured).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FAMILY, LEVELS = "z_image", ("stages", "blocks", "modules")
 WIDTH = {"dim": 768, "n_heads": 24, "n_kv_heads": 24}
 STEPS = 8
 DIFFUSERS = "diffusers==0.42.*"
-# Whoever records stages may leave it on; blocks fit into any run; all modules may take half of a step more.
+# Recording stages may stay on; recording blocks fits any run; recording all modules may take half a step more.
 LIMITS = {"stages": 1.1, "blocks": 1.2, "modules": 1.5}
 
 
@@ -61,13 +62,13 @@ def rows() -> list[Row]:
 def measure(home: Path) -> dict[str, float]:
     """Seconds of the constant parts, and for each level how many times as long a step takes as without recording.
 
-    Runs where torch and diffusers are.
+    Runs where torch and diffusers are installed.
     """
     sys.path.insert(0, str(home))
     import torch
     from parity.record import reference, resident_networks
 
-    torch.set_num_threads(1)  # recording has one; what the other cores are busy with would count as the step's
+    torch.set_num_threads(1)  # recording has one; work on the other cores would count as the step's
     loaded = reference.load(_run(reference, home, "stages"), "", keep=True)
     loaded.parts.remember, pipe = False, loaded.pipe
     clock = Clock(pipe)
@@ -78,7 +79,7 @@ def measure(home: Path) -> dict[str, float]:
 
     def record(level: str) -> None:
         path = home / "artifacts" / "timed.safetensors"
-        # A new file each time: to give back an old one's blocks takes longer than to write them.
+        # A new file each time: freeing an old file's blocks takes longer than writing new ones.
         path.unlink(missing_ok=True)
         reference.record(loaded, _run(reference, home, level), path, calibrate=False)
 
@@ -119,7 +120,7 @@ class Clock:
     def steps(self, runs: dict[str, Callable[[], None]]) -> dict[str, float]:
         """Seconds of one step in each of the runs, which take turns: the fastest of a run, the median over the rounds.
 
-        A step takes milliseconds: whatever else the machine does makes one many times slower, and none faster.
+        A step takes milliseconds: other work on the machine makes some steps many times slower, and none faster.
         """
         taken: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(ROUNDS):

@@ -1,7 +1,7 @@
-"""One denoise step of drafted transformers beside mflux's own hand-written ports, on the same weights and inputs.
+"""One denoise step of drafted transformers next to mflux's own hand-written ports, with the same weights and inputs.
 
-The models are of a middle width, so that most of the time is arithmetic. Both sides run compiled, as mflux runs them, and take
-turns; a drafted step may take 1.15 times as long.
+The models are of medium width, so that most of the time is arithmetic. Both sides run compiled, as mflux runs them, and
+take turns; a drafted step may take 1.15 times as long.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.measure import Action, Row, medians
 
 LIMIT = 1.15
 DIFFUSERS = "diffusers==0.42.*"
-HEIGHT, WIDTH, TEXT = 16, 12, 32  # places of the latents and tokens of the prompt
+HEIGHT, WIDTH, TEXT = 16, 12, 32  # the grid of the latents, and the prompt's tokens
 # What differs from the released config.
 SIZES = {
     "z_image": {"dim": 512, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 4, "n_kv_heads": 4, "cap_feat_dim": 256},
@@ -42,9 +42,9 @@ def rows() -> list[Row]:
 
 
 def measure(name: str) -> float:
-    """How many times as long a drafted step takes. Raises when the two sides do not give the same.
+    """How many times as long a drafted step takes. Raises when the two sides differ.
 
-    Runs where torch, diffusers and mflux are.
+    Runs where torch, diffusers and mflux are installed.
     """
     import mlx.core as mx
 
@@ -60,7 +60,7 @@ def measure(name: str) -> float:
 
 
 def _drafted(name: str):
-    """The drafted transformer at the middle width, and the torch model whose weights it has."""
+    """The drafted transformer at medium width, and the torch model whose weights it has."""
     import tempfile
     from pathlib import Path
 
@@ -103,7 +103,7 @@ def _inputs(name: str) -> dict:
     }[name]  # fmt: skip
 
 
-# mflux's own, each a call without arguments.
+# mflux's own ports, each as a call without arguments.
 
 
 def _z_image(model, given: dict) -> Callable:

@@ -54,7 +54,7 @@ def rows() -> list[Row]:
 
 def _against_start(root: Path, timed: Path) -> dict[str, float]:
     shutil.copytree(root, timed)
-    # As installed: compiled once, with the bytecode beside the sources.
+    # As installed: compiled once, with the bytecode next to the sources.
     project = timed.with_name("project")
     for name in ("components", "hooks"):
         shutil.copytree(project_root() / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))

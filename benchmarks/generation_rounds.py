@@ -43,7 +43,7 @@ class Shared(nn.Module):
 
 
 class Drawn:
-    """Stands for the decoded image: only the loop is compared."""
+    """Stands in for the decoded image: only the loop is compared."""
 
     image = Image.new("RGB", (8, 8))
 

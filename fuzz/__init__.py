@@ -1,4 +1,6 @@
-"""Coverage-guided fuzzing of what reads other people's bytes. Linux alone: ``uv run --group fuzz python -m fuzz header``.
+"""Coverage-guided fuzzing of the code that reads other people's bytes.
+
+Linux only: ``uv run --group fuzz python -m fuzz header``.
 
 A target is a module with ``one(data)``, which raises for an input that is treated wrongly, with ``WORDS`` that are put
 into inputs whole, and with the size of its ``LONGEST`` input. ``corpus/<target>`` holds the inputs that are kept.

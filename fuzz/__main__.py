@@ -19,7 +19,7 @@ def main(name: str, *options: str) -> None:
     with atheris.instrument_imports(include=["mflux_port"]):
         target = importlib.import_module(f"fuzz.{name}")
     folder = CORPUS / name
-    home = Path(tempfile.mkdtemp(prefix="fuzz-"))  # left behind: the fuzzer ends without a word
+    home = Path(tempfile.mkdtemp(prefix="fuzz-"))  # left behind: the fuzzer ends the process without cleaning up
     words = home / "words"
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.WORDS))
     atheris.Setup(

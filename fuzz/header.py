@@ -1,4 +1,4 @@
-"""The header reader against the safetensors library: what it takes for sound has to be sound there, and say the same."""
+"""The header reader against the safetensors library: what it accepts must be valid there, with the same content."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mflux_port.errors import PortError
 
 WORDS = ('"dtype":', '"shape":', '"data_offsets":', '"__metadata__":', *(f'"{name}"' for name in DTYPE_BITS))
 LONGEST = 4000
-# What only the library refuses, and no writer writes: types younger than it, and oddities of JSON in what nobody reads.
+# Refused by the library alone, and written by no writer: newer types, and oddities of JSON in parts that nobody reads.
 _STRICTER = ("unknown variant", "`-0.0`", "hex escape", "recursion limit", "number out of range")
 _LARGEST = 100_000  # bytes of tensors that are made up for the library
 
 
 def one(data: bytes) -> None:
-    """An input is a whole file, or a header alone when it starts with a brace or a blank."""
+    """An input is a whole file, or only a header when it starts with a brace or a space."""
     if data[:1] in (b"{", b" "):
         _header(data)
     else:

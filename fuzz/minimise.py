@@ -1,4 +1,4 @@
-"""``python -m fuzz.minimise <target>``: keep, of the corpus, what goes a way through the code that no shorter input goes.
+"""``python -m fuzz.minimise <target>``: keep the inputs that take a path through the code that no shorter input takes.
 
 What once failed is named ``found-…`` and stays.
 """

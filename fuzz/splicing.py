@@ -1,4 +1,4 @@
-"""The wiring's text splicing: shared files in any state are refused in one line, or get the port and can give it back."""
+"""The wiring's text splicing: shared files in any state are refused in one line, or wired and unwired again."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Held(Checkout):
 
 
 def one(data: bytes) -> None:
-    """An input is the number of a host, the number of a file in it, and what stands in that file."""
+    """An input is the number of a host, the number of a file in it, and the content of that file."""
     if len(data) < 2:
         return
     host = HOSTS[data[0] % len(HOSTS)]

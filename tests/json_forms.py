@@ -1,4 +1,4 @@
-"""What ``--json`` prints, held against the list of its fields."""
+"""What ``--json`` prints, compared with the list of its fields."""
 
 from __future__ import annotations
 

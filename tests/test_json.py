@@ -26,7 +26,7 @@ FORMS = {
     "start --dry-run": ["start", "acme/Vega", "--model", "vega", "--dry-run"],
     "unwire": ["unwire", MODEL],
 }
-# Forms that the tests of their commands hold against the list.
+# Forms that the tests of their commands compare with the list.
 ELSEWHERE = ("start", "copy", "demo", "inspect", "inspect --sizes", "draft", "draft --dry-run", "ledger", "ledger --lora",
              "update", "update --restore")  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Rooms in the order in which data flows: a module imports from its own room or a lower one, and imports make no cycle."""
+"""Rooms in the order of data flow: a module imports from its own room or a lower one, and imports form no cycle."""
 
 from __future__ import annotations
 

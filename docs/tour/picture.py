@@ -23,7 +23,7 @@ def main(checkpoint: Path, porting: Path, output: Path) -> None:
 
     field = smooth_field()
     theirs, own = through_reference(checkpoint, field), through_port(porting, checkpoint, field)
-    scale = np.abs(theirs).max()  # random weights keep no range
+    scale = np.abs(theirs).max()  # random weights do not keep the range
     theirs, own = theirs / scale, own / scale
     pictures = [to_picture(field), to_picture(theirs), to_picture(own), difference(theirs, own),
                 difference(theirs, own, AMPLIFIED)]  # fmt: skip

@@ -44,7 +44,7 @@ STEPS = {
 
 
 def play(scratch: Path) -> dict[str, str]:
-    """The README's block of each step, by name. The checkout that comes of it is ``scratch/mflux``."""
+    """The README's block of each step, by name. The resulting checkout is ``scratch/mflux``."""
     python = releases.environment(releases.NEWEST, TOOLS)
     root = releases.checkout(releases.NEWEST, scratch / "mflux")
     toy = PROJECT / "template/porting/{{ model }}/parity/record/toy_tokenizer.py"
@@ -70,14 +70,14 @@ def _as_a_reader_sees(line: str, root: Path) -> str:
 
 
 def filled(text: str, blocks: dict[str, str]) -> str:
-    """``text`` with the blocks of the run in it."""
+    """``text`` with the run's blocks in it."""
     return BLOCK.sub(lambda match: match["head"] + blocks[match["name"]] + match["tail"], text)
 
 
 def without_figures(text: str) -> str:
-    """``text`` with what differs from machine to machine and day to day taken out of it."""
+    """``text`` without what differs from machine to machine and from day to day."""
     text = re.sub(r"template [\w.+-]+;", "template;", text)
-    # Blanks and pytest's rules fill a line up, so that their number depends on that of the digits.
+    # Spaces and pytest's rules fill up a line, so their number depends on the number of digits.
     return re.sub(r"\d[\d.e+-]*", "N", re.sub(r"([ =])\1+", r"\1", text))
 
 

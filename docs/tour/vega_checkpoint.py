@@ -1,6 +1,6 @@
 """Write the checkpoint of the README's run: `vega_checkpoint.py FOLDER TOY_TOKENIZER`, where diffusers is installed.
 
-A Z-Image pipeline with small random networks, apart from its VAE, which has the real one's sizes: mflux knows no other.
+A Z-Image pipeline with small random networks, apart from its VAE, which has the real one's sizes: mflux has no other.
 """
 
 import json

@@ -10,7 +10,7 @@ def begin() -> None:
     # Modules and syntax trees are many small objects that stay in use: collecting garbage frees nothing.
     gc.set_threshold(1_000_000)
     if sys.stdout is not None:
-        # A name that the terminal's encoding lacks, or that is not UTF-8 on the disk, is shown and ends nothing.
+        # A name that the terminal's encoding lacks, or that is not UTF-8 on the disk, is shown without an error.
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -47,7 +47,7 @@ def built(tmp_path_factory, pristine, template) -> World:
 
 @pytest.fixture
 def world(built, monkeypatch) -> World:
-    """The world, restored after the test. The work folder is the checkout."""
+    """The world, restored after the test. The working directory is the checkout."""
     monkeypatch.chdir(built.root)
     yield built
     built.restore()

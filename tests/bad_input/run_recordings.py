@@ -44,7 +44,7 @@ def call(argv: list[str]) -> tuple[object, str, str]:
             errors.run(importlib.import_module(argv[0].removesuffix(".py")).main)
         except SystemExit as stop:
             code = stop.code
-        except Exception:  # noqa: BLE001 - whatever gets out is what the test looks for
+        except Exception:  # noqa: BLE001 - whatever escapes is what the test looks for
             traceback.print_exc()
     return code, out.getvalue(), err.getvalue()
 

@@ -1,4 +1,4 @@
-"""Answers files that were edited by hand into something that no question lets through: refused by every command."""
+"""Answers files that were edited by hand into something that no question accepts: refused by every command."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_entries_that_are_not_plain(world, capsys, text, words):
     refused_by_all(world, capsys, words)
 
 
-# An update would put a question's default in the place of an answer that its validator refuses: `update` by itself, and
+# An update would put a question's default in place of an answer that its validator refuses: `update` by itself, and
 # the first step of `copier update`.
 @pytest.mark.parametrize(
     ("change", "words"),

@@ -8,7 +8,7 @@ from mflux_port.cli import COMMANDS, main
 from tests.bad_input.world import complains, refused
 
 LONG = "x" * 100_000
-# The typed arguments, and words in the error line. The work folder is the checkout.
+# The typed arguments, and words in the error line. The working directory is the checkout.
 BAD = [
     ("", "the following arguments are required: command; see `mflux-port --help`"),
     ("wier", "invalid choice: 'wier'"),

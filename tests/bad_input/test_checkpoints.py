@@ -1,4 +1,4 @@
-"""Unsound checkpoints: one line, exit 2, nothing written, little memory, and no pickle is ever opened as one."""
+"""Unsound checkpoints: one line, exit 2, nothing written, little memory, and no pickle is ever loaded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_bad_checkpoints(world, capsys, damage):
 
 
 def test_a_draft_looks_at_all_components_first(world, capsys):
-    # The key list is of the whole checkpoint: an unsound VAE must not be found when the transformer is written already.
+    # The key list is of the whole checkpoint: an unsound VAE must not be found only after the transformer was written.
     write_raw(world.checkpoint / "vae" / FILE, b"[]")
     index = json.loads((world.checkpoint / "model_index.json").read_text()) | {"vae": ["diffusers", "AutoencoderKL"]}
     (world.checkpoint / "model_index.json").write_text(json.dumps(index))
@@ -48,7 +48,7 @@ def test_bad_input_takes_little_memory(mflux_port, pipeline, damage):
 
 
 def limit_memory() -> None:
-    # 400 MB of addresses: room for Python, none for what a header claims.
+    # 400 MB of address space: enough for Python, not for what a header claims.
     resource.setrlimit(resource.RLIMIT_AS, (400 * 2**20, 400 * 2**20))
 
 

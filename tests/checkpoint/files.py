@@ -1,4 +1,4 @@
-"""Safetensors files without data, written by hand: a header and a hole."""
+"""Safetensors files without data, written by hand: a header, then a hole in the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_header(path: Path, tensors: dict, dtype: str = "BF16") -> Path:
 
 
 def write_raw(path: Path, header: bytes, data: int = 0, claim: int | None = None) -> Path:
-    """A file with any header, a claim of its length and a hole of ``data`` bytes behind it."""
+    """A file with any header, a claimed length and a hole of ``data`` bytes behind it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(struct.pack("<Q", len(header) if claim is None else claim) + header)
     os.truncate(path, 8 + len(header) + data)

@@ -13,7 +13,7 @@ REVISION = "c" * 40
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves ``folder`` as the repo ``acme/Nova``. ``sent``: bytes of each file that left."""
+    """Serves ``folder`` as the repo ``acme/Nova``. ``sent``: bytes sent of each file."""
 
     def __init__(self, folder: Path):
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -97,7 +97,7 @@ def test_a_written_reason_is_enough(tree):
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory, pristine):
-    """The port in mflux 0.18.1, which keeps choices and completions in lists and saves by an if/elif chain."""
+    """The port in mflux 0.18.1, which keeps choices and completions in lists and saves with an if/elif chain."""
     return complete_port.render(shutil.copytree(pristine("0.18.1"), tmp_path_factory.mktemp("old") / "mflux"))
 
 

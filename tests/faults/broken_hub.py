@@ -9,10 +9,10 @@ from tests.checkpoint.hub import Hub, _Handler
 
 
 class BrokenHub(Hub):
-    """``how`` it breaks, at the request number ``at``, from 0 (and at all after it, when it is ``lasting``).
+    """``how`` it breaks, at request number ``at``, counted from 0 (and at all after it, when it is ``lasting``).
 
     ``reset``: the connection is reset before a byte of the answer; ``cut``: in the middle of the body; ``short``: the
-    body ends before its time and the connection is closed; ``silent``: no answer ever comes; ``stalls``: the body stops
+    body ends early and the connection is closed; ``silent``: no answer ever comes; ``stalls``: the body stops
     in the middle; a number is a status.
     """
 

@@ -25,7 +25,7 @@ CONVENTIONS = ("nova_initializer.py", "nova/cli/nova_generate.py", "helpers/tiny
 UNKNOWN = (
     "src/mflux/models/nova/notes.md",
     "picture.png",
-)  # the porter's own; git does not know one, ignores the other
+)  # the porter's own files; one is untracked, the other ignored
 
 
 def pytest_sessionfinish(session) -> None:

@@ -25,8 +25,8 @@ class Fault:
     ``where``: ``touch`` (anything that changes a folder or opens a file for writing, and every process that is started)
     or ``write`` (the raw writes into files). ``at``: which of them, from 0; -1 only counts. ``how``: ``kill`` takes the
     whole process group, ``kill one`` the process that got there, ``pause`` waits at ``gate``, a number is an errno.
-    ``lasting``: from there on, not there alone. ``below``: only paths below this one count; ``on``: only paths that end in
-    this. ``log``: a file that gets a byte for each that counted, ``hits``: one that gets a line for each fault.
+    ``lasting``: from there on, not only there. ``below``: only paths below this one count; ``on``: only paths that end
+    in this. ``log``: a file that gets a byte for each that counted, ``hits``: one that gets a line for each fault.
     """
 
     below: str
@@ -44,7 +44,7 @@ class Fault:
 
 
 def arm(encoded: str) -> None:
-    """Arm the fault in this process, for good."""
+    """Arm the fault in this process, permanently."""
     fault = Fault(**json.loads(encoded))
     counter = _Counter(fault)
     if fault.where == "write":

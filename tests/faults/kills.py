@@ -22,7 +22,7 @@ LEFT: Counter[str] = Counter()  # what the kills left: before, after, or half
 
 @dataclass
 class Command:
-    """A command in a checkout. ``own`` tells whether the command may change a file.
+    """A command in a checkout. ``own`` says whether the command may change a file.
 
     ``again`` is the documented command after a kill; the default is the same command. ``whole_files``: the command never
     leaves a part of a file. ``reset`` restores what ``tree`` does not hold.
@@ -47,7 +47,7 @@ class Command:
         return self.tree.root
 
     def measure(self) -> Command:
-        """Run it without a fault: what it changes, how often it touches the disk, how long it takes."""
+        """Run it without a fault to see what it changes, how often it touches the disk and how long it takes."""
         self.before = self.tree.state()
         first = run(self.act, self.root)
         assert first.status == 0, first.err

@@ -24,7 +24,7 @@ _OWNED = (f"{_MODEL}/latent_creator/nova_latent_creator.py", f"{_MODEL}/model/no
 
 @pytest.fixture(scope="module")
 def copied(pristine, small_template, tmp_path_factory) -> Path:
-    """A checkout with a fresh copy that git does not know."""
+    """A checkout with a fresh, untracked copy."""
     root = shutil.copytree(pristine(), tmp_path_factory.mktemp("copied") / "mflux")
     done = run(_copy(small_template.home), root)
     assert done.status == 0, done.err

@@ -1,4 +1,4 @@
-"""The network breaks while ``inspect`` reads a remote repo: one line, exit 2, no answers file, and no waiting for ever."""
+"""The network breaks while ``inspect`` reads a remote repo: one line, exit 2, no answers file, no endless waiting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.checkpoint.files import TRANSFORMER, write_sharded
 from tests.checkpoint.hub import hub
 from tests.faults.broken_hub import BrokenHub
 
-_REQUESTS = 7  # of a whole inspect of ``repo``; the first test holds it to that
+_REQUESTS = 7  # requests in a whole inspect of ``repo``; the first test checks this
 _QUICK = {("reset", 4), ("short", 2)}
 _BREAKS = [(how, at) for how in ("reset", "short", "silent", 500) for at in (0, 2, 4, 6)]
 _BREAKS += [("cut", 2), ("cut", 6), ("stalls", 1), ("stalls", 5), (503, 3), (429, 6), (404, 5), (200, 0), (200, 2)]

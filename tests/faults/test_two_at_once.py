@@ -1,4 +1,4 @@
-"""Two runs in one checkout: one is refused in one line or waits, with the same result as one after the other."""
+"""Two runs in one checkout: one is refused in one line or waits, with the same result as when run in sequence."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Order(NamedTuple):
 
 @pytest.fixture
 def two(tree) -> Tree:
-    """The checkout with the answers of a second port, wired neither."""
+    """The checkout with the answers of a second port, neither of them wired."""
     answers = (tree.root / "porting/nova/answers.yml").read_text()
     (tree.root / "porting/amber").mkdir()
     (tree.root / "porting/amber/answers.yml").write_text(answers.replace("nova", "amber").replace("Nova", "Amber"))

@@ -154,7 +154,7 @@ class Walk:
         return out.getvalue()
 
     def _print(self) -> dict:
-        # Of every file, ignored ones too; and where the branches are.
+        # Covers every file, ignored ones too, and where the branches are.
         files = [
             Path(folder, name) for folder, _, names in os.walk(self.root) for name in names if ".git/" not in folder
         ]

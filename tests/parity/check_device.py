@@ -1,6 +1,6 @@
 """Operations that a device lacks, raised as PyTorch and MLX raise them: ``check_device.py SCRIPT [ARGUMENT…]``.
 
-The script runs in the folder it is called in, and one operation of its library raises.
+The script runs in the current folder, and one operation of its library raises.
 """
 
 from __future__ import annotations

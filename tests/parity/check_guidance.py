@@ -78,7 +78,7 @@ class Scheduled(Pipe):
 
 
 class Guided(Pipe):
-    """Its guidance is a component of its own, whatever the call is given."""
+    """Its guidance is a separate component, whatever the call is given."""
 
     def __init__(self):
         super().__init__()

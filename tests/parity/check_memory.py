@@ -1,4 +1,4 @@
-"""What keeps the port small, checked where MLX is: ``check_memory.py HOME PORT`` with a twin in HOME/artifacts/tiny."""
+"""What keeps the port small (needs MLX): ``check_memory.py HOME PORT`` with a twin in HOME/artifacts/tiny."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parity.memo import Memo  # noqa: E402
 from parity.run import mlx_port, strips  # noqa: E402
 from parity.run.mlx_taps import components, numbers  # noqa: E402
 
-# A convolution in strips gives what a whole one does, whatever its stride, padding and dilation.
+# A convolution in strips gives the same result as a whole one, whatever its stride, padding and dilation.
 random = np.random.default_rng(0)
 strips.MOST = 700
 
@@ -37,7 +37,7 @@ for setting in ((1, 1, 1), (2, 1, 1), (1, 0, 1), (2, 0, 1), ((2, 1), (1, 0), 1),
 for setting in ((1, 1, 1), (2, 0, 1), ((1, 2, 1), (2, 1, 0), 1), ((2, 1, 2), (0, 1, 1), 1)):
     same_in_strips("conv3d", (1, 3, 19, 11, 6), (5, 3, 3, 3, 6), *setting)
 
-# One large component at a time: what is in memory stays within the limit, and a freed one has its numbers again.
+# One large component at a time: what is in memory stays within the limit, and a freed one gets its numbers back.
 port = mlx_port.load(where, home / "artifacts/tiny", "float32", {})
 mx.clear_cache()
 assert mx.get_active_memory() < 1e6, "weights are read before they are needed"
@@ -53,7 +53,7 @@ assert mx.get_active_memory() < 1e6, mx.get_active_memory()
 after = {path: np.array(array) for path, array in tree_flatten(components(port.model)["transformer"].parameters())}
 assert before.keys() == after.keys() and all(np.array_equal(before[path], after[path]) for path in before)
 
-# The very same numbers give what is known; others, another dtype or an object that is not numbers do not.
+# The very same numbers give the known result; others, another dtype or an object that is not numbers do not.
 memo = Memo(mx.array, numbers)
 memo.put("encoder", (mx.arange(4),), {"scale": 2.0}, "known")
 assert memo.get("encoder", (mx.arange(4),), {"scale": 2.0}) == "known"

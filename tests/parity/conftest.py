@@ -13,14 +13,14 @@ from mflux_port.checkout import releases
 
 from tests.parity.families import PORTING, PORTS, write_home
 
-sys.path.insert(0, str(PORTING))  # the harness is plain Python: what needs numpy alone is tested right here
+sys.path.insert(0, str(PORTING))  # the harness is plain Python: what only needs numpy is tested right here
 DIFFUSERS = "diffusers==0.42.*"
 SIZE = "112x80"
 
 
 @pytest.fixture(scope="session")
 def script() -> Callable[..., subprocess.CompletedProcess]:
-    """``script(home, "run_mflux.py", "--bisect")``: one of the scripts, where torch, diffusers and MLX are."""
+    """``script(home, "run_mflux.py", "--bisect")``: a script, where torch, diffusers and MLX are installed."""
     python = releases.environment(releases.NEWEST, (DIFFUSERS,))
     source = releases.source(releases.NEWEST) / "src"
 

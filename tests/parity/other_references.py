@@ -1,4 +1,4 @@
-"""Config files of families that no mflux has: encoders, widths and options that the three ported ones do not show."""
+"""Config files of families that mflux lacks: encoders, widths and options that the three ported ones do not show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Released ports with another loop or with a mistake in it. Copied into a port's folder: runs where mflux is."""
+"""Released ports with another loop or with a mistake in it. Copied into a port's folder; needs mflux."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class ErnieWithOtherSigmas(Ernie):
 
 
 class PackedZImage(ZImage):
-    """Its loop has 2x2 patches in rows, the channels inside of a patch's numbers, and its noise is drawn in these rows."""
+    """Its loop has 2x2 patches in rows, the channels innermost in each patch; its noise is drawn in these rows."""
 
     def __init__(self, **more):
         super().__init__(**more)
@@ -113,7 +113,7 @@ class ZImageBase(ZImage):
 
 
 class ZImageBaseWithoutEncoder(ZImageBase):
-    """As a template's port before its encoder is written: what stands in has to tell the two prompts apart."""
+    """As a template's port before its encoder is written: the stand-in has to tell the two prompts apart."""
 
     def _encode_prompt(self, prompt: str) -> mx.array:
         raise NotImplementedError("the text encoder is not written yet")

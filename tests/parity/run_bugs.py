@@ -19,7 +19,7 @@ PORT = {
     "z_image": "mflux.models.z_image.variants.z_image:ZImage",
     "flux2": "mflux.models.flux2.variants.txt2img.flux2_klein:Flux2Klein",
     "ernie_image": "mflux.models.ernie_image.variants.txt2img.ernie_image:ErnieImage",
-}.get(FAMILY, "ports:Port")  # of a family of the healthy matrix, in the twin's sizes
+}.get(FAMILY, "ports:Port")  # for a family of the healthy matrix, at the twin's sizes
 
 from bugs import Bug  # noqa: E402 - found through the path above
 

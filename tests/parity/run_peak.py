@@ -1,4 +1,4 @@
-"""Run a script of the folder it is called in, and say at its end how much memory it took at most.
+"""Run a script from the current folder, and print at the end how much memory it took at most.
 
 ``run_peak.py SCRIPT [ARGUMENT…]`` prints ``peak: <MB>`` as the last line of stderr.
 """

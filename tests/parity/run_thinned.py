@@ -1,4 +1,5 @@
-"""Run a script of the folder it is called in with a cap on tensors that thins even a twin's, as 1024x1024 thins a real model's.
+"""Run a script from the current folder with a cap on tensors that thins even a twin's, as 1024x1024 thins a real
+model's.
 
 ``run_thinned.py CAP SCRIPT [ARGUMENT…]``; ``CAP`` is the number of elements that are kept of one tensor.
 """

@@ -1,4 +1,4 @@
-"""What is said about numbers that differ: one line for one cause, and a cause only where the numbers carry it."""
+"""What is said about numbers that differ: one line for one cause, and a cause only where the numbers support it."""
 
 from __future__ import annotations
 

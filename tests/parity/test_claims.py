@@ -53,7 +53,7 @@ def test_a_released_port_applies_what_it_loads_as_the_reference_does(claimed, sc
 
     rows = [line for line in done.stdout.splitlines() if line.startswith("lora ")]
     assert any(line.split()[1:3] == ["attention", "pass"] for line in rows), done.stdout + done.stderr
-    # What these ports leave out is true of them: no layer gets another update than the reference's.
+    # What these ports leave out is a true difference: no layer gets an update other than the reference's.
     failed = [line for line in rows if line.split()[2] == "FAIL"]
     assert all("not applied" in line or "refused" in line for line in failed), failed
     assert re.search(r"^transformer +pass ", done.stdout, re.MULTILINE), done.stdout

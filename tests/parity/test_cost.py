@@ -32,7 +32,7 @@ def test_memory_does_not_grow_with_what_is_recorded(twin, script, tmp_path):
 
 
 def test_a_search_on_both_sides_takes_less_than_a_minute(twin, script, port):
-    """Of computing time: what else the machine does is not counted."""
+    """Computing time: other work on the machine is not counted."""
     home = twin("flux2")
     start = _computed()
     flags = ("--model", home / "artifacts/tiny", "--modules", "--steps", "2", "--size", "112x80")
@@ -42,6 +42,6 @@ def test_a_search_on_both_sides_takes_less_than_a_minute(twin, script, port):
 
 
 def _computed() -> float:
-    """The seconds that all child processes computed up to now."""
+    """The seconds of computing time that all child processes used so far."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -1,4 +1,4 @@
-"""Edit pipelines: released ports pass every stage with input images, and bugs in one are placed."""
+"""Edit pipelines: released ports pass every stage with input images, and bugs in one are located."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evidence of a box of PORTING.md: it names the setting that was run, and claims no more."""
+"""The evidence of a box of PORTING.md: it names the setting that was run, and nothing more."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_lesser_run_of_the_same_commit_does_not_replace_better_proof(notes):
     notes.run(Result("loop"))
     notes.run(Result("loop"), size="64x64")
     assert notes.box("loop").proven
-    notes.run(Result("loop"), size="64x64", commit="def5678")  # of other code: the old figures no longer prove anything
+    notes.run(Result("loop"), size="64x64", commit="def5678")  # other code: the old figures no longer prove anything
     assert notes.box("loop").problem == "was run at 64x64; 512x512 and larger counts"
 
 

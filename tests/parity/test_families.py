@@ -132,7 +132,7 @@ def test_blocks_of_a_large_run_stay_small(twin, script):
 
 
 def test_thinned_blocks_are_recorded_and_judged(twin, script):
-    # At 1024x1024 the decoder's last block returns what the VAE returns: the one is thinned, the other is a stage's output.
+    # At 1024x1024 the decoder's last block returns what the VAE returns: one is thinned, the other is a stage's output.
     home = twin("z_image")
     path = home / "artifacts/thinned.safetensors"
     flags = ("--model", home / "artifacts/tiny", "--blocks", "--size", "64x96", "--steps", "2", "--output", path)

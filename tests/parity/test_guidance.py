@@ -10,8 +10,8 @@ import pytest
 from tests.parity.families import PORTING
 
 pytestmark = pytest.mark.full
-# The value that is passed when guidance is off (1.0 asked, then 5.0), and with 5.0 on the
-# number of predictions in a step and the value that a port is to be given.
+# The value that is passed when guidance is off (1.0 asked, then 5.0), and with guidance on (5.0) the number of
+# predictions in a step and the value that a port is to be given.
 EXPECTED = {
     "Pipe": (1.0, 1.0, 2, 5.0),
     "AnyAboveZero": (0.0, 0.0, 2, 5.0),  # Z-Image

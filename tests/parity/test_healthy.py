@@ -1,4 +1,4 @@
-"""mflux's own ports in a few settings: no stage and no module of a right port is called wrong.
+"""mflux's own ports in a few settings: no stage and no module of a correct port is called wrong.
 
 All families in all settings: ``python -m tests.parity.healthy``.
 """
@@ -66,7 +66,7 @@ def test_a_twin_has_the_names_and_the_index_of_real_files(judged, folder):
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_bug_is_named(judged, folder, name):
-    """A sample of the bugs in these families, judged by the recording that the right port passes."""
+    """A sample of the bugs in these families, judged by the recording that the correct port passes."""
     judged(name)
     home = folder / name
     for end in (".safetensors", ".gaps.json"):

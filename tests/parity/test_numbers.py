@@ -1,4 +1,4 @@
-"""The harness's own arithmetic, with numpy alone: layouts, pairs, recordings, waivers, ticks."""
+"""The harness's own arithmetic, with only numpy: layouts, pairs, recordings, waivers, ticks."""
 
 from __future__ import annotations
 

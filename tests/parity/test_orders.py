@@ -1,4 +1,4 @@
-"""Which number of a port is which of the reference: found by sending numbers through, whatever the shapes are."""
+"""Which number of a port matches which of the reference: found by sending numbers through, whatever the shapes are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 
 def _packed(latents: np.ndarray, channels_inside: bool = True) -> np.ndarray:
-    """(1, C, H, W) as rows of 2x2 patches; with the channels outside or inside of a patch's four numbers."""
+    """(1, C, H, W) as rows of 2x2 patches; with the channels outside or inside a patch's four numbers."""
     _, c, h, w = latents.shape
     patches = latents.reshape(1, c, h // 2, 2, w // 2, 2)
     axes = (0, 2, 4, 1, 3, 5) if not channels_inside else (0, 2, 4, 3, 5, 1)
@@ -94,7 +94,7 @@ def test_two_rows_of_a_batch_are_told_apart():
 
 @pytest.mark.parametrize("padding", [0, 1])
 def test_loops_are_linked_by_what_their_vaes_are_given(padding):
-    """Expected: packed number n is the reference's at the same place, though neither shapes nor draws tell."""
+    """Expected: packed number n is the reference's at the same place, though neither shapes nor draws show it."""
     from parity.orders import trace, vae_links
 
     reference = trace(lambda x: {"vae": x.reshape(SHAPE) * np.float32(3) - 1}, SIZE)["vae"]

@@ -102,7 +102,7 @@ def test_both_prompts_have_stand_ins_where_the_encoder_is_not_written(judged):
 
 
 def test_a_wrong_encoder_fails_no_stage_before_it(judged):
-    """4 steps: each has the reference's embeddings, not the first and the last alone."""
+    """4 steps: each has the reference's embeddings, not only the first and the last."""
     row = judged("z_image", "float32", "ZImageWithAnotherEncoder")["ZImageWithAnotherEncoder"]
     assert _failed(row) == {"text_encoder", "end_to_end"}, row
 

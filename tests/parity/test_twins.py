@@ -1,4 +1,4 @@
-"""Tiny twins of references whose configs have traps: each is built from config files alone and runs."""
+"""Tiny twins of references with pitfalls in their configs: each is built from config files alone and runs."""
 
 from __future__ import annotations
 

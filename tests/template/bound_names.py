@@ -22,7 +22,7 @@ def clashing(path: Path, model: str, class_name: str) -> set[str]:
 
 
 def _bound(tree: ast.Module, model: str) -> tuple[set[str], set[str]]:
-    """Names that the module has from the port, and those that it has from elsewhere, builtins among them."""
+    """Names that the module has from the port, and those from elsewhere, including builtins."""
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     others = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and hasattr(builtins, node.id)}
     for node in ast.walk(tree):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.template import ports, rendering
 
-# The words of what can be switched off.
+# The words of features that can be switched off.
 _OPTIONS = {
     "edit": r"edit",
     "img2img": r"img2img|image.to.image|image.strength|init_time_step",
@@ -15,7 +15,7 @@ _OPTIONS = {
     "lora": r"lora",
     "training": r"\btrain(ing|er)?\b|mflux-train|TrainingAdapter|gradient_checkpointing",
 }
-# What a later release brought.
+# What a later release added.
 _LATER = {
     "0.18.1": r"bake_lora|dense_component|capabilities|VAEDecodeOptions|VAEBlockDecoder|MODEL_CLASSES|resolve_restricted",
     "0.22.0": r"VAEDecodeOptions|VAEBlockDecoder|vae.full.precision|generation_parameters",

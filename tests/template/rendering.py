@@ -42,7 +42,7 @@ def wire(checkout: Path, model: str) -> None:
 
 
 def specs(question: str) -> dict[str, dict]:
-    """What the template knows of each VAE or text encoder, by the answer; names of the port are left blank."""
+    """What the template knows about each VAE or text encoder, by the answer; names of the port are left blank."""
     return hidden_answer(question, f"{question}_specs")
 
 

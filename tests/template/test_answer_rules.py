@@ -147,7 +147,7 @@ _CHANGES = {
 
 @st.composite
 def changed_answers(draw) -> dict:
-    """Answers that are right, but for a few that may be anything of the question's type."""
+    """Answers that are right, except for a few that may be anything of the question's type."""
     questions = [*(name for name in _CHANGES if name not in TEXTS), *draw(st.sampled_from([[], TEXTS]))]
     names = draw(st.lists(st.sampled_from(questions), max_size=3, unique=True))
     if draw(st.booleans()):

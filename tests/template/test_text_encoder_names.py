@@ -1,4 +1,4 @@
-"""A text encoder's checkpoint is read as the class itself saves it, not only as a pipeline or a model around it does."""
+"""A text encoder's checkpoint is read as the class itself saves it, not only as a pipeline or outer model does."""
 
 from __future__ import annotations
 

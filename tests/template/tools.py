@@ -1,4 +1,4 @@
-"""The linters and type checkers of the releases, as they pin them, each in an environment of its own in the cache."""
+"""The linters and type checkers of the releases, as they pin them, each in its own environment in the cache."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ HOOKS = ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit", "post-
 
 
 class Setting(NamedTuple):
-    """``config``: name and value pairs, in which HOME stands for a folder of the test's own; ``files``: what lies there."""
+    """``config``: name and value pairs, in which HOME stands for the test's own folder; ``files``: the files there."""
 
     name: str
     config: tuple[tuple[str, str], ...] = ()

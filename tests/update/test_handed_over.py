@@ -1,4 +1,4 @@
-"""A file that becomes the porter's with a version: the update across that version merges it, no later one changes it."""
+"""A file that becomes the porter's in some version: the update to that version merges it, no later one changes it."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ from tests.update.git_settings import SETTINGS
 from tests.update.template_versions import git, releases
 
 ROUNDS = int(os.environ.get("EDIT_ROUNDS", "12"))  # with as many as there are settings, each is used once
-EDITS = 50  # at least so many in each round, on both sides together
+EDITS = 50  # at least this many in each round, on both sides together
 STRIDE = 37  # neighbours in the list of settings are alike
 # By the class, an update knows that the port was not renamed.
 KEPT = "class "
 
 
 class Edits:
-    """What one side wrote, by file: words that are there once in the world."""
+    """What one side wrote, by file: words that occur nowhere else."""
 
     def __init__(self, seed: int, who: str):
         self.random, self.who = random.Random(f"{seed} {who}"), who

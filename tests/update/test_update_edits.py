@@ -21,7 +21,7 @@ WIRING = {
     "src/mflux/cli/defaults/defaults.py": '"nova"',
     "README.md": "models/nova/README.md",
 }
-# These the porter restored from mflux.
+# The porter restored these from mflux.
 TAKEN = ("src/mflux/models/common/cli/save.py", "src/mflux/models/common/config/model_config.py")
 
 

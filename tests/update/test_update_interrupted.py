@@ -68,7 +68,7 @@ def test_interrupt_from_the_keyboard_takes_back(edited, template, mflux_port):
     template.add_migration("after", ["sh", "-c", "kill -INT $PPID; sleep 9"])
     template.tag("v0.2.0")
     before = tree(edited)
-    # A shell that runs the tests in the background makes them ignore it.
+    # A shell that runs the tests in the background makes them ignore the signal.
     stopped = mflux_port("update", "nova", cwd=edited, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert stopped.returncode == 130 and stopped.stderr.endswith("mflux-port: interrupted\n")
     assert tree(edited) == before and status(edited) == "" and under_way(edited) is None

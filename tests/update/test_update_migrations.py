@@ -118,7 +118,7 @@ def test_refused_after_the_rename_leaves_the_tree(scene, mflux_port):
     (scene.root / SAVE).write_text("def main():\n    pass\n")
     releases.commit(scene.root, "mflux's save is another one")
     before = tree(scene.root)
-    # A question is new, so it shows only after the merge what cannot be wired.
+    # A question is new, so what cannot be wired shows only after the merge.
     done = update(scene.root, "nova")
     assert done.returncode != 0 and "save.py" in done.stderr
     assert tree(scene.root) == before and status(scene.root) == "" and under_way(scene.root) is None

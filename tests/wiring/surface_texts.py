@@ -1,4 +1,4 @@
-"""For each surface and each of its shapes: the file before and after two ports, letter by letter."""
+"""For each surface and each of its shapes: the file before and after two ports, byte by byte."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class ModelChecker:
 {added}        return None
 """
 
-# The rows are of the form that mflux's own script has.
+# The rows have the form of those in mflux's own script.
 _OVERLAY = """\
 STANDARD_QUANTS = ["q4", "q8"]
 

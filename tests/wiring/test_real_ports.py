@@ -119,7 +119,7 @@ def answers(real: Real) -> Port:
 
 
 def resolved(name: str, entries: dict) -> str | None:
-    """What mflux takes a folder of that name for: the entry with the longest alias in it."""
+    """The model that mflux assumes for a folder of that name: the entry with the longest alias in it."""
     aliases = {alias.lower(): key for key, entry in entries.items() for alias in entry.aliases}
     inside = [alias for alias in aliases if alias in name.lower()]
     return aliases[max(inside, key=len)] if inside else None

@@ -91,7 +91,7 @@ def test_a_line_that_became_a_releases_is_left_there(wired):
     assert "nova" not in (root / "CHANGELOG.md").read_text()
 
 
-# An edited line in each file that newer answers have no use for.
+# In each file, an edited line that newer answers do not need.
 DROPPED = {
     "defaults": EDITS["defaults"],
     "model_config": (CONFIG, '"sigma_base_shift"', '"sigma_base_shift"'),

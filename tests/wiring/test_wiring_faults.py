@@ -45,7 +45,7 @@ def test_killed_anywhere(act: str, shared):
         _assert_next_run(host, act, after)
         _restore(host, before)
     assert boundary > 20
-    assert "half" in halves  # the kill did hit between two replaces
+    assert "half" in halves  # the kill really came between two replacements
 
 
 def test_killed_within_a_write(shared):
@@ -165,7 +165,7 @@ def test_killed_while_it_takes_back_what_failed(shared):
     for nth in itertools.count():
 
         def arm(n: int = nth) -> None:
-            _on_rename(1, _failing(errno.EIO))  # the journal's is the first
+            _on_rename(1, _failing(errno.EIO))  # the journal's comes first
             failed = itertools.count()
             sys.addaudithook(
                 lambda event, arguments: _kill("") if _FAILED and event in _TOUCHING and next(failed) == n else None

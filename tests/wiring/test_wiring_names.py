@@ -1,4 +1,4 @@
-"""What names mean to mflux before and after three ports: asked of mflux itself, in an environment that runs it."""
+"""What names mean to mflux before and after three ports: as mflux itself says, in an environment that runs it."""
 
 from __future__ import annotations
 

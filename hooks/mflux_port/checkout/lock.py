@@ -69,7 +69,7 @@ def update_note(root: Path) -> Path:
 def under_way(root: Path) -> dict | None:
     """The note of the update that began in the checkout and did not end, None without one.
 
-    It has among others ``model``, ``head`` (the commit it began at), ``pid`` and ``started`` (see ``process_start``).
+    Among its fields are ``model``, ``head`` (the commit it began at), ``pid`` and ``started`` (see ``process_start``).
     """
     try:
         note = json.loads(update_note(root).read_bytes())

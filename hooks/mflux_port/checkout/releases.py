@@ -162,7 +162,7 @@ def install(root: Path, base: Path, say: Say = lambda line: None) -> Path:
 
 @contextlib.contextmanager
 def _one_at_a_time(home: Path) -> Iterator[None]:
-    # Of two runs that need the same environment, the second waits and then uses it.
+    # Among two runs that need the same environment, the second waits and then uses it.
     home.parent.mkdir(parents=True, exist_ok=True)
     with open(home.with_name(f"{home.name}.lock"), "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

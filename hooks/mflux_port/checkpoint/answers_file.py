@@ -13,7 +13,7 @@ _ORDER = (
 )  # fmt: skip
 
 
-# What is written in the place of an answer that the checkpoint does not give.
+# What is written in place of an answer that the checkpoint does not give.
 _ABSENT = {
     "model": "model is not in the checkpoint; Copier will ask for it",
     "hf_repo": "hf_repo is not in the checkpoint; Copier will ask for it",

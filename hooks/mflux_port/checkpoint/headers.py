@@ -25,10 +25,10 @@ DTYPE_BITS = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
 }  # fmt: skip
-_DIMENSIONS = 64  # more than any library has: the product of a million sizes would take hours
+_DIMENSIONS = 64  # more than any library allows: multiplying a million sizes would take hours
 _LONGEST_NAME = 10_000
 _HUGE_NUMBER = re.compile(r"\d{19}")
-_LFS_POINTER = b"version "  # how the text begins that git leaves in a file's place
+_LFS_POINTER = b"version "  # the start of the text that git leaves in place of a file
 PICKLES = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 
 
@@ -176,7 +176,7 @@ def _are_sizes(values: object) -> bool:
 
 
 def _verify_spans(spans: list[tuple[int, int, str]], where: object, data_size: int | None) -> None:
-    # As safetensors itself has it: the tensors follow one another without a gap, to the end of the file.
+    # As safetensors itself requires: the tensors follow one another without a gap, to the end of the file.
     end = 0
     for start, stop, name in spans:
         if start != end:

@@ -37,7 +37,7 @@ _SIDE_FACTS = (
     ("steps",    "generation_config.json", ("num_inference_steps", "diff_infer_steps", "num_steps", "steps")),
 )  # fmt: skip
 _NOT_FOUND = "not in the checkpoint: take it from the model card"
-# How diffusers names pipelines that edit. Others may take an image, too: that is for the porter to say.
+# How diffusers names pipelines that edit. Others may take an image, too: that is for the porter to decide.
 _EDITS = re.compile(r"(?:Edit(?:Plus)?|Kontext)(?=(?:Pipeline)?$)")
 # Words in a repo's name that mean a distilled checkpoint, which is run without guidance.
 _NO_GUIDANCE_NAMES = ("turbo", "schnell", "lightning", "distilled", "hyper")

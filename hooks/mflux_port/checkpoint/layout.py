@@ -22,8 +22,8 @@ TOKENIZER_FILES = {
 }  # fmt: skip
 # Facts about sampling that are stored next to the weights.
 SIDE_FILES = {"guider_config.json", "generation_config.json", "modular_model_index.json"}
-# All-in-one files (ComfyUI, original repos) mark their parts with these prefixes; of several text encoders each has a
-# name of its own below its prefix.
+# All-in-one files (ComfyUI, original repos) mark their parts with these prefixes; each of several text encoders has
+# its own name below its prefix.
 _SINGLE_FILE_PARTS = {
     "model.diffusion_model.": "transformer",
     "diffusion_model.": "transformer",
@@ -140,7 +140,7 @@ class Checkpoint:
 
     @property
     def text_encoders(self) -> list[str]:
-        """The names of all text encoders that model_index.json lists, also of those that are not here.
+        """The names of all text encoders that model_index.json lists, including those that are not here.
 
         Those whose name says so; if there are none, the models of transformers that take more than images.
         """

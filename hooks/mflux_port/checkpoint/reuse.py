@@ -72,7 +72,7 @@ def _with_rotation(config: dict) -> dict:
     if not isinstance(rope, dict):
         return config | {"rope_type": short_repr(rope)}
     kind = rope.get("rope_type", rope.get("type", "default"))
-    # With text alone all three axes of mrope are the position in the text.
+    # For plain text, all three axes of mrope are the position in the text.
     kind = "default" if kind == "mrope" else kind
     more = next(
         (key for key, value in rope.items() if key not in _PLAIN_ROPE and value not in (None, False, 1.0)), None

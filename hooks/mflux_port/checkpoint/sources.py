@@ -59,7 +59,7 @@ class RemoteSource:
         from huggingface_hub.utils import logging as hub_logging
 
         hub_logging.set_verbosity_error()  # its messages about tokens are not part of the answer
-        get_session().timeout = patience  # seconds without a byte; the default waits for ever
+        get_session().timeout = patience  # seconds without a byte; the default waits forever
         self._started, self._read = time.monotonic(), 0
         info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True, timeout=patience))
         self.repo, self.revision = repo, info.sha or ""
@@ -78,7 +78,7 @@ class RemoteSource:
         url = hf_hub_url(self.repo, name, revision=self.revision)
 
         def get() -> bytes:
-            # hf_hub_download would go on trying for minutes behind a hub that is silent.
+            # hf_hub_download would go on trying for minutes when the hub does not answer.
             response = get_session().get(url, headers=build_hf_headers())
             hf_raise_for_status(response)
             return response.content
@@ -208,7 +208,7 @@ def _verify_names(files: dict[str, int], where: object) -> None:
 
 
 def _remote(repo: str, call):
-    """What a call to the Hub gives, tried again after failures that pass. Raises PortError for all others."""
+    """What a call to the Hub returns, retried after temporary failures. Raises PortError for all others."""
     for wait in (*_WAITS, None):
         try:
             return call()

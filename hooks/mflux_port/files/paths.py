@@ -1,4 +1,4 @@
-"""Paths as the disk has them."""
+"""Paths as they are on disk."""
 
 from __future__ import annotations
 

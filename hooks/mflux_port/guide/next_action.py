@@ -192,7 +192,7 @@ def _outdated(life: Life) -> Action | None:
 
 
 def _claims(life: Life) -> Action | None:
-    """What the port claims besides text-to-image needs a proof of its own."""
+    """What the port claims besides text-to-image needs its own proof."""
     found = evidence.stages(life.package)
     boxes = [(claim, found[claim]) for claim in evidence.claimed(life.package) if claim in found]
     return next(

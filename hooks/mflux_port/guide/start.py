@@ -111,7 +111,7 @@ class Journey:
 
 
 def planned(request: Request) -> list[dict]:
-    """All commands of a new port, or the next one of an existing port."""
+    """Run all commands of a new port, or the next one of an existing port."""
     model = existing_port(request)
     if model:
         action = _next(request.root, model)

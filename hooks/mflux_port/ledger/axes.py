@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from mflux_port.ledger.elements import scrambled
 from mflux_port.ledger.expansion import Assignment
 
-_PROBE = (2, 3, 5, 7, 11)  # all different, so that any order of the axes shows
+_PROBE = (2, 3, 5, 7, 11)  # all different, so that any order of the axes is visible
 
 
 def wrong_order(module, assignments: list[Assignment]) -> Iterable[tuple[Assignment, str]]:

@@ -26,7 +26,7 @@ _ENDING = re.compile(
 class Alpha:
     """What one place says. ``prefix``: the component whose layers it is about; ``patterns``: alpha by layer.
 
-    ``rank``: of a config, 0 where it gives none; LoKr's own matrices do not tell it.
+    ``rank``: of a config, 0 where it gives none; LoKr's own matrices do not show it.
     """
 
     where: str
@@ -110,7 +110,7 @@ def _stored_number(file: str, name: str) -> float:
 
 
 def _strength_of(slots: dict) -> Tensor | None:
-    """The matrix of a layer without an alpha of its own; None for a layer with one, or that has no matrix."""
+    """The matrix of a layer that has no separate alpha; None for a layer that has one, or that has no matrix."""
     if "alpha" in slots:
         return None
     return next(
@@ -171,7 +171,7 @@ def _by_layer(table: dict, where: str) -> list[Alpha]:
 
 
 def _table(text: str) -> dict:
-    # Training notes of megabytes lie in the same metadata; only what can give an alpha is parsed.
+    # The same metadata may hold megabytes of training notes; only what can give an alpha is parsed.
     if not text.startswith("{") or "alpha" not in text:
         return {}
     try:

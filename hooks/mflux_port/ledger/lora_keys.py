@@ -12,7 +12,7 @@ KOHYA_PREFIXES = ("lora_unet_", "lora_transformer_", "lycoris_")
 _ENCODER = re.compile(
     r"(?:base_model\.model\.)?(?:text_encoders?(?:_\d)?|cond_stage_model|conditioner)\.|lora_(?:te\d?|t5xxl|clip_[lg]|llm)_"
 )
-# What PEFT and LyCORIS have beside LoRA and LoKr, and mflux's loader does not apply.
+# What PEFT and LyCORIS have besides LoRA and LoKr, and mflux's loader does not apply.
 _FAMILIES = (
     ("LoHa", r"\.hada_(?:w[12]_[ab]|t[12])"),
     ("OFT", r"\.(?:b?oft_(?:blocks|diag|R|s)(?:\.[^.]+)*?(?:\.weight)?|rescale)"),

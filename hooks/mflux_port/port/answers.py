@@ -100,7 +100,7 @@ def _verify_variants(variants: object, where: str) -> None:
 
 
 def _verify_together(answers: dict, where: str) -> None:
-    # Answers that are right by themselves and do not go together.
+    # Answers that are right by themselves but do not go together.
     entries, rules = answers["checkpoints"], answer_rules()
     fields = [name for entry in entries for name in entry if name in rules["shift_fields"]]
     if answers.get("scheduler") == "flow_match_euler_discrete" and fields:

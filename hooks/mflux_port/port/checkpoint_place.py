@@ -7,7 +7,7 @@ from pathlib import Path
 from mflux_port.files.writing import write_whole
 from mflux_port.port.port import Port
 
-_NOTE = "{folder}/artifacts/checkpoint.txt"  # git ignores artifacts/: a path is of one machine only
+_NOTE = "{folder}/artifacts/checkpoint.txt"  # git ignores artifacts/: a path is valid on one machine only
 
 
 def remember_checkpoint(root: Path, port: Port, given: str) -> None:

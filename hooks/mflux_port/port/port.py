@@ -17,9 +17,9 @@ class Checkpoint(NamedTuple):
     """One entry of mflux's model registry.
 
     ``key`` is the canonical name, always the first of ``aliases``. ``variant`` names the commands that run it: ``txt2img``,
-    ``edit``, or ``both``, whose weights the class for ``txt2img`` saves. ``cli_name`` is set when the checkpoint has a command of its own. ``revision`` is the
-    commit of the Hugging Face repo (40 hex digits) or empty. ``config`` holds further ``ModelConfig`` fields such as
-    ``transformer_overrides`` or ``sigma_base_shift``.
+    ``edit``, or ``both``, whose weights the class for ``txt2img`` saves. ``cli_name`` is set when the checkpoint has
+    its own command. ``revision`` is the commit of the Hugging Face repo (40 hex digits) or empty. ``config`` holds
+    further ``ModelConfig`` fields such as ``transformer_overrides`` or ``sigma_base_shift``.
     """
 
     key: str
@@ -67,7 +67,7 @@ class Port(NamedTuple):
     template: str  # address or folder of the template (_src_path), empty when unknown
     template_commit: str  # the template's version (_commit), empty when unknown
     text_encoders: tuple[TextEncoder, ...]
-    folders: dict[str, str]  # of the transformer and the VAE, by these names
+    folders: dict[str, str]  # folders of the transformer and the VAE, by these names
     lora_modules: LoraModules = ()
 
     @property

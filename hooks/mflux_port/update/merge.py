@@ -65,7 +65,7 @@ def merge_file(mine: bytes | None, base: bytes | None, theirs: bytes | None) -> 
 
 
 def _crlf(text: bytes) -> bool:
-    # In a file with both kinds of line endings, each is the porter's.
+    # In a file with both kinds of line endings, each line keeps the porter's.
     return 0 < text.count(b"\r\n") == text.count(b"\n")
 
 

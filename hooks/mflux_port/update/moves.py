@@ -37,7 +37,7 @@ MOVES: dict[str, dict[str, dict[str, str]]] = {
     },
 }
 
-# Files that belong to the porter from a version on. An update across that version still merges them, so that they start
+# Files that become the porter's in some version. An update across that version still merges them, so that they start
 # with its conventions.
 HANDED_OVER: dict[str, tuple[str, ...]] = {
     "v0.2.0": ("src/mflux/models/{model}/weights/{model}_weight_definition.py",),

@@ -79,7 +79,7 @@ def _rendered(template: Path, version: str, answers: dict) -> dict[str, bytes]:
 
 @contextmanager
 def _compiling_once() -> Iterator[None]:
-    # Copier compiles each part of each path again for every file, most of what rendering takes, and two versions of the
+    # Copier compiles each part of each path again for every file, most of the rendering time, and two versions of the
     # template have most files in common. What its `yield` tag does with a source happens before and after, each time.
     import jinja2
 

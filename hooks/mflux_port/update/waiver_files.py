@@ -18,7 +18,7 @@ _SINGULAR = {"tensors": "tensor", "parameters": "parameter"}
 
 
 def merge_waivers(root: Path, model: str) -> None:
-    """After the merge: the porter's two files become one. Raises PortError when one has another form than v0.1.0's."""
+    """After the merge: the porter's two files become one. Raises PortError when the form of one is not v0.1.0's."""
     names = [name.format(model=model) for name in (OLD_LEDGER, WAIVERS)]
     ledger, waivers = (root / name for name in names)
     known, differences = _held(ledger), _held(waivers)

@@ -67,7 +67,7 @@ def _existing_block(source: Source, table: Table, existing: list[Entry], index: 
     _gap(source, table, existing, index - 1)
     if _gap(source, table, existing, index) or not index or index + 1 < len(existing):
         return Block(key.value, f"{text},\n", 0, (source.line_start(key), source.line_end(source.end(value))))
-    # The last entry, without a comma of its own, is removed together with the comma before it.
+    # The last entry, if no comma follows it, is removed together with the comma before it.
     tail = source.end(existing[index - 1][1]), source.end(value)
     return Block(key.value, f",\n{text}", tail[0], tail)
 

@@ -120,7 +120,7 @@ def examine(checkpoint, family, size, name, scratch):
 
 
 def loaded(module, assignments, unresolved):
-    # strict=True raises for a parameter too much, too few or of another shape. What is unresolved is loaded as it is.
+    # strict=True raises for a parameter too many, too few or of another shape. What is unresolved is loaded as it is.
     from mlx.utils import tree_flatten
 
     arrays = [(assignment.path, mx.zeros(assignment.shape)) for group in assignments.values() for assignment in group]

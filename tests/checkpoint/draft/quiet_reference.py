@@ -1,4 +1,4 @@
-"""Run inside an environment with diffusers: build a reference that warns, and print its tree's size alone."""
+"""Run inside an environment with diffusers: build a reference that warns, and print only its tree's size."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Run inside mflux's environment: what a module is built of within ``blank_weights``, compared with what MLX builds."""
+"""Run inside mflux's environment: what a module is built from in ``blank_weights``, compared with what MLX builds."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The keywords of a drafted class are the names in its sizes, never words inside of strings."""
+"""The keywords of a drafted class are the names in its sizes, never words inside strings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a checkpoint to a mapped port with the commands alone: inspect, copy, draft, ledger."""
+"""From a checkpoint to a mapped port with nothing but the commands: inspect, copy, draft, ledger."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_inspect_copy_draft_ledger(mflux_port, references, pristine, diffusers_p
     towers = {part["component"]: part["left_out"] for part in facts["components"] if part["left_out"]}
     assert towers == ({"text_encoder": ["visual"]} if family == "qwen_image" else {})
     assert ("visual.*" in waivers.read_text()) if towers else not waivers.exists()
-    if family == "z_image":  # a second draft of what nobody edited writes nothing beside
+    if family == "z_image":  # a second draft of what nobody edited writes nothing next to it
         again = ("draft", "nova", "--checkpoint", checkpoint, "--component", "transformer", "--json")
         assert said(mflux_port(*again, **port))["beside"] == {}
 

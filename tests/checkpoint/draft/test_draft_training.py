@@ -36,7 +36,7 @@ def draft(wired, references, mflux_port, diffusers_python, tmp_path):
     checkout = shutil.copytree(wired, tmp_path / "mflux")
 
     def run(*options):
-        # What is trained are layers; their forward passes would take a minute each time.
+        # Only layers are trained; their forward passes would take a minute each time.
         given = ("--checkpoint", references / "z_image-tiny", "--component", "transformer", "--layers-only", *options)
         return mflux_port("draft", "nova", *given, cwd=checkout, python=diffusers_python)
 
@@ -64,7 +64,7 @@ def test_the_example_trains_what_was_drafted(draft):
 
     mapping = (checkout / "src/mflux/models/nova/weights/nova_lora_mapping.py").read_text()
     loaded = re.findall(r'_target\("([^"]+)"\)', mapping)
-    # A LoRA file may change any linear layer; trained are those of blocks, without modulation.
+    # A LoRA file may change any linear layer; only those of blocks are trained, without modulation.
     assert list(targets(checkout)) == [path for path in loaded if "{block}" in path and "adaLN" not in path]
     assert "all_x_embedder.2-1" in loaded
     assert targets(checkout)["layers.{block}.attention.to_q"] == {"start": 0, "end": 3}

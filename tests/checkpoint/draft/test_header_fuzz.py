@@ -14,7 +14,7 @@ from tests.checkpoint.conftest import run_in
 HERE = Path(__file__).resolve().parent
 
 SOURCE = "0.24.0"
-# CI has a spread of mutations; the whole is HEADER_MUTATIONS=5100.
+# CI runs a sample of the mutations; HEADER_MUTATIONS=5100 runs all of them.
 MUTATIONS = int(os.environ.get("HEADER_MUTATIONS", "600"))
 
 

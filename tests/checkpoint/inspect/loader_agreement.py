@@ -1,6 +1,6 @@
 """Run inside an environment with diffusers and transformers: which files they load from a folder, and which files ``inspect`` reads.
 
-Every file holds one number, another than all other files: what a loaded model holds tells where it came from.
+Every file holds one number, which no other file holds: what a loaded model holds shows where it came from.
 """
 
 import json

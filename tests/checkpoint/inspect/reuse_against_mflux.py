@@ -1,6 +1,6 @@
 """Run inside an environment with mflux and diffusers: components/reuse.yml against the references' and mflux's classes.
 
-For every choice: which values of the reference's config the table leaves out, which defaults differ, what of the
+For every choice: which values of the reference's config the table leaves out, which defaults differ, which of the
 reference's tensors mflux's class does not take, and how far apart both compute with the same random numbers.
 """
 
@@ -206,7 +206,7 @@ def vae(choice, entry) -> dict:
 
 
 def constants(module, implements) -> list[str]:
-    """What mflux's class keeps as numbers and the table has with other values."""
+    """The numbers that mflux's class keeps and for which the table has other values."""
     wrong = []
     for attribute, key in (("LATENTS_MEAN", "latents_mean"), ("LATENTS_STD", "latents_std")):
         given = getattr(module, attribute, None)
@@ -340,7 +340,7 @@ def load(choice, module, state) -> None:
             state, mapping_of(choice)(), num_layers=layers(module), num_blocks=layers(module)
         )
         given = dict(tree_flatten(tree))
-        if not paths <= given.keys():  # the mapping may know the names with a prefix alone
+        if not paths <= given.keys():  # the mapping may know the names only with a prefix
             tree = WeightMapper.apply_mapping({f"model.{k}": v for k, v in state.items()}, mapping_of(choice)(),
                                               num_layers=layers(module), num_blocks=layers(module))  # fmt: skip
             given |= dict(tree_flatten(tree))

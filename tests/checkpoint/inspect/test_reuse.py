@@ -1,4 +1,4 @@
-"""A component is reused only when every value of its config is the one that mflux implements; the table is held against both."""
+"""A component is reused only if mflux implements every value of its config; the table is compared with both."""
 
 from __future__ import annotations
 

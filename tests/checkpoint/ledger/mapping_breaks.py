@@ -188,7 +188,7 @@ class Small(nn.Module):
 
 
 def small(table=None, patch=lambda tensor: tensor.reshape(32, -1)):
-    # A square table, and a convolution's weight that becomes a matrix: here no shape tells what is wrong.
+    # A square table, and a convolution's weight that becomes a matrix: here no shape shows what is wrong.
     tensors = {"table.weight": (6, 6), "patch.weight": (32, 4, 2, 2)}
     targets = [WeightTarget(to_pattern=name, from_pattern=[name], transform=change)
                for name, change in zip(tensors, (table, patch), strict=True)]  # fmt: skip

@@ -28,7 +28,7 @@ def prove(tree: Tree, figures: str, stage: str = "transformer") -> None:
 
 
 def figures(old: str, new: str, stage: str = "transformer"):
-    """Other figures than those of the complete port."""
+    """Figures that differ from those of the complete port."""
     made = FIGURES.format(commit="0000000")
     assert old in made
     return lambda tree: prove(tree, made.replace(old, new), stage)
@@ -43,7 +43,7 @@ def picture(name: str):
 
 
 def ignore(tree: Tree) -> None:
-    """As a person has it whose own ignore file names a folder of the port."""
+    """As it is for a person whose own ignore file names a folder of the port."""
     tree.git("rm", "--quiet", "--cached", FEED_FORWARD)
     tree.write(".git/info/exclude", "feed_forward.py\n")
 

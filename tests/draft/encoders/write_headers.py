@@ -1,4 +1,4 @@
-"""Run inside an environment with diffusers: gives a folder of config files the headers of its networks, in full size."""
+"""Run inside an environment with diffusers: adds full-size headers of its networks to a folder of configs."""
 
 import json
 import os

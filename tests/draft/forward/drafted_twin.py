@@ -1,4 +1,4 @@
-"""A family of ``families.py``, drafted and proven, with its port kept in a folder for further questions."""
+"""A family of ``families.py``, drafted and proven, with its port kept in a folder for further tests."""
 
 from __future__ import annotations
 

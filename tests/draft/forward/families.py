@@ -1,4 +1,4 @@
-"""References whose forward passes are drafted in tests: a component each, by its config alone.
+"""References whose forward passes are drafted in tests: one component each, from its config alone.
 
 ``KNOWN`` were used while the writer was developed. ``UNSEEN`` were chosen before the first of them was run.
 """

@@ -1,6 +1,6 @@
 """Changes drafted forward passes in one place at a time and replays them: an undetected change means a missing input.
 
-``python mutants.py FAMILY…`` where torch and MLX are: prints a JSON object for each family, with every undetected change.
+``python mutants.py FAMILY…`` (needs torch and MLX): prints a JSON object for each family, with every undetected change.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _other_number(value: float) -> float:
 
 
 class Mutation:
-    """Changes one class of a port at a time and replays what it has a part in."""
+    """Changes one class of a port at a time and replays whatever uses it."""
 
     def __init__(self, twin: DraftedTwin):
         self.twin, self.replay = twin, twin.replay()

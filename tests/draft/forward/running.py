@@ -1,4 +1,4 @@
-"""Runs this folder's scripts where torch, MLX and diffusers are."""
+"""Runs this folder's scripts where torch, MLX and diffusers are installed."""
 
 from __future__ import annotations
 

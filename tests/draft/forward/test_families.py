@@ -1,4 +1,4 @@
-"""Forward passes of real references, drafted from their configs alone: every class proven, in the time that is allowed."""
+"""Forward passes of real references, drafted from their configs alone: every class proven, within the time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every trial of one family that was drafted once: other inputs, mutants, bfloat16. Prints a JSON object. Run where torch and MLX are."""
+"""All trials of one family that was drafted once: other inputs, mutants, bfloat16. Prints JSON. Needs torch and MLX."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Runs drafted forward passes and their references on inputs that no recording had: sizes, lengths, batches, masks.
 
-``python unrecorded.py FAMILY…`` where torch and MLX are: prints a JSON object for each family. Every class that is proven, and
-the whole model where it is, has for each input one of three outcomes: right, refused (it raised and named file and line), wrong.
+``python unrecorded.py FAMILY…`` (needs torch and MLX): prints a JSON object for each family. Every class that is
+proven, and the whole model where it is, has for each input one of three outcomes: right, refused (it raised and named
+file and line), wrong.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Config files of families that this project never ported by hand: real structure, no weights."""
+"""Config files of families that were never ported by hand in this project: real structure, no weights."""
 
 from __future__ import annotations
 

@@ -326,7 +326,7 @@ def _views(masks: list[list[int]], sizes: list[tuple[int, int]]) -> list[View]:
 
 
 class _Tensor:
-    """As much of a tensor as a rule on masks reads."""
+    """The part of a tensor that a rule about masks reads."""
 
     def __init__(self, numbers: list[int], axes: int = 2):
         self.numbers, self.axes, self.dtype = numbers, axes, "torch.int64"

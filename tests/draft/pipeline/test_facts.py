@@ -18,8 +18,8 @@ from tests.parity.references import FAMILIES
 
 DIFFUSERS = "diffusers==0.42.*"
 PACKED = "b c (h p) (w q) -> b (h w) (c p q), p = q = 2"
-# Written from mflux 0.24.0's source (variants, prompt encoders, latent creators, schedulers) and from the papers' forms
-# for families that mflux lacks, before the first run.
+# Written from mflux 0.24.0's source (variants, prompt encoders, latent creators, schedulers) and from the papers'
+# formulas for families that mflux lacks, before the first run.
 EXPECTED = {
     "z_image": {
         "prompt.cap_feats": {"states": ["text_encoder.hidden_states[-2]"]},

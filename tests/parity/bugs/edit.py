@@ -1,6 +1,6 @@
 """Bugs in an edit pipeline, each with the row that must fail and words that must be in its note.
 
-``Claim.apply`` changes the released FLUX.2 edit port for as long as it is entered. The expected answers were written
+``Claim.apply`` changes the released FLUX.2 edit port inside its context. The expected answers were written
 before the first run.
 """
 
@@ -28,7 +28,7 @@ def helper(name: str, change: Callable) -> Callable:
 
 
 def image(change: Callable) -> Callable:
-    """``change(image, width, height)`` in the place of what brings an image to its size."""
+    """``change(image, width, height)`` in place of what brings an image to its size."""
 
     def prepare(_):
         return lambda given: change(given, *Helpers.reference_dims(given.width, given.height))
@@ -44,7 +44,7 @@ def pixels(change: Callable) -> Callable:
 
 
 def normalised(change: Callable) -> Callable:
-    """``change(latents, mean, std)`` in the place of the normalisation."""
+    """``change(latents, mean, std)`` in place of the normalisation."""
 
     def normalise(_):
         def apply(encoded, *, vae):

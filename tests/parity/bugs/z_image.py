@@ -69,7 +69,7 @@ UNPATCHIFY = ZImageTransformer._unpatchify
 
 def _last_layer(encoder, input_ids, attention_mask=None):
     kept = encoder.layers
-    encoder.layers = [*kept, kept[-1]]  # one more, so that the last but one is the last
+    encoder.layers = [*kept, kept[-1]]  # one more layer, so that the second to last one is the last
     try:
         return ENCODE(encoder, input_ids, attention_mask)
     finally:
@@ -150,7 +150,7 @@ class _HalfEmbedding(nn.Embedding):
 
 
 def _half_embedding(model):
-    """The embedding gives half of the reference's, as one whose scale is left to the code around it."""
+    """The embedding gives half of the reference's, as if its scale were left to the code around it."""
     halved = _HalfEmbedding(1, 1)
     halved.weight = model.text_encoder.embed_tokens.weight
     return replaced(model.text_encoder, "embed_tokens", halved)

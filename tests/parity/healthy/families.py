@@ -104,7 +104,7 @@ FAMILIES = {
         ),
     ),
     "ernie_image": Family(8, 1.0),
-    # Schnell takes no guidance, and the port knows no other length than the model's own.
+    # Schnell takes no guidance, and the port only supports the model's own length.
     "flux": Family(4, 0.0, supports_guidance=False, negative="", calls=("max_sequence_length=256",), differences=FLUX),
     "flux_dev": Family(4, 3.5, negative="", differences=FLUX),
     "qwen": Family(4, 4.0, differences=QWEN),
@@ -117,8 +117,8 @@ FAMILIES = {
             "text_encoder.text_config.num_hidden_layers=36",
         ),
     ),
-    # SmolLM3 leaves the rotation out in each fourth layer, mflux does not: the twin has none of these layers. mflux does
-    # not mask the padding of the shorter prompt either, so both prompts have one length.
+    # SmolLM3 leaves out the rotation in every fourth layer, mflux does not: the twin has none of these layers. mflux
+    # does not mask the padding of the shorter prompt either, so both prompts have one length.
     "fibo": Family(4, 5.0, **FIBO_PROMPTS, overrides=("text_encoder.no_rope_layers=[1,1,1,1]",), differences=FIBO),
     "fibo2": Family(4, 5.0, **FIBO_PROMPTS),
 }  # fmt: skip

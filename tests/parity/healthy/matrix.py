@@ -186,7 +186,7 @@ def _judged(name: str, setting: Setting, dtype: str, row: dict, again: dict[str,
 
 
 def _stages(text: str) -> list[tuple[str, str, str]]:
-    """Of each stage its name, its state and the whole line."""
+    """The name, the state and the whole line of each stage."""
     return [(stage, state, " ".join(f"{stage} {state}{rest}".split())) for stage, state, rest in STAGE.findall(text)]
 
 

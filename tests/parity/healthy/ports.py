@@ -1,4 +1,4 @@
-"""The classes that are used as a new port. Copied into a family's folder: runs where mflux is.
+"""The classes that are used as a new port. Copied into a family's folder: runs where mflux is installed.
 
 Each is mflux's own, with nothing changed but its sizes and what its constructor or its loop is told.
 """
@@ -173,7 +173,7 @@ class ReferenceSteps(FlowMatchEulerDiscreteScheduler):
 
 
 class WithReferenceSteps(Port):
-    """As released, but for its schedule: what is left of a failed loop is not the schedule's."""
+    """As released, except for its schedule: errors that remain in the loop do not come from the schedule."""
 
     def generate_image(self, seed, prompt, num_inference_steps, height, width, guidance, negative_prompt=None):
         given = {"seed": seed, "prompt": prompt, "num_inference_steps": num_inference_steps, "height": height}

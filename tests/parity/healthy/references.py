@@ -83,7 +83,7 @@ WAN22_VAE = {
         1.6887, 0.3971, 1.06, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744,
     ],
 }  # fmt: skip
-QWEN21_VAE = {  # the means and deviations are diffusers' defaults
+QWEN21_VAE = {  # the means and standard deviations are diffusers' defaults
     "_class_name": "AutoencoderKLQwenImage21", "base_dim": 96, "decoder_base_dim": 144, "z_dim": 64,
     "dim_mult": [1, 2, 4, 8, 8], "num_res_blocks": 2, "attn_scales": [],
     "temperal_downsample": [False, True, True, True], "dropout": 0.0,

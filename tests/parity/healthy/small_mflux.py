@@ -1,6 +1,6 @@
-"""mflux's own modules in the sizes of a twin: their source with other numbers, where a constructor takes none.
+"""mflux's own modules at the sizes of a twin: their source with other numbers, where a constructor takes none.
 
-Runs where mflux is. Only sizes change, by the tables below, so that mflux's code is judged as released.
+Runs where mflux is installed. Only sizes change, by the tables below, so that mflux's code is judged as released.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 M = "mflux.models."
-Table = dict[str, dict[str, object]]  # by the start of a module's name: words of its source, and what they become
+Table = dict[str, dict[str, object]]  # by the start of a module's name: the words of its source, and what they become
 
 
 def install(folder: Path, tables) -> None:

@@ -20,7 +20,7 @@ class Kind:
 
     @property
     def count(self) -> str:
-        """How many tensors, with one as an example."""
+        """The number of tensors, with one as an example."""
         return self.names[0] if len(self.names) == 1 else f"{len(self.names)} tensors, such as {self.names[0]}"
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.kinds.kind import Kind
 
-_KERNEL = 31  # no convolution of an image model has a larger kernel; fewer channels say nothing
+_KERNEL = 31  # no convolution of an image model has a larger kernel; fewer channels prove nothing
 _TORCH = "download the original checkpoint: mflux transposes that itself"
 _SAME = {"pt", "pytorch", "torch", ""}
 _FORMATS = {
@@ -19,7 +19,7 @@ _FORMATS = {
 
 
 def layouts(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[Kind]:
-    """The one Kind of a file in another layout than torch's, or nothing."""
+    """The one Kind of a file in a layout other than torch's, or nothing."""
     if "mflux_version" in metadata or "quantization_level" in metadata:
         what = f"a copy that mflux {metadata.get('mflux_version', '')} saved".replace("  ", " ")
         return [Kind("saved by mflux", what, _TORCH, tuple(tensors))]

@@ -83,7 +83,7 @@ class Box(NamedTuple):
         return self.stage in _GUIDED and self.guidance > 1 and not _number(found["guidance"]) > 1
 
     def commands(self, model: str) -> str:
-        """What proves the box: the command to type, with the reference's where that has to run again."""
+        """What proves the box: the command to type, and the reference's command where that has to run again."""
         if self.stage in CLAIMS:
             return _claim_commands(model, self.stage)
         flags = " --dtype bfloat16" if self.stage == BFLOAT16 else f" --stage {self.stage}"
@@ -166,7 +166,7 @@ def _guidance(package: Package) -> float:
 
 
 def stages(package: Package) -> dict[str, Box]:
-    """The box of every stage that PORTING.md has, in the guide's order; then the bfloat16 run's and those of claims."""
+    """The box of every stage that PORTING.md has, in the guide's order; then the bfloat16 run's and the claims'."""
     marked = {box.stage: box for box in boxes(package) if box.stage}
     return {stage: marked[stage] for stage in (*_all_stages(package), BFLOAT16, *CLAIMS) if stage in marked}
 

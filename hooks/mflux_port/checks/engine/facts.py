@@ -95,7 +95,7 @@ class Facts:
         return self._imports[path]
 
     def files(self, folder: str, pattern: str = "*.py") -> list[str]:
-        """Files below a folder, relative to the checkout, sorted. No caches, no hidden folders."""
+        """Files below a folder, relative to the checkout, sorted. Without caches and hidden folders."""
         if (folder, pattern) not in self._files:
             below = fnmatch.filter(self._below(folder), f"*/{pattern}")
             self._files[folder, pattern] = sorted(name for name in below if os.path.isfile(f"{self.root}/{name}"))

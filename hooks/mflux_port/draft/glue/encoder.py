@@ -35,8 +35,8 @@ class Group:
 
 @dataclass
 class Encoder:
-    """One encoder of a port, with the facts on it. ``signature`` and ``stack``: of a drafted class; ``with_mask``: the mask is
-    returned.
+    """One encoder of a port, with the facts about it. ``signature`` and ``stack``: of a drafted class; ``with_mask``:
+    the mask is returned.
 
     ``constants`` collects long texts, as the prompt encoder's class attributes.
     """

@@ -48,7 +48,7 @@ def states(
 
 
 def _unpacked(wanted: list[str], arguments: str, outputs: tuple[str, ...], stack: LayerStack | None) -> States | None:
-    """From an encoder that returns several results: as they are, or of an earlier layer."""
+    """From an encoder that returns several results: as they are, or those of an earlier layer."""
     own = [name for name in wanted if name in outputs]
     earlier = [name for name in wanted if name not in outputs]
     lines = (

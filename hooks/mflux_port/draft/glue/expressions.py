@@ -40,7 +40,7 @@ class Given:
 
 
 def argument(rule: dict, given: Given) -> str:
-    """The expression for one argument; ``rule`` comes from the fact on arguments."""
+    """The expression for one argument; ``rule`` comes from the fact about arguments."""
     return {
         "text mask": _mask,
         "numbers": _numbers,

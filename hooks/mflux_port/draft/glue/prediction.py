@@ -221,14 +221,14 @@ class {self.name}:
             lines.append("return mixed * (mx.std(conditional) / mx.std(mixed))")
         elif size == "the norm":
             lines.append("return mixed * (mx.linalg.norm(conditional) / mx.linalg.norm(mixed))")
-        elif self.packing:  # of each token
+        elif self.packing:  # the norm of each token
             lines[0:0] = [
                 f"shape, pack = conditional.shape, {self.name}._pack",
                 "conditional, unconditional = pack(conditional), pack(unconditional)",
             ]
             lines += _NORMED
             lines.append(f"return {self.name}._unpack(mixed * scale, shape)")
-        else:  # of each row of the image
+        else:  # the norm of each row of the image
             lines += [*_NORMED, "return mixed * scale"]
         return _block(lines)
 

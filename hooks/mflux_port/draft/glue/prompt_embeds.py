@@ -32,7 +32,7 @@ class PromptEmbeds:
         return self.name(self.main)
 
     def unpacking(self, words: set[str]) -> list[str]:
-        """The line that defines those of the names that are in ``words``; none if one array is all."""
+        """The line that defines those of the names that are in ``words``; none if there is only one array."""
         names = [*map(self.name, self.arguments), *(["mask"] if self.with_mask else [])]
         if len(names) == 1 or not words & set(names):
             return []
@@ -40,7 +40,7 @@ class PromptEmbeds:
 
 
 def prompt_embeds(facts: dict[str, dict]) -> PromptEmbeds:
-    """What the facts say of it."""
+    """What the facts say about it."""
     found = {name.removeprefix("prompt."): fact["value"] for name, fact in facts.items() if name.startswith("prompt.")}
     names = list(found)
     tokens = [name for name, value in found.items() if value and not is_of_pooled(value)]
@@ -56,7 +56,7 @@ def is_of_pooled(value: dict) -> bool:
 
 
 def tokenization(facts: dict[str, dict], encoding: dict) -> dict:
-    """How the tokenizer of an encoder cuts a text, by the value of the fact on its encoding."""
+    """How the tokenizer of an encoder cuts a text, by the value of the fact about its encoding."""
     return facts.get(f"tokenization.{encoding.get('tokenizer')}", {}).get("value") or {}
 
 

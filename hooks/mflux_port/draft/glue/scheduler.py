@@ -16,7 +16,7 @@ _BY_MU = {
         "mu = {base} + {top} * (tokens / {low}) ** 0.5",
     ),
 }  # fmt: skip
-# Of FlowMatchEulerDiscreteScheduler, where scheduler_config.json leaves a value out.
+# FlowMatchEulerDiscreteScheduler's defaults, for values that scheduler_config.json leaves out.
 _DEFAULTS = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096}
 
 

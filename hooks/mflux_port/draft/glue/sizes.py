@@ -11,7 +11,7 @@ from mflux_port.draft.glue.signature import constructor_arguments
 from mflux_port.files.parsing import parse_python
 
 _GROUP = 64  # mflux quantizes in groups of this many inputs
-_WIDTH = 3 * _GROUP  # of a transformer: its feed-forward may be 8 / 3 times as wide
+_WIDTH = 3 * _GROUP  # the width of a transformer: its feed-forward may be 8 / 3 times as wide
 _PLAIN = (6, 32), (4, 48)  # heads and their size: of a transformer, of a text encoder
 _STAND_IN = 2 * _GROUP  # the width of the tests' classes for T5 and CLIP
 _INNER = (192, 256, 320, 384)
@@ -34,7 +34,7 @@ class _Sizes:
 
 
 def small_configs(real: dict[str, dict], twin: dict[str, dict], stand_ins: Collection[str] = ()) -> dict[str, dict]:
-    """The configs of transformer and text encoder in tiny sizes. ``twin``: those of the pipeline's twin, whose depths stay.
+    """Configs of transformer and text encoder at tiny sizes. ``twin``: those of the pipeline's twin, whose depths stay.
 
     ``stand_ins``: the encoders that the tests replace by a class of a fixed width.
     """

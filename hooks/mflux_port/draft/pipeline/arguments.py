@@ -49,7 +49,7 @@ def arguments(views: list[View], known: dict[str, dict]) -> Fact:
 
 def view(trace: Trace, size: tuple[int, int], prompts: list[Prompt]) -> View:
     """The run as the conditional prompt's row of a call in its first step."""
-    # Positions and masks follow the argument with a vector for each token; with several, the first.
+    # Positions and masks follow the argument that has a vector for each token; if several have, the first.
     main = next((prompt for prompt in prompts if not prompt.is_pooled), prompts[0])
     calls = [entry for entry in trace.transformers if entry.step == 0]
     batch = _batch(calls[main.call].arguments[main.argument], main.is_pooled)
@@ -122,7 +122,7 @@ def _mask(values: list, views: list[View]) -> dict | None:
         return rule | {"all": True}
     more = {sum(own) - sum(view.mask) for own, view in zip(texts, views, strict=True)}
     is_longer = len(more) == 1 and min(more) > 0 and len({sum(own) for own in texts}) > 1
-    # Of padding at the end, the first vectors count as tokens.
+    # If padding is at the end, its first vectors count as tokens.
     if is_longer and all(own == sorted(own, reverse=True) for own in [*texts, *(view.mask for view in views)]):
         return rule | {"extra": more.pop()}
     return None

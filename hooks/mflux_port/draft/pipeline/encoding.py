@@ -16,7 +16,7 @@ class Prompt:
     argument: str
     encoder: str
     block: int  # which of the argument's blocks of tokens
-    call: int  # of the transformer, and the row of its batch
+    call: int  # the transformer's call, and the row of its batch
     row: int
     count: int  # vectors that the transformer gets from this encoder
     first: int  # the first token whose vector is kept
@@ -87,7 +87,7 @@ def encodings(prompts: list[Prompt], others: list[Prompt], facts: dict[str, Fact
     found = []
     for encoder in dict.fromkeys(prompt.encoder for prompt in prompts):
         own = [pair for pair in pairs if pair[0].encoder == encoder]
-        # Vectors of tokens say more than one vector of the whole.
+        # Vectors for single tokens say more than one vector for the whole prompt.
         prompt, other = next((pair for pair in own if not pair[0].is_pooled), own[0])
         found.append(_encoding(prompt, other, bool(facts[f"prompt.{prompt.argument}"].value.get("zeros_after"))))
     return found
@@ -143,7 +143,7 @@ def _whole(value, row: int) -> list[int] | None:
 def _tokenized(trace: Trace, ids: list[int], encoder: str) -> tuple[str, list[int], list[int]]:
     """The tokenizer, and its ids and mask, that end like ``ids``; ``ids`` themselves when no tokenizer gave them.
 
-    Of tokenizers that give the same ids, it is the one of the encoder's number.
+    Among tokenizers that give the same ids, it is the one with the encoder's number.
     """
     number = encoder.removeprefix("text_encoder")
     for call in sorted(trace.tokenizers, key=lambda call: call.component != f"tokenizer{number}"):

@@ -11,14 +11,14 @@ from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace, run
 
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
-LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32 hides
+LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32
 GUIDANCE = ("true_cfg_scale", "guidance_scale")
 _STEPS = 5
 _SCALES = 3.0, 5.0
 
 
 def read_facts(pipe) -> list[Fact]:
-    """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. About fifteen runs of it."""
+    """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. Takes about fifteen runs."""
     with encoders_run_once(pipe):
         return _facts(pipe)
 

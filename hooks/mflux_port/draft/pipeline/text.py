@@ -82,12 +82,12 @@ def _embedding_fact(name: str, found: list[list[dict | None]], calls: int) -> Fa
 
 
 def blocks_of(value: dict) -> list[dict]:
-    """The blocks of tokens, one after the other, that a prompt's vectors consist of."""
+    """The blocks of tokens, in order, that make up a prompt's vectors."""
     return value.get("blocks", [value])
 
 
 def _without_places(entry: dict) -> dict:
-    """A prompt without what is different in every run."""
+    """A prompt without the parts that differ in every run."""
     kept = {key: value for key, value in entry.items() if key not in ("from", "tokens")}
     return kept | ({"blocks": list(map(_without_places, entry["blocks"]))} if "blocks" in entry else {})
 
@@ -190,7 +190,7 @@ def _block(rows, known: dict[bytes, list[Origin]]) -> dict | None:
         part["from"] != [part["from"][0], *places[part["from"][0]]] or part["first"] != parts[0]["first"]
         for part in parts
     ):
-        return None  # of two prompts, or of other tokens
+        return None  # from two prompts, or from other tokens
     count = min(part["tokens"] for part in parts)
     block = {"states": [part["state"] for part in parts]}
     if len(parts) > 1:
@@ -231,7 +231,7 @@ def _same_output(part, known: dict[bytes, list[Origin]]) -> dict:
 
 
 def _is_pooled(origin: Origin) -> bool:
-    # A pooled vector is also one token of the last hidden state; the pooled output is what a pipeline means.
+    # A pooled vector is also one token of the last hidden state; the pooled output is what a pipeline uses.
     return is_pooled(origin.output)
 
 

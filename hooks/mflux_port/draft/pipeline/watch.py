@@ -240,7 +240,7 @@ def _named(function, args: tuple, kwargs: dict) -> dict:
 
 
 def _kept(value):
-    # A pipeline may write into a tensor later; floats become float32 so that values compare.
+    # A pipeline may write into a tensor later; floats become float32 so that values can be compared.
     import torch
 
     if isinstance(value, torch.Tensor):

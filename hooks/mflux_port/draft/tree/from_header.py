@@ -10,7 +10,7 @@ from mflux_port.draft.tree.layer_kinds import Doubt, doubt_of_array, match
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node, class_name
 from mflux_port.errors import PortError
 
-_DEPTH, _LENGTH = 40, 10_000  # no model comes near it; a malicious name stops here
+_DEPTH, _LENGTH = 40, 10_000  # no model comes near it; a malicious name is stopped here
 # Modules whose arrays and parts are one layer, by what they hold.
 _ARRAYS_OF_A_WHOLE = ("in_proj_weight", "q_proj_weight")
 _PARTS_OF_A_WHOLE = ("parametrizations",)

@@ -36,7 +36,7 @@ class Match:
 
 @dataclass(frozen=True)
 class LayerKind:
-    """``when`` narrows a kind that names and ranks do not tell apart: (module name, arrays) -> bool."""
+    """``when`` narrows a kind that names and ranks do not distinguish: (module name, arrays) -> bool."""
 
     name: str
     arrays: str
@@ -181,7 +181,7 @@ KINDS = (
     LayerKind("attention of several widths", "q_proj_weight:2 k_proj_weight:2 v_proj_weight:2 out_proj.weight:2",
                                                                                               _attention,  _is_separate),
     LayerKind("recurrent without bias",     "weight_ih_l0:2 weight_hh_l0:2",                  _recurrent,  _has_gates),
-    # What one tensor to one parameter cannot express, or MLX does not have.
+    # What a mapping of one tensor to one parameter cannot express, or MLX does not have.
     LayerKind("recurrent with two biases",  "weight_ih_l0:2 weight_hh_l0:2 bias_ih_l0:1 bias_hh_l0:1", None, candidates=_LSTM),
     LayerKind("weight norm",                "weight_g:0,1,2,3,4,5 weight_v:2,3,4,5 bias:1?",  None,        candidates=_FOLD),
     LayerKind("weight norm, parametrized",  "parametrizations.weight.original0:0,1,2,3,4,5 parametrizations.weight.original1:2,3,4,5"

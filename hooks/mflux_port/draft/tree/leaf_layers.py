@@ -12,7 +12,7 @@ from pathlib import PurePath
 from mflux_port.draft.tree.leaf_runs import rms_eps, runs_plainly
 from mflux_port.draft.tree.nodes import MODULE, Node
 
-ACTIVATIONS = ("SiLU", "GELU", "ReLU", "Tanh", "Sigmoid")  # of one name in torch.nn and mlx.nn
+ACTIVATIONS = ("SiLU", "GELU", "ReLU", "Tanh", "Sigmoid")  # with the same name in torch.nn and mlx.nn
 SILENT = ("Dropout", "Identity")  # no weights, and nothing to port
 
 
@@ -167,7 +167,7 @@ def _convolution(module) -> tuple[Node | None, str]:
 
 
 def _padding(module) -> tuple[tuple[int, ...], list[str]]:
-    # torch's padding given by name: "same" adds what the kernel removes; an odd row goes to the end.
+    # torch's padding by name: "same" adds what the kernel removes; an odd row goes to the end.
     rank = len(module.kernel_size)
     if module.padding == "valid":
         return (0,) * rank, []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 
-_ROWS = 8  # of a table or a matrix: its other rows behave the same
+_ROWS = 8  # rows of a table or a matrix: the others behave the same
 _FACTORS = (1.0, 1e-3)  # small numbers show an eps
 _JUDGED: dict[tuple, bool] = {}
 
 
 def runs_plainly(module) -> bool:
-    """Whether a module of a class that derives from one of torch's layers gives what that layer gives."""
+    """Whether a module of a class that derives from one of torch's layers gives the same results as that layer."""
     from torch import nn
 
     cls = type(module)

@@ -95,7 +95,7 @@ def _attribute(name: str) -> str:
 
 
 def _methods(draft: ClassDraft, component: str, shared: str) -> str:
-    # A VAE has no __call__ of its own in mflux.
+    # A VAE has no __call__ in mflux.
     methods = () if component == "vae" else (("__call__", list(draft.call) or ["*args"]),)
     methods += _CALLS.get(component, ())
     proven = is_proven(draft.forward)

@@ -47,7 +47,7 @@ class ClassDraft:
 
 
 class Different(Exception):
-    """Instances of one class that are built differently."""
+    """The instances of one class are not built alike."""
 
 
 def draft_classes(tree: Node, prefix: str, top: tuple[str, str], taken: set[str]) -> list[ClassDraft]:

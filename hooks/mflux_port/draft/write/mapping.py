@@ -65,7 +65,7 @@ def lora_layers(targets: list[Target], linears: set[str], names: dict[str, str])
 
     ``names``: the reference's name of each tensor, by the name in the checkpoint, which may have wrappers.
 
-    A LoRA file may change any of them. Trained are those of repeated blocks, without norms, modulation and embeddings.
+    A LoRA file may change any of them. Those of repeated blocks are trained, without norms, modulation and embeddings.
     """
     chosen = []
     for target in targets:

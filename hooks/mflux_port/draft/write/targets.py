@@ -25,7 +25,7 @@ OWN_TRANSFORMS = {
     "_transpose_conv1d_weight": "tensor.transpose(0, 2, 1)",
     **{f"_third_{part}": f"mx.split(tensor, 3, axis=0)[{place}]" for place, part in enumerate("qkv")},
 }
-# Why a tensor or weight stays unresolved, with what it could be.
+# Why a tensor or weight stays unresolved, and what it could be.
 _NUMBERED_DICT = (
     "mflux's WeightMapper makes a list of numbered names, and here there are other names next to them",
     ("rename it",),
@@ -54,7 +54,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Unresolved:
-    """Something the draft does not decide, with what it could be."""
+    """Something that the draft does not decide, and what it could be."""
 
     component: str
     name: str

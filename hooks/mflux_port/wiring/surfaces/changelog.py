@@ -27,7 +27,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
     lines = lines_with_spans(source)
     start = next((index for index, (line, _) in enumerate(lines) if _UNRELEASED.match(line)), None)
     section = [] if start is None else list(takewhile(lambda line: not line[0].startswith("## "), lines[start + 1 :]))
-    # The exact line counts in later sections too, because Unreleased may have become a release.
+    # The exact line also counts in later sections, because Unreleased may have become a release.
     ours = [span for line, span in section if line.startswith(f"- **{port.display_name}**")]
     present = next((span for line, span in lines if span in ours or _is_ours(line, port)), None)
     if start is None and present is None:
@@ -59,7 +59,7 @@ def _names(line: str, port: Port) -> bool:
 
 
 def _heading_of_models(lines: list[tuple[str, Span]]) -> str:
-    # As earlier releases have it.
+    # As in earlier releases.
     return next((line.rstrip() for line, _ in lines if _MODEL_HEADING.match(line)), "### New Model Support")
 
 

@@ -56,7 +56,7 @@ def routes(source: Source) -> dict[str, str]:
     captured = False
     for branch in _chain(source):
         names = listed_names(branch)
-        captured = captured or names is None  # by an earlier branch with another condition
+        captured = captured or names is None  # captured by an earlier branch with another condition
         for name in (names or set()) - found.keys():
             found[name] = (
                 "a branch after one with another condition" if captured else assigned_name(branch, "model_class")

@@ -24,7 +24,7 @@ def lacking(error: BaseException) -> str:
 
 
 def stop_if_lacking(error: BaseException, device: str, cure: str = ON_CPU) -> None:
-    """Raise DeviceError when ``device``, as "MLX on Device(gpu, 0)", lacks an operation."""
+    """Raise DeviceError when ``device``, such as "MLX on Device(gpu, 0)", lacks an operation."""
     reason = lacking(error)
     if reason:
         raise DeviceError(f"{device} lacks an operation ({reason}); {cure}") from None

@@ -25,7 +25,7 @@ def relative_error(reference: np.ndarray, other: np.ndarray) -> float:
 
 
 def distance(reference: np.ndarray, other: np.ndarray) -> Distance:
-    """Of two arrays of the same size. Entries that the reference masks (with -inf or the lowest number) are left out."""
+    """Takes arrays of the same size. Entries that the reference masks (with -inf or the lowest number) are left out."""
     a = np.asarray(reference, np.float32).reshape(-1)
     b = np.asarray(other, np.float32).reshape(-1)
     usable = _unmasked(a)

@@ -8,7 +8,7 @@ import os
 import struct
 from pathlib import Path
 
-SPARE = 1.1  # of the largest network: a VAE or a small encoder stays beside it
+SPARE = 1.1  # times the largest network: a VAE or a small encoder stays with it
 WIDTHS = {"float32": 4, "bfloat16": 2, "float64": 8}
 LESS = "--dtype bfloat16 takes half of it, a smaller --size takes less besides the weights"
 

@@ -1,7 +1,7 @@
 """Which element of one tensor each element of another is: found by sending numbers through the code between them.
 
-Shapes do not tell: (1, 16, 64) may be 16 patches of 64 numbers or 16 channels of an 8x8 picture. Numbers do: after 1, 2, 3 …
-went in as the noise, the place of each shows which order the code gave them.
+Shapes do not show it: (1, 16, 64) may be 16 patches of 64 numbers or 16 channels of an 8x8 picture. Numbers do: after
+1, 2, 3 … went in as the noise, the place of each shows which order the code gave them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import permutations
 import numpy as np
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
-Enough = Callable[[set[str], set[str]], bool]  # of the names that were found, and of all
+Enough = Callable[[set[str], set[str]], bool]  # takes the names that were found, and all names
 # Bases of the digits that are sent where numbers are scaled, shifted or rounded. bfloat16 holds the digits of both
 # exactly; the smaller base is for numbers that are shifted in bfloat16, and takes more runs.
 BASES = 64, 16

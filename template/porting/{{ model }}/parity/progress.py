@@ -10,7 +10,7 @@ from parity.needs import in_words
 
 
 class Progress:
-    """``progress("transformer, step 2 of 4")`` prints a line with the seconds since the start; each text once in a row.
+    """``progress("transformer, step 2 of 4")`` prints a line with the seconds since the start; repeats are skipped.
 
     ``peak`` gives the most memory so far, in bytes; it is printed, too.
     """

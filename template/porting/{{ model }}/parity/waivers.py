@@ -21,7 +21,7 @@ from parity.answers import ALL_STAGES, UNSOUND
 from parity.errors import ParityError
 
 MODULE_LIMIT = 1e-5
-MOST = 10  # times a stage's own limit, whatever waivers of its modules add
+MOST = 10  # times a stage's own limit, however much the waivers of its modules add up to
 SECTIONS = ("ledger", "parity")  # the other one is read by `mflux-port ledger`
 
 

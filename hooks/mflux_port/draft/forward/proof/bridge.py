@@ -31,7 +31,7 @@ class Bridge:
 
 
 def _complex(value):
-    # Arrays of pairs as the complex ones that the reference takes.
+    # Arrays of pairs as the complex arrays that the reference takes.
     import torch
 
     if isinstance(value, torch.Tensor):

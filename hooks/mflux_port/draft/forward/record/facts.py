@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from dataclasses import dataclass, field
 
-LIMIT = 24  # the most values and shapes that are kept of one expression
+LIMIT = 24  # the most values and shapes that are kept for one expression
 SCALARS = ("bool", "int", "float", "str", "none")
 SEQUENCES = ("tuple", "list", "size")
 MANY = object()

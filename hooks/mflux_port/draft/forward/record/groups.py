@@ -6,7 +6,7 @@ _KNOWN: dict[int, tuple] = {}
 
 
 def group_of(module) -> str:
-    """The name of a module's group. Modules with other children, or without an optional parameter, are another group."""
+    """The name of a module's group. It differs for modules with other children, or without an optional parameter."""
     found = _KNOWN.get(id(module))
     if found is None or found[0] is not module:
         _KNOWN[id(module)] = found = (module, _name(module))

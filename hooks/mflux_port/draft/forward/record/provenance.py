@@ -15,7 +15,7 @@ from mflux_port.draft.forward.record.facts import Fact
 from mflux_port.draft.forward.record.recorder import Recording
 
 DATA = ("data",)
-_CONTRACT = ("ndim", "dtype", "device", "requires_grad", "is_cuda", "layout")  # of a tensor, not data
+_CONTRACT = ("ndim", "dtype", "device", "requires_grad", "is_cuda", "layout")  # tensor attributes, not data
 _CONTRACT_CALLS = ("dim", "is_floating_point", "is_complex", "ndimension", "get_device")
 _KIND_TESTS = ("isinstance", "hasattr", "callable", "type", "issubclass", "is_tensor", "is_grad_enabled", "is_scripting",
                "is_tracing", "is_compiling", "is_torch_npu_available", "is_torch_xla_available")  # fmt: skip

@@ -21,7 +21,7 @@ from mflux_port.draft.forward.record.quiet import QUIET, quiet_call
 from mflux_port.draft.forward.record.sources import Source, key_of
 from mflux_port.draft.forward.torch_calls.opaque import OPAQUE
 
-CALLS_OF_A_GROUP = 4  # the most calls of a group that are kept of one run
+CALLS_OF_A_GROUP = 4  # the most calls of a group that are kept from one run
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """One line of the table: the parameters of a torch call in torch's order, and how it is written in MLX.
 
 A specification names the parameters: ``x`` is needed, ``dim=0`` has torch's default as MLX source, ``dim?`` may be left
-out, ``largest:True`` is refused with another value than that, ``~device`` has no meaning in MLX and is left out,
+out, ``largest:True`` is refused with any other value, ``~device`` has no meaning in MLX and is left out,
 ``*sizes`` takes what follows, as numbers or as one tuple. A keyword that a specification does not name is refused.
 
 The text is MLX source with the parameters' names. If an optional one was not given, the keyword or the ``.astype``

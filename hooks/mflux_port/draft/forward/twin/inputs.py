@@ -316,6 +316,6 @@ def _accepts(model, inputs: dict, method: str = "forward") -> bool:
     try:
         with torch.no_grad():
             getattr(model, method)(**clone(inputs))
-    except Exception:  # noqa: BLE001 - a combination that the reference refuses is not the one
+    except Exception:  # noqa: BLE001 - a combination that the reference refuses does not count
         return False
     return True

@@ -40,7 +40,7 @@ def small_config(name: str, config: dict) -> dict:
 @cache
 def shrink_rules():
     """The module with the rules of a port's ``make_tiny_checkpoint.py``."""
-    # The rendered harness is plain Python; this part imports nothing else of it.
+    # The rendered harness is plain Python; this part imports nothing else from it.
     path = project_root() / _SHRINK
     spec = importlib.util.spec_from_file_location("mflux_port_shrink", path)
     module = importlib.util.module_from_spec(spec)

@@ -80,7 +80,7 @@ class Branches:
         return empty and name not in self.stored and all(ast.unparse(one) == "None" for one in default)
 
     def _joined(self, node: ast.BoolOp) -> bool | None:
-        # Left to right: one that decides the whole test ends it, if those before it are decided too.
+        # Left to right: an operand that decides the whole test ends it, if those before it are decided too.
         decisive = isinstance(node.op, ast.Or)
         verdicts = [self.truth(value) for value in node.values]
         if decisive in verdicts:

@@ -60,7 +60,7 @@ class Forward:
 
     @property
     def key(self) -> str:
-        """Equal for forward passes of equal text."""
+        """Equal for forward passes with the same text."""
         return "\n".join([*(method.text for method in self.methods), *self.initial])
 
 
@@ -282,7 +282,7 @@ class _Called(ast.NodeTransformer):
 
 
 def _methods(nodes: dict[Place, ast.FunctionDef], functions: dict[Place, Written]) -> list[Method]:
-    """The text of each function, with the functions inside it as methods of their own."""
+    """The text of each function, with the functions inside it as separate methods."""
     methods, taken = [], {node.name for node in nodes.values()}
     for place, node in nodes.items():
         inner = lifted(node, taken)

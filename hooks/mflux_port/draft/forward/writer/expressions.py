@@ -107,7 +107,7 @@ class Expressions:
         return ast.Attribute(x, node.attr, ast.Load())
 
     def _of_pair(self, node: ast.Attribute) -> ast.expr:
-        # What torch.max and torch.topk give.
+        # What torch.max and torch.topk return.
         inner, place = self.expr(node.value), int(node.attr == "indices")
         if isinstance(inner, ast.Tuple):
             return inner.elts[place]

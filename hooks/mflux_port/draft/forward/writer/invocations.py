@@ -97,7 +97,7 @@ class Invocations:
         raise Refused(node, f"a call of {text}" + (", which is in no recorded run" if fact is None else ""))
 
     def _is_given(self, node: ast.Call) -> bool:
-        # A port's inputs may have another type than those of the recorded runs.
+        # A port's inputs may differ in type from those of the recorded runs.
         receiver = node.func.value
         return self.project.is_entry(self.place) and isinstance(receiver, ast.Name) and receiver.id in self.parameters
 

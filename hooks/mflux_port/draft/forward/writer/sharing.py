@@ -6,7 +6,7 @@ import re
 
 
 def share(forwards: dict) -> None:
-    """Move static methods of one name and one text in two or more classes out of them."""
+    """Move static methods that have the same name and text in two or more classes out of them."""
     holders: dict[tuple[str, str], list] = {}
     for forward in forwards.values():
         for method in forward.methods:

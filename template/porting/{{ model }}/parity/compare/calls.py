@@ -22,7 +22,7 @@ from parity.record.recording import Recording
 FIRST_LATENTS = "loop/scheduler.0/in/1"
 FEW = 4  # a tensor of at most this many numbers is a timestep or a scale
 NEAR = 0.5  # tensors that are further apart than this are two different ones
-ALIKE = 0.05  # the same tensor: rounded, or of an encoder that is nearly right
+ALIKE = 0.05  # the same tensor: rounded, or from an encoder that is nearly right
 FAR = 2.0  # two tensors with anything in common are closer than this
 MOST = 4  # branches that are paired by trying all ways
 
@@ -39,7 +39,7 @@ class Branch:
     names: dict[str, str]
     latents: str
 
-    conditions: dict[str, np.ndarray] = field(default_factory=dict)  # of an edit pipeline: the ids of encoded images
+    conditions: dict[str, np.ndarray] = field(default_factory=dict)  # for an edit pipeline: the ids of encoded images
 
     @property
     def prompts(self) -> dict[str, np.ndarray]:
@@ -293,7 +293,7 @@ class PromptMatch:
 
 
 def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, PromptMatch]:
-    """For each array of the port that may be one of a branch's prompt inputs, which one it is: the nearest, once each."""
+    """For each array of the port that may be one of a branch's prompt inputs, which it is: the nearest, each once."""
     found: list[tuple[float, int, int, PromptMatch]] = []
     short = without_padding(branch.inputs, branch.inputs)
     for order, (name, values) in enumerate(branch.prompts.items()):
@@ -313,9 +313,9 @@ def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, Promp
 def _in_their_order(
     branch: Branch, own: dict[int, np.ndarray], chosen: dict[int, PromptMatch]
 ) -> dict[int, PromptMatch]:
-    """Of several inputs of one shape, where one is like none of the reference's: the first is the first, and so on.
+    """Of several inputs of one shape, one of which is like none of the reference's: they are matched in order.
 
-    Values tell what belongs together as long as they are right.
+    Values show what belongs together as long as they are right.
     """
     found: dict[int, PromptMatch] = {}
     for shape in {array.shape for array in own.values()}:

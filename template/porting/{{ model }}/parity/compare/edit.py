@@ -15,7 +15,7 @@ from parity.metrics import relative_error
 from parity.orders import NOTHING, Order
 
 PIXELS, LATENTS = 1e-4, 1e-4  # correct ports: below 1e-6; a filter's own rounding is 1e-3
-NEAR = 5e-3  # of what is rounded to 8 bits
+NEAR = 5e-3  # for values that are rounded to 8 bits
 FILTERS = ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")
 
 # ------------------------------------------------------------------------------------------------------ preprocessing
@@ -145,7 +145,7 @@ def _order_cause(theirs: list[np.ndarray], mine: list[np.ndarray], sizes: list[i
     if images[0] != images[1]:
         return f"image {' before '.join(map(str, images[1]))}, in the reference {' before '.join(map(str, images[0]))}"
     if [ids.shape for ids in theirs] != [ids.shape for ids in mine]:
-        return ""  # in another layout, the order of rows is the transformer's matter
+        return ""  # in another layout, the order of rows is up to the transformer
     one, other = (np.concatenate([ids.reshape(-1, ids.shape[-1]) for ids in side]) for side in (theirs, mine))
     if np.array_equal(one, other):
         return ""
@@ -185,7 +185,7 @@ def positions(calls: ReferenceCalls, own: dict[str, list[np.ndarray]], right: bo
 
 
 def _unless(right: bool, name: str, note: str) -> Row:
-    """A row that fails for a difference, except when the transformer's result is right with it."""
+    """A row that fails because of a difference, except when the transformer's result is right with it."""
     return Row(name, FAIL if note and not right else PASS, note=f"{note}, and right" if note and right else note)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 def shares(embeddings: np.ndarray, outputs: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
     """By encoder: a mask of ``embeddings`` (any shape, the width last) where they are rows of one of its ``outputs``.
 
-    A pipeline puts outputs side by side, or one's tokens after the other's. What it also scales or norms has no owner.
+    A pipeline puts outputs side by side, or one's tokens after the other's. What it scales or normalises has no owner.
     """
     rows = embeddings.reshape(-1, embeddings.shape[-1])
     found = {}

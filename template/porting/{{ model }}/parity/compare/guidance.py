@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LINEAR = 1e-3  # of the prediction; a larger remainder is not a sum of the two outputs
+LINEAR = 1e-3  # share of the prediction; a larger remainder is not a sum of the two outputs
 SAME = 2e-3
 
 

@@ -9,7 +9,7 @@ from parity.compare.claim_row import Row
 from parity.metrics import distance
 from parity.record.recording import Recording
 
-LATENTS, PICTURE = 1e-4, 1e-3  # correct ports: below 3e-5, and the loop's error from that
+LATENTS, PICTURE = 1e-4, 1e-3  # correct ports: below 3e-5, and the loop's error follows from that
 MISTAKES = ("not normalised", "normalised twice", "without the shift", "without the scale")
 
 
@@ -37,7 +37,7 @@ def latents(recording: Recording, own: np.ndarray) -> Row:
 
 
 def _cause(recording: Recording, own: np.ndarray) -> str:
-    """The combination of a clean image, right or wrong, and noise that comes nearest to the port's latents."""
+    """The combination of a clean image, right or wrong, and noise that is nearest to the port's latents."""
     noise = recording.get("image/noise/out/0").reshape(-1).astype(np.float64)
     sigmas = recording.get("scheduler/scheduler/out/0").reshape(-1)
     found = []
@@ -45,7 +45,7 @@ def _cause(recording: Recording, own: np.ndarray) -> str:
         clean = recording.get(f"image/{name}/out/0").reshape(-1).astype(np.float64)
         (a, b), *_ = np.linalg.lstsq(np.stack([clean, noise], axis=1), own, rcond=None)
         left = np.linalg.norm(a * clean + b * noise - own) / np.linalg.norm(own)
-        off = abs(a + b - 1)  # of an interpolation the two add up to 1
+        off = abs(a + b - 1)  # in an interpolation, the two add up to 1
         found.append((left > 10 * LATENTS, off > 10 * LATENTS, left, name, a, b))
     unlike, _, left, name, a, b = min(found)
     if unlike:

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 
 STAGE = {"float32": 1e-4, "bfloat16": 1e-2}
 FLOOR = 2e-5  # below this, two correct float32 programs differ by the order in which they add
-LEAF = 2.5e-6  # leaves of correct ports stay below 1.5e-6, an eps of 1e-5 for 1e-6 gives 3e-6 and more
+LEAF = 2.5e-6  # leaves of correct ports stay below 1.5e-6, an eps of 1e-5 instead of 1e-6 gives 3e-6 and more
 LARGE, MOST = 3e5, 20.0  # a norm over more values than LARGE adds them with more rounding, on both sides
 CONTAINER = 1e-5
 SENSITIVE = 64.0  # correct modules stay below 40 times the change from a last bit of their input
-SINUSOID = 1e-4  # of an angle up to 1000, where float32 itself is 6e-5 wide
+SINUSOID = 1e-4  # for an angle up to 1000, where float32 itself is 6e-5 wide
 PARTIAL_BF16 = 0.1
 ROUNDED = 5e-3  # twice the error of rounding to bfloat16
-FAR = 0.35  # whatever the reference's own bfloat16 run does (one rounds the timestep), this is another result
+FAR = 0.35  # whatever the reference's own bfloat16 run does (one rounds the timestep), this is a different result
 BF16_FACTOR = 3.0  # a correct bfloat16 port was never further away than 1.4 times the reference's own bfloat16 run
-FP32_SHARE = 1 / 128  # of the reference's own gap; correct float32 ports stay below 1/300 of it
+FP32_SHARE = 1 / 128  # share of the reference's own gap; correct float32 ports stay below 1/300 of it
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Limits:
         gap = self.gaps.get(f"{call.event}/out/0", 0.0)
         leaves = sum(
             inside.leaf for inside in call.walk()
-        )  # each rounds by itself: as random steps, they add up slowly
+        )  # each rounds independently: like random steps, they add up slowly
         return min(10 * CONTAINER, max(CONTAINER, gap / 1000, LEAF * leaves**0.5))
 
     def of_sensitive(self, call, sensitivity: float) -> float:

@@ -27,7 +27,7 @@ ALLOWED = {
 class Fault:
     """A parameter that is wrong before anything ran: ``never loaded``, ``transposed``, ``swapped`` or ``block count``.
 
-    Of a ``block count`` the parameter is a list of blocks.
+    For a ``block count`` the parameter is a list of blocks.
     """
 
     kind: str
@@ -300,7 +300,7 @@ def _transposed(
 
 
 def _swapped(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
-    """Swapped tensors: two parameters whose names fit the other one's tensor exactly."""
+    """Swapped tensors: two parameters whose names fit each other's tensors exactly."""
     by_shape: dict[tuple, list[str]] = defaultdict(list)
     for path, name in result.parameters.items():
         by_shape[prints[name].shape].append(path)

@@ -98,7 +98,7 @@ def _complex(pair) -> np.ndarray:
 
 
 def _base(angles: np.ndarray) -> float:
-    """The base of the first axis' frequencies, from the token whose position is 1; 0 if it is unknown."""
+    """The base of the first axis's frequencies, from the token whose position is 1; 0 if it is unknown."""
     rows = angles.reshape(-1, angles.shape[-1])
     at_one = rows[np.abs(rows[:, 0] - 1) < SAME]
     if not len(at_one):

@@ -6,7 +6,7 @@ import numpy as np
 
 SAME = 1e-3
 MOST = 2048  # rows that are compared
-ENOUGH = 0.9  # of the rows
+ENOUGH = 0.9  # share of the rows
 
 
 def same_rows(reference: np.ndarray, own: np.ndarray, axis: int = -2) -> bool:

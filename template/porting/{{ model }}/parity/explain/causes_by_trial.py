@@ -19,9 +19,9 @@ from parity.run.module_call import Call
 from parity.run.module_judge import ModuleJudge
 
 EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
-VANISHED = 1 / 20  # of the module's own error
+VANISHED = 1 / 20  # share of the module's own error
 GOOD = 2.5e-6
-SECONDS = 20.0  # for everything that is tried on one module
+SECONDS = 20.0  # seconds for everything that is tried on one module
 ACTIVATIONS = {
     "gelu": "exact GELU", "gelu_approx": "GELU in its tanh form", "gelu_fast_approx": "GELU in its sigmoid form",
     "silu": "SiLU", "relu": "ReLU", "sigmoid": "the sigmoid",
@@ -82,7 +82,7 @@ def _epsilon(call: Call, module: nn.Module, judge: ModuleJudge) -> str:
             found.append((error, other))
     if not found:
         return ""
-    best = min(found)[0]  # far below the variances, any eps gives the same: the largest that fits is named
+    best = min(found)[0]  # any eps far below the variances gives the same: the largest that fits is named
     return f"eps is {eps:g}, the reference computes with {max(o for g, o in found if g <= 1.2 * best + 1e-8):g}"
 
 

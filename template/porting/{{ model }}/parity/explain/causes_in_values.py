@@ -36,14 +36,14 @@ def of_module(call: Call, module, judge: ModuleJudge) -> str:
 
 
 def of_input(giver: str, takers: list[Call], judge: ModuleJudge) -> str:
-    """A right module that gets a wrong input: which one, and how it differs. ``takers``: the module and those around it."""
+    """A correct module that gets a wrong input: which, and how it differs. ``takers``: it and those around it."""
     path = takers[0].path
     found = of_wrong_input(takers, judge)
     return found or f"{path} is right but is given other values by {giver}'s own code"
 
 
 def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
-    """Which input of a right module is wrong, and how; empty if unknown."""
+    """Which input of a correct module is wrong, and how; empty if unknown."""
     for taker in takers:
         scalar = _of_scalars(taker, judge)
         if scalar:
@@ -135,7 +135,7 @@ def of_distance(gap: Distance) -> str:
 
 
 def of_values(reference: np.ndarray, own: np.ndarray) -> str:
-    """Of two aligned tensors: sign, factor, a shift and scale, or the right values in another order."""
+    """How two aligned tensors differ: sign, factor, a shift and scale, or the right values in another order."""
     if reference.size != own.size or not np.isfinite(own).all():
         return "" if np.isfinite(own).all() else "NaN or infinity"
     short = is_short(own) and not is_short(reference)

@@ -90,7 +90,7 @@ class Diagnosis:
         return Findings(grouped(sorted(verdicts, key=lambda verdict: verdict.kind != "weights")))
 
     def _other_length(self, result: Result) -> bool:
-        # Embeddings of another length or width go into the transformer as they are.
+        # Embeddings of a different length or width go into the transformer unchanged.
         return result.stage in ENCODERS and any(not item.aligned for item in self.trace.of("prompt/"))
 
     def _covered(self, result: Result) -> bool:
@@ -124,7 +124,7 @@ class Diagnosis:
     # ------------------------------------------------------------------------------------------------------- modules
 
     def _blamed(self, calls: list[Call], waived) -> list[Verdict]:
-        """The innermost modules that give another result for the reference's input, in the order of execution."""
+        """The innermost modules whose result for the reference's input is wrong, in the order of execution."""
         guilty: set[int] = set()
         excused: dict[int, float] = {}  # how far the worst waived module inside is off
         found: dict[str, Verdict] = {}
@@ -311,7 +311,7 @@ class Diagnosis:
         return [self._code(result, "vae", self._of_worst(result) or "the code before or after the decoder")]
 
     def _wrong_latents(self, error: float = 0.0) -> Call | None:
-        """The decoder's first module, if its input is wrong by enough to explain an ``error`` of the image."""
+        """The decoder's first module, if its input is wrong enough to explain an ``error`` of the image."""
         decoding = [call for call in self.calls if call.stage == "vae_decode"]
         first = next((call for call in decoding if call.output is not None and call.leaf), None)
         if first is None or first.inputs is None:  # not checked: its result is right

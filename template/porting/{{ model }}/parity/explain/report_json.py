@@ -13,7 +13,7 @@ SCHEMA = 1  # increases when a field is renamed, removed, or means something els
 
 
 def write_report(path: Path, found: Comparison, bisect: bool) -> None:
-    """Write the file for one comparison. ``bisect``: a recording of the modules would show which one is wrong."""
+    """Write the file for one comparison. ``bisect``: a recording of the modules would show which is wrong."""
     judge, answer = found.judge, found.findings.answer
     facts = judge.recording.facts
     report = {

@@ -48,7 +48,7 @@ def next_module(found, facts: dict) -> str:
 
 
 def run_reference(answers: Answers, flags: list[str], output: Path) -> Path:
-    """Run the reference's script, where PyTorch is. Raises ParityError with its last line when it cannot."""
+    """Run the reference's script, where PyTorch is installed. Raises ParityError with its last line when it cannot."""
     print(f"running {sentence([*flags, '--output', str(output)])}", flush=True)
     here = all(importlib.util.find_spec(name) for name in ("torch", "diffusers"))
     if not here and not shutil.which("uv"):

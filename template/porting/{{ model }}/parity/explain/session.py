@@ -85,7 +85,7 @@ def _modules_of(stage: str, port: Port, found: pairing.Pairing) -> list[str]:
 
 
 def pair(port: Port, recording: Recording) -> pairing.Pairing:
-    """Which of the port's parameters and modules is which of the reference's."""
+    """Which of the port's parameters and modules corresponds to which of the reference's."""
     kinds = {path: type(module).__name__ for path, module in mlx_taps.modules(port.model).items()}
     facts = recording.facts
     found = pairing.pair(_parameters(port), kinds, facts["weights"], facts["classes"])

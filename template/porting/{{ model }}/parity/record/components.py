@@ -28,7 +28,7 @@ def allow_custom_code(allowed: bool) -> None:
 def resolve(model: str, weights: bool = False) -> Path:
     """The local folder of a checkpoint: a folder, or a repo id that is downloaded into the HF cache.
 
-    Of a repo only the config and tokenizer files are downloaded, unless ``weights`` are wanted.
+    From a repo only the config and tokenizer files are downloaded, unless ``weights`` are wanted.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -64,7 +64,7 @@ def same_pipeline(expected: str, name: str) -> bool:
 def pipeline_class(folder: Path, expected: str = ""):
     """The class of a folder's pipeline: of the checkpoint's own file, of ``module.Class`` if expected, else diffusers'.
 
-    Raises ParityError when the folder holds another pipeline than ``expected``, or when that class does not exist.
+    Raises ParityError when the folder's pipeline is not ``expected``, or when that class does not exist.
     """
     name, _ = read_index(folder)
     if not same_pipeline(expected, name):
@@ -189,5 +189,5 @@ def _from_hub(model: str, weights: bool) -> Path:
     wanted = ["*.json", "*/*.json", "*.jinja", "*/*.jinja", "*/*.txt", "*/*.model"]
     try:
         return Path(snapshot_download(model, allow_patterns=wanted + ["*/*.safetensors"] * weights))
-    except Exception as error:  # noqa: BLE001 - whatever the hub says, it ends in one line
+    except Exception as error:  # noqa: BLE001 - whatever the hub reports, it ends in one line
         raise ParityError(f"{model} is not a folder and could not be downloaded ({error})") from None

@@ -59,7 +59,7 @@ def sentence(run, seconds: str = "") -> str:
     what = f"everything inside {run.only}" if run.only else what
     try:
         counter = count(run)
-    except Exception as error:  # noqa: BLE001 - a pipeline that cannot run without values is recorded all the same
+    except Exception as error:  # noqa: BLE001 - a pipeline that cannot run without values is still recorded
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         memory = needs.of_memory(loaded, 0, have)
         return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason}); at least {memory}"
@@ -72,12 +72,12 @@ def sentence(run, seconds: str = "") -> str:
 
 
 def is_large(run) -> bool:
-    """Whether a run may take more memory than there is, so that an estimate is worth its seconds."""
+    """Whether a run may take more memory than there is, which makes an estimate worth its time."""
     return needs.weights(run.model, run.dtype) > memory_of(run.device) / 2 > 0
 
 
 def memory_of(device: str) -> int:
-    """Bytes of memory of a device; 0 where it does not say."""
+    """Bytes of memory of a device; 0 where it does not report it."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_properties(device).total_memory
     return needs.machine()

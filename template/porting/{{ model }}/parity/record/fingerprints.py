@@ -38,7 +38,7 @@ class Fingerprint:
 
 
 def fingerprint(values: np.ndarray) -> Fingerprint:
-    """Of a float32 array of any shape."""
+    """The fingerprint of a float32 array of any shape."""
     flat = np.asarray(values, np.float32).reshape(-1)
     if not flat.size:
         return Fingerprint(values.shape, 0.0, 0.0, 0.0, 0.0, ())

@@ -72,7 +72,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
 
 
 def _fact(spelling: Spelling, keys: dict[str, list[str]], loaded: Loaded) -> dict:
-    """What the port's side must know of a file. ``layers``: the keys of each layer that the reference applies."""
+    """What the port's side must know about a file. ``layers``: the keys of each layer that the reference applies."""
     return {
         "scale": spelling.scale, "alpha": spelling.alpha, "kind": spelling.kind, "why": loaded.why,
         "layers": {layer: keys[layer] for layer in loaded.factors},

@@ -32,7 +32,7 @@ class Spelling:
     alpha: str = ""
     kind: str = LORA
     scale: float = 1.0
-    size: float = 0.5  # of the numbers in the up matrix
+    size: float = 0.5  # size of the numbers in the up matrix
 
     def key(self, path: str, ending: str) -> str:
         return f"{self.pattern.format(path=path, joined=path.replace('.', '_'))}.{ending}"

@@ -13,7 +13,7 @@ DRAWN = (((230, 60, 40), (30, 80, 200)), ((250, 210, 40), (20, 140, 90)), ((150,
 
 
 def default_picture(path: Path, width: int, height: int, number: int = 0) -> Path:
-    """Draw one; pictures of different ``number`` have other colours, and their shapes in other places."""
+    """Draw one; pictures with different ``number`` have other colours, and their shapes in other places."""
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     values = np.roll(np.stack([x, y, 0.5 + 0.5 * np.sin(6 * x * y)], axis=-1), number, axis=-1)
     image = Image.fromarray((255 * values).astype(np.uint8))

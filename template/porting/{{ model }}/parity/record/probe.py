@@ -44,7 +44,7 @@ class Probe:
         self.stand_in = False  # whether the first transformer call returns zeros: it is counted, its result is not used
         self.rows = 0  # copies of the drawn noise that the transformer was given in the first step
         self.only: tuple[str, ...] = ()  # the transformers whose outputs are replaced; all if empty
-        self.most: int | None = None  # of these, after which nothing more is needed
+        self.most: int | None = None  # the number of these after which nothing more is needed
 
     def inputs(self, noise: np.ndarray) -> dict[str, np.ndarray]:
         """What the first step's transformer calls and its scheduler are given when the pipeline draws ``noise``."""

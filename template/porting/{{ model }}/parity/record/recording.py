@@ -83,7 +83,7 @@ class Recorder:
         self.events: list[Event] = []
         self._events: dict[str, Event] = {}
         self._index: dict[str, dict] = {}
-        self._wholes: dict[tuple, str] = {}  # of tensors that are kept whole: what they hold, and who held it first
+        self._wholes: dict[tuple, str] = {}  # tensors that are kept whole: what they hold, and the first with it
         self._written = 0
         self._reserved = (len(json.dumps(json.dumps(facts))) + room) // 8 * 8
         self._part = self.path.with_name(self.path.name + ".part")
@@ -136,7 +136,7 @@ class Recorder:
         self._note(name, known.shape, known.stride, known.same or first)
 
     def read(self, name: str) -> np.ndarray:
-        """The values of a tensor that was written before."""
+        """The values of a tensor that was already written."""
         event = self._events[name]
         entry = self._index[event.same or name]
         here = self._file.tell()
@@ -179,7 +179,7 @@ class Recorder:
         self._part.replace(self.path)
 
     def _shift(self, room: int) -> None:
-        # The table of contents is longer than the space kept for it: move the tensors up, from the end, piece by piece.
+        # The table of contents is longer than its space: move the tensors up, from the end, piece by piece.
         self._file.flush()
         offset, piece = 8 + room - self._reserved, 1 << 24
         for start in reversed(range(0, self._written, piece)):
@@ -242,7 +242,7 @@ class Recording:
         return [event.name for event in self.events if event.stage == stage]
 
     def verify_facts(self) -> None:
-        """Raise ParityError when the recording lacks something that a comparison needs to know of the run."""
+        """Raise ParityError when the recording lacks something that a comparison needs to know about the run."""
         try:
             recording_schema.verify_facts(self.facts)
         except ValueError as error:

@@ -90,7 +90,7 @@ class Reference:
 def load(run: Run, expected: str, keep: bool = False) -> Reference:
     """The pipeline, in the run's dtype; ``keep`` leaves all of it in memory.
 
-    Raises ParityError when the folder holds another pipeline than ``expected``.
+    Raises ParityError when the folder's pipeline is not ``expected``.
     """
     import diffusers
 
@@ -208,7 +208,7 @@ def call(pipe, run: Run) -> None:
 
 @contextlib.contextmanager
 def _told_in_one_line(pipe, run: Run) -> Iterator[None]:
-    # A checkpoint whose parts do not match raises whatever the reference raises.
+    # A checkpoint whose parts do not match fails with any error of the reference.
     try:
         yield
     except (ParityError, OSError):

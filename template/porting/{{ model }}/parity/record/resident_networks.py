@@ -1,4 +1,4 @@
-"""The reference's networks, one large one in memory at a time: a model of 10 billion numbers has 40 GB in float32.
+"""The reference's networks, one large one in memory at a time: a model of 10 billion numbers takes 40 GB in float32.
 
 A network that is not used has parameters without memory (PyTorch's meta device). It is loaded again when it is called, by
 its library's own loader, so no result changes.
@@ -43,7 +43,7 @@ class Parts:
         self.folder, self.dtype, self.device, self.keep, self.say = folder, dtype, device, keep, say
         self.networks: dict[str, torch.nn.Module] = {}
         self.weights: dict[str, dict] = {}
-        self.memory = Memo(torch.Tensor, _numbers)  # of encoders, which a run does not change
+        self.memory = Memo(torch.Tensor, _numbers)  # for encoders, which a run does not change
         self.remember = True
         self._stored, self._kinds = dtype, network_classes(folder)
         self._read: list[str] = []  # those in memory

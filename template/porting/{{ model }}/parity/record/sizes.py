@@ -25,7 +25,7 @@ def small(folder: Path) -> tuple[int, int]:
 
 
 def verify_drawn(shape: tuple[int, ...], width: int, height: int, folder: Path) -> None:
-    """Raise ParityError when the pipeline drew an image of another size than requested."""
+    """Raise ParityError when the pipeline did not draw an image of the requested size."""
     if tuple(shape[-2:]) != (height, width):
         unit = multiple(folder)
         raise ParityError(

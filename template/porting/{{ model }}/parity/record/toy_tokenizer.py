@@ -77,7 +77,7 @@ def _byte_pairs():
 
 
 def _unigram():
-    # As in sentencepiece: pieces with scores, blanks as a separate character.
+    # As in sentencepiece: pieces with scores, spaces as a separate character.
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     pieces = [(word, 0.0) for word in SPECIAL]

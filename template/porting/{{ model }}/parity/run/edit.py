@@ -48,7 +48,7 @@ class _Rows:
 
     def all(self) -> Iterator[Row]:
         calls, orders = self.judged.reference, self.judged.orders
-        # Rows in another order are right with their positions: then the transformer's result is.
+        # Rows in another order are right if their positions match: then the transformer's result is right.
         right = self._stage("transformer").status != FAIL
         yield self._of_images()
         yield from map(self._stage, BEFORE)

@@ -1,4 +1,4 @@
-"""Put other numbers in the place of what the port's VAE makes of the input images."""
+"""Put other numbers in place of what the port's VAE makes of the input images."""
 
 from __future__ import annotations
 

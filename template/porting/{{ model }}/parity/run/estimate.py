@@ -50,7 +50,7 @@ def beside(folder: Path, facts: dict, dtype: str) -> int:
 
 
 def _disk(recording: Recording) -> int:
-    # Of each stage the worst tensor is kept, in float32: two pictures, the prompt, and latents.
+    # The worst tensor of each stage is kept, in float32: two pictures, the prompt, and latents.
     sizes = {event.name: math.prod(event.shape) for event in recording.events}
     picture, latents = (sizes.get(name, 0) for name in RESULT)
     given = [size for name, size in sizes.items() if name.startswith("transformer.0/transformer/in/")]

@@ -14,7 +14,7 @@ from parity.run.run_trace import CONDITION, Comparison
 
 
 class ForcedConditions:
-    """Of an edit pipeline; without input images it finds nothing."""
+    """For an edit pipeline; without input images it finds nothing."""
 
     def __init__(self, state: RunState):
         self.state = state

@@ -56,7 +56,7 @@ class ForcedScheduler:
         return mx.array(wanted).astype(own.dtype)
 
     def _forced_timesteps(self, scheduler, own):
-        """The reference's timesteps where the port's are its sigmas times one factor, else the port's."""
+        """The reference's timesteps if the port's are its sigmas times one factor, otherwise the port's own."""
         if not self.state.forced or not isinstance(own, mx.array) or own.ndim != 1:
             return own
         sigmas, wanted = (to_numpy(values)[: own.size] for values in (self._own_sigmas(scheduler), scheduler.sigmas))

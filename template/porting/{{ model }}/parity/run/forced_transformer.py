@@ -22,9 +22,9 @@ class ForcedTransformer:
     def __init__(self, state: RunState, steps: set[int] | None):
         self.state, self.steps = state, steps
         self.inputs = ForcedInputs(state)
-        self.component = ""  # of several transformers, the one that is called now
+        self.component = ""  # the one of several transformers that is called now
         self._like = None  # the last result: an array, or what a port returns instead
-        self._calls: Counter = Counter()  # of this step
+        self._calls: Counter = Counter()  # the calls of this step
 
     def begin_step(self) -> None:
         """Count the calls of the next step from 0."""

@@ -36,7 +36,7 @@ class Call:
     attention: list[dict] = field(default_factory=list)
     moment: tuple[list, int] = ((), 0)  # the reference's predictions that it is part of, and the step
     scalars: list[np.ndarray] = field(default_factory=list)  # timesteps and scales among its own arguments
-    given: list[np.ndarray] = field(default_factory=list)  # of the first call with a wrong result and those around it
+    given: list[np.ndarray] = field(default_factory=list)  # for the first call with a wrong result and those around it
     ids: tuple[np.ndarray, np.ndarray] | None = None  # the reference's token ids and the port's, of an embedding
     positions: tuple[np.ndarray, np.ndarray] | None = None  # and its ids of several axes, where they differ
 

@@ -26,7 +26,7 @@ from parity.run.recorded_calls import RecordedCalls
 SIGNIFICANT = 1e-5  # a different eps stays below it; an error that fails a stage does not
 ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
 CHANNELS_LAST = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.BatchNorm, nn.InstanceNorm, nn.Upsample)
-PASSED_ON = 4  # a right module amplifies its input's error less
+PASSED_ON = 4  # a correct module amplifies its input's error less
 
 
 class ModuleJudge(Sink):
@@ -55,7 +55,7 @@ class ModuleJudge(Sink):
     def enter(self, path, module, args, kwargs):
         component = path.split(".")[0]
         stage = self.run.stage_of(component)
-        if stage == component:  # an encoder of another name than the reference's
+        if stage == component:  # an encoder whose name is not the reference's
             stage = self.pairing.components.get(component, component)
         if "." not in path and stage.startswith("text_encoder"):
             self._events.begin_encoding(stage, args, kwargs)

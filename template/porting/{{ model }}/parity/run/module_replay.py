@@ -17,7 +17,7 @@ from parity.run.recorded_calls import RecordedCalls
 from parity.run.run_trace import rebuild
 
 MOST_FAR = 2  # arguments that are tried in more than one way
-MOST_AXES = 4  # of position ids: time, height, width and one more
+MOST_AXES = 4  # axes of position ids: time, height, width and one more
 NEAR = 0.5  # two tensors with a relative error below this are the same one
 
 
@@ -32,7 +32,7 @@ def reference_inputs(recorded: RecordedCalls, call: Call, args: tuple, kwargs: d
     call.inputs = 0.0
     options = [_options(recorded, call, array, names, taken) for array in own]
     if not any(mx.issubdtype(array.dtype, mx.floating) for array in own):
-        call.inputs = None  # token ids or positions alone
+        call.inputs = None  # only token ids or positions
     elif not taken:
         return
     for values in _choices(options):

@@ -26,7 +26,7 @@ _evaluate = mx.eval  # a probe replaces it: nothing of a transformer is computed
 
 @dataclass
 class PortOrders:
-    """Which number of the port is which of the reference.
+    """Which number of the port corresponds to which of the reference.
 
     ``noise`` maps what the port draws to what the reference draws; ``loop`` is the order of the port's latents in the
     reference's; ``inputs`` has, for each transformer, the place of the latents among its arrays and the order of one row,
@@ -101,7 +101,7 @@ def _complete(
 
 
 def _first_that_arrives(port: Port, recording, calls, memo: Memo, size: int) -> tuple[PortProbe, dict[str, Order]]:
-    # The template's own methods have stand-ins. A released port's have none: it runs as it is.
+    # The template's own methods have stand-ins. A released port has none of them: it runs as it is.
     text = {"text_encoder"} if stand_ins.can_encode(port.model) else set()
     for skip in (text, set(), {"text_encoder", "transformer"}):
         probe = PortProbe(port, recording, calls, memo, size, skip)
@@ -204,7 +204,7 @@ def _add_outputs(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) ->
     if not shapes or probe.stubbed:
         return
     sent = _sent_back(probe, shapes, result, calls)
-    # Of the port's loop, then of the reference's.
+    # The port's loop first, then the reference's.
     result.outputs = {name: own.after(result.loop.ids.reshape(-1)) for name, own in sent.items()}
     result.sign = 1.0 if sum(own.factor for own in sent.values()) >= 0 else -1.0
 

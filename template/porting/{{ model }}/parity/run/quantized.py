@@ -87,7 +87,7 @@ def _narrow_layers_stay() -> Iterator[None]:
 
 
 def _layers(small: nn.Module, full: nn.Module) -> list[Layer]:
-    """Every layer of ``full`` that could be quantized: one narrower than a group cannot."""
+    """Every layer of ``full`` that can be quantized: a layer narrower than a group cannot."""
     own, found = dict(small.named_modules()), []
     for path, part in full.named_modules():
         if not hasattr(part, "to_quantized") or part.weight.shape[-1] % 64 or part.weight.ndim != 2:

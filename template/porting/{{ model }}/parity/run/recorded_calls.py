@@ -39,7 +39,7 @@ class RecordedCalls:
         return name.rsplit("/", 2)[0] in self._channels_last
 
     def get(self, name: str) -> np.ndarray:
-        """A recorded tensor; of a call that predicts several pictures at once, the row that the port's call is of."""
+        """A recorded tensor; of a call that predicts several pictures at once, the row of the port's call."""
         values = self.recording.get(name)
         known = [branch for branch in self.state.branches if branch is not None]
         if not known or len(self.state.branches) > 1 or not is_denoiser(name):

@@ -1,4 +1,4 @@
-"""Keep one large component of the port in memory at a time: a model of 10 billion numbers has 40 GB in float32.
+"""Keep one large component of the port in memory at a time: a model of 10 billion numbers takes 40 GB in float32.
 
 MLX reads a parameter from its file when it is first used. A component is freed by giving it parameters that
 are not read yet, so nothing here knows how any port loads its weights, and no result changes.

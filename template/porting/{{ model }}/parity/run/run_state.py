@@ -17,7 +17,7 @@ from parity.run.port_orders import PortOrders
 from parity.run.run_trace import Comparison, RunTrace
 
 FORCED, LOOP, FREE = "forced", "loop", "free"
-UNKNOWN = Distance(float("nan"), float("nan"), 0.0, float("nan"))  # of tensors that cannot be compared
+UNKNOWN = Distance(float("nan"), float("nan"), 0.0, float("nan"))  # for tensors that cannot be compared
 
 
 @dataclass
@@ -56,7 +56,7 @@ class RunState:
 
     @contextlib.contextmanager
     def at(self, moment: tuple[list[Branch | None], int]) -> Iterator[None]:
-        """Be at an earlier moment while it lasts."""
+        """Go back to an earlier moment inside this context."""
         before = self.moment
         self.branches, self.step = moment
         try:

@@ -14,7 +14,7 @@ from mlx import nn
 from parity.metrics import Distance
 
 IMAGE = "vae_decode/vae/out/0"
-PREPROCESS, CONDITION = "preprocess", "condition"  # of input images: their pixels, and what the transformer gets
+PREPROCESS, CONDITION = "preprocess", "condition"  # for input images: their pixels, and what the transformer gets
 LATENTS = "latents"  # what the loop passes to the transformer and the scheduler
 
 
@@ -43,7 +43,7 @@ class RunTrace:
     unused: list[str] = field(default_factory=list)  # inputs of the reference's transformer that the port's never got
     image: np.ndarray | None = None
     failure: tuple[str, Exception] | None = None
-    failures: list[tuple[str, Exception]] = field(default_factory=list)  # of this run and of those before it
+    failures: list[tuple[str, Exception]] = field(default_factory=list)  # from this run and those before it
 
     def of(self, prefix: str) -> list[Comparison]:
         return [item for item in self.seen if item.name.startswith(prefix)]

@@ -32,7 +32,7 @@ from parity.run.strips import convolutions_in_strips
 
 VAE_DECODE, VAE_ENCODE, TRANSFORMER, GUIDANCE = "vae_decode", "vae_encode", "transformer", "guidance"
 SCHEDULER, DENOISE, TEXT_ENCODER, END_TO_END = "scheduler", "loop", "text_encoder", "end_to_end"
-MISPLACED = 0.1  # latents in another order give a transformer's output that has nothing of the right one
+MISPLACED = 0.1  # latents in another order give a transformer's output that has nothing in common with the right one
 COMPONENTS = {
     VAE_DECODE: ("vae",), VAE_ENCODE: ("vae",), TRANSFORMER: ("transformer",), GUIDANCE: (), SCHEDULER: (),
     DENOISE: ("transformer",), END_TO_END: ("vae", "transformer", "text_encoder"),
@@ -111,10 +111,10 @@ class Judge:
         self.waived = waived  # why an error of a module is not a fault
         self.decode = True  # whether forced runs continue to the image
         self.port, self.recording, self.limits, self.pairing = port, recording, limits, pairing
-        self.bisect = bisect  # whether every module is judged, too
+        self.bisect = bisect  # whether every module is also judged
         self.calls: list[Call] = []
         self.watch: ModuleJudge | None = None
-        self.trace = RunTrace()  # of the last forced run
+        self.trace = RunTrace()  # the last forced run's
         self._forced: RunTrace | None = None
         self.end_to_end: RunTrace | None = None
         self.reference = ReferenceCalls(recording)
@@ -299,7 +299,7 @@ class Judge:
         return result
 
     def _formula(self, result: Result) -> str:
-        """Which guidance formula the port computes, and which one the reference does."""
+        """Which guidance formula the port computes, and which one the reference computes."""
         step = int(result.tensor.split("/")[1].split(".")[1])
         branches = self.reference.branches(step)
         own = len([place for (_, _, row), place in self.orders.branches.items()])

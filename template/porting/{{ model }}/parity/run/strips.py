@@ -15,7 +15,7 @@ ROWS = -3  # the axis of a picture's rows: (N, H, W, C), or (N, D, H, W, C) of a
 
 @contextlib.contextmanager
 def convolutions_in_strips() -> Iterator[None]:
-    """While it lasts, ``mx.conv2d`` and ``mx.conv3d`` compute a large result some rows at a time, to the same numbers."""
+    """Inside this context, ``mx.conv2d`` and ``mx.conv3d`` compute large results in strips, to the same numbers."""
     patches = Patches()
     for name, axes in (("conv2d", 2), ("conv3d", 3)):
         patches.set(mx, name, _in_strips(getattr(mx, name), axes))
