@@ -93,6 +93,8 @@ def test_a_plain_run_ticks_the_boxes_with_figures(recorded, script):
     home = recorded("z_image", "--stages", "--no-calibration", output="reference")
     notes = home / "PORTING.md"
     before = notes.read_text()
+    # Tests before this one may have ticked boxes in the same folder.
+    notes.write_text(re.sub(r"^- \[x\] (.*-->).*", r"- [ ] \1", before, flags=re.M))
     done = script(home, "run_mflux.py", "--port", PORTS["z_image"].port)
     lines = [line for line in notes.read_text().splitlines() if "evidence:" in line]
     notes.write_text(before)
