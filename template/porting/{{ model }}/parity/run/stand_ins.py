@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 
 import mlx.core as mx
 import numpy as np
@@ -38,10 +37,10 @@ def encode_prompts(patches: Patches, model, calls: ReferenceCalls, dtype: mx.Dty
 
 def _returned(kind: type) -> str:
     """What the port's prompt encoder says that it returns: an array, or a tuple of several."""
-    known = vars(sys.modules[kind.__module__]).values()
-    methods = [getattr(one, "encode_prompt", None) for one in known if inspect.isclass(one)]
-    method = next(filter(None, methods), kind._encode_prompt)
-    return str(inspect.signature(method).return_annotation)
+    own = inspect.unwrap(kind._encode_prompt)
+    called = [own.__globals__.get(name) for name in own.__code__.co_names]
+    methods = [getattr(one, "encode_prompt", None) for one in called if inspect.isclass(one)]
+    return str(inspect.signature(next(filter(None, methods), own)).return_annotation)
 
 
 def embeddings(calls: ReferenceCalls, prompt: str | None) -> list[np.ndarray]:
