@@ -15,13 +15,12 @@ import pytest
 pytestmark = pytest.mark.full
 SAMPLE = {
     ("z_image", "float32"): [
-        "RoPE in halves", "attention scale", "modulation order", "step sign", "last layer", "bias dropped",
+        "RoPE in halves", "attention scale", "step sign", "last layer", "bias dropped",
         "embedding not scaled", "embedding scaled behind it, which is not a bug", "encoder activation",
         "keys of the next token", "noise refiner left out",
     ],
     ("flux2", "float32"): [
-        "blocks swapped", "output norm not loaded", "RoPE theta", "sigma shift", "columns before rows",
-        "shift before scale at the end", "encoder without norm of q",
+        "blocks swapped", "output norm not loaded", "RoPE theta", "sigma shift",
     ],
     ("ernie_image", "float32"): [
         "q and v swapped", "norm eps", "no causal mask", "another prompt text", "prompts exchanged", "padding not masked",

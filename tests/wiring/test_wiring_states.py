@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -84,6 +85,7 @@ def test_a_second_wire_touches_nothing(shared):
 def test_dry_run_prints_the_diff_and_writes_nothing(checkout, mflux_port, answered):
     root = checkout()
     answered(root, NOVA)
+    shutil.rmtree(root / ".git/mflux-port", ignore_errors=True)  # a checkout that other tests locked is copied, too
     before = snapshot(root)
     dry = mflux_port("wire", "nova_image", "--dry-run", cwd=root)
     assert dry.returncode == 0, dry.stderr
