@@ -57,7 +57,7 @@ def test_training_added_later_leaves_only_the_readme_to_write(template, pristine
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("release", ["0.24.0", "0.18.1"])
+@pytest.mark.parametrize("release", ["0.24.0", "0.22.0", "0.18.1"])
 def test_no_two_answers_together_make_a_failing_row(template, pristine, tmp_path, release):
     root = shutil.copytree(pristine(release), tmp_path / "mflux")
     ports = [answers(port, number) for number, port in enumerate(cover()) if port["release"] == release]

@@ -10,6 +10,7 @@ from mflux_port.checkpoint.layout import Checkpoint, Component
 from mflux_port.checkpoint.pipeline_source import PipelineDefaults, read_defaults
 from mflux_port.checkpoint.reuse import reusable
 from mflux_port.errors import short_repr
+from mflux_port.port.text_encoders import OF_FIXED_SIZE, WITHOUT_MASK
 
 # Keywords of mflux's text encoders that a config.json may have.
 _TEXT_ENCODER_KEYWORDS = (
@@ -20,7 +21,6 @@ _TEXT_ENCODER_KEYWORDS = (
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
 _ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # as answer_rules.yml has it
-_WITHOUT_MASK = ("t5", "clip")  # mflux's encoders that see the padding
 # A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when the key is missing.
 _DYNAMIC_SHIFT = (
     ("sigma_base_shift",   "base_shift",         0.5),
@@ -103,7 +103,7 @@ def infer_text_encoders(checkpoint: Checkpoint, defaults: PipelineDefaults | Non
     for name in checkpoint.text_encoders:
         component = checkpoint.components.get(name)
         answer = infer_text_encoder(component) if component else _not_here(name)
-        if defaults and name in defaults.masked and answer.value in _WITHOUT_MASK:
+        if defaults and name in defaults.masked and answer.value in WITHOUT_MASK:
             why = f"{checkpoint.pipeline} gives it a mask, which mflux's {answer.value} does not take"
             answer = Answer("own", f"{answer.why}; {why}")
         found.append(answer)
@@ -288,7 +288,7 @@ def overrides(checkpoint: Checkpoint, kinds: list) -> dict[str, dict]:
 
 
 def _encoder_sizes(encoder: Component | None, text_encoder: object) -> dict:
-    if encoder and text_encoder not in ("t5", "clip"):
+    if encoder and text_encoder not in OF_FIXED_SIZE:
         config = _text_config(encoder.config)
         # Newer configs keep the base of the rotary embedding in a separate table.
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}

@@ -33,6 +33,12 @@ def parsed(source: str | bytes) -> ast.Module:
             raise SyntaxError(str(error) or "nested too deeply") from None
 
 
+def imported_from(tree: ast.Module) -> dict[str, str]:
+    """The module of every name that a file imports with ``from module import name``, at its top level."""
+    imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
+    return {alias.name: node.module for node in imports for alias in node.names}
+
+
 def parse_toml(data: bytes) -> dict:
     """The content of a TOML file. Raises ValueError."""
     try:

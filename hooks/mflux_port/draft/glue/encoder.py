@@ -8,11 +8,10 @@ from mflux_port.draft.glue.encoder_states import States, states
 from mflux_port.draft.glue.layer_stack import LayerStack
 from mflux_port.draft.glue.prompt_embeds import tokenization
 from mflux_port.draft.glue.signature import Signature
-from mflux_port.port.text_encoders import TextEncoder
+from mflux_port.port.text_encoders import WITHOUT_MASK, TextEncoder
 
 _KEPT_OPTIONS = ("padding", "max_length", "truncation", "add_special_tokens", "pad_to_multiple_of")
 _LONG = 40  # characters; a longer text is a constant
-_WITHOUT_MASK = ("t5", "clip")  # mflux's classes that take none
 
 
 class Undecided(Exception):
@@ -58,7 +57,7 @@ class Encoder:
         if not self.value or not self.tokens:
             raise Undecided("which hidden states the transformer takes, and of which tokens", fact)
         takes_mask = (
-            self.port.kind not in _WITHOUT_MASK
+            self.port.kind not in WITHOUT_MASK
             if self.signature is None
             else "attention_mask" in self.signature.arguments
         )
@@ -167,7 +166,7 @@ class Encoder:
         if self.value["keep"] == "tokens":
             kept = f"kept[{group.first}:]" if group.first else "kept"
             lines += [
-                "# Only the prompt's own tokens; padding may lie on either side of them.",
+                "# Only the prompt's own tokens; padding may be on either side of them.",
                 "kept = [place for place, own in enumerate(attention_mask[0].tolist()) if own]",
                 f"{name} = {name}[:, mx.array({kept})]",
             ]

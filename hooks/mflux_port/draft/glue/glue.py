@@ -13,6 +13,7 @@ from mflux_port.draft.tiny_sizes import TINY_SIZES
 from mflux_port.draft.write.formatting import formatted
 from mflux_port.draft.write.targets import Unresolved
 from mflux_port.port.port import Port
+from mflux_port.port.text_encoders import OF_FIXED_SIZE
 
 COMPONENT = "pipeline"  # the glue's open questions are listed under this name
 
@@ -88,7 +89,7 @@ class Glue:
         index = json.loads((twin / "model_index.json").read_text(encoding="utf-8"))
         vae = configs.get("vae", {}) if self.port.vae == "own" else {}
         configs = {name: config for name, config in configs.items() if name != "vae"}
-        fixed = [encoder.name for encoder in self.port.text_encoders if encoder.kind in ("t5", "clip")]
+        fixed = [encoder.name for encoder in self.port.text_encoders if encoder.kind in OF_FIXED_SIZE]
         small = sizes.small_configs(configs, of_twin, [name for name in fixed if name in configs])
         reference = index.get("transformer", ["", ""])[1]
         text = sizes.sizes_text(self.source(name), transformer, reference, configs, small)

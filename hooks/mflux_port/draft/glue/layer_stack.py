@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mflux_port.files.parsing import parse_python
+from mflux_port.files.parsing import imported_from, parse_python
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,7 @@ def _is_around(norm: str, layers: str) -> bool:
 def _attributes(source: Callable[[str], str], module: str, prefix: str) -> Iterator[tuple[str, str]]:
     """(path, class) of every module that the last class of ``module`` makes; ``list`` for a list of them."""
     tree = parse_python(source(module))
-    imported = {
-        alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
+    imported = imported_from(tree)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     for node in ast.walk(classes[-1]) if classes else ():
         if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute)):

@@ -13,7 +13,7 @@ from mflux_port.draft.glue.prompt_embeds import prompt_embeds
 from mflux_port.draft.glue.signature import Signature, call_signature, handed_down
 from mflux_port.draft.pipeline.text import blocks_of, is_pooled
 from mflux_port.draft.write.targets import Unresolved
-from mflux_port.files.parsing import parse_python
+from mflux_port.files.parsing import imported_from, parse_python
 from mflux_port.port.port import Port
 from mflux_port.port.text_encoders import TextEncoder
 
@@ -24,9 +24,7 @@ _WIDTH = 96
 def encoder_classes(source: str) -> dict[str, tuple[str, str]]:
     """(module, class) of each text encoder that a prompt encoder's source imports, by the argument's name."""
     tree = parse_python(source)
-    modules = {
-        alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
+    modules = imported_from(tree)
     method = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "encode_prompt")
     return {
         argument.arg: (modules[argument.annotation.id], argument.annotation.id)

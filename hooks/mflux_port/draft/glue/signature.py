@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from mflux_port.files.parsing import parse_python
+from mflux_port.files.parsing import imported_from, parse_python
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ def _written(call: ast.FunctionDef) -> str:
 def handed_down(source: str) -> str:
     """The module of the child whose call is all that the last class's ``__call__`` is; empty for any other."""
     tree = parse_python(source)
-    imported = {
-        alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
+    imported = imported_from(tree)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     nodes = list(ast.walk(classes[-1])) if classes else []
     call = next((node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == "__call__"), None)
