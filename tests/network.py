@@ -45,7 +45,7 @@ def _names(code: CodeType) -> Iterator[str]:
 def _functions(value: object, names: set[str]) -> list[FunctionType]:
     """A function itself, the methods of a class, or the functions among ``names`` of a module."""
     if isinstance(value, ModuleType):
-        found = [getattr(value, name, None) for name in names]
+        found = [vars(value).get(name) for name in names]
     else:
         found = list(vars(value).values()) if isinstance(value, type) else [value]
     return [one for one in found if isinstance(one, FunctionType)]

@@ -50,18 +50,21 @@ def twin(tmp_path_factory, script) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def recorded(twin, script) -> Callable[..., Path]:
-    """``recorded("z_image")``: the family's folder with a recording of all modules. More flags go to another file."""
-    made: set[tuple] = set()
+    """``recorded("z_image")``: the family's folder with a recording of all modules. More flags go to another file.
+
+    A recording that another test has replaced is made again.
+    """
+    made: dict[Path, int] = {}
 
     def make(name: str, *flags: str, output: str = "modules") -> Path:
         home = twin(name)
-        if (name, output) not in made:
-            path = home / "artifacts" / f"{output}.safetensors"
+        path = home / "artifacts" / f"{output}.safetensors"
+        if path not in made or path.stat().st_mtime_ns != made[path]:
             level = () if "--stages" in flags else ("--modules",)
             flags = (*level, "--steps", "2", "--size", SIZE, *flags)
             done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *flags, "--output", path)
             assert done.returncode == 0, done.stderr
-            made.add((name, output))
+            made[path] = path.stat().st_mtime_ns
             (home / "artifacts" / f"{output}.txt").write_text(done.stdout)
         return home
 
