@@ -20,7 +20,7 @@ def answer_rules() -> dict:
 @cache
 def taken_class_names() -> frozenset[str]:
     """Names of classes that a port imports, or that begin one: no port's class can have them."""
-    return frozenset(_never_asked("class_names"))
+    return frozenset(_never_asked("taken_class_names"))
 
 
 def choices(question: str) -> list[str]:
