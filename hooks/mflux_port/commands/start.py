@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start a port, or continue one. Returns 0, with the next action printed."""
+    """Start or continue a port, and print the next action. Returns 0."""
     from mflux_port.guide.runner import Runner, own_python
     from mflux_port.guide.start import Journey, Request, planned
 

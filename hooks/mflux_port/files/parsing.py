@@ -1,4 +1,4 @@
-"""Parse Python, TOML and JSON from files of others: what cannot be parsed raises one kind of error per format."""
+"""Parse Python, TOML and JSON that other people wrote. A file that cannot be parsed raises one error per format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parsed(source: str | bytes) -> ast.Module:
         warnings.simplefilter("ignore")
         try:
             return ast.parse(source)
-        except (ValueError, RecursionError, MemoryError) as error:  # a NUL; nesting too deep for the parser
+        except (ValueError, RecursionError, MemoryError) as error:  # a NUL byte; nesting too deep for the parser
             raise SyntaxError(str(error) or "nested too deeply") from None
 
 

@@ -1,4 +1,4 @@
-"""YAML that people write: one way to read it, whatever it holds."""
+"""Read YAML that people wrote, and report every kind of error in the same way."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def branch_index(chain: list[ast.If], target: str, name: str) -> int | None:
 
 
 def first_branch_block(source: Source, chain: list[ast.If], name: str, branch: str, index: int | None) -> Block:
-    """A branch in the first place; ``index`` is its current place in the chain.
+    """A branch in the first place; ``index`` is its current position in the chain.
 
     The text ends in ``el``, so that the ``if`` after it becomes an ``elif``.
     """

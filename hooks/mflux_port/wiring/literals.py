@@ -146,7 +146,7 @@ def _is_sorted(keys: list[str]) -> bool:
 
 
 class _Facts:
-    """What a body assigns to each name, and the first statement that changes the value of a name."""
+    """The values that a body assigns to each name, and the first statement that changes the value of each."""
 
     def __init__(self, body: list[ast.stmt]):
         self.assigned: dict[str, list[ast.expr]] = {}

@@ -102,7 +102,7 @@ class Facts:
         return self._files[folder, pattern]
 
     def _below(self, folder: str) -> list[str]:
-        # os.walk takes a quarter of pathlib's time, and a check lists many folders.
+        # os.walk is used because a check lists many folders, and pathlib takes four times as long.
         found = []
         for place, folders, names in os.walk(f"{self.root}/{folder}"):
             folders[:] = [name for name in folders if name[0] != "." and name != "__pycache__"]

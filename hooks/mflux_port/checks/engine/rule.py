@@ -80,7 +80,7 @@ def needs_you(command: str) -> Verdict:
 
 
 def failed_if(problems: list[str], otherwise: str = "") -> Verdict:
-    """Fail with the problems, the first three in full; pass with ``otherwise`` when there are none."""
+    """Fail and show the first three problems, with a count of the rest; pass with ``otherwise`` when there are none."""
     if not problems:
         return passed(otherwise)
     more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""

@@ -69,7 +69,7 @@ def _cells(port: Port) -> str:
 
 
 def _kind(checkpoint: Checkpoint) -> str:
-    # A distilled checkpoint may still support guidance; then its name says that it is distilled.
+    # A distilled checkpoint may still support guidance; in that case only its name shows that it is distilled.
     if re.search(r"(?<![a-z])turbo(?![a-z])", f"{checkpoint.key} {checkpoint.hf_repo}".lower()):
         return "Turbo (distilled)"
     return "Base" if checkpoint.supports_guidance else "Distilled"
