@@ -28,7 +28,7 @@ _FIX = "write the key list again with `mflux-port ledger --checkpoint`"
 
 @dataclass
 class Snapshot:
-    """What a ledger needs of a checkpoint. ``tensors`` by folder ('' is the root); ``others``: weights not read there.
+    """The facts that a ledger needs. ``tensors``: by folder ('' is the root). ``others``: weight files that it ignores.
 
     ``metadata``: what the headers say about their files, by folder; nothing for files that torch wrote.
     """

@@ -300,7 +300,7 @@ def _parts_of_single_file(source) -> dict[str, Component]:
 
 
 def _split_by_part(header: Header) -> dict[str, dict[str, Tensor]]:
-    """The tensors of an all-in-one file by part. ``others`` are of no known part, in a file that marks its transformer."""
+    """The tensors of an all-in-one file by part. ``others``: of no known part, in a file that marks its transformer."""
     parts: dict[str, dict[str, Tensor]] = {}
     encoders: dict[str, str] = {}
     marked = any(_SINGLE_FILE_PARTS.get(_prefix(name)) == "transformer" for name in header)

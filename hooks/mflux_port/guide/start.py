@@ -1,4 +1,4 @@
-"""The steps of ``mflux-port start``: inspect, copy, then what ``status`` names, until a person is needed."""
+"""The steps of ``mflux-port start``: inspect, copy, then the next actions of ``status``, until a person is needed."""
 
 from __future__ import annotations
 

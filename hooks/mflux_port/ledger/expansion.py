@@ -20,7 +20,7 @@ _PLACEHOLDERS = re.compile(r"\{(?:block|layer|i|res)\}")
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A tensor on its way to a parameter. ``shape`` is what the transform gives; ``target`` counts the mapping's lines."""
+    """A tensor that goes to a parameter. ``shape``: the transform's result; ``target``: the mapping's line, from 0."""
 
     source: str
     path: str

@@ -188,7 +188,7 @@ class Facts:
         return self._entries(DEFAULTS, "MODEL_INFERENCE_STEPS")
 
     def default_steps(self, key: str) -> object:
-        """The steps that mflux's table gives a registry key, directly or through an alias; None without an entry."""
+        """A registry key's number of steps in mflux's table, found by the key or an alias; None without an entry."""
         names = [key, *(self.registry[key].aliases if key in self.registry else ())]
         return next((self.steps[name] for name in names if name in self.steps), None)
 

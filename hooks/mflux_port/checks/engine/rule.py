@@ -23,7 +23,7 @@ class Verdict(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """One row. ``title`` says what must be true, ``fix`` what to do when it is not, ``why`` what went wrong before.
+    """One row. ``title``: what must be true; ``fix``: what to do if it is not; ``why``: what went wrong earlier.
 
     ``looks_at`` names the files. ``<model>``, ``<cli>``, ``<key>`` and ``<template>`` in the texts are placeholders for
     the port's names and its template's address.
