@@ -1,4 +1,4 @@
-"""``copier update`` with the wiring replayed against a bare one, and with other ports in the checkout."""
+"""``copier update`` with replayed wiring against a bare one, and with other ports in the checkout."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def snapshot(home: Path) -> Path:
 
 
 def tag(home: Path, version: str) -> None:
-    """Commit all and call it ``version``."""
+    """Commit everything and tag it ``version``."""
     releases.commit(home, version)
     git(home, "tag", version)
 

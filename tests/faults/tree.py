@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 State = dict[str, str]
-_STORE: dict[str, bytes] = {}  # what every hash stands for, shared by all trees
+_STORE: dict[str, bytes] = {}  # the content of every hash, shared by all trees
 
 
 class Tree:

@@ -1,4 +1,4 @@
-"""A template with two versions and a checkout with a port, made once and copied for tests that change them."""
+"""Fixtures: a template with two versions and a checkout with a port, made once and copied for tests that write."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def renderings(small) -> Renderings:
 
 @pytest.fixture
 def merge_only(small, renderings, monkeypatch, tmp_path) -> Callable[..., dict]:
-    """``merge_only(root)``: the steps of an update as Copier calls them, without Copier: the report of the last one.
+    """``merge_only(root)``: run the steps of an update without Copier; returns the report of the last step.
 
     ``between`` are the versions between the port's and the update's.
     """
@@ -113,7 +113,7 @@ def port(scene) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(begin) -> Scene:
-    """What the tests of a module share."""
+    """The checkout that the tests of a module share."""
     return begin()
 
 
