@@ -33,7 +33,7 @@ def rows() -> list[Row]:
 
 
 def _template(home: Path, hooks: bool) -> Path:
-    """A repository with two versions of the template that differ in one line; with Copier's own merge if not ``hooks``."""
+    """A repository with two versions of the template that differ in one line; without ``hooks``, Copier merges."""
     snapshot(home)
     if not hooks:
         questions = (home / "copier.yml").read_text(encoding="utf-8")

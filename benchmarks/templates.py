@@ -1,4 +1,4 @@
-"""The template as people use it: a git repository with tagged versions, which Copier clones for every run."""
+"""The template as users get it: a git repository with tagged versions, which Copier clones for every run."""
 
 from __future__ import annotations
 

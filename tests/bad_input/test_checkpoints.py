@@ -32,7 +32,7 @@ def test_bad_checkpoints(world, capsys, damage):
 
 
 def test_a_draft_looks_at_all_components_first(world, capsys):
-    # The key list is of the whole checkpoint: an unsound VAE must not be found only after the transformer was written.
+    # The key list covers the whole checkpoint, so an invalid VAE must be found before the transformer is written.
     write_raw(world.checkpoint / "vae" / FILE, b"[]")
     index = json.loads((world.checkpoint / "model_index.json").read_text()) | {"vae": ["diffusers", "AutoencoderKL"]}
     (world.checkpoint / "model_index.json").write_text(json.dumps(index))

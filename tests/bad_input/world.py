@@ -76,7 +76,7 @@ class World:
 
     def _bring_back(self, name: str) -> None:
         here, kept = self.home / name, self._kept / name
-        if name.endswith("/.git/objects"):  # not looked into: git only adds to it
+        if name.endswith("/.git/objects"):  # not compared: git only adds to it
             shutil.copytree(kept, here, dirs_exist_ok=True)
             return
         if kept.is_dir() and not kept.is_symlink():
@@ -93,7 +93,7 @@ class World:
 def refused(world: World, capsys, arguments: list, words: tuple[str, ...], out: str = "") -> None:
     """Run a command that must end in one line with every one of ``words``, exit code 2, and nothing written.
 
-    ``out`` is what it may have printed on stdout before.
+    ``out`` is the text that it may print on stdout first.
     """
     with world.unchanged():
         complains(capsys, arguments, words, out)

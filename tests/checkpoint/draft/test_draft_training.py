@@ -84,7 +84,7 @@ def test_the_rendered_tests_run_on_the_drafted_modules(draft):
     sizes = checkout / SIZES
     sizes.write_text(re.sub(r"TRANSFORMER = \{.*?\}", "TRANSFORMER = {}", sizes.read_text(), count=1, flags=re.DOTALL))
     names = ("tests/lora/test_nova_lora_mapping.py", "tests/training/test_nova_training_adapter.py")
-    # Those that need no forward pass, because this draft has none.
+    # The tests that need no forward pass, because this draft has none.
     chosen = "LoRAMapping or saved_adapter or example or sigmas or preview"
     printed = run_fast_tests(checkout, releases.NEWEST, [checkout / name for name in names], "-k", chosen)
     assert int(re.search(r"(\d+) passed", printed)[1]) == 22

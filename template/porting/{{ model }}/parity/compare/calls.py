@@ -1,4 +1,4 @@
-"""The reference's predictions, one by one: what went into each, what came out, and which prompt it was made for.
+"""The reference's predictions one by one: the inputs and the result of each, and the prompt that it was made for.
 
 A pipeline may predict the conditional and the unconditional picture in one call or in two, in either order: a ``Branch`` is
 one of them, whatever call it is part of. Branches of both sides are matched by their prompt embeddings.
@@ -21,10 +21,10 @@ from parity.record.recording import Recording
 
 FIRST_LATENTS = "loop/scheduler.0/in/1"
 FEW = 4  # a tensor of at most this many numbers is a timestep or a scale
-NEAR = 0.5  # tensors that are further apart than this are two different ones
+NEAR = 0.5  # two tensors that are further apart than this are different
 ALIKE = 0.05  # the same tensor: rounded, or from an encoder that is nearly right
-FAR = 2.0  # two tensors with anything in common are closer than this
-MOST = 4  # branches that are paired by trying all ways
+FAR = 2.0  # two related tensors are closer than this
+MOST = 4  # up to this many branches are paired by trying all ways
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ReferenceCalls:
 
     @property
     def sign(self) -> float:
-        """1 where the scheduler is given what the transformer predicts, -1 where it is given the negative."""
+        """1 if the scheduler gets the transformer's prediction, -1 if it gets the negative of it."""
         return float(self.recording.facts["sign"])
 
     def order(self, component: str, side: str) -> Order | None:
@@ -130,12 +130,12 @@ class ReferenceCalls:
         return self.recording.get(f"{prefix}/{branch.row if branch.rows > 1 else 0}")
 
     def prediction(self, step: int) -> np.ndarray | None:
-        """What the scheduler is given, in the order of the loop."""
+        """The scheduler's input, in the order of the loop."""
         name = f"loop/scheduler.{step}/in/0"
         return self.recording.get(name).reshape(-1) if name in self.recording else None
 
     def conditional(self, step: int = 0) -> int:
-        """Which branch is the prompt's own: the one that guidance moves towards."""
+        """The index of the prompt's own branch: the one that guidance moves towards."""
         branches = self.branches(step)
         outputs = [self.output(branch) for branch in branches]
         if len(branches) < 2 or any(output is None for output in outputs):
@@ -192,7 +192,7 @@ class ReferenceCalls:
 
 
 def row_of(values: np.ndarray, row: int, rows: int) -> np.ndarray:
-    """One row of a batch, with its first axis; what is not a batch of ``rows`` is shared by all of them."""
+    """One row of a batch, with its first axis; a tensor that is not a batch of ``rows`` is shared by all rows."""
     return values[row : row + 1] if rows > 1 and values.ndim and len(values) == rows else values
 
 
@@ -267,7 +267,7 @@ def placed(reference: np.ndarray, own: np.ndarray) -> np.ndarray | None:
 
 
 def _nearest(options: list[np.ndarray], own: np.ndarray) -> tuple[float, np.ndarray | None]:
-    """The one that is nearest in the port's shape. Rows of a longer array are the prompt's only if they are like it."""
+    """The nearest one in the port's shape. Rows of a longer array count as the prompt only if they are close to it."""
     found = []
     for values in options:
         moved = placed(values, own)
@@ -293,7 +293,7 @@ class PromptMatch:
 
 
 def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, PromptMatch]:
-    """For each array of the port that may be one of a branch's prompt inputs, which it is: the nearest, each once."""
+    """Match each array of the port that may be a prompt input of a branch with the nearest such input, each once."""
     found: list[tuple[float, int, int, PromptMatch]] = []
     short = without_padding(branch.inputs, branch.inputs)
     for order, (name, values) in enumerate(branch.prompts.items()):

@@ -1,4 +1,4 @@
-"""How two rotary embeddings differ: in the pairs that are rotated, their frequencies, or the positions."""
+"""Find how two rotary embeddings differ: in the pairs that are rotated, in their frequencies, or in the positions."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _of_angles(angles: np.ndarray, pairs: str) -> str:
     if not off.any():
         return ""
     named = f" (pairs of {pairs})" if pairs else ""
-    # Whatever the base is, the first pair of an axis rotates by the position itself.
+    # The first pair of an axis rotates by the position itself, whatever the base is.
     if off[:, 0].any() or _by_other_positions(rows, off):
         return f"the positions differ: their start, order or axes{named}"
     return f"the frequencies differ: the base (theta) or its scaling{named}"

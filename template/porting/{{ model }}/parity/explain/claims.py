@@ -79,7 +79,7 @@ JUDGES: dict[str, Callable[[Claim], Result]] = {
 
 def _result(stage: str, rows: list[Row]) -> Result:
     failed = any(row.status == FAIL for row in rows)
-    # A failed row may have no figure; else the one that is nearest to its limit is shown.
+    # A failed row may have no figure; otherwise show the row that is nearest to its limit.
     row = claim_row.worst(rows if failed else [row for row in rows if row.has_figure] or rows)
     return Result(stage, row.status, row.relative, limit=row.limit)
 

@@ -34,7 +34,7 @@ def inside(facts: dict, module: str) -> list[str]:
 
 
 def sentence(flags: list[str]) -> str:
-    """The command, for people."""
+    """The command as text, to show to the user."""
     return shlex.join([SCRIPT, *flags])
 
 
