@@ -1,4 +1,4 @@
-"""The header reader against the safetensors library: what it accepts must be valid there, with the same content."""
+"""Compare the header reader with the safetensors library: a file that it accepts must be valid there, and equal."""
 
 from __future__ import annotations
 

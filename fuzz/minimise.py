@@ -1,4 +1,4 @@
-"""``python -m fuzz.minimise <target>``: keep the inputs that take a path through the code that no shorter input takes.
+"""``python -m fuzz.minimise <target>``: keep each input that takes a path which no shorter input takes.
 
 Inputs that once failed are named ``found-…`` and stay.
 """

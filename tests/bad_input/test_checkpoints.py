@@ -1,4 +1,4 @@
-"""Unsound checkpoints: one line, exit 2, nothing written, little memory, and no pickle is ever loaded."""
+"""An invalid checkpoint gives one line and exit code 2. Nothing is written, no pickle loaded, little memory used."""
 
 from __future__ import annotations
 

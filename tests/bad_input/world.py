@@ -20,7 +20,7 @@ _UNWATCHED = (".git/index", ".git/objects", ".git/logs", ".git/mflux-port", ".gi
 
 
 class World:
-    """``root`` is the checkout, ``checkpoint`` a folder in diffusers layout, ``home`` holds both and whatever a test adds."""
+    """``root`` is the checkout, ``checkpoint`` a folder in diffusers layout, ``home`` has both and a test's files."""
 
     def __init__(self, home: Path):
         self.home, self.root, self.checkpoint = home, home / "mflux", home / "checkpoint"
@@ -51,7 +51,7 @@ class World:
         releases.commit(self.root, "Edited by hand")
 
     def written(self) -> dict[str, tuple]:
-        """What a refused command must leave as it was: every file, folder and link, with mode and time of change."""
+        """What a refused command must not change: every file, folder and link, with mode and time of change."""
         return _watched(_state(self.home))
 
     @contextmanager

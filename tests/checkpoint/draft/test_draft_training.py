@@ -1,4 +1,4 @@
-"""What is trained follows a draft: the example, the rendered tests of training and of LoRA, and the wiring of both."""
+"""The trained modules follow the draft: in the example, the rendered tests of training and LoRA, and the wiring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A component is reused only if mflux implements every value of its config; the table is compared with both."""
+"""A component is reused only if mflux implements every value of its config. The table is compared with both classes."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class ReferenceCalls:
         return found
 
     def condition_scale(self) -> tuple[np.ndarray, np.ndarray]:
-        """What the pipeline adds to each of these latents and, before that, multiplies it with; 0 for what it leaves out."""
+        """The pipeline's shift and factor (applied first) for each of these latents; 0 for latents it leaves out."""
         found = {"shift": np.zeros(self.condition_size, np.float32), "scale": np.zeros(self.condition_size, np.float32)}
         for event in self.recording.events:
             kind = event.port.split("/")[0].removeprefix("condition.") if event.stage == "layout" else ""

@@ -12,7 +12,7 @@ PAIRS = {"neighbours": lambda x: (x[..., 0::2], x[..., 1::2]), "halves": lambda 
 
 
 def of_rotated(reference: np.ndarray, own: np.ndarray) -> str:
-    """How queries or keys (..., tokens, size) are rotated, compared with the reference's; empty when they are not."""
+    """Compare the rotation of queries or keys (..., tokens, size) with the reference's; empty if neither is rotated."""
     if reference.shape != own.shape or own.shape[-1] % 2 or own.ndim < 3:
         return ""
     lengths = [np.linalg.norm(values, axis=-1) for values in (reference, own)]
@@ -77,7 +77,7 @@ def _of_angles(angles: np.ndarray, pairs: str) -> str:
 
 
 def _by_other_positions(rows: np.ndarray, off: np.ndarray) -> bool:
-    """Whether the pairs of an axis are off by falling powers of one number, as when a token has another position there."""
+    """Whether an axis's errors are falling powers of one number, as when a token has another position there."""
     columns = np.flatnonzero(off.any(axis=0))
     ends = np.flatnonzero(np.diff(columns) > 1)
     axis = columns[: ends[0] + 1] if len(ends) else columns

@@ -53,7 +53,7 @@ def setting_of(facts: dict, dtype: str) -> Setting:
 
 
 def why_not(facts: dict, model: str, port: str) -> str:
-    """Why a run may not touch the boxes; empty when it may. ``port`` is the import path of the class that was run."""
+    """Why a run may not change the boxes; empty if it may. ``port`` is the import path of the class that was run."""
     if facts["level"] != "stages":
         return "a recording of modules or blocks ticks no box"
     if not port.startswith(f"mflux.models.{model}."):

@@ -1,4 +1,4 @@
-"""Judge what a port claims besides text-to-image, and print it: editing, LoRA, training, quantized copies and so on."""
+"""Judge a port's claims besides text-to-image and print the results: editing, LoRA, training, quantized copies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from parity.waivers import Waivers
 
 @dataclass
 class Claim:
-    """What is judged. ``where`` and ``adapter`` are ``module:Class``; ``folder``: the checkpoint; ``bits``: of a quantized copy."""
+    """A claim. ``where``, ``adapter``: ``module:Class``; ``folder``: the checkpoint; ``bits``: of a quantized copy."""
 
     where: str
     adapter: str

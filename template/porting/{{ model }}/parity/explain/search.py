@@ -1,4 +1,4 @@
-"""Search for the module that differs in two recordings: all blocks, thinned, then everything inside the one that differs."""
+"""Find the module that differs, with two recordings: all blocks, thinned out, then everything inside the wrong one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which guidance a pipeline applies: the given value, how often it then calls its transformer, what it ran."""
+"""Find the guidance that a pipeline applies: the given value, the calls of its transformer, and what it ran."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.record.probe import Probe
 
-OFF = (1.0, 0.0)  # pipelines differ in which of the two turns guidance off
+OFF = (1.0, 0.0)  # some pipelines turn guidance off with one of these values, some with the other
 
 
 def settle(pipe, run, noise: int, call):
@@ -34,7 +34,7 @@ def rows(pipe, run, noise: int, call) -> int:
         try:
             probe.inputs(np.arange(1, noise + 1, dtype=np.float32))
             break
-        except Exception:  # noqa: BLE001 - the pipeline may need more of its transformer's result than zeros
+        except Exception:  # noqa: BLE001 - the pipeline may fail when its transformer returns zeros
             if not stand_in:
                 raise
     return probe.rows
@@ -68,7 +68,7 @@ def applied(pipe, run, names: dict[str, list[str]], branches: int) -> dict:
 
 
 def sentence(run, found: dict, asked: float) -> str:
-    """For people: what was requested and what ran, if the two differ."""
+    """A line for the user: what was requested, and what ran if that differs."""
     if found["branches"] > 1:
         return f"guidance {run.guidance:g}: {found['branches']} predictions a step"
     if found["embedded"]:

@@ -79,11 +79,11 @@ class Recorder:
         room: int = HEADER_ROOM,
     ):
         self.path, self.facts, self.cap, self.half = Path(path), facts, cap, half
-        self.strict = strict  # whether NaN is refused
+        self.strict = strict  # whether to refuse NaN
         self.events: list[Event] = []
         self._events: dict[str, Event] = {}
         self._index: dict[str, dict] = {}
-        self._wholes: dict[tuple, str] = {}  # tensors that are kept whole: what they hold, and the first with it
+        self._wholes: dict[tuple, str] = {}  # whole tensors: a digest of their values, and the first event with it
         self._written = 0
         self._reserved = (len(json.dumps(json.dumps(facts))) + room) // 8 * 8
         self._part = self.path.with_name(self.path.name + ".part")
@@ -179,7 +179,8 @@ class Recorder:
         self._part.replace(self.path)
 
     def _shift(self, room: int) -> None:
-        # The table of contents is longer than its space: move the tensors up, from the end, piece by piece.
+        # The table of contents is longer than the space for it: move the tensors back, starting at the end, piece by
+        # piece.
         self._file.flush()
         offset, piece = 8 + room - self._reserved, 1 << 24
         for start in reversed(range(0, self._written, piece)):

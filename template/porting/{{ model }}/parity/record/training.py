@@ -1,7 +1,7 @@
 """One training step of the reference with a LoRA in every linear layer: sigmas, loss and gradients, then a few updates.
 
-The pipeline itself runs up to one denoising step, so that the network is called as in generation; what it predicts
-there is compared with noise - clean, as a flow model is trained.
+The pipeline itself runs up to one denoising step, so that the network is called as in generation; its prediction there
+is compared with noise - clean, as in the training of a flow model.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class _Step:
         self.clean = torch.zeros_like(self.noise)
 
     def loss(self) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss, and what it would be with other targets."""
+        """The loss, and the losses with other targets."""
         predicted = self._prediction().float().reshape(self.noise.shape)
         wrong = {"clean - noise": self.clean - self.noise, "noise": self.noise, "clean": self.clean}
         loss = (predicted - (self.noise - self.clean)).square().mean()
