@@ -348,7 +348,7 @@ def _forked(host: Path, act: Callable, arm: Callable[[], None], user: int | None
 
 
 def _on_touch(nth: int, act: Callable[[str], None], lasting: bool = False) -> None:
-    """Call ``act`` at the nth touch of the disk (and at every later opening of a file, when it is lasting)."""
+    """Call ``act`` at the nth touch of the disk; if ``lasting``, also whenever a file is opened after that."""
     count = itertools.count()
 
     def hook(event: str, arguments: tuple) -> None:

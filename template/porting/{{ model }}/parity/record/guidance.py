@@ -59,7 +59,7 @@ def set_guider(pipe, value: float) -> None:
 
 
 def applied(pipe, run, names: dict[str, list[str]], branches: int) -> dict:
-    """What ran. ``names`` are the arguments of the transformer's calls, ``branches`` the predictions of the first step."""
+    """The result: ``names`` are the arguments of the transformer's calls, ``branches`` the first step's predictions."""
     guider = getattr(pipe, "guider", None)
     found = {"branches": branches, "embedded": any("guidance" in name for call in names.values() for name in call)}
     if guider is not None:

@@ -38,7 +38,7 @@ def rows_of(text: str) -> list[tuple]:
 
 
 def verify_tensors(index: dict, rows: list[tuple], data: int) -> None:
-    """Each event has as many values in the file as its shape and stride say. ``data``: bytes after the header."""
+    """Check that each event has as many values as its shape and stride say. ``data``: bytes after the header."""
     shapes = {name: (shape, stride) for name, shape, stride, _ in rows}
     if len(shapes) < len(rows):
         raise ValueError("two events have one name")

@@ -104,7 +104,7 @@ def load(run: Run, expected: str, keep: bool = False) -> Reference:
         own = {"trust_remote_code": True} if components.has_own_code(run.model) else {}  # it was already run above
         parts = Parts(run.model, getattr(torch, run.dtype), run.device, keep, progress)
         pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype), **own, **parts.networks)
-    except Exception as error:  # noqa: BLE001 - a folder with another family's parts in it raises whatever its classes do
+    except Exception as error:  # noqa: BLE001 - parts of another family may raise any error
         _stop_if_lacking(error, run)
         raise ParityError(
             f"{run.model} cannot be loaded as {kind.__name__}: {first_line(error)}; install what it needs, or download the checkpoint again"

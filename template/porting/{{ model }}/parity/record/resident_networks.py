@@ -1,4 +1,4 @@
-"""The reference's networks, one large one in memory at a time: a model of 10 billion numbers takes 40 GB in float32.
+"""Keep one large network of the reference in memory at a time: 10 billion numbers take 40 GB in float32.
 
 A network that is not used has parameters without memory (PyTorch's meta device). It is loaded again when it is called, by
 its library's own loader, so no result changes.

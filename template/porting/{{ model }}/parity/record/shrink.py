@@ -1,4 +1,4 @@
-"""Shrink a reference's configs to a tiny twin: small sizes, all different, with the model's own constraints kept."""
+"""Shrink a reference's configs to a tiny twin: small sizes, all different, that meet the model's own constraints."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def shrink_vae(config: dict) -> dict:
 
 
 def hidden_layers_read(pipeline) -> int:
-    """How many text encoder layers a pipeline reads by number (0 when it counts from the end).
+    """The number of text encoder layers that a pipeline needs, if it selects them by number, else 0.
 
     The numbers are defaults of its call or its constructor, or hard-coded in its module, under a name for layers.
     """

@@ -53,7 +53,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
 
 
 def _telling(step: _Step, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Latents for which every wrong target gives a different loss: by chance two of them may be equal."""
+    """Latents for which every wrong target gives a different loss; random ones might give equal losses by chance."""
     for number in range(TRIES):
         clean = np.random.default_rng(seed + number).standard_normal(shape).astype(np.float32)
         step.clean = torch.from_numpy(clean).to(step.noise)
