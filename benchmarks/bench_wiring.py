@@ -104,7 +104,7 @@ def _plan(checkout: Checkout, port: Port) -> None:
 
 
 def _reads(root: Path, port: Port, act: Callable[[Checkout, Port], object]) -> Counter:
-    # How often each shared file is opened for reading.
+    # Count how often each shared file is opened for reading.
     shared = {str(root / surface.FILE.format(model=port.model)) for surface in SURFACES}
     counted: Counter = Counter()
     active = [True]

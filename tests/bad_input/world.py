@@ -100,7 +100,7 @@ def refused(world: World, capsys, arguments: list, words: tuple[str, ...], out: 
 
 
 def complains(capsys, arguments: list, words: tuple[str, ...], out: str = "") -> None:
-    """The same without checking the files."""
+    """Run the command in the same way without checking the files."""
     capsys.readouterr()
     code = main([str(word) for word in arguments])
     said = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""A port as the template renders it has no failing row, whatever the answers."""
+"""A freshly rendered port has no failing row, whatever the answers are."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def worked_on(tmp_path_factory, pristine) -> Path:
 
 @pytest.fixture
 def own(worked_on, tmp_path) -> Path:
-    """The same, to write into."""
+    """A copy of the same, to write into."""
     return shutil.copytree(worked_on, tmp_path / "mflux")
 
 

@@ -32,7 +32,7 @@ def stopped(behind, reference, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def half_way(stopped, tmp_path) -> Tree:
-    """The same, to write into."""
+    """A copy of the same, to write into."""
     return Tree(shutil.copytree(stopped, tmp_path / "mflux"))
 
 

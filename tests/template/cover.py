@@ -8,7 +8,8 @@ from collections.abc import Iterator
 Port = dict[str, object]
 Pair = frozenset[tuple[str, object]]
 
-# The answers, question by question. checkpoints and shift stand for lists of checkpoints: see ports.py.
+# The answers, question by question. The values of checkpoints and shift are names for lists of checkpoints: see
+# ports.py.
 FACTORS: dict[str, tuple] = {
     "text_encoder": ("qwen3", "qwen3_vl", "mistral3", "smollm3", "t5", "clip", "gemma2", "own"),
     "further_encoders": ("none", "t5", "clip", "own", "qwen3_vl and mistral3"),

@@ -61,7 +61,7 @@ def small(tmp_path_factory, pristine) -> Scene:
 
 @pytest.fixture(scope="session")
 def renderings(small) -> Renderings:
-    """What both versions render for the port of ``small``."""
+    """The files that both versions render for the port of ``small``."""
     return render_both(small.root, "nova", small.template.home, "v0.1.0")
 
 

@@ -1,4 +1,4 @@
-"""What v0.2.0 of the template changes in these tests: conventions in ten files, wiring, and what porters own."""
+"""The changes of v0.2.0 of the template in these tests: conventions in ten files, wiring, and files of the porter."""
 
 from __future__ import annotations
 

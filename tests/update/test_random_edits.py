@@ -26,7 +26,7 @@ KEPT = "class "
 
 
 class Edits:
-    """What one side wrote, by file: words that occur nowhere else."""
+    """The edits of one side, by file: words that occur nowhere else."""
 
     def __init__(self, seed: int, who: str):
         self.random, self.who = random.Random(f"{seed} {who}"), who

@@ -1,4 +1,4 @@
-"""Which rules make git ignore a path."""
+"""Find the rules that make git ignore a path."""
 
 from __future__ import annotations
 

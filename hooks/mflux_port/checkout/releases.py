@@ -65,7 +65,7 @@ Say = Callable[[str], None]  # prints a line of progress
 
 
 def cache_dir() -> Path:
-    """Where sources and environments are kept: ``MFLUX_PORT_CACHE``, or the user's cache folder."""
+    """The folder for sources and environments: ``MFLUX_PORT_CACHE``, or the user's cache folder."""
     own = os.environ.get("MFLUX_PORT_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(own) if own else Path(base) / "mflux-port"

@@ -40,7 +40,7 @@ def is_inside(root: Path, name: str) -> bool:
 
 
 def state_dir(root: Path) -> Path:
-    """Where locks and the journal are kept: inside ``.git``, where ``git status`` does not show them."""
+    """The folder for locks and the journal: inside ``.git``, where ``git status`` does not show them."""
     git = root / ".git"
     if git.is_file():
         git = _linked_git_folder(git)

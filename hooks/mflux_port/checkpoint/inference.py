@@ -30,7 +30,7 @@ _DYNAMIC_SHIFT = (
 )  # fmt: skip
 # Flags of FlowMatchEulerDiscreteScheduler that change the sigmas in a way that no choice of the template has.
 _ODD_SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas", "stochastic_sampling")
-# Where a checkpoint states how it is sampled: question, file, keys in the order of preference.
+# Files with facts about sampling: question, file, keys in the order of preference.
 _SIDE_FACTS = (
     ("guidance", "guider_config.json",     ("guidance_scale",)),
     ("guidance", "generation_config.json", ("guidance_scale", "diff_guidance_scale", "true_cfg_scale", "cfg_scale")),
@@ -83,7 +83,7 @@ def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
 
 
 def defaults_of(checkpoint: Checkpoint) -> PipelineDefaults | None:
-    """What the pipeline's source says, if it can be read."""
+    """The facts in the pipeline's source, if it can be read."""
     return read_defaults(checkpoint.pipeline, checkpoint.pipeline_source, checkpoint.pipeline_module)
 
 

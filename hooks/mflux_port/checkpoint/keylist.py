@@ -20,7 +20,7 @@ from mflux_port.errors import PortError, one_line, short_repr
 KEYLIST = "porting/{model}/checkpoint_keys.txt"
 _RANGE = re.compile(r"\{(\d{1,18})-(\d{1,18})\}", re.ASCII)
 _OTHERS, _METADATA = "not read", "header metadata"
-# What a header says about its file that a ledger needs; everything else is left out of the list.
+# Header metadata that a ledger needs; the list leaves out everything else.
 _KEPT_METADATA = ("format", "mflux_version", "quantization_level")
 _LIMIT = 1_000_000
 _FIX = "write the key list again with `mflux-port ledger --checkpoint`"

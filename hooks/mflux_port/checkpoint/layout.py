@@ -50,7 +50,7 @@ _FOR_IMAGES = re.compile("Vision(?!Language)|Siglip|Dino|SafetyChecker|Depth|Seg
 
 @dataclass
 class Component:
-    """A folder of a checkpoint that holds weights. ``config`` is its config.json; ``library`` says whose class it is.
+    """A folder of a checkpoint that holds weights. ``config`` is its config.json; ``library`` is that of its class.
 
     ``role`` is what a port calls it: transformer, vae, text_encoder, text_encoder_2 and so on, or its own name.
     """
@@ -133,7 +133,7 @@ class Checkpoint:
             )
 
     def part(self, role: str) -> Component | None:
-        """The component that has a role in a port, whatever its folder is called."""
+        """The component with this role in a port, whatever its folder is called."""
         if role in self.components and self.components[role].role == role:
             return self.components[role]
         return next((part for part in self.components.values() if part.role == role), None)
@@ -151,7 +151,7 @@ class Checkpoint:
 
 
 def open_checkpoint(where: str) -> Checkpoint:
-    """Read a checkpoint's layout: every JSON file that matters now, the safetensors headers when they are asked for.
+    """Read a checkpoint's layout: every JSON file that matters now, the safetensors headers only when they are needed.
 
     ``where``: a folder, a safetensors file or a Hugging Face repo id. Raises PortError when there is no checkpoint.
     """

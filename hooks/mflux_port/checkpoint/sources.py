@@ -208,7 +208,7 @@ def _verify_names(files: dict[str, int], where: object) -> None:
 
 
 def _remote(repo: str, call):
-    """What a call to the Hub returns, retried after temporary failures. Raises PortError for all others."""
+    """Call the Hub and return the result; retry after temporary failures. Raises PortError for all other failures."""
     for wait in (*_WAITS, None):
         try:
             return call()

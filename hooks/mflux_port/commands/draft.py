@@ -156,7 +156,7 @@ def _say(line: str) -> None:
 
 
 def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
-    """The list of the modules that a LoRA trains, and the training example where nobody has edited it."""
+    """The list of the modules that a LoRA trains, and the training example if nobody has edited it."""
     from mflux_port.port.lora_modules import LORA_MODULES, lora_modules_text
     from mflux_port.wiring.surfaces import training_example
 

@@ -1,6 +1,6 @@
 """``mflux-port start``: from a checkpoint to the first comparison with its reference, until a person is needed.
 
-It runs the other commands one after another: inspect, copy, then whatever ``status`` names next.
+It runs the other commands one after another: inspect, copy, then each next action of ``status``.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def temporary_path(target: Path) -> Path:
-    """Where new content is kept until it replaces ``target``: in the same folder, so that the replacement is atomic."""
+    """The file for new content until it replaces ``target``: in the same folder, so that the replacement is atomic."""
     return target.with_name(f".{target.name}.mflux-port")
 
 

@@ -103,7 +103,7 @@ class Life:
 
     @cached_property
     def changes(self) -> list[str]:
-        """What git sees as changed or new; nothing without git."""
+        """The files that git reports as changed or new; empty without git."""
         return self.facts.git("status", "--porcelain")
 
     @property

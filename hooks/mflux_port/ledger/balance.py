@@ -18,7 +18,7 @@ from mflux_port.ledger.waivers import Waivers
 
 # Reported without failing: mflux's own mappings rely on them.
 NOTES = ("guessed count", "raw bytes", "left out")
-# What mx.load of MLX 0.31 and 0.32 does with a type: it refuses the file, or returns the bytes as integers.
+# Types for which mx.load of MLX 0.31 and 0.32 refuses the file, or returns the bytes as integers.
 _REFUSED = ("F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F64")
 _RAW = ("F8_E4M3", "F8_E8M0")
 

@@ -20,7 +20,7 @@ _ORDER = re.compile(r"(?:^|[._])(?:to_|add_|in_)?([qkv]{2,3})(?=[._]|$)")
 
 
 class Fault(NamedTuple):
-    """What a mapping does wrong with one tensor: the kind of the finding, the reason, and whether a waiver may cover it."""
+    """A mapping's fault with one tensor: the kind of the finding, the reason, and whether a waiver may cover it."""
 
     kind: str
     why: str
@@ -28,7 +28,7 @@ class Fault(NamedTuple):
 
 
 def element_fault(assignments: list[Assignment]) -> Fault | None:
-    """What is wrong with the elements of one tensor after all of its ``assignments``, or None."""
+    """The fault of one tensor's elements after all of its ``assignments``, or None."""
     transforms = [assignment.transform for assignment in assignments]
     if len(assignments) == 1 and transforms[0] is None:
         return None

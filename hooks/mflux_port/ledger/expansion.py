@@ -85,7 +85,7 @@ def apply_assignments(module, expansion: Expansion, component) -> AppliedModule:
         if component.weight_subkey is not None:
             tree = tree.get(component.weight_subkey, tree)
         module.update(tree, strict=False)
-    except Exception as error:  # noqa: BLE001 - whatever a port's transform or mflux raises is the finding
+    except Exception as error:  # noqa: BLE001 - any error of a port's transform or of mflux is a finding
         return AppliedModule(shapes, set(), f"mflux cannot apply the mapping: {type(error).__name__}: {error}")
     after = tree_flatten(module.parameters())
     return AppliedModule(shapes, {path for path, array in after if array is before.get(path)}, "")

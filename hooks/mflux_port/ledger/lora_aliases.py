@@ -66,7 +66,7 @@ def _shape(members: list[LoraKey], tensors: dict[str, Tensor]) -> tuple[int | No
 def _candidates(
     path: str, shape: tuple[int | None, int | None], linears: dict[str, tuple[int, ...]]
 ) -> tuple[str, ...]:
-    # Only layers of the same block and shape; a fused projection has three times one layer's outputs.
+    # Candidates are layers of the same block and shape; a fused projection has three times the outputs of one layer.
     outputs, inputs = shape
     number = re.search(r"\d+", path)
     fitting = [

@@ -171,7 +171,7 @@ def _by_layer(table: dict, where: str) -> list[Alpha]:
 
 
 def _table(text: str) -> dict:
-    # The same metadata may hold megabytes of training notes; only what can give an alpha is parsed.
+    # The same metadata may hold megabytes of training notes; only keys that can have an alpha are parsed.
     if not text.startswith("{") or "alpha" not in text:
         return {}
     try:

@@ -113,5 +113,5 @@ def _convention(match: re.Match, prefix: str, underscored: bool) -> str:
 
 
 def conventions(keys: list[LoraKey]) -> Counter:
-    """How many keys follow which convention; ``alpha`` and ``diff`` are not counted."""
+    """The number of keys for each convention, without ``alpha`` and ``diff``."""
     return Counter(key.convention for key in keys if key.convention)

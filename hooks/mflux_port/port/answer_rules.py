@@ -39,13 +39,13 @@ def verify_text(value: object, rule: dict, where: str) -> None:
 
 
 def verify_flag(value: object, where: str) -> None:
-    """The same for true or false."""
+    """The same for a value that must be true or false."""
     if not isinstance(value, bool):
         raise PortError(f"{where} is {short_repr(value)}; write true or false, without quotes")
 
 
 def verify_number(value: object, rule: dict, where: str, whole: bool = False) -> None:
-    """The same for a number between ``least`` and ``most`` of ``rule``; NaN is not between."""
+    """The same for a number from ``least`` to ``most`` of ``rule``; NaN is refused."""
     kinds = (int,) if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not rule["least"] <= value <= rule["most"]:
         kind = "a whole number" if whole else "a number"
@@ -53,7 +53,7 @@ def verify_number(value: object, rule: dict, where: str, whole: bool = False) ->
 
 
 def verify_choice(value: object, question: str, where: str) -> None:
-    """The same for an answer that ``question`` offers."""
+    """The same for a value that must be an answer which ``question`` offers."""
     if not isinstance(value, str):
         raise PortError(f"{where} is {short_repr(value)}, which is not text; write one of {_listed(question)}")
     if value not in choices(question):

@@ -34,7 +34,7 @@ _NUMBERS = ("steps", "guidance")
 _FLAGS = ("supports_guidance", "img2img", "negative_prompt", "lora", "training")
 _CHOICES = ("vae", "text_encoder", "scheduler", "mflux_api")
 _QUESTIONS = (*_TEXTS, *_CHOICES, *_FLAGS, *_NUMBERS, "checkpoints", "variants")
-# What Copier writes in addition to the answers.
+# Keys that Copier writes in addition to the answers.
 _NOTES = {"pattern": r"(?!-)[^\x00-\x1f\x7f]*", "longest": 4096, "wanted": "what Copier wrote there"}
 
 

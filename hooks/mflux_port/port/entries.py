@@ -120,7 +120,7 @@ def _is_size(name: object, value: object) -> bool:
 
 
 def _verify_fields(entry: dict, where: str) -> None:
-    # Which fields ModelConfig takes is looked up in the checkout.
+    # The checkout decides which fields ModelConfig takes.
     rules = answer_rules()["entry"]
     left = [rules["most_values"]]
     for name, value in entry.items():

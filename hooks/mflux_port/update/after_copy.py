@@ -89,7 +89,7 @@ def _may_be_cut(name: str) -> bool:
 
 
 def _remove_rendered(checkout: Path, model: str) -> None:
-    # Only files that are exactly as this copy rendered them: anything else is somebody's work.
+    # Remove only files that are exactly as this copy rendered them: anything else is somebody's work.
     names = _names(checkout, model)
     fresh = _rendered(checkout, model, names)
     answers = ANSWERS.format(model=model)  # holds the template's location, which differs

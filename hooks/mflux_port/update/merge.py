@@ -47,7 +47,7 @@ def merge_files(
 def merge_file(mine: bytes | None, base: bytes | None, theirs: bytes | None) -> Outcome:
     """Merge one file: as the porter has it, as it was rendered, and as it is rendered now. None: it does not exist."""
     if mine is None:
-        # What the porter deleted stays deleted.
+        # A file that the porter deleted stays deleted.
         return Outcome(theirs if base is None else None)
     ours = lf(mine) if _crlf(mine) else mine
     if base == theirs or ours == theirs:

@@ -102,8 +102,8 @@ def _compiling_once() -> Iterator[None]:
 
 @contextmanager
 def _without_git() -> Iterator[None]:
-    # If git is there, Copier runs it for every file, to learn whether the folder's repository supports file modes.
-    # These folders are in no repository.
+    # If git is installed, Copier runs it for every file to find out whether the folder's repository supports file
+    # modes. These folders are in no repository.
     from plumbum import local
 
     with local.env(PATH=os.devnull):

@@ -81,12 +81,12 @@ def tracked_changes(root: Path, commit: str) -> set[str]:
 
 
 def untracked_files(root: Path) -> set[str]:
-    """The files that git neither tracks nor ignores, whatever its configuration shows."""
+    """The files that git neither tracks nor ignores, even if its configuration hides them."""
     return set(_names(git(root, "ls-files", "--others", "--exclude-standard", "-z")))
 
 
 def git_path(root: Path, name: str) -> Path:
-    """Where git keeps ``name`` for this work tree."""
+    """The path of git's file ``name`` for this work tree."""
     return root / git(root, "rev-parse", "--git-path", name).removesuffix("\n")
 
 

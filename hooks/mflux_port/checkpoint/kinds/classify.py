@@ -1,4 +1,4 @@
-"""What the tensors of one component are, before anything is drafted or accounted for."""
+"""Classify the tensors of one component, before anything is drafted or accounted for."""
 
 from __future__ import annotations
 

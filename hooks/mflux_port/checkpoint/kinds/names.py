@@ -73,7 +73,7 @@ def common_prefix(names: list[str]) -> str:
 
 
 def is_averaged(name: str) -> bool:
-    """Whether a tensor lies below a name for averaged weights."""
+    """Whether a tensor's name has a part that means averaged weights."""
     return any(_AVERAGED.search(part) for part in name.split(".")[:2])
 
 

@@ -59,7 +59,7 @@ def _names(line: str, port: Port) -> bool:
 
 
 def _heading_of_models(lines: list[tuple[str, Span]]) -> str:
-    # As in earlier releases.
+    # The same form as in earlier releases.
     return next((line.rstrip() for line, _ in lines if _MODEL_HEADING.match(line)), "### New Model Support")
 
 

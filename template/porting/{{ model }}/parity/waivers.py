@@ -61,7 +61,7 @@ class Waivers:
         return next((entry.reason for entry in self.entries if entry.of_stage(stage, error)), "")
 
     def inherited(self, stage: str, error: float, limit: float, modules: Iterable[str]) -> str:
-        """Why a stage may exceed its limit: modules inside it differ, each by as much as its waiver allows.
+        """The reason why a stage may exceed its limit: modules in it differ, each by as much as its waiver allows.
 
         ``modules`` are the paths of the stage's modules, ``limit`` is its own. Empty when the waivers do not cover it.
         """

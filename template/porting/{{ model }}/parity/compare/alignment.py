@@ -109,7 +109,7 @@ def layouts(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
     if int(np.prod(wanted, dtype=np.int64)) != int(np.prod(own, dtype=np.int64)) or max(len(wanted), len(own)) > 6:
         return ()
     if wanted == own:
-        # With all axes equal, channels may still come last.
+        # Even if all axes are equal, channels may come last.
         cube = picture_layout(reference, shape) if len(wanted) >= 3 and len(set(wanted)) == 1 else ()
         return Alignment(own, tuple(range(len(own))), shape, reference), *cube
     found = [

@@ -68,7 +68,7 @@ class ReferenceCalls:
         return float(self.recording.facts["sign"])
 
     def order(self, component: str, side: str) -> Order | None:
-        """How one row of a transformer's latents ("in") or of its result ("out") maps to the loop's latents."""
+        """The map from one row of a transformer's latents ("in") or of its result ("out") to the loop's latents."""
         name = f"layout/{component}/{side}/0"
         return Order(self.recording.get(name)) if name in self.recording else None
 
@@ -80,7 +80,7 @@ class ReferenceCalls:
         return self._steps[step]
 
     def latents(self, branch: Branch) -> np.ndarray | None:
-        """The latents that a branch is given, in the order of the loop."""
+        """A branch's input latents, in the order of the loop."""
         order = self.order(branch.component, "in")
         return order and order.to_source(branch.inputs[branch.latents], self.size)
 
@@ -94,11 +94,11 @@ class ReferenceCalls:
 
     @property
     def condition_size(self) -> int:
-        """How many latents all input images have."""
+        """The number of latents of all input images."""
         return sum(int(np.prod(self.recording.event(name).shape)) for name in self.encoded)
 
     def condition(self, branch: Branch) -> np.ndarray:
-        """The images' latents as a branch is given them, in the order of the VAE; NaN for those that are left out."""
+        """The images' latents in a branch's inputs, in the order of the VAE; NaN for those that are left out."""
         found = np.full(self.condition_size, np.nan, np.float32)
         for name, ids in branch.conditions.items():
             part = Order(ids).to_source(branch.inputs[name], len(found))
@@ -236,9 +236,9 @@ def _far(branch: Branch, component: str, arrays: Sequence[np.ndarray]) -> float:
 
 
 def _gap(reference: np.ndarray, own: np.ndarray) -> float | None:
-    """How far apart two prompts are; None for tensors of different widths.
+    """The distance of two prompts; None for tensors of different widths.
 
-    If one has fewer rows, only the rows that both have count, at either end.
+    If one has fewer rows, only the rows that both have are compared, at either end.
     """
     if reference.size == own.size and layouts(reference.shape, own.shape):
         return min(FAR, relative_error(reference, own.reshape(reference.shape)))
@@ -313,9 +313,9 @@ def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, Promp
 def _in_their_order(
     branch: Branch, own: dict[int, np.ndarray], chosen: dict[int, PromptMatch]
 ) -> dict[int, PromptMatch]:
-    """Of several inputs of one shape, one of which is like none of the reference's: they are matched in order.
+    """Match several inputs of one shape in order, if one of them is like none of the reference's.
 
-    Values show what belongs together as long as they are right.
+    Values can match inputs only as long as they are right.
     """
     found: dict[int, PromptMatch] = {}
     for shape in {array.shape for array in own.values()}:

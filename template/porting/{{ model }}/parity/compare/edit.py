@@ -83,7 +83,7 @@ def _ways(path: str, width: int, height: int) -> dict[str, np.ndarray]:
 
 
 def condition(calls: ReferenceCalls, item) -> Row:
-    """The images' latents as the transformer is given them, in the VAE's order."""
+    """The images' latents in the transformer's inputs, in the VAE's order."""
     if not item.aligned:
         counts = [int(np.count_nonzero(~np.isnan(values))) for values in (item.reference, item.own)]
         note = f"the port gives {counts[1]} latents of the images, the reference {counts[0]}"
@@ -172,7 +172,7 @@ def _rows_cause(one: np.ndarray, other: np.ndarray) -> str:
 
 
 def positions(calls: ReferenceCalls, own: dict[str, list[np.ndarray]], right: bool) -> Iterator[Row]:
-    """The positions that the transformer is given, where both sides give a few numbers for each row."""
+    """The positions in the transformer's inputs, if both sides pass a few numbers for each row."""
     for branch in calls.branches(0)[:1]:
         theirs = {branch.names[name]: values for name, values in branch.inputs.items() if _is_table(values)}
         mine = [values for values in own.get(branch.component, []) if _is_table(values)]

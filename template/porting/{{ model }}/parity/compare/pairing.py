@@ -65,7 +65,7 @@ def pair(
 ) -> Pairing:
     """Pair one model with a recording.
 
-    ``arrays`` are MLX's parameters by ``component.path``; each is looked at once, so that one at a time may be in memory.
+    ``arrays`` are MLX's parameters by ``component.path``; each is read once, so that one at a time may be in memory.
     ``modules`` are its modules with their class names, ``reference`` the recording's fingerprints and ``classes`` its
     modules.
     """
@@ -359,7 +359,7 @@ def words(path: str) -> tuple[str, ...]:
 
 
 def alike(path: str, name: str) -> float:
-    """How similar two paths are, 0..1, counted from their ends."""
+    """The similarity of two paths, 0..1, counted from their ends."""
     one, other = path.split("."), name.split(".")
     common = sum(a == b for a, b in zip(reversed(one), reversed(other), strict=False))
     shared = len(set(one) & set(other))

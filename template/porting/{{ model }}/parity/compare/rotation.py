@@ -26,7 +26,7 @@ def of_rotated(reference: np.ndarray, own: np.ndarray) -> str:
 
 
 def of_tables(reference: np.ndarray, own: np.ndarray) -> str:
-    """How two tables of angles differ, as cosines and sines in the last axis of length 2; empty when they are equal."""
+    """Describe how two tables of angles (cosines and sines in a last axis of length 2) differ; empty when equal."""
     one, other = np.arctan2(reference[..., 1], reference[..., 0]), np.arctan2(own[..., 1], own[..., 0])
     difference = np.angle(np.exp(1j * (other - one)))
     if one.ndim > 1 and np.allclose(other, -one, atol=SMALL):

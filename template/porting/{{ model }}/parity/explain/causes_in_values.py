@@ -83,7 +83,7 @@ def _of_scalar(reference: float, own: float, judge: ModuleJudge) -> str:
 
 
 def of_given(taker: Call, judge: ModuleJudge) -> str:
-    """How the first argument that is not the reference's differs from it; empty if unknown."""
+    """Describe how the first wrong argument differs from the reference's; empty if unknown."""
     names = judge.recorded.inputs(taker.event)
     known = [judge.reference(taker, name) for name in names if judge.recorded.recording.event(name).stride == 1]
     for own in taker.given:

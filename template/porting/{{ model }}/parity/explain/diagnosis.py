@@ -356,7 +356,7 @@ class Diagnosis:
         return causes_in_values.of_distance(gap) or "its result differs"
 
     def _of_hidden_state(self, result: Result) -> str:
-        """Which of the reference's hidden states the port's prompt embeddings are, or rows added or missing."""
+        """Find which of the reference's hidden states the port's prompt embeddings are, or added or missing rows."""
         item = result.worst
         if item is None:
             return "which hidden states are passed on, and how they are processed"

@@ -190,5 +190,5 @@ def _from_hub(model: str, weights: bool) -> Path:
     wanted = ["*.json", "*/*.json", "*.jinja", "*/*.jinja", "*/*.txt", "*/*.model"]
     try:
         return Path(snapshot_download(model, allow_patterns=wanted + ["*/*.safetensors"] * weights))
-    except Exception as error:  # noqa: BLE001 - whatever the hub reports, it ends in one line
+    except Exception as error:  # noqa: BLE001 - any error of the hub becomes one line
         raise ParityError(f"{model} is not a folder and could not be downloaded ({error})") from None

@@ -86,7 +86,7 @@ def encoded_once(pipe, images: tuple[Path, ...]) -> Iterator[_Encoded]:
 def conditions(
     pipe, call: Callable[[], object], outputs: dict, names: dict[str, list[str]], encoded: _Encoded
 ) -> dict[str, np.ndarray]:
-    """Where a transformer's inputs hold the encoded images, by the name that a recording has for it.
+    """The places of the encoded images in a transformer's inputs, by the name that a recording uses.
 
     ``ids`` has the input's shape: the index of each number among all latents of all images, in the VAE's order; or
     NOTHING. ``scale`` and ``shift`` are the pipeline's factor and offset for each latent. ``names`` are the arguments

@@ -27,7 +27,7 @@ def settle(pipe, run, noise: int, call):
 
 
 def rows(pipe, run, noise: int, call) -> int:
-    """How many predictions the pipeline combines into one in the first step, counted up to 2."""
+    """The number of predictions that the pipeline combines into one in the first step, counted up to 2."""
     for stand_in in (True, False):
         probe = Probe(pipe, lambda: call(pipe, run))
         probe.most, probe.stand_in = 1, stand_in

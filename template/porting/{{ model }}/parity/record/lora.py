@@ -38,7 +38,7 @@ class Loaded:
     why: str = ""
 
     def update(self, layer: str) -> torch.Tensor:
-        """What is added to the layer's weight."""
+        """The update that is added to the layer's weight."""
         parts, weight = self.factors[layer], self.layers[layer].weight.detach().float()
         if "lora_A" not in parts:
             return self.scale * torch.kron(_factor(parts, "lokr_w1"), _factor(parts, "lokr_w2"))

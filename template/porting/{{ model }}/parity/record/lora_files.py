@@ -19,7 +19,7 @@ LORA, LOKR, LOKR_FACTORS, DORA, LOKR_DORA = "LoRA", "LoKr", "LoKr in factors", "
 
 @dataclass(frozen=True)
 class Spelling:
-    """How a file names its tensors: ``pattern`` with the layer's ``path`` (or ``joined``, with underscores) in it.
+    """The names in a file: ``pattern`` contains the layer's ``path`` (or ``joined``, with underscores).
 
     ``up`` and ``down`` follow it. ``alpha``: "tensor" for each layer, "metadata" in the header, or "" for none.
     ``scale`` is the strength at which the file is applied.

@@ -257,7 +257,7 @@ def facts_of(pipe, run: Run) -> dict:
 
 
 def normalisation(pipe) -> dict:
-    """How the pipeline's VAE latents are normalised: ``shift`` and ``scale``, or lists of ``mean`` and ``std``."""
+    """The normalisation of the pipeline's VAE latents: ``shift`` and ``scale``, or lists of ``mean`` and ``std``."""
     config = getattr(getattr(pipe, "vae", None), "config", {})
     if config.get("latents_mean") is not None:
         return {"mean": list(config["latents_mean"]), "std": list(config["latents_std"])}
