@@ -19,7 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.network import may_download
 
 PROJECT = Path(__file__).resolve().parents[1]
-# These share fixtures that cost more than a second process saves.
+# The tests of these folders share fixtures that take longer than a second process would save.
 TOGETHER = ("parity", "faults")
 
 
@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
+@pytest.hookimpl(tryfirst=True)  # runs before ``-m`` selects tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if may_download(item):
@@ -108,7 +108,7 @@ def template(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def copy_port(template) -> Callable[..., subprocess.CompletedProcess]:
-    """``copy_port(root, model="foo", hf_repo="org/Foo", …)``: ``copier copy`` as a person runs it."""
+    """``copy_port(root, model="foo", hf_repo="org/Foo", …)``: run ``copier copy`` as a user does."""
 
     def run(root: Path, *options: str, **answers) -> subprocess.CompletedProcess:
         data = root.with_name(f"{root.name}-answers.yml")
@@ -128,7 +128,7 @@ def environment() -> Callable[..., Path]:
 
 @pytest.fixture
 def installed() -> Callable[..., Path]:
-    """``installed(root, version)``: install a checkout into its own ``.venv``, return that Python."""
+    """``installed(root, version)``: install a checkout into its own ``.venv`` and return that Python."""
 
     def make(root: Path, version: str = releases.NEWEST) -> Path:
         return releases.install(root, releases.environment(version))
@@ -138,7 +138,7 @@ def installed() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def mflux_port() -> Callable[..., subprocess.CompletedProcess]:
-    """``mflux_port("wire", "foo", cwd=root)``: the command as a person runs it."""
+    """``mflux_port("wire", "foo", cwd=root)``: run the command as a user does."""
 
     def run(*arguments: object, cwd: Path, python: Path | None = None, **more) -> subprocess.CompletedProcess:
         environment = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks"), **more.pop("env", {})}

@@ -47,7 +47,7 @@ def test_every_form_is_listed_and_tested():
     assert FIELDS.keys() == FORMS.keys() | set(ELSEWHERE)
     assert {form.split()[0] for form in FIELDS} == COMMANDS.keys()
     printed = {form for path in (PROJECT / "hooks/mflux_port/commands").glob("*.py") for form in _printed(path)}
-    assert printed == FIELDS.keys() - {"wire", "unwire"}  # these two are printed by a function that both call
+    assert printed == FIELDS.keys() - {"wire", "unwire"}  # one function prints both
 
 
 def _printed(path: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""The two texts for coding agents: every command in them exists, with these options, and every file that they name."""
+"""The two texts for coding agents: every command, option and file in them exists."""
 
 from __future__ import annotations
 

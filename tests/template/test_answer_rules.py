@@ -1,4 +1,4 @@
-"""copier.yml's validators and ``mflux_port.port`` accept the same answers: what one refuses, the other does too.
+"""copier.yml's validators and ``mflux_port.port`` accept the same answers: each refuses what the other refuses.
 
 An answer that only Copier refused would be replaced by the question's default in an update, silently. An answer that
 only ``mflux_port`` refused would be rendered, and then not wired.
@@ -100,7 +100,7 @@ _FIELDS = {
     "custom": _values,
 }
 
-# Right by themselves; whether they go together is another matter.
+# Each answer is valid; they may still contradict one another.
 _sound_fields = st.fixed_dictionaries(
     {},
     optional={
@@ -147,7 +147,7 @@ _CHANGES = {
 
 @st.composite
 def changed_answers(draw) -> dict:
-    """Answers that are right, except for a few that may be anything of the question's type."""
+    """Valid answers, except for a few that may be any value of the question's type."""
     questions = [*(name for name in _CHANGES if name not in TEXTS), *draw(st.sampled_from([[], TEXTS]))]
     names = draw(st.lists(st.sampled_from(questions), max_size=3, unique=True))
     if draw(st.booleans()):
@@ -157,7 +157,7 @@ def changed_answers(draw) -> dict:
 
 @pytest.fixture(scope="module")
 def refusal_of_copier(tmp_path_factory):
-    """``refusal_of_copier(answers)``: what Copier says when it asks its questions and gets these; nothing is rendered."""
+    """``refusal_of_copier(answers)``: Copier's message when it gets these answers; nothing is rendered."""
     home = tmp_path_factory.mktemp("copier._main.rules")  # validators expect no mflux checkout in a folder of that name
     worker = Worker(str(rendering.template_copy(home / "template")), home / "none", defaults=True, quiet=True, unsafe=True)
     parse = functools.cache(copier._user_data.parse_yaml_string)

@@ -1,4 +1,4 @@
-"""Every two answers that go together, on every API level: rendered into real releases, compiled, linted, typed."""
+"""Every two compatible answers, on every API level: rendered into real releases, compiled, linted and type-checked."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_two_answers_meet_unless_no_port_can_have_both():
 
 
 def _every_port_with(pair: cover.Pair):
-    # Without the algorithm's own pruning: every combination of the other answers.
+    # A check without the algorithm's own pruning: every combination of the other answers.
     rest = {name: values for name, values in cover.FACTORS.items() if name not in dict(pair)}
     made = [dict(pair)]
     for name, values in rest.items():

@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
         print_diff("draft --dry-run", diff([*planned, *kept]), args.json)
         return 0
     _write(checkout, port, planned, kept, spare, _notes(args, checkout, port, draft))
-    remember_checkpoint(checkout.root, port, args.checkpoint)  # not in the draft where artifacts is a link
+    remember_checkpoint(checkout.root, port, args.checkpoint)  # not written with the draft if artifacts is a link
     left = [name for name in left if name not in spare and not name.endswith("__init__.py")]
     more = {"facts": facts, "refusal": refusal, "key_list": changes, "removed": spare, "leftover": left}
     _print(args, checkout, port, draft, planned, more)
@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
 
 
 def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list, glue) -> tuple[list, list[str]]:
-    """The files that are not Python, and lines about what changed in the key list."""
+    """The files that are not Python, and lines about changes in the key list."""
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
     from mflux_port.draft.glue.glue import COMPONENT
     from mflux_port.draft.pipeline.file import FACTS, facts_text
@@ -93,7 +93,7 @@ def _write(checkout: Checkout, port: Port, planned: list, kept: list, spare: lis
 
 
 def _notes(args: argparse.Namespace, checkout: Checkout, port: Port, draft) -> dict[str, str]:
-    # What `status` reads, by path: the checkpoint's location and the box.
+    # The files that `status` reads, by path: the checkpoint's location and the box.
     from mflux_port.port.checkpoint_place import checkpoint_note
     from mflux_port.port.guide_boxes import DRAFT_BOX, with_box
 
@@ -156,7 +156,7 @@ def _say(line: str) -> None:
 
 
 def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
-    """The list of the modules that a LoRA trains, and the training example where nobody has edited it."""
+    """The list of the modules that a LoRA trains, and the training example if nobody has edited it."""
     from mflux_port.port.lora_modules import LORA_MODULES, lora_modules_text
     from mflux_port.wiring.surfaces import training_example
 

@@ -15,7 +15,7 @@ OF_FIXED_SIZE = ("t5", "clip")  # their sizes are in their code, so the tests re
 
 
 def part_of(name: str) -> str:
-    """What a component of a port is: transformer, vae, or text_encoder for each of several."""
+    """The kind of a port's component: transformer, vae, or text_encoder (also for text_encoder_2 and so on)."""
     return "text_encoder" if name.startswith("text_encoder") else name
 
 

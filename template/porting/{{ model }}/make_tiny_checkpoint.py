@@ -22,7 +22,7 @@ from parity.record import components, shrink
 from parity.record.stored_names import write_index, write_stored_names
 from parity.record.toy_tokenizer import IDS, has_tokenizer, write_tokenizer
 
-# What no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
+# Values that no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
 OVERRIDES: dict[str, dict] = {}
 # Sizes that mflux's own text encoders hard-code: a twin of a port that reuses one keeps them.
 FIXED = {
@@ -108,7 +108,7 @@ def randomise(network, generator) -> None:
     """Give every parameter and running statistic a random value that bfloat16 holds exactly."""
     import torch
 
-    # T5's attention does not divide by the root of a head's size: its query weights do.
+    # T5's attention does not divide by the root of a head's size; its query weights include that factor.
     head = getattr(getattr(network, "config", None), "d_kv", None) or 1
     with torch.no_grad():
         for name, tensor in [*network.named_parameters(), *network.named_buffers()]:

@@ -42,7 +42,7 @@ def files_of(checkout: Path) -> dict[str, bytes]:
 
 @pytest.mark.full
 def test_inspect_copy_draft_ledger(mflux_port, references, pristine, diffusers_python, tmp_path):
-    """Of a family whose text encoder has a vision tower, which no recorded run enters."""
+    """A family whose text encoder has a vision tower, which no recorded run calls."""
     checkpoint, checkout = references / "qwen_image-tiny", shutil.copytree(pristine(), tmp_path / "mflux")
     answers = tmp_path / "answers.yml"
     assert mflux_port("inspect", checkpoint, "-o", answers, "--repo", "acme/Nova", cwd=tmp_path).returncode == 0

@@ -1,4 +1,4 @@
-"""A component is reused only if mflux implements every value of its config; the table is compared with both."""
+"""A component is reused only if mflux implements every value of its config. The table is compared with both classes."""
 
 from __future__ import annotations
 
@@ -143,5 +143,5 @@ def test_the_table_is_what_mflux_and_the_references_do(diffusers_python):
     for choice in reuse_table()["text_encoder"]:
         found = facts[choice]
         assert (found["unknown"], found["wrong"], found["changing"], found.get("open", [])) == ([], {}, [], []), choice
-        # Both computed with the same random numbers: the two agree to the rounding of 32-bit floats.
+        # Both classes ran on the same random numbers; they agree except for the rounding of 32-bit floats.
         assert found["distance"] < 1e-5, (choice, found["distance"])

@@ -22,7 +22,8 @@ STAGE_NAMES = (
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
 ALL_STAGES = (*STAGE_NAMES, *ENCODERS[1:])
 PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # what a stage may be
-# What PyYAML raises for a value that does not fit its tag, such as `!!int x`; and what a wrong type of answer raises.
+# Errors that PyYAML raises for a value that does not fit its tag, such as `!!int x`, and errors for an answer of a
+# wrong type.
 UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
