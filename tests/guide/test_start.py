@@ -127,7 +127,8 @@ def test_a_repo_given_later_is_used_as_one_given_first(mflux_port, pristine, tmp
     assert "to look up" in mflux_port(*start, "--repo", "acme/Vega", cwd=root).stdout
     later = file.read_text()
     file.unlink()
-    mflux_port(*start, "--repo", "acme/Vega", cwd=root)
+    said = json.loads(mflux_port(*start, "--repo", "acme/Vega", "--json", cwd=root).stdout)
+    assert [step["step"] for step in said["steps"]] == ["inspect"] and said["next"]["edit"] == ANSWERS_FILE
     assert "num_layers: 4" in later and later == file.read_text()
 
 
