@@ -91,6 +91,16 @@ def test_predictions_of_both_sides_pair_by_their_prompts(recorded, noise):
     assert pair(calls.branches(0), extra) == [1 - place, place, None]
 
 
+def test_zeros_in_place_of_a_negative_prompt_pair_with_zeros(tmp_path):
+    from parity.compare.calls import ReferenceCalls, is_prompt, pair
+
+    zeros, mask = np.zeros_like(POSITIVE), np.zeros((1, 12), np.float32)
+    outputs = [np.concatenate([UNCONDITIONAL, CONDITIONAL])]
+    recorded = _recording(tmp_path / "a", {"transformer.0": (_inputs(zeros, POSITIVE), outputs)}, _guided())
+    own = [("transformer", [values for values in (one, mask) if is_prompt(values)]) for one in (POSITIVE, zeros)]
+    assert pair(ReferenceCalls(recorded).branches(0), own) == [1, 0]
+
+
 def test_a_table_that_the_port_makes_outside_does_not_disturb_the_pairing(recorded):
     from parity.compare.calls import ReferenceCalls, pair
 
