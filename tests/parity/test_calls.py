@@ -101,6 +101,18 @@ def test_zeros_in_place_of_a_negative_prompt_pair_with_zeros(tmp_path):
     assert pair(ReferenceCalls(recorded).branches(0), own) == [1, 0]
 
 
+def test_a_prompt_of_another_length_is_explained():
+    from parity.compare.prompts import other_length
+
+    filled = np.concatenate([POSITIVE, np.zeros((1, 3, 12), np.float32)], axis=1)
+    asked = ["max_sequence_length"]
+    assert other_length(filled, POSITIVE, asked).endswith("; the reference fills it up with 3 rows of zeros")
+    assert other_length(POSITIVE, POSITIVE[:, :5], asked).endswith(
+        "--call max_sequence_length=5 if that is the model's length"
+    )
+    assert other_length(POSITIVE, filled, ()).endswith("the reference's are [1, 7, 12]")
+
+
 def test_a_table_that_the_port_makes_outside_does_not_disturb_the_pairing(recorded):
     from parity.compare.calls import ReferenceCalls, pair
 
