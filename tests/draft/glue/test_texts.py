@@ -16,6 +16,7 @@ from mflux_port.draft.glue.layer_stack import LayerStack, layer_stack
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.prediction import Writer
 from mflux_port.draft.glue.prompt import Writer as PromptWriter
+from mflux_port.draft.glue.prompt import negative_options
 from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
 from mflux_port.draft.glue.signature import Signature, call_signature, without_method
 from mflux_port.draft.glue.sizes import small_configs
@@ -241,6 +242,47 @@ def test_one_encoder_gives_a_pooled_vector_the_other_one_for_each_token():
     vectors, whole = _encoded(CLIP_AND_T5, pooled, _vectors(2))
 
     assert vectors.tolist() == [[[4, 4], [5, 5], [0, 0], [0, 0]]] and whole.tolist() == [30]
+
+
+ZEROS = {
+    "tokenization.tokenizer": _fact(options={"max_length": 4}),
+    "encoding.text_encoder": _fact(tokenizer="tokenizer", mask=False, first=0, keep="tokens", pad_to=4),
+    "prompt.encoder_hidden_states": _fact(states=["text_encoder.last_hidden_state"], zeros_after=True),
+    "negative": _fact(guided="guidance > 1", default="", zeros=True),
+}
+
+
+def _encode_prompt(facts: dict):
+    """``encode_prompt`` of these facts, with a tokenizer that gives a token for each letter and one more."""
+    writer = PromptWriter(
+        port_from_answers(ANSWERS | {"text_encoder": "own"}),
+        facts,
+        {"text_encoder": ("a", "Own")},
+        lambda module: "class Own:\n    def __call__(self, input_ids):\n        return a\n",
+    )
+    code = "".join(line for line in writer.text().splitlines(keepends=True) if not line.startswith(("from", "import")))
+    scope = {"mx": np, "ModelConfig": SimpleNamespace(precision=np.float32), "LanguageTokenizer": int, "Own": int}
+    exec(code, scope)
+
+    def tokens(texts: list[str], **options) -> SimpleNamespace:
+        ids = [[*range(2, len(texts[0]) + 2), 1]]
+        return SimpleNamespace(input_ids=ids, attention_mask=np.ones_like(ids))
+
+    encode = scope["NovaImagePromptEncoder"].encode_prompt
+    return lambda text, **more: encode(text, SimpleNamespace(tokenizer=tokens), _vectors(1), **more).ravel().tolist()
+
+
+def test_zeros_fill_a_prompt_up_where_the_transformer_gets_no_mask():
+    assert _encode_prompt(ZEROS)("ab") == [2, 3, 1, 0]
+    masked = ZEROS | {"arguments": _fact(encoder_attention_mask={"is": "text mask"})}
+    assert _encode_prompt(masked)("ab") == [2, 3, 1]
+
+
+def test_a_negative_prompt_that_is_not_given_is_zeros():
+    encode = _encode_prompt(ZEROS)
+    assert encode("", negative=True) == [0, 0, 0, 0]
+    assert encode("a", negative=True) == [2, 1, 0, 0] and encode("") == [1, 0, 0, 0]
+    assert negative_options(ZEROS) == {"negative": True}
 
 
 def test_a_wrapper_returns_what_is_inside_it():
