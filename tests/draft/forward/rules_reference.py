@@ -178,17 +178,54 @@ class Blocks(nn.Module):
         return self.last(hidden_states)
 
 
+class Convolutions(nn.Module):
+    """Neighbouring layers over channels, and one that stands alone."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm, self.inner = nn.GroupNorm(2, width), nn.Conv1d(width, width, 3, padding=1)
+        self.outer, self.last = nn.Conv1d(width, width, 1), nn.Conv1d(width, width, 1)
+        self.activation = nn.SiLU()
+
+    def forward(self, x):
+        x = x.transpose(1, 2)
+        y = self.norm(x)
+        y = self.activation(y)
+        y = self.inner(y)
+        y = self.outer(y)
+        return self.last(x + y).transpose(1, 2)
+
+
+class Looked(nn.Module):
+    """A layer that is looked up by the name that its class gives."""
+
+    _layer = "linear"
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def get_layer(self):
+        name = getattr(self, "_layer", "other")
+        if (layer := getattr(self, name, None)) is not None:
+            return layer
+        return self.children()
+
+    def forward(self, x):
+        return self.get_layer()(x)
+
+
 class Model(nn.Module):
     def __init__(self, width: int = 8, heads: int = 2, theta: float = 100.0):
         super().__init__()
         self.folded, self.unseen, self.sided = Folded(width, True), Unseen(), Sided()
         self.always_none, self.resized, self.parent = AlwaysNone(), Resized(width), Parent()
         self.tables, self.attention = Tables(width, theta), Attention(width, heads)
-        self.chosen = Chosen("silu")
+        self.chosen, self.convolutions, self.looked = Chosen("silu"), Convolutions(width), Looked(width)
         self.unused = nn.Linear(width, width)
 
     def forward(self, x, mask=None, return_dict=True):
-        x = self.chosen(self.folded(x))
+        x = self.looked(self.convolutions(self.chosen(self.folded(x))))
         x = self.sided(self.unseen(x))
         x = self.resized(self.always_none(x, mask))
         x = self.attention(self.tables(self.parent(x)))

@@ -113,3 +113,14 @@ def test_casts_that_change_nothing_are_left_out(classes):
     # In bfloat16 the first cast changes the type, and the second turns it back.
     assert "x.astype(mx.float32)" in text and "turned.astype(x.dtype)" in text
     assert "position_ids" in classes["Blocks"]["text"] and "astype" not in classes["Blocks"]["text"]
+
+
+def test_neighbouring_layers_share_one_change_of_axes(classes):
+    text = classes["Convolutions"]["text"]
+    assert classes["Convolutions"]["state"] == "verified"
+    assert "y = self.norm(mx.moveaxis(x, 1, -1))" in text and "y = mx.moveaxis(self.outer(y), -1, 1)" in text
+    assert "y = self.inner(y)" in text and "SHARED.channels_last(self.last, x + y)" in text
+
+
+def test_a_layer_that_is_looked_up_by_its_name_is_called(classes):
+    assert classes["Looked"]["state"] == "verified" and "return self.linear(x)" in classes["Looked"]["text"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from mflux_port.draft.forward.proof.states import VERIFIED, State
 from mflux_port.draft.forward.record.callgraph import Place
+from mflux_port.draft.forward.writer.channels import join_layers
 from mflux_port.draft.forward.writer.hints import hint
 from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place
 from mflux_port.draft.forward.writer.known_tables import formula, numbers_of
@@ -126,6 +127,8 @@ class ClassWriter:
         self._merge(nodes, functions, places)
         without_unread_parts(list(nodes.values()))
         once = self._once(group, nodes, places)
+        for node in nodes.values():
+            join_layers(node)
         out.methods = _methods(nodes, functions)
         if once is not None:
             out.methods.append(Method(once.name, "\n".join(statements([tidy(once)])), False))
@@ -133,6 +136,7 @@ class ClassWriter:
         for place in places:
             out.signatures[names[place]] = [name for name, _, _ in functions[place].parameters]
             out.entries[place] = names[place]
+        out.helpers = {name for name in out.helpers if f"SHARED.{name}(" in out.key}
         out.reads = _own_reads([*(method.text for method in out.methods), "\n".join(out.initial)])
         return out
 
