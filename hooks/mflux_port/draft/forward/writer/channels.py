@@ -102,4 +102,3 @@ def _rewritten(value: ast.expr, is_first: bool) -> ast.expr:
     if ast.unparse(value.func) == _LAYER:
         return ast.Call(value.args[0], [inner], [])
     return ast.Call(value.func, [inner, *value.args[1:]], [])
-
