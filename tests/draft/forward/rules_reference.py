@@ -154,7 +154,8 @@ class Block(nn.Module):
 class Angles(nn.Module):
     """A table that is the same in every step."""
 
-    def forward(self, positions):
+    def forward(self, positions, hidden_states):
+        positions = positions[: hidden_states.size(1)]
         return torch.cos(positions.float()), torch.sin(positions.float())
 
 
@@ -169,7 +170,7 @@ class Blocks(nn.Module):
         self.last = nn.Linear(width, width)
 
     def forward(self, hidden_states, position_ids, *unread):
-        angles = self.angles(position_ids + 1)
+        angles = self.angles(position_ids + 1, hidden_states)
         for block in self.blocks:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 hidden_states = torch.utils.checkpoint.checkpoint(block, hidden_states, angles)

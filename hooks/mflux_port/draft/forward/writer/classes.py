@@ -20,7 +20,7 @@ from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place
 from mflux_port.draft.forward.writer.known_tables import formula, numbers_of
 from mflux_port.draft.forward.writer.layers import layer_call_of
 from mflux_port.draft.forward.writer.names import table_name
-from mflux_port.draft.forward.writer.once import split_off
+from mflux_port.draft.forward.writer.once import OF_A_SHAPE, split_off
 from mflux_port.draft.forward.writer.printer import statements
 from mflux_port.draft.forward.writer.project import Project, Written
 from mflux_port.draft.forward.writer.returns import without_unread_parts
@@ -146,7 +146,20 @@ class ClassWriter:
         if len(entries) != 1:
             return None
         module = self.project.recording.instances[group][0]
-        return split_off(nodes[entries[0]], lambda name: _is_table(module, name), self._type_of(entries[0]))
+        is_table, reads_shape = lambda name: _is_table(module, name), lambda *names: self._reads_shape(module, *names)  # noqa: E731
+        return split_off(nodes[entries[0]], is_table, self._type_of(entries[0]), reads_shape)
+
+    def _reads_shape(self, owner, name: str, key: int | str) -> bool:
+        """Whether a child of a module reads nothing but the shape of an argument, given by its place or keyword."""
+        place = self.project.graph.place(getattr(owner, name), "")
+        written = self.project.function(place[0]) if place is not None else None
+        parameters = [parameter for parameter, _, _ in written.parameters] if written is not None else []
+        parameter = key if isinstance(key, str) else parameters[key] if key < len(parameters) else None
+        if parameter not in parameters:
+            return False
+        nodes = [node for statement in written.body for node in ast.walk(statement)]
+        shapes = [node.value for node in nodes if isinstance(node, ast.Attribute) and node.attr in OF_A_SHAPE]
+        return all(node in shapes for node in nodes if isinstance(node, ast.Name) and node.id == parameter)
 
     def _type_of(self, place: Place) -> Callable[[str], str]:
         source, facts = self.project.recording.sources[place[0]], self.project.recording.facts[place]
