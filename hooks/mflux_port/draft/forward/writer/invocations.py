@@ -58,11 +58,11 @@ class Invocations:
         value = self.value(node)
         if value is not MANY and isinstance(value, (bool, str, type(None))) and self.from_config(node):
             return ast.Constant(value)
-        if name == "getattr" and isinstance(node.args[1], ast.Constant):
-            fact = self.fact(node)
+        if name == "getattr" and self.from_config(node.args[1]) and isinstance(self.value(node.args[1]), str):
+            fact, attribute = self.fact(node), self.value(node.args[1])
             if fact is not None and fact.kinds & {"module", "modulelist", "int", "float", "tensor"}:
-                self.out.reads |= {(group, node.args[1].value) for group in self.owners(node.args[0])}
-                return ast.Attribute(self.expr(node.args[0]), node.args[1].value, ast.Load())
+                self.out.reads |= {(group, attribute) for group in self.owners(node.args[0])}
+                return ast.Attribute(self.expr(node.args[0]), attribute, ast.Load())
         if name == "isinstance":
             kinds = ast.unparse(node.args[1]).replace("torch.Tensor", "mx.array")
             if re.fullmatch(r"\(?((mx\.array|int|float|list|tuple|dict|str|bool)(, )?)+\)?", kinds):
