@@ -287,10 +287,15 @@ import transformers
 from parity.record.toy_tokenizer import write_tokenizer
 
 found = {}
+around = [{"SpecialToken": {"id": "[gMASK]"}}, {"SpecialToken": {"id": "<sop>"}}, {"Sequence": {"id": "A"}}]
+template = {"type": "TemplateProcessing", "single": around}
 for name in sys.argv[2:]:
     kind, source = getattr(transformers, name), pathlib.Path(name)
     source.mkdir()
     (source / "tokenizer_config.json").write_text("{}")
+    if name == "PreTrainedTokenizerFast":
+        steps = {"post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}}
+        (source / "tokenizer.json").write_text(json.dumps(steps))
     target = pathlib.Path(f"{name}-toy")
     write_tokenizer(source, target, kind)
     readers = kind, transformers.AutoTokenizer
@@ -302,12 +307,19 @@ print(json.dumps(found))
 @pytest.mark.full
 def test_a_toy_tokenizer_cuts_a_text_as_its_class_whoever_reads_it(tmp_path, script):
     (tmp_path / "cut.py").write_text(CUT)
-    kinds = ("Qwen2Tokenizer", "T5TokenizerFast", "CLIPTokenizer", "ByT5Tokenizer", "LlamaTokenizerFast")
+    kinds = (
+        "Qwen2Tokenizer",
+        "T5TokenizerFast",
+        "CLIPTokenizer",
+        "ByT5Tokenizer",
+        "LlamaTokenizerFast",
+        "PreTrainedTokenizerFast",
+    )
     done = script(tmp_path, "cut.py", PORTING, *kinds)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     for kind, (own, other) in found.items():
         assert own == other, kind
-    # T5 ends every text, CLIP also begins it; Qwen adds nothing.
+    # T5 ends every text, CLIP also begins it; Qwen adds nothing. The last one's own file puts two tokens ahead.
     lengths = [len(found[kind][0][1]) for kind in kinds]
-    assert lengths == [0, 1, 2, 1, 0]
+    assert lengths == [0, 1, 2, 1, 0, 2]

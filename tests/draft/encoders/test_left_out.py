@@ -71,16 +71,16 @@ def test_an_entry_is_added_once_and_the_rest_stays(tmp_path, text):
     if text is not None:
         path.write_text(text)
     before = {name: dict(one.tensors) for name, one in read_waivers(path).items()}
-    made = waivers_text(path, before, {"text_encoder": ["visual.*"], "text_encoder_2": []}, "never entered")
+    made = waivers_text(path, before, {"text_encoder": {"visual.*": "never entered"}, "text_encoder_2": {}})
     path.write_text(made)
     after = {name: dict(one.tensors) for name, one in read_waivers(path).items()}
     assert after == before | {"text_encoder": {"visual.*": "never entered"}}
     assert set((text or "").splitlines()) <= set(made.splitlines())
-    assert waivers_text(path, after, {"text_encoder": ["visual.*"]}, "never entered") is None
+    assert waivers_text(path, after, {"text_encoder": {"visual.*": "never entered"}}) is None
 
 
 def test_a_section_in_one_line_is_refused(tmp_path):
     path = tmp_path / "waivers.yml"
     path.write_text("ledger: [{component: vae, tensor: x, reason: it is so}]\n")
     with pytest.raises(PortError, match="write it as `ledger:`"):
-        waivers_text(path, {}, {"text_encoder": ["visual.*"]}, "never entered")
+        waivers_text(path, {}, {"text_encoder": {"visual.*": "never entered"}})
