@@ -16,6 +16,7 @@ from parity.record.toy_tokenizer import IDS
 from tests.parity.families import PORTING, write_scripts
 from tests.parity.healthy.families import FAMILIES as FAMILIES_HEALTHY
 from tests.parity.healthy.references import REFERENCES
+from tests.parity.other_references import OTHERS
 from tests.parity.references import FAMILIES, QWEN3_4B
 
 VISION = {  # an image encoder next to the text encoder, and token ids that the toy vocabulary does not have
@@ -112,6 +113,16 @@ def test_a_network_that_is_small_already_keeps_its_sizes(transformer):
     assert text["vocab_size"] >= 306, "the toy vocabulary must fit"
     width = made["transformer"].get("dim", made["transformer"].get("hidden_size"))
     assert width == min(96, transformer.get("dim", 96)) and shrink.keeps_width(real["text_encoder"], text)
+
+
+def test_an_encoder_is_as_wide_as_the_vectors_that_are_padded_to_it():
+    real = {
+        name: OTHERS["stable_diffusion_3"][name][2] for name in ("text_encoder", "text_encoder_2", "text_encoder_3")
+    }
+    kept = {"text_encoder": ("hidden_size", "num_attention_heads")}
+    made = shrink.shrink_all(real, kept)
+    widths = [made[name].get("hidden_size", made[name].get("d_model")) for name in real]
+    assert widths[0] == 768 and widths[2] >= sum(widths[:2]) and len(set(widths)) == 3
 
 
 @pytest.mark.parametrize(

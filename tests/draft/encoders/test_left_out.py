@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from mflux_port.draft.tree.nodes import LIST, MODULE, Node
-from mflux_port.draft.tree.towers import cut_towers
+from mflux_port.draft.tree.towers import cut_towers, left_out_heads
 from mflux_port.draft.write.waiver_entries import waivers_text
 from mflux_port.errors import PortError
 from mflux_port.ledger.waivers import read_waivers
@@ -51,6 +51,13 @@ def test_a_tower_that_never_ran_is_cut_though_its_norms_ran_elsewhere():
 def test_what_ran_in_any_way_stays(tree):
     before = [path for path, _ in tree.walk()]
     assert cut_towers(tree) == [] and [path for path, _ in tree.walk()] == before
+
+
+def test_a_stored_output_head_is_left_out_where_the_tree_has_none():
+    tree = module("root", True, model=module("model", True, language_model=text_model()))
+    tensors = ["model.language_model.layers.0.proj.weight", "lm_head.weight", "lm_head.bias"]
+    assert left_out_heads(tree, tensors) == ["lm_head"] and left_out_heads(tree, tensors[:1]) == []
+    assert left_out_heads(module("root", True, lm_head=Node("Linear")), tensors) == []
 
 
 ENTRY = '- {component: text_encoder, tensor: "visual.*", reason: "never entered"}\n'
