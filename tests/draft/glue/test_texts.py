@@ -346,6 +346,24 @@ class _Tensor:
     def is_floating_point(self) -> bool:
         return False
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.numbers),)
+
+    def any(self) -> bool:
+        return any(self.numbers)
+
+
+def test_an_input_of_zeros_is_left_out_where_it_may_be_and_listed():
+    assert arguments._zeros([_Tensor([0, 0]), _Tensor([0, 0])]) == {"is": "zeros", "shape": [2]}
+    for other in ([0, 1], [0, 0, 0]):
+        assert arguments._zeros([_Tensor([0, 0]), _Tensor(other)]) is None
+    facts = {"guidance": _fact(formula="conditional"), "arguments": _fact(glyphs={"is": "zeros", "shape": [1, 128]})}
+    for optional, passed in ((True, "transformer()"), (False, "raise NotImplementedError")):
+        writer = Writer(port_from_answers(ANSWERS), facts, Signature({"glyphs": optional}, "mx.array"))
+        assert passed in writer.text()
+        assert [entry.name for entry in writer.unresolved] == ["prediction.glyphs"]
+
 
 @pytest.mark.parametrize(
     ("given", "rule"),
