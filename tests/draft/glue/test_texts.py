@@ -291,6 +291,10 @@ def test_an_encoder_that_no_run_used_is_listed():
     writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
     assert "noqa: ARG004" in writer.text()
     assert [entry.name for entry in writer.unresolved] == ["prompt_encoder.text_encoder"]
+    gives = {"glyphs": ["text_encoder.last_hidden_state"]}
+    facts["quoted.text_encoder"] = _fact(prompt='say "OPEN"', text='Text "OPEN". ', options={}, gives=gives)
+    writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
+    assert writer.text() and "glyphs has its text_encoder.last_hidden_state" in writer.unresolved[0].candidates[0]
 
 
 NESTED = {
