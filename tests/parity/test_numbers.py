@@ -110,6 +110,23 @@ def test_a_prompt_without_the_padding_that_the_reference_masks():
         assert without_padding(_Inputs(inputs, mask=other), inputs) == {}
 
 
+def test_a_prompt_without_the_padding_that_the_references_length_leaves_out():
+    from parity.compare.prompts import without_padding
+
+    embeddings = _values(1, 6, 8)
+    padded = np.concatenate([embeddings[:, :4], np.zeros_like(embeddings[:, 4:])], axis=1)
+    inputs = {"embeddings": padded, "length": np.array([4]), "seed": np.array([2])}
+    kept = without_padding(inputs, inputs)
+    np.testing.assert_array_equal(kept["embeddings"], embeddings[:, :4])
+    for other in (
+        {"embeddings": embeddings},
+        {"length": np.array([3])},
+        {"length": np.array([6])},
+        {"length": np.array([4.0])},
+    ):
+        assert without_padding(inputs | other, inputs) == {}
+
+
 def _model(names: list[str], shapes: dict[str, tuple]) -> tuple[dict, dict]:
     from parity.record.fingerprints import fingerprint
 
