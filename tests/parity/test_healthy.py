@@ -5,6 +5,7 @@ All families in all settings: ``python -m tests.parity.healthy``.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from mflux_port.checkpoint.headers import read_header
 
+from tests.parity.families import PORTING
 from tests.parity.healthy import matrix
 from tests.parity.healthy.families import FAMILIES
 from tests.parity.healthy.references import REFERENCES
@@ -136,6 +138,13 @@ def test_a_tuple_of_embeddings_has_stand_ins(judged, folder):
     assert {states[stage] for stage in ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler")} == {
         "pass"
     }, said
+
+
+def test_attention_without_a_scale_passes_in_its_real_sizes(script):
+    done = script(PORTING, Path(__file__).with_name("check_t5.py"), PORTING)
+    rows = {row["port"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert rows["right"]["error"] <= rows["right"]["limit"] <= 1e-4, done.stderr
+    assert rows["one bias"]["error"] > 100 * rows["one bias"]["limit"]
 
 
 def test_settings_cover_all_pairs():
