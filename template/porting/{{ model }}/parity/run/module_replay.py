@@ -12,6 +12,7 @@ import numpy as np
 
 from parity.compare import masks
 from parity.compare.alignment import Alignment, align, cuts, layouts
+from parity.metrics import distance
 from parity.run.mlx_taps import arrays, to_numpy
 from parity.run.module_call import Call
 from parity.run.recorded_calls import RecordedCalls
@@ -64,6 +65,12 @@ def _options(recorded: RecordedCalls, call: Call, array: mx.array, names: list[s
         taken.add("")  # it is already the reference's
         return [exact]
     found = _find(recorded, array, names, taken)
+    joined = None if found else _joined(recorded, to_numpy(array), [name for name in names if name not in taken])
+    if joined:
+        both, values, gap = joined
+        taken.update(both)
+        call.inputs = max(call.inputs, gap)
+        return [mx.array(values), *([array] if gap > NEAR else [])]
     if found is None:
         call.whole = False
         return [array, *_parts(recorded, array, names)]
@@ -115,6 +122,28 @@ def _near_part(recorded: RecordedCalls, own: np.ndarray, names: list[str]) -> li
         if aligned and aligned[1].relative <= NEAR and aligned[0].to_mlx(reference) is not None:
             found.append((aligned[1].relative, name, aligned[0]))
     return found
+
+
+def _joined(
+    recorded: RecordedCalls, own: np.ndarray, names: list[str]
+) -> tuple[tuple[str, str], np.ndarray, float] | None:
+    """Two inputs of the reference that the port has in one array: the rows of the text and those of the image."""
+    if own.ndim < 2 or own.size != own.shape[-2] * own.shape[-1]:
+        return None
+    known = {name: recorded.get(name) for name in names}
+    rows = {name: values for name, values in known.items() if values.dtype.kind == "f" and _is_part(values, own)}
+    found = [
+        (both, np.concatenate([rows[name].reshape(-1, own.shape[-1]) for name in both]).reshape(own.shape))
+        for both in itertools.permutations(rows, 2)
+        if sum(rows[name].size for name in both) == own.size
+    ]
+    gaps = [(distance(values, own).relative, both, values) for both, values in found]
+    gap, both, values = min(gaps, key=lambda item: item[0], default=(0.0, None, None))
+    return None if both is None else (both, values, gap)
+
+
+def _is_part(values: np.ndarray, own: np.ndarray) -> bool:
+    return 1 < values.ndim and values.shape[-1] == own.shape[-1] and values.size < own.size
 
 
 def _parts(recorded: RecordedCalls, array: mx.array, names: list[str]) -> list[mx.array]:
