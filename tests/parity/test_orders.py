@@ -141,3 +141,14 @@ def test_a_convolution_has_its_channels_last_whatever_axes_are_equal():
     np.testing.assert_array_equal(alignment.to_reference(last), values)
     assert 0.5 < gap.relative < 1.2
     np.testing.assert_array_equal(alignment.to_mlx(values), last)
+
+
+def test_a_tensor_without_what_came_from_elsewhere_has_the_rest_of_the_order():
+    """A transformer that keeps its text's keys may return the text's rows in the first step only."""
+    from parity.orders import Order
+
+    order = Order(np.array([[-1, -1], [2, 3], [0, 1]]))
+    image = np.array([[12.0, 13.0], [10.0, 11.0]])
+    np.testing.assert_array_equal(order.of_size(4).to_source(image, 4), [10, 11, 12, 13])
+    np.testing.assert_array_equal(order.of_size(4).of_source(np.array([10.0, 11, 12, 13]), 0 * image), image)
+    assert order.of_size(6) is order and order.of_size(5) is None

@@ -114,7 +114,6 @@ FAMILIES = {
     "flux": Family(4, 0.0, supports_guidance=False, negative="", calls=("max_sequence_length=256",), differences=FLUX),
     "flux_dev": Family(4, 3.5, negative="", differences=FLUX),
     "qwen": Family(4, 4.0, differences=QWEN),
-    "qwen21": Family(4, 4.0, unit=32),
     "krea2": Family(
         4, 4.5, off=0.0,
         overrides=(
@@ -137,5 +136,7 @@ EDITS = {
         negative='{"short_description": "a blurry dog in a rain", "edit_instruction": "make it brown"}',
     ),
 }  # fmt: skip
-# Left out of the ten: mflux's Ideogram4 loads checkpoints in fp8 only, which diffusers does not, and its loop has no step
-# of a scheduler. FLUX.1 dev (an embedded guidance) and Z-Image's base (guidance) take its place.
+# Left out of the ten, and replaced by FLUX.1 dev (an embedded guidance) and Z-Image's base (guidance): mflux's Ideogram4
+# loads checkpoints in fp8 only, which diffusers does not, and its loop has no step of a scheduler. mflux's text-to-image
+# class of Qwen-Image-2.1 is not diffusers' pipeline, as its qwen21/reference/README.md says: three channels of the VAE's
+# four, the encoder's final norm (diffusers' pipeline_qwenimage21.py:303 takes the layer before it), its own schedule.

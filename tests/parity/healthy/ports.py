@@ -78,12 +78,6 @@ def _qwen():
     return QwenImage
 
 
-def _qwen21():
-    from mflux.models.qwen21.variants.txt2img.qwen_image_21 import QwenImage21
-
-    return QwenImage21
-
-
 def _krea2():
     from mflux.models.common.schedulers.base_scheduler import BaseScheduler
     from mflux.models.krea2.model import krea2_sampler

@@ -117,7 +117,8 @@ class ReferenceCalls:
     def output(self, branch: Branch) -> np.ndarray | None:
         """A branch's prediction in the order of the loop, as the scheduler would be given it."""
         order, values = self.order(branch.component, "out"), self.result(branch)
-        return None if order is None or values is None else self.sign * order.to_source(values, self.size)
+        order = order.of_size(values.size) if order is not None and values is not None else None
+        return None if order is None else self.sign * order.to_source(values, self.size)
 
     def result(self, branch: Branch) -> np.ndarray | None:
         """A branch's prediction as the transformer returned it."""

@@ -13,6 +13,7 @@ SENSITIVE = 64.0  # correct modules stay below 40 times the change from a last b
 SINUSOID = 1e-4  # for an angle up to 1000, where float32 itself is 6e-5 wide
 PARTIAL_BF16 = 0.1
 ROUNDED = 5e-3  # twice the error of rounding to bfloat16
+GUIDED = 0.04  # of a sum of predictions that are the reference's own: correct ports stay below 0.014 at a guidance of 7
 FAR = 0.35  # above this the result is wrong, whatever the reference's own bfloat16 run does (one rounds the timestep)
 BF16_FACTOR = 3.0  # a correct bfloat16 port was never further away than 1.4 times the reference's own bfloat16 run
 FP32_SHARE = 1 / 128  # share of the reference's own gap; correct float32 ports stay below 1/300 of it
@@ -33,7 +34,8 @@ class Limits:
             return STAGE[self.dtype]  # the same latents can only differ by rounding
         gap = self.gaps.get(("free:" if stage in ("loop", "end_to_end") else "") + _event(name))
         if self.dtype == "bfloat16":
-            return max(STAGE["bfloat16"], BF16_FACTOR * gap) if gap is not None else 0.1
+            limit = max(STAGE["bfloat16"], BF16_FACTOR * gap) if gap is not None else 0.1
+            return min(GUIDED, limit) if name.startswith("guidance/") else limit
         return STAGE["float32"] if gap is None else min(STAGE["float32"], max(FLOOR, gap * FP32_SHARE))
 
     def of_output(self, call) -> float:

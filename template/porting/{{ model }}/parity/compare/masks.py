@@ -10,7 +10,7 @@ LOW = -1e4  # what is added to a masked score is lower; activations are not
 
 
 def nearest(references: Iterable[np.ndarray], own: np.ndarray) -> np.ndarray | None:
-    """The reference's mask as the port writes it, in the port's shape and dtype; None for an array that is not a mask."""
+    """The reference's mask as the port writes it, in its shape and dtype; None for an array that is not a mask."""
     if not _may_be_mask(own):
         return None
     found = [values for reference in references if (values := _as_written(reference, own)) is not None]

@@ -8,10 +8,10 @@ import numpy as np
 
 
 def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The rows without padding of each of a call's inputs (1, rows, width) that has a mask or a length there, by name."""
+    """Each of a call's inputs (1, rows, width) without padding, by name, where a mask or a length tells the padding."""
     inputs = {name: recording.get(name) for name in names}
     masks = [values.reshape(-1).astype(bool) for values in inputs.values() if _is_mask(values)]
-    lengths = [int(values.reshape(-1)[0]) for values in inputs.values() if values.dtype.kind == "i" and values.size == 1]
+    lengths = [int(values.item()) for values in inputs.values() if values.dtype.kind == "i" and values.size == 1]
     kept = {}
     for name, values in inputs.items():
         if values.dtype.kind != "f" or values.ndim < 2:
