@@ -22,7 +22,7 @@ from benchmarks.measure import Action, Row, medians
 
 LIMIT = 1.15
 DIFFUSERS = "diffusers==0.42.*"
-HEIGHT, WIDTH, TEXT = 16, 12, 32  # the grid of the latents, and the prompt's tokens
+HEIGHT, WIDTH, TEXT = 8, 6, 16  # the grid of the latents, and the prompt's tokens
 # Values that differ from the released config.
 SIZES = {
     "z_image": {"dim": 512, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 4, "n_kv_heads": 4, "cap_feat_dim": 256},

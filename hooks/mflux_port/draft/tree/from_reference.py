@@ -186,6 +186,9 @@ def build(component: Component, config: dict, device: str):
 
     Every module keeps the plain arguments that it was built with.
     """
+    import torch  # noqa: F401 - what is imported while arguments are kept takes several times as long
+
+    getattr(__import__(component.library), component.class_name, None)
     with arguments_kept():
         return build_plainly(component, config, device)
 

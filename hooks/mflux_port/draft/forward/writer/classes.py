@@ -151,7 +151,8 @@ class ClassWriter:
 
     def _reads_shape(self, owner, name: str, key: int | str) -> bool:
         """Whether a child of a module reads nothing but the shape of an argument, given by its place or keyword."""
-        place = self.project.graph.place(getattr(owner, name), "")
+        child = getattr(owner, name, None)
+        place = self.project.graph.place(child, "") if child is not None else None
         written = self.project.function(place[0]) if place is not None else None
         parameters = [parameter for parameter, _, _ in written.parameters] if written is not None else []
         parameter = key if isinstance(key, str) else parameters[key] if key < len(parameters) else None
