@@ -1,4 +1,4 @@
-"""What ``--json`` prints, compared with the list of its fields."""
+"""Compare the output of ``--json`` with the list of its fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``check``, ``status`` and ``finish`` as a person runs them."""
+"""``check``, ``status`` and ``finish`` as a user runs them."""
 
 from __future__ import annotations
 

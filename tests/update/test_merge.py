@@ -78,7 +78,7 @@ def test_a_line_that_the_template_moved_is_not_lost():
 
 # ------------------------------------------------------------------------------------------------- random edits
 
-# As in code: most lines occur once, some often.
+# As in real code, most lines occur once and some often.
 LINE = st.one_of(st.integers(0, 30).map(lambda number: b"line %d" % number), st.sampled_from([b"", b"    )", b"]"]))
 EDITS = st.lists(
     st.tuples(st.sampled_from(["insert", "replace", "delete"]), st.floats(0, 1), st.integers(1, 3)), max_size=6

@@ -144,7 +144,7 @@ PLACES = {
     "long": odd_name("/".join(["deep" * 10] * 10)),
 }
 WHOLE = ("submodule", "sparse", "without blobs", "CRLF by core.autocrlf", "sha256", "spaces and signs")
-WIRED = {"CHANGELOG.md", "porting/nova/wiring.json"}  # wired by v0.2.0's own steps, where Copier calls them
+WIRED = {"CHANGELOG.md", "porting/nova/wiring.json"}  # the steps of v0.2.0 wire them, where Copier calls these
 
 
 @pytest.mark.parametrize("place", [pytest.param(place, marks=pytest.mark.full) for place in PLACES])
@@ -178,7 +178,7 @@ def assert_same(before: dict[str, bytes], after: dict[str, bytes], updated: dict
 
 
 def same_line_ends(before: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
-    """The files whose kind of line endings is not the same as before."""
+    """The files whose line endings are of another kind than before."""
     return {
         name for name in before if name in after and b"\n" in before[name] and crlf(before[name]) != crlf(after[name])
     }

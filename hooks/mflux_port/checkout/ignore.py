@@ -1,4 +1,4 @@
-"""Which rules make git ignore a path."""
+"""Find the rules that make git ignore a path."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class IgnoreRule(NamedTuple):
 
 
 def ignore_rules(root: Path, *names: str) -> list[IgnoreRule | None]:
-    """For each path the rule that decides whether git ignores it; None where there is none, and without a ``.git``.
+    """For each path, the rule that decides whether git ignores it; None if there is no rule or no ``.git``.
 
-    A rule that hides a folder decides about everything in it. A person's own ``core.excludesFile`` does not count.
+    A rule that hides a folder decides about everything in it. The user's own ``core.excludesFile`` does not count.
     """
     shown = ask_git(root, *_COMMAND, *names) if (root / ".git").exists() else b""
     if shown is None:

@@ -1,7 +1,7 @@
-"""Which safetensors files of a folder are its weights: those that diffusers or transformers would load from it.
+"""Find the safetensors files of a folder that diffusers or transformers would load from it.
 
 diffusers takes the files that its index names, and without an index the one file; transformers takes the one file first.
-Names that neither library writes are read when nothing else is there: by an index, as shards, or as a single file.
+Files under names that neither library writes are read only if there are no others: by an index, as shards, or one file.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _file_name(base: str, variant: str) -> str:
 
 
 def _index_names(base: str, variant: str) -> tuple[str, ...]:
-    # The name that both libraries write, the one that diffusers wrote before, and one that some repos use.
+    # The name that both libraries write, the one that diffusers used to write, and one that some repos use.
     if not variant:
         return (f"{base}.safetensors.index.json",)
     parts = ("safetensors.index.{}.json", "safetensors.{}.index.json", "{}.safetensors.index.json")
@@ -149,7 +149,7 @@ def _without_index(here: set[str], where: object) -> _Choice:
 
 
 def _numbered_parts(files: list[str]) -> list[str]:
-    # `0.safetensors`, `model_part_1.safetensors`: parts only when they are counted without a gap.
+    # `0.safetensors`, `model_part_1.safetensors`: these are parts only if no number is missing.
     parts = [part for name in files if (part := _PART.fullmatch(name))]
     numbers = sorted(int(part["number"]) for part in parts)
     one_base = len(parts) == len(files) > 1 and len({part["base"] for part in parts}) == 1

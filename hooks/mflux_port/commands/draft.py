@@ -60,7 +60,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
         print_diff("draft --dry-run", diff([*planned, *kept]), args.json)
         return 0
     _write(checkout, port, planned, kept, spare, _notes(args, checkout, port, draft))
-    remember_checkpoint(checkout.root, port, args.checkpoint)  # not in the draft where artifacts is a link
+    remember_checkpoint(checkout.root, port, args.checkpoint)  # not written with the draft if artifacts is a link
     left = [name for name in left if name not in spare and not name.endswith("__init__.py")]
     more = {"facts": facts, "refusal": refusal, "key_list": changes, "removed": spare, "leftover": left}
     _print(args, checkout, port, draft, planned, more)
@@ -68,7 +68,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
 
 
 def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list, glue) -> tuple[list, list[str]]:
-    """The files that are not Python, and lines about what changed in the key list."""
+    """The files that are not Python, and lines about changes in the key list."""
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
     from mflux_port.draft.glue.glue import COMPONENT
     from mflux_port.draft.pipeline.file import FACTS, facts_text
@@ -94,7 +94,7 @@ def _write(checkout: Checkout, port: Port, planned: list, kept: list, spare: lis
 
 
 def _notes(args: argparse.Namespace, checkout: Checkout, port: Port, draft) -> dict[str, str]:
-    # What `status` reads, by path: the checkpoint's location and the box.
+    # The files that `status` reads, by path: the checkpoint's location and the box.
     from mflux_port.port.checkpoint_place import checkpoint_note
     from mflux_port.port.guide_boxes import DRAFT_BOX, with_box
 
@@ -165,7 +165,7 @@ def _say(line: str) -> None:
 
 
 def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
-    """The list of the modules that a LoRA trains, and the training example where nobody has edited it."""
+    """The list of the modules that a LoRA trains, and the training example if nobody has edited it."""
     from mflux_port.port.lora_modules import LORA_MODULES, lora_modules_text
     from mflux_port.wiring.surfaces import training_example
 
@@ -182,14 +182,13 @@ def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
 
 
 def _waived(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
-    from mflux_port.draft.tree.towers import REASON
     from mflux_port.draft.write.waiver_entries import waivers_text
     from mflux_port.ledger.waivers import WAIVERS, read_waivers
 
-    patterns = {draft.component: [f"{tower}.*" for tower in draft.left_out] for draft in drafts}
+    patterns = {draft.component: {f"{path}.*": reason for path, reason in draft.left_out.items()} for draft in drafts}
     path = checkout.root / WAIVERS.format(model=port.model)
     known = {component: set(waivers.tensors) for component, waivers in read_waivers(path).items()}
-    text = waivers_text(path, known, patterns, REASON)
+    text = waivers_text(path, known, patterns)
     return {WAIVERS: text} if text else {}
 
 
@@ -212,7 +211,7 @@ def _component(draft) -> dict:
             "reason": draft.forwards.reason,
             "classes": [_forward(path, cls, state) for path, cls, state in draft.states],
         },
-        "left_out": draft.left_out,
+        "left_out": list(draft.left_out),
         "unresolved": [{"name": e.name, "why": e.why, "candidates": e.candidates} for e in draft.unresolved],
     }
 
@@ -251,7 +250,7 @@ def _component_lines(part: dict) -> list[str]:
         f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
         f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved",
         *_forward_lines(part["forward"]),
-        *(f"  left out and waived, the recorded run never enters it: {path}" for path in part["left_out"]),
+        *(f"  left out and waived, no prompt needs it: {path}" for path in part["left_out"]),
     ]
     for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
         names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)

@@ -1,6 +1,6 @@
 """``mflux-port start``: from a checkpoint to the first comparison with its reference, until a person is needed.
 
-It runs the other commands one after another: inspect, copy, then whatever ``status`` names next.
+It runs the other commands one after another: inspect, copy, then each next action of ``status``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start a port, or continue one. Returns 0, with the next action printed."""
+    """Start or continue a port, and print the next action. Returns 0."""
     from mflux_port.guide.runner import Runner, own_python
     from mflux_port.guide.start import Journey, Request, planned
 

@@ -1,4 +1,4 @@
-"""YAML that people write: one way to read it, whatever it holds."""
+"""Read YAML that people wrote, and report every kind of error in the same way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mflux_port.errors import PortError
 
-# What PyYAML itself raises for a value that does not fit its tag, such as `!!int x` or month 13.
+# Errors that PyYAML itself raises for a value that does not fit its tag, such as `!!int x` or month 13.
 _VALUE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 

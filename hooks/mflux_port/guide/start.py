@@ -1,4 +1,4 @@
-"""The steps of ``mflux-port start``: inspect, copy, then what ``status`` names, until a person is needed."""
+"""The steps of ``mflux-port start``: inspect, copy, then the next actions of ``status``, until a person is needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mflux_port.port.checkpoint_place import checkpoint_place, remember_checkpoi
 from mflux_port.port.port import list_ports, load_port
 from mflux_port.template.project import template_source
 
-ANSWERS_FILE = "mflux-port-answers.yml"  # in the checkout until the copy reads it
+ANSWERS_FILE = "mflux-port-answers.yml"  # it is in the checkout until the copy has read it
 _LOOK_UP = re.compile(r"^# LOOK UP - (.*)$", re.MULTILINE)
 _WRONG_INPUT = 2  # exit codes from here on mean that the command did nothing
 Say = Callable[[str], None]
@@ -97,7 +97,7 @@ class Journey:
         ran = ""
         while True:
             action = _next(self.request.root, self.model)
-            # After a comparison there is something to read. What comes next may take hours at full size.
+            # Stop after a comparison: there is something to read, and the next action may take hours at full size.
             if action.edit or not needs_no_person(action.command) or action.command == ran or "run_mflux.py" in ran:
                 return action
             ran = action.command
@@ -160,7 +160,7 @@ def existing_port(request: Request) -> str:
 
 
 def given_answers(request: Request) -> dict[str, str]:
-    """What was typed, by question. Raises PortError for a guidance that is not a number."""
+    """The options that the user typed, by question. Raises PortError for a guidance that is not a number."""
     answers = {"model": request.model, "hf_repo": request.repo, "steps": request.steps, "guidance": request.guidance}
     if request.guidance:
         try:
@@ -173,11 +173,11 @@ def given_answers(request: Request) -> dict[str, str]:
 
 
 def set_answers(file: Path, given: dict[str, str]) -> None:
-    """Write what was given on the command line into the answers, over what ``inspect`` found or lacked."""
+    """Write the command line's values into the answers, in place of those that ``inspect`` found or did not find."""
     text = file.read_text(encoding="utf-8")
     for name, value in given.items():
         missing = re.compile(rf"^# LOOK UP - {name} is not in the checkpoint.*$", re.MULTILINE)
-        # Also in the entries of `checkpoints`, which repeat what all of them share.
+        # Replace it in the entries of `checkpoints` too, which repeat the values that all of them share.
         found = re.compile(rf"^(?:# LOOK UP.*\n)?( *(?:- )?){name}: .*$", re.MULTILINE)
         text = (
             missing.sub(f"{name}: {value}", text) if missing.search(text) else found.sub(rf"\g<1>{name}: {value}", text)
@@ -186,7 +186,7 @@ def set_answers(file: Path, given: dict[str, str]) -> None:
 
 
 def question(request: Request, file: Path) -> Action | None:
-    """What only a person can answer: a name, or a value that the checkpoint does not hold."""
+    """The answers that only a person can give: a name, or a value that the checkpoint does not have."""
     text = file.read_text(encoding="utf-8")
     answers = _answers(file)
     name = answers.get("model")
@@ -203,7 +203,7 @@ def question(request: Request, file: Path) -> Action | None:
 
 
 def needs_no_person(command: str) -> bool:
-    """Whether ``start`` may run what ``status`` names: a draft, a ledger, a run of either side."""
+    """Whether ``start`` may run the action of ``status``: a draft, a ledger, or a run of either side."""
     return command.startswith("uv run ") and " pytest " not in command and "<template>" not in command
 
 

@@ -1,4 +1,4 @@
-"""What a version of the template may do to ports of an earlier one: rename a question, move, merge or hand over files."""
+"""Changes that a template version may make to earlier ports: rename a question, move, merge or hand over files."""
 
 from __future__ import annotations
 

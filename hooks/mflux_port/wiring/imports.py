@@ -1,4 +1,4 @@
-"""Import lines in mflux's source, in the order of its import sorter."""
+"""Import lines in mflux's source, in the order that its import sorter wants."""
 
 from __future__ import annotations
 

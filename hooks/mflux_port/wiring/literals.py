@@ -35,7 +35,7 @@ def find_table(source: Source, name: str, body: list[ast.stmt] | None = None) ->
 
 
 def require_table(source: Source, name: str, body: list[ast.stmt] | None = None) -> Table:
-    """As ``find_table``, but raises UnknownShape for a missing table."""
+    """Like ``find_table``, but raises UnknownShape for a missing table."""
     table = find_table(source, name, body)
     if table is None:
         raise UnknownShape(f"{source.path} has no table {name}; restore it, or wire the port there by hand")
@@ -146,7 +146,7 @@ def _is_sorted(keys: list[str]) -> bool:
 
 
 class _Facts:
-    """What a body assigns to each name, and the first statement that changes the value of a name."""
+    """The values that a body assigns to each name, and the first statement that changes the value of each."""
 
     def __init__(self, body: list[ast.stmt]):
         self.assigned: dict[str, list[ast.expr]] = {}

@@ -1,4 +1,4 @@
-"""Long lines, as mflux's formatter lays them out."""
+"""Wrap long lines as mflux's formatter does."""
 
 from __future__ import annotations
 

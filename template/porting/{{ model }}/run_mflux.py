@@ -79,7 +79,7 @@ def _warn(args: argparse.Namespace, folder: Path, recording, duration: str) -> N
 
 
 def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, stages=None, known=None):
-    """Compare the port with one recording; print every stage and write all that is to be kept."""
+    """Compare the port with one recording; print every stage and write the results."""
     from parity.explain import report, report_json, session
 
     facts, path = recording.facts, recording.path
@@ -87,7 +87,7 @@ def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, 
         stages = [stage for stage in answers.stages if args.bisect != AUTO or stage in NETWORKS]
         stages = [args.stage] if args.stage else stages
     print(f"against {path.name}: {facts['level']}, {boxes.setting_of(facts, args.dtype)}")
-    bisect = bool(args.bisect) or facts["level"] != "stages"  # what is recorded is judged
+    bisect = bool(args.bisect) or facts["level"] != "stages"  # judge what was recorded
     limits = _limits(args, recording)
     say = lambda result: print(result.line)  # noqa: E731
     found = session.compare(port, recording, limits, wanted, stages, bisect, say, known)
@@ -161,7 +161,7 @@ def _port(args: argparse.Namespace, answers: Answers, recording) -> str:
 
 
 def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
-    # The evidence would name a setting that was not run.
+    # Otherwise the evidence would name a setting that was not run.
     others = {"--stage": args.stage, "--bisect": args.bisect, "--estimate": args.estimate}
     others["--dtype bfloat16"] = args.dtype != "float32"
     given = next((flag for flag, value in others.items() if value), "")
@@ -230,7 +230,7 @@ def _modules_would_tell(found, facts: dict) -> bool:
 
 
 def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
-    """The checkpoint of the recording, after what was asked for was compared with what was recorded."""
+    """The checkpoint of the recording, after checking that the recording fits the arguments."""
     from parity.record.components import header_digest, read_index, same_pipeline
 
     facts = recording.facts

@@ -125,7 +125,7 @@ def test_offline_with_a_shard_that_was_not_downloaded(mflux_port, references, tm
 
 
 def put_into_cache(folder, home, parts: list[str]):
-    """What is in the cache after ``parts`` of a repo were downloaded."""
+    """The content of the cache after ``parts`` of a repo were downloaded."""
     snapshot = home / "hub/models--acme--Nova/snapshots" / REVISION
     for name in ("model_index.json", *parts):
         path = folder / name

@@ -162,7 +162,7 @@ def test_a_second_scale_that_is_off_takes_no_negative_prompt(with_call, more, ta
         ("NovaImageEditPipeline", "image=None", "nova_image"),
         ("NovaEditPlusPipeline", "image", "nova"),
         ("NovaKontextPipeline", "image=None, height=None", "nova"),
-        ("NovaPipeline", "image=None", ""),  # it draws from text, too: the porter says whether the port edits
+        ("NovaPipeline", "image=None", ""),  # it also generates from text, so the porter decides whether the port edits
         ("NovaEditInpaintPipeline", "image=None, mask_image=None, strength=0.6", ""),
         ("NovaEditPipeline", "height=None", ""),
     ],

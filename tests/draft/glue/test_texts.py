@@ -362,6 +362,10 @@ def test_an_encoder_that_no_run_used_is_listed():
     writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
     assert "noqa: ARG004" in writer.text()
     assert [entry.name for entry in writer.unresolved] == ["prompt_encoder.text_encoder"]
+    gives = {"glyphs": ["text_encoder.last_hidden_state"]}
+    facts["quoted.text_encoder"] = _fact(prompt='say "OPEN"', text='Text "OPEN". ', options={}, gives=gives)
+    writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
+    assert writer.text() and "glyphs has its text_encoder.last_hidden_state" in writer.unresolved[0].candidates[0]
 
 
 NESTED = {
@@ -416,6 +420,24 @@ class _Tensor:
 
     def is_floating_point(self) -> bool:
         return False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.numbers),)
+
+    def any(self) -> bool:
+        return any(self.numbers)
+
+
+def test_an_input_of_zeros_is_left_out_where_it_may_be_and_listed():
+    assert arguments._zeros([_Tensor([0, 0]), _Tensor([0, 0])]) == {"is": "zeros", "shape": [2]}
+    for other in ([0, 1], [0, 0, 0]):
+        assert arguments._zeros([_Tensor([0, 0]), _Tensor(other)]) is None
+    facts = {"guidance": _fact(formula="conditional"), "arguments": _fact(glyphs={"is": "zeros", "shape": [1, 128]})}
+    for optional, passed in ((True, "transformer()"), (False, "raise NotImplementedError")):
+        writer = Writer(port_from_answers(ANSWERS), facts, Signature({"glyphs": optional}, "mx.array"))
+        assert passed in writer.text()
+        assert [entry.name for entry in writer.unresolved] == ["prediction.glyphs"]
 
 
 @pytest.mark.parametrize(

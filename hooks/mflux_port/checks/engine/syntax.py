@@ -19,7 +19,7 @@ def dotted(node: ast.AST | None) -> str:
 
 
 def walk(root: ast.AST) -> list[ast.AST]:
-    """Every node of a tree, outer nodes first, without the contexts (Load, Store): they are half of the nodes and unused."""
+    """Every node of a tree, outer nodes first. Leaves out contexts (Load, Store): half of the nodes, and never used."""
     found = [root]
     for node in found:  # the list grows while it is read; ast.walk takes twice the time
         for name in node._fields:

@@ -225,7 +225,7 @@ def local_path_is_respected(package: Package) -> Verdict:
 
 
 def _components_without(package: Package, argument: str) -> list[str]:
-    """The components of which no definition gives the argument a value."""
+    """The components for which no definition sets the argument."""
     given, bare = set(), set()
     for call in package.components:
         name = str(syntax.literal(syntax.keyword(call, "name")))

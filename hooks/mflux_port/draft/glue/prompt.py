@@ -277,9 +277,12 @@ class {self.name}:
 
     def _unused(self, own: TextEncoder) -> None:
         why = f"no argument of the transformer had vectors of {own.name} in the runs; some prompts may need them"
-        self.unresolved.append(
-            Unresolved(_COMPONENT, f"prompt_encoder.{own.name}", why, (f"read {self.port.reference_pipeline}",))
-        )
+        quoted = self.facts.get(f"quoted.{own.folder}", {}).get("value")
+        candidates = [f"read {self.port.reference_pipeline}"]
+        if quoted:
+            gives = ", ".join(f"{name} has its {' and '.join(states)}" for name, states in quoted["gives"].items())
+            candidates.insert(0, f"for the prompt {quoted['prompt']!r} it encodes {quoted['text']!r}, and {gives}")
+        self.unresolved.append(Unresolved(_COMPONENT, f"prompt_encoder.{own.name}", why, tuple(candidates)))
 
 
 def _concatenated(names: list[str], axis: int) -> str:

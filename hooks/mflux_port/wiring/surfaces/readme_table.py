@@ -61,7 +61,7 @@ def _fields(line: str) -> list[str]:
 
 
 def _cells(port: Port) -> str:
-    # Release date and size are not among the answers; `mflux-port check` asks for them.
+    # Release date and size are not among the answers; a rule of `mflux-port check` fails until they are filled in.
     kinds = {_kind(checkpoint) for checkpoint in port.checkpoints}
     kind = " & ".join(kind for kind in _KINDS if kind in kinds)
     does = "Text-to-image and editing." if "edit" in port.variants else "Text-to-image."
@@ -69,7 +69,7 @@ def _cells(port: Port) -> str:
 
 
 def _kind(checkpoint: Checkpoint) -> str:
-    # A distilled checkpoint may still support guidance; then its name says that it is distilled.
+    # A distilled checkpoint may still support guidance; in that case only its name shows that it is distilled.
     if re.search(r"(?<![a-z])turbo(?![a-z])", f"{checkpoint.key} {checkpoint.hf_repo}".lower()):
         return "Turbo (distilled)"
     return "Base" if checkpoint.supports_guidance else "Distilled"
