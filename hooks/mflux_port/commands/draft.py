@@ -51,6 +51,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     draft = draft_port(checkout, port, checkpoint, args.component or [], _say, not args.layers_only)
     facts, refusal = _pipeline_facts(args.pipeline)
     glue = _glue(checkout, port, checkpoint, facts, draft.texts, args.pipeline)
+    glue.unresolved += _unread(port, refusal)
     planned = plan_files(checkout, port, draft.texts | glue.files)
     kept, changes = _lists(checkout, port, checkpoint, draft, facts, glue)
     left = leftovers(checkout, planned)
@@ -75,7 +76,7 @@ def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list, glue)
     from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_text
 
     keys, changes = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
-    names = [*draft.names, *([COMPONENT] if facts else [])]
+    names = [*draft.names, *([COMPONENT] if facts or glue.unresolved else [])]
     undecided = [*draft.unresolved, *glue.unresolved]
     listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
     texts = {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, draft)}
@@ -137,6 +138,14 @@ def _pipeline_facts(folder: str | None) -> tuple[list, str]:
         return facts_of_twin(Path(folder)), ""
     except PortError as error:
         return [], format_error(error)
+
+
+def _unread(port: Port, refusal: str) -> list:
+    """What is left to do where the pipeline was to be run and could not be."""
+    from mflux_port.draft.glue.glue import COMPONENT
+    from mflux_port.draft.write.targets import Unresolved
+
+    return [Unresolved(COMPONENT, "facts", refusal, (f"read {port.reference_pipeline}",))] if refusal else []
 
 
 def _glue(checkout: Checkout, port: Port, checkpoint, read: list, drafted: dict[str, str], twin: str | None):

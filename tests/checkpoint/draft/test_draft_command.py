@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mflux_port.draft.write.unresolved import UNRESOLVED
 
 from tests.checkpoint.files import write_header
 from tests.conftest import PROJECT
@@ -96,9 +97,13 @@ def test_a_dry_run_writes_nothing(draft):
     assert files_of(draft.checkout) == before
 
 
-def test_sizes_with_other_names_in_the_fast_tests_are_reported(draft):
+def test_a_pipeline_that_cannot_run_and_sizes_with_other_names_are_reported(draft, references):
     sizes = draft.checkout / "tests/image_generation/helpers/tiny_nova_sizes.py"
-    told = said(draft("--json"))["tiny_sizes"]
+    facts = said(draft("--json", "--pipeline", references / "flux2_klein-full"))  # a folder without weights
+    listed = yaml.safe_load((draft.checkout / UNRESOLVED.format(model="nova")).read_text())
+    (entry,) = [one for one in listed if one["component"] == "pipeline"]
+    assert entry["why"] == facts["pipeline_refusal"] and "cannot be run" in entry["why"]
+    told = facts["tiny_sizes"]
     assert told["file"] == str(sizes.relative_to(draft.checkout)) and "hidden_size" in told["says"]
     text = re.sub(
         r"TRANSFORMER = \{.*?\}", f"TRANSFORMER = {dict.fromkeys(told['takes'], 4)}", sizes.read_text(), flags=re.DOTALL

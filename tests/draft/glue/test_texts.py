@@ -17,7 +17,7 @@ from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.prediction import Writer
 from mflux_port.draft.glue.prompt import Writer as PromptWriter
 from mflux_port.draft.glue.prompt import negative_options
-from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
+from mflux_port.draft.glue.prompt_embeds import PromptEmbeds, prompt_embeds
 from mflux_port.draft.glue.signature import Signature, call_signature, without_method
 from mflux_port.draft.glue.sizes import small_configs
 from mflux_port.draft.pipeline import arguments
@@ -265,7 +265,7 @@ def _encode_prompt(facts: dict):
     exec(code, scope)
 
     def tokens(texts: list[str], **options) -> SimpleNamespace:
-        ids = [[*range(2, len(texts[0]) + 2), 1]]
+        ids = [[*(ord(letter) - ord("a") + 2 for letter in texts[0]), 1]]
         return SimpleNamespace(input_ids=ids, attention_mask=np.ones_like(ids))
 
     encode = scope["NovaImagePromptEncoder"].encode_prompt
@@ -276,6 +276,35 @@ def test_zeros_fill_a_prompt_up_where_the_transformer_gets_no_mask():
     assert _encode_prompt(ZEROS)("ab") == [2, 3, 1, 0]
     masked = ZEROS | {"arguments": _fact(encoder_attention_mask={"is": "text mask"})}
     assert _encode_prompt(masked)("ab") == [2, 3, 1]
+
+
+def test_a_prompt_that_the_reference_encodes_in_small_letters():
+    lower = ZEROS | {"tokenization.tokenizer": _fact(options={"max_length": 4}, lower=True)}
+    assert _encode_prompt(lower)("aB") == [2, 3, 1, 0]
+
+
+def test_padding_to_a_multiple_is_masked():
+    facts = ZEROS | {
+        "tokenization.tokenizer": _fact(options={"padding": True, "pad_to_multiple_of": 4}),
+        "encoding.text_encoder": _fact(tokenizer="tokenizer", mask=True, first=0, keep="all"),
+        "arguments": _fact(encoder_attention_mask={"is": "text mask"}),
+    }
+    assert prompt_embeds(facts).with_mask
+
+
+def test_settings_that_the_drafted_transformer_does_not_know_are_listed():
+    items = {"base_sequence_length": {"is": "constant", "value": 4096}}
+    facts = {
+        "arguments": _fact(
+            cross_attention_kwargs={"is": "table", "items": items}, return_dict={"is": "constant", "value": False}
+        )
+    }
+    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
+    assert "gives its transformer as cross_attention_kwargs" in writer.text()
+    assert "prediction.cross_attention_kwargs" in [entry.name for entry in writer.unresolved]
+    items["base_sequence_length"]["value"] = None
+    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
+    assert "cross_attention_kwargs" not in writer.text()
 
 
 def test_a_negative_prompt_that_is_not_given_is_zeros():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mflux_port.draft.pipeline import negative
+from mflux_port.draft.pipeline.arguments import View, arguments
 from mflux_port.draft.pipeline.encoding import Prompt, encodings
 from mflux_port.draft.pipeline.fact import Fact
-from mflux_port.draft.pipeline.watch import NetworkCall, Trace
+from mflux_port.draft.pipeline.text import changed_texts
+from mflux_port.draft.pipeline.watch import NetworkCall, TokenizerCall, Trace
 
 
 class Array(np.ndarray):
@@ -15,6 +17,9 @@ class Array(np.ndarray):
 
     def dim(self) -> int:
         return self.ndim
+
+    def is_complex(self) -> bool:
+        return self.dtype.kind == "c"
 
 
 def prompt(tokens: int, count: int) -> Prompt:
@@ -52,3 +57,25 @@ def test_the_unconditional_prediction_from_zeros(monkeypatch, length, fill, defa
     monkeypatch.setattr(negative, "_predictions", lambda trace: 2 if trace is without else 1)
     fact = negative.negative([Trace(), Trace()], without, "a fox", known, True)
     assert fact.value == (default and {"guided": "guidance > 1"} | default)
+
+
+def test_a_complex_argument_is_listed_and_the_others_are_still_read():
+    table = np.ones((6, 4), np.complex64).view(Array)
+    views = [View({"rotary": table, "return_dict": False}, {"height": 2, "width": 3}, 5, [1] * 5, None)] * 2
+    fact = arguments(views, {})
+    assert fact.value == {"rotary": None, "return_dict": {"is": "constant", "value": False}}
+    assert fact.alternatives == ("rotary: a tensor [6, 4]",)
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("Draw a Fox", []),
+        ("Draw a fox", [{"options": {}, "lower": True}]),
+        ("Draw a wolf", [None]),
+    ],
+)
+def test_a_pipeline_that_changes_the_prompt(text, changes):
+    trace = Trace(tokenizers=[TokenizerCall("tokenizer", "__call__", [text], {})])
+    known = {"tokenization.tokenizer": Fact("tokenization.tokenizer", {"options": {}}, "")}
+    assert [fact.value for fact in changed_texts(trace, "a Fox", known)] == changes

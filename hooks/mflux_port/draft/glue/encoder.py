@@ -78,7 +78,8 @@ class Encoder:
         wanted = list(dict.fromkeys(state for group in self.groups for state in group.states))
         found = self._states(wanted)
         expressions = dict(zip(wanted, found.expressions, strict=True))
-        lines = [*self._format(), *self._ids(), *found.lines]
+        lower = ["prompt = prompt.lower()"] if self.tokens.get("lower") else []
+        lines = [*lower, *self._format(), *self._ids(), *found.lines]
         for group in self.groups:
             lines += self._kept(group, [expressions[state] for state in group.states])
         return lines, set(found.needs)

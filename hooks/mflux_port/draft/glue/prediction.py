@@ -111,11 +111,19 @@ class {self.name}:
                 passed.append(f"{name}={name}")
             elif not optional or rule["value"] not in (None, {}, []):
                 passed.append(f"{name}={rule['value']!r}")
+        fixed |= {name: self._raising(name) for name in self._settings_without_place()}
         self.uses |= given.uses
         if self.shift:
             given.extra |= dict.fromkeys(self.shift)
             fixed["shift"] = ""
         return self._prepare(fixed, given), self._predict(list(fixed), passed)
+
+    def _settings_without_place(self) -> list[str]:
+        """Tables of settings, for attention for example, of which the drafted transformer knows nothing."""
+        rules = {name: rule for name, rule in self._value("arguments").items() if name not in self.signature.arguments}
+        tables = {name: rule["items"] for name, rule in rules.items() if rule and rule["is"] == "table"}
+        nothing = {"is": "constant", "value": None}
+        return [name for name, items in tables.items() if any(item != nothing for item in items.values())]
 
     def _prepare(self, fixed: dict[str, str], given: Given) -> str:
         lines = given.lines("\n".join(fixed.values()))

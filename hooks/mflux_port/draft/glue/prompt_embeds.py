@@ -72,7 +72,8 @@ def _has_mask(facts: dict[str, dict], main: str) -> bool:
     encoders = encoders_of(facts[f"prompt.{main}"]["value"] or {})
     value = (facts.get(f"encoding.{encoders[0]}", {}).get("value") or {}) if len(encoders) == 1 else {}
     options = tokenization(facts, value).get("options", {})
-    padded = value.get("keep") == "all" and options.get("padding") == "max_length"
+    is_padded = options.get("padding") == "max_length" or options.get("pad_to_multiple_of")
+    padded = value.get("keep") == "all" and bool(is_padded)
     return padded and gets_mask(facts)
 
 

@@ -93,6 +93,8 @@ def _wrapping(value) -> dict:
 
 
 def _rule(values: list, views: list[View]) -> dict | None:
+    if any(map(_is_complex, values)):
+        return None  # a table of rotary embeddings; no rule below knows complex numbers
     for rule in (_constant, _mask, _numbers, _table, _ids):
         if (found := rule(values, views)) is not None:
             return found
@@ -239,6 +241,10 @@ def _columns(tables: list[tuple]) -> list | None:
 
 def _tensors(values: list) -> bool:
     return all(hasattr(value, "dim") for value in values)
+
+
+def _is_complex(value) -> bool:
+    return hasattr(value, "is_complex") and value.is_complex()
 
 
 def _dtype(value) -> str:

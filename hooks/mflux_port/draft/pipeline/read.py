@@ -45,6 +45,7 @@ def _facts(pipe) -> list[Fact]:
     ]
     known = {fact.name: fact for fact in facts if fact}
     longer = run(pipe, plain | {"prompt": LONGER})
+    known |= {fact.name: fact for fact in text.changed_texts(longer, LONGER, known)}
     runs = [(trace, plain), (longer, plain), *zip(larger, (_call(pipe, *size) for size in sizes), strict=True)]
     known |= {fact.name: fact for fact in (*_call_of_transformer(runs, known), *_negative(pipe, plain, trace, known))}
     return [*known.values(), *_quoted(pipe, plain, [trace, longer])]

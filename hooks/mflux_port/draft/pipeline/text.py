@@ -43,6 +43,21 @@ def tokenization(trace: Trace, prompt: str) -> list[Fact]:
     return facts
 
 
+def changed_texts(trace: Trace, prompt: str, known: dict[str, Fact]) -> list[Fact]:
+    """The facts about tokenizers that get another text than ``prompt``, which has capital letters: small ones, or unknown."""
+    facts = []
+    for fact in (fact for name, fact in known.items() if name.startswith("tokenization.") and fact.value):
+        component = fact.name.partition(".")[2]
+        given = [text_of(call) for call in trace.tokenizers if call.component == component]
+        if not given or any(prompt in text for text in given):
+            continue
+        if any(prompt.lower() in text for text in given):
+            facts.append(Fact(fact.name, fact.value | {"lower": True}, fact.where))
+        else:
+            facts.append(Fact(fact.name, None, fact.where, (f"{prompt!r} becomes {given[0]!r}",)))
+    return facts
+
+
 def prompt_embeddings(trace: Trace) -> list[Fact]:
     """One fact per argument of the transformer that holds vectors of an encoder."""
     calls = len([call for call in trace.transformers if call.step == 0])
