@@ -67,7 +67,7 @@ def is_restored(command: Command, outcome: Outcome, where: str) -> None:
     assert_settled(command.root, where)
     if wanted is command.before:
         assert git(command.root, "status", "--porcelain") == "", where
-        if KILLED[command.name] % 3 == 0:  # not every time: it takes seconds
+        if KILLED[command.name] % 3 == 0:  # not every time, because it takes seconds
             assert run(command.act, command.root).status == 0
             assert command.tree.state() == command.after, where
 

@@ -30,7 +30,7 @@ def ignore_rules(root: Path, *names: str) -> list[IgnoreRule | None]:
     """
     shown = ask_git(root, *_COMMAND, *names) if (root / ".git").exists() else b""
     if shown is None:
-        git(root, "rev-parse", "--git-dir")  # raises when git failed; otherwise no path has a rule
+        git(root, "rev-parse", "--git-dir")  # raises if git failed; otherwise no path has a rule
     lines = (shown or b"").decode("utf-8", "replace").removesuffix("\n").split("\n")
     return [_rule(line) for line in lines] if shown else [None] * len(names)
 

@@ -17,10 +17,10 @@ _TEXT_ENCODER_KEYWORDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
     "max_position_embeddings", "head_dim", "rope_theta", "rms_norm_eps",
 )  # fmt: skip
-# Keywords that only one class takes; ``None`` marks one that mflux's class does not use.
+# Keywords above the common ones that a class takes, and the common one that a class does not take.
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
-_ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # the default in answer_rules.yml
+_ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # the same pattern as in answer_rules.yml
 # A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when the key is missing.
 _DYNAMIC_SHIFT = (
     ("sigma_base_shift",   "base_shift",         0.5),
@@ -317,4 +317,4 @@ def _dynamic_shift(config: dict) -> dict:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not below
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # false for NaN

@@ -119,7 +119,7 @@ def planned(request: Request) -> list[dict]:
     model = request.model or "<model>"
     folder = f"porting/{model}"
     small = is_small(request.root / request.checkpoint)
-    ran = request.checkpoint if small else f"{folder}/artifacts/tiny"  # by both sides
+    ran = request.checkpoint if small else f"{folder}/artifacts/tiny"  # both sides run this
     steps = {
         "inspect": f"mflux-port inspect {request.checkpoint} -o {ANSWERS_FILE}",
         "copy": f"copier copy --trust --defaults --data-file {ANSWERS_FILE} <template> .",

@@ -58,7 +58,7 @@ def _commit(template: Path, version: str) -> bytes:
 
 
 def _rendered(template: Path, version: str, answers: dict) -> dict[str, bytes]:
-    import copier  # this runs in Copier's own interpreter
+    import copier  # imported late: this runs in Copier's own interpreter
     import jinja2
 
     # From the folder's name, Copier's validators know that this is not a checkout.

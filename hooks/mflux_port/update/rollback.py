@@ -98,7 +98,7 @@ def _git_runs(top: Path) -> bool:
 
 
 def _back(root: Path, begun: dict) -> tuple[bool, list[str]]:
-    with locked(root):  # finishes a killed wiring run, whose temporary files would be removed now
+    with locked(root):  # first finish a killed wiring run: its temporary files are removed below
         kept = _keep(root, begun)
         known, new = tracked_changes(root, begun["head"]), untracked_files(root) | set(_ignored(root, begun))
         written = _writes(begun)

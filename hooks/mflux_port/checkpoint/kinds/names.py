@@ -105,7 +105,7 @@ def averaged_copies(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
 def _is_copy(prefix: str, members: list[str], tensors: Mapping[str, Tensor]) -> bool:
     rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
     if not any("." in name[len(prefix) :] for name in members):
-        return False  # one layer, not a model
+        return False  # a single layer is not a model
     shapes = {name: tensor.shape for name, tensor in rest.items()}
     # The other copy has the same names, or has them below a prefix of its own.
     for other in ("", common_prefix(list(rest)), *sorted({name.partition(".")[0] + "." for name in rest})):

@@ -23,9 +23,9 @@ AXES = ("axes_dims", "axes_dims_rope", "axes_dim_rope", "rope_axes_dim", "axes_d
 LESS = 8  # the difference of an encoder's width from that of its heads, if the reference has one
 CHANNELS = ("in_channels", "out_channels")  # channels of the VAE's latents, which stay as they are
 MOST_LAYERS = 16  # hidden states of an encoder that a transformer takes side by side
-LARGE = 512  # an integer above this is reported when no rule touched it
-SECTIONS = {"qwen2_vl": [16, 24, 24], "qwen2_5_vl": [16, 24, 24]}  # how these models divide a head of 128 numbers
-TOKENS = {  # the config files' name of a token, and the token
+LARGE = 512  # a larger integer is reported if no rule changed it
+SECTIONS = {"qwen2_vl": [16, 24, 24], "qwen2_5_vl": [16, 24, 24]}  # how models divide a head of 128 numbers among axes
+TOKENS = {  # a token's name in config files, and the token
     "pad": ("<pad>",), "eos": ("</s>",), "bos": ("<s>",), "unk": ("<unk>",), "image": ("<|image_pad|>",),
     "video": ("<|video_pad|>",), "vision_start": ("<|vision_start|>",), "vision_end": ("<|vision_end|>",),
 }  # fmt: skip
