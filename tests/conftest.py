@@ -28,6 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("quick", max_examples=25, deadline=None, phases=phases)
     settings.register_profile("full", max_examples=300, deadline=None, phases=phases)
     settings.load_profile("quick" if "not full" in config.option.markexpr else "full")
+    # Every core has its own worker: the threads of PyTorch in one would only wait for those in another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(tryfirst=True)  # runs before ``-m`` selects tests

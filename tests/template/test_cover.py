@@ -74,7 +74,7 @@ class TestRelease:
         assert tools.type_errors(release.checkout, release.name, packages) == ""
 
     def test_class_names_that_would_clash_are_refused(self, release):
-        taken = rendering.hidden_answer("class_names")
+        taken = rendering.hidden_answer("taken_class_names")
         clashing = set()
         for number, files in release.files.items():
             model = ports.answers(dict(PORTS)[number], number)["model"]

@@ -20,7 +20,7 @@ def answer_rules() -> dict:
 @cache
 def taken_class_names() -> frozenset[str]:
     """Names that no port's class may have: a port imports them, or its class names begin with them."""
-    return frozenset(_never_asked("class_names"))
+    return frozenset(_never_asked("taken_class_names"))
 
 
 def choices(question: str) -> list[str]:
