@@ -44,7 +44,7 @@ def test_update(name, number, behind_tree, reference):
     command.before, command.after = reference.states[()], reference.states[(name,)]
     command.touches, command.seconds = reference.runs[name].counted, reference.runs[name].seconds
     kill_often(command, number, is_restored)
-    assert TIMES < 5 or LEFT[f"{name}: half"]  # few random kills may all miss the writes
+    assert TIMES < 5 or LEFT[f"{name}: half"]  # a few random kills may all miss the writes
 
 
 def is_updated(name: str) -> bool:

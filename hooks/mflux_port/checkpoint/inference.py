@@ -258,7 +258,7 @@ def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], encoders: list[An
         return {}
     base = checkpoint.repo.rpartition("/")[2].lower()
     key = re.sub(r"[^a-z0-9.]+", "-", base).strip("-.")
-    # mflux finds a folder's model by the repo's own name, which may have characters that a key has not.
+    # mflux finds a folder's model by the repo's own name, which may have characters that a key may not have.
     aliases = [key, base] if base != key and re.fullmatch(_ALIAS, base) else [key]
     entry = {"key": key, "hf_repo": checkpoint.repo, "aliases": aliases}
     entry |= {name: answers[name].value for name in ("steps", "guidance", "supports_guidance")}

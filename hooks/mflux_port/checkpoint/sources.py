@@ -225,7 +225,7 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         status = getattr(error.response, "status_code", 0)
         return status == 429 or status >= 500
-    # Under any of the transport's names: a connection that was refused, reset or cut off, or a response that timed out.
+    # Covers the transport's error types: a connection that was refused, reset or cut off, or a response that timed out.
     return any(cls.__name__ in _TRANSPORT_ERRORS for cls in type(error).__mro__)
 
 

@@ -116,7 +116,7 @@ def _is_copy(prefix: str, members: list[str], tensors: Mapping[str, Tensor]) -> 
 
 
 def _copies_by_ending(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
-    # `weight_ema` beside `weight`.
+    # The averaged copy of `weight` is called `weight_ema`.
     found = []
     for name, tensor in tensors.items():
         plain = re.sub(r"[._]ema$", "", name)

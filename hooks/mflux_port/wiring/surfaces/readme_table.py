@@ -45,7 +45,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
 
 
 def _place(rows: list[tuple[str, Span]], present: list[Span]) -> int:
-    # After the last model; tools, which have no type, and legacy models come last.
+    # The place after the last model; tools, which have no type, and legacy models come last.
     others = [(line, span) for line, span in rows if span not in present]
     models = [span for line, span in others if not _is_last(line)]
     return models[-1][1] if models else others[-1][1][1]

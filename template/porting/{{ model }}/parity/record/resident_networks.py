@@ -48,7 +48,7 @@ class Parts:
         self._stored, self._kinds = dtype, network_classes(folder)
         self._read: list[str] = []  # the networks that are in memory
         self._bytes: dict[str, int] = {}
-        # The encoder is called first. It stays, the others are loaded again when they are called.
+        # The encoder is called first. It stays in memory; the others are loaded again when they are called.
         for name in sorted(self._kinds, key=lambda name: "text" in name):
             self._add(name)
         self.limit = SPARE * max(self._bytes.values(), default=0)

@@ -94,7 +94,7 @@ def shrink_all(real: dict[str, dict], fixed: Mapping[str, tuple[str, ...]] = Map
 
 
 def _width_of_joined(name: str, real: dict[str, dict], small: dict[str, dict]) -> int:
-    # Vectors of the text encoders before, side by side, may be padded to the width of this one, if they are no wider.
+    # Vectors of the earlier text encoders, side by side, may be padded to the width of this one, if they are not wider.
     encoders = [other for other in small if name.startswith("text") and other.startswith("text")]
     widths = [_widths(real[other], small[other]) for other in encoders]
     own = _widths(real[name], real[name])[0]
@@ -117,7 +117,7 @@ def keeps_width(config: dict, small: dict) -> bool:
 
 
 def _widths(config: dict, small: dict) -> tuple[int, int]:
-    # 0 for a network whose config gives no width.
+    # The width is 0 for a network whose config does not give it.
     pair = _width(config, small) or (_real_width(config), _real_width(small))
     return pair[0] or 0, pair[1] or 0
 
