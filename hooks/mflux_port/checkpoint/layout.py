@@ -34,7 +34,8 @@ _SINGLE_FILE_PARTS = {
     "conditioner.": "text_encoder",
 }
 _SINGLE_FILE_ENCODER = re.compile(r"(?:text_encoders|conditioner\.embedders)\.[^.]+\.")
-# Weights that are not safetensors, by the endings of their files. Pickles come last: other formats use .bin, too.
+# Weights that are not safetensors, by the endings of their files. Pickles come last, because other formats use .bin,
+# too.
 _OTHER_FORMATS = (
     ((".gguf", ".ggml"), "a GGUF file"),
     ((".onnx", ".onnx_data", ".pb"), "an ONNX file"),

@@ -114,7 +114,8 @@ class Parts:
     def _entering(self, name: str, forward):
         @functools.wraps(forward)
         def entering(*args, **kwargs):
-            # Not a hook of the whole network: a probe that knows its result calls hooks, but not forward.
+            # This is not a hook on the whole network, because a probe that knows the result calls hooks but not
+            # forward.
             remember = self.remember and not is_denoiser(name) and name != STAYS
             known = self.memory.get(name, args, kwargs) if remember else None
             if known is None:
