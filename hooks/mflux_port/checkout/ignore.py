@@ -26,7 +26,7 @@ class IgnoreRule(NamedTuple):
 def ignore_rules(root: Path, *names: str) -> list[IgnoreRule | None]:
     """For each path, the rule that decides whether git ignores it; None if there is no rule or no ``.git``.
 
-    A rule that hides a folder decides about everything in it. The user's own ``core.excludesFile`` does not count.
+    A rule that ignores a folder decides about everything in it. The user's own ``core.excludesFile`` does not count.
     """
     shown = ask_git(root, *_COMMAND, *names) if (root / ".git").exists() else b""
     if shown is None:

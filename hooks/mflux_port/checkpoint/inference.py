@@ -45,7 +45,7 @@ _NO_GUIDANCE_NAMES = ("turbo", "schnell", "lightning", "distilled", "hyper")
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer with the fact that it was inferred from. ``known`` is false where the checkpoint does not say it."""
+    """An answer with the fact that it was inferred from. ``known`` is false if the checkpoint does not contain it."""
 
     value: object
     why: str

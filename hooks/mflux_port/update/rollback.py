@@ -1,4 +1,4 @@
-"""Roll back an update that did not finish: the tree as it was before, with none of the porter's work lost."""
+"""Roll back an update that did not finish: restore the tree as it was, without losing any of the porter's work."""
 
 from __future__ import annotations
 
