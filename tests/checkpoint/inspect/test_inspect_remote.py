@@ -1,4 +1,4 @@
-"""A repo id: the same facts as from the folder, with only the headers of the weights sent."""
+"""A repo id gives the same facts as a folder, and only the headers of the weights are downloaded."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def _give_values(vae) -> None:
 
 
 def _bridge(pipe) -> list[Callable[[], None]]:
-    """Each network takes the pipeline's tensors as shapes, and returns zeros."""
+    """Inside this context, each network takes the pipeline's tensors as shapes and returns zeros."""
     empty = _Empty()
     undo = []
     for name, part in pipe.components.items():
