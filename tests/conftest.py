@@ -16,6 +16,7 @@ from mflux_port import __version__
 from mflux_port.checkout import releases
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.json_forms import form_of
 from tests.network import may_download
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -138,11 +139,14 @@ def installed() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def mflux_port() -> Callable[..., subprocess.CompletedProcess]:
-    """``mflux_port("wire", "foo", cwd=root)``: run the command as a user does."""
+    """``mflux_port("wire", "foo", cwd=root)``: the command as a person runs it. What it prints as JSON must be documented."""
 
     def run(*arguments: object, cwd: Path, python: Path | None = None, **more) -> subprocess.CompletedProcess:
         environment = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks"), **more.pop("env", {})}
         command = [str(python or sys.executable), "-m", "mflux_port", *map(str, arguments)]
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **more)
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **more)
+        if "--json" in arguments and done.returncode in (0, 1):
+            form_of(done.stdout)
+        return done
 
     return run

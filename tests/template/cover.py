@@ -23,6 +23,7 @@ FACTORS: dict[str, tuple] = {
     "negative_prompt": (False, True),
     "lora": (False, True),
     "training": (False, True),
+    "skip_quantization": ("none", "text encoders", "all"),
     "naming": ("short", "long"),
 }
 

@@ -33,6 +33,9 @@ def answers(port: dict, number: int) -> dict:
     further = further_encoders(port)
     if further:
         given["text_encoders"] = [{}, *({"kind": kind} for kind in further)]
+    parts = ["text_encoder", *(f"text_encoder_{place}" for place, _ in enumerate(further, 2))]
+    skipped = {"text encoders": parts, "all": ["vae", *parts]}.get(port.get("skip_quantization", "none"))
+    given |= {"skip_quantization": skipped} if skipped else {}
     shift = _SHIFTS[port.get("shift", "none")]
     entries = _entries(kind, name)
     if entries or shift:

@@ -142,6 +142,8 @@ _CHANGES = {
     "text_encoders": _sound_encoders | st.lists(_encoder, max_size=5) | _values.filter(lambda value: value is not None),
     "folders": st.dictionaries(st.sampled_from(["transformer", "vae", "unet"]), _folders, max_size=2)
     | _values.filter(lambda value: value is not None),
+    "skip_quantization": st.lists(st.sampled_from(["vae", "text_encoder", "text_encoder_2", "transformer"]) | _values, max_size=2)
+    | _values.filter(lambda value: value is not None),
 }
 
 
@@ -190,6 +192,8 @@ def refusal_of_copier(tmp_path_factory):
 @example({**ANSWERS, "text_encoders": [{}] * 5})
 @example({**ANSWERS, "checkpoints": [{**ENTRY, "text_encoder_overrides": {"text_encoder": {}}}]})
 @example({**ANSWERS, "folders": {"transformer": "unet", "vae": "unet"}})
+@example({**ANSWERS, "skip_quantization": ["vae", "text_encoder"]})
+@example({**ANSWERS, "skip_quantization": ["text_encoder_2"]})
 def test_both_accept_the_same_answers(refusal_of_copier, answers):
     told = refusal_of_copier(answers)
     try:

@@ -46,8 +46,9 @@ def test_every_two_answers_meet_unless_no_port_can_have_both():
 
 
 def _every_port_with(pair: cover.Pair):
-    # A check without the algorithm's own pruning: every combination of the other answers.
-    rest = {name: values for name, values in cover.FACTORS.items() if name not in dict(pair)}
+    # Without the algorithm's own pruning: every combination of the other answers that a rule names.
+    named = {name for rule in cover._REFUSED for name in rule}
+    rest = {name: values for name, values in cover.FACTORS.items() if name in named and name not in dict(pair)}
     made = [dict(pair)]
     for name, values in rest.items():
         made = [{**port, name: value} for port in made for value in values]

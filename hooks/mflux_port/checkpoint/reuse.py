@@ -35,7 +35,10 @@ def reusable(question: str, class_name: str, model_types: list[str], config: dic
         for choice, entry in reuse_table()[question].items()
         if class_name in entry.get("classes", ()) or set(model_types) & set(entry.get("model_types", ()))
     ]
-    found = [(choice, differences(question, choice, config)) for choice in fitting]
+    found = [
+        (choice, [*_lacking(question, choice, class_name), *differences(question, choice, config)])
+        for choice in fitting
+    ]
     if not found:
         return "own", "which the template does not offer"
     choice, differing = min(found, key=lambda pair: len(pair[1]))
@@ -43,6 +46,11 @@ def reusable(question: str, class_name: str, model_types: list[str], config: dic
         return choice, "every value of its config.json is the one that mflux implements"
     more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
     return "own", f"mflux's {choice} differs: {differing[0]}{more}"
+
+
+def _lacking(question: str, choice: str, class_name: str) -> list[str]:
+    module = reuse_table()[question][choice].get("lacks", {}).get(class_name)
+    return [f"{class_name} has {module}, mflux's class has none"] if module else []
 
 
 def differences(question: str, choice: str, config: dict) -> list[str]:

@@ -173,14 +173,13 @@ def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
 
 
 def _waived(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
-    from mflux_port.draft.tree.towers import REASON
     from mflux_port.draft.write.waiver_entries import waivers_text
     from mflux_port.ledger.waivers import WAIVERS, read_waivers
 
-    patterns = {draft.component: [f"{tower}.*" for tower in draft.left_out] for draft in drafts}
+    patterns = {draft.component: {f"{path}.*": reason for path, reason in draft.left_out.items()} for draft in drafts}
     path = checkout.root / WAIVERS.format(model=port.model)
     known = {component: set(waivers.tensors) for component, waivers in read_waivers(path).items()}
-    text = waivers_text(path, known, patterns, REASON)
+    text = waivers_text(path, known, patterns)
     return {WAIVERS: text} if text else {}
 
 
@@ -203,7 +202,7 @@ def _component(draft) -> dict:
             "reason": draft.forwards.reason,
             "classes": [_forward(path, cls, state) for path, cls, state in draft.states],
         },
-        "left_out": draft.left_out,
+        "left_out": list(draft.left_out),
         "unresolved": [{"name": e.name, "why": e.why, "candidates": e.candidates} for e in draft.unresolved],
     }
 
@@ -242,7 +241,7 @@ def _component_lines(part: dict) -> list[str]:
         f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
         f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved",
         *_forward_lines(part["forward"]),
-        *(f"  left out and waived, the recorded run never enters it: {path}" for path in part["left_out"]),
+        *(f"  left out and waived, no prompt needs it: {path}" for path in part["left_out"]),
     ]
     for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
         names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)

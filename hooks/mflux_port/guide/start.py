@@ -22,6 +22,7 @@ from mflux_port.guide.runner import Runner, last_line
 from mflux_port.port.answer_rules import answer_rules
 from mflux_port.port.checkpoint_place import checkpoint_place, remember_checkpoint
 from mflux_port.port.port import list_ports, load_port
+from mflux_port.template.project import template_source
 
 ANSWERS_FILE = "mflux-port-answers.yml"  # it is in the checkout until the copy has read it
 _LOOK_UP = re.compile(r"^# LOOK UP - (.*)$", re.MULTILINE)
@@ -31,22 +32,25 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """The options that the user typed."""
+    """What was typed. ``checkpoint`` is relative to ``root``, ``typed`` is relative to where the command was typed."""
 
     root: Path
     checkpoint: str = ""
+    typed: str = ""
     model: str = ""
     repo: str = ""
     steps: str = ""
     guidance: str = ""
     template: str = ""
+    python: str = ""
+    checkout: str = ""
 
     def again(self, **changed: str) -> str:
         """The command that continues, with the values in ``changed`` replaced."""
-        names = ("model", "repo", "steps", "guidance", "template")
+        names = ("model", "repo", "steps", "guidance", "template", "python", "checkout")
         given = {name: getattr(self, name) for name in names} | changed
         flags = [part for name, value in given.items() if value for part in (f"--{name}", value)]
-        return shlex.join(["mflux-port", "start", self.checkpoint, *flags])
+        return shlex.join(["mflux-port", "start", self.typed or self.checkpoint, *flags])
 
 
 @dataclass
@@ -72,15 +76,17 @@ class Journey:
     def _inspect(self) -> Action | None:
         request, file = self.request, self.request.root / ANSWERS_FILE
         if not file.exists():
-            repo = f" --repo {shlex.quote(request.repo)}" if request.repo else ""
-            self._run("inspect", f"mflux-port inspect {shlex.quote(request.checkpoint)}{repo} -o {ANSWERS_FILE}")
+            self._run("inspect", inspect_command(request, self.runner.python))
+        elif request.repo and "hf_repo" not in _answers(file):
+            # Without the repo the answers lack the checkpoint's sizes, so they are read again.
+            self._run("inspect", f"{inspect_command(request, self.runner.python)} --force")
         set_answers(file, given_answers(request))
         return question(request, file)
 
     def copy(self) -> None:
         """Render and wire the port of the answers file, which is removed."""
         file = self.request.root / ANSWERS_FILE
-        self.model = read_yaml(file, "fix it")["model"]
+        self.model = _answers(file)["model"]
         self._run("copy", self.runner.copy_command(ANSWERS_FILE, self.request.template))
         file.unlink(missing_ok=True)
         if self.request.checkpoint:
@@ -110,8 +116,8 @@ class Journey:
             self.say(done.stdout.rstrip())
 
 
-def planned(request: Request) -> list[dict]:
-    """Run all commands of a new port, or the next one of an existing port."""
+def planned(request: Request, python: str) -> list[dict]:
+    """All commands of a new port, or the next one of an existing port; none of them is run."""
     model = existing_port(request)
     if model:
         action = _next(request.root, model)
@@ -120,16 +126,26 @@ def planned(request: Request) -> list[dict]:
     folder = f"porting/{model}"
     small = is_small(request.root / request.checkpoint)
     ran = request.checkpoint if small else f"{folder}/artifacts/tiny"  # both sides run this
+    tool = f"uv run --with {request.template or '<template>'} mflux-port"
     steps = {
-        "inspect": f"mflux-port inspect {request.checkpoint} -o {ANSWERS_FILE}",
+        "inspect": inspect_command(request, python),
         "copy": f"copier copy --trust --defaults --data-file {ANSWERS_FILE} <template> .",
         "twin": f"uv run {folder}/make_tiny_checkpoint.py",
-        "draft": f"mflux-port draft {model} --checkpoint {request.checkpoint} --pipeline {ran}",
-        "ledger": f"mflux-port ledger {model}",
+        "draft": f"{tool.replace('run', 'run --with diffusers', 1)} draft {model} --checkpoint {request.checkpoint} "
+        f"--pipeline {ran}",
+        "ledger": f"{tool} ledger {model}",
         "reference": f"uv run {folder}/run_reference.py --model {ran} --size {FIRST_LOOK}",
         "compare": f"uv run python {folder}/run_mflux.py",
     }
     return [{"step": name, "command": command} for name, command in steps.items() if not (small and name == "twin")]
+
+
+def inspect_command(request: Request, python: str) -> str:
+    """The command that writes the answers. It reads the pipeline's defaults from diffusers, which ``python`` has."""
+    source = request.template or template_source()
+    tool = "mflux-port" if python else f"uv run --with diffusers --with {shlex.quote(source)} mflux-port"
+    repo = f" --repo {shlex.quote(request.repo)}" if request.repo else ""
+    return f"{tool} inspect {shlex.quote(request.checkpoint)}{repo} -o {ANSWERS_FILE}"
 
 
 def existing_port(request: Request) -> str:
@@ -172,7 +188,7 @@ def set_answers(file: Path, given: dict[str, str]) -> None:
 def question(request: Request, file: Path) -> Action | None:
     """The answers that only a person can give: a name, or a value that the checkpoint does not have."""
     text = file.read_text(encoding="utf-8")
-    answers = read_yaml(file, "fix it, or delete it and start again") or {}
+    answers = _answers(file)
     name = answers.get("model")
     if not name or (request.root / f"src/mflux/models/{name}").exists():
         reason = f"mflux has {name} already; name the port" if name else "the checkpoint has no name"
@@ -189,6 +205,10 @@ def question(request: Request, file: Path) -> Action | None:
 def needs_no_person(command: str) -> bool:
     """Whether ``start`` may run the action of ``status``: a draft, a ledger, or a run of either side."""
     return command.startswith("uv run ") and " pytest " not in command and "<template>" not in command
+
+
+def _answers(file: Path) -> dict:
+    return read_yaml(file, "fix it, or delete it and start again") or {}
 
 
 def _free_name(request: Request, answers: dict) -> str:

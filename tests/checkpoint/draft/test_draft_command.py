@@ -54,10 +54,11 @@ def test_inspect_copy_draft_ledger(mflux_port, references, pristine, diffusers_p
         done = subprocess.run(["ruff", *options, MODEL], cwd=checkout, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
     open_ends = said_rows(mflux_port("ledger", "nova", "--json", **port))
-    assert {row[::2] for row in open_ends if row[0] != "files"} == {("text_encoder", "lm_head.weight")}
+    assert {row[::2] for row in open_ends if row[0] != "files"} == set()
     waivers = checkout / "porting/nova/waivers.yml"
     towers = {part["component"]: part["left_out"] for part in facts["components"] if part["left_out"]}
-    assert towers == {"text_encoder": ["visual"]} and "visual.*" in waivers.read_text()
+    assert towers == {"text_encoder": ["visual", "lm_head"]}
+    assert all(f'"{path}.*"' in waivers.read_text() for path in towers["text_encoder"])
 
 
 def said_rows(done) -> set:

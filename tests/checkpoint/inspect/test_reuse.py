@@ -68,6 +68,13 @@ def test_every_other_value_is_named(question, choice, key):
     assert found == "own" and f"{key} is " in why and "mflux's" in why
 
 
+def test_a_class_that_adds_a_module_is_not_reused():
+    config = config_of("text_encoder", "clip")
+    found, why = reusable("text_encoder", "CLIPTextModelWithProjection", ["clip_text_model"], config)
+    assert found == "own" and "CLIPTextModelWithProjection has text_projection, mflux's class has none" in why
+    assert reusable("text_encoder", "CLIPTextModel", ["clip_text_model"], config)[0] == "clip"
+
+
 @pytest.mark.parametrize(("question", "choice"), CHOICES)
 def test_a_value_that_nobody_knows_is_named(question, choice):
     found, why = asked(question, choice, config_of(question, choice) | {"gated_everything": True})

@@ -52,6 +52,11 @@ FLUX = (
         module="transformer.*.ff",
         limit=1e-3,
     ),
+    Difference(
+        "mflux's flux_vae/common/attention.py:11 builds this norm with MLX's default eps of 1e-5; diffusers' "
+        "autoencoders/vae.py:136 gives its mid block 1e-6",
+        module="vae.*.mid_block.attentions.0.group_norm",
+    ),
 )
 QWEN = (
     Difference(
@@ -96,9 +101,10 @@ FAMILIES = {
                 module="transformer.*.attn.norm_*",
             ),
             Difference(
-                "mflux's flux2_klein.py encodes a space as the negative prompt; diffusers' Flux2KleinPipeline nothing",
+                "mflux's flux2_klein.py:90 encodes a space as the negative prompt; diffusers' pipeline_flux2_klein.py:750 nothing",
                 lines=r"^text_encoder FAIL relL2 1\.\d+e-01 .*the prompt is right, the negative prompt is not"
-                r"|^end_to_end FAIL relL2 [0-9.]+e-02 |^look at text_encoder: text_encoder .*accumulated 1\.\de-01",
+                r"|^end_to_end FAIL relL2 ([0-9.]+e-02|1\.\d+e-01) "
+                r"|^look at text_encoder: (text_encoder .*accumulated 1\.\de-01|tokenizer .*token \d+ is 230, the reference's is 5 )",
                 settings="guidance high",
             ),
         ),

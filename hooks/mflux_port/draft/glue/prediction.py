@@ -99,7 +99,12 @@ class {self.name}:
                     fixed[name] = self._raising(name)
                     passed.append(f"{name}={name}")
                 continue
-            if rule["is"] in ("latents", "time", "prompt"):
+            if rule["is"] == "zeros" and optional:
+                self._left_out(name)
+            elif rule["is"] == "zeros":
+                fixed[name] = self._raising(name)
+                passed.append(f"{name}={name}")
+            elif rule["is"] in ("latents", "time", "prompt"):
                 passed.append(f"{name}={self._moving(name, rule)}")
             elif rule["is"] != "constant":
                 fixed[name] = argument(rule, given)
@@ -255,6 +260,12 @@ class {self.name}:
             )
         )
         return f'raise NotImplementedError("Port what {self.port.reference_pipeline} gives its transformer as {name}.")'
+
+    def _left_out(self, name: str) -> None:
+        why = f"{name} held only zeros in the runs and is left out; some prompts may need it"
+        self.unresolved.append(
+            Unresolved(_COMPONENT, f"prediction.{name}", why, (f"read {self.port.reference_pipeline}",))
+        )
 
     def _undecided(self, fact: str, what: str, found: object) -> str:
         others = self.facts.get(fact, {}).get("alternatives", ())

@@ -73,7 +73,12 @@ def _has_mask(facts: dict[str, dict], main: str) -> bool:
     value = (facts.get(f"encoding.{encoders[0]}", {}).get("value") or {}) if len(encoders) == 1 else {}
     options = tokenization(facts, value).get("options", {})
     padded = value.get("keep") == "all" and options.get("padding") == "max_length"
-    return padded and _mentions(facts.get("arguments", {}).get("value") or {})
+    return padded and gets_mask(facts)
+
+
+def gets_mask(facts: dict[str, dict]) -> bool:
+    """Whether the transformer is told which of the prompt's vectors are padding."""
+    return _mentions(facts.get("arguments", {}).get("value") or {})
 
 
 def _mentions(rules) -> bool:

@@ -49,6 +49,25 @@ def prompt_embeddings(trace: Trace) -> list[Fact]:
     return [_embedding_fact(name, found, calls) for name, found in explained_prompts(trace).items()]
 
 
+def of_idle_encoders(trace: Trace, idle: list[str], prompt: str) -> list[Fact]:
+    """One fact for each encoder that only ``prompt`` uses: the text and options it gets, and where its vectors go."""
+    facts = []
+    for encoder in idle:
+        tokenizer = f"tokenizer{encoder.removeprefix('text_encoder')}"
+        calls = [call for call in trace.tokenizers if call.component == tokenizer]
+        places = {
+            name: block["states"]
+            for name, layers in explained_prompts(trace).items()
+            for entry in layers[0]
+            for block in (blocks_of(entry) if entry else ())
+            if encoder in block["from"]
+        }
+        if calls and places:
+            value = {"prompt": prompt, "text": text_of(calls[0]), "options": _plain(calls[0].options), "gives": places}
+            facts.append(Fact(f"quoted.{encoder}", value, "a run with quoted words in the prompt"))
+    return facts
+
+
 def explained_prompts(trace: Trace) -> dict[str, list[list[dict | None]]]:
     """By argument of the transformer: where the vectors of each prompt come from, for each layer of each call.
 

@@ -40,6 +40,7 @@ class Answers:
     supports_guidance: bool
     home: Path
     kinds: dict[str, str] = field(default_factory=dict)  # each text encoder's kind, by its folder in the checkpoint
+    vae: str = "own"
     edit_repo: str = ""  # the checkpoint of the edit variant
 
     @property
@@ -81,6 +82,7 @@ def load_answers(home: Path = HOME) -> Answers:
             supports_guidance=bool(answers["supports_guidance"]),
             home=home,
             kinds=_kinds(answers),
+            vae=str(answers.get("vae") or "own"),
             edit_repo=_edit_repo(answers),
         )
     except FileNotFoundError:

@@ -60,10 +60,10 @@ class Waivers:
         """The reason why a stage's error is not a fault; empty when it is one."""
         return next((entry.reason for entry in self.entries if entry.of_stage(stage, error)), "")
 
-    def inherited(self, stage: str, error: float, limit: float, modules: Iterable[str]) -> str:
-        """The reason why a stage may exceed its limit: modules in it differ, each by as much as its waiver allows.
+    def inherited(self, error: float, limit: float, modules: Iterable[str]) -> str:
+        """Why a stage or a block may exceed its limit: modules inside it differ, each by as much as its waiver allows.
 
-        ``modules`` are the paths of the stage's modules, ``limit`` is its own. Empty when the waivers do not cover it.
+        ``modules`` are the paths of these modules, ``limit`` is its own. Empty when the waivers do not cover it.
         """
         paths = list(modules)
         inside = [entry for entry in self.entries if entry.module and any(map(entry.names, paths))]

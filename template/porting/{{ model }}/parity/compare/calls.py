@@ -208,9 +208,12 @@ def joined(rows: list[np.ndarray], own: np.ndarray) -> np.ndarray:
 
 
 def is_prompt(values: np.ndarray) -> bool:
-    """Whether an input may be prompt embeddings: floats in rows, and no mask."""
+    """Whether an input may be prompt embeddings: floats in rows, and no mask.
+
+    Some pipelines take zeros as the unconditional prompt. A mask of one row has no ones only if it hides everything.
+    """
     wide = values.dtype.kind == "f" and values.size > FEW and values.shape[-1] > FEW
-    return wide and not np.isin(values, (0.0, 1.0)).all()
+    return wide and (not np.isin(values, (0.0, 1.0)).all() or (values.ndim == 3 and not values.any()))
 
 
 def pair(reference: Sequence[Branch], own: Sequence[tuple[str, Sequence[np.ndarray]]]) -> list[int | None]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.compare import masks
 from parity.compare.alignment import align
 from parity.compare.limits import ROUNDED
 from parity.compare.rotation import is_table, of_tables
 from parity.compare.rows import turned_axis
-from parity.metrics import MASKED, Distance, is_short, relative_error
+from parity.metrics import Distance, is_short, relative_error
 
 if TYPE_CHECKING:  # they need MLX, the numbers here do not
     from parity.run.module_call import Call
@@ -87,6 +88,11 @@ def of_given(taker: Call, judge: ModuleJudge) -> str:
     names = judge.recorded.inputs(taker.event)
     known = [judge.reference(taker, name) for name in names if judge.recorded.recording.event(name).stride == 1]
     for own in taker.given:
+        mask = masks.nearest(known, own)
+        if mask is not None:
+            if (mask != own).any():
+                return f"another mask: it differs in {np.count_nonzero(mask != own)} of {mask.size} places"
+            continue
         like = [(values, found) for values in known if (found := align(values, own)) is not None]
         if not like or min(found[1].relative for _, found in like) <= DIFFERS[judge.limits.dtype]:
             continue
@@ -105,24 +111,12 @@ def _of_argument(reference: np.ndarray, own: np.ndarray, gap: Distance) -> str:
         return f"another RoPE table: {of_tables(reference, own) or 'its angles differ'}"
     if reference.dtype.kind in "ib" and own.dtype.kind in "ib":
         return "other ids or another mask"
-    if _is_mask(reference) or _is_mask(own):
-        masked = [int(np.count_nonzero(values <= MASKED / 10)) for values in (reference, own)]
-        return f"another mask: it masks {masked[1]} places, the reference's masks {masked[0]}"
     if _halves(reference, own):
         return f"them in another order: {SWAPPED}"
     heads = turned_axis(reference, own)
     if heads:
         return f"them in another order: {heads}"
     return of_distance(gap) or of_values(reference, own).removeprefix("layout: ")
-
-
-def _is_mask(values: np.ndarray) -> bool:
-    return (
-        values.dtype.kind == "f"
-        and values.ndim > 1
-        and bool(np.isin(values, (0.0, values.min())).all())
-        and values.min() < -1e4
-    )
 
 
 def of_distance(gap: Distance) -> str:

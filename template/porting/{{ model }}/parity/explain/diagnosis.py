@@ -20,6 +20,7 @@ from parity.run.module_judge import SIGNIFICANT
 from parity.run.run_trace import LATENTS
 from parity.run.sensitivity import sensitivity
 from parity.run.stages import Judge, Result, encoders_of
+from parity.waivers import Waivers
 
 OTHER_PROMPT = (
     " (if the port takes prompts in a format of its own, such as JSON, record one: run_reference.py --prompt)"
@@ -76,8 +77,12 @@ class Diagnosis:
         self.modules = modules_of(judge.port.model)
         self._causes: dict[str, str] = {}  # by kind of module: an error in one block is also in the next
 
-    def findings(self, results: list[Result], waived=lambda verdict: "") -> Findings:
+    def findings(self, results: list[Result], waivers: Waivers) -> Findings:
         """Weights before anything else; then the stages that fail, in the order in which a port is written."""
+
+        def waived(verdict: Verdict) -> str:
+            return waivers.module(verdict) or self._inherited(verdict, waivers)
+
         verdicts = [self._of_fault(fault) for fault in self._faults()]
         failed = [result for result in results if result.status == FAIL or self._covered(result)]
         failed.sort(key=lambda result: (not self._other_length(result), not self._upstream(result)))
@@ -88,6 +93,12 @@ class Diagnosis:
         for verdict in verdicts:
             verdict.waived = waived(verdict)
         return Findings(grouped(sorted(verdicts, key=lambda verdict: verdict.kind != "weights")))
+
+    def _inherited(self, verdict: Verdict, waivers: Waivers) -> str:
+        """Why a module may be off: there are waived modules inside it that were not recorded."""
+        judged = {call.path for call in self.calls if call.local is not None}
+        inside = [path for path in self.modules if path.startswith(f"{verdict.module}.") and path not in judged]
+        return waivers.inherited(verdict.local, verdict.limit, inside) if verdict.kind == "module" else ""
 
     def _other_length(self, result: Result) -> bool:
         # Embeddings of a different length or width go into the transformer unchanged.

@@ -62,7 +62,7 @@ def compare(
         result = waived(judge.judge(stage), waivers, port, found)
         comparison.results.append(result)
         say(result)
-    comparison.findings = Diagnosis(judge).findings(comparison.results, waivers.module)
+    comparison.findings = Diagnosis(judge).findings(comparison.results, waivers)
     return comparison
 
 
@@ -71,7 +71,7 @@ def waived(result: Result, waivers: Waivers, port: Port, found: pairing.Pairing)
     if result.status == FAIL:
         modules = _modules_of(result.stage, port, found)
         reason = waivers.stage(result.stage, result.relative)
-        reason = reason or waivers.inherited(result.stage, result.relative, result.limit, modules)
+        reason = reason or waivers.inherited(result.relative, result.limit, modules)
         result.status, result.note = (WAIVED, reason) if reason else (FAIL, result.note)
     return result
 

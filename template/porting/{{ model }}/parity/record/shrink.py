@@ -61,9 +61,19 @@ class Sizes:
         self._vocab = iter((330, 346, 362, 378))
 
     def heads(self) -> tuple[int, int]:
-        pair = next(pair for pair in self._heads if pair[0] * pair[1] >= self.least)
+        pair = next((pair for pair in self._heads if pair[0] * pair[1] >= self.least), None)
+        if pair is None:
+            return self._wide_heads()
         self._heads.remove(pair)
         return pair
+
+    def _wide_heads(self) -> tuple[int, int]:
+        # For encoders whose own width stays, as one does that mflux hard-codes.
+        size = -(-(self.least + LESS) // 32) * 4
+        while self.kept & {8 * size, 8 * size - LESS}:
+            size += 4
+        self.kept |= {8 * size, 8 * size - LESS}
+        return 8, size
 
     def inner(self) -> int:
         return next(self._inner)

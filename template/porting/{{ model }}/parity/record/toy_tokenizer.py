@@ -38,7 +38,9 @@ def write_tokenizer(source: Path, target: Path, kind: type) -> None:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(*VOCABULARY))  # such as a processor's image settings
     unigram = getattr(kind, "model", None) is models.Unigram
     backend = _unigram() if unigram else _byte_pairs()
-    backend.add_special_tokens([*SPECIAL, *_named_in(source)])
+    around = _around_every_text(source)
+    backend.add_special_tokens(list(dict.fromkeys([*SPECIAL, *filter(None, around), *_named_in(source)])))
+    _put_around(backend, around)
     _save(backend, source, target)
     _as_the_class_reads_it(target, kind)
 
@@ -54,6 +56,30 @@ def _as_the_class_reads_it(target: Path, kind: type) -> None:
         written = read_json(target / "tokenizer_config.json")
         written["tokenizer_class"] = kind.__name__
         (target / "tokenizer_config.json").write_text(json.dumps(written, indent=2), encoding="utf-8")
+
+
+def _around_every_text(source: Path) -> list[str | None]:
+    """The special tokens that the reference's own tokenizer puts around every text; None marks the text.
+
+    With them even an empty text has tokens.
+    """
+    path = source / "tokenizer.json"
+    processor = (read_json(path).get("post_processor") if path.is_file() else None) or {}
+    for part in processor.get("processors", [processor]):
+        if part.get("type") == "TemplateProcessing":
+            return [entry["SpecialToken"]["id"] if "SpecialToken" in entry else None for entry in part["single"]]
+        if part.get("cls") and part.get("sep"):  # BertProcessing and RobertaProcessing
+            return [part["cls"][0], None, part["sep"][0]]
+    return [None]
+
+
+def _put_around(backend, around: list[str | None]) -> None:
+    from tokenizers import processors
+
+    if around != [None]:
+        tokens = [(token, backend.token_to_id(token)) for token in dict.fromkeys(filter(None, around))]
+        single = [token or "$A" for token in around]
+        backend.post_processor = processors.TemplateProcessing(single=single, special_tokens=tokens)
 
 
 def _named_in(source: Path) -> list[str]:

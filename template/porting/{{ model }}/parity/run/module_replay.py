@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import mlx.core as mx
 import numpy as np
 
+from parity.compare import masks
 from parity.compare.alignment import Alignment, align, cuts, layouts
 from parity.run.mlx_taps import arrays, to_numpy
 from parity.run.module_call import Call
@@ -53,6 +54,9 @@ def replay_of(again: Callable, args: tuple, kwargs: dict) -> Callable[[], list[n
 
 def _options(recorded: RecordedCalls, call: Call, array: mx.array, names: list[str], taken: set[str]) -> list[mx.array]:
     """What to try in place of one argument, the best first. ``taken`` are the recorded inputs used so far."""
+    mask = masks.nearest(map(recorded.get, names), to_numpy(array))
+    if mask is not None:  # two correct masks may differ in padding, so the port's own is tried, too
+        return [mx.array(mask).astype(array.dtype), *([array] if (mask != to_numpy(array)).any() else [])]
     if not mx.issubdtype(array.dtype, mx.floating):
         return [_counted(recorded, call, array, names)]
     exact = next((exact for given, exact in recorded.state.placed if array is given), None)
@@ -70,10 +74,7 @@ def _options(recorded: RecordedCalls, call: Call, array: mx.array, names: list[s
 
 
 def _counted(recorded: RecordedCalls, call: Call, array: mx.array, names: list[str]) -> mx.array:
-    """The reference's ids and positions: wrong ones are blamed on the module that made them, not on their users.
-
-    Booleans stay the port's: which value means masked is a convention.
-    """
+    """The reference's ids and positions: wrong ones are blamed on the module that made them, not on their users."""
     if array.dtype == mx.bool_:
         return array
     own = to_numpy(array)
