@@ -85,7 +85,7 @@ def is_flat_copy(name: str) -> bool:
 def averaged_copies(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
     """The names of an averaged copy of the other weights, and its prefix; both empty when there is none.
 
-    The name of a copy says what it is, and the rest of the file has all of its tensors with the same shapes.
+    A copy has a name that means averaged weights, and the rest of the file has all of its tensors with the same shapes.
     """
     flat = [name for name in tensors if is_flat_copy(name)]
     if flat and len(flat) < len(tensors) and not all(name.startswith(_FLAT) for name in tensors):

@@ -68,7 +68,7 @@ class Sizes:
         return pair
 
     def _wide_heads(self) -> tuple[int, int]:
-        # For encoders whose own width stays, as one does that mflux hard-codes.
+        # For encoders that keep their own width, such as one whose width mflux hard-codes.
         size = -(-(self.least + LESS) // 32) * 4
         while self.kept & {8 * size, 8 * size - LESS}:
             size += 4
