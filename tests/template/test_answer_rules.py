@@ -179,7 +179,7 @@ def refusal_of_copier(tmp_path_factory):
     return refusal
 
 
-@settings(max_examples=settings.get_profile(settings.get_current_profile_name()).max_examples * 8)
+@settings(max_examples=settings.get_profile(settings.get_current_profile_name()).max_examples * 4)
 @given(changed_answers())
 @example(ANSWERS)
 @example({**ANSWERS, "vae": "dc"})
