@@ -12,7 +12,7 @@ WORDS = ('"dtype":', '"shape":', '"data_offsets":', '"__metadata__":', *(f'"{nam
 LONGEST = 4000
 # The library alone refuses these, and no program writes them: newer types, and odd JSON in parts that nobody reads.
 _STRICTER = ("unknown variant", "`-0.0`", "hex escape", "recursion limit", "number out of range")
-_LARGEST = 100_000  # the largest file in bytes that is made up for the library
+_LARGEST = 100_000  # the most bytes of tensor data that are made up for the library
 
 
 def one(data: bytes) -> None:

@@ -9,7 +9,7 @@ from tests.checkpoint.hub import Hub, _Handler
 
 
 class BrokenHub(Hub):
-    """The connection breaks at request ``at``, from 0 (and at all later ones if ``lasting``). ``how`` is the way:
+    """The connection breaks at request ``at``, from 0 (and at later ones if ``lasting``), in the way ``how``:
 
     ``reset``: the connection is reset before a byte of the answer; ``cut``: in the middle of the body; ``short``: the
     body ends early and the connection is closed; ``silent``: no answer ever comes; ``stalls``: the body stops

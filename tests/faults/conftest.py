@@ -116,5 +116,5 @@ def reference(behind, tmp_path_factory) -> Reference:
 
 @pytest.fixture
 def behind_tree(behind, tmp_path) -> Tree:
-    """``behind``, to write into."""
+    """A copy of ``behind``, to write into."""
     return Tree(shutil.copytree(behind, tmp_path / "mflux"))

@@ -95,7 +95,7 @@ def _on_event(counter: _Counter, event: str, arguments: tuple) -> None:
     if event == "open" and not arguments[2] & _WRITING or event != "open" and event not in _TOUCHING:
         return
     path = arguments[0]
-    if event in ("os.remove", "os.rmdir") and arguments[-1] != -1:  # a name in the folder of a descriptor
+    if event in ("os.remove", "os.rmdir") and arguments[-1] != -1:  # a name relative to the folder of a descriptor
         path = os.path.join(_folder_of(arguments[-1]), os.fsdecode(path))
     if counter.counts(path) and counter.due():
         counter.happen(event, path)

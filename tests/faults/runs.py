@@ -24,7 +24,7 @@ _LIMIT = 300  # seconds; enough on any machine, however busy
 
 
 class Outcome(NamedTuple):
-    """How a run ended. ``status``: its exit code, or minus the signal. ``counted``: touches or writes, ``hits``: faults."""
+    """A run's outcome. ``status``: exit code, or minus the signal. ``counted``: touches or writes, ``hits``: faults."""
 
     status: int
     out: str
@@ -172,7 +172,7 @@ def _set_environment(fault: Fault, scratch: str) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     os.environ.update(changed)
-    tempfile.tempdir = None  # so that it is read again
+    tempfile.tempdir = None  # removed, so that it is read again
     if "plumbum" in sys.modules:  # Copier's processes get the environment that plumbum read when it was imported
         from plumbum import local
 

@@ -20,7 +20,7 @@ _MINE = ("notes.md", "tests/cli/test_nova_notes.py", "src/mflux/models/notes.py"
 )
 def test_kills(name, number, tree, checkpoint):
     kill_often(prepared(name, tree, checkpoint).measure(), number, finishes if name == "finish" else recovers)
-    # Few random kills may all miss the short time in which a command writes.
+    # A few random kills may all miss the short time in which a command writes.
     assert number < 60 or name == "inspect -o" or LEFT[f"{name}: half"]
 
 

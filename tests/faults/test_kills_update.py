@@ -44,7 +44,7 @@ def test_update(name, number, behind_tree, reference):
     command.before, command.after = reference.states[()], reference.states[(name,)]
     command.touches, command.seconds = reference.runs[name].counted, reference.runs[name].seconds
     kill_often(command, number, is_restored)
-    assert TIMES < 5 or LEFT[f"{name}: half"]  # few random kills may all miss the writes
+    assert TIMES < 5 or LEFT[f"{name}: half"]  # a few random kills may all miss the writes
 
 
 def is_updated(name: str) -> bool:
@@ -67,7 +67,7 @@ def is_restored(command: Command, outcome: Outcome, where: str) -> None:
     assert_settled(command.root, where)
     if wanted is command.before:
         assert git(command.root, "status", "--porcelain") == "", where
-        if KILLED[command.name] % 3 == 0:  # not every time: it takes seconds
+        if KILLED[command.name] % 3 == 0:  # not every time, because it takes seconds
             assert run(command.act, command.root).status == 0
             assert command.tree.state() == command.after, where
 

@@ -19,7 +19,7 @@ from tests.checks.complete_port import MODEL
 from tests.conftest import PROJECT
 
 SKILL = PROJECT / "skills/mflux-model-porting/SKILL.md"
-LONGEST = 90  # lines: an agent reads all of it each time
+LONGEST = 90  # lines; it must be short, because an agent reads all of it each time
 SCRIPTS = ("run_reference.py", "run_mflux.py", "make_tiny_checkpoint.py")
 
 

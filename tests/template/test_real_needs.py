@@ -71,8 +71,8 @@ def test_port_in_such_a_release_passes_its_own_tests(release, checkout, template
     ("cli_name", "repo", "aliases"),
     [
         ("nova-image", "acme/Nova_Xl.v2", ["nova-image", "nova_xl.v2"]),
-        ("nova", "acme/Nova-Turbo", ["nova"]),  # part of the repo's name
-        ("nova-image", "acme/Nova__Xl", ["nova-image"]),  # not a name that mflux takes
+        ("nova", "acme/Nova-Turbo", ["nova"]),  # the alias is part of the repo's name
+        ("nova-image", "acme/Nova__Xl", ["nova-image"]),  # nova__xl is not a valid alias
     ],
 )
 def test_default_aliases_name_the_repo(cli_name, repo, aliases, checkout, template):

@@ -20,7 +20,7 @@ NOVA = {"display_name": "Nova of Acme 2.1"}
 # The template's location as seen from the checkouts: both can be moved and copied together.
 BESIDE = Path("../template")
 EDIT = "# The porter's own line.\n"
-# The checkpoints of these tests reuse components whose classes are small and load offline.
+# Ports in these tests have components of their own, which are small and need no download.
 QUESTIONS = {"vae": "own", "text_encoder": "own"}
 
 

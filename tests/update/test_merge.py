@@ -119,7 +119,7 @@ def test_each_edit_is_in_the_result_or_in_a_conflict(tmp_path, lines, ours, thei
     assert [line for line in mine if line.startswith(b"mine") and line not in result] == []
     assert [line for line in new if line.startswith(b"theirs") and line not in result] == []
     once = [line for line in set(lines) if line and lines.count(line) == 1]
-    if not outcome.conflict:  # then what either side deleted is gone, and nothing else
+    if not outcome.conflict:  # then only lines that a side deleted are gone
         gone = {line for line in once if line not in mine or line not in new}
         assert {line for line in once if line not in result} == gone
         assert not any(line.startswith((b"<<<<<<<", b">>>>>>>")) for line in result)

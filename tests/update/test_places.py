@@ -169,8 +169,8 @@ def test_same_tree_through_whole_updates(place, small, updated, tmp_path, mflux_
 def assert_same(before: dict[str, bytes], after: dict[str, bytes], updated: dict[str, bytes], apart: set[str]) -> None:
     assert same_line_ends(before, after) == set()
     texts = {name: data.replace(b"\r\n", b"\n") for name, data in after.items()}
-    assert {name for name in set(after) - set(before) if "nova" not in name} == set()  # nothing appears elsewhere
-    left_out = set(updated) - set(before) - {name for name in updated if "nova" in name}  # files of a sparse checkout
+    assert {name for name in set(after) - set(before) if "nova" not in name} == set()  # no file appears elsewhere
+    left_out = set(updated) - set(before) - {name for name in updated if "nova" in name}  # for sparse checkouts
     assert {n for n in {*texts, *updated} - left_out if texts.get(n) != updated.get(n)} == apart
     for ending in set(CONVENTIONS) - {"porting/nova/run_reference.py"}:
         (text,) = [text for name, text in texts.items() if name.endswith(ending)]

@@ -18,7 +18,7 @@ from mflux_port.update.tree import end
 from tests.update.git_settings import SETTINGS
 from tests.update.template_versions import git, releases
 
-ROUNDS = int(os.environ.get("EDIT_ROUNDS", "12"))  # with as many as there are settings, each is used once
+ROUNDS = int(os.environ.get("EDIT_ROUNDS", "12"))  # with as many rounds as settings, each setting is used once
 EDITS = 50  # at least this many in each round, on both sides together
 STRIDE = 37  # neighbours in the list of settings are similar
 # The class name stays, because an update recognises a renamed port by it.

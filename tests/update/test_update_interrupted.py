@@ -171,7 +171,7 @@ def test_running_update_and_running_git_are_left_alone(lent, mflux_port):
     for arguments in (["--restore"], ["nova"]):
         refused = mflux_port("update", *arguments, cwd=lent)
         assert refused.returncode == 2 and f"an update of nova (process {os.getpid()}) is active" in refused.stderr
-    begin_update(lent, "nova", 2**22 + 1)  # a number that no process has
+    begin_update(lent, "nova", 2**22 + 1)  # an id that no process has
     lock = lent / ".git/index.lock"
     lock.touch()
     with subprocess.Popen(["git", "cat-file", "--batch"], cwd=lent, stdin=subprocess.PIPE) as foreign:

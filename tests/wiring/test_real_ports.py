@@ -46,7 +46,7 @@ PORTS = (
     Real("moss_image", "MossImage", "moss-image", "0.23.0", "0.24.0", ("moss-image-sft", "moss-image-base")),
     Real("anima", "Anima", "anima", "0.23.0", "0.24.0", ("anima-turbo", "anima-aesthetic", "anima-base")),
 )  # fmt: skip
-# These came before mflux 0.18, where no port of this template runs.
+# These came before mflux 0.18, on which no port of this template runs.
 OLDER = {
     "flux2": ("flux2-klein-4b", "black-forest-labs/FLUX.2-klein-4B"),
     "z_image": ("z-image-turbo", "Tongyi-MAI/Z-Image-Turbo"),

@@ -70,7 +70,7 @@ CLASSES = [
     ("0.24.0", {"class_name": "Ernie", "training": True, "lora": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
     ("0.18.0", {"class_name": "Ernie", "training": True, "lora": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
     ("0.24.0", {"class_name": "Boogu"}, r"model_checker.py already imports BooguWeightDefinition from mflux.models.boogu"),
-    ("0.23.0", {"class_name": "Boogu"}, None),  # no mflux-check yet
+    ("0.23.0", {"class_name": "Boogu"}, None),  # this release has no mflux-check
     ("0.24.0", {"class_name": "QwenImageTwo"}, None),
 ]  # fmt: skip
 

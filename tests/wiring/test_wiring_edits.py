@@ -176,7 +176,7 @@ def test_a_deleted_line_comes_back_and_is_reported(surface: str, wired):
     lines = (root / file).read_text().splitlines(keepends=True)
     assert sum(words in line for line in lines) in (1, 2)
     (root / file).write_text("".join(line for line in lines if words not in line))
-    if surface == "changelog":  # with its heading
+    if surface == "changelog":  # together with its heading
         edit_text(root, file, "### New Model Support\n\n\n", "")
     result = result_of(wiring.wire, root, surface)
     assert result.action == "restored after it was deleted there" and result.put_back
@@ -184,7 +184,7 @@ def test_a_deleted_line_comes_back_and_is_reported(surface: str, wired):
     assert {name: sorted(data.splitlines()) for name, data in now.items()} == {
         name: sorted(data.splitlines()) for name, data in whole.items()
     }
-    if surface in ("save", "defaults"):  # these are sorted
+    if surface in ("save", "defaults"):  # these lines are sorted
         assert now == whole
 
 

@@ -45,7 +45,7 @@ def test_killed_anywhere(act: str, shared):
         _assert_next_run(host, act, after)
         _restore(host, before)
     assert boundary > 20
-    assert "half" in halves  # the kill really came between two replacements
+    assert "half" in halves  # a kill came between two replacements
 
 
 def test_killed_within_a_write(shared):
@@ -84,7 +84,7 @@ def test_failing_write(number: int, lasting: bool, shared):
             assert _everything(host, temporary=False) == before
         _assert_next_run(host, "wire", after)
         _restore(host, before)
-    assert boundary > (8 if lasting else 20)  # every one of them was tried
+    assert boundary > (8 if lasting else 20)  # many touches were tried
 
 
 def test_read_only_file_and_folder():

@@ -125,7 +125,7 @@ def git_commit(root: Path, *arguments: str) -> None:
 
 
 def git_environment(settings: dict[str, str] = NEUTRAL) -> dict[str, str]:
-    """This process's environment for a git that follows ``settings`` over the user's own."""
+    """This process's environment, changed so that git uses ``settings`` in place of the user's own."""
     environment = {name: value for name, value in os.environ.items() if name not in _REMOVED}
     # Turn off trace2 too: git does not accept trace2.* settings on the command line.
     environment = {name: value for name, value in environment.items() if not name.startswith("GIT_TRACE")} | _NO_TRACE

@@ -168,7 +168,8 @@ def _redo(root: Path, journal: list[_Change]) -> str:
 
 def _apply(root: Path, change: _Change, verified: bool = False) -> bool:
     # Returns True when the file has its new content. A file that changed since the journal was written is left alone.
-    # Temporary files are ``verified`` when this process wrote them; another process may have been killed within one.
+    # Temporary files are ``verified`` when this process wrote them; another process may have been killed while it wrote
+    # one.
     target, temporary = root / change.target, root / change.temporary
     current = _digest(read_bytes(target))
     if current == change.new:

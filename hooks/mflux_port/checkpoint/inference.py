@@ -17,10 +17,10 @@ _TEXT_ENCODER_KEYWORDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
     "max_position_embeddings", "head_dim", "rope_theta", "rms_norm_eps",
 )  # fmt: skip
-# Keywords that only one class takes; ``None`` marks one that mflux's class does not use.
+# Keywords above the common ones that a class takes, and the common one that a class does not take.
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
-_ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # the default in answer_rules.yml
+_ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # the same pattern as in answer_rules.yml
 # A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when the key is missing.
 _DYNAMIC_SHIFT = (
     ("sigma_base_shift",   "base_shift",         0.5),
@@ -45,7 +45,7 @@ _NO_GUIDANCE_NAMES = ("turbo", "schnell", "lightning", "distilled", "hyper")
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer with the fact that it was inferred from. ``known`` is false where the checkpoint does not say it."""
+    """An answer with the fact that it was inferred from. ``known`` is false if the checkpoint does not contain it."""
 
     value: object
     why: str
@@ -258,7 +258,7 @@ def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], encoders: list[An
         return {}
     base = checkpoint.repo.rpartition("/")[2].lower()
     key = re.sub(r"[^a-z0-9.]+", "-", base).strip("-.")
-    # mflux finds a folder's model by the repo's own name, which may have characters that a key has not.
+    # mflux finds a folder's model by the repo's own name, which may have characters that a key may not have.
     aliases = [key, base] if base != key and re.fullmatch(_ALIAS, base) else [key]
     entry = {"key": key, "hf_repo": checkpoint.repo, "aliases": aliases}
     entry |= {name: answers[name].value for name in ("steps", "guidance", "supports_guidance")}
@@ -317,4 +317,4 @@ def _dynamic_shift(config: dict) -> dict:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not below
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # false for NaN

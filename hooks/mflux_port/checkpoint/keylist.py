@@ -44,7 +44,7 @@ class Snapshot:
         return self.tensors.get(folder.strip("/."), self.tensors.get(name))
 
     def metadata_of(self, folder: str, name: str) -> dict[str, str]:
-        """The metadata of the same component."""
+        """The header metadata of a component, found in the same way."""
         return self.metadata.get(folder.strip("/."), self.metadata.get(name, {}))
 
 

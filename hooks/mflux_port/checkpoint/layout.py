@@ -34,7 +34,8 @@ _SINGLE_FILE_PARTS = {
     "conditioner.": "text_encoder",
 }
 _SINGLE_FILE_ENCODER = re.compile(r"(?:text_encoders|conditioner\.embedders)\.[^.]+\.")
-# Weights that are not safetensors, by the endings of their files. Pickles come last: other formats use .bin, too.
+# Weights that are not safetensors, by the endings of their files. Pickles come last, because other formats use .bin,
+# too.
 _OTHER_FORMATS = (
     ((".gguf", ".ggml"), "a GGUF file"),
     ((".onnx", ".onnx_data", ".pb"), "an ONNX file"),
@@ -66,7 +67,7 @@ class Component:
 
     @cached_property
     def header(self) -> Header:
-        """Every tensor by name, from the headers, and their metadata. Raises PortError for unsound files."""
+        """Every tensor by name, from the headers, and their metadata. Raises PortError for invalid files."""
         return self.weights.read()
 
     @property
@@ -125,7 +126,7 @@ class Checkpoint:
         return "", entry if isinstance(entry, str) else ""
 
     def verify_complete(self) -> None:
-        """Raise PortError when components that model_index.json lists are not here."""
+        """Raise PortError when components that model_index.json lists are missing."""
         if self.missing:
             raise PortError(
                 f"{self.where} lacks {', '.join(self.missing)}, which model_index.json lists; "
@@ -180,7 +181,7 @@ def open_checkpoint(where: str) -> Checkpoint:
 
 
 def read_json(source, name: str) -> dict:
-    """A JSON object of the checkpoint. Raises PortError for anything else."""
+    """Read a JSON object of the checkpoint. Raises PortError for anything else."""
     try:
         value = json.loads(source.read(name).decode("utf-8"))
     except (ValueError, RecursionError):

@@ -17,7 +17,7 @@ from mflux_port.errors import PortError, short_repr
 
 # The file names of each library, and whether its index comes before its single file.
 _LOADERS = {"diffusers": ("diffusion_pytorch_model", True), "transformers": ("model", False)}
-_VARIANTS = ("", "bf16", "fp16", "fp32", "fp8", "non_ema", "ema")  # in the order of preference
+_VARIANTS = ("", "bf16", "fp16", "fp32", "fp8", "non_ema", "ema")  # file names in the order of preference
 _SHARD = re.compile(r"(?P<base>.+?)[-_.](?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?P<rest>[.]\w+)?[.]safetensors")
 _PART = re.compile(r"(?P<base>|.+?[-_.](?:part[-_.]?)?)(?P<number>\d{1,6})[.]safetensors")
 _VARIANT = re.compile(r"(?P<base>.+?)[.](?P<variant>bf16|fp16|fp32|fp8|non_ema|ema)$")
@@ -71,7 +71,7 @@ class _Choice:
 
 
 def choose_weights(source, folder: str, library: str = "", config: dict | None = None) -> WeightSet:
-    """The weights that ``library`` would load from ``folder``. Raises PortError when several checkpoints are there."""
+    """The weights that ``library`` would load from ``folder``. Raises PortError when it has several checkpoints."""
     prefix = f"{folder}/" if folder else ""
     here = {PurePosixPath(name).name for name in source.files if str(PurePosixPath(name).parent) == (folder or ".")}
     here = {name for name in here if not name.startswith("._")}

@@ -58,8 +58,8 @@ class RemoteSource:
         from huggingface_hub.utils import get_session
         from huggingface_hub.utils import logging as hub_logging
 
-        hub_logging.set_verbosity_error()  # its messages about tokens are not part of the answer
-        get_session().timeout = patience  # seconds without a byte; the default waits forever
+        hub_logging.set_verbosity_error()  # hide its messages about tokens
+        get_session().timeout = patience  # seconds without data; the default waits forever
         self._started, self._read = time.monotonic(), 0
         info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True, timeout=patience))
         self.repo, self.revision = repo, info.sha or ""
@@ -225,7 +225,7 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         status = getattr(error.response, "status_code", 0)
         return status == 429 or status >= 500
-    # Under any of the transport's names: a connection that was refused, reset or cut off, or a response that timed out.
+    # Covers the transport's error types: a connection that was refused, reset or cut off, or a response that timed out.
     return any(cls.__name__ in _TRANSPORT_ERRORS for cls in type(error).__mro__)
 
 

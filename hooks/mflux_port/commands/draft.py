@@ -161,7 +161,7 @@ def _glue(checkout: Checkout, port: Port, checkpoint, read: list, drafted: dict[
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # progress, which is not part of the output
+    print(line, file=sys.stderr, flush=True)  # stderr, because progress is not part of the output
 
 
 def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:

@@ -15,7 +15,7 @@ def read_yaml(path: Path, fix: str) -> object:
 
     Raises OSError when the file cannot be read.
     """
-    import yaml  # only for commands that read answers
+    import yaml  # imported late: only some commands read answers
 
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -125,7 +125,7 @@ def planned(request: Request, python: str) -> list[dict]:
     model = request.model or "<model>"
     folder = f"porting/{model}"
     small = is_small(request.root / request.checkpoint)
-    ran = request.checkpoint if small else f"{folder}/artifacts/tiny"  # by both sides
+    ran = request.checkpoint if small else f"{folder}/artifacts/tiny"  # both sides run this
     tool = f"uv run --with {request.template or '<template>'} mflux-port"
     steps = {
         "inspect": inspect_command(request, python),

@@ -134,7 +134,7 @@ def _add_tensors(book: _Book, tensors: dict[str, Tensor], expansion: Expansion) 
     for name in tensors:
         assignments = by_source.get(expansion.renamed.get(name, ""), [])
         if not assignments and name in book.explained:
-            book.waivers.cover("tensors", name)  # a waiver that says the same counts as used
+            book.waivers.cover("tensors", name)  # a waiver for the same tensor counts as used
         elif not assignments:
             book.add_unless_waived("tensors", "not mapped", name, "no target takes this tensor; map it or waive it")
         elif assignments and _is_judged(assignments) and (fault := _element_fault(assignments, known)):
@@ -183,7 +183,7 @@ def _add_parameters(book: _Book, expansion: Expansion, applied: AppliedModule) -
             book.waived += 1
             continue
         if problem[0] == "no such parameter" and book.known("tensors", assignment.source):
-            book.waived += 1  # mflux's own mapping names it, and mflux's own module leaves it out
+            book.waived += 1  # mflux's own mapping has it, but mflux's own module does not
             continue
         book.add(problem[0], assignment.source, problem[1])
         book.named.add((assignment.path, assignment.source))

@@ -192,7 +192,7 @@ def _high_counts(component, expansion: Expansion) -> list[tuple[str, str]]:
 
 
 def _has_place(source: str, target, arrays: dict) -> bool:
-    # Whether the checkpoint has other tensors of that block: then this one is missing there.
+    # Whether the checkpoint has other tensors of that block: if so, this one is missing.
     for pattern in target.from_pattern:
         *heads, _ = _PLACEHOLDERS.split(pattern)
         head = re.match(r"\d+".join([*map(re.escape, heads), r"\."]), source)

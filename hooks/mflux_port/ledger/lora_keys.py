@@ -97,7 +97,7 @@ def _convention(match: re.Match, prefix: str, underscored: bool) -> str:
     if match["dora"]:
         return "DoRA"
     if match["alpha"] or match["diff"]:
-        return ""  # every convention has them
+        return ""  # every convention has these keys
     if underscored and prefix:
         return "kohya"
     if match["bare"]:

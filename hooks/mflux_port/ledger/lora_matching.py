@@ -122,7 +122,7 @@ def _types(tensors: dict[str, Tensor]) -> list[tuple[str, str]]:
 
 
 def _unsupported(keys: list[LoraKey], tensors: dict[str, Tensor], unmatched: set[str]) -> dict[str, list[LoraKey]]:
-    """The keys that no LoRA mapping can make mflux apply, by the reason."""
+    """The keys that mflux cannot apply with any LoRA mapping, by the reason."""
     with_matrices = {(key.prefix, key.path) for key in keys if key.matrix in ("up", "down")}
     found: dict[str, list[LoraKey]] = defaultdict(list)
     for key in keys:

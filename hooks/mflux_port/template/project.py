@@ -21,7 +21,7 @@ def project_root() -> Path:
 
 
 def template_source() -> str:
-    """What a new port copies: where this program was installed from (a git address or a clone), else its own folder.
+    """The template of a new port: where this program was installed from (a git address or a clone), else its folder.
 
     An update finds newer versions there; the copy inside an installed package has none.
     """

@@ -92,7 +92,7 @@ def _remove_rendered(checkout: Path, model: str) -> None:
     # Remove only files that are exactly as this copy rendered them: anything else is somebody's work.
     names = _names(checkout, model)
     fresh = _rendered(checkout, model, names)
-    answers = ANSWERS.format(model=model)  # holds the template's location, which differs
+    answers = ANSWERS.format(model=model)  # it contains the template's location, which differs
     for name in names if fresh else ():
         if name == answers or name in fresh and (checkout / name).read_bytes() == fresh[name].encode():
             (checkout / name).unlink()

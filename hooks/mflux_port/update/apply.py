@@ -62,7 +62,7 @@ def complete(root: Path, model: str, template: Path, version: str) -> Completed:
 
 
 def _moves(origin: str, place: str, there: dict[str, bytes], renderings: Renderings, owned: list[str]) -> bool:
-    # Nothing is moved when the porter has a file of that name: then edits at the old path are a conflict there. Nor
+    # Nothing is moved when the porter has a file of that name (then edits at the old path are a conflict there), or
     # when neither name is still rendered.
     return place not in there and (place in renderings.new or (is_owned(origin, owned) and origin in there))
 

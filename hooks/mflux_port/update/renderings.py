@@ -58,7 +58,7 @@ def _commit(template: Path, version: str) -> bytes:
 
 
 def _rendered(template: Path, version: str, answers: dict) -> dict[str, bytes]:
-    import copier  # this runs in Copier's own interpreter
+    import copier  # imported late: this runs in Copier's own interpreter
     import jinja2
 
     # From the folder's name, Copier's validators know that this is not a checkout.
@@ -79,8 +79,9 @@ def _rendered(template: Path, version: str, answers: dict) -> dict[str, bytes]:
 
 @contextmanager
 def _compiling_once() -> Iterator[None]:
-    # Copier compiles each part of each path again for every file, most of the rendering time, and two versions of the
-    # template have most files in common. Its `yield` tag still does its own work before and after each call.
+    # Copier compiles each part of each path again for every file, which takes most of the rendering time, and two
+    # versions of the template have most files in common. Its `yield` tag still does its own work before and after each
+    # call.
     import jinja2
 
     compiled, compile_source = {}, jinja2.Environment.compile

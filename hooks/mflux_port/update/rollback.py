@@ -1,4 +1,4 @@
-"""Roll back an update that did not finish: the tree as it was before, with none of the porter's work lost."""
+"""Roll back an update that did not finish: restore the tree as it was, without losing any of the porter's work."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _git_runs(top: Path) -> bool:
 
 
 def _back(root: Path, begun: dict) -> tuple[bool, list[str]]:
-    with locked(root):  # finishes a killed wiring run, whose temporary files would be removed now
+    with locked(root):  # first finish a killed wiring run: its temporary files are removed below
         kept = _keep(root, begun)
         known, new = tracked_changes(root, begun["head"]), untracked_files(root) | set(_ignored(root, begun))
         written = _writes(begun)

@@ -73,7 +73,7 @@ def _existing_block(source: Source, table: Table, existing: list[Entry], index: 
 
 
 def _place(source: Source, table: Table, existing: list[Entry], others: list[int], key: str | None) -> int:
-    # After the last entry that is not the port's; with a ``key``, after the last one that sorts before it.
+    # The place after the last entry that is not the port's; with a ``key``, after the last one that sorts before it.
     before = _predecessor(existing, key) if key else max(others, default=None)
     if before is None:
         _gap(source, table, existing, -1)
@@ -128,7 +128,7 @@ def _entries(source: Source, table: Table) -> list[Entry]:
 
 
 def _above(source: Source, key: ast.expr) -> int:
-    # Before an entry without a comma, and before the comments above it.
+    # The place before an entry without a comma, and before the comments above it.
     at = source.line_start(key)
     while at:
         line = source.data.rfind(b"\n", 0, at - 1) + 1

@@ -34,7 +34,7 @@ def own_part(checkout: Checkout, port: Port) -> tuple[Port, list[str]]:
         registry = model_config.registry(source_of(checkout, model_config.FILE))
         foreign = {checkpoint.key for checkpoint in port.checkpoints} & (registry.keys() - owned_keys(checkout, port))
     except UnknownShape:
-        return port, []  # the surface itself reports it
+        return port, []  # the surface itself reports the error
     own = tuple(checkpoint for checkpoint in port.checkpoints if checkpoint.key not in foreign)
     return port._replace(checkpoints=own), sorted(foreign)
 

@@ -40,7 +40,7 @@ _NOTHING = ""
 
 
 class BlockEdit(NamedTuple):
-    """The action on one block, given its state."""
+    """The action on one block in a given state."""
 
     surface: str
     block: Block

@@ -31,7 +31,7 @@ def read_record(checkout: Checkout, port: Port) -> dict[str, dict[str, str]]:
 
 
 def _is_valid(texts: object) -> bool:
-    # JSON can hold half a surrogate pair, which cannot be encoded in a file: ValueError.
+    # JSON can hold half a surrogate pair, for which encoding raises ValueError.
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         return False
     "".join(texts.values()).encode()

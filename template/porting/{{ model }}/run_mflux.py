@@ -59,8 +59,8 @@ def main() -> int:
 
 def _set_up_mlx(device_name: str | None) -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ["MLX_ENABLE_TF32"] = "0"  # MLX reads it at import: else float32 products lose half of their digits
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
+    os.environ["MLX_ENABLE_TF32"] = "0"  # read by MLX at import; without it, float32 products lose half their digits
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only computes differences, so more threads would idle
     if device_name:
         from parity.run import device
 
@@ -68,7 +68,7 @@ def _set_up_mlx(device_name: str | None) -> None:
 
 
 def _warn(args: argparse.Namespace, folder: Path, recording, duration: str) -> None:
-    """Print what the run takes, if asked or if this machine lacks it, and that MLX is not exact in float32."""
+    """Print what the run needs, if requested or if the machine lacks it, and whether MLX is inexact in float32."""
     from parity.run import estimate, precision
 
     if args.estimate or estimate.is_too_large(folder, recording, args.dtype):

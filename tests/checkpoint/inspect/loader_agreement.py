@@ -116,7 +116,7 @@ def pipelines(scratch: Path) -> dict:
     sizes = {"block_out_channels": (4,), "norm_num_groups": 1, "sample_size": 8}
     unet = UNet2DModel(down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), **sizes)
     DDPMPipeline(unet, DDPMScheduler()).save_pretrained(root)
-    vae().save_pretrained(root / "vae")  # not listed
+    vae().save_pretrained(root / "vae")  # not in model_index.json
     shutil.copy(root / "unet/diffusion_pytorch_model.safetensors", root / "all-in-one.safetensors")
     loaded = DiffusionPipeline.from_pretrained(root)
     checkpoint = open_checkpoint(str(root))

@@ -1,4 +1,4 @@
-"""A repo id: the same facts as from the folder, with only the headers of the weights sent."""
+"""A repo id gives the same facts as a folder, and only the headers of the weights are downloaded."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def put_into_cache(folder, home, parts: list[str]):
     for name in ("model_index.json", *parts):
         path = folder / name
         if path.is_dir():
-            shutil.copytree(path, snapshot / name, copy_function=os.symlink)  # as in the cache; no data is copied
+            shutil.copytree(path, snapshot / name, copy_function=os.symlink)  # links, as in the cache
         else:
             snapshot.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, snapshot / name)

@@ -122,7 +122,7 @@ CALL = """class NovaPipeline:
 
 @pytest.fixture
 def with_call(folder):
-    """``with_call(more, computed)``: the answers for two T5 encoders, the first of which gets a mask, and this pipeline."""
+    """``with_call(more, computed)``: the answers for this pipeline with two T5 encoders, the first with a mask."""
 
     def make(more: str = "", computed: str = "pass") -> dict:
         index = {"_class_name": ["nova", "NovaPipeline"], "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.kinds.kind import Kind
 
-_KERNEL = 31  # no kernel of an image model is larger; fewer channels prove nothing
+_KERNEL = 31  # no kernel of an image model is larger, and a smaller channel count could be a kernel
 _TORCH = "download the original checkpoint: mflux transposes that itself"
 _SAME = {"pt", "pytorch", "torch", ""}
 _FORMATS = {

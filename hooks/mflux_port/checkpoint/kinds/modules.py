@@ -10,7 +10,7 @@ Arrays = dict[str, Tensor]
 
 
 def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Arrays]:
-    """Module path -> array name -> tensor. Arrays below a weight (``weight.absmax``) are its module's."""
+    """Module path -> array name -> tensor. Arrays below a weight (``weight.absmax``) count for its module."""
     found: dict[str, Arrays] = {}
     for name, tensor in tensors.items():
         path, array = split(name)

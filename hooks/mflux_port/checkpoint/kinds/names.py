@@ -85,7 +85,7 @@ def is_flat_copy(name: str) -> bool:
 def averaged_copies(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
     """The names of an averaged copy of the other weights, and its prefix; both empty when there is none.
 
-    The name of a copy says what it is, and the rest of the file has all of its tensors with the same shapes.
+    A copy has a name that means averaged weights, and the rest of the file has all of its tensors with the same shapes.
     """
     flat = [name for name in tensors if is_flat_copy(name)]
     if flat and len(flat) < len(tensors) and not all(name.startswith(_FLAT) for name in tensors):
@@ -105,7 +105,7 @@ def averaged_copies(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
 def _is_copy(prefix: str, members: list[str], tensors: Mapping[str, Tensor]) -> bool:
     rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
     if not any("." in name[len(prefix) :] for name in members):
-        return False  # one layer, not a model
+        return False  # a single layer is not a model
     shapes = {name: tensor.shape for name, tensor in rest.items()}
     # The other copy has the same names, or has them below a prefix of its own.
     for other in ("", common_prefix(list(rest)), *sorted({name.partition(".")[0] + "." for name in rest})):
@@ -116,7 +116,7 @@ def _is_copy(prefix: str, members: list[str], tensors: Mapping[str, Tensor]) -> 
 
 
 def _copies_by_ending(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
-    # `weight_ema` beside `weight`.
+    # The averaged copy of `weight` is called `weight_ema`.
     found = []
     for name, tensor in tensors.items():
         plain = re.sub(r"[._]ema$", "", name)

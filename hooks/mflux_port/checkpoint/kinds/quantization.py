@@ -1,4 +1,4 @@
-"""Quantized weights: which scheme a file uses, from the arrays that are stored next to its weights and from its config.
+"""Find the scheme of quantized weights, from the arrays that are stored next to them and from the config.
 
 A port needs plain weights: mflux loads what a mapping names without converting it.
 """
@@ -23,7 +23,7 @@ _ORIGINAL = "download the original checkpoint: mflux converts and quantizes that
 class Scheme:
     """``arrays``: one of these names must be next to a weight; ``beside``: one of these must be there too.
 
-    ``types``: what the weight must be stored as; empty for any.
+    ``types``: the types that the weight may be stored as; empty for any.
     """
 
     name: str

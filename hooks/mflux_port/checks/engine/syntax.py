@@ -65,7 +65,7 @@ def literal(node: ast.AST | None, names: dict[str, object] | None = None):
         return names[node.id]
     try:
         return ast.literal_eval(node) if node is not None else UNKNOWN
-    except (ValueError, TypeError, RecursionError):  # not a literal, an unhashable key, nested too deeply
+    except (ValueError, TypeError, RecursionError):  # not a literal, an unhashable key, or nested too deeply
         return UNKNOWN
 
 

@@ -10,7 +10,7 @@ from mflux_port.checks.engine.facts import CHECKER, COMPLETIONS, DEFAULTS, MODEL
 from mflux_port.checks.engine.package import Class, Package
 from mflux_port.checks.engine.rule import MERGE, Verdict, failed_if, needs_you, not_applicable, rule
 
-# The porter edits these texts: the model's size, the news.
+# The porter edits these texts: the model's size, and what is new in it.
 _FOR_READERS = ("readme_table", "readme_acknowledgement", "changelog", "training_example")
 _WIRE = "mflux-port wire <model>"
 _PREFIX = re.compile(r"""startswith\(\s*["']([^"']+)["']""")

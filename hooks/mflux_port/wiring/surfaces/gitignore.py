@@ -56,6 +56,6 @@ def _as_folder(root: Path, folder: str) -> str:
 
 
 def _place(source: Source, line: str, after: int) -> int:
-    # After the deciding rule, and after the lines of the other examples.
+    # The place after the deciding rule, and after the lines of the other examples.
     folder = line.rpartition("/")[0]
     return max([after, *(span[1] for text, span in lines_with_spans(source) if text.startswith(f"{folder}/"))])

@@ -21,7 +21,7 @@ STAGE_NAMES = (
 # A port with several text encoders has a stage for each, in this order.
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
 ALL_STAGES = (*STAGE_NAMES, *ENCODERS[1:])
-PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # what a stage may be
+PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # all possible stages
 # Errors that PyYAML raises for a value that does not fit its tag, such as `!!int x`, and errors for an answer of a
 # wrong type.
 UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -39,7 +39,7 @@ class Answers:
     guidance: float
     supports_guidance: bool
     home: Path
-    kinds: dict[str, str] = field(default_factory=dict)  # what each text encoder is, by its folder in the checkpoint
+    kinds: dict[str, str] = field(default_factory=dict)  # each text encoder's kind, by its folder in the checkpoint
     vae: str = "own"
     edit_repo: str = ""  # the checkpoint of the edit variant
 

@@ -102,6 +102,6 @@ def _entry(path: Path, n: int, entry: object) -> Waiver:
         limit = float(entry.get("limit", MODULE_LIMIT))
     except (TypeError, ValueError, OverflowError):
         limit = -1.0
-    if not 0 <= limit <= 1:  # without an upper bound it would waive anything; NaN is not between
+    if not 0 <= limit <= 1:  # without an upper bound it would waive anything; NaN fails this test
         raise ParityError(f"{path}: the limit of entry {n} of parity is not a number from 0 to 1; write it as 1.0e-5")
     return Waiver(str(entry["reason"]).strip(), limit, str(entry.get("module", "")), str(entry.get("stage", "")))

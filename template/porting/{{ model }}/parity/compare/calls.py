@@ -251,7 +251,7 @@ def _gap(reference: np.ndarray, own: np.ndarray) -> float | None:
     one, other = reference.reshape(-1, reference.shape[-1]), own.reshape(-1, own.shape[-1])
     rows = min(len(one), len(other))
     ends = (one[:rows], other[:rows]), (one[-rows:], other[-rows:])
-    # Prompts of different lengths count as further apart than equally near ones of the same length.
+    # Prompts of different lengths count as further apart than those of one length, even if they are equally near.
     return min(FAR, 0.5 + min(relative_error(a, b) for a, b in ends))
 
 

@@ -255,7 +255,7 @@ def _count_missing_lists(result: Pairing, theirs: dict[str, dict[int, list[str]]
 
 
 def _lists(names) -> dict[str, dict[int, list[str]]]:
-    """By the path of each outermost list: its numbers, with the names below them."""
+    """For the path of each outermost list: its numbers, with the names below them."""
     found: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in names:
         home = _list_of(name)

@@ -9,7 +9,7 @@ from parity.answers import FAIL, PASS
 from parity.compare.claim_row import Row
 
 RANGE = 4.8  # the span of a group of 64 normal numbers, in standard deviations
-ROOM = 3.0  # a layer may have this many times the error that follows from SPAN
+ROOM = 3.0  # a layer may have this many times the error that follows from RANGE
 STAGE = {8: 5e-2, 6: 0.1, 5: 0.2, 4: 0.35, 3: 0.6}  # correct ports: 2e-2 at 8 bits, 0.2 at 4
 
 

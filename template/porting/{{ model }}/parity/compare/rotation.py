@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 SAME = 1e-3
-ROUNDED = 0.02  # bfloat16's cosines and sines
+ROUNDED = 0.02  # for cosines and sines in bfloat16
 SMALL = 0.02  # an angle, in radians
 ALMOST_PI = 3.0
 PAIRS = {"neighbours": lambda x: (x[..., 0::2], x[..., 1::2]), "halves": lambda x: np.split(x, 2, axis=-1)}

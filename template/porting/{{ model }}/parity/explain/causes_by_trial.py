@@ -31,7 +31,7 @@ MOST_SPLITS = 4  # calls of mx.split in one module
 
 
 def tried(call: Call, module: nn.Module, judge: ModuleJudge) -> str:
-    """The difference to the reference in one sentence; empty if no change removes the error."""
+    """The difference from the reference in one sentence; empty if no change removes the error."""
     if call.replay is None or call.local is None:
         return ""
     if _error(call, judge, contextlib.nullcontext()) < call.local.relative / 2:

@@ -129,7 +129,7 @@ def of_distance(gap: Distance) -> str:
 
 
 def of_values(reference: np.ndarray, own: np.ndarray) -> str:
-    """How two aligned tensors differ: sign, factor, a shift and scale, or the right values in another order."""
+    """Describe how two aligned tensors differ: sign, factor, shift and scale, or the right values in another order."""
     if reference.size != own.size or not np.isfinite(own).all():
         return "" if np.isfinite(own).all() else "NaN or infinity"
     short = is_short(own) and not is_short(reference)

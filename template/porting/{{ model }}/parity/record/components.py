@@ -125,7 +125,7 @@ def _verify_requirements(library: str, kind) -> None:
 def _class_of_file(path: Path, name: str):
     if CUSTOM_CODE not in _allowed:
         raise ParityError(f"{path} is the checkpoint's own code and was not run; read it, then add {CUSTOM_CODE}")
-    # Registered under its own name: the run looks up the pipeline's module there, to see its noise.
+    # Registered under its own name: the run looks up the pipeline's module there, to find its noise.
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module

@@ -23,10 +23,10 @@ ODD = 27, 21  # more pixels than the output has, and no multiple of 16: a crop a
 
 
 def pictures(given: list[str], folder: Path, width: int, height: int) -> tuple[Path, ...]:
-    """The input images: files, or as many drawn ones as a number says (one without any).
+    """The input images: the given files, or the given number of drawn images (one by default).
 
-    A drawn one differs in size from the output, and its sides are not multiples of 16, so that the preprocessing has an
-    effect.
+    A drawn image differs in size from the output, and its sides are not multiples of 16, so that the preprocessing has
+    an effect.
     """
     count = int(given[0]) if len(given) == 1 and given[0].isdigit() else 1
     if given and not given[0].isdigit():

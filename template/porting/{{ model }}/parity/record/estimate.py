@@ -134,7 +134,7 @@ def _give_values(vae) -> None:
 
 
 def _bridge(pipe) -> list[Callable[[], None]]:
-    """Each network takes the pipeline's tensors as shapes, and returns zeros."""
+    """Inside this context, each network takes the pipeline's tensors as shapes and returns zeros."""
     empty = _Empty()
     undo = []
     for name, part in pipe.components.items():
@@ -248,7 +248,7 @@ class _Empty:
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device.type == "meta" or tensor.ndim < 2 and not tensor.is_floating_point():
-            return tensor  # lengths are read by value
+            return tensor  # the code reads lengths as values
         known = self._known.get(id(tensor))
         if known is None or known[0]() is not tensor or known[1] != tensor._version:
             known = weakref.ref(tensor), tensor._version, tensor.to("meta")

@@ -45,7 +45,7 @@ def arguments(pipe, value: float) -> dict:
     known = inspect.signature(pipe.__call__).parameters
     given = {name: value for name in ("guidance_scale", "true_cfg_scale", "distilled_guidance_scale") if name in known}
     if "guidance_schedule" in known:
-        given["guidance_schedule"] = None  # a value for each step; the two exclude each other
+        given["guidance_schedule"] = None  # a list with a value for each step; the two arguments exclude each other
     return given
 
 

@@ -32,7 +32,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path, picture:
     plain, pipe = reference.record(loaded, run, path, calibrate=False), loaded.pipe
     if "layout/vae/in/0" not in plain:
         raise ParityError("the reference's VAE does not show which latent is which; image-to-image cannot be compared")
-    run = replace(run, guidance=plain.facts["guidance"])  # the guidance of the plain run
+    run = replace(run, guidance=plain.facts["guidance"])  # keep the guidance of the plain run
     start = start_step(run.steps, strength)
     if start >= run.steps:
         raise ParityError(f"--strength {strength:g} leaves no step of {run.steps}; give a larger one, or more --steps")

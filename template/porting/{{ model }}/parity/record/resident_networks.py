@@ -48,7 +48,7 @@ class Parts:
         self._stored, self._kinds = dtype, network_classes(folder)
         self._read: list[str] = []  # the networks that are in memory
         self._bytes: dict[str, int] = {}
-        # The encoder is called first. It stays, the others are loaded again when they are called.
+        # The encoder is called first. It stays in memory; the others are loaded again when they are called.
         for name in sorted(self._kinds, key=lambda name: "text" in name):
             self._add(name)
         self.limit = SPARE * max(self._bytes.values(), default=0)
@@ -114,7 +114,8 @@ class Parts:
     def _entering(self, name: str, forward):
         @functools.wraps(forward)
         def entering(*args, **kwargs):
-            # Not a hook of the whole network: a probe that knows its result calls hooks, but not forward.
+            # This is not a hook on the whole network, because a probe that knows the result calls hooks but not
+            # forward.
             remember = self.remember and not is_denoiser(name) and name != STAYS
             known = self.memory.get(name, args, kwargs) if remember else None
             if known is None:

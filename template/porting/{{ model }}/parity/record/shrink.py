@@ -23,9 +23,9 @@ AXES = ("axes_dims", "axes_dims_rope", "axes_dim_rope", "rope_axes_dim", "axes_d
 LESS = 8  # the difference of an encoder's width from that of its heads, if the reference has one
 CHANNELS = ("in_channels", "out_channels")  # channels of the VAE's latents, which stay as they are
 MOST_LAYERS = 16  # hidden states of an encoder that a transformer takes side by side
-LARGE = 512  # an integer above this is reported when no rule touched it
-SECTIONS = {"qwen2_vl": [16, 24, 24], "qwen2_5_vl": [16, 24, 24]}  # how these models divide a head of 128 numbers
-TOKENS = {  # the config files' name of a token, and the token
+LARGE = 512  # a larger integer is reported if no rule changed it
+SECTIONS = {"qwen2_vl": [16, 24, 24], "qwen2_5_vl": [16, 24, 24]}  # how models divide a head of 128 numbers among axes
+TOKENS = {  # a token's name in config files, and the token
     "pad": ("<pad>",), "eos": ("</s>",), "bos": ("<s>",), "unk": ("<unk>",), "image": ("<|image_pad|>",),
     "video": ("<|video_pad|>",), "vision_start": ("<|vision_start|>",), "vision_end": ("<|vision_end|>",),
 }  # fmt: skip
@@ -68,7 +68,7 @@ class Sizes:
         return pair
 
     def _wide_heads(self) -> tuple[int, int]:
-        # For encoders whose own width stays, as one does that mflux hard-codes.
+        # For encoders that keep their own width, such as one whose width mflux hard-codes.
         size = -(-(self.least + LESS) // 32) * 4
         while self.kept & {8 * size, 8 * size - LESS}:
             size += 4
@@ -104,7 +104,7 @@ def shrink_all(real: dict[str, dict], fixed: Mapping[str, tuple[str, ...]] = Map
 
 
 def _width_of_joined(name: str, real: dict[str, dict], small: dict[str, dict]) -> int:
-    # Vectors of the text encoders before, side by side, may be padded to the width of this one, if they are no wider.
+    # Vectors of the earlier text encoders, side by side, may be padded to the width of this one, if they are not wider.
     encoders = [other for other in small if name.startswith("text") and other.startswith("text")]
     widths = [_widths(real[other], small[other]) for other in encoders]
     own = _widths(real[name], real[name])[0]
@@ -127,7 +127,7 @@ def keeps_width(config: dict, small: dict) -> bool:
 
 
 def _widths(config: dict, small: dict) -> tuple[int, int]:
-    # 0 for a network whose config gives no width.
+    # The width is 0 for a network whose config does not give it.
     pair = _width(config, small) or (_real_width(config), _real_width(small))
     return pair[0] or 0, pair[1] or 0
 

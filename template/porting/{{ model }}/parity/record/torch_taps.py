@@ -105,7 +105,7 @@ class TorchTaps:
         self._calls: dict[str, int] = {}
         self._repeats: dict[str, int] = {}
         self._within: str = ""  # set while a method other than forward runs: vae_decode, vae_encode
-        self._seen: dict[int, tuple[weakref.ref, int, str, bool]] = {}  # the last says that it was not thinned
+        self._seen: dict[int, tuple[weakref.ref, int, str, bool]] = {}  # the last item says that it was not thinned
         self._undo: list[Callable[[], None]] = []
 
     @contextlib.contextmanager
