@@ -37,13 +37,14 @@ def prepare_lines(name: str, value: dict, fixed: list[str], patch: int) -> list[
     if not value["positions"]:
         return [*lines, f"return {before}"]
     lines.append(f"{', '.join(fixed)}{',' if len(fixed) == 1 else ''} = {before}")
-    sides = ", ".join(f"image.shape[{axis}]{f' // {patch}' if patch > 1 else ''}" for axis in (-2, -1))
+    sides = ", ".join(f"image.shape[{axis}] // {patch}" for axis in (-2, -1)) if patch > 1 else "*image.shape[-2:]"
     stacks = {argument: _stacked(rule) for argument, rule in value["positions"].items()}
-    numbered = any("place" in text for text in stacks.values())
-    lines.append("for place, image in enumerate(image_latents):" if numbered else "for image in image_latents:")
+    numbered = any("number" in text for text in stacks.values())
+    lines.append("for number, image in enumerate(image_latents):" if numbered else "for image in image_latents:")
     lines.append(f"    rows, columns = {name}._grid({sides})")
     for argument, text in stacks.items():
-        lines.append(f"    {argument} = mx.concatenate([{argument}, {text}], axis=-2)")
+        lines.append(f"    places = {text}")
+        lines.append(f"    {argument} = mx.concatenate([{argument}, places], axis=-2)")
     return [*lines, f"return {', '.join(fixed)}{',' if len(fixed) == 1 else ''}"]
 
 
@@ -57,7 +58,7 @@ def _stacked(rule: dict) -> str:
 def _number(column: dict) -> str:
     if not column["each"]:
         return f"mx.full(rows.shape, {column['first']})" if column["first"] else "mx.zeros_like(rows)"
-    return f"mx.full(rows.shape, {column['first']} + {column['each']} * place)"
+    return f"mx.full(rows.shape, {column['first']} + {column['each']} * number)"
 
 
 def joined(name: str) -> list[str]:

@@ -22,6 +22,11 @@ def takes_images(pipe) -> bool:
     return parameter is not None and parameter.default is None
 
 
+def not_resized(pipe) -> dict:
+    """Arguments that keep a small image at its size, where the pipeline has such: its largest sizes take too long."""
+    return {"_auto_resize": False} if "_auto_resize" in inspect.signature(type(pipe).__call__).parameters else {}
+
+
 def input_image(pipe, call: dict) -> Fact:
     """At which size an image is encoded, from images of several sizes, and how it is brought there."""
     where = f"what the VAE is given for images of {', '.join(f'{w}x{h}' for w, h in _ODD)}"

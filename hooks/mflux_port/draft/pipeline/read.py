@@ -34,8 +34,9 @@ def read_facts(pipe, edits: bool = False) -> list[Fact]:
 def _of_images(pipe, facts: list[Fact]) -> list[Fact]:
     unit = _unit(pipe)
     call, known = _call(pipe, 4 * unit, 6 * unit), {fact.name: fact for fact in facts}
-    found = images.layout(pipe, call, known)
-    if found.value and not images.guided_alike(pipe, call, defaults.guidance_keyword(pipe), _SCALES, known):
+    small = call | images.not_resized(pipe)
+    found = images.layout(pipe, small, known)
+    if found.value and not images.guided_alike(pipe, small, defaults.guidance_keyword(pipe), _SCALES, known):
         why = "the transformer's first rows, guided as without images, are not what the scheduler is given"
         found = Fact(found.name, None, f"{found.where}: {why}")
     return [images.input_image(pipe, call), found]
@@ -168,6 +169,7 @@ def _call(pipe, width: int, height: int) -> dict:
         "use_resolution_binning": False,
         "use_pe": False,
         "enable_prompt_rewrite": False,
+        "max_area": width * height,  # else FLUX.1 Kontext draws a larger size
     }
     known = inspect.signature(type(pipe).__call__).parameters
     numbers = (name for name in GUIDANCE if name in known and known[name].default is not None)
