@@ -75,5 +75,7 @@ def test_a_released_adapter_trains_as_the_reference_would(claimed, script, port,
 
     rows = dict(line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("training "))
     assert rows.pop("saved") == "FAIL"  # both save some layers under names that diffusers does not have
-    assert set(rows) == {"sigmas", "targets", "loss", "gradients", "updates"}, done.stdout + done.stderr
+    assert set(rows) == {"sigmas", "targets", "weighting", "loss", "gradients", "updates", "timesteps"}, (
+        done.stdout + done.stderr
+    )
     assert set(rows.values()) == {"pass"}, done.stdout

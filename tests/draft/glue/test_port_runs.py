@@ -38,10 +38,10 @@ RECORDINGS = {
 JUDGED = {name: () if name == "plain" else (f"--{name}",) for name in RECORDINGS} | {"q8": ("--quantize", "8")}
 STAGES = ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end")
 ROWS = {
-    "edit": {"preprocess", "vae_encode", "condition", "order", "positions", *STAGES} - {"positions"},
+    "edit": {"preprocess", "condition", "order", "positions", *STAGES},
     "image": {"steps", "latents", "picture"},
     "lora": {"attention", "transformer"},
-    "training": {"sigmas", "targets", "loss", "gradients", "updates", "saved"},
+    "training": {"sigmas", "targets", "weighting", "loss", "gradients", "updates", "saved", "timesteps"},
     "q8": {*STAGES} - {"scheduler", "guidance", "loop"},
 }
 
