@@ -26,7 +26,12 @@ def fit_lines(value: dict) -> list[str]:
         "    image = image.resize(smaller, PIL.Image.Resampling.LANCZOS)",
     ]
     sides = (f"image.{side} // {multiple} * {multiple}" for side in ("width", "height"))
-    return [*(scaled if most else []), f"width, height = {', '.join(sides)}", *_FITS[value["to"]]]
+    small = [
+        "if not width or not height:",
+        '    size = f"{image.width}x{image.height}"',
+        f'    raise ValueError(f"The image has {{size}} pixels, and a side needs {multiple} or more.")',
+    ]
+    return [*(scaled if most else []), f"width, height = {', '.join(sides)}", *small, *_FITS[value["to"]]]
 
 
 def prepare_lines(name: str, value: dict, fixed: list[str], patch: int) -> list[str]:
