@@ -443,10 +443,11 @@ def test_a_second_guidance_that_is_off_makes_no_second_prediction():
         "guidance": _fact(formula=CFG), "guidance_argument": _fact(argument="guidance"), "negative": _fact(guided="guidance > 1", default=None),
         "defaults": _fact(guidance_scale=3.5, true_cfg_scale=1.0),
     }  # fmt: skip
-    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
+    port = port_from_answers(ANSWERS)._replace(variants=("txt2img",))
+    writer = Writer(port, facts, Signature({}, "mx.array"))
     assert "return False" in writer.text() and f"return {CFG}" in writer.text() and not writer.unresolved
     facts["defaults"]["value"]["true_cfg_scale"] = 4.0
-    assert "return guidance > 1.0" in Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array")).text()
+    assert "return guidance > 1.0" in Writer(port, facts, Signature({}, "mx.array")).text()
 
 
 def test_each_of_several_arguments_about_the_prompt_is_passed():
