@@ -18,13 +18,7 @@ BREAKS = [
             ),
         ),
     ),
-    Break(
-        "FEA05",
-        both(
-            replace(VARIANT, "LatentCreator.encode_image(", "encode("),
-            replace(EDIT, "LatentCreator.encode_image(", "encode("),
-        ),
-    ),
+    Break("FEA05", replace(VARIANT, "LatentCreator.encode_image(", "encode(")),
     Break("FEA06", replace(VARIANT, "(latents, tiling_config=self.tiling_config)", "(latents)")),
     Break(
         "FEA07",
