@@ -52,9 +52,9 @@ STAGES = ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "l
 ROWS = {
     "edit": {"preprocess", "condition", "order", "positions", *STAGES},
     "image": {"steps", "latents", "picture"},
-    "lora": {"attention", "transformer"},
+    "lora": {"attention", "diffusers", "diffusers_alpha", "lokr_diffusers", "transformer"},
     "training": {"sigmas", "targets", "weighting", "loss", "gradients", "updates", "saved", "timesteps"},
-    "q8": {*STAGES} - {"scheduler", "guidance", "loop"},
+    "q8": {"vae", "vae_encode", "vae_decode", "transformer", "text_encoder"},
 }
 
 
@@ -139,7 +139,9 @@ def test_every_stage_passes(port, judged):
 def test_every_claim_passes(judged, claim):
     said = judged[claim]
     rows = dict(re.findall(rf"^(?:{claim} )?(\w+) +(pass|FAIL|not \w+|waived)\b", said["text"], re.MULTILINE))
-    assert set(rows) >= ROWS[claim] and set(rows.values()) == {"pass"}, said["text"]
+    assert set(rows) >= ROWS[claim] and {rows[name] for name in ROWS[claim]} == {"pass"}, said["text"]
+    # LoRA files that diffusers does not load for this family, and DoRA, which mflux refuses by name.
+    assert {*rows.values()} <= ({"pass", "not ported"} if claim == "lora" else {"pass"}), said["text"]
     assert said["code"] == 0, said["text"]
 
 
