@@ -52,7 +52,7 @@ def test_a_family_that_only_edits_differs_where_its_sources_do(name, tmp_path):
         "--guidance",
         str(family.guidance),
         "--steps",
-        "2",
+        "4",
         "--size",
         "64x48",
     ]
