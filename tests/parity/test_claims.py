@@ -97,5 +97,4 @@ def _is_placed(row: dict, known: dict[str, str]) -> bool:
     Of the rows of LoRA files, several fail for one reason.
     """
     new = {name: note for name, note in row["failed"].items() if known.get(name) != note}
-    first = next(iter(new.values()), "")
-    return all(re.search(row["words"], note) for note in (first, new.get(row["row"], "")))
+    return row["row"] in new and all(re.search(row["words"], new[name]) for name in (next(iter(new)), row["row"]))
