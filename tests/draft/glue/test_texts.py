@@ -406,7 +406,8 @@ def test_an_input_of_zeros_is_left_out_where_it_may_be_and_listed():
         assert arguments._zeros([_Tensor([0, 0]), _Tensor(other)]) is None
     facts = {"guidance": _fact(formula="conditional"), "arguments": _fact(glyphs={"is": "zeros", "shape": [1, 128]})}
     for optional, passed in ((True, "transformer()"), (False, "raise NotImplementedError")):
-        writer = Writer(port_from_answers(ANSWERS), facts, Signature({"glyphs": optional}, "mx.array"))
+        port = port_from_answers(ANSWERS)._replace(variants=("txt2img",))
+        writer = Writer(port, facts, Signature({"glyphs": optional}, "mx.array"))
         assert passed in writer.text()
         assert [entry.name for entry in writer.unresolved] == ["prediction.glyphs"]
 
