@@ -49,7 +49,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
     draft = draft_port(checkout, port, checkpoint, args.component or [], _say, not args.layers_only)
-    facts, refusal = _pipeline_facts(args.pipeline)
+    facts, refusal = _pipeline_facts(args.pipeline, port)
     glue = _glue(checkout, port, checkpoint, facts, draft.texts, args.pipeline)
     glue.unresolved += _unread(port, refusal)
     planned = plan_files(checkout, port, draft.texts | glue.files)
@@ -125,7 +125,7 @@ def _pipeline_lines(port: Port, facts: list, refusal: str) -> list[str]:
     return [f"{summary(facts)}: {FACTS.format(model=port.model)}"] if facts else []
 
 
-def _pipeline_facts(folder: str | None) -> tuple[list, str]:
+def _pipeline_facts(folder: str | None, port: Port) -> tuple[list, str]:
     """The facts, or why there are none: a twin that cannot run does not discard the draft."""
     from mflux_port.draft.pipeline.process import facts_of_twin
 
@@ -135,7 +135,7 @@ def _pipeline_facts(folder: str | None) -> tuple[list, str]:
         raise PortError(f"{folder} has no model_index.json; name the folder of a tiny twin (make_tiny_checkpoint.py)")
     _say("pipeline: about fifteen runs of the twin")
     try:
-        return facts_of_twin(Path(folder)), ""
+        return facts_of_twin(Path(folder), "edit" in port.variants), ""
     except PortError as error:
         return [], format_error(error)
 

@@ -435,7 +435,8 @@ def test_an_input_of_zeros_is_left_out_where_it_may_be_and_listed():
         assert arguments._zeros([_Tensor([0, 0]), _Tensor(other)]) is None
     facts = {"guidance": _fact(formula="conditional"), "arguments": _fact(glyphs={"is": "zeros", "shape": [1, 128]})}
     for optional, passed in ((True, "transformer()"), (False, "raise NotImplementedError")):
-        writer = Writer(port_from_answers(ANSWERS), facts, Signature({"glyphs": optional}, "mx.array"))
+        port = port_from_answers(ANSWERS)._replace(variants=("txt2img",))
+        writer = Writer(port, facts, Signature({"glyphs": optional}, "mx.array"))
         assert passed in writer.text()
         assert [entry.name for entry in writer.unresolved] == ["prediction.glyphs"]
 
@@ -472,10 +473,11 @@ def test_a_second_guidance_that_is_off_makes_no_second_prediction():
         "guidance": _fact(formula=CFG), "guidance_argument": _fact(argument="guidance"), "negative": _fact(guided="guidance > 1", default=None),
         "defaults": _fact(guidance_scale=3.5, true_cfg_scale=1.0),
     }  # fmt: skip
-    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
+    port = port_from_answers(ANSWERS)._replace(variants=("txt2img",))
+    writer = Writer(port, facts, Signature({}, "mx.array"))
     assert "return False" in writer.text() and f"return {CFG}" in writer.text() and not writer.unresolved
     facts["defaults"]["value"]["true_cfg_scale"] = 4.0
-    assert "return guidance > 1.0" in Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array")).text()
+    assert "return guidance > 1.0" in Writer(port, facts, Signature({}, "mx.array")).text()
 
 
 def test_each_of_several_arguments_about_the_prompt_is_passed():

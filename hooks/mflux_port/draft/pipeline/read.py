@@ -6,7 +6,7 @@ import contextlib
 import inspect
 from pathlib import Path
 
-from mflux_port.draft.pipeline import arguments, defaults, encoding, latents, loop, negative, text
+from mflux_port.draft.pipeline import arguments, defaults, encoding, images, latents, loop, negative, text
 from mflux_port.draft.pipeline.encoder_memo import encoders_run_once
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace, run
@@ -21,10 +21,25 @@ _SCALES = 3.0, 5.0
 _REFUSALS = RuntimeError, ValueError, IndexError  # of a text that a twin's network cannot encode
 
 
-def read_facts(pipe) -> list[Fact]:
-    """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. Takes about fifteen runs."""
+def read_facts(pipe, edits: bool = False) -> list[Fact]:
+    """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. Takes about fifteen runs.
+
+    ``edits``: also what it does with images to edit, where it can do without one.
+    """
     with encoders_run_once(pipe):
-        return _facts(pipe)
+        facts = _facts(pipe)
+        return facts + (_of_images(pipe, facts) if edits and images.takes_images(pipe) else [])
+
+
+def _of_images(pipe, facts: list[Fact]) -> list[Fact]:
+    unit = _unit(pipe)
+    call, known = _call(pipe, 4 * unit, 6 * unit), {fact.name: fact for fact in facts}
+    small = call | images.not_resized(pipe)
+    found = images.layout(pipe, small, known)
+    if found.value and not images.guided_alike(pipe, small, defaults.guidance_keyword(pipe), _SCALES, known):
+        why = "the transformer's first rows, guided as without images, are not what the scheduler is given"
+        found = Fact(found.name, None, f"{found.where}: {why}")
+    return [images.input_image(pipe, call), found]
 
 
 def _facts(pipe) -> list[Fact]:
@@ -155,6 +170,7 @@ def _call(pipe, width: int, height: int) -> dict:
         "use_resolution_binning": False,
         "use_pe": False,
         "enable_prompt_rewrite": False,
+        "max_area": width * height,  # else FLUX.1 Kontext draws a larger size
     }
     known = inspect.signature(type(pipe).__call__).parameters
     numbers = (name for name in GUIDANCE if name in known and known[name].default is not None)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from parity.errors import ParityError
-from parity.record import guidance, reference
+from parity.record import guidance, reference, sampling
 from parity.record.lora import Matrices, denoiser, insert, linear_layers, load, stored_in
 from parity.record.lora_files import SPELLINGS, START, write_file
 from parity.record.probe import Reached, replaced
@@ -48,6 +48,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
         "component": name, "inputs": {f"{name}.{layer}": part.in_features for layer, part in layers.items()},
         "files": {}, "layers": {layer: keys[layer] for layer in matrices}, "at": AT, "updates": UPDATES,
         "losses": losses, "optimizer": OPTIMIZER, "spellings": _spellings(pipe, path, layers, shapes),
+        "schemes": sampling.schemes(),
     }  # fmt: skip
     return plain.extended(values, {"lora": facts})
 
