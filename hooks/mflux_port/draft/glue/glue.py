@@ -54,13 +54,16 @@ class Glue:
         self.unresolved += writer.unresolved
 
     def _prompt_encoder(self) -> None:
-        name = f"{self.port.folder}/model/{self.port.model}_text_encoder/prompt_encoder.py"
-        classes = prompt.encoder_classes(self.source(name))
-        writer = prompt.Writer(
-            self.port, self.facts, classes, lambda module: self._of_draft(f"src/{module.replace('.', '/')}.py")
-        )
-        self.files[name] = writer.text()
+        writer = prompt.Writer(self.port, self.facts, self._encoder_classes(), self._of_module)
+        self.files[self._prompt_encoder_file] = writer.text()
         self.unresolved += writer.unresolved
+
+    @property
+    def _prompt_encoder_file(self) -> str:
+        return f"{self.port.folder}/model/{self.port.model}_text_encoder/prompt_encoder.py"
+
+    def _encoder_classes(self) -> dict[str, tuple[str, str]]:
+        return prompt.encoder_classes(self.source(self._prompt_encoder_file))
 
     def _latent_creator(self) -> None:
         name = f"{self.port.folder}/latent_creator/{self.port.model}_latent_creator.py"
@@ -82,7 +85,10 @@ class Glue:
 
     def _sizes(self, configs: dict[str, dict], twin: Path) -> None:
         name = TINY_SIZES.format(model=self.port.model)
-        transformer = self._of_draft(f"{self.port.folder}/model/{self.port.model}_transformer/transformer.py")
+        drafted = {
+            "transformer": self._of_draft(f"{self.port.folder}/model/{self.port.model}_transformer/transformer.py")
+        }
+        drafted |= {name: self._of_module(module) for name, (module, _) in self._encoder_classes().items()}
         of_twin = (
             json.loads((twin / "sizes.json").read_text(encoding="utf-8")) if (twin / "sizes.json").is_file() else {}
         )
@@ -92,11 +98,14 @@ class Glue:
         fixed = [encoder.name for encoder in self.port.text_encoders if encoder.kind in OF_FIXED_SIZE]
         small = sizes.small_configs(configs, of_twin, [name for name in fixed if name in configs])
         reference = index.get("transformer", ["", ""])[1]
-        text = sizes.sizes_text(self.source(name), transformer, reference, configs, small)
+        text = sizes.sizes_text(self.source(name), drafted, reference, configs, small)
         self.files[name] = sizes.with_vae_channels(text, vae)
 
     def _of_draft(self, name: str) -> str:
         return self.drafted.get(name, "")
+
+    def _of_module(self, module: str) -> str:
+        return self._of_draft(f"src/{module.replace('.', '/')}.py")
 
 
 def formatted_paths(files: dict[str, str]) -> dict[str, str]:

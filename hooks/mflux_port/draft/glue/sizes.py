@@ -58,7 +58,7 @@ def _pair(name: str, config: dict, shrink) -> tuple[int, int]:
     key = next((key for key in shrink.AXES if config.get(key)), None)
     if "text" in name or key is None:
         return _PLAIN["text" in name]
-    size = sum(max(2, value // 8 * 2) for value in config[key])
+    size = sum(shrink.small_axes(config[key]))
     return _WIDTH // math.gcd(_WIDTH, size), size
 
 
@@ -70,25 +70,38 @@ def _keep(config: dict, twin: dict, shrink) -> None:
             _keep(config[key], value, shrink)
 
 
-def sizes_text(source: str, transformer: str, reference: str, real: dict[str, dict], small: dict[str, dict]) -> str:
-    """The rendered file of sizes with those of the drafted classes. ``transformer``: its source; ``reference``: its class."""
-    taken = constructor_arguments(transformer)
+def sizes_text(
+    source: str, drafted: dict[str, str], reference: str, real: dict[str, dict], small: dict[str, dict]
+) -> str:
+    """The rendered file of sizes with those of the drafted classes.
+
+    ``drafted``: their sources by the port's names, without the encoders that are mflux's own; ``reference``: the
+    transformer's class there.
+    """
+    taken = constructor_arguments(drafted["transformer"])
     own = {name: value for name, value in small["transformer"].items() if not name.startswith("_")}
     changed = {name: own[name] for name in taken if name in own and own[name] != real["transformer"].get(name)}
     tables = {"TRANSFORMER": changed}
     named = _keys(source, "TEXT_ENCODER")
     if named and all(isinstance(value, dict) for value in named.values()):  # of several encoders
-        tables["TEXT_ENCODER"] = {name: _sized(value, small.get(name, {})) for name, value in named.items()}
+        tables["TEXT_ENCODER"] = {
+            name: _sized(value, small.get(name, {}), real.get(name, {}), drafted.get(name, ""))
+            for name, value in named.items()
+        }
     elif named:
-        tables["TEXT_ENCODER"] = _sized(named, small.get("text_encoder", {}))
+        parts = (table.get("text_encoder", {}) for table in (small, real))
+        tables["TEXT_ENCODER"] = _sized(named, *parts, drafted.get("text_encoder", ""))
     tables |= {"REFERENCE_CLASS": reference, "REFERENCE": own}
     for name, value in tables.items():
         source = _replaced(source, name, value)
     return source
 
 
-def _sized(named: dict, small: dict) -> dict:
-    flat = _flat(small)
+def _sized(named: dict, small: dict, real: dict, drafted: str) -> dict:
+    flat, taken = _flat(small), constructor_arguments(drafted)
+    if taken and not named.keys() <= set(taken):
+        before = _flat(real)
+        return {name: flat[name] for name in taken if name in flat and flat[name] != before.get(name)}
     return {name: flat.get(name, value) for name, value in named.items()}
 
 

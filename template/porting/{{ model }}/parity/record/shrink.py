@@ -315,9 +315,13 @@ def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> No
 
 
 def _shrink_axes(config: dict, small: dict, key: str) -> int:
-    # A quarter of each RoPE axis, still even: the proportions between the axes stay.
-    small[key] = [max(2, value // 8 * 2) for value in config[key]]
+    small[key] = small_axes(config[key])
     return sum(small[key])
+
+
+def small_axes(axes: list[int]) -> list[int]:
+    """A quarter of each RoPE axis, still even: the proportions between the axes stay, and an axis of no numbers too."""
+    return [max(2, value // 8 * 2) if value else 0 for value in axes]
 
 
 def _shrink_sections(config: dict, small: dict, size: int) -> None:
