@@ -188,25 +188,26 @@ FORMULAS = {
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_the_guidance_formula_is_fitted_and_named(name):
-    from parity.compare import guidance
+    from parity.compare import guidance_formula
 
     prediction = FORMULAS[name](CONDITIONAL, UNCONDITIONAL)
-    factors, rest = guidance.fit([CONDITIONAL, UNCONDITIONAL], prediction)
-    assert guidance.formula(factors, rest, G) == name
+    factors, rest = guidance_formula.fit([CONDITIONAL, UNCONDITIONAL], prediction)
+    assert guidance_formula.formula(factors, rest, G) == name
 
 
 def test_a_formula_that_is_not_a_sum_says_so_and_two_formulas_are_told_apart():
-    from parity.compare import guidance
+    from parity.compare import guidance_formula
 
     outputs = [CONDITIONAL, UNCONDITIONAL]
     plain = UNCONDITIONAL + G * (CONDITIONAL - UNCONDITIONAL)
     clipped = np.clip(plain, -2, 2)
     fits = [
-        guidance.fit(outputs, values) for values in (plain, clipped, CONDITIONAL + G * (CONDITIONAL - UNCONDITIONAL))
+        guidance_formula.fit(outputs, values)
+        for values in (plain, clipped, CONDITIONAL + G * (CONDITIONAL - UNCONDITIONAL))
     ]
-    assert "not a sum of the two" in guidance.formula(*fits[1], G)
-    assert guidance.difference(fits[0], fits[0], G) == ""
-    said = guidance.difference(fits[0], fits[2], G)
+    assert "not a sum of the two" in guidance_formula.formula(*fits[1], G)
+    assert guidance_formula.difference(fits[0], fits[0], G) == ""
+    said = guidance_formula.difference(fits[0], fits[2], G)
     assert "the port computes c + g(c - u), the reference u + g(c - u)" in said
 
 

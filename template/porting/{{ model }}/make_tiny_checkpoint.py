@@ -41,7 +41,9 @@ def main() -> int:
     target = Path(args.output) if args.output else answers.artifacts / "tiny"
     if target.exists() and not (target / "sizes.json").is_file():
         raise ParityError(f"{target} exists and is not a tiny twin; name another folder with --output")
-    configs = tiny_configs(folder, parts, _overrides(args.override), args.real_tokenizer, {"vae": answers.vae, **answers.kinds})
+    configs = tiny_configs(
+        folder, parts, _overrides(args.override), args.real_tokenizer, {"vae": answers.vae, **answers.kinds}
+    )
     shutil.rmtree(target, ignore_errors=True)
     write_twin(folder, target, parts, configs, args.seed, args.real_tokenizer)
     print(f"{target}: a tiny twin of {pipeline}")

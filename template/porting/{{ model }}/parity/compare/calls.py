@@ -12,11 +12,11 @@ from itertools import permutations
 
 import numpy as np
 
-from parity.compare import guidance
+from parity.compare import guidance_formula
 from parity.compare.alignment import layouts
 from parity.compare.prompts import without_padding
+from parity.latent_orders import Order
 from parity.metrics import relative_error
-from parity.orders import Order
 from parity.record.recording import Recording
 
 FIRST_LATENTS = "loop/scheduler.0/in/1"
@@ -141,7 +141,7 @@ class ReferenceCalls:
         outputs = [self.output(branch) for branch in branches]
         if len(branches) < 2 or any(output is None for output in outputs):
             return 0
-        factors, _ = guidance.fit(outputs, self.prediction(step))
+        factors, _ = guidance_formula.fit(outputs, self.prediction(step))
         return int(np.argmax(factors))
 
     def like(self, known: Branch, place: int, step: int) -> Branch | None:

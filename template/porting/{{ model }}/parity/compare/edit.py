@@ -11,8 +11,8 @@ from PIL import Image
 from parity.answers import FAIL, PASS
 from parity.compare.calls import FEW, ReferenceCalls
 from parity.compare.claim_row import Row
+from parity.latent_orders import NOTHING, Order
 from parity.metrics import relative_error
-from parity.orders import NOTHING, Order
 
 PIXELS, LATENTS = 1e-4, 1e-4  # correct ports: below 1e-6; a filter's own rounding is 1e-3
 NEAR = 5e-3  # for values that are rounded to 8 bits

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from parity import orders
+from parity import latent_orders
 from parity.errors import ParityError
 from parity.record.pictures import DRAWN, default_picture
 from parity.record.probe import Probe, changed, replaced
@@ -101,7 +101,7 @@ def conditions(
         encoded.sent = numbers
         return {name: values for name, values in probe.given().items() if is_denoiser(name)}
 
-    found = orders.trace(run, size)
+    found = latent_orders.trace(run, size)
     zero, one = run(np.zeros(size, np.float32)), run(np.ones(size, np.float32))
     recorded: dict[str, np.ndarray] = {}
     for place, order in found.items():

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from parity import orders
-from parity.orders import Order
+from parity import latent_orders
+from parity.latent_orders import Order
 from parity.record.recording import is_denoiser
 from parity.record.torch_taps import components, named_tensors, tensors, to_numpy
 
@@ -175,14 +175,14 @@ def find_orders(pipe, call: Callable[[], object], outputs: dict, noise: int, ste
     ``noise`` is the number of elements that it draws, ``outputs`` its networks' results in the first step.
     """
     probe = Probe(pipe, call, outputs)
-    found = orders.trace(probe.inputs, noise, orders.inputs_found)
+    found = latent_orders.trace(probe.inputs, noise, latent_orders.inputs_found)
     loop = found.get("sample")
     if loop is None or np.count_nonzero(loop.inverse(noise) == orders.NOTHING):
         return {}, {}  # the loop does not hold all of the noise, so the rest is unknown
     inputs, facts = _input_orders(found, loop.inverse(noise), noise)
     shapes = {component: _row(outputs[component, 0], len(rows)) for component, rows in inputs.items()}
     sent = _output_orders(probe, shapes, noise)
-    vae = orders.trace(lambda x: probe.decoded(x, steps), noise).get(VAE)
+    vae = latent_orders.trace(lambda x: probe.decoded(x, steps), noise).get(VAE)
     named = {
         "layout/noise/out/0": loop.ids,
         **{f"layout/{component}/in/0": rows[0].ids for component, rows in inputs.items()},
@@ -203,7 +203,7 @@ def _input_orders(
         component, _, rest = place.partition("/")
         number, _, path = rest.partition("/")
         if is_denoiser(component) and component not in facts and number == "0":
-            rows[component] = orders.rows_of(order.after(links), size)
+            rows[component] = latent_orders.rows_of(order.after(links), size)
             argument, _, item = path.partition(".")
             facts[component] = {"latents": argument, "listed": bool(item)}
     return rows, facts
@@ -221,7 +221,7 @@ def _output_orders(probe: Probe, shapes: dict[str, tuple[int, ...]], size: int) 
         probe.only = () if alike else names
         shape = shapes[names[0]]
         count = int(np.prod(shape, dtype=np.int64))
-        order = orders.trace(probe.prediction, count).get("prediction")
+        order = latent_orders.trace(probe.prediction, count).get("prediction")
         if order is None or order.ids.size != size:
             continue
         # The prediction shows from which output element each of its elements comes; the inverse is needed.

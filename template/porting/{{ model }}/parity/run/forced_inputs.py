@@ -7,7 +7,7 @@ import numpy as np
 
 from parity.compare.calls import FEW, Branch, PromptMatch, joined, match_prompts, row_of
 from parity.compare.prompts import other_length
-from parity.orders import Order
+from parity.latent_orders import Order
 from parity.run.forced_conditions import ForcedConditions
 from parity.run.mlx_taps import arrays, to_numpy
 from parity.run.run_state import FREE, RunState

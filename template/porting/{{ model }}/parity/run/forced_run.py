@@ -24,7 +24,7 @@ from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, Sink, to_numpy
 from parity.run.network_calls import NetworkCalls
 from parity.run.patches import Patches
-from parity.run.port_orders import PortOrders
+from parity.run.port_latent_orders import PortOrders
 from parity.run.run_state import FREE, LOOP, RunState
 from parity.run.run_trace import IMAGE, PREPROCESS, Done, RunTrace, call_arguments, forget_prompts
 from parity.run.strips import convolutions_in_strips

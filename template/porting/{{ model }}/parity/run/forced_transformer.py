@@ -8,8 +8,8 @@ import mlx.core as mx
 import numpy as np
 
 from parity.compare.calls import Branch, joined, rows_of
+from parity.latent_orders import Order
 from parity.metrics import Distance, distance
-from parity.orders import Order
 from parity.run.forced_inputs import ForcedInputs
 from parity.run.mlx_taps import arrays, to_numpy
 from parity.run.run_state import RunState
