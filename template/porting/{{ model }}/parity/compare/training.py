@@ -32,15 +32,19 @@ def _schedule(wanted: np.ndarray, own: np.ndarray) -> str:
     return f"{reason}: {shown}, the reference has {other}"
 
 
-def loss(losses: dict[str, float], own: float, name: str = "loss") -> Row:
-    """The loss of one step. ``losses``: the reference's, and those with other targets."""
+def loss(losses: dict[str, float], own: float, latents: int) -> Row:
+    """The loss of one step. ``losses``: the reference's, and those with other targets; ``latents``: their number."""
     right = losses["noise - clean"]
     gap = abs(own - right) / right
     if gap <= LOSS:
-        return Row(name, PASS, gap, LOSS)
+        return Row("loss", PASS, gap, LOSS)
     other = next((target for target, value in losses.items() if abs(own - value) <= LOSS * value), "")
     note = f"{own:.6g}, the reference's is {right:.6g}"
-    return Row(name, FAIL, gap, LOSS, f"{note}: the target is {other}, not noise - clean" if other else note)
+    if other:
+        note += f": the target is {other}, not noise - clean"
+    elif abs(own / right / latents - 1) <= LOSS:
+        note += f": {latents} times the reference's, a sum over the latents and not their mean"
+    return Row("loss", FAIL, gap, LOSS, note)
 
 
 def matrices(recording: Recording, what: str, own: dict[tuple[str, int], np.ndarray], limit: float) -> list[Row]:
