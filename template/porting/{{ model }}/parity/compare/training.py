@@ -105,17 +105,22 @@ def saved(keys: dict[str, np.ndarray], spellings: dict[str, list], trained: dict
         parts = found.get(layer, {})
         if number != 2:
             continue
-        if parts.keys() != {"up", "down"} or parts["up"].shape[-1] != parts["down"].shape[0]:
+        if parts.keys() != {"up", "down"} or not _are_factors(product, **parts):
             wrong.append(f"{layer} is not saved as up (outputs, rank) and down (rank, inputs)")
             continue
-        gap = distance(product, parts["up"] @ parts["down"]) if parts["up"].shape[0] == len(product) else None
-        worst = max(worst, gap.relative if gap else 1.0)
-        if gap is None or not gap.relative <= LOSS:
+        gap = distance(product, parts["up"] @ parts["down"])
+        worst = max(worst, gap.relative)
+        if not gap.relative <= LOSS:
             wrong.append(
                 f"{layer} was trained with {1 / gap.ratio:.3g} times the saved update"
-                if gap and gap.cosine > ALIKE
+                if gap.cosine > ALIKE
                 else f"{layer} is saved with another update"
             )
     wrong.sort(key=lambda text: "is not saved" in text)
     note = f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else "".join(wrong)
     return Row("saved", FAIL if wrong else PASS, worst, LOSS, note)
+
+
+def _are_factors(product: np.ndarray, up: np.ndarray, down: np.ndarray) -> bool:
+    """Whether the shapes are those of up (outputs, rank) and down (rank, inputs)."""
+    return (len(up), down.shape[-1]) == product.shape and up.shape[-1] == len(down)
