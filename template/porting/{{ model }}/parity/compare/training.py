@@ -32,15 +32,19 @@ def _schedule(wanted: np.ndarray, own: np.ndarray) -> str:
     return f"{reason}: {shown}, the reference has {other}"
 
 
-def loss(losses: dict[str, float], own: float, name: str = "loss") -> Row:
-    """The loss of one step. ``losses``: the reference's, and those with other targets."""
+def loss(losses: dict[str, float], own: float, latents: int) -> Row:
+    """The loss of one step. ``losses``: the reference's, and those with other targets; ``latents``: their number."""
     right = losses["noise - clean"]
     gap = abs(own - right) / right
     if gap <= LOSS:
-        return Row(name, PASS, gap, LOSS)
+        return Row("loss", PASS, gap, LOSS)
     other = next((target for target, value in losses.items() if abs(own - value) <= LOSS * value), "")
     note = f"{own:.6g}, the reference's is {right:.6g}"
-    return Row(name, FAIL, gap, LOSS, f"{note}: the target is {other}, not noise - clean" if other else note)
+    if other:
+        note += f": the target is {other}, not noise - clean"
+    elif abs(own / right / latents - 1) <= LOSS:
+        note += f": {latents} times the reference's, a sum over the latents and not their mean"
+    return Row("loss", FAIL, gap, LOSS, note)
 
 
 def matrices(recording: Recording, what: str, own: dict[tuple[str, int], np.ndarray], limit: float) -> list[Row]:
@@ -101,17 +105,22 @@ def saved(keys: dict[str, np.ndarray], spellings: dict[str, list], trained: dict
         parts = found.get(layer, {})
         if number != 2:
             continue
-        if parts.keys() != {"up", "down"} or parts["up"].shape[-1] != parts["down"].shape[0]:
+        if parts.keys() != {"up", "down"} or not _are_factors(product, **parts):
             wrong.append(f"{layer} is not saved as up (outputs, rank) and down (rank, inputs)")
             continue
-        gap = distance(product, parts["up"] @ parts["down"]) if parts["up"].shape[0] == len(product) else None
-        worst = max(worst, gap.relative if gap else 1.0)
-        if gap is None or not gap.relative <= LOSS:
+        gap = distance(product, parts["up"] @ parts["down"])
+        worst = max(worst, gap.relative)
+        if not gap.relative <= LOSS:
             wrong.append(
                 f"{layer} was trained with {1 / gap.ratio:.3g} times the saved update"
-                if gap and gap.cosine > ALIKE
+                if gap.cosine > ALIKE
                 else f"{layer} is saved with another update"
             )
     wrong.sort(key=lambda text: "is not saved" in text)
     note = f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else "".join(wrong)
     return Row("saved", FAIL if wrong else PASS, worst, LOSS, note)
+
+
+def _are_factors(product: np.ndarray, up: np.ndarray, down: np.ndarray) -> bool:
+    """Whether the shapes are those of up (outputs, rank) and down (rank, inputs)."""
+    return (len(up), down.shape[-1]) == product.shape and up.shape[-1] == len(down)

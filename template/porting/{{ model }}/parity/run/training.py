@@ -61,7 +61,7 @@ def judge(port: Port, where: str, recording: Recording, picture: Path, say: Call
     timesteps, weighting = training.schemes()
     add(weighting)
     loss, gradients = training.step()
-    add(compare.loss(recording.facts["lora"]["losses"], loss))
+    add(compare.loss(recording.facts["lora"]["losses"], loss, training.clean.size))
     add(*compare.matrices(recording, "gradient", _by_layer(gradients, layers, recording), compare.GRADIENT))
     add(*compare.matrices(recording, "update", _by_layer(training.updates(), layers, recording), compare.UPDATE))
     add(training.saved(layers), timesteps)
