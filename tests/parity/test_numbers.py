@@ -45,6 +45,13 @@ def test_rows_that_only_one_side_has_are_cut():
     assert align(reference, _values(1, 11, 9)) is None
 
 
+def test_rows_are_not_cut_from_the_width_of_another_tensor():
+    """Cosines of 165 text tokens, and the table of an image with one token: (1, 16, 2)."""
+    from parity.compare.alignment import align
+
+    assert align(_values(1, 16, 2), _values(165, 16)) is None
+
+
 def test_height_and_width_in_each_others_places_are_no_layout():
     from parity.compare.alignment import align
 
