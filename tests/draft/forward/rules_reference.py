@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
+from transformers.utils import ModelOutput
 
 TABLE_LENGTH = 6
 
@@ -85,6 +88,40 @@ class Chosen(nn.Module):
         return y + x
 
 
+@dataclass
+class PartOutput(ModelOutput):
+    last_hidden_state: torch.Tensor | None = None
+    attentions: torch.Tensor | None = None
+
+
+class Named(nn.Module):
+    """A layer that an attribute of the class names; its result is in an output object."""
+
+    _layer = "linear"
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x):
+        name = getattr(self, "_layer", "other")
+        if (layer := getattr(self, name, None)) is not None:
+            x = layer(x)
+        return PartOutput(last_hidden_state=x)
+
+
+class Reader(nn.Module):
+    """Reads an output object by number."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.named = Named(width)
+
+    def forward(self, x):
+        outputs = self.named(x)
+        return outputs[0] * 2
+
+
 class Wrong(nn.Module):
     """Its parent is replayed with it taken from torch."""
 
@@ -154,7 +191,8 @@ class Block(nn.Module):
 class Angles(nn.Module):
     """A table that is the same in every step."""
 
-    def forward(self, positions):
+    def forward(self, positions, hidden_states):
+        positions = positions[: hidden_states.size(1)]
         return torch.cos(positions.float()), torch.sin(positions.float())
 
 
@@ -169,7 +207,7 @@ class Blocks(nn.Module):
         self.last = nn.Linear(width, width)
 
     def forward(self, hidden_states, position_ids, *unread):
-        angles = self.angles(position_ids + 1)
+        angles = self.angles(position_ids + 1, hidden_states)
         for block in self.blocks:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 hidden_states = torch.utils.checkpoint.checkpoint(block, hidden_states, angles)
@@ -178,18 +216,58 @@ class Blocks(nn.Module):
         return self.last(hidden_states)
 
 
+class Convolutions(nn.Module):
+    """Neighbouring layers over channels, and one that stands alone."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm, self.inner = nn.GroupNorm(2, width), nn.Conv1d(width, width, 3, padding=1)
+        self.outer, self.last = nn.Conv1d(width, width, 1), nn.Conv1d(width, width, 1)
+        self.activation, self.dropout = nn.SiLU(), nn.Dropout(0.1)
+
+    def forward(self, x):
+        x = x.transpose(1, 2)
+        if x.shape[2] % 2 == 0:
+            y = self.norm(x)
+        else:
+            y = self.dropout(self.norm(x))
+        y = self.activation(y)
+        y = self.inner(y)
+        y = self.outer(y)
+        return self.last(x + y).transpose(1, 2)
+
+
+class Looked(nn.Module):
+    """A layer that is looked up by the name that its class gives."""
+
+    _layer = "linear"
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def get_layer(self):
+        name = getattr(self, "_layer", "other")
+        if (layer := getattr(self, name, None)) is not None:
+            return layer
+        return self.children()
+
+    def forward(self, x):
+        return self.get_layer()(x)
+
+
 class Model(nn.Module):
     def __init__(self, width: int = 8, heads: int = 2, theta: float = 100.0):
         super().__init__()
         self.folded, self.unseen, self.sided = Folded(width, True), Unseen(), Sided()
         self.always_none, self.resized, self.parent = AlwaysNone(), Resized(width), Parent()
         self.tables, self.attention = Tables(width, theta), Attention(width, heads)
-        self.chosen = Chosen("silu")
+        self.chosen, self.reader = Chosen("silu"), Reader(width)
         self.unused = nn.Linear(width, width)
 
     def forward(self, x, mask=None, return_dict=True):
         x = self.chosen(self.folded(x))
-        x = self.sided(self.unseen(x))
+        x = self.reader(self.sided(self.unseen(x)))
         x = self.resized(self.always_none(x, mask))
         x = self.attention(self.tables(self.parent(x)))
         if not return_dict:

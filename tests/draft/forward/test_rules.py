@@ -56,6 +56,12 @@ def test_what_a_chosen_function_gives_is_not_left_out(classes):
     assert classes["Chosen"]["state"] == "verified" and "y = nn.silu(x)" in classes["Chosen"]["text"]
 
 
+def test_a_layer_that_the_class_names_and_the_only_part_of_an_output(classes):
+    assert classes["Named"]["state"] == classes["Reader"]["state"] == "verified"
+    assert "self.linear" in classes["Named"]["text"] and "getattr" not in classes["Named"]["text"]
+    assert "[0]" not in classes["Reader"]["text"]
+
+
 def test_arrays_that_no_checkpoint_holds_are_made(classes):
     text = classes["Tables"]["text"]
     assert classes["Tables"]["state"] == "verified"
@@ -84,9 +90,10 @@ def test_the_same_twice(rules):
 
 def test_what_is_the_same_in_every_step_is_a_method(classes):
     text = classes["Blocks"]["text"]
+    given = "hidden_states: mx.array, position_ids: mx.array"  # of the first, its table reads only the shape
     assert classes["Blocks"]["state"] == "verified"
-    assert "def get_rotary_embeddings(self, position_ids: mx.array) -> tuple[mx.array, mx.array]:" in text
-    assert "if rotary_embeddings is None:\n        rotary_embeddings = self.get_rotary_embeddings(position_ids)" in text
+    assert f"def get_rotary_embeddings(self, {given}) -> tuple[mx.array, mx.array]:" in text
+    assert "rotary_embeddings = self.get_rotary_embeddings(hidden_states, position_ids)" in text
 
 
 def test_a_loop_that_can_be_checkpointed_can_be_in_the_port(classes):
@@ -113,3 +120,16 @@ def test_casts_that_change_nothing_are_left_out(classes):
     # In bfloat16 the first cast changes the type, and the second turns it back.
     assert "x.astype(mx.float32)" in text and "turned.astype(x.dtype)" in text
     assert "position_ids" in classes["Blocks"]["text"] and "astype" not in classes["Blocks"]["text"]
+
+
+def test_neighbouring_layers_share_one_change_of_axes(classes):
+    text = classes["Convolutions"]["text"]
+    assert classes["Convolutions"]["state"] == "verified"
+    assert "y = self.norm(mx.moveaxis(x, 1, -1))" in text and "y = mx.moveaxis(self.outer(y), -1, 1)" in text
+    assert "if " not in text  # both sides of its test are the same without dropout
+    assert "y = self.inner(y)" in text and "SHARED.channels_last(self.last, x + y)" in text
+
+
+def test_a_layer_that_is_looked_up_by_its_name_is_called(classes):
+    assert classes["Looked"]["state"] == "verified" and "return self._get_layer()(x)" in classes["Looked"]["text"]
+    assert "def _get_layer(self) -> nn.Module:\n    return self.linear" in classes["Looked"]["text"]

@@ -153,15 +153,13 @@ class _Recorder:
 
     def instrumenting(self, codes: list[types.CodeType], initial: set[str] = frozenset()) -> _Swapped:
         swapped = []
-        for code in codes:
-            for function in gc.get_referrers(code):
-                if isinstance(function, types.FunctionType) and function.__code__ is code:
-                    if code.co_name != "__init__" or key_of(function) in initial:
-                        swapped += self._swap(function, code)
-                    break
+        functions, caches = _loaded_functions(codes)
+        for code, function in functions:
+            if code.co_name != "__init__" or key_of(function) in initial:
+                swapped += self._swap(function, code, caches)
         return _Swapped(swapped, self)
 
-    def _swap(self, function, code) -> list[tuple]:
+    def _swap(self, function, code, caches: list) -> list[tuple]:
         try:
             source = Source(function)
         except (OSError, SyntaxError, TypeError):
@@ -174,9 +172,9 @@ class _Recorder:
         new = instrumented(source, code)
         if new is None:
             return []
-        for holder in gc.get_referrers(function):
-            if isinstance(holder, functools._lru_cache_wrapper):
-                holder.cache_clear()  # a cached call does not run
+        for cache in caches:
+            if cache.__wrapped__ is function:
+                cache.cache_clear()  # a cached call does not run
         self.recording.sources[source.key] = source
         return [(function, code, new)]
 
@@ -264,6 +262,18 @@ class _Hooks:
             handle.remove()
         for cls, call, _ in self.classes:
             cls.__call__ = call
+
+
+def _loaded_functions(codes: list[types.CodeType]) -> tuple[list[tuple], list]:
+    """(code, function) of each of ``codes`` that a function has, and all functions with a cache: one look at all objects."""
+    functions, caches = {}, []
+    wanted = {id(code) for code in codes}
+    for one in gc.get_objects():
+        if type(one) is types.FunctionType and id(one.__code__) in wanted:
+            functions.setdefault(id(one.__code__), one)
+        elif type(one) is functools._lru_cache_wrapper:
+            caches.append(one)
+    return [(code, functions[id(code)]) for code in codes if id(code) in functions], caches
 
 
 def _executed(run: Callable, model, more: set[str] = frozenset()) -> list[types.CodeType]:

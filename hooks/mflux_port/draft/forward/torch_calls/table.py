@@ -60,6 +60,7 @@ CALLS: dict[str, Entry] = {
     "pad_sequence": Entry("sequences batch_first:True padding_value:0.0 padding_side:'right'", _helper("pad_sequence", "sequences")),
     "interpolate": Entry("x size? scale_factor? mode='nearest' align_corners:None antialias:False", images.interpolate),
     # Nothing in MLX, where arrays have no device, storage or gradient.
+    "Buffer": Entry("data ~persistent", "data"),  # an array that no checkpoint holds
     **_same("contiguous clone detach cpu cuda requires_grad_", "x ~memory_format", "x"),
     **_same("dropout", "x ~p ~training ~inplace", "x"),
     # Types.

@@ -73,22 +73,26 @@ class _Maker:
         return self.size(("num_text_layers", "text_num_layers"), 3)
 
     def mask(self, kind: str):
-        """Which tokens are text: the second of a batch is shorter, so that its end is padding."""
+        """Which tokens are text: the second of a batch is shorter, so that its end is padding, more of it in longer texts."""
         case = self.case
         mask = self.torch.ones(case.batch, case.text)
         if case.batch > 1:
-            mask[1, case.text - 2 :] = 0
+            mask[1, case.text - 1 - case.text // 5 :] = 0
         return {"bool": mask.bool(), "long": mask.long(), "float": mask}[kind]
 
     def grid(self):
         rows, columns = self.torch.arange(self.case.height), self.torch.arange(self.case.width)
         ids = self.torch.zeros(self.case.height, self.case.width, self.axes)
+        ids[..., 0] += self.case.seed  # the number of the image: zero would hide the axis
         ids[..., min(1, self.axes - 1)] += rows[:, None]
         ids[..., min(2, self.axes - 1)] += columns[None]
         return ids.reshape(-1, self.axes)
 
     def text_ids(self):
-        return self.torch.zeros(self.case.text, self.axes)
+        """Positions of text along the last axis, which not all pipelines give: zeros would hide how they are used."""
+        ids = self.torch.zeros(self.case.text, self.axes)
+        ids[:, -1] = self.torch.arange(self.case.text)
+        return ids
 
 
 def _image(make: _Maker) -> list[Callable]:

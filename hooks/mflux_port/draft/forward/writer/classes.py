@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 
 from mflux_port.draft.forward.proof.states import VERIFIED, State
 from mflux_port.draft.forward.record.callgraph import Place
+from mflux_port.draft.forward.writer.channels import join_layers
 from mflux_port.draft.forward.writer.hints import hint
 from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place
 from mflux_port.draft.forward.writer.known_tables import formula, numbers_of
 from mflux_port.draft.forward.writer.layers import layer_call_of
 from mflux_port.draft.forward.writer.names import table_name
-from mflux_port.draft.forward.writer.once import split_off
+from mflux_port.draft.forward.writer.once import OF_A_SHAPE, split_off
 from mflux_port.draft.forward.writer.printer import statements
 from mflux_port.draft.forward.writer.project import Project, Written
 from mflux_port.draft.forward.writer.returns import without_unread_parts
@@ -126,6 +127,8 @@ class ClassWriter:
         self._merge(nodes, functions, places)
         without_unread_parts(list(nodes.values()))
         once = self._once(group, nodes, places)
+        for node in nodes.values():
+            join_layers(node)
         out.methods = _methods(nodes, functions)
         if once is not None:
             out.methods.append(Method(once.name, "\n".join(statements([tidy(once)])), False))
@@ -133,6 +136,7 @@ class ClassWriter:
         for place in places:
             out.signatures[names[place]] = [name for name, _, _ in functions[place].parameters]
             out.entries[place] = names[place]
+        out.helpers = {name for name in out.helpers if f"SHARED.{name}(" in out.key}
         out.reads = _own_reads([*(method.text for method in out.methods), "\n".join(out.initial)])
         return out
 
@@ -142,7 +146,21 @@ class ClassWriter:
         if len(entries) != 1:
             return None
         module = self.project.recording.instances[group][0]
-        return split_off(nodes[entries[0]], lambda name: _is_table(module, name), self._type_of(entries[0]))
+        is_table, reads_shape = lambda name: _is_table(module, name), lambda *names: self._reads_shape(module, *names)  # noqa: E731
+        return split_off(nodes[entries[0]], is_table, self._type_of(entries[0]), reads_shape)
+
+    def _reads_shape(self, owner, name: str, key: int | str) -> bool:
+        """Whether a child of a module reads nothing but the shape of an argument, given by its place or keyword."""
+        child = getattr(owner, name, None)
+        place = self.project.graph.place(child, "") if child is not None else None
+        written = self.project.function(place[0]) if place is not None else None
+        parameters = [parameter for parameter, _, _ in written.parameters] if written is not None else []
+        parameter = key if isinstance(key, str) else parameters[key] if key < len(parameters) else None
+        if parameter not in parameters:
+            return False
+        nodes = [node for statement in written.body for node in ast.walk(statement)]
+        shapes = [node.value for node in nodes if isinstance(node, ast.Attribute) and node.attr in OF_A_SHAPE]
+        return all(node in shapes for node in nodes if isinstance(node, ast.Name) and node.id == parameter)
 
     def _type_of(self, place: Place) -> Callable[[str], str]:
         source, facts = self.project.recording.sources[place[0]], self.project.recording.facts[place]

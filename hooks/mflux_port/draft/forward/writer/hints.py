@@ -7,7 +7,7 @@ import ast
 from mflux_port.draft.forward.record.facts import Fact
 
 _NAMES = {"tensor": "mx.array", "int": "int", "float": "float", "bool": "bool", "str": "str", "none": "None",
-          "dtype": "mx.Dtype", "size": "tuple[int, ...]"}  # fmt: skip
+          "dtype": "mx.Dtype", "size": "tuple[int, ...]", "module": "nn.Module"}  # fmt: skip
 
 
 def hint(fact: Fact | None) -> str:

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections.abc import Callable
 
 METHOD, ARGUMENT = "get_rotary_embeddings", "rotary_embeddings"
 _PER_STEP = ("hidden_states", "x", "sample", "latents", "latent_model_input", "timestep", "timesteps", "t", "guidance")
-_OF_A_SHAPE = ("shape", "ndim", "dtype", "size")
+OF_A_SHAPE = ("shape", "ndim", "dtype", "size")
 
 
 def split_off(
-    node: ast.FunctionDef, is_table: Callable[[str], bool], type_of: Callable[[str], str]
+    node: ast.FunctionDef,
+    is_table: Callable[[str], bool],
+    type_of: Callable[[str], str],
+    reads_shape: Callable[[str, int | str], bool],
 ) -> ast.FunctionDef | None:
     """Move the rotary embeddings out of a forward pass. Returns the new method, None if there is nothing to move.
 
-    ``is_table``: whether an attribute of the model is a number, or a module without weights; ``type_of``: of a name.
+    ``is_table``: whether an attribute of the model is a number, or a module without weights; ``type_of``: of a name;
+    ``reads_shape``: whether such a module reads nothing but the shape of an argument, by its place or keyword.
     """
-    reader = _Reader(node, is_table)
+    reader = _Reader(node, is_table, reads_shape)
     same = [statement for statement in node.body if reader.reads(statement)]
     tables = _made_of_modules(same, reader)
     rest = [statement for statement in node.body if statement not in same]
@@ -70,9 +75,9 @@ def _rename(body: list[ast.stmt], name: str) -> None:
 class _Reader:
     """Walks a forward pass and records which names are the same in every step."""
 
-    def __init__(self, node: ast.FunctionDef, is_table: Callable[[str], bool]):
+    def __init__(self, node: ast.FunctionDef, is_table: Callable, reads_shape: Callable):
         names = [arg.arg for arg in node.args.args[1:]]
-        self.is_table = is_table
+        self.is_table, self.reads_shape = is_table, reads_shape
         self.given = set(names)
         self.same = {name for name in names if name not in _PER_STEP and "hidden" not in name and "embed" not in name}
         self.changing: set[str] = set()
@@ -93,12 +98,21 @@ class _Reader:
             return self._is_same_attribute(node)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             return node.id in self.same or node.id not in self.changing | self.given and node.id != "self"
+        if isinstance(node, ast.Call) and re.fullmatch(r"self\.\w+", ast.unparse(node.func)):
+            return self._is_same(node.func) and self._has_same_arguments(node, node.func.attr)
         return all(self._is_same(child) for child in ast.iter_child_nodes(node))
+
+    def _has_same_arguments(self, node: ast.Call, module: str) -> bool:
+        arguments = [*enumerate(node.args), *((keyword.arg, keyword.value) for keyword in node.keywords)]
+        return all(self._is_same(value) or self._is_shape(value, module, key) for key, value in arguments)
+
+    def _is_shape(self, value: ast.expr, module: str, key: int | str) -> bool:
+        return isinstance(value, ast.Name) and value.id in self.given and self.reads_shape(module, key)
 
     def _is_same_attribute(self, node: ast.Attribute) -> bool:
         if isinstance(node.value, ast.Name) and node.value.id == "self":
             return self.is_table(node.attr)
-        if isinstance(node.value, ast.Name) and node.value.id in self.given and node.attr in _OF_A_SHAPE:
+        if isinstance(node.value, ast.Name) and node.value.id in self.given and node.attr in OF_A_SHAPE:
             return True
         return self._is_same(node.value)
 

@@ -136,6 +136,10 @@ class _Sweeper:
                     setattr(node, name, self.block(getattr(node, name)))
             if self._is_dead(node):
                 self.removed = True
+            elif _has_equal_sides(node):
+                self.removed = True
+                node.body[0].is_spaced = getattr(node, "is_spaced", False)
+                kept += node.body
             else:
                 kept.append(node)
         return kept
@@ -155,6 +159,17 @@ class _Sweeper:
 
             node.test, node.body, node.orelse = negated(node.test), node.orelse, []
         return isinstance(node, ast.For) and not node.body
+
+
+def _has_equal_sides(node: ast.stmt) -> bool:
+    # A test that decides nothing: the sides differed only in what was folded.
+    if (
+        not isinstance(node, ast.If)
+        or not node.body
+        or any(isinstance(one, ast.NamedExpr) for one in ast.walk(node.test))
+    ):
+        return False
+    return [ast.dump(one) for one in node.body] == [ast.dump(one) for one in node.orelse]
 
 
 def _is_names(target: ast.expr) -> bool:

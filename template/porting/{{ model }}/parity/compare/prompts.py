@@ -28,5 +28,20 @@ def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
     return kept
 
 
+def other_length(reference: np.ndarray, own: np.ndarray, parameters: Iterable[str]) -> str:
+    """What to say of prompt embeddings (..., rows, width) with different numbers of rows.
+
+    ``parameters``: what the reference's pipeline can be called with.
+    """
+    note = f"prompt embeddings are {list(own.shape)}, the reference's are {list(reference.shape)}"
+    length = own.shape[-2]
+    rest = reference[..., length:, :]
+    if rest.size and not rest.any():
+        return f"{note}; the reference fills it up with {rest.shape[-2]} rows of zeros"
+    if "max_sequence_length" in parameters and length:
+        note += f"; record with --call max_sequence_length={length} if that is the model's length"
+    return note
+
+
 def _is_mask(values: np.ndarray) -> bool:
     return 1 < values.size == max(values.shape) and np.array_equal(np.unique(values), [0, 1])

@@ -22,6 +22,7 @@ from parity.progress import Progress
 from parity.record.recording import Recording
 from parity.run import device, encode, port_orders
 from parity.run.forced_run import ForcedRun
+from parity.run.long_sums import long_sums_in_parts
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, numbers, to_numpy
 from parity.run.module_call import Call
@@ -342,7 +343,7 @@ class Judge:
     def _encoded(self, vae, image: mx.array) -> np.ndarray:
         self.progress(VAE_ENCODE)
         self.port.residents.enter("vae")
-        with convolutions_in_strips():
+        with convolutions_in_strips(), long_sums_in_parts():
             if not self.bisect:
                 return to_numpy(vae.encode(image))
             run = self._forced_run(FORCED)
