@@ -143,7 +143,9 @@ def _undecided(life: Life) -> Action | None:
     reason = (
         f"{len(entries)} undecided, first: {first['component']} {first.get('name', '')}: {first.get('why', '')}{choice}"
     )
-    return Action(f"mflux-port status {life.model}", f"{reason}; decide it in {life.port.folder}, then delete its entry", name)
+    return Action(
+        f"mflux-port status {life.model}", f"{reason}; decide it in {life.port.folder}, then delete its entry", name
+    )
 
 
 def _tiny_sizes(life: Life) -> Action | None:
