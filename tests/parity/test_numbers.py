@@ -111,6 +111,10 @@ def test_a_prompt_without_the_padding_that_the_reference_masks():
     kept = without_padding(inputs, inputs)
     assert list(kept) == ["embeddings"]
     np.testing.assert_array_equal(kept["embeddings"], embeddings[:, :4])
+    layers = _Inputs(inputs, embeddings=_values(1, 6, 3, 8))
+    np.testing.assert_array_equal(
+        without_padding(layers, layers)["embeddings"], layers["embeddings"][:, :4].reshape(1, 4, 24)
+    )
     left = _Inputs(inputs, mask=np.array([[False, False, False, True, True, True]]))
     np.testing.assert_array_equal(without_padding(left, left)["embeddings"], embeddings[:, 3:])
     for other in (np.ones((1, 6), int), np.array([[0, 1, 2, 3, 4, 5]]), np.array([[1, 1, 1, 0]])):
