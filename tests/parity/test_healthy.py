@@ -25,10 +25,10 @@ pytestmark = pytest.mark.full
 SMALL = ("flux", "qwen", "fibo")  # two encoders and T5; two calls a step; two predictions in one call
 BUGS = {"qwen": ("guidance without its norm", "exact GELU"), "fibo": ("predictions exchanged", "one layer further")}
 VARIANTS = '''
+from ports import Port  # before mflux's modules: it settles their sizes
 import mlx.core as mx
 from mflux.models.flux.model.flux_text_encoder.prompt_encoder import PromptEncoder
 from mflux.models.flux.model.flux_transformer.time_text_embed import TimeTextEmbed
-from ports import Port
 
 
 class WithoutEncoders(Port):

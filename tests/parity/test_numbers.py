@@ -45,6 +45,13 @@ def test_rows_that_only_one_side_has_are_cut():
     assert align(reference, _values(1, 11, 9)) is None
 
 
+def test_rows_are_not_cut_from_the_width_of_another_tensor():
+    """Cosines of 165 text tokens, and the table of an image with one token: (1, 16, 2)."""
+    from parity.compare.alignment import align
+
+    assert align(_values(1, 16, 2), _values(165, 16)) is None
+
+
 def test_height_and_width_in_each_others_places_are_no_layout():
     from parity.compare.alignment import align
 
@@ -104,6 +111,10 @@ def test_a_prompt_without_the_padding_that_the_reference_masks():
     kept = without_padding(inputs, inputs)
     assert list(kept) == ["embeddings"]
     np.testing.assert_array_equal(kept["embeddings"], embeddings[:, :4])
+    layers = _Inputs(inputs, embeddings=_values(1, 6, 3, 8))
+    np.testing.assert_array_equal(
+        without_padding(layers, layers)["embeddings"], layers["embeddings"][:, :4].reshape(1, 4, 24)
+    )
     left = _Inputs(inputs, mask=np.array([[False, False, False, True, True, True]]))
     np.testing.assert_array_equal(without_padding(left, left)["embeddings"], embeddings[:, 3:])
     for other in (np.ones((1, 6), int), np.array([[0, 1, 2, 3, 4, 5]]), np.array([[1, 1, 1, 0]])):

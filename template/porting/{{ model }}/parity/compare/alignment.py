@@ -159,7 +159,9 @@ def cuts(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
         different = [n for n, (a, b) in enumerate(zip(wanted, moved, strict=True)) if a != b]
         if len(different) != 1:
             continue
-        axis = different[0]
+        axis, last = different[0], len(own) - 1
+        if (axis == last) != (axes[axis] == last):  # rows on one side, the width on the other: shapes fit by chance
+            continue
         for rows in _ends(wanted[axis], moved[axis]):
             cut = tuple(rows if n == axis else slice(None) for n in range(len(wanted)))
             longer = wanted[axis] > moved[axis]

@@ -16,7 +16,11 @@ def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
     for name, values in inputs.items():
         if values.dtype.kind != "f" or values.ndim < 2:
             continue
-        rows = values.reshape(-1, values.shape[-1])
+        # Several layers a token, and not the few channels of a picture.
+        listed = (
+            values.ndim == 4 and values.shape[1] > values.shape[2] and any(len(m) == values.shape[1] for m in masks)
+        )
+        rows = values.reshape(values.shape[1], -1) if listed else values.reshape(-1, values.shape[-1])
         mask = next((mask for mask in masks if len(mask) == len(rows)), None)
         if mask is not None:
             kept[name] = rows[mask][None]

@@ -33,7 +33,7 @@ def reference_inputs(recorded: RecordedCalls, call: Call, args: tuple, kwargs: d
     names, taken = recorded.inputs(call.event), set()
     own = list(arrays((args, kwargs)))
     call.inputs = 0.0
-    options = [_options(recorded, call, array, names, taken) for array in own]
+    options = [_options(recorded, call, array, names, taken, own) for array in own]
     if not any(mx.issubdtype(array.dtype, mx.floating) for array in own):
         call.inputs = None  # only token ids or positions
     elif not taken:
@@ -54,8 +54,10 @@ def replay_of(again: Callable, args: tuple, kwargs: dict) -> Callable[[], list[n
     return functools.partial(_results, again, args, kwargs)
 
 
-def _options(recorded: RecordedCalls, call: Call, array: mx.array, names: list[str], taken: set[str]) -> list[mx.array]:
-    """What to try in place of one argument, the best first. ``taken`` are the recorded inputs used so far."""
+def _options(
+    recorded: RecordedCalls, call: Call, array: mx.array, names: list[str], taken: set[str], given: list[mx.array]
+) -> list[mx.array]:
+    """What to try in place of one of the arguments ``given``, the best first. ``taken``: recorded inputs used so far."""
     mask = masks.nearest(map(recorded.get, names), to_numpy(array))
     if mask is not None:  # two correct masks may differ in padding, so the port's own is tried, too
         return [mx.array(mask).astype(array.dtype), *([array] if (mask != to_numpy(array)).any() else [])]
@@ -68,7 +70,7 @@ def _options(recorded: RecordedCalls, call: Call, array: mx.array, names: list[s
     free = [name for name in names if name not in taken]
     found = _find(recorded, to_numpy(array), free) or _joined(recorded, to_numpy(array), free)
     if found is None:
-        _keep(call, to_numpy(array))
+        _keep(call, array, given)
         return [array, *_parts(recorded, array, names)]
     used, values, gap = found
     taken.update(used)
@@ -76,10 +78,12 @@ def _options(recorded: RecordedCalls, call: Call, array: mx.array, names: list[s
     return [mx.array(values), *([array] if gap > NEAR else [])]
 
 
-def _keep(call: Call, own: np.ndarray) -> None:
+def _keep(call: Call, array: mx.array, given: list[mx.array]) -> None:
     """Note that a call keeps one of the port's own arrays."""
-    if is_table(own):  # another convention of RoPE, and not a result of the run
-        call.short = call.short or is_short(own)
+    own = to_numpy(array)
+    others = [to_numpy(other) for other in given if other is not array and other.shape == array.shape]
+    if is_table(own) or any(is_table(np.stack([own, other], axis=-1)) for other in others):
+        call.short = call.short or is_short(own)  # RoPE in another convention, and not a result of the run
     else:
         call.whole = False
 

@@ -29,4 +29,5 @@ def _moved(array: mx.array, random: np.random.Generator) -> mx.array:
     if not mx.issubdtype(array.dtype, mx.floating):
         return array
     noise = random.standard_normal(array.shape).astype(np.float32)
+    noise = np.copysign(np.maximum(np.abs(noise), 1), noise)  # half a bit is rounded away: a timestep would stay
     return array * (1 + LAST_BIT * mx.array(noise)).astype(array.dtype)
