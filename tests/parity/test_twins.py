@@ -184,6 +184,23 @@ def test_names_are_those_of_the_references_files(tmp_path):
     assert set(index["weight_map"]) == names(target / "model.safetensors")
 
 
+def test_names_with_another_prefix_for_each_part_are_those_of_the_files(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir(), target.mkdir()
+    layers = [f"layers.{n}.norm.weight" for n in range(3)]
+    stored = [f"model.language_model.{name}" for name in ("norm.weight", "embed_tokens.weight", *layers)]
+    stored += ["model.visual.blocks.0.norm.weight", "lm_head.weight"]
+    write(source / "model.safetensors", stored)
+    short = [
+        name.replace("language_model.", "").replace("model.visual", "visual")
+        for name in stored
+        if "layers.2" not in name
+    ]
+    write(target / "model.safetensors", short)
+    stored_names.write_stored_names(source, target, "Any")
+    assert names(target / "model.safetensors") == {name for name in stored if "layers.2" not in name}
+
+
 @pytest.mark.parametrize(
     ("stored", "written"),
     [

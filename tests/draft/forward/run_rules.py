@@ -9,6 +9,7 @@ from pathlib import Path
 from mflux_port.draft.forward.draft import drafted
 from mflux_port.draft.forward.record.groups import group_of
 from mflux_port.draft.forward.record.initial import arguments_kept
+from mflux_port.draft.forward.twin.inputs import vae_runs
 from mflux_port.draft.forward.twin.twin import randomise
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -36,7 +37,22 @@ def main() -> None:
         told[name] = {"text": forward.key, "state": forward.state.kind, "line": forward.state.line}
     told |= blocks()
     told["Blocks of a port without training"] = blocks(trains=False)["Blocks"]
-    print(json.dumps({"classes": told, "same": texts[0] == texts[1]}))
+    print(json.dumps({"classes": told, "same": texts[0] == texts[1], "encoded": encoded_sides()}))
+
+
+def encoded_sides() -> list[list[int]]:
+    """The sides of the images that a VAE of scale 32 is recorded with."""
+
+    class Vae:
+        def decode(self, z):
+            pass
+
+        def encode(self, x):
+            if any(side % 32 for side in x.shape[-2:]):
+                raise ValueError
+
+    runs = vae_runs(Vae(), {"latent_channels": 4})
+    return [list(inputs["x"].shape[-2:]) for method, inputs in runs if method == "encode"]
 
 
 def blocks(trains: bool = True) -> dict[str, dict]:

@@ -56,6 +56,10 @@ def test_what_a_chosen_function_gives_is_not_left_out(classes):
     assert classes["Chosen"]["state"] == "verified" and "y = nn.silu(x)" in classes["Chosen"]["text"]
 
 
+def test_a_vae_of_any_scale_is_recorded_with_images_that_it_takes(rules):
+    assert rules["encoded"] == [[96, 32], [32, 64]]
+
+
 def test_a_layer_that_the_class_names_and_the_only_part_of_an_output(classes):
     assert classes["Named"]["state"] == classes["Reader"]["state"] == "verified"
     assert "self.linear" in classes["Named"]["text"] and "getattr" not in classes["Named"]["text"]

@@ -20,6 +20,7 @@ _CHANNELS = ("in_channels", "in_visual_dim", "in_dim", "num_channels")
 _POOLED = ("pooled_projection_dim", "pooled_dim", "text_emb_dim", "in_text_dim2", "clip_dim", "pooled_embed_dim")
 _HEADS = ("num_attention_heads", "num_heads", "n_heads")
 _TRIES = 480
+_SCALES = (8, 16, 32)  # of a VAE: the pixels along one latent
 # Keywords that select how a reference returns its results: a port has one way.
 FIXED = {"return_dict", "use_cache", "output_hidden_states", "output_attentions", "return_overlap"}
 
@@ -265,10 +266,16 @@ def vae_runs(model, config: dict, cases: Sequence[Case] = CASES[:3]) -> list[tup
     """Runs of ``decode`` and ``encode`` of a VAE, of images or of videos of one frame."""
     channels = next((config[name] for name in ("latent_channels", "z_dim") if name in config), 4)
     for frames in ((), (1,)):
-        decode = [_vae_input(case, channels, 1, frames) for case in cases]
-        encode = [_vae_input(case, config.get("in_channels", 3), 8, frames) for case in cases[1:]]
-        runs = [("decode", {"z": z}) for z in decode] + [("encode", {"x": x}) for x in encode]
-        accepted = [(method, inputs) for method, inputs in runs if _accepts(model, inputs, method)]
+        decode = [("decode", {"z": _vae_input(case, channels, 1, frames)}) for case in cases]
+        accepted = [run for run in decode if _accepts(model, run[1], run[0])]
+        for scale in _SCALES:  # a VAE refuses an image that it cannot divide
+            encode = [
+                ("encode", {"x": _vae_input(case, config.get("in_channels", 3), scale, frames)}) for case in cases[1:]
+            ]
+            encoded = [run for run in encode if _accepts(model, run[1], run[0])]
+            if encoded:
+                accepted += encoded
+                break
         if accepted:
             return accepted
     return []

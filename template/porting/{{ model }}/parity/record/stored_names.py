@@ -14,15 +14,14 @@ PREFIXES = {"CLIPTextModel": "text_model."}  # if the reference's files are not 
 
 def write_stored_names(source: Path, target: Path, kind: str) -> None:
     """Give the tensors in ``target``'s weight files the names of ``source``, or the names known for such files."""
+    stored = stored_names(source)
     for path in sorted(target.glob("*.safetensors")):
         header, rest = _parts(path)
         names = [name for name in header if name != "__metadata__"]
-        stored = stored_names(source)
-        prefix = _prefix(names, stored) if stored else PREFIXES.get(kind, "")
-        if not prefix or any(name.startswith(prefix) for name in names):
+        changes = _renamed(names, stored) if stored else _prefixed(names, PREFIXES.get(kind, ""))
+        if not changes:
             continue
-        renamed = {name if name == "__metadata__" else prefix + name: entry for name, entry in header.items()}
-        data = json.dumps(renamed).encode()
+        data = json.dumps({changes.get(name, name): entry for name, entry in header.items()}).encode()
         data += b" " * (-len(data) % 8)
         path.write_bytes(len(data).to_bytes(8, "little") + data + rest)
 
@@ -46,13 +45,42 @@ def stored_names(source: Path) -> set[str]:
     return {name for path in source.glob("*.safetensors") for name in _header(path)}
 
 
-def _prefix(names: list[str], stored: set[str]) -> str:
-    """The prefix that most of ``names`` have in the files; empty when there is none."""
-    found: Counter[str] = Counter()
-    for name in names:
-        found.update(other.removesuffix(name) for other in stored if other.endswith(f".{name}") or other == name)
-    prefix, count = found.most_common(1)[0] if found else ("", 0)
-    return prefix if 2 * count > len(names) else ""
+def _prefixed(names: list[str], prefix: str) -> dict[str, str]:
+    return {} if any(name.startswith(prefix) for name in names) else {name: prefix + name for name in names}
+
+
+def _renamed(names: list[str], stored: set[str]) -> dict[str, str]:
+    """The names that the files have for those of ``names`` that they lack: with another prefix, if one is found."""
+    by_tail = _by_tail(stored)
+    missing = [name for name in names if name not in stored]
+    pairs = Counter(pair for name in missing for pair in _prefixes(name, by_tail))
+    changes = {}
+    for name in missing:
+        fitting = (new + name[len(old) :] for (old, new), _ in pairs.most_common() if name.startswith(old))
+        found = next((other for other in fitting if other in stored), None)
+        changes |= {name: found} if found else {}
+    taken = set(changes.values())
+    return changes if len(taken) == len(changes) and not taken & set(names) else {}
+
+
+def _by_tail(stored: set[str]) -> dict[str, list[str]]:
+    """The stored names by each of their ends, from any dot on."""
+    found: dict[str, list[str]] = {}
+    for name in stored:
+        parts = name.split(".")
+        for start in range(len(parts)):
+            found.setdefault(".".join(parts[start:]), []).append(name)
+    return found
+
+
+def _prefixes(name: str, by_tail: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """The prefix of a name and the stored one before its longest end that only one stored name has."""
+    parts = name.split(".")
+    for start in range(len(parts)):
+        tail = ".".join(parts[start:])
+        if len(by_tail.get(tail, ())) == 1:
+            return [(name.removesuffix(tail), by_tail[tail][0].removesuffix(tail))]
+    return []
 
 
 def _header(path: Path) -> dict:
