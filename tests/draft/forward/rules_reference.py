@@ -186,11 +186,11 @@ class Convolutions(nn.Module):
         super().__init__()
         self.norm, self.inner = nn.GroupNorm(2, width), nn.Conv1d(width, width, 3, padding=1)
         self.outer, self.last = nn.Conv1d(width, width, 1), nn.Conv1d(width, width, 1)
-        self.activation, self.dropout = nn.SiLU(), nn.Dropout(0.1)
+        self.activation, self.dropout, self.step = nn.SiLU(), nn.Dropout(0.1), 2
 
     def forward(self, x):
         x = x.transpose(1, 2)
-        if x.shape[2] % 2 == 0:
+        if x.shape[2] % self.step == 0:
             y = self.norm(x)
         else:
             y = self.dropout(self.norm(x))

@@ -34,6 +34,7 @@ def main() -> None:
     for group, forward in forwards.items():
         name = group.split("(")[0].rsplit(".", 1)[-1]
         told[name] = {"text": forward.key, "state": forward.state.kind, "line": forward.state.line}
+        told[name]["reads"] = sorted(name for _, name in forward.others)
     told |= blocks()
     told["Blocks of a port without training"] = blocks(trains=False)["Blocks"]
     print(json.dumps({"classes": told, "same": texts[0] == texts[1]}))
