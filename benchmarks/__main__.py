@@ -1,4 +1,4 @@
-"""``python -m benchmarks [NAME…]``: take the figures, print a table, write them to ``benchmarks/figures.json``."""
+"""``python -m benchmarks [NAME…]``: measure, print a table, and write the figures to ``benchmarks/figures.json``."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from benchmarks.measure import Row, silence
 
 CROWD, ROUNDS = 20, 3
 HOOKS = Path(checks.__file__).resolve().parents[2]
-SCRIPT = "from mflux_port.__main__ import run; run()"  # as the installed command starts
+SCRIPT = "from mflux_port.__main__ import run; run()"  # starts as the installed command does
 
 
 def rows() -> list[Row]:
@@ -37,7 +37,7 @@ def rows() -> list[Row]:
             Row("check of one port, `--merge`", _seconds(bytecode, single, "member00", "--merge"), "s", 1),
             Row(f"check of every port of mflux {releases.NEWEST}", _seconds(bytecode, released), "s", 5),
             Row(f"check of {CROWD} ports of this template, and of mflux's own", _seconds(bytecode, crowded), "s"),
-            # The shared files are longer and read once: a port among many costs hardly more than a port alone.
+            # The shared files are longer but read once, so a port among many takes hardly longer than a port alone.
             Row(
                 f"check of one port with {CROWD} there / with 1",
                 _seconds(bytecode, crowded, "member00") / one,
@@ -48,15 +48,15 @@ def rows() -> list[Row]:
 
 
 def _seconds(bytecode: Path, root: Path, *arguments: str) -> float:
-    """CPU seconds of the command, interpreter start included: the lowest of several rounds after a first one."""
+    """CPU seconds of the command, including the interpreter's start: the lowest of several rounds after a warm-up."""
     env = {**os.environ, "PYTHONPATH": str(HOOKS), "PYTHONPYCACHEPREFIX": str(bytecode)}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # compile once, like an installed package
     taken = []
     for _ in range(ROUNDS + 1):
         before = _children()
         command = [sys.executable, "-c", SCRIPT, "check", *arguments]
         done = subprocess.run(command, cwd=root, env=env, stdout=subprocess.DEVNULL)
-        if done.returncode not in (0, 1):  # 1: rows fail, as some do in every release
+        if done.returncode not in (0, 1):  # exit code 1: some rows fail in every release
             raise RuntimeError(f"mflux-port check {' '.join(arguments)} ended with {done.returncode}")
         taken.append(_children() - before)
     return min(taken[1:])

@@ -52,9 +52,9 @@ def _rows_of(name: str, found: dict) -> list[Row]:
             table.append(Row(what, one["cpu"] * 1000, "ms", LIMIT if bound else None))
             table.append(Row(f"{what}, peak of the process", one["peak"], "MB", 150 if bound else None))
             table.append(Row(f"{what}, memory added by it", one["added"], "MB"))
-    # Ten times the tensors at ten times the cost. The limit allows a tenth more for names that are a digit longer, and
-    # for tables that no longer fit the processor's caches: anything worse than linear shows at once, as twice or a
-    # hundred times that.
+    # Ten times the tensors may take ten times as long. The limit allows a tenth more for names that are a digit longer
+    # and for tables that no longer fit the processor's caches. Anything worse than linear would take twice or a hundred
+    # times as long.
     large, small = found[name, 20_000, 20], found[name, 2_000, 20]
     what = f"{name}, 20,000 tensors / 2,000"
     table.append(Row(f"{what}, time", large["cpu"] / small["cpu"], "×", 11))
@@ -142,7 +142,7 @@ def _draft(folder: Path, count: int):
     port = port_from_answers(facts | {"checkpoints": [{"key": "nova", "hf_repo": "acme/Nova"}]})
 
     def run() -> bool:
-        # From the header only: where diffusers is installed, most of the time is spent in it.
+        # From the header only: with diffusers installed, most of the time would be diffusers' own.
         draft = draft_component(open_checkpoint(str(folder)).components["transformer"], "transformer", port)
         source = weight_mapping(_MAPPING, "NovaWeightMapping", [draft.mapping], "the mapping")
         return source.count("WeightTarget(") == PER_BLOCK and "NovaTransformer" in draft.files["transformer"]
@@ -173,7 +173,7 @@ def _ledger(folder: Path, count: int):
     def run() -> bool:
         blocks = count // PER_BLOCK
         module = nn.Module()
-        with shape_only_weights():  # as build_modules does
+        with shape_only_weights():  # the same as in build_modules
             module.blocks = [_block(nn) for _ in range(blocks)]
         suffixes = [name.removeprefix("blocks.0.") for name in shapes(PER_BLOCK)]
         names = [f"blocks.{{block}}.{suffix}" for suffix in suffixes]
@@ -197,7 +197,7 @@ def _block(nn):
 
 
 def _ballast() -> list[bytes]:
-    # Fills the memory that the imports have left free, which would hide the memory of a small run.
+    # Fills the free memory that the imports have left, which would hide the memory of a small run.
     return [bytes(size) for size in (*range(16, 512, 16), *range(600, 9000, 600)) for _ in range(1500)]
 
 
@@ -222,7 +222,7 @@ if __name__ == "__main__":
 
     from mflux_port.process import begin
 
-    begin()  # as each of these commands does
+    begin()  # each of these commands does the same
     action = {"inspect": _inspect, "draft": _draft, "ledger": _ledger}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
     ballast = _ballast() if sys.argv[4:] == ["ballast"] else []
     _forget_peak()

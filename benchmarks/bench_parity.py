@@ -1,12 +1,12 @@
-"""Recording the reference: what it costs once, and what it adds to each step, on a small twin in one process.
+"""The cost of recording the reference, once and for each step, on a small twin in one process.
 
 A recording has a constant part: it fingerprints all weights and sends the picture through the encoder. On a twin this
-part is most of the time, on a real model it is a small part; a quotient of whole runs would say more about the twin's
-size than about the recording. So the constant part has separate rows, and what is compared is the time from one step to
-the next.
+part is most of the time, on a real model it is a small part; so a ratio of whole runs would depend more on the twin's
+size than on the recording. The constant part therefore has separate rows, and the comparison is of the time from one
+step to the next.
 
-The twin is a fifth as wide as the model. What a module computes grows with the square of its width, what is recorded of
-it with the width: in the model, recording should add about a fifth of what it adds here (calculated, not measured).
+The twin is a fifth as wide as the model. A module's computation grows with the square of its width, its recording with
+the width: in the model, recording should add about a fifth of what it adds here (calculated, not measured).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FAMILY, LEVELS = "z_image", ("stages", "blocks", "modules")
 WIDTH = {"dim": 768, "n_heads": 24, "n_kv_heads": 24}
 STEPS = 8
 DIFFUSERS = "diffusers==0.42.*"
-# Recording stages may stay on; recording blocks fits any run; recording all modules may take half a step more.
+# Recording stages may stay on; recording blocks may be used in any run; recording all modules may add half a step.
 LIMITS = {"stages": 1.1, "blocks": 1.2, "modules": 1.5}
 
 
@@ -62,13 +62,13 @@ def rows() -> list[Row]:
 def measure(home: Path) -> dict[str, float]:
     """Seconds of the constant parts, and for each level how many times as long a step takes as without recording.
 
-    Runs where torch and diffusers are installed.
+    Runs in an environment with torch and diffusers.
     """
     sys.path.insert(0, str(home))
     import torch
     from parity.record import reference, resident_networks
 
-    torch.set_num_threads(1)  # recording has one; work on the other cores would count as the step's
+    torch.set_num_threads(1)  # the recorder has one thread; work on other cores would count as the step's
     loaded = reference.load(_run(reference, home, "stages"), "", keep=True)
     loaded.parts.remember, pipe = False, loaded.pipe
     clock = Clock(pipe)
@@ -105,7 +105,7 @@ def _run(reference, home: Path, level: str):
 
 
 class Clock:
-    """Notes when each step of a pipeline ends."""
+    """Records when each step of a pipeline ends."""
 
     def __init__(self, pipe):
         self.ends: list[float] = []

@@ -24,7 +24,7 @@ from benchmarks.measure import Action, Row, medians
 LIMIT = 1.15
 DIFFUSERS = "diffusers==0.42.*"
 HEIGHT, WIDTH, TEXT = 8, 6, 16  # the grid of the latents, and the prompt's tokens
-# What differs from the released config.
+# Values that differ from the released config.
 SIZES = {
     "z_image": {"dim": 512, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 4, "n_kv_heads": 4, "cap_feat_dim": 256},
     "flux2_klein": {"num_layers": 1, "num_single_layers": 2, "num_attention_heads": 4, "joint_attention_dim": 256},
@@ -45,9 +45,9 @@ def rows() -> list[Row]:
 
 
 def measure(name: str) -> float:
-    """How many times as long a drafted step takes. Raises when the two sides differ.
+    """The time of a drafted step divided by that of mflux's own. Raises when the two sides differ.
 
-    Runs where torch, diffusers and mflux are installed.
+    Runs in an environment with torch, diffusers and mflux.
     """
     import mlx.core as mx
 

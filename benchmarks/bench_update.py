@@ -1,4 +1,4 @@
-"""``copier update`` with the wiring replayed against a bare one, and with other ports in the checkout."""
+"""``copier update`` with replayed wiring against a bare one, and with other ports in the checkout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rows() -> list[Row]:
 
 
 def _template(home: Path, hooks: bool) -> Path:
-    """A repository with two versions of the template that differ in one line; with Copier's own merge if not ``hooks``."""
+    """A repository with two versions of the template that differ in one line; without ``hooks``, Copier merges."""
     snapshot(home)
     if not hooks:
         questions = (home / "copier.yml").read_text(encoding="utf-8")

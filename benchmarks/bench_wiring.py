@@ -54,14 +54,14 @@ def rows() -> list[Row]:
 
 def _against_start(root: Path, timed: Path) -> dict[str, float]:
     shutil.copytree(root, timed)
-    # As installed: compiled once, with the bytecode next to the sources.
+    # Like an installed package: compiled once, with the bytecode next to the sources.
     project = timed.with_name("project")
     for name in ("components", "hooks"):
         shutil.copytree(project_root() / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(project_root() / "copier.yml", project)
     env = {name: value for name, value in os.environ.items() if name not in BYTECODE}
     env["PYTHONPATH"] = str(project / "hooks")
-    script = "from mflux_port.__main__ import run; run()"  # as the installed command starts
+    script = "from mflux_port.__main__ import run; run()"  # starts as the installed command does
     command = [sys.executable, "-c", script, "wire", "fresh"]
     run = partial(subprocess.run, check=True, cwd=timed, env=env, stdout=subprocess.DEVNULL)
     port = _answer(timed, "fresh")
@@ -95,7 +95,7 @@ def _crowds(root: Path) -> tuple[dict[int, tuple[float, int]], Counter, Counter]
 
 def _unwired(root: Path, port: Port) -> None:
     wiring.unwire(Checkout(root), port)
-    parsing.parsed.cache_clear()  # a command begins with nothing parsed
+    parsing.parsed.cache_clear()  # a new command has parsed nothing yet
 
 
 def _plan(checkout: Checkout, port: Port) -> None:
@@ -104,7 +104,7 @@ def _plan(checkout: Checkout, port: Port) -> None:
 
 
 def _reads(root: Path, port: Port, act: Callable[[Checkout, Port], object]) -> Counter:
-    # How often each shared file is opened for reading.
+    # Count how often each shared file is opened for reading.
     shared = {str(root / surface.FILE.format(model=port.model)) for surface in SURFACES}
     counted: Counter = Counter()
     active = [True]

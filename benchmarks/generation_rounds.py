@@ -1,4 +1,4 @@
-"""Run inside a checkout's environment: one transformer in two generation loops, Z-Image's own and a rendered port's.
+"""Runs in a checkout's environment: one transformer in two generation loops, Z-Image's own and a rendered port's.
 
 ``python generation_rounds.py MODEL CLASS ROUNDS`` prints JSON: seconds per step and peak bytes of both loops.
 """
@@ -43,7 +43,7 @@ class Shared(nn.Module):
 
 
 class Drawn:
-    """Stands in for the decoded image: only the loop is compared."""
+    """Replaces the decoded image, because only the loop is compared."""
 
     image = Image.new("RGB", (8, 8))
 

@@ -1,4 +1,4 @@
-"""Measuring: actions that are compared take turns within one run, and the median of their times counts."""
+"""Measure times: the compared actions take turns within one run, and the median of their times counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 ROUNDS = 7
-# Without these, Python compiles a module once and keeps the result, as it does for everybody who did not set them.
+# Unset these, so that Python compiles a module once and keeps the result, as it does by default.
 BYTECODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
 
 
@@ -30,7 +30,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Action:
-    """What is timed, and what is prepared before each time."""
+    """The timed action, and its preparation before each run."""
 
     run: Callable[[], object]
     prepare: Callable[[], object] = lambda: None
@@ -44,7 +44,7 @@ class Action:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Nothing inside prints, its processes included."""
+    """Silences the code inside, and the processes that it starts."""
     kept = [os.dup(number) for number in (1, 2)]
     with open(os.devnull, "wb") as nowhere:
         for number in (1, 2):

@@ -1,4 +1,4 @@
-"""The template as people use it: a git repository with tagged versions, which Copier clones for every run."""
+"""The template as users get it: a git repository with tagged versions, which Copier clones for every run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def snapshot(home: Path) -> Path:
 
 
 def tag(home: Path, version: str) -> None:
-    """Commit all and call it ``version``."""
+    """Commit everything and tag it ``version``."""
     releases.commit(home, version)
     git(home, "tag", version)
 

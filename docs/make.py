@@ -1,6 +1,6 @@
 """Update the output of programs in these pages, or start a rule.
 
-    uv run python docs/make.py                 # a test fails when a page differs from what this writes
+    uv run python docs/make.py                 # a test fails when a page is out of date
     uv run python docs/make.py new-rule LAY15  # the rule, its failing example and its row in the checklist
 
 A page has blocks between `<!-- output: NAME -->` and `<!-- end -->`. NAME is `rules`, `json`, `gaps RELEASE`,
@@ -38,7 +38,7 @@ def pages() -> list[Path]:
 
 
 def filled(text: str, places: Places, only: str = ".") -> str:
-    """``text`` with every block replaced. ``places`` makes the checkouts: fresh, complete, and one per release."""
+    """Replace every block in ``text``. ``places`` makes the checkouts: fresh, complete, and one per release."""
 
     def fill(block: re.Match) -> str:
         return (
@@ -72,7 +72,7 @@ def _printed(arguments: list[str], root: Path) -> str:
             cli.main(arguments)
     finally:
         os.chdir(before)
-    # Versions, commits and paths differ between machines and days.
+    # Replace versions, commits and paths, which differ between machines and days.
     text = re.sub(
         r"template [\w.+-]+;", f"template v{__version__};", out.getvalue().replace(str(PROJECT), "<template>")
     )

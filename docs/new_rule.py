@@ -44,7 +44,7 @@ def add(project: Path, id: str) -> list[str]:
 
 
 def _with_function(text: str, id: str) -> str:
-    """The rules' module with the function after its last rule. Raises ValueError when it has the id."""
+    """The rules' module with the new function after its last rule. Raises ValueError when it already has the id."""
     rules = {_id(node): node for node in ast.parse(text).body if _id(node)}
     if id in rules:
         free = next(name for number in range(1, 100) if (name := f"{id[:3]}{number:02}") not in rules)

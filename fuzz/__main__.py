@@ -1,6 +1,6 @@
 """``python -m fuzz <target> [libFuzzer's options, such as -max_total_time=600]``
 
-Fuzzes until something is raised; new inputs go into the corpus. ``python -m fuzz.minimise`` then thins that out.
+Fuzzes until an input raises; new inputs go into the corpus. Then ``python -m fuzz.minimise`` removes redundant ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main(name: str, *options: str) -> None:
     with atheris.instrument_imports(include=["mflux_port"]):
         target = importlib.import_module(f"fuzz.{name}")
     folder = CORPUS / name
-    home = Path(tempfile.mkdtemp(prefix="fuzz-"))  # left behind: the fuzzer ends the process without cleaning up
+    home = Path(tempfile.mkdtemp(prefix="fuzz-"))  # not removed: the fuzzer ends the process without cleaning up
     words = home / "words"
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.WORDS))
     atheris.Setup(

@@ -1,4 +1,4 @@
-"""The header reader against the safetensors library: what it accepts must be valid there, with the same content."""
+"""Compare the header reader with the safetensors library: a file that it accepts must be valid there, and equal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mflux_port.errors import PortError
 
 WORDS = ('"dtype":', '"shape":', '"data_offsets":', '"__metadata__":', *(f'"{name}"' for name in DTYPE_BITS))
 LONGEST = 4000
-# Refused by the library alone, and written by no writer: newer types, and oddities of JSON in parts that nobody reads.
+# The library alone refuses these, and no program writes them: newer types, and odd JSON in parts that nobody reads.
 _STRICTER = ("unknown variant", "`-0.0`", "hex escape", "recursion limit", "number out of range")
-_LARGEST = 100_000  # bytes of tensors that are made up for the library
+_LARGEST = 100_000  # the most bytes of tensor data that are made up for the library
 
 
 def one(data: bytes) -> None:

@@ -1,6 +1,6 @@
-"""``python -m fuzz.minimise <target>``: keep the inputs that take a path through the code that no shorter input takes.
+"""``python -m fuzz.minimise <target>``: keep each input that takes a path which no shorter input takes.
 
-What once failed is named ``found-…`` and stays.
+Inputs that once failed are named ``found-…`` and stay.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(name: str) -> None:
 
 
 def _steps(one: Callable[[bytes], None], data: bytes) -> set[tuple]:
-    # From which line to which the run went, file by file.
+    # The pairs of lines that ran one after the other, file by file.
     steps: set[tuple] = set()
 
     def trace(frame, event, argument):

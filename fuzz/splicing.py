@@ -1,4 +1,4 @@
-"""The wiring's text splicing: shared files in any state are refused in one line, or wired and unwired again."""
+"""Fuzz the wiring: shared files in any state are refused with one line, or wired and unwired again."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ _ROOT = tempfile.TemporaryDirectory()
 Path(_ROOT.name, "src/mflux/models").mkdir(parents=True)
 
 Files = dict[str, bytes]
-_SOURCES = [Source(name, data) for host in HOSTS for name, data in host.items()]  # parsed once
+_SOURCES = [Source(name, data) for host in HOSTS for name, data in host.items()]  # parsed once and cached
 REQUIRED = {surface.FILE for surface in SURFACES if surface.REQUIRED}
 
 
 class Held(Checkout):
-    """A checkout of which only some shared files are there, in memory."""
+    """A checkout in memory that has only some shared files."""
 
     def __init__(self, files: Files):
         self.root, self._files = Path(_ROOT.name), files
@@ -106,19 +106,19 @@ def one(data: bytes) -> None:
 
 
 def planned(files: Files, port: Port) -> Plan:
-    """What ``wire`` would do."""
+    """The plan of ``wire``."""
     checkout = Held(dict(files))
     wiring.verify_free(checkout, port)
     return wiring.plan_wire(checkout, port)
 
 
 def unwired(files: Files, port: Port) -> Files:
-    """The files behind ``unwire``."""
+    """The files after ``unwire``."""
     return applied(files, wiring.plan_unwire(Held(dict(files)), port))
 
 
 def applied(files: Files, plan: Plan) -> Files:
-    """The files behind a plan."""
+    """The files after a plan."""
     return {name: data for name, data in {**files, **plan.files}.items() if data is not None}
 
 

@@ -16,10 +16,11 @@ from mflux_port import __version__
 from mflux_port.checkout import releases
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.json_forms import form_of
 from tests.network import may_download
 
 PROJECT = Path(__file__).resolve().parents[1]
-# These share fixtures that cost more than a second process saves.
+# The tests of these folders share fixtures that take longer than a second process would save.
 TOGETHER = ("parity", "faults")
 
 
@@ -28,9 +29,11 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("quick", max_examples=25, deadline=None, phases=phases)
     settings.register_profile("full", max_examples=300, deadline=None, phases=phases)
     settings.load_profile("quick" if "not full" in config.option.markexpr else "full")
+    # Every core has its own worker: the threads of PyTorch in one would only wait for those in another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
+@pytest.hookimpl(tryfirst=True)  # runs before ``-m`` selects tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if may_download(item):
@@ -106,7 +109,7 @@ def template(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def copy_port(template) -> Callable[..., subprocess.CompletedProcess]:
-    """``copy_port(root, model="foo", hf_repo="org/Foo", …)``: ``copier copy`` as a person runs it."""
+    """``copy_port(root, model="foo", hf_repo="org/Foo", …)``: run ``copier copy`` as a user does."""
 
     def run(root: Path, *options: str, **answers) -> subprocess.CompletedProcess:
         data = root.with_name(f"{root.name}-answers.yml")
@@ -126,7 +129,7 @@ def environment() -> Callable[..., Path]:
 
 @pytest.fixture
 def installed() -> Callable[..., Path]:
-    """``installed(root, version)``: install a checkout into its own ``.venv``, return that Python."""
+    """``installed(root, version)``: install a checkout into its own ``.venv`` and return that Python."""
 
     def make(root: Path, version: str = releases.NEWEST) -> Path:
         return releases.install(root, releases.environment(version))
@@ -136,11 +139,14 @@ def installed() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def mflux_port() -> Callable[..., subprocess.CompletedProcess]:
-    """``mflux_port("wire", "foo", cwd=root)``: the command as a person runs it."""
+    """``mflux_port("wire", "foo", cwd=root)``: the command as a person runs it. What it prints as JSON must be documented."""
 
     def run(*arguments: object, cwd: Path, python: Path | None = None, **more) -> subprocess.CompletedProcess:
         environment = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks"), **more.pop("env", {})}
         command = [str(python or sys.executable), "-m", "mflux_port", *map(str, arguments)]
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **more)
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **more)
+        if "--json" in arguments and done.returncode in (0, 1):
+            form_of(done.stdout)
+        return done
 
     return run

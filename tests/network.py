@@ -1,4 +1,4 @@
-"""Which tests may download: those that use a release of mflux or its environment, themselves or through fixtures and helpers."""
+"""Find the tests that may download: those that use a release of mflux or its environment, also through helpers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contracts that all commands share: exit codes, one line for wrong input, heavy imports only where needed."""
+"""The rules for all commands: exit codes, one line for wrong input, heavy imports only where needed."""
 
 from __future__ import annotations
 

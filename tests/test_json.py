@@ -1,4 +1,4 @@
-"""Every command prints JSON with the documented fields. (The tests of draft, ledger, update and demo check theirs.)"""
+"""Every command prints JSON with the documented fields. (In every other test, the fixture ``mflux_port`` looks at them.)"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMS = {
     "start --dry-run": ["start", "acme/Vega", "--model", "vega", "--dry-run"],
     "unwire": ["unwire", MODEL],
 }
-# Forms that the tests of their commands compare with the list.
+# Forms that the tests of their commands print.
 ELSEWHERE = ("start", "copy", "demo", "inspect", "inspect --sizes", "draft", "draft --dry-run", "ledger", "ledger --lora",
              "update", "update --restore")  # fmt: skip
 
@@ -46,11 +46,19 @@ def test_fields_of(form, root, mflux_port):
 def test_every_form_is_listed_and_tested():
     assert FIELDS.keys() == FORMS.keys() | set(ELSEWHERE)
     assert {form.split()[0] for form in FIELDS} == COMMANDS.keys()
-    printed = {form for path in (PROJECT / "hooks/mflux_port/commands").glob("*.py") for form in _printed(path)}
+    printed = {form for form, _ in _printed()}
     assert printed == FIELDS.keys() - {"wire", "unwire"}  # these two are printed by a function that both call
 
 
-def _printed(path: Path) -> set[str]:
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+def test_the_source_prints_the_documented_fields():
+    written = {form: {key.value for key in facts.keys} for form, facts in _printed() if isinstance(facts, ast.Dict)}
+    assert len(written) >= 10
+    assert written == {form: set(FIELDS[form]) for form in written}
+
+
+def _printed() -> list[tuple[str, ast.expr]]:
+    """Each form that a command prints, and the expression of what it prints."""
+    sources = [ast.parse(path.read_text()) for path in (PROJECT / "hooks/mflux_port/commands").glob("*.py")]
+    calls = [node for source in sources for node in ast.walk(source) if isinstance(node, ast.Call)]
     named = [call for call in calls if getattr(call.func, "id", "") in ("print_json", "print_diff")]
-    return {call.args[0].value for call in named if isinstance(call.args[0], ast.Constant)}
+    return [(call.args[0].value, call.args[1]) for call in named if isinstance(call.args[0], ast.Constant)]

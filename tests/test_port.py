@@ -1,4 +1,4 @@
-"""Answers to names: what a port is called, and answers files that no question would have let through."""
+"""The names that follow from a port's answers, and answers files that the questions would have refused."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-SIDE = 64  # the VAE has the real one's sizes: larger takes minutes on two cores
+SIDE = 64  # the VAE has its real size: larger images take minutes on two cores
 
 SHOWN = 192
 
@@ -23,7 +23,7 @@ def main(checkpoint: Path, porting: Path, output: Path) -> None:
 
     field = smooth_field()
     theirs, own = through_reference(checkpoint, field), through_port(porting, checkpoint, field)
-    scale = np.abs(theirs).max()  # random weights do not keep the range
+    scale = np.abs(theirs).max()  # with random weights, values leave this range
     theirs, own = theirs / scale, own / scale
     pictures = [to_picture(field), to_picture(theirs), to_picture(own), difference(theirs, own),
                 difference(theirs, own, AMPLIFIED)]  # fmt: skip

@@ -1,8 +1,8 @@
-"""Play the README's run and write down what it prints: `uv run python docs/tour/record.py`.
+"""Play the README's run and record its output: `uv run python docs/tour/record.py`.
 
 The README holds a block between `<!-- tour: NAME -->` and `<!-- end -->` for each step. A test plays the run again and
-compares all but the figures. The steps run in an environment made for it: the one that `uv run` would make in the
-checkout is, on Linux, the CUDA build's.
+compares everything except the figures. The steps run in an environment made for them, because on Linux `uv run` would
+install the CUDA build in the checkout.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ def _as_a_reader_sees(line: str, root: Path) -> str:
 
 
 def filled(text: str, blocks: dict[str, str]) -> str:
-    """``text`` with the run's blocks in it."""
+    """Write the run's blocks into ``text``."""
     return BLOCK.sub(lambda match: match["head"] + blocks[match["name"]] + match["tail"], text)
 
 
 def without_figures(text: str) -> str:
-    """``text`` without what differs from machine to machine and from day to day."""
+    """``text`` without the parts that differ from machine to machine and from day to day."""
     text = re.sub(r"template [\w.+-]+;", "template;", text)
-    # Spaces and pytest's rules fill up a line, so their number depends on the number of digits.
+    # Padding and pytest's horizontal rules fill a line, so their length depends on the number of digits.
     return re.sub(r"\d[\d.e+-]*", "N", re.sub(r"([ =])\1+", r"\1", text))
 
 

@@ -1,6 +1,6 @@
 """Write the checkpoint of the README's run: `vega_checkpoint.py FOLDER TOY_TOKENIZER`, where diffusers is installed.
 
-A Z-Image pipeline with small random networks, apart from its VAE, which has the real one's sizes: mflux has no other.
+A Z-Image pipeline with small random networks. Only its VAE has the real sizes, because mflux's class has no others.
 """
 
 import json

@@ -64,7 +64,7 @@ def _fail(message: str) -> int:
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
-    # Only the requested command is imported, so that the others add nothing to its start.
+    # Only the requested command is imported, so that the others do not make it start more slowly.
     command = importlib.import_module(f"mflux_port.commands.{name}")
     parser = _Parser(prog=f"mflux-port {name}", description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.")
     parser.add_argument("--checkout", default=".", metavar="PATH", help="the mflux checkout (default: here)")

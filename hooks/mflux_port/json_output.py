@@ -1,4 +1,4 @@
-"""What ``--json`` prints: one object per command, with the fields listed here. docs/reference/json.md shows the table."""
+"""The output of ``--json``: one object per command, with the fields below, which docs/reference/json.md lists, too."""
 
 from __future__ import annotations
 

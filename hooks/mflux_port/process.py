@@ -7,10 +7,11 @@ import sys
 
 def begin() -> None:
     """Call this before the other imports."""
-    # Modules and syntax trees are many small objects that stay in use: collecting garbage frees nothing.
+    # Modules and syntax trees consist of many small objects that stay in use, so that garbage collection frees nothing.
     gc.set_threshold(1_000_000)
     if sys.stdout is not None:
-        # A name that the terminal's encoding lacks, or that is not UTF-8 on the disk, is shown without an error.
+        # Characters that the terminal's encoding lacks, and file names that are not UTF-8, are printed without an
+        # error.
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -36,7 +36,7 @@ def built(tmp_path_factory, pristine, template) -> World:
     root = shutil.copytree(pristine(), home / "mflux")
     for folder in root.glob("src/mflux/models/*/model"):
         if folder.parent.name not in ("flux", "flux2"):
-            shutil.rmtree(folder)  # no command reads these, and every test looks at every file
+            shutil.rmtree(folder)  # no command reads these, and every test compares every file
     copier.run_copy(str(template), root, PORT, defaults=True, quiet=True, unsafe=True, skip_tasks=True, vcs_ref="HEAD")
     rendering.wire(root, MODEL)
     write_checkpoint(home / "checkpoint")

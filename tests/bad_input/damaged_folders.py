@@ -1,6 +1,6 @@
 """Checkpoint folders with missing shards, wrong indexes or configs, links and pickles: each function makes one.
 
-It returns what the error says.
+It returns the words of the error.
 """
 
 from __future__ import annotations

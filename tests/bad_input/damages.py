@@ -1,4 +1,4 @@
-"""What can be wrong with a file: each makes a function that does it to a world."""
+"""Kinds of damage to a file: each function here returns a function that damages a world."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def gone(name: str) -> Damage:
 
 
 def folder(name: str) -> Damage:
-    """A folder in the file's place."""
+    """Put a folder in the file's place."""
 
     def damage(world: World) -> None:
         remove(world.path(name))
@@ -25,7 +25,7 @@ def folder(name: str) -> Damage:
 
 
 def loop(name: str) -> Damage:
-    """A link to itself: nobody can read it."""
+    """Make the file a link to itself, which nobody can read."""
 
     def damage(world: World) -> None:
         remove(world.path(name))
@@ -35,7 +35,7 @@ def loop(name: str) -> Damage:
 
 
 def holds(name: str, data: bytes) -> Damage:
-    """Other content; a folder becomes a file."""
+    """Replace the content; a folder becomes a file."""
 
     def damage(world: World) -> None:
         remove(world.path(name))
@@ -45,7 +45,7 @@ def holds(name: str, data: bytes) -> Damage:
 
 
 def ends(name: str, data: bytes) -> Damage:
-    """More at the end."""
+    """Append text."""
     return lambda world: world.write(name, world.path(name).read_bytes() + data) and None
 
 
@@ -54,7 +54,7 @@ def begins(name: str, data: bytes) -> Damage:
 
 
 def says(name: str, old: str, new: str) -> Damage:
-    """Some text is replaced."""
+    """Replace some text."""
 
     def damage(world: World) -> None:
         text = world.path(name).read_text()
@@ -65,7 +65,7 @@ def says(name: str, old: str, new: str) -> Damage:
 
 
 def outside(name: str) -> Damage:
-    """The file or folder lies outside the checkout, with a link in its place."""
+    """Move the file or folder out of the checkout, and leave a link in its place."""
 
     def damage(world: World) -> None:
         target = world.home / "outside" / name.replace("/", "-")

@@ -1,7 +1,7 @@
 """Runs a port's parity scripts on damaged files, in place, all in one process.
 
-Usage: run_recordings.py <porting folder>, a JSON list of cases on stdin: each has files (name: text in Latin-1, or None to
-take the file away) and argv, a script's name and its arguments. Prints for each: exit code, stdout, stderr, and the
+Usage: run_recordings.py <porting folder>, a JSON list of cases on stdin: each has files (name: text in Latin-1, or None
+to remove the file) and argv, a script's name and its arguments. Prints for each: exit code, stdout, stderr, and the
 names of the files that it changed.
 """
 
@@ -44,7 +44,7 @@ def call(argv: list[str]) -> tuple[object, str, str]:
             errors.run(importlib.import_module(argv[0].removesuffix(".py")).main)
         except SystemExit as stop:
             code = stop.code
-        except Exception:  # noqa: BLE001 - whatever escapes is what the test looks for
+        except Exception:  # noqa: BLE001 - the test looks for any error that escapes
             traceback.print_exc()
     return code, out.getvalue(), err.getvalue()
 

@@ -1,4 +1,4 @@
-"""Answers files that were edited by hand into something that no question accepts: refused by every command."""
+"""Every command refuses an answers file that was edited by hand so that a question would not accept it."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_answers_that_are_missing(world, capsys, name):
 @pytest.mark.parametrize(("data", "words"), [pytest.param(*case[1:], id=case[0]) for case in FILES])
 def test_answers_that_are_no_answers(world, capsys, data, words):
     world.write(ANSWERS, data)
-    refused_by_all(world, capsys, words, but="status" if b"<<<<" in data else "")  # status shows conflicts as such
+    refused_by_all(world, capsys, words, but="status" if b"<<<<" in data else "")  # status reports conflicts separately
 
 
 @pytest.mark.parametrize(("text", "words"), [pytest.param(*case[1:], id=case[0]) for case in ENTRIES])
@@ -182,8 +182,8 @@ def test_entries_that_are_not_plain(world, capsys, text, words):
     refused_by_all(world, capsys, words)
 
 
-# An update would put a question's default in place of an answer that its validator refuses: `update` by itself, and
-# the first step of `copier update`.
+# An update would replace an answer that its validator refuses by the question's default. Both `update` and the first
+# step of `copier update` must refuse first.
 @pytest.mark.parametrize(
     ("change", "words"),
     [pytest.param(*case[1:], id=case[0]) for case in CHANGED if next(iter(case[1])) not in ("model", "class_name")],

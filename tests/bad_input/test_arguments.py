@@ -1,4 +1,4 @@
-"""Command lines that every command refuses."""
+"""Command lines that the commands refuse."""
 
 from __future__ import annotations
 

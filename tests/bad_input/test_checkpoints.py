@@ -1,4 +1,4 @@
-"""Unsound checkpoints: one line, exit 2, nothing written, little memory, and no pickle is ever loaded."""
+"""An invalid checkpoint gives one line and exit code 2. Nothing is written, no pickle loaded, little memory used."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_bad_checkpoints(world, capsys, damage):
 
 
 def test_a_draft_looks_at_all_components_first(world, capsys):
-    # The key list is of the whole checkpoint: an unsound VAE must not be found only after the transformer was written.
+    # The key list covers the whole checkpoint, so an invalid VAE must be found before the transformer is written.
     write_raw(world.checkpoint / "vae" / FILE, b"[]")
     index = json.loads((world.checkpoint / "model_index.json").read_text()) | {"vae": ["diffusers", "AutoencoderKL"]}
     (world.checkpoint / "model_index.json").write_text(json.dumps(index))

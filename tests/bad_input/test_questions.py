@@ -1,4 +1,4 @@
-"""Answers to Copier's questions that no port can have: the last line is ours, and nothing is written.
+"""Answers to Copier's questions that no port can have: the last line is our message, and nothing is written.
 
 When it is not interactive, Copier prints its own traceback above that line; a validator's line ends Copier's error, a
 task's line is on stderr.
@@ -115,7 +115,7 @@ BAD = [
     ("a negative prompt without guidance", {"guidance": 1.0, "negative_prompt": True}, "answer no"),
     ("a level of another mflux", {"mflux_api": "0.18"}, "this checkout is newer than mflux 0.18"),
 ]  # fmt: skip
-# Refused when the port is wired, and rolled back.
+# These are refused when the port is wired, and rolled back.
 TAKEN = [
     ("an alias of mflux's", entry(aliases=["dev"]), "'dev' of vega is taken by mflux's dev"),
     ("a key of mflux's", entry(key="z-image"), "'z-image' of z-image is taken by mflux's z-image"),
@@ -130,14 +130,14 @@ TAKEN = [
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """The template as plain files, with what its task runs."""
+    """The template as plain files, with the hooks that its task runs."""
     folder = template_copy(tmp_path_factory.mktemp("template"))
     shutil.copytree(PROJECT / "hooks", folder / "hooks", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
 def error_of(template, root, answers: dict, tasks: bool) -> str:
-    """The error that Copier ends with."""
+    """The error with which Copier ends."""
     with pytest.raises((ValueError, TypeError, CopierError)) as raised:
         copier.run_copy(
             str(template), root, {**NEW, **answers}, defaults=True, quiet=True, unsafe=True, skip_tasks=not tasks
@@ -159,7 +159,7 @@ def test_answers_that_are_refused(world, plain, answers, words):
 def test_answers_that_do_not_fit_the_checkout(world, plain, capfd, answers, words):
     with world.unchanged():
         said = error_of(plain, world.root, answers, tasks=True)
-    # Refused by a question, or by the last step of the copy.
+    # A question refuses it, or the last step of the copy does.
     printed = capfd.readouterr().err.splitlines()
     assert words in (printed[-1] if printed else said)
     assert not printed or printed[-1].startswith("mflux-port: ")
@@ -207,7 +207,7 @@ TYPED = [{"model": "Vega"}, {"cli_name": "z-image"}, {"checkpoints": [{"key": "v
 
 @pytest.mark.parametrize("change", [TYPED[0], *(pytest.param(change, marks=pytest.mark.full) for change in TYPED[1:])])
 def test_as_a_person_types_it(world, plain, copy_port, change):
-    """The same through the command: it fails, its last line is ours, and nothing is written."""
+    """The same with the command: it fails, its last line is our message, and nothing is written."""
     with world.unchanged():
         done = copy_port(world.root, **{**NEW, **change})
         (world.home / "mflux-answers.yml").unlink()

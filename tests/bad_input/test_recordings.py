@@ -1,6 +1,7 @@
 """Parity recordings, calibrations, waivers and arguments that the port's scripts cannot use: one line, before MLX is loaded.
 
-What needs the reference's libraries (another family's checkpoint, NaN in the reference) is in tests/parity/test_bad_input.py.
+Cases that need the reference's libraries (another family's checkpoint, NaN in the reference) are in
+tests/parity/test_bad_input.py.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ def test_bad_recordings(answers, place, words):
 
 
 def test_the_recording_that_the_cases_damage_is_sound(answers):
-    """It gets as far as loading MLX, which is not installed in the environment of these tests."""
+    """The script gets as far as loading MLX, which is not installed in the environment of these tests."""
     code, _, err, _ = answers[-1]
     assert code is None and "No module named 'mlx'" in err, err
 

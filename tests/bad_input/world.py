@@ -20,7 +20,7 @@ _UNWATCHED = (".git/index", ".git/objects", ".git/logs", ".git/mflux-port", ".gi
 
 
 class World:
-    """``root`` is the checkout, ``checkpoint`` a folder in diffusers layout, ``home`` holds both and whatever a test adds."""
+    """``root`` is the checkout, ``checkpoint`` a folder in diffusers layout, ``home`` has both and a test's files."""
 
     def __init__(self, home: Path):
         self.home, self.root, self.checkpoint = home, home / "mflux", home / "checkpoint"
@@ -51,7 +51,7 @@ class World:
         releases.commit(self.root, "Edited by hand")
 
     def written(self) -> dict[str, tuple]:
-        """What a refused command must leave as it was: every file, folder and link, with mode and time of change."""
+        """What a refused command must not change: every file, folder and link, with mode and time of change."""
         return _watched(_state(self.home))
 
     @contextmanager
@@ -76,7 +76,7 @@ class World:
 
     def _bring_back(self, name: str) -> None:
         here, kept = self.home / name, self._kept / name
-        if name.endswith("/.git/objects"):  # not looked into: git only adds to it
+        if name.endswith("/.git/objects"):  # not compared: git only adds to it
             shutil.copytree(kept, here, dirs_exist_ok=True)
             return
         if kept.is_dir() and not kept.is_symlink():
@@ -93,14 +93,14 @@ class World:
 def refused(world: World, capsys, arguments: list, words: tuple[str, ...], out: str = "") -> None:
     """Run a command that must end in one line with every one of ``words``, exit code 2, and nothing written.
 
-    ``out`` is what it may have printed on stdout before.
+    ``out`` is the text that it may print on stdout first.
     """
     with world.unchanged():
         complains(capsys, arguments, words, out)
 
 
 def complains(capsys, arguments: list, words: tuple[str, ...], out: str = "") -> None:
-    """The same without checking the files."""
+    """Run the command in the same way without checking the files."""
     capsys.readouterr()
     code = main([str(word) for word in arguments])
     said = capsys.readouterr()

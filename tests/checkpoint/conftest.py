@@ -45,7 +45,7 @@ def references(tmp_path_factory, diffusers_python) -> Path:
 
 
 def run_in(python: Path, script: Path, *arguments: object, source: Path) -> str:
-    """What a script prints in an mflux environment, with ``source`` as its mflux and this project on the path."""
+    """Run a script in an mflux environment, with ``source`` as its mflux and this project on the path."""
     paths = os.pathsep.join([str(PROJECT / "hooks"), str(source)])
     command = [str(python), str(script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})

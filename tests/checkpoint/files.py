@@ -24,7 +24,7 @@ def write_header(path: Path, tensors: dict, dtype: str = "BF16") -> Path:
 
 
 def write_raw(path: Path, header: bytes, data: int = 0, claim: int | None = None) -> Path:
-    """A file with any header, a claimed length and a hole of ``data`` bytes behind it."""
+    """A file with any header, a claimed length and a hole of ``data`` bytes after it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(struct.pack("<Q", len(header) if claim is None else claim) + header)
     os.truncate(path, 8 + len(header) + data)

@@ -1,4 +1,4 @@
-"""``check``, ``status`` and ``finish`` as a person runs them."""
+"""``check``, ``status`` and ``finish`` as a user runs them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_finish_removes_the_scaffolding(mflux_port, own):
     assert not (own / "porting").exists()
     changed = git(own, "status", "--porcelain").splitlines()
     others = [line for line in changed if not line.split()[-1].startswith("porting/")]
-    key_test = f"tests/parity/test_{MODEL}_checkpoint_keys.py"  # it reads the porting folder
+    key_test = f"tests/parity/test_{MODEL}_checkpoint_keys.py"  # this test reads the porting folder
     assert sorted(others) == [f" D {key_test}", "?? pr.md"]
     text = (own / "pr.md").read_text()
     for part in (

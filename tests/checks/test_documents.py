@@ -1,4 +1,4 @@
-"""The pages show what the programs print, and every link and command in them exists."""
+"""The pages show the programs' output, and every link and command in them exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluated mappings equal what Python builds when it runs the same code."""
+"""Evaluated mappings equal those that Python builds when it runs the same code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mflux_port.checks.engine.facts import Facts
 from mflux_port.checks.engine.package import Package
 
 LISTS = ("possible_up_patterns", "possible_down_patterns", "possible_alpha_patterns")
-# The same lists from running the code: mflux with its dependencies, in its own environment.
+# The same lists, built by running the code: mflux with its dependencies, in its own environment.
 RUN = f"""
 import importlib, json, sys
 made = {{}}

@@ -1,4 +1,4 @@
-"""A port as the template renders it has no failing row, whatever the answers."""
+"""A freshly rendered port has no failing row, whatever the answers are."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_fresh_port_has_no_failing_row(template, pristine, tmp_path, release):
 
 
 def test_training_added_later_leaves_only_the_readme_to_write(template, pristine, tmp_path):
-    """As docs/train.md says: an update changes all files but the model's README."""
+    """As docs/train.md says, an update changes all files except the model's README."""
     root = shutil.copytree(pristine("0.24.0"), tmp_path / "mflux")
     answers = {**DISTILLED, "hf_repo": "acme/zeta", "model": "zeta"}
     render(template, root, answers)

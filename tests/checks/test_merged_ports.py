@@ -58,7 +58,7 @@ KNOWN_GAPS = {
         ("seedvr2", "REG12"),
     ],
 }
-# A first version of the rule wrongly failed on these.
+# An early version of the rule wrongly failed on these.
 KNOWN_GOOD = {
     "0.24.0": [
         ("flux2", "FEA04"),

@@ -31,7 +31,7 @@ WRITTEN = {
 
 
 def copied(folder: Path) -> Path:
-    """A copy of this project, as far as rules need it."""
+    """A copy of the parts of this project that rules need."""
     for name in ("hooks", "docs", "tests", "components"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "copier.yml"):

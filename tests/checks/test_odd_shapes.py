@@ -37,7 +37,7 @@ _ROW = re.compile(r"^.*\(src/mflux/models/nova/README\.md\).*$", re.MULTILINE)
 
 
 def computed_tables(tree: Tree) -> None:
-    """Values that only running mflux would give."""
+    """Values that only a run of mflux could compute."""
     tree.replace(DEFAULTS, '"dev": 25,', '**{"dev": DEFAULT_INFERENCE_STEPS},')
     tree.replace(DEFAULTS, '"nova-base": 40,', '"nova-base": STEPS, KEY: 40,')
     text = (tree.root / SAVE).read_text()

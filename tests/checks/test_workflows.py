@@ -39,7 +39,7 @@ def test_workflow_is_valid(path):
 
 
 def porters_step(root, tmp_path) -> subprocess.CompletedProcess:
-    """The checklist's step of docs/port-checks.yml as GitHub runs it. ``uvx --from ADDRESS`` is this project."""
+    """Run the checklist step of docs/port-checks.yml as GitHub does. ``uvx --from ADDRESS`` runs this project."""
     workflow = yaml.safe_load((PROJECT / "docs/port-checks.yml").read_text())
     step = next(one for one in workflow["jobs"]["check"]["steps"] if one.get("name") == "The checklist")
     (tmp_path / "bin").mkdir()

@@ -17,7 +17,7 @@ class Tree:
         self._index_changed = False
 
     def replace(self, name: str, old: str, new: str) -> None:
-        """Replace every ``old``; without one the test itself is wrong."""
+        """Replace every ``old``; if there is none, the test itself is wrong."""
         text = (self.root / name).read_text()
         assert old in text, f"{name} has no {old!r}"
         self.write(name, text.replace(old, new))

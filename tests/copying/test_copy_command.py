@@ -96,4 +96,4 @@ def test_port_is_the_one_that_copier_makes(start, checkout, copy_port, tmp_path,
     assert done.returncode == 0, done.stderr
     ours, theirs = files(root), files(other)
     apart = {name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)}
-    assert apart == {"porting/nova/answers.yml"}  # which names the template's place and version
+    assert apart == {"porting/nova/answers.yml"}  # it has the template's location and version

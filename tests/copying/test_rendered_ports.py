@@ -104,7 +104,7 @@ def test_python_example_of_the_readme_runs(home, tmp_path):
     example = re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1]
     smaller = example.replace("width=1024", "width=64").replace("height=560", "height=64")
     assert smaller.count("=64") == 2
-    # The repo of the answers, as huggingface_hub keeps it once it is downloaded.
+    # The repo of the answers, as huggingface_hub stores it after a download.
     snapshot = tmp_path / "hub/models--acme--Nova-Image-Turbo/snapshots" / ("0" * 40)
     _run(home, "python", "-m", "tests.image_generation.helpers.tiny_nova_image_checkpoint", snapshot)
     (snapshot.parents[1] / "refs").mkdir()

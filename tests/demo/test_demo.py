@@ -57,7 +57,7 @@ def test_version_is_one_that_the_template_supports(mflux_port, tmp_path, version
 
 
 def test_missing_tool_is_one_line(mflux_port, tmp_path):
-    # An interpreter without uv next to it, and an empty search path.
+    # Run an interpreter without uv next to it, and with an empty search path.
     venv.create(tmp_path / "bare")
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -9,7 +9,7 @@ from tests.checkpoint.hub import Hub, _Handler
 
 
 class BrokenHub(Hub):
-    """``how`` it breaks, at request number ``at``, counted from 0 (and at all after it, when it is ``lasting``).
+    """The connection breaks at request ``at``, from 0 (and at later ones if ``lasting``), in the way ``how``:
 
     ``reset``: the connection is reset before a byte of the answer; ``cut``: in the middle of the body; ``short``: the
     body ends early and the connection is closed; ``silent``: no answer ever comes; ``stalls``: the body stops

@@ -37,7 +37,7 @@ def prepared(name: str, tree: Tree, checkpoint: Callable[..., Path]) -> Command:
         return Command(name, tree, mflux_port("wire", "nova"), is_wired)
     if name == "unwire":
         return Command(name, tree, mflux_port("unwire", "nova"), is_wired)
-    if name == "draft":  # over what an earlier draft wrote
+    if name == "draft":  # replaces the files of an earlier draft
         _do(tree, *draft, checkpoint(64))
         return Command(name, tree, mflux_port(*draft, checkpoint(96)), is_drafted)
     if name == "finish":

@@ -1,4 +1,4 @@
-"""A real checkout with a complete port with edits, and the count of the kills."""
+"""Fixtures: a real checkout with a complete, edited port, and the number of kills."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNKNOWN = (
 
 
 def pytest_sessionfinish(session) -> None:
-    if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist: the first one prints for all
+    if hasattr(session.config, "workeroutput"):  # in a worker of pytest-xdist: the first worker prints for all
         session.config.workeroutput["faults"] = [dict(kills.KILLED), dict(kills.LEFT)]
 
 
@@ -63,7 +63,7 @@ def worked_on(tmp_path_factory, pristine) -> Path:
 
 @pytest.fixture
 def own(worked_on, tmp_path) -> Path:
-    """The same, to write into."""
+    """A copy of the same, to write into."""
     return shutil.copytree(worked_on, tmp_path / "mflux")
 
 
@@ -101,7 +101,7 @@ def behind(tmp_path_factory, pristine, small_template) -> Path:
         path = root / next(name for name in names if name.endswith(ending))
         path.write_text("# The porter's own line.\n" + path.read_text())
     releases.commit(root, "The porter's edits")
-    (root / "picture.png").write_text("mine\n")  # which git ignores
+    (root / "picture.png").write_text("mine\n")  # a file that git ignores
     change_conventions(small_template)
     change_owned(small_template)
     small_template.tag("v0.2.0")
@@ -116,5 +116,5 @@ def reference(behind, tmp_path_factory) -> Reference:
 
 @pytest.fixture
 def behind_tree(behind, tmp_path) -> Tree:
-    """``behind``, to write into."""
+    """A copy of ``behind``, to write into."""
     return Tree(shutil.copytree(behind, tmp_path / "mflux"))

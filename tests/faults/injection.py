@@ -1,6 +1,6 @@
-"""Faults inside a run: at the nth touch of the disk, or within the nth write, in whichever process reaches it.
+"""Inject faults into a run: at the nth touch of the disk, or within the nth write, in any process of the run.
 
-Standard library only, and nothing of this project: ``site/sitecustomize.py`` arms every Python that a run starts.
+Imports only the standard library: ``site/sitecustomize.py`` loads this in every Python that a run starts.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ _WRITING = os.O_WRONLY | os.O_RDWR
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong, and where.
+    """The fault, and where it happens.
 
     ``where``: ``touch`` (anything that changes a folder or opens a file for writing, and every process that is started)
-    or ``write`` (the raw writes into files). ``at``: which of them, from 0; -1 only counts. ``how``: ``kill`` takes the
-    whole process group, ``kill one`` the process that got there, ``pause`` waits at ``gate``, a number is an errno.
-    ``lasting``: from there on, not only there. ``below``: only paths below this one count; ``on``: only paths that end
-    in this. ``log``: a file that gets a byte for each that counted, ``hits``: one that gets a line for each fault.
+    or ``write`` (the raw writes into files). ``at``: the number of the touch or write, from 0; -1 only counts. ``how``:
+    ``kill`` takes the whole process group, ``kill one`` the process that got there, ``pause`` waits at ``gate``, a
+    number is an errno. ``lasting``: the fault repeats from there on. ``below``: only paths below this one count;
+    ``on``: only paths that end in this. ``log``: a file that gets a byte for each that counted, ``hits``: one that gets
+    a line for each fault.
     """
 
     below: str
@@ -94,7 +95,7 @@ def _on_event(counter: _Counter, event: str, arguments: tuple) -> None:
     if event == "open" and not arguments[2] & _WRITING or event != "open" and event not in _TOUCHING:
         return
     path = arguments[0]
-    if event in ("os.remove", "os.rmdir") and arguments[-1] != -1:  # a name in the folder of a descriptor
+    if event in ("os.remove", "os.rmdir") and arguments[-1] != -1:  # a name relative to the folder of a descriptor
         path = os.path.join(_folder_of(arguments[-1]), os.fsdecode(path))
     if counter.counts(path) and counter.due():
         counter.happen(event, path)

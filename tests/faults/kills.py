@@ -1,4 +1,4 @@
-"""Kill a command at random points; afterwards one documented command must lead to all or nothing."""
+"""Kill a command at random points. After that, one documented command must complete its work or undo all of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.faults.runs import Outcome, Run, run
 from tests.faults.tree import State, Tree, different
 
 SEED = int(os.environ.get("FAULTS_SEED", "9"))
-TIMES = int(os.environ.get("FAULTS_TIMES", "1"))  # this many times the kills of CI
+TIMES = int(os.environ.get("FAULTS_TIMES", "1"))  # multiplies the number of kills in CI
 KILLED: Counter[str] = Counter()  # kills of this test run by command, for the summary
-LEFT: Counter[str] = Counter()  # what the kills left: before, after, or half
+LEFT: Counter[str] = Counter()  # the states after the kills: before, after, or half
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Command:
     """A command in a checkout. ``own`` says whether the command may change a file.
 
     ``again`` is the documented command after a kill; the default is the same command. ``whole_files``: the command never
-    leaves a part of a file. ``reset`` restores what ``tree`` does not hold.
+    leaves a part of a file. ``reset`` restores state that ``tree`` does not have.
     """
 
     name: str
@@ -82,13 +82,13 @@ def kill_often(command: Command, number: int, check: Callable[[Command, Outcome,
         KILLED[command.name] += outcome.killed
         if outcome.killed or "one" in where:
             (check or recovers)(command, outcome, where)
-        else:  # a process was killed that ended in time, or the point was never reached
+        else:  # the killed process had ended already, or never reached the point
             assert outcome.status == 0 and command.tree.state() == command.after, where + outcome.err
         command.give_back()
 
 
 def recovers(command: Command, outcome: Outcome, where: str) -> None:
-    """The kill has damaged no other file, and the documented command completes the work."""
+    """Check that the kill has damaged no other file, and that the documented command completes the work."""
     left = _look(command, where)
     again = run(command.again or command.act, command.root)
     assert again.status == 0 or again.status == 2 and left == "after", f"{where}\n{again.err}"
@@ -99,7 +99,7 @@ def recovers(command: Command, outcome: Outcome, where: str) -> None:
 
 
 def assert_settled(root: Path, where: str) -> None:
-    """Nothing is left half-written. (A hidden file is an incomplete note, which the next one replaces.)"""
+    """Check that no file is half-written. (A hidden file is an incomplete note, which the next one replaces.)"""
     there = {path.name for path in state_dir(root).glob("[!.]*")} - {"lock", "run.lock"}
     assert not there, f"{where} leaves {there}"
 

@@ -1,4 +1,4 @@
-"""Runs of the porter's commands in copies of this process, each with its own fault."""
+"""Run the porter's commands in copies of this process, each with its own fault."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LIMIT = 300  # seconds; enough on any machine, however busy
 
 
 class Outcome(NamedTuple):
-    """How a run ended. ``status``: its exit code, or minus the signal. ``counted``: touches or writes, ``hits``: faults."""
+    """A run's outcome. ``status``: exit code, or minus the signal. ``counted``: touches or writes, ``hits``: faults."""
 
     status: int
     out: str
@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 
 
 def mflux_port(*arguments: object) -> Callable[[], int]:
-    """``mflux-port`` as a person runs it."""
+    """Run ``mflux-port`` as a user does."""
 
     def act() -> int:
         from mflux_port.cli import main
@@ -50,7 +50,7 @@ def mflux_port(*arguments: object) -> Callable[[], int]:
 
 
 def copier(*arguments: object) -> Callable[[], int]:
-    """``copier`` as a person runs it."""
+    """Run ``copier`` as a user does."""
 
     def act() -> int:
         sys.argv = ["copier", *map(str, arguments)]
@@ -85,7 +85,7 @@ class Run:
         self._gate = gate
         self._reached = os.open(
             f"{gate}.reached", os.O_RDWR | os.O_NONBLOCK
-        )  # with a writer, so that it never reaches its end
+        )  # this process can write to the pipe, so that reading it never ends
         whole = Fault(**{"below": str(root), "log": str(self._log), "hits": str(self._hits), "gate": str(gate)} | fault)
         self._alive, alive = os.pipe()
         self._began = time.monotonic()
@@ -94,7 +94,7 @@ class Run:
             self._become(act, root, whole)
         os.close(alive)
         try:
-            os.setpgid(self.pid, self.pid)  # parent and child both do this, in any order
+            os.setpgid(self.pid, self.pid)  # both parent and child call this, because either may run first
         except (PermissionError, ProcessLookupError):
             pass
 
@@ -109,7 +109,7 @@ class Run:
         os.close(os.open(f"{self._gate}.go", os.O_WRONLY))
 
     def kill_after(self, seconds: float) -> Outcome:
-        """Kill the whole group after so long, unless it ended before."""
+        """Kill the whole process group after ``seconds``, unless it has ended."""
         if not select.select([self._alive], [], [], seconds)[0]:
             os.killpg(self.pid, signal.SIGKILL)
         return self.end()
@@ -145,7 +145,7 @@ class Run:
             _set_environment(fault, self._folder.name)
             injection.arm(fault.encoded())
             status = act()
-        except BaseException:  # noqa: BLE001 - the parent has to see it
+        except BaseException:  # noqa: BLE001 - the parent prints it
             status = 98
             traceback.print_exc()
         finally:
@@ -172,15 +172,15 @@ def _set_environment(fault: Fault, scratch: str) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     os.environ.update(changed)
-    tempfile.tempdir = None  # so that it is read again
-    if "plumbum" in sys.modules:  # Copier's processes get plumbum's environment, which it took when it was imported
+    tempfile.tempdir = None  # removed, so that it is read again
+    if "plumbum" in sys.modules:  # Copier's processes get the environment that plumbum read when it was imported
         from plumbum import local
 
         local.env.update(changed)
 
 
 def _adopt_orphans() -> None:
-    # On Linux, adopt the children of a killed process, to be able to wait for their end.
+    # On Linux, adopt the children of a killed process, so that this process can wait for them.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 

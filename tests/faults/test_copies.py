@@ -1,4 +1,4 @@
-"""What an earlier copy, killed or refused, leaves for the next one."""
+"""A copy that was killed or refused leaves files; the next copy must handle them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def copied_names() -> list[str]:
 
 @pytest.fixture(scope="module")
 def refusal() -> Callable[[list[str], str], str]:
-    """``refusal(files, model)``: what the question for the name says in a checkout with these files."""
+    """``refusal(files, model)``: the message of the question for the name, in a checkout with these files."""
     environment = jinja2.Environment(
         extensions=[AnsibleCoreFiltersExtension], loader=jinja2.FileSystemLoader(rendering.PROJECT)
     )

@@ -50,7 +50,7 @@ def test_failing(name, where, number, tries, tree, checkpoint):
 
 def _assert_one_line(command: Command, outcome: Outcome, number: int) -> None:
     where = f"seed {SEED}, {outcome.hits}: {outcome.err}"
-    if outcome.status == 0:  # a folder that exists already, a read that needs no lock
+    if outcome.status == 0:  # the folder exists already, or the read needs no lock
         assert command.tree.state() == command.after, where
         return
     lines = outcome.err.splitlines()
@@ -83,7 +83,7 @@ def test_no_room_while_an_update_runs(kilobytes, behind_tree):
 
 @pytest.mark.full
 def test_no_room_while_a_copy_renders(pristine, small_template, tmp_path):
-    # Copier reports it; running the same copy again completes it.
+    # Copier reports the error; running the same copy again completes it.
     tree = Tree(shutil.copytree(pristine(), tmp_path / "mflux"))
     options = ["--trust", "--defaults", "--overwrite", "--quiet", "--vcs-ref", "v0.1.0", "-d", "model=nova"]
     act = copier("copy", *options, "-d", "hf_repo=acme/Nova", str(small_template.home), ".")
@@ -100,7 +100,7 @@ def test_no_room_while_a_copy_renders(pristine, small_template, tmp_path):
 @pytest.mark.full
 @pytest.mark.parametrize("name", NAMES[:4])
 def test_no_room_for_a_file(name, tree, checkpoint):
-    # Refused by the kernel in the middle of a write, as on a full disk.
+    # The kernel refuses in the middle of a write, as on a full disk.
     command = prepared(name, tree, checkpoint).measure()
     statuses = []
     for size in (256, 4_096, 20_000, 80_000):

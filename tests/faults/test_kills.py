@@ -20,19 +20,19 @@ _MINE = ("notes.md", "tests/cli/test_nova_notes.py", "src/mflux/models/notes.py"
 )
 def test_kills(name, number, tree, checkpoint):
     kill_often(prepared(name, tree, checkpoint).measure(), number, finishes if name == "finish" else recovers)
-    # Few random kills may all miss the short time in which a command writes.
+    # A few random kills may all miss the short time in which a command writes.
     assert number < 60 or name == "inspect -o" or LEFT[f"{name}: half"]
 
 
 def finishes(command: Command, outcome: Outcome, where: str) -> None:
-    """The description was written, too."""
+    """Check that the description was written, too."""
     recovers(command, outcome, where)
     assert (command.root / "pr.md").read_text().startswith("# Port Nova"), where
 
 
 @pytest.mark.full
 def test_copy(pristine, small_template, tmp_path):
-    # Into a checkout with untracked work of the porter.
+    # The copy goes into a checkout with untracked work of the porter.
     root = shutil.copytree(pristine(), tmp_path / "mflux")
     (root / "README.md").write_text("The porter's own line.\n" + (root / "README.md").read_text())
     for name in _MINE:

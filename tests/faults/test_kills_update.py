@@ -22,7 +22,7 @@ _RESTORE = mflux_port("update", "--restore")
 
 @pytest.fixture(scope="module")
 def stopped(behind, reference, tmp_path_factory) -> Path:
-    """A checkout in the middle of an update: after the render, before the porter's edits come back."""
+    """A checkout in the middle of an update: after the rendering, before the porter's edits are merged back."""
     root = shutil.copytree(behind, tmp_path_factory.mktemp("stopped") / "mflux")
     assert run(ACTS["update"], root, at=reference.runs["update"].counted * 3 // 4).killed
     KILLED["update"] += 1
@@ -32,7 +32,7 @@ def stopped(behind, reference, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def half_way(stopped, tmp_path) -> Tree:
-    """The same, to write into."""
+    """A copy of the same, to write into."""
     return Tree(shutil.copytree(stopped, tmp_path / "mflux"))
 
 
@@ -44,7 +44,7 @@ def test_update(name, number, behind_tree, reference):
     command.before, command.after = reference.states[()], reference.states[(name,)]
     command.touches, command.seconds = reference.runs[name].counted, reference.runs[name].seconds
     kill_often(command, number, is_restored)
-    assert TIMES < 5 or LEFT[f"{name}: half"]  # few random kills may all miss the writes
+    assert TIMES < 5 or LEFT[f"{name}: half"]  # a few random kills may all miss the writes
 
 
 def is_updated(name: str) -> bool:
@@ -52,7 +52,7 @@ def is_updated(name: str) -> bool:
 
 
 def is_restored(command: Command, outcome: Outcome, where: str) -> None:
-    """The tree and git are as before, or the update had finished; the next update completes."""
+    """Check that tree and git are as before, or that the update had finished, and that the next update completes."""
     now, noted = without_temporary(command.tree.state()), under_way(command.root) is not None
     assert [name for name in different(command.before, now) if not command.own(name)] == [], where
     left = "after" if now == command.after else "before" if now == command.before else "half"
@@ -67,7 +67,7 @@ def is_restored(command: Command, outcome: Outcome, where: str) -> None:
     assert_settled(command.root, where)
     if wanted is command.before:
         assert git(command.root, "status", "--porcelain") == "", where
-        if KILLED[command.name] % 3 == 0:  # not every time: it takes seconds
+        if KILLED[command.name] % 3 == 0:  # not every time, because it takes seconds
             assert run(command.act, command.root).status == 0
             assert command.tree.state() == command.after, where
 
@@ -99,7 +99,7 @@ def test_work_since_the_kill_is_kept(half_way, reference):
 
 
 def test_commit_of_all(behind_tree, reference):
-    """Around the commit that ``--all`` makes: either the update is committed, or it is rolled back."""
+    """Kills around the commit that ``--all`` makes: the update is either committed or rolled back."""
     root, head = behind_tree.root, git(behind_tree.root, "rev-parse", "HEAD").strip()
     act = mflux_port("update", "--all")
     touches = run(act, root).counted

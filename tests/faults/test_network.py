@@ -1,4 +1,4 @@
-"""The network breaks while ``inspect`` reads a remote repo: one line, exit 2, no answers file, no endless waiting."""
+"""The network breaks while ``inspect`` reads a remote repo: it prints one line, exits with 2 and writes no answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def repo(tmp_path) -> Path:
 
 @pytest.fixture
 def inspect(mflux_port, tmp_path, repo):
-    """``inspect(how, at)``: the command, its answers file, and how many requests it made."""
+    """``inspect(how, at)``: returns the command's run, its answers file, and the number of its requests."""
 
     def run(how: str | int, at: int, **options):
         with hub(repo, BrokenHub, how=how, at=at, **options) as server:

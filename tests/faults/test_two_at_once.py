@@ -1,4 +1,4 @@
-"""Two runs in one checkout: one is refused in one line or waits, with the same result as when run in sequence."""
+"""Two runs in one checkout: one is refused in one line, or waits; the result is that of two runs in sequence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Act = Callable[[], int]
 # Moments of a run that writes, by the file that it is about to touch.
 BEFORE_THE_LOCK = {"on": "/run.lock", "at": 0}
 WRITES_BEGIN = {"on": "/intent.json", "at": 0}
-IS_REPLACING = {"on": "/intent.json", "at": 1}  # its rename makes it the journal
+IS_REPLACING = {"on": "/intent.json", "at": 1}  # renaming it makes it the journal
 WRITES_END = {"on": "/journal.json", "at": 0}
 HOLDING = (WRITES_BEGIN, IS_REPLACING, WRITES_END)
 
@@ -38,7 +38,7 @@ class Order(NamedTuple):
 
 @pytest.fixture
 def two(tree) -> Tree:
-    """The checkout with the answers of a second port, neither of them wired."""
+    """The checkout with the answers of a second port; neither port is wired."""
     answers = (tree.root / "porting/nova/answers.yml").read_text()
     (tree.root / "porting/amber").mkdir()
     (tree.root / "porting/amber/answers.yml").write_text(answers.replace("nova", "amber").replace("Nova", "Amber"))
@@ -82,7 +82,7 @@ def test_finish_and_wire(tree):
 @pytest.mark.parametrize("second", ["update", "copier update", "unwire"])
 def test_updates(first, second, behind_tree, reference):
     if first == second == "unwire":
-        return  # ``test_wiring`` has that
+        return  # ``test_wiring`` tests that
     states = reference.states
     # An update after another has nothing to do, and one after an unwire refuses the tree.
     both, reverse = states.get((first, second), states[(first,)]), states.get((second, first), states[(second,)])
@@ -171,7 +171,7 @@ def test_wire_beside_check(two):
 
 
 def test_readers_say_that_a_run_was_killed(two):
-    assert run(mflux_port("wire", "nova"), two.root, on="/.README.md.mflux-port", at=2).killed  # its rename
+    assert run(mflux_port("wire", "nova"), two.root, on="/.README.md.mflux-port", at=2).killed  # renaming it
     for command in ("check", "status"):
         outcome = run(mflux_port(command, "nova"), two.root)
         assert outcome.status == 2 and "did not write all of its files; run that command again first" in outcome.err
@@ -220,7 +220,7 @@ def _copy(template: Path, model: str) -> Act:
 
 
 def _sorted_lines(tree: Tree, state: State) -> bool:
-    # The port that was first is first in the shared files; otherwise the files are the same.
+    # The port that was wired first comes first in the shared files; apart from that, the files are the same.
     now = tree.state()
     names = [name for name in different(now, state) if not name.endswith(("README.md", "CHANGELOG.md"))]
     return now.keys() == state.keys() and not [name for name in names if "/nova/" in name or "/vega/" in name]

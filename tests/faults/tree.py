@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 State = dict[str, str]
-_STORE: dict[str, bytes] = {}  # what every hash stands for, shared by all trees
+_STORE: dict[str, bytes] = {}  # the content of every hash, shared by all trees
 
 
 class Tree:
@@ -19,7 +19,7 @@ class Tree:
         self._seen: dict[str, tuple[tuple, str]] = {}
 
     def state(self) -> State:
-        """Hash and permissions by path; a link counts with its target. Only what the kernel says has changed is read."""
+        """Hash and permissions by path; a link counts with its target. Reads only files with changed metadata."""
         return dict(sorted(self._walk(str(self.root), "")))
 
     def reset(self, state: State) -> None:

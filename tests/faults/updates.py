@@ -1,4 +1,4 @@
-"""Both ways to update the port of nova, and their results when nothing interrupts them."""
+"""The two ways to update the port of nova, and their results without an interruption."""
 
 from __future__ import annotations
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from mflux_port.errors import PortError
-from mflux_port.guide.start import ANSWERS_FILE, Journey, Request, given_answers, needs_no_person, question, set_answers
+from mflux_port.guide.start import (
+    ANSWERS_FILE,
+    Journey,
+    Request,
+    given_answers,
+    inspect_command,
+    needs_no_person,
+    question,
+    set_answers,
+)
 from mflux_port.template import project
 
 from tests.conftest import PROJECT
@@ -102,12 +112,51 @@ def test_what_was_typed_replaces_what_was_found_in_every_place(tmp_path):
     assert path.read_text().count("steps: 2\n") == 2 and "sigma_steps: 50" in path.read_text()
 
 
+def test_the_way_on_repeats_what_was_typed(tmp_path):
+    typed = Request(tmp_path, "../vega", "vega", python=".venv/bin/python", checkout="mflux", steps="4")
+    assert typed.again(repo="acme/Vega") == (
+        "mflux-port start vega --repo acme/Vega --steps 4 --python .venv/bin/python --checkout mflux")  # fmt: skip
+
+
+def test_a_repo_given_later_is_used_as_one_given_first(mflux_port, pristine, tmp_path):
+    root = shutil.copytree(pristine(), tmp_path / "mflux")
+    file = root / ANSWERS_FILE
+    write_checkpoint(tmp_path / "vega")
+    start = ["start", "../vega", "--model", "vega", "--python", sys.executable]
+    assert "the Hugging Face repo of this folder is not known" in mflux_port(*start, cwd=root).stdout
+    assert "to look up" in mflux_port(*start, "--repo", "acme/Vega", cwd=root).stdout
+    later = file.read_text()
+    file.unlink()
+    said = json.loads(mflux_port(*start, "--repo", "acme/Vega", "--json", cwd=root).stdout)
+    assert [step["step"] for step in said["steps"]] == ["inspect"] and said["next"]["edit"] == ANSWERS_FILE
+    assert "num_layers: 4" in later and later == file.read_text()
+
+
+def write_checkpoint(folder: Path) -> None:
+    (folder / "transformer").mkdir(parents=True)
+    parts = {"_class_name": "VegaPipeline", "transformer": ["diffusers", "VegaTransformer2DModel"]}
+    (folder / "model_index.json").write_text(json.dumps(parts))
+    (folder / "transformer/config.json").write_text('{"_class_name": "VegaTransformer2DModel", "num_layers": 4}')
+    header = json.dumps({"proj.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    weights = len(header).to_bytes(8, "little") + header + bytes(4)
+    (folder / "transformer/diffusion_pytorch_model.safetensors").write_bytes(weights)
+
+
+@pytest.mark.parametrize(
+    ("python", "tool"), [("", "uv run --with diffusers --with /t mflux-port"), ("p", "mflux-port")]
+)
+def test_the_pipelines_defaults_are_read_whatever_python_runs_this(tmp_path, python, tool):
+    command = inspect_command(request(tmp_path, template="/t", repo="acme/Vega"), python)
+    assert command == f"{tool} inspect ../vega --repo acme/Vega -o {ANSWERS_FILE}"
+
+
 @dataclass
 class Refusing:
     """A runner whose commands end with ``code``."""
 
     code: int
     ran: list[str] = field(default_factory=list)
+    python: str = ""
 
     def run(self, command: str) -> subprocess.CompletedProcess:
         self.ran.append(command)

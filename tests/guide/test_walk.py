@@ -1,4 +1,4 @@
-"""``status`` leads from the copy to the end: doing only what it says finishes the port."""
+"""``status`` leads from the copy to the end: a porter who does only what it says finishes the port."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ WRONG = ("transformer", "text_encoder")  # stages that a person has to write
 
 
 class Walk:
-    """``taken`` has the actions in their order. ``wrong`` are the stages whose code is not right yet."""
+    """``taken`` has the actions in their order. ``wrong`` are the stages whose code still has an error."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -54,7 +54,7 @@ class Walk:
         return json.loads(printed)["ports"][0]["next"]
 
     def edit(self, action: dict) -> None:
-        """What a person does where a command cannot go on."""
+        """Do what a person does when no command can continue."""
         name, reason = action["edit"], action["reason"]
         assert (self.root / name).exists(), action
         if name.endswith("unresolved.yml"):
@@ -154,7 +154,7 @@ class Walk:
         return out.getvalue()
 
     def _print(self) -> dict:
-        # Covers every file, ignored ones too, and where the branches are.
+        # A digest of every file, ignored ones too, and of git's branches.
         files = [
             Path(folder, name) for folder, _, names in os.walk(self.root) for name in names if ".git/" not in folder
         ]
@@ -168,7 +168,7 @@ PLAYS: dict[str, Callable[[Walk, str], None]] = {
     "run_mflux.py": Walk.compare,
     " mflux-port draft ": Walk.draft,
     " mflux-port ledger ": Walk.ledger,
-    "mflux-port check ": lambda walk, command: None,  # looks only
+    "mflux-port check ": lambda walk, command: None,  # only reads
     "mflux-port status ": lambda walk, command: None,
 }
 
@@ -187,7 +187,7 @@ def _pictures(root: Path) -> None:
 
 
 def _fix(root: Path, rule: str, file: str) -> None:
-    """What a person does for a row that fails."""
+    """Do what a person does for a failing row."""
     if rule in ("TST04", "TST05", "DOC16"):
         _pictures(root)
     elif rule == "MRG02":

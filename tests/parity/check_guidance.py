@@ -14,7 +14,7 @@ sys.path.insert(0, sys.argv[1])
 
 import torch  # noqa: E402 - found through the path above
 from diffusers.guiders import AdaptiveProjectedMixGuidance  # noqa: E402
-from parity.record import guidance  # noqa: E402
+from parity.record import guidance, reference  # noqa: E402
 from parity.record.probe import find_orders  # noqa: E402
 
 SHAPE = (1, 4, 6, 10)
@@ -122,11 +122,14 @@ def same(name: str, wanted: torch.Tensor) -> bool:
     return bool((torch.from_numpy(orders[name]) == wanted).all())
 
 
+drawn: dict = {}
+reference._note_size(pipe, SimpleNamespace(width=1024, height=768, model=None), (1, 3, 96, 64), drawn)
 numbers = torch.arange(240).reshape(1, 6, 10, 4)
 row = {
     "orders": sorted(orders),
     "noise": same("layout/noise/out/0", torch.arange(240).reshape(SHAPE).permute(0, 2, 3, 1).reshape(1, 60, 4)),
     "vae": same("layout/vae/in/0", numbers.permute(0, 3, 1, 2)),
+    "drawn": drawn,
     **facts,
 }
 print(json.dumps(row))

@@ -25,6 +25,20 @@ class Ernie(ErnieImage):
         ErniePromptEncoder.build_text_batch = staticmethod(functools.partial(BATCH, hidden_size=width))
 
 
+class ErnieWithoutEncoder(Ernie):
+    """As a template's port before its encoder is written: two prompts of different lengths, the shorter one is padded."""
+
+    def _encode_prompt(self, prompt: str) -> mx.array:
+        raise NotImplementedError("the text encoder is not written yet")
+
+    def _encode_prompts(self, *, prompt, negative_prompt, guidance):
+        prompts = [negative_prompt, prompt] if guidance > 1 else [prompt]
+        embeds = [self._encode_prompt(text)[0] for text in prompts]
+        rows = max(len(one) for one in embeds)
+        padded = [mx.pad(one, [(0, rows - len(one)), (0, 0)]) for one in embeds]
+        return mx.stack(padded), mx.array([len(one) for one in embeds], dtype=mx.int32)
+
+
 class PackedErnie(Ernie):
     """Its loop has a row for each patch, and its noise is drawn in these rows."""
 

@@ -98,5 +98,8 @@ def write_reference(reference: dict, folder: Path) -> Path:
         path = folder / name / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")
+        if "post_processor" in config:  # what a tokenizer puts around every text
+            part = {"post_processor": config["post_processor"]}
+            path.with_name("tokenizer.json").write_text(json.dumps(part), encoding="utf-8")
     (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
     return folder

@@ -91,6 +91,28 @@ def test_predictions_of_both_sides_pair_by_their_prompts(recorded, noise):
     assert pair(calls.branches(0), extra) == [1 - place, place, None]
 
 
+def test_zeros_in_place_of_a_negative_prompt_pair_with_zeros(tmp_path):
+    from parity.compare.calls import ReferenceCalls, is_prompt, pair
+
+    zeros, mask = np.zeros_like(POSITIVE), np.zeros((1, 12), np.float32)
+    outputs = [np.concatenate([UNCONDITIONAL, CONDITIONAL])]
+    recorded = _recording(tmp_path / "a", {"transformer.0": (_inputs(zeros, POSITIVE), outputs)}, _guided())
+    own = [("transformer", [values for values in (one, mask) if is_prompt(values)]) for one in (POSITIVE, zeros)]
+    assert pair(ReferenceCalls(recorded).branches(0), own) == [1, 0]
+
+
+def test_a_prompt_of_another_length_is_explained():
+    from parity.compare.prompts import other_length
+
+    filled = np.concatenate([POSITIVE, np.zeros((1, 3, 12), np.float32)], axis=1)
+    asked = ["max_sequence_length"]
+    assert other_length(filled, POSITIVE, asked).endswith("; the reference fills it up with 3 rows of zeros")
+    assert other_length(POSITIVE, POSITIVE[:, :5], asked).endswith(
+        "--call max_sequence_length=5 if that is the model's length"
+    )
+    assert other_length(POSITIVE, filled, ()).endswith("the reference's are [1, 7, 12]")
+
+
 def test_a_table_that_the_port_makes_outside_does_not_disturb_the_pairing(recorded):
     from parity.compare.calls import ReferenceCalls, pair
 
@@ -166,25 +188,26 @@ FORMULAS = {
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_the_guidance_formula_is_fitted_and_named(name):
-    from parity.compare import guidance
+    from parity.compare import guidance_formula
 
     prediction = FORMULAS[name](CONDITIONAL, UNCONDITIONAL)
-    factors, rest = guidance.fit([CONDITIONAL, UNCONDITIONAL], prediction)
-    assert guidance.formula(factors, rest, G) == name
+    factors, rest = guidance_formula.fit([CONDITIONAL, UNCONDITIONAL], prediction)
+    assert guidance_formula.formula(factors, rest, G) == name
 
 
 def test_a_formula_that_is_not_a_sum_says_so_and_two_formulas_are_told_apart():
-    from parity.compare import guidance
+    from parity.compare import guidance_formula
 
     outputs = [CONDITIONAL, UNCONDITIONAL]
     plain = UNCONDITIONAL + G * (CONDITIONAL - UNCONDITIONAL)
     clipped = np.clip(plain, -2, 2)
     fits = [
-        guidance.fit(outputs, values) for values in (plain, clipped, CONDITIONAL + G * (CONDITIONAL - UNCONDITIONAL))
+        guidance_formula.fit(outputs, values)
+        for values in (plain, clipped, CONDITIONAL + G * (CONDITIONAL - UNCONDITIONAL))
     ]
-    assert "not a sum of the two" in guidance.formula(*fits[1], G)
-    assert guidance.difference(fits[0], fits[0], G) == ""
-    said = guidance.difference(fits[0], fits[2], G)
+    assert "not a sum of the two" in guidance_formula.formula(*fits[1], G)
+    assert guidance_formula.difference(fits[0], fits[0], G) == ""
+    said = guidance_formula.difference(fits[0], fits[2], G)
     assert "the port computes c + g(c - u), the reference u + g(c - u)" in said
 
 

@@ -1,7 +1,11 @@
-"""LoRA, training, image-to-image and quantized copies: released ports pass, and bugs in them are found."""
+"""LoRA, training and image-to-image: released ports pass. Quantized copies: tests/draft/glue/test_port_runs.py.
+
+Z-Image is judged in one process with faults in it, one after another: run_claims.py, which has 39 more.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -12,13 +16,16 @@ pytestmark = pytest.mark.full
 FLAGS = {
     "lora": ("--lora", "--steps", "1"),
     "training": ("--training", "--steps", "4"),
-    "plain": ("--steps", "2", "--size", "128x96", "--no-calibration"),
     "image": ("--image", "--steps", "4", "--size", "128x96", "--strength", "0.7"),
 }
-ADAPTERS = {
-    "z_image": "mflux.models.z_image.training_adapter.z_image_training_adapter:ZImageTrainingAdapter",
-    "flux2": "mflux.models.flux2.training_adapter.flux2_training_adapter:Flux2TrainingAdapter",
-}
+ADAPTER = "mflux.models.flux2.training_adapter.flux2_training_adapter:Flux2TrainingAdapter"
+# As a finished port had them, when neither its tests nor the harness noticed most of them.
+FAULTS = (
+    "alpha is ignored", "up and down swapped", "q and k swapped", "scale twice", "loss on the other sign",
+    "timestep shift missing", "one matrix is frozen", "shift not subtracted", "embedder quantized",
+)  # fmt: skip
+# True differences of released ports: layers that their mappings leave out, and names that diffusers does not read.
+LEFT_OUT = re.compile("not applied|refused|does not read this key")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,7 @@ def claimed(twin, script):
     return make
 
 
-@pytest.mark.parametrize("name", ["z_image", "flux2", "ernie_image"])
+@pytest.mark.parametrize("name", ["flux2", "ernie_image"])
 def test_a_released_port_draws_from_an_image_as_the_reference_does(claimed, script, port, name):
     done = script(claimed(name, "image"), "run_mflux.py", "--image", *port(name))
 
@@ -47,7 +54,7 @@ def test_a_released_port_draws_from_an_image_as_the_reference_does(claimed, scri
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["z_image", "flux2", "ernie_image"])
+@pytest.mark.parametrize("name", ["flux2", "ernie_image"])
 def test_a_released_port_applies_what_it_loads_as_the_reference_does(claimed, script, port, name):
     done = script(claimed(name, "lora"), "run_mflux.py", "--lora", *port(name))
 
@@ -59,21 +66,35 @@ def test_a_released_port_applies_what_it_loads_as_the_reference_does(claimed, sc
     assert re.search(r"^transformer +pass ", done.stdout, re.MULTILINE), done.stdout
 
 
-def test_a_quantized_copy_keeps_its_weights(claimed, script, port):
-    done = script(claimed("z_image", "plain"), "run_mflux.py", "--quantize", "8", *port("z_image"))
+def test_a_released_adapter_trains_as_the_reference_would(claimed, script, port):
+    home = claimed("flux2", "training")
 
-    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("q8 ")]
-    assert {row[1] for row in rows} >= {"transformer", "vae_decode", "text_encoder"}, done.stdout + done.stderr
-    assert {row[2] for row in rows} == {"pass"} and done.returncode == 0, done.stdout
-
-
-@pytest.mark.parametrize("name", ADAPTERS)
-def test_a_released_adapter_trains_as_the_reference_would(claimed, script, port, name):
-    home = claimed(name, "training")
-
-    done = script(home, "run_mflux.py", "--training", *port(name), "--adapter", ADAPTERS[name])
+    done = script(home, "run_mflux.py", "--training", *port("flux2"), "--adapter", ADAPTER)
 
     rows = dict(line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("training "))
-    assert rows.pop("saved") == "FAIL"  # both save some layers under names that diffusers does not have
-    assert set(rows) == {"sigmas", "targets", "loss", "gradients", "updates"}, done.stdout + done.stderr
+    assert rows.pop("saved") == "FAIL"  # it saves some layers under names that diffusers does not have
+    assert set(rows) == {"sigmas", "targets", "weighting", "loss", "gradients", "updates", "timesteps"}, done.stderr
     assert set(rows.values()) == {"pass"}, done.stdout
+
+
+def test_a_released_port_passes_all_claims_and_each_fault_in_it_is_found(claimed, script):
+    home = [claimed("z_image", claim) for claim in ("image", "lora", "training")][0]
+
+    done = script(home, Path(__file__).with_name("run_claims.py"), home, "healthy", *FAULTS)
+
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    healthy = {row["claim"]: row["failed"] for row in rows if row["bug"] == "healthy"}
+    assert set(healthy) == {"lora", "training", "image", "quantized"}, done.stderr
+    assert [note for failed in healthy.values() for note in failed.values() if not LEFT_OUT.search(note)] == []
+    faults = [row for row in rows if row["bug"] != "healthy"]
+    assert {row["bug"] for row in faults} == set(FAULTS)
+    assert [row for row in faults if not _is_placed(row, healthy[row["claim"]])] == []
+
+
+def _is_placed(row: dict, known: dict[str, str]) -> bool:
+    """Whether the expected row fails with the expected words, and so does the first that fails in this port alone.
+
+    Of the rows of LoRA files, several fail for one reason.
+    """
+    new = {name: note for name, note in row["failed"].items() if known.get(name) != note}
+    return row["row"] in new and all(re.search(row["words"], new[name]) for name in (next(iter(new)), row["row"]))

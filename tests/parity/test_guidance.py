@@ -49,3 +49,7 @@ def test_the_orders_of_a_packed_loop_are_found(rows):
     assert found["noise"] and found["vae"] and found["sign"] == -1
     assert len(found["orders"]) == 4
     assert found["denoisers"] == {"transformer": {"latents": "hidden_states", "listed": False}}
+
+
+def test_the_size_that_a_pipeline_chooses_itself_is_what_was_drawn(rows):
+    assert rows[-1]["drawn"] == {"width": 64, "height": 96}  # not the requested 1024x768, which it does not take

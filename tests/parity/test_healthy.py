@@ -5,6 +5,7 @@ All families in all settings: ``python -m tests.parity.healthy``.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from mflux_port.checkpoint.headers import read_header
 
+from tests.parity.families import PORTING
 from tests.parity.healthy import matrix
 from tests.parity.healthy.families import FAMILIES
 from tests.parity.healthy.references import REFERENCES
@@ -24,8 +26,20 @@ SMALL = ("flux", "qwen", "fibo")  # two encoders and T5; two calls a step; two p
 BUGS = {"qwen": ("guidance without its norm", "exact GELU"), "fibo": ("predictions exchanged", "one layer further")}
 VARIANTS = '''
 import mlx.core as mx
+from mflux.models.flux.model.flux_text_encoder.prompt_encoder import PromptEncoder
 from mflux.models.flux.model.flux_transformer.time_text_embed import TimeTextEmbed
 from ports import Port
+
+
+class WithoutEncoders(Port):
+    """Its text encoders are not written yet: two arrays have to stand in for what they return."""
+
+    def __init__(self, **more):
+        super().__init__(**more)
+        PromptEncoder.encode_prompt = staticmethod(lambda prompt, **rest: self._encode_prompt(prompt)[::-1])
+
+    def _encode_prompt(self, prompt: str) -> tuple[mx.array, mx.array]:
+        raise NotImplementedError("the text encoders are not written yet")
 
 
 class WithoutPooled(Port):
@@ -109,6 +123,28 @@ def test_an_input_that_the_port_never_takes_is_named(judged, folder):
     stages = {stage: (state, note) for stage, state, note in matrix.STAGE.findall(said)}
     assert stages["transformer"][0] == "FAIL", said
     assert re.search(r"not passed to it: pooled_projections \(.*\[1, 80\]\)", stages["transformer"][1]), said
+
+
+def test_a_tuple_of_embeddings_has_stand_ins(judged, folder):
+    judged("flux")
+    home = folder / "flux"
+    (home / "variants.py").write_text(VARIANTS)
+    path = home / "artifacts" / f"{FEW[1].slug}.safetensors"
+    said = matrix.run(home, "run_mflux.py", [["--port", "variants:WithoutEncoders", "--reference", str(path)]])[0][
+        "text"
+    ]
+    states = {stage: state for stage, state, _ in matrix.STAGE.findall(said)}
+    assert states["text_encoder"] == "not ported", said
+    assert {states[stage] for stage in ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler")} == {
+        "pass"
+    }, said
+
+
+def test_attention_without_a_scale_passes_in_its_real_sizes(script):
+    done = script(PORTING, Path(__file__).with_name("check_t5.py"), PORTING)
+    rows = {row["port"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert rows["right"]["error"] <= rows["right"]["limit"] <= 1e-4, done.stderr
+    assert rows["one bias"]["error"] > 100 * rows["one bias"]["limit"]
 
 
 def test_settings_cover_all_pairs():

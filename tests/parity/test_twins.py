@@ -16,6 +16,7 @@ from parity.record.toy_tokenizer import IDS
 from tests.parity.families import PORTING, write_scripts
 from tests.parity.healthy.families import FAMILIES as FAMILIES_HEALTHY
 from tests.parity.healthy.references import REFERENCES
+from tests.parity.other_references import OTHERS
 from tests.parity.references import FAMILIES, QWEN3_4B
 
 VISION = {  # an image encoder next to the text encoder, and token ids that the toy vocabulary does not have
@@ -112,6 +113,16 @@ def test_a_network_that_is_small_already_keeps_its_sizes(transformer):
     assert text["vocab_size"] >= 306, "the toy vocabulary must fit"
     width = made["transformer"].get("dim", made["transformer"].get("hidden_size"))
     assert width == min(96, transformer.get("dim", 96)) and shrink.keeps_width(real["text_encoder"], text)
+
+
+def test_an_encoder_is_as_wide_as_the_vectors_that_are_padded_to_it():
+    real = {
+        name: OTHERS["stable_diffusion_3"][name][2] for name in ("text_encoder", "text_encoder_2", "text_encoder_3")
+    }
+    kept = {"text_encoder": ("hidden_size", "num_attention_heads")}
+    made = shrink.shrink_all(real, kept)
+    widths = [made[name].get("hidden_size", made[name].get("d_model")) for name in real]
+    assert widths[0] == 768 and widths[2] >= sum(widths[:2]) and len(set(widths)) == 3
 
 
 @pytest.mark.parametrize(
@@ -287,10 +298,15 @@ import transformers
 from parity.record.toy_tokenizer import write_tokenizer
 
 found = {}
+around = [{"SpecialToken": {"id": "[gMASK]"}}, {"SpecialToken": {"id": "<sop>"}}, {"Sequence": {"id": "A"}}]
+template = {"type": "TemplateProcessing", "single": around}
 for name in sys.argv[2:]:
     kind, source = getattr(transformers, name), pathlib.Path(name)
     source.mkdir()
     (source / "tokenizer_config.json").write_text("{}")
+    if name == "PreTrainedTokenizerFast":
+        steps = {"post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}}
+        (source / "tokenizer.json").write_text(json.dumps(steps))
     target = pathlib.Path(f"{name}-toy")
     write_tokenizer(source, target, kind)
     readers = kind, transformers.AutoTokenizer
@@ -302,12 +318,19 @@ print(json.dumps(found))
 @pytest.mark.full
 def test_a_toy_tokenizer_cuts_a_text_as_its_class_whoever_reads_it(tmp_path, script):
     (tmp_path / "cut.py").write_text(CUT)
-    kinds = ("Qwen2Tokenizer", "T5TokenizerFast", "CLIPTokenizer", "ByT5Tokenizer", "LlamaTokenizerFast")
+    kinds = (
+        "Qwen2Tokenizer",
+        "T5TokenizerFast",
+        "CLIPTokenizer",
+        "ByT5Tokenizer",
+        "LlamaTokenizerFast",
+        "PreTrainedTokenizerFast",
+    )
     done = script(tmp_path, "cut.py", PORTING, *kinds)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     for kind, (own, other) in found.items():
         assert own == other, kind
-    # T5 ends every text, CLIP also begins it; Qwen adds nothing.
+    # T5 ends every text, CLIP also begins it; Qwen adds nothing. The last one's own file puts two tokens ahead.
     lengths = [len(found[kind][0][1]) for kind in kinds]
-    assert lengths == [0, 1, 2, 1, 0]
+    assert lengths == [0, 1, 2, 1, 0, 2]

@@ -49,7 +49,7 @@ sizes = st.dictionaries(
 
 @st.composite
 def sound(draw) -> dict:
-    """Answers in which every name has a form that the questions accept."""
+    """Generate answers in which every name has a form that the questions accept."""
     names = draw(st.lists(keys, min_size=1, max_size=3, unique=True))
     entries = [
         {

@@ -1,4 +1,4 @@
-"""Headers that the safetensors library writes are read as they are; what it refuses is never taken for sound."""
+"""Headers that the safetensors library writes are read as they are; headers that it refuses are never accepted."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_one_answer_after_the_other(first, second, host):
     port = _port(second)
     try:
         later = applied(wired, planned(wired, port))
-    except PortError:  # a name that became taken
+    except PortError:  # a name that another draw already uses
         assume(False)
     assert not planned(later, port).files
     assert unwired(later, port) == host

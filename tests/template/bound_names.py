@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def clashing(path: Path, model: str, class_name: str) -> set[str]:
-    """What ``class_name`` must not be in ``path``, a module of the port that was rendered with another."""
+    """The values that ``class_name`` must not have in ``path``, a module of a port rendered with another value."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     own, others = _bound(tree, model)
     found = set()
@@ -22,7 +22,7 @@ def clashing(path: Path, model: str, class_name: str) -> set[str]:
 
 
 def _bound(tree: ast.Module, model: str) -> tuple[set[str], set[str]]:
-    """Names that the module has from the port, and those from elsewhere, including builtins."""
+    """Names in the module that come from the port, and names from elsewhere, including builtins."""
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     others = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and hasattr(builtins, node.id)}
     for node in ast.walk(tree):

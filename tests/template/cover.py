@@ -1,4 +1,4 @@
-"""A pairwise cover of all answers and releases: few ports, in which every two answers that go together meet."""
+"""A pairwise cover of all answers and releases: a few ports in which every two compatible answers occur together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 Port = dict[str, object]
 Pair = frozenset[tuple[str, object]]
 
-# The answers, question by question. checkpoints and shift stand for lists of checkpoints: see ports.py.
+# The answers, question by question. The values of checkpoints and shift are names for lists of checkpoints: see
+# ports.py.
 FACTORS: dict[str, tuple] = {
     "text_encoder": ("qwen3", "qwen3_vl", "mistral3", "smollm3", "t5", "clip", "gemma2", "own"),
     "further_encoders": ("none", "t5", "clip", "own", "qwen3_vl and mistral3"),
@@ -22,10 +23,11 @@ FACTORS: dict[str, tuple] = {
     "negative_prompt": (False, True),
     "lora": (False, True),
     "training": (False, True),
+    "skip_quantization": ("none", "text encoders", "all"),
     "naming": ("short", "long"),
 }
 
-# What does not go together: a combination that has all of one of these is refused.
+# Incompatible answers: a combination that contains all of one of these sets is refused.
 _REFUSED: tuple[dict[str, tuple], ...] = (
     {"training": (True,), "lora": (False,)},
     {"negative_prompt": (True,), "checkpoints": ("distilled",)},
@@ -37,12 +39,12 @@ _REFUSED: tuple[dict[str, tuple], ...] = (
 
 
 def admissible(port: Port) -> bool:
-    """Whether the answers given so far go together."""
+    """Whether the answers chosen so far are compatible."""
     return not any(all(port.get(name, _REFUSED) in values for name, values in rule.items()) for rule in _REFUSED)
 
 
 def all_pairs() -> set[Pair]:
-    """Every two answers to two different questions, whether they go together or not."""
+    """Every two answers to two different questions, compatible or not."""
     answers = [[(name, value) for value in values] for name, values in FACTORS.items()]
     return {
         frozenset(pair) for left, right in itertools.combinations(answers, 2) for pair in itertools.product(left, right)
@@ -66,7 +68,7 @@ def completions(port: Port) -> Iterator[Port]:
 
 
 def cover() -> list[Port]:
-    """The ports: greedy, each begun with a pair that is still missing and completed with what meets most others."""
+    """Build the ports greedily: each starts with a missing pair, and gets the answers that cover most other pairs."""
     left = {pair for pair in all_pairs() if next(completions(dict(pair)), None)}
     ports = []
     while left:
@@ -84,6 +86,7 @@ def cover() -> list[Port]:
 
 
 def _order(pair: Pair) -> tuple:
-    # Questions with many answers first, because they need the most ports; then by name, so that a run repeats itself.
+    # Questions with many answers come first, because they need the most ports; then by name, so that every run is the
+    # same.
     names = sorted(pair, key=lambda answer: list(FACTORS).index(answer[0]))
     return tuple((list(FACTORS).index(name), FACTORS[name].index(value)) for name, value in names)

@@ -1,4 +1,4 @@
-"""Words of features that were not asked for: none of them may appear in a rendered port."""
+"""Words of features that are switched off: none of them may appear in a rendered port."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPTIONS = {
     "lora": r"lora",
     "training": r"\btrain(ing|er)?\b|mflux-train|TrainingAdapter|gradient_checkpointing",
 }
-# What a later release added.
+# Words that a later release added.
 _LATER = {
     "0.18.1": r"bake_lora|dense_component|capabilities|VAEDecodeOptions|VAEBlockDecoder|MODEL_CLASSES|resolve_restricted",
     "0.22.0": r"VAEDecodeOptions|VAEBlockDecoder|vae.full.precision|generation_parameters",
@@ -48,7 +48,7 @@ def _rendered_from_answers(model: str, files: list[Path]) -> list[Path]:
 
 def _allowed(line: str) -> str:
     # Names of mflux and of transformers, what mflux 0.18 reads of every model, the toy tokenizer's chat template, and
-    # the option that the shared parser has whether the model takes a negative prompt or not: it must be said.
+    # the option that the shared parser has in any case: a model without negative prompts must mention it.
     return re.sub(
         r"model\.lora_(paths|scales) = None|save_pretrained|NUM_TRAIN_TIMESTEPS|num_train_timesteps|\{% .* %\}"
         r"|\"--negative-prompt\"",

@@ -1,4 +1,4 @@
-"""The answers of a port, from what the cover says about it."""
+"""Turn a port of the cover into answers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _BASE = {"steps": 50, "guidance": 4.5, "supports_guidance": True}
 
 
 def answers(port: dict, number: int) -> dict:
-    """What a porter would answer. ``number`` distinguishes the ports of one checkout."""
-    # A line that depends on a name is too long from some length on, or too short up to one: testing both ends is enough.
+    """The answers that a porter would give. ``number`` distinguishes the ports of one checkout."""
+    # Whether a line with a name must be wrapped depends on the name's length alone, so testing both ends is enough.
     short = port.get("naming", "short") == "short"
     model = f"x{number:02}" if short else f"panoramic_landscapes_by_diffusion_mod_{number:02}"
     name = model.replace("_", "-")
@@ -33,6 +33,9 @@ def answers(port: dict, number: int) -> dict:
     further = further_encoders(port)
     if further:
         given["text_encoders"] = [{}, *({"kind": kind} for kind in further)]
+    parts = ["text_encoder", *(f"text_encoder_{place}" for place, _ in enumerate(further, 2))]
+    skipped = {"text encoders": parts, "all": ["vae", *parts]}.get(port.get("skip_quantization", "none"))
+    given |= {"skip_quantization": skipped} if skipped else {}
     shift = _SHIFTS[port.get("shift", "none")]
     entries = _entries(kind, name)
     if entries or shift:

@@ -42,7 +42,7 @@ def wire(checkout: Path, model: str) -> None:
 
 
 def specs(question: str) -> dict[str, dict]:
-    """What the template knows about each VAE or text encoder, by the answer; names of the port are left blank."""
+    """The template's facts about each VAE or text encoder, by the answer; names of the port are left blank."""
     return hidden_answer(question, f"{question}_specs")
 
 
@@ -55,7 +55,8 @@ def hidden_answer(component: str, name: str = ""):
 
 
 def compile_once(self, source, *arguments):
-    # Copier compiles the same templates for every port. Its `yield` tag looks at each source first, compiled or not.
+    # Copier compiles the same templates for every port. Its `yield` tag processes each source first, even if it is
+    # compiled already.
     key = (self.preprocess(source), *arguments)
     if key not in _compiled:
         _compiled[key] = _compile(self, source, *arguments)

@@ -1,4 +1,4 @@
-"""Runs in an environment of mflux: save a small model of each class of transformers, and print what a port cannot read.
+"""Runs in an environment of mflux: save a small model of each class, and print the tensors that a port cannot read.
 
 Arguments: the classes by the answer, as JSON; an empty folder. A port is nova_<answer>.
 """

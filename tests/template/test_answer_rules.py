@@ -1,4 +1,4 @@
-"""copier.yml's validators and ``mflux_port.port`` accept the same answers: what one refuses, the other does too.
+"""copier.yml's validators and ``mflux_port.port`` accept the same answers: each refuses what the other refuses.
 
 An answer that only Copier refused would be replaced by the question's default in an update, silently. An answer that
 only ``mflux_port`` refused would be rendered, and then not wired.
@@ -100,7 +100,7 @@ _FIELDS = {
     "custom": _values,
 }
 
-# Right by themselves; whether they go together is another matter.
+# Each answer is valid; they may still contradict one another.
 _sound_fields = st.fixed_dictionaries(
     {},
     optional={
@@ -142,12 +142,14 @@ _CHANGES = {
     "text_encoders": _sound_encoders | st.lists(_encoder, max_size=5) | _values.filter(lambda value: value is not None),
     "folders": st.dictionaries(st.sampled_from(["transformer", "vae", "unet"]), _folders, max_size=2)
     | _values.filter(lambda value: value is not None),
+    "skip_quantization": st.lists(st.sampled_from(["vae", "text_encoder", "text_encoder_2", "transformer"]) | _values, max_size=2)
+    | _values.filter(lambda value: value is not None),
 }
 
 
 @st.composite
 def changed_answers(draw) -> dict:
-    """Answers that are right, except for a few that may be anything of the question's type."""
+    """Valid answers, except for a few that may be any value of the question's type."""
     questions = [*(name for name in _CHANGES if name not in TEXTS), *draw(st.sampled_from([[], TEXTS]))]
     names = draw(st.lists(st.sampled_from(questions), max_size=3, unique=True))
     if draw(st.booleans()):
@@ -157,7 +159,7 @@ def changed_answers(draw) -> dict:
 
 @pytest.fixture(scope="module")
 def refusal_of_copier(tmp_path_factory):
-    """``refusal_of_copier(answers)``: what Copier says when it asks its questions and gets these; nothing is rendered."""
+    """``refusal_of_copier(answers)``: Copier's message when it gets these answers; nothing is rendered."""
     home = tmp_path_factory.mktemp("copier._main.rules")  # validators expect no mflux checkout in a folder of that name
     worker = Worker(str(rendering.template_copy(home / "template")), home / "none", defaults=True, quiet=True, unsafe=True)
     parse = functools.cache(copier._user_data.parse_yaml_string)
@@ -177,7 +179,7 @@ def refusal_of_copier(tmp_path_factory):
     return refusal
 
 
-@settings(max_examples=settings.get_profile(settings.get_current_profile_name()).max_examples * 8)
+@settings(max_examples=settings.get_profile(settings.get_current_profile_name()).max_examples * 4)
 @given(changed_answers())
 @example(ANSWERS)
 @example({**ANSWERS, "vae": "dc"})
@@ -190,6 +192,8 @@ def refusal_of_copier(tmp_path_factory):
 @example({**ANSWERS, "text_encoders": [{}] * 5})
 @example({**ANSWERS, "checkpoints": [{**ENTRY, "text_encoder_overrides": {"text_encoder": {}}}]})
 @example({**ANSWERS, "folders": {"transformer": "unet", "vae": "unet"}})
+@example({**ANSWERS, "skip_quantization": ["vae", "text_encoder"]})
+@example({**ANSWERS, "skip_quantization": ["text_encoder_2"]})
 def test_both_accept_the_same_answers(refusal_of_copier, answers):
     told = refusal_of_copier(answers)
     try:

@@ -13,12 +13,12 @@ from mflux_port.checkout import releases
 from tests.skips import unexpected_skips
 from tests.template import ports, rendering
 
-# Two that run in every selection: a family with all of it, and a port with nothing switched on.
+# Two ports run in every selection: a family with every feature, and a port with none.
 FEW = [
     {"vae": "flux2", "text_encoder": "qwen3", "checkpoints": "guided edit", "edit": True, "training": True},
     {"img2img": False, "lora": False, "negative_prompt": False, "checkpoints": "distilled"},
 ]
-# With these: every VAE, text encoder and scheduler, and each option both ways, spread over the releases.
+# These add every VAE, text encoder and scheduler, and both values of each option, spread over the releases.
 COMBINATIONS = {
     "0.24.0": [
         {"vae": "flux", "text_encoder": "t5", "scheduler": "own", "checkpoints": "distilled edit", "edit": True},
@@ -74,7 +74,7 @@ def test_rendered_tests_pass_in_an_environment_of_the_release(tmp_path, checkout
 
 
 def run_fast_tests(checkout: Path, release: str, tests: list[Path], *more: str) -> str:
-    """What pytest prints for rendered tests in an environment of the release. ``more``: further options."""
+    """Pytest's output for rendered tests in an environment of the release. ``more``: further options."""
     # All ports in one process: importing mflux's dependencies takes longer than the tests of a port.
     options = ["-q", "-rs", "-o", "addopts=", "-m", "fast", "-p", "no:cacheprovider", f"--basetemp={checkout}-tmp"]
     command = [str(releases.environment(release)), "-m", "pytest", *options, *more, *map(str, tests)]

@@ -1,4 +1,4 @@
-"""A family of a turbo, a base and an edit checkpoint: each is saved, loaded and run as what it is."""
+"""A family of a turbo, a base and an edit checkpoint: each is saved, loaded and run with its own class."""
 
 from __future__ import annotations
 

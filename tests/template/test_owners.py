@@ -26,12 +26,12 @@ def rendered() -> list[str]:
 
 
 def table() -> list[tuple[str, str]]:
-    """Pattern and owner of each row, those for what is left at the end."""
+    """Pattern and owner of each row; rows for all other files come last."""
     page = (PROJECT / "docs/reference/ownership.md").read_text(encoding="utf-8")
     rows = []
     for match in ROW.finditer(page):
         paths = re.findall(r"`([^`]+)`", match["paths"])
-        folder = paths[0].rpartition("/")[0]  # what … stands for in the row's other paths
+        folder = paths[0].rpartition("/")[0]  # the folder that … means in the row's other paths
         for path in paths:
             pattern = path.replace("…", folder).replace("<model>", "nova").replace("**/", "*")
             rows.append((bool(match["rest"]), pattern, match["owner"]))
@@ -50,7 +50,7 @@ def test_page_names_the_owner_of_each_file(name):
 
 
 def test_every_moved_file_is_at_its_new_place():
-    """A file that moved twice is listed with its last place: an update goes through every version's list."""
+    """A file that moved twice is listed with its last path, because an update goes through every version's list."""
     places = {new for version in MOVES for new in moves_of(version, "nova").values()}
     moved_on = {old for version in MOVES for old in moves_of(version, "nova")}
     assert places - moved_on <= set(rendered())

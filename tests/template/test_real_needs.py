@@ -1,4 +1,4 @@
-"""What real ports needed and an earlier template refused: a checkpoint for both commands, mflux 0.19 to 0.21, a base name."""
+"""Needs of real ports that an earlier template refused: one checkpoint for both commands, mflux 0.19 to 0.21."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_port_in_such_a_release_passes_its_own_tests(release, checkout, template
     answers = {"model": "nova", "lora": False, "vae": "own", "text_encoder": "own"}
     rendering.render(template, root, answers)
     rendering.wire(root, "nova")
-    # These releases require nothing that 0.22 does not.
+    # These releases require no package that 0.22 does not require.
     command = [environment("0.22.0"), "-m", "pytest", "-q", "-rs", "-o", "addopts=", "-m", "fast", "-k", "nova", "tests"]
     variables = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)
@@ -71,8 +71,8 @@ def test_port_in_such_a_release_passes_its_own_tests(release, checkout, template
     ("cli_name", "repo", "aliases"),
     [
         ("nova-image", "acme/Nova_Xl.v2", ["nova-image", "nova_xl.v2"]),
-        ("nova", "acme/Nova-Turbo", ["nova"]),  # part of the repo's name
-        ("nova-image", "acme/Nova__Xl", ["nova-image"]),  # not a name that mflux takes
+        ("nova", "acme/Nova-Turbo", ["nova"]),  # the alias is part of the repo's name
+        ("nova-image", "acme/Nova__Xl", ["nova-image"]),  # nova__xl is not a valid alias
     ],
 )
 def test_default_aliases_name_the_repo(cli_name, repo, aliases, checkout, template):

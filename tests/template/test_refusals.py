@@ -1,4 +1,4 @@
-"""Answers that do not go together, or that the checkout cannot serve, are refused before anything is written."""
+"""Answers that contradict each other, or that the checkout does not support, are refused before a file is written."""
 
 from __future__ import annotations
 

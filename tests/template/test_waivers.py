@@ -1,4 +1,4 @@
-"""The waivers that a port is rendered with: the harness reads them, and mflux still has what they are for."""
+"""The waivers that a port is rendered with: the harness can read them, and mflux still has the modules in them."""
 
 from __future__ import annotations
 

@@ -10,25 +10,25 @@ from pathlib import Path
 
 from mflux_port.checkout import releases
 
-# mflux 0.18 pins its tools in .pre-commit-config.yaml, which its sdist does not hold. Later releases pin them in
+# mflux 0.18 pins its tools in .pre-commit-config.yaml, which its sdist does not contain. Later releases pin them in
 # pyproject.toml.
 _PINS = {"0.18.1": {"ruff": "0.12.1", "mypy": "1.16.1"}}
 
 
 def ruff(checkout: Path, release: str, files: Sequence[Path]) -> str:
-    """What the release's ruff reports about files of the checkout; nothing when they are clean."""
+    """The report of the release's ruff about files of the checkout; empty when they are clean."""
     names = [str(path.relative_to(checkout)) for path in files]
     checked = _run([_tool(release, "ruff"), "check", "--quiet", "--output-format", "concise", *names], checkout)
     return checked + _run([_tool(release, "ruff"), "format", "--diff", "--quiet", *names], checkout)
 
 
 def type_errors(checkout: Path, release: str, packages: Sequence[Path]) -> str:
-    """What the release's type checker reports about packages, in the release's own configuration."""
+    """The report of the release's type checker about packages, with the release's own configuration."""
     names = [str(path.relative_to(checkout)) for path in packages]
     if "mypy" in _pins(release):
         said = _run([_tool(release, "mypy"), "--scripts-are-modules", *names], checkout)
         return "" if said.startswith("Success") else said
-    # The configuration names a folder that the sdist does not hold.
+    # The configuration names a folder that the sdist does not contain.
     (checkout / "typings").mkdir(exist_ok=True)
     command = [_tool(release, "ty"), "check", "--no-progress", "--output-format", "concise"]
     said = _run([*command, "--python", str(releases.environment(release)), *names], checkout)

@@ -1,4 +1,4 @@
-"""A template with two versions and a checkout with a port, made once and copied for tests that change them."""
+"""Fixtures: a template with two versions and a checkout with a port, made once and copied for tests that write."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def small(tmp_path_factory, pristine) -> Scene:
 
 @pytest.fixture(scope="session")
 def renderings(small) -> Renderings:
-    """What both versions render for the port of ``small``."""
+    """The files that both versions render for the port of ``small``."""
     return render_both(small.root, "nova", small.template.home, "v0.1.0")
 
 
 @pytest.fixture
 def merge_only(small, renderings, monkeypatch, tmp_path) -> Callable[..., dict]:
-    """``merge_only(root)``: the steps of an update as Copier calls them, without Copier: the report of the last one.
+    """``merge_only(root)``: run the steps of an update without Copier; returns the report of the last step.
 
     ``between`` are the versions between the port's and the update's.
     """
@@ -113,7 +113,7 @@ def port(scene) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(begin) -> Scene:
-    """What the tests of a module share."""
+    """The checkout that the tests of a module share."""
     return begin()
 
 

@@ -94,7 +94,7 @@ SETTINGS = (
     _attributes("* merge=union"),
     _attributes("* conflict-marker-size=20"),
     _attributes("*.md working-tree-encoding=ISO-8859-1"),
-    _attributes("*.py export-ignore"),  # the last: tests of all settings together have this one
+    _attributes("*.py export-ignore"),  # keep this last: tests of all settings together use it
     _variable("GIT_ATTR_SOURCE", "HEAD"),
     _variable("GIT_COMMON_DIR", "/nowhere"),
     _variable("GIT_DEFAULT_REF_FORMAT", "reftable"),

@@ -1,4 +1,4 @@
-"""What v0.2.0 of the template changes in these tests: conventions in ten files, wiring, and what porters own."""
+"""The changes of v0.2.0 of the template in these tests: conventions in ten files, wiring, and files of the porter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONVENTIONS = (
     "test_tiny_generate_image_nova.py",
     "test_tiny_model_saving_nova.py",
 )
-# These the porter owns.
+# The porter owns these.
 OWNED = (
     "nova/README.md",
     "nova_transformer/transformer.py",
@@ -32,9 +32,9 @@ NEW_FILE = "src/mflux/models/{model}/conventions.py"
 
 
 def change_conventions(template: Template) -> None:
-    """A line at the end of ten files, a new file, a removed file, and other words in mflux's changelog."""
+    """Add a line at the end of ten files, add and remove a file, and change the words in mflux's changelog."""
     for ending in CONVENTIONS:
-        if ending == "nova/cli/nova_generate.py":  # what all commands share is in a component
+        if ending == "nova/cli/nova_generate.py":  # the code that all commands share is in a component
             template.edit("components/command.jinja", "    main()\n", f"    main()\n{CONVENTION}")
         else:
             template.append(ending, CONVENTION)

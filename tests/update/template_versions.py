@@ -15,16 +15,16 @@ from mflux_port.checkout import releases
 
 PROJECT = Path(__file__).resolve().parents[2]
 ANSWERS = "porting/{model}/answers.yml"
-# What the port of nova has besides.
+# More answers of the port of nova.
 NOVA = {"display_name": "Nova of Acme 2.1"}
 # The template's location as seen from the checkouts: both can be moved and copied together.
 BESIDE = Path("../template")
 EDIT = "# The porter's own line.\n"
-# What every checkpoint of these tests leaves out is small and offline.
+# Ports in these tests have components of their own, which are small and need no download.
 QUESTIONS = {"vae": "own", "text_encoder": "own"}
 
 
-# What a test that renders often can do without, by parts of the path.
+# Parts of paths that a test which renders often does not need.
 _LESS = (
     *("/parity/", "edit", "training", "_vae", "lora", "own_commands", "run_mflux", "latent_creator.py.jinja"),
     *("rope_embedder", "timestep_embedder", "output_norm", "feed_forward", "attention", "text_encoder_layer"),
@@ -39,7 +39,7 @@ class Template:
 
     @classmethod
     def snapshot(cls, home: Path) -> Template:
-        """The work tree as it is, committed and tagged v0.1.0."""
+        """Commit the current work tree and tag it v0.1.0."""
         home.mkdir(parents=True, exist_ok=True)
         listed = git(PROJECT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
         for name in listed:
@@ -104,7 +104,7 @@ class Template:
 
 
 class Scene(NamedTuple):
-    """A template and, next to it, a checkout with the port of nova."""
+    """Make a template and, next to it, a checkout with the port of nova."""
 
     template: Template
     root: Path
@@ -133,7 +133,7 @@ def point_to(root: Path, model: str, template: Path) -> None:
 
 
 def update(root: Path, model: str, *arguments: str) -> subprocess.CompletedProcess:
-    """``copier update``, as a person types it."""
+    """Run ``copier update`` as a user does."""
     return copier(root, "update", "-a", ANSWERS.format(model=model), *arguments)
 
 

@@ -1,4 +1,4 @@
-"""What git, a hook or a signature says when it fails, as one line that names the cause."""
+"""When git, a hook or a signature fails, one line names the cause."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _ENDS_COPIER = ("core.hooksPath", "core.safecrlf", "init.templateDir")
 
 
 def together(name: str, wanted: Callable[[Setting, str], bool]) -> Setting:
-    """One setting of many: the last of those that set the same."""
+    """One setting from many: where several set the same variable, the last one counts."""
     chosen = [setting for setting in SETTINGS if all(wanted(setting, key) for key, _ in setting.config)]
     config = {key: value for setting in chosen for key, value in setting.config}
     files = {file: text for setting in chosen for file, text in setting.files}
@@ -69,7 +69,7 @@ def lent(root) -> Path:
 
 @pytest.fixture(scope="module")
 def updated(small, mflux_port, tmp_path_factory) -> dict[str, bytes]:
-    """The tree as a whole update leaves it without any setting."""
+    """The tree after a whole update, without any setting."""
     plain = git_clone(small, tmp_path_factory.mktemp("plain") / "mflux")
     done = mflux_port("update", "nova", cwd=plain)
     assert done.returncode == 0, done.stderr
@@ -94,7 +94,7 @@ def test_same_tree(setting, updated, lent, merge_only, monkeypatch, tmp_path):
             patch.setenv(variable, value)
         report = merge_only(lent)
     assert report.get("refused") is None and report["conflicts"] == []
-    # These are wired by v0.2.0's own steps.
+    # The steps of v0.2.0 wire these.
     assert_same(lent, updated, ("CHANGELOG.md", "porting/nova/wiring.json"))
 
 
@@ -118,7 +118,7 @@ def test_same_tree_through_whole_updates(setting, updated, lent, mflux_port, tmp
 @pytest.mark.full
 @pytest.mark.parametrize("setting", EVERYTHING[:2], ids=lambda setting: setting.name)
 def test_same_tree_with_copier_alone(setting, updated, lent, monkeypatch, tmp_path):
-    # These end Copier in its own clones, with nothing written.
+    # With these settings Copier fails in its own clones, and nothing is written.
     setting = setting._replace(config=tuple(entry for entry in setting.config if entry[0] not in _ENDS_COPIER))
     with monkeypatch.context() as patch:
         for variable, value in setting.environment(tmp_path).items():

@@ -78,7 +78,7 @@ def test_a_line_that_the_template_moved_is_not_lost():
 
 # ------------------------------------------------------------------------------------------------- random edits
 
-# As in code: most lines occur once, some often.
+# As in real code, most lines occur once and some often.
 LINE = st.one_of(st.integers(0, 30).map(lambda number: b"line %d" % number), st.sampled_from([b"", b"    )", b"]"]))
 EDITS = st.lists(
     st.tuples(st.sampled_from(["insert", "replace", "delete"]), st.floats(0, 1), st.integers(1, 3)), max_size=6
@@ -119,7 +119,7 @@ def test_each_edit_is_in_the_result_or_in_a_conflict(tmp_path, lines, ours, thei
     assert [line for line in mine if line.startswith(b"mine") and line not in result] == []
     assert [line for line in new if line.startswith(b"theirs") and line not in result] == []
     once = [line for line in set(lines) if line and lines.count(line) == 1]
-    if not outcome.conflict:  # then what either side deleted is gone, and nothing else
+    if not outcome.conflict:  # then only lines that a side deleted are gone
         gone = {line for line in once if line not in mine or line not in new}
         assert {line for line in once if line not in result} == gone
         assert not any(line.startswith((b"<<<<<<<", b">>>>>>>")) for line in result)

@@ -144,7 +144,7 @@ PLACES = {
     "long": odd_name("/".join(["deep" * 10] * 10)),
 }
 WHOLE = ("submodule", "sparse", "without blobs", "CRLF by core.autocrlf", "sha256", "spaces and signs")
-WIRED = {"CHANGELOG.md", "porting/nova/wiring.json"}  # wired by v0.2.0's own steps, where Copier calls them
+WIRED = {"CHANGELOG.md", "porting/nova/wiring.json"}  # the steps of v0.2.0 wire them, where Copier calls these
 
 
 @pytest.mark.parametrize("place", [pytest.param(place, marks=pytest.mark.full) for place in PLACES])
@@ -169,8 +169,8 @@ def test_same_tree_through_whole_updates(place, small, updated, tmp_path, mflux_
 def assert_same(before: dict[str, bytes], after: dict[str, bytes], updated: dict[str, bytes], apart: set[str]) -> None:
     assert same_line_ends(before, after) == set()
     texts = {name: data.replace(b"\r\n", b"\n") for name, data in after.items()}
-    assert {name for name in set(after) - set(before) if "nova" not in name} == set()  # nothing appears elsewhere
-    left_out = set(updated) - set(before) - {name for name in updated if "nova" in name}  # files of a sparse checkout
+    assert {name for name in set(after) - set(before) if "nova" not in name} == set()  # no file appears elsewhere
+    left_out = set(updated) - set(before) - {name for name in updated if "nova" in name}  # for sparse checkouts
     assert {n for n in {*texts, *updated} - left_out if texts.get(n) != updated.get(n)} == apart
     for ending in set(CONVENTIONS) - {"porting/nova/run_reference.py"}:
         (text,) = [text for name, text in texts.items() if name.endswith(ending)]
@@ -178,7 +178,7 @@ def assert_same(before: dict[str, bytes], after: dict[str, bytes], updated: dict
 
 
 def same_line_ends(before: dict[str, bytes], after: dict[str, bytes]) -> set[str]:
-    """The files whose kind of line endings is not the same as before."""
+    """The files whose line endings are of another kind than before."""
     return {
         name for name in before if name in after and b"\n" in before[name] and crlf(before[name]) != crlf(after[name])
     }

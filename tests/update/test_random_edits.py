@@ -18,15 +18,15 @@ from mflux_port.update.tree import end
 from tests.update.git_settings import SETTINGS
 from tests.update.template_versions import git, releases
 
-ROUNDS = int(os.environ.get("EDIT_ROUNDS", "12"))  # with as many as there are settings, each is used once
+ROUNDS = int(os.environ.get("EDIT_ROUNDS", "12"))  # with as many rounds as settings, each setting is used once
 EDITS = 50  # at least this many in each round, on both sides together
-STRIDE = 37  # neighbours in the list of settings are alike
-# By the class, an update knows that the port was not renamed.
+STRIDE = 37  # neighbours in the list of settings are similar
+# The class name stays, because an update recognises a renamed port by it.
 KEPT = "class "
 
 
 class Edits:
-    """What one side wrote, by file: words that occur nowhere else."""
+    """The edits of one side, by file: words that occur nowhere else."""
 
     def __init__(self, seed: int, who: str):
         self.random, self.who = random.Random(f"{seed} {who}"), who
@@ -70,7 +70,7 @@ def test_each_edit_is_in_the_result_or_in_a_named_conflict(seed, lent, rendering
     mine, theirs, setting = Edits(seed, "mine"), Edits(seed, "theirs"), SETTINGS[seed * STRIDE % len(SETTINGS)]
     names = [name for name in renderings.old if name in renderings.new and not is_owned(name, owned_paths("nova"))]
     gone, windows, dropped = mine.some(names, 0.05), mine.some(names, 0.1), theirs.some(names, 0.05)
-    if setting.files:  # with attributes, git normalizes such files and sees them as changed
+    if setting.files:  # with attributes, git normalizes such files and reports them as changed
         windows = set()
     new = dict(renderings.new)
     for name in names:

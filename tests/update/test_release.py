@@ -34,8 +34,8 @@ def test_tags_are_releases():
 
 
 def test_no_registry_is_named():
-    """Tools are asked for a package, not a registry. (uv writes addresses into its lock file.)"""
-    # Joined here, so that this file does not name one.
+    """Tools download packages by name; no file names a registry. (uv writes addresses into its lock file.)"""
+    # The name is joined from parts, so that this file does not contain it.
     names = ("files.python" + "hosted.org", "py" + "pi.org", "crates" + ".io", "npm" + "js.org")
     hosts = re.compile("|".join(map(re.escape, names)), re.IGNORECASE)
     found = []

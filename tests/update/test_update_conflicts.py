@@ -1,4 +1,4 @@
-"""What cannot be merged is left as git leaves a conflict: named with file and line, and nothing else is lost."""
+"""Edits that cannot be merged become conflicts as git makes them, reported with file and line. Nothing else is lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def line_of(root: Path, name: str) -> int:
 
 @pytest.fixture(scope="module")
 def torn(begin, mflux_port):
-    """A port with every kind of conflict, and what the update said."""
+    """A port with every kind of conflict, and the output of the update."""
     scene = begin()
     collide(scene.root, INITIALIZER, REMOVED, TESTS.format(""))
     (scene.root / COMMAND).write_bytes(BINARY)
@@ -115,7 +115,7 @@ def test_copier_alone_names_conflicts_too_and_committed_markers_stay_named(scene
 
 @pytest.fixture(scope="module")
 def three(begin) -> Scene:
-    """The port that is in the middle has conflicts, as soon as v0.2.0 is there."""
+    """The port in the middle has conflicts once v0.2.0 exists."""
     scene = begin()
     for model in ("lyra", "vega"):
         copy(BESIDE, scene.root, model, "v0.1.0")

@@ -1,4 +1,4 @@
-"""v0.1.0 to v0.2.0 of a port with edits, deleted files and deleted wiring: no edit is lost, every convention arrives."""
+"""Update a port with edits, deleted files and deleted wiring to v0.2.0: no edit is lost, all conventions are merged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def delete_lines(path: Path, words: str) -> None:
 
 
 class Story:
-    """What was there before the porter's edits, after them, and the update."""
+    """The files before the porter's edits, the files after them, and the update's run."""
 
     def __init__(self, scene: Scene, mflux_port):
         self.template, self.root = scene
@@ -158,7 +158,7 @@ def test_changed_answers_reach_files_and_wiring_once(port, mflux_port):
     assert "display_name: Nova 3\n" in (port / ANSWERS.format(model="nova")).read_text()
     assert (port / "README.md").read_text().count("Nova 3") == 2
     assert (port / "CHANGELOG.md").read_text().count("mflux-generate-nova") == 1
-    # A file of the porter's is added when the answers ask for it, and otherwise stays.
+    # A file that the porter owns is added when the answers require it, and otherwise stays.
     scheduler = "src/mflux/models/nova/model/nova_scheduler/nova_scheduler.py"
     assert (
         f"{scheduler}: yours, added because the answers now ask for it" in done.stdout and (port / scheduler).is_file()

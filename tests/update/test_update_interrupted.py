@@ -1,4 +1,4 @@
-"""Killed in the middle: the printed command restores the tree, byte for byte, and removes nothing else."""
+"""An update killed in the middle: the printed command restores the tree, byte for byte, and removes nothing else."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_interrupt_from_the_keyboard_takes_back(edited, template, mflux_port):
     template.add_migration("after", ["sh", "-c", "kill -INT $PPID; sleep 9"])
     template.tag("v0.2.0")
     before = tree(edited)
-    # A shell that runs the tests in the background makes them ignore the signal.
+    # Tests that a shell runs in the background ignore this signal, so it is reset.
     stopped = mflux_port("update", "nova", cwd=edited, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert stopped.returncode == 130 and stopped.stderr.endswith("mflux-port: interrupted\n")
     assert tree(edited) == before and status(edited) == "" and under_way(edited) is None
@@ -110,7 +110,7 @@ def test_restore_also_takes_back_the_other_template(edited, template, mflux_port
     assert (git(edited, "rev-parse", "HEAD"), tree(edited)) == (head, before)
 
 
-# The rest needs no update: a note of one whose process is gone, and a file that it wrote.
+# These tests need no real update: only the note of an update whose process has ended, and a file that it wrote.
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_running_update_and_running_git_are_left_alone(lent, mflux_port):
     for arguments in (["--restore"], ["nova"]):
         refused = mflux_port("update", *arguments, cwd=lent)
         assert refused.returncode == 2 and f"an update of nova (process {os.getpid()}) is active" in refused.stderr
-    begin_update(lent, "nova", 2**22 + 1)  # a number that no process has
+    begin_update(lent, "nova", 2**22 + 1)  # an id that no process has
     lock = lent / ".git/index.lock"
     lock.touch()
     with subprocess.Popen(["git", "cat-file", "--batch"], cwd=lent, stdin=subprocess.PIPE) as foreign:

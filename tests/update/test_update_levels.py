@@ -24,7 +24,7 @@ EDITED = (
 
 
 def bring(root: Path, release: Path) -> None:
-    """Merge a later release as one merges upstream; where both changed the same lines, mflux's are taken."""
+    """Merge a later release, as a porter merges upstream; where both changed the same lines, take mflux's."""
     first = git(root, "rev-list", "--max-parents=0", "HEAD").strip()
     git(root, "fetch", "--quiet", str(release), "main")
     later = git(root, "commit-tree", "FETCH_HEAD^{tree}", "-p", first, "-m", f"mflux {release.name}").strip()
@@ -40,7 +40,7 @@ def old_port(checkout, template):
         copy(template.home, root, "nova", "v0.1.0", **answers)
         for name in EDITED:
             path = root / name
-            # At the top of a command the levels' imports differ: there it would rightly be a conflict.
+            # At the top of a command the imports of the two levels differ: an edit there would rightly be a conflict.
             path.write_text(path.read_text() + MINE if "/cli/nova" in name else MINE + path.read_text())
         releases.commit(root, "The porter's edits")
         return root
@@ -72,24 +72,21 @@ def test_level_goes_back_with_mflux(port, mflux_port):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    ("old", "more"), [("0.22.0", {}), ("0.18.0", {"training": True, "variants": ["txt2img", "edit"]})]
-)
 def test_edited_port_passes_its_fast_tests_on_the_new_mflux(
-    old_port, template, pristine, fresh, environment, mflux_port, old, more
+    old_port, template, pristine, fresh, environment, mflux_port
 ):
-    answers = {"vae": "flux2", **more}
-    root = old_port(old, **answers)
+    answers = {"vae": "flux2", "training": True, "variants": ["txt2img", "edit"]}
+    root = old_port("0.18.0", **answers)
     bring(root, pristine("0.24.0"))
     done = mflux_port("update", "nova", cwd=root)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"mflux_api: {old[:4]} -> 0.24 (found in this checkout" in done.stdout
+    assert "mflux_api: 0.18 -> 0.24 (found in this checkout" in done.stdout
     updated, copied = tree(root), fresh(template, "v0.1.0", nova=answers)
     owned = tuple(owned_paths("nova"))
     for name in [name for name in copied if "nova" in name and name.startswith(("src/", "tests/"))]:
         text = updated[name].decode()
         assert (MINE in text) == (name in EDITED), name
-        if not name.startswith(owned):  # otherwise it is in the form that its porter wrote
+        if not name.startswith(owned):  # otherwise it has the form that its porter wrote
             assert text.replace(MINE, "") == copied[name].decode(), name
     tests = run_fast_tests(root, environment("0.24.0"))
     assert tests.returncode == 0, tests.stdout[-3000:]

@@ -1,4 +1,4 @@
-"""What versions change in ports of earlier ones: a question's name, a rendered file's place; two versions at once."""
+"""Template versions that change earlier ports: a question's name, a rendered file's path; two versions at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.full
 FILE = ANSWERS.format(model="nova")
 TESTS = "tests/cli/test_nova{}_command.py"
 ATTENTION = "src/mflux/models/nova/model/nova_transformer/{}attention.py"
-# The porter edited neither of these, and deleted the second.
+# The porter edited neither of these files, and deleted the second.
 UNTOUCHED = "tests/model_saving/test_tiny_model_saving_nova{}.py"
 DELETED = "tests/image_generation/test_nova{}_latent_creator.py"
 MINE = "# Mine.\n"
@@ -22,7 +22,7 @@ SAVE = "src/mflux/models/common/cli/save.py"
 
 
 def rename_question(template: Template) -> None:
-    """`display_name` is asked for under another name; the templates and hooks follow."""
+    """Rename the question `display_name`, in the templates and hooks too."""
     for path in [template.home / name for name in ("copier.yml", *template.files())]:
         if path.is_file() and "display_name" in (text := path.read_text()):
             path.write_text(text.replace("display_name", "people_name"))
@@ -32,7 +32,7 @@ def rename_question(template: Template) -> None:
 
 
 def move(template: Template, old: str, new: str, version: str) -> None:
-    """A version renders a file at another place, with one line more."""
+    """Make a version that renders a file at another path, with one more line."""
     path = template.home / template.find(old)
     target = template.home / template.find(old).replace(old_name(old), old_name(new))
     path.rename(target)
@@ -118,7 +118,7 @@ def test_refused_after_the_rename_leaves_the_tree(scene, mflux_port):
     (scene.root / SAVE).write_text("def main():\n    pass\n")
     releases.commit(scene.root, "mflux's save is another one")
     before = tree(scene.root)
-    # A question is new, so what cannot be wired shows only after the merge.
+    # A question is new, so an answer that cannot be wired shows only after the merge.
     done = update(scene.root, "nova")
     assert done.returncode != 0 and "save.py" in done.stderr
     assert tree(scene.root) == before and status(scene.root) == "" and under_way(scene.root) is None

@@ -1,4 +1,4 @@
-"""What no update does is refused before anything is written, in one line that says what to do."""
+"""An update that cannot work is refused before anything is written, in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_dirty_tree(port, shared, refused, monkeypatch, kind):
 
 
 def ignore(root: Path, *patterns: str) -> None:
-    # For a porter who ignored the files before they were added.
+    # The case of a porter who ignored the files before they were added.
     (root / ".git/info").mkdir(exist_ok=True)
     (root / ".git/info/exclude").write_text("".join(f"{pattern}\n" for pattern in patterns))
     ignored = git(root, "ls-files", "--cached", "--ignored", "--exclude-standard").splitlines()

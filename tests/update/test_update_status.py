@@ -17,7 +17,7 @@ def test_level_is_compared_with_the_checkout(lent, mflux_port):
     level = "the port has API level 0.24, the checkout has 0.22"
     now = mflux_port("status", cwd=lent).stdout
     assert "API level 0.24\n" in now and level not in now
-    (lent / "src/mflux/models/common/vae/vae_decode_options.py").unlink()  # what 0.24 brought
+    (lent / "src/mflux/models/common/vae/vae_decode_options.py").unlink()  # new in 0.24
     then = mflux_port("status", cwd=lent).stdout
     assert "API level 0.24, the checkout has 0.22\n" in then and level in then
 

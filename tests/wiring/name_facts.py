@@ -1,4 +1,4 @@
-"""Run inside mflux's environment: what each name means to this mflux. Prints JSON.
+"""Runs in mflux's environment: print as JSON what each name means to this mflux.
 
 Usage: name_facts.py <name> …, in addition to every name of the registry.
 """
@@ -16,7 +16,7 @@ from mflux.models.common.config.model_config import AVAILABLE_MODELS, ModelConfi
 
 
 class Routed(Exception):
-    """Carries the name of the class that mflux-save would have loaded."""
+    """Stops mflux-save, and has the name of the class that it would have loaded."""
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
 def config_of(name: str) -> dict | str:
     try:
         return {key: repr(value) for key, value in vars(ModelConfig.from_name(name)).items() if key != "priority"}
-    except Exception as error:  # noqa: BLE001 - which names are refused is a fact too
+    except Exception as error:  # noqa: BLE001 - a refused name is a result, too
         return type(error).__name__
 
 
@@ -55,7 +55,7 @@ def saved_class_of(name: str, folder: str) -> str:
 
 
 def stop_at_the_class() -> None:
-    # In place, so that tables which hold the classes see it too; with the signature, which mflux-save looks at.
+    # Replaced in place, so that tables of classes see it too; the signature stays, because mflux-save reads it.
     for kind in {value for value in vars(save).values() if isinstance(value, type) and hasattr(value, "save_model")}:
         kind.__init__ = routed_init(kind)
 

@@ -1,4 +1,4 @@
-"""For each surface and each of its shapes: the file before and after two ports, byte by byte."""
+"""For each surface and each of its forms: the file before and after two ports, byte for byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line in ``.gitignore`` that makes git track the training example, where git ignores it."""
+"""The line in ``.gitignore`` that makes git track the training example, if git ignores it."""
 
 from __future__ import annotations
 

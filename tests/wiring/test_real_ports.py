@@ -33,7 +33,7 @@ class Real(NamedTuple):
     both: tuple[str, ...] = ()
 
 
-# A port's class cannot be Krea2 today: ports can import mflux's Krea2TextEncoder.
+# Today a port's class cannot be called Krea2, because ports can import mflux's Krea2TextEncoder.
 PORTS = (
     Real("krea2", "Krea2Image", "krea2", "0.18.0", "0.18.1", ("krea-2",)),
     Real("boogu", "BooguImage", "boogu", "0.18.1", "0.19.0", ("boogu-image-turbo",)),
@@ -46,7 +46,7 @@ PORTS = (
     Real("moss_image", "MossImage", "moss-image", "0.23.0", "0.24.0", ("moss-image-sft", "moss-image-base")),
     Real("anima", "Anima", "anima", "0.23.0", "0.24.0", ("anima-turbo", "anima-aesthetic", "anima-base")),
 )  # fmt: skip
-# These came before mflux 0.18, where no port of this template runs.
+# These came before mflux 0.18, on which no port of this template runs.
 OLDER = {
     "flux2": ("flux2-klein-4b", "black-forest-labs/FLUX.2-klein-4B"),
     "z_image": ("z-image-turbo", "Tongyi-MAI/Z-Image-Turbo"),
@@ -65,7 +65,7 @@ def registry(root: Path) -> dict:
 
 
 def guided(version: str) -> dict[str, bool]:
-    """By key whether an entry of mflux's registry supports guidance."""
+    """For each key, whether the entry of mflux's registry supports guidance."""
     tree = ast.parse((releases.source(version) / model_config.FILE).read_text())
     tables = [node.value for node in tree.body if isinstance(getattr(node, "value", None), ast.Dict)]
     calls = {key.value: value for table in tables for key, value in zip(table.keys, table.values, strict=True)}

@@ -21,7 +21,7 @@ from wiring_hosts import (
     undefined_names,
 )
 
-# Ports with one name, or all names, of a model of mflux.
+# Ports that share one name, or all names, with a model of mflux.
 FOREIGN = {
     "a key": {"checkpoints": [{"key": "dev", "hf_repo": "amberlab/Amber"}]},
     "a key and its steps": {"checkpoints": [{"key": "schnell", "hf_repo": "amberlab/Amber", "steps": 4}]},
@@ -90,7 +90,7 @@ def test_unwire_of_what_is_not_wired(shared):
     assert snapshot(root) == before
 
 
-# What uses an import of ours, edited so that it stays when the port goes.
+# Code that uses an import of ours, edited so that it stays when the port is removed.
 USED = {
     "a table": ("0.24.0", SAVE, '"nova-2.1-edit": NovaImageEdit,', '"nova-2.1-edit": NovaImage,', "NovaImage"),
     "an own line": ("0.24.0", SAVE, "MODEL_CLASSES: dict", "OWN = NovaImageEdit\n\nMODEL_CLASSES: dict", "NovaImageEdit"),

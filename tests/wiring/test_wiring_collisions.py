@@ -14,7 +14,7 @@ def _one(key: str = "amber", repo: str = "amberlab/Amber", *aliases: str, **more
 
 
 REFUSED = [
-    # an alias or key of mflux's, used as something else
+    # an alias or key of mflux, used for another purpose
     ("key is mflux's key", "0.24.0", _one("z-image"), r"'z-image' of z-image is taken by mflux's z-image"),
     ("key is mflux's alias", "0.24.0", _one("krea2"), r"'krea2' of krea2 is taken by mflux's krea-2"),
     ("alias is mflux's key", "0.18.1", _one("amber", "amberlab/Amber", "fibo"), r"'fibo' of amber is taken by mflux's fibo"),
@@ -32,7 +32,7 @@ REFUSED = [
     ("organisation named as an alias", "0.24.0", _one("amber", "qwen-image-lab/Amber", "qwen-image-lab"), None),
     ("organisation shorter than the key", "0.24.0", _one("amber", "dev-lab/Amber"), None),
     ("repo named as an alias", "0.24.0", _one("amber", "amberlab/Swimming", "swimming"), None),
-    # other commands take keys by how they start
+    # other commands select keys by prefix
     ("prefix of flux2", "0.24.0", _one("flux2-amber"), r"starts with 'flux2-', which flux2_\w+\.py treats"),
     ("prefix of moss", "0.24.0", _one("moss-image-amber"), r"starts with 'moss-image-'"),
     ("prefix unknown to an older mflux", "0.18.1", _one("moss-image-amber"), None),
@@ -60,7 +60,7 @@ def test_names(version: str, checkpoints: list[dict], error: str | None, shared)
     assert contents(root) == before
 
 
-# Importing a class with the name of one of mflux's would replace that.
+# Importing a class with the name of a class of mflux would replace that one.
 CLASSES = [
     ("0.24.0", {"class_name": "QwenImage"}, r"models/common/cli/save.py already imports QwenImage from mflux.models.qwen"),
     ("0.18.1", {"class_name": "QwenImage"}, r"models/common/cli/save.py already imports QwenImage from mflux.models.qwen"),
@@ -70,7 +70,7 @@ CLASSES = [
     ("0.24.0", {"class_name": "Ernie", "training": True, "lora": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
     ("0.18.0", {"class_name": "Ernie", "training": True, "lora": True}, r"runner.py already imports ErnieTrainingAdapter from mflux.models.ernie_image"),
     ("0.24.0", {"class_name": "Boogu"}, r"model_checker.py already imports BooguWeightDefinition from mflux.models.boogu"),
-    ("0.23.0", {"class_name": "Boogu"}, None),  # no mflux-check yet
+    ("0.23.0", {"class_name": "Boogu"}, None),  # this release has no mflux-check
     ("0.24.0", {"class_name": "QwenImageTwo"}, None),
 ]  # fmt: skip
 
@@ -131,7 +131,7 @@ def test_a_wired_port_does_not_collide_with_itself(shared):
 
 
 def test_a_half_wired_port_is_completed(shared):
-    # As after `git checkout` of one file.
+    # The state after `git checkout` of one file.
     for file in ("src/mflux/models/common/cli/save.py", "pyproject.toml", "porting/nova_image/wiring.json"):
         root = shared(name=file.replace("/", "-"))
         original = (root / file).read_bytes() if (root / file).exists() else None

@@ -12,7 +12,7 @@ from mflux_port.checkout.tree import Checkout
 from wiring_hosts import AMBER, NOVA, contents, edit_text, port, result_of, undefined_names
 
 _LEFT = "edited by hand, left as it is"
-# A line of the port in each file, and an edit of it. It is recognised by its key, class or address.
+# A line of the port in each file, and an edit of it. Wiring recognises the line by its key, class or address.
 EDITS = {
     "pyproject": ("pyproject.toml", "cli.nova_image_generate:main", "cli.nova_image_generate:own_main"),
     "model_config": (CONFIG, '"num_layers": 30', '"num_layers": 31'),
@@ -32,7 +32,7 @@ CHANGED = (
     "- **Nova-Image 2.1**: added, with `mflux-generate-nova-2.1`, `mflux-generate-nova-2.1-base` and "
     "`mflux-generate-nova-2.1-edit`."
 )
-# Recognised by the record, as long as there is one.
+# Wiring recognises these by its record, as long as there is one.
 REWORDED = {
     "readme_acknowledgement": ("README.md", "(https://huggingface.co/acme/Nova-Image-2.1-Turbo)", "(https://nova.example)"),
     "readme_acknowledgement, owner too": ("README.md", "- acme for the [Nova-Image 2.1 project](https://huggingface.co/acme/Nova-Image-2.1-Turbo)", "- Acme, @jo for the [Nova-Image 2.1 project](https://nova.example)"),
@@ -91,7 +91,7 @@ def test_a_line_that_became_a_releases_is_left_there(wired):
     assert "nova" not in (root / "CHANGELOG.md").read_text()
 
 
-# In each file, an edited line that newer answers do not need.
+# An edited line in each file that newer answers do not need.
 DROPPED = {
     "defaults": EDITS["defaults"],
     "model_config": (CONFIG, '"sigma_base_shift"', '"sigma_base_shift"'),
@@ -155,7 +155,7 @@ def test_a_dropped_line_that_stands_twice_is_left(wired):
         assert (root / "pyproject.toml").read_text().count(line) == 2
 
 
-# Lines that are deleted whole.
+# Lines that are deleted as a whole.
 DELETED = {
     "pyproject": ("pyproject.toml", "mflux-generate-nova-2.1-base"),
     "defaults": (DEFAULTS, '"nova-2.1-base"'),
@@ -176,7 +176,7 @@ def test_a_deleted_line_comes_back_and_is_reported(surface: str, wired):
     lines = (root / file).read_text().splitlines(keepends=True)
     assert sum(words in line for line in lines) in (1, 2)
     (root / file).write_text("".join(line for line in lines if words not in line))
-    if surface == "changelog":  # with its heading
+    if surface == "changelog":  # together with its heading
         edit_text(root, file, "### New Model Support\n\n\n", "")
     result = result_of(wiring.wire, root, surface)
     assert result.action == "restored after it was deleted there" and result.put_back
@@ -184,7 +184,7 @@ def test_a_deleted_line_comes_back_and_is_reported(surface: str, wired):
     assert {name: sorted(data.splitlines()) for name, data in now.items()} == {
         name: sorted(data.splitlines()) for name, data in whole.items()
     }
-    if surface in ("save", "defaults"):  # these are sorted
+    if surface in ("save", "defaults"):  # these lines are sorted
         assert now == whole
 
 

@@ -45,7 +45,7 @@ def test_killed_anywhere(act: str, shared):
         _assert_next_run(host, act, after)
         _restore(host, before)
     assert boundary > 20
-    assert "half" in halves  # the kill really came between two replacements
+    assert "half" in halves  # a kill came between two replacements
 
 
 def test_killed_within_a_write(shared):
@@ -75,7 +75,7 @@ def test_failing_write(number: int, lasting: bool, shared):
         status, said, failed = _forked(host, wiring.wire, lambda n=boundary: _on_touch(n, _failing(number), lasting))
         if not failed:
             break
-        if status == 0:  # a folder that is there already need not be made
+        if status == 0:  # a folder that exists need not be created
             assert _everything(host) == after
         else:
             assert status == 3, said
@@ -84,11 +84,11 @@ def test_failing_write(number: int, lasting: bool, shared):
             assert _everything(host, temporary=False) == before
         _assert_next_run(host, "wire", after)
         _restore(host, before)
-    assert boundary > (8 if lasting else 20)  # every one of them was tried
+    assert boundary > (8 if lasting else 20)  # many touches were tried
 
 
 def test_read_only_file_and_folder():
-    # As another user when the tests run as root, which ignores permissions.
+    # Run as another user if the tests run as root, because root ignores permissions.
     root = Path(tempfile.mkdtemp())
     try:
         copy_shared(releases.source(releases.NEWEST), root)
@@ -165,7 +165,7 @@ def test_killed_while_it_takes_back_what_failed(shared):
     for nth in itertools.count():
 
         def arm(n: int = nth) -> None:
-            _on_rename(1, _failing(errno.EIO))  # the journal's comes first
+            _on_rename(1, _failing(errno.EIO))  # the journal's temporary file comes first
             failed = itertools.count()
             sys.addaudithook(
                 lambda event, arguments: _kill("") if _FAILED and event in _TOUCHING and next(failed) == n else None
@@ -174,7 +174,7 @@ def test_killed_while_it_takes_back_what_failed(shared):
         status, said, _ = _forked(host, wiring.wire, arm)
         with transaction.locked(host):
             pass
-        whole = _everything(host) in (before, after)  # not rolled back yet: then it is finished
+        whole = _everything(host) in (before, after)  # not rolled back yet, so the next run finishes it
         assert whole, said
         if status == 3:
             break
@@ -318,7 +318,7 @@ def _restore(root: Path, files: dict[str, bytes]) -> None:
 
 
 def _forked(host: Path, act: Callable, arm: Callable[[], None], user: int | None = None) -> tuple[int, str, bool]:
-    """Run ``act`` in a copy of this process: its status, the message and whether a fault was put in.
+    """Run ``act`` in a copy of this process; returns its status, the message and whether a fault was injected.
 
     The status is 0 when all is done, 3 for a PortError, or minus the signal.
     """
@@ -335,7 +335,7 @@ def _forked(host: Path, act: Callable, arm: Callable[[], None], user: int | None
             status = 0
         except PortError as error:
             status, said = 3, str(error)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent has to see it
+        except BaseException as error:  # noqa: BLE001 - the parent checks it
             said = repr(error)
         finally:
             os.write(write, json.dumps([said, bool(_FAILED)]).encode())
@@ -348,7 +348,7 @@ def _forked(host: Path, act: Callable, arm: Callable[[], None], user: int | None
 
 
 def _on_touch(nth: int, act: Callable[[str], None], lasting: bool = False) -> None:
-    """Call ``act`` at the nth touch of the disk (and at every later opening of a file, when it is lasting)."""
+    """Call ``act`` at the nth touch of the disk; if ``lasting``, also whenever a file is opened after that."""
     count = itertools.count()
 
     def hook(event: str, arguments: tuple) -> None:

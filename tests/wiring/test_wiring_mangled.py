@@ -1,4 +1,4 @@
-"""Hosts that their owners changed: a correct result or a named error, never a wrong or half-made edit."""
+"""Hosts that their owners changed give a correct result or a named error, never a wrong or incomplete edit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What names mean to mflux before and after three ports: as mflux itself says, in an environment that runs it."""
+"""The meaning of names before and after three ports, as mflux itself reports it in an environment that runs it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_old_names_keep_their_meaning_and_new_names_get_theirs(version: str, che
         assert (config["model_name"], config["aliases"]) == (repr(checkpoint.hf_repo), repr(list(checkpoint.aliases)))
         assert config["supports_guidance"] == repr(checkpoint.supports_guidance)
         assert saved == one.variant_class(checkpoint.variant)
-        if "/" not in name:  # before 0.19 mflux knew the steps of a repo id for no model
+        if "/" not in name:  # before 0.19 mflux had no steps for a repo id
             assert steps == checkpoint.steps
 
 
@@ -59,7 +59,7 @@ def test_a_wrong_route_is_seen(checkout, environment):
 
 
 def _write_classes(root: Path, one: Port) -> None:
-    # The port's package as far as mflux-save imports it.
+    # The part of the port's package that mflux-save imports.
     for variant in one.variants:
         module = root / "src" / (one.variant_module(variant).replace(".", "/") + ".py")
         module.parent.mkdir(parents=True, exist_ok=True)

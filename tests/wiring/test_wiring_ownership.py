@@ -46,7 +46,7 @@ def test_an_alias_of_mfluxs_in_newer_answers(shared):
 @pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
 @pytest.mark.parametrize("file", [None, model_config.FILE, save.FILE, pyproject.FILE])
 def test_a_port_without_its_record_is_known_again(file: str | None, version: str, shared):
-    # As after `git clean` and `git checkout` of one file.
+    # The state after `git clean` and `git checkout` of one file.
     root = shared(version)
     bare = contents(root)
     wiring.wire(Checkout(root), port(NOVA))
@@ -62,7 +62,7 @@ def test_a_port_without_its_record_is_known_again(file: str | None, version: str
 
 
 def test_a_lost_record_makes_mfluxs_entry_no_port(shared):
-    # The same key and repo, saved by mflux's own class.
+    # An entry with the same key and repo, saved by mflux's own class.
     root = shared("0.24.0")
     one = port(_with_dev(hf_repo="black-forest-labs/FLUX.1-dev"))
     wiring.wire(Checkout(root), port(ZULU))

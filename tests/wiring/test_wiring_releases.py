@@ -25,7 +25,7 @@ def _cases() -> list:
     cases = []
     for version in RELEASES:
         cases.append(pytest.param(version, "there"))
-        # Both orders at both ends of what mflux looked like; CI takes both everywhere.
+        # Both orders on the oldest and the newest release; CI tests both on every release.
         marks = () if version in ("0.18.1", "0.24.0") else pytest.mark.full
         cases.append(pytest.param(version, "back", marks=marks))
     return cases

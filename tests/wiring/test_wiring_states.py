@@ -85,14 +85,14 @@ def test_a_second_wire_touches_nothing(shared):
 def test_dry_run_prints_the_diff_and_writes_nothing(checkout, mflux_port, answered):
     root = checkout()
     answered(root, NOVA)
-    shutil.rmtree(root / ".git/mflux-port", ignore_errors=True)  # a checkout that other tests locked is copied, too
+    shutil.rmtree(root / ".git/mflux-port", ignore_errors=True)  # copied even while other tests hold its lock
     before = snapshot(root)
     dry = mflux_port("wire", "nova_image", "--dry-run", cwd=root)
     assert dry.returncode == 0, dry.stderr
     assert snapshot(root) == before
     assert {path.name for path in (root / ".git/mflux-port").iterdir()} == {
         "run.lock"
-    }  # held, so that nothing is written
+    }  # the lock is held, so that nothing is written
     assert mflux_port("wire", "nova_image", cwd=root).returncode == 0
     wired = contents(root)
     back = mflux_port("unwire", "nova_image", "--dry-run", cwd=root)

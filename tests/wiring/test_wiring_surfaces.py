@@ -36,7 +36,7 @@ def test_training_example_is_a_file_of_its_own(shared):
     root = shared()
     path = root / "src/mflux/models/common/training/_example/train_nova_image.json"
     wiring.wire(Checkout(root), port(NOVA))
-    assert '"model": "nova-2.1-base"' in path.read_text()  # a distilled one is not trained
+    assert '"model": "nova-2.1-base"' in path.read_text()  # a distilled checkpoint is not trained
     assert '"end": 4' in path.read_text()
     wiring.unwire(Checkout(root), port(NOVA))
     assert not path.exists()

@@ -1,4 +1,4 @@
-"""Three ports that differ in everything that wiring reads, and real hosts to wire them into."""
+"""Three ports that differ in every answer that wiring reads, and real checkouts to wire them into."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def result_of(act, root: Path, surface: str, answers: dict = NOVA) -> SurfaceRes
 
 
 def undefined_names(path: Path) -> str:
-    # What ruff reports about unbound names.
+    # Ruff's report about unbound names.
     ruff = str(Path(sys.executable).with_name("ruff"))
     command = [ruff, "check", "--no-cache", "--isolated", "--select", "F821", "--output-format", "concise", str(path)]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""All calls of git: each returns what git prints, or raises with one line that says why git failed.
+"""All calls of git: each returns git's output, or raises an error with one line that says why git failed.
 
 Every call uses the settings of NEUTRAL and removes the variables that point git at another repository, so that the
 answer does not depend on the user's configuration. Settings for reading the work tree (line endings, attributes,
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mflux_port.errors import PortError
 
-# For commits that nobody typed.
+# The identity for commits that mflux-port makes by itself.
 IDENTITY = {
     f"GIT_{who}_{what}": value
     for who in ("AUTHOR", "COMMITTER")
@@ -63,7 +63,7 @@ PLAIN = {
     "core.bigFileThreshold": "512m",
     "core.eol": "lf",
     "core.sparseCheckout": "false",
-    "protocol.file.allow": "always",  # a clone of ours on this machine
+    "protocol.file.allow": "always",  # the user's own clone on this machine
 }
 # A commit that the user wants is made with the user's own hooks and signature.
 _OF_A_COMMIT = ("commit.gpgSign", "core.hooksPath")
@@ -109,7 +109,7 @@ def git(root: Path, *arguments: str, data: bytes | None = None, **variables: str
 
 
 def ask_git(root: Path, *arguments: str) -> bytes | None:
-    """The bytes that git prints, or None when it exits with an error, where that is a valid answer."""
+    """Return git's output, or None when git exits with an error. For calls where an error is a valid answer."""
     done = _run(root, arguments, None, git_environment())
     return None if done.returncode else done.stdout
 
@@ -125,9 +125,9 @@ def git_commit(root: Path, *arguments: str) -> None:
 
 
 def git_environment(settings: dict[str, str] = NEUTRAL) -> dict[str, str]:
-    """This process's environment for a git that follows ``settings`` over the user's own."""
+    """This process's environment, changed so that git uses ``settings`` in place of the user's own."""
     environment = {name: value for name, value in os.environ.items() if name not in _REMOVED}
-    # Also what trace2.* configures, which git takes from no command line.
+    # Turn off trace2 too: git does not accept trace2.* settings on the command line.
     environment = {name: value for name, value in environment.items() if not name.startswith("GIT_TRACE")} | _NO_TRACE
     # Commands that only read take no lock, so that a killed run leaves none behind. Messages are in English, to be parsed.
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}
@@ -139,7 +139,7 @@ def git_environment(settings: dict[str, str] = NEUTRAL) -> dict[str, str]:
 
 
 def reason(said: bytes | str | None) -> str:
-    """Why git failed: its ``fatal:`` line, because only advice follows it; else its last line."""
+    """The reason why git failed: its ``fatal:`` line, because only advice follows it; else its last line."""
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said or ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith("fatal:")]
@@ -151,7 +151,7 @@ def reason(said: bytes | str | None) -> str:
 
 
 def merge_texts(mine: bytes, base: bytes, theirs: bytes) -> tuple[bytes, bool]:
-    """Three texts merged line by line, and whether that left no conflict. Raises PortError for what is not text."""
+    """Merge three texts line by line; the flag says that there was no conflict. Raises PortError for binary content."""
     import tempfile  # only an update needs it
 
     labels = [word for name in ("before updating", "last update", "after updating") for word in ("-L", name)]

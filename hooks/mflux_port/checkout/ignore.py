@@ -1,4 +1,4 @@
-"""Which rules make git ignore a path."""
+"""Find the rules that make git ignore a path."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class IgnoreRule(NamedTuple):
 
 
 def ignore_rules(root: Path, *names: str) -> list[IgnoreRule | None]:
-    """For each path the rule that decides whether git ignores it; None where there is none, and without a ``.git``.
+    """For each path, the rule that decides whether git ignores it; None if there is no rule or no ``.git``.
 
-    A rule that hides a folder decides about everything in it. A person's own ``core.excludesFile`` does not count.
+    A rule that ignores a folder decides about everything in it. The user's own ``core.excludesFile`` does not count.
     """
     shown = ask_git(root, *_COMMAND, *names) if (root / ".git").exists() else b""
     if shown is None:
-        git(root, "rev-parse", "--git-dir")  # raises when git failed; otherwise no path has a rule
+        git(root, "rev-parse", "--git-dir")  # raises if git failed; otherwise no path has a rule
     lines = (shown or b"").decode("utf-8", "replace").removesuffix("\n").split("\n")
     return [_rule(line) for line in lines] if shown else [None] * len(names)
 

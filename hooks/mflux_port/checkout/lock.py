@@ -1,6 +1,6 @@
-"""One run at a time in a checkout. The kernel releases the lock with the process, so that a crash leaves none behind.
+"""Allow one run at a time in a checkout. The kernel releases the lock when the process ends, so a crash leaves none.
 
-``copier update`` typed by a person holds no lock between its steps; its note names the process instead.
+A ``copier update`` that the user types holds no lock between its steps; its note names the process instead.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def under_way(root: Path) -> dict | None:
         note = json.loads(update_note(root).read_bytes())
     except (OSError, ValueError):
         return None
-    if isinstance(note, dict) and "born" in note:  # older notes
+    if isinstance(note, dict) and "born" in note:  # notes of older versions lack the field
         note["started"] = note.pop("born")
     return note if isinstance(note, dict) and {"model", "head", "pid", "started"} <= note.keys() else None
 
@@ -99,7 +99,7 @@ def _process_start_by_ps(pid: int) -> str:
 
 
 def _reader_lock(root: Path) -> contextlib.AbstractContextManager[TextIO | None]:
-    # A checkout that cannot be written has no writer; outside git, a reader creates no files.
+    # Nothing can write to a read-only checkout; outside git, a reader creates no files.
     if is_outside_git(root) and not state_dir(root).is_dir():
         return contextlib.nullcontext()
     try:

@@ -26,7 +26,7 @@ from mflux_port.errors import PortError
 RELEASES = ("0.18.0", "0.18.1", "0.19.0", "0.19.1", "0.19.2", "0.20.0", "0.21.0", "0.22.0", "0.23.0", "0.24.0")
 NEWEST = RELEASES[-1]
 
-# Files that a clone of mflux has and its sdist lacks, reduced to what wiring and tests need.
+# Files that a clone of mflux has and its sdist lacks, shortened to what wiring and tests need.
 MISSING_FROM_SDIST = {
     ".gitignore": """\
 # Environments
@@ -65,7 +65,7 @@ Say = Callable[[str], None]  # prints a line of progress
 
 
 def cache_dir() -> Path:
-    """Where sources and environments are kept: ``MFLUX_PORT_CACHE``, or the user's cache folder."""
+    """The folder for sources and environments: ``MFLUX_PORT_CACHE``, or the user's cache folder."""
     own = os.environ.get("MFLUX_PORT_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(own) if own else Path(base) / "mflux-port"
@@ -129,7 +129,7 @@ def commit(repository: Path, message: str) -> None:
 def environment(version: str, extras: Sequence[str] = (), say: Say = lambda line: None) -> Path:
     """The Python of an environment with all requirements of a release, without mflux itself.
 
-    On Linux with MLX's CPU build and a fixed torch release. ``extras`` are further requirements.
+    On Linux, it has MLX's CPU build and a fixed torch release. ``extras`` are further requirements.
     """
     requirements = [*_requirements(source(version, say), version), "pytest>=9", *extras]
     digest = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()[:12]
@@ -162,7 +162,7 @@ def install(root: Path, base: Path, say: Say = lambda line: None) -> Path:
 
 @contextlib.contextmanager
 def _one_at_a_time(home: Path) -> Iterator[None]:
-    # Among two runs that need the same environment, the second waits and then uses it.
+    # If two runs need the same environment, the second one waits and then uses it.
     home.parent.mkdir(parents=True, exist_ok=True)
     with open(home.with_name(f"{home.name}.lock"), "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -194,7 +194,7 @@ def _requirements(release: Path, version: str) -> list[str]:
 
 
 def _torch_options() -> list[str]:
-    # Local wheels if there are any, else the CPU index: PyPI's wheel for Linux depends on gigabytes of CUDA.
+    # Use local wheels if there are any, else the CPU index: PyPI's wheel for Linux depends on gigabytes of CUDA.
     local = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
     if sys.platform == "darwin":
         return []

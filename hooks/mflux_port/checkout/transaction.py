@@ -1,7 +1,7 @@
 """Write several files as one: a lock, temporary files, a journal, then renames. The next run finishes a killed one.
 
 First the intent lists what will be written, then each new text is put next to its file. Renaming the intent makes it
-the journal: from there on the change is finished, before that it is undone.
+the journal: a run killed after that is finished by the next run, a run killed before it is undone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Change(NamedTuple):
 
 @contextlib.contextmanager
 def locked(root: Path) -> Iterator[str]:
-    """Hold the checkout's lock; yields what was recovered from a killed run, or an empty string.
+    """Hold the checkout's lock; yields a line about what was recovered from a killed run, or an empty string.
 
     The kernel releases the lock when the process ends. Raises PortError when another run holds it.
     """
@@ -77,7 +77,7 @@ def is_unfinished(root: Path) -> bool:
 
 
 def recover(root: Path) -> str:
-    """Finish or undo what a killed run left. Returns what was done, or an empty string."""
+    """Finish or undo the changes of a killed run. Returns a line about what was done, or an empty string."""
     path = state_dir(root) / _JOURNAL
     journal, intent = _read(path), _read(state_dir(root) / _INTENT)
     if journal == []:
@@ -167,8 +167,9 @@ def _redo(root: Path, journal: list[_Change]) -> str:
 
 
 def _apply(root: Path, change: _Change, verified: bool = False) -> bool:
-    # True when the file has its new content. A file that changed since the journal was written is not touched. Temporary
-    # files are ``verified`` when this process wrote them; another process may have been killed within one.
+    # Returns True when the file has its new content. A file that changed since the journal was written is left alone.
+    # Temporary files are ``verified`` when this process wrote them; another process may have been killed while it wrote
+    # one.
     target, temporary = root / change.target, root / change.temporary
     current = _digest(read_bytes(target))
     if current == change.new:
@@ -185,8 +186,8 @@ def _apply(root: Path, change: _Change, verified: bool = False) -> bool:
 
 
 def _roll_back(root: Path, changes: list[_Change], originals: list[bytes | None]) -> str:
-    # With its own journal, so that a failure or a kill in here is finished later. Files that are not replaced yet are
-    # listed in it as well, because their temporary files have to be removed.
+    # Undoing has its own journal, so that the next run finishes it after a failure or a kill. Files that are not
+    # replaced yet are listed in it as well, because their temporary files have to be removed.
     back, contents = [], []
     for change, original in zip(changes, originals, strict=True):
         if _digest(read_bytes(root / change.target)) == change.new:
@@ -222,7 +223,8 @@ def _digest(data: bytes | None) -> str | None:
 
 
 def _read(path: Path) -> list[_Change] | None:
-    # None without a file; empty when it is not what ``_stage`` writes, such as the part that a killed run wrote.
+    # Returns None without a file, and an empty list for content that ``_stage`` does not write, such as half a file
+    # from a killed run.
     data = read_bytes(path)
     if data is None:
         return None

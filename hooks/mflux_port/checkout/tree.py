@@ -1,4 +1,4 @@
-"""An mflux checkout: where it is, and which API level its code has, judged by what its files contain."""
+"""An mflux checkout: its place, and the API level of its code, which follows from the files that it has."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from mflux_port.errors import PortError
 from mflux_port.files.paths import real_path
 
 # Each level with a file that was new in it, newest first. mflux 0.19 to 0.21 lack the file of 0.22 and count as 0.18,
-# although they changed a part of it.
+# although they changed parts of its API.
 _LEVEL_FILES = {
     "0.24": "src/mflux/models/common/vae/vae_decode_options.py",
     "0.22": "src/mflux/cli/capabilities.py",
 }
 _OLDEST_LEVEL = "0.18"
-# Something that 0.18.0 added for weights, and its file. mflux 0.17 and earlier also lack command line helpers that ports
-# use.
+# A file, and a word in it that 0.18.0 added. mflux 0.17 and earlier also lack command line helpers that ports use.
 _OLDEST_WEIGHTS = "src/mflux/models/common/weights/loading/weight_definition.py", b"key_transform"
 _REQUIRED = (
     "pyproject.toml",
@@ -36,12 +35,12 @@ def verify_inside(root: Path, name: str) -> None:
 
 
 def is_inside(root: Path, name: str) -> bool:
-    """Whether ``name`` (relative to ``root``) is in the checkout itself, and not behind a link out of it."""
+    """Whether ``name`` (relative to ``root``) is in the checkout itself, and not behind a link that leads out of it."""
     return real_path(root / name).is_relative_to(real_path(root))
 
 
 def state_dir(root: Path) -> Path:
-    """Where locks and the journal are kept: inside ``.git``, where ``git status`` does not show them."""
+    """The folder for locks and the journal: inside ``.git``, where ``git status`` does not show them."""
     git = root / ".git"
     if git.is_file():
         git = _linked_git_folder(git)

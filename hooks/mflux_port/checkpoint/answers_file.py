@@ -13,7 +13,7 @@ _ORDER = (
 )  # fmt: skip
 
 
-# What is written in place of an answer that the checkpoint does not give.
+# The comment written where the checkpoint does not give an answer.
 _ABSENT = {
     "model": "model is not in the checkpoint; Copier will ask for it",
     "hf_repo": "hf_repo is not in the checkpoint; Copier will ask for it",
@@ -23,7 +23,7 @@ _ABSENT = {
 
 
 def answers_yaml(answers: dict[str, Answer], where: str) -> str:
-    """The file's text. Unknown answers are included and marked, because each must be looked up."""
+    """Return the file's text. Unknown answers are included and marked, because the porter must look each of them up."""
     lines = [f"# Inferred by mflux-port inspect from {one_line(where)}. Look at every line before you use it.", ""]
     for name in _ORDER:
         if name in answers:
@@ -41,7 +41,7 @@ def _entry(name: str, value: object) -> str:
 
 
 def only_offered(answers: dict[str, Answer]) -> dict[str, Answer]:
-    """The answers with every choice that this version of the template does not offer replaced by ``own``."""
+    """Return the answers, with ``own`` in place of every choice that this version of the template does not offer."""
     kept = dict(answers)
     for question in ("vae", "text_encoder", "scheduler"):
         answer = answers.get(question)

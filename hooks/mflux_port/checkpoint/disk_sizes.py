@@ -41,7 +41,7 @@ def saved_bits(folder: Path) -> int:
 
 
 def fill_sizes(readme: str, where: object, repo: str, download: int, saved: dict[int, int]) -> str:
-    """``readme`` with the figures of one repo. ``download`` and the values of ``saved`` (by bits) are bytes.
+    """Fill in the figures of one repo in ``readme``. ``download`` and the values of ``saved`` (by bits) are bytes.
 
     Raises PortError when the README has no sentence for a figure.
     """

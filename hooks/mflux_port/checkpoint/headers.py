@@ -50,7 +50,7 @@ class Tensor:
 
 
 class Header(dict[str, Tensor]):
-    """The tensors of a file by name, in the file's order. ``metadata``: what the writer said about the file."""
+    """The tensors of a file by name, in the file's order. ``metadata`` is the header's ``__metadata__``."""
 
     def __init__(self, tensors: Iterable[tuple[str, Tensor]] | Mapping[str, Tensor] = (), metadata: Mapping = {}):
         super().__init__(tensors)
@@ -58,7 +58,7 @@ class Header(dict[str, Tensor]):
 
 
 def read_header(path: Path) -> Header:
-    """The tensors of a file by name, in the file's order. Raises PortError for anything but a sound safetensors file.
+    """Read the tensors of a file by name, in the file's order. Raises PortError unless it is a valid safetensors file.
 
     Reads only the header: memory is bounded by ``HEADER_LIMIT`` and by the file's own size, whatever the file claims.
     """
@@ -67,7 +67,7 @@ def read_header(path: Path) -> Header:
             f"{path} is a pickle, which can run code; only .safetensors files are read, so download one of those"
         )
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # before it is opened: a pipe would keep us waiting
+        if not stat.S_ISREG(os.stat(path).st_mode):  # checked before opening: a read from a pipe would block
             raise PortError(f"{path} is not a regular file; point to a .safetensors file")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -94,7 +94,7 @@ def header_length(first_bytes: bytes, where: object, file_size: int) -> int:
 
 
 def parse_header(header: bytes, where: object, data_size: int | None = None) -> Header:
-    """The tensors that a header lists. ``data_size``: bytes of data after it, None when unknown."""
+    """The tensors that a header lists. ``data_size`` is the number of bytes after the header, None when unknown."""
     table = _json_object(header, where)
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
@@ -122,7 +122,7 @@ def _json_object(header: bytes, where: object) -> dict:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity, which Python takes and JSON does not have
+    raise ValueError(name)  # Python accepts NaN and Infinity, JSON does not
 
 
 def _without_duplicates(pairs: list[tuple[str, object]], where: object) -> dict:
@@ -176,7 +176,7 @@ def _are_sizes(values: object) -> bool:
 
 
 def _verify_spans(spans: list[tuple[int, int, str]], where: object, data_size: int | None) -> None:
-    # As safetensors itself requires: the tensors follow one another without a gap, to the end of the file.
+    # safetensors itself requires that tensors follow one another without gaps, up to the end of the file.
     end = 0
     for start, stop, name in spans:
         if start != end:

@@ -1,4 +1,4 @@
-"""Answers to the template's questions that follow from a checkpoint, each with the fact that it follows from."""
+"""Infer answers to the template's questions from a checkpoint, each with the fact that it follows from."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _TEXT_ENCODER_KEYWORDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
     "max_position_embeddings", "head_dim", "rope_theta", "rms_norm_eps",
 )  # fmt: skip
-# Keywords that only one class takes, and one that mflux's class does not use.
+# Keywords above the common ones that a class takes, and the common one that a class does not take.
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
-_ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # as answer_rules.yml has it
+_ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # the same pattern as in answer_rules.yml
 # A dynamic shift: field of mflux's ModelConfig, key of scheduler_config.json, value when the key is missing.
 _DYNAMIC_SHIFT = (
     ("sigma_base_shift",   "base_shift",         0.5),
@@ -30,14 +30,14 @@ _DYNAMIC_SHIFT = (
 )  # fmt: skip
 # Flags of FlowMatchEulerDiscreteScheduler that change the sigmas in a way that no choice of the template has.
 _ODD_SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas", "stochastic_sampling")
-# Where a checkpoint states how it is sampled: question, file, keys in the order of preference.
+# Files with facts about sampling: question, file, keys in the order of preference.
 _SIDE_FACTS = (
     ("guidance", "guider_config.json",     ("guidance_scale",)),
     ("guidance", "generation_config.json", ("guidance_scale", "diff_guidance_scale", "true_cfg_scale", "cfg_scale")),
     ("steps",    "generation_config.json", ("num_inference_steps", "diff_infer_steps", "num_steps", "steps")),
 )  # fmt: skip
 _NOT_FOUND = "not in the checkpoint: take it from the model card"
-# How diffusers names pipelines that edit. Others may take an image, too: that is for the porter to decide.
+# How diffusers names pipelines that edit. Other pipelines may take an image too; the porter decides about those.
 _EDITS = re.compile(r"(?:Edit(?:Plus)?|Kontext)(?=(?:Pipeline)?$)")
 # Words in a repo's name that mean a distilled checkpoint, which is run without guidance.
 _NO_GUIDANCE_NAMES = ("turbo", "schnell", "lightning", "distilled", "hyper")
@@ -45,7 +45,7 @@ _NO_GUIDANCE_NAMES = ("turbo", "schnell", "lightning", "distilled", "hyper")
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer with the fact that it was inferred from. ``known`` is false where the checkpoint does not say it."""
+    """An answer with the fact that it was inferred from. ``known`` is false if the checkpoint does not contain it."""
 
     value: object
     why: str
@@ -83,12 +83,12 @@ def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
 
 
 def defaults_of(checkpoint: Checkpoint) -> PipelineDefaults | None:
-    """What the source of the checkpoint's pipeline says, where it can be read."""
+    """The facts in the pipeline's source, if it can be read."""
     return read_defaults(checkpoint.pipeline, checkpoint.pipeline_source, checkpoint.pipeline_module)
 
 
 def infer_vae(component: Component | None) -> Answer:
-    """Which of mflux's VAEs computes what the checkpoint's does: by every value of its config.json."""
+    """Find the VAE of mflux that computes what the checkpoint's does, by comparing every value of its config.json."""
     if component is None:
         return Answer("own", "the checkpoint has no folder vae")
     config, name = component.config, component.class_name
@@ -98,7 +98,7 @@ def infer_vae(component: Component | None) -> Answer:
 
 
 def infer_text_encoders(checkpoint: Checkpoint, defaults: PipelineDefaults | None = None) -> list[Answer]:
-    """The same for each text encoder of model_index.json, in its order; at least one."""
+    """The same for each text encoder of model_index.json, in its order; there is always at least one."""
     found = []
     for name in checkpoint.text_encoders:
         component = checkpoint.components.get(name)
@@ -111,7 +111,7 @@ def infer_text_encoders(checkpoint: Checkpoint, defaults: PipelineDefaults | Non
 
 
 def infer_text_encoder(component: Component | None) -> Answer:
-    """Which of mflux's text encoders computes what the checkpoint's does: by every value of its config.json."""
+    """Find the text encoder of mflux that computes what the checkpoint's does, by every value of its config.json."""
     if component is None:
         return Answer("own", "the checkpoint has no folder text_encoder")
     outer, config = component.config, _text_config(component.config)
@@ -126,7 +126,7 @@ def _not_here(name: str) -> Answer:
 
 
 def _places(checkpoint: Checkpoint, encoders: list[Answer]) -> dict[str, Answer]:
-    """The folders of the checkpoint's parts and all its text encoders, where the template's defaults are others."""
+    """The checkpoint's folders and all its text encoders, where they differ from the template's defaults."""
     answers = {}
     entries = [
         {"folder": name, "tokenizer": tokenizer_of(checkpoint, name)} | ({"kind": answer.value} if number else {})
@@ -258,7 +258,7 @@ def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], encoders: list[An
         return {}
     base = checkpoint.repo.rpartition("/")[2].lower()
     key = re.sub(r"[^a-z0-9.]+", "-", base).strip("-.")
-    # mflux finds a folder's model by the repo's own name, which may have characters that a key has not.
+    # mflux finds a folder's model by the repo's own name, which may have characters that a key may not have.
     aliases = [key, base] if base != key and re.fullmatch(_ALIAS, base) else [key]
     entry = {"key": key, "hf_repo": checkpoint.repo, "aliases": aliases}
     entry |= {name: answers[name].value for name in ("steps", "guidance", "supports_guidance")}
@@ -317,4 +317,4 @@ def _dynamic_shift(config: dict) -> dict:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not below
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # false for NaN

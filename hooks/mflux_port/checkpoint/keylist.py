@@ -20,7 +20,7 @@ from mflux_port.errors import PortError, one_line, short_repr
 KEYLIST = "porting/{model}/checkpoint_keys.txt"
 _RANGE = re.compile(r"\{(\d{1,18})-(\d{1,18})\}", re.ASCII)
 _OTHERS, _METADATA = "not read", "header metadata"
-# What a header says about its file that a ledger needs; everything else is left out of the list.
+# Header metadata that a ledger needs; the list leaves out everything else.
 _KEPT_METADATA = ("format", "mflux_version", "quantization_level")
 _LIMIT = 1_000_000
 _FIX = "write the key list again with `mflux-port ledger --checkpoint`"
@@ -28,7 +28,7 @@ _FIX = "write the key list again with `mflux-port ledger --checkpoint`"
 
 @dataclass
 class Snapshot:
-    """What a ledger needs of a checkpoint. ``tensors`` by folder ('' is the root); ``others``: weights not read there.
+    """The facts that a ledger needs. ``tensors``: by folder ('' is the root). ``others``: weight files that it ignores.
 
     ``metadata``: what the headers say about their files, by folder; nothing for files that torch wrote.
     """
@@ -44,12 +44,12 @@ class Snapshot:
         return self.tensors.get(folder.strip("/."), self.tensors.get(name))
 
     def metadata_of(self, folder: str, name: str) -> dict[str, str]:
-        """The metadata of the same component."""
+        """The header metadata of a component, found in the same way."""
         return self.metadata.get(folder.strip("/."), self.metadata.get(name, {}))
 
 
 def snapshot(checkpoint: Checkpoint) -> Snapshot:
-    """A checkpoint's snapshot. Reads every header."""
+    """Take a checkpoint's snapshot. Reads every header."""
     where = "@".join(filter(None, (checkpoint.repo or Path(checkpoint.where).name, checkpoint.revision)))
     parts = checkpoint.components.values()
     tensors = {part.folder or part.name: part.tensors for part in parts}
@@ -68,7 +68,7 @@ def _kept(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def merged(path: Path, taken: Snapshot) -> tuple[Snapshot, list[str]]:
-    """What the key list at ``path`` becomes with ``taken``, and lines that say what that changes.
+    """Merge ``taken`` into the key list at ``path``; returns the result and lines that say what changes.
 
     A whole pipeline replaces all of it, a single component only its own folders.
     """
@@ -91,7 +91,7 @@ def merged(path: Path, taken: Snapshot) -> tuple[Snapshot, list[str]]:
 
 
 def keylist_text(taken: Snapshot) -> str:
-    """A snapshot as text."""
+    """Write a snapshot as text."""
     lines = [f"# {taken.where}", "", "[files]", *map(_escaped, collapse(taken.files))]
     if taken.others:
         lines += ["", f"[{_OTHERS}]", *(name for folder in sorted(taken.others) for name in taken.others[folder])]
@@ -115,7 +115,7 @@ def _escaped(name: str) -> str:
 
 
 def read_keylist(path: Path) -> Snapshot:
-    """Read what ``keylist_text`` gave. Raises PortError naming the line that is wrong."""
+    """Read the text that ``keylist_text`` wrote. Raises PortError naming the line that is wrong."""
     taken = Snapshot("", [], {})
     section = None
     for number, line in enumerate(_lines(path), 1):
@@ -158,7 +158,7 @@ def _read_tensors(taken: Snapshot, section: str | None, line: str, where: str) -
 
 
 def collapse(names: Iterable[str]) -> list[str]:
-    """Names that differ in one running number merged: ``a.0.b`` and ``a.1.b`` give ``a.{0-1}.b``."""
+    """Merge names that differ in one running number: ``a.0.b`` and ``a.1.b`` become ``a.{0-1}.b``."""
     lines = list(names)
     for place in range(max((line.count(".") + 1 for line in lines), default=0)):
         groups: dict[tuple[str, ...], list[int]] = {}

@@ -1,4 +1,4 @@
-"""Where a checkpoint keeps what: a diffusers folder, a Hugging Face snapshot, a repo id or one safetensors file."""
+"""Find the parts of a checkpoint: in a diffusers folder, a Hugging Face snapshot, a repo id or one safetensors file."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ TOKENIZER_FILES = {
 }  # fmt: skip
 # Facts about sampling that are stored next to the weights.
 SIDE_FILES = {"guider_config.json", "generation_config.json", "modular_model_index.json"}
-# All-in-one files (ComfyUI, original repos) mark their parts with these prefixes; each of several text encoders has
-# its own name below its prefix.
+# All-in-one files (ComfyUI, original repos) mark their parts with these prefixes; where there are several text
+# encoders, each has its own name below the prefix.
 _SINGLE_FILE_PARTS = {
     "model.diffusion_model.": "transformer",
     "diffusion_model.": "transformer",
@@ -34,7 +34,8 @@ _SINGLE_FILE_PARTS = {
     "conditioner.": "text_encoder",
 }
 _SINGLE_FILE_ENCODER = re.compile(r"(?:text_encoders|conditioner\.embedders)\.[^.]+\.")
-# Weights that are not safetensors, by the endings of their files. Pickles come last: other formats use .bin, too.
+# Weights that are not safetensors, by the endings of their files. Pickles come last, because other formats use .bin,
+# too.
 _OTHER_FORMATS = (
     ((".gguf", ".ggml"), "a GGUF file"),
     ((".onnx", ".onnx_data", ".pb"), "an ONNX file"),
@@ -50,7 +51,7 @@ _FOR_IMAGES = re.compile("Vision(?!Language)|Siglip|Dino|SafetyChecker|Depth|Seg
 
 @dataclass
 class Component:
-    """A folder of a checkpoint that holds weights. ``config`` is its config.json; ``library`` says whose class it is.
+    """A folder of a checkpoint that holds weights. ``config`` is its config.json; ``library`` is that of its class.
 
     ``role`` is what a port calls it: transformer, vae, text_encoder, text_encoder_2 and so on, or its own name.
     """
@@ -66,7 +67,7 @@ class Component:
 
     @cached_property
     def header(self) -> Header:
-        """Every tensor by name, from the headers, and their metadata. Raises PortError for unsound files."""
+        """Every tensor by name, from the headers, and their metadata. Raises PortError for invalid files."""
         return self.weights.read()
 
     @property
@@ -75,7 +76,7 @@ class Component:
 
     @cached_property
     def classified(self) -> Classified:
-        """What the tensors are: quantized, wrapped, copies, adapters, in another layout."""
+        """Classify the tensors: quantized, wrapped, copies, adapters, or in another layout."""
         return classify(self.tensors, self.config, self.header.metadata)
 
     @property
@@ -85,7 +86,7 @@ class Component:
 
 @dataclass
 class Checkpoint:
-    """A checkpoint without its data. ``files`` gives the bytes of every file by its path inside the checkpoint.
+    """A checkpoint without its data. ``files`` gives the size in bytes of every file, by its path in the checkpoint.
 
     ``missing``: components of model_index.json that are not here; ``unlisted``: folders with weights that it does not
     list; ``side_files``: other JSON files that state facts (guider, generation_config), by path; ``pipeline_source``: the
@@ -125,7 +126,7 @@ class Checkpoint:
         return "", entry if isinstance(entry, str) else ""
 
     def verify_complete(self) -> None:
-        """Raise PortError when components that model_index.json lists are not here."""
+        """Raise PortError when components that model_index.json lists are missing."""
         if self.missing:
             raise PortError(
                 f"{self.where} lacks {', '.join(self.missing)}, which model_index.json lists; "
@@ -133,7 +134,7 @@ class Checkpoint:
             )
 
     def part(self, role: str) -> Component | None:
-        """The component that has a role in a port, whatever its folder is called."""
+        """The component with this role in a port, whatever its folder is called."""
         if role in self.components and self.components[role].role == role:
             return self.components[role]
         return next((part for part in self.components.values() if part.role == role), None)
@@ -151,7 +152,7 @@ class Checkpoint:
 
 
 def open_checkpoint(where: str) -> Checkpoint:
-    """Read a checkpoint's layout: every JSON file that matters now, the safetensors headers when they are asked for.
+    """Read a checkpoint's layout: every JSON file that matters now, the safetensors headers only when they are needed.
 
     ``where``: a folder, a safetensors file or a Hugging Face repo id. Raises PortError when there is no checkpoint.
     """
@@ -180,7 +181,7 @@ def open_checkpoint(where: str) -> Checkpoint:
 
 
 def read_json(source, name: str) -> dict:
-    """A JSON object of the checkpoint. Raises PortError for anything else."""
+    """Read a JSON object of the checkpoint. Raises PortError for anything else."""
     try:
         value = json.loads(source.read(name).decode("utf-8"))
     except (ValueError, RecursionError):
@@ -199,7 +200,7 @@ def _read_folder(checkpoint: Checkpoint, source, folder: str, names: set[str]) -
     for name in names & SIDE_FILES:
         checkpoint.side_files[prefix + name] = read_json(source, prefix + name)
     if folder.count("/") or not folder and checkpoint.model_index:
-        return  # the root of a pipeline has copies for other programs; the pipeline reads its folders
+        return  # weights at a pipeline's root are copies for other programs
     if not any(re.search(r"^(?!\._).*[.]safetensors([.].*index.*[.]json)?$", name) for name in names):
         _refuse_other_format(checkpoint, source, folder, names)
     elif checkpoint.model_index and checkpoint.model_index.get(folder) in (None, [None, None]):
@@ -231,7 +232,7 @@ def _refuse_other_format(checkpoint: Checkpoint, source, folder: str, names: set
 
 
 def _other_format(names: Iterable[str]) -> tuple[str, str] | None:
-    """A file of weights in another format, and what it is."""
+    """The first file of weights in another format, and the name of that format."""
     found = (
         (name, what) for endings, what in _OTHER_FORMATS for name in sorted(names) if name.lower().endswith(endings)
     )
@@ -277,7 +278,7 @@ def _kind(class_name: str) -> str:
 
 
 def _role(name: str, library: str, class_name: str) -> str:
-    # By the class: a folder may be called dit, denoiser or unet.
+    # Decided by the class, because the folder may be called dit, denoiser or unet.
     if name in ("transformer", "vae", "text_encoder"):
         return name
     if re.search("Autoencoder|VAE|VQModel", class_name) or name in ("vae", "vqvae", "movq"):
@@ -300,7 +301,7 @@ def _parts_of_single_file(source) -> dict[str, Component]:
 
 
 def _split_by_part(header: Header) -> dict[str, dict[str, Tensor]]:
-    """The tensors of an all-in-one file by part. ``others`` are of no known part, in a file that marks its transformer."""
+    """The tensors of an all-in-one file by part. ``others``: of no known part, in a file that marks its transformer."""
     parts: dict[str, dict[str, Tensor]] = {}
     encoders: dict[str, str] = {}
     marked = any(_SINGLE_FILE_PARTS.get(_prefix(name)) == "transformer" for name in header)

@@ -13,10 +13,11 @@ from mflux_port.files.parsing import parse_python
 
 @dataclass(frozen=True)
 class PipelineDefaults:
-    """What the pipeline's ``__call__`` takes. ``steps`` and ``guidance`` are None when it has no such default.
+    """The arguments of a pipeline's ``__call__``. ``steps`` and ``guidance`` are None when it has no such default.
 
-    ``takes_negative_prompt``: at its default scales. ``where``: the file that was read. ``gives_sigmas``: to the scheduler, which
-    otherwise makes its own. ``masked``: the text encoders that get an attention mask.
+    ``takes_negative_prompt``: whether it uses one at its default scales. ``where``: the file that was read.
+    ``gives_sigmas``: whether it passes sigmas to the scheduler, which otherwise makes its own. ``masked``: the text
+    encoders that get an attention mask.
     """
 
     steps: int | None
@@ -25,12 +26,12 @@ class PipelineDefaults:
     where: str = ""
     gives_sigmas: bool = True
     masked: frozenset[str] = frozenset()
-    takes_image: bool = False  # to edit: not to start from, to inpaint or as a control
+    takes_image: bool = False  # an image to edit, not one to start from, to inpaint or to use as a control
 
 
-# How pipelines call the scale that mflux calls guidance, in the order of preference.
+# Names that pipelines use for what mflux calls guidance, in the order of preference.
 _GUIDANCE = ("guidance_scale", "true_cfg_scale", "cfg_scale")
-# Arguments of pipelines whose image is not edited but drawn over, filled in or followed.
+# Arguments of pipelines that inpaint an image or use it as a control, instead of editing it.
 _OTHER_IMAGES = {"strength", "mask_image", "control_image", "controlnet_conditioning_scale"}
 
 
@@ -76,7 +77,7 @@ def _from_call(call: ast.FunctionDef, pipeline: ast.ClassDef, where: str) -> Pip
     scales = [float(scale) for scale in scales if type(scale) in (int, float)]
     # A second scale of 1 turns the unconditional prediction off, and mflux has one scale, which is the first.
     takes_negative = "negative_prompt" in names and not (len(scales) > 1 and scales[1] <= 1)
-    # Sigmas that may be given and are never computed are None.
+    # Sigmas that a caller may pass, and that the pipeline never computes, are None.
     gives_sigmas = "sigmas" not in names or "sigmas" in _assigned(call)
     whole_steps, guidance = steps if type(steps) is int else None, next(iter(scales), None)
     edits = "image" in names and not set(names) & _OTHER_IMAGES

@@ -1,4 +1,4 @@
-"""Whether mflux's own class computes what a checkpoint's component needs: every value of its config.json is looked at.
+"""Decide whether a class of mflux computes what a checkpoint's component needs, by every value of its config.json.
 
 The values that mflux implements are in components/reuse.yml.
 """
@@ -20,22 +20,25 @@ def reuse_table() -> dict:
     import yaml
 
     package = Path(mflux_port.__file__).resolve().parent
-    bundled = package / "_project" / "components" / "reuse.yml"  # a wheel has it next to the package
+    bundled = package / "_project" / "components" / "reuse.yml"  # a wheel contains it next to the package
     path = bundled if bundled.is_file() else package.parents[1] / "components" / "reuse.yml"
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def reusable(question: str, class_name: str, model_types: list[str], config: dict) -> tuple[str, str]:
-    """The choice that fits a component, and why; ``own`` with the first value that differs where none does.
+    """The choice that fits a component, and why. If none fits: ``own``, and the first value that differs.
 
-    ``question``: vae or text_encoder; ``model_types``: of the config and of its text part.
+    ``question`` is vae or text_encoder; ``model_types`` are those of the config and of its text part.
     """
     fitting = [
         choice
         for choice, entry in reuse_table()[question].items()
         if class_name in entry.get("classes", ()) or set(model_types) & set(entry.get("model_types", ()))
     ]
-    found = [(choice, differences(question, choice, config)) for choice in fitting]
+    found = [
+        (choice, [*_lacking(question, choice, class_name), *differences(question, choice, config)])
+        for choice in fitting
+    ]
     if not found:
         return "own", "which the template does not offer"
     choice, differing = min(found, key=lambda pair: len(pair[1]))
@@ -43,6 +46,11 @@ def reusable(question: str, class_name: str, model_types: list[str], config: dic
         return choice, "every value of its config.json is the one that mflux implements"
     more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
     return "own", f"mflux's {choice} differs: {differing[0]}{more}"
+
+
+def _lacking(question: str, choice: str, class_name: str) -> list[str]:
+    module = reuse_table()[question][choice].get("lacks", {}).get(class_name)
+    return [f"{class_name} has {module}, mflux's class has none"] if module else []
 
 
 def differences(question: str, choice: str, config: dict) -> list[str]:
@@ -55,7 +63,7 @@ def differences(question: str, choice: str, config: dict) -> list[str]:
             found.append(f"{key} is {short_repr(config[key])}, mflux's must be a number")
     for key, value in entry["implements"].items():
         if key not in config and key not in entry["absent"]:
-            continue  # the reference's default is what mflux implements; `absent` lists where it is not
+            continue  # mflux implements the reference's default, except for the keys in `absent`
         given = config[key] if key in config else entry["absent"][key]
         if not _same(given, value):
             found.append(f"{key} is {short_repr(given)}, mflux's is {_shown(value)}")
@@ -80,8 +88,8 @@ def _with_rotation(config: dict) -> dict:
     return config | {"rope_type": f"{kind} with {more} {short_repr(rope[more])}" if more else kind} if rope else config
 
 
-# What a rotary embedding without scaling may say: its base, how mrope shares the axes of an image, and what scales
-# queries beyond original_max_position_embeddings, which no prompt reaches.
+# Keys that a rotary embedding without scaling may have: its base, how mrope divides its channels among an image's axes,
+# and the scale of queries beyond original_max_position_embeddings, which no prompt reaches.
 _PLAIN_ROPE = (
     "rope_theta", "rope_type", "type", "mrope_section", "mrope_interleaved", "original_max_position_embeddings",
     "llama_4_scaling_beta",

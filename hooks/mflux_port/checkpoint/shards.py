@@ -1,7 +1,7 @@
-"""Which safetensors files of a folder are its weights: those that diffusers or transformers would load from it.
+"""Find the safetensors files of a folder that diffusers or transformers would load from it.
 
 diffusers takes the files that its index names, and without an index the one file; transformers takes the one file first.
-Names that neither library writes are read when nothing else is there: by an index, as shards, or as a single file.
+Files under names that neither library writes are read only if there are no others: by an index, as shards, or one file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mflux_port.errors import PortError, short_repr
 
 # The file names of each library, and whether its index comes before its single file.
 _LOADERS = {"diffusers": ("diffusion_pytorch_model", True), "transformers": ("model", False)}
-_VARIANTS = ("", "bf16", "fp16", "fp32", "fp8", "non_ema", "ema")  # in the order of preference
+_VARIANTS = ("", "bf16", "fp16", "fp32", "fp8", "non_ema", "ema")  # file names in the order of preference
 _SHARD = re.compile(r"(?P<base>.+?)[-_.](?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?P<rest>[.]\w+)?[.]safetensors")
 _PART = re.compile(r"(?P<base>|.+?[-_.](?:part[-_.]?)?)(?P<number>\d{1,6})[.]safetensors")
 _VARIANT = re.compile(r"(?P<base>.+?)[.](?P<variant>bf16|fp16|fp32|fp8|non_ema|ema)$")
@@ -71,7 +71,7 @@ class _Choice:
 
 
 def choose_weights(source, folder: str, library: str = "", config: dict | None = None) -> WeightSet:
-    """The weights that ``library`` would load from ``folder``. Raises PortError when several checkpoints are there."""
+    """The weights that ``library`` would load from ``folder``. Raises PortError when it has several checkpoints."""
     prefix = f"{folder}/" if folder else ""
     here = {PurePosixPath(name).name for name in source.files if str(PurePosixPath(name).parent) == (folder or ".")}
     here = {name for name in here if not name.startswith("._")}
@@ -117,7 +117,7 @@ def _file_name(base: str, variant: str) -> str:
 
 
 def _index_names(base: str, variant: str) -> tuple[str, ...]:
-    # The name that both libraries write, the one that diffusers wrote before, and one that some repos use.
+    # The name that both libraries write, the one that diffusers used to write, and one that some repos use.
     if not variant:
         return (f"{base}.safetensors.index.json",)
     parts = ("safetensors.index.{}.json", "safetensors.{}.index.json", "{}.safetensors.index.json")
@@ -149,7 +149,7 @@ def _without_index(here: set[str], where: object) -> _Choice:
 
 
 def _numbered_parts(files: list[str]) -> list[str]:
-    # `0.safetensors`, `model_part_1.safetensors`: parts only when they are counted without a gap.
+    # `0.safetensors`, `model_part_1.safetensors`: these are parts only if no number is missing.
     parts = [part for name in files if (part := _PART.fullmatch(name))]
     numbers = sorted(int(part["number"]) for part in parts)
     one_base = len(parts) == len(files) > 1 and len({part["base"] for part in parts}) == 1

@@ -12,10 +12,10 @@ from mflux_port.checkpoint.headers import DTYPE_BITS, PICKLES, Header, Tensor, i
 from mflux_port.errors import PortError, short_repr
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
-_WAITS = (0.5, 2.0)  # seconds before the second and the third try
+_WAITS = (0.5, 2.0)  # seconds to wait before the second and the third try
 _TRANSPORT_ERRORS = ("TransportError", "ConnectionError", "Timeout", "TimeoutError")
-_SLOW = 2.0  # seconds after which a terminal shows how far reading is
-_DEPTH = 3  # levels of folders that are searched, which also stops at a loop of links
+_SLOW = 2.0  # seconds after which a terminal shows progress
+_DEPTH = 3  # how deep folders are searched, which also ends a loop of links
 _JSON_LIMIT = 64_000_000
 
 
@@ -58,8 +58,8 @@ class RemoteSource:
         from huggingface_hub.utils import get_session
         from huggingface_hub.utils import logging as hub_logging
 
-        hub_logging.set_verbosity_error()  # its messages about tokens are not part of the answer
-        get_session().timeout = patience  # seconds without a byte; the default waits forever
+        hub_logging.set_verbosity_error()  # hide its messages about tokens
+        get_session().timeout = patience  # seconds without data; the default waits forever
         self._started, self._read = time.monotonic(), 0
         info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True, timeout=patience))
         self.repo, self.revision = repo, info.sha or ""
@@ -78,7 +78,7 @@ class RemoteSource:
         url = hf_hub_url(self.repo, name, revision=self.revision)
 
         def get() -> bytes:
-            # hf_hub_download would go on trying for minutes when the hub does not answer.
+            # hf_hub_download would retry for minutes when the hub does not answer.
             response = get_session().get(url, headers=build_hf_headers())
             hf_raise_for_status(response)
             return response.content
@@ -105,7 +105,7 @@ class RemoteSource:
         return Header(tensors, metadata.metadata)
 
     def _tell(self, name: str) -> None:
-        # On a slow connection a person sees that something happens, and how much is left.
+        # On a slow connection the user sees the progress and how much is left.
         self._read += 1
         if sys.stderr.isatty() and time.monotonic() - self._started > _SLOW:
             count = sum(file.endswith(".safetensors") for file in self.files)
@@ -199,7 +199,7 @@ def _list_files(root: Path) -> dict[str, int]:
 
 
 def _verify_names(files: dict[str, int], where: object) -> None:
-    # They are written into text lists and sent to the Hub unchanged.
+    # Names are written into text lists and sent to the Hub unchanged.
     wrong = next(
         (name for name in files if not name.strip() or not name.isprintable() or ".." in name.split("/")), None
     )
@@ -208,7 +208,7 @@ def _verify_names(files: dict[str, int], where: object) -> None:
 
 
 def _remote(repo: str, call):
-    """What a call to the Hub returns, retried after temporary failures. Raises PortError for all others."""
+    """Call the Hub and return the result; retry after temporary failures. Raises PortError for all other failures."""
     for wait in (*_WAITS, None):
         try:
             return call()
@@ -225,7 +225,7 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         status = getattr(error.response, "status_code", 0)
         return status == 429 or status >= 500
-    # Whatever the transport calls it: a connection that was refused, reset or cut off, or an answer that took too long.
+    # Covers the transport's error types: a connection that was refused, reset or cut off, or a response that timed out.
     return any(cls.__name__ in _TRANSPORT_ERRORS for cls in type(error).__mro__)
 
 

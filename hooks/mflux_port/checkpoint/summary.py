@@ -99,7 +99,7 @@ def _verdict(question: str, answer: Answer) -> str:
 
 
 def _parts(checkpoint: Checkpoint, answers: dict[str, Answer]) -> dict[str, Answer]:
-    """The answers that may name mflux's own classes, by the port's name for the part."""
+    """The answers that may name a class of mflux, by the port's name for the part."""
     encoders = dict(enumerate(infer_text_encoders(checkpoint, defaults_of(checkpoint)), 1))
     further = {f"text_encoder_{number}": answer for number, answer in encoders.items() if number > 1}
     return {

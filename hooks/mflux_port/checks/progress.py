@@ -1,4 +1,4 @@
-"""How far a port is in the guide's order, from its evidence."""
+"""The progress of a port in the guide's order, judged by its evidence."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def open_surfaces(package: Package) -> list[str]:
 
 
 def progress(package: Package) -> Progress:
-    """Ask the files of a port how far it is."""
+    """Find out from a port's files how far it is."""
     found, wanted = evidence.stages(package), evidence.wanted(package)
     rows = [ask(rule, package) for rule in rules_when(MERGE)]
     steps = {"wired": not open_surfaces(package)}

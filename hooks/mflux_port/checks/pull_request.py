@@ -19,7 +19,7 @@ _FEATURES = {
 
 
 def description(package: Package, rows: list[Row]) -> str:
-    """Markdown: the port, parity, outside changes, omissions, sizes, commands, what a person checked, release note."""
+    """The Markdown text: port, parity, outside changes, omissions, sizes, commands, manual checks and release note."""
     port = package.port
     parts = [
         f"# Port {port.display_name}",
@@ -47,7 +47,7 @@ def description(package: Package, rows: list[Row]) -> str:
 
 
 def _question(row: Row) -> str:
-    # A reviewer has neither the porting folder nor this program.
+    # No link into the porting folder: a reviewer has neither the folder nor this program.
     unavailable = "porting/" in row.detail or "mflux-port" in row.detail
     return f"- [ ] {row.title}" if unavailable else f"- [ ] {row.title}: `{row.detail}`"
 

@@ -14,7 +14,7 @@ _STATES = ("pass", "fail", "needs you", "not applicable")
 
 
 def lines(rows: list[Row], everything: bool = False) -> list[str]:
-    """Per model: each failing row with its fix, each row for a person with its command, and the counts."""
+    """Per model: each failing row with its fix, each manual row with its command, and the counts."""
     out: list[str] = []
     for model in dict.fromkeys(row.model for row in rows):
         own = [row for row in rows if row.model == model]
@@ -42,7 +42,7 @@ def short(rows: list[Row], model: str, most: int = 3) -> list[str]:
 
 
 def what_is_left(root: Path, model: str) -> list[str]:
-    """The summary of one port for the end of another command; an error becomes a line of it."""
+    """The summary of one port, which another command prints at its end; an error becomes a line of it."""
     try:
         return short(check(Checkout(root), [model]), model)
     except PortError as error:

@@ -1,7 +1,7 @@
-"""``mflux-port copy``: ``copier copy`` of the template, with every refusal before a file is rendered.
+"""``mflux-port copy``: run ``copier copy`` on the template, and refuse bad answers before a file is rendered.
 
 Copier runs the template's code only after it has rendered the files, so ``copier copy`` refuses a name that mflux
-already has at the end, and then removes the files. Here Copier first renders nothing.
+already has at the end, and then removes the files. Here Copier first asks its questions and renders nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ask(root: Path, args: argparse.Namespace) -> dict:
-    # All answers, after the template's validators; Copier writes nothing.
+    # All answers, after the template's validators accepted them; Copier writes nothing.
     worker = _copy(root, args, _given(args), defaults=args.defaults, pretend=True, skip_tasks=True)
     found = worker.answers.combined
     return {name: found[name] for name in _QUESTIONS if name in found}
@@ -93,7 +93,7 @@ def _copy(root: Path, args: argparse.Namespace, answers: dict, **options: bool):
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    # Also for the process that wires, so that only JSON is printed on stdout.
+    # The process that wires gets this too, so that only JSON is printed on stdout.
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)

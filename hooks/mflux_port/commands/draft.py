@@ -49,8 +49,9 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
     draft = draft_port(checkout, port, checkpoint, args.component or [], _say, not args.layers_only)
-    facts, refusal = _pipeline_facts(args.pipeline)
+    facts, refusal = _pipeline_facts(args.pipeline, port)
     glue = _glue(checkout, port, checkpoint, facts, draft.texts, args.pipeline)
+    glue.unresolved += _unread(port, refusal)
     planned = plan_files(checkout, port, draft.texts | glue.files)
     kept, changes = _lists(checkout, port, checkpoint, draft, facts, glue)
     left = leftovers(checkout, planned)
@@ -59,7 +60,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
         print_diff("draft --dry-run", diff([*planned, *kept]), args.json)
         return 0
     _write(checkout, port, planned, kept, spare, _notes(args, checkout, port, draft))
-    remember_checkpoint(checkout.root, port, args.checkpoint)  # not in the draft where artifacts is a link
+    remember_checkpoint(checkout.root, port, args.checkpoint)  # not written with the draft if artifacts is a link
     left = [name for name in left if name not in spare and not name.endswith("__init__.py")]
     more = {"facts": facts, "refusal": refusal, "key_list": changes, "removed": spare, "leftover": left}
     _print(args, checkout, port, draft, planned, more)
@@ -67,7 +68,7 @@ def _run(args: argparse.Namespace, checkout: Checkout) -> int:
 
 
 def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list, glue) -> tuple[list, list[str]]:
-    """The files that are not Python, and lines about what changed in the key list."""
+    """The files that are not Python, and lines about changes in the key list."""
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
     from mflux_port.draft.glue.glue import COMPONENT
     from mflux_port.draft.pipeline.file import FACTS, facts_text
@@ -75,7 +76,7 @@ def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list, glue)
     from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_text
 
     keys, changes = merged(checkout.root / KEYLIST.format(model=port.model), snapshot(checkpoint))
-    names = [*draft.names, *([COMPONENT] if facts else [])]
+    names = [*draft.names, *([COMPONENT] if facts or glue.unresolved else [])]
     undecided = [*draft.unresolved, *glue.unresolved]
     listed = unresolved_text(checkout.root / UNRESOLVED.format(model=port.model), names, undecided)
     texts = {KEYLIST: keylist_text(keys), UNRESOLVED: listed, **_trained(checkout, port, draft)}
@@ -93,7 +94,7 @@ def _write(checkout: Checkout, port: Port, planned: list, kept: list, spare: lis
 
 
 def _notes(args: argparse.Namespace, checkout: Checkout, port: Port, draft) -> dict[str, str]:
-    # What `status` reads, by path: the checkpoint's location and the box.
+    # The files that `status` reads, by path: the checkpoint's location and the box.
     from mflux_port.port.checkpoint_place import checkpoint_note
     from mflux_port.port.guide_boxes import DRAFT_BOX, with_box
 
@@ -124,7 +125,7 @@ def _pipeline_lines(port: Port, facts: list, refusal: str) -> list[str]:
     return [f"{summary(facts)}: {FACTS.format(model=port.model)}"] if facts else []
 
 
-def _pipeline_facts(folder: str | None) -> tuple[list, str]:
+def _pipeline_facts(folder: str | None, port: Port) -> tuple[list, str]:
     """The facts, or why there are none: a twin that cannot run does not discard the draft."""
     from mflux_port.draft.pipeline.process import facts_of_twin
 
@@ -134,9 +135,17 @@ def _pipeline_facts(folder: str | None) -> tuple[list, str]:
         raise PortError(f"{folder} has no model_index.json; name the folder of a tiny twin (make_tiny_checkpoint.py)")
     _say("pipeline: about fifteen runs of the twin")
     try:
-        return facts_of_twin(Path(folder)), ""
+        return facts_of_twin(Path(folder), "edit" in port.variants), ""
     except PortError as error:
         return [], format_error(error)
+
+
+def _unread(port: Port, refusal: str) -> list:
+    """What is left to do where the pipeline was to be run and could not be."""
+    from mflux_port.draft.glue.glue import COMPONENT
+    from mflux_port.draft.write.targets import Unresolved
+
+    return [Unresolved(COMPONENT, "facts", refusal, (f"read {port.reference_pipeline}",))] if refusal else []
 
 
 def _glue(checkout: Checkout, port: Port, checkpoint, read: list, drafted: dict[str, str], twin: str | None):
@@ -152,11 +161,11 @@ def _glue(checkout: Checkout, port: Port, checkpoint, read: list, drafted: dict[
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # progress, which is not part of the output
+    print(line, file=sys.stderr, flush=True)  # stderr, because progress is not part of the output
 
 
 def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
-    """The list of the modules that a LoRA trains, and the training example where nobody has edited it."""
+    """The list of the modules that a LoRA trains, and the training example if nobody has edited it."""
     from mflux_port.port.lora_modules import LORA_MODULES, lora_modules_text
     from mflux_port.wiring.surfaces import training_example
 
@@ -173,14 +182,13 @@ def _trained(checkout: Checkout, port: Port, draft) -> dict[str, str]:
 
 
 def _waived(checkout: Checkout, port: Port, drafts: list) -> dict[str, str]:
-    from mflux_port.draft.tree.towers import REASON
     from mflux_port.draft.write.waiver_entries import waivers_text
     from mflux_port.ledger.waivers import WAIVERS, read_waivers
 
-    patterns = {draft.component: [f"{tower}.*" for tower in draft.left_out] for draft in drafts}
+    patterns = {draft.component: {f"{path}.*": reason for path, reason in draft.left_out.items()} for draft in drafts}
     path = checkout.root / WAIVERS.format(model=port.model)
     known = {component: set(waivers.tensors) for component, waivers in read_waivers(path).items()}
-    text = waivers_text(path, known, patterns, REASON)
+    text = waivers_text(path, known, patterns)
     return {WAIVERS: text} if text else {}
 
 
@@ -203,7 +211,7 @@ def _component(draft) -> dict:
             "reason": draft.forwards.reason,
             "classes": [_forward(path, cls, state) for path, cls, state in draft.states],
         },
-        "left_out": draft.left_out,
+        "left_out": list(draft.left_out),
         "unresolved": [{"name": e.name, "why": e.why, "candidates": e.candidates} for e in draft.unresolved],
     }
 
@@ -242,7 +250,7 @@ def _component_lines(part: dict) -> list[str]:
         f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
         f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved",
         *_forward_lines(part["forward"]),
-        *(f"  left out and waived, the recorded run never enters it: {path}" for path in part["left_out"]),
+        *(f"  left out and waived, no prompt needs it: {path}" for path in part["left_out"]),
     ]
     for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
         names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _was_killed(root: Path, model: str) -> bool:
-    # The port's files were removed, and the rest was not done.
+    # An earlier run removed the port's files and did not finish.
     return _note(root, model).exists() and not (root / ANSWERS.format(model=model)).exists()
 
 
@@ -110,7 +110,8 @@ def _is_generated(name: str) -> bool:
 
 
 def _description(args: argparse.Namespace, root: Path, text: str) -> dict[str, bytes]:
-    # Inside the checkout, written with the removal or not at all: a file that is left over fails the next run's check.
+    # A file inside the checkout is written together with the removal or not at all: if left over, it would fail the
+    # next run's check.
     path = args.description and args.description.resolve()
     if path and path.is_relative_to(root):
         return {path.relative_to(root).as_posix(): text.encode()}

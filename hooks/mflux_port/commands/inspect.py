@@ -1,4 +1,4 @@
-"""``mflux-port inspect``: what a checkpoint holds, and the answers that follow from it."""
+"""``mflux-port inspect``: show what a checkpoint contains, and infer answers from it."""
 
 from __future__ import annotations
 

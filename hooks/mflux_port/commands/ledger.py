@@ -66,7 +66,7 @@ def _print(args: argparse.Namespace, found, changes: list[str]) -> None:
 
 
 def _note(args: argparse.Namespace, checkout: Checkout, port: Port, found) -> None:
-    # What `status` reads: the box, and what is open.
+    # The files that `status` reads: the box, and the open findings.
     from mflux_port.port.checkpoint_place import remember_checkpoint
     from mflux_port.port.guide_boxes import LEDGER_BOX, set_box
     from mflux_port.port.last_result import LEDGER, write_result

@@ -1,6 +1,6 @@
 """``mflux-port start``: from a checkpoint to the first comparison with its reference, until a person is needed.
 
-It runs the other commands one after another: inspect, copy, then whatever ``status`` names next.
+It runs the other commands one after another: inspect, copy, then each next action of ``status``.
 """
 
 from __future__ import annotations
@@ -23,24 +23,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", default="", metavar="N", help="as the model card says (default: the pipeline's)")
     parser.add_argument("--guidance", default="", metavar="G", help="from the model card; 1 turns it off")
-    parser.add_argument("--python", metavar="FILE", help="a Python with MLX, torch and diffusers (default: `uv run`)")
+    parser.add_argument(
+        "--python", default="", metavar="FILE", help="a Python with MLX, torch and diffusers (default: `uv run`)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the commands, run none")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start a port, or continue one. Returns 0, with the next action printed."""
+    """Start or continue a port, and print the next action. Returns 0."""
     from mflux_port.guide.runner import Runner, own_python
     from mflux_port.guide.start import Journey, Request, planned
 
     root = Checkout(args.checkout).root
-    given = {name: getattr(args, name) for name in ("model", "repo", "steps", "guidance", "template")}
-    request = Request(root, _from_root(args.checkpoint, root), **given)
+    given = {name: getattr(args, name) for name in ("model", "repo", "steps", "guidance", "template", "python")}
+    elsewhere = "" if args.checkout == "." else args.checkout
+    request = Request(root, _from_root(args.checkpoint, root), args.checkpoint, **given, checkout=elsewhere)
+    python = args.python or own_python()
     if args.dry_run:
-        _print_plan(planned(request), args.json)
+        _print_plan(planned(request, python), args.json)
         return 0
     out = sys.stderr if args.json else sys.stdout
-    python = own_python() if args.python is None else args.python
-    journey = Journey(request, Runner(root, python), lambda line: print(line, file=out, flush=True))
+    journey = Journey(request, Runner(root, _absolute(python)), lambda line: print(line, file=out, flush=True))
     action = journey.go()
     if args.json:
         print_json("start", {"model": journey.model, "steps": journey.done, "next": action._asdict()})
@@ -52,6 +55,11 @@ def run(args: argparse.Namespace) -> int:
 def _from_root(checkpoint: str, root: Path) -> str:
     # The commands run in the checkout's root.
     return os.path.relpath(os.path.realpath(checkpoint), root) if Path(checkpoint).exists() else checkpoint
+
+
+def _absolute(python: str) -> str:
+    # A name without a folder is looked up in PATH.
+    return os.path.abspath(python) if os.sep in python else python
 
 
 def _print_plan(steps: list[dict], as_json: bool) -> None:

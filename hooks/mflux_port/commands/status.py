@@ -67,7 +67,7 @@ def _look(checkout: Checkout, facts: Facts, model: str, finished: list[str]) -> 
 
 @dataclass(frozen=True)
 class _Finished:
-    """A package without a porting folder: merged, made by hand, or handed in."""
+    """A package without a porting folder: merged, written by hand, or finished."""
 
     model: str
     changed: bool

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         return _restore(root, args.json)
     models = _models(root, args)
     _verify_texts(args)
-    verify_git(root)  # before a lock is written where git's folder would be
+    verify_git(root)  # before a lock is written to a place where git's folder should be
     with exclusive(root):  # another run of this command is not the porter's change
         verify_clean(root)
     if not args.json:

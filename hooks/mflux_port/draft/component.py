@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from mflux_port.checkpoint.inference import dimensions
@@ -18,7 +19,7 @@ from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node
 from mflux_port.draft.tree.prefix_remap import align, tensor_names
-from mflux_port.draft.tree.towers import cut_towers
+from mflux_port.draft.tree.towers import HEAD, TOWER, cut_towers, left_out_heads
 from mflux_port.draft.write.class_source import module_files
 from mflux_port.draft.write.formatting import formatted
 from mflux_port.draft.write.forward_text import functions_file
@@ -53,7 +54,7 @@ def _prefix(name: str, top: str) -> str:
 class ComponentDraft:
     """``files``: source by stem; ``certain``: drafted from the reference itself, not just from the header.
 
-    ``left_out``: the paths of towers that the recorded run never calls.
+    ``left_out``: paths that no prompt needs, each with the reason.
     """
 
     component: str
@@ -64,7 +65,7 @@ class ComponentDraft:
     lora: list[LoraLayer]
     forwards: ForwardDraft
     states: list[tuple[str, str, State]]
-    left_out: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def unresolved(self) -> list[Unresolved]:
@@ -84,8 +85,8 @@ def draft_component(
     tree.class_name = re.sub(r"\W", "", component.class_name) or tree.class_name
     attach(tree, forwards.forwards)
     hand_down(tree)
-    towers = cut_towers(tree) if part_of(name) == "text_encoder" else []
-    source = without_towers(source, towers)
+    left_out = _left_out(tree, source) if part_of(name) == "text_encoder" else {}
+    source = without(source, left_out)
     source.moved = source.moved | move_to_readers(tree, source.tensors)
     mapping = draft_mapping(name, source, tree)
     mapping.unresolved[:0] = [_unresolved(name, kind) for kind in component.classified.blocking]
@@ -98,7 +99,7 @@ def draft_component(
     linears = {path for path, node in tree.walk() if node.layer == "Linear"}
     names = {tensor.name: plain for plain, tensor in source.tensors.items()}
     lora = lora_layers(mapping.targets, linears, names) if name == "transformer" else []
-    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, towers)
+    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, left_out)
 
 
 def _undecided_weights(name: str, tree: Node, tied: list[str]) -> list[Unresolved]:
@@ -160,9 +161,14 @@ def _tree(component: Component, wanted: Wanted) -> tuple[Node, Source]:
     return found.root, Source(tensors, component.config, False, found.unresolved, found.moved)
 
 
-def without_towers(source: Source, towers: list[str]) -> Source:
-    """The source without the tensors below the paths of ``towers``."""
-    inside = tuple(f"{path}." for path in towers)
+def _left_out(tree: Node, source: Source) -> dict[str, str]:
+    towers = dict.fromkeys(cut_towers(tree), TOWER)
+    return towers | dict.fromkeys(left_out_heads(tree, source.tensors), HEAD)
+
+
+def without(source: Source, paths: Iterable[str]) -> Source:
+    """The source without the tensors below ``paths``."""
+    inside = tuple(f"{path}." for path in paths)
     return replace(source, tensors={name: one for name, one in source.tensors.items() if not name.startswith(inside)})
 
 

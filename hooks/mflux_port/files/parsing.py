@@ -1,4 +1,4 @@
-"""Parse Python, TOML and JSON from files of others: what cannot be parsed raises one kind of error per format."""
+"""Parse Python, TOML and JSON that other people wrote. A file that cannot be parsed raises one error per format."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ _UTF8_NAMES = ("utf-8", "utf8", "utf-8-sig", "ascii", "us-ascii")
 def parse_python(source: str | bytes) -> ast.Module:
     """The syntax tree, without the parser's warnings. Raises SyntaxError, whose ``lineno`` may be None.
 
-    Bytes must be UTF-8, because positions in the tree are offsets into UTF-8 whatever an encoding line says.
+    Bytes must be UTF-8, because positions in the tree are offsets into UTF-8, even if an encoding line names another
+    encoding.
     """
     return parsed(_utf8(source) if isinstance(source, bytes) else source)
 
 
 @lru_cache(maxsize=64)
 def parsed(source: str | bytes) -> ast.Module:
-    """As ``parse_python``, for source that is known to be UTF-8. The tree is cached and must not be changed."""
+    """The same for source that is known to be UTF-8. The tree is cached and must not be changed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return ast.parse(source)
-        except (ValueError, RecursionError, MemoryError) as error:  # a NUL; nesting too deep for the parser
+        except (ValueError, RecursionError, MemoryError) as error:  # a NUL byte; nesting too deep for the parser
             raise SyntaxError(str(error) or "nested too deeply") from None
 
 

@@ -1,4 +1,4 @@
-"""Write one file whole: a reader, a kill or a full disk meets the old content or the new, never a part of it."""
+"""Write one file atomically: after a kill or a full disk it has the old content or the new, never a part of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def temporary_path(target: Path) -> Path:
-    """Where new content is kept until it replaces ``target``: in the same folder, so that the replacement is atomic."""
+    """The file for new content until it replaces ``target``: in the same folder, so that the replacement is atomic."""
     return target.with_name(f".{target.name}.mflux-port")
 
 
@@ -48,11 +48,11 @@ def write_temporary(target: Path, temporary: Path, data: bytes) -> None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write without fsync: a killed process loses nothing that it wrote, and git does not wait for the disk either."""
+    """Write without fsync: a killed process loses nothing that it wrote, and git does not call fsync either."""
     try:
         path.write_bytes(data)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk gives no name
+        error.filename = error.filename or str(path)  # an error about a full disk has no file name
         raise
 
 

@@ -1,4 +1,4 @@
-"""YAML that people write: one way to read it, whatever it holds."""
+"""Read YAML that people wrote, and report every kind of error in the same way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mflux_port.errors import PortError
 
-# What PyYAML itself raises for a value that does not fit its tag, such as `!!int x` or month 13.
+# Errors that PyYAML itself raises for a value that does not fit its tag, such as `!!int x` or month 13.
 _VALUE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
@@ -15,7 +15,7 @@ def read_yaml(path: Path, fix: str) -> object:
 
     Raises OSError when the file cannot be read.
     """
-    import yaml  # only for commands that read answers
+    import yaml  # imported late: only some commands read answers
 
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -1,1 +1,1 @@
-"""What to do next with a port: one action at every point."""
+"""Find the next action for a port: there is always exactly one."""

@@ -1,4 +1,4 @@
-"""A port's state as its files show it: what the questions of ``next_action`` look at."""
+"""A port's state, read from its files; the functions of ``next_action`` use it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Life:
 
     @property
     def tool(self) -> str:
-        """How the commands that import mflux are run."""
+        """How to run the commands that import mflux."""
         return f"uv run --with {address(self.port.template, self.port.template_commit) or '<template>'} mflux-port"
 
     @cached_property
@@ -59,7 +59,7 @@ class Life:
 
     @cached_property
     def twin(self) -> str:
-        """What both sides run on any machine: a tiny twin, or a checkpoint that is small; empty without either."""
+        """The checkpoint that both sides can run on any machine: a tiny twin, or a small one; empty without either."""
         if self.has("artifacts/tiny/sizes.json"):
             return f"{self.folder}/artifacts/tiny"
         return self.checkpoint if is_small(Path(self.checkpoint)) else ""
@@ -103,7 +103,7 @@ class Life:
 
     @cached_property
     def changes(self) -> list[str]:
-        """What git sees as changed or new; nothing without git."""
+        """The files that git reports as changed or new; empty without git."""
         return self.facts.git("status", "--porcelain")
 
     @property

@@ -1,6 +1,6 @@
-"""The one next action of a port: each question looks at one thing, in the order of the work.
+"""Find the one next action of a port. Each function looks at one thing, in the order of the work.
 
-First comes what a command can do alone, up to the comparison with the reference; then what a person has to change.
+First come actions that a command can do alone, up to the comparison with the reference; then those for a person.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OWN = version_of(f"v{__version__}")
 
 
 def next_action(life: Life) -> Action:
-    """The first action that a question finds. There is always one while the port has its porting folder."""
+    """The first action that a function returns. There is always one while the port has its porting folder."""
     return next(action for question in QUESTIONS if (action := question(life)))
 
 
@@ -118,7 +118,7 @@ def _ledger_command(life: Life) -> str:
 
 
 def _first_comparison(life: Life) -> Action | None:
-    # Before a person changes anything, so that all findings are known.
+    # This comes before a person changes anything, so that all findings are known.
     if life.was_compared or not life.open_stages or life.comparison:
         return None
     return proof.compare_all(life) if life.has(proof.RECORDING) else proof.record(life)
@@ -143,7 +143,9 @@ def _undecided(life: Life) -> Action | None:
     reason = (
         f"{len(entries)} undecided, first: {first['component']} {first.get('name', '')}: {first.get('why', '')}{choice}"
     )
-    return Action(f"mflux-port status {life.model}", f"{reason}; decide it in the code, then delete its entry", name)
+    return Action(
+        f"mflux-port status {life.model}", f"{reason}; decide it in {life.port.folder}, then delete its entry", name
+    )
 
 
 def _tiny_sizes(life: Life) -> Action | None:
@@ -157,7 +159,7 @@ def _tiny_sizes(life: Life) -> Action | None:
 
 
 def _stages(life: Life) -> Action | None:
-    # What is wrong comes before what was proven in a setting that does not count.
+    # A failed stage comes before a stage that was proven in a setting that does not count.
     stages = sorted(life.open_stages, key=lambda stage: stage in life.stages and life.stages[stage].passed)
     return _milestones(life) or (proof.prove(life, stages[0]) if stages else None)
 
@@ -192,7 +194,7 @@ def _outdated(life: Life) -> Action | None:
 
 
 def _claims(life: Life) -> Action | None:
-    """What the port claims besides text-to-image needs its own proof."""
+    """Each claim of the port besides text-to-image needs its own proof."""
     found = evidence.stages(life.package)
     boxes = [(claim, found[claim]) for claim in evidence.claimed(life.package) if claim in found]
     return next(

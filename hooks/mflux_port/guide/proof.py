@@ -8,7 +8,7 @@ from mflux_port.checks.engine.evidence import BFLOAT16
 from mflux_port.guide.action import Action
 from mflux_port.guide.life import Life
 
-FIRST_LOOK = "96x64"  # fast, and the sides differ; evidence counts from 512x512 on
+FIRST_LOOK = "96x64"  # fast, and width and height differ; evidence counts from 512x512 on
 RECORDING = "artifacts/reference.safetensors"
 _PASSES = ("pass", "waived")
 
@@ -49,7 +49,7 @@ def prove(life: Life, stage: str) -> Action:
 
 
 def _evidence(life: Life, command: str, reason: str) -> Action:
-    """A run whose setting counts, of all stages, because they share the recording that it needs."""
+    """Run all stages in a setting that counts: they share the recording that such a run needs."""
     reference, judge = command.split(" && ")
     flags = re.sub(r" --model \S+", "", reference.partition("run_reference.py")[2])
     judge = re.sub(r" --stage \w+", "", judge)
@@ -65,12 +65,12 @@ def prove_again(life: Life, stages: list[str], problem: str) -> Action:
 
 
 def _last(life: Life, stage: str) -> dict | None:
-    """The stage in the last comparison, if that is for the current code."""
+    """The stage in the last comparison, if it was made with the current code."""
     found = life.comparison or {"stages": [], "dtype": ""}
     if found["dtype"] != (BFLOAT16 if stage == BFLOAT16 else "float32"):
         return None
     results = found["stages"]
-    if stage == BFLOAT16:  # one box for all stages: what is wrong with the first that fails
+    if stage == BFLOAT16:  # one box covers all stages; take the reason of the first that fails
         return next((one for one in results if one["status"] not in _PASSES), None)
     return next((one for one in results if one["stage"] == stage), None)
 
@@ -88,7 +88,7 @@ def _change(life: Life, stage: str, found: dict) -> Action:
 
 
 def _is_explained(answer: str, stage: str) -> bool:
-    """Whether the comparison found what is wrong in a stage without looking at its modules."""
+    """Whether the comparison found the cause of a stage's failure without looking at its modules."""
     return answer.startswith(f"{stage}:") and not answer.endswith("no known pattern")
 
 

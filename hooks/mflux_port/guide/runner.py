@@ -1,4 +1,4 @@
-"""Run the commands that ``status`` names: as typed, or with a Python that has all they need."""
+"""Run the commands that ``status`` prints: as typed, or with a Python that has all packages that they need."""
 
 from __future__ import annotations
 

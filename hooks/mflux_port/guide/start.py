@@ -1,4 +1,4 @@
-"""The steps of ``mflux-port start``: inspect, copy, then what ``status`` names, until a person is needed."""
+"""The steps of ``mflux-port start``: inspect, copy, then the next actions of ``status``, until a person is needed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from mflux_port.guide.runner import Runner, last_line
 from mflux_port.port.answer_rules import answer_rules
 from mflux_port.port.checkpoint_place import checkpoint_place, remember_checkpoint
 from mflux_port.port.port import list_ports, load_port
+from mflux_port.template.project import template_source
 
-ANSWERS_FILE = "mflux-port-answers.yml"  # in the checkout until the copy reads it
+ANSWERS_FILE = "mflux-port-answers.yml"  # it is in the checkout until the copy has read it
 _LOOK_UP = re.compile(r"^# LOOK UP - (.*)$", re.MULTILINE)
 _WRONG_INPUT = 2  # exit codes from here on mean that the command did nothing
 Say = Callable[[str], None]
@@ -31,22 +32,25 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What was typed."""
+    """What was typed. ``checkpoint`` is relative to ``root``, ``typed`` is relative to where the command was typed."""
 
     root: Path
     checkpoint: str = ""
+    typed: str = ""
     model: str = ""
     repo: str = ""
     steps: str = ""
     guidance: str = ""
     template: str = ""
+    python: str = ""
+    checkout: str = ""
 
     def again(self, **changed: str) -> str:
         """The command that continues, with the values in ``changed`` replaced."""
-        names = ("model", "repo", "steps", "guidance", "template")
+        names = ("model", "repo", "steps", "guidance", "template", "python", "checkout")
         given = {name: getattr(self, name) for name in names} | changed
         flags = [part for name, value in given.items() if value for part in (f"--{name}", value)]
-        return shlex.join(["mflux-port", "start", self.checkpoint, *flags])
+        return shlex.join(["mflux-port", "start", self.typed or self.checkpoint, *flags])
 
 
 @dataclass
@@ -72,15 +76,17 @@ class Journey:
     def _inspect(self) -> Action | None:
         request, file = self.request, self.request.root / ANSWERS_FILE
         if not file.exists():
-            repo = f" --repo {shlex.quote(request.repo)}" if request.repo else ""
-            self._run("inspect", f"mflux-port inspect {shlex.quote(request.checkpoint)}{repo} -o {ANSWERS_FILE}")
+            self._run("inspect", inspect_command(request, self.runner.python))
+        elif request.repo and "hf_repo" not in _answers(file):
+            # Without the repo the answers lack the checkpoint's sizes, so they are read again.
+            self._run("inspect", f"{inspect_command(request, self.runner.python)} --force")
         set_answers(file, given_answers(request))
         return question(request, file)
 
     def copy(self) -> None:
         """Render and wire the port of the answers file, which is removed."""
         file = self.request.root / ANSWERS_FILE
-        self.model = read_yaml(file, "fix it")["model"]
+        self.model = _answers(file)["model"]
         self._run("copy", self.runner.copy_command(ANSWERS_FILE, self.request.template))
         file.unlink(missing_ok=True)
         if self.request.checkpoint:
@@ -91,7 +97,7 @@ class Journey:
         ran = ""
         while True:
             action = _next(self.request.root, self.model)
-            # After a comparison there is something to read. What comes next may take hours at full size.
+            # Stop after a comparison: there is something to read, and the next action may take hours at full size.
             if action.edit or not needs_no_person(action.command) or action.command == ran or "run_mflux.py" in ran:
                 return action
             ran = action.command
@@ -110,8 +116,8 @@ class Journey:
             self.say(done.stdout.rstrip())
 
 
-def planned(request: Request) -> list[dict]:
-    """Run all commands of a new port, or the next one of an existing port."""
+def planned(request: Request, python: str) -> list[dict]:
+    """All commands of a new port, or the next one of an existing port; none of them is run."""
     model = existing_port(request)
     if model:
         action = _next(request.root, model)
@@ -119,17 +125,27 @@ def planned(request: Request) -> list[dict]:
     model = request.model or "<model>"
     folder = f"porting/{model}"
     small = is_small(request.root / request.checkpoint)
-    ran = request.checkpoint if small else f"{folder}/artifacts/tiny"  # by both sides
+    ran = request.checkpoint if small else f"{folder}/artifacts/tiny"  # both sides run this
+    tool = f"uv run --with {request.template or '<template>'} mflux-port"
     steps = {
-        "inspect": f"mflux-port inspect {request.checkpoint} -o {ANSWERS_FILE}",
+        "inspect": inspect_command(request, python),
         "copy": f"copier copy --trust --defaults --data-file {ANSWERS_FILE} <template> .",
         "twin": f"uv run {folder}/make_tiny_checkpoint.py",
-        "draft": f"mflux-port draft {model} --checkpoint {request.checkpoint} --pipeline {ran}",
-        "ledger": f"mflux-port ledger {model}",
+        "draft": f"{tool.replace('run', 'run --with diffusers', 1)} draft {model} --checkpoint {request.checkpoint} "
+        f"--pipeline {ran}",
+        "ledger": f"{tool} ledger {model}",
         "reference": f"uv run {folder}/run_reference.py --model {ran} --size {FIRST_LOOK}",
         "compare": f"uv run python {folder}/run_mflux.py",
     }
     return [{"step": name, "command": command} for name, command in steps.items() if not (small and name == "twin")]
+
+
+def inspect_command(request: Request, python: str) -> str:
+    """The command that writes the answers. It reads the pipeline's defaults from diffusers, which ``python`` has."""
+    source = request.template or template_source()
+    tool = "mflux-port" if python else f"uv run --with diffusers --with {shlex.quote(source)} mflux-port"
+    repo = f" --repo {shlex.quote(request.repo)}" if request.repo else ""
+    return f"{tool} inspect {shlex.quote(request.checkpoint)}{repo} -o {ANSWERS_FILE}"
 
 
 def existing_port(request: Request) -> str:
@@ -144,7 +160,7 @@ def existing_port(request: Request) -> str:
 
 
 def given_answers(request: Request) -> dict[str, str]:
-    """What was typed, by question. Raises PortError for a guidance that is not a number."""
+    """The options that the user typed, by question. Raises PortError for a guidance that is not a number."""
     answers = {"model": request.model, "hf_repo": request.repo, "steps": request.steps, "guidance": request.guidance}
     if request.guidance:
         try:
@@ -157,11 +173,11 @@ def given_answers(request: Request) -> dict[str, str]:
 
 
 def set_answers(file: Path, given: dict[str, str]) -> None:
-    """Write what was given on the command line into the answers, over what ``inspect`` found or lacked."""
+    """Write the command line's values into the answers, in place of those that ``inspect`` found or did not find."""
     text = file.read_text(encoding="utf-8")
     for name, value in given.items():
         missing = re.compile(rf"^# LOOK UP - {name} is not in the checkpoint.*$", re.MULTILINE)
-        # Also in the entries of `checkpoints`, which repeat what all of them share.
+        # Replace it in the entries of `checkpoints` too, which repeat the values that all of them share.
         found = re.compile(rf"^(?:# LOOK UP.*\n)?( *(?:- )?){name}: .*$", re.MULTILINE)
         text = (
             missing.sub(f"{name}: {value}", text) if missing.search(text) else found.sub(rf"\g<1>{name}: {value}", text)
@@ -170,9 +186,9 @@ def set_answers(file: Path, given: dict[str, str]) -> None:
 
 
 def question(request: Request, file: Path) -> Action | None:
-    """What only a person can answer: a name, or a value that the checkpoint does not hold."""
+    """The answers that only a person can give: a name, or a value that the checkpoint does not have."""
     text = file.read_text(encoding="utf-8")
-    answers = read_yaml(file, "fix it, or delete it and start again") or {}
+    answers = _answers(file)
     name = answers.get("model")
     if not name or (request.root / f"src/mflux/models/{name}").exists():
         reason = f"mflux has {name} already; name the port" if name else "the checkpoint has no name"
@@ -187,8 +203,12 @@ def question(request: Request, file: Path) -> Action | None:
 
 
 def needs_no_person(command: str) -> bool:
-    """Whether ``start`` may run what ``status`` names: a draft, a ledger, a run of either side."""
+    """Whether ``start`` may run the action of ``status``: a draft, a ledger, or a run of either side."""
     return command.startswith("uv run ") and " pytest " not in command and "<template>" not in command
+
+
+def _answers(file: Path) -> dict:
+    return read_yaml(file, "fix it, or delete it and start again") or {}
 
 
 def _free_name(request: Request, answers: dict) -> str:

@@ -1,4 +1,4 @@
-"""A port's account as text: a line per component, then what is open, with names of one kind merged."""
+"""A port's account as text: a line per component, then the findings, with similar names merged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LISTED = 30  # lines of names for one kind of finding
 
 
 def format_accounts(accounts: list[Account], findings: list[Finding]) -> str:
-    """The text. ``findings`` are those of the accounts and those about files."""
+    """Return the text. ``findings`` are those of the accounts and those about files."""
     lines = [f"{'component':<16}{'tensors':>9}{'parameters':>12}{'waived':>8}{'open':>6}", *map(_row, accounts)]
     order = sorted(findings, key=lambda finding: (not finding.fails, finding.component, finding.kind))
     for (fails, component, kind), group in groupby(order, lambda f: (f.fails, f.component, f.kind)):

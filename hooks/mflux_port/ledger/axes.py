@@ -1,4 +1,4 @@
-"""Mistakes that shapes alone do not show: a transpose that a square weight hides, two lines that were swapped."""
+"""Find mistakes that shapes alone do not show: a transpose that a square weight hides, or two swapped lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PROBE = (2, 3, 5, 7, 11)  # all different, so that any order of the axes is vis
 
 
 def wrong_order(module, assignments: list[Assignment]) -> Iterable[tuple[Assignment, str]]:
-    """Weights whose transform does not put the axes where MLX has them. ``module`` says what layer each belongs to."""
+    """Weights whose transform puts the axes in another order than MLX. ``module`` tells each weight's layer."""
     owners = dict(module.named_modules())
     judged: dict[tuple, str] = {}
     for assignment in assignments:
@@ -44,7 +44,7 @@ def _axes(owner, assignment: Assignment) -> str:
     elif isinstance(owner, flipped):
         expected = (sizes[1], *sizes[2:], sizes[0])
     elif isinstance(owner, (nn.Linear, nn.Embedding)) or assignment.before == assignment.shape:
-        # Where the shape fits both ways, the checkpoint's own order is the only evidence.
+        # Where both orders fit the shape, the checkpoint's own order is the only evidence.
         expected = sizes
     else:
         return ""

@@ -1,4 +1,4 @@
-"""Both sides of a component: every checkpoint tensor used once, every MLX parameter loaded once with the right shape.
+"""Balance a component: every checkpoint tensor is used once, every MLX parameter is loaded once with the right shape.
 
 The mapping is expanded and applied by mflux's own WeightMapper, on arrays that are never evaluated.
 """
@@ -18,7 +18,7 @@ from mflux_port.ledger.waivers import Waivers
 
 # Reported without failing: mflux's own mappings rely on them.
 NOTES = ("guessed count", "raw bytes", "left out")
-# What mx.load of MLX 0.31 and 0.32 does: it refuses the file, or returns the bytes as integers.
+# Types for which mx.load of MLX 0.31 and 0.32 refuses the file, or returns the bytes as integers.
 _REFUSED = ("F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F64")
 _RAW = ("F8_E4M3", "F8_E8M0")
 
@@ -80,8 +80,8 @@ def account(
 class _Book:
     """The findings of one component.
 
-    ``explained``: tensors that need no place, with the reason; ``named``: (path, source) of assignments that have a
-    finding already.
+    ``explained``: tensors that a port need not load, with the reason; ``named``: (path, source) of assignments that
+    have a finding already.
     """
 
     def __init__(self, component: str, waivers: Waivers, explained: dict[str, str]):
@@ -100,7 +100,7 @@ class _Book:
             self.add(kind, name, why)
 
     def known(self, side: str, name: str) -> bool:
-        """Whether it is a fact of a module that the port reuses unchanged from mflux."""
+        """Whether the finding is about a module that the port reuses unchanged from mflux."""
         return self.waivers.known is not None and self.waivers.known.cover(side, name)
 
 
@@ -134,7 +134,7 @@ def _add_tensors(book: _Book, tensors: dict[str, Tensor], expansion: Expansion) 
     for name in tensors:
         assignments = by_source.get(expansion.renamed.get(name, ""), [])
         if not assignments and name in book.explained:
-            book.waivers.cover("tensors", name)  # a waiver that says the same counts as used
+            book.waivers.cover("tensors", name)  # a waiver for the same tensor counts as used
         elif not assignments:
             book.add_unless_waived("tensors", "not mapped", name, "no target takes this tensor; map it or waive it")
         elif assignments and _is_judged(assignments) and (fault := _element_fault(assignments, known)):
@@ -183,7 +183,7 @@ def _add_parameters(book: _Book, expansion: Expansion, applied: AppliedModule) -
             book.waived += 1
             continue
         if problem[0] == "no such parameter" and book.known("tensors", assignment.source):
-            book.waived += 1  # mflux's own mapping names it, and mflux's own module leaves it out
+            book.waived += 1  # mflux's own mapping has it, but mflux's own module does not
             continue
         book.add(problem[0], assignment.source, problem[1])
         book.named.add((assignment.path, assignment.source))

@@ -1,4 +1,4 @@
-"""Whether a mapping keeps a tensor's elements: each must arrive once, and fused projections in the order of their names.
+"""Check that a mapping keeps a tensor's elements: each arrives once, and fused projections in the order of their names.
 
 Transforms are run on arrays whose elements are their own positions.
 """
@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 from mflux_port.ledger.expansion import Assignment
 
-# Few enough elements for bfloat16 to number them; six rows can be split in two and in three.
+# Few enough elements that bfloat16 can number them; six rows can be split into two parts and into three.
 _SMALL = (6, 2, 3, 2, 2)
-_LARGEST = 2**25  # elements; above this, the real shape is not tried
+_LARGEST = 2**25  # more elements than this: the real shape is not tried
 _PART = re.compile(r"(?:^|[._])(?:to_|add_|wi?)?([qkv])(?:_?(?:proj|lin|linear))?(?=[._]|$)")
 _ORDER = re.compile(r"(?:^|[._])(?:to_|add_|in_)?([qkv]{2,3})(?=[._]|$)")
 
 
 class Fault(NamedTuple):
-    """What a mapping does wrong with one tensor: the kind of the finding, the reason, and whether a waiver may cover it."""
+    """A mapping's fault with one tensor: the kind of the finding, the reason, and whether a waiver may cover it."""
 
     kind: str
     why: str
@@ -28,14 +28,14 @@ class Fault(NamedTuple):
 
 
 def element_fault(assignments: list[Assignment]) -> Fault | None:
-    """What is wrong with the elements of one tensor after all of its ``assignments``, or None."""
+    """The fault of one tensor's elements after all of its ``assignments``, or None."""
     transforms = [assignment.transform for assignment in assignments]
     if len(assignments) == 1 and transforms[0] is None:
         return None
     shape, fault = assignments[0].before, None
     if sum(assignment.elements for assignment in assignments) != prod(shape):
         fault = _lost(assignments)
-    # A transform written for one size is run at that size.
+    # A transform written for one size runs only at that size.
     for sizes in (_small(shape, len(assignments)), shape):
         parts = _run(transforms, sizes)
         if parts is not None and (fault := _judge(parts, prod(sizes), assignments)) is None:
@@ -57,7 +57,7 @@ def _run(transforms: list, sizes: tuple[int, ...]) -> list | None:
     numbers = mx.arange(prod(sizes)).reshape(sizes)
     try:
         return [(transform(numbers) if transform else numbers).flatten() for transform in transforms]
-    except Exception:  # noqa: BLE001 - a transform made for one size; at its own size its failure is a finding already
+    except Exception:  # noqa: BLE001 - made for one size, at which a failure is already a finding
         return None
 
 

@@ -20,7 +20,7 @@ _PLACEHOLDERS = re.compile(r"\{(?:block|layer|i|res)\}")
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A tensor on its way to a parameter. ``shape`` is what the transform gives; ``target`` counts the mapping's lines."""
+    """A tensor that goes to a parameter. ``shape``: the transform's result; ``target``: the mapping's line, from 0."""
 
     source: str
     path: str
@@ -37,7 +37,7 @@ class Assignment:
 
 @dataclass
 class Expansion:
-    """``renamed``: checkpoint name to the name that the mapping sees. ``absent`` and ``guesses``: names with reasons."""
+    """``renamed``: checkpoint name to the name that the mapping sees. ``absent``, ``guesses``: names with reasons."""
 
     mapping: list | None
     arrays: dict
@@ -57,7 +57,7 @@ class AppliedModule:
 
 
 def expand_component(component, tensors: dict[str, Tensor]) -> Expansion:
-    """Every assignment that the component's mapping makes of ``tensors``, after its filters and key transform."""
+    """Every assignment of ``tensors`` that the component's mapping makes, after its filters and key transform."""
     expansion = _read(component, tensors)
     if component.mapping_getter is None:
         change = component.bulk_transform
@@ -85,7 +85,7 @@ def apply_assignments(module, expansion: Expansion, component) -> AppliedModule:
         if component.weight_subkey is not None:
             tree = tree.get(component.weight_subkey, tree)
         module.update(tree, strict=False)
-    except Exception as error:  # noqa: BLE001 - whatever a port's transform or mflux raises is the finding
+    except Exception as error:  # noqa: BLE001 - any error of a port's transform or of mflux is a finding
         return AppliedModule(shapes, set(), f"mflux cannot apply the mapping: {type(error).__name__}: {error}")
     after = tree_flatten(module.parameters())
     return AppliedModule(shapes, {path for path, array in after if array is before.get(path)}, "")
@@ -97,7 +97,7 @@ def _mapped(component, expansion: Expansion, tree_unflatten):
     if expansion.mapping is None:
         change = component.bulk_transform or (lambda array: array)
         return tree_unflatten([(name, change(array)) for name, array in expansion.arrays.items()])
-    # A transform that fails is reported by its assignment; the others still show what the mapper does.
+    # A failing transform is reported with its assignment; the other assignments still show what the mapper does.
     broken = {assignment.source for assignment in expansion.assignments if assignment.failure}
     arrays = {name: array for name, array in expansion.arrays.items() if name not in broken}
     return WeightMapper.apply_mapping(
@@ -152,7 +152,7 @@ def _expand_target(expansion: Expansion, number: int, target, counts: tuple[int,
 
 
 def _absent(target, flat: dict, found: set[str], arrays: dict, counted: bool) -> list[tuple[str, str]]:
-    # A count that the mapping gives must match exactly; one that mflux guesses only has to find something.
+    # A count in the mapping must match exactly; with a count that mflux guesses, one match is enough.
     expected: dict[str, str] = {}
     for source, places in flat.items():
         for path, _ in places:
@@ -192,7 +192,7 @@ def _high_counts(component, expansion: Expansion) -> list[tuple[str, str]]:
 
 
 def _has_place(source: str, target, arrays: dict) -> bool:
-    # Whether the checkpoint has other tensors in that block, so that this one is missing from it.
+    # Whether the checkpoint has other tensors of that block: if so, this one is missing.
     for pattern in target.from_pattern:
         *heads, _ = _PLACEHOLDERS.split(pattern)
         head = re.match(r"\d+".join([*map(re.escape, heads), r"\."]), source)

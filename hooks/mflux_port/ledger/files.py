@@ -1,4 +1,4 @@
-"""The files of a checkpoint against a weight definition: what is downloaded, what is loaded, where the tokenizers are."""
+"""Compare a checkpoint's files with a weight definition: downloads, loaded weights and tokenizers."""
 
 from __future__ import annotations
 

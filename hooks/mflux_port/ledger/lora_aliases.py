@@ -1,4 +1,4 @@
-"""What a LoRA mapping lacks: patterns for keys that name a layer of the transformer in another spelling."""
+"""Find patterns that a LoRA mapping lacks, for keys that spell a layer's name in another way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mflux_port.ledger.lora_keys import LoraKey
 
 @dataclass(frozen=True)
 class Alias:
-    """A path to add, with ``endings``. ``layers``: the one layer that it names, or candidates where not ``sure``."""
+    """A path to add, with ``endings``. ``layers``: the one layer that it names, or the candidates if not ``sure``."""
 
     path: str
     endings: tuple[str, ...]
@@ -66,7 +66,7 @@ def _shape(members: list[LoraKey], tensors: dict[str, Tensor]) -> tuple[int | No
 def _candidates(
     path: str, shape: tuple[int | None, int | None], linears: dict[str, tuple[int, ...]]
 ) -> tuple[str, ...]:
-    # Only layers of the same block and shape; a fused projection has three times one layer's outputs.
+    # Candidates are layers of the same block and shape; a fused projection has three times the outputs of one layer.
     outputs, inputs = shape
     number = re.search(r"\d+", path)
     fitting = [

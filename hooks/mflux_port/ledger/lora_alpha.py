@@ -1,4 +1,4 @@
-"""The strength that a LoRA file asks for, against the one that mflux's loader of this level gives it.
+"""Compare the scale that a LoRA file sets with the scale that this version of mflux applies.
 
 A layer's update is scaled by alpha / rank. Alpha is kept as a tensor, in the header's metadata or in adapter_config.json;
 a loader that does not read it there applies the update at alpha = rank.
@@ -24,9 +24,9 @@ _ENDING = re.compile(
 
 @dataclass(frozen=True)
 class Alpha:
-    """What one place says. ``prefix``: the component whose layers it is about; ``patterns``: alpha by layer.
+    """The alphas in one place. ``prefix``: the component whose layers they are for; ``patterns``: alpha by layer.
 
-    ``rank``: of a config, 0 where it gives none; LoKr's own matrices do not show it.
+    ``rank`` is the config's, 0 if it has none; LoKr's own matrices do not show the rank.
     """
 
     where: str
@@ -62,7 +62,7 @@ def alphas(metadata: dict[str, str], adapter_config: Path | None) -> list[Alpha]
 
 
 def lost_strength(file: str, layers: dict[str, dict], metadata: dict[str, str]) -> list[tuple[str, str]]:
-    """(where alpha is kept, what is lost) for every place that this mflux does not read.
+    """Return (where alpha is kept, what is lost) for every place that this mflux does not read.
 
     ``layers``: path -> matrix name -> (Tensor, mapping), as the port's LoRA mapping matched them.
     """
@@ -87,7 +87,7 @@ def lost_strength(file: str, layers: dict[str, dict], metadata: dict[str, str]) 
 
 
 def decomposed_strength(file: str, layers: dict[str, dict]) -> list[tuple[str, str]]:
-    """(layer, what differs) for LoKr with DoRA whose alpha is not its rank. Its alphas are the only numbers that are read.
+    """Return (layer, what differs) for LoKr with DoRA whose alpha is not its rank. Reads no other numbers than alphas.
 
     LyCORIS scales the update by alpha / rank and then decomposes the weight; mflux decomposes first.
     """
@@ -122,7 +122,7 @@ def _line(where: str, asked: float, given: float, lokr: bool, count: int, kinds:
     layers = f"{count} {'layer' if count == 1 else 'layers'}"
     why = f"its alpha sets a scale of {asked:.6g} in {layers}; this mflux applies {given:.6g}, {given / asked:.6g} times that"
     fix = f"run with a LoRA scale of {asked / given:.6g}, or" if kinds == 1 else "to load it as trained,"
-    # Without low-rank factors mflux knows no rank to divide the alpha of a LoKr by.
+    # Without low-rank factors mflux does not know the rank by which to divide the alpha of a LoKr.
     way = f"multiply lokr_w1 by {asked / given:.6g}" if lokr else "store alpha as tensors in the file"
     return where, f"{why}; {fix} {way}"
 
@@ -171,7 +171,7 @@ def _by_layer(table: dict, where: str) -> list[Alpha]:
 
 
 def _table(text: str) -> dict:
-    # The same metadata may hold megabytes of training notes; only what can give an alpha is parsed.
+    # The same metadata may hold megabytes of training notes; only keys that can have an alpha are parsed.
     if not text.startswith("{") or "alpha" not in text:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""The names in a LoRA file: which convention each is in, which layer it belongs to, which matrix it is."""
+"""Parse the names in a LoRA file: the convention of each, the layer that it belongs to, and which matrix it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KOHYA_PREFIXES = ("lora_unet_", "lora_transformer_", "lycoris_")
 _ENCODER = re.compile(
     r"(?:base_model\.model\.)?(?:text_encoders?(?:_\d)?|cond_stage_model|conditioner)\.|lora_(?:te\d?|t5xxl|clip_[lg]|llm)_"
 )
-# What PEFT and LyCORIS have besides LoRA and LoKr, and mflux's loader does not apply.
+# Adapters of PEFT and LyCORIS other than LoRA and LoKr, which mflux's loader does not apply.
 _FAMILIES = (
     ("LoHa", r"\.hada_(?:w[12]_[ab]|t[12])"),
     ("OFT", r"\.(?:b?oft_(?:blocks|diag|R|s)(?:\.[^.]+)*?(?:\.weight)?|rescale)"),
@@ -97,7 +97,7 @@ def _convention(match: re.Match, prefix: str, underscored: bool) -> str:
     if match["dora"]:
         return "DoRA"
     if match["alpha"] or match["diff"]:
-        return ""  # every convention has them
+        return ""  # every convention has these keys
     if underscored and prefix:
         return "kohya"
     if match["bare"]:
@@ -113,5 +113,5 @@ def _convention(match: re.Match, prefix: str, underscored: bool) -> str:
 
 
 def conventions(keys: list[LoraKey]) -> Counter:
-    """How many keys follow which convention; ``alpha`` and ``diff`` are not counted."""
+    """The number of keys for each convention, without ``alpha`` and ``diff``."""
     return Counter(key.convention for key in keys if key.convention)

@@ -1,4 +1,4 @@
-"""A LoRA's keys against a port's LoRA mapping, matched by mflux's own LoRALoader. No matrix is read."""
+"""Match a LoRA's keys with a port's LoRA mapping, with mflux's own LoRALoader. No matrix is read."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _match(tensors: dict[str, Tensor], targets: list) -> tuple[dict, list[str], 
 
 
 def _index(mappings: list) -> dict[str, list]:
-    # mflux tries every pattern on every key; compared without their numbers, only a few can fit.
+    # mflux tries every pattern on every key. Comparing them without numbers first leaves only a few that can fit.
     index = defaultdict(list)
     for mapping in mappings:
         index[re.sub(r"\d+", "#", mapping.source_pattern.replace("{block}", "#"))].append(mapping)
@@ -108,7 +108,7 @@ def _places(name: str, index: dict[str, list], match):
 
 
 def _types(tensors: dict[str, Tensor]) -> list[tuple[str, str]]:
-    # mx.load gives 8-bit floats and integers as integers, and the loader multiplies with these.
+    # mx.load returns 8-bit floats and integers as integers, and the loader multiplies by them.
     kinds = quantized({name: tensor for name, tensor in tensors.items() if not name.endswith(".alpha")}, {})
     named = {name for kind in kinds for name in kind.names}
     found = [(kind.id, str(kind)) for kind in kinds if kind.blocks]
@@ -122,7 +122,7 @@ def _types(tensors: dict[str, Tensor]) -> list[tuple[str, str]]:
 
 
 def _unsupported(keys: list[LoraKey], tensors: dict[str, Tensor], unmatched: set[str]) -> dict[str, list[LoraKey]]:
-    """The keys that no LoRA mapping can make mflux apply, by the reason."""
+    """The keys that mflux cannot apply with any LoRA mapping, by the reason."""
     with_matrices = {(key.prefix, key.path) for key in keys if key.matrix in ("up", "down")}
     found: dict[str, list[LoraKey]] = defaultdict(list)
     for key in keys:
@@ -174,7 +174,7 @@ def _judge(path: str, slots: dict, transformer) -> str:
 
 
 def _judge_patches(slots: dict, layer) -> str:
-    # mflux adds these to vectors only, and refuses the whole file for one that does not fit.
+    # mflux adds these to vectors only, and rejects the whole file if one does not fit.
     for name, attribute in (("diff", "weight"), ("diff_b", "bias")):
         base, patch = layer.get(attribute), slots[name][0].shape if name in slots else None
         if patch is not None and base is None:

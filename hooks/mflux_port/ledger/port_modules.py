@@ -14,7 +14,7 @@ from mflux_port.port.port import Port
 
 
 def use_checkout(checkout: Checkout) -> None:
-    """Make ``mflux`` the checkout's own. Raises PortError when what mflux needs is not installed here."""
+    """Make ``import mflux`` use the checkout. Raises PortError when a package that mflux needs is not installed."""
     source = str(checkout.root / "src")
     if source not in sys.path:
         sys.path.insert(0, source)

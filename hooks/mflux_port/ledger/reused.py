@@ -1,4 +1,4 @@
-"""What stays open in modules that a port reuses from mflux unchanged: facts of mflux 0.18 to 0.24, not the port."""
+"""Findings in modules that a port reuses from mflux unchanged: facts of mflux 0.18 to 0.24, not of the port."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ _FACTS = {
 
 
 def known_waivers(port: Port, component: str) -> Waivers | None:
-    """What needs no waiver in this component of the port; None when it is the port's own."""
+    """The findings that need no waiver in this component; None when the component is the port's own."""
     return _FACTS.get((part_of(component), port.kinds.get(component, "")))

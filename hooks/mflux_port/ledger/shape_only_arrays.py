@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-_DRAWS = ("uniform", "normal")  # what the layers of mlx.nn create their weights with
+_DRAWS = ("uniform", "normal")  # the functions with which mlx.nn layers create their weights
 
 
 def shape_only_array(shape: tuple[int, ...], dtype):
-    """An array of zeros, all of them one number in memory. ``dtype`` is MLX's."""
+    """An array of zeros that takes the memory of one number. ``dtype`` is MLX's."""
     import mlx.core as mx
 
     return mx.broadcast_to(_zero(dtype), shape)

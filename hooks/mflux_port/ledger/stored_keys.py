@@ -1,4 +1,4 @@
-"""The key list of a port: what a ledger reads where no checkpoint is given, and what it writes where one is."""
+"""The key list of a port: a ledger reads it when no checkpoint is given, and writes it when one is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section ``ledger`` of ``porting/<model>/waivers.yml``: what a ledger may leave open, each entry with its reason.
+"""The section ``ledger`` of ``porting/<model>/waivers.yml``: the findings that a ledger accepts, each with its reason.
 
 ledger:
 - {component: transformer, tensor: logit_scale, reason: only used in training}
@@ -51,7 +51,7 @@ class Waivers:
 
 
 def read_waivers(path: Path) -> dict[str, Waivers]:
-    """The waivers of every component; none without the file. Raises PortError for another form, or no reason."""
+    """Read the waivers of every component; none without the file. Raises PortError for a wrong form or no reason."""
     if not path.is_file():
         return {}
     table = read_yaml(path, "fix it") or {}

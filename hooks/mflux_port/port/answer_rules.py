@@ -1,4 +1,4 @@
-"""The table of what an answer may be, ``components/answer_rules.yml``, and the checks of single values against it."""
+"""The table of allowed answers, ``components/answer_rules.yml``, and functions that check single values against it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mflux_port.template.project import project_root
 
 @cache
 def answer_rules() -> dict:
-    """The rules by question; those of an entry of ``checkpoints`` are below ``entry``."""
+    """The rules by question; those for entries of ``checkpoints`` are under ``entry``."""
     return _never_asked("answer_rules")
 
 
 @cache
 def taken_class_names() -> frozenset[str]:
-    """Names of classes that a port imports, or that begin one: no port's class can have them."""
-    return frozenset(_never_asked("class_names"))
+    """Names that no port's class may have: a port imports them, or its class names begin with them."""
+    return frozenset(_never_asked("taken_class_names"))
 
 
 def choices(question: str) -> list[str]:
@@ -30,7 +30,7 @@ def choices(question: str) -> list[str]:
 
 
 def verify_text(value: object, rule: dict, where: str) -> None:
-    """Raise PortError, starting with ``where``, when ``value`` is not a text of ``rule``."""
+    """Raise PortError, starting with ``where``, when ``value`` is not a text that ``rule`` allows."""
     if not isinstance(value, str):
         raise PortError(f"{where} is {short_repr(value)}, which is not text; write {rule['wanted']}, in quotes")
     if not re.fullmatch(rule["pattern"], value) or len(value) > rule["longest"]:
@@ -39,13 +39,13 @@ def verify_text(value: object, rule: dict, where: str) -> None:
 
 
 def verify_flag(value: object, where: str) -> None:
-    """The same for true or false."""
+    """The same for a value that must be true or false."""
     if not isinstance(value, bool):
         raise PortError(f"{where} is {short_repr(value)}; write true or false, without quotes")
 
 
 def verify_number(value: object, rule: dict, where: str, whole: bool = False) -> None:
-    """The same for a number between ``least`` and ``most`` of ``rule``; NaN is not between."""
+    """The same for a number from ``least`` to ``most`` of ``rule``; NaN is refused."""
     kinds = (int,) if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not rule["least"] <= value <= rule["most"]:
         kind = "a whole number" if whole else "a number"
@@ -53,7 +53,7 @@ def verify_number(value: object, rule: dict, where: str, whole: bool = False) ->
 
 
 def verify_choice(value: object, question: str, where: str) -> None:
-    """The same for an answer that ``question`` offers."""
+    """The same for a value that must be an answer which ``question`` offers."""
     if not isinstance(value, str):
         raise PortError(f"{where} is {short_repr(value)}, which is not text; write one of {_listed(question)}")
     if value not in choices(question):

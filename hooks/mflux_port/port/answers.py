@@ -1,4 +1,4 @@
-"""The answers file as somebody may have edited it: the same limits as the questions of ``copier.yml``.
+"""Check an answers file, which somebody may have edited, with the same limits as the questions of ``copier.yml``.
 
 What passes here goes into file names, Python, TOML and Markdown, so nothing is converted: a wrong type is an error. An
 answer that passes here and that a validator of ``copier.yml`` refuses would be replaced by the question's default in an
@@ -34,7 +34,7 @@ _NUMBERS = ("steps", "guidance")
 _FLAGS = ("supports_guidance", "img2img", "negative_prompt", "lora", "training")
 _CHOICES = ("vae", "text_encoder", "scheduler", "mflux_api")
 _QUESTIONS = (*_TEXTS, *_CHOICES, *_FLAGS, *_NUMBERS, "checkpoints", "variants")
-# What Copier writes in addition to the answers.
+# Keys that Copier writes in addition to the answers.
 _NOTES = {"pattern": r"(?!-)[^\x00-\x1f\x7f]*", "longest": 4096, "wanted": "what Copier wrote there"}
 
 
@@ -64,7 +64,7 @@ def verify(answers: dict, where: str) -> None:
 
 
 def verify_present(answers: dict, where: str) -> None:
-    """The same for the answers that are there: a port of an older template does not have an answer to every question."""
+    """The same for the answers that exist: a port of an older template does not have an answer to every question."""
     rules = answer_rules()
     for name in _TEXTS:
         if name in answers:
@@ -100,7 +100,7 @@ def _verify_variants(variants: object, where: str) -> None:
 
 
 def _verify_together(answers: dict, where: str) -> None:
-    # Answers that are right by themselves but do not go together.
+    # Find answers that are each valid but contradict one another.
     entries, rules = answers["checkpoints"], answer_rules()
     fields = [name for entry in entries for name in entry if name in rules["shift_fields"]]
     if answers.get("scheduler") == "flow_match_euler_discrete" and fields:

@@ -1,4 +1,4 @@
-"""Where the checkpoint of a port is on this machine: the folder that was given last, else its Hugging Face repo."""
+"""Where a port's checkpoint is on this machine: the folder that the user named last, else its Hugging Face repo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NOTE = "{folder}/artifacts/checkpoint.txt"  # git ignores artifacts/: a path is
 
 
 def remember_checkpoint(root: Path, port: Port, given: str) -> None:
-    """Note a local folder or file, for the commands that `status` names. A repo id is in the answers already."""
+    """Store the path of a local folder or file, for the commands that `status` prints. The answers have the repo id."""
     for name, text in checkpoint_note(root, port, given).items():
         (root / name).parent.mkdir(exist_ok=True)
         if not (root / name).is_file() or (root / name).read_bytes() != text.encode():
@@ -19,14 +19,14 @@ def remember_checkpoint(root: Path, port: Port, given: str) -> None:
 
 
 def checkpoint_note(root: Path, port: Port, given: str) -> dict[str, str]:
-    """The note's text by its path in the checkout; empty when there is nothing to note."""
+    """The note's text by its path in the checkout; empty when there is nothing to store."""
     if not Path(given).exists() or not (root / port.porting_folder).is_dir():
         return {}
     return {_NOTE.format(folder=port.porting_folder): f"{Path(given).resolve()}\n"}
 
 
 def checkpoint_place(root: Path, port: Port) -> str:
-    """The noted folder or file while it exists, else the repo id."""
+    """The stored folder or file if it still exists, else the repo id."""
     note = root / _NOTE.format(folder=port.porting_folder)
     try:
         place = note.read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""The entries of the answer ``checkpoints``: each by itself, then all together."""
+"""Check the entries of the answer ``checkpoints``: each by itself, then all together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mflux_port.port.answer_rules import (
     verify_text,
 )
 
-# The fields of an entry that are the template's own; all others are ModelConfig's.
+# The fields of an entry that belong to the template; all others belong to ModelConfig.
 ENTRY_FIELDS = {
     "key", "hf_repo", "aliases", "steps", "guidance", "supports_guidance", "variant", "cli_name", "revision",
 }  # fmt: skip
@@ -22,7 +22,7 @@ ENTRY_FIELDS = {
 def verify_entries(answers: dict, where: str) -> None:
     """Raise PortError naming the first entry that the question ``checkpoints`` would not accept.
 
-    ``answers`` holds ``checkpoints``, and other answers that are right by themselves.
+    ``answers`` holds ``checkpoints``, and other answers that are already checked.
     """
     entries = answers["checkpoints"]
     if not isinstance(entries, list):
@@ -120,7 +120,7 @@ def _is_size(name: object, value: object) -> bool:
 
 
 def _verify_fields(entry: dict, where: str) -> None:
-    # Which fields ModelConfig takes is looked up in the checkout.
+    # The checkout decides which fields ModelConfig takes.
     rules = answer_rules()["entry"]
     left = [rules["most_values"]]
     for name, value in entry.items():
@@ -130,7 +130,7 @@ def _verify_fields(entry: dict, where: str) -> None:
 
 
 def _verify_plain(value: object, depth: int, left: list[int], text_rule: dict, where: str) -> None:
-    # Anchors can make a few lines of YAML endless, or a loop.
+    # With anchors, a few lines of YAML can expand without end or contain themselves.
     left[0] -= 1
     if not depth or left[0] < 0:
         raise PortError(f"{where} is nested too deeply or is too long; write plain values")

@@ -1,4 +1,4 @@
-"""The boxes of ``porting/<model>/PORTING.md`` that a command ticks by what it found."""
+"""Tick the boxes of ``porting/<model>/PORTING.md`` that follow from a command's result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from mflux_port.files.writing import write_whole
 from mflux_port.port.port import Port
 
-# The boxes are known by the command that they name, so that a line that was reworded keeps its tick.
+# A box is identified by the command in its line, so that a reworded line keeps its tick.
 DRAFT_BOX = re.compile(r"mflux-port draft \S+ --checkpoint")
 LEDGER_BOX = re.compile(r"mflux-port ledger \S+ --checkpoint")
 _LINE = re.compile(r"^- \[[ xX]\](?= )")

@@ -1,4 +1,4 @@
-"""The answers of a port, and every name that follows from them."""
+"""A port's answers, and every name that is derived from them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Port(NamedTuple):
 
     @property
     def kinds(self) -> dict[str, str]:
-        """The answers that name the parts which may be mflux's own, by the port's name for the part."""
+        """The answers for the parts that a port may reuse from mflux, by the port's name for the part."""
         return {"vae": self.vae} | {encoder.name: encoder.kind for encoder in self.text_encoders}
 
     def folder_of(self, part: str) -> str:
@@ -124,7 +124,7 @@ class Port(NamedTuple):
 
 
 def load_port(checkout: Path, model: str) -> Port:
-    """Read ``porting/<model>/answers.yml`` below ``checkout``, and what was drafted.
+    """Read ``porting/<model>/answers.yml`` below ``checkout``, and the modules that a draft found.
 
     Raises PortError when the file is missing, belongs to another port, or holds an answer that the questions refuse.
     """
@@ -180,7 +180,7 @@ def _config_fields(entry: dict, answers: dict) -> dict:
     given = {name: value for name, value in entry.items() if name not in ENTRY_FIELDS}
     implied = {}
     if answers["scheduler"] == "flow_match_euler_discrete":
-        implied["requires_sigma_shift"] = True  # otherwise mflux's scheduler uses the same sigmas for every image size
+        implied["requires_sigma_shift"] = True  # without it, mflux's scheduler uses equal sigmas for every image size
     if all(encoder.kind == "clip" for encoder in text_encoders(answers)):
         implied["max_sequence_length"] = 77
     return implied | given

@@ -1,4 +1,4 @@
-"""The files that the template renders for a port, to find out which files the porter has changed."""
+"""Render a port's files again, to find out which files the porter has changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mflux_port.template.project import project_root
 
 
 def rendered_texts(root: Path, model: str, names: list[str]) -> dict[str, str]:
-    """The files among ``names`` as this version of the template renders them. Raises PortError when Copier cannot."""
+    """Render the files ``names`` with this version of the template. Raises PortError when Copier fails."""
     command = _copier()
     if not command:
         raise PortError(

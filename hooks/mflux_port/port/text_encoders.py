@@ -15,7 +15,7 @@ OF_FIXED_SIZE = ("t5", "clip")  # their sizes are in their code, so the tests re
 
 
 def part_of(name: str) -> str:
-    """What a component of a port is: transformer, vae, or text_encoder for each of several."""
+    """The kind of a port's component: transformer, vae, or text_encoder (also for text_encoder_2 and so on)."""
     return "text_encoder" if name.startswith("text_encoder") else name
 
 
@@ -50,7 +50,7 @@ def part_folders(answers: dict) -> dict[str, str]:
 
 
 def verify_text_encoders(answers: dict, where: str) -> None:
-    """Raise PortError for a list of text encoders, or for folders, that the questions refuse."""
+    """Raise PortError for text encoders, folders, or parts that are not quantized, that the questions refuse."""
     entries = answers.get("text_encoders", [{}])
     most = len(answer_rules()["entry"]["encoders"])
     if not isinstance(entries, list) or not 0 < len(entries) <= most:
@@ -60,6 +60,7 @@ def verify_text_encoders(answers: dict, where: str) -> None:
     for number, entry in enumerate(entries, 1):
         _verify_entry(entry, number, answers.get("text_encoder"), f"{where}: entry {number} of text_encoders")
     _verify_folders(answers, where)
+    _verify_not_quantized(answers, where)
 
 
 def verify_sizes(answers: dict, where: str) -> None:
@@ -107,6 +108,13 @@ def _verify_folders(answers: dict, where: str) -> None:
     shared = next((folder for folder in places if places.count(folder) > 1), None)
     if shared is not None:
         raise PortError(f"{where}: two parts have the folder {shared}; give each its own")
+
+
+def _verify_not_quantized(answers: dict, where: str) -> None:
+    given = answers.get("skip_quantization", [])
+    parts = ["vae", *answer_rules()["entry"]["encoders"][: len(answers.get("text_encoders", [{}]))]]
+    if not isinstance(given, list) or any(part not in parts for part in given):
+        raise PortError(f"{where}: skip_quantization is {short_repr(given)}; write a list of {', '.join(parts)}, or []")
 
 
 def _with_suffixes(entries: list[dict]) -> list[tuple[str, dict]]:

@@ -1,4 +1,4 @@
-"""Where the template is, in a clone of this project or inside the installed package, and what its lists say."""
+"""Find the template, in a clone of this project or inside the installed package, and read its lists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def project_root() -> Path:
 
 
 def template_source() -> str:
-    """What a new port copies: where this program was installed from (a git address or a clone), else its own folder.
+    """The template of a new port: where this program was installed from (a git address or a clone), else its folder.
 
     An update finds newer versions there; the copy inside an installed package has none.
     """
@@ -34,7 +34,7 @@ def template_source() -> str:
 
 
 def _installed_from() -> dict:
-    # What pip and uv store next to an installed package (PEP 610).
+    # pip and uv store this file next to an installed package (PEP 610).
     import json
     from importlib.metadata import PackageNotFoundError, distribution
 
@@ -45,8 +45,8 @@ def _installed_from() -> dict:
 
 
 def configuration(text: str | bytes) -> dict:
-    """A ``copier.yml`` as one mapping, without what it includes."""
-    import yaml  # every interpreter that runs Copier has it
+    """A ``copier.yml`` as one mapping, without the files that it includes."""
+    import yaml  # every interpreter that runs Copier has PyYAML
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         pass
@@ -76,7 +76,7 @@ def rendered_tests(model: str) -> list[str]:
 
 
 def address(template: str, version: str) -> str:
-    """A port's template as uv takes it: ``git+https://…@commit``, or a folder of this machine. Empty when not known."""
+    """A port's template as uv accepts it: ``git+https://…@commit``, or a local folder. Empty when not known."""
     host = next((host for host in _HOSTS if template.startswith(host)), "")
     where = _HOSTS.get(host, "") + template.removeprefix(host).removeprefix("git+")
     if "://" not in where:

@@ -36,7 +36,7 @@ def _finish_alone(checkout: Path, model: str) -> int:
         return _refuse(error)
     for result in results:
         print(f"  {result}")
-    from mflux_port.checks.report import what_is_left  # a refusal does not need the rules
+    from mflux_port.checks.report import what_is_left  # imported late: a refusal does not need the rules
 
     for line in what_is_left(checkout, model):
         print(line)
@@ -56,7 +56,7 @@ def _refuse(error: object) -> int:
 def rendered_files(checkout: Path, model: str) -> list[Path]:
     """Every file of the port that exists: its package, its porting folder, its tests."""
     folders = [f"src/mflux/models/{model}", f"porting/{model}"]
-    # Only os is used: pathlib takes four times as long.
+    # This uses os alone, because pathlib takes four times as long.
     found = [place for folder in folders for place in os.walk(checkout / folder)]
     files = [path for place, _, names in found for name in names if (path := Path(place, name)).is_file()]
     tests = [checkout / name for name in rendered_tests(model)]
@@ -73,7 +73,7 @@ def _is_known(checkout: Path, model: str) -> bool:
 
 
 def _complete_cut_files(checkout: Path, model: str) -> None:
-    # A killed copy may leave a truncated file, and the next copy skips it if it is one of the porter's.
+    # A killed copy may leave a truncated file, and the next copy would skip it if the porter owns it.
     names = [name for name in _names(checkout, model) if _may_be_cut(name)]
     cut = {name: text for name in names if not (text := (checkout / name).read_bytes()).endswith(b"\n")}
     fresh = _rendered(checkout, model, list(cut)) if cut and not _is_known(checkout, model) else {}
@@ -84,15 +84,15 @@ def _complete_cut_files(checkout: Path, model: str) -> None:
 
 
 def _may_be_cut(name: str) -> bool:
-    # Every text that the template renders ends with a newline, except empty `__init__.py` files.
+    # Every file that the template renders ends with a newline, except empty `__init__.py` files.
     return name.endswith((".py", ".md", ".yml")) and (not name.endswith("__init__.py") or "_scheduler/" in name)
 
 
 def _remove_rendered(checkout: Path, model: str) -> None:
-    # Only files that are exactly as this copy rendered them: anything else is somebody's work.
+    # Remove only files that are exactly as this copy rendered them: anything else is somebody's work.
     names = _names(checkout, model)
     fresh = _rendered(checkout, model, names)
-    answers = ANSWERS.format(model=model)  # holds the template's location, which differs
+    answers = ANSWERS.format(model=model)  # it contains the template's location, which differs
     for name in names if fresh else ():
         if name == answers or name in fresh and (checkout / name).read_bytes() == fresh[name].encode():
             (checkout / name).unlink()

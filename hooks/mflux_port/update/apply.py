@@ -1,4 +1,4 @@
-"""An update's merge in the checkout: all files or none, with conflicts noted in git's index."""
+"""Write an update's merge into the checkout: all files or none, with conflicts recorded in git's index."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mflux_port.update.tree import amend
 class Completed(NamedTuple):
     """``kept``: the porter's files that could not be merged, each with the reason, left as conflicts.
 
-    ``added``: files of the porter that the answers, or the template, ask for only now. ``yours``: such files
+    ``added``: files for the porter that the answers or the template require since this update. ``yours``: such files
     that existed and would be rendered differently from the current answers, each with git's names of both texts.
     ``handed_over``: the porter's files that this update merged for the last time.
     """
@@ -62,8 +62,8 @@ def complete(root: Path, model: str, template: Path, version: str) -> Completed:
 
 
 def _moves(origin: str, place: str, there: dict[str, bytes], renderings: Renderings, owned: list[str]) -> bool:
-    # Not when the porter has a file of that name; then edits at the old path are a conflict there. Nor when neither name
-    # is still rendered.
+    # Nothing is moved when the porter has a file of that name (then edits at the old path are a conflict there), or
+    # when neither name is still rendered.
     return place not in there and (place in renderings.new or (is_owned(origin, owned) and origin in there))
 
 
@@ -115,7 +115,7 @@ def _left_behind(
 
 
 def _mark_conflict(root: Path, name: str, base: bytes | None, mine: bytes, theirs: bytes | None) -> None:
-    # As git's own merge leaves it: the three texts in the index, so that nobody commits it by mistake.
+    # Like git's own merge: the index holds the three texts, so that nobody commits the conflict by mistake.
     path = git(root, "rev-parse", "--show-prefix").removesuffix("\n") + name
     mode = "100755" if os.access(root / name, os.X_OK) else "100644"
     stages = enumerate((base, mine, theirs), 1)

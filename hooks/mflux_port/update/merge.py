@@ -1,4 +1,4 @@
-"""The merge of an update, file by file: what the porter has, what the template rendered before, what it renders now.
+"""Merge an update file by file: the porter's text, what the template rendered before, and what it renders now.
 
 Texts in, outcomes out: nothing here uses Copier or writes into the checkout. No edit is lost: it is in the outcome's
 text, or the outcome is a conflict that keeps the file as the porter left it.
@@ -19,7 +19,7 @@ NOT_PROVEN = "the merge would lose your edit, so the file is as you left it"
 
 
 class Outcome(NamedTuple):
-    """What happens to a file. ``text`` is None when it is deleted.
+    """The result for one file. ``text`` is None when it is deleted.
 
     ``why`` is set for a conflict without markers: the file stays as it was, for that reason.
     """
@@ -45,9 +45,9 @@ def merge_files(
 
 
 def merge_file(mine: bytes | None, base: bytes | None, theirs: bytes | None) -> Outcome:
-    """One file as the porter has it, as it was rendered and as it is rendered now; None where it does not exist."""
+    """Merge one file: as the porter has it, as it was rendered, and as it is rendered now. None: it does not exist."""
     if mine is None:
-        # What the porter deleted stays deleted.
+        # A file that the porter deleted stays deleted.
         return Outcome(theirs if base is None else None)
     ours = lf(mine) if _crlf(mine) else mine
     if base == theirs or ours == theirs:

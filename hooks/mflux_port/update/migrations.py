@@ -1,4 +1,4 @@
-"""What a version of the template may do to ports of an earlier one: rename a question, move, merge or hand over files."""
+"""Changes that a template version may make to earlier ports: rename a question, move, merge or hand over files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from mflux_port.checkout.git import git
 from mflux_port.checkout.lock import under_way
 from mflux_port.port.answers import ANSWERS
+from mflux_port.update.edit_methods import add_edit_methods
 from mflux_port.update.moves import handed_over, moves_of
 from mflux_port.update.tree import amend
 from mflux_port.update.waiver_files import merge_waivers
 
-_CHANGES = {"v0.2.0": (merge_waivers,)}
+_CHANGES = {"v0.2.0": (merge_waivers, add_edit_methods)}
 
 
 def rename_answer(root: Path, model: str, old: str, new: str) -> None:

@@ -18,7 +18,7 @@ _OPENING = b"<<<<<<< "
 
 
 class Conflict(NamedTuple):
-    """Where a conflict of an update or a merge begins. ``file`` is relative to the checkout, lines from 1.
+    """The place where a conflict begins. ``file`` is relative to the checkout; lines count from 1.
 
     ``why`` is set for a conflict of a whole file, without markers.
     """
@@ -32,7 +32,7 @@ class Conflict(NamedTuple):
 
 
 class PortState(NamedTuple):
-    """One port in one checkout. ``wiring`` holds a result per surface, by its id; ``ignored`` are files git does not have."""
+    """One port in one checkout. ``wiring`` holds a result per surface, by its id; git does not track ``ignored``."""
 
     model: str
     template: str
@@ -53,7 +53,7 @@ class PortState(NamedTuple):
 
 
 def port_state(checkout: Checkout, model: str) -> PortState:
-    """Everything at once. Raises PortError when the answers file is missing or invalid."""
+    """Read the whole state. Raises PortError when the answers file is missing or invalid."""
     port = load_port(checkout.root, model)
     return PortState(
         model=model,
@@ -81,7 +81,7 @@ def template_version(port: Port) -> str:
 def port_files(root: Path, model: str) -> list[str]:
     """The port's own files and the shared files that wiring edits, if they exist, relative to ``root``.
 
-    Also unmerged files that name the port, which may come from another version of the template.
+    Unmerged files that name the port are included; they may come from another version of the template.
     """
     own = [path.relative_to(root).as_posix() for path in rendered_files(root, model)]
     shared = {surface.FILE.format(model=model) for surface in SURFACES}

@@ -1,4 +1,4 @@
-"""Proof that a merge lost no edit, by comparing texts: no exit code is trusted."""
+"""Prove that a merge lost no edit, by comparing texts: an exit code is not enough."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from difflib import SequenceMatcher
 
 
 def lost_edits(mine: bytes, base: bytes, theirs: bytes, merged: bytes, clean: bool) -> list[bytes]:
-    """The lines that one side added and the merge lacks, and those that the porter deleted and the merge has again.
+    """The added lines that the merge lost, and the lines that the porter deleted and the merge brought back.
 
-    ``clean``: there are no conflict markers in ``merged``, whose parts show what was deleted. Empty for a faithful merge. A
-    deleted line that the template moved at the same time counts as the template's.
+    ``clean``: ``merged`` has no conflict markers (between them, deleted lines stay visible). Empty if the merge lost
+    nothing. A deleted line that the template moved at the same time counts as the template's.
     """
     before, ours, after, result = (Counter(_lines(text)) for text in (base, mine, theirs, merged))
     lost = [line for line in ours if ours[line] > before[line] and line not in result]
@@ -28,5 +28,5 @@ def _added(base: bytes, theirs: bytes) -> set[bytes]:
 
 
 def _lines(text: bytes) -> list[bytes]:
-    # Without line endings: the last line may gain or lose one.
+    # Compare without line endings: the last line may gain or lose one.
     return text.split(b"\n")

@@ -1,4 +1,4 @@
-"""What the template renders for a port, before and after an update: from its old version and its new one."""
+"""Render a port from the old version of the template and from the new one."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def _commit(template: Path, version: str) -> bytes:
 
 
 def _rendered(template: Path, version: str, answers: dict) -> dict[str, bytes]:
-    import copier  # this runs in Copier's own interpreter
+    import copier  # imported late: this runs in Copier's own interpreter
     import jinja2
 
-    # Copier's validators see from the folder's name that it is not a checkout.
+    # From the folder's name, Copier's validators know that this is not a checkout.
     scratch = Path(tempfile.mkdtemp(prefix="copier._main.rendered."))
     source, port = scratch / "template", scratch / "port"
     try:
@@ -79,14 +79,15 @@ def _rendered(template: Path, version: str, answers: dict) -> dict[str, bytes]:
 
 @contextmanager
 def _compiling_once() -> Iterator[None]:
-    # Copier compiles each part of each path again for every file, most of the rendering time, and two versions of the
-    # template have most files in common. What its `yield` tag does with a source happens before and after, each time.
+    # Copier compiles each part of each path again for every file, which takes most of the rendering time, and two
+    # versions of the template have most files in common. Its `yield` tag still does its own work before and after each
+    # call.
     import jinja2
 
     compiled, compile_source = {}, jinja2.Environment.compile
 
     def compile_once(self, source, name=None, filename=None, *arguments, **options):
-        syntax = (self.lexer, self.autoescape, *self.extensions)  # environments of one syntax have one lexer
+        syntax = (self.lexer, self.autoescape, *self.extensions)  # environments with the same syntax share a lexer
         text = self.preprocess(source) if isinstance(source, str) else source
         key = (syntax, text, name, arguments, tuple(options.items()))
         if key not in compiled:
@@ -102,8 +103,8 @@ def _compiling_once() -> Iterator[None]:
 
 @contextmanager
 def _without_git() -> Iterator[None]:
-    # If git is there, Copier runs it for every file, to learn whether the folder's repository supports file modes.
-    # These folders are in no repository.
+    # If git is installed, Copier runs it for every file to find out whether the folder's repository supports file
+    # modes. These folders are in no repository.
     from plumbum import local
 
     with local.env(PATH=os.devnull):

@@ -1,4 +1,4 @@
-"""Roll back an update that did not finish: the tree as it was before, with none of the porter's work lost."""
+"""Roll back an update that did not finish: restore the tree as it was, without losing any of the porter's work."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def restore(root: Path) -> str:
         if since and since[0].startswith(COMMITTED.format(model=begun["model"], to="")):
             end(root)
             return f"the update of {begun['model']} was complete and is committed"
-        # The process may be killed between the update's first commit and its note.
+        # The process may have been killed between the update's first commit and the note about it.
         pointed = begun.get("at") == begun["head"] and since == [POINTED.format(model=begun["model"])]
         if not pointed and not begun_here(root, begun):
             end(root)
@@ -60,7 +60,7 @@ def restore(root: Path) -> str:
 
 
 def roll_back(root: Path) -> None:
-    """The same in the run that began the update. Does nothing when that run has written nothing."""
+    """Do the same in the run that began the update. Does nothing when that run has written nothing."""
     begun = under_way(root)
     if begun:
         try:
@@ -91,14 +91,14 @@ def _git_runs(top: Path) -> bool:
         try:
             is_git, folder = (process / "comm").read_text().strip() == "git", Path(os.readlink(process / "cwd"))
         except OSError:
-            continue  # it has ended since, or is another user's
+            continue  # the process has ended since, or belongs to another user
         if is_git and folder.is_relative_to(top):
             return True
     return False
 
 
 def _back(root: Path, begun: dict) -> tuple[bool, list[str]]:
-    with locked(root):  # finishes a killed wiring run, whose temporary files would be removed now
+    with locked(root):  # first finish a killed wiring run: its temporary files are removed below
         kept = _keep(root, begun)
         known, new = tracked_changes(root, begun["head"]), untracked_files(root) | set(_ignored(root, begun))
         written = _writes(begun)
@@ -140,14 +140,14 @@ def _remove(root: Path, path: Path) -> None:
 
 
 def _ignored(root: Path, begun: dict) -> list[str]:
-    # Files that the update has added and git ignores. It does not begin while git ignores one that was there before.
+    # Files that the update added and that git ignores. An update does not begin while git ignores a file of the port.
     names = [f":(literal){name}" for name in begun.get("writes", ())]
     shown = git(root, "ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", *names) if names else ""
     return [name for name in shown.split("\0") if name]
 
 
 def _keep(root: Path, begun: dict) -> bool:
-    # Somebody may have continued from the unfinished tree. Git keeps it, through a separate index.
+    # Somebody may have continued from the unfinished tree, so it is committed through a separate index.
     index = state_dir(root) / "kept.index"
     shutil.copyfile(git_path(root, "index"), index)
     try:

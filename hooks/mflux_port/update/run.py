@@ -184,7 +184,8 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 def _object_format(root: Path) -> dict[str, str]:
-    # The temporary repositories that Copier makes read the checkout's objects, whatever init.defaultObjectFormat says.
+    # The temporary repositories that Copier makes read the checkout's objects, so they need its object format, whatever
+    # init.defaultObjectFormat is.
     shown = (ask_git(root, "rev-parse", "--show-object-format") or b"").decode().strip()
     return {"GIT_DEFAULT_HASH": shown or "sha1"}
 

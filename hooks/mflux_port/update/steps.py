@@ -44,14 +44,14 @@ def run_step(root: Path, step: str, answers_file: str, *arguments: str) -> int:
 
 
 def check(root: Path, model: str, data: str, template: str) -> None:
-    """Refuse what an update cannot do, before anything is written.
+    """Refuse an update that cannot work, before anything is written.
 
     ``data`` holds the answers given with ``-d`` as JSON, ``template`` is Copier's clone of the template.
     """
     Checkout(root)
     if REPORT not in os.environ:
         with exclusive(root):
-            verify_clean(root)  # Copier looks at less
+            verify_clean(root)  # Copier checks less
     versions = [version for version in (os.environ.get("VERSION_FROM", ""), "HEAD") if version]
     verify_tracked(root, model, Path(template), versions, [surface.FILE.format(model=model) for surface in SURFACES])
     answers = read_answers(root, model)
@@ -67,7 +67,7 @@ def plan(root: Path, model: str, template: str) -> None:
     """Refuse when the shared files cannot be wired, before anything is rendered."""
     answers = read_answers(root, model)
     if asked(Path(template), "HEAD") - answers.keys():
-        return  # a question is new: the merge adds its answer, and wiring checks the files after that
+        return  # a new question: the merge adds its answer, then wiring checks the files
     checkout = Checkout(root)
     port = port_from_answers(answers, ANSWERS.format(model=model))
     wiring.verify_free(checkout, port)
@@ -128,7 +128,7 @@ def asked(template: Path, version: str) -> set[str]:
 
 
 def _begin(root: Path, model: str) -> None:
-    # With the first step that writes. The process is Copier's, which holds no lock between its steps.
+    # Recorded with the first step that writes. The process is Copier's, which holds no lock between its steps.
     copier = os.getppid()
     if begun_by(root, copier):
         return

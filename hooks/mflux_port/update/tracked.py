@@ -37,7 +37,7 @@ def ignored_line(model: str, ignored: list[str]) -> str:
 
 
 def verify_tracked(root: Path, model: str, template: Path, versions: list[str], shared: list[str]) -> None:
-    """Raise PortError unless git has every file that ``versions`` of the template may render, and looks at it.
+    """Raise PortError unless git tracks every file that ``versions`` of the template may render, and sees its changes.
 
     ``template`` is a clone of it, ``shared`` are mflux's files that wiring edits. The tree is clean.
     """
@@ -67,14 +67,14 @@ def verify_tracked(root: Path, model: str, template: Path, versions: list[str], 
 
 
 def _verify_no_links(root: Path, names: list[str]) -> None:
-    # Git sees the link and not the files behind it; and an update could not roll back what it writes there.
+    # Git tracks the link but not the files behind it, and an update could not roll back what it writes there.
     link = next((name for name in names if (root / name).is_symlink()), None)
     if link:
         raise PortError(f"{link} is a link, behind which an update does not write; put the file or folder itself there")
 
 
 def _verify_checked_out(root: Path, model: str, rendered: re.Pattern[str], shared: list[str]) -> None:
-    # A sparse checkout leaves out files that git has; an update must see them.
+    # A sparse checkout leaves out files that git tracks; an update needs them.
     shown = git(root, "ls-files", "-t", "-z").split("\0")
     left_out = [line[2:] for line in shown if line.startswith("S ")]
     left_out = [name for name in left_out if rendered.fullmatch(name) or name in shared]
@@ -93,7 +93,7 @@ def _verify_checked_out(root: Path, model: str, rendered: re.Pattern[str], share
 
 
 def _found(root: Path, model: str) -> list[str]:
-    # All files and folders in the port's places, and the folders above them.
+    # All files and folders at the port's paths, and the folders above them.
     places = _places(model)
     found = {*places, *_folders(places)}
     for top, folders, files in (walked for place in places for walked in os.walk(root / place)):
@@ -102,7 +102,7 @@ def _found(root: Path, model: str) -> list[str]:
 
 
 def _flags(root: Path, names: list[str]) -> dict[str, str]:
-    # Git's tag for each name: a lower-case letter is a file that it does not look at.
+    # Git's tag for each name: a lower-case letter marks a file whose changes git ignores.
     shown = git(root, "ls-files", "-v", "-z", "--", *(f":(literal){name}" for name in names))
     return {line[2:]: line[0] for line in shown.split("\0") if line}
 
@@ -112,7 +112,7 @@ def _listed(template: Path, version: str) -> list[str]:
 
 
 def _places(model: str) -> list[str]:
-    # A package comes first.
+    # The port's packages come first.
     return [f"src/mflux/models/{model}", f"porting/{model}", "tests"]
 
 
@@ -136,7 +136,7 @@ def _is_source(name: str, package: str) -> bool:
 
 
 def _arguments(names: list[str], model: str) -> str:
-    # Many become one pattern per folder, in which git's `*` matches subfolders.
+    # Many paths become one pattern per folder, in which git's `*` also matches subfolders.
     folders = (f"src/mflux/models/{model}/", f"porting/{model}/")
     if len(names) < 4:
         return " ".join(names)

@@ -1,4 +1,4 @@
-"""The checkout's git tree during an update: is it clean, which update is running, what is needed to roll it back."""
+"""The checkout's git tree during an update: whether it is clean, which update runs, and what a rollback needs."""
 
 from __future__ import annotations
 
@@ -81,17 +81,17 @@ def tracked_changes(root: Path, commit: str) -> set[str]:
 
 
 def untracked_files(root: Path) -> set[str]:
-    """The files that git neither tracks nor ignores, whatever its configuration shows."""
+    """The files that git neither tracks nor ignores, even if its configuration hides them."""
     return set(_names(git(root, "ls-files", "--others", "--exclude-standard", "-z")))
 
 
 def git_path(root: Path, name: str) -> Path:
-    """Where git keeps ``name`` for this work tree."""
+    """The path of git's file ``name`` for this work tree."""
     return root / git(root, "rev-parse", "--git-path", name).removesuffix("\n")
 
 
 def begin(root: Path, model: str, pid: int) -> None:
-    """Record which update begins here, at which commit and by which process, so that it can be rolled back."""
+    """Record which update begins here, at which commit and in which process, so that it can be rolled back."""
     here = _here(root)
     note = {"model": model, "head": here["at"], "pid": pid, "started": process_start(pid), "moves": [], "writes": []}
     answers = root / ANSWERS.format(model=model)
@@ -101,7 +101,7 @@ def begin(root: Path, model: str, pid: int) -> None:
 
 
 def go_on(root: Path) -> None:
-    """The update has made a commit, and continues from it."""
+    """Record that the update has made a commit and continues from it."""
     amend(root, **_here(root))
 
 
@@ -112,7 +112,7 @@ def begun_by(root: Path, pid: int) -> bool:
 
 
 def begun_here(root: Path, begun: dict) -> bool:
-    """Whether only the update has committed, reset, stashed or switched since."""
+    """Whether nothing but the update has committed, reset, stashed or switched since it began."""
     return all(begun.get(name) == value for name, value in _here(root).items())
 
 
@@ -122,11 +122,11 @@ def amend(root: Path, **facts: object) -> None:
 
 
 def end(root: Path) -> None:
-    """The update is over, whether it succeeded or not."""
+    """Record that the update is over, whether it succeeded or not."""
     begun = under_way(root)
     Path(update_note(root)).unlink(missing_ok=True)
     if begun and begun.get("sparse"):
-        ask_git(root, "sparse-checkout", "reapply")  # Copier writes the files that a sparse checkout leaves out
+        ask_git(root, "sparse-checkout", "reapply")  # Copier also writes the files that a sparse checkout leaves out
 
 
 def commit_own(root: Path, message: str, *options: str) -> None:
@@ -154,6 +154,6 @@ def _is_ref(root: Path, name: str) -> bool:
 
 
 def _here(root: Path) -> dict[str, object]:
-    # Each of those adds an entry to HEAD's log, where there is one.
+    # Each of those actions adds an entry to HEAD's log, if there is one.
     entries = (ask_git(root, "rev-list", "--walk-reflogs", "--count", "HEAD") or b"").decode().strip()
     return {"at": git(root, "rev-parse", "HEAD").strip(), "log": entries}

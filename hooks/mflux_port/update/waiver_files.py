@@ -41,7 +41,7 @@ def _held(path: Path) -> object:
 
 
 def _ledger_section(path: Path, known: object) -> str:
-    import yaml  # Copier's interpreter has it
+    import yaml  # Copier's interpreter has PyYAML
 
     try:
         entries = [
@@ -62,7 +62,7 @@ def _parity_section(path: Path, differences: object) -> str:
     text = path.read_text(encoding="utf-8").rstrip("\n") + "\n"
     if isinstance(differences, dict):
         return text
-    # Without the `---` that may begin a document.
+    # Leave out the `---` that may begin a document.
     text = re.sub(r"\A((?:[ \t]*(?:#.*)?\n)*)---[^\n]*\n", r"\1", text)
     section = "parity:\n" + "".join(f"  {line}" if line.strip() else line for line in text.splitlines(keepends=True))
     if not isinstance(differences, list) or not _holds(section, {"parity": differences}):

@@ -28,12 +28,12 @@ def unwire(checkout: Checkout, port: Port) -> list[SurfaceResult]:
 
 
 def states(checkout: Checkout, port: Port) -> dict[str, SurfaceResult]:
-    """The state of every surface, by its id. Writes nothing; a file in an unknown form is a state too."""
+    """Return the state of every surface, by its id. Writes nothing, and returns a state for an unknown form, too."""
     return {result.surface: result for result in inspect(checkout, port)[0]}
 
 
 def diff(checkout: Checkout, plan: Plan) -> str:
-    """What a plan changes, as a unified diff, without the port's own record."""
+    """Show what a plan changes, as a unified diff, without the port's own record."""
     import difflib  # only a dry run needs it
 
     lines = []

@@ -29,7 +29,7 @@ def find_chain(source: Source, functions: list[ast.FunctionDef], assigned: str, 
 
 
 def assigned_name(branch: ast.If, target: str) -> str | None:
-    """What a branch assigns to ``target``: the name, or the name of the class that is called."""
+    """The name that a branch assigns to ``target``, or the name of the class that it calls for it."""
     for statement in branch.body:
         if isinstance(statement, ast.Assign) and any(
             isinstance(node, ast.Name) and node.id == target for node in statement.targets
@@ -63,7 +63,7 @@ def branch_index(chain: list[ast.If], target: str, name: str) -> int | None:
 
 
 def first_branch_block(source: Source, chain: list[ast.If], name: str, branch: str, index: int | None) -> Block:
-    """A branch in the first place; ``index`` is its current place in the chain.
+    """A branch in the first place; ``index`` is its current position in the chain.
 
     The text ends in ``el``, so that the ``if`` after it becomes an ``elif``.
     """

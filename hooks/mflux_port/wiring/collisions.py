@@ -1,4 +1,4 @@
-"""Names that clash with those of mflux are refused before anything is written."""
+"""Refuse names that clash with names of mflux, before anything is written."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _verify_factories(port: Port, others: Registry) -> None:
 
 
 def _verify_repos(port: Port, others: Registry) -> None:
-    # Entries of one family may share a repo, as mflux's own do; another family's repo is not free.
+    # Entries of one family may share a repo, as mflux's own do; a repo of another family may not be used.
     repos = {entry.repo.lower(): key for key, entry in others.items()}
     revisions: dict[str, str] = {}
     for checkpoint in port.checkpoints:
@@ -137,7 +137,7 @@ def _verify_classes(checkout: Checkout, port: Port) -> None:
     for surface in (save, training_runner, model_checker):
         known = {
             block.split()[-1] for block in record.get(surface.ID, ())
-        }  # inserted by wiring: if it was edited, the report says so
+        }  # inserted by wiring; the report shows any edit
         for name, module in surface.classes(port).items():
             if hasattr(builtins, name):
                 raise PortError(f"{name} is a Python built-in; choose another class_name")

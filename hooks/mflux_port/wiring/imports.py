@@ -1,4 +1,4 @@
-"""Import lines in mflux's source, in the order of its import sorter."""
+"""Import lines in mflux's source, in the order that its import sorter wants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _IMPORTS = (ast.ImportFrom, ast.Import)
 
 
 def import_block(source: Source, module: str, name: str) -> Block:
-    """The line ``from module import name``, among the other ``mflux`` imports."""
+    """The line ``from module import name``, placed among the other ``mflux`` imports."""
     line = import_line(module, name)
     imports = [node for node in source.tree.body if isinstance(node, ast.ImportFrom) and _of_mflux(node)]
     if not imports:

@@ -35,7 +35,7 @@ def find_table(source: Source, name: str, body: list[ast.stmt] | None = None) ->
 
 
 def require_table(source: Source, name: str, body: list[ast.stmt] | None = None) -> Table:
-    """As ``find_table``, but raises UnknownShape for a missing table."""
+    """Like ``find_table``, but raises UnknownShape for a missing table."""
     table = find_table(source, name, body)
     if table is None:
         raise UnknownShape(f"{source.path} has no table {name}; restore it, or wire the port there by hand")
@@ -73,7 +73,7 @@ def _existing_block(source: Source, table: Table, existing: list[Entry], index: 
 
 
 def _place(source: Source, table: Table, existing: list[Entry], others: list[int], key: str | None) -> int:
-    # After the last entry that is not the port's; with a ``key``, after the last one that sorts before it.
+    # The place after the last entry that is not the port's; with a ``key``, after the last one that sorts before it.
     before = _predecessor(existing, key) if key else max(others, default=None)
     if before is None:
         _gap(source, table, existing, -1)
@@ -128,7 +128,7 @@ def _entries(source: Source, table: Table) -> list[Entry]:
 
 
 def _above(source: Source, key: ast.expr) -> int:
-    # Before an entry without a comma, and before the comments above it.
+    # The place before an entry without a comma, and before the comments above it.
     at = source.line_start(key)
     while at:
         line = source.data.rfind(b"\n", 0, at - 1) + 1
@@ -146,7 +146,7 @@ def _is_sorted(keys: list[str]) -> bool:
 
 
 class _Facts:
-    """What a body assigns to each name, and the first statement that changes the value of a name."""
+    """The values that a body assigns to each name, and the first statement that changes the value of each."""
 
     def __init__(self, body: list[ast.stmt]):
         self.assigned: dict[str, list[ast.expr]] = {}

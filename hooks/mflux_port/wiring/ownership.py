@@ -1,4 +1,4 @@
-"""Whether a registry entry belongs to the port, or to another model with the same key."""
+"""Decide whether a registry entry belongs to the port or to another model with the same key."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def owned_keys(checkout: Checkout, port: Port) -> set[str]:
 
 
 def own_part(checkout: Checkout, port: Port) -> tuple[Port, list[str]]:
-    """The port without the checkpoints whose keys belong to another model, and those keys."""
+    """Return the port without the checkpoints whose keys belong to another model, and those keys."""
     try:
         registry = model_config.registry(source_of(checkout, model_config.FILE))
         foreign = {checkpoint.key for checkpoint in port.checkpoints} & (registry.keys() - owned_keys(checkout, port))
     except UnknownShape:
-        return port, []  # the surface itself reports it
+        return port, []  # the surface itself reports the error
     own = tuple(checkpoint for checkpoint in port.checkpoints if checkpoint.key not in foreign)
     return port._replace(checkpoints=own), sorted(foreign)
 
@@ -50,6 +50,6 @@ def _is_routed(checkout: Checkout, port: Port, checkpoint: Checkpoint, record_lo
     if routed is not None:
         modules = {port.variant_module(variant) for variant in port.variants}
         return bool(bound.get(routed, set()) & modules)
-    # The file was restored and the record is lost: only the port's commands are left as evidence.
+    # If the file was restored and the record is lost, only the port's commands are left as evidence.
     restored = bound.keys().isdisjoint(save.classes(port))
     return record_lost and restored and port.scripts.items() <= commands.items()

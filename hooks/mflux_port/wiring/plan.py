@@ -1,4 +1,4 @@
-"""Plan the change of every shared file in memory. Nothing here writes."""
+"""Plan the changes of all shared files in memory. This module writes no file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mflux_port.wiring.state import (
 )
 from mflux_port.wiring.verification import verify
 
-# What is done about a block, in the order of a report.
+# The actions on a block, in the order in which a report lists them.
 _PUT_BACK = "restored after it was deleted there"
 _ADDED = "added"
 _RENEWED = "updated"
@@ -40,7 +40,7 @@ _NOTHING = ""
 
 
 class BlockEdit(NamedTuple):
-    """What is done about one block, given its state."""
+    """The action on one block in a given state."""
 
     surface: str
     block: Block
@@ -101,7 +101,7 @@ def _plan(checkout: Checkout, port: Port, choose: Callable[[Block, str], str]) -
 
 
 def _block_edits(here: Found, choose: Callable[[Block, str], str]) -> list[BlockEdit]:
-    # An import stays while other code uses it. Updated blocks do not count: their imports are blocks too.
+    # An import stays while other code uses it. Updated blocks do not count as other code: their imports are blocks too.
     edits = [BlockEdit(surface, block, state, choose(block, state)) for surface, block, state in here.blocks]
     replaced = [edit.block.span for edit in edits if edit.what in (_REMOVED, _RENEWED)]
     return [
@@ -133,7 +133,7 @@ def _reported(result: SurfaceResult, edits: list[BlockEdit]) -> SurfaceResult:
 
 
 def _recorded(edits: list[BlockEdit], record: dict) -> dict[str, dict[str, str]]:
-    # Wiring's own texts. An edited text is never recorded as wiring's own: the next run would replace it.
+    # Record only wiring's own texts. If an edited text were recorded, the next run would replace it.
     texts: dict[str, dict[str, str]] = {}
     for edit in edits:
         block, text = edit.block, edit.block.text

@@ -1,6 +1,7 @@
 """The texts that wiring has inserted into the shared files, kept next to the port's answers.
 
-They show whether a line is wiring's own, from older answers, or was edited since. Wiring works without the record.
+They show whether wiring inserted a line, for these answers or older ones, and whether it was edited since. Wiring works
+without the record.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def read_record(checkout: Checkout, port: Port) -> dict[str, dict[str, str]]:
 
 
 def _is_valid(texts: object) -> bool:
-    # JSON can hold half a surrogate pair, which no file can: encoding it raises ValueError.
+    # JSON can hold half a surrogate pair, for which encoding raises ValueError.
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         return False
     "".join(texts.values()).encode()
@@ -38,6 +39,6 @@ def _is_valid(texts: object) -> bool:
 
 
 def encode_record(record: dict[str, dict[str, str]], before: bytes | None = None) -> bytes:
-    """The record as a file, with the line ends of ``before``, the file as it is."""
+    """The record's bytes, with the line endings of ``before``, the current file."""
     data = (json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
     return data.replace(b"\n", b"\r\n") if b"\r\n" in (before or b"") else data

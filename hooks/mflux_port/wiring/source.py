@@ -36,7 +36,7 @@ def once(read: Callable[[Source], object]) -> Callable[[Source], object]:
 
 
 class UnknownShape(PortError):
-    """A place that a surface looks for is missing, or in a form that the surface does not know."""
+    """Raised when the place that a surface looks for is missing, or in a form that the surface does not know."""
 
 
 class Source:
@@ -58,7 +58,7 @@ class Source:
     def starts(self) -> list[int]:
         """The offset at which each line starts. Raises UnknownShape for a line that ends in a bare carriage return."""
         lone = b"\r" in self.data and self.data.count(b"\r") != self.data.count(b"\r\n")
-        if lone:  # followed by an inserted newline it would become another line ending
+        if lone:  # with a newline inserted after it, it would become a CRLF
             line = re.split(rb"\r(?!\n)", self.data)[0].count(b"\n") + 1
             raise UnknownShape(f"{self.path} line {line} has a carriage return without a newline; fix its line endings")
         return [0, *accumulate(map(len, self.data.splitlines(keepends=True)))]

@@ -11,7 +11,7 @@ Edit = tuple[Span, bytes]
 def spliced(source: Source, edits: list[Edit]) -> bytes:
     """The file's bytes after ``edits``. Raises UnknownShape when two of them overlap."""
     data = source.data
-    # From the back, so that offsets stay valid; texts for the same place keep their order.
+    # Apply edits from the end of the file, so that offsets stay valid; texts for the same place keep their order.
     for span, text in reversed(_merged(source, edits)):
         data = data[: span[0]] + text + data[span[1] :]
     return data

@@ -76,7 +76,7 @@ def inspect(checkout: Checkout, port: Port) -> tuple[list[SurfaceResult], dict[s
 
 
 def _reason(checkout: Checkout, surface, port: Port) -> str | None:
-    # Why a surface does not apply to this port or checkout.
+    # The reason why a surface does not apply to this port or checkout.
     file = surface.FILE.format(model=port.model)
     reason = surface.not_applicable(port)
     if reason is None and checkout.read(file) is None and not getattr(surface, "NEW_FILE", False):
@@ -161,7 +161,7 @@ def _existing_block(source: Source, text: str, taken: list[Span]) -> list[Span]:
 
 
 def _is_named(source: Source, name: str, taken: list[Span]) -> bool:
-    # The last word of a block's name occurs in its text, where that is code. A JSON file is the port's as a whole.
+    # In code, the last word of a block's name occurs in its text. A JSON file belongs to the port as a whole.
     if not source.path.endswith((".py", ".toml")):
         return source.path.endswith(".json") and bool(source.data)
     word = re.escape(name.split()[-1].encode())

@@ -25,7 +25,7 @@ _TABLES = {
 
 
 def verify(checkout: Checkout, files: dict[str, bytes | None], port: Port, wired: bool, edited: set[str]) -> None:
-    """Parse every planned file, and compare what it has for the port with the answers, and for other models with before.
+    """Parse every planned file. The port's entries must match the answers; entries of other models must not change.
 
     ``edited`` are the surfaces whose text for this port was edited: these are not compared with the answers. Raises
     PortError; nothing is written yet.
@@ -47,7 +47,7 @@ def verify(checkout: Checkout, files: dict[str, bytes | None], port: Port, wired
 
 
 def _verify_readable(source: Source) -> None:
-    # An error that was there before the edit is reported for the file as it is.
+    # An error that was there before the edit is reported for the unedited file.
     if source.path == pyproject.FILE:
         pyproject.scripts(source)
     elif source.path.endswith(".py"):
@@ -55,7 +55,7 @@ def _verify_readable(source: Source) -> None:
 
 
 def _own_names(checkout: Checkout, port: Port) -> set[str]:
-    # Every name that a table may have for the port, with these answers or with older ones.
+    # Every name that a table may have for the port, from these answers or older ones.
     recorded = [name for texts in read_record(checkout, port).values() for name in texts]
     return {name for checkpoint in port.checkpoints for name in checkpoint.aliases}.union(recorded)
 

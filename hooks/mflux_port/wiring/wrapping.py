@@ -1,4 +1,4 @@
-"""Long lines, as mflux's formatter lays them out."""
+"""Wrap long lines as mflux's formatter does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def wrapped(head: str, items: list[str], tail: str, lead: str = "", width: int =
 
 
 def condition(keyword: str, subject: str, keys: list[str], lead: str) -> str:
-    """``if`` or ``elif`` the subject is among ``keys``: ``==`` with one, ``in`` a set with several."""
+    """A test (``if`` or ``elif``) that the subject is one of ``keys``: ``==`` for one, ``in`` a set for several."""
     quoted = [json.dumps(key) for key in keys]
     if len(quoted) == 1:
         return f"{lead}{keyword} {subject} == {quoted[0]}:\n"

@@ -22,12 +22,13 @@ from parity.record import components, shrink
 from parity.record.stored_names import write_index, write_stored_names
 from parity.record.toy_tokenizer import IDS, has_tokenizer, write_tokenizer
 
-# What no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
+# Values that no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
 OVERRIDES: dict[str, dict] = {}
-# Sizes that mflux's own text encoders hard-code: a twin of a port that reuses one keeps them.
+# Sizes that mflux's own text encoders and VAEs hard-code: a twin of a port that reuses one keeps them.
 FIXED = {
     "t5": ("num_layers", "num_heads", "d_kv", "relative_attention_num_buckets", "relative_attention_max_distance"),
     "clip": ("num_hidden_layers", "num_attention_heads", "hidden_size", "max_position_embeddings"),
+    **dict.fromkeys(("qwen", "wan22", "qwen21"), ("base_dim", "decoder_base_dim")),
 }
 
 
@@ -40,7 +41,9 @@ def main() -> int:
     target = Path(args.output) if args.output else answers.artifacts / "tiny"
     if target.exists() and not (target / "sizes.json").is_file():
         raise ParityError(f"{target} exists and is not a tiny twin; name another folder with --output")
-    configs = tiny_configs(folder, parts, _overrides(args.override), args.real_tokenizer, answers.kinds)
+    configs = tiny_configs(
+        folder, parts, _overrides(args.override), args.real_tokenizer, {"vae": answers.vae, **answers.kinds}
+    )
     shutil.rmtree(target, ignore_errors=True)
     write_twin(folder, target, parts, configs, args.seed, args.real_tokenizer)
     print(f"{target}: a tiny twin of {pipeline}")
@@ -52,12 +55,12 @@ def tiny_configs(
 ) -> dict[str, dict]:
     """The twin's config of each network, and a printed line for each large number that stays.
 
-    ``kinds``: what each text encoder is in the port, by its folder.
+    ``kinds``: what the VAE and each text encoder are in the port, by folder.
     """
     real = {name: components.read_json(folder / name / "config.json") for name in parts if _network(folder, name)}
     small = shrink.shrink_all(real, {name: FIXED.get(kinds.get(name), ()) for name in real})
     pipeline = components.pipeline_class(folder)
-    for name in [name for name in small if name.startswith("text_encoder") or name in kinds]:
+    for name in [name for name in small if name != "vae" and (name.startswith("text_encoder") or name in kinds)]:
         shrink.keep_layers(small[name], shrink.hidden_layers_read(pipeline))
         if real_tokenizer or shrink.token_ids_read(pipeline) > min_vocabulary(small[name]):
             shrink.keep_vocabulary(real[name], small[name])
@@ -108,7 +111,7 @@ def randomise(network, generator) -> None:
     """Give every parameter and running statistic a random value that bfloat16 holds exactly."""
     import torch
 
-    # T5's attention does not divide by the root of a head's size: its query weights do.
+    # T5's attention does not divide by the root of a head's size; its query weights include that factor.
     head = getattr(getattr(network, "config", None), "d_kv", None) or 1
     with torch.no_grad():
         for name, tensor in [*network.named_parameters(), *network.named_buffers()]:

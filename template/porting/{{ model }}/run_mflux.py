@@ -59,8 +59,8 @@ def main() -> int:
 
 def _set_up_mlx(device_name: str | None) -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ["MLX_ENABLE_TF32"] = "0"  # MLX reads it at import: else float32 products lose half of their digits
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only takes differences; its threads would wait
+    os.environ["MLX_ENABLE_TF32"] = "0"  # read by MLX at import; without it, float32 products lose half their digits
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy only computes differences, so more threads would idle
     if device_name:
         from parity.run import device
 
@@ -68,7 +68,7 @@ def _set_up_mlx(device_name: str | None) -> None:
 
 
 def _warn(args: argparse.Namespace, folder: Path, recording, duration: str) -> None:
-    """Print what the run takes, if asked or if this machine lacks it, and that MLX is not exact in float32."""
+    """Print what the run needs, if requested or if the machine lacks it, and whether MLX is inexact in float32."""
     from parity.run import estimate, precision
 
     if args.estimate or estimate.is_too_large(folder, recording, args.dtype):
@@ -79,7 +79,7 @@ def _warn(args: argparse.Namespace, folder: Path, recording, duration: str) -> N
 
 
 def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, stages=None, known=None):
-    """Compare the port with one recording; print every stage and write all that is to be kept."""
+    """Compare the port with one recording; print every stage and write the results."""
     from parity.explain import report, report_json, session
 
     facts, path = recording.facts, recording.path
@@ -87,7 +87,7 @@ def _judge(args: argparse.Namespace, answers: Answers, port, recording, wanted, 
         stages = [stage for stage in answers.stages if args.bisect != AUTO or stage in NETWORKS]
         stages = [args.stage] if args.stage else stages
     print(f"against {path.name}: {facts['level']}, {boxes.setting_of(facts, args.dtype)}")
-    bisect = bool(args.bisect) or facts["level"] != "stages"  # what is recorded is judged
+    bisect = bool(args.bisect) or facts["level"] != "stages"  # judge what was recorded
     limits = _limits(args, recording)
     say = lambda result: print(result.line)  # noqa: E731
     found = session.compare(port, recording, limits, wanted, stages, bisect, say, known)
@@ -161,7 +161,7 @@ def _port(args: argparse.Namespace, answers: Answers, recording) -> str:
 
 
 def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
-    # The evidence would name a setting that was not run.
+    # Otherwise the evidence would name a setting that was not run.
     others = {"--stage": args.stage, "--bisect": args.bisect, "--estimate": args.estimate}
     others["--dtype bfloat16"] = args.dtype != "float32"
     given = next((flag for flag, value in others.items() if value), "")
@@ -230,7 +230,7 @@ def _modules_would_tell(found, facts: dict) -> bool:
 
 
 def _same_run(args: argparse.Namespace, answers: Answers, recording) -> Path:
-    """The checkpoint of the recording, after what was asked for was compared with what was recorded."""
+    """The checkpoint of the recording, after checking that the recording fits the arguments."""
     from parity.record.components import header_digest, read_index, same_pipeline
 
     facts = recording.facts

@@ -63,7 +63,7 @@ def _path(args: argparse.Namespace, answers: Answers, whole: bool) -> Path:
 
 
 def _kind(args: argparse.Namespace) -> str:
-    """What is recorded instead of a plain run; empty for a plain one."""
+    """The kind of run that is recorded instead of a plain one; empty for a plain run."""
     return "lora" if args.lora else "training" if args.training else "image" if args.image is not None else ""
 
 
@@ -122,7 +122,7 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
     whole = level == taps.STAGES and not (args.lora or args.training)
     width, height = size_of(args.size or SIZE) if args.size or whole else sizes.small(folder)
     guidance = answers.guidance if args.guidance is None else args.guidance
-    # Modules are compared without classifier-free guidance where nothing else is asked for: it runs all of them twice.
+    # By default modules are compared without classifier-free guidance, because it runs all of them twice.
     unguided = guidance <= 1 or args.guidance is None and (not whole or not answers.supports_guidance)
     return reference.Run(
         model=folder,
@@ -163,7 +163,7 @@ def _verify_module(name: str, known: dict) -> None:
 
 
 def _steps(asked: int | None, usual: int) -> int:
-    """What was asked for; else a few steps, which show all that the model card's many do."""
+    """The requested number of steps; else a few, which show the same as the many of the model card."""
     if asked is None and usual > FEW_STEPS:
         print(f"{FEW_STEPS} steps; the model card's {usual} with --steps {usual}")
         return FEW_STEPS

@@ -82,7 +82,7 @@ def build(class_name, options):
 
 
 def saved_tensors(module):
-    """What save_pretrained writes: without tied twins, and under the names that Qwen2.5-VL repos have on the Hub."""
+    """The tensors as save_pretrained writes them: tied ones once, Qwen2.5-VL's under the names in repos on the Hub."""
     seen, tensors = set(), {}
     for name, tensor in module.state_dict(keep_vars=True).items():
         if id(tensor) in seen:

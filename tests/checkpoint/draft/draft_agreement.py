@@ -57,7 +57,8 @@ def sources(expansion):
 
 
 def effect(assignments, shape):
-    # What the transforms do, shown on a small array of different numbers with ones where the tensor has ones.
+    # The result of the transforms on a small array of different numbers, with axes of length 1 where the tensor has
+    # them.
     small = [1 if size == 1 else 6 if place == 0 else 2 + place for place, size in enumerate(shape)]
     probe = mx.arange(max(1, mx.zeros(small).size)).reshape(small)
     results = [assignment.transform(probe) if assignment.transform else probe for assignment in assignments]
@@ -120,7 +121,7 @@ def examine(checkpoint, family, size, name, scratch):
 
 
 def loaded(module, assignments, unresolved):
-    # strict=True raises for a parameter too many, too few or of another shape. What is unresolved is loaded as it is.
+    # strict=True raises for a parameter too many, too few or of another shape. Unresolved tensors are loaded unchanged.
     from mlx.utils import tree_flatten
 
     arrays = [(assignment.path, mx.zeros(assignment.shape)) for group in assignments.values() for assignment in group]

@@ -1,7 +1,7 @@
 """Run inside mflux's environment: mutated headers of real models, drafted from the header alone, accounted for and loaded.
 
-Whatever is done to a header, each of its tensors ends in one of four ways: mapped, unresolved, of a kind that is named, or
-waived with a reason. What is mapped holds floats and is loaded by mflux's own mapper into the drafted module, strictly.
+After any mutation, each tensor of a header is mapped, unresolved, of a reported kind, or waived with a reason. Mapped
+tensors hold floats, and mflux's own mapper loads them strictly into the drafted module.
 """
 
 import json
@@ -146,7 +146,7 @@ def mapping_of(draft, port):
 
 
 def judge(tensors, port) -> str:
-    """How a header ends. Raises AssertionError where something is silently wrong."""
+    """The outcome of a header. Raises AssertionError where something is silently wrong."""
     component = component_of(tensors)
     draft = drafting.draft_component(component, "transformer", port)
     classified = component.classified
@@ -178,7 +178,7 @@ def judge(tensors, port) -> str:
 
 
 def load(module, tensors, mapping, named) -> None:
-    """Load the mapped tensors as mflux does, and see every one of them arrive; what does not arrive must be named."""
+    """Load the mapped tensors as mflux does. Every one must arrive in the module or be reported."""
     arrays = {name: shape_only_array(t.shape, FLOATS.get(t.dtype, mx.float32)) for name, t in tensors.items()}
     tree = WeightMapper.apply_mapping(hf_weights=arrays, mapping=mapping)
     given, before = dict(tree_flatten(tree)), dict(tree_flatten(module.parameters()))

@@ -1,4 +1,4 @@
-"""Run inside an environment with mflux and torch: where a drafted module's plain layers differ from the reference's.
+"""Runs in an environment with mflux and torch: find where a drafted module's plain layers differ from the reference's.
 
 Nothing here comes from the code under test: convolutions are compared by torch's attributes, norms by running both.
 """
@@ -62,7 +62,7 @@ def norm_differences(torch_layer, layer):
     layer.update({name: mx.array(value.detach().numpy()) for name, value in arrays.items()})
     channels = layer.dims if isinstance(layer, nn.GroupNorm) else torch_layer.weight.shape[0] if arrays else None
     channels = channels or torch_layer.normalized_shape[0]
-    # Small numbers show the eps, uneven ones the groups.
+    # Small numbers make a wrong eps visible, uneven ones wrong groups.
     numbers = 1e-3 * torch.randn(2, 3, channels) * torch.linspace(1, 3, channels)
     with torch.no_grad():
         theirs = twin(numbers.movedim(-1, 1)).movedim(1, -1) if isinstance(layer, nn.GroupNorm) else twin(numbers)

@@ -77,7 +77,7 @@ def examine(class_name, options, name, scratch):
 
 
 def too_wide(line):
-    return len(line) > 120 and not line.startswith("from mflux.")  # a package's name cannot be broken
+    return len(line) > 120 and not line.startswith("from mflux.")  # a package's name cannot be split over two lines
 
 
 def main(scratch):

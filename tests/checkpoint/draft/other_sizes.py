@@ -26,7 +26,7 @@ NARROW = {"dim": 96, "n_heads": 2, "n_kv_heads": 2, "axes_dims": [16, 16, 16]}
 LAYERS = {"n_layers": 2, "n_refiner_layers": 1, "cap_feat_dim": 48}
 # Case: the component, its class, the options of the checkpoint, the options that change.
 CASES = {
-    # As many layers as heads: both have a list of as many kinds of layers.
+    # The first config has as many layers as heads; both have a list with a kind for each layer.
     "grouped queries": ("text_encoder", "Qwen2Model", {**TEXT, "num_key_value_heads": 2},
                         {**OTHER_TEXT, "num_key_value_heads": 4}),
     "heads of their own size": ("text_encoder", "Qwen3Model", {**TEXT, "num_key_value_heads": 2, "head_dim": 24},

@@ -42,7 +42,7 @@ def check(facts: dict, part: str) -> None:
     assert facts["wrong"] == [] and facts["missed"] == [] and facts["names"] == []
     assert facts["waived"] == (["bn.num_batches_tracked"] if part.startswith("flux2") and part.endswith("vae") else [])
     assert set(facts["only drafted"]) <= (DROPPED if part.startswith("qwen_image") and part.endswith("vae") else set())
-    # Nothing is open in the ledger but what the draft itself calls unresolved.
+    # The ledger has no open findings except those that the draft itself calls unresolved.
     assert {name for _, name in facts["open"]} <= set(facts["unresolved"])
 
 
@@ -62,7 +62,7 @@ def test_a_draft_from_the_header_alone_is_never_wrong(from_header, part):
     check(facts, part)
     assert not facts["certain"] and facts["loaded"] == facts["tensors"] - len(facts["waived"])
     if not part.endswith("vae"):
-        # Square convolutions, which VAEs have, can be told apart only with the reference.
+        # For square convolutions, which VAEs have, only the reference shows the order of the axes.
         assert facts["agree"] >= 0.96 * facts["tensors"]
 
 
@@ -89,7 +89,7 @@ def test_further_classes_load_strictly(further):
         assert facts["certain"] and facts["open"] == [], name
         assert facts["loaded"] == facts["tensors"], name
         assert facts["wide"] == [], name
-    # torch's own RMSNorm without an eps takes that of the numbers it is given.
+    # torch's RMSNorm without an eps uses the machine epsilon of its input's type.
     assert {name: facts["unresolved"] for name, facts in further.items() if facts["unresolved"]} == {
         "ChromaTransformer2DModel": [f"distilled_guidance_layer.norms.{place}" for place in range(5)]
     }
@@ -124,5 +124,5 @@ def test_lora_targets_are_the_linears_of_the_blocks(further):
         wanted |= {f"single_transformer_blocks.{{block}}.{part}" for part in single}
         listed = set(further[name]["lora"])
         assert {path for path in listed if not path.startswith("distilled")} == wanted, name
-    # Its last block has no output for the text.
+    # The last block has no output for the text.
     assert "transformer_blocks.{block}.attn.to_add_out" in further["SD3Transformer2DModel"]["lora"]

@@ -1,4 +1,4 @@
-"""What is trained follows a draft: the example, the rendered tests of training and of LoRA, and the wiring of both."""
+"""The trained modules follow the draft: in the example, the rendered tests of training and LoRA, and the wiring."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_rendered_tests_run_on_the_drafted_modules(draft):
     sizes = checkout / SIZES
     sizes.write_text(re.sub(r"TRANSFORMER = \{.*?\}", "TRANSFORMER = {}", sizes.read_text(), count=1, flags=re.DOTALL))
     names = ("tests/lora/test_nova_lora_mapping.py", "tests/training/test_nova_training_adapter.py")
-    # Those that need no forward pass, because this draft has none.
+    # The tests that need no forward pass, because this draft has none.
     chosen = "LoRAMapping or saved_adapter or example or sigmas or preview"
     printed = run_fast_tests(checkout, releases.NEWEST, [checkout / name for name in names], "-k", chosen)
     assert int(re.search(r"(\d+) passed", printed)[1]) == 22

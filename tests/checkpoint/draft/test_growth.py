@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def calls(action) -> int:
-    """How many functions an action calls: unlike its time, this never varies."""
+    """The number of function calls in an action: unlike its time, it never varies."""
     count = 0
 
     def note(_frame, event, _argument) -> None:

@@ -1,4 +1,4 @@
-"""Mutated headers of real models end mapped and loadable, or named: see header_fuzz.py."""
+"""Tensors of mutated headers of real models are mapped and loadable, or reported: see header_fuzz.py."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ FACTORS = (*NEAR, FAR, *LESS)
 
 
 def views(formula, values: dict[str, int], factors=FACTORS) -> list:
-    """What a reference with such a formula shows when one of its numbers changes."""
+    """The sizes of a reference with such a formula when one of its numbers changes."""
     found = []
     for name, value in values.items():
         whole = [factor for factor in factors if (value * factor).denominator == 1]
@@ -40,10 +40,10 @@ def views(formula, values: dict[str, int], factors=FACTORS) -> list:
         (lambda a: min(a, 256), {"a": 64}, "min(a, 256)"),
         (lambda a: min(a, 256), {"a": 3840}, "min(a, 256)"),
         (lambda a: min(2 * a, 96), {"a": 64}, "min(2 * a, 96)"),
-        # Left as numbers: another relation, or one that does not show on both sides.
+        # These are left as numbers: another relation, or one that is not visible on both sides.
         (lambda a: max(a, 64), {"a": 64}, "64"),
         (lambda a: max(a, 16), {"a": 64}, "64"),
-        (lambda a: min(a, 100_000), {"a": 3840}, "a"),  # no tree comes near
+        (lambda a: min(a, 100_000), {"a": 3840}, "a"),  # far more than any real tree needs
         (lambda a: 256 * -(-8 * a // 3 // 256), {"a": 100}, "512"),
         (lambda a, b: min(a, b), {"a": 64, "b": 128}, "64"),
         (lambda a, b: min(a, 96) + b, {"a": 64, "b": 8}, "72"),

@@ -26,7 +26,7 @@ class Forward:
 
 
 def model(reads: str, decoder: bool = False) -> Node:
-    """A T5 as transformers has it: one embedding at the top and in every stack. ``reads``: which of them are read."""
+    """A T5 as in transformers: one embedding at the top and in every stack. ``reads``: the ones that are used."""
 
     def stack(name: str) -> Node:
         used = "return self.embed_tokens(ids)" if name in reads else "return ids"

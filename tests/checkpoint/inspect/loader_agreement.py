@@ -1,6 +1,6 @@
 """Run inside an environment with diffusers and transformers: which files they load from a folder, and which files ``inspect`` reads.
 
-Every file holds one number, which no other file holds: what a loaded model holds shows where it came from.
+Every file holds one number, which no other file holds, so a loaded model shows which file it came from.
 """
 
 import json
@@ -31,7 +31,7 @@ MAKERS = {"diffusers": (vae, "diffusion_pytorch_model"), "transformers": (clip, 
 
 
 class Folder:
-    """A component's folder that is filled file by file. ``numbers``: the number in each file, by its name."""
+    """A component's folder that is filled file by file. ``numbers``: the number in each file, by the file's name."""
 
     def __init__(self, root: Path, library: str):
         make, self.base = MAKERS[library]
@@ -61,7 +61,7 @@ class Folder:
 
 FIVE, SIX = "{base}-{{number:05d}}-of-00002.safetensors", "{base}-{{number:06d}}-of-000002.safetensors"
 INDEX = "{base}.safetensors.index.json"
-# What is put into the folder, in order: a file, or (shards, index). Then the variant that is asked for.
+# The files to put into the folder, in order: a file, or (shards, index). Then the requested variant.
 CASES = {
     "one file": (["{base}.safetensors"], None),
     "shards with an index": ([(FIVE, INDEX)], None),
@@ -86,7 +86,7 @@ CASES = {
         "bf16",
     ),
 }
-# Written by diffusers before it agreed with transformers.
+# The names that diffusers wrote before it used those of transformers.
 OLDER = {
     "an older sharded variant": (
         [("{base}-{{number:05d}}-of-00002.fp16.safetensors", "{base}.safetensors.fp16.index.json")],
@@ -116,7 +116,7 @@ def pipelines(scratch: Path) -> dict:
     sizes = {"block_out_channels": (4,), "norm_num_groups": 1, "sample_size": 8}
     unet = UNet2DModel(down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), **sizes)
     DDPMPipeline(unet, DDPMScheduler()).save_pretrained(root)
-    vae().save_pretrained(root / "vae")  # not listed
+    vae().save_pretrained(root / "vae")  # not in model_index.json
     shutil.copy(root / "unet/diffusion_pytorch_model.safetensors", root / "all-in-one.safetensors")
     loaded = DiffusionPipeline.from_pretrained(root)
     checkpoint = open_checkpoint(str(root))

@@ -1,7 +1,7 @@
 """Run inside an environment with mflux and diffusers: components/reuse.yml against the references' and mflux's classes.
 
-For every choice: which values of the reference's config the table leaves out, which defaults differ, which of the
-reference's tensors mflux's class does not take, and how far apart both compute with the same random numbers.
+For every choice, it reports the values of the reference's config that the table leaves out, the defaults that differ,
+the reference's tensors that mflux's class does not take, and the distance of both results on the same random numbers.
 """
 
 import copy
@@ -66,15 +66,15 @@ def defaults_of(entry, fields: dict) -> dict:
         if key not in fields or fields[key] is inspect.Parameter.empty:
             continue
         expected = entry["absent"].get(key, value)
-        described = key in entry["absent"] and " " in str(expected)  # the value in words: not mflux's
+        described = key in entry["absent"] and " " in str(expected)  # the value in words, which mflux does not use
         sound = not same(fields[key], value) if described else same(fields[key], expected)
         if not sound and key not in ("layer_types", "no_rope_layers"):
             wrong[key] = repr(fields[key])[:80]
     return {"unknown": sorted(fields.keys() - known), "wrong": wrong}
 
 
-# Read elsewhere: the base of rotary embeddings is a keyword, their kind is rope_type, sections are compared on their own; a
-# dictionary or a tuple of results hold the same.
+# Left out, because the base of rotary embeddings is a keyword, their kind is rope_type, and sections are compared
+# separately; whether results are a dictionary or a tuple makes no difference.
 READ = {
     "return_dict",
     "rope_theta",
@@ -94,7 +94,7 @@ SMALL_TEXT = {
 
 
 def otherwise(key, value):
-    """Another value of the same kind; None where there is none to try."""
+    """Another value of the same kind; None if there is none to try."""
     if isinstance(value, bool):
         return not value
     if key.endswith("_token_id") and isinstance(value, int):
@@ -105,7 +105,7 @@ def otherwise(key, value):
 
 
 def changing(base: dict, fields: dict, listed: dict, compute) -> list[str]:
-    """The keys of ``no_effect`` whose other value changes what the reference computes.
+    """The keys of ``no_effect`` for which another value changes the reference's result.
 
     ``listed``: what the choice implements; ``compute``: config -> array.
     """
@@ -117,7 +117,7 @@ def changing(base: dict, fields: dict, listed: dict, compute) -> list[str]:
         try:
             other = compute(base | {key: value})
         except (ValueError, RuntimeError, IndexError, TypeError):
-            continue  # the reference refuses it by itself
+            continue  # the reference itself refuses the value
         if other.shape != plain.shape or not torch.equal(other, plain):
             found.append(key)
     return found
@@ -146,7 +146,7 @@ def vae_effects(reference, entry, fields) -> list[str]:
 
 
 def text_effects(reference, config_class, config: dict, fields: dict, listed: dict) -> list[str]:
-    # The prompt's end is no token of the middle, and the middle has tokens that another config calls the end.
+    # The prompt's end token does not occur earlier in it, but the end tokens of other configs do.
     last = config["vocab_size"] - 1
     ids = torch.tensor([[3, 17, 5, last - 7, 9, last, 2]])
 
@@ -321,7 +321,7 @@ def distance(choice, model, module) -> float:
     given = module(mx.array(ids)) if choice == "clip" else module(mx.array(ids), mx.ones(ids.shape, dtype=mx.int32))
     given = given[0] if isinstance(given, tuple) else given[3] if isinstance(given, list) else given
     ours = np.array(given.astype(mx.float32))
-    # mflux's classes return one of the reference's hidden states each, before or after the last norm.
+    # Each class of mflux returns one of the reference's hidden states, before or after the last norm.
     states = [theirs.pooler_output] if choice == "clip" else [theirs.last_hidden_state, *theirs.hidden_states[1:]]
     return min(
         float(np.abs(ours.reshape(one.shape) - one).max() / np.abs(one).max())

@@ -34,7 +34,7 @@ def root(wired, tmp_path) -> Path:
 
 
 def _cache(home: Path, repo: str, size: int) -> Path:
-    # As huggingface_hub keeps a repo: blobs, and snapshots of links to them.
+    # The way huggingface_hub stores a repo: blobs, and snapshots of links to them.
     folder = home / f"models--{repo.replace('/', '--')}"
     snapshot = folder / "snapshots" / COMMIT / "vae"
     snapshot.mkdir(parents=True)

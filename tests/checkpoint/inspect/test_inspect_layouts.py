@@ -115,7 +115,7 @@ def test_a_snapshot_of_the_cache_says_repo_and_revision(mflux_port, diffusers_fo
     home = tmp_path / "models--acme--Nova-Image"
     snapshot = home / "snapshots" / ("a" * 40)
     shutil.copytree(diffusers_folder, snapshot)
-    # The cache keeps the files apart and links to them.
+    # The cache stores the files elsewhere and links to them.
     weights = snapshot / f"transformer/{BASE}.safetensors"
     (home / "blobs").mkdir()
     weights.rename(home / "blobs" / "1234")

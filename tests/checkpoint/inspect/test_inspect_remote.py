@@ -1,4 +1,4 @@
-"""A repo id: the same facts as from the folder, with only the headers of the weights sent."""
+"""A repo id gives the same facts as a folder, and only the headers of the weights are downloaded."""
 
 from __future__ import annotations
 
@@ -125,12 +125,12 @@ def test_offline_with_a_shard_that_was_not_downloaded(mflux_port, references, tm
 
 
 def put_into_cache(folder, home, parts: list[str]):
-    """What is in the cache after ``parts`` of a repo were downloaded."""
+    """The content of the cache after ``parts`` of a repo were downloaded."""
     snapshot = home / "hub/models--acme--Nova/snapshots" / REVISION
     for name in ("model_index.json", *parts):
         path = folder / name
         if path.is_dir():
-            shutil.copytree(path, snapshot / name, copy_function=os.symlink)  # as in the cache; no data is copied
+            shutil.copytree(path, snapshot / name, copy_function=os.symlink)  # links, as in the cache
         else:
             snapshot.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, snapshot / name)

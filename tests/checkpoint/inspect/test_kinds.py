@@ -1,4 +1,4 @@
-"""What a file is, told from its header: every kind with several inputs that differ in names, types and depth."""
+"""The kind of a file follows from its header: each kind with several inputs that differ in names, types and depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a folder holds is what diffusers and transformers load from it: the same files, the same tensors."""
+"""`inspect` reads from a folder what diffusers and transformers load from it: the same files, the same tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A component is reused only if mflux implements every value of its config; the table is compared with both."""
+"""A component is reused only if mflux implements every value of its config. The table is compared with both classes."""
 
 from __future__ import annotations
 
@@ -66,6 +66,13 @@ def test_every_other_value_is_named(question, choice, key):
     changed = 12345 if isinstance(wanted, dict) else otherwise(value_of(wanted))
     found, why = asked(question, choice, config | {key: changed})
     assert found == "own" and f"{key} is " in why and "mflux's" in why
+
+
+def test_a_class_that_adds_a_module_is_not_reused():
+    config = config_of("text_encoder", "clip")
+    found, why = reusable("text_encoder", "CLIPTextModelWithProjection", ["clip_text_model"], config)
+    assert found == "own" and "CLIPTextModelWithProjection has text_projection, mflux's class has none" in why
+    assert reusable("text_encoder", "CLIPTextModel", ["clip_text_model"], config)[0] == "clip"
 
 
 @pytest.mark.parametrize(("question", "choice"), CHOICES)
@@ -143,5 +150,5 @@ def test_the_table_is_what_mflux_and_the_references_do(diffusers_python):
     for choice in reuse_table()["text_encoder"]:
         found = facts[choice]
         assert (found["unknown"], found["wrong"], found["changing"], found.get("open", [])) == ([], {}, [], []), choice
-        # Both computed with the same random numbers: the two agree to the rounding of 32-bit floats.
+        # Both classes ran on the same random numbers; they agree except for the rounding of 32-bit floats.
         assert found["distance"] < 1e-5, (choice, found["distance"])

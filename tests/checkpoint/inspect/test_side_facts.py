@@ -122,7 +122,7 @@ CALL = """class NovaPipeline:
 
 @pytest.fixture
 def with_call(folder):
-    """``with_call(more, computed)``: the answers for two T5 encoders, the first of which gets a mask, and this pipeline."""
+    """``with_call(more, computed)``: the answers for this pipeline with two T5 encoders, the first with a mask."""
 
     def make(more: str = "", computed: str = "pass") -> dict:
         index = {"_class_name": ["nova", "NovaPipeline"], "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
@@ -162,7 +162,7 @@ def test_a_second_scale_that_is_off_takes_no_negative_prompt(with_call, more, ta
         ("NovaImageEditPipeline", "image=None", "nova_image"),
         ("NovaEditPlusPipeline", "image", "nova"),
         ("NovaKontextPipeline", "image=None, height=None", "nova"),
-        ("NovaPipeline", "image=None", ""),  # it draws from text, too: the porter says whether the port edits
+        ("NovaPipeline", "image=None", ""),  # it also generates from text, so the porter decides whether the port edits
         ("NovaEditInpaintPipeline", "image=None, mask_image=None, strength=0.6", ""),
         ("NovaEditPipeline", "height=None", ""),
     ],

@@ -53,7 +53,7 @@ def answered(folder: Path) -> dict:
             ("clip", "t5"),
             [("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")],
         ),
-        (  # three, one of them of another size, listed in another order
+        (  # three encoders, one of another size, listed in another order
             {
                 "text_encoder_3": ENCODER,
                 "text_encoder_2": ENCODER,
@@ -66,13 +66,13 @@ def answered(folder: Path) -> dict:
             ("clip", "own", "t5"),
             [("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2"), ("text_encoder_3", "tokenizer_3")],
         ),
-        (  # two that share a tokenizer
+        (  # two encoders that share a tokenizer
             {"text_encoder": ENCODER, "text_encoder_2": ENCODER, "tokenizer": TOKENIZER},
             {"text_encoder": T5_XXL, "text_encoder_2": {**T5_XXL, "d_model": 2048}},
             ("t5", "own"),
             [("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer")],
         ),
-        (  # one, under another name, with a processor
+        (  # one encoder under another name, with a processor
             {
                 "mllm": ("transformers", "Qwen2_5_VLForConditionalGeneration"),
                 "image_encoder": ("transformers", "CLIPVisionModel"),

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     for layer in ("to_q", "norm_q"):
         patterns = {f"possible_{name}_patterns": [f"own.{{block}}.{layer}.{name}"] for name in ("diff", "diff_b")}
         targets.append(LoRATarget(f"transformer_blocks.{{block}}.attn.{layer}", [], [], **patterns))
-    # LoKr with DoRA, which it does not take either.
+    # LoKr with DoRA, which that mapping does not take either.
     names = ("lokr_w1", "lokr_w2", "dora_scale", "alpha")
     patterns = {f"possible_{name}_patterns": [f"dora.{{block}}.to_v.{name}"] for name in names}
     targets.append(LoRATarget("transformer_blocks.{block}.attn.to_v", [], [], **patterns))

@@ -72,7 +72,7 @@ def findings(references, family, name, change=None, remake=dict, **fields):
 
 
 def edit(pattern, **fields):
-    # The line whose to_pattern is `pattern`, with other fields; left out without any.
+    # Change fields of the line whose to_pattern is `pattern`; without fields, remove the line.
     def change(targets):
         assert any(target.to_pattern == pattern for target in targets), pattern
         kept = [target for target in targets if fields or target.to_pattern != pattern]

@@ -1,4 +1,4 @@
-"""mflux's own mappings, whole and broken one line at a time: the ledger names exactly the tensors that are wrong."""
+"""mflux's own mappings, intact and broken one line at a time: the ledger names exactly the tensors that are wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.checkpoint.conftest import run_in
 
 HERE = Path(__file__).resolve().parent
 
-# What the ledger says of the whole mappings of mflux 0.24.0, each a fact of that release.
+# The ledger's findings about the intact mappings of mflux 0.24.0; each is a fact of that release.
 WHOLE = {
     "z_image vae": set(),
     "z_image transformer": set(),
@@ -24,7 +24,7 @@ WHOLE = {
     "qwen_image transformer": set(),
 }
 FLUX = "transformer_blocks.{0-4}.attn"
-# For each break the names that the ledger must give, and no other.
+# For each break, the names that the ledger must report, and no others.
 BROKEN = {
     "block count too small": ["transformer_blocks.4.attn.to_q.weight"],
     "block count too large": ["transformer_blocks.{5-6}.attn.to_q.weight"],

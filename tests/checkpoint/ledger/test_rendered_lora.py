@@ -1,4 +1,4 @@
-"""A port's rendered LoRA mapping: its own tests, with LoRAs in every spelling through the release's real loader."""
+"""A port's rendered LoRA mapping passes its own tests, which send LoRAs in every spelling through the real loader."""
 
 from __future__ import annotations
 

@@ -18,13 +18,7 @@ BREAKS = [
             ),
         ),
     ),
-    Break(
-        "FEA05",
-        both(
-            replace(VARIANT, "LatentCreator.encode_image(", "encode("),
-            replace(EDIT, "LatentCreator.encode_image(", "encode("),
-        ),
-    ),
+    Break("FEA05", replace(VARIANT, "LatentCreator.encode_image(", "encode(")),
     Break("FEA06", replace(VARIANT, "(latents, tiling_config=self.tiling_config)", "(latents)")),
     Break(
         "FEA07",
@@ -37,6 +31,17 @@ BREAKS = [
     Break("FEA11", replace(VARIANT, "ctx.interruption(t, latents)", "pass")),
     Break("FEA12", replace(VARIANT, "prompt_cache", "cache")),
     Break("FEA13", replace(VARIANT, "self.prompt_cache[prompt_key] = ", "self.prompt_cache[cache_key] = ")),
+    Break(
+        "FEA13",
+        replace(EDIT, "[(prompt, *image_paths)]", "[tuple(image_paths)]"),
+        "an encoder that sees the images, keyed by these alone",
+        before=replace(
+            EDIT,
+            "        return self._encode_prompt(prompt, **options)\n",
+            "        self.prompt_cache[(prompt, *image_paths)] = self._encode_prompt(prompt, **options)\n"
+            "        return self.prompt_cache[(prompt, *image_paths)]\n",
+        ),
+    ),
     Break("FEA14", replace(VARIANT, "def _predict(", "def _step(")),
     Break("FEA15", replace(VARIANT, "def _decode_latents(", "def _decode(")),
     Break("FEA16", replace(EDIT, "NovaLatentCreator.normalize_latents(", "dict(")),

@@ -22,7 +22,7 @@ def commit_tensor(tree: Tree) -> None:
 
 
 def prove(tree: Tree, figures: str, stage: str = "transformer") -> None:
-    """Write other figures after a stage's box."""
+    """Replace the figures after a stage's box."""
     text = (tree.root / PORTING).read_text()
     tree.write(PORTING, re.sub(rf"(<!-- evidence: {stage} -->).*", rf"\1 {figures}".rstrip(), text))
 
@@ -43,7 +43,7 @@ def picture(name: str):
 
 
 def ignore(tree: Tree) -> None:
-    """As it is for a person whose own ignore file names a folder of the port."""
+    """The state for a user whose own ignore file names a folder of the port."""
     tree.git("rm", "--quiet", "--cached", FEED_FORWARD)
     tree.write(".git/info/exclude", "feed_forward.py\n")
 

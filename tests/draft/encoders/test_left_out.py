@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from mflux_port.draft.tree.nodes import LIST, MODULE, Node
-from mflux_port.draft.tree.towers import cut_towers
+from mflux_port.draft.tree.towers import cut_towers, left_out_heads
 from mflux_port.draft.write.waiver_entries import waivers_text
 from mflux_port.errors import PortError
 from mflux_port.ledger.waivers import read_waivers
@@ -53,6 +53,13 @@ def test_what_ran_in_any_way_stays(tree):
     assert cut_towers(tree) == [] and [path for path, _ in tree.walk()] == before
 
 
+def test_a_stored_output_head_is_left_out_where_the_tree_has_none():
+    tree = module("root", True, model=module("model", True, language_model=text_model()))
+    tensors = ["model.language_model.layers.0.proj.weight", "lm_head.weight", "lm_head.bias"]
+    assert left_out_heads(tree, tensors) == ["lm_head"] and left_out_heads(tree, tensors[:1]) == []
+    assert left_out_heads(module("root", True, lm_head=Node("Linear")), tensors) == []
+
+
 ENTRY = '- {component: text_encoder, tensor: "visual.*", reason: "never entered"}\n'
 
 
@@ -71,16 +78,16 @@ def test_an_entry_is_added_once_and_the_rest_stays(tmp_path, text):
     if text is not None:
         path.write_text(text)
     before = {name: dict(one.tensors) for name, one in read_waivers(path).items()}
-    made = waivers_text(path, before, {"text_encoder": ["visual.*"], "text_encoder_2": []}, "never entered")
+    made = waivers_text(path, before, {"text_encoder": {"visual.*": "never entered"}, "text_encoder_2": {}})
     path.write_text(made)
     after = {name: dict(one.tensors) for name, one in read_waivers(path).items()}
     assert after == before | {"text_encoder": {"visual.*": "never entered"}}
     assert set((text or "").splitlines()) <= set(made.splitlines())
-    assert waivers_text(path, after, {"text_encoder": ["visual.*"]}, "never entered") is None
+    assert waivers_text(path, after, {"text_encoder": {"visual.*": "never entered"}}) is None
 
 
 def test_a_section_in_one_line_is_refused(tmp_path):
     path = tmp_path / "waivers.yml"
     path.write_text("ledger: [{component: vae, tensor: x, reason: it is so}]\n")
     with pytest.raises(PortError, match="write it as `ledger:`"):
-        waivers_text(path, {}, {"text_encoder": ["visual.*"]}, "never entered")
+        waivers_text(path, {}, {"text_encoder": {"visual.*": "never entered"}})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
+from transformers.utils import ModelOutput
 
 TABLE_LENGTH = 6
 
@@ -83,6 +86,40 @@ class Chosen(nn.Module):
         activation = nn.functional.silu if self.kind == "silu" else nn.functional.gelu
         y = activation(x)
         return y + x
+
+
+@dataclass
+class PartOutput(ModelOutput):
+    last_hidden_state: torch.Tensor | None = None
+    attentions: torch.Tensor | None = None
+
+
+class Named(nn.Module):
+    """A layer that an attribute of the class names; its result is in an output object."""
+
+    _layer = "linear"
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x):
+        name = getattr(self, "_layer", "other")
+        if (layer := getattr(self, name, None)) is not None:
+            x = layer(x)
+        return PartOutput(last_hidden_state=x)
+
+
+class Reader(nn.Module):
+    """Reads an output object by number."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.named = Named(width)
+
+    def forward(self, x):
+        outputs = self.named(x)
+        return outputs[0] * 2
 
 
 class Wrong(nn.Module):
@@ -225,12 +262,12 @@ class Model(nn.Module):
         self.folded, self.unseen, self.sided = Folded(width, True), Unseen(), Sided()
         self.always_none, self.resized, self.parent = AlwaysNone(), Resized(width), Parent()
         self.tables, self.attention = Tables(width, theta), Attention(width, heads)
-        self.chosen, self.convolutions, self.looked = Chosen("silu"), Convolutions(width), Looked(width)
+        self.chosen, self.reader = Chosen("silu"), Reader(width)
         self.unused = nn.Linear(width, width)
 
     def forward(self, x, mask=None, return_dict=True):
-        x = self.looked(self.convolutions(self.chosen(self.folded(x))))
-        x = self.sided(self.unseen(x))
+        x = self.chosen(self.folded(x))
+        x = self.reader(self.sided(self.unseen(x)))
         x = self.resized(self.always_none(x, mask))
         x = self.attention(self.tables(self.parent(x)))
         if not return_dict:

@@ -48,6 +48,7 @@ WRITTEN = {
     "pad by repeating the edge": "F.pad(image, (1, 1, 1, 1), mode='replicate')",
     "interpolate": "F.interpolate(image, scale_factor=2.0, mode='nearest')",
     "dropout": "F.dropout(x, 0.5, training=False)",
+    "Buffer": "torch.nn.Buffer(x, persistent=False) * 2",
     "contiguous and detach": "x.contiguous().detach().clone()",
     "to a type": "x.to(torch.float32) + i.to(x.dtype)",
     "to another's type": "i.to(x)",

@@ -56,6 +56,12 @@ def test_what_a_chosen_function_gives_is_not_left_out(classes):
     assert classes["Chosen"]["state"] == "verified" and "y = nn.silu(x)" in classes["Chosen"]["text"]
 
 
+def test_a_layer_that_the_class_names_and_the_only_part_of_an_output(classes):
+    assert classes["Named"]["state"] == classes["Reader"]["state"] == "verified"
+    assert "self.linear" in classes["Named"]["text"] and "getattr" not in classes["Named"]["text"]
+    assert "[0]" not in classes["Reader"]["text"]
+
+
 def test_arrays_that_no_checkpoint_holds_are_made(classes):
     text = classes["Tables"]["text"]
     assert classes["Tables"]["state"] == "verified"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+
 import pytest
+from mflux_port.draft.forward.proof import verify
 from mflux_port.draft.forward.proof.states import BLOCKED, DIFFERS, RAISES, VERIFIED, State
 from mflux_port.draft.forward.proof.verify import blocked
 from mflux_port.draft.forward.writer.classes import Forward, Method
@@ -29,6 +33,14 @@ def drafted(kind: str) -> str:
 def test_it_raises_and_names_file_and_line(kind):
     text = drafted(kind)
     assert f'raise NotImplementedError("Port Block.forward, {WHERE}")' in text and "return x" not in text
+
+
+def test_a_replay_is_limited_by_its_computing_and_not_by_a_busy_machine(monkeypatch, tmp_path):
+    ended = subprocess.CompletedProcess([], -signal.SIGXCPU, stdout='{"starts": "Block"}\n', stderr="")
+    limits = {}
+    monkeypatch.setattr(verify.subprocess, "run", lambda command, **options: limits.update(options) or ended)
+    assert verify._run(tmp_path) == ([{"starts": "Block"}], "no answer in 300 seconds of computing")
+    assert limits["timeout"] >= 10 * verify._COMPUTING
 
 
 def test_a_proven_one_is_written():

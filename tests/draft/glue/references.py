@@ -78,7 +78,12 @@ REFERENCES: dict[str, dict] = {
         "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {
             **DYNAMIC, "base_shift": 0.25, "max_shift": 0.75, "time_shift_type": "linear",
         }),
-        "tokenizer": ("transformers", "PreTrainedTokenizerFast", {}),
+        "tokenizer": ("transformers", "PreTrainedTokenizerFast", {"post_processor": {
+            "type": "TemplateProcessing", "single": [
+                {"SpecialToken": {"id": "[gMASK]", "type_id": 0}}, {"SpecialToken": {"id": "<sop>", "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+            ],
+        }}),
     },
     "qwen_image": {
         "_class_name": "QwenImagePipeline",

@@ -1,4 +1,7 @@
-"""From configs to a port that runs, with no line written by hand: twin, copy, draft, ledger, rendered tests, stages."""
+"""From configs to a port that runs, with no line written by hand: twin, copy, draft, ledger, rendered tests, stages.
+
+The port edits, draws from an image, loads LoRAs and trains them: each is proven against the reference, too.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,37 @@ from tests.skips import unexpected_skips
 pytestmark = pytest.mark.full
 
 DIFFUSERS = "diffusers==0.42.*"
-NAME = "z_image"
+NAME = "flux2"
+CLAIMS = {"variants": ["txt2img", "edit"], "img2img": True, "lora": True, "training": True}
+RUN = ("--size", "64x96", "--steps", "2", "--no-calibration")
+RECORDINGS = {
+    "plain": RUN,
+    "edit": ("--edit", "2", *RUN),  # two images of other sizes than the output's
+    "image": ("--image", "--steps", "4", "--size", "64x96", "--strength", "0.7"),
+    "lora": ("--lora", "--steps", "1", "--size", "64x96"),
+    "training": ("--training", "--steps", "2", "--size", "64x96"),
+}
+JUDGED = {name: () if name == "plain" else (f"--{name}",) for name in RECORDINGS} | {"q8": ("--quantize", "8")}
+# The edit class with a transformer that is not ported: judged last, for it stays so in that process.
+UNPORTED = """from mflux.models.nova_image.variants.edit.nova_image_edit import NovaImageEdit
+
+
+class Unported(NovaImageEdit):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        type(self.transformer).__call__ = self._raise
+
+    def _raise(self, *args, **kwargs):
+        raise NotImplementedError("Port it.")
+"""
 STAGES = ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end")
+ROWS = {
+    "edit": {"preprocess", "condition", "order", "positions", *STAGES},
+    "image": {"steps", "latents", "picture"},
+    "lora": {"attention", "diffusers", "diffusers_alpha", "lokr_diffusers", "transformer"},
+    "training": {"sigmas", "targets", "weighting", "loss", "gradients", "updates", "saved", "timesteps"},
+    "q8": {"vae", "vae_encode", "vae_decode", "transformer", "text_encoder"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +82,9 @@ def port(tmp_path_factory, pristine, copy_port, python, twin) -> tuple[Path, Pat
     folder = tmp_path_factory.mktemp("port")
     root = shutil.copytree(pristine(), folder / "mflux")
     _run(sys.executable, "-m", "mflux_port", "inspect", snapshot, "-o", folder / "answers.yml")
-    answers = yaml.safe_load((folder / "answers.yml").read_text())
-    done = copy_port(root, **answers | {"model": "nova_image"})
+    answers = yaml.safe_load((folder / "answers.yml").read_text()) | CLAIMS | {"model": "nova_image"}
+    answers["checkpoints"][0]["variant"] = "both"
+    done = copy_port(root, **answers)
     assert done.returncode == 0, done.stderr
     own = releases.install(root, python)
     releases.commit(root, "Copied")
@@ -72,19 +105,50 @@ def test_nothing_is_open(port, twin):
 
 def test_rendered_tests_pass_as_they_are(port):
     root, own = port
-    said = _run(own, "-m", "pytest", "-q", "-rs", "-o", "addopts=", "-m", "fast", "-k", "nova_image", "tests", cwd=root)
-    assert int(re.search(r"(\d+) passed", said)[1]) > 20
+    # Each picture takes a prompt of 512 tokens in bfloat16, which is slow without a GPU: the stages below draw some.
+    chosen = "nova_image and (not TinyGenerate or test_prediction) and not images_decide and not second_image"
+    said = _run(own, "-m", "pytest", "-q", "-rs", "-o", "addopts=", "-m", "fast", "-k", chosen, "tests", cwd=root)
+    assert int(re.search(r"(\d+) passed", said)[1]) > 50
     assert unexpected_skips(said) == []
 
 
-def test_every_stage_passes(port, twin):
+@pytest.fixture(scope="module")
+def judged(port, twin) -> dict[str, dict]:
+    """What the harness says of the port and of each claim: the exit code and the text."""
     root, own = port
     home = root / "porting/nova_image"
-    _run(own, "run_reference.py", "--model", twin[1], "--size", "64x96", "--steps", 2, cwd=home)
-    said = _run(own, "run_mflux.py", cwd=home)
-    passed = re.findall(r"^(\w+) +pass\b", said, re.MULTILINE)
-    assert tuple(passed) == STAGES
-    assert _changed(root) == ""
+
+    def run(script: str, calls: dict[str, tuple]) -> dict[str, dict]:
+        given = json.dumps(list(map(list, calls.values())))
+        said = _run(own, PROJECT / "tests/parity/healthy/run_many.py", home / script, cwd=home, given=given)
+        return dict(zip(calls, map(json.loads, said.splitlines()), strict=True))
+
+    recorded = run("run_reference.py", {name: ("--model", str(twin[1]), *more) for name, more in RECORDINGS.items()})
+    assert not any(row["code"] for row in recorded.values()), recorded
+    (home / "unported.py").write_text(UNPORTED)
+    return run("run_mflux.py", JUDGED | {"unported": ("--edit", "--port", "unported:Unported")})
+
+
+def test_every_stage_passes(port, judged):
+    said = judged["plain"]["text"]
+    assert tuple(re.findall(r"^(\w+) +pass\b", said, re.MULTILINE)) == STAGES, said
+    assert _changed(port[0]) == ""
+
+
+@pytest.mark.parametrize("claim", ROWS)
+def test_every_claim_passes(judged, claim):
+    said = judged[claim]
+    rows = dict(re.findall(rf"^(?:{claim} )?(\w+) +(pass|FAIL|not \w+|waived)\b", said["text"], re.MULTILINE))
+    assert set(rows) >= ROWS[claim] and {rows[name] for name in ROWS[claim]} == {"pass"}, said["text"]
+    # LoRA files that diffusers does not load for this family, and DoRA, which mflux refuses by name.
+    assert {*rows.values()} <= ({"pass", "not ported"} if claim == "lora" else {"pass"}), said["text"]
+    assert said["code"] == 0, said["text"]
+
+
+def test_an_edit_variant_without_its_transformer_is_judged_around_it(judged):
+    rows = dict(re.findall(r"^edit (\w+) +(pass|FAIL)\b", judged["unported"]["text"], re.MULTILINE))
+    assert rows["preprocess"] == rows["text_encoder"] == rows["vae_decode"] == "pass", judged["unported"]["text"]
+    assert rows["transformer"] == "FAIL"
 
 
 def test_a_second_draft_changes_nothing(port, twin):
@@ -100,10 +164,11 @@ def _changed(root: Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def _run(*command, cwd: Path | None = None) -> str:
-    variables = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks"), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+def _run(*command, cwd: Path | None = None, given: str | None = None) -> str:
+    paths = os.pathsep.join([str(PROJECT / "hooks"), str(cwd or "")])
+    variables = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     line = list(map(str, command))
-    done = subprocess.run(line, cwd=cwd, env=variables, capture_output=True, text=True)
+    done = subprocess.run(line, cwd=cwd, env=variables, input=given, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout

@@ -16,7 +16,8 @@ from mflux_port.draft.glue.layer_stack import LayerStack, layer_stack
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.prediction import Writer
 from mflux_port.draft.glue.prompt import Writer as PromptWriter
-from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
+from mflux_port.draft.glue.prompt import negative_options
+from mflux_port.draft.glue.prompt_embeds import PromptEmbeds, prompt_embeds
 from mflux_port.draft.glue.signature import Signature, call_signature, without_method
 from mflux_port.draft.glue.sizes import small_configs
 from mflux_port.draft.pipeline import arguments
@@ -243,6 +244,76 @@ def test_one_encoder_gives_a_pooled_vector_the_other_one_for_each_token():
     assert vectors.tolist() == [[[4, 4], [5, 5], [0, 0], [0, 0]]] and whole.tolist() == [30]
 
 
+ZEROS = {
+    "tokenization.tokenizer": _fact(options={"max_length": 4}),
+    "encoding.text_encoder": _fact(tokenizer="tokenizer", mask=False, first=0, keep="tokens", pad_to=4),
+    "prompt.encoder_hidden_states": _fact(states=["text_encoder.last_hidden_state"], zeros_after=True),
+    "negative": _fact(guided="guidance > 1", default="", zeros=True),
+}
+
+
+def _encode_prompt(facts: dict):
+    """``encode_prompt`` of these facts, with a tokenizer that gives a token for each letter and one more."""
+    writer = PromptWriter(
+        port_from_answers(ANSWERS | {"text_encoder": "own"}),
+        facts,
+        {"text_encoder": ("a", "Own")},
+        lambda module: "class Own:\n    def __call__(self, input_ids):\n        return a\n",
+    )
+    code = "".join(line for line in writer.text().splitlines(keepends=True) if not line.startswith(("from", "import")))
+    scope = {"mx": np, "ModelConfig": SimpleNamespace(precision=np.float32), "LanguageTokenizer": int, "Own": int}
+    exec(code, scope)
+
+    def tokens(texts: list[str], **options) -> SimpleNamespace:
+        ids = [[*(ord(letter) - ord("a") + 2 for letter in texts[0]), 1]]
+        return SimpleNamespace(input_ids=ids, attention_mask=np.ones_like(ids))
+
+    encode = scope["NovaImagePromptEncoder"].encode_prompt
+    return lambda text, **more: encode(text, SimpleNamespace(tokenizer=tokens), _vectors(1), **more).ravel().tolist()
+
+
+def test_zeros_fill_a_prompt_up_where_the_transformer_gets_no_mask():
+    assert _encode_prompt(ZEROS)("ab") == [2, 3, 1, 0]
+    masked = ZEROS | {"arguments": _fact(encoder_attention_mask={"is": "text mask"})}
+    assert _encode_prompt(masked)("ab") == [2, 3, 1]
+
+
+def test_a_prompt_that_the_reference_encodes_in_small_letters():
+    lower = ZEROS | {"tokenization.tokenizer": _fact(options={"max_length": 4}, lower=True)}
+    assert _encode_prompt(lower)("aB") == [2, 3, 1, 0]
+
+
+def test_padding_to_a_multiple_is_masked():
+    facts = ZEROS | {
+        "tokenization.tokenizer": _fact(options={"padding": True, "pad_to_multiple_of": 4}),
+        "encoding.text_encoder": _fact(tokenizer="tokenizer", mask=True, first=0, keep="all"),
+        "arguments": _fact(encoder_attention_mask={"is": "text mask"}),
+    }
+    assert prompt_embeds(facts).with_mask
+
+
+def test_settings_that_the_drafted_transformer_does_not_know_are_listed():
+    items = {"base_sequence_length": {"is": "constant", "value": 4096}}
+    facts = {
+        "arguments": _fact(
+            cross_attention_kwargs={"is": "table", "items": items}, return_dict={"is": "constant", "value": False}
+        )
+    }
+    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
+    assert "gives its transformer as cross_attention_kwargs" in writer.text()
+    assert "prediction.cross_attention_kwargs" in [entry.name for entry in writer.unresolved]
+    items["base_sequence_length"]["value"] = None
+    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
+    assert "cross_attention_kwargs" not in writer.text()
+
+
+def test_a_negative_prompt_that_is_not_given_is_zeros():
+    encode = _encode_prompt(ZEROS)
+    assert encode("", negative=True) == [0, 0, 0, 0]
+    assert encode("a", negative=True) == [2, 1, 0, 0] and encode("") == [1, 0, 0, 0]
+    assert negative_options(ZEROS) == {"negative": True}
+
+
 def test_a_wrapper_returns_what_is_inside_it():
     wrapper = "from inner import Inner\n\n\nclass Own:\n    def __init__(self):\n        self.text_model = Inner()\n\n"
     wrapper += (
@@ -291,6 +362,10 @@ def test_an_encoder_that_no_run_used_is_listed():
     writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
     assert "noqa: ARG004" in writer.text()
     assert [entry.name for entry in writer.unresolved] == ["prompt_encoder.text_encoder"]
+    gives = {"glyphs": ["text_encoder.last_hidden_state"]}
+    facts["quoted.text_encoder"] = _fact(prompt='say "OPEN"', text='Text "OPEN". ', options={}, gives=gives)
+    writer = PromptWriter(port_from_answers(answers), facts, classes, lambda module: DRAFTED)
+    assert writer.text() and "glyphs has its text_encoder.last_hidden_state" in writer.unresolved[0].candidates[0]
 
 
 NESTED = {
@@ -346,6 +421,25 @@ class _Tensor:
     def is_floating_point(self) -> bool:
         return False
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.numbers),)
+
+    def any(self) -> bool:
+        return any(self.numbers)
+
+
+def test_an_input_of_zeros_is_left_out_where_it_may_be_and_listed():
+    assert arguments._zeros([_Tensor([0, 0]), _Tensor([0, 0])]) == {"is": "zeros", "shape": [2]}
+    for other in ([0, 1], [0, 0, 0]):
+        assert arguments._zeros([_Tensor([0, 0]), _Tensor(other)]) is None
+    facts = {"guidance": _fact(formula="conditional"), "arguments": _fact(glyphs={"is": "zeros", "shape": [1, 128]})}
+    for optional, passed in ((True, "transformer()"), (False, "raise NotImplementedError")):
+        port = port_from_answers(ANSWERS)._replace(variants=("txt2img",))
+        writer = Writer(port, facts, Signature({"glyphs": optional}, "mx.array"))
+        assert passed in writer.text()
+        assert [entry.name for entry in writer.unresolved] == ["prediction.glyphs"]
+
 
 @pytest.mark.parametrize(
     ("given", "rule"),
@@ -379,10 +473,11 @@ def test_a_second_guidance_that_is_off_makes_no_second_prediction():
         "guidance": _fact(formula=CFG), "guidance_argument": _fact(argument="guidance"), "negative": _fact(guided="guidance > 1", default=None),
         "defaults": _fact(guidance_scale=3.5, true_cfg_scale=1.0),
     }  # fmt: skip
-    writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
+    port = port_from_answers(ANSWERS)._replace(variants=("txt2img",))
+    writer = Writer(port, facts, Signature({}, "mx.array"))
     assert "return False" in writer.text() and f"return {CFG}" in writer.text() and not writer.unresolved
     facts["defaults"]["value"]["true_cfg_scale"] = 4.0
-    assert "return guidance > 1.0" in Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array")).text()
+    assert "return guidance > 1.0" in Writer(port, facts, Signature({}, "mx.array")).text()
 
 
 def test_each_of_several_arguments_about_the_prompt_is_passed():

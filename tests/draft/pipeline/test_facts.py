@@ -50,6 +50,17 @@ EXPECTED = {
             "img_ids": {"is": "image ids", "columns": [0, "row", "column", 0], "patch": 1, "axes": 3, "dtype": "int"},
             "txt_ids": {"is": "text ids", "columns": [0, 0, 0, "token"], "axes": 3, "dtype": "int"},
         },
+        "input_image": {"size": "its own", "most": 1024 * 1024, "multiple": 16, "to": "cropped in the middle"},
+        "images": {
+            "count": 3,
+            "positions": {
+                "img_ids": {
+                    "columns": [{"first": 10, "each": 10}, "row", "column", {"first": 0, "each": 0}],
+                    "axes": 3,
+                    "dtype": "int",
+                },
+            },
+        },
     },
     "ernie_image": {
         "prompt.text_bth": {
@@ -114,7 +125,7 @@ def facts(tmp_path_factory):
                 name, {**FAMILIES, **OTHERS, **REFERENCES}[name], "Any", tmp_path_factory.mktemp("facts")
             )
             _run(python, [home / "make_tiny_checkpoint.py", "--model", home / "reference"])
-            command = ["-m", "mflux_port.draft.pipeline.process", home / "artifacts/tiny"]
+            command = ["-m", "mflux_port.draft.pipeline.process", home / "artifacts/tiny", "--edits"]
             made[name] = {entry["name"]: entry for entry in json.loads(_run(python, command))}
         return made[name]
 

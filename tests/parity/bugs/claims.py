@@ -132,6 +132,21 @@ def error(change: Callable) -> Callable:
     return lambda: replaced(TrainingTrainer, "_single_example_loss", staticmethod(loss))
 
 
+def schedule(draw: Callable, weight: Callable) -> Callable:
+    """mflux's loss at the step ``draw(rng, steps)`` where the training file leaves it open, times ``weight(sigma)``."""
+
+    def loss(adapter, training_spec, base_config, item, rng):
+        config = adapter.create_config(training_spec, width=item.width, height=item.height)
+        loop, sigmas = training_spec.training_loop, config.scheduler.sigmas
+        at = draw(rng, training_spec.steps) if loop.timestep_high is None else loop.timestep_low
+        noise = mx.random.normal(shape=item.clean_latents.shape, dtype=config.precision)
+        noisy = (1 - sigmas[at]) * item.clean_latents + sigmas[at] * noise
+        predicted = adapter.predict_noise(t=at, latents_t=noisy, sigmas=sigmas, cond=item.cond, config=config)
+        return weight(sigmas[at]) * (item.clean_latents + predicted - noise).square().mean()
+
+    return lambda: replaced(TrainingTrainer, "_single_example_loss", staticmethod(loss))
+
+
 def adapter(name: str, change: Callable) -> Callable:
     """One method of the training adapter; ``change(original)`` gives the other one."""
     return lambda: replaced(ZImageTrainingAdapter, name, change(getattr(ZImageTrainingAdapter, name)))
@@ -330,6 +345,8 @@ CLAIMS = (
     Claim("timestep shift missing", TRAINING, adapter("create_config", _unshifted), "sigmas", "no timestep shift"),
     Claim("timestep of the next step", TRAINING, _other_prediction(lambda original, self, given: original(self, **given | {"t": given["t"] + 1})), "loss", "the reference's is"),
     Claim("image and noise swapped", TRAINING, error(lambda p, n, c: (p - c + n).square().mean()), "loss", "clean - noise"),
+    Claim("loss weighted by sigma", TRAINING, schedule(lambda rng, n: rng.randrange(n), lambda sigma: sigma**-2), "weighting", "sigma_sqrt"),
+    Claim("timesteps of the noisy half", TRAINING, schedule(lambda rng, n: rng.randrange(n // 2), lambda sigma: 1), "timesteps", "none of diffusers' schemes"),
     Claim("one matrix is frozen", TRAINING, adapter("freeze_base", _frozen), "gradients", "layers.1.attention.to_v.lora_B: is zero"),
     Claim("gradient cut in one layer", TRAINING, adapter("load_lora_adapter", _cut), "gradients", "is zero"),
     Claim("trained at twice the scale", TRAINING, adapter("load_lora_adapter", _scaled(2.0)), "gradients", "is 2 times"),

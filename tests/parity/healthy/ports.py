@@ -5,6 +5,7 @@ Each is mflux's own, with nothing changed but its sizes and what its constructor
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -76,12 +77,6 @@ def _qwen():
     from mflux.models.qwen.variants.txt2img.qwen_image import QwenImage
 
     return QwenImage
-
-
-def _qwen21():
-    from mflux.models.qwen21.variants.txt2img.qwen_image_21 import QwenImage21
-
-    return QwenImage21
 
 
 def _krea2():
@@ -171,11 +166,13 @@ class ReferenceSteps(FlowMatchEulerDiscreteScheduler):
     def set_image_seq_len(self, image_seq_len):
         """The size was taken into account."""
 
+    def set_mu(self, mu):
+        """So was the shift that a port computes."""
+
 
 class WithReferenceSteps(Port):
     """As released, except for its schedule: errors that remain in the loop do not come from the schedule."""
 
-    def generate_image(self, seed, prompt, num_inference_steps, height, width, guidance, negative_prompt=None):
-        given = {"seed": seed, "prompt": prompt, "num_inference_steps": num_inference_steps, "height": height}
-        given |= {"width": width, "guidance": guidance, "negative_prompt": negative_prompt}
-        return super().generate_image(**given, scheduler=f"{__name__}.ReferenceSteps")
+    @functools.wraps(Port.generate_image)
+    def generate_image(self, **given):
+        return super().generate_image(**given | {"scheduler": f"{__name__}.ReferenceSteps"})

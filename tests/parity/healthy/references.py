@@ -83,11 +83,6 @@ WAN22_VAE = {
         1.6887, 0.3971, 1.06, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744,
     ],
 }  # fmt: skip
-QWEN21_VAE = {  # the means and standard deviations are diffusers' defaults
-    "_class_name": "AutoencoderKLQwenImage21", "base_dim": 96, "decoder_base_dim": 144, "z_dim": 64,
-    "dim_mult": [1, 2, 4, 8, 8], "num_res_blocks": 2, "attn_scales": [],
-    "temperal_downsample": [False, True, True, True], "dropout": 0.0,
-}  # fmt: skip
 
 
 def flux(dev: bool) -> dict:
@@ -133,18 +128,6 @@ REFERENCES = {
             "shift_terminal": 0.02,
         }),
         "tokenizer": ("transformers", "Qwen2Tokenizer", {}),
-    },
-    "qwen21": {
-        "_class_name": "QwenImage21Pipeline",
-        "transformer": ("diffusers", "QwenImage21Transformer2DModel", {
-            "patch_size": 1, "in_channels": 64, "out_channels": 64, "num_layers": 32, "attention_head_dim": 128,
-            "num_attention_heads": 32, "context_in_dim": 4096, "mlp_ratio": 3, "axes_dims_rope": [16, 56, 56],
-            "eps": 1e-6, "causal_condition": True,
-        }),
-        "text_encoder": ("transformers", "Qwen3VLForConditionalGeneration", QWEN3_VL_8B),
-        "vae": ("diffusers", "AutoencoderKLQwenImage21", QWEN21_VAE),
-        "scheduler": (*FLOW, {**DYNAMIC}),
-        "processor": ("transformers", "Qwen3VLProcessor", {}),
     },
     "krea2": {
         "_class_name": "Krea2Pipeline",

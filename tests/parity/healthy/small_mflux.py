@@ -172,19 +172,12 @@ def fibo2(sizes: dict) -> Table:
     }  # fmt: skip
 
 
-def qwen21(sizes: dict) -> Table:
-    vae = sizes["vae"]
-    return {
-        f"{M}qwen21.model.qwen21_vae": {"96": vae["base_dim"], "144": vae["decoder_base_dim"]},
-    }
-
-
 def ernie_image(sizes: dict) -> Table:
     width = sizes["text_encoder"]["text_config"]["hidden_size"]
     return {f"{M}ernie_image.model.ernie_text_encoder.prompt_encoder": {"3072": width}}
 
 
 TABLES = {
-    "flux": flux, "flux_dev": flux, "flux_kontext": flux, "qwen": qwen, "krea2": krea2, "fibo": fibo, "fibo2": fibo2, "qwen21": qwen21,
+    "flux": flux, "flux_dev": flux, "flux_kontext": flux, "qwen": qwen, "krea2": krea2, "fibo": fibo, "fibo2": fibo2,
     "ernie_image": ernie_image, "fibo_edit": fibo,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Adapters in a checkpoint: LoRA matrices that were not merged into the weights, or a file of nothing else."""
+"""Adapters in a checkpoint: LoRA matrices that were not merged into the weights, or a file of adapters alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ADAPTER_ONLY = re.compile(
 )
 _WORD = re.compile(r"(?:emb_params|clip_[lg]|t5xxl|string_to_param(?:\.\*)?|\*)$")
 _IMAGE_PROMPT = re.compile(r"(?:image_proj|ip_adapter)\.")
-# What a whole file can be: every one of its names fits.
+# Kinds that a whole file can be: every one of its names must fit.
 _FILES = (
     ("LoRA file", lambda name: bool(_PARTS.search(name) or _ADAPTER_ONLY.search(name)), "an adapter without its model",
      "account for it with `mflux-port ledger --lora`, and name the model's checkpoint here"),
@@ -34,7 +34,7 @@ _FILES = (
 
 
 def adapters(tensors: Mapping[str, Tensor]) -> list[Kind]:
-    """The one Kind of a file that holds adapters, or nothing."""
+    """A list of one Kind if the file holds adapters, otherwise an empty list."""
     for kind, fits, what, fix in _FILES if tensors else ():
         if all(map(fits, tensors)):
             return [Kind(kind, what, fix, tuple(tensors))]

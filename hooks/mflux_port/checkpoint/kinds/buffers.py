@@ -1,4 +1,4 @@
-"""Arrays that a checkpoint holds and no port loads: counters and tables that the reference computes again."""
+"""Arrays that a checkpoint holds but no port loads: counters, and tables that the reference recomputes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from mflux_port.checkpoint.headers import Tensor
 
 _INTEGERS = ("I64", "I32", "I16", "I8", "U8", "U16", "U32", "U64", "BOOL")
-# Array name -> why it may stay out. Only integers, booleans and scalars: a float of these names may be a weight.
+# Array name -> why it need not be loaded. Only integers, booleans and scalars: floats under these names may be weights.
 COMPUTED = {
     "num_batches_tracked": "a counter of torch's training, which MLX's BatchNorm does not have",
     "position_ids": "the numbers 0, 1, 2 and so on, which the port computes",
@@ -25,7 +25,8 @@ COMPUTED = {
     "step": "a counter of training",
     "initted": "a switch of training",
 }
-# Lists of floats that no training changes: of a rotary embedding, and of a noise schedule at the top of a file.
+# Lists of floats that training never changes: of a rotary embedding, and of a noise schedule at the top level of a
+# file.
 _FREQUENCIES = re.compile(r"(?:.+\.)?(?:original_)?inv_freq")
 _SCHEDULE = re.compile(
     r"(?:[A-Za-z_]+\.)?(?:betas|\w*alphas_cumprod\w*|posterior_(?:\w*variance\w*|mean_coef[12])|(?:log_)?sigmas|logvar"
@@ -34,7 +35,7 @@ _SCHEDULE = re.compile(
 
 
 def is_buffer(name: str, tensor: Tensor) -> bool:
-    """Whether a port does not load this array. ``name``: its last part."""
+    """Whether a port leaves this array out. ``name`` is the last part of its name."""
     return name in COMPUTED and (tensor.dtype in _INTEGERS or tensor.elements == 1)
 
 

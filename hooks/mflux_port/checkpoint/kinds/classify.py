@@ -1,4 +1,4 @@
-"""What the tensors of one component are, before anything is drafted or accounted for."""
+"""Classify the tensors of one component, before anything is drafted or accounted for."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Classified:
         return {plain[name]: self.tensors[name] for name in plain if name not in blocked}
 
     def blocked_modules(self, known: Iterable[str] = ()) -> set[str]:
-        """The modules, and those above them, whose tensors cannot be loaded as they are."""
+        """Modules whose tensors cannot be loaded as they are, and the modules above them."""
         plain, found = self._plain(known), set()
         for name in self._blocked():
             parts = plain.get(name, name).split(".")[:-1]
@@ -41,7 +41,7 @@ class Classified:
         return found
 
     def _plain(self, known: Iterable[str]) -> dict[str, str]:
-        # A reference may store what others compute.
+        # One reference may store a tensor that others compute.
         kept = set(known)
         return unwrapped(
             [name for name in self.tensors if name not in self.waived or name in kept], kept, self.any_prefix
@@ -70,7 +70,8 @@ def classify(
     rest = _without_blocked(rest, kinds)
     kinds += [*adapters(rest), *layouts(rest, metadata or {}), *_flat_copy(rest)]
     rest = _without_blocked(rest, kinds)
-    # The classes of transformers keep their model below a name (`model.`, `text_model.`) that is theirs.
+    # Classes of transformers keep their model under a name of their own (`model.`, `text_model.`), which is not a
+    # wrapper.
     any_prefix = "architectures" not in (config or {})
     shortened = unwrapped(rest, any_prefix=any_prefix)
     wrapped = [name for name, plain in shortened.items() if plain != name]

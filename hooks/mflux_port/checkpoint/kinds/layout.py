@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.kinds.kind import Kind
 
-_KERNEL = 31  # no convolution of an image model has a larger kernel; fewer channels prove nothing
+_KERNEL = 31  # no kernel of an image model is larger, and a smaller channel count could be a kernel
 _TORCH = "download the original checkpoint: mflux transposes that itself"
 _SAME = {"pt", "pytorch", "torch", ""}
 _FORMATS = {
@@ -19,7 +19,7 @@ _FORMATS = {
 
 
 def layouts(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[Kind]:
-    """The one Kind of a file in a layout other than torch's, or nothing."""
+    """A list of one Kind if the file is in a layout other than torch's, otherwise an empty list."""
     if "mflux_version" in metadata or "quantization_level" in metadata:
         what = f"a copy that mflux {metadata.get('mflux_version', '')} saved".replace("  ", " ")
         return [Kind("saved by mflux", what, _TORCH, tuple(tensors))]
@@ -61,7 +61,8 @@ def _by_shape(tensors: Mapping[str, Tensor]) -> list[Kind]:
 def order(name: str, shape: tuple[int, ...]) -> str:
     """``torch`` or ``mlx`` when a convolution's weight can be nothing else, otherwise ''.
 
-    torch keeps (out, in, *kernel), MLX (out, *kernel, in): a kernel is small and mostly square, channels are many.
+    torch stores (out, in, *kernel), MLX (out, *kernel, in). A kernel is small and mostly square; there are many
+    channels.
     """
     if name.rpartition(".")[2] != "weight" or len(shape) not in (3, 4, 5):
         return ""

@@ -10,7 +10,7 @@ Arrays = dict[str, Tensor]
 
 
 def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Arrays]:
-    """Module path -> array name -> tensor. What is below a weight (``weight.absmax``) belongs to the weight's module."""
+    """Module path -> array name -> tensor. Arrays below a weight (``weight.absmax``) count for its module."""
     found: dict[str, Arrays] = {}
     for name, tensor in tensors.items():
         path, array = split(name)
@@ -19,7 +19,7 @@ def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Arrays]:
 
 
 def split(name: str) -> tuple[str, str]:
-    """A tensor's name as module path and array name."""
+    """Split a tensor's name into module path and array name."""
     path, below, rest = name.partition(".weight.")
     if below and not rest.endswith((".weight", ".bias")):
         return path, f"weight.{rest}"

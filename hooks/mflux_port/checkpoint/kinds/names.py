@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 
 from mflux_port.checkpoint.headers import Tensor
 
-# What torch itself puts into the middle of names: torch.compile, FSDP, activation checkpointing, DeepSpeed.
+# Parts that torch.compile, FSDP, activation checkpointing and DeepSpeed insert into names.
 _INSERTED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_fpw_module")
-# What training code and all-in-one files put before every name.
+# Prefixes that training code and all-in-one files put before every name.
 _WRAPPERS = (
     "module", "model.diffusion_model", "diffusion_model", "first_stage_model", "cond_stage_model", "net", "_model",
     "model.module", "model.model", "pipe.dit", "state_dict", "network",
 )  # fmt: skip
-# Names of one half of a model: without them its other half would have no place.
+# Prefixes of one half of a model. They are kept, because the other half has a prefix of its own.
 _HALVES = ("encoder", "decoder")
 _AVERAGED = re.compile(r"(^|_)(ema|averaged?|avg|shadow|teacher|target|swa|momentum)(_|\d|$)")
 _FLAT = "model_ema."  # Stable Diffusion's own files store the averages under names without dots
@@ -33,7 +33,7 @@ def unwrapped(names: Iterable[str], known: Iterable[str] = (), any_prefix: bool 
     """
     found = {name: _without_inserted(name) for name in names}
     if len(set(found.values())) != len(found):
-        found = {name: name for name in found}  # with and without the wrapper: two copies
+        found = {name: name for name in found}  # both with and without the wrapper: two copies
     prefix = _wrapper(list(found.values()), set(known), any_prefix)
     return {name: plain[len(prefix) :] for name, plain in found.items()}
 
@@ -60,7 +60,7 @@ def _wrapper(names: list[str], known: set[str], any_prefix: bool) -> str:
 
 
 def common_prefix(names: list[str]) -> str:
-    """The modules that all names are in, with a dot at the end; without a list, whose numbers would come first."""
+    """The path of modules that all names share, with a dot at the end. The path never ends in a list."""
     if not names:
         return ""
     first, last = min(names).split("."), max(names).split(".")
@@ -73,7 +73,7 @@ def common_prefix(names: list[str]) -> str:
 
 
 def is_averaged(name: str) -> bool:
-    """Whether a tensor lies below a name for averaged weights."""
+    """Whether a tensor's name has a part that means averaged weights."""
     return any(_AVERAGED.search(part) for part in name.split(".")[:2])
 
 
@@ -83,9 +83,9 @@ def is_flat_copy(name: str) -> bool:
 
 
 def averaged_copies(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
-    """The names of an averaged copy of the other weights, and the prefix of the copy; nothing when there is none.
+    """The names of an averaged copy of the other weights, and its prefix; both empty when there is none.
 
-    A copy is below a name that says so, and all of its tensors are in the rest of the file with the same shapes.
+    A copy has a name that means averaged weights, and the rest of the file has all of its tensors with the same shapes.
     """
     flat = [name for name in tensors if is_flat_copy(name)]
     if flat and len(flat) < len(tensors) and not all(name.startswith(_FLAT) for name in tensors):
@@ -105,9 +105,9 @@ def averaged_copies(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
 def _is_copy(prefix: str, members: list[str], tensors: Mapping[str, Tensor]) -> bool:
     rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
     if not any("." in name[len(prefix) :] for name in members):
-        return False  # one layer, not a model
+        return False  # a single layer is not a model
     shapes = {name: tensor.shape for name, tensor in rest.items()}
-    # The other copy has the same names, or has them below a separate name.
+    # The other copy has the same names, or has them below a prefix of its own.
     for other in ("", common_prefix(list(rest)), *sorted({name.partition(".")[0] + "." for name in rest})):
         found = sum(shapes.get(other + name[len(prefix) :]) == tensors[name].shape for name in members)
         if found and found >= 0.9 * len(members):
@@ -116,7 +116,7 @@ def _is_copy(prefix: str, members: list[str], tensors: Mapping[str, Tensor]) -> 
 
 
 def _copies_by_ending(tensors: Mapping[str, Tensor]) -> tuple[list[str], str]:
-    # `weight_ema` beside `weight`.
+    # The averaged copy of `weight` is called `weight_ema`.
     found = []
     for name, tensor in tensors.items():
         plain = re.sub(r"[._]ema$", "", name)

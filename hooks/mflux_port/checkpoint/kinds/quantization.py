@@ -1,4 +1,4 @@
-"""Quantized weights: which scheme a file uses, from the arrays that are stored next to its weights and from its config.
+"""Find the scheme of quantized weights, from the arrays that are stored next to them and from the config.
 
 A port needs plain weights: mflux loads what a mapping names without converting it.
 """
@@ -21,9 +21,9 @@ _ORIGINAL = "download the original checkpoint: mflux converts and quantizes that
 
 @dataclass(frozen=True)
 class Scheme:
-    """``arrays``: names next to a weight, one of which is enough; ``beside``: names of which one must be there too.
+    """``arrays``: one of these names must be next to a weight; ``beside``: one of these must be there too.
 
-    ``types``: what the weight must be stored as; empty for any.
+    ``types``: the types that the weight may be stored as; empty for any.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Scheme:
         return not self.types or any(tensor.dtype in self.types for tensor in arrays.values())
 
 
-# Of two schemes that share array names, the one with the rarer names comes first.
+# Where two schemes share array names, the scheme with the rarer names comes first.
 # fmt: off
 SCHEMES = (
     Scheme("bitsandbytes int8",     ("SCB", "CB", "SCBt", "weight_format"), tool="bitsandbytes"),
@@ -75,12 +75,12 @@ SCHEMES = (
            types=(*_PACKED, "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), tool="sdnq"),
 )
 # fmt: on
-_MARKERS = ("scaled_fp8", "comfy_quant")  # tell a loader that a file is quantized; they hold no weight
+_MARKERS = ("scaled_fp8", "comfy_quant")  # these names mark a file as quantized; they hold no weight
 _WEIGHTS = ("weight", "bias")
 
 
 def quantized(tensors: Mapping[str, Tensor], config: Mapping) -> list[Kind]:
-    """One Kind for every scheme that the header shows, and one for a config that names a scheme which it does not."""
+    """One Kind for every scheme in the header, and one if the config names a scheme that the header does not show."""
     members: dict[str, list[str]] = {}
     tools: dict[str, str] = {}
     markers = [name for name in tensors if name.rpartition(".")[2] in _MARKERS]
@@ -104,7 +104,7 @@ def quantized(tensors: Mapping[str, Tensor], config: Mapping) -> list[Kind]:
 
 
 def doubles(tensors: Mapping[str, Tensor]) -> list[Kind]:
-    """The one Kind of weights that no Mac's GPU computes with, so that MLX refuses their file."""
+    """A list of one Kind for weights of 64 bits: no Mac's GPU computes with them, so MLX refuses the file."""
     names = [name for name, tensor in tensors.items() if tensor.dtype == "F64"]
     if not names:
         return []
@@ -125,7 +125,7 @@ def method(config: Mapping) -> str:
 
 
 def _members(path: str, arrays: Arrays) -> list[str]:
-    # Everything in a quantized module; at the root, and above other modules, only what belongs to the scheme.
+    # In a quantized module, all arrays; at the root and above other modules, only those of the scheme.
     if path:
         return [tensor.name for tensor in arrays.values()]
     known = {name for scheme in SCHEMES for name in scheme.arrays} | {*_WEIGHTS, *_MARKERS}
@@ -133,7 +133,7 @@ def _members(path: str, arrays: Arrays) -> list[str]:
 
 
 def _odd_types(arrays: Arrays) -> list[tuple[str, str]]:
-    # Weights without a known companion that are not floats: bytes, packed bits or 8-bit floats.
+    # Weights that are not plain floats (bytes, packed bits or 8-bit floats) and have no known companion array.
     found = []
     for name, tensor in arrays.items():
         if tensor.dtype in _FLOATS or name in _MARKERS or is_buffer(name, tensor):

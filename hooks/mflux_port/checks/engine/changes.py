@@ -1,4 +1,4 @@
-"""What a port's branch changes outside the package, and why; and which steps have a commit."""
+"""The changes of a port's branch outside the package, with their reasons; and the steps that have a commit."""
 
 from __future__ import annotations
 

@@ -31,12 +31,12 @@ def unwritten_lines(package: Package, file: str) -> list[int]:
 
 
 def _saved(nodes: list[ast.AST]) -> list[ast.Call]:
-    # A training adapter must save what it trained.
+    # A training adapter may save tensors: it must save what it trained.
     return _outside(nodes, "save_lora_adapter", syntax.calls(nodes, *_SAVES))
 
 
 def _loaded(file: str, nodes: list[ast.AST]) -> list[ast.Call]:
-    # Weights are loaded from a computed path; loading from a literal path, or while generating, is debug code.
+    # Real code loads weights from a computed path; a literal path, or loading while generating, is debug code.
     generating = any(f"/{folder}/" in file for folder in ("variants", "latent_creator", "cli", "training_adapter"))
     calls = _outside(nodes, "load_lora_adapter", syntax.calls(nodes, *_LOADS))
     return [call for call in calls if generating or not call.args or _is_text(call.args[0])]

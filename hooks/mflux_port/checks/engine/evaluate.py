@@ -19,7 +19,7 @@ _PATH = re.compile(r"([\w.-][\w./-]*\w)(?: line (\d+))?")
 
 
 class Row(NamedTuple):
-    """A rule's result for one model, with the names filled in.
+    """A rule's result for one model, with its placeholders filled in.
 
     ``file`` is the first existing file that the detail or else ``looks_at`` names; empty when there is none.
     ``line`` counts from 1; it is 0 when no line is named.
@@ -101,7 +101,7 @@ def _place(facts: Facts, text: str) -> tuple[str, int]:
     return "", 0
 
 
-@lru_cache(maxsize=1)  # all rules run on one package before the next
+@lru_cache(maxsize=1)  # a package's rules all run before the next package's
 def _names(package: Package) -> dict[str, str]:
     port = package.port
     try:

@@ -109,7 +109,7 @@ class Evaluator:
         return self._call_function(module, function, args, named)
 
     def _member(self, module: _Module, name: str, member: str) -> tuple[_Module, dict, ast.AST]:
-        """A method or constant of a class or its bases: its module, the class's constants, the node."""
+        """Find a method or constant of a class or its bases; returns its module, the class's constants and the node."""
         if name not in module.classes:
             module, name = self._imported(module, name)
         node = module.classes[name]
@@ -235,7 +235,7 @@ class Evaluator:
     def _attribute(self, node: ast.Attribute, scope: _Scope) -> object:
         if isinstance(node.value, ast.Name) and node.value.id not in scope.names:
             module, constants, found = self._member(scope.module, node.value.id, node.attr)
-            # A method that is passed on without a call, such as a transform.
+            # A method that is passed as a value, such as a transform.
             return found if isinstance(found, ast.FunctionDef) else self._value(found, _Scope(module, {}, constants))
         owner = self._value(node.value, scope)
         if not isinstance(owner, Instance):

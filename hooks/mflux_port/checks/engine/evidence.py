@@ -1,4 +1,4 @@
-"""What ``porting/<model>/`` proves: the stages that were run against the reference, with their figures."""
+"""The evidence in ``porting/<model>/``: the stages that were compared with the reference, with their figures."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from mflux_port.checks.engine.package import Package
 
-# In the guide's order: backwards from the image.
+# In the guide's order, which goes backwards from the image.
 STAGES = ("vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end")
 BFLOAT16 = "bfloat16"  # the box of a whole run in bfloat16
-# What a port may claim besides text-to-image: the answer that claims it, and the flag of the runner that proves it.
+# Claims of a port besides text-to-image: the answer that makes the claim, and the runner's flag that proves it.
 CLAIMS = {"edit": "edits", "image_to_image": "img2img", "lora": "lora", "training": "training", "quantized": ""}
 CLAIM_FLAGS = {
     "edit": "--edit", "image_to_image": "--image", "lora": "--lora", "training": "--training", "quantized": "--quantize 8",
@@ -19,7 +19,7 @@ CLAIM_FLAGS = {
 _GUIDED = ("guidance", "loop", "end_to_end", BFLOAT16)
 _BOX = re.compile(r"^- \[(?P<tick>[ xX])\] (?P<text>.*)$")
 _MARK = re.compile(r"<!-- evidence: (?P<stage>\w+) -->(?P<figures>.*)$")
-# As porting/<model>/parity/explain/boxes.py writes them.
+# The figures, in the form that porting/<model>/parity/explain/boxes.py writes.
 _FIGURES = re.compile(
     r"(?P<failed>FAIL )?(?:worst (?P<worst>\w+) )?relL2 (?P<relative>\S+) of (?P<limit>[^\s,]+)(?P<waived>, waived)?, "
     r"(?P<dtype>\w+), (?P<width>\d+)x(?P<height>\d+), (?P<steps>\d+) steps?, guidance (?P<guidance>[^\s,]+), "
@@ -27,14 +27,15 @@ _FIGURES = re.compile(
 )
 _BEFORE_SETTINGS = re.compile(r"relL2 \S+ of [^\s,]+(, waived)?, \w+, \d+x\d+, [\d-]+, commit \w+\+?")
 OPEN = "is open"
-# The side of a normal picture, in pixels: a smaller one hides what happens at the edges of tiles and of position tables.
+# The least side of a picture that counts, in pixels: a smaller picture hides errors at the edges of tiles and of
+# position tables.
 _SIDE = 512
-# The folders that a stage's proof covers.
+# The folders whose code a stage's proof covers.
 _PROVEN_CODE = ("model", "weights", "variants", "latent_creator", "training_adapter")
 
 
 class Box(NamedTuple):
-    """One box of PORTING.md. ``stage`` is set where the runner ticks, ``figures`` is what it wrote after it.
+    """One box of PORTING.md. ``stage`` is set if the runner ticks it; ``figures``: the text it wrote after it.
 
     ``guidance`` is the port's own where it guides, else 1.
     """
@@ -47,7 +48,7 @@ class Box(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """Why the box proves nothing; empty when its figures do."""
+        """The reason why the box proves nothing; empty when its figures prove the stage."""
         found = _FIGURES.fullmatch(self.figures)
         if found and found["failed"]:
             return f"failed ({self.figures.removeprefix('FAIL ')})"
@@ -83,7 +84,7 @@ class Box(NamedTuple):
         return self.stage in _GUIDED and self.guidance > 1 and not _number(found["guidance"]) > 1
 
     def commands(self, model: str) -> str:
-        """What proves the box: the command to type, and the reference's command where that has to run again."""
+        """The command that proves the box, with the reference's command before it if the reference has to run again."""
         if self.stage in CLAIMS:
             return _claim_commands(model, self.stage)
         flags = " --dtype bfloat16" if self.stage == BFLOAT16 else f" --stage {self.stage}"
@@ -100,7 +101,7 @@ class Box(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the stage was within its limit, in whatever setting."""
+        """Whether the stage was within its limit, in any setting."""
         found = _FIGURES.fullmatch(self.figures)
         return self.ticked and found is not None and not found["failed"]
 
@@ -139,7 +140,7 @@ def boxes(package: Package) -> list[Box]:
 
 
 def wanted(package: Package) -> list[str]:
-    """The stages that have to be proven: guidance only where the port has any, and each of its text encoders."""
+    """The stages that have to be proven: guidance only if the port uses it, and each of its text encoders."""
     return [stage for stage in _all_stages(package) if stage != "guidance" or _guidance(package) > 1]
 
 
@@ -149,7 +150,7 @@ def _all_stages(package: Package) -> tuple[str, ...]:
 
 
 def claimed(package: Package) -> list[str]:
-    """What the port claims besides text-to-image, by its answers; every port is saved quantized."""
+    """The port's claims besides text-to-image, by its answers; every port claims that it can be saved quantized."""
     port = package.port
     return [claim for claim, answer in CLAIMS.items() if not answer or port is not None and getattr(port, answer)]
 
@@ -166,7 +167,7 @@ def _guidance(package: Package) -> float:
 
 
 def stages(package: Package) -> dict[str, Box]:
-    """The box of every stage that PORTING.md has, in the guide's order; then the bfloat16 run's and the claims'."""
+    """The boxes of the stages in PORTING.md, in the guide's order; then those of the bfloat16 run and the claims."""
     marked = {box.stage: box for box in boxes(package) if box.stage}
     return {stage: marked[stage] for stage in (*_all_stages(package), BFLOAT16, *CLAIMS) if stage in marked}
 
@@ -179,7 +180,7 @@ def outdated(package: Package) -> dict[str, str]:
 
 
 def _since(package: Package, commit: str) -> str:
-    """What changed in the port's code since a commit; empty when nothing did."""
+    """Describe what changed in the port's code since a commit; empty when nothing did."""
     if commit == "unknown":
         return "mflux was not imported from this checkout's src; run run_mflux.py with `uv run` here"
     if commit.endswith("+"):

@@ -1,4 +1,4 @@
-"""One port as its files show it: names come from the checkout; answers exist only for ports made with the template."""
+"""One port, read from its files. Names come from the checkout; only ports made with the template have answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mflux_port.port.answers import ANSWERS
 from mflux_port.port.port import Port, load_port
 from mflux_port.wiring import SurfaceResult, plan_unwire, states
 
-# Other commands transform a given image and take no prompt.
+# The other commands transform a given image and take no prompt.
 _GENERATES = "mflux-generate"
 
 
@@ -75,7 +75,7 @@ class Package:
 
     @cached_property
     def generating(self) -> dict[str, str]:
-        """Of those, the commands that generate images from a prompt."""
+        """The commands of the package that generate images from a prompt."""
         return {name: target for name, target in self.scripts.items() if name.startswith(_GENERATES)}
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What the package's README shows: headings, sizes, images, and examples in shell and Python."""
+"""Read the package's README: headings, sizes, images, and examples in shell and Python."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mflux_port.checks.engine.package import Package
 from mflux_port.files.parsing import parse_python
 
 SIZE = re.compile(r"\d+(\.\d+)?\s*(GB|GiB|MB)", re.IGNORECASE)
-# A line about memory use also has a number of GB; only sizes on disk count.
+# A line about memory use also names GB; only sizes on disk count.
 _ON_DISK = re.compile(r"download|disk|weights|checkpoint|repo|saved?\b|quantized|storage|files?\b", re.IGNORECASE)
 _COMMAND = re.compile(r"^\s*(?:uv run )?(mflux-[\w.-]+)((?:.*\\\n)*.*)$", re.MULTILINE)
 
@@ -27,7 +27,7 @@ class Example(NamedTuple):
 
     @property
     def options(self) -> list[str]:
-        """The options that are given, quoted text left out."""
+        """The options in the example; quoted text is ignored."""
         bare = re.sub(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'", "", self.arguments)
         return re.findall(r"(?<![\w-])(--[a-z][\w-]*)", bare)
 
@@ -78,7 +78,7 @@ def python_examples(package: Package) -> list[str]:
 
 
 def import_problems(package: Package, text: str) -> list[str]:
-    """What is wrong with a Python example: a syntax error, or imports from mflux that do not exist."""
+    """The faults of a Python example: a syntax error, or imports from mflux that do not exist."""
     try:
         imported = syntax.imports(parse_python(text))
     except SyntaxError as error:
@@ -93,7 +93,7 @@ def import_problems(package: Package, text: str) -> list[str]:
 
 
 def shown_values(package: Package, option: str, parameter: str) -> list[tuple[str, float]]:
-    """Checkpoint and number of each example, shell or Python, that gives the number and names the checkpoint."""
+    """Checkpoint and number of each shell or Python example that has both."""
     given = [(example.key, example.value(option)) for example in examples(package)]
     found = [(key, float(text)) for key, text in given if key and re.fullmatch(r"\d+(\.\d+)?", text)]
     for text in python_examples(package):

@@ -1,4 +1,4 @@
-"""Why a row does not apply to a port. Each returns the reason, or None when it does apply."""
+"""Reasons why a row does not apply to a port. Each function returns the reason, or None when the row applies."""
 
 from __future__ import annotations
 

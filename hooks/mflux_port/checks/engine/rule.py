@@ -23,7 +23,7 @@ class Verdict(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """One row. ``title`` says what must be true, ``fix`` what to do when it is not, ``why`` what went wrong before.
+    """One row. ``title``: what must be true; ``fix``: what to do if it is not; ``why``: what went wrong earlier.
 
     ``looks_at`` names the files. ``<model>``, ``<cli>``, ``<key>`` and ``<template>`` in the texts are placeholders for
     the port's names and its template's address.
@@ -80,7 +80,7 @@ def needs_you(command: str) -> Verdict:
 
 
 def failed_if(problems: list[str], otherwise: str = "") -> Verdict:
-    """Fail with the problems, the first three in full; pass with ``otherwise`` when there are none."""
+    """Fail and show the first three problems, with a count of the rest; pass with ``otherwise`` when there are none."""
     if not problems:
         return passed(otherwise)
     more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""

@@ -19,7 +19,7 @@ def dotted(node: ast.AST | None) -> str:
 
 
 def walk(root: ast.AST) -> list[ast.AST]:
-    """Every node of a tree, outer nodes first, without the contexts (Load, Store): they are half of the nodes and unused."""
+    """Every node of a tree, outer nodes first. Leaves out contexts (Load, Store): half of the nodes, and never used."""
     found = [root]
     for node in found:  # the list grows while it is read; ast.walk takes twice the time
         for name in node._fields:
@@ -65,7 +65,7 @@ def literal(node: ast.AST | None, names: dict[str, object] | None = None):
         return names[node.id]
     try:
         return ast.literal_eval(node) if node is not None else UNKNOWN
-    except (ValueError, TypeError, RecursionError):  # not a literal, an unhashable key, nested too deeply
+    except (ValueError, TypeError, RecursionError):  # not a literal, an unhashable key, or nested too deeply
         return UNKNOWN
 
 

@@ -33,7 +33,7 @@ def model_table_has_a_row(package: Package) -> Verdict:
     "DOC02",
     looks_at=_ROOT,
     fix="write the model's release date and size in the row",
-    why="the wiring does not know them and writes a question mark",
+    why="wiring does not know the date and the size, and writes question marks",
     only=reasons.generates,
     when=MERGE,
 )

@@ -61,7 +61,7 @@ def claims_are_proven(package: Package) -> Verdict:
 
 
 def _unproven(package: Package, wanted: list[str]) -> Verdict:
-    """Fail with the reason why each box does not count, and the command for the first of them."""
+    """Fail with the reason why each box does not count, and the command that proves the first of them."""
     found = evidence.stages(package)
     line = "its line is missing in PORTING.md: `- [ ] Done <!-- evidence: {} -->`"
     problems = [f"{stage}: {line.format(stage)}" for stage in wanted if stage not in found]

@@ -224,7 +224,7 @@ def saving_uses_the_right_class(package: Package) -> Verdict:
 
 
 def _inferred(name: str, aliases: dict[str, str]) -> str | None:
-    """The model that mflux infers from a name: that of the longest alias in it."""
+    """The model that mflux infers from a name: the one whose alias is the longest in that name."""
     inside = [alias for alias in aliases if alias in name]
     return aliases[max(inside, key=len)] if inside else None
 

@@ -1,4 +1,4 @@
-"""RUN: what ``check --run`` executes, in the environment where mflux is installed."""
+"""RUN: the rules that ``check --run`` executes, in the environment where mflux is installed."""
 
 from __future__ import annotations
 

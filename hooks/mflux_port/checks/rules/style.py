@@ -145,7 +145,7 @@ def comments_are_short(package: Package) -> Verdict:
     for file in package.files:
         for match in _LONG_COMMENT.finditer(package.facts.text(file)):
             line = package.facts.text(file).count("\n", 0, match.start()) + 1
-            # Lines of a prompt may start with # too.
+            # Lines of a prompt in a string may start with #, too.
             if not _is_inside_a_string(package.facts.nodes(file), line):
                 found.append(f"{file} line {line}")
     return failed_if(found)

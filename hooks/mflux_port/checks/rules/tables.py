@@ -10,7 +10,7 @@ from mflux_port.checks.engine.facts import CHECKER, COMPLETIONS, DEFAULTS, MODEL
 from mflux_port.checks.engine.package import Class, Package
 from mflux_port.checks.engine.rule import MERGE, Verdict, failed_if, needs_you, not_applicable, rule
 
-# The porter edits these texts: the model's size, what is new.
+# The porter edits these texts: the model's size, and what is new in it.
 _FOR_READERS = ("readme_table", "readme_acknowledgement", "changelog", "training_example")
 _WIRE = "mflux-port wire <model>"
 _PREFIX = re.compile(r"""startswith\(\s*["']([^"']+)["']""")
@@ -178,7 +178,7 @@ def no_other_command_collects_the_key(package: Package) -> Verdict:
     for file in package.facts.files("src/mflux/models", "*_generate.py"):
         named = _PREFIX.findall(package.facts.text(file))
         if file.startswith(f"{package.folder}/") or not any(key.startswith(tuple(named)) for key in package.keys):
-            continue  # parsing every command would cost more than most rules together
+            continue  # parsing every command would take longer than most rules together
         for call in syntax.calls(package.facts.nodes(file), "key.startswith"):
             prefix = syntax.literal(call.args[0]) if call.args else None
             collected += [

@@ -239,7 +239,7 @@ def _generating(package: Package) -> list[Class]:
 
 
 def _problem_of(item: Class, given: ast.expr | None, defaults: set) -> str:
-    """What is wrong with a preview's setting, compared with the checkpoints' ``defaults``; empty when it is right."""
+    """The fault of a preview's setting, compared with the checkpoints' ``defaults``; empty when it is right."""
     if given is None:
         return "is not passed"
     parts = _origins(item, given)

@@ -204,7 +204,7 @@ def saved_definition_is_the_loaded_one(package: Package) -> Verdict:
     given = {syntax.dotted(syntax.keyword(call, "weight_definition")) for call in saves}
     loaded = syntax.variable_names(package.initializer_nodes)
     for item in package.definitions:
-        # A definition may combine those that are loaded.
+        # The saved definition may combine several that are loaded.
         if loaded & (syntax.variable_names(item.nodes) - {item.name}):
             loaded.add(item.name)
     wrong = sorted(name for name in given - loaded if name[:1].isupper())
@@ -225,7 +225,7 @@ def local_path_is_respected(package: Package) -> Verdict:
 
 
 def _components_without(package: Package, argument: str) -> list[str]:
-    """The components of which no definition gives the argument a value."""
+    """The components for which no definition sets the argument."""
     given, bare = set(), set()
     for call in package.components:
         name = str(syntax.literal(syntax.keyword(call, "name")))

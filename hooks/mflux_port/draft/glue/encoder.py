@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mflux_port.draft.glue.encoder_states import States, states
 from mflux_port.draft.glue.layer_stack import LayerStack
-from mflux_port.draft.glue.prompt_embeds import tokenization
+from mflux_port.draft.glue.prompt_embeds import gets_mask, tokenization
 from mflux_port.draft.glue.signature import Signature
 from mflux_port.port.text_encoders import WITHOUT_MASK, TextEncoder
 
@@ -78,7 +78,8 @@ class Encoder:
         wanted = list(dict.fromkeys(state for group in self.groups for state in group.states))
         found = self._states(wanted)
         expressions = dict(zip(wanted, found.expressions, strict=True))
-        lines = [*self._format(), *self._ids(), *found.lines]
+        lower = ["prompt = prompt.lower()"] if self.tokens.get("lower") else []
+        lines = [*lower, *self._format(), *self._ids(), *found.lines]
         for group in self.groups:
             lines += self._kept(group, [expressions[state] for state in group.states])
         return lines, set(found.needs)
@@ -170,6 +171,14 @@ class Encoder:
                 "kept = [place for place, own in enumerate(attention_mask[0].tolist()) if own]",
                 f"{name} = {name}[:, mx.array({kept})]",
             ]
+            lines += self._filled_up(name)
         elif group.first:
             lines.append(f"{name} = {name}[:, {group.first}:]")
         return lines
+
+    def _filled_up(self, name: str) -> list[str]:
+        """A transformer without a mask sees the zeros that fill every prompt up to one length."""
+        length = self.value.get("pad_to")
+        if not length or gets_mask(self.facts):
+            return []
+        return [f"{name} = mx.pad({name}, ((0, 0), (0, {length} - {name}.shape[1]), (0, 0)))"]

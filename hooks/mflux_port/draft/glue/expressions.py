@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
 
-_DTYPES = {"float": "mx.float32", "int": "mx.int32", "bool": "mx.bool_"}
+DTYPES = {"float": "mx.float32", "int": "mx.int32", "bool": "mx.bool_"}
 
 
 @dataclass
@@ -56,7 +56,7 @@ def _guidance(rule: dict, given: Given) -> str:  # noqa: ARG001
 
 
 def _mask(rule: dict, given: Given) -> str:
-    dtype = _DTYPES[rule["dtype"]]
+    dtype = DTYPES[rule["dtype"]]
     if rule.get("all") or not given.embeds.with_mask:
         text = f"mx.ones({given.embeddings}.shape[:2], dtype={dtype})"
     elif rule.get("extra"):
@@ -74,7 +74,7 @@ def _mask(rule: dict, given: Given) -> str:
 
 def _numbers(rule: dict, given: Given) -> str:
     text = _nested(rule["numbers"], given)
-    return f"mx.array({text}, dtype={_DTYPES[rule['dtype']]})" if rule["array"] else text
+    return f"mx.array({text}, dtype={DTYPES[rule['dtype']]})" if rule["array"] else text
 
 
 def _nested(value, given: Given) -> str:
@@ -96,7 +96,7 @@ def _symbol(name: str, given: Given) -> str:
 def _text_ids(rule: dict, given: Given) -> str:
     if set(rule["columns"]) == {0}:
         shape = f"{'1, ' if rule['axes'] == 3 else ''}{given.embeddings}.shape[1], {len(rule['columns'])}"
-        return f"mx.zeros(({shape}), dtype={_DTYPES[rule['dtype']]})"
+        return f"mx.zeros(({shape}), dtype={DTYPES[rule['dtype']]})"
     given.extra[f"places = mx.arange({given.embeddings}.shape[1])"] = None
     return _stacked({"token": "places"}, "places", rule)
 
@@ -111,7 +111,7 @@ def _image_ids(rule: dict, given: Given) -> str:
 def _stacked(names: dict[str, str], like: str, rule: dict) -> str:
     columns = [names[column] if isinstance(column, str) else _filled(like, column) for column in rule["columns"]]
     batch = "[None]" if rule["axes"] == 3 else ""
-    return f"mx.stack([{', '.join(columns)}], axis=-1){batch}.astype({_DTYPES[rule['dtype']]})"
+    return f"mx.stack([{', '.join(columns)}], axis=-1){batch}.astype({DTYPES[rule['dtype']]})"
 
 
 def _filled(like: str, number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mflux_port.draft.glue import prompt, scheduler
+from mflux_port.draft.glue import edit, prompt, scheduler
 from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.prompt_embeds import prompt_embeds
@@ -46,7 +46,7 @@ class Writer:
         module = f"{self.port.package}.model.{self.port.model}_transformer.transformer"
         embeds = self.embeds.annotation
         return f"""import mlx.core as mx
-
+{edit.IMPORT if self.port.edits else ""}
 from {module} import {transformer}
 
 
@@ -81,7 +81,7 @@ class {self.name}:
         prepared: tuple,{_unused("prepared", lines)}
     ) -> mx.array:
         # The velocity, noise minus image, at the noise level sigma.
-{lines}
+{lines}{self._edit(transformer) if self.port.edits else ""}
     @staticmethod
     def guide(conditional: mx.array, unconditional: mx.array, guidance: float) -> mx.array:
 {self._guide()}{self._helpers()}"""
@@ -99,18 +99,32 @@ class {self.name}:
                     fixed[name] = self._raising(name)
                     passed.append(f"{name}={name}")
                 continue
-            if rule["is"] in ("latents", "time", "prompt"):
+            if rule["is"] == "zeros" and optional:
+                self._left_out(name)
+            elif rule["is"] == "zeros":
+                fixed[name] = self._raising(name)
+                passed.append(f"{name}={name}")
+            elif rule["is"] in ("latents", "time", "prompt"):
                 passed.append(f"{name}={self._moving(name, rule)}")
             elif rule["is"] != "constant":
                 fixed[name] = argument(rule, given)
                 passed.append(f"{name}={name}")
             elif not optional or rule["value"] not in (None, {}, []):
                 passed.append(f"{name}={rule['value']!r}")
+        fixed |= {name: self._raising(name) for name in self._settings_without_place()}
         self.uses |= given.uses
         if self.shift:
             given.extra |= dict.fromkeys(self.shift)
             fixed["shift"] = ""
-        return self._prepare(fixed, given), self._predict(list(fixed), passed)
+        self.fixed, self.passed = list(fixed), passed
+        return self._prepare(fixed, given), self._predict()
+
+    def _settings_without_place(self) -> list[str]:
+        """Tables of settings, for attention for example, of which the drafted transformer knows nothing."""
+        rules = {name: rule for name, rule in self._value("arguments").items() if name not in self.signature.arguments}
+        tables = {name: rule["items"] for name, rule in rules.items() if rule and rule["is"] == "table"}
+        nothing = {"is": "constant", "value": None}
+        return [name for name, items in tables.items() if any(item != nothing for item in items.values())]
 
     def _prepare(self, fixed: dict[str, str], given: Given) -> str:
         lines = given.lines("\n".join(fixed.values()))
@@ -121,15 +135,21 @@ class {self.name}:
             lines.append(f"return ({', '.join(fixed)}{',' if len(fixed) == 1 else ''})")
         return _block(lines)
 
-    def _predict(self, fixed: list[str], passed: list[str]) -> str:
+    def _predict(self, edits: bool = False) -> str:
+        fixed, passed = self.fixed, ", ".join(self.passed)
         lines = [f"{', '.join(fixed)}{',' if len(fixed) == 1 else ''} = prepared"] if fixed else []
-        lines += self.embeds.unpacking(set(re.findall(r"\w+", " ".join(passed))))
-        undecided = next((text.partition("=")[2] for text in passed if "=raise " in text), None)
+        lines += self.embeds.unpacking(set(re.findall(r"\w+", passed)))
+        undecided = next((text.partition("=")[2] for text in self.passed if "=raise " in text), None)
         if undecided:
             return _block([undecided])
-        lines.append(f"output = transformer({', '.join(passed)}){self.signature.first}")
+        output = self._unpacked()
+        if edits:
+            lines += edit.joined(self.name)
+            passed = passed.replace(f"{self.name}._pack(latents)", "joined")
+            output = output.replace("(output,", "(output[:, : packed.shape[1]],")
+        lines.append(f"output = transformer({passed}){self.signature.first}")
         sign = "-" if self._value("guidance").get("sign") == -1 else ""
-        lines.append(f"return {sign}{self._unpacked()}")
+        lines.append(f"return {sign}{output}")
         return _block(lines)
 
     def _moving(self, name: str, rule: dict) -> str:
@@ -170,6 +190,50 @@ class {self.name}:
     def _patch_of_pixels(self) -> int:
         """How many pixels one latent of the loop spans."""
         return self._value("packing").get("pixels", 8)
+
+    # --------------------------------------------------------------------------------------------------------- editing
+
+    def _edit(self, transformer: str) -> str:
+        """The methods for images to edit."""
+        fitted, value = self._value("input_image"), self._value("images")
+        fit = (
+            edit.fit_lines(fitted) if fitted else [self._undecided("input_image", "the size of an image to edit", None)]
+        )
+        prepared, predicted = self._edit_bodies(value)
+        embeds, ignored = self.embeds.annotation, "" if fitted.get("size") == "the output's" else "  # noqa: ARG004"
+        return f"""
+    @staticmethod
+    def fit_image(image: PIL.Image.Image, width: int, height: int) -> PIL.Image.Image:{ignored}
+        # An image to edit, as the VAE encodes it. The generated image is width x height.
+{_block(fit)}
+    @staticmethod
+    def prepare_edit(
+        transformer: {transformer},{_unused("transformer", prepared)}
+        latents: mx.array,{_unused("latents", prepared)}
+        prompt_embeds: {embeds},{_unused("prompt_embeds", prepared)}
+        guidance: float,{_unused("guidance", prepared)}
+        image_latents: list[mx.array],{_unused("image_latents", prepared)}
+    ) -> tuple:
+        # As prepare does it, where there are images to edit.
+{prepared}
+    @staticmethod
+    def predict_edit(
+        transformer: {transformer},{_unused("transformer", predicted)}
+        latents: mx.array,{_unused("latents", predicted)}
+        sigma: mx.array,{_unused("sigma", predicted)}
+        prompt_embeds: {embeds},{_unused("prompt_embeds", predicted)}
+        prepared: tuple,{_unused("prepared", predicted)}
+        image_latents: list[mx.array],{_unused("image_latents", predicted)}
+    ) -> mx.array:
+{predicted}"""
+
+    def _edit_bodies(self, value: dict) -> tuple[str, str]:
+        if not value or not self.packing:
+            undecided = _block([self._undecided("images", "where the latents of images to edit go", None)])
+            return undecided, undecided
+        self.uses |= {"grid"} if value["positions"] else set()
+        prepared = edit.prepare_lines(self.name, value, self.fixed, self.packing.patch)
+        return _block(prepared), self._predict(edits=True)
 
     # -------------------------------------------------------------------------------------------------------- guidance
 
@@ -255,6 +319,12 @@ class {self.name}:
             )
         )
         return f'raise NotImplementedError("Port what {self.port.reference_pipeline} gives its transformer as {name}.")'
+
+    def _left_out(self, name: str) -> None:
+        why = f"{name} held only zeros in the runs and is left out; some prompts may need it"
+        self.unresolved.append(
+            Unresolved(_COMPONENT, f"prediction.{name}", why, (f"read {self.port.reference_pipeline}",))
+        )
 
     def _undecided(self, fact: str, what: str, found: object) -> str:
         others = self.facts.get(fact, {}).get("alternatives", ())

@@ -34,9 +34,14 @@ def encoder_classes(source: str) -> dict[str, tuple[str, str]]:
 
 
 def negative_options(facts: dict[str, dict]) -> dict[str, bool]:
-    """The prompt encoder's argument for a negative prompt, used only if the text around a prompt is left out."""
+    """The prompt encoder's argument for a negative prompt, used only if one is not encoded as a prompt is."""
     value = facts.get("negative", {}).get("value") or {}
-    return {} if value.get("text_around", True) else {"negative": True}
+    return {"negative": True} if _is_bare(value) or value.get("zeros") else {}
+
+
+def _is_bare(negative: dict) -> bool:
+    """Whether a negative prompt lacks the text around a prompt."""
+    return not negative.get("text_around", True)
 
 
 class Writer:
@@ -126,13 +131,17 @@ class {self.name}:
 
     def _encoder(self, own: TextEncoder, groups: list[Group]) -> Encoder:
         is_main = own.folder == self._main_folder()
-        option, mask = is_main and bool(negative_options(self.facts)), is_main and self.embeds.with_mask
+        option, mask = is_main and _is_bare(self._negative), is_main and self.embeds.with_mask
         if option and len(self.port.text_encoders) > 1:
             raise Undecided("which encoders get a negative prompt without the text around it", self.facts["negative"])
         module = self.classes[own.name][0]
         is_drafted = own.kind == "own" and self.drafted(module)
         signature, stack = (self._signature(module), layer_stack(self.drafted, module)) if is_drafted else (None, None)
         return Encoder(own, self.name, self.facts, signature, stack, groups, mask, self.constants, option)
+
+    @property
+    def _negative(self) -> dict:
+        return self.facts.get("negative", {}).get("value") or {}
 
     def _signature(self, module: str) -> Signature | None:
         """The signature of a drafted encoder; a wrapper returns what the module inside it does."""
@@ -151,6 +160,7 @@ class {self.name}:
         bodies = [encoder.lines() for encoder in encoders]
         needs = {need for _, found in bodies for need in found}
         joined = [line for argument in self.embeds.arguments for line in self._joined(argument)]
+        joined += self._zeros()
         if len(self.port.text_encoders) == 1:
             return self._encode_prompt([*bodies[0][0], *joined, *self._return(encoders)]), needs
         called = [self._call(encoder) for encoder in encoders]
@@ -227,6 +237,15 @@ class {self.name}:
             f"{name} = mx.concatenate(parts, axis=1)",
         ]
 
+    def _zeros(self) -> list[str]:
+        """The lines that replace the vectors of a negative prompt that was not given."""
+        if not self._negative.get("zeros"):
+            return []
+        if self.embeds.with_mask:
+            raise Undecided("the mask of the zeros for the unconditional prediction", self.facts["negative"])
+        names = [self._local(argument) for argument in self.embeds.arguments]
+        return ["if negative and not prompt:", *(f"    {name} = mx.zeros_like({name})" for name in names)]
+
     def _no_zeros(self, block: dict, argument: str) -> list[str]:
         if block.get("zeros_behind"):
             raise Undecided(f"to which width zeros fill the vectors of {argument}")
@@ -258,9 +277,12 @@ class {self.name}:
 
     def _unused(self, own: TextEncoder) -> None:
         why = f"no argument of the transformer had vectors of {own.name} in the runs; some prompts may need them"
-        self.unresolved.append(
-            Unresolved(_COMPONENT, f"prompt_encoder.{own.name}", why, (f"read {self.port.reference_pipeline}",))
-        )
+        quoted = self.facts.get(f"quoted.{own.folder}", {}).get("value")
+        candidates = [f"read {self.port.reference_pipeline}"]
+        if quoted:
+            gives = ", ".join(f"{name} has its {' and '.join(states)}" for name, states in quoted["gives"].items())
+            candidates.insert(0, f"for the prompt {quoted['prompt']!r} it encodes {quoted['text']!r}, and {gives}")
+        self.unresolved.append(Unresolved(_COMPONENT, f"prompt_encoder.{own.name}", why, tuple(candidates)))
 
 
 def _concatenated(names: list[str], axis: int) -> str:

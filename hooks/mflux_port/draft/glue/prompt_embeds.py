@@ -72,8 +72,14 @@ def _has_mask(facts: dict[str, dict], main: str) -> bool:
     encoders = encoders_of(facts[f"prompt.{main}"]["value"] or {})
     value = (facts.get(f"encoding.{encoders[0]}", {}).get("value") or {}) if len(encoders) == 1 else {}
     options = tokenization(facts, value).get("options", {})
-    padded = value.get("keep") == "all" and options.get("padding") == "max_length"
-    return padded and _mentions(facts.get("arguments", {}).get("value") or {})
+    is_padded = options.get("padding") == "max_length" or options.get("pad_to_multiple_of")
+    padded = value.get("keep") == "all" and bool(is_padded)
+    return padded and gets_mask(facts)
+
+
+def gets_mask(facts: dict[str, dict]) -> bool:
+    """Whether the transformer is told which of the prompt's vectors are padding."""
+    return _mentions(facts.get("arguments", {}).get("value") or {})
 
 
 def _mentions(rules) -> bool:

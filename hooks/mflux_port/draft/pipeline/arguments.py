@@ -39,7 +39,8 @@ def arguments(views: list[View], known: dict[str, dict]) -> Fact:
         if name in known:
             value[name] = known[name] | _wrapping(first)
             continue
-        found = _rule([view.arguments.get(name) for view in views], views)
+        given = [view.arguments.get(name) for view in views]
+        found = _rule(given, views) or _zeros(given)
         value[name] = found
         if found is None:
             unknown.append(f"{name}: {_shape(first)}")
@@ -92,10 +93,23 @@ def _wrapping(value) -> dict:
 
 
 def _rule(values: list, views: list[View]) -> dict | None:
+    if any(map(_is_complex, values)):
+        return None  # a table of rotary embeddings; no rule below knows complex numbers
     for rule in (_constant, _mask, _numbers, _table, _ids):
         if (found := rule(values, views)) is not None:
             return found
     return None
+
+
+def _zeros(values: list) -> dict | None:
+    """An input that the runs' prompts do not use: zeros of one shape in all of them."""
+    if not _tensors(values) or len({tuple(value.shape) for value in values}) > 1 or any(map(_has_any, values)):
+        return None
+    return {"is": "zeros", "shape": list(values[0].shape)}
+
+
+def _has_any(value) -> bool:
+    return bool(value.any())
 
 
 def _constant(values: list, views: list[View]) -> dict | None:
@@ -227,6 +241,10 @@ def _columns(tables: list[tuple]) -> list | None:
 
 def _tensors(values: list) -> bool:
     return all(hasattr(value, "dim") for value in values)
+
+
+def _is_complex(value) -> bool:
+    return hasattr(value, "is_complex") and value.is_complex()
 
 
 def _dtype(value) -> str:

@@ -109,7 +109,7 @@ def _encoding(prompt: Prompt, other: Prompt, zeros: bool) -> Fact:
     if None in keeps or keeps[0] != keeps[1]:
         problems.append(f"{prompt.count} vectors of {len(prompt.ids)} ids, {other.count} of {len(other.ids)}")
     else:
-        value |= keeps[0]
+        value |= keeps[0] | _fixed_length(prompt, other)
     return Fact(f"encoding.{prompt.encoder}", None if problems else value, where, tuple(problems))
 
 
@@ -134,6 +134,13 @@ def _kept(prompt: Prompt, zeros: bool) -> dict | None:
         # Zeros after the prompt's vectors only make prompts in a batch equally long.
         return {"keep": "tokens"}
     return None
+
+
+def _fixed_length(prompt: Prompt, other: Prompt) -> dict:
+    """How many vectors zeros fill up to, if that is the same for prompts of every length."""
+    same = prompt.count == other.count and not prompt.is_pooled
+    is_filled = all(entry.count > len(entry.ids) - entry.first for entry in (prompt, other))
+    return {"pad_to": prompt.count} if same and is_filled else {}
 
 
 def _whole(value, row: int) -> list[int] | None:

@@ -181,7 +181,31 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
         formula = None
     if formula is None:
         return Fact("guidance", None, where, (f"{shape}; no known formula fits",))
+    other = _first_other_step(traces[0], formula, scales[0])
+    if other:
+        return Fact("guidance", None, where, (f"{formula['formula']}, but another one from step {other} on",))
     return Fact("guidance", shape | formula, where)
+
+
+def _first_other_step(trace: Trace, found: dict, scale: float) -> int:
+    """The first step in which a formula does not hold; 0 if it holds in all of them."""
+    for number, step in enumerate(trace.steps):
+        target = step.model_output[0].reshape(-1)
+        rows = [row.reshape(-1)[: target.numel()] for row in rows_of_step(trace, number)]
+        if len(rows) != (2 if "conditional" in found else 1) or not _is_formula(rows, target, found, scale):
+            return number
+    return 0
+
+
+def _is_formula(rows: list, target, found: dict, scale: float) -> bool:
+    if "conditional" not in found:
+        return _equal(found["sign"] * rows[0], target)
+    first, second = (found["sign"] * rows[place] for place in (found["conditional"], 1 - found["conditional"]))
+    plain, _, size = found["formula"].partition(", then ")
+    mixed = (second if plain.startswith("unconditional") else first) + scale * (first - second)
+    if size:
+        return f"{_scaling(mixed, first, target)} of the conditional output" == size
+    return _equal(mixed, target, 1e-4)
 
 
 def _alone(row, target) -> dict | None:
@@ -241,9 +265,9 @@ def _token_width(mixed, conditional, target) -> int | None:
     return None
 
 
-def rows_of_step(trace: Trace) -> list:
-    """The predictions of the first step, one for each prompt."""
-    return [row for call in _calls(trace, 0) for row in _outputs(call)]
+def rows_of_step(trace: Trace, step: int = 0) -> list:
+    """The predictions of a step, one for each prompt."""
+    return [row for call in _calls(trace, step) for row in _outputs(call)]
 
 
 def guidance_argument(trace: Trace, other: Trace, scales: tuple[float, float]) -> Fact | None:

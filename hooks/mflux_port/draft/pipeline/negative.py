@@ -19,9 +19,29 @@ def negative(weak: list[Trace], without: Trace, prompt: str, known: dict[str, Fa
     texts = list(dict.fromkeys(_inner(text, known) for text in given if prompt not in text))
     if not texts and _predictions(without) < 2:
         return Fact("negative", value | {"default": None}, where)  # no negative prompt, no guidance
+    if not texts and _is_zeros(without, known):
+        return Fact("negative", value | {"default": "", "zeros": True}, where)
     if len(texts) != 1:
         return Fact("negative", None, where, (f"texts encoded beside the prompt: {texts}",))
     return Fact("negative", value | {"default": texts[0]}, where)
+
+
+def _is_zeros(trace: Trace, known: dict[str, Fact]) -> bool:
+    """Whether the unconditional prediction is made from zeros, as many of them as the longest text has tokens.
+
+    Zeros for as many tokens as the prompt has are another thing: they need the prompt.
+    """
+    guided = known["guidance"].value
+    call, row = divmod(1 - guided["conditional"], guided.get("batch", 1))
+    first = [entry.arguments for entry in trace.transformers if entry.step == 0]
+    names = [name.removeprefix("prompt.") for name in known if name.startswith("prompt.")]
+    given = [first[call].get(name) for name in names] if call < len(first) else []
+    if not given or not all(hasattr(value, "dim") and row < len(value) for value in given):
+        return False
+    facts = [fact.value for name, fact in known.items() if name.startswith("tokenization.") and fact.value]
+    lengths = {value.get("options", {}).get("max_length") for value in facts}
+    vectors = [value[row] for value in given]
+    return not any(part.any() for part in vectors) and all(part.dim() < 2 or len(part) in lengths for part in vectors)
 
 
 def is_framed(trace: Trace, text: str, known: dict[str, Fact]) -> bool:

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from pathlib import Path
 
-from mflux_port.draft.pipeline import arguments, defaults, encoding, latents, loop, negative, text
+from mflux_port.draft.pipeline import arguments, defaults, encoding, images, latents, loop, negative, text
 from mflux_port.draft.pipeline.encoder_memo import encoders_run_once
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace, run
 
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
 LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32
-GUIDANCE = ("true_cfg_scale", "guidance_scale")
+GUIDANCE = ("true_cfg_scale", "guidance_scale", "distilled_guidance_scale")
+QUOTED = 'a shop sign that says "OPEN"'  # some pipelines encode quoted words with an encoder of their own
 _STEPS = 5
+_GUIDER_STEPS = 8  # a guider may change its formula after a few steps
 _SCALES = 3.0, 5.0
+_REFUSALS = RuntimeError, ValueError, IndexError  # of a text that a twin's network cannot encode
 
 
-def read_facts(pipe) -> list[Fact]:
-    """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. Takes about fifteen runs."""
+def read_facts(pipe, edits: bool = False) -> list[Fact]:
+    """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. Takes about fifteen runs.
+
+    ``edits``: also what it does with images to edit, where it can do without one.
+    """
     with encoders_run_once(pipe):
-        return _facts(pipe)
+        facts = _facts(pipe)
+        return facts + (_of_images(pipe, facts) if edits and images.takes_images(pipe) else [])
+
+
+def _of_images(pipe, facts: list[Fact]) -> list[Fact]:
+    unit = _unit(pipe)
+    call, known = _call(pipe, 4 * unit, 6 * unit), {fact.name: fact for fact in facts}
+    small = call | images.not_resized(pipe)
+    found = images.layout(pipe, small, known)
+    if found.value and not images.guided_alike(pipe, small, defaults.guidance_keyword(pipe), _SCALES, known):
+        why = "the transformer's first rows, guided as without images, are not what the scheduler is given"
+        found = Fact(found.name, None, f"{found.where}: {why}")
+    return [images.input_image(pipe, call), found]
 
 
 def _facts(pipe) -> list[Fact]:
@@ -41,9 +60,21 @@ def _facts(pipe) -> list[Fact]:
     ]
     known = {fact.name: fact for fact in facts if fact}
     longer = run(pipe, plain | {"prompt": LONGER})
+    known |= {fact.name: fact for fact in text.changed_texts(longer, LONGER, known)}
     runs = [(trace, plain), (longer, plain), *zip(larger, (_call(pipe, *size) for size in sizes), strict=True)]
     known |= {fact.name: fact for fact in (*_call_of_transformer(runs, known), *_negative(pipe, plain, trace, known))}
-    return list(known.values())
+    return [*known.values(), *_quoted(pipe, plain, [trace, longer])]
+
+
+def _quoted(pipe, plain: dict, runs: list[Trace]) -> list[Fact]:
+    """What an encoder that plain prompts leave idle gives for quoted words; no fact where every encoder is used."""
+    used = {call.component for trace in runs for call in trace.encoders}
+    encoders = (name for name, part in pipe.components.items() if name.startswith("text_encoder") and part is not None)
+    idle = [name for name in encoders if name not in used]
+    if not idle:
+        return []
+    trace = run(pipe, plain | {"prompt": QUOTED, "num_inference_steps": 1}, ends=_REFUSALS)
+    return text.of_idle_encoders(trace, idle, QUOTED)
 
 
 def _call_of_transformer(runs: list[tuple[Trace, dict]], known: dict[str, Fact]) -> list[Fact]:
@@ -65,26 +96,47 @@ def _call_of_transformer(runs: list[tuple[Trace, dict]], known: dict[str, Fact])
 
 
 def _negative(pipe, plain: dict, trace: Trace, known: dict[str, Fact]) -> list[Fact]:
-    keyword, guided = defaults.guidance_keyword(pipe), known.get("guidance")
-    if not keyword or not guided or not guided.value or "conditional" not in guided.value:
+    guided = known.get("guidance")
+    if not guided or not guided.value or "conditional" not in guided.value:
         return []
     short = plain | {"num_inference_steps": 1}
-    weak = [run(pipe, short | {keyword: scale}) for scale in (1.0, 0.5)]
-    # A toy tokenizer gives no token for an empty text, which an encoder may refuse; the encoding is known by then.
+    weak = [_run_guided(pipe, short, scale) for scale in (1.0, 0.5)]
+    # Some tokenizers give no token for an empty text, which an encoder may refuse; the encoding is known by then.
     kept = {name: value for name, value in short.items() if name != "negative_prompt"}
-    without = run(pipe, kept, ends=(RuntimeError, ValueError, IndexError))
+    without = run(pipe, kept, ends=_REFUSALS)
     return [negative.negative(weak, without, PROMPT, known, negative.is_framed(trace, NEGATIVE, known))]
 
 
 def _guidance(pipe, plain: dict, trace: Trace) -> list[Fact | None]:
     # A distilled model takes its guidance as an argument, besides classifier-free guidance: change one at a time.
-    facts = []
-    for keyword in (name for name in GUIDANCE if name in plain):
-        other = run(pipe, plain | {keyword: _SCALES[1]})
-        facts.append(loop.guidance_argument(trace, other, _SCALES))
-        if keyword == defaults.guidance_keyword(pipe):
-            facts.append(loop.guidance((trace, other), _SCALES))
-    return facts
+    facts, other = [], None
+    for name in (name for name in GUIDANCE if name in plain):
+        changed = run(pipe, plain | {name: _SCALES[1]})
+        facts.append(loop.guidance_argument(trace, changed, _SCALES))
+        if name == defaults.guidance_keyword(pipe):
+            other = changed
+    runs = (trace, other) if other else tuple(_run_guided(pipe, plain, scale) for scale in _SCALES)
+    return [*facts, loop.guidance(runs, _SCALES)]
+
+
+def _run_guided(pipe, call: dict, scale: float) -> Trace:
+    """A run with that scale of classifier-free guidance, set where the pipeline reads it."""
+    keyword = defaults.guidance_keyword(pipe)
+    with _guider_at(pipe, scale):
+        return run(pipe, call | ({keyword: scale} if keyword else {}))
+
+
+@contextlib.contextmanager
+def _guider_at(pipe, scale: float):
+    guider = getattr(pipe, "guider", None)
+    before = getattr(guider, "guidance_scale", None)
+    if before is not None:
+        guider.guidance_scale = scale
+    try:
+        yield
+    finally:
+        if before is not None:
+            guider.guidance_scale = before
 
 
 def load_twin(folder: Path):
@@ -112,12 +164,13 @@ def _call(pipe, width: int, height: int) -> dict:
         "negative_prompt": NEGATIVE,
         "width": width,
         "height": height,
-        "num_inference_steps": _STEPS,
+        "num_inference_steps": _GUIDER_STEPS if getattr(pipe, "guider", None) is not None else _STEPS,
         "generator": torch.Generator("cpu"),
         "output_type": "np",
         "use_resolution_binning": False,
         "use_pe": False,
         "enable_prompt_rewrite": False,
+        "max_area": width * height,  # else FLUX.1 Kontext draws a larger size
     }
     known = inspect.signature(type(pipe).__call__).parameters
     numbers = (name for name in GUIDANCE if name in known and known[name].default is not None)

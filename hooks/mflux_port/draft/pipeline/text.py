@@ -43,10 +43,44 @@ def tokenization(trace: Trace, prompt: str) -> list[Fact]:
     return facts
 
 
+def changed_texts(trace: Trace, prompt: str, known: dict[str, Fact]) -> list[Fact]:
+    """The facts about tokenizers that get another text than ``prompt``, which has capital letters: small ones, or unknown."""
+    facts = []
+    for fact in (fact for name, fact in known.items() if name.startswith("tokenization.") and fact.value):
+        component = fact.name.partition(".")[2]
+        given = [text_of(call) for call in trace.tokenizers if call.component == component]
+        if not given or any(prompt in text for text in given):
+            continue
+        if any(prompt.lower() in text for text in given):
+            facts.append(Fact(fact.name, fact.value | {"lower": True}, fact.where))
+        else:
+            facts.append(Fact(fact.name, None, fact.where, (f"{prompt!r} becomes {given[0]!r}",)))
+    return facts
+
+
 def prompt_embeddings(trace: Trace) -> list[Fact]:
     """One fact per argument of the transformer that holds vectors of an encoder."""
     calls = len([call for call in trace.transformers if call.step == 0])
     return [_embedding_fact(name, found, calls) for name, found in explained_prompts(trace).items()]
+
+
+def of_idle_encoders(trace: Trace, idle: list[str], prompt: str) -> list[Fact]:
+    """One fact for each encoder that only ``prompt`` uses: the text and options it gets, and where its vectors go."""
+    facts = []
+    for encoder in idle:
+        tokenizer = f"tokenizer{encoder.removeprefix('text_encoder')}"
+        calls = [call for call in trace.tokenizers if call.component == tokenizer]
+        places = {
+            name: block["states"]
+            for name, layers in explained_prompts(trace).items()
+            for entry in layers[0]
+            for block in (blocks_of(entry) if entry else ())
+            if encoder in block["from"]
+        }
+        if calls and places:
+            value = {"prompt": prompt, "text": text_of(calls[0]), "options": _plain(calls[0].options), "gives": places}
+            facts.append(Fact(f"quoted.{encoder}", value, "a run with quoted words in the prompt"))
+    return facts
 
 
 def explained_prompts(trace: Trace) -> dict[str, list[list[dict | None]]]:

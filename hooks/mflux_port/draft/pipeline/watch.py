@@ -63,15 +63,21 @@ class Trace:
     set_timesteps: dict = field(default_factory=dict)
     sigmas: list[float] = field(default_factory=list)
     timesteps: list[float] = field(default_factory=list)
+    encoded: list = field(default_factory=list)  # the pixels that the VAE encoded
     decoded: object = None  # the VAE decoder's input
 
 
 @dataclass
 class Intervention:
-    """What replaces a run's own values (the noise, the latents after the last step), and where the run stops."""
+    """What replaces a run's own values (the noise, the latents after the last step), and where the run stops.
+
+    ``encoded(latents, pixels)`` replaces what the VAE encodes the pixels to.
+    """
 
     noise: Callable | None = None
     final: Callable | None = None
+    encoded: Callable | None = None
+    stop_at_encode: bool = False
     stop_at_transformer: bool = False
     stop_at_decode: bool = False
 
@@ -107,6 +113,8 @@ class _Watch:
                     self._wrap_tokenizer(name, part)
             self._wrap(self.pipe.scheduler, "set_timesteps", self._around_set_timesteps)
             self._wrap(self.pipe.scheduler, "step", self._around_step)
+            if hasattr(self.pipe.vae, "encode"):
+                self._wrap(self.pipe.vae, "encode", self._around_encode)
             self._wrap(self.pipe.vae, "decode", self._around_decode)
             self._wrap_noise()
             yield
@@ -195,6 +203,14 @@ class _Watch:
         step.result = _kept(after)
         return result
 
+    def _around_encode(self, original, args, kwargs):
+        pixels = args[0] if args else kwargs["x"]
+        self.trace.encoded.append(_kept(pixels))
+        if self.intervention.stop_at_encode:
+            raise StopRun
+        result = original(*args, **kwargs)
+        return _holding(result, self.intervention.encoded, pixels) if self.intervention.encoded else result
+
     def _around_decode(self, original, args, kwargs):
         self.trace.decoded = _kept(args[0] if args else kwargs["z"])
         if self.intervention.stop_at_decode:
@@ -227,6 +243,19 @@ class _Watch:
 
         setattr(owner, name, wrapped)
         self._undo.append(_restorer(owner, name, original, had))
+
+
+def _holding(result, change: Callable, pixels):
+    """An encoder's result with other latents in it."""
+    if hasattr(result, "latent_dist"):
+        held = result.latent_dist
+        held.mean = change(held.mode(), pixels)
+        held.mode, held.sample = lambda: held.mean, lambda generator=None: held.mean
+        return result
+    if isinstance(result, tuple):
+        return (change(result[0], pixels), *result[1:])
+    result.latents = change(result.latents, pixels)
+    return result
 
 
 def _restorer(owner, name: str, original, had: bool) -> Callable[[], None]:

@@ -205,9 +205,25 @@ def build_plainly(component: Component, config: dict, device: str):
         with torch.device(device):
             if component.library == "diffusers":
                 return reference.from_config({name: value for name, value in config.items() if name != "_class_name"})
-            return reference(reference.config_class.from_dict(config))
+            return without_head(reference(reference.config_class.from_dict(config)))
     except Exception:  # noqa: BLE001 - a config that the reference refuses simply shows nothing
         return None
+
+
+def without_head(module):
+    """A text encoder with an identity instead of its output head: pipelines read hidden states, no logits."""
+    from torch import nn
+
+    path = output_head(module)
+    if path:
+        module.set_submodule(path, nn.Identity())
+    return module
+
+
+def output_head(module) -> str:
+    """The path of the layer that turns hidden states into logits; empty for a model without one."""
+    head = module.get_output_embeddings() if hasattr(module, "get_output_embeddings") else None
+    return next((path for path, one in module.named_modules() if one is head), "") if head is not None else ""
 
 
 class _Describer:

@@ -1,14 +1,24 @@
-"""Towers of a text encoder that the recorded run never calls, for images or audio: no prompt needs them."""
+"""What of a text encoder no prompt needs: towers for images or audio, and the output head."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from mflux_port.draft.tree.nodes import MODULE, Node
 
-REASON = "the recorded run of the text encoder never calls it: a prompt has no images or audio"
+TOWER = "the recorded run of the text encoder never calls it: a prompt has no images or audio"
+HEAD = "the output head: a pipeline reads hidden states and no logits"
+
+
+def left_out_heads(tree: Node, tensors: Iterable[str]) -> list[str]:
+    """The paths of output heads that a checkpoint stores and the reference's tree leaves out."""
+    stored = (name.rpartition(".")[0] for name in tensors if re.search(r"(^|\.)lm_head\.", name))
+    return [path for path in dict.fromkeys(stored) if tree.find(path) is None]
 
 
 def cut_towers(tree: Node) -> list[str]:
-    """Remove every such tower from a tree whose nodes have their forward passes. Returns their paths."""
+    """Remove every tower from a tree whose nodes have their forward passes. Returns their paths."""
     if not any(node.forward is not None for _, node in tree.walk()):
         return []  # nothing was recorded
     found: list[str] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 
-from mflux_port.draft.forward.torch_calls.helpers import HELPERS
+from mflux_port.draft.forward.torch_calls.mlx_functions import HELPERS
 from mflux_port.draft.forward.writer.classes import Forward, named
 
 

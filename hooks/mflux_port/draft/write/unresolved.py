@@ -9,7 +9,9 @@ from mflux_port.errors import PortError
 from mflux_port.files.yaml_files import read_yaml
 
 UNRESOLVED = "porting/{model}/unresolved.yml"
-_HEAD = "# What the draft did not decide. Decide each in the mapping or in waivers.yml, then delete it here.\n"
+_HEAD = (
+    "# What the draft did not decide. Decide each in the code, in the mapping or in waivers.yml, then delete it here.\n"
+)
 _FIX = "fix it, or remove it and draft every component again"
 
 

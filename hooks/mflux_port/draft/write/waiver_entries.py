@@ -11,15 +11,15 @@ _HEAD = "# What `mflux-port ledger` (section ledger) and run_mflux.py (section p
 _SECTION = re.compile(r"(?m)^ledger:[ \t]*\n(?P<indent> *(?=-))?")
 
 
-def waivers_text(path: Path, known: dict[str, set[str]], wanted: dict[str, list[str]], reason: str) -> str | None:
+def waivers_text(path: Path, known: dict[str, set[str]], wanted: dict[str, dict[str, str]]) -> str | None:
     """The file's text with an entry for each pattern of tensors that is not known; None if nothing is to be added.
 
-    ``known`` and ``wanted``: patterns by component. Raises PortError for a file that cannot be added to.
+    ``known``: patterns by component; ``wanted``: the same, each with the reason. Raises PortError for a file that cannot be added to.
     """
     new = [
         {"component": component, "tensor": pattern, "reason": reason}
         for component, patterns in wanted.items()
-        for pattern in patterns
+        for pattern, reason in patterns.items()
         if pattern not in known.get(component, ())
     ]
     if not new:

@@ -27,7 +27,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
     lines = lines_with_spans(source)
     start = next((index for index, (line, _) in enumerate(lines) if _UNRELEASED.match(line)), None)
     section = [] if start is None else list(takewhile(lambda line: not line[0].startswith("## "), lines[start + 1 :]))
-    # The exact line also counts in later sections, because Unreleased may have become a release.
+    # The exact line also counts in released sections, because Unreleased may have become a release.
     ours = [span for line, span in section if line.startswith(f"- **{port.display_name}**")]
     present = next((span for line, span in lines if span in ours or _is_ours(line, port)), None)
     if start is None and present is None:
@@ -59,12 +59,12 @@ def _names(line: str, port: Port) -> bool:
 
 
 def _heading_of_models(lines: list[tuple[str, Span]]) -> str:
-    # As in earlier releases.
+    # The same form as in earlier releases.
     return next((line.rstrip() for line, _ in lines if _MODEL_HEADING.match(line)), "### New Model Support")
 
 
 def _led(source: Source, lead: str, text: str, at: int, present: Span | None, rewritten: Span | None) -> Block:
-    # What was inserted before the line goes with it, while no other model is listed there.
+    # The text inserted before the line is removed with it, unless another model is listed there.
     if present and source.data[: present[0]].endswith(source.encode(lead)):
         present = present[0] - len(source.encode(lead)), present[1]
     elif present:

@@ -26,7 +26,7 @@ def not_applicable(port: Port) -> str | None:
 
 def blocks(source: Source, port: Port) -> list[Block]:
     if not _LISTING.search(source.data):
-        return []  # a later mflux
+        return []  # mflux 0.19.1 or later
     table = _commands(source)
     if not _lists_commands(source):
         return []

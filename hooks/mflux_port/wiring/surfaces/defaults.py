@@ -21,7 +21,7 @@ def not_applicable(port: Port) -> str | None:
 def blocks(source: Source, port: Port) -> list[Block]:
     choices = find_table(source, "MODEL_CHOICES")
     steps = require_table(source, "MODEL_INFERENCE_STEPS")
-    if choices is None:  # since 0.19, which looks names up in the registry and steps by canonical key
+    if choices is None:  # mflux 0.19 and later: names come from the registry, steps by canonical key
         return entry_blocks(source, steps, {c.key: f"{json.dumps(c.key)}: {c.steps}" for c in port.checkpoints})
     names = {name: checkpoint.steps for checkpoint in port.checkpoints for name in checkpoint.aliases}
     listed = entry_blocks(source, choices, {name: json.dumps(name) for name in names})

@@ -41,7 +41,7 @@ def _deciding_rule(source: Source, example: str) -> IgnoreRule | None:
         return None
     folder = example.rpartition("/")[0]
     on_folder, rule = ignore_rules(source.root, _as_folder(source.root, folder), example)
-    nested = rule is not None and rule.file.endswith(f"/{FILE}")  # git's own info/exclude is neither, and ranks below
+    nested = rule is not None and rule.file.endswith(f"/{FILE}")  # git's info/exclude is neither; it has lower priority
     if rule and rule.hides and (nested or rule.file == FILE and rule == on_folder):
         raise UnknownShape(
             f"{rule.file}: {one_line(rule.pattern)} in line {rule.line} hides {folder if rule == on_folder else example}; "
@@ -51,11 +51,11 @@ def _deciding_rule(source: Source, example: str) -> IgnoreRule | None:
 
 
 def _as_folder(root: Path, folder: str) -> str:
-    # Git looks on the disk to see that a path is a folder, or takes it from a slash at its end.
+    # Git treats a path as a folder if the disk has a folder there, or if the path ends in a slash.
     return folder if (root / folder).is_dir() else f"{folder}/"
 
 
 def _place(source: Source, line: str, after: int) -> int:
-    # After the deciding rule, and after the lines of the other examples.
+    # The place after the deciding rule, and after the lines of the other examples.
     folder = line.rpartition("/")[0]
     return max([after, *(span[1] for text, span in lines_with_spans(source) if text.startswith(f"{folder}/"))])

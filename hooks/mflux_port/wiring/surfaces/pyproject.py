@@ -25,7 +25,7 @@ def not_applicable(port: Port) -> str | None:
 def blocks(source: Source, port: Port) -> list[Block]:
     headers = list(_HEADER.finditer(source.data))
     if len(headers) != 1:
-        scripts(source)  # reports a file that is not TOML at all
+        scripts(source)  # raises for a file that is not TOML
         raise UnknownShape(
             f"{source.path}: looked for one [project.scripts] table, found {len(headers)}; keep exactly one"
         )

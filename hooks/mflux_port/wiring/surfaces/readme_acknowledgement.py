@@ -30,7 +30,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
     named = any(_thanks(line, owner) for line, _ in others)
     if not bullets:
         return []  # the README has no such section
-    at = None if named or rewritten or not others else others[-1][1][1]  # None: the authors are already thanked
+    at = None if named or rewritten or not others else others[-1][1][1]  # None: the README thanks the authors already
     return [Block("acknowledgement", text, at, present[0] if present else None, rewritten)]
 
 

@@ -29,7 +29,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
     headers = [index for index, (line, _) in enumerate(lines) if _fields(line)[:2] == _COLUMNS[:2]]
     if len(headers) != 1 or _fields(lines[headers[0]][0]) != _COLUMNS:
         ours = [span for line, span in lines if _fields(line) and any(mark in line for mark in marks)]
-        if ours:  # a row in a table that has been given another form
+        if ours:  # a row in a table whose form was changed
             return [Block("row", row, None, ours[0])]
         found = f"{len(headers)}" if len(headers) != 1 else "one with other columns"
         raise UnknownShape(
@@ -45,7 +45,7 @@ def blocks(source: Source, port: Port) -> list[Block]:
 
 
 def _place(rows: list[tuple[str, Span]], present: list[Span]) -> int:
-    # After the last model; tools, which have no type, and legacy models come last.
+    # The place after the last model; tools, which have no type, and legacy models come last.
     others = [(line, span) for line, span in rows if span not in present]
     models = [span for line, span in others if not _is_last(line)]
     return models[-1][1] if models else others[-1][1][1]
@@ -61,7 +61,7 @@ def _fields(line: str) -> list[str]:
 
 
 def _cells(port: Port) -> str:
-    # Release date and size are not among the answers; `mflux-port check` asks for them.
+    # Release date and size are not among the answers; a rule of `mflux-port check` fails until they are filled in.
     kinds = {_kind(checkpoint) for checkpoint in port.checkpoints}
     kind = " & ".join(kind for kind in _KINDS if kind in kinds)
     does = "Text-to-image and editing." if "edit" in port.variants else "Text-to-image."
@@ -69,7 +69,7 @@ def _cells(port: Port) -> str:
 
 
 def _kind(checkpoint: Checkpoint) -> str:
-    # A distilled checkpoint may still support guidance; then its name says that it is distilled.
+    # A distilled checkpoint may still support guidance; in that case only its name shows that it is distilled.
     if re.search(r"(?<![a-z])turbo(?![a-z])", f"{checkpoint.key} {checkpoint.hf_repo}".lower()):
         return "Turbo (distilled)"
     return "Base" if checkpoint.supports_guidance else "Distilled"

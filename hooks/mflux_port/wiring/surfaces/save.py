@@ -56,7 +56,7 @@ def routes(source: Source) -> dict[str, str]:
     captured = False
     for branch in _chain(source):
         names = listed_names(branch)
-        captured = captured or names is None  # captured by an earlier branch with another condition
+        captured = captured or names is None  # an earlier branch with another condition matches it
         for name in (names or set()) - found.keys():
             found[name] = (
                 "a branch after one with another condition" if captured else assigned_name(branch, "model_class")
@@ -77,7 +77,8 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
 
 
 def _branch(source: Source, class_name: str, keys: list[str]) -> Block:
-    # The condition is on mflux's resolved name, so that it matches no other model. First, so that no other branch matches it.
+    # The condition is on mflux's resolved name, so that it matches no other model. The branch comes first, so that no
+    # other branch matches it.
     chain = _chain(source)
     lead = source.lead(chain[0])
     subject = f"{_resolved(source, chain)}.aliases[0]"

@@ -32,7 +32,7 @@ def text(port: Port) -> str:
 
 
 def _configuration(port: Port) -> dict:
-    # The checkpoint with the most steps: training a distilled one undoes its distillation.
+    # Take the checkpoint with the most steps: training a distilled one undoes its distillation.
     own = [checkpoint for checkpoint in port.checkpoints if checkpoint.variant != "edit"]
     base = max(own, key=lambda checkpoint: checkpoint.steps)
     return {

@@ -21,8 +21,9 @@ STAGE_NAMES = (
 # A port with several text encoders has a stage for each, in this order.
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
 ALL_STAGES = (*STAGE_NAMES, *ENCODERS[1:])
-PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # what a stage may be
-# What PyYAML raises for a value that does not fit its tag, such as `!!int x`; and what a wrong type of answer raises.
+PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # all possible stages
+# Errors that PyYAML raises for a value that does not fit its tag, such as `!!int x`, and errors for an answer of a
+# wrong type.
 UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
@@ -38,7 +39,8 @@ class Answers:
     guidance: float
     supports_guidance: bool
     home: Path
-    kinds: dict[str, str] = field(default_factory=dict)  # what each text encoder is, by its folder in the checkpoint
+    kinds: dict[str, str] = field(default_factory=dict)  # each text encoder's kind, by its folder in the checkpoint
+    vae: str = "own"
     edit_repo: str = ""  # the checkpoint of the edit variant
 
     @property
@@ -80,6 +82,7 @@ def load_answers(home: Path = HOME) -> Answers:
             supports_guidance=bool(answers["supports_guidance"]),
             home=home,
             kinds=_kinds(answers),
+            vae=str(answers.get("vae") or "own"),
             edit_repo=_edit_repo(answers),
         )
     except FileNotFoundError:

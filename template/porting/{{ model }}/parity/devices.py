@@ -14,7 +14,7 @@ LACKS = re.compile(
 
 
 class DeviceError(BaseException):
-    """One line for people. Not an Exception, so that handlers for a model's own errors do not catch it."""
+    """One line for the user. Not an Exception, so that handlers for a model's own errors do not catch it."""
 
 
 def lacking(error: BaseException) -> str:

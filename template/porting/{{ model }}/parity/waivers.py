@@ -21,8 +21,8 @@ from parity.answers import ALL_STAGES, UNSOUND
 from parity.errors import ParityError
 
 MODULE_LIMIT = 1e-5
-MOST = 10  # times a stage's own limit, however much the waivers of its modules add up to
-SECTIONS = ("ledger", "parity")  # the other one is read by `mflux-port ledger`
+MOST = 10  # at most this many times a stage's own limit, whatever the sum of its modules' waivers is
+SECTIONS = ("ledger", "parity")  # `mflux-port ledger` reads the other one
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,21 @@ class Waivers:
     entries: tuple[Waiver, ...] = ()
 
     def module(self, verdict) -> str:
-        """Why a module's verdict is not a fault; empty when it is one."""
+        """The reason why a module's verdict is not a fault; empty when it is one."""
         return self.module_at(verdict.module, verdict.local)
 
     def module_at(self, path: str, error: float) -> str:
-        """Why an error at a path is not a fault; empty when it is one."""
+        """The reason why an error at a path is not a fault; empty when it is one."""
         return next((entry.reason for entry in self.entries if entry.of_module(path, error)), "")
 
     def stage(self, stage: str, error: float) -> str:
-        """Why a stage's error is not a fault; empty when it is one."""
+        """The reason why a stage's error is not a fault; empty when it is one."""
         return next((entry.reason for entry in self.entries if entry.of_stage(stage, error)), "")
 
-    def inherited(self, stage: str, error: float, limit: float, modules: Iterable[str]) -> str:
-        """Why a stage may exceed its limit: modules inside it differ, each by as much as its waiver allows.
+    def inherited(self, error: float, limit: float, modules: Iterable[str]) -> str:
+        """Why a stage or a block may exceed its limit: modules inside it differ, each by as much as its waiver allows.
 
-        ``modules`` are the paths of the stage's modules, ``limit`` is its own. Empty when the waivers do not cover it.
+        ``modules`` are the paths of these modules, ``limit`` is its own. Empty when the waivers do not cover it.
         """
         paths = list(modules)
         inside = [entry for entry in self.entries if entry.module and any(map(entry.names, paths))]
@@ -102,6 +102,6 @@ def _entry(path: Path, n: int, entry: object) -> Waiver:
         limit = float(entry.get("limit", MODULE_LIMIT))
     except (TypeError, ValueError, OverflowError):
         limit = -1.0
-    if not 0 <= limit <= 1:  # without an upper bound it would waive anything; NaN is not between
+    if not 0 <= limit <= 1:  # without an upper bound it would waive anything; NaN fails this test
         raise ParityError(f"{path}: the limit of entry {n} of parity is not a number from 0 to 1; write it as 1.0e-5")
     return Waiver(str(entry["reason"]).strip(), limit, str(entry.get("module", "")), str(entry.get("stage", "")))

@@ -1,7 +1,7 @@
 """Replays drafted classes against a recording, in a separate process: MLX can crash the interpreter on a wrong graph.
 
-``python -m mflux_port.draft.forward.proof.replay FOLDER``: reads ``recording.pt`` and the drafted package below FOLDER, and
-prints one JSON object per group as it goes.
+``python -m mflux_port.draft.forward.proof.replay FOLDER SECONDS``: reads ``recording.pt`` and the drafted package below
+FOLDER, and prints one JSON object per group as it goes. It ends after SECONDS of computing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import importlib
 import inspect
 import json
+import resource
 import sys
 import traceback
 from pathlib import Path
@@ -20,9 +21,10 @@ FLOOR = 1e-5  # a smaller difference is float32 rounding
 FACTOR = 8  # times the reference's own movement when its inputs move by one unit in the last place
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, seconds: int) -> None:
     import torch
 
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     sys.path.insert(0, str(folder))
     kept = torch.load(folder / "recording.pt", weights_only=False)
     replay = Replay(kept["model"], kept["calls"], kept["signatures"], kept["top"])
@@ -161,4 +163,4 @@ def _last_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

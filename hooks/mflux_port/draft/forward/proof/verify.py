@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,9 @@ from mflux_port.draft.forward.proof.twin_port import keep_recording, write_port
 from mflux_port.draft.forward.record.recorder import Recording
 from mflux_port.draft.forward.writer.classes import Forward
 
-_TIMEOUT = 300  # seconds for all replays of one model
+# Seconds for all replays of one model: of computing, which a busy machine stretches, and in all.
+_COMPUTING = 300
+_TIMEOUT = 3600
 
 
 def prove(forwards: dict[str, Forward], recording: Recording) -> None:
@@ -74,11 +77,13 @@ def _run(folder: Path) -> tuple[list[dict], str | None]:
         "PYTHONPATH": os.pathsep.join([str(hooks), *filter(None, sys.path)]),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "mflux_port.draft.forward.proof.replay", str(folder)]
+    command = [sys.executable, "-m", "mflux_port.draft.forward.proof.replay", str(folder), str(_COMPUTING)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired as error:
         return _parsed((error.stdout or b"").decode(errors="replace")), f"no answer in {_TIMEOUT} seconds"
+    if done.returncode == -signal.SIGXCPU:
+        return _parsed(done.stdout), f"no answer in {_COMPUTING} seconds of computing"
     said = [line for line in done.stderr.splitlines() if line.strip()]
     error = (
         None if done.returncode == 0 else f"the replay ended with {done.returncode}: {said[-1] if said else ''}"[:300]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from mflux_port.draft.forward.torch_calls import arrays, attention, images, norms, numbers, shapes
+from mflux_port.draft.forward.torch_calls import arrays, attention, norms, numbers, padding_and_convolution, shapes
 from mflux_port.draft.forward.torch_calls.entry import Arguments, Entry
 
 
@@ -18,7 +18,7 @@ def _unary(names: str) -> dict[str, Entry]:
 
 
 def _helper(name: str, *arguments: str) -> Callable[[Arguments], ast.expr]:
-    # A call of one of the functions in ``helpers.py``.
+    # A call of one of the functions in ``mlx_functions.py``.
     return lambda call: call.writer.helper(name, *(call.get(argument) for argument in arguments))
 
 
@@ -56,10 +56,11 @@ CALLS: dict[str, Entry] = {
     "repeat_interleave": Entry("x repeats dim? ~output_size", shapes.repeat_interleave),
     "pixel_shuffle": Entry("x upscale_factor", _helper("pixel_shuffle", "x", "upscale_factor")),
     "pixel_unshuffle": Entry("x downscale_factor", _helper("pixel_unshuffle", "x", "downscale_factor")),
-    "pad": Entry("x pad mode='constant' value?", images.pad),
+    "pad": Entry("x pad mode='constant' value?", padding_and_convolution.pad),
     "pad_sequence": Entry("sequences batch_first:True padding_value:0.0 padding_side:'right'", _helper("pad_sequence", "sequences")),
-    "interpolate": Entry("x size? scale_factor? mode='nearest' align_corners:None antialias:False", images.interpolate),
+    "interpolate": Entry("x size? scale_factor? mode='nearest' align_corners:None antialias:False", padding_and_convolution.interpolate),
     # Nothing in MLX, where arrays have no device, storage or gradient.
+    "Buffer": Entry("data ~persistent", "data"),  # an array that no checkpoint holds
     **_same("contiguous clone detach cpu cuda requires_grad_", "x ~memory_format", "x"),
     **_same("dropout", "x ~p ~training ~inplace", "x"),
     # Types.
@@ -190,10 +191,10 @@ CALLS: dict[str, Entry] = {
     "layer_norm": Entry("x normalized_shape weight=None bias=None eps=1e-05", norms.layer_norm),
     "rms_norm": Entry("x normalized_shape weight=None eps?", norms.rms_norm),
     "group_norm": Entry("x num_groups weight=None bias=None eps=1e-05", norms.group_norm),
-    "conv1d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", images.convolution(1)),
-    "conv2d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", images.convolution(2)),
-    "conv3d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", images.convolution(3)),
-    "avg_pool2d": Entry("x kernel_size stride?", images.average_pool),
+    "conv1d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", padding_and_convolution.convolution(1)),
+    "conv2d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", padding_and_convolution.convolution(2)),
+    "conv3d": Entry("x weight bias? stride=1 padding=0 dilation=1 groups=1", padding_and_convolution.convolution(3)),
+    "avg_pool2d": Entry("x kernel_size stride?", padding_and_convolution.average_pool),
     "scaled_dot_product_attention":
         Entry("query key value attn_mask? dropout_p:0.0 is_causal=False scale? ~enable_gqa", attention.attention),
     "multi_head_attention_forward": Entry(

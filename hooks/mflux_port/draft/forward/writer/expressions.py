@@ -113,8 +113,17 @@ class Expressions:
             return inner.elts[place]
         return ast.Subscript(inner, ast.Constant(place), ast.Load())
 
+    def _is_only_output(self, node: ast.Subscript, fact) -> bool:
+        # An output object by number, with one part that is not None: in the port, that part itself.
+        if fact is None or not fact.always("dict") or len(fact.keys) != 1 or ast.unparse(node.slice) != "0":
+            return False
+        return 0 not in next(iter(fact.keys)) and len(self._output_keys(fact)) == 1
+
+    def _output_keys(self, fact) -> list[str]:
+        return [key for key in next(iter(fact.keys)) if not fact.items[key].always("none")]
+
     def _of_output(self, node: ast.Attribute, inner) -> ast.expr:
-        keys = [key for key in next(iter(inner.keys)) if not inner.items[key].always("none")]
+        keys = self._output_keys(inner)
         if node.attr not in keys:
             raise Refused(node, f"{node.attr} of an output that has {', '.join(keys)}")
         value = self.expr(node.value)
@@ -191,6 +200,8 @@ class Expressions:
             return self._indexed(node)
         if fact is not None and fact.always("dict") and self._is_config(node.value):
             raise Refused(node, "a config by key")
+        if self._is_only_output(node, fact):
+            return self.expr(node.value)
         return ast.Subscript(self.expr(node.value), self.index(node.slice), ast.Load())
 
     def _indexed(self, node: ast.Subscript) -> ast.expr:

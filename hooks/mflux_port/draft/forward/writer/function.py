@@ -8,7 +8,7 @@ from collections import Counter
 from mflux_port.draft.forward.record.callgraph import Place
 from mflux_port.draft.forward.record.facts import MANY, Fact
 from mflux_port.draft.forward.torch_calls.entry import Refused, raising
-from mflux_port.draft.forward.torch_calls.helpers import HELPERS
+from mflux_port.draft.forward.torch_calls.mlx_functions import HELPERS
 from mflux_port.draft.forward.writer.branches import Branches
 from mflux_port.draft.forward.writer.expressions import Expressions
 from mflux_port.draft.forward.writer.hints import hint, return_hint
@@ -129,7 +129,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         return self.project.provenance.from_config(self.place, node)
 
     def helper(self, name: str, *arguments: ast.expr | None) -> ast.expr:
-        """A call of a function of ``helpers.py``."""
+        """A call of a function of ``mlx_functions.py``."""
         assert name in HELPERS, name
         self.out.helpers.add(name)
         values = [ast.Constant(None) if value is None else value for value in arguments]

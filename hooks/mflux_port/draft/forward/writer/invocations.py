@@ -58,8 +58,8 @@ class Invocations:
         value = self.value(node)
         if value is not MANY and isinstance(value, (bool, str, type(None))) and self.from_config(node):
             return ast.Constant(value)
-        if name == "getattr" and self.from_config(node.args[1]) and isinstance(self.value(node.args[1]), str):
-            fact, attribute = self.fact(node), self.value(node.args[1])
+        if name == "getattr" and (attribute := self._decided_text(node.args[1])):
+            fact = self.fact(node)
             if fact is not None and fact.kinds & {"module", "modulelist", "int", "float", "tensor"}:
                 self.out.reads |= {(group, attribute) for group in self.owners(node.args[0])}
                 return ast.Attribute(self.expr(node.args[0]), attribute, ast.Load())
@@ -70,6 +70,11 @@ class Invocations:
                     "isinstance(x, k)", {"x": self.expr(node.args[0]), "k": ast.parse(kinds, mode="eval").body}
                 )
         raise Refused(node, f"{ast.unparse(node)}, which depends on the data")
+
+    def _decided_text(self, node: ast.expr) -> str:
+        """The text that an expression is in every model of this config; empty if it may differ."""
+        value = node.value if isinstance(node, ast.Constant) else self.value(node)
+        return value if isinstance(value, str) and self.from_config(node) else ""
 
     # torch's functions and methods.
 

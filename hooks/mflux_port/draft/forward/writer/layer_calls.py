@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mflux_port.draft.forward.torch_calls.entry import Refused, already_written, filled
-from mflux_port.draft.forward.torch_calls.images import repeated
+from mflux_port.draft.forward.torch_calls.padding_and_convolution import repeated
 from mflux_port.draft.forward.writer.layers import layer_call
 
 

@@ -1,4 +1,4 @@
-"""Convert an MLX array to the shape of the reference's tensor and back: layouts differ, values must not.
+"""Convert an MLX array to the shape of the reference's tensor and back. Layouts may differ, values may not.
 
 Known differences: axes of length 1, permuted axes ([S,B,H] and [B,S,H], NCHW and NHWC), merged axes ((B,HW,C) and
 (B,C,H,W)), rows that only one side computes (text tokens, padding), keys and values repeated for grouped queries.
@@ -16,12 +16,12 @@ import numpy as np
 from parity.metrics import Distance, distance
 
 Shape = tuple[int, ...]
-CONVINCING = 0.3  # among several layouts, one with an error below this is the layout; the others are far off
+CONVINCING = 0.3  # a layout with an error below this is the right one; wrong layouts are far off
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """``split`` (MLX's axes, as fine as either side's), ``axes`` (their order in the reference), ``shape`` (MLX's).
+    """``split``: MLX's axes, as fine as either side's; ``axes``: their order in the reference; ``shape``: MLX's shape.
 
     ``part`` cuts the reference to the rows that MLX has, ``own`` cuts MLX to the rows that the reference has.
     ``repeat`` is (axis, times): MLX keeps one key where the reference has it several times.
@@ -73,8 +73,8 @@ def align(
 ) -> tuple[Alignment, Distance] | None:
     """The layout that explains ``values``, with the distance that is left; None when the shapes do not fit.
 
-    A layout that needs no cutting wins over one that does. Where several fit, the values decide; a module that is known
-    to have its ``channels_last`` leaves no choice.
+    A layout that needs no cutting is preferred. Where several fit, the values decide; for a module that is known to
+    have its ``channels_last``, only that layout is possible.
     """
     best: tuple[Alignment, Distance] | None = None
     for group in _groups(tuple(reference.shape), tuple(values.shape), repeats, channels_last):
@@ -88,7 +88,7 @@ def align(
 
 
 def fits(reference: Shape, shape: Shape) -> bool:
-    """Whether some layout explains both shapes without cutting."""
+    """Whether some layout fits both shapes without cutting."""
     return bool(layouts(tuple(reference), tuple(shape)))
 
 
@@ -109,7 +109,7 @@ def layouts(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
     if int(np.prod(wanted, dtype=np.int64)) != int(np.prod(own, dtype=np.int64)) or max(len(wanted), len(own)) > 6:
         return ()
     if wanted == own:
-        # With all axes equal, channels may still come last.
+        # Even if all axes are equal, channels may come last.
         cube = picture_layout(reference, shape) if len(wanted) >= 3 and len(set(wanted)) == 1 else ()
         return Alignment(own, tuple(range(len(own))), shape, reference), *cube
     found = [

@@ -1,4 +1,4 @@
-"""The reference's predictions, one by one: what went into each, what came out, and which prompt it was made for.
+"""The reference's predictions one by one: the inputs and the result of each, and the prompt that it was made for.
 
 A pipeline may predict the conditional and the unconditional picture in one call or in two, in either order: a ``Branch`` is
 one of them, whatever call it is part of. Branches of both sides are matched by their prompt embeddings.
@@ -12,19 +12,19 @@ from itertools import permutations
 
 import numpy as np
 
-from parity.compare import guidance
+from parity.compare import guidance_formula
 from parity.compare.alignment import layouts
 from parity.compare.prompts import without_padding
+from parity.latent_orders import Order
 from parity.metrics import relative_error
-from parity.orders import Order
 from parity.record.recording import Recording
 
 FIRST_LATENTS = "loop/scheduler.0/in/1"
 FEW = 4  # a tensor of at most this many numbers is a timestep or a scale
-NEAR = 0.5  # tensors that are further apart than this are two different ones
+NEAR = 0.5  # two tensors that are further apart than this are different
 ALIKE = 0.05  # the same tensor: rounded, or from an encoder that is nearly right
-FAR = 2.0  # two tensors with anything in common are closer than this
-MOST = 4  # branches that are paired by trying all ways
+FAR = 2.0  # two related tensors are closer than this
+MOST = 4  # up to this many branches are paired by trying all ways
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class ReferenceCalls:
 
     @property
     def sign(self) -> float:
-        """1 where the scheduler is given what the transformer predicts, -1 where it is given the negative."""
+        """1 if the scheduler gets the transformer's prediction, -1 if it gets the negative of it."""
         return float(self.recording.facts["sign"])
 
     def order(self, component: str, side: str) -> Order | None:
-        """How one row of a transformer's latents ("in") or of its result ("out") maps to the loop's latents."""
+        """The map from one row of a transformer's latents ("in") or of its result ("out") to the loop's latents."""
         name = f"layout/{component}/{side}/0"
         return Order(self.recording.get(name)) if name in self.recording else None
 
@@ -80,7 +80,7 @@ class ReferenceCalls:
         return self._steps[step]
 
     def latents(self, branch: Branch) -> np.ndarray | None:
-        """The latents that a branch is given, in the order of the loop."""
+        """A branch's input latents, in the order of the loop."""
         order = self.order(branch.component, "in")
         return order and order.to_source(branch.inputs[branch.latents], self.size)
 
@@ -94,11 +94,11 @@ class ReferenceCalls:
 
     @property
     def condition_size(self) -> int:
-        """How many latents all input images have."""
+        """The number of latents of all input images."""
         return sum(int(np.prod(self.recording.event(name).shape)) for name in self.encoded)
 
     def condition(self, branch: Branch) -> np.ndarray:
-        """The images' latents as a branch is given them, in the order of the VAE; NaN for those that are left out."""
+        """The images' latents in a branch's inputs, in the order of the VAE; NaN for those that are left out."""
         found = np.full(self.condition_size, np.nan, np.float32)
         for name, ids in branch.conditions.items():
             part = Order(ids).to_source(branch.inputs[name], len(found))
@@ -106,7 +106,7 @@ class ReferenceCalls:
         return found
 
     def condition_scale(self) -> tuple[np.ndarray, np.ndarray]:
-        """What the pipeline adds to each of these latents and, before that, multiplies it with; 0 for what it leaves out."""
+        """The pipeline's shift and factor (applied first) for each of these latents; 0 for latents it leaves out."""
         found = {"shift": np.zeros(self.condition_size, np.float32), "scale": np.zeros(self.condition_size, np.float32)}
         for event in self.recording.events:
             kind = event.port.split("/")[0].removeprefix("condition.") if event.stage == "layout" else ""
@@ -117,7 +117,8 @@ class ReferenceCalls:
     def output(self, branch: Branch) -> np.ndarray | None:
         """A branch's prediction in the order of the loop, as the scheduler would be given it."""
         order, values = self.order(branch.component, "out"), self.result(branch)
-        return None if order is None or values is None else self.sign * order.to_source(values, self.size)
+        order = order.of_size(values.size) if order is not None and values is not None else None
+        return None if order is None else self.sign * order.to_source(values, self.size)
 
     def result(self, branch: Branch) -> np.ndarray | None:
         """A branch's prediction as the transformer returned it."""
@@ -130,17 +131,17 @@ class ReferenceCalls:
         return self.recording.get(f"{prefix}/{branch.row if branch.rows > 1 else 0}")
 
     def prediction(self, step: int) -> np.ndarray | None:
-        """What the scheduler is given, in the order of the loop."""
+        """The scheduler's input, in the order of the loop."""
         name = f"loop/scheduler.{step}/in/0"
         return self.recording.get(name).reshape(-1) if name in self.recording else None
 
     def conditional(self, step: int = 0) -> int:
-        """Which branch is the prompt's own: the one that guidance moves towards."""
+        """The index of the prompt's own branch: the one that guidance moves towards."""
         branches = self.branches(step)
         outputs = [self.output(branch) for branch in branches]
         if len(branches) < 2 or any(output is None for output in outputs):
             return 0
-        factors, _ = guidance.fit(outputs, self.prediction(step))
+        factors, _ = guidance_formula.fit(outputs, self.prediction(step))
         return int(np.argmax(factors))
 
     def like(self, known: Branch, place: int, step: int) -> Branch | None:
@@ -192,7 +193,7 @@ class ReferenceCalls:
 
 
 def row_of(values: np.ndarray, row: int, rows: int) -> np.ndarray:
-    """One row of a batch, with its first axis; what is not a batch of ``rows`` is shared by all of them."""
+    """One row of a batch, with its first axis; a tensor that is not a batch of ``rows`` is shared by all rows."""
     return values[row : row + 1] if rows > 1 and values.ndim and len(values) == rows else values
 
 
@@ -208,9 +209,12 @@ def joined(rows: list[np.ndarray], own: np.ndarray) -> np.ndarray:
 
 
 def is_prompt(values: np.ndarray) -> bool:
-    """Whether an input may be prompt embeddings: floats in rows, and no mask."""
+    """Whether an input may be prompt embeddings: floats in rows, and no mask.
+
+    Some pipelines take zeros as the unconditional prompt. A mask of one row has no ones only if it hides everything.
+    """
     wide = values.dtype.kind == "f" and values.size > FEW and values.shape[-1] > FEW
-    return wide and not np.isin(values, (0.0, 1.0)).all()
+    return wide and (not np.isin(values, (0.0, 1.0)).all() or (values.ndim == 3 and not values.any()))
 
 
 def pair(reference: Sequence[Branch], own: Sequence[tuple[str, Sequence[np.ndarray]]]) -> list[int | None]:
@@ -236,9 +240,9 @@ def _far(branch: Branch, component: str, arrays: Sequence[np.ndarray]) -> float:
 
 
 def _gap(reference: np.ndarray, own: np.ndarray) -> float | None:
-    """How far apart two prompts are; None for tensors of different widths.
+    """The distance of two prompts; None for tensors of different widths.
 
-    If one has fewer rows, only the rows that both have count, at either end.
+    If one has fewer rows, only the rows that both have are compared, at either end.
     """
     if reference.size == own.size and layouts(reference.shape, own.shape):
         return min(FAR, relative_error(reference, own.reshape(reference.shape)))
@@ -247,7 +251,7 @@ def _gap(reference: np.ndarray, own: np.ndarray) -> float | None:
     one, other = reference.reshape(-1, reference.shape[-1]), own.reshape(-1, own.shape[-1])
     rows = min(len(one), len(other))
     ends = (one[:rows], other[:rows]), (one[-rows:], other[-rows:])
-    # Prompts of different lengths count as further apart than equally near ones of the same length.
+    # Prompts of different lengths count as further apart than those of one length, even if they are equally near.
     return min(FAR, 0.5 + min(relative_error(a, b) for a, b in ends))
 
 
@@ -267,7 +271,7 @@ def placed(reference: np.ndarray, own: np.ndarray) -> np.ndarray | None:
 
 
 def _nearest(options: list[np.ndarray], own: np.ndarray) -> tuple[float, np.ndarray | None]:
-    """The one that is nearest in the port's shape. Rows of a longer array are the prompt's only if they are like it."""
+    """The nearest one in the port's shape. Rows of a longer array count as the prompt only if they are close to it."""
     found = []
     for values in options:
         moved = placed(values, own)
@@ -293,7 +297,7 @@ class PromptMatch:
 
 
 def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, PromptMatch]:
-    """For each array of the port that may be one of a branch's prompt inputs, which it is: the nearest, each once."""
+    """Match each array of the port that may be a prompt input of a branch with the nearest such input, each once."""
     found: list[tuple[float, int, int, PromptMatch]] = []
     short = without_padding(branch.inputs, branch.inputs)
     for order, (name, values) in enumerate(branch.prompts.items()):
@@ -313,9 +317,9 @@ def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, Promp
 def _in_their_order(
     branch: Branch, own: dict[int, np.ndarray], chosen: dict[int, PromptMatch]
 ) -> dict[int, PromptMatch]:
-    """Of several inputs of one shape, one of which is like none of the reference's: they are matched in order.
+    """Match several inputs of one shape in order, if one of them is like none of the reference's.
 
-    Values show what belongs together as long as they are right.
+    Values can match inputs only as long as they are right.
     """
     found: dict[int, PromptMatch] = {}
     for shape in {array.shape for array in own.values()}:

@@ -1,4 +1,4 @@
-"""One line of what is judged besides text-to-image: LoRA, training, image-to-image or a quantized copy."""
+"""One result row for a claim besides text-to-image: LoRA, training, image-to-image or a quantized copy."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ class Row:
 
 
 def worst(rows: Iterable[Row]) -> Row:
-    """The row that is shown for all: a failed one first, then the one that is nearest to its limit."""
+    """The row that represents all: a failed one, else the one that is nearest to its limit."""
     return max(rows, key=lambda row: (row.status == FAIL, row.relative / row.limit if row.has_figure else 0.0))

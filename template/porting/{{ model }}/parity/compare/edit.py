@@ -1,4 +1,4 @@
-"""Is the transformer of an edit pipeline given the input images as in the reference, and if not, what differs?"""
+"""Check that the transformer of an edit pipeline gets the input images as in the reference, and find what differs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import Image
 from parity.answers import FAIL, PASS
 from parity.compare.calls import FEW, ReferenceCalls
 from parity.compare.claim_row import Row
+from parity.latent_orders import NOTHING, Order
 from parity.metrics import relative_error
-from parity.orders import NOTHING, Order
 
 PIXELS, LATENTS = 1e-4, 1e-4  # correct ports: below 1e-6; a filter's own rounding is 1e-3
 NEAR = 5e-3  # for values that are rounded to 8 bits
@@ -22,7 +22,7 @@ FILTERS = ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")
 
 
 def pixels(seen: Sequence[tuple[int, object]], pictures: list[str]) -> Row:
-    """What the VAE is given: for each image, in the port's order, its number and both sides' pixels."""
+    """The VAE's inputs: for each image, in the port's order, its number and both sides' pixels."""
     if len(seen) != len(pictures):
         return Row("preprocess", FAIL, note=f"the reference encodes {len(pictures)} images, the port {len(seen)}")
     rows = [_picture(number, item, pictures[number]) for number, item in seen]
@@ -63,7 +63,7 @@ def _pixel_cause(reference: np.ndarray, own: np.ndarray, path: str) -> str:
 
 
 def _ways(path: str, width: int, height: int) -> dict[str, np.ndarray]:
-    """The picture at a size, in the ways in which pipelines bring it there: (3, height, width) from -1 to 1."""
+    """The picture at a size, by each resizing method of pipelines: (3, height, width) from -1 to 1."""
     image, found = Image.open(path).convert("RGB"), {}
     left, top = (image.width - width) // 2, (image.height - height) // 2
     if left >= 0 and top >= 0:
@@ -83,7 +83,7 @@ def _ways(path: str, width: int, height: int) -> dict[str, np.ndarray]:
 
 
 def condition(calls: ReferenceCalls, item) -> Row:
-    """The images' latents as the transformer is given them, in the VAE's order."""
+    """The images' latents in the transformer's inputs, in the VAE's order."""
     if not item.aligned:
         counts = [int(np.count_nonzero(~np.isnan(values))) for values in (item.reference, item.own)]
         note = f"the port gives {counts[1]} latents of the images, the reference {counts[0]}"
@@ -117,7 +117,7 @@ def _latent_cause(calls: ReferenceCalls, wanted: np.ndarray, own: np.ndarray) ->
 
 
 def _share(values: np.ndarray, own: np.ndarray) -> tuple[float, float]:
-    """What is left of ``own`` after the nearest multiple of ``values``, and that multiple."""
+    """``own`` minus the nearest multiple of ``values``, and that multiple."""
     weight = float(values @ own / (values @ values)) if values.any() else 0.0
     return float(np.linalg.norm(own - weight * values) / (np.linalg.norm(own) or 1.0)), weight
 
@@ -145,7 +145,7 @@ def _order_cause(theirs: list[np.ndarray], mine: list[np.ndarray], sizes: list[i
     if images[0] != images[1]:
         return f"image {' before '.join(map(str, images[1]))}, in the reference {' before '.join(map(str, images[0]))}"
     if [ids.shape for ids in theirs] != [ids.shape for ids in mine]:
-        return ""  # in another layout, the order of rows is up to the transformer
+        return ""  # in another layout, the transformer decides the order of rows
     one, other = (np.concatenate([ids.reshape(-1, ids.shape[-1]) for ids in side]) for side in (theirs, mine))
     if np.array_equal(one, other):
         return ""
@@ -172,7 +172,7 @@ def _rows_cause(one: np.ndarray, other: np.ndarray) -> str:
 
 
 def positions(calls: ReferenceCalls, own: dict[str, list[np.ndarray]], right: bool) -> Iterator[Row]:
-    """The positions that the transformer is given, where both sides give a few numbers for each row."""
+    """The positions in the transformer's inputs, if both sides pass a few numbers for each row."""
     for branch in calls.branches(0)[:1]:
         theirs = {branch.names[name]: values for name, values in branch.inputs.items() if _is_table(values)}
         mine = [values for values in own.get(branch.component, []) if _is_table(values)]

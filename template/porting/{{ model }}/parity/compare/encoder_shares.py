@@ -1,4 +1,4 @@
-"""Which numbers of the prompt embeddings come from which text encoder, if a pipeline joins several outputs."""
+"""Find out which numbers of the prompt embeddings come from which text encoder, if a pipeline joins several outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 def shares(embeddings: np.ndarray, outputs: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
     """By encoder: a mask of ``embeddings`` (any shape, the width last) where they are rows of one of its ``outputs``.
 
-    A pipeline puts outputs side by side, or one's tokens after the other's. What it scales or normalises has no owner.
+    A pipeline puts outputs side by side, or one's tokens after the other's. Numbers that it scales or normalises belong
+    to no encoder.
     """
     rows = embeddings.reshape(-1, embeddings.shape[-1])
     found = {}

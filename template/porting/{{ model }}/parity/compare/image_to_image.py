@@ -1,4 +1,4 @@
-"""Does the port's image-to-image start where the reference's does, and if not, what is wrong with its start?"""
+"""Check that image-to-image starts with the reference's latents and step, and find what is wrong if it does not."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _cause(recording: Recording, own: np.ndarray) -> str:
 
 
 def picture(recording: Recording, own: np.ndarray) -> Row:
-    """The result, decoded, of the port's own run."""
+    """The decoded result of the port's own run."""
     wanted = recording.get("image/picture/out/0")
     gap = distance(wanted, own) if own.size == wanted.size else None
     if gap is None:

@@ -1,4 +1,4 @@
-"""How far a stage or a module may be from the reference: based on what rounding does to the reference."""
+"""The largest allowed errors of a stage or a module, based on the effect of rounding on the reference."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 STAGE = {"float32": 1e-4, "bfloat16": 1e-2}
 FLOOR = 2e-5  # below this, two correct float32 programs differ by the order in which they add
 LEAF = 2.5e-6  # leaves of correct ports stay below 1.5e-6, an eps of 1e-5 instead of 1e-6 gives 3e-6 and more
-LARGE, MOST = 3e5, 20.0  # a norm over more values than LARGE adds them with more rounding, on both sides
+LARGE, MOST = 3e5, 20.0  # a norm over more values than LARGE has more rounding, on both sides
 CONTAINER = 1e-5
 SENSITIVE = 64.0  # correct modules stay below 40 times the change from a last bit of their input
-SINUSOID = 1e-4  # for an angle up to 1000, where float32 itself is 6e-5 wide
+SINUSOID = 1e-4  # for angles up to 1000, where float32 has a spacing of 6e-5
 PARTIAL_BF16 = 0.1
-ROUNDED = 5e-3  # twice the error of rounding to bfloat16
-FAR = 0.35  # whatever the reference's own bfloat16 run does (one rounds the timestep), this is a different result
+ROUNDED = 5e-3  # twice the error that rounding to bfloat16 makes
+GUIDED = 0.04  # of a sum of predictions that are the reference's own: correct ports stay below 0.014 at a guidance of 7
+FAR = 0.35  # above this the result is wrong, whatever the reference's own bfloat16 run does (one rounds the timestep)
 BF16_FACTOR = 3.0  # a correct bfloat16 port was never further away than 1.4 times the reference's own bfloat16 run
 FP32_SHARE = 1 / 128  # share of the reference's own gap; correct float32 ports stay below 1/300 of it
 
@@ -33,7 +34,8 @@ class Limits:
             return STAGE[self.dtype]  # the same latents can only differ by rounding
         gap = self.gaps.get(("free:" if stage in ("loop", "end_to_end") else "") + _event(name))
         if self.dtype == "bfloat16":
-            return max(STAGE["bfloat16"], BF16_FACTOR * gap) if gap is not None else 0.1
+            limit = max(STAGE["bfloat16"], BF16_FACTOR * gap) if gap is not None else 0.1
+            return min(GUIDED, limit) if name.startswith("guidance/") else limit
         return STAGE["float32"] if gap is None else min(STAGE["float32"], max(FLOOR, gap * FP32_SHARE))
 
     def of_output(self, call) -> float:
@@ -48,7 +50,7 @@ class Limits:
     def of_module(self, call) -> float:
         """The largest error that a module may make on the reference's input. Replays are in float32 in every dtype."""
         if self.dtype == "bfloat16" and not call.whole:
-            return PARTIAL_BF16  # some of its input came out of the bfloat16 run
+            return PARTIAL_BF16  # part of its input is from the bfloat16 run
         if self.dtype == "bfloat16" and call.short:
             return ROUNDED  # it casts to the dtype of its weights
         if call.leaf and call.sinusoid:
@@ -58,7 +60,7 @@ class Limits:
         gap = self.gaps.get(f"{call.event}/out/0", 0.0)
         leaves = sum(
             inside.leaf for inside in call.walk()
-        )  # each rounds independently: like random steps, they add up slowly
+        )  # each module rounds independently, so the errors add up slowly
         return min(10 * CONTAINER, max(CONTAINER, gap / 1000, LEAF * leaves**0.5))
 
     def of_sensitive(self, call, sensitivity: float) -> float:

@@ -1,4 +1,4 @@
-"""Does the port add to a layer's weight what the reference adds? If not, what did it add instead?"""
+"""Check that the port adds the reference's LoRA update to each layer's weight, and find what it adds instead."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from parity.metrics import Distance, distance
 from parity.record.lora_files import ALPHA, RANK
 from parity.record.recording import Recording
 
-LIMIT = 1e-4  # correct ports stay below 1e-5: an update is seen as the difference of two results
-SAME = 1e-3  # between two layers' results: one holds the other's weight
+LIMIT = 1e-4  # correct ports stay below 1e-5: an update is measured as the difference of two results
+SAME = 1e-3  # two layers' results are this close: one holds the other's weight
 ALIKE = 0.9999
 
 
@@ -30,7 +30,7 @@ class FileResult:
 
 
 class Layers:
-    """Which rows of the port's linear layers are which of the reference's: layers may be joined, split or reordered.
+    """Match rows of the port's linear layers with the reference's: layers may be joined, split or reordered.
 
     ``own``: what each of the port's layers returns for the fixed inputs, (outputs, directions), without any LoRA.
     """
@@ -43,7 +43,7 @@ class Layers:
                 self.places.setdefault(name, []).append((path, own_rows, their_rows))
 
     def update(self, name: str, updates: dict[str, np.ndarray], like: np.ndarray) -> np.ndarray | None:
-        """What the port adds to the reference's layer ``name``; None when it has no such layer."""
+        """The update that the port adds to the reference's layer ``name``; None when it has no such layer."""
         if name not in self.places:
             return None
         found = np.full_like(like, np.nan)
@@ -117,7 +117,7 @@ def judge(recording: Recording, name: str, layers: Layers, updates: dict[str, np
 
 
 def _cause(recording: Recording, name: str, layer: str, expected: dict[str, np.ndarray], own: np.ndarray) -> str:
-    """What was added instead of the reference's update."""
+    """Describe what was added instead of the reference's update."""
     facts = recording.facts["lora"]["files"][name]
     gap = distance(expected[layer], own)
     if not np.abs(own).max(initial=0.0) > LIMIT * np.abs(expected[layer]).max(initial=1.0):

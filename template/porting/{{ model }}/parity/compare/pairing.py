@@ -1,4 +1,4 @@
-"""Which MLX parameter is which reference tensor, and which module is which, without a table of names.
+"""Match MLX parameters with reference tensors, and modules with modules, without a table of names.
 
 Parameters pair by fingerprints that no transpose or reshape changes, modules by the parameters that they own.
 """
@@ -65,7 +65,7 @@ def pair(
 ) -> Pairing:
     """Pair one model with a recording.
 
-    ``arrays`` are MLX's parameters by ``component.path``; each is looked at once, so that one at a time may be in memory.
+    ``arrays`` are MLX's parameters by ``component.path``; each is read once, so that one at a time may be in memory.
     ``modules`` are its modules with their class names, ``reference`` the recording's fingerprints and ``classes`` its
     modules.
     """
@@ -131,7 +131,7 @@ def _owners(parameters: dict[str, str] | list[str], paths) -> dict[frozenset, li
 def _pair_modules(result: Pairing, modules: dict[str, str], classes: dict[str, list[str]]) -> None:
     lists = {name for name, (kind, _) in classes.items() if kind in ("ModuleList", "ModuleDict")}
     holders = Counter(result.parameters.values())
-    # A tensor that several modules copy (a table of positions) shows nothing about the larger modules around it.
+    # A tensor that several modules copy (a table of positions) does not identify the larger modules around it.
     once = {path: name for path, name in result.parameters.items() if holders[name] == 1}
     for parameters in (result.parameters, once):
         theirs = _owners({name: name for name in parameters.values()}, set(classes) - lists)
@@ -255,7 +255,7 @@ def _count_missing_lists(result: Pairing, theirs: dict[str, dict[int, list[str]]
 
 
 def _lists(names) -> dict[str, dict[int, list[str]]]:
-    """By the path of each outermost list: its numbers, with the names below them."""
+    """For the path of each outermost list: its numbers, with the names below them."""
     found: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in names:
         home = _list_of(name)
@@ -293,7 +293,7 @@ def _transposed(
         if order in ALLOWED.get(rank, ()) or order is not None and order == tuple(range(rank)):
             continue
         if rank == 2 and order == (1, 0) and "Linear" not in modules.get(path.rpartition(".")[0], ""):
-            continue  # an own layer may multiply from the other side
+            continue  # a layer of the port may multiply from the other side
         how = f"axes in the order {order}" if order else "values in another order"
         faults.append(Fault("transposed", path, name, f"holds the reference's {list(mark.shape)} with {how}"))
     return faults
@@ -359,7 +359,7 @@ def words(path: str) -> tuple[str, ...]:
 
 
 def alike(path: str, name: str) -> float:
-    """How similar two paths are, 0..1, counted from their ends."""
+    """The similarity of two paths, 0..1, counted from their ends."""
     one, other = path.split("."), name.split(".")
     common = sum(a == b for a, b in zip(reversed(one), reversed(other), strict=False))
     shared = len(set(one) & set(other))

@@ -1,4 +1,4 @@
-"""Does each layer of a quantized copy have the right bits, and does it still hold its weight?"""
+"""Check that each layer of a quantized copy has the right bits and still holds its weight."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from parity.answers import FAIL, PASS
 from parity.compare.claim_row import Row
 
-RANGE = 4.8  # standard deviations that a group of 64 normal numbers spans
-ROOM = 3.0  # a layer may have this many times the error that follows from it
+RANGE = 4.8  # the span of a group of 64 normal numbers, in standard deviations
+ROOM = 3.0  # a layer may have this many times the error that follows from RANGE
 STAGE = {8: 5e-2, 6: 0.1, 5: 0.2, 4: 0.35, 3: 0.6}  # correct ports: 2e-2 at 8 bits, 0.2 at 4
 
 

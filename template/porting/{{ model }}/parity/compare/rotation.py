@@ -1,18 +1,18 @@
-"""How two rotary embeddings differ: in the pairs that are rotated, their frequencies, or the positions."""
+"""Find how two rotary embeddings differ: in the pairs that are rotated, in their frequencies, or in the positions."""
 
 from __future__ import annotations
 
 import numpy as np
 
 SAME = 1e-3
-ROUNDED = 0.02  # bfloat16's cosines and sines
+ROUNDED = 0.02  # for cosines and sines in bfloat16
 SMALL = 0.02  # an angle, in radians
 ALMOST_PI = 3.0
 PAIRS = {"neighbours": lambda x: (x[..., 0::2], x[..., 1::2]), "halves": lambda x: np.split(x, 2, axis=-1)}
 
 
 def of_rotated(reference: np.ndarray, own: np.ndarray) -> str:
-    """How queries or keys (..., tokens, size) are rotated, compared with the reference's; empty when they are not."""
+    """Compare the rotation of queries or keys (..., tokens, size) with the reference's; empty if neither is rotated."""
     if reference.shape != own.shape or own.shape[-1] % 2 or own.ndim < 3:
         return ""
     lengths = [np.linalg.norm(values, axis=-1) for values in (reference, own)]
@@ -26,7 +26,7 @@ def of_rotated(reference: np.ndarray, own: np.ndarray) -> str:
 
 
 def of_tables(reference: np.ndarray, own: np.ndarray) -> str:
-    """How two tables of angles differ, as cosines and sines in the last axis of length 2; empty when they are equal."""
+    """Describe how two tables of angles (cosines and sines in a last axis of length 2) differ; empty when equal."""
     one, other = np.arctan2(reference[..., 1], reference[..., 0]), np.arctan2(own[..., 1], own[..., 0])
     difference = np.angle(np.exp(1j * (other - one)))
     if one.ndim > 1 and np.allclose(other, -one, atol=SMALL):
@@ -70,14 +70,14 @@ def _of_angles(angles: np.ndarray, pairs: str) -> str:
     if not off.any():
         return ""
     named = f" (pairs of {pairs})" if pairs else ""
-    # Whatever the base is, the first pair of an axis rotates by the position itself.
+    # The first pair of an axis rotates by the position itself, whatever the base is.
     if off[:, 0].any() or _by_other_positions(rows, off):
         return f"the positions differ: their start, order or axes{named}"
     return f"the frequencies differ: the base (theta) or its scaling{named}"
 
 
 def _by_other_positions(rows: np.ndarray, off: np.ndarray) -> bool:
-    """Whether the pairs of an axis are off by falling powers of one number, as when a token has another position there."""
+    """Whether an axis's errors are falling powers of one number, as when a token has another position there."""
     columns = np.flatnonzero(off.any(axis=0))
     ends = np.flatnonzero(np.diff(columns) > 1)
     axis = columns[: ends[0] + 1] if len(ends) else columns

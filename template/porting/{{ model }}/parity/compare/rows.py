@@ -1,12 +1,12 @@
-"""Whether two tensors hold the same rows in another order: tokens, heads or channels that were joined differently."""
+"""Find out whether two tensors hold the same rows in another order: tokens, heads or channels joined differently."""
 
 from __future__ import annotations
 
 import numpy as np
 
 SAME = 1e-3
-MOST = 2048  # rows that are compared
-ENOUGH = 0.9  # share of the rows
+MOST = 2048  # number of rows that are compared
+ENOUGH = 0.9  # share of the rows that must match
 
 
 def same_rows(reference: np.ndarray, own: np.ndarray, axis: int = -2) -> bool:

@@ -1,4 +1,4 @@
-"""Does the port learn what the reference would? Sigmas, loss, gradients and updates, each with what is wrong."""
+"""Compare a training step with the reference's: sigmas, loss, gradients and updates. Find what is wrong with each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALIKE = 0.999
 
 
 def sigmas(wanted: np.ndarray, own: np.ndarray) -> Row:
-    """The schedule that training draws its timesteps from, against the one with which the reference generates images."""
+    """Compare the schedule from which training draws timesteps with the one that generates the reference's images."""
     length = min(len(wanted), len(own))
     gap = distance(wanted[:length], own[:length])
     good = abs(len(wanted) - len(own)) <= 1 and gap.relative <= SIGMAS

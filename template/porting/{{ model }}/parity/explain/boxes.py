@@ -1,4 +1,4 @@
-"""Tick the boxes of PORTING.md. A box says what was measured and in which setting, and only what was run.
+"""Tick the boxes of PORTING.md. A box has the figures of a run and its setting, and nothing that was not run.
 
 A stage that fails loses its tick and keeps the failing figures. They are replaced by a run in the same or a larger
 setting only: a run without guidance, or of a smaller picture, does not show that the failure is fixed.
@@ -24,7 +24,7 @@ OPTIONAL = ("vae_encode", "guidance")  # a reference may have no encoder, and no
 
 @dataclass(frozen=True)
 class Setting:
-    """What was run."""
+    """The setting of a run."""
 
     dtype: str
     width: int
@@ -48,12 +48,12 @@ class Setting:
 def setting_of(facts: dict, dtype: str) -> Setting:
     """The setting of a recording, judged in ``dtype``."""
     twin = (Path(facts["model"]) / "sizes.json").is_file()
-    ran = facts.get("applied", {"value": facts["guidance"]})["value"]  # not what was requested
+    ran = facts.get("applied", {"value": facts["guidance"]})["value"]  # not the requested number
     return Setting(dtype, facts["width"], facts["height"], facts["steps"], float(ran or 0.0), twin)
 
 
 def why_not(facts: dict, model: str, port: str) -> str:
-    """Why a run may not touch the boxes; empty when it may. ``port`` is the import path of the class that was run."""
+    """Why a run may not change the boxes; empty if it may. ``port`` is the import path of the class that was run."""
     if facts["level"] != "stages":
         return "a recording of modules or blocks ticks no box"
     if not port.startswith(f"mflux.models.{model}."):

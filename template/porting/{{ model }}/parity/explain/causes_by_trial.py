@@ -1,6 +1,6 @@
 """Find a cause by experiment: a wrong module runs again on the reference's input with one thing changed.
 
-If the error vanishes, the change is what the reference does. Nothing here guesses from the size of an error.
+If the error disappears, the reference does what the change does. Nothing here guesses from the size of an error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MOST_SPLITS = 4  # calls of mx.split in one module
 
 
 def tried(call: Call, module: nn.Module, judge: ModuleJudge) -> str:
-    """What the reference does differently, in one sentence; empty if no change removes the error."""
+    """The difference from the reference in one sentence; empty if no change removes the error."""
     if call.replay is None or call.local is None:
         return ""
     if _error(call, judge, contextlib.nullcontext()) < call.local.relative / 2:
@@ -61,7 +61,7 @@ def _error(call: Call, judge: ModuleJudge, change) -> float:
 
 
 def _changes(call: Call, module: nn.Module) -> Iterator[tuple[str, contextlib.AbstractContextManager]]:
-    """Everything worth trying, with what it means if it helps: the likelier first."""
+    """All trials, each with its meaning if it helps; likelier causes come first."""
     yield from _other_activations(call)
     yield from _other_masks()
     yield from _swapped_layers(module)
@@ -82,7 +82,7 @@ def _epsilon(call: Call, module: nn.Module, judge: ModuleJudge) -> str:
             found.append((error, other))
     if not found:
         return ""
-    best = min(found)[0]  # any eps far below the variances gives the same: the largest that fits is named
+    best = min(found)[0]  # every eps far below the variances gives the same result: report the largest that fits
     return f"eps is {eps:g}, the reference computes with {max(o for g, o in found if g <= 1.2 * best + 1e-8):g}"
 
 

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity.compare import masks
 from parity.compare.alignment import align
 from parity.compare.limits import ROUNDED
 from parity.compare.rotation import is_table, of_tables
 from parity.compare.rows import turned_axis
-from parity.metrics import MASKED, Distance, is_short, relative_error
+from parity.metrics import Distance, is_short, relative_error
 
 if TYPE_CHECKING:  # they need MLX, the numbers here do not
     from parity.run.module_call import Call
     from parity.run.module_judge import ModuleJudge
 
 GATED = ("mlp", "ff", "feed_forward", "act", "swiglu", "glu")
-MOVED = 0.05  # the same values in another order are far from the reference; near values are the reference's, rounded
-DIFFERS = {"float32": 1e-3, "bfloat16": 0.03}  # a nearer input is the same one, rounded
+MOVED = 0.05  # values in another order are far from the reference; near values differ by rounding only
+DIFFERS = {"float32": 1e-3, "bfloat16": 0.03}  # a nearer input is the same input, rounded
 FEW = 4  # numbers of a timestep or a scale
 SWAPPED = "the halves of the last axis are swapped (cos and sin, scale and shift, or gate and up)"
 TIME = re.compile(r"(^|[._])(time\w*|t_emb\w*|temb|timesteps?)([._]|$)")
@@ -27,7 +28,7 @@ ROPE = re.compile(r"rope|rotary|pos_embed|freqs")
 
 
 def of_module(call: Call, module, judge: ModuleJudge) -> str:
-    """One short sentence; empty when no pattern is known."""
+    """Describe the cause in one short sentence; empty when no pattern is known."""
     from parity.explain.causes_by_trial import tried  # it needs MLX
 
     found = tried(call, module, judge) or _of_attention(call) or _rearranged(call, judge)
@@ -36,14 +37,14 @@ def of_module(call: Call, module, judge: ModuleJudge) -> str:
 
 
 def of_input(giver: str, takers: list[Call], judge: ModuleJudge) -> str:
-    """A correct module that gets a wrong input: which, and how it differs. ``takers``: it and those around it."""
+    """Find the wrong input of a correct module, and how it differs. ``takers``: the module and those around it."""
     path = takers[0].path
     found = of_wrong_input(takers, judge)
     return found or f"{path} is right but is given other values by {giver}'s own code"
 
 
 def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
-    """Which input of a correct module is wrong, and how; empty if unknown."""
+    """Describe which input of a correct module is wrong, and how; empty if unknown."""
     for taker in takers:
         scalar = _of_scalars(taker, judge)
         if scalar:
@@ -83,10 +84,15 @@ def _of_scalar(reference: float, own: float, judge: ModuleJudge) -> str:
 
 
 def of_given(taker: Call, judge: ModuleJudge) -> str:
-    """How the first argument that is not the reference's differs from it; empty if unknown."""
+    """Describe how the first wrong argument differs from the reference's; empty if unknown."""
     names = judge.recorded.inputs(taker.event)
     known = [judge.reference(taker, name) for name in names if judge.recorded.recording.event(name).stride == 1]
     for own in taker.given:
+        mask = masks.nearest(known, own)
+        if mask is not None:
+            if (mask != own).any():
+                return f"another mask: it differs in {np.count_nonzero(mask != own)} of {mask.size} places"
+            continue
         like = [(values, found) for values in known if (found := align(values, own)) is not None]
         if not like or min(found[1].relative for _, found in like) <= DIFFERS[judge.limits.dtype]:
             continue
@@ -105,9 +111,6 @@ def _of_argument(reference: np.ndarray, own: np.ndarray, gap: Distance) -> str:
         return f"another RoPE table: {of_tables(reference, own) or 'its angles differ'}"
     if reference.dtype.kind in "ib" and own.dtype.kind in "ib":
         return "other ids or another mask"
-    if _is_mask(reference) or _is_mask(own):
-        masked = [int(np.count_nonzero(values <= MASKED / 10)) for values in (reference, own)]
-        return f"another mask: it masks {masked[1]} places, the reference's masks {masked[0]}"
     if _halves(reference, own):
         return f"them in another order: {SWAPPED}"
     heads = turned_axis(reference, own)
@@ -116,17 +119,8 @@ def _of_argument(reference: np.ndarray, own: np.ndarray, gap: Distance) -> str:
     return of_distance(gap) or of_values(reference, own).removeprefix("layout: ")
 
 
-def _is_mask(values: np.ndarray) -> bool:
-    return (
-        values.dtype.kind == "f"
-        and values.ndim > 1
-        and bool(np.isin(values, (0.0, values.min())).all())
-        and values.min() < -1e4
-    )
-
-
 def of_distance(gap: Distance) -> str:
-    """A sign or a factor."""
+    """Describe a difference in sign or by a factor."""
     if gap.cosine < -0.999:
         return "the sign is reversed"
     if gap.cosine > 0.99999 and abs(gap.ratio - 1) > 1e-3:
@@ -135,7 +129,7 @@ def of_distance(gap: Distance) -> str:
 
 
 def of_values(reference: np.ndarray, own: np.ndarray) -> str:
-    """How two aligned tensors differ: sign, factor, a shift and scale, or the right values in another order."""
+    """Describe how two aligned tensors differ: sign, factor, shift and scale, or the right values in another order."""
     if reference.size != own.size or not np.isfinite(own).all():
         return "" if np.isfinite(own).all() else "NaN or infinity"
     short = is_short(own) and not is_short(reference)
@@ -148,7 +142,7 @@ def of_values(reference: np.ndarray, own: np.ndarray) -> str:
     if far and np.allclose(np.sort(a), np.sort(b), rtol=tolerance, atol=tolerance / 10 * (np.abs(a).max() or 1)):
         return "layout: the right values in another order"
     if not np.ptp(a):
-        return ""  # a constant has any slope
+        return ""  # a constant fits any slope
     slope, offset = np.polyfit(a, b, 1)
     rest = np.linalg.norm(b - slope * a - offset) / (np.linalg.norm(b) or 1)
     if rest < 1e-3 and (abs(slope - 1) > 1e-4 or abs(offset) > 1e-4):
@@ -158,7 +152,7 @@ def of_values(reference: np.ndarray, own: np.ndarray) -> str:
 
 
 def of_sigmas(reference: np.ndarray, own: np.ndarray) -> str:
-    """A static shift that differs from the reference's, or another order of steps."""
+    """Describe a static shift that differs from the reference's, or another order of steps."""
     inner = (reference > 1e-4) & (reference < 1 - 1e-4) & (own > 1e-4) & (own < 1 - 1e-4)
     if not inner.any():
         return "the schedule differs"
@@ -169,7 +163,7 @@ def of_sigmas(reference: np.ndarray, own: np.ndarray) -> str:
 
 
 def of_ids(reference: np.ndarray, own: np.ndarray) -> str:
-    """How position ids differ: in which of their columns, one for each axis."""
+    """Describe in which columns position ids differ (one column for each axis)."""
     differ = [n for n in range(own.shape[-1]) if (reference[..., n] != own[..., n]).any()]
     turned = [n for n in differ for m in differ if n < m and (reference[..., n] == own[..., m]).all()]
     how = ", swapped (height and width?)" if len(differ) == 2 and turned else ""
@@ -177,7 +171,7 @@ def of_ids(reference: np.ndarray, own: np.ndarray) -> str:
 
 
 def of_timestep(reference: float, own: float) -> str:
-    """How the timestep that the transformer is given differs."""
+    """Describe how the timestep that the transformer gets differs."""
     for name, value in (("1000 - t", 1000 - reference), ("1 - t", 1 - reference), ("t / 1000", reference / 1000)):
         if abs(own - value) <= 1e-3 * max(abs(value), 1e-6):
             return f"the transformer is given {own:.6g}, {name} of the reference's {reference:.6g}"

@@ -1,4 +1,4 @@
-"""Judge what a port claims besides text-to-image, and print it: editing, LoRA, training, quantized copies and so on."""
+"""Judge a port's claims besides text-to-image and print the results: editing, LoRA, training, quantized copies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from parity.waivers import Waivers
 
 @dataclass
 class Claim:
-    """What is judged. ``where`` and ``adapter`` are ``module:Class``; ``folder``: the checkpoint; ``bits``: of a quantized copy."""
+    """A claim. ``where``, ``adapter``: ``module:Class``; ``folder``: the checkpoint; ``bits``: of a quantized copy."""
 
     where: str
     adapter: str
@@ -79,7 +79,7 @@ JUDGES: dict[str, Callable[[Claim], Result]] = {
 
 def _result(stage: str, rows: list[Row]) -> Result:
     failed = any(row.status == FAIL for row in rows)
-    # A failed row may have no figure; else the one that is nearest to its limit is shown.
+    # A failed row may have no figure; otherwise show the row that is nearest to its limit.
     row = claim_row.worst(rows if failed else [row for row in rows if row.has_figure] or rows)
     return Result(stage, row.status, row.relative, limit=row.limit)
 

@@ -1,4 +1,4 @@
-"""Turns the measurements into one answer: which module of the port, and which one of the reference it matches."""
+"""Turn the measurements into one answer: the wrong module of the port, and the reference's module that it matches."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from parity.run.module_judge import SIGNIFICANT
 from parity.run.run_trace import LATENTS
 from parity.run.sensitivity import sensitivity
 from parity.run.stages import Judge, Result, encoders_of
+from parity.waivers import Waivers
 
 OTHER_PROMPT = (
     " (if the port takes prompts in a format of its own, such as JSON, record one: run_reference.py --prompt)"
 )
-ENOUGH = 0.03  # of an image's error: a decoder does not multiply what is done to its latents by more
-TOLERANT = 1e-4  # of a module that has a waived one inside, or as far as that one is off
+ENOUGH = 0.03  # share of an image's error: a decoder does not amplify an error of its latents by more
+TOLERANT = 1e-4  # limit for a module with a waived one inside, unless that one's error is larger
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Verdict:
     limit: float = float("nan")
     cause: str = ""
     waived: str = ""
-    places: str = ""  # where else the same was found, as "layers 1-5, 8-34"
+    places: str = ""  # other places with the same finding, such as "layers 1-5, 8-34"
 
     @property
     def line(self) -> str:
@@ -58,7 +59,7 @@ class Verdict:
 
 @dataclass
 class Findings:
-    """All verdicts, the most important one first. ``answer`` is the first that no waiver covers."""
+    """All verdicts, the most important first. ``answer`` is the first that no waiver covers."""
 
     verdicts: list[Verdict] = field(default_factory=list)
 
@@ -74,10 +75,14 @@ class Diagnosis:
         self.recording, self.pairing, self.limits = judge.recording, judge.pairing, judge.limits
         self.watch, self.trace, self.calls = judge.watch, judge.trace, judge.calls
         self.modules = modules_of(judge.port.model)
-        self._causes: dict[str, str] = {}  # by kind of module: what is wrong in one block is wrong in the next
+        self._causes: dict[str, str] = {}  # by kind of module: an error in one block is also in the next
 
-    def findings(self, results: list[Result], waived=lambda verdict: "") -> Findings:
+    def findings(self, results: list[Result], waivers: Waivers) -> Findings:
         """Weights before anything else; then the stages that fail, in the order in which a port is written."""
+
+        def waived(verdict: Verdict) -> str:
+            return waivers.module(verdict) or self._inherited(verdict, waivers)
+
         verdicts = [self._of_fault(fault) for fault in self._faults()]
         failed = [result for result in results if result.status == FAIL or self._covered(result)]
         failed.sort(key=lambda result: (not self._other_length(result), not self._upstream(result)))
@@ -88,6 +93,12 @@ class Diagnosis:
         for verdict in verdicts:
             verdict.waived = waived(verdict)
         return Findings(grouped(sorted(verdicts, key=lambda verdict: verdict.kind != "weights")))
+
+    def _inherited(self, verdict: Verdict, waivers: Waivers) -> str:
+        """Why a module may be off: there are waived modules inside it that were not recorded."""
+        judged = {call.path for call in self.calls if call.local is not None}
+        inside = [path for path in self.modules if path.startswith(f"{verdict.module}.") and path not in judged]
+        return waivers.inherited(verdict.local, verdict.limit, inside) if verdict.kind == "module" else ""
 
     def _other_length(self, result: Result) -> bool:
         # Embeddings of a different length or width go into the transformer unchanged.
@@ -126,7 +137,7 @@ class Diagnosis:
     def _blamed(self, calls: list[Call], waived) -> list[Verdict]:
         """The innermost modules whose result for the reference's input is wrong, in the order of execution."""
         guilty: set[int] = set()
-        excused: dict[int, float] = {}  # how far the worst waived module inside is off
+        excused: dict[int, float] = {}  # the error of the worst waived module inside
         found: dict[str, Verdict] = {}
         following = _following(calls)
         for call in calls:
@@ -181,7 +192,7 @@ class Diagnosis:
         if stage == "loop":
             return self._loop(result)
         if stage == "end_to_end":
-            return []  # what it runs is judged by the stages before
+            return []  # the earlier stages judge the modules that it runs
         if self.trace.failure and self.trace.failure[0] == stage:
             refused = stage in ENCODERS and isinstance(self.trace.failure[1], ValueError)
             return [self._code(result, stage, result.note + OTHER_PROMPT * refused)]
@@ -202,7 +213,7 @@ class Diagnosis:
         return [*between, *strong, *weak]
 
     def _before_the_modules(self, result: Result, calls: list[Call]) -> list[Verdict]:
-        """What is already wrong in a network's input."""
+        """Describe what is already wrong in a network's input."""
         first = self._wrong_latents(result.relative) if result.stage == "vae_decode" else None
         if first is not None:
             how = causes_in_values.of_given(first, self.watch)
@@ -272,7 +283,7 @@ class Diagnosis:
         return [self._code(result, "scheduler", f"one step: {self._of_step(result)}")]
 
     def _loop(self, result: Result) -> list[Verdict]:
-        # Earlier stages judge the steps. This leaves what the loop does to the latents outside of them.
+        # Earlier stages judge the steps, so only the loop's changes to the latents outside the steps remain.
         for item in self.trace.of(f"{LATENTS}/"):
             if not item.aligned or item.distance.relative > self.limits.of_stage("loop", item.name):
                 cause = causes_in_values.of_distance(item.distance) or causes_in_values.of_values(
@@ -314,7 +325,7 @@ class Diagnosis:
         """The decoder's first module, if its input is wrong enough to explain an ``error`` of the image."""
         decoding = [call for call in self.calls if call.stage == "vae_decode"]
         first = next((call for call in decoding if call.output is not None and call.leaf), None)
-        if first is None or first.inputs is None:  # not checked: its result is right
+        if first is None or first.inputs is None:  # these are not checked, because the result is right
             return None
         enough = max(self.limits.of_stage("vae_decode", "vae_decode/vae/in/0"), error * ENOUGH)
         return first if first.inputs > enough else None
@@ -356,7 +367,7 @@ class Diagnosis:
         return causes_in_values.of_distance(gap) or "its result differs"
 
     def _of_hidden_state(self, result: Result) -> str:
-        """Which of the reference's hidden states the port's prompt embeddings are, or rows added or missing."""
+        """Find which of the reference's hidden states the port's prompt embeddings are, or added or missing rows."""
         item = result.worst
         if item is None:
             return "which hidden states are passed on, and how they are processed"

@@ -1,4 +1,4 @@
-"""One line for one cause: equal findings in many blocks become one, with those blocks."""
+"""Merge equal findings in many blocks into one, which lists those blocks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])|(?<=\.)\d+(?=\.|$)|#\d+")
 FIGURE = re.compile(r"-?\d[\d.]*(e[+-]?\d+)?")
-MOST = 3  # findings per kind of module whose causes are searched for; the others get the first one's
+MOST = 3  # the cause is searched for so many findings per kind of module; the others get the first one's
 
 
 def kind_of(path: str) -> str:
@@ -17,7 +17,7 @@ def kind_of(path: str) -> str:
 
 
 def grouped(verdicts: Iterable) -> list:
-    """The verdicts, equal ones of many blocks as the first of them with ``places``: the numbers of all blocks."""
+    """The verdicts, with equal ones merged into the first; its ``places`` has the numbers of all blocks."""
     groups: dict[tuple, list] = {}
     for verdict in verdicts:
         cause = FIGURE.sub("#", kind_of(verdict.cause))

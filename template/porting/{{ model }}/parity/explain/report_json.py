@@ -1,4 +1,4 @@
-"""artifacts/report.json: what a comparison found, for programs. `mflux-port status` reads it."""
+"""artifacts/report.json: the findings of a comparison, for programs. `mflux-port status` reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search for the module that differs in two recordings: all blocks, thinned, then everything inside the one that differs."""
+"""Find the module that differs, with two recordings: all blocks, thinned out, then everything inside the wrong one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def inside(facts: dict, module: str) -> list[str]:
 
 
 def sentence(flags: list[str]) -> str:
-    """The command, for people."""
+    """The command as text, to show to the user."""
     return shlex.join([SCRIPT, *flags])
 
 

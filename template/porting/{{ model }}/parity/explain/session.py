@@ -1,4 +1,4 @@
-"""One comparison of a loaded port with one recording: weights, stages, modules, and what follows from them."""
+"""One comparison of a loaded port with one recording: weights, stages, modules, and the conclusions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from parity.run.mlx_port import Port
 from parity.run.stages import Judge, Result, components_of
 from parity.waivers import Waivers
 
-# The others run on the port's own values.
+# The other stages run on the port's own values.
 MODULE_STAGES = tuple(stage for stage in STAGE_NAMES if stage not in ("loop", "end_to_end"))
 
 
@@ -62,7 +62,7 @@ def compare(
         result = waived(judge.judge(stage), waivers, port, found)
         comparison.results.append(result)
         say(result)
-    comparison.findings = Diagnosis(judge).findings(comparison.results, waivers.module)
+    comparison.findings = Diagnosis(judge).findings(comparison.results, waivers)
     return comparison
 
 
@@ -71,7 +71,7 @@ def waived(result: Result, waivers: Waivers, port: Port, found: pairing.Pairing)
     if result.status == FAIL:
         modules = _modules_of(result.stage, port, found)
         reason = waivers.stage(result.stage, result.relative)
-        reason = reason or waivers.inherited(result.stage, result.relative, result.limit, modules)
+        reason = reason or waivers.inherited(result.relative, result.limit, modules)
         result.status, result.note = (WAIVED, reason) if reason else (FAIL, result.note)
     return result
 
@@ -85,7 +85,7 @@ def _modules_of(stage: str, port: Port, found: pairing.Pairing) -> list[str]:
 
 
 def pair(port: Port, recording: Recording) -> pairing.Pairing:
-    """Which of the port's parameters and modules corresponds to which of the reference's."""
+    """The pairs of parameters and modules of the port and of the reference."""
     kinds = {path: type(module).__name__ for path, module in mlx_taps.modules(port.model).items()}
     facts = recording.facts
     found = pairing.pair(_parameters(port), kinds, facts["weights"], facts["classes"])
@@ -95,7 +95,7 @@ def pair(port: Port, recording: Recording) -> pairing.Pairing:
 
 
 def _parameters(port: Port) -> Iterator[tuple[str, np.ndarray]]:
-    """All parameters as float32, of one component after another."""
+    """All parameters as float32, one component after another."""
     parts = mlx_taps.components(port.model)
     for name in sorted(parts, key=lambda name: "text" in name):  # a run calls the text encoder first
         port.residents.enter(name)

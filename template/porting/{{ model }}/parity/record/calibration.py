@@ -14,7 +14,7 @@ from parity.record.recording_schema import json_object
 
 
 class CalibrationRecorder:
-    """Takes the events of the bfloat16 run instead of a Recorder and keeps one figure for each."""
+    """Receives the events of the bfloat16 run in place of a Recorder, and keeps one figure for each."""
 
     def __init__(self, recording: Recording):
         self.recording = recording
@@ -33,7 +33,7 @@ class CalibrationRecorder:
         self.gaps[name] = relative_error(self.recording.get(name).reshape(-1), kept)
 
     def read(self, name: str) -> np.ndarray:
-        """The float32 run's values: both runs look at the same image."""
+        """Return the float32 run's values, so that both runs see the same image."""
         return self.recording.get(name)
 
     def repeat(self, name: str, first: str) -> None:
@@ -52,7 +52,7 @@ class Calibrations:
     def __init__(self, folder: Path, setting: str):
         self.path, self.setting = folder / "calibrations" / f"{setting}.json", setting
         self.gaps: dict[str, float] = {}
-        self._events: set[str] = set()  # all that were examined, with a gap or without
+        self._events: set[str] = set()  # all examined events, with or without a gap
         if self.path.is_file():
             self._read()
 
@@ -61,7 +61,7 @@ class Calibrations:
         return self._measured(recording) <= self._events and (not free or any(map(_is_free, self.gaps)))
 
     def add(self, recording: Recording, gaps: dict[str, float]) -> None:
-        """Store what a run showed about one recording."""
+        """Store a run's results for one recording."""
         self.gaps |= gaps
         self._events |= self._measured(recording)
         self.path.parent.mkdir(parents=True, exist_ok=True)

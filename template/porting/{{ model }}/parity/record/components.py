@@ -125,7 +125,7 @@ def _verify_requirements(library: str, kind) -> None:
 def _class_of_file(path: Path, name: str):
     if CUSTOM_CODE not in _allowed:
         raise ParityError(f"{path} is the checkpoint's own code and was not run; read it, then add {CUSTOM_CODE}")
-    # Registered under its own name: the run looks up the pipeline's module there, to see its noise.
+    # Registered under its own name: the run looks up the pipeline's module there, to find its noise.
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
@@ -154,7 +154,7 @@ def is_network(folder: Path, name: str) -> bool:
 
 
 def header_digest(folder: Path) -> str:
-    """Names the weights of a checkpoint: a digest of all safetensors headers and of the files' lengths."""
+    """Identifies the weights of a checkpoint: a digest of all safetensors headers and of the files' lengths."""
     import hashlib
     import struct
 
@@ -178,7 +178,8 @@ def header_digest(folder: Path) -> str:
                 raise ParityError(
                     f"{path} is cut off ({size} of {8 + length + wanted} bytes); download the checkpoint again"
                 )
-            # The first values too: nothing else that is cheap to read differs between two checkpoints of one family.
+            # The digest includes the first values: nothing else that is quick to read differs between two checkpoints
+            # of a family.
             digest.update(f"{path.parent.name}/{path.name}".encode() + header + file.read(4096))
     return digest.hexdigest()[:16]
 
@@ -189,5 +190,5 @@ def _from_hub(model: str, weights: bool) -> Path:
     wanted = ["*.json", "*/*.json", "*.jinja", "*/*.jinja", "*/*.txt", "*/*.model"]
     try:
         return Path(snapshot_download(model, allow_patterns=wanted + ["*/*.safetensors"] * weights))
-    except Exception as error:  # noqa: BLE001 - whatever the hub reports, it ends in one line
+    except Exception as error:  # noqa: BLE001 - any error of the hub becomes one line
         raise ParityError(f"{model} is not a folder and could not be downloaded ({error})") from None

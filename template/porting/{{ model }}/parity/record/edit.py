@@ -1,4 +1,4 @@
-"""The input images of an edit pipeline, and where its transformer is given what the VAE makes of them."""
+"""The input images of an edit pipeline, and the places of their encoded latents in its transformer's inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from parity import orders
+from parity import latent_orders
 from parity.errors import ParityError
 from parity.record.pictures import DRAWN, default_picture
 from parity.record.probe import Probe, changed, replaced
@@ -23,9 +23,10 @@ ODD = 27, 21  # more pixels than the output has, and no multiple of 16: a crop a
 
 
 def pictures(given: list[str], folder: Path, width: int, height: int) -> tuple[Path, ...]:
-    """The input images: files, or as many drawn ones as a number says (one without any).
+    """The input images: the given files, or the given number of drawn images (one by default).
 
-    A drawn one differs in size from the output, and its sides are no multiples of 16, so that its preprocessing shows.
+    A drawn image differs in size from the output, and its sides are not multiples of 16, so that the preprocessing has
+    an effect.
     """
     count = int(given[0]) if len(given) == 1 and given[0].isdigit() else 1
     if given and not given[0].isdigit():
@@ -35,14 +36,14 @@ def pictures(given: list[str], folder: Path, width: int, height: int) -> tuple[P
         return tuple(Path(name).resolve() for name in given)
     if not 1 <= count <= len(DRAWN):
         raise ParityError(f"--edit {count}: draws 1 to {len(DRAWN)} images; give files for more")
-    sizes = [(width + ODD[0], height + ODD[1]), (height + ODD[1], width + ODD[0])]  # the second one is upright
+    sizes = [(width + ODD[0], height + ODD[1]), (height + ODD[1], width + ODD[0])]  # the second is in portrait format
     return tuple(
         default_picture(folder / f"input_{n + 1}.png", *sizes[n % 2], number=n).resolve() for n in range(count)
     )
 
 
 def facts_of(images: tuple[Path, ...]) -> dict:
-    """The files and what is in them."""
+    """The files and their content."""
     digests = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in images]
     return {"images": [[str(path), digest] for path, digest in zip(images, digests, strict=True)]} if images else {}
 
@@ -61,7 +62,7 @@ def arguments(pipe, images: tuple[Path, ...], width: int, height: int) -> dict:
 
 @contextlib.contextmanager
 def most_likely(images: tuple[Path, ...]) -> Iterator[None]:
-    """Encode to the mode of the VAE's distribution, as mflux does, where a pipeline draws from it."""
+    """Encode to the mode of the VAE's distribution, as mflux does, if the pipeline would draw a sample."""
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
     with contextlib.ExitStack() as stack:
@@ -85,11 +86,11 @@ def encoded_once(pipe, images: tuple[Path, ...]) -> Iterator[_Encoded]:
 def conditions(
     pipe, call: Callable[[], object], outputs: dict, names: dict[str, list[str]], encoded: _Encoded
 ) -> dict[str, np.ndarray]:
-    """Where a transformer's inputs hold the encoded images, by the name that a recording has for it.
+    """The places of the encoded images in a transformer's inputs, by the name that a recording uses.
 
-    ``ids`` has the input's shape: for each number its place among all latents of all images, in the VAE's order; or
-    NOTHING. ``scale`` and ``shift`` are, for each latent, what the pipeline does to it. ``names`` are the arguments of
-    the transformer's calls, ``outputs`` the networks' results.
+    ``ids`` has the input's shape: the index of each number among all latents of all images, in the VAE's order; or
+    NOTHING. ``scale`` and ``shift`` are the pipeline's factor and offset for each latent. ``names`` are the arguments
+    of the transformer's calls, ``outputs`` the networks' results.
     """
     size = encoded.size
     if not size:
@@ -100,7 +101,7 @@ def conditions(
         encoded.sent = numbers
         return {name: values for name, values in probe.given().items() if is_denoiser(name)}
 
-    found = orders.trace(run, size)
+    found = latent_orders.trace(run, size)
     zero, one = run(np.zeros(size, np.float32)), run(np.ones(size, np.float32))
     recorded: dict[str, np.ndarray] = {}
     for place, order in found.items():
@@ -116,7 +117,7 @@ def conditions(
 
 
 class _Encoded:
-    """Takes the place of ``vae.encode``: gives its results again, or the numbers in ``sent``, image after image."""
+    """Replaces ``vae.encode``: returns its earlier results again, or the numbers in ``sent``, image after image."""
 
     def __init__(self, vae):
         self._original, self._results, self._call, self._at = getattr(vae, "encode", None), [], 0, 0
@@ -127,7 +128,7 @@ class _Encoded:
         return sum(_latents(result).numel() for result in self._results)
 
     def restart(self) -> None:
-        """The pipeline is called again."""
+        """Start again with the first image, because the pipeline is called again."""
         self._call, self._at = 0, 0
 
     def __call__(self, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""What a recording will take on disk and in memory: the reference's own pipeline runs, with networks that have shapes and no values.
+"""Estimate a recording's disk and memory: the reference's own pipeline runs with networks that have only shapes.
 
 The networks are built without memory (PyTorch's meta device) and called by the pipeline with inputs of the real sizes.
 The hooks of a real recording run too and only count, so nothing here depends on how a model is built.
@@ -30,7 +30,7 @@ class Counter:
         self.cap, self.half = cap, half
         self.bytes, self.names = room, set()
         self.weights = 0  # bytes of the networks that are in memory together
-        self.activations = 0  # the most bytes that the networks computed with at a time
+        self.activations = 0  # the peak of the networks' intermediate results, in bytes
         self._image: tuple[int, ...] = ()
 
     def __contains__(self, name: str) -> bool:
@@ -53,7 +53,7 @@ class Counter:
 
 
 def sentence(run, seconds: str = "") -> str:
-    """One line for people: how much, and for what. It says so when the estimate cannot be made."""
+    """One line for the user: how much, and for what, or that no estimate is possible."""
     loaded, have = needs.weights(run.model, run.dtype), memory_of(run.device)
     what = {"stages": "the stages", "blocks": "the blocks", "modules": "all modules"}[run.level]
     what = f"everything inside {run.only}" if run.only else what
@@ -65,14 +65,14 @@ def sentence(run, seconds: str = "") -> str:
         return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason}); at least {memory}"
     size = f"{run.width}x{run.height}, {run.steps} steps"
     disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({len(counter.names)} tensors)"
-    # On the CPU the whole process counts, with PyTorch and the file that is being read in it.
+    # On the CPU the whole process counts, including PyTorch and the file that it is reading.
     base = process_peak() + needs.largest_file(run.model) if run.device == "cpu" else 0
     memory = needs.of_memory(loaded or counter.weights, base + counter.activations, have)
     return "; ".join(filter(None, (f"estimate: {disk}", memory, seconds)))
 
 
 def is_large(run) -> bool:
-    """Whether a run may take more memory than there is, which makes an estimate worth its time."""
+    """Whether a run may need more memory than the machine has, so that an estimate is worth its time."""
     return needs.weights(run.model, run.dtype) > memory_of(run.device) / 2 > 0
 
 
@@ -84,7 +84,7 @@ def memory_of(device: str) -> int:
 
 
 def count(run) -> Counter:
-    """Run the pipeline on shapes only; if guidance is to be off, at the value at which it records least."""
+    """Run the pipeline on shapes only. If guidance must be off, use the value at which the least is recorded."""
     values = dict.fromkeys((run.guidance, *OFF)) if run.unguided else [run.guidance]
     return min((_count(replace(run, guidance=value)) for value in values), key=lambda counter: counter.bytes)
 
@@ -134,7 +134,7 @@ def _give_values(vae) -> None:
 
 
 def _bridge(pipe) -> list[Callable[[], None]]:
-    """Each network takes the pipeline's tensors as shapes, and returns zeros."""
+    """Inside this context, each network takes the pipeline's tensors as shapes and returns zeros."""
     empty = _Empty()
     undo = []
     for name, part in pipe.components.items():
@@ -154,7 +154,7 @@ def _entering(empty: _Empty, text: bool, last: int):
         module._forward_hooks.move_to_end(last)  # the recording's hooks must see the network's own result
         kwargs = _mapped(dict(kwargs), empty)
         if text:
-            kwargs.pop("attention_mask", None)  # whether it masks anything is a question about values
+            kwargs.pop("attention_mask", None)  # whether it masks anything depends on values
         return _mapped(args, empty), kwargs
 
     return hook
@@ -175,7 +175,7 @@ def _wrap(vae, method: str, empty: _Empty) -> Callable[[], None]:
 
 
 class _NoQuestions(TorchFunctionMode):
-    """Handles calls that need values: is this all true, which rows are these, set those rows."""
+    """Handles calls that need values: whether all are true, which rows are meant, setting rows."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -233,7 +233,7 @@ class _Live(TorchDispatchMode):
 def _attention(function, query, key, value, *args, **kwargs):
     if query.device.type != "meta":
         return function(query, key, value, *args, **kwargs)
-    return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real one keeps no table of all pairs
+    return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real one stores no table of all pairs
 
 
 def _shape(tensor: torch.Tensor) -> torch.Tensor:
@@ -241,14 +241,14 @@ def _shape(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class _Empty:
-    """The shape of a tensor; the same one for the same tensor, so that repeats are seen as such."""
+    """The shape of a tensor; the same object for the same tensor, so that repeats are recognised."""
 
     def __init__(self):
         self._known: dict[int, tuple[weakref.ref, int, torch.Tensor]] = {}
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device.type == "meta" or tensor.ndim < 2 and not tensor.is_floating_point():
-            return tensor  # lengths are read by value
+            return tensor  # the code reads lengths as values
         known = self._known.get(id(tensor))
         if known is None or known[0]() is not tensor or known[1] != tensor._version:
             known = weakref.ref(tensor), tensor._version, tensor.to("meta")

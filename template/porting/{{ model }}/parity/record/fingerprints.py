@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 PROBES = 16
-PIECE = 1 << 18  # elements that are widened to float64 at a time: an embedding of 400 million would take 3 GB
+PIECE = 1 << 18  # elements converted to float64 at a time: for an embedding of 400 million, all at once would take 3 GB
 
 
 @dataclass(frozen=True)

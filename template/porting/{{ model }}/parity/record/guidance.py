@@ -1,4 +1,4 @@
-"""Which guidance a pipeline applies: the given value, how often it then calls its transformer, what it ran."""
+"""Find the guidance that a pipeline applies: the given value, the calls of its transformer, and what it ran."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.record.probe import Probe
 
-OFF = (1.0, 0.0)  # pipelines differ in which of the two turns guidance off
+OFF = (1.0, 0.0)  # some pipelines turn guidance off with one of these values, some with the other
 
 
 def settle(pipe, run, noise: int, call):
@@ -27,14 +27,14 @@ def settle(pipe, run, noise: int, call):
 
 
 def rows(pipe, run, noise: int, call) -> int:
-    """How many predictions the pipeline combines into one in the first step, counted up to 2."""
+    """The number of predictions that the pipeline combines into one in the first step, counted up to 2."""
     for stand_in in (True, False):
         probe = Probe(pipe, lambda: call(pipe, run))
         probe.most, probe.stand_in = 1, stand_in
         try:
             probe.inputs(np.arange(1, noise + 1, dtype=np.float32))
             break
-        except Exception:  # noqa: BLE001 - the pipeline may need more of its transformer's result than zeros
+        except Exception:  # noqa: BLE001 - the pipeline may fail when its transformer returns zeros
             if not stand_in:
                 raise
     return probe.rows
@@ -45,7 +45,7 @@ def arguments(pipe, value: float) -> dict:
     known = inspect.signature(pipe.__call__).parameters
     given = {name: value for name in ("guidance_scale", "true_cfg_scale", "distilled_guidance_scale") if name in known}
     if "guidance_schedule" in known:
-        given["guidance_schedule"] = None  # a value for each step; the two exclude each other
+        given["guidance_schedule"] = None  # a list with a value for each step; the two arguments exclude each other
     return given
 
 
@@ -59,7 +59,7 @@ def set_guider(pipe, value: float) -> None:
 
 
 def applied(pipe, run, names: dict[str, list[str]], branches: int) -> dict:
-    """What ran. ``names`` are the arguments of the transformer's calls, ``branches`` the predictions of the first step."""
+    """The result: ``names`` are the arguments of the transformer's calls, ``branches`` the first step's predictions."""
     guider = getattr(pipe, "guider", None)
     found = {"branches": branches, "embedded": any("guidance" in name for call in names.values() for name in call)}
     if guider is not None:
@@ -68,7 +68,7 @@ def applied(pipe, run, names: dict[str, list[str]], branches: int) -> dict:
 
 
 def sentence(run, found: dict, asked: float) -> str:
-    """For people: what was requested and what ran, if the two differ."""
+    """A line for the user: what was requested, and what ran if that differs."""
     if found["branches"] > 1:
         return f"guidance {run.guidance:g}: {found['branches']} predictions a step"
     if found["embedded"]:

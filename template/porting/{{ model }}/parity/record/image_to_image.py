@@ -1,7 +1,8 @@
-"""Image-to-image of the reference: where it starts, from which latents, and its result.
+"""Record image-to-image of the reference: the step and the latents at which it starts, and its result.
 
-Where diffusers has the pipeline (``ZImageImg2ImgPipeline`` for ``ZImagePipeline``), its start is used; else the image
-goes through the reference's own parts: its VAE, and the inverse of what the pipeline does to latents before decoding.
+Where diffusers has the pipeline (``ZImageImg2ImgPipeline`` for ``ZImagePipeline``), that pipeline computes the start;
+otherwise the image goes through the reference's own parts: its VAE, and the inverse of what the pipeline does to
+latents before decoding.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path, picture:
     plain, pipe = reference.record(loaded, run, path, calibrate=False), loaded.pipe
     if "layout/vae/in/0" not in plain:
         raise ParityError("the reference's VAE does not show which latent is which; image-to-image cannot be compared")
-    run = replace(run, guidance=plain.facts["guidance"])  # the guidance of the plain run
+    run = replace(run, guidance=plain.facts["guidance"])  # keep the guidance of the plain run
     start = start_step(run.steps, strength)
     if start >= run.steps:
         raise ParityError(f"--strength {strength:g} leaves no step of {run.steps}; give a larger one, or more --steps")
@@ -74,7 +75,7 @@ def _components(kind: type, pipe) -> dict:
 
 
 def _own_start(pipe, run: reference.Run, picture: Path, strength: float, noise: np.ndarray) -> tuple[np.ndarray, list]:
-    """The latents that the pipeline's first step gets, and where it starts for several numbers of steps."""
+    """The latents that the pipeline's first step gets, and its first step for several numbers of steps."""
     found: list[np.ndarray] = []
 
     def step(model_output, timestep, sample, *args, **kwargs):
@@ -108,7 +109,7 @@ def _own_start(pipe, run: reference.Run, picture: Path, strength: float, noise: 
 
 
 class _Parts:
-    """The pipeline's own VAE and the path from its loop to it, used backwards."""
+    """The pipeline's own VAE, and the inverse of the path from the loop to the VAE."""
 
     def __init__(self, pipe, run: reference.Run, plain: Recording):
         self.pipe, self.run = pipe, run

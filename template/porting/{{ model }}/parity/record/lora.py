@@ -1,4 +1,4 @@
-"""What LoRA files do in the reference: which layers each file changes, and by how much.
+"""Record the effect of LoRA files in the reference: the layers that each file changes, and by how much.
 
 The names are read by the pipeline's own ``load_lora_weights``. The update from the factors is
 multiplied out here, as PEFT defines it, so that PEFT need not be installed.
@@ -29,7 +29,7 @@ Matrices = dict[str, tuple[torch.nn.Parameter, torch.nn.Parameter]]
 
 @dataclass
 class Loaded:
-    """What the reference applies from a file: each layer's ``factors``; ``why`` it applies nothing."""
+    """The part of a file that the reference applies: each layer's ``factors``, or ``why`` it applies nothing."""
 
     layers: dict[str, torch.nn.Linear]
     scale: float
@@ -38,7 +38,7 @@ class Loaded:
     why: str = ""
 
     def update(self, layer: str) -> torch.Tensor:
-        """What is added to the layer's weight."""
+        """The update that is added to the layer's weight."""
         parts, weight = self.factors[layer], self.layers[layer].weight.detach().float()
         if "lora_A" not in parts:
             return self.scale * torch.kron(_factor(parts, "lokr_w1"), _factor(parts, "lokr_w2"))
@@ -72,7 +72,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
 
 
 def _fact(spelling: Spelling, keys: dict[str, list[str]], loaded: Loaded) -> dict:
-    """What the port's side must know about a file. ``layers``: the keys of each layer that the reference applies."""
+    """The port's facts about a file. ``layers``: the keys of each layer that the reference applies."""
     return {
         "scale": spelling.scale, "alpha": spelling.alpha, "kind": spelling.kind, "why": loaded.why,
         "layers": {layer: keys[layer] for layer in loaded.factors},
@@ -106,10 +106,10 @@ def linear_layers(network: torch.nn.Module) -> dict[str, torch.nn.Linear]:
 
 
 def load(pipe, path: Path, layers: dict[str, torch.nn.Linear], scale: float) -> Loaded:
-    """What the reference applies from a file at a strength of ``scale``."""
+    """Load a file at strength ``scale`` and return the part that the reference applies."""
     try:
         state, alpha = _read(pipe, path)
-    except Exception as error:  # noqa: BLE001 - its converters raise whatever an unknown name leads to
+    except Exception as error:  # noqa: BLE001 - its converters may raise any error for an unknown name
         return Loaded(layers, scale, why=f"{type(error).__name__}: {reference.first_line(error)}")
     grouped: dict[str, Factors] = {}
     for key, values in state.items():
@@ -133,7 +133,7 @@ def _read(pipe, path: Path) -> tuple[Factors, Callable[[str], float | None]]:
 
 
 def _handed_over(pipe, path: Path) -> dict:
-    """What the pipeline's ``load_lora_weights`` passes to its transformer: all of its own reading, without PEFT."""
+    """The tensors that the pipeline's ``load_lora_weights`` passes to its transformer, read without PEFT."""
     kind, found = type(pipe), {}
 
     def take(cls, state_dict, *args, **kwargs):

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-RANK, ALPHA = 4, 8.0  # they differ, or a loader that ignores alpha would pass
+RANK, ALPHA = 4, 8.0  # rank and alpha differ, or a loader that ignores alpha would pass
 DIRECTIONS = 4  # a weight is compared by its results for this many random inputs
 LORA, LOKR, LOKR_FACTORS, DORA, LOKR_DORA = "LoRA", "LoKr", "LoKr in factors", "DoRA", "LoKr with DoRA"
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """How a file names its tensors: ``pattern`` with the layer's ``path`` (or ``joined``, with underscores) in it.
+    """The names in a file: ``pattern`` contains the layer's ``path`` (or ``joined``, with underscores).
 
     ``up`` and ``down`` follow it. ``alpha``: "tensor" for each layer, "metadata" in the header, or "" for none.
     ``scale`` is the strength at which the file is applied.
@@ -60,9 +60,9 @@ SPELLINGS = (
     Spelling("lycoris_dora", "lycoris_{joined}", kind=LOKR_DORA, alpha="tensor"),
     Spelling("dora", "transformer.{path}", kind=DORA),
 )
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # what diffusers' own training scripts train
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # the layers that diffusers' own training scripts train
 TRAINED = Spelling("attention", "transformer.{path}", scale=0.5)
-# Where training begins: so small that a layer that one side does not train changes nothing for the others.
+# The initial values for training: so small that a layer which only one side trains does not affect the others.
 START = Spelling("start", "transformer.{path}", size=1e-5)
 
 
@@ -85,7 +85,7 @@ def write_file(folder: Path, spelling: Spelling, layers: dict[str, tuple[int, in
 
 
 def directions(inputs: int) -> np.ndarray:
-    """Fixed random inputs of a layer, (inputs, DIRECTIONS). Both sides make the same numbers."""
+    """Fixed random inputs of a layer, (inputs, DIRECTIONS). Both sides generate the same numbers."""
     return np.random.default_rng(inputs).standard_normal((inputs, DIRECTIONS)).astype(np.float32)
 
 
@@ -128,7 +128,7 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...], size: float) -> np
 
 
 def _adapter_config(paths: list[str]) -> dict:
-    # As diffusers writes it; one layer has its own alpha.
+    # The metadata as diffusers writes it; one layer has its own alpha.
     return {
         "transformer.r": RANK, "transformer.lora_alpha": ALPHA, "transformer.target_modules": paths,
         "transformer.alpha_pattern": {paths[-1]: 2 * ALPHA}, "transformer.rank_pattern": {},

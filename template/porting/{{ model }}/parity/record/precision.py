@@ -1,4 +1,4 @@
-"""PyTorch in true float32: TF32 off, and a check of what the device then gives."""
+"""Make PyTorch compute in true float32: turn TF32 off, and check the device's results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from parity import float32_floor
 
 
 def use_float32() -> None:
-    """Turn TF32 and reduced-precision sums off. Before a network runs."""
+    """Turn TF32 and reduced-precision sums off. Call this before a network runs."""
     torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

@@ -1,6 +1,7 @@
 """Send numbers through a pipeline to see in which order it packs its latents, and how often it calls its transformer.
 
-Every network runs once at most. After that its result is repeated, so that a probe costs no more than the code between.
+Every network runs at most once. After that its result is reused, so that a probe takes no longer than the code between
+the networks.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from parity import orders
-from parity.orders import Order
+from parity import latent_orders
+from parity.latent_orders import Order
 from parity.record.recording import is_denoiser
 from parity.record.torch_taps import components, named_tensors, tensors, to_numpy
 
@@ -33,40 +34,40 @@ class Probe:
     def __init__(self, pipe, call: Callable[[], object], outputs: dict | None = None):
         self.pipe, self.call = pipe, call
         self.outputs = {} if outputs is None else dict(outputs)
-        self.seen: dict[str, np.ndarray] = {}  # the transformers' inputs and the scheduler's
-        self._send: Callable[[object], object] | None = None  # applied to a transformer's output
-        self._final: np.ndarray | None = None  # replaces the latents after the last step
+        self.seen: dict[str, np.ndarray] = {}  # inputs of the transformers and of the scheduler
+        self._send: Callable[[object], object] | None = None  # a function that is applied to a transformer's output
+        self._final: np.ndarray | None = None  # latents that replace those after the last step
         self._last = 0
         self._largest = 0.0
         self._calls: Counter = Counter()
         self._step = 0
         self._latents = ""  # the argument of the call that holds the drawn noise
-        self.stand_in = False  # whether the first transformer call returns zeros: it is counted, its result is not used
+        self.stand_in = False  # whether the first transformer call returns zeros: only the number of calls matters
         self.rows = 0  # copies of the drawn noise that the transformer was given in the first step
         self.only: tuple[str, ...] = ()  # the transformers whose outputs are replaced; all if empty
         self.most: int | None = None  # the number of these after which nothing more is needed
 
     def inputs(self, noise: np.ndarray) -> dict[str, np.ndarray]:
-        """What the first step's transformer calls and its scheduler are given when the pipeline draws ``noise``."""
+        """The inputs of the first step's transformer calls and of its scheduler when the pipeline draws ``noise``."""
         self.rows = 0
         self._largest = float(noise.max(initial=0.0))
         self._run(noise)
         return self.seen
 
     def given(self) -> dict[str, np.ndarray]:
-        """What the first step's transformer calls and its scheduler are given as it is."""
+        """The inputs of the first step's transformer calls and of its scheduler, with nothing replaced."""
         self._run(None)
         return self.seen
 
     def prediction(self, output: np.ndarray) -> dict[str, np.ndarray]:
-        """What the scheduler is given when each transformer output holds ``output``, row by row."""
+        """The scheduler's input when each transformer output holds ``output``, row by row."""
         self._send = lambda result: _filled(result, output)
         self._run(None)
         self._send = None
         return {"prediction": self.seen["prediction"]}
 
     def decoded(self, latents: np.ndarray, steps: int) -> dict[str, np.ndarray]:
-        """What the VAE's first convolution is given when the loop of ``steps`` ends with ``latents``."""
+        """The input of the VAE's first convolution when the loop of ``steps`` ends with ``latents``."""
         self._final, self._last = latents, steps - 1
         self._run(None)
         self._final = None
@@ -169,26 +170,26 @@ def _zeros(part, args: tuple, kwargs: dict, name: str) -> _Zeros | None:
 
 @torch.no_grad()
 def find_orders(pipe, call: Callable[[], object], outputs: dict, noise: int, steps: int) -> tuple[dict, dict]:
-    """The orders of a pipeline's tensors in those of its loop, by the name that a recording has for them; and facts.
+    """The orders of a pipeline's tensors relative to its loop, under the names that a recording uses; and facts.
 
     ``noise`` is the number of elements that it draws, ``outputs`` its networks' results in the first step.
     """
     probe = Probe(pipe, call, outputs)
-    found = orders.trace(probe.inputs, noise, orders.inputs_found)
+    found = latent_orders.trace(probe.inputs, noise, latent_orders.inputs_found)
     loop = found.get("sample")
     if loop is None or np.count_nonzero(loop.inverse(noise) == orders.NOTHING):
         return {}, {}  # the loop does not hold all of the noise, so the rest is unknown
     inputs, facts = _input_orders(found, loop.inverse(noise), noise)
     shapes = {component: _row(outputs[component, 0], len(rows)) for component, rows in inputs.items()}
     sent = _output_orders(probe, shapes, noise)
-    vae = orders.trace(lambda x: probe.decoded(x, steps), noise).get(VAE)
+    vae = latent_orders.trace(lambda x: probe.decoded(x, steps), noise).get(VAE)
     named = {
         "layout/noise/out/0": loop.ids,
         **{f"layout/{component}/in/0": rows[0].ids for component, rows in inputs.items()},
         **{f"layout/{component}/out/0": order.ids for component, order in sent.items()},
         **({"layout/vae/in/0": vae.ids} if vae is not None else {}),
     }
-    sign = sum(order.factor for order in sent.values())  # that of the unconditional one may be negative
+    sign = sum(order.factor for order in sent.values())  # the factor of the unconditional one may be negative
     return named, {"denoisers": facts, "sign": 1.0 if sign >= 0 else -1.0}
 
 
@@ -202,7 +203,7 @@ def _input_orders(
         component, _, rest = place.partition("/")
         number, _, path = rest.partition("/")
         if is_denoiser(component) and component not in facts and number == "0":
-            rows[component] = orders.rows_of(order.after(links), size)
+            rows[component] = latent_orders.rows_of(order.after(links), size)
             argument, _, item = path.partition(".")
             facts[component] = {"latents": argument, "listed": bool(item)}
     return rows, facts
@@ -220,10 +221,10 @@ def _output_orders(probe: Probe, shapes: dict[str, tuple[int, ...]], size: int) 
         probe.only = () if alike else names
         shape = shapes[names[0]]
         count = int(np.prod(shape, dtype=np.int64))
-        order = orders.trace(probe.prediction, count).get("prediction")
+        order = latent_orders.trace(probe.prediction, count).get("prediction")
         if order is None or order.ids.size != size:
             continue
-        # The prediction shows which output element each of its own is; the inverse is needed.
+        # The prediction shows from which output element each of its elements comes; the inverse is needed.
         found |= {name: Order(order.inverse(count).reshape(shape), order.factor) for name in names}
     probe.only = ()
     return found
@@ -236,7 +237,7 @@ def _row(result, rows: int) -> tuple[int, ...]:
 
 
 def _filled(result, values: np.ndarray):
-    """A network's result with other numbers in every row of it."""
+    """A network's result with other numbers in every row."""
 
     def fill(tensor: torch.Tensor) -> torch.Tensor:
         if not tensor.is_floating_point() or tensor.numel() % values.size:
@@ -266,7 +267,7 @@ def _like(values: np.ndarray, drawn: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def noise_changed(pipe, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """Inside this context, what the pipeline draws first becomes ``change(drawn)``."""
+    """Inside this context, the pipeline's first random tensor becomes ``change(drawn)``."""
     owners = [(sys.modules[kind.__module__], "randn_tensor") for kind in type(pipe).__mro__]
     owners = [(owner, name) for owner, name in dict.fromkeys(owners) if hasattr(owner, name)] or [(torch, "randn")]
     numbers = itertools.count()

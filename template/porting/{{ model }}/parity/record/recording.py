@@ -57,7 +57,7 @@ class Event:
 
 
 def stride_for(size: int, cap: int | None) -> int:
-    """The step that thins ``size`` elements to at most ``cap``: odd, so that it does not align with even rows."""
+    """The stride that reduces ``size`` elements to at most ``cap``; odd, so that it does not align with even rows."""
     if not cap or size <= cap:
         return 1
     return math.ceil(size / cap) | 1
@@ -66,7 +66,8 @@ def stride_for(size: int, cap: int | None) -> int:
 class Recorder:
     """Streams tensors to ``path``. Only the table of contents stays in memory. Use as a context manager.
 
-    ``room`` bytes are kept free for that table (about 300 for a tensor); a longer one costs copying the file in the end.
+    ``room`` bytes are kept free for that table (about 300 for a tensor); if it gets longer, the file is copied in the
+    end.
     """
 
     def __init__(
@@ -79,11 +80,11 @@ class Recorder:
         room: int = HEADER_ROOM,
     ):
         self.path, self.facts, self.cap, self.half = Path(path), facts, cap, half
-        self.strict = strict  # whether NaN is refused
+        self.strict = strict  # whether to refuse NaN
         self.events: list[Event] = []
         self._events: dict[str, Event] = {}
         self._index: dict[str, dict] = {}
-        self._wholes: dict[tuple, str] = {}  # tensors that are kept whole: what they hold, and the first with it
+        self._wholes: dict[tuple, str] = {}  # whole tensors: a digest of their values, and the first event with it
         self._written = 0
         self._reserved = (len(json.dumps(json.dumps(facts))) + room) // 8 * 8
         self._part = self.path.with_name(self.path.name + ".part")
@@ -107,7 +108,7 @@ class Recorder:
     def add(self, name: str, values: np.ndarray, whole: bool = False) -> None:
         """Write one tensor (any numpy dtype; booleans and integers are kept, floats become float32 or bfloat16).
 
-        A ``whole`` one is not thinned, and one that holds what another whole one does is not written again.
+        A ``whole`` one is not thinned, and one with the same values as an earlier whole one is not written again.
         """
         if whole:
             key = (
@@ -158,7 +159,7 @@ class Recorder:
         return _CODES[kept.dtype], kept
 
     def _refuse_nan(self, name: str, kept: np.ndarray) -> None:
-        # -inf is how masks are written; anything else that is not finite makes every later figure meaningless.
+        # Masks contain -inf. Any other value that is not finite would make every later figure meaningless.
         if "mask" in name or not (np.isnan(kept).any() or np.isposinf(kept).any()):
             return
         raise ParityError(
@@ -179,7 +180,8 @@ class Recorder:
         self._part.replace(self.path)
 
     def _shift(self, room: int) -> None:
-        # The table of contents is longer than its space: move the tensors up, from the end, piece by piece.
+        # The table of contents is longer than the space for it: move the tensors back, starting at the end, piece by
+        # piece.
         self._file.flush()
         offset, piece = 8 + room - self._reserved, 1 << 24
         for start in reversed(range(0, self._written, piece)):

@@ -1,4 +1,4 @@
-"""Is a recording what a Recorder wrote? Checked once, so that a damaged file fails here, not later.
+"""Check once that a recording has the form that a Recorder writes, so that a damaged file fails here, not later.
 
 Every function raises ValueError with what is wrong.
 """
@@ -38,7 +38,7 @@ def rows_of(text: str) -> list[tuple]:
 
 
 def verify_tensors(index: dict, rows: list[tuple], data: int) -> None:
-    """Each event has as many values in the file as its shape and stride say. ``data``: bytes after the header."""
+    """Check that each event has as many values as its shape and stride say. ``data``: bytes after the header."""
     shapes = {name: (shape, stride) for name, shape, stride, _ in rows}
     if len(shapes) < len(rows):
         raise ValueError("two events have one name")
@@ -54,7 +54,7 @@ def verify_tensors(index: dict, rows: list[tuple], data: int) -> None:
 
 
 def verify_facts(facts: dict, wanted: Iterable[str] = FACTS) -> None:
-    """Everything that a comparison must know about the run is there, with the right type."""
+    """Check that every fact about the run that a comparison needs exists and has the right type."""
     for name in wanted:
         kinds = (int, float) if FACTS[name] is float else (FACTS[name],)
         if not isinstance(facts.get(name), kinds) or isinstance(facts[name], bool):

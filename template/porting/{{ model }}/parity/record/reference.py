@@ -26,7 +26,7 @@ from parity.record.torch_taps import MODULES, STAGES, TorchTaps, classes
 # Elements kept of one tensor of a large image: for whole blocks, and for the modules inside one.
 CAP, CAP_INSIDE = 1 << 18, 1 << 22
 NOISE = "noise/pipeline/out/0"
-SETTING = (  # the facts that a calibration depends on, without those about what is recorded
+SETTING = (  # the facts that a calibration depends on; the choice of recorded tensors is not among them
     "pipeline", "checkpoint", "prompt", "negative_prompt", "seed", "width", "height", "steps", "guidance", "device",
     "versions", "call", "images",
 )  # fmt: skip
@@ -34,7 +34,7 @@ SETTING = (  # the facts that a calibration depends on, without those about what
 
 @dataclass(frozen=True)
 class Run:
-    """What to run: one prompt, one size, one noise.
+    """The run: one prompt, one size, one noise.
 
     ``unguided``: one prediction per step, at whichever value of ``guidance`` this pipeline makes one. ``call``
     holds more arguments of the pipeline's call, ``images`` the input images of an edit pipeline.
@@ -96,7 +96,7 @@ def load(run: Run, expected: str, keep: bool = False) -> Reference:
 
     kind = components.pipeline_class(run.model, expected)
     for name, (library, part) in components.read_index(run.model)[1].items():
-        components.component_class(library, part, run.model / name)  # what a part lacks is reported in one line
+        components.component_class(library, part, run.model / name)  # report a part's missing requirement in one line
     components.header_digest(run.model)  # a file that is cut off gives one line instead of a traceback
     diffusers.utils.logging.set_verbosity_error()
     progress = Progress("reference", lambda: peak(run.device))
@@ -104,7 +104,7 @@ def load(run: Run, expected: str, keep: bool = False) -> Reference:
         own = {"trust_remote_code": True} if components.has_own_code(run.model) else {}  # it was already run above
         parts = Parts(run.model, getattr(torch, run.dtype), run.device, keep, progress)
         pipe = kind.from_pretrained(str(run.model), torch_dtype=getattr(torch, run.dtype), **own, **parts.networks)
-    except Exception as error:  # noqa: BLE001 - a folder with another family's parts in it raises whatever its classes do
+    except Exception as error:  # noqa: BLE001 - parts of another family may raise any error
         _stop_if_lacking(error, run)
         raise ParityError(
             f"{run.model} cannot be loaded as {kind.__name__}: {first_line(error)}; install what it needs, or download the checkpoint again"
@@ -122,7 +122,7 @@ def record(reference: Reference, run: Run, path: Path, calibrate: bool) -> Recor
     facts["run"] = _digest(facts)
     half = run.dtype == "bfloat16"
     with Recorder(path, facts, cap=run.cap, half=half, room=run.room) as sink, _told_in_one_line(pipe, run):
-        parts.remember = run.level == STAGES  # else their insides are recorded
+        parts.remember = run.level == STAGES  # otherwise the insides of the networks are recorded
         taps = _pass(pipe, run, sink, began=lambda stage: progress(of_stage(stage, run.steps)))
         _add_orders(pipe, run, sink, taps, facts)
         _note_size(pipe, run, sink.read("vae_decode/vae/out/0").shape, facts)
@@ -167,14 +167,14 @@ def _add_orders(pipe, run: Run, sink: Recorder, taps: TorchTaps, facts: dict) ->
 
 
 def _note_size(pipe, run: Run, shape: tuple[int, ...], facts: dict) -> None:
-    """The size that was drawn: the requested one, or the one that the pipeline makes of the input image."""
+    """The size of the result: the requested one, or the one that the pipeline derives from the input image."""
     if {"width", "height"} <= inspect.signature(pipe.__call__).parameters.keys():
         sizes.verify_drawn(shape, run.width, run.height, run.model)
     facts |= {"width": shape[-1], "height": shape[-2]}
 
 
 def _branches(sink: Recorder, facts: dict) -> int:
-    """How many predictions the first step made."""
+    """The number of predictions in the first step."""
     total = 0
     for stage, names in facts["arguments"].items():
         component, step, *_ = stage.split(".")
@@ -187,7 +187,7 @@ def _branches(sink: Recorder, facts: dict) -> int:
 
 
 def _noise_size(pipe, run: Run) -> int:
-    """How many numbers the pipeline draws as its noise."""
+    """The number of elements in the noise that the pipeline draws."""
     drawn: list[int] = []
 
     def stop(tensor: torch.Tensor) -> torch.Tensor:
@@ -234,13 +234,13 @@ def _gaps(pipe, run: Run, recording: Recording) -> dict[str, float]:
     """Each event's gap when its stage has the float32 run's input; ``free:`` gaps come from an unforced run."""
     forced = CalibrationRecorder(recording)
     _pass(pipe, run, forced, noise=_noise(recording), given=recording)
-    free = CalibrationRecorder(recording)  # of the stages, at every level: the loop is judged in all recordings
+    free = CalibrationRecorder(recording)  # gaps of the stages, at every level: the loop is judged in all recordings
     _pass(pipe, replace(run, level=STAGES), free, noise=_noise(recording))
     return forced.gaps | {f"free:{name}": gap for name, gap in free.gaps.items()}
 
 
 def facts_of(pipe, run: Run) -> dict:
-    """What a later comparison must know about the run, except the weights."""
+    """The facts about the run that a later comparison needs, except the weights."""
     return {
         "pipeline": type(pipe).__name__,
         "model": str(run.model.resolve()),
@@ -257,7 +257,7 @@ def facts_of(pipe, run: Run) -> dict:
 
 
 def normalisation(pipe) -> dict:
-    """How the pipeline's VAE latents are normalised: ``shift`` and ``scale``, or lists of ``mean`` and ``std``."""
+    """The normalisation of the pipeline's VAE latents: ``shift`` and ``scale``, or lists of ``mean`` and ``std``."""
     config = getattr(getattr(pipe, "vae", None), "config", {})
     if config.get("latents_mean") is not None:
         return {"mean": list(config["latents_mean"]), "std": list(config["latents_std"])}
@@ -293,7 +293,7 @@ def _pass(
         scheduler = pipe.scheduler
         taps.record("scheduler/scheduler/out/0", torch.as_tensor(scheduler.sigmas).float(), whole=True)
         taps.record("scheduler/scheduler/out/1", torch.as_tensor(scheduler.timesteps).float(), whole=True)
-        if not run.images:  # else the stage is the encoding of these
+        if not run.images:  # otherwise the stage is the encoding of these images
             _encode_image(pipe, sink)
     return taps
 

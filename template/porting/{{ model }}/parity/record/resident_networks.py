@@ -1,4 +1,4 @@
-"""The reference's networks, one large one in memory at a time: a model of 10 billion numbers takes 40 GB in float32.
+"""Keep one large network of the reference in memory at a time: 10 billion numbers take 40 GB in float32.
 
 A network that is not used has parameters without memory (PyTorch's meta device). It is loaded again when it is called, by
 its library's own loader, so no result changes.
@@ -29,7 +29,7 @@ STAYS = "vae"  # pipelines compute with its latent statistics without calling it
 class Parts:
     """All networks of a checkpoint. ``weights`` has the fingerprints of their parameters and buffers.
 
-    ``dtype`` is what they are in when they run. ``keep`` leaves all of them in memory. ``said`` gets the progress.
+    ``dtype`` is their type when they run. ``keep`` leaves all of them in memory. ``said`` gets the progress.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Parts:
         self.memory = Memo(torch.Tensor, _numbers)  # for encoders, which a run does not change
         self.remember = True
         self._stored, self._kinds = dtype, network_classes(folder)
-        self._read: list[str] = []  # those in memory
+        self._read: list[str] = []  # the networks that are in memory
         self._bytes: dict[str, int] = {}
-        # The encoder is called first. It stays, the others are loaded again when they are called.
+        # The encoder is called first. It stays in memory; the others are loaded again when they are called.
         for name in sorted(self._kinds, key=lambda name: "text" in name):
             self._add(name)
         self.limit = SPARE * max(self._bytes.values(), default=0)
@@ -75,7 +75,7 @@ class Parts:
             torch.mps.empty_cache()
 
     def change(self, dtype: torch.dtype) -> None:
-        """Run in another dtype from now on: what is stored is rounded to it."""
+        """Run in another dtype from now on: the stored values are rounded to it."""
         self.dtype = dtype
         self.memory.clear()
         for name, part in self.networks.items():
@@ -114,7 +114,8 @@ class Parts:
     def _entering(self, name: str, forward):
         @functools.wraps(forward)
         def entering(*args, **kwargs):
-            # Not a hook of the whole network: a probe that knows its result calls hooks, but not forward.
+            # This is not a hook on the whole network, because a probe that knows the result calls hooks but not
+            # forward.
             remember = self.remember and not is_denoiser(name) and name != STAYS
             known = self.memory.get(name, args, kwargs) if remember else None
             if known is None:
@@ -150,7 +151,7 @@ def weights(name: str, part: torch.nn.Module) -> dict[str, dict]:
 
 
 def restore(part: torch.nn.Module, loaded: torch.nn.Module) -> None:
-    """Give a network the parameters and buffers of another one that is the same. Shared ones stay shared."""
+    """Give a network the parameters and buffers of an identical one. Shared ones stay shared."""
     for own, other in zip(part.modules(), loaded.modules(), strict=True):
         own._parameters.update(other._parameters)
         own._buffers.update(other._buffers)
@@ -186,7 +187,7 @@ def _numbers(tensor: torch.Tensor) -> bytes:
 
 
 def peak(device: str) -> int:
-    """The most memory that PyTorch took on a device, in bytes; on the CPU all that the process took."""
+    """The peak memory of PyTorch on a device, in bytes; on the CPU that of the whole process."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_reserved(device)
     if device == "mps":

@@ -1,4 +1,4 @@
-"""Shrink a reference's configs to a tiny twin: small sizes, all different, with the model's own constraints kept."""
+"""Shrink a reference's configs to a tiny twin: small sizes, all different, that meet the model's own constraints."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ WIDTH = ("hidden_size", "dim", "d_model", "inner_dim")
 INNER = ("intermediate_size", "ffn_hidden_size", "ffn_dim", "d_ff", "mlp_hidden_dim")
 AXES = ("axes_dims", "axes_dims_rope", "axes_dim_rope", "rope_axes_dim", "axes_dim", "rope_axes_dims")
 LESS = 8  # the difference of an encoder's width from that of its heads, if the reference has one
-CHANNELS = ("in_channels", "out_channels")  # channels of the VAE's latents: these stay
+CHANNELS = ("in_channels", "out_channels")  # channels of the VAE's latents, which stay as they are
 MOST_LAYERS = 16  # hidden states of an encoder that a transformer takes side by side
-LARGE = 512  # an integer above this is reported when no rule touched it
-SECTIONS = {"qwen2_vl": [16, 24, 24], "qwen2_5_vl": [16, 24, 24]}  # how these models divide a head of 128 numbers
-TOKENS = {  # the config files' name of a token, and the token
+LARGE = 512  # a larger integer is reported if no rule changed it
+SECTIONS = {"qwen2_vl": [16, 24, 24], "qwen2_5_vl": [16, 24, 24]}  # how models divide a head of 128 numbers among axes
+TOKENS = {  # a token's name in config files, and the token
     "pad": ("<pad>",), "eos": ("</s>",), "bos": ("<s>",), "unk": ("<unk>",), "image": ("<|image_pad|>",),
     "video": ("<|video_pad|>",), "vision_start": ("<|vision_start|>",), "vision_end": ("<|vision_end|>",),
 }  # fmt: skip
@@ -61,9 +61,19 @@ class Sizes:
         self._vocab = iter((330, 346, 362, 378))
 
     def heads(self) -> tuple[int, int]:
-        pair = next(pair for pair in self._heads if pair[0] * pair[1] >= self.least)
+        pair = next((pair for pair in self._heads if pair[0] * pair[1] >= self.least), None)
+        if pair is None:
+            return self._wide_heads()
         self._heads.remove(pair)
         return pair
+
+    def _wide_heads(self) -> tuple[int, int]:
+        # For encoders that keep their own width, such as one whose width mflux hard-codes.
+        size = -(-(self.least + LESS) // 32) * 4
+        while self.kept & {8 * size, 8 * size - LESS}:
+            size += 4
+        self.kept |= {8 * size, 8 * size - LESS}
+        return 8, size
 
     def inner(self) -> int:
         return next(self._inner)
@@ -78,7 +88,7 @@ def kept_sizes(configs: Iterable[dict]) -> set[int]:
 
 
 def shrink_all(real: dict[str, dict], fixed: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> dict[str, dict]:
-    """A smaller config of each network, with their shared sizes. Networks of one config stay equal.
+    """A smaller config of each network, with their shared sizes. Networks with equal configs stay equal.
 
     ``fixed``: the keys of each network that keep their values.
     """
@@ -94,7 +104,7 @@ def shrink_all(real: dict[str, dict], fixed: Mapping[str, tuple[str, ...]] = Map
 
 
 def _width_of_joined(name: str, real: dict[str, dict], small: dict[str, dict]) -> int:
-    # Vectors of the text encoders before, side by side, may be padded to the width of this one, if they are no wider.
+    # Vectors of the earlier text encoders, side by side, may be padded to the width of this one, if they are not wider.
     encoders = [other for other in small if name.startswith("text") and other.startswith("text")]
     widths = [_widths(real[other], small[other]) for other in encoders]
     own = _widths(real[name], real[name])[0]
@@ -111,19 +121,19 @@ def _shrunk(name: str, config: dict, sizes: Sizes) -> dict:
 
 
 def keeps_width(config: dict, small: dict) -> bool:
-    """Whether a network was as small as its twin is, so that the twin has its sizes."""
+    """Whether a network was already as small as a twin, so that the twin has its sizes."""
     before, after = _widths(config, small)
     return 0 < before == after
 
 
 def _widths(config: dict, small: dict) -> tuple[int, int]:
-    # 0 for a network whose config gives no width.
+    # The width is 0 for a network whose config does not give it.
     pair = _width(config, small) or (_real_width(config), _real_width(small))
     return pair[0] or 0, pair[1] or 0
 
 
 def _kept(config: dict, small: dict) -> dict:
-    # The toy vocabulary has to fit, and the layers are as few as in any twin.
+    # The toy vocabulary must fit, and the network must have as few layers as any twin.
     kept = {key: _kept(value, small[key]) if isinstance(value, dict) else value for key, value in config.items()}
     kept |= {key: small[key] for key in (*LAYERS, "layer_types") if key in config}
     if type(config.get("vocab_size")) is int:
@@ -182,7 +192,7 @@ def shrink_vae(config: dict) -> dict:
 
 
 def hidden_layers_read(pipeline) -> int:
-    """How many text encoder layers a pipeline reads by number (0 when it counts from the end).
+    """The number of text encoder layers that a pipeline needs, if it selects them by number, else 0.
 
     The numbers are defaults of its call or its constructor, or hard-coded in its module, under a name for layers.
     """
@@ -252,7 +262,7 @@ def link(real: dict[str, dict], small: dict[str, dict]) -> None:
 
 
 def _divide(config: dict, small: dict, key: str) -> None:
-    # Heads of blocks that work in the encoder's width, as `text_num_attention_heads` next to `text_hidden_dim`.
+    # Heads of blocks that have the encoder's width, such as `text_num_attention_heads` next to `text_hidden_dim`.
     prefix = key.split("_")[0]
     for name in (*HEADS, *GROUPS):
         heads = config.get(f"{prefix}_{name}")
@@ -300,7 +310,7 @@ def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> No
         if isinstance(config.get(key), int):
             small[key] = sizes.inner()
     _shrink_sections(config, small, size)
-    if not text:  # what an encoder projects to is tied to the transformer, not to its own width
+    if not text:  # the size that an encoder projects to depends on the transformer, not on its own width
         _follow_width(config, small, width)
 
 
@@ -321,7 +331,7 @@ def _shrink_sections(config: dict, small: dict, size: int) -> None:
 
 
 def _give_sections(config: dict, small: dict, size: int) -> None:
-    # Some models divide by a rule of their code where no config says it, which fits one size of a head.
+    # Some models divide by a rule in their code, which no config shows and which fits one head size only.
     given = (key for key in ("rope_parameters", "rope_scaling") if isinstance(config.get(key), dict))
     rope = next(given, "rope_scaling")
     known = SECTIONS.get(str(config.get("model_type")).removesuffix("_text"))
@@ -330,14 +340,14 @@ def _give_sections(config: dict, small: dict, size: int) -> None:
 
 
 def _follow_width(config: dict, small: dict, width: int) -> None:
-    # Other names for the same width, such as that which the caption is projected to.
+    # Other names for the same width, such as the width to which the caption is projected.
     for key in config.keys() - {*HEADS, *GROUPS, *HEAD_SIZE, *WIDTH, *INNER, *CHANNELS}:
         if type(config[key]) is int and config[key] == _real_width(config):
             small[key] = width
 
 
 def _shares(parts: list[int], total: int) -> list[int]:
-    # The same proportions, with another sum.
+    # Keep the proportions, with another sum.
     rest = [max(1, part * total // sum(parts)) for part in parts[1:]]
     return [total - sum(rest), *rest]
 

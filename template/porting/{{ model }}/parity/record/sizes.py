@@ -1,4 +1,4 @@
-"""Image sizes that a pipeline draws exactly: multiples of what its VAE and its patches shrink."""
+"""Image sizes that a pipeline draws exactly: multiples of its VAE's and its patches' reduction."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from parity.record.components import is_network, read_json
 
 USUAL = 16  # for a VAE whose config does not give its factor
 PATCH = 2  # no family's patches are larger
-SMALL = 7, 5  # no side, in pixels, latents or patches, equals another one, a channel count or a head count
+SMALL = 7, 5  # no side (in pixels, latents or patches) equals another, a channel count or a head count
 
 
 def multiple(folder: Path) -> int:
-    """What both sides of an image must be a multiple of, in pixels, for the checkpoint in ``folder``."""
+    """The number of pixels of which both sides of an image must be a multiple, for the checkpoint in ``folder``."""
     config = read_json(folder / "vae" / "config.json") if is_network(folder, "vae") else {}
     return PATCH * _scale(config)
 

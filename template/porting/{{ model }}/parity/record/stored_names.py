@@ -13,7 +13,7 @@ PREFIXES = {"CLIPTextModel": "text_model."}  # if the reference's files are not 
 
 
 def write_stored_names(source: Path, target: Path, kind: str) -> None:
-    """Rename the tensors in ``target``'s weight files as those of ``source`` are, or as such files are known to be."""
+    """Give the tensors in ``target``'s weight files the names of ``source``, or the names known for such files."""
     for path in sorted(target.glob("*.safetensors")):
         header, rest = _parts(path)
         names = [name for name in header if name != "__metadata__"]

@@ -13,7 +13,7 @@ import torch
 
 from parity.record.recording import is_denoiser
 
-MOST_ENCODED = 1 << 24  # an encoder's result with more numbers is a word prediction, which no stage uses
+MOST_ENCODED = 1 << 24  # a larger result of an encoder is a word prediction, which no stage uses
 STAGES, BLOCKS, MODULES = "stages", "blocks", "modules"
 
 
@@ -83,9 +83,9 @@ class TorchTaps:
 
     ``level`` is ``stages``, ``blocks`` (numbered children and a component's own children) or ``modules``.
     ``only`` narrows modules to one path and all below it. ``steps`` holds the denoising steps to record, None for all.
-    ``given`` holds an earlier run's values: each stage then gets that run's input instead of its own. What goes into
-    a transformer and comes out of it is recorded in every step. ``arguments`` names its inputs, ``outputs`` keeps what the
-    networks gave up to the first step, ``began`` is called with each stage.
+    ``given`` holds an earlier run's values: each stage then gets that run's input instead of its own. A transformer's
+    inputs and results are recorded in every step. ``arguments`` names its inputs, ``outputs`` keeps the networks'
+    results up to the first step, ``began`` is called with each stage.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class TorchTaps:
         self._calls: dict[str, int] = {}
         self._repeats: dict[str, int] = {}
         self._within: str = ""  # set while a method other than forward runs: vae_decode, vae_encode
-        self._seen: dict[int, tuple[weakref.ref, int, str, bool]] = {}  # the last says that it was not thinned
+        self._seen: dict[int, tuple[weakref.ref, int, str, bool]] = {}  # the last item says that it was not thinned
         self._undo: list[Callable[[], None]] = []
 
     @contextlib.contextmanager
@@ -123,7 +123,8 @@ class TorchTaps:
     def record(self, name: str, tensor: torch.Tensor, whole: bool = False) -> None:
         """Record one tensor of a stage. The same tensor again becomes a reference to the first.
 
-        A ``whole`` one is never thinned: another stage may need it as its input. So it never refers to one that may be.
+        A ``whole`` tensor is never thinned, because another stage may need it as its input; so it never refers to one
+        that may be thinned.
         """
         if name in self.sink:
             return

@@ -12,12 +12,12 @@ CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-SPECIAL = (  # T5's class needs its three in this order
+SPECIAL = (  # T5's class needs its three tokens in this order
     "<pad>", "</s>", "<unk>", "<s>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
     "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
 IDS = {token: n for n, token in enumerate(SPECIAL)}
-MOST = 40  # the reference's other special tokens: the vocabulary is small
+MOST = 40  # the reference's other special tokens are left out: the vocabulary is small
 # Files that hold a vocabulary or its ids; the toy tokenizer writes its own.
 VOCABULARY = (
     "tokenizer*", "vocab*", "merges*", "*.model", "*.tiktoken", "added_tokens.json", "special_tokens_map.json",
@@ -35,25 +35,51 @@ def write_tokenizer(source: Path, target: Path, kind: type) -> None:
     """Write a toy tokenizer into ``target`` for the class ``kind``, with the template and settings of ``source``."""
     from tokenizers import models
 
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*VOCABULARY))  # such as how a processor sees images
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*VOCABULARY))  # such as a processor's image settings
     unigram = getattr(kind, "model", None) is models.Unigram
     backend = _unigram() if unigram else _byte_pairs()
-    backend.add_special_tokens([*SPECIAL, *_named_in(source)])
+    around = _around_every_text(source)
+    backend.add_special_tokens(list(dict.fromkeys([*SPECIAL, *filter(None, around), *_named_in(source)])))
+    _put_around(backend, around)
     _save(backend, source, target)
     _as_the_class_reads_it(target, kind)
 
 
 def _as_the_class_reads_it(target: Path, kind: type) -> None:
-    """Let every reader cut a text as ``kind`` does, which may add tokens around it or split words in its own way."""
+    """Make every reader split a text as ``kind`` does, which may add tokens around it or split words in its own way."""
     if not hasattr(kind, "convert_tokens_to_ids"):
         return  # a processor around one
     own = kind.from_pretrained(target)
     if hasattr(own, "backend_tokenizer"):
         own.backend_tokenizer.save(str(target / "tokenizer.json"))
-    else:  # in Python, and reads no such file
+    else:  # a tokenizer in Python, which reads no such file
         written = read_json(target / "tokenizer_config.json")
         written["tokenizer_class"] = kind.__name__
         (target / "tokenizer_config.json").write_text(json.dumps(written, indent=2), encoding="utf-8")
+
+
+def _around_every_text(source: Path) -> list[str | None]:
+    """The special tokens that the reference's own tokenizer puts around every text; None marks the text.
+
+    With them even an empty text has tokens.
+    """
+    path = source / "tokenizer.json"
+    processor = (read_json(path).get("post_processor") if path.is_file() else None) or {}
+    for part in processor.get("processors", [processor]):
+        if part.get("type") == "TemplateProcessing":
+            return [entry["SpecialToken"]["id"] if "SpecialToken" in entry else None for entry in part["single"]]
+        if part.get("cls") and part.get("sep"):  # BertProcessing and RobertaProcessing
+            return [part["cls"][0], None, part["sep"][0]]
+    return [None]
+
+
+def _put_around(backend, around: list[str | None]) -> None:
+    from tokenizers import processors
+
+    if around != [None]:
+        tokens = [(token, backend.token_to_id(token)) for token in dict.fromkeys(filter(None, around))]
+        single = [token or "$A" for token in around]
+        backend.post_processor = processors.TemplateProcessing(single=single, special_tokens=tokens)
 
 
 def _named_in(source: Path) -> list[str]:
@@ -77,7 +103,7 @@ def _byte_pairs():
 
 
 def _unigram():
-    # As in sentencepiece: pieces with scores, spaces as a separate character.
+    # Like sentencepiece: pieces with scores, and a space as a separate character.
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     pieces = [(word, 0.0) for word in SPECIAL]

@@ -1,7 +1,7 @@
 """One training step of the reference with a LoRA in every linear layer: sigmas, loss and gradients, then a few updates.
 
-The pipeline itself runs up to one denoising step, so that the network is called as in generation; what it predicts
-there is compared with noise - clean, as a flow model is trained.
+The pipeline itself runs up to one denoising step, so that the network is called as in generation; its prediction there
+is compared with noise - clean, as in the training of a flow model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from parity.errors import ParityError
-from parity.record import guidance, reference
+from parity.record import guidance, reference, sampling
 from parity.record.lora import Matrices, denoiser, insert, linear_layers, load, stored_in
 from parity.record.lora_files import SPELLINGS, START, write_file
 from parity.record.probe import Reached, replaced
@@ -48,12 +48,13 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
         "component": name, "inputs": {f"{name}.{layer}": part.in_features for layer, part in layers.items()},
         "files": {}, "layers": {layer: keys[layer] for layer in matrices}, "at": AT, "updates": UPDATES,
         "losses": losses, "optimizer": OPTIMIZER, "spellings": _spellings(pipe, path, layers, shapes),
+        "schemes": sampling.schemes(),
     }  # fmt: skip
     return plain.extended(values, {"lora": facts})
 
 
 def _telling(step: _Step, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Latents for which every wrong target gives a different loss: by chance two of them may be equal."""
+    """Latents for which every wrong target gives a different loss; random ones might give equal losses by chance."""
     for number in range(TRIES):
         clean = np.random.default_rng(seed + number).standard_normal(shape).astype(np.float32)
         step.clean = torch.from_numpy(clean).to(step.noise)
@@ -99,7 +100,7 @@ class _Step:
         self.clean = torch.zeros_like(self.noise)
 
     def loss(self) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss, and what it would be with other targets."""
+        """The loss, and the losses with other targets."""
         predicted = self._prediction().float().reshape(self.noise.shape)
         wrong = {"clean - noise": self.clean - self.noise, "noise": self.noise, "clean": self.clean}
         loss = (predicted - (self.noise - self.clean)).square().mean()

@@ -41,7 +41,7 @@ class CallEvents:
         stages = [stage for stage in (component, *(f"{component}.{n}" for n in range(1, 9))) if self._tokens(stage)]
         if not given or len(stages) < 2:
             return
-        far = {stage: abs(len(self._tokens(stage)[0]) - len(given[0])) for stage in stages}
+        far = {stage: _difference(self._tokens(stage)[0], given[0]) for stage in stages}
         same = [stage for stage in stages if same_tokens(self._tokens(stage)[0], given[0])]
         self._encodings[component] = same[0] if same else min(stages, key=far.__getitem__)
         self.restart(f"{component}/")
@@ -56,6 +56,11 @@ class CallEvents:
         names = self.recorded.inputs(f"{stage}/{stage.split('.')[0]}")
         values = [self.recorded.get(name) for name in names]
         return [one.reshape(-1) for one in values if one.dtype.kind != "f"]
+
+
+def _difference(reference: np.ndarray, own: np.ndarray) -> tuple[int, int]:
+    length = min(len(reference), len(own))
+    return abs(len(reference) - len(own)), int(np.count_nonzero(reference[:length] != own[:length]))
 
 
 def same_tokens(reference: np.ndarray, own: np.ndarray) -> bool:

@@ -6,8 +6,8 @@ import mlx.core as mx
 import numpy as np
 
 from parity.compare.calls import Branch, row_of
+from parity.latent_orders import Order
 from parity.metrics import distance
-from parity.orders import Order
 from parity.run.mlx_taps import to_numpy
 from parity.run.run_state import RunState
 from parity.run.run_trace import CONDITION, Comparison

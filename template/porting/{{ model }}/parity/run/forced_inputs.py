@@ -6,7 +6,8 @@ import mlx.core as mx
 import numpy as np
 
 from parity.compare.calls import FEW, Branch, PromptMatch, joined, match_prompts, row_of
-from parity.orders import Order
+from parity.compare.prompts import other_length
+from parity.latent_orders import Order
 from parity.run.forced_conditions import ForcedConditions
 from parity.run.mlx_taps import arrays, to_numpy
 from parity.run.run_state import FREE, RunState
@@ -135,8 +136,5 @@ class ForcedInputs:
         if match.reference is not None:
             self.state.compare(label, match.reference, match.own)
             return
-        reference, length = branch.inputs[match.name], match.own.shape[-2]
-        note = f"prompt embeddings are {list(match.own.shape)}, the reference's are {list(reference.shape)}"
-        if "max_sequence_length" in self.state.recording.facts.get("parameters", ()) and length:
-            note += f"; record with --call max_sequence_length={length} if that is the model's length"
-        self.state.not_comparable(label, reference, match.own, note)
+        reference, parameters = branch.inputs[match.name], self.state.recording.facts.get("parameters", ())
+        self.state.not_comparable(label, reference, match.own, other_length(reference, match.own, parameters))

@@ -19,11 +19,12 @@ from parity.record.recording import Recording, is_denoiser
 from parity.run import device, encode, stand_ins
 from parity.run.forced_scheduler import ForcedScheduler
 from parity.run.forced_transformer import ForcedTransformer
+from parity.run.long_sums import long_sums_in_parts
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, Sink, to_numpy
 from parity.run.network_calls import NetworkCalls
 from parity.run.patches import Patches
-from parity.run.port_orders import PortOrders
+from parity.run.port_latent_orders import PortOrders
 from parity.run.run_state import FREE, LOOP, RunState
 from parity.run.run_trace import IMAGE, PREPROCESS, Done, RunTrace, call_arguments, forget_prompts
 from parity.run.strips import convolutions_in_strips
@@ -90,7 +91,7 @@ class ForcedRun:
             if self.state.force != FREE and self.state.calls.encoded:
                 encode.replace(self._patches, self.model, encode.Exchanged(self.state.calls, self._compare_pixels))
             self._stand_in()
-            with convolutions_in_strips(), MlxTaps(self.model, calls).attached():
+            with convolutions_in_strips(), long_sums_in_parts(), MlxTaps(self.model, calls).attached():
                 yield
         finally:
             self._patches.undo()

@@ -8,8 +8,8 @@ import mlx.core as mx
 import numpy as np
 
 from parity.compare.calls import Branch, joined, rows_of
+from parity.latent_orders import Order
 from parity.metrics import Distance, distance
-from parity.orders import Order
 from parity.run.forced_inputs import ForcedInputs
 from parity.run.mlx_taps import arrays, to_numpy
 from parity.run.run_state import RunState
@@ -87,40 +87,42 @@ class ForcedTransformer:
         name = f"{branch.stage}/{branch.component}/out/0"
         if found is not None:
             self.state.compare(name, *found[:2])
-        elif result is not None and self._order(branch.component) is not None:
+        elif result is not None and branch.component in self.state.orders.outputs:
             self.state.other_shape(name, result, own)
 
     def _distance(self, branch: Branch, own: np.ndarray) -> tuple[np.ndarray, np.ndarray, Distance] | None:
         """A prediction on both sides in the loop's order, and how far apart they are."""
         state = self.state
-        wanted, order = state.calls.output(branch), self._order(branch.component)
-        if wanted is None or order is None or own.size != order.ids.size:
+        wanted, order = state.calls.output(branch), self._order(branch.component, own.size)
+        if wanted is None or order is None:
             return None
         mine = state.orders.sign * order.to_source(own, state.calls.size)
         shape = state.recording.event(f"loop/scheduler.{state.step}/in/0").shape
         return wanted.reshape(shape), mine.reshape(shape), distance(wanted, mine)
 
-    def _order(self, component: str) -> Order | None:
-        return self.state.orders.outputs.get(component)
+    def _order(self, component: str, size: int) -> Order | None:
+        known = self.state.orders.outputs.get(component)
+        return known.of_size(size) if known is not None else None
 
     def _predictions(self, values: list[np.ndarray]) -> list[np.ndarray]:
         """The reference's predictions in the port's layout, for the rows of the current call.
 
         A prediction that the reference does not make (of a negative prompt, without guidance) gets that of the prompt.
         """
-        calls, step, order = self.state.calls, self.state.step, self._order(self.component)
+        calls, step = self.state.calls, self.state.step
         spare = calls.branches(step)
         rows = []
         for branch, own in zip(self.state.branches, rows_of(values, len(self.state.branches)), strict=True):
             branch = branch or (spare[calls.conditional(step)] if spare else None)
             wanted = calls.output(branch) if branch is not None else None
-            usable = wanted is not None and order is not None and own.size == order.ids.size
+            order = self._order(self.component, own.size)
+            usable = wanted is not None and order is not None
             rows.append(order.of_source(self.state.orders.sign * wanted, own) if usable else own)
         return [joined(rows, values[0])] if len(values) == 1 else rows
 
     def _skipped_result(self, given: list[mx.array]) -> mx.array:
         """What the transformer would have returned: the reference's predictions."""
-        order, count = self._order(self.component), len(self.state.branches)
+        order, count = self.state.orders.outputs.get(self.component), len(self.state.branches)
         place, _ = self.state.orders.inputs.get(self.component, (None, None))
         array = given[place] if place is not None else max(given, key=lambda array: array.size)
         own = to_numpy(array)

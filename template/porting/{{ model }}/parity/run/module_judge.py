@@ -100,7 +100,7 @@ class ModuleJudge(Sink):
         if isinstance(module, CHANNELS_LAST):
             self.recorded.has_channels_last(call.event)
         call.sinusoid = is_sinusoid(module, args, kwargs, result)
-        call.ids = self._ids(call.event, args, kwargs)
+        call.ids = self._ids(call, args, kwargs)
         call.moment = self.run.state.moment
         call.scalars = [to_numpy(array).reshape(-1) for array in arrays((args, kwargs)) if _is_scalar(array)]
         call.output = self._output(call, results)
@@ -170,13 +170,21 @@ class ModuleJudge(Sink):
             return False  # a whole network's result for the reference's input shows whether the error is in it
         return call.wrong or self._guilty[call.stage] >= ENOUGH
 
-    def _ids(self, event: str, args: tuple, kwargs: dict) -> tuple[np.ndarray, np.ndarray] | None:
-        """The reference's ids and the port's, of a call that is given nothing else."""
-        given, names = list(arrays((args, kwargs))), self.recorded.inputs(event)
-        if len(given) != 1 or len(names) != 1 or mx.issubdtype(given[0].dtype, mx.floating):
+    def _ids(self, call: Call, args: tuple, kwargs: dict) -> tuple[np.ndarray, np.ndarray] | None:
+        """The reference's ids and the port's, of a text encoder and of a call that is given nothing else."""
+        given, names = list(arrays((args, kwargs))), self.recorded.inputs(call.event)
+        encoder = call.root and call.stage.startswith("text_encoder")
+        if not encoder and (len(given), len(names)) != (1, 1):
             return None
-        reference = self.recorded.get(names[0])
-        return None if reference.dtype.kind == "f" else (reference.reshape(-1), to_numpy(given[0]).reshape(-1))
+        own = [to_numpy(array) for array in given if not mx.issubdtype(array.dtype, mx.floating)]
+        known = [values for name in names if (values := self.recorded.get(name)).dtype.kind != "f"] if own else []
+        if encoder:
+            own, known = _tokens(own), _tokens(known)
+        return (known[0].reshape(-1), own[0].reshape(-1)) if own and known else None
+
+
+def _tokens(ids: list[np.ndarray]) -> list[np.ndarray]:
+    return [one for one in ids if one.dtype.kind == "i" and one.size and one.max() > 1]  # the others are masks
 
 
 def _is_scalar(array: mx.array) -> bool:

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 import mlx.core as mx
 import numpy as np
 
+from parity.compare import masks
 from parity.compare.alignment import Alignment, align, cuts, layouts
+from parity.compare.rotation import is_table
+from parity.metrics import distance, is_short
 from parity.run.mlx_taps import arrays, to_numpy
 from parity.run.module_call import Call
 from parity.run.recorded_calls import RecordedCalls
@@ -53,27 +56,36 @@ def replay_of(again: Callable, args: tuple, kwargs: dict) -> Callable[[], list[n
 
 def _options(recorded: RecordedCalls, call: Call, array: mx.array, names: list[str], taken: set[str]) -> list[mx.array]:
     """What to try in place of one argument, the best first. ``taken`` are the recorded inputs used so far."""
+    mask = masks.nearest(map(recorded.get, names), to_numpy(array))
+    if mask is not None:  # two correct masks may differ in padding, so the port's own is tried, too
+        return [mx.array(mask).astype(array.dtype), *([array] if (mask != to_numpy(array)).any() else [])]
     if not mx.issubdtype(array.dtype, mx.floating):
         return [_counted(recorded, call, array, names)]
     exact = next((exact for given, exact in recorded.state.placed if array is given), None)
     if exact is not None:
         taken.add("")  # it is already the reference's
         return [exact]
-    found = _find(recorded, array, names, taken)
+    free = [name for name in names if name not in taken]
+    found = _find(recorded, to_numpy(array), free) or _joined(recorded, to_numpy(array), free)
     if found is None:
-        call.whole = False
+        _keep(call, to_numpy(array))
         return [array, *_parts(recorded, array, names)]
-    name, alignment, gap = found
-    taken.add(name)
+    used, values, gap = found
+    taken.update(used)
     call.inputs = max(call.inputs, gap)
-    return [mx.array(alignment.to_mlx(recorded.get(name))), *([array] if gap > NEAR else [])]
+    return [mx.array(values), *([array] if gap > NEAR else [])]
+
+
+def _keep(call: Call, own: np.ndarray) -> None:
+    """Note that a call keeps one of the port's own arrays."""
+    if is_table(own):  # another convention of RoPE, and not a result of the run
+        call.short = call.short or is_short(own)
+    else:
+        call.whole = False
 
 
 def _counted(recorded: RecordedCalls, call: Call, array: mx.array, names: list[str]) -> mx.array:
-    """The reference's ids and positions: wrong ones are blamed on the module that made them, not on their users.
-
-    Booleans stay the port's: which value means masked is a convention.
-    """
+    """The reference's ids and positions: wrong ones are blamed on the module that made them, not on their users."""
     if array.dtype == mx.bool_:
         return array
     own = to_numpy(array)
@@ -91,10 +103,10 @@ def _long(values: np.ndarray) -> tuple[int, ...]:
 
 
 def _find(
-    recorded: RecordedCalls, array: mx.array, names: list[str], taken: set[str]
-) -> tuple[str, Alignment, float] | None:
-    own, found = to_numpy(array), []
-    free = [name for name in names if name not in taken]
+    recorded: RecordedCalls, own: np.ndarray, free: list[str]
+) -> tuple[tuple[str, ...], np.ndarray, float] | None:
+    """The reference's input for one of the port's arrays: its names, its values as the port has them, and the distance."""
+    found = []
     for name in free:
         reference = recorded.get(name)
         if reference.dtype.kind == "f" and layouts(reference.shape, own.shape):
@@ -102,7 +114,7 @@ def _find(
             found.append((gap.relative, name, alignment))
     near = [item for item in found if item[0] <= NEAR] or _near_part(recorded, own, free)
     chosen = min(near, key=lambda item: item[0]) if near else found[0] if found else None
-    return (chosen[1], chosen[2], chosen[0]) if chosen else None
+    return ((chosen[1],), chosen[2].to_mlx(recorded.get(chosen[1])), chosen[0]) if chosen else None
 
 
 def _near_part(recorded: RecordedCalls, own: np.ndarray, names: list[str]) -> list[tuple[float, str, Alignment]]:
@@ -114,6 +126,29 @@ def _near_part(recorded: RecordedCalls, own: np.ndarray, names: list[str]) -> li
         if aligned and aligned[1].relative <= NEAR and aligned[0].to_mlx(reference) is not None:
             found.append((aligned[1].relative, name, aligned[0]))
     return found
+
+
+def _joined(
+    recorded: RecordedCalls, own: np.ndarray, free: list[str]
+) -> tuple[tuple[str, ...], np.ndarray, float] | None:
+    """Two inputs of the reference that the port has in one array: the rows of the text and those of the image."""
+    if own.ndim < 2 or own.size != own.shape[-2] * own.shape[-1]:
+        return None
+    known = {name: recorded.get(name) for name in free}
+    rows = {name: values for name, values in known.items() if values.dtype.kind == "f" and _is_part(values, own)}
+    found = [
+        (both, np.concatenate([rows[name].reshape(-1, own.shape[-1]) for name in both]).reshape(own.shape))
+        for both in itertools.permutations(rows, 2)
+        if sum(rows[name].size for name in both) == own.size
+    ]
+    gaps = [(distance(values, own).relative, both, values) for both, values in found]
+    return (
+        (nearest[1], nearest[2], nearest[0]) if (nearest := min(gaps, key=lambda item: item[0], default=None)) else None
+    )
+
+
+def _is_part(values: np.ndarray, own: np.ndarray) -> bool:
+    return 1 < values.ndim and values.shape[-1] == own.shape[-1] and values.size < own.size
 
 
 def _parts(recorded: RecordedCalls, array: mx.array, names: list[str]) -> list[mx.array]:

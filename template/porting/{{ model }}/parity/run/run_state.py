@@ -13,7 +13,7 @@ from parity.compare.calls import Branch, ReferenceCalls
 from parity.metrics import Distance, distance
 from parity.record.recording import Recording
 from parity.run.mlx_taps import to_numpy
-from parity.run.port_orders import PortOrders
+from parity.run.port_latent_orders import PortOrders
 from parity.run.run_trace import Comparison, RunTrace
 
 FORCED, LOOP, FREE = "forced", "loop", "free"

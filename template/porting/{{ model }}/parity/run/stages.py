@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from parity.answers import ABSENT, ENCODERS, FAIL, NOT_RUN, PASS
-from parity.compare import guidance
+from parity.compare import guidance_formula
 from parity.compare.alignment import align
 from parity.compare.calls import ReferenceCalls
 from parity.compare.encoder_shares import shares
@@ -20,8 +20,9 @@ from parity.memo import Memo
 from parity.metrics import distance
 from parity.progress import Progress
 from parity.record.recording import Recording
-from parity.run import device, encode, port_orders
+from parity.run import device, encode, port_latent_orders
 from parity.run.forced_run import ForcedRun
+from parity.run.long_sums import long_sums_in_parts
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import MlxTaps, numbers, to_numpy
 from parity.run.module_call import Call
@@ -119,15 +120,15 @@ class Judge:
         self.end_to_end: RunTrace | None = None
         self.reference = ReferenceCalls(recording)
         self.progress = progress or Progress("port", mx.get_peak_memory)
-        self._orders: port_orders.PortOrders | None = None
+        self._orders: port_latent_orders.PortOrders | None = None
         self._memo = Memo(mx.array, numbers)
 
     @property
-    def orders(self) -> port_orders.PortOrders:
+    def orders(self) -> port_latent_orders.PortOrders:
         """In which order the port packs its latents; found once, with the weights at the first call."""
         if self._orders is None:
             self.progress("the order of its latents")
-            self._orders = port_orders.find_orders(self.port, self.recording, self.reference, self._memo)
+            self._orders = port_latent_orders.find_orders(self.port, self.recording, self.reference, self._memo)
         return self._orders
 
     def judge(self, stage: str) -> Result:
@@ -310,8 +311,8 @@ class Judge:
             return ""
         if self.reference.conditional(step) == 1:
             outputs.reverse()
-        fits = (guidance.fit(outputs, values) for values in (result.worst.reference, result.worst.own))
-        return guidance.difference(*fits, self.recording.facts["guidance"])
+        fits = (guidance_formula.fit(outputs, values) for values in (result.worst.reference, result.worst.own))
+        return guidance_formula.difference(*fits, self.recording.facts["guidance"])
 
     def _result(self, stage: str, item: Comparison, limit: float, note: str = "") -> Result:
         gap = item.distance
@@ -342,7 +343,7 @@ class Judge:
     def _encoded(self, vae, image: mx.array) -> np.ndarray:
         self.progress(VAE_ENCODE)
         self.port.residents.enter("vae")
-        with convolutions_in_strips():
+        with convolutions_in_strips(), long_sums_in_parts():
             if not self.bisect:
                 return to_numpy(vae.encode(image))
             run = self._forced_run(FORCED)

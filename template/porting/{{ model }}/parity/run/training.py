@@ -27,6 +27,7 @@ from parity.compare.pairing import Pairing
 from parity.errors import ParityError
 from parity.record.lora_files import RANK, START
 from parity.record.recording import Recording
+from parity.run import sampling
 from parity.run.lora import stored_effects
 from parity.run.mlx_port import Port
 from parity.run.mlx_taps import to_numpy
@@ -57,11 +58,13 @@ def judge(port: Port, where: str, recording: Recording, picture: Path, say: Call
     add(training.targets(layers))
     if rows[-1].status == FAIL:
         return rows
+    timesteps, weighting = training.schemes()
+    add(weighting)
     loss, gradients = training.step()
     add(compare.loss(recording.facts["lora"]["losses"], loss))
     add(*compare.matrices(recording, "gradient", _by_layer(gradients, layers, recording), compare.GRADIENT))
     add(*compare.matrices(recording, "update", _by_layer(training.updates(), layers, recording), compare.UPDATE))
-    add(training.saved(layers))
+    add(training.saved(layers), timesteps)
     return rows
 
 
@@ -151,14 +154,22 @@ class Training:
                     return f"{layer} is given the matrices of {other}"
         return ""
 
-    def step(self) -> tuple[float, dict[str, mx.array]]:
-        """The loss of one step, and its gradients by path."""
-        from mflux.models.common.training.dataset.batch import Batch, DataItem
-        from mflux.models.common.training.trainer import TrainingTrainer
+    def schemes(self) -> list[Row]:
+        """How timesteps are drawn and losses weighed, against what diffusers has for it."""
+        return sampling.rows(self.adapter, self.spec, self._item(), self.facts["schemes"])
+
+    def _item(self):
+        from mflux.models.common.training.dataset.batch import DataItem
 
         facts = self.recording.facts
-        item = DataItem(0, facts["prompt"], "", self.clean, self.cond, facts["width"], facts["height"])
-        batch = Batch([item], random.Random(0))
+        return DataItem(0, facts["prompt"], "", self.clean, self.cond, facts["width"], facts["height"])
+
+    def step(self) -> tuple[float, dict[str, mx.array]]:
+        """The loss of one step, and its gradients by path."""
+        from mflux.models.common.training.dataset.batch import Batch
+        from mflux.models.common.training.trainer import TrainingTrainer
+
+        batch = Batch([self._item()], random.Random(0))
         patches = Patches()
         patches.set(
             mx.random, "normal", lambda shape=(), dtype=mx.float32, **rest: self.noise.reshape(shape).astype(dtype)

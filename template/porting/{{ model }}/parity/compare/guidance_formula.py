@@ -1,4 +1,4 @@
-"""The formula that combines the conditional and the unconditional prediction: fitted from numbers, and named."""
+"""Find the formula that combines the conditional and the unconditional prediction, by fitting the numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def formula(factors: Sequence[float], rest: float, scale: float) -> str:
 
 
 def difference(reference: tuple[list[float], float], own: tuple[list[float], float], scale: float) -> str:
-    """What the port computes and what the reference does, when both are known; empty when they are the same."""
+    """The port's formula and the reference's, when both are known; empty when they are the same."""
     theirs, mine = formula(*reference, scale), formula(*own, scale)
     same = all(abs(a - b) <= SAME * max(1.0, abs(a)) for a, b in zip(reference[0], own[0], strict=True))
     if same and abs(reference[1] - own[1]) < LINEAR:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import mlx.core as mx
 import numpy as np
 
-from parity import orders
+from parity import latent_orders
 from parity.compare.calls import FEW, ReferenceCalls, is_prompt, pair, row_of
+from parity.latent_orders import NOTHING, Order
 from parity.memo import Memo
-from parity.orders import NOTHING, Order
 from parity.record.recording import Recording, is_denoiser
 from parity.run import device, encode, stand_ins
 from parity.run.mlx_port import Port
@@ -81,7 +81,7 @@ def _add_conditions(result: PortOrders, probe: PortProbe, calls: ReferenceCalls)
     if not calls.condition_size:
         return
     result.first = {component: values for (component, call), values in probe.given.items() if not call}
-    for place, order in orders.trace(probe.encoded, calls.condition_size).items():
+    for place, order in latent_orders.trace(probe.encoded, calls.condition_size).items():
         component, call, number = place.split("/")
         if is_denoiser(component) and call == "0":
             result.conditions.setdefault(component, {})[int(number)] = order
@@ -96,7 +96,7 @@ def _complete(
     links = _links_of_noise(sample, loop, size)
     for place, order in given.items():
         component, _, number = place.split("/")
-        result.inputs.setdefault(component, (int(number), orders.rows_of(order.after(links), size)[0]))
+        result.inputs.setdefault(component, (int(number), latent_orders.rows_of(order.after(links), size)[0]))
     _add_outputs(result, probe, calls)
 
 
@@ -105,7 +105,7 @@ def _first_that_arrives(port: Port, recording, calls, memo: Memo, size: int) -> 
     text = {"text_encoder"} if stand_ins.can_encode(port.model) else set()
     for skip in (text, set(), {"text_encoder", "transformer"}):
         probe = PortProbe(port, recording, calls, memo, size, skip)
-        found = orders.trace(probe.inputs, size, orders.inputs_found)
+        found = latent_orders.trace(probe.inputs, size, latent_orders.inputs_found)
         if "sample" in found:
             break
     return probe, found
@@ -120,8 +120,8 @@ def _link(
     if theirs is None:
         result.notes.append("the order of the reference's latents is not known; run run_reference.py again")
         return None
-    by_noise = [sample.after(links).after(theirs.inverse(size)) for links in orders.axis_links(drawn, shape)]
-    unsure = not by_noise or any(_moves_channels(links, drawn) for links in orders.axis_links(drawn, shape)[1:])
+    by_noise = [sample.after(links).after(theirs.inverse(size)) for links in latent_orders.axis_links(drawn, shape)]
+    unsure = not by_noise or any(_moves_channels(links, drawn) for links in latent_orders.axis_links(drawn, shape)[1:])
     by_vae = _by_vae(probe, sample, recording, size) if unsure else None
     if by_vae is not None:
         same = [order for order in by_noise if np.array_equal(order.ids, by_vae.ids)]
@@ -150,8 +150,8 @@ def _moves_channels(links: np.ndarray, drawn: tuple[int, ...]) -> bool:
 def _by_vae(probe: PortProbe, sample: Order, recording: Recording, size: int) -> Order | None:
     if "layout/vae/in/0" not in recording:
         return None
-    own = orders.trace(probe.decoded, size).get(VAE)
-    links = own and orders.vae_links(Order(recording.get("layout/vae/in/0")), own, size)
+    own = latent_orders.trace(probe.decoded, size).get(VAE)
+    links = own and latent_orders.vae_links(Order(recording.get("layout/vae/in/0")), own, size)
     if links is None:
         return None
     return Order(links.reshape(sample.ids.shape), sample.factor)
@@ -176,7 +176,7 @@ def _paired(probe: PortProbe, given: dict[str, Order], calls: ReferenceCalls, si
     own: list[tuple[str, list[np.ndarray]]] = []
     for (component, call), values in probe.given.items():
         latents = next((n for n in range(len(values)) if f"{component}/{call}/{n}" in given), None)
-        count = len(orders.rows_of(given[f"{component}/{call}/{latents}"], size)) if latents is not None else 1
+        count = len(latent_orders.rows_of(given[f"{component}/{call}/{latents}"], size)) if latents is not None else 1
         if count == 1 and latents is not None:  # or the transformer itself repeats its latents per prompt
             count = _rows_made(values[latents], probe.outputs.get((component, call)))
         prompts = [array for n, array in enumerate(values) if n != latents and is_prompt(array)]
@@ -219,10 +219,10 @@ def _sent_back(
         shape = shapes[names[0]]
         count = int(np.prod(shape, dtype=np.int64))
         probe.only = None if alike else {key for key in result.branches if key[0] in names}
-        order = orders.trace(probe.prediction, count).get("prediction")
+        order = latent_orders.trace(probe.prediction, count).get("prediction")
         if order is None:  # a formula in which two equal predictions cancel out: that of the prompt alone
             probe.only = {key for key, place in result.branches.items() if place == calls.conditional()}
-            order = orders.trace(probe.prediction, count).get("prediction")
+            order = latent_orders.trace(probe.prediction, count).get("prediction")
         probe.only = None
         if order is not None and order.ids.size == result.loop.ids.size:
             found |= {name: Order(order.inverse(count).reshape(shape), order.factor) for name in names}

@@ -31,6 +31,14 @@ class Order:
     ids: np.ndarray
     factor: float = 1.0
 
+    def of_size(self, size: int) -> Order | None:
+        """The order of a tensor with ``size`` elements, which may lack those from elsewhere; None for any other size.
+
+        A transformer may return its text rows in the first step only.
+        """
+        known = self.ids[self.ids != NOTHING]
+        return self if size == self.ids.size else Order(known, self.factor) if size == known.size else None
+
     def to_source(self, values: np.ndarray, size: int) -> np.ndarray:
         """The tensor's values in the source's order, a flat array of ``size``; NaN where the tensor lacks an element."""
         known = self.ids.reshape(-1) != NOTHING

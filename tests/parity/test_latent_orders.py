@@ -28,7 +28,7 @@ SIZE = int(np.prod(SHAPE))
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_packed_order_is_found_where_shapes_are_taken_for_each_other(inside):
     from parity.compare.alignment import layouts
-    from parity.orders import trace
+    from parity.latent_orders import trace
 
     drawn = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
     assert layouts((1, 16, 64), SHAPE)  # a reshape that is not packing at all
@@ -39,7 +39,7 @@ def test_a_packed_order_is_found_where_shapes_are_taken_for_each_other(inside):
 
 
 def test_numbers_that_arrive_as_they_are_take_one_run():
-    from parity.orders import trace
+    from parity.latent_orders import trace
 
     runs = []
     trace(lambda x: runs.append(1) or {"sample": -x.reshape(SHAPE)}, SIZE)
@@ -58,14 +58,14 @@ def test_numbers_that_arrive_as_they_are_take_one_run():
     ids=["scaled", "bfloat16", "bfloat16 negated", "of each channel", "shifted in bfloat16"],
 )
 def test_numbers_that_are_scaled_shifted_or_rounded_are_sent_in_digits(change):
-    from parity.orders import trace
+    from parity.latent_orders import trace
 
     found = trace(lambda x: {"vae": _packed(change(x.reshape(SHAPE)))}, SIZE)["vae"]
     np.testing.assert_array_equal(found.ids, _packed(np.arange(SIZE).reshape(SHAPE)))
 
 
 def test_what_is_not_of_the_latents_stays_the_ports_own():
-    from parity.orders import NOTHING, trace
+    from parity.latent_orders import NOTHING, trace
 
     text = np.full((1, 5, 64), 0.25, np.float32)
     found = trace(lambda x: {"input": np.concatenate([text, _packed(x.reshape(SHAPE))], axis=1)}, SIZE)["input"]
@@ -76,7 +76,7 @@ def test_what_is_not_of_the_latents_stays_the_ports_own():
 
 
 def test_tensors_that_do_not_change_are_left_out():
-    from parity.orders import trace
+    from parity.latent_orders import trace
 
     prompt = np.random.default_rng(2).standard_normal((7, 12)).astype(np.float32)
     found = trace(lambda x: {"prompt": prompt, "sample": x.reshape(SHAPE), "mean": x.mean(keepdims=True)}, SIZE)
@@ -84,7 +84,7 @@ def test_tensors_that_do_not_change_are_left_out():
 
 
 def test_two_rows_of_a_batch_are_told_apart():
-    from parity.orders import rows_of, trace
+    from parity.latent_orders import rows_of, trace
 
     found = trace(lambda x: {"input": np.concatenate([x.reshape(SHAPE)] * 2)}, SIZE)["input"]
     assert [order.ids.shape for order in rows_of(found, SIZE)] == [SHAPE, SHAPE]
@@ -95,7 +95,7 @@ def test_two_rows_of_a_batch_are_told_apart():
 @pytest.mark.parametrize("padding", [0, 1])
 def test_loops_are_linked_by_what_their_vaes_are_given(padding):
     """Expected: packed number n is the reference's at the same place, though neither shapes nor draws show it."""
-    from parity.orders import trace, vae_links
+    from parity.latent_orders import trace, vae_links
 
     reference = trace(lambda x: {"vae": x.reshape(SHAPE) * np.float32(3) - 1}, SIZE)["vae"]
 
@@ -110,7 +110,7 @@ def test_loops_are_linked_by_what_their_vaes_are_given(padding):
 
 
 def test_vaes_of_another_size_link_nothing():
-    from parity.orders import Order, vae_links
+    from parity.latent_orders import Order, vae_links
 
     numbers = np.arange(SIZE)
     reference, own = Order(numbers.reshape(SHAPE)), Order(numbers.reshape(1, 4, 4, 64))
@@ -118,7 +118,7 @@ def test_vaes_of_another_size_link_nothing():
 
 
 def test_drawn_tensors_are_taken_for_each_other_by_moving_axes_alone():
-    from parity.orders import axis_links
+    from parity.latent_orders import axis_links
 
     [same] = axis_links((1, 16, 6, 10), (1, 16, 1, 6, 10))
     np.testing.assert_array_equal(same, np.arange(960))
@@ -141,3 +141,14 @@ def test_a_convolution_has_its_channels_last_whatever_axes_are_equal():
     np.testing.assert_array_equal(alignment.to_reference(last), values)
     assert 0.5 < gap.relative < 1.2
     np.testing.assert_array_equal(alignment.to_mlx(values), last)
+
+
+def test_a_tensor_without_what_came_from_elsewhere_has_the_rest_of_the_order():
+    """A transformer that keeps its text's keys may return the text's rows in the first step only."""
+    from parity.latent_orders import Order
+
+    order = Order(np.array([[-1, -1], [2, 3], [0, 1]]))
+    image = np.array([[12.0, 13.0], [10.0, 11.0]])
+    np.testing.assert_array_equal(order.of_size(4).to_source(image, 4), [10, 11, 12, 13])
+    np.testing.assert_array_equal(order.of_size(4).of_source(np.array([10.0, 11, 12, 13]), 0 * image), image)
+    assert order.of_size(6) is order and order.of_size(5) is None
