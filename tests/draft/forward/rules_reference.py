@@ -263,10 +263,11 @@ class Model(nn.Module):
         self.always_none, self.resized, self.parent = AlwaysNone(), Resized(width), Parent()
         self.tables, self.attention = Tables(width, theta), Attention(width, heads)
         self.chosen, self.reader = Chosen("silu"), Reader(width)
+        self.convolutions, self.looked = Convolutions(width), Looked(width)
         self.unused = nn.Linear(width, width)
 
     def forward(self, x, mask=None, return_dict=True):
-        x = self.chosen(self.folded(x))
+        x = self.looked(self.convolutions(self.chosen(self.folded(x))))
         x = self.reader(self.sided(self.unseen(x)))
         x = self.resized(self.always_none(x, mask))
         x = self.attention(self.tables(self.parent(x)))
