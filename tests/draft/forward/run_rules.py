@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mflux_port.draft.forward.draft import drafted
+from mflux_port.draft.forward.proof.replay import Replay
 from mflux_port.draft.forward.record.groups import group_of
 from mflux_port.draft.forward.record.initial import arguments_kept
 from mflux_port.draft.forward.twin.twin import randomise
@@ -37,7 +38,17 @@ def main() -> None:
         told[name]["reads"] = sorted(name for _, name in forward.others)
     told |= blocks()
     told["Blocks of a port without training"] = blocks(trains=False)["Blocks"]
-    print(json.dumps({"classes": told, "same": texts[0] == texts[1]}))
+    print(json.dumps({"classes": told, "same": texts[0] == texts[1], "nearest": Calls().group("one")}))
+
+
+class Calls(Replay):
+    """Three calls of one group whose errors and limits are known."""
+
+    def __init__(self):
+        self.calls = {"one": [(1e-6, 1e-5), (1e-4, 2e-4), (2e-6, 1e-5)]}
+
+    def _call(self, group: str, call: tuple[float, float]) -> tuple[float, float]:
+        return call
 
 
 def blocks(trains: bool = True) -> dict[str, dict]:
