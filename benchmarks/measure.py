@@ -35,11 +35,11 @@ class Action:
     run: Callable[[], object]
     prepare: Callable[[], object] = lambda: None
 
-    def seconds(self) -> float:
+    def seconds(self, clock: Callable[[], float] = time.perf_counter) -> float:
         self.prepare()
-        start = time.perf_counter()
+        start = clock()
         self.run()
-        return time.perf_counter() - start
+        return clock() - start
 
 
 @contextlib.contextmanager
@@ -57,14 +57,16 @@ def silence() -> Iterator[None]:
             os.close(file)
 
 
-def medians(actions: dict[str, Action], rounds: int = ROUNDS) -> dict[str, float]:
-    """Median wall time of each action, in seconds. Each runs once to warm up, then all take turns."""
+def medians(
+    actions: dict[str, Action], rounds: int = ROUNDS, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """Median time of each action by a clock, in seconds. Each runs once to warm up, then all take turns."""
     for action in actions.values():
         action.seconds()
     times: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(rounds):
         for name, action in actions.items():
-            times[name].append(action.seconds())
+            times[name].append(action.seconds(clock))
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 

@@ -110,6 +110,8 @@ class Mutation:
         self.classes = {cls.__name__: cls for name, module in list(sys.modules.items()) if name.startswith(f"{PACKAGE}.")
                         for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == name}  # fmt: skip
         self.groups = self._groups()
+        # Objects that are not modules keep the tables that they made: each change makes new ones.
+        self.unused = self._values([group for groups in self.groups.values() for group in groups])
         # Methods that an __init__ calls: the port is built anew with each change of one.
         built = [cls.__init__ for cls in self.classes.values() if "__init__" in vars(cls)]
         self.initial = {name for function in built for name in function.__code__.co_names}
@@ -153,7 +155,6 @@ class Mutation:
             return True
         setattr(owner, changed.name, vars(space["Changed"])[changed.name])
         groups = self.groups.get(cls) or self.twin.proven
-        kept = self._kept_values(groups)
         try:
             replay = self.twin.replay_again(self.replay) if changed.name in self.initial else self.replay
             return any(replay.group(group)["kind"] != "verified" for group in groups)
@@ -161,10 +162,9 @@ class Mutation:
             return True
         finally:
             setattr(owner, changed.name, before)
-            self._give_back(kept)
+            self._give_back(self.unused)
 
-    def _kept_values(self, groups: list[str]) -> list[tuple[object, dict]]:
-        # Objects that are not modules keep the tables that they made: each change makes new ones.
+    def _values(self, groups: list[str]) -> list[tuple[object, dict]]:
         owners = {id(owner): owner for group in groups for owner in self._owners(group) if not isinstance(owner, dict)}
         return [(owner, dict(vars(owner))) for owner in owners.values()]
 

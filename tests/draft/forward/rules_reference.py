@@ -223,11 +223,11 @@ class Convolutions(nn.Module):
         super().__init__()
         self.norm, self.inner = nn.GroupNorm(2, width), nn.Conv1d(width, width, 3, padding=1)
         self.outer, self.last = nn.Conv1d(width, width, 1), nn.Conv1d(width, width, 1)
-        self.activation, self.dropout = nn.SiLU(), nn.Dropout(0.1)
+        self.activation, self.dropout, self.step = nn.SiLU(), nn.Dropout(0.1), 2
 
     def forward(self, x):
         x = x.transpose(1, 2)
-        if x.shape[2] % 2 == 0:
+        if x.shape[2] % self.step == 0:
             y = self.norm(x)
         else:
             y = self.dropout(self.norm(x))
@@ -263,10 +263,11 @@ class Model(nn.Module):
         self.always_none, self.resized, self.parent = AlwaysNone(), Resized(width), Parent()
         self.tables, self.attention = Tables(width, theta), Attention(width, heads)
         self.chosen, self.reader = Chosen("silu"), Reader(width)
+        self.convolutions, self.looked = Convolutions(width), Looked(width)
         self.unused = nn.Linear(width, width)
 
     def forward(self, x, mask=None, return_dict=True):
-        x = self.chosen(self.folded(x))
+        x = self.looked(self.convolutions(self.chosen(self.folded(x))))
         x = self.reader(self.sided(self.unseen(x)))
         x = self.resized(self.always_none(x, mask))
         x = self.attention(self.tables(self.parent(x)))

@@ -130,10 +130,15 @@ def test_neighbouring_layers_share_one_change_of_axes(classes):
     text = classes["Convolutions"]["text"]
     assert classes["Convolutions"]["state"] == "verified"
     assert "y = self.norm(mx.moveaxis(x, 1, -1))" in text and "y = mx.moveaxis(self.outer(y), -1, 1)" in text
-    assert "if " not in text  # both sides of its test are the same without dropout
+    # Both sides of its test are the same without dropout.
+    assert "if " not in text and "step" not in classes["Convolutions"]["reads"]
     assert "y = self.inner(y)" in text and "SHARED.channels_last(self.last, x + y)" in text
 
 
 def test_a_layer_that_is_looked_up_by_its_name_is_called(classes):
     assert classes["Looked"]["state"] == "verified" and "return self._get_layer()(x)" in classes["Looked"]["text"]
     assert "def _get_layer(self) -> nn.Module:\n    return self.linear" in classes["Looked"]["text"]
+
+
+def test_the_error_of_a_proof_stands_beside_its_own_limit(rules):
+    assert rules["nearest"] == {"kind": "verified", "error": 1e-4, "limit": 2e-4, "calls": 3}

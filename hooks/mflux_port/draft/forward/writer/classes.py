@@ -137,6 +137,8 @@ class ClassWriter:
             out.signatures[names[place]] = [name for name, _, _ in functions[place].parameters]
             out.entries[place] = names[place]
         out.helpers = {name for name in out.helpers if f"SHARED.{name}(" in out.key}
+        # A style pass may have removed a test and what it read.
+        out.others = {(owner, name) for owner, name in out.others if re.search(rf"\.{name}\b", out.key)}
         out.reads = _own_reads([*(method.text for method in out.methods), "\n".join(out.initial)])
         return out
 
