@@ -124,7 +124,8 @@ def krea2(sizes: dict) -> Table:
         },
         f"{M}krea2.model.krea2_text_encoder.text_encoder": {
             "151936": text["vocab_size"], "2560": text["hidden_size"], "num_attention_heads: int = 32":
-            f"num_attention_heads: int = {text['num_attention_heads']}", "8": text["num_key_value_heads"],
+            f"num_attention_heads: int = {text['num_attention_heads']}",
+            "num_key_value_heads: int = 8": f"num_key_value_heads: int = {text['num_key_value_heads']}",
             "9728": text["intermediate_size"], "128": text["head_dim"],
             "num_hidden_layers: int = 36": f"num_hidden_layers: int = {text['num_hidden_layers']}",
             "return end": "return 34",  # what the real tokenizer makes of the template that diffusers drops
