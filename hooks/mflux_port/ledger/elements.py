@@ -14,7 +14,7 @@ from mflux_port.ledger.expansion import Assignment
 
 # Few enough elements that bfloat16 can number them; six rows can be split into two parts and into three.
 _SMALL = (6, 2, 3, 2, 2)
-_LARGEST = 2**25  # more elements than this: the real shape is not tried
+_LARGEST = 2**25  # above this, the real shape is not tried
 _PART = re.compile(r"(?:^|[._])(?:to_|add_|wi?)?([qkv])(?:_?(?:proj|lin|linear))?(?=[._]|$)")
 _ORDER = re.compile(r"(?:^|[._])(?:to_|add_|in_)?([qkv]{2,3})(?=[._]|$)")
 

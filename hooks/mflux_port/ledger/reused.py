@@ -20,7 +20,7 @@ _FACTS = {
         shapes={"*norm*.weight": "mflux keeps the scale with trailing axes of length 1 and loads it flat"},
     ),
     ("text_encoder", "t5"): Waivers(
-        tensors={"*.relative_attention_bias.weight": "one table for all blocks, of which mflux keeps a copy in each"}
+        tensors={"*.relative_attention_bias.weight": "one table shared by all blocks; mflux keeps a copy in each"}
     ),
     ("text_encoder", "qwen3"): Waivers(parameters=_ROTARY),
     ("text_encoder", "smollm3"): Waivers(parameters=_ROTARY),

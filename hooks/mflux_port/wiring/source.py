@@ -80,7 +80,7 @@ class Source:
         return [node for body in bodies for node in body if isinstance(node, ast.FunctionDef)]
 
     def encode(self, text: str) -> bytes:
-        """``text`` (with ``\\n``) with the line endings of this file."""
+        """``text``, which uses ``\\n``, with the line endings of this file."""
         return text.replace("\n", self.newline).encode("utf-8")
 
     def start(self, node: ast.AST) -> int:

@@ -15,9 +15,9 @@ from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.layer_stack import LayerStack, layer_stack
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.prediction import Writer
-from mflux_port.draft.glue.prompt import Writer as PromptWriter
-from mflux_port.draft.glue.prompt import negative_options
 from mflux_port.draft.glue.prompt_embeds import PromptEmbeds, prompt_embeds
+from mflux_port.draft.glue.prompt_encoder import Writer as PromptWriter
+from mflux_port.draft.glue.prompt_encoder import negative_options
 from mflux_port.draft.glue.signature import Signature, call_signature, without_method
 from mflux_port.draft.glue.sizes import sizes_text, small_configs
 from mflux_port.draft.pipeline import arguments

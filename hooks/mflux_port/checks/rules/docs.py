@@ -25,7 +25,7 @@ _ROOT = "README.md"
     only=reasons.generates,
 )
 def model_table_has_a_row(package: Package) -> Verdict:
-    """The root README's table has a row that links the port's README"""
+    """The root README's table has a row that links to the port's README"""
     return passed() if package.readme_row else failed("no row")
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from mflux_port.draft.glue import latent_creator, prediction, prompt, readme, scheduler, sizes
+from mflux_port.draft.glue import latent_creator, prediction, prompt_encoder, readme, scheduler, sizes
 from mflux_port.draft.glue.signature import call_signature, without_method
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.tiny_sizes import TINY_SIZES
@@ -54,7 +54,7 @@ class Glue:
         self.unresolved += writer.unresolved
 
     def _prompt_encoder(self) -> None:
-        writer = prompt.Writer(self.port, self.facts, self._encoder_classes(), self._of_module)
+        writer = prompt_encoder.Writer(self.port, self.facts, self._encoder_classes(), self._of_module)
         self.files[self._prompt_encoder_file] = writer.text()
         self.unresolved += writer.unresolved
 
@@ -63,7 +63,7 @@ class Glue:
         return f"{self.port.folder}/model/{self.port.model}_text_encoder/prompt_encoder.py"
 
     def _encoder_classes(self) -> dict[str, tuple[str, str]]:
-        return prompt.encoder_classes(self.source(self._prompt_encoder_file))
+        return prompt_encoder.encoder_classes(self.source(self._prompt_encoder_file))
 
     def _latent_creator(self) -> None:
         name = f"{self.port.folder}/latent_creator/{self.port.model}_latent_creator.py"

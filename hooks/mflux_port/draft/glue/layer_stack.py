@@ -44,7 +44,7 @@ def layer_stack(source: Callable[[str], str], module: str) -> LayerStack | None:
 
 
 def _is_around(norm: str, layers: str) -> bool:
-    """Whether a norm belongs to a module that the layers are in, at any depth."""
+    """Whether a norm belongs to a module that contains the layers, at any depth."""
     return f"{layers}.".startswith(f"{norm.rpartition('.')[0]}.".lstrip("."))
 
 

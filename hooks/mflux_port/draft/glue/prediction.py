@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mflux_port.draft.glue import edit, prompt, scheduler
+from mflux_port.draft.glue import edit, prompt_encoder, scheduler
 from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.prompt_embeds import prompt_embeds
@@ -57,7 +57,7 @@ class {self.name}:
     # The text of the unconditional prediction where no negative prompt is given; None if one must be given.
     UNCONDITIONAL_PROMPT = {self._negative()}
     # Further arguments of encode_prompt for that text, where it is not encoded as a prompt is.
-    UNCONDITIONAL_OPTIONS: dict[str, bool] = {prompt.negative_options(self.facts)}
+    UNCONDITIONAL_OPTIONS: dict[str, bool] = {prompt_encoder.negative_options(self.facts)}
 
     @staticmethod
     def is_guided(guidance: float) -> bool:{_unused("guidance", guided)}

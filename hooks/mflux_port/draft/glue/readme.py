@@ -8,7 +8,7 @@ _SIZES = re.compile(r"(?m)^- Width and height are multiples of \d+\.$")
 
 
 def with_notes(source: str, facts: dict[str, dict], multiple: int) -> str:
-    """The README with what the port does to prompt and guidance, below the line on sizes; unchanged without it."""
+    """The README with notes on prompt and guidance after the line about sizes; unchanged if that line is missing."""
     notes = [f"- Width and height are multiples of {multiple}.", *_prompt(facts), *_guidance(facts)]
     if all(note in source for note in notes):
         return source

@@ -36,7 +36,7 @@ class _Sizes:
 def small_configs(real: dict[str, dict], twin: dict[str, dict], stand_ins: Collection[str] = ()) -> dict[str, dict]:
     """Configs of transformer and text encoder at tiny sizes. ``twin``: those of the pipeline's twin, whose depths stay.
 
-    ``stand_ins``: the encoders that the tests replace by a class of a fixed width.
+    ``stand_ins``: the encoders that the tests replace with a fixed-width class.
     """
     shrink = shrink_rules()
     less, shrink.LESS = shrink.LESS, _GROUP  # an encoder's separate width stays a multiple

@@ -135,7 +135,7 @@ def _order(ids: np.ndarray, alive: np.ndarray, factors: np.ndarray, size: int) -
 
 
 def inputs_found(found: set[str], names: set[str]) -> bool:
-    """Whether the latents that the loop holds are known, and in each transformer's first call those that it is given."""
+    """Whether the order is known for the loop's latents and for those passed to each transformer's first call."""
     calls = {name.rpartition("/")[0] for name in names if "/" in name}
     return "sample" in found and all(any(name.startswith(f"{call}/") for name in found) for call in calls)
 

@@ -66,7 +66,7 @@ def _chain(statement: ast.stmt) -> bool:
 
 
 def _argument(value: ast.expr) -> ast.expr | None:
-    """What a layer or an element-wise function is applied to, None for any other expression."""
+    """What a layer or an element-wise function is applied to; None for any other expression."""
     if not isinstance(value, ast.Call) or value.keywords or not value.args:
         return None
     called = ast.unparse(value.func)

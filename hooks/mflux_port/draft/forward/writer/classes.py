@@ -244,7 +244,7 @@ class ClassWriter:
         return tidy(node)
 
     def _merge(self, nodes: dict, functions: dict[Place, Written], places: list[Place]) -> None:
-        # A forward that only calls the attention's processor becomes the processor's text.
+        # A forward that only calls the attention's processor is replaced with the processor's body.
         attends = [place for place in nodes if functions[place].is_processor]
         for place in places:
             for attend in attends:

@@ -1,4 +1,4 @@
-"""Everything that was recorded of a model, with what the writer asks for: signatures, written functions, names."""
+"""Everything recorded about a model, and what the writer looks up: signatures, written functions, names."""
 
 from __future__ import annotations
 

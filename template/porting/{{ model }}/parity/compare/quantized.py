@@ -15,7 +15,10 @@ STAGE = {8: 5e-2, 6: 0.1, 5: 0.2, 4: 0.35, 3: 0.6}  # correct ports: 2e-2 at 8 b
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that could be quantized. ``bits``: None in full precision. ``error``: of its weight against the full one's."""
+    """A layer that could be quantized.
+
+    ``bits``: None in full precision. ``error``: the quantized weight's error relative to the full-precision weight.
+    """
 
     path: str
     bits: int | None

@@ -74,7 +74,7 @@ def _by_tail(stored: set[str]) -> dict[str, list[str]]:
 
 
 def _prefixes(name: str, by_tail: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """The prefix of a name and the stored one before its longest end that only one stored name has."""
+    """A name's prefix, and the stored prefix before the longest ending that exactly one stored name shares with it."""
     parts = name.split(".")
     for start in range(len(parts)):
         tail = ".".join(parts[start:])

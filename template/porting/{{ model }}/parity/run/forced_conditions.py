@@ -14,7 +14,7 @@ from parity.run.run_trace import CONDITION, Comparison
 
 
 class ForcedConditions:
-    """For an edit pipeline; without input images it finds nothing."""
+    """Replaces the encoded input images in the transformer's arguments with the reference's."""
 
     def __init__(self, state: RunState):
         self.state = state

@@ -79,7 +79,7 @@ def _options(
 
 
 def _keep(call: Call, array: mx.array, given: list[mx.array]) -> None:
-    """Note that a call keeps one of the port's own arrays."""
+    """Record that a call keeps one of the port's own arrays."""
     own = to_numpy(array)
     others = [to_numpy(other) for other in given if other is not array and other.shape == array.shape]
     if is_table(own) or any(is_table(np.stack([own, other], axis=-1)) for other in others):

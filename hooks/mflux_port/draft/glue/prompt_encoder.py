@@ -34,7 +34,7 @@ def encoder_classes(source: str) -> dict[str, tuple[str, str]]:
 
 
 def negative_options(facts: dict[str, dict]) -> dict[str, bool]:
-    """The prompt encoder's argument for a negative prompt, used only if one is not encoded as a prompt is."""
+    """The prompt encoder's argument for a negative prompt; needed only if it is encoded differently from a prompt."""
     value = facts.get("negative", {}).get("value") or {}
     return {"negative": True} if _is_bare(value) or value.get("zeros") else {}
 
