@@ -108,10 +108,15 @@ def examine(checkpoint, family, size, name, scratch):
     expansion = expand_component(component, part.tensors)
     own = expand_component(own_component(family, name), part.tensors)
     unresolved = {entry.name for entry in draft.unresolved}
-    waived = sorted(part.classified.waived)
+    left_out = {name for name in part.tensors if name.startswith(tuple(f"{path}." for path in draft.left_out))}
+    waived = sorted({*part.classified.waived, *left_out})
     facts = compare(part.tensors, sources(own), sources(expansion), unresolved)
     facts["certain"], facts["waived"] = draft.certain, waived
-    facts["open"] = [[f.kind, f.name] for f in account(component, module(), part.tensors).findings if f.fails]
+    facts["open"] = [
+        [f.kind, f.name]
+        for f in account(component, module(), part.tensors).findings
+        if f.fails and f.name not in left_out
+    ]
     facts["loaded"] = loaded(module(), sources(expansion), unresolved)
     facts["names"] = sorted(
         assignment.path for assignment in expansion.assignments if assignment.path != assignment.source

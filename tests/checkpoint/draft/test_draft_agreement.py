@@ -20,6 +20,8 @@ PARTS = [
 ]
 # Tensors that mflux 0.24.0 drops silently; the reference has modules for them.
 DROPPED = {f"encoder.down_blocks.5.time_conv.{name}" for name in ("weight", "bias")}
+# A counter of training, and an output head that no prompt needs.
+WAIVED = {"flux2_klein vae": ["bn.num_batches_tracked"], "qwen_image text_encoder": ["lm_head.weight"]}
 SOURCE = "0.24.0"
 
 
@@ -40,7 +42,9 @@ def from_header(references, diffusers_python, tmp_path_factory) -> dict:
 
 def check(facts: dict, part: str) -> None:
     assert facts["wrong"] == [] and facts["missed"] == [] and facts["names"] == []
-    assert facts["waived"] == (["bn.num_batches_tracked"] if part.startswith("flux2") and part.endswith("vae") else [])
+    waived = WAIVED.get(part.replace("-tiny", "").replace("-full", ""), [])
+    # Only the reference's classes show that a matrix is an output head.
+    assert facts["waived"] == [name for name in waived if facts["certain"] or name != "lm_head.weight"]
     assert set(facts["only drafted"]) <= (DROPPED if part.startswith("qwen_image") and part.endswith("vae") else set())
     # The ledger has no open findings except those that the draft itself calls unresolved.
     assert {name for _, name in facts["open"]} <= set(facts["unresolved"])
@@ -52,7 +56,7 @@ def test_a_draft_from_the_reference_agrees_with_mflux(from_reference, part):
     facts = from_reference[part]
     check(facts, part)
     assert facts["certain"] and facts["agree"] >= 0.98 * facts["tensors"]
-    assert set(facts["unresolved"]) <= {"lm_head.weight"}
+    assert facts["unresolved"] == []
     assert facts["loaded"] == facts["tensors"] - len(facts["waived"])
 
 

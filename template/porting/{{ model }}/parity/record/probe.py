@@ -177,7 +177,7 @@ def find_orders(pipe, call: Callable[[], object], outputs: dict, noise: int, ste
     probe = Probe(pipe, call, outputs)
     found = latent_orders.trace(probe.inputs, noise, latent_orders.inputs_found)
     loop = found.get("sample")
-    if loop is None or np.count_nonzero(loop.inverse(noise) == orders.NOTHING):
+    if loop is None or np.count_nonzero(loop.inverse(noise) == latent_orders.NOTHING):
         return {}, {}  # the loop does not hold all of the noise, so the rest is unknown
     inputs, facts = _input_orders(found, loop.inverse(noise), noise)
     shapes = {component: _row(outputs[component, 0], len(rows)) for component, rows in inputs.items()}

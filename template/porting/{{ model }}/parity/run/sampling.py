@@ -38,7 +38,7 @@ class _Watched:
         self.steps: list[int] = []
         config = adapter.create_config(spec, width=item.width, height=item.height)
         zeros, noise = mx.zeros_like(item.clean_latents), mx.ones_like(item.clean_latents)
-        patches, losses = Patches(), []
+        patches = Patches()
 
         def predict_noise(*, t, **rest):
             self.steps.append(int(t))
@@ -49,8 +49,7 @@ class _Watched:
         patches.set(mx.random, "normal", lambda shape=(), dtype=mx.float32, **rest: noise.astype(dtype))
         try:
             batch = Batch([item], random.Random(0))
-            for _ in range(DRAWS):
-                losses.append(TrainingTrainer.compute_loss(adapter, spec, config, batch))
+            losses = [TrainingTrainer.compute_loss(adapter, spec, config, batch) for _ in range(DRAWS)]
             mx.eval(losses)
         finally:
             patches.undo()
