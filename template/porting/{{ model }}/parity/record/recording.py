@@ -17,6 +17,7 @@ import numpy as np
 
 from parity.errors import ParityError
 from parity.record import recording_schema
+from parity.record.padding import PaddingLast
 
 FORMAT = "mflux-port parity 1"
 HEADER_ROOM = 1 << 20  # bytes kept free for the table of contents, so that the tensors can be written first
@@ -215,6 +216,11 @@ class Recording:
             raise self._damaged(error) from None
         self.events = [Event(name, tuple(shape), stride, n, same) for n, (name, shape, stride, same) in enumerate(rows)]
         self._events = {event.name: event for event in self.events}
+        self._paddings: dict[str, PaddingLast] = {}
+        self._inputs: dict[str, list[Event]] = {}
+        for event in self.events:
+            if "." not in event.module and "/in/" in event.name:  # a network's own
+                self._inputs.setdefault(event.stage, []).append(event)
 
     def __contains__(self, name: str) -> bool:
         return name in self._events
@@ -223,8 +229,22 @@ class Recording:
         return self._events.get(name)
 
     def get(self, name: str) -> np.ndarray:
-        """The values: in the event's shape when it was kept whole, else the flat, thinned tensor."""
+        """The values: in the event's shape when it was kept whole, else the flat, thinned tensor.
+
+        Rows of padding in the middle of a prompt come last.
+        """
         event = self._events[name]
+        values = self._stored(event)
+        return values if event.stride > 1 else self._padding_last(event.stage)(values)
+
+    def _padding_last(self, stage: str) -> PaddingLast:
+        if stage not in self._paddings:
+            inputs = [event for event in self._inputs.get(stage, ()) if event.stride == 1]
+            self._paddings[stage] = PaddingLast({event.name: self._stored(event) for event in inputs})
+        return self._paddings[stage]
+
+    def _stored(self, event: Event) -> np.ndarray:
+        name = event.name
         entry = self._index[event.same or name]
         begin, end = entry["data_offsets"]
         with open(self.path, "rb") as file:
@@ -235,7 +255,7 @@ class Recording:
         """Write the file again with more tensors and facts in it."""
         with Recorder(self.path, self.facts | facts, room=8 * HEADER_ROOM) as sink:
             for event in self.events:
-                sink.add(event.name, self.get(event.name), whole=True)
+                sink.add(event.name, self._stored(event), whole=True)
             for name, array in values.items():
                 sink.add(name, array)
         return Recording(self.path)
