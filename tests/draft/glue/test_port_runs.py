@@ -106,7 +106,8 @@ def test_nothing_is_open(port, twin):
 def test_rendered_tests_pass_as_they_are(port):
     root, own = port
     # Each picture takes a prompt of 512 tokens in bfloat16, which is slow without a GPU: the stages below draw some.
-    chosen = "nova_image and (not TinyGenerate or test_prediction) and not images_decide and not second_image"
+    slow = ("images_decide", "second_image", "quantized_checkpoint")
+    chosen = " and not ".join(("nova_image and (not TinyGenerate or test_prediction)", *slow))
     said = _run(own, "-m", "pytest", "-q", "-rs", "-o", "addopts=", "-m", "fast", "-k", chosen, "tests", cwd=root)
     assert int(re.search(r"(\d+) passed", said)[1]) > 50
     assert unexpected_skips(said) == []
