@@ -87,6 +87,25 @@ def kill_often(command: Command, number: int, check: Callable[[Command, Outcome,
         command.give_back()
 
 
+def kill_half_done(command: Command, check: Callable[[Command, Outcome, str], None] | None = None) -> None:
+    """Kill ``command`` when it has written a part of its files; a bisection over its touches of the disk finds the time.
+
+    A few random kills may all miss that time.
+    """
+    low, high = 0, command.touches
+    while low < high:
+        at = (low + high) // 2
+        outcome = run(command.act, command.root, where="touch", at=at, how="kill")
+        assert outcome.killed, f"{command.name} was not killed at touch {at}"
+        left = _left(command)
+        (check or recovers)(command, outcome, f"{command.name} kill at touch {at}")
+        command.give_back()
+        if left == "half":
+            return
+        low, high = (at + 1, high) if left == "before" else (low, at)
+    raise AssertionError(f"no kill of {command.name} left a part of its files")
+
+
 def recovers(command: Command, outcome: Outcome, where: str) -> None:
     """Check that the kill has damaged no other file, and that the documented command completes the work."""
     left = _look(command, where)
@@ -116,9 +135,14 @@ def _look(command: Command, where: str) -> str:
     if command.whole_files:
         parts = [name for name in changed if now.get(name) not in (command.before.get(name), command.after.get(name))]
         assert parts == [], f"{where} left parts of files"
-    left = "before" if now == command.before else "after" if now == command.after else "half"
+    left = _left(command)
     LEFT[f"{command.name}: {left}"] += 1
     return left
+
+
+def _left(command: Command) -> str:
+    now = without_temporary(command.tree.state())
+    return "before" if now == command.before else "after" if now == command.after else "half"
 
 
 def _kill(command: Command, rng: random.Random) -> tuple[Outcome, str]:

@@ -135,7 +135,7 @@ def _pipeline_facts(folder: str | None, port: Port) -> tuple[list, str]:
         raise PortError(f"{folder} has no model_index.json; name the folder of a tiny twin (make_tiny_checkpoint.py)")
     _say("pipeline: about fifteen runs of the twin")
     try:
-        return facts_of_twin(Path(folder), "edit" in port.variants), ""
+        return facts_of_twin(Path(folder), port.edits), ""
     except PortError as error:
         return [], format_error(error)
 

@@ -126,14 +126,13 @@ def planned(request: Request, python: str) -> list[dict]:
     folder = f"porting/{model}"
     small = is_small(request.root / request.checkpoint)
     ran = request.checkpoint if small else f"{folder}/artifacts/tiny"  # both sides run this
-    tool = f"uv run --with {request.template or '<template>'} mflux-port"
+    tool = f"--with {request.template or '<template>'} mflux-port"
     steps = {
         "inspect": inspect_command(request, python),
         "copy": f"copier copy --trust --defaults --data-file {ANSWERS_FILE} <template> .",
         "twin": f"uv run {folder}/make_tiny_checkpoint.py",
-        "draft": f"{tool.replace('run', 'run --with diffusers', 1)} draft {model} --checkpoint {request.checkpoint} "
-        f"--pipeline {ran}",
-        "ledger": f"{tool} ledger {model}",
+        "draft": f"uv run --with diffusers {tool} draft {model} --checkpoint {request.checkpoint} --pipeline {ran}",
+        "ledger": f"uv run {tool} ledger {model}",
         "reference": f"uv run {folder}/run_reference.py --model {ran} --size {FIRST_LOOK}",
         "compare": f"uv run python {folder}/run_mflux.py",
     }

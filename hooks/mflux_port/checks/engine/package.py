@@ -273,7 +273,7 @@ class Package:
 
     @property
     def edits(self) -> bool:
-        return any("-edit" in name for name in self.generating) or bool(self.port and "edit" in self.port.variants)
+        return any("-edit" in name for name in self.generating) or bool(self.port and self.port.edits)
 
     @property
     def trains(self) -> bool:

@@ -32,16 +32,19 @@ def input_image(pipe, call: dict) -> Fact:
     where = f"what the VAE is given for images of {', '.join(f'{w}x{h}' for w, h in _ODD)}"
     images = [_picture(*size) for size in _ODD]
     stop = Intervention(stop_at_encode=True)
-    seen = [run(pipe, call | {"image": image}, stop, _REFUSALS).encoded[:1] for image in images]
-    if not all(seen):
-        return Fact("input_image", None, f"{where}: the pipeline encodes none of them")
-    pairs = [(image, pixels[0]) for image, pixels in zip(images, seen, strict=True)]
+    traces = [run(pipe, call | {"image": image}, stop, _REFUSALS) for image in images]
+    missing = next((trace for trace in traces if not trace.encoded), None)
+    if missing:
+        return Fact("input_image", None, f"{where}: one was not encoded{_ended(missing)}")
+    pairs = [(image, trace.encoded[0]) for image, trace in zip(images, traces, strict=True)]
     rules = [{"size": "the output's", "to": to} for to in _WAYS]
     rules += [{"size": "its own", "most": most, "multiple": multiple, "to": to}
               for most in _MOST for multiple in _MULTIPLES for to in _WAYS]  # fmt: skip
     fitting = [rule for rule in rules if all(_explains(rule, call, *pair) for pair in pairs)]
+    if len(fitting) == 1:
+        return Fact("input_image", fitting[0], where)
     sizes = tuple(f"{pixels.shape[-1]}x{pixels.shape[-2]}" for _, pixels in pairs)
-    return Fact("input_image", fitting[0], where) if fitting else Fact("input_image", None, where, sizes)
+    return Fact("input_image", None, where, tuple(map(str, fitting)) or sizes)
 
 
 def layout(pipe, call: dict, known: dict[str, Fact]) -> Fact:
@@ -65,7 +68,7 @@ def layout(pipe, call: dict, known: dict[str, Fact]) -> Fact:
         one, count, where = _Numbered(packing), 1, "the transformer's arguments without images and with one"
         given = run(pipe, call | {"image": images[0]}, _numbered(one), _REFUSALS)
     if not given.transformers or not one.grids:
-        return Fact("images", None, f"{where}: the run with images did not come to the transformer")
+        return Fact("images", None, f"{where}: the run with images did not reach the transformer{_ended(given)}")
     return _compared(plain, given, one, {"count": count, "argument": packing["argument"]}, known, where)
 
 
@@ -80,6 +83,10 @@ def guided_alike(pipe, call: dict, keyword: str | None, scales: tuple[float, flo
 
 
 # -------------------------------------------------------------------------------------------------------------- layout
+
+
+def _ended(trace: Trace) -> str:
+    return f" ({trace.error})" if trace.error else ""
 
 
 class _Numbered:

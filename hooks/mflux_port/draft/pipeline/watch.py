@@ -65,6 +65,7 @@ class Trace:
     timesteps: list[float] = field(default_factory=list)
     encoded: list = field(default_factory=list)  # the pixels that the VAE encoded
     decoded: object = None  # the VAE decoder's input
+    error: str = ""  # what ended the run, if it was an error
 
 
 @dataclass
@@ -85,14 +86,17 @@ class Intervention:
 def run(pipe, call: dict, intervention: Intervention | None = None, ends: tuple = ()) -> Trace:
     """Run ``pipe(**call)`` from the same seed each time. The pipeline's objects are restored afterwards.
 
-    An error of a type in ``ends`` ends the run, and the trace has what came before.
+    An error of a type in ``ends`` ends the run; the trace has the error and what came before.
     """
     import torch
 
     call["generator"].manual_seed(0)
     watch = _Watch(pipe, intervention or Intervention(), call.get("num_inference_steps"))
-    with torch.no_grad(), watch.attached(), contextlib.suppress(StopRun, *ends):
-        pipe(**call)
+    try:
+        with torch.no_grad(), watch.attached(), contextlib.suppress(StopRun):
+            pipe(**call)
+    except ends as error:
+        watch.trace.error = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     return watch.trace
 
 

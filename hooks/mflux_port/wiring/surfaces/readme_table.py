@@ -64,7 +64,7 @@ def _cells(port: Port) -> str:
     # Release date and size are not among the answers; a rule of `mflux-port check` fails until they are filled in.
     kinds = {_kind(checkpoint) for checkpoint in port.checkpoints}
     kind = " & ".join(kind for kind in _KINDS if kind in kinds)
-    does = "Text-to-image and editing." if "edit" in port.variants else "Text-to-image."
+    does = "Text-to-image and editing." if port.edits else "Text-to-image."
     return f"| ? | ? | {kind} | {'Yes' if port.training else 'No'} | {does} |"
 
 
