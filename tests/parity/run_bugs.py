@@ -36,36 +36,47 @@ def main() -> None:
     artifacts = Path(PORTING, "artifacts")
     port = mlx_port.load(PORT, artifacts / "tiny", DTYPE, {})
     waivers = read_waivers(Path(PORTING, "waivers.yml"))
-    known = [f"bugs.{FAMILY}{more}" for more in ("", "_causes")]
-    known = [importlib.import_module(name).BUGS for name in known if importlib.util.find_spec(name)]
-    healthy = Bug("healthy", lambda model: contextlib.nullcontext(), (), known[0][0].reference)
-    for bug in [item for item in (healthy, *itertools.chain(*known)) if not NAMES or item.name in NAMES]:
+    bugs = [bug for bug in _bugs() if not NAMES or bug.name in NAMES]
+    for bug in bugs:
         path = artifacts / f"{bug.reference}.safetensors"
         recording = Recording(path)
         limits = Limits(DTYPE, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))
         with bug.apply(port.model):
             getattr(port.model.transformer, "_pos_cache", {}).clear()
-            found = session.compare(port, recording, limits, waivers, _stages(bug, session.MODULE_STAGES), bisect=True)
+            found = session.compare(port, recording, limits, waivers, _stages(bug), bisect=True)
         getattr(port.model.transformer, "_pos_cache", {}).clear()
-        answer = found.findings.answer
-        row = {
-            "bug": bug.name,
-            "family": FAMILY,
-            "dtype": DTYPE,
-            "expected": bug.expected,
-            "answer": answer and answer.module,
-        }
-        row["line"] = answer.line if answer else ""
-        row["cause"] = bug.cause
-        row["failed"] = [result.stage for result in found.results if result.status == "FAIL"]
-        print(json.dumps(row), flush=True)
+        print(json.dumps(_row(bug, found)), flush=True)
 
 
-def _stages(bug, stages: tuple) -> tuple:
+def _bugs() -> list[Bug]:
+    known = [f"bugs.{FAMILY}{more}" for more in ("", "_causes")]
+    known = [importlib.import_module(name).BUGS for name in known if importlib.util.find_spec(name)]
+    healthy = Bug("healthy", lambda model: contextlib.nullcontext(), (), known[0][0].reference)
+    return [healthy, *itertools.chain(*known)]
+
+
+def _row(bug: Bug, found) -> dict:
+    answer = found.findings.answer
+    return {
+        "bug": bug.name,
+        "family": FAMILY,
+        "dtype": DTYPE,
+        "expected": bug.expected,
+        "answer": answer and answer.module,
+        "line": answer.line if answer else "",
+        "cause": bug.cause,
+        "failed": [result.stage for result in found.results if result.status == "FAIL"],
+    }
+
+
+def _stages(bug: Bug) -> tuple:
+    from parity.answers import STAGE_NAMES
+
     # The VAE is slow on the CPU, and the stages are independent: it is left out where it has no part.
     vae = not bug.expected or any(pattern.startswith("vae") for pattern in bug.expected)
-    stages = (*stages, "loop") if not bug.expected or "loop" in bug.expected else stages
-    return stages if vae else tuple(stage for stage in stages if not stage.startswith("vae"))
+    loop = not bug.expected or "loop" in bug.expected
+    stages = [stage for stage in STAGE_NAMES if stage != "end_to_end" and (loop or stage != "loop")]
+    return tuple(stage for stage in stages if vae or not stage.startswith("vae"))
 
 
 main()

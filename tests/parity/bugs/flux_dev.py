@@ -14,7 +14,6 @@ from mflux.models.flux.model.flux_transformer.transformer import Transformer
 from mlx import nn
 
 BUCKET = T5SelfAttention._relative_position_bucket
-EMBEDDINGS = Transformer.compute_text_embeddings
 ROPE = AttentionUtils.apply_rope
 
 

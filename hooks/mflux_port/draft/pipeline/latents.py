@@ -53,7 +53,7 @@ def decoding(pipe, call: dict) -> Fact:
     if not torch.allclose(order * scale + shift, ramp, rtol=1e-4, atol=1e-3):
         return Fact("decoding", None, f"{where}: the VAE's input is not the latents times a scale plus a shift")
     pattern = _pattern_out(source, order)
-    value = {"pattern": pattern, "shape": list(order.shape), **_normalisation(pipe, scale, shift, order, source)}
+    value = {"pattern": pattern, "shape": list(order.shape), **_normalisation(pipe, scale, shift, order)}
     return Fact("decoding", value if pattern else None, where, () if pattern else (str(value),))
 
 
@@ -127,7 +127,7 @@ def _axes(value) -> str:
     return "x".join(map(str, value.shape))
 
 
-def _normalisation(pipe, scale, shift, order, source) -> dict:
+def _normalisation(pipe, scale, shift, order) -> dict:
     """The scale and shift as the VAE's config names them, and by value where it does not."""
     import torch
 

@@ -151,5 +151,3 @@ def multi_head_attention(
     return out.reshape(*out.shape[:2], -1) @ out_weight.T + out_bias
 """,
 }
-# A helper that calls another.
-CALLED: dict[str, tuple[str, ...]] = {}

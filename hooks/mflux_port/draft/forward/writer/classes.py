@@ -112,32 +112,37 @@ class ClassWriter:
 
     def _class(self, group: str, places: list[Place]) -> Forward:
         out = Forward(group, where=self._where(places[0]))
-        functions: dict[Place, Written] = {}
-        for place in places:
-            functions |= {one.place: one for one in self._reached(place)}
+        functions = {one.place: one for place in places for one in self._reached(place)}
         names = self._names(functions, places)
-        nodes = {}
-        for place, written in functions.items():
-            nodes[place] = self._definition(written, names)
+        nodes = {place: self._definition(written, names) for place, written in functions.items()}
+        for written in functions.values():
             out.problems += [problem for problem in written.problems if problem not in out.problems]
             out.helpers |= written.helpers
             out.others |= written.reads
             out.outside |= written.outside
         self._initial(out, group, functions, names, nodes)
         self._merge(nodes, functions, places)
+        out.methods = self._styled(group, nodes, functions, places)
+        for place in places:
+            out.signatures[names[place]] = [name for name, _, _ in functions[place].parameters]
+            out.entries[place] = names[place]
+        return self._without_removed(out)
+
+    def _styled(self, group: str, nodes: dict, functions: dict[Place, Written], places: list[Place]) -> list[Method]:
+        """The methods after the style passes, private ones last."""
         without_unread_parts(list(nodes.values()))
         once = self._once(group, nodes, places)
         for node in nodes.values():
             join_layers(node)
-        out.methods = _methods(nodes, functions)
+        methods = _methods(nodes, functions)
         if once is not None:
-            out.methods.append(Method(once.name, "\n".join(statements([tidy(once)])), False))
-        out.methods.sort(key=lambda method: (method.name.startswith("_") and method.name != "__call__",))
-        for place in places:
-            out.signatures[names[place]] = [name for name, _, _ in functions[place].parameters]
-            out.entries[place] = names[place]
-        out.helpers = {name for name in out.helpers if f"SHARED.{name}(" in out.key}
+            methods.append(Method(once.name, "\n".join(statements([tidy(once)])), False))
+        return sorted(methods, key=lambda method: method.name.startswith("_") and method.name != "__call__")
+
+    @staticmethod
+    def _without_removed(out: Forward) -> Forward:
         # A style pass may have removed a test and what it read.
+        out.helpers = {name for name in out.helpers if f"SHARED.{name}(" in out.key}
         out.others = {(owner, name) for owner, name in out.others if re.search(rf"\.{name}\b", out.key)}
         out.reads = _own_reads([*(method.text for method in out.methods), "\n".join(out.initial)])
         return out

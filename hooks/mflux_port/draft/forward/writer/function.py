@@ -80,11 +80,11 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
                 found.append((name, hint(fact), self._default(name, fact)))
             elif parameter.keep:
                 raise Refused(self.source.tree, f"*{name}")
-            items = self._keyword_facts(name) if parameter.keys else {}
+            items = self._keyword_facts() if parameter.keys else {}
             found += [(key, hint(items[key]), "") for key in parameter.keys if key not in {one[0] for one in found}]
         return [one for one in found if not one[2]] + [one for one in found if one[2]]
 
-    def _keyword_facts(self, name: str) -> dict[str, Fact]:
+    def _keyword_facts(self) -> dict[str, Fact]:
         return self.facts[self.source.tree.args.kwarg.number].items
 
     def _default(self, name: str, fact: Fact | None) -> str:

@@ -43,7 +43,7 @@ class Invocations:
             called = self._library_name(fact)
             return self.table(node, LIBRARY_CALLS[called], list(node.args), called)
         if self.project.graph.targets(self.place, node):
-            return self._recorded(node, fact)
+            return self._recorded(node)
         if isinstance(function, ast.Attribute):
             return self._attribute_call(node, fact)
         return self._plain_call(node, fact)

@@ -29,7 +29,7 @@ def split_off(
     """
     reader = _Reader(node, is_table, reads_shape)
     same = [statement for statement in node.body if reader.reads(statement)]
-    tables = _made_of_modules(same, reader)
+    tables = _made_of_modules(same)
     rest = [statement for statement in node.body if statement not in same]
     wanted = sorted(tables & _loads(rest) & reader.stored_once(node.body))
     moved = _slice(same, set(wanted))
@@ -121,7 +121,7 @@ class _Reader:
         return _stores(body) - self.changing
 
 
-def _made_of_modules(same: list[ast.stmt], reader: _Reader) -> set[str]:
+def _made_of_modules(same: list[ast.stmt]) -> set[str]:
     # Names computed with a call of one of the model's modules.
     found: set[str] = set()
     for statement in same:

@@ -314,10 +314,10 @@ def _swapped(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
             if right:
                 true_name = result.parameters[right[0]]
                 faults.append(Fault("swapped", path, name, f"holds {name}, its own is {true_name}"))
-    return faults or _renamed(result, prints)
+    return faults or _renamed(result)
 
 
-def _renamed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
+def _renamed(result: Pairing) -> list[Fault]:
     # If the sides use different names, one rule still holds in every block: the same name for the same tensor.
     rules: dict[str, Counter] = defaultdict(Counter)
     for path, name in result.parameters.items():

@@ -92,19 +92,24 @@ def saved(keys: dict[str, np.ndarray], spellings: dict[str, list], trained: dict
 
     ``trained`` has the product up @ down by layer, under the number 2.
     """
-    found: dict[str, dict[str, np.ndarray]] = {}
     unread = [key for key in keys if key not in spellings]
-    for key, values in keys.items():
-        if key in spellings:
-            layer, matrix = spellings[key]
-            found.setdefault(layer, {})[matrix] = values
     if unread:
         return Row("saved", FAIL, note=f"{unread[0]} and {len(unread) - 1} more: the reference does not read this key")
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for key, values in keys.items():
+        layer, matrix = spellings[key]
+        found.setdefault(layer, {})[matrix] = values
+    worst, wrong = _compared({layer: product for (layer, number), product in trained.items() if number == 2}, found)
+    wrong.sort(key=lambda text: "is not saved" in text)
+    note = f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else "".join(wrong)
+    return Row("saved", FAIL if wrong else PASS, worst, LOSS, note)
+
+
+def _compared(products: dict[str, np.ndarray], found: dict[str, dict[str, np.ndarray]]) -> tuple[float, list[str]]:
+    """The largest relative gap, and what is wrong with each layer that differs."""
     worst, wrong = 0.0, []
-    for (layer, number), product in trained.items():
+    for layer, product in products.items():
         parts = found.get(layer, {})
-        if number != 2:
-            continue
         if parts.keys() != {"up", "down"} or not _are_factors(product, **parts):
             wrong.append(f"{layer} is not saved as up (outputs, rank) and down (rank, inputs)")
             continue
@@ -116,9 +121,7 @@ def saved(keys: dict[str, np.ndarray], spellings: dict[str, list], trained: dict
                 if gap.cosine > ALIKE
                 else f"{layer} is saved with another update"
             )
-    wrong.sort(key=lambda text: "is not saved" in text)
-    note = f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else "".join(wrong)
-    return Row("saved", FAIL if wrong else PASS, worst, LOSS, note)
+    return worst, wrong
 
 
 def _are_factors(product: np.ndarray, up: np.ndarray, down: np.ndarray) -> bool:

@@ -101,10 +101,14 @@ def conditions(
         encoded.sent = numbers
         return {name: values for name, values in probe.given().items() if is_denoiser(name)}
 
-    found = latent_orders.trace(run, size)
     zero, one = run(np.zeros(size, np.float32)), run(np.ones(size, np.float32))
+    return _recorded(latent_orders.trace(run, size), zero, one, names, size)
+
+
+def _recorded(orders: dict, zero: dict, one: dict, names: dict[str, list[str]], size: int) -> dict[str, np.ndarray]:
+    # Scale and shift follow from two runs: one with latents of 0, one with latents of 1.
     recorded: dict[str, np.ndarray] = {}
-    for place, order in found.items():
+    for place, order in orders.items():
         component, number, argument = place.split("/")
         stage = f"{component}.0"
         if number == "0" and argument in names.get(stage, ()):

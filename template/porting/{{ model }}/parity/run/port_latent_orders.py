@@ -282,27 +282,12 @@ class PortProbe(Sink):
         return {name: values for name, values in self.seen.items() if name == VAE}
 
     def _run(self) -> None:
-        from mflux.utils.image_util import ImageUtil
-
         self.seen, self._step, self.failure = {}, 0, ""
         self._calls.clear()
         patches = Patches()
         try:
-            patches.set(mx.random, "normal", self._drawing(mx.random.normal))
-            if self.calls.encoded:  # no probe needs what the VAE makes of the images
-                latents = np.zeros(self.calls.condition_size, np.float32) if self._encoded is None else self._encoded
-                encode.replace(patches, self.model, encode.Numbered(self.calls, latents))
-            for kind in scheduler_classes():
-                if "step" in vars(kind):
-                    patches.set(kind, "step", self._stepping(kind.step))
-            patches.set(ImageUtil, "to_image", staticmethod(_stop))
-            patches.set(mx, "eval", lambda *arrays: None)
-            for name in ("conv1d", "conv2d", "conv3d", "conv_general"):
-                patches.set(mx, name, self._convolving(getattr(mx, name)))
-            if "text_encoder" in self.skip:
-                stand_ins.encode_prompts(patches, self.model, self.calls, mx.float32)
-            if self.stubbed:
-                stand_ins.predict(patches, self.model, lambda args, kwargs: None)
+            self._replace_calls(patches)
+            self._leave_out(patches)
             with legacy_decoding(self.model), MlxTaps(self.model, self).attached():
                 self.model.generate_image(**call_arguments(self.model, self.recording.facts))
         except Done:
@@ -312,6 +297,29 @@ class PortProbe(Sink):
             self.failure = f"{type(error).__name__}: {error}"
         finally:
             patches.undo()
+
+    def _replace_calls(self, patches: Patches) -> None:
+        """Give the run the probe's numbers, and note what it computes from them."""
+        patches.set(mx.random, "normal", self._drawing(mx.random.normal))
+        for kind in scheduler_classes():
+            if "step" in vars(kind):
+                patches.set(kind, "step", self._stepping(kind.step))
+        for name in ("conv1d", "conv2d", "conv3d", "conv_general"):
+            patches.set(mx, name, self._convolving(getattr(mx, name)))
+
+    def _leave_out(self, patches: Patches) -> None:
+        """Leave out what no probe needs: the image, and the networks in front of the transformer."""
+        from mflux.utils.image_util import ImageUtil
+
+        patches.set(ImageUtil, "to_image", staticmethod(_stop))
+        patches.set(mx, "eval", lambda *arrays: None)
+        if self.calls.encoded:
+            latents = np.zeros(self.calls.condition_size, np.float32) if self._encoded is None else self._encoded
+            encode.replace(patches, self.model, encode.Numbered(self.calls, latents))
+        if "text_encoder" in self.skip:
+            stand_ins.encode_prompts(patches, self.model, self.calls, mx.float32)
+        if self.stubbed:
+            stand_ins.predict(patches, self.model, lambda args, kwargs: None)
 
     def _drawing(self, original):
         def normal(shape=(), *args, **kwargs):
