@@ -9,11 +9,11 @@ import subprocess
 
 import pytest
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.evaluate import Row, ask
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.checkout_facts import Facts
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.registry import all_rules
 from mflux_port.checks.engine.rule import FAIL, NOT_APPLICABLE, PASS
+from mflux_port.checks.engine.run_rules import Row, ask
 from mflux_port.template.project import address
 
 from tests.checks import complete_port

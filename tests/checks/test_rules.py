@@ -7,11 +7,11 @@ import sys
 
 import pytest
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.evaluate import Row, ask, check, failures
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.checkout_facts import Facts
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.registry import GROUPS, all_rules
 from mflux_port.checks.engine.rule import FAIL, MERGE, NEEDS_YOU, PASS
+from mflux_port.checks.engine.run_rules import Row, ask, check, failures
 
 from tests.checks.breaking import Break, todo
 from tests.checks.breaks import all_breaks

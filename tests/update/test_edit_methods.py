@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 from mflux_port.errors import PortError
-from mflux_port.update import edit_methods
-from mflux_port.update.edit_methods import add_edit_methods
+from mflux_port.update import v0_2_0_edit_methods
+from mflux_port.update.v0_2_0_edit_methods import add_edit_methods
 
 from tests.update.template_versions import Template, copy
 
@@ -30,7 +30,7 @@ class NovaPrediction:
 @pytest.fixture
 def migrated(tmp_path, monkeypatch):
     """``migrated(text, edits)``: the prediction's text afterwards."""
-    monkeypatch.setattr(edit_methods, "amend", lambda root, **facts: None)
+    monkeypatch.setattr(v0_2_0_edit_methods, "amend", lambda root, **facts: None)
     (tmp_path / FOLDER / "edit").mkdir(parents=True)
 
     def migrate(text: str, edits: bool = True) -> str:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mflux_port.update import merge
+from mflux_port.update.lost_edits import lost_edits
 from mflux_port.update.merge import NOT_PROVEN, NOT_TEXT, REMOVED, Outcome, merge_file, merge_files
-from mflux_port.update.proof import lost_edits
 
 from tests.update.git_settings import SETTINGS
 

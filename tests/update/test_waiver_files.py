@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 from mflux_port.errors import PortError
-from mflux_port.update import waiver_files
-from mflux_port.update.waiver_files import merge_waivers
+from mflux_port.update import v0_2_0_waiver_files
+from mflux_port.update.v0_2_0_waiver_files import merge_waivers
 
 ENTRY = {"module": "vae.*", "limit": 1e-4, "reason": "mflux has another eps here"}
 BLOCK = '- module: "vae.*"\n  limit: 1.0e-4\n  reason: >-\n    mflux has\n    another eps here\n'
@@ -16,7 +16,7 @@ FLOW = '[{module: "vae.*", limit: 1.0e-4,\n  reason: mflux has another eps here}
 @pytest.fixture
 def merged(tmp_path, monkeypatch):
     """``merged(ledger, waivers)``: the text of waivers.yml afterwards, None when there is no file."""
-    monkeypatch.setattr(waiver_files, "amend", lambda root, **facts: None)
+    monkeypatch.setattr(v0_2_0_waiver_files, "amend", lambda root, **facts: None)
     home = tmp_path / "porting/nova"
     home.mkdir(parents=True)
 

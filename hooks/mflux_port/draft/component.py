@@ -11,10 +11,10 @@ from mflux_port.checkpoint.inference import dimensions
 from mflux_port.checkpoint.kinds.kind import Kind
 from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.forward.draft import ForwardDraft, Say, draft_forwards
-from mflux_port.draft.forward.proof.states import State, class_states
+from mflux_port.draft.forward.proof.result import State, class_states
 from mflux_port.draft.forward.proof.twin_port import attach
 from mflux_port.draft.forward.writer.wrappers import hand_down
-from mflux_port.draft.tied import drop, move_to_readers
+from mflux_port.draft.tied_weights import drop, move_to_readers
 from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node

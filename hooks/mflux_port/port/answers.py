@@ -23,7 +23,7 @@ from mflux_port.port.answer_rules import (
     verify_number,
     verify_text,
 )
-from mflux_port.port.entries import verify_entries
+from mflux_port.port.checkpoint_entries import verify_entries
 from mflux_port.port.text_encoders import text_encoders, verify_sizes, verify_text_encoders
 
 ANSWERS = "porting/{model}/answers.yml"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mflux_port.errors import PortError
 from mflux_port.port.answers import ANSWERS, read_answers, verify
-from mflux_port.port.entries import ENTRY_FIELDS
+from mflux_port.port.checkpoint_entries import ENTRY_FIELDS
 from mflux_port.port.lora_modules import LoraModules, read_lora_modules
 from mflux_port.port.text_encoders import TextEncoder, part_folders, text_encoders
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from mflux_port.checkpoint.headers import Tensor
-from mflux_port.draft.tied import drop, move_to_readers
+from mflux_port.draft.tied_weights import drop, move_to_readers
 from mflux_port.draft.tree.nodes import MODULE, Node
 from mflux_port.draft.write.targets import Source, draft_mapping
 

@@ -21,7 +21,7 @@ from mflux.models.common.weights.mapping.weight_mapper import WeightMapper
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.reuse import reuse_table
 from mflux_port.ledger.balance import account
-from mflux_port.ledger.reused import _FACTS
+from mflux_port.ledger.reused_modules import _FACTS
 from mflux_port.ledger.shape_only_arrays import shape_only_weights
 from mflux_port.ledger.waivers import Waivers
 from mlx.utils import tree_flatten

@@ -41,8 +41,8 @@ def ratios(twin: DraftedTwin) -> list[tuple[str, float, float]]:
 def _errors(replay, exact, group: str, call) -> tuple[float, float]:
     import torch
     from mflux_port.draft.forward.proof.replay import _unwrapped
-    from mflux_port.draft.forward.record.quiet import at_path
     from mflux_port.draft.forward.record.recorder import clone
+    from mflux_port.draft.forward.record.small_inputs import at_path
 
     with torch.no_grad():
         out, theirs = replay.outputs(group, call)

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from drafted_twin import DraftedTwin, drafted_twin  # noqa: E402
 from mflux_port.draft.forward.proof.twin_port import PACKAGE  # noqa: E402
-from mflux_port.draft.forward.record.quiet import at_path  # noqa: E402
+from mflux_port.draft.forward.record.small_inputs import at_path  # noqa: E402
 
 _OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult}
 _TESTS = {ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,

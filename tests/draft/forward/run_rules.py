@@ -9,7 +9,7 @@ from pathlib import Path
 from mflux_port.draft.forward.draft import drafted
 from mflux_port.draft.forward.proof.replay import Replay
 from mflux_port.draft.forward.record.groups import group_of
-from mflux_port.draft.forward.record.initial import arguments_kept
+from mflux_port.draft.forward.record.init_arrays import arguments_kept
 from mflux_port.draft.forward.twin.inputs import vae_runs
 from mflux_port.draft.forward.twin.twin import randomise
 

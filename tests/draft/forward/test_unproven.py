@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from mflux_port.draft.forward.proof import verify
-from mflux_port.draft.forward.proof.states import BLOCKED, DIFFERS, RAISES, VERIFIED, State
+from mflux_port.draft.forward.proof.result import BLOCKED, DIFFERS, RAISES, VERIFIED, State
 from mflux_port.draft.forward.proof.verify import blocked
 from mflux_port.draft.forward.writer.classes import Forward, Method
 from mflux_port.draft.tree.nodes import MODULE, Node

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mflux_port.draft.glue.sizes import sizes_text, small_configs
+from mflux_port.draft.glue.tiny_sizes import sizes_text, small_configs
 
 from tests.draft.glue.references import REFERENCES
 from tests.parity.references import FAMILIES

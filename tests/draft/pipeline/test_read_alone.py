@@ -8,7 +8,7 @@ from mflux_port.draft.pipeline import negative
 from mflux_port.draft.pipeline.arguments import View, arguments
 from mflux_port.draft.pipeline.encoding import Prompt, encodings
 from mflux_port.draft.pipeline.fact import Fact
-from mflux_port.draft.pipeline.text import changed_texts
+from mflux_port.draft.pipeline.prompts import changed_texts
 from mflux_port.draft.pipeline.watch import NetworkCall, TokenizerCall, Trace
 
 

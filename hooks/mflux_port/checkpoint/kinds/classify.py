@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.kinds.adapters import adapters
+from mflux_port.checkpoint.kinds.axis_order import layouts
 from mflux_port.checkpoint.kinds.buffers import buffers
 from mflux_port.checkpoint.kinds.kind import Kind
-from mflux_port.checkpoint.kinds.layout import layouts
-from mflux_port.checkpoint.kinds.names import averaged_copies, is_averaged, is_flat_copy, unwrapped
+from mflux_port.checkpoint.kinds.prefixes_and_copies import averaged_copies, is_averaged, is_flat_copy, unwrapped
 from mflux_port.checkpoint.kinds.quantization import doubles, quantized
 
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from mflux_port.checks.engine import syntax
-from mflux_port.checks.engine.evaluator import Evaluator, Instance, Unknown
-from mflux_port.checks.engine.facts import EXAMPLES, RUNNER, Facts, Unreadable
+from mflux_port.checks.engine.checkout_facts import EXAMPLES, RUNNER, Facts, Unreadable
+from mflux_port.checks.engine.static_evaluation import Evaluator, Instance, Unknown
 from mflux_port.port.answers import ANSWERS
 from mflux_port.port.port import Port, load_port
 from mflux_port.wiring import SurfaceResult, plan_unwire, states

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mflux_port.checks.engine import reasons, syntax
-from mflux_port.checks.engine.facts import PARSERS
+from mflux_port.checks.engine.checkout_facts import PARSERS
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.rule import Verdict, failed_if, not_applicable, rule
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mflux_port.draft.pipeline.text import blocks_of, is_pooled
+from mflux_port.draft.pipeline.prompts import blocks_of, is_pooled
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mflux_port.draft.pipeline.fact import Fact
-from mflux_port.draft.pipeline.text import blocks_of, explained_prompts, is_pooled
+from mflux_port.draft.pipeline.prompts import blocks_of, explained_prompts, is_pooled
 from mflux_port.draft.pipeline.watch import Trace
 
 

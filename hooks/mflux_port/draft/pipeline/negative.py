@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mflux_port.draft.pipeline.fact import Fact
-from mflux_port.draft.pipeline.text import text_of
+from mflux_port.draft.pipeline.prompts import text_of
 from mflux_port.draft.pipeline.watch import Trace
 
 

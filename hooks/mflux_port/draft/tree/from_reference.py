@@ -22,7 +22,7 @@ from mflux_port.checkpoint.inference import dimensions
 from mflux_port.checkpoint.kinds.buffers import COMPUTED
 from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.forward.record.groups import group_of
-from mflux_port.draft.forward.record.initial import arguments_kept
+from mflux_port.draft.forward.record.init_arrays import arguments_kept
 from mflux_port.draft.forward.record.recorder import object_group, own_objects
 from mflux_port.draft.tree.leaf_layers import ACTIVATIONS, SILENT, call, settings, shape, source_file
 from mflux_port.draft.tree.leaf_layers import leaf as leaf_node

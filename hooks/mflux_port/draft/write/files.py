@@ -10,8 +10,8 @@ from pathlib import Path
 from mflux_port.checkout.tree import Checkout, verify_inside
 from mflux_port.checkpoint.keylist import KEYLIST
 from mflux_port.draft.write.unresolved import UNRESOLVED
+from mflux_port.port.changed_files import rendered_texts
 from mflux_port.port.port import Port
-from mflux_port.port.rendered import rendered_texts
 
 RECORD = "porting/{model}/drafted.txt"
 

@@ -15,7 +15,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from mflux_port.draft.forward.record.quiet import QUIET, at_path
+from mflux_port.draft.forward.record.small_inputs import QUIET, at_path
 
 FLOOR = 1e-5  # a smaller difference is float32 rounding
 FACTOR = 8  # times the reference's own movement when its inputs move by one unit in the last place

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mflux_port.draft.forward.proof.states import BLOCKED, NOT_RECORDED, RAISES, VERIFIED, State
+from mflux_port.draft.forward.proof.result import BLOCKED, NOT_RECORDED, RAISES, VERIFIED, State
 from mflux_port.draft.forward.proof.twin_port import keep_recording, write_port
 from mflux_port.draft.forward.record.recorder import Recording
 from mflux_port.draft.forward.writer.classes import Forward

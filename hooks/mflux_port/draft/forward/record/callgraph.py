@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from mflux_port.draft.forward.record.groups import group_of
-from mflux_port.draft.forward.record.initial import PREFIX
+from mflux_port.draft.forward.record.init_arrays import PREFIX
 from mflux_port.draft.forward.record.recorder import Recording, object_group
 from mflux_port.draft.forward.record.sources import key_of
 

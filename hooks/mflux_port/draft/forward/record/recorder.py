@@ -15,9 +15,9 @@ from pathlib import Path
 
 from mflux_port.draft.forward.record.facts import Fact
 from mflux_port.draft.forward.record.groups import group_of, is_torch_layer
-from mflux_port.draft.forward.record.initial import initial_group, initial_keys
+from mflux_port.draft.forward.record.init_arrays import initial_group, initial_keys
 from mflux_port.draft.forward.record.instrument import instrumented
-from mflux_port.draft.forward.record.quiet import QUIET, quiet_call
+from mflux_port.draft.forward.record.small_inputs import QUIET, quiet_call
 from mflux_port.draft.forward.record.sources import Source, key_of
 from mflux_port.draft.forward.torch_calls.opaque import OPAQUE
 

@@ -12,20 +12,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mflux_port.draft.forward.proof.states import VERIFIED, State
+from mflux_port.draft.forward.proof.result import VERIFIED, State
 from mflux_port.draft.forward.record.callgraph import Place
-from mflux_port.draft.forward.writer.channels import join_layers
-from mflux_port.draft.forward.writer.hints import hint
-from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place
+from mflux_port.draft.forward.writer.channels_last import join_layers
+from mflux_port.draft.forward.writer.init_arrays import InitialWriter, initial_place
 from mflux_port.draft.forward.writer.known_tables import formula, numbers_of
 from mflux_port.draft.forward.writer.layers import layer_call_of
 from mflux_port.draft.forward.writer.names import table_name
-from mflux_port.draft.forward.writer.once import OF_A_SHAPE, split_off
 from mflux_port.draft.forward.writer.printer import statements
 from mflux_port.draft.forward.writer.project import Project, Written
 from mflux_port.draft.forward.writer.returns import without_unread_parts
-from mflux_port.draft.forward.writer.sharing import share
+from mflux_port.draft.forward.writer.shared_functions import share
+from mflux_port.draft.forward.writer.step_constants import OF_A_SHAPE, split_off
 from mflux_port.draft.forward.writer.style import lifted, merged_processor, tidy
+from mflux_port.draft.forward.writer.type_hints import hint
 
 
 @dataclass

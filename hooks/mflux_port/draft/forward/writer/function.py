@@ -10,14 +10,14 @@ from mflux_port.draft.forward.record.facts import MANY, Fact
 from mflux_port.draft.forward.torch_calls.entry import Refused, raising
 from mflux_port.draft.forward.torch_calls.mlx_functions import HELPERS
 from mflux_port.draft.forward.writer.branches import Branches
+from mflux_port.draft.forward.writer.calls import Invocations
+from mflux_port.draft.forward.writer.dtypes import Types
 from mflux_port.draft.forward.writer.expressions import Expressions
-from mflux_port.draft.forward.writer.hints import hint, return_hint
-from mflux_port.draft.forward.writer.invocations import Invocations
 from mflux_port.draft.forward.writer.layer_calls import LayerCalls
 from mflux_port.draft.forward.writer.project import Parameter, Project, Written, is_processor
 from mflux_port.draft.forward.writer.recorded_calls import RecordedCalls
 from mflux_port.draft.forward.writer.statements import Statements
-from mflux_port.draft.forward.writer.types import Types
+from mflux_port.draft.forward.writer.type_hints import hint, return_hint
 
 
 class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, LayerCalls, RecordedCalls):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mflux_port.checks.engine import syntax
-from mflux_port.checks.engine.facts import Facts, Unreadable
+from mflux_port.checks.engine.checkout_facts import Facts, Unreadable
 
 _MOST_STEPS = 400_000
 _OPERATORS = {

@@ -6,67 +6,67 @@ import re
 
 from mflux_port.checks.engine.evidence import BFLOAT16
 from mflux_port.guide.action import Action
-from mflux_port.guide.life import Life
+from mflux_port.guide.port_status import PortStatus
 
 FIRST_LOOK = "96x64"  # fast, and width and height differ; evidence counts from 512x512 on
 RECORDING = "artifacts/reference.safetensors"
 _PASSES = ("pass", "waived")
 
 
-def record(life: Life, flags: str = "", reason: str = "") -> Action:
+def record(status: PortStatus, flags: str = "", reason: str = "") -> Action:
     """Run the reference: on the tiny twin if there is one, else on the checkpoint."""
-    given = _model(life)
-    size = f" --size {FIRST_LOOK}" if life.twin and "--size" not in flags else ""
+    given = _model(status)
+    size = f" --size {FIRST_LOOK}" if status.twin and "--size" not in flags else ""
     why = reason or "the reference runs once and records its noise, its latents and every stage"
-    return Action(f"uv run {life.folder}/run_reference.py{given}{size}{flags}", why)
+    return Action(f"uv run {status.folder}/run_reference.py{given}{size}{flags}", why)
 
 
-def compare_all(life: Life) -> Action:
+def compare_all(status: PortStatus) -> Action:
     """Compare every stage."""
     return Action(
-        f"uv run python {life.folder}/run_mflux.py", "mflux runs on the reference's own inputs, stage by stage"
+        f"uv run python {status.folder}/run_mflux.py", "mflux runs on the reference's own inputs, stage by stage"
     )
 
 
-def prove(life: Life, stage: str) -> Action:
+def prove(status: PortStatus, stage: str) -> Action:
     """The action for the first stage that is not proven."""
-    box = life.stages.get(stage)
+    box = status.stages.get(stage)
     if box is None:
         reason = f"the line of {stage} is missing: `- [ ] Done <!-- evidence: {stage} -->`"
-        return Action(f"mflux-port status {life.model}", reason, f"{life.folder}/PORTING.md")
+        return Action(f"mflux-port status {status.model}", reason, f"{status.folder}/PORTING.md")
     reason = f"{stage} {box.problem}"
-    command = box.commands(life.model)
-    if not life.has(RECORDING) and "run_reference.py" not in command:
-        return record(life)
-    found = _last(life, stage)
+    command = box.commands(status.model)
+    if not status.has(RECORDING) and "run_reference.py" not in command:
+        return record(status)
+    found = _last(status, stage)
     if found and found["status"] not in _PASSES:
-        return _change(life, stage, found)
+        return _change(status, stage, found)
     if found and box.failed_in:
-        return record(life, box.failed_in, f"{reason}; a run in another setting does not show that this is fixed")
+        return record(status, box.failed_in, f"{reason}; a run in another setting does not show that this is fixed")
     if "run_reference.py" in command:
-        return _evidence(life, command, reason)
+        return _evidence(status, command, reason)
     return Action(command, reason)
 
 
-def _evidence(life: Life, command: str, reason: str) -> Action:
+def _evidence(status: PortStatus, command: str, reason: str) -> Action:
     """Run all stages in a setting that counts: they share the recording that such a run needs."""
     reference, judge = command.split(" && ")
     flags = re.sub(r" --model \S+", "", reference.partition("run_reference.py")[2])
     judge = re.sub(r" --stage \w+", "", judge)
-    return Action(f"uv run {life.folder}/run_reference.py{_model(life)}{flags} && {judge}", reason)
+    return Action(f"uv run {status.folder}/run_reference.py{_model(status)}{flags} && {judge}", reason)
 
 
-def prove_again(life: Life, stages: list[str], problem: str) -> Action:
+def prove_again(status: PortStatus, stages: list[str], problem: str) -> Action:
     """Rerun the stages whose proof is for other code."""
-    if not life.has(RECORDING):
-        return record(life)
+    if not status.has(RECORDING):
+        return record(status)
     flags = " --dtype bfloat16" if stages == [BFLOAT16] else ""
-    return Action(f"uv run python {life.folder}/run_mflux.py{flags}", f"{stages[0]}: {problem}")
+    return Action(f"uv run python {status.folder}/run_mflux.py{flags}", f"{stages[0]}: {problem}")
 
 
-def _last(life: Life, stage: str) -> dict | None:
+def _last(status: PortStatus, stage: str) -> dict | None:
     """The stage in the last comparison, if it was made with the current code."""
-    found = life.comparison or {"stages": [], "dtype": ""}
+    found = status.comparison or {"stages": [], "dtype": ""}
     if found["dtype"] != (BFLOAT16 if stage == BFLOAT16 else "float32"):
         return None
     results = found["stages"]
@@ -75,16 +75,16 @@ def _last(life: Life, stage: str) -> dict | None:
     return next((one for one in results if one["stage"] == stage), None)
 
 
-def _change(life: Life, stage: str, found: dict) -> Action:
-    comparison = life.comparison
+def _change(status: PortStatus, stage: str, found: dict) -> Action:
+    comparison = status.comparison
     if comparison["bisect"] and found["status"] == "FAIL" and not _is_explained(comparison["answer"], stage):
-        modules = f"uv run {life.folder}/run_reference.py --modules{_model(life)}"
-        command = f"{modules} && uv run python {life.folder}/run_mflux.py --bisect"
+        modules = f"uv run {status.folder}/run_reference.py --modules{_model(status)}"
+        command = f"{modules} && uv run python {status.folder}/run_mflux.py --bisect"
         return Action(command, f"{stage} fails; a recording of the modules shows which one is wrong")
     reason = comparison["answer"] or f"{stage} {found['status']}: {found['note']}"
     if comparison["answer"] and not comparison["answer"].startswith(f"{stage}:"):
         reason = f"{stage} {found['status']} {found['note']}; look at {comparison['answer']}"
-    return Action(life.stages[stage].commands(life.model), reason, life.port.folder)
+    return Action(status.stages[stage].commands(status.model), reason, status.port.folder)
 
 
 def _is_explained(answer: str, stage: str) -> bool:
@@ -92,7 +92,7 @@ def _is_explained(answer: str, stage: str) -> bool:
     return answer.startswith(f"{stage}:") and not answer.endswith("no known pattern")
 
 
-def _model(life: Life) -> str:
-    if life.twin:
-        return f" --model {life.twin}"
-    return "" if life.checkpoint == life.port.hf_repo else f" --model {life.checkpoint}"
+def _model(status: PortStatus) -> str:
+    if status.twin:
+        return f" --model {status.twin}"
+    return "" if status.checkpoint == status.port.hf_repo else f" --model {status.checkpoint}"

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.facts import Facts, Unreadable
+from mflux_port.checks.engine.checkout_facts import Facts, Unreadable
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.registry import rules_when
 from mflux_port.checks.engine.rule import FAIL, RUN, Rule, Verdict, failed

@@ -1,4 +1,4 @@
-"""Read a twin's facts in a separate process: ``python -m mflux_port.draft.pipeline.process FOLDER [--edits]`` prints JSON.
+"""Read a twin's facts in a separate process: ``python -m mflux_port.draft.pipeline.separate_process FOLDER [--edits]`` prints JSON.
 
 The reference's libraries print to the terminal, take memory, and may crash the interpreter; a draft is not affected.
 """
@@ -29,7 +29,13 @@ def facts_of_twin(folder: Path, edits: bool) -> list[Fact]:
         **_QUIET,
         "PYTHONPATH": os.pathsep.join([str(_HOOKS), os.environ.get("PYTHONPATH", "")]),
     }
-    command = [sys.executable, "-m", "mflux_port.draft.pipeline.process", str(folder), *(["--edits"] if edits else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "mflux_port.draft.pipeline.separate_process",
+        str(folder),
+        *(["--edits"] if edits else []),
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
@@ -39,7 +45,7 @@ def facts_of_twin(folder: Path, edits: bool) -> list[Fact]:
 
 def main() -> None:
     warnings.filterwarnings("ignore")
-    from mflux_port.draft.pipeline.read import load_twin, read_facts
+    from mflux_port.draft.pipeline.read_facts import load_twin, read_facts
 
     facts = read_facts(load_twin(Path(sys.argv[1])), edits="--edits" in sys.argv)
     print(json.dumps([vars(fact) for fact in facts], default=str))

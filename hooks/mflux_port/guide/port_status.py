@@ -8,7 +8,7 @@ from pathlib import Path
 from mflux_port.checkout.tree import Checkout
 from mflux_port.checkpoint.keylist import KEYLIST
 from mflux_port.checks.engine import evidence
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.checkout_facts import Facts
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.progress import Progress, progress
 from mflux_port.port.checkpoint_place import checkpoint_place
@@ -22,7 +22,7 @@ INDEX = "model_index.json"
 _SMALL = 1_000_000_000  # bytes
 
 
-class Life:
+class PortStatus:
     """One port in one checkout. Raises PortError when the answers cannot be read."""
 
     def __init__(self, checkout: Checkout, facts: Facts, model: str):

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 from pathlib import Path
 
-from mflux_port.draft.pipeline import arguments, defaults, encoding, images, latents, loop, negative, text
+from mflux_port.draft.pipeline import arguments, defaults, edit_images, encoding, latents, loop, negative, prompts
 from mflux_port.draft.pipeline.encoder_memo import encoders_run_once
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace, run
@@ -28,18 +28,18 @@ def read_facts(pipe, edits: bool = False) -> list[Fact]:
     """
     with encoders_run_once(pipe):
         facts = _facts(pipe)
-        return facts + (_of_images(pipe, facts) if edits and images.takes_images(pipe) else [])
+        return facts + (_of_images(pipe, facts) if edits and edit_images.takes_images(pipe) else [])
 
 
 def _of_images(pipe, facts: list[Fact]) -> list[Fact]:
     unit = _unit(pipe)
     call, known = _call(pipe, 4 * unit, 6 * unit), {fact.name: fact for fact in facts}
-    small = call | images.not_resized(pipe)
-    found = images.layout(pipe, small, known)
-    if found.value and not images.guided_alike(pipe, small, defaults.guidance_keyword(pipe), _SCALES, known):
+    small = call | edit_images.not_resized(pipe)
+    found = edit_images.layout(pipe, small, known)
+    if found.value and not edit_images.guided_alike(pipe, small, defaults.guidance_keyword(pipe), _SCALES, known):
         why = "the transformer's first rows, guided as without images, are not what the scheduler is given"
         found = Fact(found.name, None, f"{found.where}: {why}")
-    return [images.input_image(pipe, call), found]
+    return [edit_images.input_image(pipe, call), found]
 
 
 def _facts(pipe) -> list[Fact]:
@@ -50,8 +50,8 @@ def _facts(pipe) -> list[Fact]:
     larger = [run(pipe, _call(pipe, *size)) for size in sizes]
     facts = [
         defaults.defaults(pipe),
-        *text.tokenization(trace, PROMPT),
-        *text.prompt_embeddings(trace),
+        *prompts.tokenization(trace, PROMPT),
+        *prompts.prompt_embeddings(trace),
         latents.packing(pipe, plain),
         loop.timestep(trace),
         loop.schedule([trace, *larger], dict(pipe.scheduler.config)),
@@ -60,7 +60,7 @@ def _facts(pipe) -> list[Fact]:
     ]
     known = {fact.name: fact for fact in facts if fact}
     longer = run(pipe, plain | {"prompt": LONGER})
-    known |= {fact.name: fact for fact in text.changed_texts(longer, LONGER, known)}
+    known |= {fact.name: fact for fact in prompts.changed_texts(longer, LONGER, known)}
     runs = [(trace, plain), (longer, plain), *zip(larger, (_call(pipe, *size) for size in sizes), strict=True)]
     known |= {fact.name: fact for fact in (*_call_of_transformer(runs, known), *_negative(pipe, plain, trace, known))}
     return [*known.values(), *_quoted(pipe, plain, [trace, longer])]
@@ -74,7 +74,7 @@ def _quoted(pipe, plain: dict, runs: list[Trace]) -> list[Fact]:
     if not idle:
         return []
     trace = run(pipe, plain | {"prompt": QUOTED, "num_inference_steps": 1}, ends=_REFUSALS)
-    return text.of_idle_encoders(trace, idle, QUOTED)
+    return prompts.of_idle_encoders(trace, idle, QUOTED)
 
 
 def _call_of_transformer(runs: list[tuple[Trace, dict]], known: dict[str, Fact]) -> list[Fact]:

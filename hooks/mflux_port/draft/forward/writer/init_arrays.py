@@ -146,7 +146,7 @@ def _reads(node: ast.stmt) -> set[str]:
 
 def initial_place(project, module):
     """The recorded ``__init__`` of a module's class, or None."""
-    from mflux_port.draft.forward.record.initial import initial_group
+    from mflux_port.draft.forward.record.init_arrays import initial_group
     from mflux_port.draft.forward.record.sources import key_of
 
     place = (key_of(undecorated(type(module).__init__)), initial_group(type(module)))
