@@ -21,7 +21,7 @@ from tests.checks.paths import CLI, CONFIG
 BREAKS = all_breaks()
 # Only a person can judge these, so no change of a file makes them fail.
 PEOPLE = ("WGT10", "LOR10", "TST06", "TST15", "DOC21", "MRG12", "MRG13", "MRG14", "MRG15", "MRG17", "MRG18")
-# These need an environment that runs mflux: test_executing.py.
+# These need an environment that runs mflux: test_check_run.py.
 EXECUTING = ("RUN02", "RUN03", "RUN04")
 
 

@@ -9,8 +9,8 @@ from mflux_port.checkpoint.layout import open_checkpoint
 from mflux_port.draft.component import draft_component
 from mflux_port.port.port import port_from_answers
 
-from tests.checkpoint.draft.test_odd_names import ANSWERS
 from tests.checkpoint.files import write_typed
+from tests.draft.modules.test_odd_names import ANSWERS
 
 W = ("BF16", (64, 32))
 B = ("BF16", (64,))

@@ -9,7 +9,7 @@ import pytest
 from mflux_port.checkout import releases
 from mflux_port.port.port import load_port
 
-from tests.checkpoint.conftest import run_in
+from tests.conftest import run_in
 from tests.skips import unexpected_skips
 from tests.template import ports, rendering
 from tests.template.test_combinations import run_fast_tests

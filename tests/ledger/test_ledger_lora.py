@@ -10,8 +10,8 @@ import pytest
 from mflux_port.checkout import releases
 from mflux_port.ledger.lora_keys import conventions, parse_key
 
-from tests.checkpoint.conftest import run_in
 from tests.checkpoint.files import write_header, write_typed
+from tests.conftest import run_in
 
 HERE = Path(__file__).resolve().parent
 

@@ -191,7 +191,7 @@ def test_no_weight_is_allocated(port, mflux_port, diffusers_python):
 
 @pytest.mark.full
 def test_changed_keys_and_an_unresolved_list_fail(port, mflux_port, diffusers_python, ledger):
-    # tests/checks/test_executing.py tests that `check --run` uses the ledger.
+    # tests/checks/test_check_run.py tests that `check --run` uses the ledger.
     def row() -> str:
         done = mflux_port("check", "nova", "--json", cwd=port[0], python=diffusers_python)
         return next(row for row in json.loads(done.stdout)["rows"] if row["rule"] == "WGT10")["state"]

@@ -10,7 +10,7 @@ import pytest
 from mflux_port.checkout import releases
 
 from benchmarks.bench_checkpoint import _draft, _inspect, write_checkpoint
-from tests.checkpoint.conftest import run_in
+from tests.conftest import run_in
 
 HERE = Path(__file__).resolve().parent
 
@@ -43,6 +43,6 @@ def test_ten_times_the_tensors_are_at_most_ten_times_the_calls(make, tmp_path):
 
 def test_weights_of_modules_are_shapes_alone():
     python = releases.environment(releases.NEWEST)
-    said = json.loads(run_in(python, HERE / "shapes_alone.py", source=releases.source(releases.NEWEST) / "src"))
+    said = json.loads(run_in(python, HERE / "shape_only_arrays.py", source=releases.source(releases.NEWEST) / "src"))
     assert said["alike"] and said["restored"] and said["distinct"]
     assert said["grown"] < 1_000

@@ -9,9 +9,8 @@ import pytest
 from mflux_port.checkpoint.layout import open_checkpoint
 from mflux_port.errors import PortError
 
-from tests.checkpoint.conftest import run_in
 from tests.checkpoint.files import TRANSFORMER, write_header, write_sharded
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, run_in
 
 HERE = Path(__file__).resolve().parent
 

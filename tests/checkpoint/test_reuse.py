@@ -9,7 +9,7 @@ import pytest
 from mflux_port.checkout import releases
 from mflux_port.checkpoint.reuse import reusable, reuse_table
 
-from tests.checkpoint.conftest import run_in
+from tests.conftest import run_in
 
 HERE = Path(__file__).resolve().parent
 

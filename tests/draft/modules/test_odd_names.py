@@ -15,8 +15,8 @@ from mflux_port.draft.write.class_source import _TAKEN
 from mflux_port.errors import PortError
 from mflux_port.port.port import port_from_answers
 
-from tests.checkpoint.conftest import run_in
 from tests.checkpoint.files import write_header
+from tests.conftest import run_in
 
 HERE = Path(__file__).resolve().parent
 

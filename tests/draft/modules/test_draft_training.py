@@ -15,7 +15,7 @@ from mflux_port.errors import PortError, format_error
 from mflux_port.port.lora_modules import LORA_MODULES, read_lora_modules
 from mflux_port.port.port import load_port
 
-from tests.checkpoint.draft.test_draft_command import copy
+from tests.draft.modules.test_draft_command import copy
 from tests.template.test_combinations import run_fast_tests
 
 EXAMPLE = "src/mflux/models/common/training/_example/train_nova.json"

@@ -10,7 +10,7 @@ import pytest
 from mflux_port.checkout import releases
 from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, _expression
 
-from tests.checkpoint.conftest import run_in
+from tests.conftest import run_in
 
 HERE = Path(__file__).resolve().parent
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mflux_port.checkout import releases
 
-from tests.checkpoint.conftest import run_in
+from tests.conftest import run_in
 
 HERE = Path(__file__).resolve().parent
 
