@@ -226,7 +226,7 @@ def recording(home: Path, change: dict | bytes | None) -> bytes | None:
 
 
 def digest(checkpoint: Path) -> str:
-    """The digest by which a recording names a checkpoint: its headers and the first values after them."""
+    """The digest that identifies a checkpoint in a recording: of its headers and the first values after them."""
     import hashlib
 
     found = hashlib.sha256()

@@ -290,7 +290,7 @@ def theta(config) -> float:
 
 
 def t5_parts(config) -> float:
-    """T5 at its full width does not fit a test: its norm's eps, its buckets and its activation, one by one."""
+    """T5 at its full width is too large for a test: its norm's eps, buckets and activation are compared separately."""
     from mflux.models.flux.model.flux_text_encoder.t5_encoder.t5_dense_relu_dense import T5DenseReluDense
     from mflux.models.flux.model.flux_text_encoder.t5_encoder.t5_layer_norm import T5LayerNorm
     from mflux.models.flux.model.flux_text_encoder.t5_encoder.t5_self_attention import T5SelfAttention

@@ -1,4 +1,4 @@
-"""A freshly rendered port has no failing row, whatever the answers are."""
+"""A freshly rendered port has no failing row, for any answers."""
 
 from __future__ import annotations
 

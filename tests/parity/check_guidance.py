@@ -78,7 +78,7 @@ class Scheduled(Pipe):
 
 
 class Guided(Pipe):
-    """Its guidance is a separate component, whatever the call is given."""
+    """Its guidance is a separate component, and the call's argument has no effect."""
 
     def __init__(self):
         super().__init__()

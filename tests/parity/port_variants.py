@@ -26,7 +26,7 @@ class Ernie(ErnieImage):
 
 
 class ErnieWithoutEncoder(Ernie):
-    """As a template's port before its encoder is written: two prompts of different lengths, the shorter one is padded."""
+    """Like a rendered port before its encoder is written: two prompts of different lengths, the shorter one padded."""
 
     def _encode_prompt(self, prompt: str) -> mx.array:
         raise NotImplementedError("the text encoder is not written yet")
@@ -127,7 +127,7 @@ class ZImageBase(ZImage):
 
 
 class ZImageBaseWithoutEncoder(ZImageBase):
-    """As a template's port before its encoder is written: the stand-in has to tell the two prompts apart."""
+    """Like a rendered port before its encoder is written: the stand-in has to distinguish the two prompts."""
 
     def _encode_prompt(self, prompt: str) -> mx.array:
         raise NotImplementedError("the text encoder is not written yet")
@@ -146,7 +146,7 @@ class ZImageWithAnotherEncoder(ZImage):
 
 
 class ZImageWithSizesWrittenDown(ZImage):
-    """A part of the full size, whatever the checkpoint's sizes are."""
+    """Has a part of the full size, regardless of the checkpoint's sizes."""
 
     def __init__(self, **more):
         super().__init__(**more)
@@ -154,7 +154,7 @@ class ZImageWithSizesWrittenDown(ZImage):
 
 
 class KleinWithAnEmptyNegative(Flux2Klein):
-    """Its tokenizer makes nothing of an empty prompt, where the reference pads it."""
+    """Its tokenizer gives no tokens for an empty prompt, where the reference pads it."""
 
     def _encode_prompt_pair(self, *, prompt, negative_prompt, guidance):
         return super()._encode_prompt_pair(prompt=prompt, negative_prompt="", guidance=guidance)

@@ -141,7 +141,7 @@ def test_each_input_of_the_prompt_finds_its_array(tmp_path):
 
 
 def test_inputs_of_one_shape_keep_their_order_where_one_is_like_none_of_the_references(tmp_path):
-    """Hidden states of all layers in one list: values show which is which, as long as none of them is wrong."""
+    """Hidden states of all layers are in one list: values identify them, as long as none is wrong."""
     from parity.compare.calls import match_prompts
 
     layers = [_values(1, 7, 16) for _ in range(3)]

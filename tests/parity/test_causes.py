@@ -1,4 +1,4 @@
-"""What is said about numbers that differ: one line for one cause, and a cause only where the numbers support it."""
+"""The lines about numbers that differ: one line for one cause, and a cause only if the numbers support it."""
 
 from __future__ import annotations
 

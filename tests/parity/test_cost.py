@@ -1,4 +1,4 @@
-"""What a recording and a search take: memory that does not grow with what is recorded, and less than a minute."""
+"""The cost of a recording and a search: memory that does not grow with the recording, and less than a minute."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MINUTE = 60
 
 
 def _recorded(script, home: Path, path: Path, *flags: str) -> tuple[float, float]:
-    """The most memory that a recording took, and its file's size, in MB."""
+    """The peak memory of a recording and its file's size, in MB."""
     flags = ("--model", home / "artifacts/tiny", "--size", "192", "--all-steps", *flags, "--output", path)
     done = script(home, Path(__file__).with_name("run_peak.py"), "run_reference.py", *flags)
     assert done.returncode == 0, done.stderr
@@ -32,7 +32,7 @@ def test_memory_does_not_grow_with_what_is_recorded(twin, script, tmp_path):
 
 
 def test_a_search_on_both_sides_takes_less_than_a_minute(twin, script, port):
-    """Computing time: other work on the machine is not counted."""
+    """CPU time: other work on the machine is not counted."""
     home = twin("flux2")
     start = _computed()
     flags = ("--model", home / "artifacts/tiny", "--modules", "--steps", "2", "--size", "112x80")
@@ -42,6 +42,6 @@ def test_a_search_on_both_sides_takes_less_than_a_minute(twin, script, port):
 
 
 def _computed() -> float:
-    """The seconds of computing time that all child processes used so far."""
+    """The CPU seconds that all child processes used so far."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

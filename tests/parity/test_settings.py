@@ -1,4 +1,4 @@
-"""Correct ports pass in every setting, and a single mistake is named where it is: packed loops, guidance, few and many steps.
+"""Correct ports pass in every setting, and a single mistake is located: packed loops, guidance, few and many steps.
 
 Expected answers come before a run; where the first run showed that a variant was itself wrong, both were corrected.
 """
@@ -17,9 +17,9 @@ from tests.parity.families import PORTS
 pytestmark = pytest.mark.full
 HERE = Path(__file__).parent
 STAGES = {"vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end"}
-AFTER = {"loop", "end_to_end"}  # what runs free follows from whatever is wrong before
+AFTER = {"loop", "end_to_end"}  # what runs free also shows earlier errors
 NEGATIVE = ("--negative-prompt", "a blurry dog in the rain")
-SETTINGS = {  # a family, and what its reference is recorded with
+SETTINGS = {  # a family, and the arguments of its recording
     "ernie_image": ("ernie_image", ("--size", "96x64", "--steps", "6", "--guidance", "3.5", *NEGATIVE)),
     # 16 rows of a patch's 64 numbers, or 16 channels of an 8x8 picture; and 1.0, which means no guidance in mflux
     "z_image": ("z_image", ("--blocks", "--size", "64", "--steps", "3", "--guidance", "1")),

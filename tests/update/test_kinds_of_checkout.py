@@ -1,4 +1,4 @@
-"""The same update wherever a checkout is and however git made it: the same tree, or one line before anything is written.
+"""The same update in every kind of checkout, at every place: the same tree, or one line before anything is written.
 
 All places go through the steps of an update without Copier's own renderings; those that Copier might stumble over go
 through whole updates, too.

@@ -1,4 +1,4 @@
-"""The merge of one file, without Copier and git trees: whatever both sides do, each edit is in the result or a conflict."""
+"""The merge of one file, without Copier and git trees: for any edits of both sides, each is in the result or a conflict."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _pipeline_facts(folder: str | None, port: Port) -> tuple[list, str]:
 
 
 def _unread(port: Port, refusal: str) -> list:
-    """What is left to do where the pipeline was to be run and could not be."""
+    """What is left to do if the pipeline could not be run."""
     from mflux_port.draft.glue.glue import COMPONENT
     from mflux_port.draft.write.targets import Unresolved
 

@@ -28,7 +28,7 @@ _METHODS = """
         guidance: float,  # noqa: ARG004
         image_latents: list[mx.array],
     ) -> tuple[mx.array, ...]:
-        # As prepare does it, where there are images to edit.
+        # Like prepare, for calls with images to edit.
         return transformer.get_rotary_embeddings(latents, prompt_embeds, 1 + len(image_latents))
 
     @staticmethod

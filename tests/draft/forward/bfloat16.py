@@ -19,7 +19,7 @@ _FLOOR = 1e-4  # far below what bfloat16 rounds
 
 
 def ratios(twin: DraftedTwin) -> list[tuple[str, float, float]]:
-    """(class, error of the port, error of the reference) of every proven class, the worst of its calls."""
+    """(class, error of the port, error of the reference) of every proven class, for the worst of its calls."""
     import torch
     from mflux_port.draft.forward.record.recorder import calls_of
 

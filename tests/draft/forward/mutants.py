@@ -103,7 +103,7 @@ def _other_number(value: float) -> float:
 
 
 class Mutation:
-    """Changes one class of a port at a time and replays whatever uses it."""
+    """Changes one class of a port at a time and replays everything that uses it."""
 
     def __init__(self, twin: DraftedTwin):
         self.twin, self.replay = twin, twin.replay()
@@ -112,7 +112,7 @@ class Mutation:
         self.groups = self._groups()
         # Objects that are not modules keep the tables that they made: each change makes new ones.
         self.unused = self._values([group for groups in self.groups.values() for group in groups])
-        # Methods that an __init__ calls: the port is built anew with each change of one.
+        # Methods that an __init__ calls: the port is built again for each change of one.
         built = [cls.__init__ for cls in self.classes.values() if "__init__" in vars(cls)]
         self.initial = {name for function in built for name in function.__code__.co_names}
 

@@ -54,7 +54,7 @@ class Sided(nn.Module):
 
 
 class AlwaysNone(nn.Module):
-    """A parameter that was None in all runs, and that a run may give."""
+    """A parameter that was None in all runs, although a run may pass it."""
 
     def forward(self, x, mask):
         if mask is not None:
@@ -123,7 +123,7 @@ class Reader(nn.Module):
 
 
 class Wrong(nn.Module):
-    """Its parent is replayed with it taken from torch."""
+    """Its parent is replayed with torch's module in its place."""
 
     def forward(self, x):
         return torch.fft.fft(x).real
@@ -217,7 +217,7 @@ class Blocks(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """Neighbouring layers over channels, and one that stands alone."""
+    """Neighbouring layers over channels, and a single one."""
 
     def __init__(self, width: int):
         super().__init__()

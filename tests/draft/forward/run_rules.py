@@ -1,4 +1,4 @@
-"""Prints, as JSON, what was drafted of ``rules_reference.py``. Run where torch and MLX are installed."""
+"""Prints the draft of ``rules_reference.py`` as JSON. Run where torch and MLX are installed."""
 
 from __future__ import annotations
 

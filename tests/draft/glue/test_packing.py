@@ -27,7 +27,7 @@ def test_packing_is_the_pattern_and_is_undone(pattern):
 
 
 def _place(pattern: str, channel: int, row: int, column: int) -> tuple:
-    """Where a number of (1, 3, 4, 6) latents is, by the words of the pattern."""
+    """The place of a number of (1, 3, 4, 6) latents after packing, read from the pattern."""
     patch = 2 if "p = q = 2" in pattern else 1
     inner = pattern.partition("-> b ")[2].replace("(h w)", "").partition("(")[2].partition(")")[0].split()
     sizes, values = {"c": 3, "p": 2, "q": 2}, {"c": channel, "p": row % patch, "q": column % patch}

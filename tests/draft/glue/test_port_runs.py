@@ -36,7 +36,7 @@ RECORDINGS = {
     "training": ("--training", "--steps", "2", "--size", "64x96"),
 }
 JUDGED = {name: () if name == "plain" else (f"--{name}",) for name in RECORDINGS} | {"q8": ("--quantize", "8")}
-# The edit class with a transformer that is not ported: judged last, for it stays so in that process.
+# The edit class with a transformer that is not ported: judged last, because it stays so in that process.
 UNPORTED = """from mflux.models.nova_image.variants.edit.nova_image_edit import NovaImageEdit
 
 
@@ -115,7 +115,7 @@ def test_rendered_tests_pass_as_they_are(port):
 
 @pytest.fixture(scope="module")
 def judged(port, twin) -> dict[str, dict]:
-    """What the harness says of the port and of each claim: the exit code and the text."""
+    """What the harness says about the port and each claim: the exit code and the text."""
     root, own = port
     home = root / "porting/nova_image"
 

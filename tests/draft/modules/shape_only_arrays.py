@@ -34,7 +34,7 @@ arrays = [array for _, array in tree_flatten(blanks.parameters())]
 with shape_only_weights():
     before = mx.get_active_memory()
     large = [nn.Linear(2**20, 2**20) for _ in range(4)]  # 16 TB of numbers
-    mx.eval(large[0].weight)  # one number in memory, whatever the size
+    mx.eval(large[0].weight)  # one number in memory, for any size
     grown = mx.get_active_memory() - before
 print(json.dumps({"alike": seen(blanks) == seen(layers()), "restored": restored, "grown": grown,
                   "distinct": len({id(array) for array in arrays}) == len(arrays)}))  # fmt: skip

@@ -1,4 +1,4 @@
-"""More tensors: the work grows with their number, and a module's weights take no memory."""
+"""With more tensors the work grows linearly, and a module's weights take no memory."""
 
 from __future__ import annotations
 

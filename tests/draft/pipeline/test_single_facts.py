@@ -13,7 +13,7 @@ from mflux_port.draft.pipeline.watch import NetworkCall, TokenizerCall, Trace
 
 
 class Array(np.ndarray):
-    """An array that says its number of axes as torch's does."""
+    """An array with torch's method for the number of axes."""
 
     def dim(self) -> int:
         return self.ndim
@@ -45,7 +45,7 @@ def test_zeros_after_the_vectors_of_every_prompt_have_a_length(counts, kept):
     ("length", "fill", "default"), [(8, 0.0, {"default": "", "zeros": True}), (5, 0.0, None), (8, 1.0, None)]
 )
 def test_the_unconditional_prediction_from_zeros(monkeypatch, length, fill, default):
-    """Only from as many as every prompt has: as many as this prompt has would need the prompt."""
+    """Only a number that every prompt has counts: a number that depends on this prompt would need the prompt."""
     states = np.full((2, length, 4), fill, np.float32).view(Array)
     states[1] = 1.0
     without = Trace(transformers=[NetworkCall("transformer", "transformer", 0, {"states": states})])

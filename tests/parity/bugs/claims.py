@@ -148,7 +148,7 @@ def schedule(draw: Callable, weight: Callable) -> Callable:
 
 
 def adapter(name: str, change: Callable) -> Callable:
-    """One method of the training adapter; ``change(original)`` gives the other one."""
+    """Replaces one method of the training adapter with ``change(original)``."""
     return lambda: replaced(ZImageTrainingAdapter, name, change(getattr(ZImageTrainingAdapter, name)))
 
 

@@ -23,12 +23,12 @@ EDIT = "edit"
 
 
 def helper(name: str, change: Callable) -> Callable:
-    """One of the port's helpers; ``change(original)`` gives the other one."""
+    """Replaces one of the port's helpers with ``change(original)``."""
     return lambda: replaced(Helpers, name, staticmethod(change(getattr(Helpers, name))))
 
 
 def image(change: Callable) -> Callable:
-    """``change(image, width, height)`` in place of what brings an image to its size."""
+    """``change(image, width, height)`` instead of the code that resizes an image."""
 
     def prepare(_):
         return lambda given: change(given, *Helpers.reference_dims(given.width, given.height))
@@ -44,7 +44,7 @@ def pixels(change: Callable) -> Callable:
 
 
 def normalised(change: Callable) -> Callable:
-    """``change(latents, mean, std)`` in place of the normalisation."""
+    """``change(latents, mean, std)`` instead of the normalisation."""
 
     def normalise(_):
         def apply(encoded, *, vae):

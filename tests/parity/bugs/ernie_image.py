@@ -83,7 +83,7 @@ def _from_the_conditional(transformer, *args):
 
 @contextlib.contextmanager
 def _guidance(model):
-    # Two prompts are padded with the full size's width, whatever the encoder's is.
+    # Two prompts are padded to the full size's width, even if the encoder has another.
     width = model.text_encoder.language_model.model.embed_tokens.weight.shape[-1]
     batch = functools.partial(ErniePromptEncoder.build_text_batch, hidden_size=width)
     with (
@@ -115,7 +115,7 @@ def _with_a_space(model):
 
 @contextlib.contextmanager
 def _right_guidance(model, predict=None):
-    # Two prompts are padded with the full size's width, whatever the encoder's is.
+    # Two prompts are padded to the full size's width, even if the encoder has another.
     width = model.text_encoder.language_model.model.embed_tokens.weight.shape[-1]
     batch = functools.partial(ErniePromptEncoder.build_text_batch, hidden_size=width)
     with (

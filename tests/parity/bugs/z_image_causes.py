@@ -41,7 +41,7 @@ def _positions_doubled(rotary, x, position_ids):
 
 
 class _HeadsLast(nn.Module):
-    """Takes the heads' numbers as if the heads were the inner axis."""
+    """Reshapes as if the heads were the inner axis."""
 
     def __init__(self, right, heads):
         super().__init__()

@@ -1,6 +1,6 @@
 """The classes that are used as a new port. Copied into a family's folder: runs where mflux is installed.
 
-Each is mflux's own, with nothing changed but its sizes and what its constructor or its loop is told.
+Each is mflux's own; only its sizes and the arguments of its constructor or loop are changed.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ Port = globals()[f"_{HERE.name}"]()
 
 
 class ReferenceSteps(FlowMatchEulerDiscreteScheduler):
-    """The steps that diffusers makes of the checkpoint's scheduler_config.json, whatever mflux makes of them."""
+    """The steps that diffusers computes from the checkpoint's scheduler_config.json, even if mflux's differ."""
 
     def __init__(self, config):
         super().__init__(config)

@@ -50,7 +50,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 def replaced(source: str, words: dict[str, object]) -> str:
-    """All at once, longer words first: what was put in is not replaced again."""
+    """All at once, longer words first, so that no replacement is replaced again."""
     given = sorted(words, key=len, reverse=True)
     pattern = "|".join(rf"(?<![\w.]){re.escape(word)}(?!\w)" for word in given)
     return re.sub(pattern, lambda found: str(words[found[0]]), source) if given else source
@@ -128,7 +128,7 @@ def krea2(sizes: dict) -> Table:
             "num_key_value_heads: int = 8": f"num_key_value_heads: int = {text['num_key_value_heads']}",
             "9728": text["intermediate_size"], "128": text["head_dim"],
             "num_hidden_layers: int = 36": f"num_hidden_layers: int = {text['num_hidden_layers']}",
-            "return end": "return 34",  # what the real tokenizer makes of the template that diffusers drops
+            "return end": "return 34",  # the real tokenizer's tokens for the template that diffusers drops
         },
         **_qwen_vae(sizes),
     }  # fmt: skip

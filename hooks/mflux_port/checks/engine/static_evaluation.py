@@ -359,7 +359,7 @@ class Evaluator:
         if name in _BUILTINS and name not in scope.names:
             return _BUILTINS[name](*args, **self._named(node, scope))
         if name[:1].isupper():
-            # A field may hold something that is not supported; the other fields are still of use.
+            # A field may hold something that is not supported; the other fields can still be used.
             fields = {item.arg: self._field(item.value, scope) for item in node.keywords if item.arg}
             return Instance(name, fields, node.lineno)
         raise Unknown(name)

@@ -1,4 +1,4 @@
-"""The methods that only a port which edits has, beside those that call the transformer: from facts to lines of MLX code."""
+"""The methods that only an edit port has, besides those that call the transformer: MLX code written from the facts."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class {self.name}:
         prompt_embeds: {self.embeds.annotation},{_unused("prompt_embeds", prepared)}
         guidance: float,{_unused("guidance", prepared)}
     ) -> tuple:
-        # What is the same in every step.
+        # Everything that is the same in every step.
 {prepared}
     @staticmethod
     def predict(
@@ -125,7 +125,7 @@ class {self.name}:
         return self._prepare(fixed, given), self._predict()
 
     def _settings_without_place(self) -> list[str]:
-        """Tables of settings, for attention for example, of which the drafted transformer knows nothing."""
+        """Tables of settings (for attention, for example) that the drafted transformer does not know."""
         rules = {name: rule for name, rule in self._value("arguments").items() if name not in self.signature.arguments}
         tables = {name: rule["items"] for name, rule in rules.items() if rule and rule["is"] == "table"}
         nothing = {"is": "constant", "value": None}
@@ -223,7 +223,7 @@ class {self.name}:
         guidance: float,{_unused("guidance", prepared)}
         image_latents: list[mx.array],{_unused("image_latents", prepared)}
     ) -> tuple:
-        # As prepare does it, where there are images to edit.
+        # Like prepare, for calls with images to edit.
 {prepared}
     @staticmethod
     def predict_edit(

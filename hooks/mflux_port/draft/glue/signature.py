@@ -54,7 +54,7 @@ def _written(call: ast.FunctionDef) -> str:
 
 
 def handed_down(source: str) -> str:
-    """The module of the child whose call is all that the last class's ``__call__`` is; empty for any other."""
+    """The module of the child, if the last class's ``__call__`` only calls that child; otherwise empty."""
     tree = parse_python(source)
     imported = imported_from(tree)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]

@@ -18,7 +18,7 @@ _INNER = (192, 256, 320, 384)
 
 
 class _Sizes:
-    """Gives a twin's rules sizes with which every layer can be quantized."""
+    """Sizes for a twin's rules with which every layer can be quantized."""
 
     def __init__(self, pair: tuple[int, int]):
         self._pair, self._inner = pair, iter(_INNER)
@@ -54,7 +54,7 @@ def small_configs(real: dict[str, dict], twin: dict[str, dict], stand_ins: Colle
 
 
 def _pair(name: str, config: dict, shrink) -> tuple[int, int]:
-    """Heads and their size. If rotary axes set the size, the heads make the width a multiple."""
+    """The number of heads and their size. If rotary axes fix the size, the number of heads is chosen to fit."""
     key = next((key for key in shrink.AXES if config.get(key)), None)
     if "text" in name or key is None:
         return _PLAIN["text" in name]

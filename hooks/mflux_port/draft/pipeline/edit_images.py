@@ -23,12 +23,12 @@ def takes_images(pipe) -> bool:
 
 
 def not_resized(pipe) -> dict:
-    """Arguments that keep a small image at its size, where the pipeline has such: its largest sizes take too long."""
+    """Arguments that keep a small image at its size, if the pipeline has any: its largest sizes take too long."""
     return {"_auto_resize": False} if "_auto_resize" in inspect.signature(type(pipe).__call__).parameters else {}
 
 
 def input_image(pipe, call: dict) -> Fact:
-    """At which size an image is encoded, from images of several sizes, and how it is brought there."""
+    """The size at which an image is encoded, and how it is resized to it: found from images of several sizes."""
     where = f"what the VAE is given for images of {', '.join(f'{w}x{h}' for w, h in _ODD)}"
     images = [_picture(*size) for size in _ODD]
     stop = Intervention(stop_at_encode=True)
@@ -90,7 +90,7 @@ def _ended(trace: Trace) -> str:
 
 
 class _Numbered:
-    """Takes the place of what the VAE encodes: each patch holds its number among all patches of all images."""
+    """Replaces the VAE's encoding: each patch holds its number among all patches of all images."""
 
     def __init__(self, packing: dict):
         self.pixels = packing["pixels"] * (2 if "p = q = 2" in packing["pattern"] else 1)  # that a token spans
@@ -136,7 +136,7 @@ def _compared(plain: Trace, given: Trace, one: _Numbered, value: dict, known: di
 
 
 def _further_rows(before, after):
-    """The rows that ``after`` has behind those of ``before``, as (rows, features); None if they are not the same."""
+    """The rows of ``after`` that follow those of ``before``, as (rows, features); None if they are not the same."""
     if not all(hasattr(value, "dim") and value.dim() in (2, 3) for value in (before, after)):
         return None
     before, after = (value[0] if value.dim() == 3 else value for value in (before, after))

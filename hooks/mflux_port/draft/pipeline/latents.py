@@ -11,7 +11,7 @@ from mflux_port.draft.pipeline.watch import Intervention, Trace, run
 def packing(pipe, call: dict) -> Fact:
     """How the first noise (batch, channels, height, width) becomes the transformer's latents.
 
-    Each number of a ramp instead of the noise shows where it went: no two layouts can be confused, whatever the shape.
+    A ramp replaces the noise, and each number shows where it went: no two layouts can be confused, for any shape.
     """
     trace = run(pipe, call, Intervention(noise=_ramp, stop_at_transformer=True))
     where = f"ramp as noise, {call['width']}x{call['height']}"

@@ -67,7 +67,7 @@ def _facts(pipe) -> list[Fact]:
 
 
 def _quoted(pipe, plain: dict, runs: list[Trace]) -> list[Fact]:
-    """What an encoder that plain prompts leave idle gives for quoted words; no fact where every encoder is used."""
+    """What an encoder that plain prompts do not use returns for quoted words; no fact if every encoder is used."""
     used = {call.component for trace in runs for call in trace.encoders}
     encoders = (name for name, part in pipe.components.items() if name.startswith("text_encoder") and part is not None)
     idle = [name for name in encoders if name not in used]

@@ -1,4 +1,4 @@
-"""Where drafted files go: over files unchanged since they were rendered or drafted, next to all others."""
+"""Where drafted files go: they replace files that nobody edited, and are written next to all others."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def leftovers(checkout: Checkout, planned: list[PlannedFile]) -> list[str]:
 
 
 def stand_ins(checkout: Checkout, port: Port, texts: dict[str, str], names: list[str]) -> list[str]:
-    """Those of the leftover ``names`` that are as the template rendered them, and that nothing of the port imports.
+    """The leftover ``names`` that are unchanged since they were rendered and that nothing in the port imports.
 
     ``texts`` are the files that this draft writes. Such a file was only a placeholder for the draft.
     """

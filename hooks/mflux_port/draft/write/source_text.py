@@ -73,7 +73,7 @@ def signature(name: str, parameters: list[str], returns: str = "") -> str:
 
 
 def text(value: str) -> str:
-    """A string literal in double quotes, whatever the text holds."""
+    """A string literal in double quotes, for any text."""
     return json.dumps(value)
 
 

@@ -1,4 +1,4 @@
-"""Which port the scripts belong to: the answers next to them, the class they import, the files they write."""
+"""The port that the scripts belong to: the answers next to them, the class they import, the files they write."""
 
 from __future__ import annotations
 

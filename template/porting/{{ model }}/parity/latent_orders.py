@@ -1,4 +1,4 @@
-"""Which element of one tensor each element of another is: found by sending numbers through the code between them.
+"""Match the elements of one tensor with those of another, by sending numbers through the code between them.
 
 Shapes do not show it: (1, 16, 64) may be 16 patches of 64 numbers or 16 channels of an 8x8 picture. Numbers do: after
 1, 2, 3 … went in as the noise, the place of each shows which order the code gave them.
@@ -165,7 +165,7 @@ def axis_links(reference: tuple[int, ...], own: tuple[int, ...]) -> list[np.ndar
 
 
 def vae_links(reference: Order, own: Order, size: int) -> np.ndarray | None:
-    """What the VAEs of both sides take links their loops: own loop id to the reference's; None when the two do not fit.
+    """The inputs of both VAEs link the loops: own loop id to the reference's; None when the two do not fit.
 
     The reference's first convolution takes channels first, MLX's channels last. What an order lacks was padded.
     """

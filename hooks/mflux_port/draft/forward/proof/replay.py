@@ -1,7 +1,7 @@
 """Replays drafted classes against a recording, in a separate process: MLX can crash the interpreter on a wrong graph.
 
 ``python -m mflux_port.draft.forward.proof.replay FOLDER SECONDS``: reads ``recording.pt`` and the drafted package below
-FOLDER, and prints one JSON object per group as it goes. It ends after SECONDS of computing.
+FOLDER, and prints one JSON object per group as it goes. It stops after SECONDS of CPU time.
 """
 
 from __future__ import annotations

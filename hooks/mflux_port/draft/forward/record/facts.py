@@ -13,11 +13,11 @@ MANY = object()
 
 @dataclass(slots=True)
 class Fact:
-    """Everything seen of an expression in one group.
+    """Everything that was recorded of an expression in one group.
 
     ``values``: the scalars, as (kind, value); ``many``: there were more than are kept. ``ranks``, ``dtypes`` (of elements too) and
     ``shapes`` are those of tensors, ``lengths`` and ``elements`` (kinds) those of containers, ``keys`` those of dicts.
-    ``objects``: modules, functions and other objects, by id. ``truths``: what it was as a test. ``items``: of a dict.
+    ``objects``: modules, functions and other objects, by id. ``truths``: its truth values, where it is a test. ``items``: of a dict.
     """
 
     kinds: set[str] = field(default_factory=set)

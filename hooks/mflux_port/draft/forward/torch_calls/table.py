@@ -59,7 +59,7 @@ CALLS: dict[str, Entry] = {
     "pad": Entry("x pad mode='constant' value?", padding_and_convolution.pad),
     "pad_sequence": Entry("sequences batch_first:True padding_value:0.0 padding_side:'right'", _helper("pad_sequence", "sequences")),
     "interpolate": Entry("x size? scale_factor? mode='nearest' align_corners:None antialias:False", padding_and_convolution.interpolate),
-    # Nothing in MLX, where arrays have no device, storage or gradient.
+    # No-ops in MLX, where arrays have no device, storage or gradient.
     "Buffer": Entry("data ~persistent", "data"),  # an array that no checkpoint holds
     **_same("contiguous clone detach cpu cuda requires_grad_", "x ~memory_format", "x"),
     **_same("dropout", "x ~p ~training ~inplace", "x"),

@@ -14,7 +14,7 @@ SINUSOID = 1e-4  # for angles up to 1000, where float32 has a spacing of 6e-5
 PARTIAL_BF16 = 0.1
 ROUNDED = 5e-3  # twice the error that rounding to bfloat16 makes
 GUIDED = 0.04  # of a sum of predictions that are the reference's own: correct ports stay below 0.014 at a guidance of 7
-FAR = 0.35  # above this the result is wrong, whatever the reference's own bfloat16 run does (one rounds the timestep)
+FAR = 0.35  # above this the result is wrong, even if the reference's own bfloat16 run is too (one rounds the timestep)
 BF16_FACTOR = 3.0  # a correct bfloat16 port was never further away than 1.4 times the reference's own bfloat16 run
 FP32_SHARE = 1 / 128  # share of the reference's own gap; correct float32 ports stay below 1/300 of it
 
@@ -29,7 +29,7 @@ class Limits:
     def of_stage(self, stage: str, name: str) -> float:
         """The largest relative error that passes, for one tensor of a stage."""
         if name.startswith("sigmas/"):
-            return 1e-4  # both sides compute the schedule in float32 whatever the dtype
+            return 1e-4  # both sides compute the schedule in float32 in every dtype
         if name.startswith("latents/"):
             return STAGE[self.dtype]  # the same latents can only differ by rounding
         gap = self.gaps.get(("free:" if stage in ("loop", "end_to_end") else "") + _event(name))

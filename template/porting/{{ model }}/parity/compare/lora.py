@@ -13,7 +13,7 @@ from parity.record.lora_files import ALPHA, RANK
 from parity.record.recording import Recording
 
 LIMIT = 1e-4  # correct ports stay below 1e-5: an update is measured as the difference of two results
-SAME = 1e-3  # two layers' results are this close: one holds the other's weight
+SAME = 1e-3  # if two layers' results are this close, one holds the other's weight
 ALIKE = 0.9999
 
 

@@ -1,4 +1,4 @@
-"""Which of the reference's schemes a port draws timesteps and weighs losses by, as facts."""
+"""The schemes by which a port draws timesteps and weighs losses, compared with the reference's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tick the boxes of PORTING.md. A box has the figures of a run and its setting, and nothing that was not run.
+"""Tick the boxes of PORTING.md. A box has the figures of one run and its setting; it claims nothing that was not run.
 
 A stage that fails loses its tick and keeps the failing figures. They are replaced by a run in the same or a larger
 setting only: a run without guidance, or of a smaller picture, does not show that the failure is fixed.

@@ -75,7 +75,7 @@ def most_likely(images: tuple[Path, ...]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def encoded_once(pipe, images: tuple[Path, ...]) -> Iterator[_Encoded]:
-    """Inside this context, the VAE encodes each image once, however often the pipeline is called."""
+    """Inside this context, the VAE encodes each image once, even if the pipeline is called several times."""
     encoded = _Encoded(pipe.vae)
     with contextlib.ExitStack() as stack:
         if images:

@@ -25,7 +25,7 @@ NEAR = 0.5  # two tensors with a relative error below this are the same one
 
 
 def reference_inputs(recorded: RecordedCalls, call: Call, args: tuple, kwargs: dict) -> Iterator[tuple[tuple, dict]]:
-    """The call's arguments with the reference's values in them. Float32, so that replays round like the reference.
+    """The call's arguments with the reference's values in them. In float32, so that replays round like the reference.
 
     An array that is far from every input of the reference is wrong, or it follows another convention (RoPE tables),
     or it is the first or last rows of the reference's: the call is made in all these ways, and the best result counts.
@@ -57,7 +57,7 @@ def replay_of(again: Callable, args: tuple, kwargs: dict) -> Callable[[], list[n
 def _options(
     recorded: RecordedCalls, call: Call, array: mx.array, names: list[str], taken: set[str], given: list[mx.array]
 ) -> list[mx.array]:
-    """What to try in place of one of the arguments ``given``, the best first. ``taken``: recorded inputs used so far."""
+    """What to try instead of one of the arguments ``given``, the best first. ``taken``: recorded inputs used so far."""
     mask = masks.nearest(map(recorded.get, names), to_numpy(array))
     if mask is not None:  # two correct masks may differ in padding, so the port's own is tried, too
         return [mx.array(mask).astype(array.dtype), *([array] if (mask != to_numpy(array)).any() else [])]
@@ -168,7 +168,7 @@ def _parts(recorded: RecordedCalls, array: mx.array, names: list[str]) -> list[m
 
 
 def _choices(options: list[list]) -> Iterator[tuple]:
-    """Every choice of one from each, where only the first MOST_FAR that leave a choice are tried."""
+    """Every way to choose one option for each argument; only the first MOST_FAR arguments with several are varied."""
     open_ones = [n for n, choice in enumerate(options) if len(choice) > 1][:MOST_FAR]
     yield from itertools.product(*(choice if n in open_ones else choice[:1] for n, choice in enumerate(options)))
 

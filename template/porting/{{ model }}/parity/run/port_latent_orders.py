@@ -1,4 +1,4 @@
-"""In which order the port packs its latents: numbers are sent through it, as they were through the reference."""
+"""The order in which the port packs its latents: numbers are sent through it, as through the reference."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _evaluate = mx.eval  # a probe replaces it: nothing of a transformer is computed
 
 @dataclass
 class PortOrders:
-    """Which number of the port corresponds to which of the reference.
+    """How the port's numbers correspond to the reference's.
 
     ``noise`` maps what the port draws to what the reference draws; ``loop`` is the order of the port's latents in the
     reference's; ``inputs`` has, for each transformer, the place of the latents among its arrays and the order of one row,
@@ -50,7 +50,7 @@ class PortOrders:
 
 
 def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo) -> PortOrders:
-    """Send numbers through the port. Never raises for what the port does wrong: what it cannot find stays unknown."""
+    """Send numbers through the port. Never raises for an error of the port: what cannot be found stays unknown."""
     result = PortOrders()
     if NOISE not in recording or not calls.size:
         result.notes.append("the reference's noise was not recorded")
@@ -77,7 +77,7 @@ def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: M
 
 
 def _add_conditions(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) -> None:
-    """Where the port's transformers are given what its VAE makes of the input images."""
+    """Where the port's transformers receive the latents of the input images."""
     if not calls.condition_size:
         return
     result.first = {component: values for (component, call), values in probe.given.items() if not call}
@@ -158,7 +158,7 @@ def _by_vae(probe: PortProbe, sample: Order, recording: Recording, size: int) ->
 
 
 def _links_of_noise(sample: Order, loop: Order, size: int) -> np.ndarray:
-    """What the port draws to the reference's loop: the port's own loop has both."""
+    """Map what the port draws to the reference's loop: the port's own loop has both."""
     links = np.full(size, NOTHING, np.int64)
     known = sample.ids != NOTHING
     links[sample.ids[known]] = loop.ids[known]
@@ -166,7 +166,7 @@ def _links_of_noise(sample: Order, loop: Order, size: int) -> np.ndarray:
 
 
 def _links_of_drawn(sample: Order, loop: Order, theirs: Order, size: int) -> np.ndarray:
-    """What the port draws to what the reference draws."""
+    """Map what the port draws to what the reference draws."""
     return np.append(theirs.ids.reshape(-1), NOTHING)[_links_of_noise(sample, loop, size)]
 
 

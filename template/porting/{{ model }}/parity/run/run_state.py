@@ -1,4 +1,4 @@
-"""What the parts of one run share: what is known of the reference, and where the run is now."""
+"""The state that the parts of one run share: facts about the reference, and where the run is now."""
 
 from __future__ import annotations
 

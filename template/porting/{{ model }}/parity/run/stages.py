@@ -125,7 +125,7 @@ class Judge:
 
     @property
     def orders(self) -> port_latent_orders.PortOrders:
-        """In which order the port packs its latents; found once, with the weights at the first call."""
+        """The order in which the port packs its latents; found once, with the weights of the first call."""
         if self._orders is None:
             self.progress("the order of its latents")
             self._orders = port_latent_orders.find_orders(self.port, self.recording, self.reference, self._memo)
@@ -159,7 +159,7 @@ class Judge:
         return self._worst(stage, self.forced(), *prefixes)
 
     def forced(self) -> RunTrace:
-        """The teacher-forced run, made once."""
+        """The forced run, made once."""
         if self._forced is None:
             trace = self._without_failures()
             if self.orders.other and self._off(trace) > MISPLACED:
@@ -182,7 +182,7 @@ class Judge:
         return max((item.distance.relative for item in seen), default=0.0)
 
     def _without_failures(self) -> RunTrace:
-        """The forced run. Where a stage raises, it is made again with a stand-in for that stage."""
+        """The forced run. If a stage raises, the run is repeated with a stand-in for that stage."""
         skip: set[str] = set()
         trace = self._run(FORCED, skip)
         failures = [trace.failure] if trace.failure else []
@@ -259,7 +259,7 @@ class Judge:
     def _prompts_of(self, stage: str, trace: RunTrace) -> list[Comparison]:
         """The prompt embeddings of one text encoder: all of them, or the numbers that come from it where there are several.
 
-        Numbers without an owner are the first one's.
+        Numbers without an owner count as the first one's.
         """
         prompts = trace.of("prompt/")
         own = [name for name in ENCODERS if self.port.component(name) is not None]

@@ -142,7 +142,7 @@ class Training:
         return Row("targets", PASS if count else FAIL, note=note)
 
     def _swapped(self, layers: Layers) -> str:
-        """A layer that got another one's matrices; empty if none did."""
+        """A layer that received another one's matrices; empty if none did."""
         stored = mx.load(str(self.recording.path.with_suffix("") / f"{START.name}.safetensors"))
         downs = {layer: to_numpy(stored[keys[0]]) for layer, keys in self.facts["layers"].items()}
         parts = dict(_trained(self.adapter.transformer()))
@@ -155,7 +155,7 @@ class Training:
         return ""
 
     def schemes(self) -> list[Row]:
-        """How timesteps are drawn and losses weighed, against what diffusers has for it."""
+        """How timesteps are drawn and losses weighed, compared with diffusers' schemes."""
         return sampling.rows(self.adapter, self.spec, self._item(), self.facts["schemes"])
 
     def _item(self):
