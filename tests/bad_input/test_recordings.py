@@ -137,7 +137,7 @@ ARGUMENTS = [
     ("a size of three", (MFLUX, "--size", "64x64x64"), "--size 64x64x64 is not a size"),
     ("two claims", (MFLUX, "--lora", "--image"), "not allowed with argument"),
     ("a claim in bfloat16", (MFLUX, "--lora", "--dtype", "bfloat16"), "leave out --dtype bfloat16"),
-    ("a claim and a stage", (MFLUX, "--quantize", "8", "--stage", "loop"), "--quantize is judged in float32, in a run of its own; leave out --stage"),
+    ("a claim and a stage", (MFLUX, "--quantize", "8", "--stage", "loop"), "--quantize is judged in float32, in a separate run; leave out --stage"),
     ("a claim without its recording", (MFLUX, "--training"), "training.safetensors is missing; run run_reference.py --training first"),
     ("another prompt", (MFLUX, "--prompt", "b"), "the reference ran with prompt 'a fox', not 'b'"),
     ("another size", (MFLUX, "--size", "128"), "the reference ran with width 64, not 128"),

@@ -1,4 +1,4 @@
-"""Run the porter's commands in copies of this process, each with its own fault."""
+"""Run the porter's commands in forks of this process, each with its own fault."""
 
 from __future__ import annotations
 

@@ -75,14 +75,14 @@ class ErnieFromTheConditional(Ernie):
 
 
 class ErnieWithoutNegative(Ernie):
-    """Guidance is not written yet: it predicts the prompt alone."""
+    """Guidance is not written yet: only the prompt is predicted."""
 
     def _encode_prompts(self, *, prompt, negative_prompt, guidance):
         return super()._encode_prompts(prompt=prompt, negative_prompt=negative_prompt, guidance=1.0)
 
 
 class ErnieWithOtherSigmas(Ernie):
-    """Its schedule is another one; the transformer is right."""
+    """Its schedule differs; the transformer is right."""
 
     def generate_image(self, seed, prompt, num_inference_steps, height, width, guidance, negative_prompt=None):
         settings = {"num_inference_steps": num_inference_steps, "height": height, "width": width, "guidance": guidance}
@@ -138,7 +138,7 @@ class ZImageBaseWithoutEncoder(ZImageBase):
 
 
 class ZImageWithAnotherEncoder(ZImage):
-    """Its prompt embeddings are wrong, and nothing else is."""
+    """Only its prompt embeddings are wrong."""
 
     def _encode_prompts(self, **arguments):
         positive, negative = super()._encode_prompts(**arguments)

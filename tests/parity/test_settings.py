@@ -91,7 +91,7 @@ def test_blocks_of_a_square_without_guidance_pass_though_axes_are_equal(judged):
 def test_guidance_of_two_calls_passes_against_one_batch(judged):
     """The reference predicts both prompts in one call, the port in two, from the conditional one."""
     row = judged("z_image_base", "float32", "ZImageBase")["ZImageBase"]
-    # The port's own schedule is another one, which is a true difference: it fails no stage but its own.
+    # The port's schedule differs, which is a true difference: it fails only its own stage.
     assert _failed(row) == {"scheduler", *AFTER} and row["answer"] == "scheduler", row
 
 
@@ -112,7 +112,7 @@ def test_a_wrong_encoder_fails_no_stage_before_it(judged):
 
 
 def test_middle_steps_have_the_references_embeddings(judged):
-    """The released port encodes " " where the reference encodes "": that is its one difference, in the text encoder."""
+    """The released port encodes " " where the reference encodes "": its only difference is in the text encoder."""
     rows = judged("flux2", "float32", PORTS["flux2"].port, "KleinWithAnEmptyNegative")
     empty = rows["KleinWithAnEmptyNegative"]
     assert _failed(rows["Flux2Klein"]) == {"text_encoder", "end_to_end"}, rows["Flux2Klein"]

@@ -130,9 +130,7 @@ def _verify_distinct(names: list[str], changes: list[_Change]) -> None:
     for name, change in zip(names, changes, strict=True):
         other = seen.setdefault(change.target, name)
         if other != name:
-            raise PortError(
-                f"{other} and {name} are one file ({change.target}); replace the link with a file of its own"
-            )
+            raise PortError(f"{other} and {name} are one file ({change.target}); replace the link with a regular file")
 
 
 def _stage(root: Path, changes: list[_Change], contents: list[bytes | None]) -> None:

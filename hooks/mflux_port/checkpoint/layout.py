@@ -134,7 +134,7 @@ class Checkpoint:
             )
 
     def part(self, role: str) -> Component | None:
-        """The component with this role in a port, whatever its folder is called."""
+        """The component with this role in a port, for any folder name."""
         if role in self.components and self.components[role].role == role:
             return self.components[role]
         return next((part for part in self.components.values() if part.role == role), None)

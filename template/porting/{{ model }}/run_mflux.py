@@ -166,7 +166,7 @@ def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
     others["--dtype bfloat16"] = args.dtype != "float32"
     given = next((flag for flag, value in others.items() if value), "")
     if given:
-        raise ParityError(f"--{claim} is judged in float32, in a run of its own; leave out {given}")
+        raise ParityError(f"--{claim} is judged in float32, in a separate run; leave out {given}")
 
 
 def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list) -> list[str]:

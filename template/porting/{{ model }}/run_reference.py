@@ -75,7 +75,7 @@ def _record_image(loaded, plan, path: Path, args: argparse.Namespace) -> int:
     facts = image_to_image.record(loaded, plan, path, picture, args.strength).facts["image"]
     whose = (
         facts["pipeline"]
-        or f"the parts of {type(loaded.pipe).__name__}, which has no image-to-image of its own in diffusers"
+        or f"the parts of {type(loaded.pipe).__name__}, which has no image-to-image pipeline in diffusers"
     )
     print(f"{path}: {picture.name} at strength {args.strength:g} starts at step {facts['start']}, by {whose}")
     return 0

@@ -1,4 +1,4 @@
-"""Two text encoders, end to end: a CLIP of a size that mflux does not have, drafted, and mflux's own T5. No line is written by hand.
+"""Two text encoders, end to end: a CLIP of a size that mflux does not have, drafted, and mflux's own T5, without manual edits.
 
 The pipeline is FLUX.1's, with the config files of a checkpoint that nobody has ported.
 """

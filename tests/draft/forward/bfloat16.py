@@ -1,8 +1,8 @@
 """Measures drafted forward passes in bfloat16: their error next to that of the reference, both against float32.
 
 ``python bfloat16.py FAMILY…`` (needs torch and MLX): prints a JSON object for each family. An error is the root mean
-square of the difference from the reference in float32, of the same weights and inputs. ``whole``: of the last class,
-the model itself.
+square of the difference from the reference in float32, of the same weights and inputs. ``whole``: the error of the last
+class, which is the model itself.
 """
 
 from __future__ import annotations

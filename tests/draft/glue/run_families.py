@@ -1,6 +1,6 @@
 """Ports of several families, from configs to the table of stages, with no line written by hand.
 
-Run it with ``python -m tests.draft.glue.run_families FOLDER [FAMILY ...]``; each family takes minutes. Beside each result it
+Run it with ``python -m tests.draft.glue.run_families FOLDER [FAMILY ...]``; each family takes minutes. Next to each result it
 prints what ``unresolved.yml`` lists, the first error, and how the rendered fast tests went.
 """
 

@@ -1,4 +1,4 @@
-"""Reading the methods of a drafted class."""
+"""The methods of a drafted class, read from its source."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def differences(torch_layer, layer):
     if isinstance(layer, NORMS):
         return norm_differences(torch_layer, layer)
     plain = next(base for base in type(torch_layer).__mro__ if base.__module__.startswith("torch.nn"))
-    why = [] if type(torch_layer).forward is plain.forward else ["the class has a forward of its own"]
+    why = [] if type(torch_layer).forward is plain.forward else ["the class has its own forward"]
     if isinstance(layer, CONVOLUTIONS):
         why += conv_differences(torch_layer, layer)
     return why

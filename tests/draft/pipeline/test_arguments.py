@@ -1,4 +1,4 @@
-"""Rules that explain an argument of the transformer from several runs."""
+"""How several runs determine the rule for an argument of the transformer."""
 
 from __future__ import annotations
 

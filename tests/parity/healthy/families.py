@@ -60,7 +60,7 @@ FLUX = (
 )
 QWEN = (
     Difference(
-        "mflux's qwen_text_encoder.py hands its embeddings on in bfloat16 whatever the dtype; diffusers keeps the encoder's",
+        "mflux's qwen_text_encoder.py passes its embeddings on in bfloat16 in every dtype; diffusers keeps the encoder's",
         lines=r"^text_encoder FAIL relL2 1\.\d+e-03|^end_to_end FAIL relL2 \S+e-0[45]|text_encoder: text_encoder .*passes on bfloat16",
         settings="float32",
     ),

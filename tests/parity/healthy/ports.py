@@ -85,7 +85,7 @@ def _krea2():
     from mflux.models.krea2.variants.txt2img.krea2 import Krea2
 
     class Euler(BaseScheduler):
-        """Krea2's own Euler step, made by a scheduler: the harness sees the steps of schedulers."""
+        """Krea2's own Euler step as a scheduler's step, which the harness can see."""
 
         def __init__(self, sigmas):
             self._sigmas = sigmas
@@ -107,7 +107,7 @@ def _krea2():
     EULER, krea2_sampler.EulerStepper = krea2_sampler.EulerStepper, Stepper
 
     class KreaEuler(Krea2):
-        """With the sampler of the reference (the default draws new noise in every step) and the reference's scale.
+        """Uses the reference's sampler (the default draws new noise in every step) and the reference's scale.
 
         mflux computes n + g(p - n), diffusers p + g(p - n): one is the other with a guidance of one more.
         """

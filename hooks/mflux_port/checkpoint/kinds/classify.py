@@ -70,7 +70,7 @@ def classify(
     rest = _without_blocked(rest, kinds)
     kinds += [*adapters(rest), *layouts(rest, metadata or {}), *_flat_copy(rest)]
     rest = _without_blocked(rest, kinds)
-    # Classes of transformers keep their model under a name of their own (`model.`, `text_model.`), which is not a
+    # Classes of transformers keep their model under a class-specific name (`model.`, `text_model.`), which is not a
     # wrapper.
     any_prefix = "architectures" not in (config or {})
     shortened = unwrapped(rest, any_prefix=any_prefix)

@@ -18,7 +18,7 @@ _WRAPPERS = (
     "module", "model.diffusion_model", "diffusion_model", "first_stage_model", "cond_stage_model", "net", "_model",
     "model.module", "model.model", "pipe.dit", "state_dict", "network",
 )  # fmt: skip
-# Prefixes of one half of a model. They are kept, because the other half has a prefix of its own.
+# Prefixes of one half of a model. They are kept, because the other half has another prefix.
 _HALVES = ("encoder", "decoder")
 _AVERAGED = re.compile(r"(^|_)(ema|averaged?|avg|shadow|teacher|target|swa|momentum)(_|\d|$)")
 _FLAT = "model_ema."  # Stable Diffusion's own files store the averages under names without dots
@@ -107,7 +107,7 @@ def _is_copy(prefix: str, members: list[str], tensors: Mapping[str, Tensor]) -> 
     if not any("." in name[len(prefix) :] for name in members):
         return False  # a single layer is not a model
     shapes = {name: tensor.shape for name, tensor in rest.items()}
-    # The other copy has the same names, or has them below a prefix of its own.
+    # The other copy has the same names, or has them below another prefix.
     for other in ("", common_prefix(list(rest)), *sorted({name.partition(".")[0] + "." for name in rest})):
         found = sum(shapes.get(other + name[len(prefix) :]) == tensors[name].shape for name in members)
         if found and found >= 0.9 * len(members):

@@ -56,7 +56,7 @@ from {self.port.package}.model.{self.port.model}_transformer.transformer import 
 class {self.name}:
     # What {self.port.reference_pipeline} does around its transformer.
     # Each line follows from {self.port.porting_folder}/pipeline_facts.yml, which says where it was read.
-    # The loop's latents are (batch, channels, height, width), in whatever form the transformer takes them.
+    # The loop's latents are (batch, channels, height, width), even if the transformer takes them packed.
     # The text of the unconditional prediction where no negative prompt is given; None if one must be given.
     UNCONDITIONAL_PROMPT = {self._negative()}
     # Further arguments of encode_prompt for that text, where it is not encoded as a prompt is.

@@ -44,7 +44,7 @@ def tokenization(trace: Trace, prompt: str) -> list[Fact]:
 
 
 def changed_texts(trace: Trace, prompt: str, known: dict[str, Fact]) -> list[Fact]:
-    """The facts about tokenizers that get another text than ``prompt``: the same in lower case, or an unknown change."""
+    """The facts about tokenizers that get another text than ``prompt``: lower case, or an unknown change."""
     facts = []
     for fact in (fact for name, fact in known.items() if name.startswith("tokenization.") and fact.value):
         component = fact.name.partition(".")[2]

@@ -14,7 +14,7 @@ from mflux_port.draft.pipeline.watch import Trace, run
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
 LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32
 GUIDANCE = ("true_cfg_scale", "guidance_scale", "distilled_guidance_scale")
-QUOTED = 'a shop sign that says "OPEN"'  # some pipelines encode quoted words with an encoder of their own
+QUOTED = 'a shop sign that says "OPEN"'  # some pipelines encode quoted words with a separate encoder
 _STEPS = 5
 _GUIDER_STEPS = 8  # a guider may change its formula after a few steps
 _SCALES = 3.0, 5.0

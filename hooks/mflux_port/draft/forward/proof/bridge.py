@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class Bridge:
-    """Called like the drafted module; runs the reference's. ``signatures``: for each method, torch's names, those that it takes, and those of complex arrays."""
+    """Called like the drafted module; runs the reference's.
+
+    ``signatures``: for each method, torch's names, those that it takes, and those of complex arrays.
+    """
 
     def __init__(self, module, signatures: dict[str, tuple[list[str], list[str], list[str]]]):
         self.module, self.signatures = module, signatures

@@ -72,7 +72,7 @@ class Replay:
             try:
                 with torch.no_grad():
                     error, allowed = self._call(group, call)
-            except Exception as error:  # noqa: BLE001 - whatever stops a replay is its outcome
+            except Exception as error:  # noqa: BLE001 - any error is the outcome of a replay
                 if call.run == QUIET and isinstance(error, NotImplementedError):
                     continue  # small numbers took a branch that no recorded run took
                 return {"kind": "raises", "reason": _last_line(error), "calls": number}

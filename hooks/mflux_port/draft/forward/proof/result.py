@@ -13,7 +13,7 @@ NOT_RECORDED = "not recorded"  # no recorded run reached it
 
 @dataclass(frozen=True)
 class State:
-    """``error``: the largest difference divided by the largest value; ``limit``: its upper bound; ``where``: file:line of the
+    """``error``: the largest difference over the largest value; ``limit``: its upper bound; ``where``: file:line of the
     reference; ``source``: the text there; ``reason``: one line."""
 
     kind: str

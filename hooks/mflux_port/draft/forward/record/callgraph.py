@@ -69,7 +69,7 @@ class CallGraph:
             return self._known(type(value).__call__, group, 1)
         owner = getattr(value, "__self__", None)
         if group.startswith(PREFIX) and hasattr(value, "__qualname__") and not isinstance(value, type):
-            return self._known(value, group, 0)  # while a module is built, everything that it calls belongs to that group
+            return self._known(value, group, 0)  # all calls while a module is built belong to its group
         if isinstance(owner, nn.Module):
             return self._known(value, group_of(owner), 0)
         if hasattr(value, "__qualname__") and not isinstance(value, type):

@@ -204,7 +204,7 @@ CALLS: dict[str, Entry] = {
         "static_v:None ~average_attn_weights is_causal:False", attention.multi_head_attention),
 }  # fmt: skip
 
-# Library functions that are written as one call, whatever is inside them.
+# Library functions that are written as one call and not traced.
 LIBRARY_CALLS: dict[str, Entry] = {
     "dispatch_attention_fn": Entry(
         "query key value attn_mask? dropout_p:0.0 is_causal=False scale? ~enable_gqa ~attention_kwargs ~backend "

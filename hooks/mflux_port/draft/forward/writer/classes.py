@@ -92,7 +92,7 @@ class ClassWriter:
         return found
 
     def _add_unreached(self) -> None:
-        # What only an unwritten construct would call is written anyway: it is proven separately.
+        # Functions that only an unwritten construct would call are written anyway, and proven separately.
         for group in self.project.recording.calls:
             for one in self.project.recording.instances.get(group, ())[:1]:
                 place = self.project.graph.place(one, group)

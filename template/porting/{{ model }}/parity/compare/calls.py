@@ -1,7 +1,7 @@
 """The reference's predictions one by one: the inputs and the result of each, and the prompt that it was made for.
 
 A pipeline may predict the conditional and the unconditional picture in one call or in two, in either order: a ``Branch`` is
-one of them, whatever call it is part of. Branches of both sides are matched by their prompt embeddings.
+one of them, no matter which call contains it. Branches of both sides are matched by their prompt embeddings.
 """
 
 from __future__ import annotations

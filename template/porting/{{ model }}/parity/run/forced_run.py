@@ -1,7 +1,7 @@
 """One run of the port in which the reference's values replace the port's between the stages.
 
-A run is driven through the port's own ``generate_image``, so a stage is judged alone, whatever the stages before it
-do: the noise, each call of the transformer, the guided prediction, each step of the scheduler, the image.
+A run is driven through the port's own ``generate_image``, so each stage is judged
+independently of the stages before it: the noise, each call of the transformer, the guided prediction, each step of the scheduler, the image.
 """
 
 from __future__ import annotations

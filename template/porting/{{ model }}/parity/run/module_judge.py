@@ -161,7 +161,7 @@ class ModuleJudge(Sink):
         return self.recorded.outputs(call.event, results, call.root, repeats=call.path in self.pairing.named)
 
     def _known(self, call: Call) -> bool:
-        """Whether a replay would show nothing new: the output is right, a module inside is wrong, or enough modules are."""
+        """Whether a replay would show nothing new: the output is right, or enough wrong modules are known."""
         if call.output and call.output.relative <= self.limits.of_module(call) and self.limits.dtype == "float32":
             call.local = call.output
             return True

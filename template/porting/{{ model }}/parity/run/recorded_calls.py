@@ -14,8 +14,8 @@ from parity.run.run_state import RunState
 class RecordedCalls:
     """Reads the tensors of a recording's calls as the port's current call sees them.
 
-    An ``event`` is the recording's name of a call. Of a reference's call that predicts several pictures at once, the
-    port's call may be one row.
+    An ``event`` is the recording's name of a call. If a call of the reference predicts several pictures
+    at once, the port's call may be one row of it.
     """
 
     def __init__(self, recording: Recording, state: RunState):

@@ -40,7 +40,7 @@ class RunTrace:
     seen: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     timesteps: list[tuple[float, float]] = field(default_factory=list)  # the reference's and the port's, if far apart
-    unused: list[str] = field(default_factory=list)  # inputs of the reference's transformer that the port's never received
+    unused: list[str] = field(default_factory=list)  # inputs that only the reference's transformer received
     image: np.ndarray | None = None
     failure: tuple[str, Exception] | None = None
     failures: list[tuple[str, Exception]] = field(default_factory=list)  # from this run and those before it
