@@ -35,7 +35,7 @@ class Scheduler:
 
 
 class Pipe:
-    """Calls its transformer twice where ``guided`` says so of the value that it is given; packs its latents."""
+    """Calls its transformer twice if ``guided`` is true for the given value; packs its latents."""
 
     guider = None
     guided = staticmethod(lambda value: value > 1)

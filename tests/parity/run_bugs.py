@@ -72,7 +72,7 @@ def _row(bug: Bug, found) -> dict:
 def _stages(bug: Bug) -> tuple:
     from parity.answers import STAGE_NAMES
 
-    # The VAE is slow on the CPU, and the stages are independent: it is left out where it has no part.
+    # The VAE is slow on the CPU, and the stages are independent: it is left out if the bug does not involve it.
     vae = not bug.expected or any(pattern.startswith("vae") for pattern in bug.expected)
     loop = not bug.expected or "loop" in bug.expected
     stages = [stage for stage in STAGE_NAMES if stage != "end_to_end" and (loop or stage != "loop")]

@@ -1,4 +1,4 @@
-"""A port that edits, made before its prediction knew of images, draws as before after an update."""
+"""A port that edits, from before its prediction handled images, draws as before after an update."""
 
 from __future__ import annotations
 

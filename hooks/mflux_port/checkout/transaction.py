@@ -57,7 +57,7 @@ def locked(root: Path) -> Iterator[str]:
 
 
 def open_lock(root: Path, name: str) -> TextIO:
-    """The lock file ``name`` of a checkout, created where it is missing. Raises OSError."""
+    """The lock file ``name`` of a checkout, created if it is missing. Raises OSError."""
     folder = state_dir(root)
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)

@@ -149,7 +149,7 @@ def _unread(port: Port, refusal: str) -> list:
 
 
 def _glue(checkout: Checkout, port: Port, checkpoint, read: list, drafted: dict[str, str], twin: str | None):
-    """The files that follow from the pipeline's facts; none where no pipeline was run or no transformer was drafted."""
+    """The files that follow from the pipeline's facts; none if no pipeline was run or no transformer was drafted."""
     from mflux_port.draft.glue.glue import Glue
     from mflux_port.draft.port_draft import source
 

@@ -47,7 +47,7 @@ _METHODS = """
 def add_edit_methods(root: Path, model: str) -> None:
     """After the merge: the prediction of a port that edits gets the methods which its edit variant calls.
 
-    Nothing happens where it has them. Raises PortError where the file is not one that v0.1.0 rendered or drafted.
+    Nothing happens if it has them. Raises PortError if the file is not one that v0.1.0 rendered or drafted.
     """
     name = _PREDICTION.format(model=model)
     path = root / name

@@ -137,7 +137,7 @@ def main() -> None:
     for name in args.families:
         print(name, flush=True)
         place = args.folder / name
-        if "headers" not in args.skip:  # else it draws on the folder of an earlier run
+        if "headers" not in args.skip:  # otherwise it reuses the folder of an earlier run
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
         for line in Run(name, place, args.skip).go():

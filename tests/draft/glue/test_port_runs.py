@@ -1,4 +1,4 @@
-"""From configs to a port that runs, with no line written by hand: twin, copy, draft, ledger, rendered tests, stages.
+"""A port that runs, made from configs without manual edits: twin, copy, draft, ledger, rendered tests, stages.
 
 The port edits, draws from an image, loads LoRAs and trains them: each is proven against the reference, too.
 """

@@ -1,4 +1,4 @@
-"""From a checkpoint to a mapped port with nothing but the commands: inspect, copy, draft, ledger."""
+"""A checkpoint becomes a mapped port with the commands alone: inspect, copy, draft, ledger."""
 
 from __future__ import annotations
 

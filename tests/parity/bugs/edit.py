@@ -159,7 +159,7 @@ def _other_rows(latents: mx.array) -> mx.array:
 
 EDITS = (
     Claim("squashed, not cropped", EDIT, image(lambda i, w, h: i.resize((w, h), PIL.Image.LANCZOS)), "preprocess", "resized"),
-    Claim("cropped at the corner", EDIT, image(lambda i, w, h: i.crop((0, 0, w, h))), "preprocess", "cropped at the corner, the reference's is cropped in the middle"),
+    Claim("cropped at the corner", EDIT, image(lambda i, w, h: i.crop((0, 0, w, h))), "preprocess", "cropped at the corner; the reference's is cropped in the middle"),
     Claim("at the output's size", EDIT, image(lambda i, w, h: i.resize((64, 48))), "preprocess", "is 64x48, the reference's is"),
     Claim("at half the size", EDIT, image(lambda i, w, h: i.resize((w // 32 * 16, h // 32 * 16))), "preprocess", "the reference's is"),
     Claim("pixels from 0 to 1", EDIT, pixels(lambda x: x / 2 + 0.5), "preprocess", "0 to 1"),

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 M = "mflux.models."
-Table = dict[str, dict[str, object]]  # by the start of a module's name: the words of its source, and what they become
+Table = dict[str, dict[str, object]]  # by the prefix of a module's name: words in its source, and their replacements
 
 
 def install(folder: Path, tables) -> None:

@@ -26,7 +26,7 @@ class Classified:
     def loadable(self, known: Iterable[str] = ()) -> dict[str, Tensor]:
         """The tensors that a port loads, by their name without wrappers; ``Tensor.name`` stays the name in the file.
 
-        ``known``: the names that the reference gives its tensors, where there is one.
+        ``known``: the reference's names for its tensors, if there is a reference.
         """
         blocked = self._blocked()
         plain = self._plain(known)

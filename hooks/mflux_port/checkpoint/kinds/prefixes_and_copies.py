@@ -27,7 +27,7 @@ _FLAT = "model_ema."  # Stable Diffusion's own files store the averages under na
 def unwrapped(names: Iterable[str], known: Iterable[str] = (), any_prefix: bool = True) -> dict[str, str]:
     """The name of every tensor without wrappers, by the name in the file.
 
-    ``known``: the names that the reference gives its tensors; empty where there is no reference. A prefix that all names
+    ``known``: the reference's names for its tensors; empty if there is no reference. A prefix that all names
     share is a wrapper when the reference does not have it, or, without a reference, when a whole model follows and
     ``any_prefix`` allows it.
     """

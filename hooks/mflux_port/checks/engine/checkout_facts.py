@@ -194,7 +194,7 @@ class Facts:
 
     @cached_property
     def save_routes(self) -> dict[str, str] | None:
-        """The class name that mflux-save uses for each registry key; None where save.py is an if/elif chain (mflux 0.18)."""
+        """The class name that mflux-save uses for each registry key; None if save.py is an if/elif chain (mflux 0.18)."""
         table = self.table(SAVE, "MODEL_CLASSES")
         if not isinstance(table, ast.Dict):
             return None

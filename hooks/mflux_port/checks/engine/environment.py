@@ -34,7 +34,7 @@ def verify_environment(facts: Facts, port: Port) -> None:
 
 
 def python_of(facts: Facts) -> str:
-    """The checkout's own interpreter where it has one, else the current one."""
+    """The checkout's own interpreter if it has one, else the current one."""
     own = facts.root / ".venv/bin/python"
     return str(own) if own.is_file() else sys.executable
 

@@ -237,7 +237,7 @@ class Package:
 
     @cached_property
     def default_guidance(self) -> dict[str, object]:
-        """Each checkpoint's guidance, from DEFAULT_GUIDANCE of the variants; empty where they have none."""
+        """Each checkpoint's guidance, from DEFAULT_GUIDANCE of the variants; empty if they have none."""
         tables = [
             value
             for item in self.variants

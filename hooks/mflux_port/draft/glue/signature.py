@@ -77,7 +77,7 @@ def constructor_arguments(source: str) -> list[str]:
 
 
 def without_method(source: str, name: str) -> str:
-    """The source without the method of that name, where it only raises."""
+    """The source without the method of that name, if it only raises."""
     nodes = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.FunctionDef) and node.name == name]
     raising = [node for node in nodes if len(node.body) == 1 and isinstance(node.body[0], ast.Raise)]
     if not raising:

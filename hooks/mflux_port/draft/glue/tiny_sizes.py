@@ -34,7 +34,7 @@ class _Sizes:
 
 
 def small_configs(real: dict[str, dict], twin: dict[str, dict], stand_ins: Collection[str] = ()) -> dict[str, dict]:
-    """Configs of transformer and text encoder at tiny sizes. ``twin``: those of the pipeline's twin, whose depths stay.
+    """Configs of transformer and text encoder at tiny sizes. ``twin``: the configs of the pipeline's twin, whose depths are kept.
 
     ``stand_ins``: the encoders that the tests replace with a fixed-width class.
     """

@@ -1,4 +1,4 @@
-"""From token ids to the prompt's vectors: which ids and mask the encoder gets, and which of its vectors are kept."""
+"""How token ids become the prompt's vectors: the ids and mask that the encoder gets, and the vectors that are kept."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _axes(value) -> str:
 
 
 def _normalisation(pipe, scale, shift, order) -> dict:
-    """The scale and shift as the VAE's config names them, and by value where it does not."""
+    """The scale and shift by their names in the VAE's config, or by value if it has none."""
     import torch
 
     config = getattr(pipe.vae, "config", {})

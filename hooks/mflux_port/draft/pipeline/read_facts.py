@@ -24,7 +24,7 @@ _REFUSALS = RuntimeError, ValueError, IndexError  # of a text that a twin's netw
 def read_facts(pipe, edits: bool = False) -> list[Fact]:
     """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. Takes about fifteen runs.
 
-    ``edits``: also what it does with images to edit, where it can do without one.
+    ``edits``: also what it does with images to edit, if it can run without one.
     """
     with encoders_run_once(pipe):
         facts = _facts(pipe)
@@ -170,7 +170,7 @@ def _call(pipe, width: int, height: int) -> dict:
         "use_resolution_binning": False,
         "use_pe": False,
         "enable_prompt_rewrite": False,
-        "max_area": width * height,  # else FLUX.1 Kontext draws a larger size
+        "max_area": width * height,  # otherwise FLUX.1 Kontext draws a larger size
     }
     known = inspect.signature(type(pipe).__call__).parameters
     numbers = (name for name in GUIDANCE if name in known and known[name].default is not None)

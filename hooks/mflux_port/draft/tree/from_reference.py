@@ -182,7 +182,7 @@ def _build(component: Component, config: dict):
 
 
 def build(component: Component, config: dict, device: str):
-    """The reference's class with a config, on a device of torch; None where it refuses the config.
+    """The reference's class with a config, on a device of torch; None if it refuses the config.
 
     Every module keeps the plain arguments that it was built with.
     """

@@ -1,4 +1,4 @@
-"""Python source that a formatter leaves alone: expressions on one line where they fit, else one part per line."""
+"""Python source that a formatter leaves alone: expressions on one line if they fit, else one part per line."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Order:
 def trace(run: Run, size: int, enough: Enough = lambda found, names: found == names) -> dict[str, Order]:
     """The order of each tensor that ``run`` gives when ``size`` numbers go in. Tensors that do not change are left out.
 
-    One run is enough where the numbers arrive as they are (or with another sign); else they are sent digit by digit.
+    One run is enough if the numbers arrive unchanged (or with another sign); else they are sent digit by digit.
     """
     first = run(np.arange(1, size + 1, dtype=np.float32))
     found = {name: _exact(values, size) for name, values in first.items()}
@@ -141,7 +141,7 @@ def inputs_found(found: set[str], names: set[str]) -> bool:
 
 
 def rows_of(order: Order, size: int) -> list[Order]:
-    """The order of each row of a batch, where every row holds all of the source's elements; else the only one."""
+    """The order of each row of a batch if every row holds all of the source's elements; else the only one."""
     ids = order.ids
     if ids.ndim > 1 and len(ids) > 1 and all(len(np.unique(row[row != NOTHING])) == size for row in ids):
         return [Order(row[None], order.factor) for row in ids]

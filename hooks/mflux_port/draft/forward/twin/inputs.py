@@ -296,7 +296,7 @@ def _forward_parameters(model) -> dict[str, inspect.Parameter]:
 
 
 def _candidates(name: str, parameter: inspect.Parameter, make: _Maker) -> list[Callable]:
-    """The candidates of a parameter: lists of arrays first where its annotation says so."""
+    """The candidates of a parameter: lists of arrays first if its annotation says so."""
     found = _GIVEN[name](make)
     if parameter.default is inspect.Parameter.empty:
         found = [one for one in found if one() is not ...]

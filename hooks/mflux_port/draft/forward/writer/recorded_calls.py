@@ -109,7 +109,7 @@ class RecordedCalls:
 
     def _given_starred(self, node: ast.Call, parameters) -> tuple[list, list]:
         if any(not parameter.keep for parameter in parameters.values()):
-            raise Refused(node, "a call with * of a function that does not take all")
+            raise Refused(node, "a call with * of a function that does not take all arguments")
         return [self.expr(value) for value in node.args], [
             ast.keyword(one.arg, self.expr(one.value)) for one in node.keywords
         ]

@@ -56,7 +56,7 @@ class Alignment:
         return values.reshape(self._squeezed)[self.part]
 
     def to_mlx(self, values: np.ndarray) -> np.ndarray | None:
-        """The reference's values in MLX's layout; None where the reference lacks some of them."""
+        """The reference's values in MLX's layout; None if the reference lacks some of them."""
         if self.own or self.repeat[1] > 1:
             return None
         inverse = np.argsort(self.axes)

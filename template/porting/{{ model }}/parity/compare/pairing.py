@@ -313,7 +313,7 @@ def _swapped(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
             right = [other for other in paths if words(path) == words(result.parameters[other]) and other != path]
             if right:
                 true_name = result.parameters[right[0]]
-                faults.append(Fault("swapped", path, name, f"holds {name}, its own is {true_name}"))
+                faults.append(Fault("swapped", path, name, f"holds {name} instead of {true_name}"))
     return faults or _renamed(result)
 
 

@@ -37,7 +37,7 @@ def other_length(reference: np.ndarray, own: np.ndarray, parameters: Iterable[st
 
     ``parameters``: what the reference's pipeline can be called with.
     """
-    note = f"prompt embeddings are {list(own.shape)}, the reference's are {list(reference.shape)}"
+    note = f"prompt embeddings are {list(own.shape)}; the reference's are {list(reference.shape)}"
     length = own.shape[-2]
     rest = reference[..., length:, :]
     if rest.size and not rest.any():

@@ -37,7 +37,7 @@ def of_tables(reference: np.ndarray, own: np.ndarray) -> str:
         return "the positions differ: their start, order or axes"
     bases = _base(one), _base(other)
     if all(bases) and abs(bases[0] / bases[1] - 1) > 0.05:
-        return f"the base (theta) is {bases[1]:.4g}, the reference's is {bases[0]:.4g}"
+        return f"the base (theta) is {bases[1]:.4g}; the reference's is {bases[0]:.4g}"
     return "the frequencies differ: the base (theta) or its scaling"
 
 

@@ -39,7 +39,7 @@ def loss(losses: dict[str, float], own: float, latents: int) -> Row:
     if gap <= LOSS:
         return Row("loss", PASS, gap, LOSS)
     other = next((target for target, value in losses.items() if abs(own - value) <= LOSS * value), "")
-    note = f"{own:.6g}, the reference's is {right:.6g}"
+    note = f"{own:.6g}; the reference's is {right:.6g}"
     if other:
         note += f": the target is {other}, not noise - clean"
     elif abs(own / right / latents - 1) <= LOSS:

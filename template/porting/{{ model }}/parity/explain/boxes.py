@@ -144,7 +144,7 @@ def _reminder(stage: str, old: str) -> list[str]:
     if not old.strip().startswith(FAIL) or before is None:
         return []
     flags = f"--size {before.width}x{before.height} --steps {before.steps} --guidance {before.guidance:g}"
-    return [f"PORTING.md: {stage} stays open, it failed in {before}; run run_reference.py {flags}, then run_mflux.py"]
+    return [f"PORTING.md: {stage} stays open: it failed in {before}; run run_reference.py {flags}, then run_mflux.py"]
 
 
 def _setting_in(figures: str) -> Setting | None:

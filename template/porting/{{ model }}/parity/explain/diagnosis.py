@@ -414,4 +414,4 @@ def _of_tokens(reference: np.ndarray, own: np.ndarray) -> str:
     if len(reference) != len(own) and not differ.size:
         return f"{len(own)} token ids, the reference has {len(reference)} (padding or truncation)"
     at = int(differ[0])
-    return f"token {at} is {own[at]}, the reference's is {reference[at]} (prompt template, special tokens or tokenizer)"
+    return f"token {at} is {own[at]}; the reference's is {reference[at]} (prompt template, special tokens or tokenizer)"

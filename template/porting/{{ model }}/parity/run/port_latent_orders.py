@@ -381,7 +381,7 @@ class PortProbe(Sink):
         if "." in path:
             return result
         if not is_denoiser(path):
-            _evaluate(list(arrays(result)))  # else it would keep the network's weights
+            _evaluate(list(arrays(result)))  # otherwise it would keep the network's weights
             self.memo.put(path, args, kwargs, result)
             return result
         key = path, self._calls[path] - 1

@@ -76,7 +76,7 @@ class RunState:
     def other_shape(self, label: str, reference: np.ndarray, own: np.ndarray) -> None:
         """Note that a tensor cannot be compared, with both shapes."""
         self.not_comparable(
-            label, reference, own, f"{label} is {list(own.shape)}, the reference's is {list(reference.shape)}"
+            label, reference, own, f"{label} is {list(own.shape)}; the reference's is {list(reference.shape)}"
         )
 
     def not_comparable(self, label: str, reference: np.ndarray, own: np.ndarray, note: str) -> None:

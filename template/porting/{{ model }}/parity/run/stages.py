@@ -42,7 +42,7 @@ COMPONENTS = {
 
 
 def encoders_of(stage: str, pairing: Pairing) -> set[str]:
-    """The reference's text encoders that a stage judges: its own, or all where no encoder of the port has its name."""
+    """The reference's text encoders that a stage judges: its own, or all if no encoder of the port has its name."""
     if stage in pairing.components:
         return {pairing.components[stage]}
     known = [theirs for theirs in pairing.components.values() if theirs in ENCODERS]
@@ -257,7 +257,7 @@ class Judge:
         return result
 
     def _prompts_of(self, stage: str, trace: RunTrace) -> list[Comparison]:
-        """The prompt embeddings of one text encoder: all of them, or the numbers that come from it where there are several.
+        """The prompt embeddings of one text encoder: all of them, or only its numbers if there are several.
 
         Numbers without an owner count as the first one's.
         """
