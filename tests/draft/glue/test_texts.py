@@ -98,6 +98,24 @@ def test_a_signature_is_read_and_an_unwritten_call_is_not():
     assert call_signature(written.replace("return [x]", "raise NotImplementedError")) is None
 
 
+def test_rotary_embeddings_are_made_once_for_an_image():
+    written = (
+        "class A:\n    def __call__(self, x, ids, mask=None, rotary_embeddings=None) -> mx.array:\n        return x\n"
+        "    def get_rotary_embeddings(self, ids, mask=None):\n        return ids\n"
+    )
+    rules = {"x": {"is": "latents"}, "ids": {"is": "numbers", "array": True, "numbers": [1], "dtype": "int"}}
+    facts = {"arguments": _fact(**rules), "packing": _fact(pattern="b c h w -> b (h w) (c)")}
+    signature = call_signature(written)
+    assert signature.of_rotary == ("ids", "mask") and "rotary_embeddings" not in signature.arguments
+    text = Writer(port_from_answers(ANSWERS), facts, signature).text()
+    assert "        rotary_embeddings = transformer.get_rotary_embeddings(ids=ids)\n" in text
+    assert (
+        "        return (ids, rotary_embeddings)\n" in text and "ids=ids, rotary_embeddings=rotary_embeddings)" in text
+    )
+    without = call_signature(written.replace("return ids", "raise NotImplementedError"))
+    assert "rotary" not in Writer(port_from_answers(ANSWERS), facts, without).text()
+
+
 def test_only_a_method_that_raises_is_taken_out():
     source = (
         "class A:\n    def once(self):\n        raise NotImplementedError\n\n    def call(self):\n        return 1\n"
