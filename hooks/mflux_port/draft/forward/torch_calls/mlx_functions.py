@@ -10,6 +10,14 @@ HELPERS = {
 def channels_last(layer: nn.Module, x: mx.array) -> mx.array:
     return mx.moveaxis(layer(mx.moveaxis(x, 1, -1)), -1, 1)
 """,
+    "channels_last_norm": """
+def channels_last_norm(norm: nn.Module, x: mx.array) -> mx.array:
+    return mx.moveaxis(norm(mx.moveaxis(x, 1, -1).astype(mx.float32)).astype(x.dtype), -1, 1)
+""",
+    "float32_norm": """
+def float32_norm(norm: nn.Module, x: mx.array) -> mx.array:
+    return norm(x.astype(mx.float32)).astype(x.dtype)
+""",
     "multiply_complex": """
 def multiply_complex(x: mx.array, y: mx.array) -> mx.array:
     real = x[..., 0] * y[..., 0] - x[..., 1] * y[..., 1]
@@ -110,10 +118,11 @@ def scatter_add(x: mx.array, axis: int, index: mx.array, values: mx.array) -> mx
 """,
     "group_norm": """
 def group_norm(x: mx.array, groups: int, weight: mx.array | None, bias: mx.array | None, eps: float) -> mx.array:
-    rows = mx.fast.layer_norm(x.reshape(x.shape[0], groups, -1), None, None, eps).reshape(x.shape)
+    rows = x.astype(mx.float32).reshape(x.shape[0], groups, -1)
+    rows = mx.fast.layer_norm(rows, None, None, eps).reshape(x.shape)
     shape = (1, -1, *[1] * (x.ndim - 2))
     rows = rows if weight is None else rows * weight.reshape(shape)
-    return rows if bias is None else rows + bias.reshape(shape)
+    return (rows if bias is None else rows + bias.reshape(shape)).astype(x.dtype)
 """,
     "average_pool": """
 def average_pool(x: mx.array, size: int) -> mx.array:
@@ -151,5 +160,3 @@ def multi_head_attention(
     return out.reshape(*out.shape[:2], -1) @ out_weight.T + out_bias
 """,
 }
-# A helper that calls another.
-CALLED: dict[str, tuple[str, ...]] = {}

@@ -131,7 +131,6 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
     def helper(self, name: str, *arguments: ast.expr | None) -> ast.expr:
         """A call of a function of ``mlx_functions.py``."""
         assert name in HELPERS, name
-        self.out.helpers.add(name)
         values = [ast.Constant(None) if value is None else value for value in arguments]
         return ast.Call(ast.Attribute(ast.Name("SHARED", ast.Load()), name, ast.Load()), values, [])
 
