@@ -93,7 +93,7 @@ def where_rows(mask: mx.array, x: mx.array, y: mx.array) -> mx.array:
 def put_where(x: mx.array, mask: mx.array, values: mx.array) -> mx.array:
     lead = x.shape[: mask.ndim]
     mask = mx.broadcast_to(mask, lead)
-    if not isinstance(values, mx.array) or values.size == 1:
+    if not isinstance(values, mx.array) or values.ndim <= x.ndim - len(lead) or values.shape[0] == 1:
         return mx.where(mask.reshape(*lead, *[1] * (x.ndim - len(lead))), values, x)
     order = mx.maximum(mx.cumsum(mask.reshape(-1).astype(mx.int32)) - 1, 0)
     spread = values.reshape(-1, *x.shape[len(lead) :])[order].reshape(x.shape)
@@ -106,7 +106,8 @@ def repeat_each(x: mx.array, counts: mx.array, axis: int) -> mx.array:
     return mx.take(x, places, axis=axis)
 """,
     "count_each": """
-def count_each(x: mx.array, length: int) -> mx.array:
+def count_each(x: mx.array, length: int | None) -> mx.array:
+    length = int(mx.max(x)) + 1 if length is None else length
     return mx.sum(x.reshape(-1)[:, None] == mx.arange(length)[None, :], axis=0)
 """,
     "scatter_add": """
