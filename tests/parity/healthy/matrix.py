@@ -97,7 +97,7 @@ def _with_reference_steps(name: str, home: Path, dtype: str, settings: list[Sett
 
 def prepare(name: str, folder: Path) -> Path:
     """The family's scripts with its answers, waivers and port, and its twin in ``artifacts/tiny``."""
-    family = EDITS.get(name) or FAMILIES[name]
+    family = family_of(name)
     home = write_scripts(name, REFERENCES[name], "Port", folder)
     _write_processor(home / "reference/processor")
     for file in ("ports.py", "small_mflux.py", "run_many.py"):
@@ -118,6 +118,11 @@ def prepare(name: str, folder: Path) -> Path:
     made = run(home, "make_tiny_checkpoint.py", [["--model", str(home / "reference"), *overrides]])[0]
     assert made["code"] == 0, made["text"]
     return home
+
+
+def family_of(name: str) -> Family:
+    """A family that draws from text, or one that only edits."""
+    return EDITS.get(name) or FAMILIES[name]
 
 
 def _write_processor(folder: Path) -> None:

@@ -6,6 +6,7 @@ Each is mflux's own, with nothing changed but its sizes and what its constructor
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import math
 from pathlib import Path
@@ -176,3 +177,27 @@ class WithReferenceSteps(Port):
     @functools.wraps(Port.generate_image)
     def generate_image(self, **given):
         return super().generate_image(**given | {"scheduler": f"{__name__}.ReferenceSteps"})
+
+
+def __getattr__(name: str):
+    """What only some families have: the class that edits, and the training adapter around Port."""
+    if name not in OTHERS.get(HERE.name, {}):
+        raise AttributeError(name)
+    where, _, kind = OTHERS[HERE.name][name].partition(":")
+    module = importlib.import_module(where)
+    for own, value in list(vars(module).items()):
+        if name == "Adapter" and isinstance(value, type) and value in Port.__mro__[:2]:
+            setattr(module, own, Port)  # the adapter builds the class that is judged
+    return getattr(module, kind)
+
+
+M = "mflux.models."
+OTHERS = {
+    "z_image": {"Adapter": f"{M}z_image.training_adapter.z_image_training_adapter:ZImageTrainingAdapter"},
+    "flux2": {
+        "Adapter": f"{M}flux2.training_adapter.flux2_training_adapter:Flux2TrainingAdapter",
+        "Edit": f"{M}flux2.variants.edit.flux2_klein_edit:Flux2KleinEdit",
+    },
+    "ernie_image": {"Adapter": f"{M}ernie_image.training_adapter.ernie_training_adapter:ErnieTrainingAdapter"},
+    "krea2": {"Adapter": f"{M}krea2.training_adapter.krea2_training_adapter:Krea2TrainingAdapter"},
+}

@@ -33,13 +33,17 @@ from parity.run.mlx_port import Port
 from parity.run.mlx_taps import to_numpy
 from parity.run.patches import Patches
 from parity.run.stages import Judge
+from parity.waivers import Waivers
 
 SCALE = 2.0  # alpha / rank of an adapter that is trained and saved
 FACTORS = ("lora_A", "lora_B")
+NONE = Waivers()
 Own = dict[tuple[str, int], np.ndarray]
 
 
-def judge(port: Port, where: str, recording: Recording, picture: Path, say: Callable[[Row], None]) -> list[Row]:
+def judge(
+    port: Port, where: str, recording: Recording, picture: Path, say: Callable[[Row], None], waivers: Waivers = NONE
+) -> list[Row]:
     """All rows. ``where`` is the adapter's module:Class, ``picture`` a file that the adapter encodes as its data."""
     orders = Judge(port, recording, Limits("float32"), Pairing(), bisect=False).orders
     if orders.loop is None:
@@ -58,7 +62,7 @@ def judge(port: Port, where: str, recording: Recording, picture: Path, say: Call
     add(training.targets(layers))
     if rows[-1].status == FAIL:
         return rows
-    timesteps, weighting = training.schemes()
+    timesteps, weighting = training.schemes(waivers)
     add(weighting)
     loss, gradients = training.step()
     add(compare.loss(recording.facts["lora"]["losses"], loss, training.clean.size))
@@ -154,9 +158,9 @@ class Training:
                     return f"{layer} is given the matrices of {other}"
         return ""
 
-    def schemes(self) -> list[Row]:
+    def schemes(self, waivers: Waivers) -> list[Row]:
         """How timesteps are drawn and losses weighed, against what diffusers has for it."""
-        return sampling.rows(self.adapter, self.spec, self._item(), self.facts["schemes"])
+        return sampling.rows(self.adapter, self.spec, self._item(), self.facts["schemes"], waivers)
 
     def _item(self):
         from mflux.models.common.training.dataset.batch import DataItem
