@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+IMAGE = "image.png"  # of the size that is drawn
 SIZE = ("--size", "64x48", "--no-calibration")
 FLAGS = {
     "edit": ("--edit", "--steps", "4", *SIZE),
@@ -44,6 +45,6 @@ CLAIMED = {
     "flux_dev": Claimed(("image", "lora")),
     "qwen": Claimed(("image", "lora")),
     "krea2": Claimed(("image", "lora", "training")),
-    "flux_kontext": Claimed(("edit", "lora")),
-    "fibo_edit": Claimed(("edit",), ports={"edit": "WithReferenceSteps"}),
+    "flux_kontext": Claimed(("edit", "lora"), {"edit": ("--edit", IMAGE)}),
+    "fibo_edit": Claimed(("edit",), {"edit": ("--edit", IMAGE)}, {"edit": "WithReferenceSteps"}),
 }

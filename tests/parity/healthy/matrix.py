@@ -100,7 +100,7 @@ def prepare(name: str, folder: Path) -> Path:
     family = family_of(name)
     home = write_scripts(name, REFERENCES[name], "Port", folder)
     _write_processor(home / "reference/processor")
-    for file in ("ports.py", "small_mflux.py", "run_many.py"):
+    for file in ("ports.py", "small_mflux.py", "run_many.py", "list_lora.py"):
         shutil.copy(HERE / file, home)
     answers = (home / "answers.yml").read_text().splitlines()
     other = {

@@ -193,11 +193,24 @@ def __getattr__(name: str):
 
 M = "mflux.models."
 OTHERS = {
-    "z_image": {"Adapter": f"{M}z_image.training_adapter.z_image_training_adapter:ZImageTrainingAdapter"},
+    "z_image": {
+        "Adapter": f"{M}z_image.training_adapter.z_image_training_adapter:ZImageTrainingAdapter",
+        "Mapping": f"{M}z_image.weights.z_image_lora_mapping:ZImageLoRAMapping",
+    },
     "flux2": {
         "Adapter": f"{M}flux2.training_adapter.flux2_training_adapter:Flux2TrainingAdapter",
         "Edit": f"{M}flux2.variants.edit.flux2_klein_edit:Flux2KleinEdit",
+        "Mapping": f"{M}flux2.weights.flux2_lora_mapping:Flux2LoRAMapping",
     },
-    "ernie_image": {"Adapter": f"{M}ernie_image.training_adapter.ernie_training_adapter:ErnieTrainingAdapter"},
-    "krea2": {"Adapter": f"{M}krea2.training_adapter.krea2_training_adapter:Krea2TrainingAdapter"},
+    "ernie_image": {
+        "Adapter": f"{M}ernie_image.training_adapter.ernie_training_adapter:ErnieTrainingAdapter",
+        "Mapping": f"{M}ernie_image.weights.ernie_lora_mapping:ErnieLoRAMapping",
+    },
+    "krea2": {
+        "Adapter": f"{M}krea2.training_adapter.krea2_training_adapter:Krea2TrainingAdapter",
+        "Mapping": f"{M}krea2.weights.krea2_lora_mapping:Krea2LoRAMapping",
+    },
+    "flux_dev": {"Mapping": f"{M}flux.weights.flux_lora_mapping:FluxLoRAMapping"},
+    "flux_kontext": {"Mapping": f"{M}flux.weights.flux_lora_mapping:FluxLoRAMapping"},
+    "qwen": {"Mapping": f"{M}qwen.weights.qwen_lora_mapping:QwenLoRAMapping"},
 }

@@ -20,6 +20,13 @@ def takes_images(pipe) -> bool:
     return parameter is not None and parameter.default is None
 
 
+def without_images(pipe) -> list[Fact]:
+    """The facts about images to edit of a pipeline that takes none: all of them are open."""
+    name = type(pipe).__name__
+    cures = f"{name} takes no image: draft from a pipeline that edits", "answer variants without edit"
+    return [Fact(fact, None, f"the arguments of {name}", cures) for fact in ("input_image", "images")]
+
+
 def not_resized(pipe) -> dict:
     """Arguments that keep a small image at its size, where the pipeline has such: its largest sizes take too long."""
     return {"_auto_resize": False} if "_auto_resize" in inspect.signature(type(pipe).__call__).parameters else {}

@@ -63,7 +63,7 @@ def judge(
     if rows[-1].status == FAIL:
         return rows
     timesteps, weighting = training.schemes(waivers)
-    add(weighting)
+    add(*training.data(), weighting)
     loss, gradients = training.step()
     add(compare.loss(recording.facts["lora"]["losses"], loss, training.clean.size))
     add(*compare.matrices(recording, "gradient", _by_layer(gradients, layers, recording), compare.GRADIENT))
@@ -108,10 +108,11 @@ class Training:
             adapter.load_lora_adapter(path=recording.path.with_suffix("") / f"{START.name}.safetensors")
         adapter.freeze_base()
         TrainingTrainer._unfreeze_lora_layers(adapter.transformer())
-        drawn, self.cond = self._encoded(picture)
+        self.loop = loop
+        self.drawn, self.cond = self._encoded(picture)
         self.clean, self.noise = (
             mx.array(loop.of_source(recording.get(f"training/latents/in/{n}"), np.zeros(loop.ids.shape))).reshape(
-                drawn.shape
+                self.drawn.shape
             )
             for n in range(2)
         )
@@ -139,11 +140,21 @@ class Training:
         wrong = self._swapped(layers)
         if wrong:
             return Row("targets", FAIL, note=wrong)
+        further = self._further()
+        if further:
+            note = f"{len(further)} parameters besides those of LoRA are trained, such as {further[0]}"
+            return Row("targets", FAIL, note=f"{note}; freeze_base must freeze them")
         count = len(self.facts["layers"]) - len(missing)
         note = f"{count} layers" + (
             f"; {len(missing)} have no LoRA target, such as {missing[0]} (see --lora)" if missing else ""
         )
         return Row("targets", PASS if count else FAIL, note=note)
+
+    def _further(self) -> list[str]:
+        """The parameters that mflux's trainer would change besides the matrices of LoRA."""
+        trained = {id(part[name]) for _, part in _trained(self.adapter.transformer()) for name in FACTORS}
+        every = tree_flatten(self.adapter.model().trainable_parameters())
+        return [name for name, values in every if id(values) not in trained]
 
     def _swapped(self, layers: Layers) -> str:
         """A layer that got another one's matrices; empty if none did."""
@@ -157,6 +168,13 @@ class Training:
                 if not np.array_equal(own, down) and other:
                     return f"{layer} is given the matrices of {other}"
         return ""
+
+    def data(self) -> list[Row]:
+        """The latents that the adapter makes of a picture; no row where the reference's are not known."""
+        if "data/right/out/0" not in self.recording:
+            return []
+        size = self.recording.get("data/right/out/0").size
+        return [compare.data(self.recording, self.loop.to_source(to_numpy(self.drawn), size))]
 
     def schemes(self, waivers: Waivers) -> list[Row]:
         """How timesteps are drawn and losses weighed, against what diffusers has for it."""
