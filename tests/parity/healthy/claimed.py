@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-IMAGE = "image.png"  # of the size that is drawn
+# As large as what is drawn: mflux's FLUX.1 Kontext and FIBO scale an image to that size, diffusers encodes it at its own.
+IMAGE, LARGE_IMAGE = "image-64x48.png", "image-384x384.png"
 SIZE = ("--size", "64x48", "--no-calibration")
 FLAGS = {
     "edit": ("--edit", "--steps", "4", *SIZE),
@@ -46,5 +47,6 @@ CLAIMED = {
     "qwen": Claimed(("image", "lora")),
     "krea2": Claimed(("image", "lora", "training")),
     "flux_kontext": Claimed(("edit", "lora"), {"edit": ("--edit", IMAGE)}),
+    "qwen_edit": Claimed(("edit",), {"edit": ("--edit", LARGE_IMAGE, "--size", "384x384", "--steps", "2")}),
     "fibo_edit": Claimed(("edit",), {"edit": ("--edit", IMAGE)}, {"edit": "WithReferenceSteps"}),
 }

@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from tests.parity.healthy import matrix
-from tests.parity.healthy.claimed import CLAIMED, FLAGS, IMAGE, Claimed
+from tests.parity.healthy.claimed import CLAIMED, FLAGS, IMAGE, LARGE_IMAGE, Claimed
 
 ROW = re.compile(
     r"^(?:(?:edit|image|lora|training) (\w+)|(transformer)) +(pass|FAIL|waived|not ported|not run)\b *(.*)$", re.M
@@ -42,7 +42,9 @@ class Judged:
 def judge_family(name: str, claims: tuple[str, ...], folder: Path) -> Iterator[Judged]:
     """A twin of the family, and each claim recorded and judged on it."""
     family, home = CLAIMED[name], matrix.prepare(name, folder)
-    Image.effect_noise((64, 48), 64).convert("RGB").save(home / IMAGE)
+    for image in (IMAGE, LARGE_IMAGE):
+        size = tuple(map(int, re.findall(r"\d+", image)))
+        Image.effect_noise(size, 64).convert("RGB").save(home / image)
     listed = matrix.run(home, "list_lora.py", [[]])[0]["text"].split() if "lora" in claims else []
     for claim in claims:
         made = matrix.run(home, "run_reference.py", [_recording(name, family, home, claim)])[0]

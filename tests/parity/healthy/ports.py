@@ -80,6 +80,12 @@ def _qwen():
     return QwenImage
 
 
+def _qwen_edit():
+    from mflux.models.qwen.variants.edit.qwen_image_edit import QwenImageEdit
+
+    return QwenImageEdit
+
+
 def _krea2():
     from mflux.models.common.schedulers.base_scheduler import BaseScheduler
     from mflux.models.krea2.model import krea2_sampler
