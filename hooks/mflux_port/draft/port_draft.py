@@ -41,7 +41,9 @@ def draft_port(
     Raises PortError when a component cannot be drafted or the checkpoint lacks it.
     """
     parts = {name: _part(checkpoint, name, port) for name in dict.fromkeys(names or _own_components(port))}
-    drafts = [draft_component(part, name, port, say, with_forwards) for name, part in parts.items()]
+    # Only a processor can give an encoder the images.
+    sees_images = port.edits and any("processor" in name for name in checkpoint.model_index)
+    drafts = [draft_component(part, name, port, say, with_forwards, sees_images) for name, part in parts.items()]
     return PortDraft(drafts, _texts(checkout, port, drafts))
 
 

@@ -46,8 +46,7 @@ class Writer:
         transformer = f"{self.port.class_name}Transformer"
         module = f"{self.port.package}.model.{self.port.model}_transformer.transformer"
         embeds = self.embeds.annotation
-        return f"""import mlx.core as mx
-{edit.IMPORT if self.port.edits else ""}
+        return f"""{edit.imports(self._value("input_image")) if self.port.edits else edit.PLAIN}
 from {module} import {transformer}
 
 

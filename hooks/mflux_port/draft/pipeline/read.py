@@ -24,14 +24,16 @@ _REFUSALS = RuntimeError, ValueError, IndexError  # of a text that a twin's netw
 def read_facts(pipe, edits: bool = False) -> list[Fact]:
     """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. Takes about fifteen runs.
 
-    ``edits``: also what it does with images to edit, where it can do without one.
+    ``edits``: also what it does with images to edit, where it takes some and can do without one.
     """
     with encoders_run_once(pipe):
         facts = _facts(pipe)
-        return facts + (_of_images(pipe, facts) if edits and images.takes_images(pipe) else [])
+        return facts + (_of_images(pipe, facts) if edits else [])
 
 
 def _of_images(pipe, facts: list[Fact]) -> list[Fact]:
+    if not images.takes_images(pipe):
+        return images.without_images(pipe)
     unit = _unit(pipe)
     call, known = _call(pipe, 4 * unit, 6 * unit), {fact.name: fact for fact in facts}
     small = call | images.not_resized(pipe)
