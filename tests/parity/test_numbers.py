@@ -320,6 +320,7 @@ def test_a_reference_that_is_far_off_itself_in_bfloat16_does_not_let_anything_pa
     assert not Limits("bfloat16", {name: 0.02}).is_unsteady(name)
     for combined in ("guidance/scheduler.0/in/0", "scheduler/scheduler.0/out/0"):
         assert limits.of_stage("scheduler", combined) == pytest.approx(0.04)
+    assert limits.of_stage("guidance", "guidance/scheduler.0/in/0", exact=True) == pytest.approx(5e-3)
 
 
 def test_a_network_of_many_modules_rounds_more_than_one_of_few():

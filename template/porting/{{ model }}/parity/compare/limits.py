@@ -29,8 +29,8 @@ class Limits:
     dtype: str
     gaps: dict[str, float] = field(default_factory=dict)
 
-    def of_stage(self, stage: str, name: str) -> float:
-        """The largest relative error that passes, for one tensor of a stage."""
+    def of_stage(self, stage: str, name: str, exact: bool = False) -> float:
+        """The largest relative error that passes, for one tensor of a stage. ``exact``: it was computed in float32."""
         if name.startswith("sigmas/"):
             return 1e-4  # both sides compute the schedule in float32 whatever the dtype
         if name.startswith(FLOAT32):
@@ -40,7 +40,8 @@ class Limits:
         gap = self.gap(name, stage)
         if self.dtype == "bfloat16":
             limit = max(STAGE["bfloat16"], BF16_FACTOR * gap) if gap is not None else 0.1
-            return min(COMBINED, limit) if name.startswith(("guidance/", "scheduler/")) else limit
+            combined = ROUNDED if exact and name.startswith("guidance/") else COMBINED
+            return min(combined, limit) if name.startswith(("guidance/", "scheduler/")) else limit
         return STAGE["float32"] if gap is None else min(STAGE["float32"], max(FLOOR, gap * FP32_SHARE))
 
     def gap(self, name: str, stage: str = "") -> float | None:

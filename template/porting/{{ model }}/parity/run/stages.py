@@ -17,7 +17,7 @@ from parity.compare.encoder_shares import shares
 from parity.compare.limits import FAR, FLOAT32, Limits
 from parity.compare.pairing import Pairing
 from parity.memo import Memo
-from parity.metrics import distance
+from parity.metrics import distance, is_short
 from parity.progress import Progress
 from parity.record.recording import Recording
 from parity.run import device, encode, port_latent_orders
@@ -244,7 +244,7 @@ class Judge:
         if not seen:
             note = f"{failure[0]} raised {type(failure[1]).__name__}" if failure else "the run never reached it"
             return Result(stage, NOT_RUN, note="; ".join([*self.orders.notes, *dict.fromkeys(trace.notes)]) or note)
-        limits = [self.limits.of_stage(stage, item.name) for item in seen]
+        limits = [self.limits.of_stage(stage, item.name, exact=not is_short(item.own)) for item in seen]
         # The one that exceeds its own limit most; NaN counts as most.
         order = [item.distance.relative / limit if item.distance.relative == item.distance.relative else np.inf
                  for item, limit in zip(seen, limits, strict=True)]  # fmt: skip
