@@ -1,4 +1,4 @@
-"""Modules that run again on the reference's input (needs MLX): ``check_replays.py PORTING``."""
+"""Modules that run again on the reference's input, and latents of another shape (needs MLX): ``check_replays.py PORTING``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ sys.path.insert(0, sys.argv[1])
 import mlx.core as mx  # noqa: E402
 import numpy as np  # noqa: E402
 from mlx import nn  # noqa: E402
+from parity.latent_orders import Order  # noqa: E402
 from parity.run.module_replay import in_float32, with_results  # noqa: E402
+from parity.run.port_latent_orders import PortOrders  # noqa: E402
+from parity.run.run_state import FORCED, RunState  # noqa: E402
 
 
 class Block(nn.Module):
@@ -33,4 +36,16 @@ short, exact = x.astype(mx.bfloat16) / 3, x / 3
 results, casts = in_float32(lambda x, scale: x * scale, (short,), {"scale": mx.array(0.1)}, [(short, exact)])
 assert np.allclose(results[0], np.array(exact) * 0.1, rtol=1e-6) and not casts
 assert in_float32(lambda x: x.astype(mx.bfloat16), (short,), {}, [(short, exact)])[1]
+
+
+class Recording(dict):
+    get = dict.__getitem__
+
+
+NAME, RIGHT, OTHER = "loop/scheduler.0/in/0", (1, 64, 2, 2), (1, 16, 8, 8)
+orders = PortOrders(loop=Order(np.arange(256).reshape(RIGHT)))
+state = RunState(Recording({NAME: np.zeros(RIGHT, np.float32)}), None, orders, FORCED, print)
+state.exchange(NAME, mx.zeros(OTHER), "guidance")
+assert state.trace.notes == [f"guidance/scheduler.0/in/0 is {list(OTHER)}, the reference's is {list(RIGHT)}"]
+assert not state.trace.seen[0].aligned
 print("right")

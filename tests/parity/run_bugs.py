@@ -40,7 +40,8 @@ def main() -> None:
     known = [f"bugs.{FAMILY}{more}" for more in ("", "_causes")]
     known = [importlib.import_module(name).BUGS for name in known if importlib.util.find_spec(name)]
     healthy = Bug("healthy", lambda model: contextlib.nullcontext(), (), known[0][0].reference)
-    for bug in [item for item in (healthy, *itertools.chain(*known)) if not NAMES or item.name in NAMES]:
+    wanted = [item for item in (healthy, *itertools.chain(*known)) if DTYPE in item.dtypes]
+    for bug in [item for item in wanted if not NAMES or item.name in NAMES]:
         path = artifacts / f"{bug.reference}.safetensors"
         recording = Recording(path)
         limits = Limits(DTYPE, read_calibration(path.with_suffix(".gaps.json"), recording.facts["run"]))

@@ -8,6 +8,7 @@ import math
 import mlx.core as mx
 from bugs import Bug, replaced, without
 from bugs.ernie_image import _right_guidance
+from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.common.schedulers.linear_scheduler import LinearScheduler
 from mflux.models.ernie_image.model.ernie_text_encoder import text_encoder as encoder_module
 from mflux.models.ernie_image.model.ernie_text_encoder.prompt_encoder import ErniePromptEncoder
@@ -121,6 +122,12 @@ def _one_frequency_less(timesteps, dim):
     return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
 
 
+def _rounded_angles(timesteps, dim):
+    frequencies = mx.exp(-math.log(10000) / (dim // 2) * mx.arange(dim // 2, dtype=mx.float32))
+    angles = timesteps[:, None].astype(ModelConfig.precision) * frequencies.astype(ModelConfig.precision)[None]
+    return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
+
+
 FIRST = "transformer.layers.0"
 BUGS = (
     Bug("guidance halved", lambda m: _right_guidance(m, _rescaled), ("predict",), "guided", "guidance formula|factor of 0.5"),
@@ -145,4 +152,6 @@ BUGS = (
     Bug("last token masked", _end_masked, (f"{FIRST}.self_attention", FIRST, "transformer", "predict"), "guided", "mask"),
     Bug("one frequency less", lambda m: replaced(transformer_module, "get_timestep_embedding", _one_frequency_less),
         ("transformer", "transformer.time_embedding"), cause="timestep"),
+    Bug("sinusoid in the type of the weights", lambda m: replaced(transformer_module, "get_timestep_embedding", _rounded_angles),
+        ("transformer", "transformer.time_embedding"), dtypes=("bfloat16",)),
 )  # fmt: skip

@@ -64,7 +64,8 @@ class Limits:
         if self.dtype == "bfloat16" and not call.whole:
             return PARTIAL_BF16  # part of its input is from the bfloat16 run
         if self.dtype == "bfloat16" and call.short:
-            return ROUNDED  # it casts to the dtype of its weights
+            casts = sum(inside.short and not any(child.short for child in inside.children) for inside in call.walk())
+            return min(PARTIAL_BF16, ROUNDED * casts**0.5)  # to the dtype of its weights, each with its own rounding
         if call.leaf and call.sinusoid:
             return SINUSOID
         if call.leaf:
