@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from itertools import groupby
 
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
-from mflux_port.draft.write.source_text import Call, Expression, Items, Row, Table
+from mflux_port.draft.write.source_text import Call, Expression, Items, Row, Run, Table
 
 _CONSTANTS = {"min", "max", "tuple"}
 _FAMILY_ENDS = ("Transformer", "Model", "For", "Encoder", "Text", "Autoencoder", "Decoder", "Pre", "UNet", "DiT")
@@ -214,7 +215,19 @@ class _Reader:
             return Row(items[0], self._slot(counts, f"num_{hint}"))
         if len(lengths) > 1:
             raise Different
-        return Items(tuple(items))
+        return Items(tuple(self._runs(items, nodes, hint)))
+
+    def _runs(self, items: list[Expression], nodes: list[Node | None], hint: str) -> list[Expression]:
+        """The items of a list, each run of equal ones whose length follows a name as one."""
+        runs = [list(run) for _, run in groupby(items)]
+        counts = [[node and node.arguments.get(f"count_{place}") for node in nodes] for place in range(len(runs) + 1)]
+        follow = [any(count and not count.isdigit() for count in column) for column in counts]
+        if not any(follow) or follow[-1] or any(None in column for column in counts[:-1]):
+            return items
+        found = []
+        for place, (run, named) in enumerate(zip(runs, follow, strict=False)):
+            found += [Run(run[0], self._slot(counts[place], f"num_{hint}_{place}"))] if named else run
+        return found
 
     def _leaf(self, nodes: list[Node | None], kind: str, hint: str) -> Expression:
         arguments = []
