@@ -26,10 +26,13 @@ def pixels_of(vae: dict) -> int | None:
 
 
 def patch_of(transformer: dict, vae: dict) -> int:
-    """The side of a patch, in latents: the transformer's own, times that of the pipeline's packing."""
+    """The side of a patch, in latents: the transformer's own, or that of the pipeline's packing.
+
+    Where both are larger than 1, they are the same one: Qwen-Image's config names the patch that its pipeline packs.
+    """
     own = transformer.get("patch_size", transformer.get("all_patch_size", 1))
     sides = [side for side in (own if isinstance(own, list) else [own]) if _is_size(side)]
-    return max(sides, default=1) * _packed(transformer, vae)
+    return max([*sides, _packed(transformer, vae)])
 
 
 def _packed(transformer: dict, vae: dict) -> int:

@@ -10,7 +10,6 @@ from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, unknown_i
 from mflux_port.draft.forward.twin.small_config import small_config
 from mflux_port.port.text_encoders import part_of
 
-
 _STEADY = 1e-4  # the largest movement of a result, over its largest value
 
 
