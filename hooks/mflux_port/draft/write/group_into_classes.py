@@ -220,13 +220,14 @@ class _Reader:
     def _runs(self, items: list[Expression], nodes: list[Node | None], hint: str) -> list[Expression]:
         """The items of a list, each run of equal ones whose length follows a name as one."""
         runs = [list(run) for _, run in groupby(items)]
-        counts = [[node and node.arguments.get(f"count_{place}") for node in nodes] for place in range(len(runs) + 1)]
-        follow = [any(count and not count.isdigit() for count in column) for column in counts]
-        if not any(follow) or follow[-1] or any(None in column for column in counts[:-1]):
+        present = [node for node in nodes if node is not None]
+        if any(sum(name.startswith("count_") for name in node.arguments) != len(runs) for node in present):
             return items
         found = []
-        for place, (run, named) in enumerate(zip(runs, follow, strict=False)):
-            found += [Run(run[0], self._slot(counts[place], f"num_{hint}_{place}"))] if named else run
+        for place, run in enumerate(runs):
+            counts = [node and node.arguments[f"count_{place}"] for node in nodes]
+            follows = not all(map(str.isdigit, filter(None, counts)))
+            found += [Run(run[0], self._slot(counts, f"num_{hint}_{place}"))] if follows else run
         return found
 
     def _leaf(self, nodes: list[Node | None], kind: str, hint: str) -> Expression:
