@@ -218,16 +218,18 @@ class _Reader:
         return Items(tuple(self._runs(items, nodes, hint)))
 
     def _runs(self, items: list[Expression], nodes: list[Node | None], hint: str) -> list[Expression]:
-        """The items of a list, each run of equal ones whose length follows a name as one."""
+        """The items of a list; if the length of a run of equal ones follows a name, each run as one."""
         runs = [list(run) for _, run in groupby(items)]
         present = [node for node in nodes if node is not None]
         if any(sum(name.startswith("count_") for name in node.arguments) != len(runs) for node in present):
             return items
+        counts = [[node and node.arguments[f"count_{place}"] for node in nodes] for place in range(len(runs))]
+        if all(count.isdigit() for column in counts for count in column if count):
+            return items
         found = []
-        for place, run in enumerate(runs):
-            counts = [node and node.arguments[f"count_{place}"] for node in nodes]
-            follows = not all(map(str.isdigit, filter(None, counts)))
-            found += [Run(run[0], self._slot(counts, f"num_{hint}_{place}"))] if follows else run
+        for place, (run, column) in enumerate(zip(runs, counts, strict=True)):
+            one = {*column} <= {"1", None}
+            found += run if one else [Run(run[0], self._slot(column, f"num_{hint}_{place}"))]
         return found
 
     def _leaf(self, nodes: list[Node | None], kind: str, hint: str) -> Expression:
