@@ -71,6 +71,12 @@ class Glue:
         text = latent_creator.resized(self.source(name), self.facts)
         if text is not None:
             self.files[name] = text
+        sides = latent_creator.multiple(self.facts)
+        if sides != self.port.size_multiple:
+            why = f"both sides must be multiples of {sides}, and the answer size_multiple is {self.port.size_multiple}"
+            self.unresolved.append(
+                Unresolved(COMPONENT, "size_multiple", why, (f"answer size_multiple: {sides}, and copy again",))
+            )
 
     def _readme(self) -> None:
         name = f"{self.port.folder}/README.md"

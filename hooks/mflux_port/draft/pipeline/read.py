@@ -6,10 +6,11 @@ import contextlib
 import inspect
 from pathlib import Path
 
-from mflux_port.draft.pipeline import arguments, defaults, encoding, images, latents, loop, negative, text
+from mflux_port.draft.pipeline import arguments, defaults, drawn_sizes, encoding, images, latents, loop, negative, text
 from mflux_port.draft.pipeline.encoder_memo import encoders_run_once
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Trace, run
+from mflux_port.port.answer_rules import choices
 
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
 LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32
@@ -59,6 +60,7 @@ def _facts(pipe) -> list[Fact]:
         loop.schedule([trace, *larger], dict(pipe.scheduler.config)),
         *_guidance(pipe, plain, trace),
         latents.decoding(pipe, plain),
+        drawn_sizes.drawn_sizes(pipe, plain, trace, choices("size_multiple")),
     ]
     known = {fact.name: fact for fact in facts if fact}
     longer = run(pipe, plain | {"prompt": LONGER})
