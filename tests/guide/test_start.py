@@ -98,7 +98,8 @@ def test_a_port_is_copied_from_where_the_program_came_from(monkeypatch, origin, 
 
 
 @pytest.mark.parametrize(
-    ("option", "typed"), [("guidance", "low"), ("steps", "2.5"), ("model", "Bad Name"), ("model", "mflux"), ("repo", "a")]
+    ("option", "typed"),
+    [("guidance", "low"), ("steps", "2.5"), ("model", "Bad Name"), ("model", "mflux"), ("repo", "a")],
 )
 def test_an_option_that_no_question_accepts_is_refused_first(tmp_path, option, typed):
     runner = Refusing(2)
@@ -175,7 +176,7 @@ def test_a_command_that_refuses_stops_with_the_way_on(tmp_path):
     with pytest.raises(
         PortError, match="inspect stopped: ../vega is not there; name another; then continue with: mflux-port"
     ):
-        Journey(request(tmp_path), runner, lambda line: None).go()
+        Journey(Request(tmp_path, "acme/Vega"), runner, lambda line: None).go()
     assert len(runner.ran) == 1
 
 
