@@ -305,7 +305,7 @@ class {self.name}:
     def _helpers(self) -> str:
         parts = [self.packing.methods()] if self.packing else []
         parts += [_GRID] if "grid" in self.uses else []
-        parts += [text for name, text in _ROTARY.items() if f"rotary, {name}" in self.uses]
+        parts += [text for name, text in ROTARY.items() if f"rotary, {name}" in self.uses]
         return "".join(parts)
 
     def _value(self, name: str) -> dict:
@@ -353,7 +353,7 @@ _GRID = """
         columns = mx.broadcast_to(mx.arange(width)[None, :], (height, width)).reshape(-1)
         return rows, columns
 """
-_ROTARY = {
+ROTARY = {
     name: f"""
     @staticmethod
     def _rotary(rows: int, columns: int, width: int, theta: float, factor: float) -> mx.array:
@@ -366,7 +366,7 @@ _ROTARY = {
         return mx.stack([mx.cos(angles), mx.sin(angles)], axis=-1)
 """
     for name, joined in (
-        ("alternating", "mx.stack([by_row, by_column], axis=-1).flatten(2)"),
+        ("alternating", "mx.stack([by_row, by_column], axis=-1).reshape(rows, columns, width // 2)"),
         ("rows first", "mx.concatenate([by_row, by_column], axis=-1)"),
     )
 }

@@ -27,24 +27,25 @@ def rotary(values: list, sizes: list[dict[str, int]], attributes: dict[str, int]
 
 
 def _frequencies(value) -> dict | None:
-    import torch
+    import numpy as np
 
-    if value.dim() != 3 or min(value.shape[:2]) < 2 or value.shape[-1] < 4 or value.shape[-1] % 2:
+    table = np.asarray(value)
+    if table.ndim != 3 or min(table.shape[:2]) < 2 or table.shape[-1] < 4 or table.shape[-1] % 2:
         return None
-    by_row, half = value[1, 0] != 1, value.shape[-1] // 2
+    by_row, half = table[1, 0] != 1, table.shape[-1] // 2
     orders = {"alternating": [True, False] * half, "rows first": [True] * half + [False] * half}
     layout = next((name for name, order in orders.items() if by_row.tolist() == order), None)
-    last = value[1, 0][by_row].angle()[-2:]  # the lowest frequencies: the others may turn by more than a circle
+    last = np.angle(table[1, 0][by_row])[-2:]  # the lowest frequencies: the others may turn by more than a circle
     if layout is None or (last <= 0).any():
         return None
     theta = round(float(last[0] / last[1]) ** half)
     first = float(last[1]) * theta ** ((half - 1) / half)
-    frequencies = torch.zeros(value.shape[-1])
+    frequencies = np.zeros(table.shape[-1])
     for axis in (by_row, ~by_row):
-        frequencies[axis] = first * float(theta) ** (-torch.arange(half) / half)
-    rows, columns = (torch.arange(size)[:, None] * frequencies for size in value.shape[:2])
-    turns = torch.where(by_row, rows[:, None], columns[None])
-    is_right = torch.allclose(torch.polar(torch.ones_like(turns), turns), value, atol=1e-2)
+        frequencies[axis] = first * float(theta) ** (-np.arange(half) / half)
+    rows, columns = (np.arange(size)[:, None] * frequencies for size in table.shape[:2])
+    turns = np.where(by_row, rows[:, None], columns[None])
+    is_right = np.allclose(np.exp(1j * turns), table, atol=1e-2)
     return {"layout": layout, "theta": theta, "factor": 1 / first} if is_right else None
 
 
