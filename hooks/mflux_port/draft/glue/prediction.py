@@ -6,7 +6,7 @@ import re
 
 from mflux_port.draft.forward.writer.once import ARGUMENT, METHOD
 from mflux_port.draft.glue import edit, prompt_encoder, scheduler
-from mflux_port.draft.glue.expressions import Given, argument
+from mflux_port.draft.glue.expressions import Given, argument, constant
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.prompt_embeds import prompt_embeds
 from mflux_port.draft.glue.signature import Signature
@@ -110,7 +110,7 @@ class {self.name}:
                 fixed[name] = argument(rule, given)
                 passed.append(f"{name}={name}")
             elif not optional or rule["value"] not in (None, {}, []):
-                passed.append(f"{name}={rule['value']!r}")
+                passed.append(f"{name}={constant(rule)}")
         fixed |= {name: self._raising(name) for name in self._settings_without_place()}
         self.uses |= given.uses
         if self.shift:
@@ -273,6 +273,10 @@ class {self.name}:
         formula = self._value("guidance").get("formula")
         if self._is_single:
             return f'        raise NotImplementedError("{self.port.reference_pipeline} makes no second prediction.")\n'
+        guided = self._value("guidance").get("channels")
+        if formula in _FORMULAS and guided:
+            joined = f"mx.concatenate([guided[:, :{guided}], conditional[:, {guided}:]], axis=1)"
+            return _block([f"guided = {_FORMULAS[formula]}", f"return {joined}"])
         if formula in _FORMULAS:
             return f"        return {_FORMULAS[formula]}\n"
         plain, _, size = (formula or "").partition(", then ")
@@ -310,6 +314,7 @@ class {self.name}:
     def _helpers(self) -> str:
         parts = [self.packing.methods()] if self.packing else []
         parts += [_GRID] if "grid" in self.uses else []
+        parts += [text for name, text in ROTARY.items() if f"rotary, {name}" in self.uses]
         return "".join(parts)
 
     def _value(self, name: str) -> dict:
@@ -357,6 +362,23 @@ _GRID = """
         columns = mx.broadcast_to(mx.arange(width)[None, :], (height, width)).reshape(-1)
         return rows, columns
 """
+ROTARY = {
+    name: f"""
+    @staticmethod
+    def _rotary(rows: int, columns: int, width: int, theta: float, factor: float) -> mx.array:
+        # The cosines and sines of a head: a number turns by its row or by its column.
+        frequencies = theta ** (-mx.arange(0, width // 2, 2) / (width // 2)) / factor
+        shape = (rows, columns, width // 4)
+        by_row = mx.broadcast_to((mx.arange(rows)[:, None] * frequencies)[:, None], shape)
+        by_column = mx.broadcast_to((mx.arange(columns)[:, None] * frequencies)[None], shape)
+        angles = {joined}
+        return mx.stack([mx.cos(angles), mx.sin(angles)], axis=-1)
+"""
+    for name, joined in (
+        ("alternating", "mx.stack([by_row, by_column], axis=-1).reshape(rows, columns, width // 2)"),
+        ("rows first", "mx.concatenate([by_row, by_column], axis=-1)"),
+    )
+}
 
 
 def _block(lines: list[str]) -> str:
