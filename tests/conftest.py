@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("quick" if "not full" in config.option.markexpr else "full")
     # Every core has its own worker: the threads of PyTorch in one would only wait for those in another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+        # Hundreds of tests start Copier: without bytecode, each start compiles Copier and all that it imports.
+        for folder in (sysconfig.get_path("purelib"), PROJECT / "hooks"):
+            compileall.compile_dir(folder, quiet=2)
 
 
 @pytest.hookimpl(tryfirst=True)  # runs before ``-m`` selects tests
