@@ -7,7 +7,7 @@ fork of that process, so no script sees what another one has changed. Run as a s
 from __future__ import annotations
 
 import atexit
-import functools
+import contextlib
 import gc
 import json
 import os
@@ -26,6 +26,8 @@ IMPORTS = (
     "transformers.models.qwen3.modeling_qwen3",
     "diffusers.pipelines.flux.pipeline_flux",
 )
+
+_processes: dict[tuple[str, str], subprocess.Popen] = {}
 
 
 class Done(subprocess.CompletedProcess):
@@ -67,20 +69,35 @@ def _used(of: int) -> float:
     return used.ru_utime + used.ru_stime
 
 
-@functools.cache
 def _process(python: str, stubs: str) -> subprocess.Popen:
+    """The process of an environment. Two are kept, because each holds 400 MB."""
+    key = (python, stubs)
+    kept = _processes.pop(key, None) or _start(python, stubs)
+    _processes[key] = kept  # the last of them is the one that was used last
+    while len(_processes) > 2:
+        _end(_processes.pop(next(iter(_processes))))
+    return kept
+
+
+def _start(python: str, stubs: str) -> subprocess.Popen:
     command = [python, __file__]
     env = {**os.environ, "PYTHONPATH": stubs, "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
         command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
-    atexit.register(process.stdin.close)  # the process ends with its input
+    atexit.register(_end, process)
     return process
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.kill()
+    process.wait()
 
 
 def _serve() -> None:
     for name in IMPORTS:
-        __import__(name)
+        with contextlib.suppress(ImportError):  # not every environment has diffusers
+            __import__(name)
     gc.collect()
     gc.freeze()  # mflux and the scripts collect garbage often, which takes long among the objects of these imports
     threads = len(os.listdir("/proc/self/task"))

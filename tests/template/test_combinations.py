@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 
-from tests import frozen
+from tests import frozen, preloaded
 from tests.skips import unexpected_skips
 from tests.template import ports, rendering
 
@@ -81,6 +80,6 @@ def run_fast_tests(checkout: Path, release: str, tests: list[Path], *more: str) 
     command = [str(releases.environment(release)), "-m", "pytest", *options, *more, *map(str, tests)]
     paths = os.pathsep.join([str(checkout / "src"), str(checkout), frozen.PATH])
     environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "MLX_DISABLE_COMPILE": "1"}
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    done = preloaded.run(command, checkout, environment)
     assert done.returncode == 0, done.stdout[-6000:]
     return done.stdout

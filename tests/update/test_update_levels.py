@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mflux_port.template.project import owned_paths
 
-from tests import frozen
+from tests import frozen, preloaded
 from tests.update.template_versions import ANSWERS, copy, git, releases, status, tree, update
 
 FILE = ANSWERS.format(model="nova")
@@ -101,4 +101,4 @@ def run_fast_tests(root: Path, python: Path) -> subprocess.CompletedProcess:
     variables = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [str(python), "-m", "pytest", "-q", "-o", "addopts=", "-m", "fast", "-k", "nova", "tests"]
     command += frozen.PLUGIN
-    return subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)
+    return preloaded.run(command, root, variables)
