@@ -18,6 +18,7 @@ from mflux_port import __version__
 from mflux_port.checkout import releases
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import preloaded
 from tests.json_forms import form_of
 from tests.network import may_download
 
@@ -150,7 +151,10 @@ def mflux_port() -> Callable[..., subprocess.CompletedProcess]:
     def run(*arguments: object, cwd: Path, python: Path | None = None, **more) -> subprocess.CompletedProcess:
         environment = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks"), **more.pop("env", {})}
         command = [str(python or sys.executable), "-m", "mflux_port", *map(str, arguments)]
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **more)
+        if python and python.is_relative_to(releases.cache_dir()) and not more:
+            done = preloaded.run(command, cwd, environment)
+        else:
+            done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **more)
         if "--json" in arguments and done.returncode in (0, 1):
             form_of(done.stdout)
         return done
