@@ -5,6 +5,7 @@ First come actions that a command can do alone, up to the comparison with the re
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from mflux_port import __version__
@@ -92,17 +93,16 @@ def _undrafted(status: PortStatus) -> bool:
 def _twin(status: PortStatus) -> Action | None:
     if not _undrafted(status) or status.twin or status.has("artifacts/reference.safetensors"):
         return None
-    place = "" if status.checkpoint == status.port.hf_repo else f" --model {status.checkpoint}"
     reason = "a tiny twin of the checkpoint runs on any machine, and the draft uses it"
-    return Action(f"uv run {status.folder}/make_tiny_checkpoint.py{place}", reason)
+    return Action(f"uv run {status.folder}/make_tiny_checkpoint.py{status.local_model}", reason)
 
 
 def _draft(status: PortStatus) -> Action | None:
     if not _undrafted(status):
         return None
     tool = status.tool.replace("uv run", "uv run --with diffusers", 1)
-    pipeline = f" --pipeline {status.twin}" if status.twin else ""
-    command = f"{tool} draft {status.model} --checkpoint {status.checkpoint}{pipeline}"
+    pipeline = f" --pipeline {shlex.quote(status.twin)}" if status.twin else ""
+    command = f"{tool} draft {status.model} --checkpoint {shlex.quote(status.checkpoint)}{pipeline}"
     return Action(command, "the modules and the weight mapping are the template's own")
 
 
@@ -113,7 +113,7 @@ def _ledger(status: PortStatus) -> Action | None:
 
 
 def _ledger_command(status: PortStatus) -> str:
-    given = "" if status.key_list else f" --checkpoint {status.checkpoint}"
+    given = "" if status.key_list else f" --checkpoint {shlex.quote(status.checkpoint)}"
     return f"{status.tool} ledger {status.model}{given}"
 
 

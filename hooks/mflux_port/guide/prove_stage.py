@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from mflux_port.checks.engine.evidence import BFLOAT16
 from mflux_port.guide.action import Action
@@ -94,5 +95,5 @@ def _is_explained(answer: str, stage: str) -> bool:
 
 def _model(status: PortStatus) -> str:
     if status.twin:
-        return f" --model {status.twin}"
-    return "" if status.checkpoint == status.port.hf_repo else f" --model {status.checkpoint}"
+        return f" --model {shlex.quote(status.twin)}"
+    return status.local_model

@@ -6,7 +6,6 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from mflux_port.draft.glue import latent_creator
 from mflux_port.draft.glue.packing import packing
 
 PATTERNS = [f"b c (h p) (w q) -> b (h w) ({' '.join(inner)}), p = q = 2" for inner in permutations("cpq")]
@@ -42,10 +41,3 @@ def _place(pattern: str, channel: int, row: int, column: int) -> tuple:
 
 def test_another_pattern_is_no_packing():
     assert packing("reshape to 1x2x3") is None and packing("unchanged") is None
-
-
-@pytest.mark.parametrize("shape", [[1, 12, 6, 4], [1, 1, 12, 6, 4], [1, 12, 1, 6, 4]])
-def test_channels_are_not_the_frames(shape):
-    source = "class Nova:\n    LATENT_CHANNELS = 16\n    SPATIAL_SCALE = 8\n"
-    facts = {"packing": {"value": {"noise_shape": shape, "pixels": 8}}}
-    assert "LATENT_CHANNELS = 12\n" in latent_creator.resized(source, facts)

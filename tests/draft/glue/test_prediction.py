@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.prediction import Writer
 from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
-from mflux_port.draft.glue.signature import Signature
+from mflux_port.draft.glue.signature import Signature, call_signature
 from mflux_port.port.port import port_from_answers
 
 from tests.draft.glue.encoder_facts import CLIP_AND_T5, fact
@@ -115,3 +116,33 @@ def test_a_second_guidance_that_is_off_makes_no_second_prediction():
     assert "return False" in writer.text() and f"return {CFG}" in writer.text() and not writer.unresolved
     facts["defaults"]["value"]["true_cfg_scale"] = 4.0
     assert "return guidance > 1.0" in Writer(port, facts, Signature({}, "mx.array")).text()
+
+
+def test_rotary_embeddings_are_made_once_for_an_image():
+    written = (
+        "class A:\n    def __call__(self, x, ids, mask=None, rotary_embeddings=None) -> mx.array:\n        return x\n"
+        "    def get_rotary_embeddings(self, ids, mask=None):\n        return ids\n"
+    )
+    rules = {"x": {"is": "latents"}, "ids": {"is": "numbers", "array": True, "numbers": [1], "dtype": "int"}}
+    facts = {"arguments": fact(**rules), "packing": fact(pattern="b c h w -> b (h w) (c)")}
+    signature = call_signature(written)
+    assert signature.of_rotary == ("ids", "mask") and "rotary_embeddings" not in signature.arguments
+    text = Writer(port_from_answers(ANSWERS), facts, signature).text()
+    assert "        rotary_embeddings = transformer.get_rotary_embeddings(ids=ids)\n" in text
+    assert (
+        "        return (ids, rotary_embeddings)\n" in text and "ids=ids, rotary_embeddings=rotary_embeddings)" in text
+    )
+    without = call_signature(written.replace("return ids", "raise NotImplementedError"))
+    assert "rotary" not in Writer(port_from_answers(ANSWERS), facts, without).text()
+
+
+def test_guidance_of_the_first_channels():
+    facts = {"guidance": {"value": {"formula": CFG, "channels": 2}}}
+    text = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array")).text()
+    guide = next(
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef) and node.name == "guide"
+    )
+    scope: dict = {"mx": SimpleNamespace(array=np.ndarray, concatenate=np.concatenate)}
+    exec(ast.unparse(guide).replace("@staticmethod\n", ""), scope)
+    conditional, unconditional = np.full((1, 3, 1, 1), 2.0), np.full((1, 3, 1, 1), 1.0)
+    assert scope["guide"](conditional, unconditional, 4.0).reshape(-1).tolist() == [5.0, 5.0, 2.0]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from mflux_port.draft.forward.proof.result import VERIFIED, State
 from mflux_port.draft.forward.record.callgraph import Place
+from mflux_port.draft.forward.torch_calls.mlx_functions import HELPERS
 from mflux_port.draft.forward.writer.channels_last import join_layers
 from mflux_port.draft.forward.writer.init_arrays import InitialWriter, initial_place
 from mflux_port.draft.forward.writer.known_tables import formula, numbers_of
@@ -44,7 +45,6 @@ class Forward:
     group: str
     methods: list[Method] = field(default_factory=list)
     shared: dict[str, str] = field(default_factory=dict)
-    helpers: set[str] = field(default_factory=set)
     reads: set[str] = field(default_factory=set)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
     outside: set[Place] = field(default_factory=set)
@@ -63,6 +63,12 @@ class Forward:
     def key(self) -> str:
         """Equal for forward passes with the same text."""
         return "\n".join([*(method.text for method in self.methods), *self.initial])
+
+    @property
+    def helpers(self) -> set[str]:
+        """The functions of ``mlx_functions.py`` that are called."""
+        text = "\n".join([self.key, *self.shared.values()])
+        return {name for name in HELPERS if f"SHARED.{name}(" in text}
 
 
 class ClassWriter:
@@ -117,7 +123,6 @@ class ClassWriter:
         nodes = {place: self._definition(written, names) for place, written in functions.items()}
         for written in functions.values():
             out.problems += [problem for problem in written.problems if problem not in out.problems]
-            out.helpers |= written.helpers
             out.others |= written.reads
             out.outside |= written.outside
         self._initial(out, group, functions, names, nodes)
@@ -142,7 +147,6 @@ class ClassWriter:
     @staticmethod
     def _without_removed(out: Forward) -> Forward:
         # A style pass may have removed a test and what it read.
-        out.helpers = {name for name in out.helpers if f"SHARED.{name}(" in out.key}
         out.others = {(owner, name) for owner, name in out.others if re.search(rf"\.{name}\b", out.key)}
         out.reads = _own_reads([*(method.text for method in out.methods), "\n".join(out.initial)])
         return out
@@ -194,7 +198,6 @@ class ClassWriter:
             nodes[one.place] = self._definition(one, names)
         for one in (written, *more.values()):
             out.problems += one.problems
-            out.helpers |= one.helpers
             out.others |= one.reads
         out.initial += statements(_Called(self.project, written, names).block(written.body))
 
