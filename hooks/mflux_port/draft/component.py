@@ -103,13 +103,16 @@ def draft_component(
     mapping.unresolved += _undecided_weights(name, tree, mapping.tied)
     classes, files = _classes_and_files(component, name, port, tree, forwards, towers)
     states = class_states(tree, forwards)
-    mapping.unresolved += [
-        Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in states if not state.is_proof
-    ]
+    open_states = [(path, cls, state) for path, cls, state in states if not state.is_proof]
+    mapping.unresolved += [Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in open_states]
+    lora = _lora(mapping, source, tree) if name == "transformer" else []
+    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, left_out)
+
+
+def _lora(mapping: MappingDraft, source: Source, tree: Node) -> list[LoraLayer]:
     linears = {path for path, node in tree.walk() if node.layer == "Linear"}
     names = {tensor.name: plain for plain, tensor in source.tensors.items()}
-    lora = lora_layers(mapping.targets, linears, names) if name == "transformer" else []
-    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, left_out)
+    return lora_layers(mapping.targets, linears, names)
 
 
 def _undecided_weights(name: str, tree: Node, tied: list[str]) -> list[Unresolved]:

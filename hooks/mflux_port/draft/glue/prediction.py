@@ -102,20 +102,18 @@ class {self.name}:
             if rule is None:
                 if name in self._value("arguments") or not optional:
                     fixed[name] = self._raising(name)
-                    passed.append(f"{name}={name}")
-                continue
-            if rule["is"] == "zeros" and optional:
+            elif rule["is"] == "zeros" and optional:
                 self._left_out(name)
             elif rule["is"] == "zeros":
                 fixed[name] = self._raising(name)
-                passed.append(f"{name}={name}")
             elif rule["is"] in ("latents", "time", "prompt"):
                 passed.append(f"{name}={self._moving(name, rule)}")
             elif rule["is"] != "constant":
                 fixed[name] = argument(rule, given)
-                passed.append(f"{name}={name}")
             elif not optional or rule["value"] not in (None, {}, []):
                 passed.append(f"{name}={constant(rule)}")
+            if name in fixed:
+                passed.append(f"{name}={name}")
         fixed |= {name: self._raising(name) for name in self._settings_without_place()}
         self.uses |= given.uses
         if self.shift:
