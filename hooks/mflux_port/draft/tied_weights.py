@@ -36,7 +36,7 @@ def drop(tree: Node, names: list[str]) -> list[str]:
     modules = [name.rpartition(".")[0] for name in names]
     read = [module for module in modules if is_read(tree, module)]
     for module in modules:
-        _remove(tree, module, "tied to another weight, the checkpoint does not repeat it")
+        _remove(tree, module, "tied to another weight, which the checkpoint does not repeat")
     return read
 
 

@@ -57,7 +57,7 @@ class PortStatus:
 
     @property
     def local_model(self) -> str:
-        """The option of a script that names a local checkpoint; empty where the port's repo is meant, its default."""
+        """The option of a script that names a local checkpoint; empty for the port's repo, which is the default."""
         return "" if self.checkpoint == self.port.hf_repo else f" --model {shlex.quote(self.checkpoint)}"
 
     @property

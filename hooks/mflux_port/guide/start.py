@@ -168,7 +168,7 @@ def existing_port(request: Request) -> str:
 
 
 def verify_same_checkpoint(request: Request, file: Path) -> None:
-    """Note in the answers which checkpoint they are for; raise PortError when it is another one than was typed."""
+    """Note in the answers which checkpoint they are for; raise PortError if that is not the typed one."""
     text = file.read_text(encoding="utf-8")
     noted = _NOTED.search(text)
     if not noted:

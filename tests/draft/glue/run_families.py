@@ -90,7 +90,7 @@ class Run:
 
     def tests(self) -> tuple[int, str]:
         options = "-q -rs -o addopts= -o faulthandler_timeout=90 -m fast --tb=short -k".split()
-        place = ["--basetemp", self.folder / "scratch"]  # else pytest removes the folders of other sessions first
+        place = ["--basetemp", self.folder / "scratch"]  # otherwise pytest first removes the folders of other runs
         return self._run(self.own, "-m", "pytest", *place, *options, PORT, "tests", cwd=self.root)
 
     def stages(self) -> tuple[int, str]:

@@ -25,7 +25,7 @@ class Difference:
 class Family:
     """``guidance`` is the model card's. ``calls`` are arguments that give the reference the port's own settings.
 
-    ``words`` are numbers in the source of the reference's pipeline, by its module, and what they become.
+    ``words``: numbers in the source of the reference's pipeline, by module, and their replacements.
     ``negative`` is given whenever guidance is on; empty for a port that makes one prediction a step.
     """
 

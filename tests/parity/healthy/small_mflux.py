@@ -23,7 +23,7 @@ def install(folder: Path, tables) -> None:
 
 
 def change(words: Table) -> None:
-    """From now on modules of the reference are imported with other numbers, too."""
+    """From now on modules of the reference are imported with other numbers as well."""
     sys.meta_path.insert(0, _Finder(words))
 
 

@@ -381,7 +381,7 @@ ROTARY = {
     name: f"""
     @staticmethod
     def _rotary(rows: int, columns: int, width: int, theta: float, factor: float) -> mx.array:
-        # The cosines and sines of a head: a number turns by its row or by its column.
+        # The cosines and sines of a head: a number is rotated by its row or its column.
         frequencies = theta ** (-mx.arange(0, width // 2, 2) / (width // 2)) / factor
         shape = (rows, columns, width // 4)
         by_row = mx.broadcast_to((mx.arange(rows)[:, None] * frequencies)[:, None], shape)

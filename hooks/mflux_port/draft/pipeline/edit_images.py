@@ -21,7 +21,7 @@ def takes_images(pipe) -> bool:
 
 
 def without_images(pipe) -> list[Fact]:
-    """The facts about images to edit of a pipeline that takes none: all of them are open."""
+    """The facts about images to edit of a pipeline that takes none: all of them stay open."""
     name = type(pipe).__name__
     cures = f"{name} takes no image: draft from a pipeline that edits", "answer variants without edit"
     return [Fact(fact, None, f"the arguments of {name}", cures) for fact in ("input_image", "images")]

@@ -194,7 +194,7 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
 
 
 def _output_channels(row, target) -> dict:
-    """The number of channels that the transformer returns, where it is more than those of the latents."""
+    """The number of channels that the transformer returns, if it exceeds that of the latents."""
     is_more = row.dim() == target.dim() > 2 and len(row) > len(target) and row.shape[1:] == target.shape[1:]
     return {"output_channels": len(row)} if is_more else {}
 

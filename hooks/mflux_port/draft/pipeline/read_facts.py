@@ -36,7 +36,7 @@ _REFUSALS = RuntimeError, ValueError, IndexError  # of a text that a twin's netw
 def read_facts(pipe, edits: bool = False) -> list[Fact]:
     """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. Takes about fifteen runs.
 
-    ``edits``: also what it does with images to edit, where it takes some and can do without one.
+    ``edits``: also what it does with images to edit, if it takes some and can run without one.
     """
     with encoders_run_once(pipe):
         facts = _facts(pipe)

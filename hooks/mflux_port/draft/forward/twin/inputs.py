@@ -215,7 +215,7 @@ def find_runs(
 ) -> list[tuple[str, dict]]:
     """Runs of a transformer's ``forward`` that it accepts; empty when no combination of candidates is.
 
-    ``tables``: settings that its pipeline gives it in every run, by parameter.
+    ``tables``: settings that its pipeline passes in every run, by parameter.
     """
     runs = _found_runs(model, config, cases, tables or {})
     return runs or (_found_runs(model, config, cases, {}) if tables else [])

@@ -135,7 +135,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         return ast.Call(ast.Attribute(ast.Name("SHARED", ast.Load()), name, ast.Load()), values, [])
 
     def read_one_by_one(self, node: ast.expr) -> ast.expr:
-        """An expression in MLX; a row of numpy's as a list, whose numbers loops and slices read. A name holds one already."""
+        """An expression in MLX; a numpy row becomes a list, whose numbers loops and slices read. A name holds one already."""
         fact, written = self.fact(node), self.expr(node)
         is_row = fact is not None and fact.is_numpy and fact.rank == 1 and not isinstance(node, ast.Name)
         return filled("x.tolist()", {"x": written}) if is_row else written

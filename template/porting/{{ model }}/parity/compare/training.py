@@ -41,7 +41,7 @@ def data(recording: Recording, own: np.ndarray) -> Row:
         return Row("data", PASS, gap.relative, LATENTS)
     gaps = {name: distance(recording.get(f"data/{name}/out/0"), own) for name in MISTAKES}
     known = next((name for name, other in gaps.items() if other.relative <= 10 * LATENTS), "")
-    note = f"the picture's latents are {known}" if known else "other latents than the reference's of the picture"
+    note = f"the picture's latents are {known}" if known else "the picture's latents differ from the reference's"
     return Row("data", FAIL, gap.relative, LATENTS, note)
 
 

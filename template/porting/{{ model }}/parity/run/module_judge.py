@@ -134,7 +134,7 @@ class ModuleJudge(Sink):
         call.short = rounds or call.short or any(child.short for child in call.children)
 
     def _results_of_waived(self, call: Call) -> list[tuple[nn.Module, mx.array]]:
-        """What the reference computes in place of the waived modules inside a call; none if one of them is unknown."""
+        """The reference's results for the waived modules inside a call; none if one of them is unknown."""
         inside = [one for child in call.children for one in child.walk() if self._is_waived(one)]
         found = [(self._modules[one.path], self._result_of(one)) for one in inside]
         once = len({one.path for one in inside}) == len(inside)

@@ -54,7 +54,7 @@ def run_alone(again: Callable, args: tuple, kwargs: dict) -> tuple[list[np.ndarr
 def in_float32(
     again: Callable, args: tuple, kwargs: dict, exact: list[tuple[mx.array, mx.array]]
 ) -> tuple[list[np.ndarray], bool]:
-    """What a call computes from float32 arguments, and whether it casts to a short type. ``exact``: what some stand for."""
+    """What a call computes from float32 arguments, and whether it casts to a short type. ``exact``: unrounded arguments."""
     wide = {id(given): values for given, values in exact}
     new = [wide.get(id(array), _widened(array)) for array in arrays((args, kwargs))]
     return run_alone(again, *rebuild((args, kwargs), iter(new)))
@@ -116,7 +116,7 @@ def _options(
 
 
 def _is_of_another(recorded: RecordedCalls, values: np.ndarray, names: list[str]) -> bool:
-    """Whether the reference's values are not what it gives this call: the port passes on one input for another."""
+    """Whether the reference passes other values to this call: the port confuses two inputs."""
     like = [recorded.get(name) for name in names if layouts(recorded.recording.event(name).shape, values.shape)]
     gaps = [align(reference, values)[1].relative for reference in like if reference.dtype.kind == "f"]
     return bool(gaps) and min(gaps) > NEAR

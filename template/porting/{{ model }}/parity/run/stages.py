@@ -260,7 +260,7 @@ class Judge:
         return result
 
     def _unsteady(self, stage: str, seen: list[Comparison], limits: list[float]) -> str:
-        """What makes the limits of a stage so high that little exceeds them; empty when they are not."""
+        """The reason why the limits of a stage are so high that little exceeds them; empty if they are not."""
         gaps = [self.limits.gap(item.name, stage) for item, limit in zip(seen, limits, strict=True) if limit > FAR]
         if not gaps:
             return ""

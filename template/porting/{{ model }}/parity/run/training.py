@@ -170,7 +170,7 @@ class Training:
         return ""
 
     def data(self) -> list[Row]:
-        """The latents that the adapter makes of a picture; no row where the reference's are not known."""
+        """The latents that the adapter makes of a picture; no row if the reference's are not known."""
         if "data/right/out/0" not in self.recording:
             return []
         size = self.recording.get("data/right/out/0").size
