@@ -27,6 +27,7 @@ from parity.run.recorded_calls import RecordedCalls
 SIGNIFICANT = 1e-5  # a different eps stays below it; an error that fails a stage does not
 ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
 CHANNELS_LAST = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.BatchNorm, nn.InstanceNorm, nn.Upsample)
+TIMESTEP = 1000.0  # the largest angle that a timestep becomes
 PASSED_ON = 4  # a correct module amplifies its input's error less
 
 
@@ -101,7 +102,7 @@ class ModuleJudge(Sink):
         call.size = max((one.size for one in results), default=0)
         if isinstance(module, CHANNELS_LAST):
             self.recorded.has_channels_last(call.event)
-        call.sinusoid = is_sinusoid(module, args, kwargs, result)
+        call.angle = largest_angle(module, args, kwargs, result)
         call.ids = self._ids(call, args, kwargs)
         call.moment = self.run.state.moment
         call.scalars = [to_numpy(array).reshape(-1) for array in arrays((args, kwargs)) if _is_scalar(array)]
@@ -221,8 +222,14 @@ def _is_scalar(array: mx.array) -> bool:
     return array.size <= FEW and mx.issubdtype(array.dtype, mx.floating)
 
 
-def is_sinusoid(module, args: tuple, kwargs: dict, result) -> bool:
-    """Whether a module without weights makes many numbers from one (a timestep)."""
-    given, made = list(arrays((args, kwargs))), list(arrays(result))
-    few = bool(given) and all(array.size <= FEW for array in given)
-    return few and len(made) == 1 and made[0].size > 8 * given[0].size and not module.parameters()
+def largest_angle(module, args: tuple, kwargs: dict, result) -> float:
+    """The largest angle of a module without weights that returns sines and cosines of a timestep or of positions; else 0."""
+    given = [array for array in arrays((args, kwargs)) if array.dtype != mx.bool_]
+    made = list(arrays(result))
+    if not given or not made or module.parameters():
+        return 0.0
+    if all(array.size <= FEW for array in given):
+        return TIMESTEP if len(made) == 1 and made[0].size > 8 * given[0].size else 0.0
+    whole = all(bool(mx.all(array == mx.round(array))) for array in given)  # positions, as no activation is given
+    waves = whole and all(float(mx.abs(array).max()) <= 1.0 for array in made)
+    return max(float(mx.abs(array).max()) for array in given) if waves else 0.0
