@@ -1,4 +1,4 @@
-"""A freshly rendered port has no failing row, whatever the answers are."""
+"""A freshly rendered port has no failing row, for any answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.evaluate import check, failures
+from mflux_port.checks.engine.run_rules import check, failures
 
 from tests.template.cover import cover
 from tests.template.ports import answers

@@ -36,7 +36,7 @@ class Scheduler:
 
 
 class Pipe:
-    """Calls its transformer twice where ``guided`` says so of the value that it is given; packs its latents."""
+    """Calls its transformer twice if ``guided`` is true for the given value; packs its latents."""
 
     guider = None
     guided = staticmethod(lambda value: value > 1)
@@ -79,7 +79,7 @@ class Scheduled(Pipe):
 
 
 class Guided(Pipe):
-    """Its guidance is a separate component, whatever the call is given."""
+    """Its guidance is a separate component, and the call's argument has no effect."""
 
     def __init__(self):
         super().__init__()

@@ -46,6 +46,6 @@ NAME, RIGHT, OTHER = "loop/scheduler.0/in/0", (1, 64, 2, 2), (1, 16, 8, 8)
 orders = PortOrders(loop=Order(np.arange(256).reshape(RIGHT)))
 state = RunState(Recording({NAME: np.zeros(RIGHT, np.float32)}), None, orders, FORCED, print)
 state.exchange(NAME, mx.zeros(OTHER), "guidance")
-assert state.trace.notes == [f"guidance/scheduler.0/in/0 is {list(OTHER)}, the reference's is {list(RIGHT)}"]
+assert state.trace.notes == [f"guidance/scheduler.0/in/0 is {list(OTHER)}; the reference's is {list(RIGHT)}"]
 assert not state.trace.seen[0].aligned
 print("right")

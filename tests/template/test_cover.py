@@ -46,7 +46,7 @@ def test_every_two_answers_meet_unless_no_port_can_have_both():
 
 
 def _every_port_with(pair: cover.Pair):
-    # Without the algorithm's own pruning: every combination of the other answers that a rule names.
+    # Computed without the algorithm's pruning: every combination of the other answers that a rule names.
     named = {name for rule in cover._REFUSED for name in rule}
     rest = {name: values for name, values in cover.FACTORS.items() if name in named and name not in dict(pair)}
     made = [dict(pair)]

@@ -20,7 +20,7 @@ NOVA = {"display_name": "Nova of Acme 2.1"}
 # The template's location as seen from the checkouts: both can be moved and copied together.
 BESIDE = Path("../template")
 EDIT = "# The porter's own line.\n"
-# Ports in these tests have components of their own, which are small and need no download.
+# Ports in these tests have their own components, which are small and need no download.
 QUESTIONS = {"vae": "own", "text_encoder": "own"}
 
 

@@ -1,4 +1,4 @@
-"""Two text encoders, end to end: a CLIP of a size that mflux does not have, drafted, and mflux's own T5. No line by hand.
+"""Two text encoders, end to end: a CLIP of a size that mflux does not have, drafted, and mflux's own T5, without manual edits.
 
 The pipeline is FLUX.1's, with the config files of a checkpoint that nobody has ported.
 """
@@ -30,7 +30,7 @@ STAGES = [
 
 @pytest.fixture(scope="module")
 def run():
-    """``run(checkout, "-m", "mflux_port", …)``: in an environment with the reference's libraries. Returns what it says."""
+    """``run(checkout, "-m", "mflux_port", …)``: in an environment with the reference's libraries. Returns what it prints."""
     python = releases.environment(releases.NEWEST, ("diffusers==0.42.*",))
 
     def call(folder: Path, *arguments: object) -> str:

@@ -1,4 +1,4 @@
-"""Torch calls with the case that is tested of each, and calls that the table must refuse.
+"""Torch calls, each with its test case, and calls that the table must refuse.
 
 ``x`` is (2, 3, 4), ``y`` another of its shape, ``w`` (4, 4), ``i`` whole numbers (2, 3, 4) below 3, ``m`` truth values
 (2, 3, 4), ``image`` (2, 4, 6, 6), ``z`` complex (2, 3, 4), ``row`` (3,) integers, ``kernel`` (4, 4, 3, 3).

@@ -125,7 +125,7 @@ def facts(tmp_path_factory):
                 name, {**FAMILIES, **OTHERS, **REFERENCES}[name], "Any", tmp_path_factory.mktemp("facts")
             )
             _run(python, [home / "make_tiny_checkpoint.py", "--model", home / "reference"])
-            command = ["-m", "mflux_port.draft.pipeline.process", home / "artifacts/tiny", "--edits"]
+            command = ["-m", "mflux_port.draft.pipeline.separate_process", home / "artifacts/tiny", "--edits"]
             made[name] = {entry["name"]: entry for entry in json.loads(_run(python, command))}
         return made[name]
 

@@ -1,4 +1,4 @@
-"""Which sizes a pipeline draws as it was asked: the multiple of both sides, found by drawing."""
+"""The sizes that a pipeline draws as requested: the multiple of both sides, found by drawing."""
 
 from __future__ import annotations
 

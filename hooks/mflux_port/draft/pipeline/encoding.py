@@ -1,11 +1,11 @@
-"""From token ids to the prompt's vectors: which ids and mask the encoder gets, and which of its vectors are kept."""
+"""How token ids become the prompt's vectors: the ids and mask that the encoder gets, and the vectors that are kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from mflux_port.draft.pipeline.fact import Fact
-from mflux_port.draft.pipeline.text import blocks_of, explained_prompts, is_pooled
+from mflux_port.draft.pipeline.prompts import blocks_of, explained_prompts, is_pooled
 from mflux_port.draft.pipeline.watch import Trace
 
 

@@ -43,7 +43,7 @@ def to_torch(value):
 
 
 def distance(mine, theirs) -> float:
-    """The largest difference over the largest value of ``theirs``; infinite where shapes or kinds differ."""
+    """The largest difference divided by the largest value of ``theirs``; infinite if shapes or kinds differ."""
     import numpy as np
 
     pairs = _pairs(mine, theirs)

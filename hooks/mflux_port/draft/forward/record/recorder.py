@@ -15,9 +15,9 @@ from pathlib import Path
 
 from mflux_port.draft.forward.record.facts import Fact
 from mflux_port.draft.forward.record.groups import group_of, is_torch_layer
-from mflux_port.draft.forward.record.initial import initial_group, initial_keys
+from mflux_port.draft.forward.record.init_arrays import initial_group, initial_keys
 from mflux_port.draft.forward.record.instrument import instrumented
-from mflux_port.draft.forward.record.quiet import QUIET, quiet_call
+from mflux_port.draft.forward.record.small_inputs import QUIET, quiet_call
 from mflux_port.draft.forward.record.sources import Source, key_of
 from mflux_port.draft.forward.torch_calls.opaque import OPAQUE
 
@@ -182,7 +182,7 @@ class _Recorder:
         handles = []
         for path, module in self.model.named_modules():
             if not is_torch_layer(module):
-                handles.append(module.register_forward_pre_hook(self._before(path), with_kwargs=True))
+                handles.append(module.register_forward_pre_hook(self._before(), with_kwargs=True))
                 handles.append(module.register_forward_hook(self._after(path), with_kwargs=True))
         classes = {
             type(value) for part in _parts(self.model) if _is_module(part) for value in own_objects(part).values()
@@ -212,7 +212,7 @@ class _Recorder:
                 found[id(value)] = f"{path}.{name}" if path else name
         return found
 
-    def _before(self, path: str):
+    def _before(self):
         def hook(module, args, kwargs):
             keep = self.seen[group_of(module), self.run] < CALLS_OF_A_GROUP
             self.given = getattr(self, "given", [])

@@ -1,4 +1,4 @@
-"""Functions of the reference that are not looked into: the table has them, or a port does not contain them."""
+"""Functions of the reference that are not traced: the table has them, or a port does not contain them."""
 
 OPAQUE = {
     "dispatch_attention_fn", "sdpa_attention_forward", "eager_mask", "create_causal_mask", "create_bidirectional_mask",

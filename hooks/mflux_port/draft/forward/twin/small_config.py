@@ -9,7 +9,6 @@ from mflux_port.port.text_encoders import part_of
 from mflux_port.template.project import project_root
 
 _SHRINK = "template/porting/{{ model }}/parity/record/shrink.py"
-_POSITIONS = ("pos_embed_max_size", "max_position_embeddings")
 
 
 def small_config(name: str, config: dict) -> dict:

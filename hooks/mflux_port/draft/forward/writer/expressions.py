@@ -173,7 +173,7 @@ class Expressions:
         """An attribute's name in the port, which differs for arrays that no checkpoint holds."""
         from torch import nn
 
-        from mflux_port.draft.forward.record.initial import tables
+        from mflux_port.draft.forward.record.init_arrays import tables
         from mflux_port.draft.forward.writer.names import table_name
 
         owners = [one for one in self.fact(node.value).objects.values() if isinstance(one, nn.Module)]

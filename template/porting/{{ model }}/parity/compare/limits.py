@@ -15,9 +15,9 @@ PARTIAL_BF16 = 0.1
 ROUNDED = 5e-3  # twice the error that rounding to bfloat16 makes
 COMBINED = 0.04  # of a sum of tensors that are the reference's own: correct ports stay below 0.014 at a guidance of 7
 FAR = 0.35  # above this the result is wrong, unless the reference's own bfloat16 run is that far off (it rounds a timestep)
-UNSTEADY = 1.5  # times the reference's own distance: beyond it, the result is wrong even then
+UNSTEADY = 1.5  # times the reference's own distance; beyond it, the result is wrong in any case
 REPEATED = 0.03  # of a transformer that ran again in float32, with weights that may be rounded to bfloat16
-FLOAT32 = "float32/"  # begins the name of such a result
+FLOAT32 = "float32/"  # prefix of such a result's name
 BF16_FACTOR = 3.0  # a correct bfloat16 port was never further away than 1.4 times the reference's own bfloat16 run
 FP32_SHARE = 1 / 128  # share of the reference's own gap; correct float32 ports stay below 1/300 of it
 
@@ -49,7 +49,7 @@ class Limits:
         return self.gaps.get(("free:" if stage in ("loop", "end_to_end") else "") + _event(name))
 
     def is_unsteady(self, name: str) -> bool:
-        """Whether that is so far that it limits nothing."""
+        """Whether that distance is too large to limit anything."""
         return self.dtype == "bfloat16" and BF16_FACTOR * (self.gap(name) or 0.0) > FAR
 
     def of_output(self, call) -> float:

@@ -49,7 +49,7 @@ class Sizes:
     """Chooses sizes so that no two components share a width: a layout mistake is then visible.
 
     ``kept`` are sizes that stay as they are, such as the latents' channels: no width is one of them either.
-    ``least``: the next network is at least so wide.
+    ``least``: the minimum width of the next network.
     """
 
     def __init__(self, kept: Iterable[int] = ()):

@@ -36,7 +36,7 @@ def to_numpy(array: mx.array) -> np.ndarray:
 
 
 def numbers(array: mx.array) -> bytes:
-    """What an array holds, with its dtype and shape."""
+    """The content of an array, with its dtype and shape."""
     return f"{array.dtype}{array.shape}".encode() + to_numpy(array).tobytes()
 
 
@@ -70,7 +70,7 @@ def modules_below(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 class TapError(BaseException):
-    """An error of the comparison itself. Not an Exception, so that handlers for the port's errors do not catch it."""
+    """An error in the comparison itself. Not an Exception, so that handlers for the port's errors do not catch it."""
 
 
 @contextlib.contextmanager

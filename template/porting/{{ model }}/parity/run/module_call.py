@@ -1,4 +1,4 @@
-"""One call of one module of the port, with what was found out about it."""
+"""One call of one module of the port, and its findings."""
 
 from __future__ import annotations
 

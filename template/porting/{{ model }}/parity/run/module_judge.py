@@ -25,7 +25,7 @@ from parity.run.module_replay import NEAR, reference_inputs, replay_of, run_alon
 from parity.run.recorded_calls import RecordedCalls
 
 SIGNIFICANT = 1e-5  # a different eps stays below it; an error that fails a stage does not
-ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
+ENOUGH = 3  # the number of wrong modules to find in one stage; the first of them is the answer
 CHANNELS_LAST = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.BatchNorm, nn.InstanceNorm, nn.Upsample)
 TIMESTEP = 1000.0  # the largest angle that a timestep becomes
 PASSED_ON = 4  # a correct module amplifies its input's error less
@@ -110,7 +110,7 @@ class ModuleJudge(Sink):
         self._keep_given(call, args, kwargs)
 
     def _judge(self, call: Call, args: tuple, kwargs: dict, again: Callable) -> None:
-        """The call's own error: that of its result for the reference's input."""
+        """The call's own error: the error of its result for the reference's input."""
         if call.stage.startswith("text_encoder") and call.root:
             return  # an encoder's own result is one of several hidden states: the stage judges it
         if self.recorded.thinned(call.event):
@@ -135,7 +135,7 @@ class ModuleJudge(Sink):
         call.short = rounds or call.short or any(child.short for child in call.children)
 
     def _results_of_waived(self, call: Call) -> list[tuple[nn.Module, mx.array]]:
-        """What the reference computes in place of the waived modules inside a call; none if one of them is unknown."""
+        """The reference's results for the waived modules inside a call; none if one of them is unknown."""
         inside = [one for child in call.children for one in child.walk() if self._is_waived(one)]
         found = [(self._modules[one.path], self._result_of(one)) for one in inside]
         once = len({one.path for one in inside}) == len(inside)
@@ -192,7 +192,7 @@ class ModuleJudge(Sink):
         return self.recorded.outputs(call.event, results, call.root, repeats=call.path in self.pairing.named)
 
     def _known(self, call: Call) -> bool:
-        """Whether a replay would show nothing new: the output is right, or a module inside is wrong, or enough are."""
+        """Whether a replay would show nothing new: the output is right, or enough wrong modules are known."""
         if call.output and call.output.relative <= self.limits.of_module(call) and self.limits.dtype == "float32":
             call.local = call.output
             return True
@@ -202,7 +202,7 @@ class ModuleJudge(Sink):
         return call.wrong or self._guilty[call.stage] >= ENOUGH
 
     def _ids(self, call: Call, args: tuple, kwargs: dict) -> tuple[np.ndarray, np.ndarray] | None:
-        """The reference's ids and the port's, of a text encoder and of a call that is given nothing else."""
+        """The reference's ids and the port's, for a text encoder and for a call that is given nothing else."""
         given, names = list(arrays((args, kwargs))), self.recorded.inputs(call.event)
         encoder = call.root and call.stage.startswith("text_encoder")
         if not encoder and (len(given), len(names)) != (1, 1):
