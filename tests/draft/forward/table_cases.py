@@ -122,7 +122,7 @@ WRITTEN = {
     "in place on a new array": "torch.zeros_like(x).scatter_(1, i, y) + x.clone().clamp_(min=0.1)",
     "masked_scatter": "x.masked_scatter(m[..., :1], y)",
     "bincount of open length": "torch.bincount(i.flatten())",
-    "comparisons by their long names": "torch.greater(x, y) | torch.less_equal(x, 0.1) & torch.not_equal(i, 1) | torch.less(y, 0) ^ torch.greater_equal(x, 0)",
+    "comparisons by their long names": "torch.greater(x, y) | torch.less_equal(x, 0.1) & torch.not_equal(i, 1) | torch.less(y, 0) & torch.greater_equal(x, 0)",
     "silu, relu, gelu": "F.silu(x) + F.relu(x) + F.gelu(x) + F.gelu(y, approximate='tanh')",
     "softplus, leaky_relu, elu": "F.softplus(x) + F.leaky_relu(x) + F.elu(x) + F.mish(x)",
     "glu": "F.glu(x, dim=-1)",
