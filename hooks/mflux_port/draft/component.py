@@ -14,6 +14,7 @@ from mflux_port.draft.forward.draft import ForwardDraft, Say, draft_forwards
 from mflux_port.draft.forward.proof.states import State, class_states
 from mflux_port.draft.forward.proof.twin_port import attach
 from mflux_port.draft.forward.writer.wrappers import hand_down
+from mflux_port.draft.pipeline.settings import NONE, Settings
 from mflux_port.draft.tied import drop, move_to_readers
 from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
@@ -79,13 +80,16 @@ def draft_component(
     say: Say = lambda line: None,
     with_forwards: bool = True,
     sees_images: bool = False,
+    settings: Settings = NONE,
 ) -> ComponentDraft:
     """Draft ``component`` as the port's ``name``. The checkpoint's headers and the reference's own modules are read.
 
     ``say`` is called with the progress of the forward passes, which take seconds; without ``with_forwards`` only layers
     are drafted. ``sees_images``: the port gives an encoder images to edit, so that its tower for images is kept.
     """
-    forwards = draft_forwards(component, name, say, port.training) if with_forwards else ForwardDraft({}, "left out")
+    forwards = ForwardDraft({}, "left out")
+    if with_forwards:
+        forwards = draft_forwards(component, name, say, port.training, settings)
     towers = part_of(name) == "text_encoder" and (sees_images or not forwards.forwards)
     tree, source = _tree(component, forwards.wanted, towers)
     tree.class_name = re.sub(r"\W", "", component.class_name) or tree.class_name

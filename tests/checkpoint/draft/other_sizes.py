@@ -23,6 +23,8 @@ IMAGE = {"num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 32, "j
          "axes_dims_rope": [8, 12, 12], "in_channels": 64, "out_channels": 16}  # fmt: skip
 WIDE = {"dim": 768, "n_heads": 4, "n_kv_heads": 4, "axes_dims": [64, 64, 64]}
 NARROW = {"dim": 96, "n_heads": 2, "n_kv_heads": 2, "axes_dims": [16, 16, 16]}
+SD3 = {"num_attention_heads": 2, "attention_head_dim": 8, "joint_attention_dim": 12, "caption_projection_dim": 16,
+       "pooled_projection_dim": 10, "pos_embed_max_size": 8, "sample_size": 8}  # fmt: skip
 LAYERS = {"n_layers": 2, "n_refiner_layers": 1, "cap_feat_dim": 48}
 TOWER = {
     "depth": 2,
@@ -52,6 +54,8 @@ CASES = {
                  {"num_attention_heads": 2, "attention_head_dim": 8, "in_channels": 4, "num_layers": 2, "sample_size": 8,
                   "num_embeds_ada_norm": 10, "norm_type": "ada_norm_zero", "norm_elementwise_affine": False},
                  {"num_embeds_ada_norm": 30, "attention_head_dim": 12}),
+    "runs of unlike blocks": ("transformer", "SD3Transformer2DModel",
+                              {**SD3, "num_layers": 7, "dual_attention_layers": [0, 1]}, {"num_layers": 5}),
     "a limit below": ("transformer", "ZImageTransformer2DModel", LAYERS | NARROW, WIDE),
     "a limit above": ("transformer", "ZImageTransformer2DModel", LAYERS | WIDE, NARROW),
 }  # fmt: skip

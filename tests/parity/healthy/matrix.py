@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mflux_port.checkout import releases
 
+from tests import preloaded
 from tests.parity.families import write_scripts
 from tests.parity.healthy.families import EDITS, FAMILIES, Family
 from tests.parity.healthy.references import REFERENCES
@@ -166,7 +167,7 @@ def _python(home: Path, *command: object, given: str = "") -> subprocess.Complet
     paths = [str(home), str(releases.source(releases.NEWEST) / "src"), str(HERE / "stubs")]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", "MLX_ENABLE_TF32": "0"}
     words = [str(python), *map(str, command)]
-    return subprocess.run(words, input=given, cwd=home, env=variables, capture_output=True, text=True)
+    return preloaded.run(words, home, variables, given, stubs=str(HERE / "stubs"))
 
 
 def _recording(name: str, home: Path, setting: Setting) -> list[str]:

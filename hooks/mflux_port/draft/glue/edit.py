@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mflux_port.draft.forward.writer.once import ARGUMENT
 from mflux_port.draft.glue.expressions import DTYPES
 
 PLAIN = "import mlx.core as mx\n"
@@ -75,22 +76,29 @@ def _too_small(multiple: int) -> list[str]:
     ]
 
 
-def prepare_lines(name: str, value: dict, fixed: list[str], patch: int) -> list[str]:
-    """The body of ``prepare_edit``: what ``prepare`` of the class ``name`` returns, with the images' positions."""
+def prepare_lines(name: str, value: dict, fixed: dict[str, str], patch: int) -> list[str]:
+    """The body of ``prepare_edit``: what ``prepare`` of the class ``name`` returns, with the images' positions.
+
+    ``fixed``: the names that ``prepare`` returns, with their expressions. Rotary embeddings are made anew, for all positions.
+    """
     one = ["if len(image_latents) > 1:", '    raise ValueError("This model edits one image at a time.")']
     lines = one if value["count"] == 1 else []
     before = f"{name}.prepare(transformer, latents, prompt_embeds, guidance)"
-    if not value["positions"]:
+    rotary, packed = fixed.get(ARGUMENT, ""), f"{name}._pack(latents)"
+    if not value["positions"] and packed not in rotary:
         return [*lines, f"return {before}"]
     lines.append(f"{', '.join(fixed)}{',' if len(fixed) == 1 else ''} = {before}")
     sides = ", ".join(f"image.shape[{axis}] // {patch}" for axis in (-2, -1)) if patch > 1 else "*image.shape[-2:]"
     stacks = {argument: _stacked(rule) for argument, rule in value["positions"].items()}
     numbered = any("number" in text for text in stacks.values())
-    lines.append("for number, image in enumerate(image_latents):" if numbered else "for image in image_latents:")
-    lines.append(f"    rows, columns = {name}._grid({sides})")
+    if stacks:
+        lines.append("for number, image in enumerate(image_latents):" if numbered else "for image in image_latents:")
+        lines.append(f"    rows, columns = {name}._grid({sides})")
     for argument, text in stacks.items():
         lines.append(f"    places = {text}")
         lines.append(f"    {argument} = mx.concatenate([{argument}, places], axis=-2)")
+    lines += joined(name) if packed in rotary else []
+    lines += [f"{ARGUMENT} = {rotary.replace(packed, 'joined')}"] if rotary else []
     return [*lines, f"return {', '.join(fixed)}{',' if len(fixed) == 1 else ''}"]
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import product
@@ -30,7 +30,7 @@ from mflux_port.draft.tree.leaf_layers import ACTIVATIONS, SILENT, call, setting
 from mflux_port.draft.tree.leaf_layers import leaf as leaf_node
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
 from mflux_port.draft.tree.scalars import scalars
-from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, Observation, express, grows_evenly
+from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, SPARE, Observation, express, grows_evenly
 from mflux_port.errors import PortError, short_repr
 
 Wanted = dict[str, set[str]]  # by group, the names of values that its forward pass reads
@@ -82,14 +82,18 @@ def reference_tree(component: Component, wanted: Wanted | None = None, towers: b
     limited = re.search(r"\b(min|max)\(", _source_of(base))
     observations = []
     for name, place in _places(sizes).items():
-        trees = {factor: _varied(component, sizes, place, factor, with_wanted) for factor in NEAR}
-        if None in trees.values():
-            continue
-        if grows_evenly(tree, trees):
+
+        def varied(factors: Iterable, place=place) -> dict:
+            whole = [factor for factor in factors if (place.value * factor).denominator == 1]
+            found = {factor: _varied(component, sizes, place, factor, with_wanted) for factor in whole}
+            return {factor: other for factor, other in found.items() if other is not None}
+
+        trees = varied(NEAR)
+        if len(trees) < len(NEAR):
+            trees |= varied(SPARE)
+        elif grows_evenly(tree, trees):
             # A limit, as in min(width, 256), shows far above a small width and far below a large one.
-            less = [factor for factor in LESS if limited and (place.value * factor).denominator == 1]
-            more = {factor: _varied(component, sizes, place, factor, with_wanted) for factor in (FAR, *less)}
-            trees |= {factor: other for factor, other in more.items() if other is not None}
+            trees |= varied((FAR, *(LESS if limited else ())))
         observations.append(Observation(name, place.value, trees))
     return express(tree, observations)
 
