@@ -79,7 +79,7 @@ class Limits:
     def of_sensitive(self, call, sensitivity: float) -> float:
         """The same for a module that contains others and amplifies its input's rounding."""
         limit = self.of_module(call)
-        if self.dtype == "bfloat16" or call.leaf:
+        if call.leaf or self.dtype == "bfloat16" and call.short:
             return limit
         return min(10 * CONTAINER, max(limit, SENSITIVE * sensitivity))
 
