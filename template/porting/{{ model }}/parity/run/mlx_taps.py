@@ -12,7 +12,6 @@ from mlx import nn
 
 from parity.run import device
 
-
 MULTIPLIED = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.RMSNorm, nn.LayerNorm, nn.GroupNorm,
 )  # fmt: skip
