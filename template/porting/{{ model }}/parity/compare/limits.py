@@ -9,6 +9,7 @@ FLOOR = 2e-5  # below this, two correct float32 programs differ by the order in 
 LEAF = 2.5e-6  # leaves of correct ports stay below 1.5e-6, an eps of 1e-5 instead of 1e-6 gives 3e-6 and more
 LARGE, MOST = 3e5, 20.0  # a norm over more values than LARGE has more rounding, on both sides
 CONTAINER = 1e-5
+MOST_ROUGH = 1e-4  # whatever rounding does to a module that contains others
 SENSITIVE = 64.0  # correct modules stay below 40 times the change from a last bit of their input
 ANGLE = 1e-7  # the rounding of an angle in float32, of which a sine has all: 1e-4 for a timestep of 1000
 PARTIAL_BF16 = 0.1
@@ -71,17 +72,18 @@ class Limits:
         if call.leaf:
             return LEAF * min(MOST, max(1.0, call.size / LARGE))
         gap = self.gaps.get(f"{call.event}/out/0", 0.0)
+        gap = gap if BF16_FACTOR * gap <= FAR else 0.0  # so far off, it is no matter of rounding
         leaves = sum(
             inside.leaf for inside in call.walk()
         )  # each module rounds independently, so the errors add up slowly
-        return min(10 * CONTAINER, max(CONTAINER, gap / 1000, LEAF * leaves**0.5))
+        return min(MOST_ROUGH, max(CONTAINER, gap / 1000, LEAF * leaves**0.5))
 
     def of_sensitive(self, call, sensitivity: float) -> float:
         """The same for a module that contains others and amplifies its input's rounding."""
         limit = self.of_module(call)
-        if self.dtype == "bfloat16" or call.leaf:
+        if call.leaf or self.dtype == "bfloat16" and call.short:
             return limit
-        return min(10 * CONTAINER, max(limit, SENSITIVE * sensitivity))
+        return min(MOST_ROUGH, max(limit, SENSITIVE * sensitivity))
 
 
 def _event(name: str) -> str:
