@@ -12,6 +12,7 @@ from mflux_port.draft.tree.nodes import LIST, Node
 from mflux_port.draft.tree.scalars import scalar
 
 NEAR, FAR = (2, 4), 16
+SPARE = 3, Fraction(1, 2), Fraction(1, 4)  # where a reference refuses a near factor, such as for its number of heads
 LESS = tuple(Fraction(1, divisor) for divisor in (2, 4, 8, 16, 32))
 _Factor = int | Fraction
 
@@ -37,7 +38,8 @@ def express(base: Node, observations: list[Observation]) -> Node:
     usable = []
     for seen in observations:
         trees = {factor: tree for factor, tree in seen.trees.items() if _same(base, tree)}
-        if trees.keys() >= set(NEAR):
+        near = {factor for factor in NEAR if factor in seen.trees}
+        if len(trees) >= len(NEAR) and trees.keys() >= near:
             usable.append((seen.name, seen.value, trees))
     _express(base, usable)
     return base
@@ -216,7 +218,7 @@ def _divides(size: int, numbers: dict[_Factor, int]) -> bool:
 
 def _step(size: int, numbers: dict[_Factor, int]) -> int:
     # What each further multiple of the name's value adds, 0 if that varies.
-    step = numbers[NEAR[0]] - size
+    step = numbers.get(NEAR[0], 0) - size
     return step if step > 0 and all(n == size + (factor - 1) * step for factor, n in numbers.items()) else 0
 
 

@@ -24,8 +24,8 @@ class Twin:
     rebuild: Callable | None = None
 
 
-def make_twin(component, name: str) -> Twin:
-    """The twin of a checkpoint's component. ``name``: the port's name for it."""
+def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Twin:
+    """The twin of a checkpoint's component. ``name``: the port's name for it; ``tables``: settings that its pipeline gives."""
     from mflux_port.draft.tree.from_reference import build, build_plainly
 
     config = small_config(name, component.config)
@@ -37,7 +37,7 @@ def make_twin(component, name: str) -> Twin:
     _plain_attention(model)
     tried = copy.deepcopy(model)  # a run may leave tables that the next one would reuse
     runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(tried, config)}
-    found = runs.get(part_of(name), lambda: find_runs(tried, config))()
+    found = runs.get(part_of(name), lambda: find_runs(tried, config, tables=tables or {}))()
     if not _is_steady(tried, found):
         randomise(model, wide_embedders=False)
     reason = "" if found else f"no inputs were found that {component.class_name} takes"
