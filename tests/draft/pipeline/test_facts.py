@@ -69,6 +69,8 @@ EXPECTED = {
             "states": ["text_encoder.hidden_states[-2]"],
             "order": [{"text_encoder": [1, 0]}, {"text_encoder": [0, 0]}],
         },
+        # Its tokenizer is called with one text and returns one list.
+        "encoding.text_encoder": {"tokenizer": "tokenizer", "mask": False, "keep": "all"},
         "timestep": {"is": "1000 * sigma"},
         "schedule": {"shift": 4.0},
         "guidance": {"formula": "unconditional + guidance * (conditional - unconditional)", "conditional": 1},
