@@ -75,23 +75,22 @@ def _facts(pipe) -> list[Fact]:
     ]
     known = {fact.name: fact for fact in facts if fact}
     longer = run(pipe, plain | {"prompt": LONGER})
-    known |= {fact.name: fact for fact in text.changed_texts(longer, LONGER, known)}
+    quoted = run(pipe, plain | {"prompt": QUOTED}, Intervention(stop_at_transformer=True), ends=_REFUSALS)
+    for other, prompt in ((longer, LONGER), (quoted, QUOTED)):
+        known |= {fact.name: fact for fact in text.changed_texts(other, prompt, known)}
     runs = [(trace, plain), (longer, plain), *zip(larger, (_call(pipe, *size) for size in sizes), strict=True)]
     known |= {
         fact.name: fact for fact in (*_call_of_transformer(pipe, runs, known), *_negative(pipe, plain, trace, known))
     }
-    return [*known.values(), *_quoted(pipe, plain, [trace, longer])]
+    return [*known.values(), *_quoted(pipe, quoted, [trace, longer])]
 
 
-def _quoted(pipe, plain: dict, runs: list[Trace]) -> list[Fact]:
+def _quoted(pipe, quoted: Trace, runs: list[Trace]) -> list[Fact]:
     """What an encoder that plain prompts leave idle gives for quoted words; no fact where every encoder is used."""
     used = {call.component for trace in runs for call in trace.encoders}
     encoders = (name for name, part in pipe.components.items() if name.startswith("text_encoder") and part is not None)
     idle = [name for name in encoders if name not in used]
-    if not idle:
-        return []
-    trace = run(pipe, plain | {"prompt": QUOTED, "num_inference_steps": 1}, ends=_REFUSALS)
-    return text.of_idle_encoders(trace, idle, QUOTED)
+    return text.of_idle_encoders(quoted, idle, QUOTED) if idle and quoted.transformers else []
 
 
 def _call_of_transformer(pipe, runs: list[tuple[Trace, dict]], known: dict[str, Fact]) -> list[Fact]:
