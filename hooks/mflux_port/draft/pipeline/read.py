@@ -21,7 +21,6 @@ from mflux_port.draft.pipeline import (
 from mflux_port.draft.pipeline.encoder_memo import encoders_run_once
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Intervention, Trace, run
-from mflux_port.port.answer_rules import choices
 
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
 LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32
@@ -71,7 +70,7 @@ def _facts(pipe) -> list[Fact]:
         loop.schedule([trace, *larger], dict(pipe.scheduler.config)),
         *_guidance(pipe, plain, trace),
         latents.decoding(pipe, plain),
-        drawn_sizes.drawn_sizes(pipe, plain, trace, choices("size_multiple")),
+        drawn_sizes.drawn_sizes(pipe, plain, trace),
     ]
     known = {fact.name: fact for fact in facts if fact}
     longer = run(pipe, plain | {"prompt": LONGER})
