@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.keylist import Snapshot, collapse, expand, keylist_text, read_keylist, snapshot
 from mflux_port.checkpoint.layout import open_checkpoint
 from mflux_port.errors import PortError
+from mflux_port.ledger.reused import known_waivers
 from mflux_port.ledger.waivers import read_waivers
 
 _PART = st.sampled_from(["a", "blocks", "0", "1", "2", "3", "10", "01", "w"])
@@ -87,3 +90,23 @@ def test_waivers_cover_patterns_and_tell_idle_ones(tmp_path):
     )
     assert vae.idle == ["gone"]
     assert read_waivers(tmp_path / "none.yml") == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensor", "is_covered"),
+    [
+        ("mistral3", "vision_tower.ln_pre.weight", True),
+        ("mistral3", "model.multi_modal_projector.norm.weight", True),
+        ("qwen3_vl", "model.visual.blocks.0.norm1.weight", True),
+        ("qwen3", "lm_head.weight", True),
+        ("qwen3", "visual.blocks.0.norm1.weight", False),
+        ("mistral3", "language_model.layers.0.mlp.up_proj.weight", False),
+    ],
+)
+def test_what_a_prompt_does_not_need_of_mfluxs_encoders(kind, tensor, is_covered):
+    port = SimpleNamespace(kinds={"text_encoder_2": kind})
+    assert known_waivers(port, "text_encoder_2").cover("tensors", tensor) == is_covered
+
+
+def test_an_encoder_of_the_port_has_no_known_waivers():
+    assert known_waivers(SimpleNamespace(kinds={"text_encoder": "own"}), "text_encoder") is None

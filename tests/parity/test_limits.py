@@ -72,6 +72,14 @@ def test_a_network_of_many_modules_rounds_more_than_one_of_few():
     assert Limits("float32").of_module(most) == pytest.approx(1e-4)
 
 
+def test_the_limit_of_a_table_of_sines_grows_with_the_angles():
+    from parity.compare.limits import Limits
+
+    of = Limits("float32").of_module
+    assert of(_Call(leaf=True)) == of(_Call(leaf=True, angle=16.0)) == 2.5e-6
+    assert of(_Call(leaf=True, angle=1000.0)) == pytest.approx(1e-4)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -99,7 +107,7 @@ class _Call:
     leaf: bool = False
     whole: bool = True
     short: bool = False
-    sinusoid: bool = False
+    angle: float = 0.0
     size: int = 10
     event: str = "transformer.0/transformer"
     inside: tuple[_Call, ...] = ()

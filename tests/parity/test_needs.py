@@ -14,6 +14,7 @@ import pytest
         "[Recv::eval_gpu] has no GPU implementation.",
         "[linalg::qr] This op is not yet supported on the GPU. Explicitly pass a CPU stream to run it.",
         "[metal_kernel] No Metal back-end.",
+        "query is not correctly aligned (strideM)",
     ],
 )
 def test_an_operation_that_a_device_lacks_is_known_by_its_error(message):

@@ -7,6 +7,8 @@ from mflux_port.port.port import Port
 from mflux_port.port.text_encoders import part_of
 
 _ROTARY = {"rotary_emb.inv_freq": "computed from rope_theta"}
+_HEAD = {"*lm_head.weight": "the output head: a pipeline reads hidden states and no logits"}
+_NO_IMAGE = "a tower for images: a prompt has none"
 _FACTS = {
     ("vae", "qwen"): Waivers(
         tensors={"encoder.down_blocks.5.time_conv.*": "halves the number of frames of a video; an image has one frame"},
@@ -22,8 +24,13 @@ _FACTS = {
     ("text_encoder", "t5"): Waivers(
         tensors={"*.relative_attention_bias.weight": "one table shared by all blocks; mflux keeps a copy in each"}
     ),
-    ("text_encoder", "qwen3"): Waivers(parameters=_ROTARY),
-    ("text_encoder", "smollm3"): Waivers(parameters=_ROTARY),
+    ("text_encoder", "qwen3"): Waivers(tensors=_HEAD, parameters=_ROTARY),
+    ("text_encoder", "smollm3"): Waivers(tensors=_HEAD, parameters=_ROTARY),
+    ("text_encoder", "qwen3_vl"): Waivers(tensors={"*visual.*": _NO_IMAGE, **_HEAD}),
+    ("text_encoder", "mistral3"): Waivers(
+        tensors={"*vision_tower.*": _NO_IMAGE, "*multi_modal_projector.*": _NO_IMAGE, **_HEAD}
+    ),
+    ("text_encoder", "gemma2"): Waivers(tensors=_HEAD),
 }
 
 

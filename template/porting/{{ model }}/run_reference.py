@@ -137,6 +137,7 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
         only=args.module or "",
         all_steps=args.all_steps,
         unguided=unguided,
+        guided_port=answers.supports_guidance,
         call=dict(map(_call_argument, args.call)),
         images=() if args.edit is None else edit.pictures(args.edit, answers.artifacts, width, height),
     )

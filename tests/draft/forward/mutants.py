@@ -113,8 +113,17 @@ class Mutation:
         # Objects that are not modules keep the tables that they made: each change makes new ones.
         self.unused = self._values([group for groups in self.groups.values() for group in groups])
         # Methods that an __init__ calls: the port is built again for each change of one.
-        built = [cls.__init__ for cls in self.classes.values() if "__init__" in vars(cls)]
-        self.initial = {name for function in built for name in function.__code__.co_names}
+        self.initial = self._called_by_init()
+
+    def _called_by_init(self) -> set[str]:
+        # Names in the code of an __init__, in that of methods of these names, and so on.
+        methods = [(name, one) for cls in self.classes.values() for name, one in vars(cls).items()]
+        codes = [(name, getattr(getattr(one, "__func__", one), "__code__", None)) for name, one in methods]
+        found, wanted = set(), {"__init__"}
+        while wanted:
+            found |= wanted
+            wanted = {used for name, code in codes if code and name in wanted for used in code.co_names} - found
+        return found
 
     def _groups(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

@@ -186,7 +186,9 @@ class WithReferenceSteps(Port):
 
 
 def __getattr__(name: str):
-    """What only some families have: the class that edits, and the training adapter around Port."""
+    """What only some families have: the class that edits, the LoRA mapping, and the training adapter around Port."""
+    if name == "Unbaked":
+        return _unbaked(__getattr__("Adapter"))
     if name not in OTHERS.get(HERE.name, {}):
         raise AttributeError(name)
     where, _, kind = OTHERS[HERE.name][name].partition(":")
@@ -195,6 +197,22 @@ def __getattr__(name: str):
         if name == "Adapter" and isinstance(value, type) and value in Port.__mro__[:2]:
             setattr(module, own, Port)  # the adapter builds the class that is judged
     return getattr(module, kind)
+
+
+def _unbaked(adapter: type) -> type:
+    """The adapter, with a resumed LoRA that stays apart from the weights."""
+    from mflux.models.common.lora.mapping.lora_loader import LoRALoader
+
+    class Unbaked(adapter):
+        def load_lora_adapter(self, *, path):
+            original = LoRALoader.load_and_apply_lora
+            LoRALoader.load_and_apply_lora = functools.partial(original, bake_lora=False)
+            try:
+                super().load_lora_adapter(path=path)
+            finally:
+                LoRALoader.load_and_apply_lora = staticmethod(original)
+
+    return Unbaked
 
 
 M = "mflux.models."

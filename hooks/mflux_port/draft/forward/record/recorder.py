@@ -17,7 +17,7 @@ from mflux_port.draft.forward.record.facts import Fact
 from mflux_port.draft.forward.record.groups import group_of, is_torch_layer
 from mflux_port.draft.forward.record.init_arrays import initial_group, initial_keys
 from mflux_port.draft.forward.record.instrument import instrumented
-from mflux_port.draft.forward.record.small_inputs import QUIET, quiet_call
+from mflux_port.draft.forward.record.small_inputs import scaled_calls
 from mflux_port.draft.forward.record.sources import Source, key_of
 from mflux_port.draft.forward.torch_calls.opaque import OPAQUE
 
@@ -76,17 +76,16 @@ def record(model, runs: list[tuple[str, dict]], rebuild: Callable | None = None)
                 recorder.run = number
                 recorder.enter(method, inputs)
         _restore_state(recorder)
-        _add_quiet_calls(recorder)
+        _add_scaled_calls(recorder)
     return recorder.recording
 
 
-def _add_quiet_calls(recorder) -> None:
+def _add_scaled_calls(recorder) -> None:
     for calls in recorder.recording.calls.values():
         first = calls[0]
-        made = quiet_call(recorder.model, first, clone)
-        if made is not None:
-            calls.append(ModuleCall(first.path, first.method, QUIET, *made))
-        _restore_state(recorder)
+        for run, *made in scaled_calls(recorder.model, first, clone):
+            calls.append(ModuleCall(first.path, first.method, run, *made))
+            _restore_state(recorder)
 
 
 def calls_of(model, runs: list[tuple[str, dict]]) -> dict[str, list[ModuleCall]]:

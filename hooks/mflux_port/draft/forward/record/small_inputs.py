@@ -1,19 +1,47 @@
-"""Each group's first call again, with small numbers: only these show an eps or the form of an activation."""
+"""Each group's first call again, with other numbers: small ones show an eps or the form of an activation, large ones the
+base of frequencies.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-QUIET = -1  # the run number of such a call
-_SCALE = 0.05
+QUIET, LOUD = -1, -2  # the run numbers of such calls
+RUNS = {QUIET: "with small numbers", LOUD: "with large numbers"}
+_SMALL = 0.05  # the factor of small numbers
+_LARGE = 256.0  # the largest of large ones: cosines of much larger ones differ by more than they agree
 
 
-def quiet_call(model, call, clone: Callable):
-    """(positional, keywords, output) of a module's call with small numbers, None if it takes no such numbers."""
+def scaled_calls(model, call, clone: Callable):
+    """(run, positional, keywords, output) of a module's call with small numbers, and with large ones if it has no weights.
+
+    A call that the reference refuses is left out.
+    """
+    owner = at_path(model, call.path)
+    factors = {QUIET: _SMALL}
+    has_weights = not hasattr(owner, "parameters") or any(True for _ in owner.parameters())
+    largest = _largest((call.args, call.kwargs))
+    if not has_weights and 0 < largest < _LARGE / 2:
+        factors[LOUD] = _LARGE / largest
+    for run, factor in factors.items():
+        made = _scaled_call(owner, call, clone, factor)
+        if made is not None:
+            yield run, *made
+
+
+def _largest(value) -> float:
     import torch
 
-    owner = at_path(model, call.path)
-    given = _scaled(clone(call.args)), _scaled(clone(call.kwargs))
+    if isinstance(value, torch.Tensor):
+        return float(value.abs().max()) if value.is_floating_point() and value.numel() else 0.0
+    parts = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
+    return max((_largest(part) for part in parts), default=0.0)
+
+
+def _scaled_call(owner, call, clone: Callable, factor: float):
+    import torch
+
+    given = _scaled(clone(call.args), factor), _scaled(clone(call.kwargs), factor)
     run = owner if call.method in ("forward", "__call__") else getattr(owner, call.method)
     try:
         with torch.no_grad():
@@ -22,14 +50,14 @@ def quiet_call(model, call, clone: Callable):
         return None
 
 
-def _scaled(value):
+def _scaled(value, factor: float):
     import torch
 
     if isinstance(value, torch.Tensor):
-        return value * _SCALE if value.is_floating_point() else value
+        return value * factor if value.is_floating_point() else value
     if type(value) in (list, tuple):
-        return type(value)(_scaled(part) for part in value)
-    return {name: _scaled(part) for name, part in value.items()} if type(value) is dict else value
+        return type(value)(_scaled(part, factor) for part in value)
+    return {name: _scaled(part, factor) for name, part in value.items()} if type(value) is dict else value
 
 
 def at_path(owner, path: str):

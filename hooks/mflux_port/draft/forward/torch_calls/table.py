@@ -221,4 +221,11 @@ LIBRARY_CALLS: dict[str, Entry] = {
     "create_bidirectional_mask": Entry(
         "~config inputs_embeds attention_mask? encoder_hidden_states:None cache:None or_mask_function:None "
         "and_mask_function:None ~allow_is_bidirectional_skip", attention.padding_mask),
+    "create_sliding_window_causal_mask": Entry(
+        "config inputs_embeds attention_mask? cache:None ~position_ids or_mask_function:None and_mask_function:None "
+        "block_sequence_ids:None layer_idx:None ~allow_is_causal_skip ~cache_position past_key_values:None",
+        attention.window_mask("causal_window_mask")),
+    "create_bidirectional_sliding_window_mask": Entry(
+        "config inputs_embeds attention_mask? encoder_hidden_states:None cache:None or_mask_function:None "
+        "and_mask_function:None ~allow_is_bidirectional_skip", attention.window_mask("window_mask")),
 }  # fmt: skip

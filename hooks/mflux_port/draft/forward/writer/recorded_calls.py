@@ -132,7 +132,9 @@ class RecordedCalls:
         keywords = []
         for keyword in node.keywords:
             keywords += [keyword] if keyword.arg is not None else self._keywords_of(node, keyword.value)
-        return ast.copy_location(ast.Call(node.func, node.args, keywords), node)
+        spread = ast.copy_location(ast.Call(node.func, node.args, keywords), node)
+        spread.number = getattr(node, "number", -1)
+        return spread
 
     def _keywords_of(self, node: ast.Call, value: ast.expr) -> list[ast.keyword]:
         fact = self.fact(value)

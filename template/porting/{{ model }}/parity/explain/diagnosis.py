@@ -22,9 +22,7 @@ from parity.run.sensitivity import sensitivity
 from parity.run.stages import Judge, Result, encoders_of
 from parity.waivers import Waivers
 
-OTHER_PROMPT = (
-    " (if the port expects prompts in a special format, such as JSON, record one: run_reference.py --prompt)"
-)
+OTHER_PROMPT = " (if the port expects prompts in a special format, such as JSON, record one: run_reference.py --prompt)"
 ENOUGH = 0.03  # share of an image's error: a decoder does not amplify an error of its latents by more
 TOLERANT = 1e-4  # limit for a module that ran with a waived one inside, unless that one's error is larger
 
