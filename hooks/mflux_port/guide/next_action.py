@@ -18,6 +18,7 @@ from mflux_port.draft.tiny_sizes import other_names
 from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_entries
 from mflux_port.guide import proof
 from mflux_port.guide.action import Action, commit
+from mflux_port.guide.answers import ANSWERS_FILE, checkpoint_of, copy_has_begun, read_answers
 from mflux_port.guide.life import Life
 from mflux_port.template.project import address
 from mflux_port.update.port_state import Conflict, version_of
@@ -43,6 +44,14 @@ def resolve(conflict: Conflict) -> Action:
 def _interrupted_update(life: Life) -> Action | None:
     note = under_way(life.root)
     return Action(WAY_BACK, f"an update of {note['model']} was interrupted") if note else None
+
+
+def _interrupted_copy(life: Life) -> Action | None:
+    file = life.root / ANSWERS_FILE
+    place = checkpoint_of(file)
+    if not (place and copy_has_begun(file) and read_answers(file).get("model") == life.model):
+        return None
+    return Action(f"mflux-port start {shlex.quote(place)}", "the copy was interrupted; start completes it")
 
 
 def _conflicts(life: Life) -> Action | None:
@@ -223,6 +232,7 @@ def _finish(life: Life) -> Action:
 
 QUESTIONS: tuple[Callable[[Life], Action | None], ...] = (
     _interrupted_update,
+    _interrupted_copy,
     _conflicts,
     _wiring,
     _ignored,
