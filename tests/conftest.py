@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from mflux_port import __version__
 from mflux_port.checkout import releases
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import preloaded
 from tests.json_forms import form_of
 from tests.network import may_download
 
@@ -31,6 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("quick" if "not full" in config.option.markexpr else "full")
     # Every core has its own worker: the threads of PyTorch in one would only wait for those in another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+        # Hundreds of tests start Copier: without bytecode, each start compiles Copier and all that it imports.
+        for folder in (sysconfig.get_path("purelib"), PROJECT / "hooks"):
+            compileall.compile_dir(folder, quiet=2)
 
 
 @pytest.hookimpl(tryfirst=True)  # runs before ``-m`` selects tests
@@ -144,7 +151,10 @@ def mflux_port() -> Callable[..., subprocess.CompletedProcess]:
     def run(*arguments: object, cwd: Path, python: Path | None = None, **more) -> subprocess.CompletedProcess:
         environment = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks"), **more.pop("env", {})}
         command = [str(python or sys.executable), "-m", "mflux_port", *map(str, arguments)]
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **more)
+        if python and python.is_relative_to(releases.cache_dir()) and not more:
+            done = preloaded.run(command, cwd, environment)
+        else:
+            done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, **more)
         if "--json" in arguments and done.returncode in (0, 1):
             form_of(done.stdout)
         return done

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 
+from tests import preloaded
 from tests.conftest import PROJECT
 
 HERE = Path(__file__).resolve().parent
@@ -40,7 +40,8 @@ def references(tmp_path_factory, diffusers_python) -> Path:
     """The folder with <family>-<full|tiny> for Z-Image, FLUX.2 Klein and Qwen-Image: real headers, no data."""
     out = tmp_path_factory.mktemp("references")
     script = str(HERE / "draft" / "build_references.py")
-    subprocess.run([str(diffusers_python), script, str(out)], check=True, capture_output=True)
+    done = preloaded.run([str(diffusers_python), script, str(out)], PROJECT, os.environ)
+    assert done.returncode == 0, done.stderr[-3000:]
     return out
 
 
@@ -48,6 +49,6 @@ def run_in(python: Path, script: Path, *arguments: object, source: Path) -> str:
     """Run a script in an mflux environment, with ``source`` as its mflux and this project on the path."""
     paths = os.pathsep.join([str(PROJECT / "hooks"), str(source)])
     command = [str(python), str(script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
+    done = preloaded.run(command, PROJECT, {**os.environ, "PYTHONPATH": paths})
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

@@ -13,6 +13,7 @@ import pytest
 from mflux_port.checkout import releases
 from PIL import Image
 
+from tests import frozen
 from tests.copying.ports import FULL, PLAIN, runnable
 from tests.skips import unexpected_skips
 
@@ -37,7 +38,11 @@ def home(tmp_path_factory, pristine, copy_port) -> Path:
 def _run(home: Path, *command: object) -> str:
     line = [str(home / ".venv/bin" / str(command[0])), *map(str, command[1:])]
     done = subprocess.run(
-        line, cwd=home, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True
+        line,
+        cwd=home,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": frozen.PATH},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -53,7 +58,8 @@ def _draw(home: Path, command: str, weights: Path, key: str, image: Path, *optio
 
 @pytest.mark.parametrize("model", COMMANDS)
 def test_rendered_fast_tests_pass(home, model):
-    said = _run(home, "python", "-m", "pytest", "-q", "-rs", "-o", "addopts=", "-m", "fast", "-k", model, "tests")
+    options = [*frozen.PLUGIN, "-q", "-rs", "-o", "addopts="]
+    said = _run(home, "python", "-m", "pytest", *options, "-m", "fast", "-k", model, "tests")
 
     assert int(re.search(r"(\d+) passed", said)[1]) > 20
     assert unexpected_skips(said) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from mflux_port.checkout import releases
 
+from tests import preloaded
 from tests.parity.families import PORTING, PORTS, write_home
 
 sys.path.insert(0, str(PORTING))  # the harness is plain Python: what only needs numpy is tested right here
@@ -20,14 +21,19 @@ SIZE = "112x80"
 
 @pytest.fixture(scope="session")
 def script() -> Callable[..., subprocess.CompletedProcess]:
-    """``script(home, "run_mflux.py", "--bisect")``: a script, where torch, diffusers and MLX are installed."""
+    """``script(home, "run_mflux.py", "--bisect")``: a script, where torch, diffusers and MLX are installed.
+
+    ``fresh``: in a process of its own, to measure what it takes.
+    """
     python = releases.environment(releases.NEWEST, (DIFFUSERS,))
     source = releases.source(releases.NEWEST) / "src"
 
-    def run(home: Path, name: str | Path, *arguments: object) -> subprocess.CompletedProcess:
+    def run(home: Path, name: str | Path, *arguments: object, fresh: bool = False) -> subprocess.CompletedProcess:
         variables = {**os.environ, "PYTHONPATH": str(source), "HF_HUB_OFFLINE": "1"}
         command = [str(python), str(home / name), *map(str, arguments)]
-        return subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True)
+        if fresh:
+            return subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True)
+        return preloaded.run(command, home, variables)
 
     return run
 
@@ -66,6 +72,7 @@ def recorded(twin, script) -> Callable[..., Path]:
             assert done.returncode == 0, done.stderr
             made[path] = path.stat().st_mtime_ns
             (home / "artifacts" / f"{output}.txt").write_text(done.stdout)
+            (home / "artifacts" / f"{output}.seconds").write_text(str(done.seconds))
         return home
 
     return make

@@ -13,6 +13,7 @@ from tests.parity.families import PORTS
 
 pytestmark = pytest.mark.full
 STAGE = re.compile(r"^(\w+) +(\w+) +relL2 (\S+)  limit (\S+)", re.MULTILINE)
+MINUTE = 60
 STAGES = [
     "vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end",
 ]  # fmt: skip
@@ -46,6 +47,12 @@ def test_every_stage_is_within_its_limit_and_nothing_is_blamed(compared, family)
     assert all(state == "pass" and error <= limit <= 1e-4 for state, error, limit in stages.values()), done.stdout
     assert "look at" not in done.stdout
     assert done.returncode == 0
+
+
+def test_a_recording_and_a_search_take_less_than_a_minute(compared):
+    """Computing time: other work on the machine is not counted. Torch's import is not either, which takes 4 s a script."""
+    home, done = compared("flux2")
+    assert float((home / "artifacts/modules.seconds").read_text()) + done.seconds < MINUTE - 10
 
 
 def test_all_parameters_and_nearly_all_modules_pair(compared, family):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 
+from tests import frozen, preloaded
 from tests.skips import unexpected_skips
 from tests.template import ports, rendering
 
@@ -76,10 +76,10 @@ def test_rendered_tests_pass_in_an_environment_of_the_release(tmp_path, checkout
 def run_fast_tests(checkout: Path, release: str, tests: list[Path], *more: str) -> str:
     """Pytest's output for rendered tests in an environment of the release. ``more``: further options."""
     # All ports in one process: importing mflux's dependencies takes longer than the tests of a port.
-    options = ["-q", "-rs", "-o", "addopts=", "-m", "fast", "-p", "no:cacheprovider", f"--basetemp={checkout}-tmp"]
+    options = [*frozen.PLUGIN, "-q", "-rs", "-o", "addopts=", "-m", "fast", "-p", "no:cacheprovider", f"--basetemp={checkout}-tmp"]
     command = [str(releases.environment(release)), "-m", "pytest", *options, *more, *map(str, tests)]
-    paths = os.pathsep.join([str(checkout / "src"), str(checkout)])
+    paths = os.pathsep.join([str(checkout / "src"), str(checkout), frozen.PATH])
     environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "MLX_DISABLE_COMPILE": "1"}
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    done = preloaded.run(command, checkout, environment)
     assert done.returncode == 0, done.stdout[-6000:]
     return done.stdout

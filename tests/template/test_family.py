@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 
+from tests import preloaded
 from tests.template import ports, rendering
 
 
@@ -23,7 +23,7 @@ def test_each_checkpoint_is_saved_and_comes_back_the_same(tmp_path, checkout):
     script = Path(__file__).with_name("save_family.py")
     command = [str(releases.environment(releases.NEWEST)), str(script), "X01", answers["model"], str(tmp_path / "work")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    done = preloaded.run(command, root, environment)
 
     assert done.returncode == 0, done.stderr[-3000:]
     said = [line.split()[:2] for line in done.stdout.splitlines() if line.endswith("tensors")]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests import frozen, preloaded
 from tests.skips import unexpected_skips
 from tests.template import rendering
 
@@ -59,9 +59,10 @@ def test_port_in_such_a_release_passes_its_own_tests(release, checkout, template
     rendering.render(template, root, answers)
     rendering.wire(root, "nova")
     # These releases require no package that 0.22 does not require.
-    command = [environment("0.22.0"), "-m", "pytest", "-q", "-rs", "-o", "addopts=", "-m", "fast", "-k", "nova", "tests"]
-    variables = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)
+    command = [str(environment("0.22.0")), "-m", "pytest", "-q", "-rs", "-o", "addopts=", "-m", "fast", "-k", "nova", "tests"]
+    command += frozen.PLUGIN
+    variables = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{frozen.PATH}", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = preloaded.run(command, root, variables)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 20
     assert unexpected_skips(done.stdout) == []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 
+from tests import preloaded
 from tests.template import rendering
 
 CLASSES = {
@@ -33,7 +33,7 @@ def test_every_name_that_the_class_saves_is_mapped(tmp_path, checkout):
     script = Path(__file__).with_name("save_text_encoders.py")
     command = [str(releases.environment(releases.NEWEST)), str(script), json.dumps(CLASSES), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(root / "src")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = preloaded.run(command, root, environment)
 
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == {name: [] for name in CLASSES}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mflux_port.template.project import owned_paths
 
+from tests import frozen, preloaded
 from tests.update.template_versions import ANSWERS, copy, git, releases, status, tree, update
 
 FILE = ANSWERS.format(model="nova")
@@ -96,6 +97,8 @@ def test_edited_port_passes_its_fast_tests_on_the_new_mflux(
 
 
 def run_fast_tests(root: Path, python: Path) -> subprocess.CompletedProcess:
-    variables = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}", "PYTHONDONTWRITEBYTECODE": "1"}
+    paths = os.pathsep.join([str(root / "src"), str(root), frozen.PATH])
+    variables = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [str(python), "-m", "pytest", "-q", "-o", "addopts=", "-m", "fast", "-k", "nova", "tests"]
-    return subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)
+    command += frozen.PLUGIN
+    return preloaded.run(command, root, variables)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,8 @@ from mflux_port import wiring
 from mflux_port.checkout.tree import Checkout
 from mflux_port.port.port import Port
 from wiring_hosts import RELEASES, THREE, ZULU, port
+
+from tests import preloaded
 
 SCRIPT = Path(__file__).with_name("name_facts.py")
 
@@ -73,6 +74,6 @@ def _write_classes(root: Path, one: Port) -> None:
 
 def _facts(python: Path, root: Path, *names: str) -> dict:
     environment = {**os.environ, "PYTHONPATH": str(root / "src"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([python, SCRIPT, *names], env=environment, capture_output=True, text=True)
+    done = preloaded.run([str(python), str(SCRIPT), *names], root, environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

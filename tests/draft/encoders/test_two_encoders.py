@@ -15,6 +15,7 @@ import pytest
 import yaml
 from mflux_port.checkout import releases
 
+from tests import preloaded
 from tests.conftest import PROJECT
 from tests.draft.glue.references import REFERENCES
 from tests.parity.references import write_reference
@@ -37,7 +38,7 @@ def run():
         search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         variables = {**os.environ, "PYTHONPATH": paths, "PATH": search, "HF_HUB_OFFLINE": "1"}
         command = [str(python), *map(str, arguments)]
-        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+        done = preloaded.run(command, folder, variables)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         return done.stdout
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from mflux_port.checkout import releases
 
+from tests import frozen, preloaded
 from tests.conftest import PROJECT
 from tests.draft.glue.references import REFERENCES
 from tests.parity.families import FAMILIES, write_scripts
@@ -53,7 +54,7 @@ ROWS = {
     "edit": {"preprocess", "condition", "order", "positions", *STAGES},
     "image": {"steps", "latents", "picture"},
     "lora": {"attention", "diffusers", "diffusers_alpha", "lokr_diffusers", "transformer"},
-    "training": {"sigmas", "targets", "weighting", "loss", "gradients", "updates", "saved", "timesteps"},
+    "training": {"sigmas", "targets", "data", "weighting", "loss", "gradients", "updates", "saved", "timesteps"},
     "q8": {"vae", "vae_encode", "vae_decode", "transformer", "text_encoder"},
 }
 
@@ -70,8 +71,8 @@ def twin(tmp_path_factory, python) -> tuple[Path, Path]:
     home = write_scripts(NAME, {**FAMILIES, **REFERENCES}[NAME], "Any", folder)
     snapshot = folder / "hub/models--acme--Nova-Image/snapshots" / ("0" * 40)
     shutil.copytree(home / "reference", snapshot)
-    _run(python, Path(__file__).with_name("write_headers.py"), snapshot, home)
-    _run(python, home / "make_tiny_checkpoint.py", "--model", snapshot, "--output", folder / "tiny")
+    _run_preloaded(python, Path(__file__).with_name("write_headers.py"), snapshot, home)
+    _run_preloaded(python, home / "make_tiny_checkpoint.py", "--model", snapshot, "--output", folder / "tiny")
     return snapshot, folder / "tiny"
 
 
@@ -108,20 +109,22 @@ def test_rendered_tests_pass_as_they_are(port):
     # Each picture takes a prompt of 512 tokens in bfloat16, which is slow without a GPU: the stages below draw some.
     slow = ("images_decide", "second_image", "quantized_checkpoint")
     chosen = " and not ".join(("nova_image and (not TinyGenerate or test_prediction)", *slow))
-    said = _run(own, "-m", "pytest", "-q", "-rs", "-o", "addopts=", "-m", "fast", "-k", chosen, "tests", cwd=root)
+    options = [*frozen.PLUGIN, "-q", "-rs", "-o", "addopts=", "-m", "fast"]
+    said = _run(own, "-m", "pytest", *options, "-k", chosen, "tests", cwd=root)
     assert int(re.search(r"(\d+) passed", said)[1]) > 50
     assert unexpected_skips(said) == []
 
 
 @pytest.fixture(scope="module")
-def judged(port, twin) -> dict[str, dict]:
+def judged(port, python, twin) -> dict[str, dict]:
     """What the harness says of the port and of each claim: the exit code and the text."""
-    root, own = port
+    root = port[0]
     home = root / "porting/nova_image"
 
     def run(script: str, calls: dict[str, tuple]) -> dict[str, dict]:
         given = json.dumps(list(map(list, calls.values())))
-        said = _run(own, PROJECT / "tests/parity/healthy/run_many.py", home / script, cwd=home, given=given)
+        command = (PROJECT / "tests/parity/healthy/run_many.py", home / script)
+        said = _run_preloaded(python, *command, cwd=home, given=given, source=root / "src")
         return dict(zip(calls, map(json.loads, said.splitlines()), strict=True))
 
     recorded = run("run_reference.py", {name: ("--model", str(twin[1]), *more) for name, more in RECORDINGS.items()})
@@ -165,11 +168,20 @@ def _changed(root: Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def _run(*command, cwd: Path | None = None, given: str | None = None) -> str:
-    paths = os.pathsep.join([str(PROJECT / "hooks"), str(cwd or "")])
-    variables = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
-    variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    line = list(map(str, command))
-    done = subprocess.run(line, cwd=cwd, env=variables, input=given, capture_output=True, text=True)
+def _run(*command, cwd: Path | None = None) -> str:
+    variables = _variables(PROJECT / "hooks", cwd or "", frozen.PATH)
+    done = subprocess.run(list(map(str, command)), cwd=cwd, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
+
+
+def _run_preloaded(*command, cwd: Path = PROJECT, given: str = "", source: Path | str = "") -> str:
+    done = preloaded.run(list(map(str, command)), cwd, _variables(cwd, source), given)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def _variables(*paths: Path | str) -> dict[str, str]:
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    given = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PATH": search, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+    return os.environ | given

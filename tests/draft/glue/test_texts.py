@@ -99,6 +99,24 @@ def test_a_signature_is_read_and_an_unwritten_call_is_not():
     assert call_signature(written.replace("return [x]", "raise NotImplementedError")) is None
 
 
+def test_rotary_embeddings_are_made_once_for_an_image():
+    written = (
+        "class A:\n    def __call__(self, x, ids, mask=None, rotary_embeddings=None) -> mx.array:\n        return x\n"
+        "    def get_rotary_embeddings(self, ids, mask=None):\n        return ids\n"
+    )
+    rules = {"x": {"is": "latents"}, "ids": {"is": "numbers", "array": True, "numbers": [1], "dtype": "int"}}
+    facts = {"arguments": _fact(**rules), "packing": _fact(pattern="b c h w -> b (h w) (c)")}
+    signature = call_signature(written)
+    assert signature.of_rotary == ("ids", "mask") and "rotary_embeddings" not in signature.arguments
+    text = Writer(port_from_answers(ANSWERS), facts, signature).text()
+    assert "        rotary_embeddings = transformer.get_rotary_embeddings(ids=ids)\n" in text
+    assert (
+        "        return (ids, rotary_embeddings)\n" in text and "ids=ids, rotary_embeddings=rotary_embeddings)" in text
+    )
+    without = call_signature(written.replace("return ids", "raise NotImplementedError"))
+    assert "rotary" not in Writer(port_from_answers(ANSWERS), facts, without).text()
+
+
 def test_only_a_method_that_raises_is_taken_out():
     source = (
         "class A:\n    def once(self):\n        raise NotImplementedError\n\n    def call(self):\n        return 1\n"
@@ -249,9 +267,23 @@ def _table(layout: str, frequencies: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", [[1, 12, 6, 4], [1, 1, 12, 6, 4], [1, 12, 1, 6, 4]])
 def test_channels_are_not_the_frames(shape):
-    source = "class Nova:\n    LATENT_CHANNELS = 16\n    SPATIAL_SCALE = 8\n"
-    facts = {"packing": {"value": {"noise_shape": shape, "pixels": 8}}}
-    assert "LATENT_CHANNELS = 12\n" in latent_creator.resized(source, facts)
+    source = "class Nova:\n    LATENT_CHANNELS = 16\n    SPATIAL_SCALE = 8\n    SIZE_MULTIPLE = 16\n"
+    facts = {"packing": {"value": {"noise_shape": shape, "pixels": 8}}, "sizes": {"value": {"multiple": 32}}}
+    text = latent_creator.resized(source, facts)
+    assert "LATENT_CHANNELS = 12\n" in text and "SIZE_MULTIPLE = 32\n" in text
+
+
+@pytest.mark.parametrize(
+    ("facts", "sides"),
+    [
+        ({"sizes": {"value": {"multiple": 64}}, "packing": {"value": {"pixels": 8, "pattern": "unchanged"}}}, 64),
+        ({"packing": {"value": {"pixels": 8, "pattern": "b c (h p) (w q) -> b (h w) (c p q), p = q = 2"}}}, 16),
+        ({"sizes": {"value": None}, "packing": {"value": {"pixels": 32, "pattern": "unchanged"}}}, 32),
+        ({"packing": {"value": None}}, 16),
+    ],
+)
+def test_sides_are_multiples_of_what_is_drawn(facts, sides):
+    assert latent_creator.multiple(facts) == sides
 
 
 def _fact(**value) -> dict:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
 
+from tests import preloaded
 from tests.conftest import PROJECT
 from tests.draft.glue.references import REFERENCES
 from tests.parity.families import write_scripts
@@ -148,8 +148,15 @@ def test_what_is_not_explained_says_what_was_measured(facts):
     assert shift["value"] is None and shift["alternatives"] and "scheduler_config.json" in shift["where"]
 
 
+@pytest.mark.full
+def test_images_are_open_where_the_pipeline_takes_none(facts):
+    found = facts("z_image")
+    for name in ("input_image", "images"):
+        assert found[name]["value"] is None and "ZImagePipeline takes no image" in found[name]["alternatives"][0]
+
+
 def _run(python: Path, arguments: list) -> str:
     variables = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([str(python), *map(str, arguments)], env=variables, capture_output=True, text=True)
+    done = preloaded.run([str(python), *map(str, arguments)], PROJECT, variables)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

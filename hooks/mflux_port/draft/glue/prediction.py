@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from mflux_port.draft.forward.writer.once import ARGUMENT, METHOD
 from mflux_port.draft.glue import edit, prompt_encoder, scheduler
 from mflux_port.draft.glue.expressions import Given, argument, constant
 from mflux_port.draft.glue.packing import packing
@@ -45,8 +46,7 @@ class Writer:
         transformer = f"{self.port.class_name}Transformer"
         module = f"{self.port.package}.model.{self.port.model}_transformer.transformer"
         embeds = self.embeds.annotation
-        return f"""import mlx.core as mx
-{edit.IMPORT if self.port.edits else ""}
+        return f"""{edit.imports(self._value("input_image")) if self.port.edits else edit.PLAIN}
 from {module} import {transformer}
 
 
@@ -116,8 +116,17 @@ class {self.name}:
         if self.shift:
             given.extra |= dict.fromkeys(self.shift)
             fixed["shift"] = ""
-        self.fixed, self.passed = list(fixed), passed
+        fixed |= self._rotary(passed)
+        self.fixed, self.passed = fixed, passed
         return self._prepare(fixed, given), self._predict()
+
+    def _rotary(self, passed: list[str]) -> dict[str, str]:
+        """The transformer's rotary embeddings, made once for an image; ``passed`` gets them for every step."""
+        given = [text for text in passed if text.partition("=")[0] in self.signature.of_rotary]
+        if not given or any("=raise " in text for text in given):
+            return {}
+        passed.append(f"{ARGUMENT}={ARGUMENT}")
+        return {ARGUMENT: f"transformer.{METHOD}({', '.join(given)})"}
 
     def _settings_without_place(self) -> list[str]:
         """Tables of settings, for attention for example, of which the drafted transformer knows nothing."""

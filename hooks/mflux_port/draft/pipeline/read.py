@@ -6,10 +6,22 @@ import contextlib
 import inspect
 from pathlib import Path
 
-from mflux_port.draft.pipeline import arguments, defaults, encoding, images, latents, loop, negative, of_config, text
+from mflux_port.draft.pipeline import (
+    arguments,
+    defaults,
+    drawn_sizes,
+    encoding,
+    images,
+    latents,
+    loop,
+    negative,
+    of_config,
+    text,
+)
 from mflux_port.draft.pipeline.encoder_memo import encoders_run_once
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import Intervention, Trace, run
+from mflux_port.port.answer_rules import choices
 
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
 LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32
@@ -24,14 +36,16 @@ _REFUSALS = RuntimeError, ValueError, IndexError  # of a text that a twin's netw
 def read_facts(pipe, edits: bool = False) -> list[Fact]:
     """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. Takes about fifteen runs.
 
-    ``edits``: also what it does with images to edit, where it can do without one.
+    ``edits``: also what it does with images to edit, where it takes some and can do without one.
     """
     with encoders_run_once(pipe):
         facts = _facts(pipe)
-        return facts + (_of_images(pipe, facts) if edits and images.takes_images(pipe) else [])
+        return facts + (_of_images(pipe, facts) if edits else [])
 
 
 def _of_images(pipe, facts: list[Fact]) -> list[Fact]:
+    if not images.takes_images(pipe):
+        return images.without_images(pipe)
     unit = _unit(pipe)
     call, known = _call(pipe, 4 * unit, 6 * unit), {fact.name: fact for fact in facts}
     small = call | images.not_resized(pipe)
@@ -57,6 +71,7 @@ def _facts(pipe) -> list[Fact]:
         loop.schedule([trace, *larger], dict(pipe.scheduler.config)),
         *_guidance(pipe, plain, trace),
         latents.decoding(pipe, plain),
+        drawn_sizes.drawn_sizes(pipe, plain, trace, choices("size_multiple")),
     ]
     known = {fact.name: fact for fact in facts if fact}
     longer = run(pipe, plain | {"prompt": LONGER})

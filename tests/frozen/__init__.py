@@ -1,0 +1,8 @@
+"""Rendered tests run a third faster without garbage collection among the objects of torch and transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PATH = str(Path(__file__).parent)  # for PYTHONPATH
+PLUGIN = ("-p", "frozen_imports")
