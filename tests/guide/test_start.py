@@ -199,13 +199,20 @@ def test_answers_for_another_checkpoint_are_not_used(answers):
         verify_same_checkpoint(answers, "acme/Lyra")
 
 
-@pytest.mark.parametrize("typed", ["../gone", "../empty"])
-def test_dry_run_refuses_what_inspect_would_refuse(mflux_port, pristine, tmp_path, typed):
-    root = pristine()
-    (tmp_path / "empty").mkdir()
-    place = typed if typed == "../gone" else str(tmp_path / "empty")
-    done = mflux_port("start", place, "--model", "vega", "--dry-run", cwd=root)
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and not done.stdout
+@pytest.mark.parametrize("kind", ["gone", "empty", "without an index"])
+def test_a_folder_that_cannot_be_ported_is_refused_before_anything_is_written(tmp_path, kind):
+    place = tmp_path / "vega"
+    if kind == "empty":
+        place.mkdir()
+    elif kind == "without an index":
+        write_checkpoint(place)
+        (place / "model_index.json").unlink()
+    (tmp_path / "mflux").mkdir()
+    wanted = Request(tmp_path / "mflux", str(place), model="vega")
+    for act in (lambda: planned(wanted, ""), lambda: Journey(wanted, Refusing(0), lambda line: None).go()):
+        with pytest.raises(PortError, match="vega (does not exist|holds no safetensors|has no model_index.json)"):
+            act()
+    assert not list((tmp_path / "mflux").iterdir())
 
 
 def test_paths_with_spaces_are_quoted(tmp_path):

@@ -58,6 +58,7 @@ class Journey:
             if action:
                 return action
             self.copy()
+        self._remember_checkpoint()
         return self._follow_status()
 
     @property
@@ -86,9 +87,13 @@ class Journey:
         except PortError:
             note_copy(file, False)  # it rolled back, so another name or other answers are possible again
             raise
+        self._remember_checkpoint()
+        file.unlink(missing_ok=True)
+
+    def _remember_checkpoint(self) -> None:
+        # A checkpoint that was moved is used from its new place.
         if self.request.checkpoint:
             remember_checkpoint(self.request.root, load_port(self.request.root, self.model), self.request.place)
-        file.unlink(missing_ok=True)
 
     def _follow_status(self) -> Action:
         ran = ""
