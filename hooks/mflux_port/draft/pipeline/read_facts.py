@@ -74,13 +74,9 @@ def _facts(pipe) -> list[Fact]:
     ]
     known = {fact.name: fact for fact in facts if fact}
     longer = run(pipe, plain | {"prompt": LONGER})
-<<<<<<< HEAD:hooks/mflux_port/draft/pipeline/read_facts.py
-    known |= {fact.name: fact for fact in prompts.changed_texts(longer, LONGER, known)}
-=======
     quoted = run(pipe, plain | {"prompt": QUOTED}, Intervention(stop_at_transformer=True), ends=_REFUSALS)
     for other, prompt in ((longer, LONGER), (quoted, QUOTED)):
-        known |= {fact.name: fact for fact in text.changed_texts(other, prompt, known)}
->>>>>>> gluea:hooks/mflux_port/draft/pipeline/read.py
+        known |= {fact.name: fact for fact in prompts.changed_texts(other, prompt, known)}
     runs = [(trace, plain), (longer, plain), *zip(larger, (_call(pipe, *size) for size in sizes), strict=True)]
     known |= {
         fact.name: fact for fact in (*_call_of_transformer(pipe, runs, known), *_negative(pipe, plain, trace, known))
@@ -88,24 +84,12 @@ def _facts(pipe) -> list[Fact]:
     return [*known.values(), *_quoted(pipe, quoted, [trace, longer])]
 
 
-<<<<<<< HEAD:hooks/mflux_port/draft/pipeline/read_facts.py
-def _quoted(pipe, plain: dict, runs: list[Trace]) -> list[Fact]:
+def _quoted(pipe, quoted: Trace, runs: list[Trace]) -> list[Fact]:
     """What an encoder that plain prompts do not use returns for quoted words; no fact if every encoder is used."""
     used = {call.component for trace in runs for call in trace.encoders}
     encoders = (name for name, part in pipe.components.items() if name.startswith("text_encoder") and part is not None)
     idle = [name for name in encoders if name not in used]
-    if not idle:
-        return []
-    trace = run(pipe, plain | {"prompt": QUOTED, "num_inference_steps": 1}, ends=_REFUSALS)
-    return prompts.of_idle_encoders(trace, idle, QUOTED)
-=======
-def _quoted(pipe, quoted: Trace, runs: list[Trace]) -> list[Fact]:
-    """What an encoder that plain prompts leave idle gives for quoted words; no fact where every encoder is used."""
-    used = {call.component for trace in runs for call in trace.encoders}
-    encoders = (name for name, part in pipe.components.items() if name.startswith("text_encoder") and part is not None)
-    idle = [name for name in encoders if name not in used]
-    return text.of_idle_encoders(quoted, idle, QUOTED) if idle and quoted.transformers else []
->>>>>>> gluea:hooks/mflux_port/draft/pipeline/read.py
+    return prompts.of_idle_encoders(quoted, idle, QUOTED) if idle and quoted.transformers else []
 
 
 def _call_of_transformer(pipe, runs: list[tuple[Trace, dict]], known: dict[str, Fact]) -> list[Fact]:
