@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+from mflux_port.checks.engine.evidence import CLAIM_FLAGS
 
 from tests.checks.complete_port import MODEL, git
 
@@ -63,6 +64,17 @@ def test_status_uses_evidence(mflux_port, rendered, completed):
     assert done["ports"][0]["reached"] == "merge-ready"
     assert done["ports"][0]["next"]["command"] == f"mflux-port finish {MODEL}"
     assert "flux2" in done["merged"]
+
+
+def test_every_claim_without_proof_has_a_command(mflux_port, rendered):
+    rows = json.loads(mflux_port("check", MODEL, "--merge", "--json", cwd=rendered).stdout)["rows"]
+    (row,) = (row for row in rows if row["rule"] == "MRG21")
+    claims = dict(part.split(": ", 1) for part in row["detail"].split("; "))
+    assert [name.removesuffix(" is open") for name in claims] == [*CLAIM_FLAGS]
+    for name, flag in zip(claims, CLAIM_FLAGS.values(), strict=True):
+        recorded = "" if "quantized" in name else f" {flag}"
+        record, judge = (f"porting/{MODEL}/run_{side}.py" for side in ("reference", "mflux"))
+        assert claims[name] == f"uv run {record}{recorded} && uv run python {judge} {flag}"
 
 
 def test_a_tick_without_figures_proves_nothing(mflux_port, own):

@@ -51,7 +51,7 @@ def answer(root, rule: str) -> Row:
 @pytest.mark.full
 def test_fast_tests_are_run(own_python, port):
     assert answer(port, "RUN02").state == PASS
-    change(port / f"{PACKAGE}/latent_creator/nova_latent_creator.py", "or height % 16 or", "or height % 7 or")
+    change(port / f"{PACKAGE}/latent_creator/nova_latent_creator.py", "or height % sides or", "or height % 7 or")
     assert answer(port, "RUN02").state == FAIL
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 from mflux_port.errors import PortError
+from mflux_port.guide.request import Request
 from mflux_port.guide.start import (
     ANSWERS_FILE,
     Journey,
-    Request,
-    given_answers,
     inspect_command,
     needs_no_person,
     question,
@@ -98,11 +97,20 @@ def test_a_port_is_copied_from_where_the_program_came_from(monkeypatch, origin, 
     assert project.template_source() == source
 
 
-def test_a_guidance_that_is_no_number_is_refused(tmp_path):
-    with pytest.raises(PortError, match="--guidance low is not a number"):
-        given_answers(request(tmp_path, guidance="low"))
-    assert given_answers(request(tmp_path, guidance="4.5", steps="30")) == {
-        "steps": "30", "guidance": "4.5", "supports_guidance": "true"}  # fmt: skip
+@pytest.mark.parametrize(
+    ("option", "typed"),
+    [("guidance", "low"), ("steps", "2.5"), ("model", "Bad Name"), ("model", "mflux"), ("repo", "a")],
+)
+def test_an_option_that_no_question_accepts_is_refused_first(tmp_path, option, typed):
+    runner = Refusing(2)
+    with pytest.raises(PortError, match=f"the command line: .*{typed}"):
+        Journey(request(tmp_path, **{option: typed}), runner, lambda line: None).go()
+    assert not runner.ran
+
+
+def test_numbers_are_answers(tmp_path):
+    assert request(tmp_path, guidance="4.5", steps="30").answers() == {
+        "steps": 30, "guidance": 4.5, "supports_guidance": True}  # fmt: skip
 
 
 def test_what_was_typed_replaces_what_was_found_in_every_place(tmp_path):
@@ -168,7 +176,7 @@ def test_a_command_that_refuses_stops_with_the_way_on(tmp_path):
     with pytest.raises(
         PortError, match="inspect stopped: ../vega is not there; name another; then continue with: mflux-port"
     ):
-        Journey(request(tmp_path), runner, lambda line: None).go()
+        Journey(Request(tmp_path, "acme/Vega"), runner, lambda line: None).go()
     assert len(runner.ran) == 1
 
 

@@ -140,15 +140,18 @@ def test_each_input_of_the_prompt_finds_its_array(tmp_path):
     assert {branch.names[name] for name in branch.prompts} == {"pooled", "prompt", "glyphs"}
 
 
-def test_inputs_of_one_shape_keep_their_order_where_one_is_like_none_of_the_references(tmp_path):
-    """Hidden states of all layers in one list: values show which is which, as long as none of them is wrong."""
+@pytest.mark.parametrize(("name", "listed"), [("layers.{}", True), ("layers_{}", False)])
+def test_inputs_of_one_shape_keep_their_order_in_a_list_and_where_one_is_like_none_of_the_references(
+    tmp_path, name, listed
+):
+    """Hidden states of all layers: values show which is which, unless one of them is wrong or they are one list."""
     from parity.compare.calls import match_prompts
 
     layers = [_values(1, 7, 16) for _ in range(3)]
-    branch = _branch(tmp_path, {f"layers.{n}": values for n, values in enumerate(layers)})
+    branch = _branch(tmp_path, {name.format(n): values for n, values in enumerate(layers)})
     turned = match_prompts(branch, {4: layers[2], 5: layers[0], 6: layers[1]})
     first, second, third = list(branch.prompts)[-3:]
-    assert [turned[n].name for n in (4, 5, 6)] == [third, first, second]
+    assert [turned[n].name for n in (4, 5, 6)] == ([first, second, third] if listed else [third, first, second])
     further = match_prompts(branch, {4: layers[1], 5: layers[2], 6: layers[2]})
     assert [further[n].name for n in (4, 5, 6)] == [first, second, third]
     assert further[4].gap > 0.5

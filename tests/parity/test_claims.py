@@ -73,7 +73,8 @@ def test_a_released_adapter_trains_as_the_reference_would(claimed, script, port)
 
     rows = dict(line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("training "))
     assert rows.pop("saved") == "FAIL"  # it saves some layers under names that diffusers does not have
-    assert set(rows) == {"sigmas", "targets", "weighting", "loss", "gradients", "updates", "timesteps"}, done.stderr
+    named = {"sigmas", "targets", "data", "weighting", "loss", "gradients", "updates", "timesteps"}
+    assert set(rows) == named, done.stderr
     assert set(rows.values()) == {"pass"}, done.stdout
 
 

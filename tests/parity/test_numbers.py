@@ -308,6 +308,21 @@ def test_modules_that_multiply_rounding_have_a_wider_limit():
     assert Limits("float32").of_sensitive(replace(call, leaf=True), 1.0) == pytest.approx(2.5e-6)
 
 
+def test_a_reference_that_is_far_off_itself_in_bfloat16_does_not_let_anything_pass():
+    """FLUX.1 dev multiplies the guidance by 1000 in bfloat16: its own result is then 0.45 off."""
+    from parity.compare.limits import FLOAT32, Limits
+
+    name = "transformer.0/transformer/out/0"
+    gaps = {"transformer.0/transformer/out/0": 0.45, "loop/scheduler.0/out/0": 0.21, "loop/scheduler.0/in/0": 0.45}
+    limits = Limits("bfloat16", gaps)
+    assert limits.is_unsteady(name) and limits.of_stage("transformer", f"{FLOAT32}{name}") == pytest.approx(0.03)
+    assert not Limits("float32", gaps).is_unsteady(name)
+    assert not Limits("bfloat16", {name: 0.02}).is_unsteady(name)
+    for combined in ("guidance/scheduler.0/in/0", "scheduler/scheduler.0/out/0"):
+        assert limits.of_stage("scheduler", combined) == pytest.approx(0.04)
+    assert limits.of_stage("guidance", "guidance/scheduler.0/in/0", exact=True) == pytest.approx(5e-3)
+
+
 def test_a_network_of_many_modules_rounds_more_than_one_of_few():
     from dataclasses import replace
 

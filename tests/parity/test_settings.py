@@ -61,7 +61,10 @@ def _failed(row: dict) -> set[str]:
 
 
 def test_right_ports_pass_and_each_mistake_is_named(judged):
-    """Two prompts in one batch, 6 steps: the middle steps have the reference's own inputs, both of them."""
+    """Two prompts in one batch, 6 steps: the middle steps have the reference's own inputs, both of them.
+
+    Guidance is judged in all steps, so one that keeps a state is given the reference's predictions in each.
+    """
     ports = ("Ernie", "PackedErnie", "ErnieFromTheConditional", "ErnieWithoutNegative", "ErnieWithOtherSigmas")
     rows = judged("ernie_image", "float32", *ports)
     for name in ("Ernie", "PackedErnie"):

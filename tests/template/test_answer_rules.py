@@ -142,6 +142,7 @@ _CHANGES = {
     "text_encoders": _sound_encoders | st.lists(_encoder, max_size=5) | _values.filter(lambda value: value is not None),
     "folders": st.dictionaries(st.sampled_from(["transformer", "vae", "unet"]), _folders, max_size=2)
     | _values.filter(lambda value: value is not None),
+    "size_multiple": st.sampled_from([16, 32, 48, 24, 0, -16]),
     "skip_quantization": st.lists(st.sampled_from(["vae", "text_encoder", "text_encoder_2", "transformer"]) | _values, max_size=2)
     | _values.filter(lambda value: value is not None),
 }
@@ -192,6 +193,7 @@ def refusal_of_copier(tmp_path_factory):
 @example({**ANSWERS, "text_encoders": [{}] * 5})
 @example({**ANSWERS, "checkpoints": [{**ENTRY, "text_encoder_overrides": {"text_encoder": {}}}]})
 @example({**ANSWERS, "folders": {"transformer": "unet", "vae": "unet"}})
+@example({**ANSWERS, "size_multiple": 24})
 @example({**ANSWERS, "skip_quantization": ["vae", "text_encoder"]})
 @example({**ANSWERS, "skip_quantization": ["text_encoder_2"]})
 def test_both_accept_the_same_answers(refusal_of_copier, answers):

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from mflux_port.checkpoint.layout import Checkpoint, Component
 from mflux_port.checkpoint.pipeline_source import PipelineDefaults, read_defaults
 from mflux_port.checkpoint.reuse import reusable
+from mflux_port.checkpoint.size_multiple import ROUNDED, patch_of, pixels_of, size_multiple
 from mflux_port.errors import short_repr
+from mflux_port.port.answer_rules import choices
 from mflux_port.port.text_encoders import OF_FIXED_SIZE, WITHOUT_MASK
 
 # Keywords of mflux's text encoders that a config.json may have.
@@ -70,7 +72,7 @@ def infer(checkpoint: Checkpoint) -> dict[str, Answer]:
         answers["vae"] = _not_here("vae")
     encoders = infer_text_encoders(checkpoint, defaults)
     answers["text_encoder"] = encoders[0]
-    answers |= _places(checkpoint, encoders)
+    answers |= _places(checkpoint, encoders) | _sizes(checkpoint)
     answers["scheduler"], schedule = infer_scheduler(checkpoint, defaults)
     if defaults and not defaults.takes_negative_prompt:
         answers["negative_prompt"] = Answer(
@@ -146,6 +148,19 @@ def _places(checkpoint: Checkpoint, encoders: list[Answer]) -> dict[str, Answer]
         )
         answers["folders"] = Answer(folders, why, len(several) < 2)
     return answers
+
+
+def _sizes(checkpoint: Checkpoint) -> dict[str, Answer]:
+    """The multiple of both sides of an image, where it is not the template's default."""
+    vae, transformer = checkpoint.part("vae"), checkpoint.part("transformer")
+    pixels = pixels_of(vae.config) if vae else None
+    if pixels is None or transformer is None:
+        return {}
+    patch = patch_of(transformer.config, vae.config)
+    found = size_multiple(pixels, patch)
+    if found == ROUNDED or found not in choices("size_multiple"):
+        return {}
+    return {"size_multiple": Answer(found, f"config.json: {pixels} pixels for each latent, patches of {patch} latents")}
 
 
 def tokenizer_of(checkpoint: Checkpoint, encoder: str) -> str:

@@ -42,14 +42,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, checkout: Checkout) -> int:
     from mflux_port.checkpoint.layout import open_checkpoint
+    from mflux_port.draft.pipeline.settings import settings
     from mflux_port.draft.port_draft import draft_port
     from mflux_port.draft.write.files import diff, leftovers, plan_files, stand_ins
     from mflux_port.port.checkpoint_place import remember_checkpoint
 
     port = load_port(checkout.root, args.model)
     checkpoint = open_checkpoint(args.checkpoint)
-    draft = draft_port(checkout, port, checkpoint, args.component or [], _say, not args.layers_only)
     facts, refusal = _pipeline_facts(args.pipeline, port)
+    wanted = settings(facts)
+    draft = draft_port(checkout, port, checkpoint, args.component or [], _say, not args.layers_only, wanted)
     glue = _glue(checkout, port, checkpoint, facts, draft.texts, args.pipeline)
     glue.unresolved += _unread(port, refusal)
     planned = plan_files(checkout, port, draft.texts | glue.files)

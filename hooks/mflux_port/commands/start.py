@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Start or continue a port, and print the next action. Returns 0."""
+    from mflux_port.guide.request import Request
     from mflux_port.guide.runner import Runner, own_python
-    from mflux_port.guide.start import Journey, Request, planned
+    from mflux_port.guide.start import Journey, planned
 
     root = Checkout(args.checkout).root
     given = {name: getattr(args, name) for name in ("model", "repo", "steps", "guidance", "template", "python")}

@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from mflux_port.checkpoint.inference import dimensions
+from mflux_port.checkpoint.component_sizes import component_sizes
 from mflux_port.checkpoint.kinds.kind import Kind
 from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.forward.draft import ForwardDraft, Say, draft_forwards
 from mflux_port.draft.forward.proof.states import State, class_states
 from mflux_port.draft.forward.proof.twin_port import attach
 from mflux_port.draft.forward.writer.wrappers import hand_down
+from mflux_port.draft.pipeline.settings import NONE, Settings
 from mflux_port.draft.tied import drop, move_to_readers
 from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
@@ -73,25 +74,34 @@ class ComponentDraft:
 
 
 def draft_component(
-    component: Component, name: str, port: Port, say: Say = lambda line: None, with_forwards: bool = True
+    component: Component,
+    name: str,
+    port: Port,
+    say: Say = lambda line: None,
+    with_forwards: bool = True,
+    sees_images: bool = False,
+    settings: Settings = NONE,
 ) -> ComponentDraft:
     """Draft ``component`` as the port's ``name``. The checkpoint's headers and the reference's own modules are read.
 
     ``say`` is called with the progress of the forward passes, which take seconds; without ``with_forwards`` only layers
-    are drafted.
+    are drafted. ``sees_images``: the port gives an encoder images to edit, so that its tower for images is kept.
     """
-    forwards = draft_forwards(component, name, say, port.training) if with_forwards else ForwardDraft({}, "left out")
-    tree, source = _tree(component, forwards.wanted)
+    forwards = ForwardDraft({}, "left out")
+    if with_forwards:
+        forwards = draft_forwards(component, name, say, port.training, settings)
+    towers = part_of(name) == "text_encoder" and (sees_images or not forwards.forwards)
+    tree, source = _tree(component, forwards.wanted, towers)
     tree.class_name = re.sub(r"\W", "", component.class_name) or tree.class_name
     attach(tree, forwards.forwards)
     hand_down(tree)
-    left_out = _left_out(tree, source) if part_of(name) == "text_encoder" else {}
+    left_out = _left_out(tree, source, towers) if part_of(name) == "text_encoder" else {}
     source = without(source, left_out)
     source.moved = source.moved | move_to_readers(tree, source.tensors)
     mapping = draft_mapping(name, source, tree)
     mapping.unresolved[:0] = [_unresolved(name, kind) for kind in component.classified.blocking]
     mapping.unresolved += _undecided_weights(name, tree, mapping.tied)
-    classes, files = _classes_and_files(component, name, port, tree, forwards)
+    classes, files = _classes_and_files(component, name, port, tree, forwards, towers)
     states = class_states(tree, forwards)
     mapping.unresolved += [
         Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in states if not state.is_proof
@@ -121,10 +131,10 @@ def _undecided_weights(name: str, tree: Node, tied: list[str]) -> list[Unresolve
 
 
 def _classes_and_files(
-    component: Component, name: str, port: Port, tree: Node, forwards: ForwardDraft
+    component: Component, name: str, port: Port, tree: Node, forwards: ForwardDraft, towers: bool
 ) -> tuple[list[ClassDraft], dict[str, str]]:
     """The classes of a component, and the source of each file by its stem."""
-    sizes = _sizes(component.config)
+    sizes = _sizes(component.config, towers)
     top, stem = top_of(name)
     prefix = port.class_name if name == "transformer" else f"{port.class_name}{_prefix(name, top)}"
     classes = draft_classes(tree, prefix, (f"{port.class_name}{top}", stem), set(sizes))
@@ -140,17 +150,16 @@ def _classes_and_files(
     return classes, files
 
 
-def _sizes(config: dict) -> dict:
+def _sizes(config: dict, towers: bool) -> dict:
     """The sizes in a component's config that can be arguments of a constructor."""
-    section = config.get("text_config")
-    sizes = dimensions(section if isinstance(section, dict) else config)
-    return {size: value for size, value in sizes.items() if not keyword.iskeyword(size) and size != "self"}
+    sizes = component_sizes(config, towers)
+    return {name: size.value for name, size in sizes.items() if not keyword.iskeyword(name) and name != "self"}
 
 
-def _tree(component: Component, wanted: Wanted) -> tuple[Node, Source]:
+def _tree(component: Component, wanted: Wanted, towers: bool) -> tuple[Node, Source]:
     """The tree of the reference's modules, or of the header's names, and the tensors that it is mapped from."""
     classified = component.classified
-    tree = reference_tree(component, wanted) if has_reference(component) else None
+    tree = reference_tree(component, wanted, towers) if has_reference(component) else None
     if tree is not None:
         known = set(tensor_names(tree))
         tensors = classified.loadable(known)
@@ -161,9 +170,9 @@ def _tree(component: Component, wanted: Wanted) -> tuple[Node, Source]:
     return found.root, Source(tensors, component.config, False, found.unresolved, found.moved)
 
 
-def _left_out(tree: Node, source: Source) -> dict[str, str]:
-    towers = dict.fromkeys(cut_towers(tree), TOWER)
-    return towers | dict.fromkeys(left_out_heads(tree, source.tensors), HEAD)
+def _left_out(tree: Node, source: Source, towers: bool) -> dict[str, str]:
+    cut = {} if towers else dict.fromkeys(cut_towers(tree), TOWER)
+    return cut | dict.fromkeys(left_out_heads(tree, source.tensors), HEAD)
 
 
 def without(source: Source, paths: Iterable[str]) -> Source:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mflux_port.checkout.tree import Checkout
 from mflux_port.checkpoint.layout import Checkpoint, Component
 from mflux_port.draft.component import ComponentDraft, Say, draft_component
+from mflux_port.draft.pipeline.settings import NONE, Settings
 from mflux_port.draft.write.mapping import lora_mapping, weight_mapping
 from mflux_port.draft.write.targets import Unresolved
 from mflux_port.errors import PortError
@@ -34,14 +35,27 @@ class PortDraft:
 
 
 def draft_port(
-    checkout: Checkout, port: Port, checkpoint: Checkpoint, names: list[str], say: Say, with_forwards: bool
+    checkout: Checkout,
+    port: Port,
+    checkpoint: Checkpoint,
+    names: list[str],
+    say: Say,
+    with_forwards: bool,
+    settings: Settings = NONE,
 ) -> PortDraft:
     """Draft the components ``names`` (empty: those that the answers call own). Nothing is written.
+
+    ``settings``: what the pipeline gives the transformer and reads of it.
 
     Raises PortError when a component cannot be drafted or the checkpoint lacks it.
     """
     parts = {name: _part(checkpoint, name, port) for name in dict.fromkeys(names or _own_components(port))}
-    drafts = [draft_component(part, name, port, say, with_forwards) for name, part in parts.items()]
+    wanted = {name: settings if name == "transformer" else NONE for name in parts}
+    # Only a processor can give an encoder the images.
+    sees_images = port.edits and any("processor" in name for name in checkpoint.model_index)
+    drafts = [
+        draft_component(part, name, port, say, with_forwards, sees_images, wanted[name]) for name, part in parts.items()
+    ]
     return PortDraft(drafts, _texts(checkout, port, drafts))
 
 

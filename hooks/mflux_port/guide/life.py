@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cached_property
 from pathlib import Path
 
@@ -47,11 +48,17 @@ class Life:
     @property
     def tool(self) -> str:
         """How to run the commands that import mflux."""
-        return f"uv run --with {address(self.port.template, self.port.template_commit) or '<template>'} mflux-port"
+        source = address(self.port.template, self.port.template_commit)
+        return f"uv run --with {shlex.quote(source) if source else '<template>'} mflux-port"
 
     @cached_property
     def checkpoint(self) -> str:
         return checkpoint_place(self.root, self.port)
+
+    @property
+    def local_model(self) -> str:
+        """The option of a script that names a local checkpoint; empty where the port's repo is meant, its default."""
+        return "" if self.checkpoint == self.port.hf_repo else f" --model {shlex.quote(self.checkpoint)}"
 
     @property
     def key_list(self) -> bool:

@@ -5,6 +5,7 @@ First come actions that a command can do alone, up to the comparison with the re
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from mflux_port import __version__
@@ -92,17 +93,16 @@ def _undrafted(life: Life) -> bool:
 def _twin(life: Life) -> Action | None:
     if not _undrafted(life) or life.twin or life.has("artifacts/reference.safetensors"):
         return None
-    place = "" if life.checkpoint == life.port.hf_repo else f" --model {life.checkpoint}"
     reason = "a tiny twin of the checkpoint runs on any machine, and the draft uses it"
-    return Action(f"uv run {life.folder}/make_tiny_checkpoint.py{place}", reason)
+    return Action(f"uv run {life.folder}/make_tiny_checkpoint.py{life.local_model}", reason)
 
 
 def _draft(life: Life) -> Action | None:
     if not _undrafted(life):
         return None
     tool = life.tool.replace("uv run", "uv run --with diffusers", 1)
-    pipeline = f" --pipeline {life.twin}" if life.twin else ""
-    command = f"{tool} draft {life.model} --checkpoint {life.checkpoint}{pipeline}"
+    pipeline = f" --pipeline {shlex.quote(life.twin)}" if life.twin else ""
+    command = f"{tool} draft {life.model} --checkpoint {shlex.quote(life.checkpoint)}{pipeline}"
     return Action(command, "the modules and the weight mapping are the template's own")
 
 
@@ -113,7 +113,7 @@ def _ledger(life: Life) -> Action | None:
 
 
 def _ledger_command(life: Life) -> str:
-    given = "" if life.key_list else f" --checkpoint {life.checkpoint}"
+    given = "" if life.key_list else f" --checkpoint {shlex.quote(life.checkpoint)}"
     return f"{life.tool} ledger {life.model}{given}"
 
 

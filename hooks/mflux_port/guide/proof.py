@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from mflux_port.checks.engine.evidence import BFLOAT16
 from mflux_port.guide.action import Action
@@ -94,5 +95,5 @@ def _is_explained(answer: str, stage: str) -> bool:
 
 def _model(life: Life) -> str:
     if life.twin:
-        return f" --model {life.twin}"
-    return "" if life.checkpoint == life.port.hf_repo else f" --model {life.checkpoint}"
+        return f" --model {shlex.quote(life.twin)}"
+    return life.local_model

@@ -14,6 +14,7 @@ from mflux_port.errors import PortError, format_error
 from mflux_port.template.project import template_source
 
 _HOOKS = Path(__file__).resolve().parents[2]
+_OWN_ERRORS = ("mflux-port: ", "parity: ")  # Copier prints more below the reason of a task that failed
 _NEEDED = ("mlx", "torch", "diffusers", "transformers")
 
 
@@ -36,14 +37,6 @@ class Runner:
                 break
         return done
 
-    def copy_command(self, answers: str, template: str) -> str:
-        """The command that renders the port."""
-        source = template or template_source()
-        local = (Path(source) / ".git").exists()
-        version = ["--vcs-ref", "HEAD"] if local else []
-        given = ["--trust", "--defaults", *version, "--data-file", answers]
-        return shlex.join(["copier", "copy", *given, source, "."])
-
     def _words(self, words: list[str]) -> list[str]:
         if words[0] == "mflux-port":
             return [self.python or sys.executable, "-m", "mflux_port", *words[1:]]
@@ -58,15 +51,25 @@ class Runner:
         return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "NO_COLOR": "1"}
 
 
+def copy_command(answers: str, template: str, again: bool = False) -> str:
+    """The command that renders the port; ``again``: over what an interrupted copy has written."""
+    source = template or template_source()
+    local = (Path(source) / ".git").exists()
+    version = ["--vcs-ref", "HEAD"] if local else []
+    over = ["--overwrite"] if again else []
+    return shlex.join(["copier", "copy", "--trust", "--defaults", *over, *version, "--data-file", answers, source, "."])
+
+
 def own_python() -> str:
     """This Python if it has all that both sides need, else empty."""
     return sys.executable if all(map(importlib.util.find_spec, _NEEDED)) else ""
 
 
 def last_line(done: subprocess.CompletedProcess) -> str:
-    """The last line a command printed."""
+    """The line that says why a command stopped: the last of its own, else the last that it printed."""
     lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return format_error(lines[-1].removeprefix("mflux-port: ")) if lines else f"exit code {done.returncode}"
+    own = [line.removeprefix(start) for line in lines for start in _OWN_ERRORS if line.startswith(start)]
+    return format_error((own or lines)[-1]) if lines else f"exit code {done.returncode}"
 
 
 def _without_uv(words: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,12 +14,14 @@ from pathlib import Path
 from mflux_port.checkout.tree import Checkout
 from mflux_port.checks.engine.facts import Facts
 from mflux_port.errors import PortError
+from mflux_port.files.writing import write_whole
 from mflux_port.files.yaml_files import read_yaml
 from mflux_port.guide.action import Action
 from mflux_port.guide.life import Life, is_small
 from mflux_port.guide.next_action import next_action
 from mflux_port.guide.proof import FIRST_LOOK
-from mflux_port.guide.runner import Runner, last_line
+from mflux_port.guide.request import Request
+from mflux_port.guide.runner import Runner, copy_command, last_line
 from mflux_port.port.answer_rules import answer_rules
 from mflux_port.port.checkpoint_place import checkpoint_place, remember_checkpoint
 from mflux_port.port.port import list_ports, load_port
@@ -26,31 +29,11 @@ from mflux_port.template.project import template_source
 
 ANSWERS_FILE = "mflux-port-answers.yml"  # it is in the checkout until the copy has read it
 _LOOK_UP = re.compile(r"^# LOOK UP - (.*)$", re.MULTILINE)
-_WRONG_INPUT = 2  # exit codes from here on mean that the command did nothing
+_FOR = "# start: these answers are for "
+_NOTED = re.compile(rf"^{_FOR}(.*)$", re.MULTILINE)
+_COPYING = "# start: the copy has begun"
+_JUDGING, _FINDINGS = ("ledger", "compare"), 1  # commands that report findings, and with which exit code
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was typed. ``checkpoint`` is relative to ``root``, ``typed`` is relative to where the command was typed."""
-
-    root: Path
-    checkpoint: str = ""
-    typed: str = ""
-    model: str = ""
-    repo: str = ""
-    steps: str = ""
-    guidance: str = ""
-    template: str = ""
-    python: str = ""
-    checkout: str = ""
-
-    def again(self, **changed: str) -> str:
-        """The command that continues, with the values in ``changed`` replaced."""
-        names = ("model", "repo", "steps", "guidance", "template", "python", "checkout")
-        given = {name: getattr(self, name) for name in names} | changed
-        flags = [part for name, value in given.items() if value for part in (f"--{name}", value)]
-        return shlex.join(["mflux-port", "start", self.typed or self.checkpoint, *flags])
 
 
 @dataclass
@@ -62,41 +45,60 @@ class Journey:
     say: Say
     model: str = ""
     done: list[dict] = field(default_factory=list)
+    last: subprocess.CompletedProcess | None = None
 
     def go(self) -> Action:
         """Run every step that needs no person. Returns the next action; raises PortError when a command fails."""
-        self.model = existing_port(self.request)
+        given = self.request.answers()
+        self.model = "" if self._copy_was_interrupted() else existing_port(self.request)
         if not self.model:
-            action = self._inspect()
+            action = self._inspect(given)
             if action:
                 return action
             self.copy()
         return self._follow_status()
 
-    def _inspect(self) -> Action | None:
-        request, file = self.request, self.request.root / ANSWERS_FILE
+    @property
+    def _file(self) -> Path:
+        return self.request.root / ANSWERS_FILE
+
+    def _copy_was_interrupted(self) -> bool:
+        return self._file.exists() and _COPYING in self._file.read_text(encoding="utf-8")
+
+    def _inspect(self, given: dict) -> Action | None:
+        request, file = self.request, self._file
         if not file.exists():
+            request.verify_checkpoint()
             self._run("inspect", inspect_command(request, self.runner.python))
         elif request.repo and "hf_repo" not in _answers(file):
             # Without the repo the answers lack the checkpoint's sizes, so they are read again.
             self._run("inspect", f"{inspect_command(request, self.runner.python)} --force")
-        set_answers(file, given_answers(request))
+        verify_same_checkpoint(request, file)
+        set_answers(file, given)
         return question(request, file)
 
     def copy(self) -> None:
-        """Render and wire the port of the answers file, which is removed."""
-        file = self.request.root / ANSWERS_FILE
+        """Render and wire the port of the answers file, which is removed. A copy that was interrupted is completed."""
+        file, again = self._file, self._copy_was_interrupted()
         self.model = _answers(file)["model"]
-        self._run("copy", self.runner.copy_command(ANSWERS_FILE, self.request.template))
-        file.unlink(missing_ok=True)
+        if not again:
+            write_whole(file, f"{file.read_text(encoding='utf-8').rstrip()}\n\n{_COPYING}\n")
+        try:
+            self._run("copy", copy_command(ANSWERS_FILE, self.request.template, again))
+        except PortError:
+            # It rolled back, so another name or other answers are possible again.
+            write_whole(file, file.read_text(encoding="utf-8").replace(f"\n{_COPYING}\n", ""))
+            raise
         if self.request.checkpoint:
-            local = self.request.root / self.request.checkpoint
-            remember_checkpoint(self.request.root, load_port(self.request.root, self.model), str(local))
+            remember_checkpoint(self.request.root, load_port(self.request.root, self.model), self.request.place)
+        file.unlink(missing_ok=True)
 
     def _follow_status(self) -> Action:
         ran = ""
         while True:
             action = _next(self.request.root, self.model)
+            if action.command == ran and self.done[-1]["code"]:
+                raise self._stopped(_name(ran), self.last)
             # Stop after a comparison: there is something to read, and the next action may take hours at full size.
             if action.edit or not needs_no_person(action.command) or action.command == ran or "run_mflux.py" in ran:
                 return action
@@ -110,10 +112,14 @@ class Journey:
         seconds = time.monotonic() - started
         self.say(f"{name:<10}{seconds:7.1f} s  {command}")
         self.done.append({"step": name, "command": command, "seconds": round(seconds, 1), "code": done.returncode})
-        if done.returncode >= _WRONG_INPUT or done.returncode < 0:
-            raise PortError(f"{name} stopped: {last_line(done)}; then continue with: {self.request.again()}")
-        if name in ("ledger", "compare"):
+        self.last = done
+        if done.returncode and not (name in _JUDGING and done.returncode == _FINDINGS):
+            raise self._stopped(name, done)
+        if name in _JUDGING:
             self.say(done.stdout.rstrip())
+
+    def _stopped(self, name: str, done: subprocess.CompletedProcess) -> PortError:
+        return PortError(f"{name} stopped: {last_line(done)}; then continue with: {self.request.again()}")
 
 
 def planned(request: Request, python: str) -> list[dict]:
@@ -122,16 +128,19 @@ def planned(request: Request, python: str) -> list[dict]:
     if model:
         action = _next(request.root, model)
         return [{"step": _name(action.command), "command": action.command}]
+    request.verify_checkpoint()
+    request.answers()
     model = request.model or "<model>"
-    folder = f"porting/{model}"
+    folder, given = f"porting/{model}", shlex.quote(request.checkpoint)
+    local = (request.root / request.checkpoint).exists()
     small = is_small(request.root / request.checkpoint)
-    ran = request.checkpoint if small else f"{folder}/artifacts/tiny"  # both sides run this
-    tool = f"--with {request.template or '<template>'} mflux-port"
+    ran = given if small else f"{folder}/artifacts/tiny"  # both sides run this
+    tool = f"--with {shlex.quote(request.template or template_source())} mflux-port"
     steps = {
         "inspect": inspect_command(request, python),
-        "copy": f"copier copy --trust --defaults --data-file {ANSWERS_FILE} <template> .",
-        "twin": f"uv run {folder}/make_tiny_checkpoint.py",
-        "draft": f"uv run --with diffusers {tool} draft {model} --checkpoint {request.checkpoint} --pipeline {ran}",
+        "copy": copy_command(ANSWERS_FILE, request.template),
+        "twin": f"uv run {folder}/make_tiny_checkpoint.py{f' --model {given}' if local else ''}",
+        "draft": f"uv run --with diffusers {tool} draft {model} --checkpoint {given} --pipeline {ran}",
         "ledger": f"uv run {tool} ledger {model}",
         "reference": f"uv run {folder}/run_reference.py --model {ran} --size {FIRST_LOOK}",
         "compare": f"uv run python {folder}/run_mflux.py",
@@ -152,36 +161,34 @@ def existing_port(request: Request) -> str:
     known = list_ports(request.root)
     if request.model:
         return request.model if request.model in known else ""
-    local = request.root / request.checkpoint
-    place = str(local.resolve()) if local.exists() else request.checkpoint
     ports = [load_port(request.root, name) for name in known]
-    return next((port.model for port in ports if place in (port.hf_repo, checkpoint_place(request.root, port))), "")
+    return next(
+        (port.model for port in ports if request.place in (port.hf_repo, checkpoint_place(request.root, port))), ""
+    )
 
 
-def given_answers(request: Request) -> dict[str, str]:
-    """The options that the user typed, by question. Raises PortError for a guidance that is not a number."""
-    answers = {"model": request.model, "hf_repo": request.repo, "steps": request.steps, "guidance": request.guidance}
-    if request.guidance:
-        try:
-            answers["supports_guidance"] = str(float(request.guidance) > 1).lower()
-        except ValueError:
-            raise PortError(
-                f"--guidance {request.guidance} is not a number; type one like 4.5, or 1 for none"
-            ) from None
-    return {name: value for name, value in answers.items() if value}
+def verify_same_checkpoint(request: Request, file: Path) -> None:
+    """Note in the answers which checkpoint they are for; raise PortError when it is another one than was typed."""
+    text = file.read_text(encoding="utf-8")
+    noted = _NOTED.search(text)
+    if not noted:
+        write_whole(file, f"{text.rstrip()}\n\n{_FOR}{request.place}\n")
+    elif noted[1] != request.place:
+        raise PortError(f"{ANSWERS_FILE} is for {noted[1]}; delete it to start with {request.place}")
 
 
-def set_answers(file: Path, given: dict[str, str]) -> None:
+def set_answers(file: Path, given: dict[str, object]) -> None:
     """Write the command line's values into the answers, in place of those that ``inspect`` found or did not find."""
     text = file.read_text(encoding="utf-8")
-    for name, value in given.items():
+    for name, typed in given.items():
+        value = str(typed).lower() if isinstance(typed, bool) else typed
         missing = re.compile(rf"^# LOOK UP - {name} is not in the checkpoint.*$", re.MULTILINE)
         # Replace it in the entries of `checkpoints` too, which repeat the values that all of them share.
         found = re.compile(rf"^(?:# LOOK UP.*\n)?( *(?:- )?){name}: .*$", re.MULTILINE)
         text = (
             missing.sub(f"{name}: {value}", text) if missing.search(text) else found.sub(rf"\g<1>{name}: {value}", text)
         )
-    file.write_text(text, encoding="utf-8")
+    write_whole(file, text)
 
 
 def question(request: Request, file: Path) -> Action | None:
@@ -189,7 +196,8 @@ def question(request: Request, file: Path) -> Action | None:
     text = file.read_text(encoding="utf-8")
     answers = _answers(file)
     name = answers.get("model")
-    if not name or (request.root / f"src/mflux/models/{name}").exists():
+    is_copied = _COPYING in text
+    if not name or not is_copied and (request.root / f"src/mflux/models/{name}").exists():
         reason = f"mflux has {name} already; name the port" if name else "the checkpoint has no name"
         return Action(request.again(model=_free_name(request, answers)), reason)
     if "hf_repo" not in answers:

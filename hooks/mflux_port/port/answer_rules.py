@@ -60,6 +60,13 @@ def verify_choice(value: object, question: str, where: str) -> None:
         raise PortError(f"{where} is {short_repr(value)}; write one of {_listed(question)}")
 
 
+def verify_whole(value: object, question: str, where: str) -> None:
+    """The same for a whole number that must be an answer which ``question`` offers."""
+    if type(value) is not int or value not in choices(question):
+        listed = ", ".join(map(str, choices(question)))
+        raise PortError(f"{where}: {question} is {short_repr(value)}; write one of {listed}, without quotes")
+
+
 def is_python_word(name: str) -> bool:
     """Whether ``name`` is a Python keyword."""
     return keyword.iskeyword(name)

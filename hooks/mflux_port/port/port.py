@@ -69,6 +69,7 @@ class Port(NamedTuple):
     text_encoders: tuple[TextEncoder, ...]
     folders: dict[str, str]  # folders of the transformer and the VAE, by these names
     lora_modules: LoraModules = ()
+    size_multiple: int = 16  # pixels of which both sides of an image are multiples
 
     @property
     def kinds(self) -> dict[str, str]:

@@ -95,11 +95,9 @@ def _record_lora(loaded, plan, path: Path, args: argparse.Namespace) -> int:
 
 
 def _record_training(loaded, plan, path: Path, args: argparse.Namespace) -> int:
-    from parity.explain.pictures import save_image
     from parity.record import training
 
     recording = training.record(loaded, plan, path)
-    save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
     facts = recording.facts["lora"]
     print(f"{path}: loss {facts['losses']['noise - clean']:.4g}, gradients of {len(facts['layers'])} layers")
     return 0

@@ -23,7 +23,18 @@ IMAGE = {"num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 32, "j
          "axes_dims_rope": [8, 12, 12], "in_channels": 64, "out_channels": 16}  # fmt: skip
 WIDE = {"dim": 768, "n_heads": 4, "n_kv_heads": 4, "axes_dims": [64, 64, 64]}
 NARROW = {"dim": 96, "n_heads": 2, "n_kv_heads": 2, "axes_dims": [16, 16, 16]}
+SD3 = {"num_attention_heads": 2, "attention_head_dim": 8, "joint_attention_dim": 12, "caption_projection_dim": 16,
+       "pooled_projection_dim": 10, "pos_embed_max_size": 8, "sample_size": 8}  # fmt: skip
 LAYERS = {"n_layers": 2, "n_refiner_layers": 1, "cap_feat_dim": 48}
+TOWER = {
+    "depth": 2,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_heads": 4,
+    "out_hidden_size": 64,
+    "patch_size": 14,
+}
+OTHER_TOWER = {"hidden_size": 48, "intermediate_size": 80, "num_heads": 2, "patch_size": 7}
 # Case: the component, its class, the options of the checkpoint, the options that change.
 CASES = {
     # The first config has as many layers as heads; both have a list with a kind for each layer.
@@ -34,11 +45,17 @@ CASES = {
     "fused grouped queries": ("text_encoder", "Phi3Model",
                               {**TEXT, "num_key_value_heads": 2, "head_dim": 24, "pad_token_id": 0},
                               {**OTHER_TEXT, "num_key_value_heads": 1, "head_dim": 10}),
+    "a tower for images": ("text_encoder", "Qwen2_5_VLForConditionalGeneration", {
+        "text_config": {**TEXT, "num_key_value_heads": 2, "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
+        "vision_config": TOWER,
+    }, {"vision_config": OTHER_TOWER}),
     "patches": ("transformer", "QwenImageTransformer2DModel", IMAGE, {"patch_size": 3, "out_channels": 5}),
     "one more": ("transformer", "DiTTransformer2DModel",
                  {"num_attention_heads": 2, "attention_head_dim": 8, "in_channels": 4, "num_layers": 2, "sample_size": 8,
                   "num_embeds_ada_norm": 10, "norm_type": "ada_norm_zero", "norm_elementwise_affine": False},
                  {"num_embeds_ada_norm": 30, "attention_head_dim": 12}),
+    "runs of unlike blocks": ("transformer", "SD3Transformer2DModel",
+                              {**SD3, "num_layers": 7, "dual_attention_layers": [0, 1]}, {"num_layers": 5}),
     "a limit below": ("transformer", "ZImageTransformer2DModel", LAYERS | NARROW, WIDE),
     "a limit above": ("transformer", "ZImageTransformer2DModel", LAYERS | WIDE, NARROW),
 }  # fmt: skip
@@ -56,12 +73,15 @@ def examine(case, scratch):
     name, class_name, options, changed = CASES[case]
     model = case.replace(" ", "_")
     part, _ = written(scratch / "checkpoints" / model, class_name, options, name)
-    other, config = written(scratch / "others" / model, class_name, options | changed, name)
+    nested = {key: options[key] | value for key, value in changed.items() if isinstance(value, dict)}
+    other, config = written(scratch / "others" / model, class_name, options | changed | nested, name)
     port = port_from_answers({"model": model, "class_name": "Nova", **ANSWERS})
     component, module = write_draft(
         port, draft_component(part, name, port, with_forwards=False), ComponentDefinition(name, name), scratch
     )
-    found = account(component, module(**{key: config[key] for key in changed}), other.tensors).findings
+    plain = {key: config[key] for key in changed.keys() - nested}
+    plain |= {f"vision_{key}": value for part in nested for key, value in changed[part].items()}
+    found = account(component, module(**plain), other.tensors).findings
     return sorted({finding.name for finding in found if finding.fails})
 
 

@@ -118,6 +118,11 @@ WRITTEN = {
     "scatter": "torch.zeros_like(x).scatter(1, i, y)",
     "scatter_add": "torch.zeros_like(x).scatter_add(1, i, y)",
     "index_add": "torch.zeros_like(x).index_add(0, row[:2] - 1, y)",
+    "scatter_reduce": "torch.zeros_like(x).scatter_reduce(1, i, y, reduce='sum')",
+    "in place on a new array": "torch.zeros_like(x).scatter_(1, i, y) + x.clone().clamp_(min=0.1)",
+    "masked_scatter": "x.masked_scatter(m[..., :1], y)",
+    "bincount of open length": "torch.bincount(i.flatten())",
+    "comparisons by their long names": "torch.greater(x, y) | torch.less_equal(x, 0.1) & torch.not_equal(i, 1)",
     "silu, relu, gelu": "F.silu(x) + F.relu(x) + F.gelu(x) + F.gelu(y, approximate='tanh')",
     "softplus, leaky_relu, elu": "F.softplus(x) + F.leaky_relu(x) + F.elu(x) + F.mish(x)",
     "glu": "F.glu(x, dim=-1)",
@@ -162,6 +167,10 @@ WRITTEN = {
     "multi_head_attention_forward": "heads(x, w)",
     "in place by a statement": "in_place(x, y)",
     "assignment by a mask": "put(x, m, y)",
+    "assignment of one row by a mask": "put_row(x, m, y)",
+    "assignment to a copy": "x + copied(x)",
+    "experts by index_add": "experts(x, w)",
+    "experts by counts in numpy": "counted_experts(x, w)",
     "assignment by a mask of an array": "put_rows(x, m, y)",
     "slice assignment": "put_slice(x, y)",
     "a loop over sizes": "summed(x)",
@@ -179,7 +188,8 @@ REFUSED = {
     "dropout that is on": ("F.scaled_dot_product_attention(x, y, x, dropout_p=0.5) * 0", "dropout_p other than 0.0"),
     "complex where it is not read": ("torch.exp(z).real", "exp: complex numbers"),
     "a number that depends on the data": ("x.topk(int(i.max()) + 1, dim=int(i.min()) - 1)[0]", "is not decided by the config"),
-    "bincount of open length": ("torch.bincount(i.flatten())", "without minlength"),
+    "in place within an expression": ("x.mul_(2.0) + y", "mul_ is not in the table"),
+    "scatter_reduce by a maximum": ("x.scatter_reduce(1, i, y, reduce='amax')", "reduce other than sum"),
 }  # fmt: skip
 HEAD = """
 import torch
@@ -206,6 +216,43 @@ def put(x, m, y):
     x = x.clone()
     x[m] = 0.5
     return x
+
+
+def put_row(x, m, y):
+    x = x.clone()
+    x[m[..., 0]] = y[:1, 0]
+    return x
+
+
+def copied(x):
+    y = x.clone()
+    y[:, 1] = 0.0
+    return y
+
+
+def experts(x, w):
+    x = x.reshape(-1, 4)
+    scores, chosen = torch.topk((x @ w).softmax(-1), 2, dim=-1)
+    out = torch.zeros_like(x)
+    for number in range(4):
+        rows, place = torch.where(chosen == number)
+        if rows.numel() == 0:
+            continue
+        out.index_add_(0, rows, (x[rows] + number) * scores[rows, place, None])
+    return out
+
+
+def counted_experts(x, w):
+    x = x.reshape(-1, 4)
+    chosen = (x @ w).argmax(-1)
+    order = chosen.argsort()
+    out = torch.zeros_like(x)
+    start = 0
+    for number, end in enumerate(chosen.bincount().cpu().numpy().cumsum(0)):
+        if start != end:
+            out[order[start:end]] = x[order[start:end]] * number
+        start = end
+    return out
 
 
 def put_rows(x, m, y):

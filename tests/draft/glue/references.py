@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.parity.other_references import CLIP, SHORT, T5
+from tests.parity.other_references import CLIP, SDXL_VAE, SHORT, T5
 from tests.parity.references import AUTOENCODER_KL, DYNAMIC, QWEN3_4B, SCHEDULER
 
 GLM = {
@@ -17,6 +17,12 @@ GEMMA2 = {
     "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 8192, "rms_norm_eps": 1e-6,
     "rope_theta": 10000.0, "query_pre_attn_scalar": 256, "sliding_window": 4096, "attn_logit_softcapping": 50.0,
     "final_logit_softcapping": 30.0, "attention_bias": False, "pad_token_id": 0,
+}  # fmt: skip
+GEMMA = {
+    "model_type": "gemma", "architectures": ["GemmaModel"], "vocab_size": 256000, "hidden_size": 2048,
+    "intermediate_size": 16384, "num_hidden_layers": 18, "num_attention_heads": 8, "num_key_value_heads": 1,
+    "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 8192, "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0, "attention_bias": False, "pad_token_id": 0,
 }  # fmt: skip
 QWEN25_VL = {
     "model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"], "hidden_size": 3584,
@@ -149,5 +155,82 @@ REFERENCES: dict[str, dict] = {
         "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 5.0}),
         "tokenizer": ("transformers", "Qwen2Tokenizer", {}),
         "tokenizer_2": ("transformers", "ByT5Tokenizer", {}),
+    },
+    "bria": {  # latents of four channels, packed; zeros as the unconditional prompt
+        "_class_name": "BriaPipeline",
+        "transformer": ("diffusers", "BriaTransformer2DModel", {
+            "patch_size": 1, "in_channels": 16, "num_layers": 8, "num_single_layers": 28, "attention_head_dim": 96,
+            "num_attention_heads": 24, "joint_attention_dim": 4096, "axes_dims_rope": [0, 48, 48],
+        }),
+        "text_encoder": ("transformers", "T5EncoderModel", T5),
+        "vae": ("diffusers", "AutoencoderKL", {**SDXL_VAE, "shift_factor": None}),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**DYNAMIC, "shift": 3.0}),
+        "tokenizer": ("transformers", "T5TokenizerFast", {"model_max_length": 512}),
+    },
+    "lumina_next": {  # a rotary table as an argument, guidance of three channels
+        "_class_name": "LuminaPipeline",
+        "transformer": ("diffusers", "LuminaNextDiT2DModel", {
+            "sample_size": 128, "patch_size": 2, "in_channels": 4, "hidden_size": 2304, "num_layers": 24,
+            "num_attention_heads": 32, "num_kv_heads": 8, "multiple_of": 256, "ffn_dim_multiplier": None,
+            "norm_eps": 1e-5, "learn_sigma": True, "qk_norm": True, "cross_attention_dim": 2048, "scaling_factor": 1.0,
+        }),
+        "text_encoder": ("transformers", "GemmaModel", GEMMA),
+        "vae": ("diffusers", "AutoencoderKL", SDXL_VAE),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", SCHEDULER),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", {}),
+    },
+    "sana": {  # an instruction before the prompt, a deep VAE, a multistep solver
+        "_class_name": "SanaPipeline",
+        "transformer": ("diffusers", "SanaTransformer2DModel", {
+            "in_channels": 32, "out_channels": 32, "num_attention_heads": 70, "attention_head_dim": 32,
+            "num_layers": 20, "num_cross_attention_heads": 20, "cross_attention_head_dim": 112,
+            "cross_attention_dim": 2240, "caption_channels": 2304, "mlp_ratio": 2.5, "sample_size": 32, "patch_size": 1,
+            "attention_bias": False, "norm_elementwise_affine": False, "norm_eps": 1e-6, "interpolation_scale": None,
+        }),
+        "text_encoder": ("transformers", "Gemma2Model", GEMMA2),
+        "vae": ("diffusers", "AutoencoderDC", {
+            "in_channels": 3, "latent_channels": 32, "attention_head_dim": 32, "scaling_factor": 0.41407,
+            "encoder_block_out_channels": [128, 256, 512, 512, 1024, 1024],
+            "decoder_block_out_channels": [128, 256, 512, 512, 1024, 1024],
+            "encoder_block_types": ["ResBlock"] * 3 + ["EfficientViTBlock"] * 3,
+            "decoder_block_types": ["ResBlock"] * 3 + ["EfficientViTBlock"] * 3,
+            "encoder_layers_per_block": [2, 2, 2, 3, 3, 3], "decoder_layers_per_block": [3] * 6,
+            "encoder_qkv_multiscales": [[], [], [], [5], [5], [5]],
+            "decoder_qkv_multiscales": [[], [], [], [5], [5], [5]],
+            "upsample_block_type": "interpolate", "downsample_block_type": "Conv",
+            "decoder_act_fns": "silu", "decoder_norm_types": "rms_norm",
+        }),
+        "scheduler": ("diffusers", "DPMSolverMultistepScheduler", {
+            "_class_name": "DPMSolverMultistepScheduler", "num_train_timesteps": 1000, "algorithm_type": "dpmsolver++",
+            "solver_order": 2, "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0,
+            "final_sigmas_type": "zero", "lower_order_final": True,
+        }),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", {}),
+    },
+    "prx": {  # an encoder-only T5Gemma; a mask over the prompt inside joint attention
+        "_class_name": "PRXPipeline",
+        "transformer": ("diffusers", "PRXTransformer2DModel", {
+            "in_channels": 16, "patch_size": 2, "context_in_dim": 2304, "hidden_size": 1792, "mlp_ratio": 3.5,
+            "num_heads": 28, "depth": 16, "axes_dim": [32, 32], "theta": 10000, "time_factor": 1000.0,
+            "time_max_period": 10000,
+        }),
+        "text_encoder": ("transformers", "T5GemmaEncoder", {
+            **GEMMA2, "model_type": "t5_gemma_module", "architectures": ["T5GemmaEncoder"],
+        }),
+        "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 3.0}),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", {"model_max_length": 256}),
+    },
+    "longcat_image": {  # quoted words cut into characters, a norm that may only shrink
+        "_class_name": "LongCatImagePipeline",
+        "transformer": ("diffusers", "LongCatImageTransformer2DModel", {
+            "patch_size": 1, "in_channels": 64, "num_layers": 10, "num_single_layers": 20, "attention_head_dim": 128,
+            "num_attention_heads": 24, "joint_attention_dim": 3584, "pooled_projection_dim": 3584,
+            "axes_dims_rope": [16, 56, 56],
+        }),
+        "text_encoder": ("transformers", "Qwen2_5_VLForConditionalGeneration", QWEN25_VL),
+        "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", DYNAMIC),
+        "tokenizer": ("transformers", "Qwen2Tokenizer", {}),
     },
 }  # fmt: skip

@@ -90,7 +90,8 @@ class Run:
 
     def tests(self) -> tuple[int, str]:
         options = "-q -rs -o addopts= -o faulthandler_timeout=90 -m fast --tb=short -k".split()
-        return self._run(self.own, "-m", "pytest", *options, PORT, "tests", cwd=self.root)
+        place = ["--basetemp", self.folder / "scratch"]  # else pytest removes the folders of other sessions first
+        return self._run(self.own, "-m", "pytest", *place, *options, PORT, "tests", cwd=self.root)
 
     def stages(self) -> tuple[int, str]:
         home = self.root / "porting" / PORT

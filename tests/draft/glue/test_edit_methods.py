@@ -51,13 +51,19 @@ def test_an_image_that_is_too_small_is_refused():
         fit(PIL.Image.new("RGB", (15, 40)), 64, 48)
 
 
-def _prepared(value: dict, images: list, patch: int = 1):
+def _prepared(value: dict, images: list, patch: int = 1, rotary: str = ""):
     grid = lambda height, width: tuple(np.mgrid[:height, :width].reshape(2, -1))  # noqa: E731
-    first = SimpleNamespace(_grid=grid, prepare=lambda *given: (np.zeros((1, 2, 3), int), "text"))
+    ids = np.zeros((1, 2, 3), int)
+    prepared = (ids, "text", "of the noise") if rotary else (ids, "text")
+    first = SimpleNamespace(
+        _grid=grid, prepare=lambda *given: prepared, _pack=lambda latents: np.zeros((1, len(latents)))
+    )
     scope = {"mx": SimpleNamespace(**vars(np) | {"int32": int}), "Nova": first}
-    lines = edit.prepare_lines("Nova", value, ["img_ids", "txt_ids"], patch)
+    fixed = {"img_ids": "", "txt_ids": ""} | ({"rotary_embeddings": rotary} if rotary else {})
+    lines = edit.prepare_lines("Nova", value, fixed, patch)
     given = "transformer, latents, prompt_embeds, guidance, image_latents"
-    return _function(given, lines, scope)(None, None, None, None, images)
+    transformer = SimpleNamespace(get_rotary_embeddings=lambda given: given.shape)
+    return _function(given, lines, scope)(transformer, "rows", None, None, images)
 
 
 def test_every_image_has_positions_of_its_own_size():
@@ -65,6 +71,15 @@ def test_every_image_has_positions_of_its_own_size():
     ids, text = _prepared({"count": 3, "positions": {"img_ids": ROWS}}, images, patch=2)
     assert text == "text"
     assert ids.tolist() == [[[0, 0, 0], [0, 0, 0], [10, 0, 0], [10, 0, 1], [20, 0, 0], [20, 1, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("positions", "given", "shape"), [({"img_ids": ROWS}, "img_ids", (1, 4, 3)), ({}, "Nova._pack(latents)", (1, 5))]
+)
+def test_rotary_embeddings_are_made_for_all_positions(positions, given, shape):
+    rotary = f"transformer.get_rotary_embeddings({given})"
+    *_, made = _prepared({"count": 3, "positions": positions}, [np.zeros((1, 4, 1, 2))], rotary=rotary)
+    assert made == shape
 
 
 def test_a_model_that_edits_one_image_refuses_two():

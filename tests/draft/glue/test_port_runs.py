@@ -54,7 +54,7 @@ ROWS = {
     "edit": {"preprocess", "condition", "order", "positions", *STAGES},
     "image": {"steps", "latents", "picture"},
     "lora": {"attention", "diffusers", "diffusers_alpha", "lokr_diffusers", "transformer"},
-    "training": {"sigmas", "targets", "weighting", "loss", "gradients", "updates", "saved", "timesteps"},
+    "training": {"sigmas", "targets", "data", "weighting", "loss", "gradients", "updates", "saved", "timesteps"},
     "q8": {"vae", "vae_encode", "vae_decode", "transformer", "text_encoder"},
 }
 

@@ -14,7 +14,7 @@ from mflux_port.draft.glue.encoder_states import states
 from mflux_port.draft.glue.expressions import Given, argument
 from mflux_port.draft.glue.layer_stack import LayerStack, layer_stack
 from mflux_port.draft.glue.packing import packing
-from mflux_port.draft.glue.prediction import Writer
+from mflux_port.draft.glue.prediction import ROTARY, Writer
 from mflux_port.draft.glue.prompt_embeds import PromptEmbeds, prompt_embeds
 from mflux_port.draft.glue.prompt_encoder import Writer as PromptWriter
 from mflux_port.draft.glue.prompt_encoder import negative_options
@@ -22,6 +22,7 @@ from mflux_port.draft.glue.signature import Signature, call_signature, without_m
 from mflux_port.draft.glue.sizes import sizes_text, small_configs
 from mflux_port.draft.pipeline import arguments
 from mflux_port.draft.pipeline.arguments import View
+from mflux_port.draft.pipeline.rotary import rotary
 from mflux_port.port.port import port_from_answers
 
 from tests.draft.glue.references import REFERENCES
@@ -96,6 +97,24 @@ def test_a_signature_is_read_and_an_unwritten_call_is_not():
     signature = call_signature(written)
     assert signature.arguments == {"x": False, "t": False, "mask": True} and signature.first == "[0]"
     assert call_signature(written.replace("return [x]", "raise NotImplementedError")) is None
+
+
+def test_rotary_embeddings_are_made_once_for_an_image():
+    written = (
+        "class A:\n    def __call__(self, x, ids, mask=None, rotary_embeddings=None) -> mx.array:\n        return x\n"
+        "    def get_rotary_embeddings(self, ids, mask=None):\n        return ids\n"
+    )
+    rules = {"x": {"is": "latents"}, "ids": {"is": "numbers", "array": True, "numbers": [1], "dtype": "int"}}
+    facts = {"arguments": _fact(**rules), "packing": _fact(pattern="b c h w -> b (h w) (c)")}
+    signature = call_signature(written)
+    assert signature.of_rotary == ("ids", "mask") and "rotary_embeddings" not in signature.arguments
+    text = Writer(port_from_answers(ANSWERS), facts, signature).text()
+    assert "        rotary_embeddings = transformer.get_rotary_embeddings(ids=ids)\n" in text
+    assert (
+        "        return (ids, rotary_embeddings)\n" in text and "ids=ids, rotary_embeddings=rotary_embeddings)" in text
+    )
+    without = call_signature(written.replace("return ids", "raise NotImplementedError"))
+    assert "rotary" not in Writer(port_from_answers(ANSWERS), facts, without).text()
 
 
 def test_only_a_method_that_raises_is_taken_out():
@@ -205,11 +224,66 @@ def test_guidance_is_what_the_runs_showed_or_is_left_open(formula, guided, when,
     assert ("prediction.guidance" in open_facts) == how.startswith("raise")
 
 
+def test_guidance_of_the_first_channels():
+    facts = {"guidance": {"value": {"formula": CFG, "channels": 2}}}
+    text = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array")).text()
+    guide = next(
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef) and node.name == "guide"
+    )
+    scope: dict = {"mx": SimpleNamespace(array=np.ndarray, concatenate=np.concatenate)}
+    exec(ast.unparse(guide).replace("@staticmethod\n", ""), scope)
+    conditional, unconditional = np.full((1, 3, 1, 1), 2.0), np.full((1, 3, 1, 1), 1.0)
+    assert scope["guide"](conditional, unconditional, 4.0).reshape(-1).tolist() == [5.0, 5.0, 2.0]
+
+
+@pytest.mark.parametrize("layout", ["alternating", "rows first"])
+@pytest.mark.parametrize(("heights", "factor"), [((4, 6), {"factor": 1.0}), ((32, 64), {"side": 128.0})])
+def test_a_rotary_table_is_read_and_written_as_it_was(layout, heights, factor):
+    """Written here from the definition: angle = position / theta ** (k / count) / factor."""
+    frequencies = 10000.0 ** -(np.arange(3) / 3)
+    sizes = [{"pixel height": height, "pixel width": 64} for height in heights]
+    factors = [factor.get("factor") or (height * 64) ** 0.5 / 128 for height in heights]
+    tables = [_table(layout, frequencies / one) for one in factors]
+    rule = rotary(tables, sizes, {"head_dim": 12, "heads": 12})
+    assert rule == {"is": "rotary", "positions": [5, 7], "width": "head_dim", "layout": layout, "theta": 10000} | factor
+    given = Given("Drafted", PromptEmbeds(), pixels=8)
+    scope: dict = {"mx": np, "transformer": SimpleNamespace(head_dim=12), "height": heights[1] // 8, "width": 8}
+    call = argument(rule, given)
+    exec(f"class Drafted:\n{ROTARY[layout].replace('mx.array', 'object')}\n", scope)
+    written = eval(call, scope)
+    expected = np.stack([tables[1].real, tables[1].imag], axis=-1)
+    assert np.allclose(written, expected, atol=1e-5)
+    assert rotary([tables[0] + 0.1, tables[1]], sizes, {"head_dim": 12}) is None
+    assert rotary(tables, sizes, {"heads": 12}) is None
+
+
+def _table(layout: str, frequencies: np.ndarray) -> np.ndarray:
+    rows, columns = (np.arange(size)[:, None] * frequencies for size in (5, 7))
+    by_row, by_column = np.broadcast_arrays(rows[:, None], columns[None])
+    if layout == "rows first":
+        return np.exp(1j * np.concatenate([by_row, by_column], axis=-1))
+    return np.exp(1j * np.stack([by_row, by_column], axis=-1).reshape(5, 7, 6))
+
+
 @pytest.mark.parametrize("shape", [[1, 12, 6, 4], [1, 1, 12, 6, 4], [1, 12, 1, 6, 4]])
 def test_channels_are_not_the_frames(shape):
-    source = "class Nova:\n    LATENT_CHANNELS = 16\n    SPATIAL_SCALE = 8\n"
-    facts = {"packing": {"value": {"noise_shape": shape, "pixels": 8}}}
-    assert "LATENT_CHANNELS = 12\n" in latent_creator.resized(source, facts)
+    source = "class Nova:\n    LATENT_CHANNELS = 16\n    SPATIAL_SCALE = 8\n    SIZE_MULTIPLE = 16\n"
+    facts = {"packing": {"value": {"noise_shape": shape, "pixels": 8}}, "sizes": {"value": {"multiple": 32}}}
+    text = latent_creator.resized(source, facts)
+    assert "LATENT_CHANNELS = 12\n" in text and "SIZE_MULTIPLE = 32\n" in text
+
+
+@pytest.mark.parametrize(
+    ("facts", "sides"),
+    [
+        ({"sizes": {"value": {"multiple": 64}}, "packing": {"value": {"pixels": 8, "pattern": "unchanged"}}}, 64),
+        ({"packing": {"value": {"pixels": 8, "pattern": "b c (h p) (w q) -> b (h w) (c p q), p = q = 2"}}}, 16),
+        ({"sizes": {"value": None}, "packing": {"value": {"pixels": 32, "pattern": "unchanged"}}}, 32),
+        ({"packing": {"value": None}}, 16),
+    ],
+)
+def test_sides_are_multiples_of_what_is_drawn(facts, sides):
+    assert latent_creator.multiple(facts) == sides
 
 
 def _fact(**value) -> dict:

@@ -148,6 +148,13 @@ def test_what_is_not_explained_says_what_was_measured(facts):
     assert shift["value"] is None and shift["alternatives"] and "scheduler_config.json" in shift["where"]
 
 
+@pytest.mark.full
+def test_images_are_open_where_the_pipeline_takes_none(facts):
+    found = facts("z_image")
+    for name in ("input_image", "images"):
+        assert found[name]["value"] is None and "ZImagePipeline takes no image" in found[name]["alternatives"][0]
+
+
 def _run(python: Path, arguments: list) -> str:
     variables = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks"), "HF_HUB_OFFLINE": "1"}
     done = preloaded.run([str(python), *map(str, arguments)], PROJECT, variables)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mflux_port.draft.pipeline import negative
-from mflux_port.draft.pipeline.arguments import View, arguments
+from mflux_port.draft.pipeline.arguments import Transformer, View, arguments
 from mflux_port.draft.pipeline.encoding import Prompt, encodings
 from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.draft.pipeline.of_config import with_origin
 from mflux_port.draft.pipeline.text import changed_texts
 from mflux_port.draft.pipeline.watch import NetworkCall, TokenizerCall, Trace
 
@@ -62,7 +63,7 @@ def test_the_unconditional_prediction_from_zeros(monkeypatch, length, fill, defa
 def test_a_complex_argument_is_listed_and_the_others_are_still_read():
     table = np.ones((6, 4), np.complex64).view(Array)
     views = [View({"rotary": table, "return_dict": False}, {"height": 2, "width": 3}, 5, [1] * 5, None)] * 2
-    fact = arguments(views, {})
+    fact = arguments(views, {}, Transformer({}, []))
     assert fact.value == {"rotary": None, "return_dict": {"is": "constant", "value": False}}
     assert fact.alternatives == ("rotary: a tensor [6, 4]",)
 
@@ -79,3 +80,13 @@ def test_a_pipeline_that_changes_the_prompt(text, changes):
     trace = Trace(tokenizers=[TokenizerCall("tokenizer", "__call__", [text], {})])
     known = {"tokenization.tokenizer": Fact("tokenization.tokenizer", {"options": {}}, "")}
     assert [fact.value for fact in changed_texts(trace, "a Fox", known)] == changes
+
+
+@pytest.mark.parametrize(
+    ("value", "twice", "formula"),
+    [(4096, 16384, "sample_size**2 // 4"), (256, 512, "2 * sample_size"), (7, 7, ""), (7, 9, None)],
+)
+def test_a_constant_of_the_pipeline_may_follow_the_sample_size(value, twice, formula):
+    rule, other = ({"is": "table", "items": {"base": {"is": "constant", "value": one}}} for one in (value, twice))
+    found = with_origin(rule, other, 128)
+    assert (found and found["items"]["base"].get("of", "")) == formula

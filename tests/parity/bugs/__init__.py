@@ -16,7 +16,8 @@ import mlx.core as mx
 class Bug:
     """``expected`` are patterns (fnmatch) of module paths; one answer that matches one of them is right.
 
-    ``cause`` is a pattern (re) that the answer's line must match, where one was given.
+    ``cause`` is a pattern (re) that the answer's line must match, where one was given. ``dtypes`` are those of the runs
+    that can show it.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Bug:
     expected: tuple[str, ...]
     reference: str = "modules"
     cause: str = ""
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
 
 
 @contextlib.contextmanager

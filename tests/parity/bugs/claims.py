@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import mlx.core as mx
 from mflux.models.common.config.config import Config
 from mflux.models.common.latent_creator.latent_creator import Img2Img, LatentCreator
+from mflux.models.common.lora.layer.linear_lokr_layer import LoKrLinear
 from mflux.models.common.lora.layer.linear_lora_layer import LoRALinear
 from mflux.models.common.lora.mapping.lora_loader import LoRALoader
 from mflux.models.common.training.trainer import TrainingTrainer
 from mflux.models.common.vae.vae_util import VAEUtil
+from mflux.models.z_image.model.z_image_transformer.transformer_block import ZImageTransformerBlock
 from mflux.models.z_image.training_adapter.z_image_training_adapter import ZImageTrainingAdapter
 from mflux.models.z_image.weights.z_image_lora_mapping import ZImageLoRAMapping
 from mflux.models.z_image.weights.z_image_weight_definition import ZImageWeightDefinition
@@ -33,6 +35,7 @@ class Claim:
     apply: Callable
     row: str
     words: str
+    named: str = ""  # what waivers.yml names
 
 
 @contextlib.contextmanager
@@ -88,6 +91,39 @@ def _next_block(path, data, scale):
 
 def _negative(path, data, scale):
     return path, {**data, "lora_B": -data["lora_B"]}, scale
+
+
+def _first_rows(path, data, scale):
+    rows = mx.arange(data["lora_B"].shape[1]) < data["lora_B"].shape[1] // 3
+    return path, {**data, "lora_B": data["lora_B"] * rows}, scale
+
+
+def _half_of_the_ranks(path, data, scale):
+    half = data["lora_A"].shape[1] // 2
+    return path, {**data, "lora_A": data["lora_A"][:, :half], "lora_B": data["lora_B"][:half]}, scale
+
+
+def _in_bfloat16(path, data, scale):
+    return path, {**data, "lora_B": data["lora_B"].astype(mx.bfloat16).astype(mx.float32)}, scale
+
+
+def _twice():
+    original = LoRALoader._apply_lora_matrices_to_target
+
+    def applied(transformer, path, data, scale, *, role):
+        original(transformer, path, data, scale, role=role)
+        return original(transformer, path, data, scale, role=role)
+
+    return replaced(LoRALoader, "_apply_lora_matrices_to_target", staticmethod(applied))
+
+
+def _factors_swapped():
+    original = LoKrLinear.from_linear
+
+    def from_linear(linear, lokr_w1, lokr_w2, **rest):
+        return original(linear, lokr_w1=lokr_w2, lokr_w2=lokr_w1, **rest)
+
+    return replaced(LoKrLinear, "from_linear", staticmethod(from_linear))
 
 
 def _without_scales():
@@ -176,6 +212,43 @@ def _frozen(original):
     return freeze_base
 
 
+def _nothing_frozen(original):
+    def freeze_base(self):
+        self._z.vae.freeze()
+        self._z.transformer.freeze()
+
+    return freeze_base
+
+
+def _block_detached(original):
+    def load(self, *, path):
+        original(self, path=path)
+        self.transformer().layers[1].__class__ = _Detached
+
+    return load
+
+
+class _Detached(ZImageTransformerBlock):
+    def __call__(self, *args, **kwargs):
+        return mx.stop_gradient(super().__call__(*args, **kwargs))
+
+
+def _not_normalised(original):
+    def encode_data(self, **given):
+        latents, prompt = original(self, **given)
+        return latents / SCALE + SHIFT, prompt
+
+    return encode_data
+
+
+def _other_picture(original):
+    def encode_data(self, **given):
+        latents, prompt = original(self, **given)
+        return latents[..., ::-1, :], prompt
+
+    return encode_data
+
+
 def _cut(original):
     def load(self, *, path):
         original(self, path=path)
@@ -259,6 +332,24 @@ def _starting(change: Callable) -> Callable:
     return lambda: replaced(Config, "init_time_step", property(lambda self: change(original(self), self)))
 
 
+def _blended_twice(clean, noise, sigma):
+    once = (1 - sigma) * clean + sigma * noise
+    return (1 - sigma) * once + sigma * noise
+
+
+def _sampled(latents, vae):
+    return latents + 0.1 * mx.random.normal(latents.shape, key=mx.random.key(0))
+
+
+def _strength(low: float, high: float) -> Callable:
+    """Steps where the strength of mflux's scale is outside of ``low`` and ``high``: that of the nearer one."""
+
+    def change(step, config):
+        return max(1, int(config.num_inference_steps * min(max(config.image_strength, low), high))) if step else 0
+
+    return _starting(change)
+
+
 def _sigma_of_next_step():
     original = Img2Img.__init__
 
@@ -296,14 +387,14 @@ def _listed(path, module) -> bool:
     return hasattr(module, "to_quantized") and not any(word.strip("*") in path for word in LISTED)
 
 
-def _with_one_layer(change: Callable) -> Callable:
+def _with_layers(change: Callable) -> Callable:
     original = nn.quantize
 
     def quantize(model, *args, **kwargs):
         original(model, *args, **kwargs)
         layers = [part for _, part in model.named_modules() if isinstance(part, nn.QuantizedLinear)]
         if layers:
-            change(layers[0])
+            change(layers)
 
     @contextlib.contextmanager
     def entered():
@@ -313,10 +404,19 @@ def _with_one_layer(change: Callable) -> Callable:
     return entered
 
 
+def _with_one_layer(change: Callable) -> Callable:
+    return _with_layers(lambda layers: change(layers[0]))
+
+
 def _requantize(layer: nn.QuantizedLinear) -> None:
     weight = mx.dequantize(layer.weight, layer.scales, layer.biases, layer.group_size, layer.bits)
     layer.bits = 8
     layer.weight, layer.scales, layer.biases = mx.quantize(weight, layer.group_size, 8)
+
+
+def _swapped_weights(layers: list[nn.QuantizedLinear]) -> None:
+    one, other = (layer for layer in layers if layer.weight.shape == layers[0].weight.shape)[:2]
+    one.weight, other.weight = other.weight, one.weight
 
 
 def _halved(layer: nn.QuantizedLinear) -> None:
@@ -372,4 +472,22 @@ CLAIMS = (
     Claim("a layer left in full precision", QUANTIZED, predicate(lambda path, module: _listed(path, module) and "layers.1" not in path), "transformer", "does not list it"),
     Claim("one layer in other bits", QUANTIZED, _with_one_layer(_requantize), "", "in 8 bits, not 4"),
     Claim("a broken layer", QUANTIZED, _with_one_layer(_halved), "", "lost its weight"),
+    Claim("only the first third of a layer", LORA, loader(_first_rows), "attention", "another update"),
+    Claim("half of the ranks", LORA, loader(_half_of_the_ranks), "attention", "another update"),
+    Claim("applied twice", LORA, _twice, "attention", "2 times too strong"),
+    Claim("update in bfloat16", LORA, loader(_in_bfloat16), "attention", ""),
+    Claim("LoKr factors swapped", LORA, _factors_swapped, "lokr_diffusers", "another update"),
+    Claim("alpha and rank swapped when saved", TRAINING, saving(lambda w: {k: v / 4 if "lora_B" in k else v for k, v in w.items()}), "saved", "4 times the saved update"),
+    Claim("gradient detached in a block", TRAINING, adapter("load_lora_adapter", _block_detached), "gradients", "is zero"),
+    Claim("text encoder not frozen", TRAINING, adapter("freeze_base", _nothing_frozen), "targets", "besides those of LoRA are trained"),
+    Claim("training latents not normalised", TRAINING, adapter("encode_data", _not_normalised), "data", "not normalised"),
+    Claim("training pictures upside down", TRAINING, adapter("encode_data", _other_picture), "data", "other latents"),
+    Claim("loss in bfloat16", TRAINING, error(lambda p, n, c: (c + p - n).astype(mx.bfloat16).square().mean().astype(mx.float32)), "loss", ""),
+    Claim("even timesteps, not the named ones", TRAINING, contextlib.nullcontext, "timesteps", "waivers.yml names logit_normal", "training.timesteps.logit_normal"),
+    Claim("noise added twice", IMAGE, blended(_blended_twice), "latents", "the noise has the weight .*of no step"),
+    Claim("encoder draws a sample", IMAGE, encoded(_sampled), "latents", "neither"),
+    Claim("small strengths do nothing", IMAGE, _strength(0.3, 1.0), "steps", "the port at"),
+    Claim("large strengths limited", IMAGE, _strength(0.0, 0.8), "steps", "the port at"),
+    Claim("two layers' weights exchanged", QUANTIZED, _with_layers(_swapped_weights), "", "lost its weight"),
+    Claim("the encoder's attention in full precision", QUANTIZED, predicate(lambda path, module: _listed(path, module) and "self_attn" not in path), "text_encoder", "does not list it"),
 )  # fmt: skip

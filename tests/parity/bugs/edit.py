@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import mlx.core as mx
 import PIL.Image
+import PIL.ImageOps
 from bugs.claims import Claim, replaced
 from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
 from mflux.models.flux2.model.flux2_vae.vae import Flux2VAE
@@ -105,6 +106,23 @@ def _images_first_positions_not(call, latents, ids, images, image_ids):
     return call(hidden_states=_joined(images, latents), img_ids=_joined(ids, image_ids))[:, -latents.shape[1] :]
 
 
+def _first_step_only():
+    def _predict(self, transformer):
+        steps = iter(range(100))
+
+        def predict(latents, image_latents, latent_ids, image_latent_ids, prompt_embeds, text_ids, timestep, **rest):
+            first = not next(steps)
+            rows = _joined(latents, image_latents) if first else latents
+            ids = _joined(latent_ids, image_latent_ids) if first else latent_ids
+            given = {"encoder_hidden_states": prompt_embeds, "txt_ids": text_ids, "timestep": timestep}
+            predicted = transformer(hidden_states=rows, img_ids=ids, **given, guidance=None, kv_cache=None)
+            return predicted[:, : latents.shape[1]]
+
+        return predict
+
+    return replaced(Flux2KleinEdit, "_predict", _predict)
+
+
 def _not_given(call, latents, ids, images, image_ids):
     return call(hidden_states=latents, img_ids=ids)
 
@@ -183,6 +201,13 @@ EDITS = (
     Claim("positions of the noise for the images", EDIT, transformer(_images_first_positions_not), "order", "before the noise"),
     Claim("prediction from the images' rows", EDIT, transformer(_tail), "transformer", ""),
     Claim("images never given", EDIT, transformer(_not_given), "condition", "not given"),
+    Claim("the first image twice", EDIT, paths(lambda p: [p[0], p[0]]), "preprocess", "image 2 is"),
+    Claim("images in the first step only", EDIT, _first_step_only, "transformer", ""),
+    Claim("encoder in bfloat16", EDIT, _encoder(lambda x: x.astype(mx.bfloat16).astype(mx.float32)), "vae_encode", ""),
+    Claim("positions twice as far", EDIT, conditioning(lambda x, ids: (x, ids * 2)), "positions", "rows differ"),
+    Claim("with bars, not cropped", EDIT, image(lambda i, w, h: PIL.ImageOps.pad(i, (w, h))), "preprocess", "other pixels"),
+    Claim("crop moved by a pixel", EDIT, image(lambda i, w, h: i.crop((5, 4, 5 + w, 4 + h))), "preprocess", "other pixels"),
+    Claim("rows of two images mixed", EDIT, conditioning(lambda x, ids: (mx.concatenate([x[:, ::2], x[:, 1::2]], axis=1), ids)), "order", "image|rows are in another order"),
 )  # fmt: skip
 RIGHT = (
     Claim("images before the noise, with their positions", EDIT, transformer(_images_first), "", ""),

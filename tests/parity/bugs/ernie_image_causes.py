@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+
 import mlx.core as mx
 from bugs import Bug, replaced, without
 from bugs.ernie_image import _right_guidance
+from mflux.models.common.config.model_config import ModelConfig
 from mflux.models.common.schedulers.linear_scheduler import LinearScheduler
 from mflux.models.ernie_image.model.ernie_text_encoder import text_encoder as encoder_module
 from mflux.models.ernie_image.model.ernie_text_encoder.prompt_encoder import ErniePromptEncoder
 from mflux.models.ernie_image.model.ernie_transformer import attention as attention_module
+from mflux.models.ernie_image.model.ernie_transformer import transformer as transformer_module
 from mflux.models.ernie_image.model.ernie_transformer.attention import ErnieAttention
 from mflux.models.ernie_image.model.ernie_transformer.feed_forward import ErnieFeedForward
 from mflux.models.ernie_image.variants.txt2img.ernie_image import ErnieImage
@@ -95,6 +100,34 @@ def _norms_after(attention, x, cos, sin, mask):
 
 
 ENCODER = "text_encoder.language_model.model.layers"
+
+
+@contextlib.contextmanager
+def _end_masked(model):
+    with _right_guidance(model):
+        batch = ErniePromptEncoder.build_text_batch
+
+        def shorter(**given):
+            embeds, lengths = batch(**given)
+            return embeds, lengths - 1
+
+        with replaced(ErniePromptEncoder, "build_text_batch", staticmethod(shorter)):
+            yield
+
+
+def _one_frequency_less(timesteps, dim):
+    half = dim // 2
+    frequencies = mx.exp(-math.log(10000) / (half - 1) * mx.arange(half, dtype=mx.float32))
+    angles = timesteps[:, None].astype(mx.float32) * frequencies[None]
+    return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
+
+
+def _rounded_angles(timesteps, dim):
+    frequencies = mx.exp(-math.log(10000) / (dim // 2) * mx.arange(dim // 2, dtype=mx.float32))
+    angles = timesteps[:, None].astype(ModelConfig.precision) * frequencies.astype(ModelConfig.precision)[None]
+    return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
+
+
 FIRST = "transformer.layers.0"
 BUGS = (
     Bug("guidance halved", lambda m: _right_guidance(m, _rescaled), ("predict",), "guided", "guidance formula|factor of 0.5"),
@@ -116,4 +149,9 @@ BUGS = (
         cause="sigma shift: the port's is 0.5 times"),
     Bug("norms after the rotation", lambda m: replaced(ErnieAttention, "__call__", _norms_after), (f"{FIRST}.self_attention",)),
     Bug("last convolution without bias", lambda m: without(m.vae.decoder.conv_out, "bias"), ("vae.decoder.conv_out*",)),
+    Bug("last token masked", _end_masked, (f"{FIRST}.self_attention", FIRST, "transformer", "predict"), "guided", "mask"),
+    Bug("one frequency less", lambda m: replaced(transformer_module, "get_timestep_embedding", _one_frequency_less),
+        ("transformer", "transformer.time_embedding"), cause="timestep"),
+    Bug("sinusoid in the type of the weights", lambda m: replaced(transformer_module, "get_timestep_embedding", _rounded_angles),
+        ("transformer", "transformer.time_embedding"), dtypes=("bfloat16",)),
 )  # fmt: skip

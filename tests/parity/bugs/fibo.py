@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mlx.core as mx
+import numpy as np
 from bugs import Bug, replaced
 from mflux.models.fibo.model.fibo_text_encoder.prompt_encoder import PromptEncoder
 from mflux.models.fibo.model.fibo_transformer.joint_transformer_block import FiboJointTransformerBlock
@@ -29,6 +30,11 @@ def _layer_first(*, encoder_hidden_states, text_encoder_layer, **rest):
 def _one_layer_on(**given):
     prompt, embeds, layers = ENCODE(**given)
     return prompt, embeds, [*layers[1:], layers[-1]]
+
+
+def _layers_reversed(**given):
+    prompt, embeds, layers = ENCODE(**given)
+    return prompt, embeds, layers[::-1]
 
 
 def _layers_exchanged(*args, **kwargs):
@@ -78,4 +84,8 @@ BUGS = (
         "guided", "its own code"),
     Bug("patches by columns", lambda m: replaced(Wan2_2_VAE, "_unpatchify", staticmethod(_rows_for_columns)), ("vae",), "guided",
         "order|layout"),
+    Bug("layers reversed", lambda m: replaced(PromptEncoder, "encode_prompt", staticmethod(_layers_reversed)), ("text_encoder",),
+        "guided", "hidden state|layer"),
+    Bug("means of the next channels", lambda m: replaced(Wan2_2_VAE, "LATENTS_MEAN", np.roll(Wan2_2_VAE.LATENTS_MEAN, 1)),
+        ("vae",), "guided", "normalisation"),
 )  # fmt: skip

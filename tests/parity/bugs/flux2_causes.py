@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import mlx.core as mx
 from bugs import Bug, replaced
+from mflux.models.common.schedulers.flow_match_euler_discrete_scheduler import FlowMatchEulerDiscreteScheduler
 from mflux.models.flux.model.flux_transformer.ada_layer_norm_continuous import AdaLayerNormContinuous
 from mflux.models.flux2.model.flux2_text_encoder.prompt_encoder import Flux2PromptEncoder
 from mflux.models.flux2.model.flux2_text_encoder.qwen3_text_rotary_embedding import Qwen3TextRotaryEmbedding
@@ -18,6 +20,8 @@ from mlx import nn
 PREDICT = Flux2Klein._predict
 PAIR = Flux2Klein._encode_prompt_pair
 ROTARY = Qwen3TextRotaryEmbedding.__call__
+SCHEDULE = FlowMatchEulerDiscreteScheduler.get_timesteps_and_sigmas
+TEXT_IDS = Flux2PromptEncoder.prepare_text_ids
 
 
 def _combined(combine):
@@ -87,6 +91,35 @@ def _residual_inside(layer, x):
     return x + layer.linear_out(layer.act(layer.linear_in(x)))
 
 
+def _guided_at_first(transformer):
+    predict = PREDICT(transformer)
+    alone = {"negative_prompt_embeds": None, "negative_text_ids": None}
+
+    def predicted(**given):
+        time = given["timestep"].reshape(-1)[0].item()
+        return predict(**(given if time in (1, 1000) else given | alone))
+
+    return predicted
+
+
+def _text_from_one(*args, **given):
+    return TEXT_IDS(*args, **given) + mx.array([0, 0, 0, 1], dtype=mx.int32)
+
+
+@contextlib.contextmanager
+def _coarse_norms(model):
+    norms = [module for _, module in model.vae.decoder.named_modules() if isinstance(module, nn.GroupNorm)]
+    with contextlib.ExitStack() as stack:
+        for norm in norms:
+            stack.enter_context(replaced(norm, "eps", 1e-3))
+        yield
+
+
+def _rest_of_noise(**given):
+    timesteps, sigmas = SCHEDULE(**given)
+    return timesteps, mx.concatenate([sigmas[:-1], mx.array([0.02])])
+
+
 FIRST = "transformer.transformer_blocks.0"
 BUGS = (
     Bug("guidance from the conditional", _combined(lambda c, u, g: c + g * (c - u)), ("predict",), "guided", "guidance formula"),
@@ -114,6 +147,14 @@ BUGS = (
         ("transformer.norm_out",), cause="order"),
     Bug("timestep in thousandths, which this transformer multiplies again",
         lambda m: replaced(Flux2Klein, "_predict", staticmethod(_thousandth)), ()),
+    Bug("no guidance in the last step", lambda m: replaced(Flux2Klein, "_predict", staticmethod(_guided_at_first)),
+        ("predict",), "guided", "c alone|predictions a step"),
+    Bug("text's positions from one", lambda m: replaced(Flux2PromptEncoder, "prepare_text_ids", staticmethod(_text_from_one)),
+        ("predict", "transformer", "transformer.pos_embed"), cause="positions"),
+    Bug("eps of all the decoder's norms", _coarse_norms, ("vae.decoder.mid_block.resnets.0.norm1*",), cause="eps"),
+    Bug("schedule ends above zero", lambda m: replaced(
+        FlowMatchEulerDiscreteScheduler, "get_timesteps_and_sigmas", staticmethod(_rest_of_noise)), ("scheduler",),
+        cause="sigma|spacing|schedule"),
     Bug("residual inside the feed forward", lambda m: replaced(Flux2FeedForward, "__call__", _residual_inside),
         (f"{FIRST}.ff",)),
 )  # fmt: skip

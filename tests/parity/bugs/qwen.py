@@ -9,6 +9,7 @@ from mflux.models.qwen.model.qwen_text_encoder.qwen_text_encoder import QwenText
 from mflux.models.qwen.model.qwen_transformer.qwen_attention import QwenAttention
 from mflux.models.qwen.model.qwen_transformer.qwen_feed_forward import QwenFeedForward
 from mflux.models.qwen.model.qwen_transformer.qwen_rope import QwenEmbedRopeMLX
+from mflux.models.qwen.model.qwen_transformer.qwen_transformer import QwenTransformer
 from mflux.models.qwen.model.qwen_vae.qwen_vae import QwenVAE
 from mflux.models.qwen.variants.txt2img.qwen_image import QwenImage
 from mlx import nn
@@ -16,10 +17,16 @@ from mlx import nn
 ROPE = QwenEmbedRopeMLX.__call__
 CUT = QwenTextEncoder._process_text_embeddings_mlx
 ENCODE = QwenPromptEncoder.encode_prompt
+TIME = QwenTransformer._compute_timestep
 
 
 def _plain(noise, noise_negative, guidance):
     return noise_negative + guidance * (noise - noise_negative)
+
+
+def _one_norm_for_all(noise, noise_negative, guidance):
+    combined = _plain(noise, noise_negative, guidance)
+    return combined * mx.linalg.norm(noise.reshape(-1)) / mx.linalg.norm(combined.reshape(-1))
 
 
 def _one_row_less(hidden_states, attention_mask, drop_idx=1, dtype=mx.float32):
@@ -53,6 +60,16 @@ def _halves(x, cos_vals, sin_vals):
     return mx.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
 
 
+def _axes_reversed(model):
+    rope = model.transformer.pos_embed
+    other = QwenEmbedRopeMLX(theta=rope.theta, axes_dim=rope.axes_dim[::-1], scale_rope=rope.scale_rope)
+    return replaced(model.transformer, "pos_embed", other)
+
+
+def _whole(t, config):
+    return mx.floor(1000 * TIME(t, config)) / 1000
+
+
 def _blocks(model):
     return model.transformer.transformer_blocks
 
@@ -73,4 +90,9 @@ BUGS = (
     Bug("exact GELU", lambda m: replaced(QwenFeedForward, "__call__", _exact), (f"{FIRST}.*_ff",), "guided",
         "is exact GELU, the reference's is GELU in its tanh form"),
     Bug("RoPE in halves", lambda m: replaced(QwenAttention, "_apply_rope_qwen", staticmethod(_halves)), (f"{FIRST}.attn",), "guided", "RoPE"),
+    Bug("one norm for the whole picture", lambda m: replaced(QwenImage, "compute_guided_noise", staticmethod(_one_norm_for_all)),
+        ("predict",), "guided", "guidance formula"),
+    Bug("axes of RoPE reversed", _axes_reversed, ("transformer.pos_embed", f"{FIRST}.attn"), "guided", "RoPE|position"),
+    Bug("whole timesteps", lambda m: replaced(QwenTransformer, "_compute_timestep", staticmethod(_whole)),
+        ("predict", "transformer", "transformer.time_text_embed*"), "guided", "timestep"),
 )  # fmt: skip

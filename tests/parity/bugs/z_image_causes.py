@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import mlx.core as mx
 from bugs import Bug, replaced, without
 from mflux.models.common.schedulers.linear_scheduler import LinearScheduler
@@ -11,6 +13,7 @@ from mflux.models.z_image.model.z_image_text_encoder.mlp import MLP
 from mflux.models.z_image.model.z_image_text_encoder.prompt_encoder import PromptEncoder
 from mflux.models.z_image.model.z_image_text_encoder.rope import RotaryEmbedding
 from mflux.models.z_image.model.z_image_transformer.feed_forward import FeedForward
+from mflux.models.z_image.model.z_image_transformer.timestep_embedder import TimestepEmbedder
 from mflux.models.z_image.model.z_image_vae.common.resnet_block_2d import ResnetBlock2D
 from mflux.models.z_image.model.z_image_vae.vae import VAE
 from mlx import nn
@@ -105,6 +108,22 @@ def _template_cut(model):
     return replaced(tokenizer, "tokenize", cut)
 
 
+def _next_layers(model):
+    first, *others = model.transformer.layers
+    return replaced(model.transformer, "layers", [*others, first])
+
+
+def _in_halves(vae, latents):
+    return mx.concatenate([DECODE(vae, half) for half in mx.split(latents, 2, axis=-1)], axis=-1)
+
+
+def _short_frequencies(t, dim, max_period=10000.0):
+    half = dim // 2
+    frequencies = mx.exp(-math.log(max_period) * mx.arange(half, dtype=mx.float32) / half).astype(mx.bfloat16)
+    angles = t[:, None].astype(mx.float32) * frequencies.astype(mx.float32)[None]
+    return mx.concatenate([mx.cos(angles), mx.sin(angles)], axis=-1)
+
+
 BLOCK = "transformer.noise_refiner.0"
 LAYER = "text_encoder.layers.0"
 BUGS = (
@@ -136,4 +155,8 @@ BUGS = (
         cause="block count|own code"),
     Bug("kernel without bias", lambda m: without(m.vae.decoder.mid_block.resnets[1].conv2, "bias"),
         ("vae.decoder.mid_block.resnets.1.conv2*",)),
+    Bug("layers numbered from one", _next_layers, ("transformer.layers.*",), cause="swapped|holds"),
+    Bug("decoded in halves", lambda m: replaced(VAE, "decode", _in_halves), ("vae", "vae.decoder*")),
+    Bug("frequencies in bfloat16", lambda m: replaced(
+        TimestepEmbedder, "_timestep_embedding", staticmethod(_short_frequencies)), ("transformer.t_embedder",), cause="timestep"),
 )  # fmt: skip

@@ -25,6 +25,7 @@ class Difference:
 class Family:
     """``guidance`` is the model card's. ``calls`` are arguments that give the reference the port's own settings.
 
+    ``words`` are numbers in the source of the reference's pipeline, by its module, and what they become.
     ``negative`` is given whenever guidance is on; empty for a port that makes one prediction a step.
     """
 
@@ -37,6 +38,7 @@ class Family:
     off: float = 1.0
     calls: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    words: dict[str, dict[str, str]] = field(default_factory=dict)
     differences: tuple[Difference, ...] = field(default=())
 
 
@@ -134,6 +136,12 @@ EDITS = {
         4, 5.0, overrides=("text_encoder.no_rope_layers=[1,1,1,1]",),
         prompt='{"short_description": "a red fox in deep snow", "edit_instruction": "make it green"}',
         negative='{"short_description": "a blurry dog in a rain", "edit_instruction": "make it brown"}',
+    ),
+    # diffusers gives the encoder and the VAE an image of a million pixels, mflux the encoder one of 384 * 384 and the VAE one
+    # of the output's size: with that area in diffusers' source and an image of that size all three are one.
+    "qwen_edit": Family(
+        4, 4.0, words={"diffusers.pipelines.qwenimage.pipeline_qwenimage_edit": {"1024 * 1024": "384 * 384"}},
+        overrides=("text_encoder.vision_config.fullatt_block_indexes=[1]",), differences=QWEN,
     ),
 }  # fmt: skip
 # Left out of the ten, and replaced by FLUX.1 dev (an embedded guidance) and Z-Image's base (guidance): mflux's Ideogram4

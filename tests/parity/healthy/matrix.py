@@ -39,17 +39,29 @@ STAGE = re.compile(
 AFTER_STEPS = ("loop", "end_to_end")  # what follows from a schedule
 UNITS = {SMALLEST: (1, 1), OBLONG: (7, 5), LARGE: (10, 8)}  # width and height
 LARGER = (16, 12)  # where only stages are recorded: 256x192, a quarter of what a model draws
-PROCESSOR = {  # what a processor's folder holds besides the tokenizer
-    "preprocessor_config.json": {
-        "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen3VLProcessor", "patch_size": 16,
-        "temporal_patch_size": 2, "merge_size": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
-        "size": {"shortest_edge": 65536, "longest_edge": 16777216},
+PATCHES = {"temporal_patch_size": 2, "merge_size": 2}
+PROCESSORS = {  # what a processor's folder holds besides the tokenizer. Images are processed without torchvision
+    "Qwen3VLProcessor": {
+        "preprocessor_config.json": {
+            "image_processor_type": "Qwen2VLImageProcessorPil", "patch_size": 16, "image_mean": [0.5] * 3,
+            "image_std": [0.5] * 3, "size": {"shortest_edge": 65536, "longest_edge": 16777216}, **PATCHES,
+        },
+        "video_preprocessor_config.json": {
+            "video_processor_type": "Qwen3VLVideoProcessor", "patch_size": 16,
+            "size": {"shortest_edge": 4096, "longest_edge": 25165824}, **PATCHES,
+        },
     },
-    "video_preprocessor_config.json": {
-        "video_processor_type": "Qwen3VLVideoProcessor", "processor_class": "Qwen3VLProcessor", "patch_size": 16,
-        "temporal_patch_size": 2, "merge_size": 2, "size": {"shortest_edge": 4096, "longest_edge": 25165824},
+    "Qwen2VLProcessor": {
+        "preprocessor_config.json": {
+            "image_processor_type": "Qwen2VLImageProcessorPil", "patch_size": 14,
+            "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "min_pixels": 3136, "max_pixels": 12845056, **PATCHES,
+        },
+        "video_preprocessor_config.json": {
+            "video_processor_type": "Qwen2VLVideoProcessor", "patch_size": 14, "min_pixels": 3136,
+            "max_pixels": 12845056, **PATCHES,
+        },
     },
-    "tokenizer_config.json": {},
 }  # fmt: skip
 
 
@@ -98,10 +110,12 @@ def _with_reference_steps(name: str, home: Path, dtype: str, settings: list[Sett
 
 def prepare(name: str, folder: Path) -> Path:
     """The family's scripts with its answers, waivers and port, and its twin in ``artifacts/tiny``."""
-    family = EDITS.get(name) or FAMILIES[name]
+    family = family_of(name)
     home = write_scripts(name, REFERENCES[name], "Port", folder)
-    _write_processor(home / "reference/processor")
-    for file in ("ports.py", "small_mflux.py", "run_many.py"):
+    _write_processor(home / "reference/processor", REFERENCES[name].get("processor", ("", ""))[1])
+    if family.words:  # read by Python before it imports anything
+        (home / "sitecustomize.py").write_text(f"import small_mflux\n\nsmall_mflux.change({family.words!r})\n")
+    for file in ("ports.py", "small_mflux.py", "run_many.py", "list_lora.py"):
         shutil.copy(HERE / file, home)
     answers = (home / "answers.yml").read_text().splitlines()
     other = {
@@ -121,11 +135,16 @@ def prepare(name: str, folder: Path) -> Path:
     return home
 
 
-def _write_processor(folder: Path) -> None:
+def family_of(name: str) -> Family:
+    """A family that draws from text, or one that only edits."""
+    return EDITS.get(name) or FAMILIES[name]
+
+
+def _write_processor(folder: Path, kind: str) -> None:
     if folder.is_dir():
         (folder / "config.json").unlink(missing_ok=True)  # a network's
-        for file, config in PROCESSOR.items():
-            (folder / file).write_text(json.dumps(config))
+        for file, config in ({"tokenizer_config.json": {}} | PROCESSORS[kind]).items():
+            (folder / file).write_text(json.dumps(config | ({"processor_class": kind} if config else {})))
 
 
 def run(home: Path, script: str, calls: list[list[str]]) -> list[dict]:

@@ -6,6 +6,7 @@ Each is mflux's own, with nothing changed but its sizes and what its constructor
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import math
 from pathlib import Path
@@ -77,6 +78,12 @@ def _qwen():
     from mflux.models.qwen.variants.txt2img.qwen_image import QwenImage
 
     return QwenImage
+
+
+def _qwen_edit():
+    from mflux.models.qwen.variants.edit.qwen_image_edit import QwenImageEdit
+
+    return QwenImageEdit
 
 
 def _krea2():
@@ -176,3 +183,40 @@ class WithReferenceSteps(Port):
     @functools.wraps(Port.generate_image)
     def generate_image(self, **given):
         return super().generate_image(**given | {"scheduler": f"{__name__}.ReferenceSteps"})
+
+
+def __getattr__(name: str):
+    """What only some families have: the class that edits, and the training adapter around Port."""
+    if name not in OTHERS.get(HERE.name, {}):
+        raise AttributeError(name)
+    where, _, kind = OTHERS[HERE.name][name].partition(":")
+    module = importlib.import_module(where)
+    for own, value in list(vars(module).items()):
+        if name == "Adapter" and isinstance(value, type) and value in Port.__mro__[:2]:
+            setattr(module, own, Port)  # the adapter builds the class that is judged
+    return getattr(module, kind)
+
+
+M = "mflux.models."
+OTHERS = {
+    "z_image": {
+        "Adapter": f"{M}z_image.training_adapter.z_image_training_adapter:ZImageTrainingAdapter",
+        "Mapping": f"{M}z_image.weights.z_image_lora_mapping:ZImageLoRAMapping",
+    },
+    "flux2": {
+        "Adapter": f"{M}flux2.training_adapter.flux2_training_adapter:Flux2TrainingAdapter",
+        "Edit": f"{M}flux2.variants.edit.flux2_klein_edit:Flux2KleinEdit",
+        "Mapping": f"{M}flux2.weights.flux2_lora_mapping:Flux2LoRAMapping",
+    },
+    "ernie_image": {
+        "Adapter": f"{M}ernie_image.training_adapter.ernie_training_adapter:ErnieTrainingAdapter",
+        "Mapping": f"{M}ernie_image.weights.ernie_lora_mapping:ErnieLoRAMapping",
+    },
+    "krea2": {
+        "Adapter": f"{M}krea2.training_adapter.krea2_training_adapter:Krea2TrainingAdapter",
+        "Mapping": f"{M}krea2.weights.krea2_lora_mapping:Krea2LoRAMapping",
+    },
+    "flux_dev": {"Mapping": f"{M}flux.weights.flux_lora_mapping:FluxLoRAMapping"},
+    "flux_kontext": {"Mapping": f"{M}flux.weights.flux_lora_mapping:FluxLoRAMapping"},
+    "qwen": {"Mapping": f"{M}qwen.weights.qwen_lora_mapping:QwenLoRAMapping"},
+}

@@ -182,4 +182,7 @@ REFERENCES = {
         "processor": ("transformers", "Qwen3VLProcessor", {}),
     },
 }  # fmt: skip
+REFERENCES["qwen_edit"] = REFERENCES["qwen"] | {
+    "_class_name": "QwenImageEditPipeline", "processor": ("transformers", "Qwen2VLProcessor", {}),
+}  # fmt: skip
 REFERENCES["fibo_edit"] = REFERENCES["fibo"] | {"_class_name": "BriaFiboEditPipeline"}

@@ -22,6 +22,11 @@ def install(folder: Path, tables) -> None:
     sys.meta_path.insert(0, _Finder(tables(sizes)))
 
 
+def change(words: Table) -> None:
+    """From now on modules of the reference are imported with other numbers, too."""
+    sys.meta_path.insert(0, _Finder(words))
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     def __init__(self, tables: Table):
         self.tables = tables
@@ -113,6 +118,20 @@ def qwen(sizes: dict) -> Table:
     }  # fmt: skip
 
 
+def qwen_edit(sizes: dict) -> Table:
+    text, vision = (sizes["text_encoder"][name] for name in ("text_config", "vision_config"))
+    width, encoder = vision["hidden_size"], f"{M}qwen.model.qwen_text_encoder"
+    released = {
+        "1280": width, "3584": text["hidden_size"], "2.671875": f"{vision['intermediate_size']} / {width}",
+        "depth: int = 32": f"depth: int = {vision['depth']}", "[7, 15, 23, 31]": vision["fullatt_block_indexes"],
+        "num_heads: int = 16": f"num_heads: int = {vision['num_heads']}",
+    }  # fmt: skip
+    names = ("attention", "block", "mlp", "patch_embed", "transformer")
+    return qwen(sizes) | {
+        f"{encoder}.{name}": released for name in (*(f"qwen_vision_{n}" for n in names), "qwen_patch_merger")
+    }
+
+
 def krea2(sizes: dict) -> Table:
     transformer, text = sizes["transformer"], sizes["text_encoder"]["text_config"]
     return {
@@ -180,5 +199,5 @@ def ernie_image(sizes: dict) -> Table:
 
 TABLES = {
     "flux": flux, "flux_dev": flux, "flux_kontext": flux, "qwen": qwen, "krea2": krea2, "fibo": fibo, "fibo2": fibo2,
-    "ernie_image": ernie_image, "fibo_edit": fibo,
+    "ernie_image": ernie_image, "fibo_edit": fibo, "qwen_edit": qwen_edit,
 }  # fmt: skip

@@ -9,26 +9,33 @@ from dataclasses import dataclass, field
 
 from mflux_port.draft.forward.record.recorder import Recording
 from mflux_port.draft.forward.writer.classes import Forward
+from mflux_port.draft.pipeline.settings import NONE, Settings
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class ForwardDraft:
-    """``forwards``: by group. ``reason``: why there are none, in one line."""
+    """``forwards``: by group. ``reason``: why there are none, in one line. ``also``: what other files read, by group."""
 
     forwards: dict[str, Forward] = field(default_factory=dict)
     reason: str = ""
+    also: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def wanted(self) -> dict[str, set[str]] | None:
         """What the forward passes read from modules, by group."""
         from mflux_port.draft.forward.proof.twin_port import wanted
 
-        return wanted(self.forwards) if self.forwards else None
+        if not self.forwards:
+            return None
+        found = wanted(self.forwards)
+        return found | {group: found.get(group, set()) | names for group, names in self.also.items()}
 
 
-def draft_forwards(component, name: str, say: Say = lambda line: None, trains: bool = True) -> ForwardDraft:
+def draft_forwards(
+    component, name: str, say: Say = lambda line: None, trains: bool = True, settings: Settings = NONE
+) -> ForwardDraft:
     """Write and prove the forward passes of a component's reference. Needs torch, MLX and the reference's library.
 
     ``name``: the port's name for it. ``trains``: the port has training, which may checkpoint gradients. Without a twin that
@@ -39,16 +46,18 @@ def draft_forwards(component, name: str, say: Say = lambda line: None, trains: b
     ]
     if missing:
         return ForwardDraft({}, f"{' and '.join(missing)} is not installed, so no forward pass was drafted")
+    from mflux_port.draft.forward.record.groups import group_of
     from mflux_port.draft.forward.twin.twin import make_twin
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         say(f"{name}: making a tiny twin of {component.class_name}")
-        twin = make_twin(component, name)
+        twin = make_twin(component, name, settings.tables)
         if not twin.runs:
             return ForwardDraft({}, twin.reason)
         changed = resized(component, twin.model)
-        return ForwardDraft(drafted(twin.model, twin.runs, changed, say, name, twin.rebuild, trains))
+        forwards = drafted(twin.model, twin.runs, changed, say, name, twin.rebuild, trains)
+        return ForwardDraft(forwards, also={group_of(twin.model): set(settings.attributes)})
 
 
 def drafted(

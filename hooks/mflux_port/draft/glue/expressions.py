@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
+from mflux_port.draft.pipeline.of_config import NAME
 
 DTYPES = {"float": "mx.float32", "int": "mx.int32", "bool": "mx.bool_"}
 
@@ -48,11 +49,28 @@ def argument(rule: dict, given: Given) -> str:
         "image ids": _image_ids,
         "table": _table,
         "guidance": _guidance,
+        "rotary": _rotary,
     }[rule["is"]](rule, given)
 
 
 def _guidance(rule: dict, given: Given) -> str:  # noqa: ARG001
     return f"mx.array([{rule.get('factor', 1)} * guidance])" if rule.get("factor", 1) != 1 else "mx.array([guidance])"
+
+
+def constant(rule: dict) -> str:
+    """A constant of the pipeline, or the formula by which it follows the transformer's config."""
+    return re.sub(rf"\b{NAME}\b", f"transformer.{NAME}", rule["of"]) if "of" in rule else repr(rule["value"])
+
+
+def _rotary(rule: dict, given: Given) -> str:
+    given.uses.add("rotary, " + rule["layout"])
+    factor = repr(rule.get("factor"))
+    if "side" in rule:
+        side = constant(rule | {"value": rule["side"]})
+        area = f"height * width * {given.pixels**2}"
+        factor = f"({area}) ** 0.5 / ({side})"
+    rows, columns = rule["positions"]
+    return f"{given.class_name}._rotary({rows}, {columns}, transformer.{rule['width']}, {rule['theta']}, {factor})"
 
 
 def _mask(rule: dict, given: Given) -> str:
@@ -124,4 +142,4 @@ def _table(rule: dict, given: Given) -> str:
 
 
 def _item(rule: dict, given: Given) -> str:
-    return repr(rule["value"]) if rule["is"] == "constant" else argument(rule, given)
+    return constant(rule) if rule["is"] == "constant" else argument(rule, given)

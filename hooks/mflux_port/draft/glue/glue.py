@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from mflux_port.draft.forward.writer.once import METHOD
 from mflux_port.draft.glue import latent_creator, prediction, prompt_encoder, readme, scheduler, sizes
 from mflux_port.draft.glue.signature import call_signature, without_method
 from mflux_port.draft.pipeline.fact import Fact
@@ -50,7 +51,7 @@ class Glue:
         writer = prediction.Writer(self.port, self.facts, signature)
         self.files[f"{self.port.folder}/variants/{self.port.model}_prediction.py"] = writer.text()
         # What is the same in every step is prepared there.
-        self.files[name] = without_method(self._of_draft(name), "get_rotary_embeddings")
+        self.files[name] = without_method(self._of_draft(name), METHOD)
         self.unresolved += writer.unresolved
 
     def _prompt_encoder(self) -> None:
@@ -70,6 +71,12 @@ class Glue:
         text = latent_creator.resized(self.source(name), self.facts)
         if text is not None:
             self.files[name] = text
+        sides = latent_creator.multiple(self.facts)
+        if sides != self.port.size_multiple:
+            why = f"both sides must be multiples of {sides}, and the answer size_multiple is {self.port.size_multiple}"
+            self.unresolved.append(
+                Unresolved(COMPONENT, "size_multiple", why, (f"answer size_multiple: {sides}, and copy again",))
+            )
 
     def _readme(self) -> None:
         name = f"{self.port.folder}/README.md"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+from mflux_port.checkpoint.size_multiple import size_multiple
+
 _CONSTANT = r"(?m)^    {name} = (\d+)$"
-_ROUNDED = 16  # mflux rounds sizes to multiples of it
 
 
 def resized(source: str, facts: dict[str, dict]) -> str | None:
-    """The latent creator with the channels and the scale of the pipeline's noise; None if they are already the same."""
+    """The latent creator with the numbers of the pipeline's noise and sizes; None if they are already the same."""
     value = facts.get("packing", {}).get("value")
     if not value or len(value.get("noise_shape", ())) < 4:
         return None
@@ -17,18 +18,17 @@ def resized(source: str, facts: dict[str, dict]) -> str | None:
     channels = [size for size in value["noise_shape"][1:-2] if size > 1]
     if len(channels) != 1:
         return None
-    wanted = {"LATENT_CHANNELS": channels[0], "SPATIAL_SCALE": value["pixels"]}
+    wanted = {"LATENT_CHANNELS": channels[0], "SPATIAL_SCALE": value["pixels"], "SIZE_MULTIPLE": multiple(facts)}
     text = source
     for name, number in wanted.items():
         text = re.sub(_CONSTANT.format(name=name), f"    {name} = {number}", text)
-    sides = multiple(facts)
-    if sides != _ROUNDED:
-        text = text.replace("multiples of 16", f"multiples of {sides}").replace("% 16", f"% {sides}")
     return text if text != source else None
 
 
 def multiple(facts: dict[str, dict]) -> int:
-    """What width and height must be multiples of: mflux's own 16, or a patch of the pipeline's."""
+    """What width and height must be multiples of: as drawn, else a patch of the pipeline's and mflux's own 16."""
+    drawn = facts.get("sizes", {}).get("value")
+    if drawn:
+        return drawn["multiple"]
     value = facts.get("packing", {}).get("value") or {}
-    patch = 2 if "p = q = 2" in value.get("pattern", "") else 1
-    return max(_ROUNDED, value.get("pixels", 1) * patch)
+    return size_multiple(value.get("pixels", 1), 2 if "p = q = 2" in value.get("pattern", "") else 1)

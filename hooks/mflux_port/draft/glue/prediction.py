@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from mflux_port.draft.forward.writer.once import ARGUMENT, METHOD
 from mflux_port.draft.glue import edit, prompt_encoder, scheduler
-from mflux_port.draft.glue.expressions import Given, argument
+from mflux_port.draft.glue.expressions import Given, argument, constant
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.prompt_embeds import prompt_embeds
 from mflux_port.draft.glue.signature import Signature
@@ -45,8 +46,7 @@ class Writer:
         transformer = f"{self.port.class_name}Transformer"
         module = f"{self.port.package}.model.{self.port.model}_transformer.transformer"
         embeds = self.embeds.annotation
-        return f"""import mlx.core as mx
-{edit.IMPORT if self.port.edits else ""}
+        return f"""{edit.imports(self._value("input_image")) if self.port.edits else edit.PLAIN}
 from {module} import {transformer}
 
 
@@ -110,14 +110,23 @@ class {self.name}:
                 fixed[name] = argument(rule, given)
                 passed.append(f"{name}={name}")
             elif not optional or rule["value"] not in (None, {}, []):
-                passed.append(f"{name}={rule['value']!r}")
+                passed.append(f"{name}={constant(rule)}")
         fixed |= {name: self._raising(name) for name in self._settings_without_place()}
         self.uses |= given.uses
         if self.shift:
             given.extra |= dict.fromkeys(self.shift)
             fixed["shift"] = ""
-        self.fixed, self.passed = list(fixed), passed
+        fixed |= self._rotary(passed)
+        self.fixed, self.passed = fixed, passed
         return self._prepare(fixed, given), self._predict()
+
+    def _rotary(self, passed: list[str]) -> dict[str, str]:
+        """The transformer's rotary embeddings, made once for an image; ``passed`` gets them for every step."""
+        given = [text for text in passed if text.partition("=")[0] in self.signature.of_rotary]
+        if not given or any("=raise " in text for text in given):
+            return {}
+        passed.append(f"{ARGUMENT}={ARGUMENT}")
+        return {ARGUMENT: f"transformer.{METHOD}({', '.join(given)})"}
 
     def _settings_without_place(self) -> list[str]:
         """Tables of settings, for attention for example, of which the drafted transformer knows nothing."""
@@ -264,6 +273,10 @@ class {self.name}:
         formula = self._value("guidance").get("formula")
         if self._is_single:
             return f'        raise NotImplementedError("{self.port.reference_pipeline} makes no second prediction.")\n'
+        guided = self._value("guidance").get("channels")
+        if formula in _FORMULAS and guided:
+            joined = f"mx.concatenate([guided[:, :{guided}], conditional[:, {guided}:]], axis=1)"
+            return _block([f"guided = {_FORMULAS[formula]}", f"return {joined}"])
         if formula in _FORMULAS:
             return f"        return {_FORMULAS[formula]}\n"
         plain, _, size = (formula or "").partition(", then ")
@@ -301,6 +314,7 @@ class {self.name}:
     def _helpers(self) -> str:
         parts = [self.packing.methods()] if self.packing else []
         parts += [_GRID] if "grid" in self.uses else []
+        parts += [text for name, text in ROTARY.items() if f"rotary, {name}" in self.uses]
         return "".join(parts)
 
     def _value(self, name: str) -> dict:
@@ -348,6 +362,23 @@ _GRID = """
         columns = mx.broadcast_to(mx.arange(width)[None, :], (height, width)).reshape(-1)
         return rows, columns
 """
+ROTARY = {
+    name: f"""
+    @staticmethod
+    def _rotary(rows: int, columns: int, width: int, theta: float, factor: float) -> mx.array:
+        # The cosines and sines of a head: a number turns by its row or by its column.
+        frequencies = theta ** (-mx.arange(0, width // 2, 2) / (width // 2)) / factor
+        shape = (rows, columns, width // 4)
+        by_row = mx.broadcast_to((mx.arange(rows)[:, None] * frequencies)[:, None], shape)
+        by_column = mx.broadcast_to((mx.arange(columns)[:, None] * frequencies)[None], shape)
+        angles = {joined}
+        return mx.stack([mx.cos(angles), mx.sin(angles)], axis=-1)
+"""
+    for name, joined in (
+        ("alternating", "mx.stack([by_row, by_column], axis=-1).reshape(rows, columns, width // 2)"),
+        ("rows first", "mx.concatenate([by_row, by_column], axis=-1)"),
+    )
+}
 
 
 def _block(lines: list[str]) -> str:

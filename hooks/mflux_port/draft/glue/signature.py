@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
+from mflux_port.draft.forward.writer.once import ARGUMENT, METHOD
 from mflux_port.files.parsing import imported_from, parse_python
 
 
@@ -13,10 +14,12 @@ class Signature:
     """``arguments``: the names of ``__call__``, with whether each has a default. ``returns``: its annotation.
 
     Without an annotation, ``returns`` is that of a written tuple, such as ``tuple[mx.array, mx.array]``.
+    ``of_rotary``: the arguments of the method that makes rotary embeddings once for an image; none without that method.
     """
 
     arguments: dict[str, bool]
     returns: str
+    of_rotary: tuple[str, ...] = ()
 
     @property
     def first(self) -> str:
@@ -43,7 +46,13 @@ def call_signature(source: str) -> Signature | None:
         argument.arg: default is not None
         for argument, default in zip(call.args.kwonlyargs, call.args.kw_defaults, strict=True)
     }
-    return Signature(found, ast.unparse(call.returns) if call.returns else _written(call))
+    of_rotary = _of_rotary(methods) if found.pop(ARGUMENT, False) else ()
+    return Signature(found, ast.unparse(call.returns) if call.returns else _written(call), of_rotary)
+
+
+def _of_rotary(methods: list[ast.FunctionDef]) -> tuple[str, ...]:
+    found = (one.args.args[1:] for one in methods if one.name == METHOD and not isinstance(one.body[0], ast.Raise))
+    return tuple(argument.arg for argument in next(found, ()))
 
 
 def _written(call: ast.FunctionDef) -> str:

@@ -145,6 +145,7 @@ def _assignment(source: str, name: str) -> ast.Assign | None:
 def _flat(config: dict) -> dict:
     inner = {}
     for name, value in config.items():
-        if isinstance(value, dict) and "vision" not in name:
-            inner |= _flat(value)
+        if isinstance(value, dict):
+            prefix = "vision_" * (name == "vision_config")
+            inner |= {prefix + key: size for key, size in _flat(value).items()}
     return inner | {name: value for name, value in config.items() if not isinstance(value, dict)}

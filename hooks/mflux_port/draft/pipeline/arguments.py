@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from mflux_port.draft.pipeline.encoding import Prompt
 from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.draft.pipeline.of_config import with_origin
+from mflux_port.draft.pipeline.rotary import rotary
 from mflux_port.draft.pipeline.watch import Trace
 
 _MANY = 64  # numbers; a longer list of numbers is a table
@@ -32,7 +34,16 @@ class View:
     latents: object
 
 
-def arguments(views: list[View], known: dict[str, dict]) -> Fact:
+@dataclass(frozen=True)
+class Transformer:
+    """``numbers``: its whole numbers, by attribute. ``twice``: runs with twice its sample ``size``; none without one."""
+
+    numbers: dict[str, int]
+    twice: list[View]
+    size: int = 0
+
+
+def arguments(views: list[View], known: dict[str, dict], transformer: Transformer) -> Fact:
     """What the arguments are. ``known``: those that other facts explain, such as the latents and the time."""
     value, unknown = {}, []
     for name, first in views[0].arguments.items():
@@ -40,7 +51,10 @@ def arguments(views: list[View], known: dict[str, dict]) -> Fact:
             value[name] = known[name] | _wrapping(first)
             continue
         given = [view.arguments.get(name) for view in views]
-        found = _rule(given, views) or _zeros(given)
+        found = _rule(given, views, transformer.numbers) or _zeros(given)
+        if found and transformer.twice:
+            other = [view.arguments.get(name) for view in transformer.twice]
+            found = with_origin(found, _rule(other, transformer.twice, transformer.numbers), transformer.size)
         value[name] = found
         if found is None:
             unknown.append(f"{name}: {_shape(first)}")
@@ -92,13 +106,13 @@ def _wrapping(value) -> dict:
     return {"list": True, "axes": value[0].dim()} if isinstance(value, list) else {"axes": value.dim()}
 
 
-def _rule(values: list, views: list[View]) -> dict | None:
+def _rule(values: list, views: list[View], numbers: dict[str, int]) -> dict | None:
     if any(map(_is_complex, values)):
-        return None  # a table of rotary embeddings; no rule below knows complex numbers
-    for rule in (_constant, _mask, _numbers, _table, _ids):
+        return rotary(values, [view.sizes for view in views], numbers) if all(map(_is_complex, values)) else None
+    for rule in (_constant, _mask, _numbers, _ids):
         if (found := rule(values, views)) is not None:
             return found
-    return None
+    return _table(values, views, numbers)
 
 
 def _zeros(values: list) -> dict | None:
@@ -190,11 +204,11 @@ def _quantities(views: list[View]) -> dict[str, list]:
     return found
 
 
-def _table(values: list, views: list[View]) -> dict | None:
+def _table(values: list, views: list[View], numbers: dict[str, int]) -> dict | None:
     """A mapping of further arguments, each explained separately."""
     if not all(isinstance(value, dict) for value in values):
         return None
-    items = {name: _rule([value.get(name) for value in values], views) for name in values[0]}
+    items = {name: _rule([value.get(name) for value in values], views, numbers) for name in values[0]}
     return {"is": "table", "items": items} if items and None not in items.values() else None
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
 
-from mflux_port.draft.pipeline import loop
+from mflux_port.draft.pipeline import image_sizes, loop
 from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.draft.pipeline.image_sizes import picture
 from mflux_port.draft.pipeline.watch import Intervention, Trace, run
 
-# Width and height of images to edit. FLUX.2 takes none with a side below 64; the last one is more than 1024 * 1024.
-_ODD = (83, 107), (150, 70), (1210, 1010)
-_MOST = None, 1024 * 1024
-_MULTIPLES = 8, 16, 32, 64
 _SEVERAL = 3
 _REFUSALS = (Exception,)  # a pipeline may do anything with images that it does not take
 
@@ -22,6 +20,13 @@ def takes_images(pipe) -> bool:
     return parameter is not None and parameter.default is None
 
 
+def without_images(pipe) -> list[Fact]:
+    """The facts about images to edit of a pipeline that takes none: all of them are open."""
+    name = type(pipe).__name__
+    cures = f"{name} takes no image: draft from a pipeline that edits", "answer variants without edit"
+    return [Fact(fact, None, f"the arguments of {name}", cures) for fact in ("input_image", "images")]
+
+
 def not_resized(pipe) -> dict:
     """Arguments that keep a small image at its size, where the pipeline has such: its largest sizes take too long."""
     return {"_auto_resize": False} if "_auto_resize" in inspect.signature(type(pipe).__call__).parameters else {}
@@ -29,22 +34,13 @@ def not_resized(pipe) -> dict:
 
 def input_image(pipe, call: dict) -> Fact:
     """At which size an image is encoded, from images of several sizes, and how it is brought there."""
-    where = f"what the VAE is given for images of {', '.join(f'{w}x{h}' for w, h in _ODD)}"
-    images = [_picture(*size) for size in _ODD]
-    stop = Intervention(stop_at_encode=True)
-    traces = [run(pipe, call | {"image": image}, stop, _REFUSALS) for image in images]
-    missing = next((trace for trace in traces if not trace.encoded), None)
-    if missing:
-        return Fact("input_image", None, f"{where}: one was not encoded{_ended(missing)}")
-    pairs = [(image, trace.encoded[0]) for image, trace in zip(images, traces, strict=True)]
-    rules = [{"size": "the output's", "to": to} for to in _WAYS]
-    rules += [{"size": "its own", "most": most, "multiple": multiple, "to": to}
-              for most in _MOST for multiple in _MULTIPLES for to in _WAYS]  # fmt: skip
-    fitting = [rule for rule in rules if all(_explains(rule, call, *pair) for pair in pairs)]
-    if len(fitting) == 1:
-        return Fact("input_image", fitting[0], where)
-    sizes = tuple(f"{pixels.shape[-1]}x{pixels.shape[-2]}" for _, pixels in pairs)
-    return Fact("input_image", None, where, tuple(map(str, fitting)) or sizes)
+
+    def encoded(image):
+        trace = run(pipe, call | {"image": image}, Intervention(stop_at_encode=True), _REFUSALS)
+        return trace.encoded[0].float().cpu().numpy() if trace.encoded else trace.error
+
+    lists = image_sizes.listed_sizes(vars(sys.modules[type(pipe).__module__]))
+    return image_sizes.image_size(encoded, call["width"], call["height"], lists)
 
 
 def layout(pipe, call: dict, known: dict[str, Fact]) -> Fact:
@@ -61,7 +57,7 @@ def layout(pipe, call: dict, known: dict[str, Fact]) -> Fact:
         return Fact("images", None, f"{where}: the latents are not packed in rows")
     one = _Numbered(packing)
     plain = run(pipe, call, Intervention(noise=_same, stop_at_transformer=True))
-    images = [_picture(*size) for size in sizes]
+    images = [picture(*size) for size in sizes]
     count = _SEVERAL
     given = run(pipe, call | {"image": images}, _numbered(one), _REFUSALS)
     if not given.transformers:
@@ -74,7 +70,7 @@ def layout(pipe, call: dict, known: dict[str, Fact]) -> Fact:
 
 def guided_alike(pipe, call: dict, keyword: str | None, scales: tuple[float, float], known: dict[str, Fact]) -> bool:
     """Whether the first rows of what the transformer returns are the prediction, guided as it is without images."""
-    short = call | {"num_inference_steps": 1, "image": _picture(96, 64)}
+    short = call | {"num_inference_steps": 1, "image": picture(96, 64)}
     traces = [run(pipe, short | ({keyword: scale} if keyword else {}), ends=_REFUSALS) for scale in scales]
     if not all(trace.steps for trace in traces):
         return False
@@ -186,54 +182,3 @@ def _equal(one, other) -> bool:
     if hasattr(one, "dim") and hasattr(other, "dim"):
         return one.shape == other.shape and bool(one.equal(other))
     return type(one) is type(other) and not hasattr(one, "dim") and one == other
-
-
-# ---------------------------------------------------------------------------------------------------------------- size
-
-
-def _picture(width: int, height: int):
-    """An image in which no two places are the same, so that a crop differs from a resize."""
-    import numpy as np
-    from PIL import Image
-
-    rows, columns = np.mgrid[0:height, 0:width]
-    values = np.stack([columns * 255 // width, rows * 255 // height, (rows * 7 + columns * 5) % 256], axis=-1)
-    return Image.fromarray(values.astype(np.uint8))
-
-
-def _explains(rule: dict, call: dict, image, pixels) -> bool:
-    import numpy as np
-
-    fitted = _fitted(rule, call, image)
-    own = pixels.reshape(-1, *pixels.shape[-2:])[:3].numpy()
-    if (fitted.height, fitted.width) != own.shape[-2:]:
-        return False
-    wanted = np.asarray(fitted, np.float32).transpose(2, 0, 1) / 127.5 - 1
-    return bool(np.abs(wanted - own).max() < 1e-3)
-
-
-def _fitted(rule: dict, call: dict, image):
-    from PIL import Image
-
-    if rule["size"] == "the output's":
-        return _WAYS[rule["to"]](image, call["width"], call["height"])
-    area = image.width * image.height
-    if rule["most"] and area > rule["most"]:
-        scale = (rule["most"] / area) ** 0.5
-        image = image.resize((int(image.width * scale), int(image.height * scale)), Image.Resampling.LANCZOS)
-    width, height = (side // rule["multiple"] * rule["multiple"] for side in image.size)
-    return _WAYS[rule["to"]](image, width, height)
-
-
-def _resized(image, width: int, height: int):
-    from PIL import Image
-
-    return image.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _cropped(image, width: int, height: int):
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
-
-
-_WAYS = {"resized": _resized, "cropped in the middle": _cropped}

@@ -169,14 +169,20 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
     """
     rows = [rows_of_step(trace) for trace in traces]
     calls = len(_calls(traces[0], 0))
+    first = traces[0].steps[0].model_output[0]
     targets = [trace.steps[0].model_output[0].reshape(-1) for trace in traces]
+    shape = {"calls": calls, "batch": len(rows[0]) // calls} | _output_channels(rows[0][0], first)
     rows = [[row.reshape(-1)[: target.numel()] for row in own] for own, target in zip(rows, targets, strict=True)]
     where = f"step 0 with guidance {scales[0]:g} and {scales[1]:g}: {calls} call(s), {len(rows[0])} output(s)"
-    shape = {"calls": calls, "batch": len(rows[0]) // calls}
     if len(rows[0]) == len(rows[1]) == 1:
         formula = _alone(rows[0][0], targets[0])
     elif len(rows[0]) == len(rows[1]) == 2:
-        formula = _linear(rows[0], targets, scales) or _normed(rows[0], targets, scales)
+        channels = len(first) if first.dim() > 2 else 1
+        formula = (
+            _linear(rows[0], targets, scales)
+            or _normed(rows[0], targets, scales)
+            or _of_first_channels(rows[0], targets, scales, channels)
+        )
     else:
         formula = None
     if formula is None:
@@ -185,6 +191,12 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
     if other:
         return Fact("guidance", None, where, (f"{formula['formula']}, but another one from step {other} on",))
     return Fact("guidance", shape | formula, where)
+
+
+def _output_channels(row, target) -> dict:
+    """The number of channels that the transformer returns, where it is more than those of the latents."""
+    is_more = row.dim() == target.dim() > 2 and len(row) > len(target) and row.shape[1:] == target.shape[1:]
+    return {"output_channels": len(row)} if is_more else {}
 
 
 def _first_other_step(trace: Trace, found: dict, scale: float) -> int:
@@ -201,6 +213,11 @@ def _is_formula(rows: list, target, found: dict, scale: float) -> bool:
     if "conditional" not in found:
         return _equal(found["sign"] * rows[0], target)
     first, second = (found["sign"] * rows[place] for place in (found["conditional"], 1 - found["conditional"]))
+    if "channels" in found:
+        at = found["channels"] * target.numel() // found["of"]
+        if not _equal(first[at:], target[at:]):
+            return False
+        first, second, target = first[:at], second[:at], target[:at]
     plain, _, size = found["formula"].partition(", then ")
     mixed = (second if plain.startswith("unconditional") else first) + scale * (first - second)
     if size:
@@ -227,6 +244,17 @@ def _linear(rows: list, targets: list, scales: tuple[float, float]) -> dict | No
             return {"formula": "unconditional + guidance * (conditional - unconditional)", **order}
         if _equal(base, first, 1e-4):
             return {"formula": "conditional + guidance * (conditional - unconditional)", **order}
+    return None
+
+
+def _of_first_channels(rows: list, targets: list, scales: tuple[float, float], channels: int) -> dict | None:
+    """Guidance of the first channels only; the others are those of the conditional prediction."""
+    for count in range(channels - 1, 0, -1):
+        at = count * targets[0].numel() // channels
+        found = _linear([row[:at] for row in rows], [target[:at] for target in targets], scales)
+        rest = found and found["sign"] * rows[found["conditional"]][at:]
+        if found and all(_equal(rest, target[at:]) for target in targets):
+            return found | {"channels": count, "of": channels}
     return None
 
 

@@ -6,10 +6,22 @@ import contextlib
 import inspect
 from pathlib import Path
 
-from mflux_port.draft.pipeline import arguments, defaults, encoding, images, latents, loop, negative, text
+from mflux_port.draft.pipeline import (
+    arguments,
+    defaults,
+    drawn_sizes,
+    encoding,
+    images,
+    latents,
+    loop,
+    negative,
+    of_config,
+    text,
+)
 from mflux_port.draft.pipeline.encoder_memo import encoders_run_once
 from mflux_port.draft.pipeline.fact import Fact
-from mflux_port.draft.pipeline.watch import Trace, run
+from mflux_port.draft.pipeline.watch import Intervention, Trace, run
+from mflux_port.port.answer_rules import choices
 
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
 LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32
@@ -24,14 +36,16 @@ _REFUSALS = RuntimeError, ValueError, IndexError  # of a text that a twin's netw
 def read_facts(pipe, edits: bool = False) -> list[Fact]:
     """The facts of ``pipe``, a loaded pipeline of diffusers in float32 on the CPU. Takes about fifteen runs.
 
-    ``edits``: also what it does with images to edit, where it can do without one.
+    ``edits``: also what it does with images to edit, where it takes some and can do without one.
     """
     with encoders_run_once(pipe):
         facts = _facts(pipe)
-        return facts + (_of_images(pipe, facts) if edits and images.takes_images(pipe) else [])
+        return facts + (_of_images(pipe, facts) if edits else [])
 
 
 def _of_images(pipe, facts: list[Fact]) -> list[Fact]:
+    if not images.takes_images(pipe):
+        return images.without_images(pipe)
     unit = _unit(pipe)
     call, known = _call(pipe, 4 * unit, 6 * unit), {fact.name: fact for fact in facts}
     small = call | images.not_resized(pipe)
@@ -57,12 +71,15 @@ def _facts(pipe) -> list[Fact]:
         loop.schedule([trace, *larger], dict(pipe.scheduler.config)),
         *_guidance(pipe, plain, trace),
         latents.decoding(pipe, plain),
+        drawn_sizes.drawn_sizes(pipe, plain, trace, choices("size_multiple")),
     ]
     known = {fact.name: fact for fact in facts if fact}
     longer = run(pipe, plain | {"prompt": LONGER})
     known |= {fact.name: fact for fact in text.changed_texts(longer, LONGER, known)}
     runs = [(trace, plain), (longer, plain), *zip(larger, (_call(pipe, *size) for size in sizes), strict=True)]
-    known |= {fact.name: fact for fact in (*_call_of_transformer(runs, known), *_negative(pipe, plain, trace, known))}
+    known |= {
+        fact.name: fact for fact in (*_call_of_transformer(pipe, runs, known), *_negative(pipe, plain, trace, known))
+    }
     return [*known.values(), *_quoted(pipe, plain, [trace, longer])]
 
 
@@ -77,7 +94,7 @@ def _quoted(pipe, plain: dict, runs: list[Trace]) -> list[Fact]:
     return text.of_idle_encoders(trace, idle, QUOTED)
 
 
-def _call_of_transformer(runs: list[tuple[Trace, dict]], known: dict[str, Fact]) -> list[Fact]:
+def _call_of_transformer(pipe, runs: list[tuple[Trace, dict]], known: dict[str, Fact]) -> list[Fact]:
     """How a prompt is encoded, and every argument of the transformer; nothing when the prompt's vectors are unknown."""
     found = [encoding.find_prompts(trace, known) for trace, _ in runs]
     if not all(found) or len({tuple((own.argument, own.encoder) for own in prompts) for prompts in found}) > 1:
@@ -92,7 +109,22 @@ def _call_of_transformer(runs: list[tuple[Trace, dict]], known: dict[str, Fact])
             value = known[name].value
             times = {"factor": 1000} if value.get("is") == "1000 * guidance" else {}
             explained[value["argument"]] = {"is": kind} | times
-    return [*encoding.encodings(found[0], found[1], known), arguments.arguments(views, explained)]
+    return [
+        *encoding.encodings(found[0], found[1], known),
+        arguments.arguments(views, explained, _transformer(pipe, runs, known)),
+    ]
+
+
+def _transformer(pipe, runs: list[tuple[Trace, dict]], known: dict[str, Fact]) -> arguments.Transformer:
+    part = pipe.transformer
+    numbers = {name: value for name, value in {**part.config, **vars(part)}.items() if type(value) is int}
+    views, calls = [], [runs[0][1], runs[-1][1]]
+    with of_config.doubled(pipe) as other:
+        for call in calls if other else ():
+            trace = run(other, call, Intervention(stop_at_transformer=True), ends=(Exception,))
+            prompts = encoding.find_prompts(trace, known) if trace.transformers else []
+            views += [arguments.view(trace, (call["height"], call["width"]), prompts)] if prompts else []
+    return arguments.Transformer(numbers, views if len(views) == len(calls) else [], numbers.get(of_config.NAME, 0))
 
 
 def _negative(pipe, plain: dict, trace: Trace, known: dict[str, Fact]) -> list[Fact]:

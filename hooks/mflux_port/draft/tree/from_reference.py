@@ -13,12 +13,14 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import product
+from types import MappingProxyType
+from typing import NamedTuple
 
-from mflux_port.checkpoint.inference import dimensions
+from mflux_port.checkpoint.component_sizes import Size, component_sizes
 from mflux_port.checkpoint.kinds.buffers import COMPUTED
 from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.forward.record.groups import group_of
@@ -28,7 +30,7 @@ from mflux_port.draft.tree.leaf_layers import ACTIVATIONS, SILENT, call, setting
 from mflux_port.draft.tree.leaf_layers import leaf as leaf_node
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
 from mflux_port.draft.tree.scalars import scalars
-from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, Observation, express, grows_evenly
+from mflux_port.draft.tree.sizes import FAR, LESS, NEAR, SPARE, Observation, express, grows_evenly
 from mflux_port.errors import PortError, short_repr
 
 Wanted = dict[str, set[str]]  # by group, the names of values that its forward pass reads
@@ -63,32 +65,36 @@ def has_reference(component: Component) -> bool:
 
 
 @quiet()
-def reference_tree(component: Component, wanted: Wanted | None = None) -> Node | None:
+def reference_tree(component: Component, wanted: Wanted | None = None, towers: bool = False) -> Node | None:
     """The tree of the component's reference class; None when the installed library has no such class.
 
-    ``wanted``: what drafted forward passes read of modules without weights and of modules' own values.
-    Raises PortError for a config with more blocks than the checkpoint has tensors: building them would take all memory.
+    ``wanted``: what drafted forward passes read of modules without weights and of modules' own values. ``towers``: sizes
+    of a tower for images are expressed, too. Raises PortError for a config with more blocks than the checkpoint has tensors: building them would take all memory.
     """
     _verify_counts(component)
     base = _build(component, component.config)
     if base is None:
         return None
-    with_wanted = _Describer(wanted or {})
-    tree = with_wanted.whole(base, component.config)
+    sizes = component_sizes(component.config, towers)
+    with_wanted = _Describer(wanted or {}, {name: size.value for name, size in sizes.items()})
+    tree = with_wanted.tree(base)
     _mark_tied(tree, base)
-    section, sizes = _sizes(component.config)
     limited = re.search(r"\b(min|max)\(", _source_of(base))
     observations = []
-    for name, value in _variables(sizes).items():
-        trees = {factor: _varied(component, section, name, value, factor, with_wanted) for factor in NEAR}
-        if None in trees.values():
-            continue
-        if grows_evenly(tree, trees):
+    for name, place in _places(sizes).items():
+
+        def varied(factors: Iterable, place=place) -> dict:
+            whole = [factor for factor in factors if (place.value * factor).denominator == 1]
+            found = {factor: _varied(component, sizes, place, factor, with_wanted) for factor in whole}
+            return {factor: other for factor, other in found.items() if other is not None}
+
+        trees = varied(NEAR)
+        if len(trees) < len(NEAR):
+            trees |= varied(SPARE)
+        elif grows_evenly(tree, trees):
             # A limit, as in min(width, 256), shows far above a small width and far below a large one.
-            less = [factor for factor in LESS if limited and (value * factor).denominator == 1]
-            more = {factor: _varied(component, section, name, value, factor, with_wanted) for factor in (FAR, *less)}
-            trees |= {factor: other for factor, other in more.items() if other is not None}
-        observations.append(Observation(name, value, trees))
+            trees |= varied((FAR, *(LESS if limited else ())))
+        observations.append(Observation(name, place.value, trees))
     return express(tree, observations)
 
 
@@ -107,19 +113,24 @@ def _mark_tied(tree: Node, module) -> None:
             node.tied = first
 
 
-def _sizes(config: dict) -> tuple[str, dict]:
-    nested = config.get("text_config")
-    return ("text_config", dimensions(nested)) if isinstance(nested, dict) else ("", dimensions(config))
+class _Place(NamedTuple):
+    """One number of a config: ``index`` is its place in a list, None for a plain number."""
+
+    section: str
+    key: str
+    index: int | None
+    value: int
 
 
-def _variables(sizes: dict) -> dict[str, int]:
+def _places(sizes: dict[str, Size]) -> dict[str, _Place]:
+    """Every positive number by its name: ``name``, or ``name[0]`` in a list."""
     found = {}
-    for name, value in sizes.items():
+    for name, (section, key, value) in sizes.items():
         if isinstance(value, int):
-            found[name] = value
+            found[name] = _Place(section, key, None, value)
         else:
-            found |= {f"{name}[{index}]": number for index, number in enumerate(value)}
-    return {name: value for name, value in found.items() if value > 0}
+            found |= {f"{name}[{index}]": _Place(section, key, index, number) for index, number in enumerate(value)}
+    return {name: place for name, place in found.items() if place.value > 0}
 
 
 def _verify_counts(component: Component) -> None:
@@ -140,14 +151,17 @@ def _source_of(module) -> str:
         return ""
 
 
-def _varied(component: Component, section: str, name: str, value: int, factor, describer: _Describer) -> Node | None:
-    module, config = _vary(component, section, name, value, factor)
-    return None if module is None else describer.whole(module, config)
+def _varied(component: Component, sizes: dict[str, Size], place: _Place, factor, describer: _Describer) -> Node | None:
+    module, config = _vary(component, place, factor)
+    if module is None:
+        return None
+    parts = {name: config[size.section] if size.section else config for name, size in sizes.items()}
+    return describer.with_sizes({name: parts[name][size.key] for name, size in sizes.items()}).tree(module)
 
 
-def _vary(component: Component, section: str, name: str, value: int, factor: int | Fraction) -> tuple:
+def _vary(component: Component, place: _Place, factor: int | Fraction) -> tuple:
     # Rotary embeddings need matching head sizes: such a config is tried again with the axes scaled too, up or down.
-    key, _, index = name.partition("[")
+    section, key, index, value = place
     for longer, axes in product((True, False), (1.0, factor, 1 / factor)):
         config = dict(component.config)
         inner = dict(config[section]) if section else config
@@ -164,9 +178,9 @@ def _vary(component: Component, section: str, name: str, value: int, factor: int
                 and all(isinstance(kind, str) for kind in entries)
             ):
                 inner[other] = entries * factor
-        if index:
+        if index is not None:
             inner[key] = [*inner[key]]
-            inner[key][int(index[:-1])] = int(value * factor)
+            inner[key][index] = int(value * factor)
         else:
             inner[key] = int(value * factor)
         if section:
@@ -227,16 +241,14 @@ def output_head(module) -> str:
 
 
 class _Describer:
-    """Describes modules. ``wanted``: by group, the values that its forward pass reads."""
+    """Describes modules. ``wanted``: by group, the values that its forward pass reads; ``sizes``: those of its config."""
 
-    def __init__(self, wanted: Wanted):
-        self.wanted = wanted
-        self.sizes: dict[str, object] = {}
+    def __init__(self, wanted: Wanted, sizes: dict[str, object] = MappingProxyType({})):
+        self.wanted, self.sizes = wanted, sizes if wanted else {}
 
-    def whole(self, module, config: dict) -> Node:
-        """The tree of a component that was built with a config."""
-        self.sizes = _sizes(config)[1] if self.wanted else {}
-        return self.tree(module)
+    def with_sizes(self, sizes: dict[str, object]) -> _Describer:
+        """The same for a module that was built with other sizes."""
+        return _Describer(self.wanted, sizes)
 
     def tree(self, module) -> Node:
         from torch import nn

@@ -12,6 +12,7 @@ from mflux_port.draft.tree.nodes import LIST, Node
 from mflux_port.draft.tree.scalars import scalar
 
 NEAR, FAR = (2, 4), 16
+SPARE = 3, Fraction(1, 2), Fraction(1, 4)  # where a reference refuses a near factor, such as for its number of heads
 LESS = tuple(Fraction(1, divisor) for divisor in (2, 4, 8, 16, 32))
 _Factor = int | Fraction
 
@@ -31,12 +32,14 @@ def express(base: Node, observations: list[Observation]) -> Node:
     A size is a product of names, one divided by others, a sum of products or ``min`` of a name and a number, and only when
     it is that in every tree.
 
-    Blocks of a list whose length follows a name get the expression ``count`` among the list's arguments.
+    Blocks of a list whose length follows a name get the expression ``count`` among the list's arguments; where the list
+    has runs of blocks that are built alike, each run has its own, ``count_0`` and so on.
     """
     usable = []
     for seen in observations:
         trees = {factor: tree for factor, tree in seen.trees.items() if _same(base, tree)}
-        if trees.keys() >= set(NEAR):
+        near = {factor for factor in NEAR if factor in seen.trees}
+        if len(trees) >= len(NEAR) and trees.keys() >= near:
             usable.append((seen.name, seen.value, trees))
     _express(base, usable)
     return base
@@ -104,9 +107,32 @@ def _express(node: Node, seen: list[tuple[str, int, dict[_Factor, Node]]]) -> No
         node.scalars[name] = scalar(text, views(lambda tree, name=name: tree.scalars.get(name)), _expression)
     if node.kind == LIST and _is_row(node):
         node.arguments["count"] = _expression(str(len(node.children)), views(lambda tree: str(len(tree.children))))
+        for place, length in enumerate(runs := _runs(node)):
+            if len(runs) > 1:
+                read = lambda tree, place=place: str((_runs(tree) + [0] * place)[place])  # noqa: E731
+                node.arguments[f"count_{place}"] = _expression(str(length), views(read))
     for name, child in node.children.items():
-        inner = [(key, value, {f: tree.children.get(name) for f, tree in trees.items()}) for key, value, trees in seen]
+        inner = [
+            (k, value, {f: _counterpart(node, tree, name) for f, tree in trees.items()}) for k, value, trees in seen
+        ]
         _express(child, [view for view in inner if None not in view[2].values()])
+
+
+def _runs(row: Node) -> list[int]:
+    """The lengths of the runs of blocks that are built alike."""
+    blocks = list(row.children.values())
+    starts = [place for place, block in enumerate(blocks) if not place or not _same(blocks[place - 1], block)]
+    return [end - start for start, end in zip(starts, [*starts[1:], len(blocks)], strict=True)]
+
+
+def _counterpart(node: Node, tree: Node, name: str) -> Node | None:
+    """The child of ``tree`` that is ``node``'s child of that name; in a longer list, the last block is still the last."""
+    child = tree.children.get(name)
+    if node.kind != LIST or len(node.children) == len(tree.children):
+        return child
+    from_end = str(int(name) - len(node.children) + len(tree.children))
+    found = (other for other in (child, tree.children.get(from_end)) if other and _same(node.children[name], other))
+    return next(found, None)
 
 
 def _at(node: Node, name: str, index: int) -> str:
@@ -192,7 +218,7 @@ def _divides(size: int, numbers: dict[_Factor, int]) -> bool:
 
 def _step(size: int, numbers: dict[_Factor, int]) -> int:
     # What each further multiple of the name's value adds, 0 if that varies.
-    step = numbers[NEAR[0]] - size
+    step = numbers.get(NEAR[0], 0) - size
     return step if step > 0 and all(n == size + (factor - 1) * step for factor, n in numbers.items()) else 0
 
 
@@ -210,10 +236,11 @@ def _sum(size: int, up: list[tuple[str, int]], added: list[tuple[str, int, int]]
     whole = prod(value for _, value in up)
     rest = size - sum(step for _, _, step in added)
     counts = [Fraction(step, value * whole) for _, value, step in added] + [Fraction(rest, whole)]
-    if rest < 0 or any(count.denominator != 1 for count in counts):
+    if any(count.denominator != 1 for count in counts):
         return ""
-    terms = []
+    text = ""
     for name, count in zip([*(name for name, _, _ in added), ""], counts, strict=True):
-        factors = [part for part in (str(count) if count != 1 else "", name, *(name for name, _ in up)) if part]
-        terms += [" * ".join(factors or ["1"])] if count else []
-    return " + ".join(terms)
+        size = str(abs(count)) if abs(count) != 1 else ""
+        term = " * ".join([part for part in (size, name, *(name for name, _ in up)) if part] or ["1"])
+        text += (f" {'-' if count < 0 else '+'} {term}" if text else term) if count else ""
+    return text

@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from itertools import groupby
 
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node
-from mflux_port.draft.write.source_text import Call, Expression, Items, Row, Table
+from mflux_port.draft.write.source_text import Call, Expression, Items, Row, Run, Table
 
 _CONSTANTS = {"min", "max", "tuple"}
 _FAMILY_ENDS = ("Transformer", "Model", "For", "Encoder", "Text", "Autoencoder", "Decoder", "Pre", "UNet", "DiT")
@@ -214,7 +215,22 @@ class _Reader:
             return Row(items[0], self._slot(counts, f"num_{hint}"))
         if len(lengths) > 1:
             raise Different
-        return Items(tuple(items))
+        return Items(tuple(self._runs(items, nodes, hint)))
+
+    def _runs(self, items: list[Expression], nodes: list[Node | None], hint: str) -> list[Expression]:
+        """The items of a list; if the length of a run of equal ones follows a name, each run as one."""
+        runs = [list(run) for _, run in groupby(items)]
+        present = [node for node in nodes if node is not None]
+        if any(sum(name.startswith("count_") for name in node.arguments) != len(runs) for node in present):
+            return items
+        counts = [[node and node.arguments[f"count_{place}"] for node in nodes] for place in range(len(runs))]
+        if all(count.isdigit() for column in counts for count in column if count):
+            return items
+        found = []
+        for place, (run, column) in enumerate(zip(runs, counts, strict=True)):
+            one = {*column} <= {"1", None}
+            found += run if one else [Run(run[0], self._slot(column, f"num_{hint}_{place}"))]
+        return found
 
     def _leaf(self, nodes: list[Node | None], kind: str, hint: str) -> Expression:
         arguments = []

@@ -38,6 +38,11 @@ class Row:
     count: str
 
 
+@dataclass(frozen=True)
+class Run(Row):
+    """``count`` equal items inside a list."""
+
+
 Expression = str | Call | Items | Table | Row
 
 
@@ -89,7 +94,7 @@ def _flat(expression: Expression) -> str:
 
 def _parts(expression: Call | Items | Table) -> list[tuple[str, Expression]]:
     if isinstance(expression, Items):
-        return [("", item) for item in expression.items]
+        return [("*" if isinstance(item, Run) else "", item) for item in expression.items]
     if isinstance(expression, Table):
         return [(f"{text(key)}: ", value) for key, value in expression.items]
     return [(f"{key}=" if key else "", value) for key, value in expression.arguments]

@@ -18,6 +18,7 @@ class Fact:
     ``values``: the scalars, as (kind, value); ``many``: there were more than are kept. ``ranks``, ``dtypes`` (of elements too) and
     ``shapes`` are those of tensors, ``lengths`` and ``elements`` (kinds) those of containers, ``keys`` those of dicts.
     ``objects``: modules, functions and other objects, by id. ``truths``: what it was as a test. ``items``: of a dict.
+    ``is_numpy``: an array of numpy's, a tensor in all else.
     """
 
     kinds: set[str] = field(default_factory=set)
@@ -32,8 +33,11 @@ class Fact:
     objects: dict[int, object] = field(default_factory=dict)
     truths: set[bool] = field(default_factory=set)
     items: dict[str, Fact] = field(default_factory=dict)
+    is_numpy: bool = False
 
     def add(self, value) -> None:
+        if is_numpy(value):
+            self.is_numpy, value = True, as_tensor(value)
         kind = kind_of(value)
         self.kinds.add(kind)
         self.truths |= _truth(value, kind)
@@ -82,6 +86,20 @@ class Fact:
     def rank(self) -> int | None:
         """The one rank that all tensors had, else None."""
         return next(iter(self.ranks)) if len(self.ranks) == 1 and self.always("tensor") else None
+
+
+def is_numpy(value) -> bool:
+    """Whether a value is an array of numbers, or one number, of numpy's."""
+    import numpy as np
+
+    return isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf"
+
+
+def as_tensor(value):
+    """numpy's array as a tensor, its number as Python's."""
+    import torch
+
+    return torch.from_numpy(value.copy()) if value.ndim else value.item()
 
 
 def _truth(value, kind: str) -> set[bool]:

@@ -10,6 +10,14 @@ HELPERS = {
 def channels_last(layer: nn.Module, x: mx.array) -> mx.array:
     return mx.moveaxis(layer(mx.moveaxis(x, 1, -1)), -1, 1)
 """,
+    "channels_last_norm": """
+def channels_last_norm(norm: nn.Module, x: mx.array) -> mx.array:
+    return mx.moveaxis(norm(mx.moveaxis(x, 1, -1).astype(mx.float32)).astype(x.dtype), -1, 1)
+""",
+    "float32_norm": """
+def float32_norm(norm: nn.Module, x: mx.array) -> mx.array:
+    return norm(x.astype(mx.float32)).astype(x.dtype)
+""",
     "multiply_complex": """
 def multiply_complex(x: mx.array, y: mx.array) -> mx.array:
     real = x[..., 0] * y[..., 0] - x[..., 1] * y[..., 1]
@@ -85,7 +93,7 @@ def where_rows(mask: mx.array, x: mx.array, y: mx.array) -> mx.array:
 def put_where(x: mx.array, mask: mx.array, values: mx.array) -> mx.array:
     lead = x.shape[: mask.ndim]
     mask = mx.broadcast_to(mask, lead)
-    if not isinstance(values, mx.array) or values.size == 1:
+    if not isinstance(values, mx.array) or values.ndim <= x.ndim - len(lead) or values.shape[0] == 1:
         return mx.where(mask.reshape(*lead, *[1] * (x.ndim - len(lead))), values, x)
     order = mx.maximum(mx.cumsum(mask.reshape(-1).astype(mx.int32)) - 1, 0)
     spread = values.reshape(-1, *x.shape[len(lead) :])[order].reshape(x.shape)
@@ -98,7 +106,8 @@ def repeat_each(x: mx.array, counts: mx.array, axis: int) -> mx.array:
     return mx.take(x, places, axis=axis)
 """,
     "count_each": """
-def count_each(x: mx.array, length: int) -> mx.array:
+def count_each(x: mx.array, length: int | None) -> mx.array:
+    length = int(mx.max(x)) + 1 if length is None else length
     return mx.sum(x.reshape(-1)[:, None] == mx.arange(length)[None, :], axis=0)
 """,
     "scatter_add": """
@@ -110,10 +119,11 @@ def scatter_add(x: mx.array, axis: int, index: mx.array, values: mx.array) -> mx
 """,
     "group_norm": """
 def group_norm(x: mx.array, groups: int, weight: mx.array | None, bias: mx.array | None, eps: float) -> mx.array:
-    rows = mx.fast.layer_norm(x.reshape(x.shape[0], groups, -1), None, None, eps).reshape(x.shape)
+    rows = x.astype(mx.float32).reshape(x.shape[0], groups, -1)
+    rows = mx.fast.layer_norm(rows, None, None, eps).reshape(x.shape)
     shape = (1, -1, *[1] * (x.ndim - 2))
     rows = rows if weight is None else rows * weight.reshape(shape)
-    return rows if bias is None else rows + bias.reshape(shape)
+    return (rows if bias is None else rows + bias.reshape(shape)).astype(x.dtype)
 """,
     "average_pool": """
 def average_pool(x: mx.array, size: int) -> mx.array:
@@ -151,5 +161,3 @@ def multi_head_attention(
     return out.reshape(*out.shape[:2], -1) @ out_weight.T + out_bias
 """,
 }
-# A helper that calls another.
-CALLED: dict[str, tuple[str, ...]] = {}

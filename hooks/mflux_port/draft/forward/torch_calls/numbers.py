@@ -95,9 +95,14 @@ def nonzero(call: Arguments) -> ast.expr:
 
 
 def bincount(call: Arguments) -> ast.expr:
-    if "minlength" not in call.raw:
-        call.refuse("without minlength: a length that follows from the data")
-    return call.writer.helper("count_each", call.get("x"), call.get("minlength"))
+    length = call.get("minlength") if "minlength" in call.raw else None
+    return call.writer.helper("count_each", call.get("x"), length)
+
+
+def masked_scatter(call: Arguments) -> ast.expr:
+    x = call.get("x")
+    mask = filled("mx.broadcast_to(mask, x.shape)", {"mask": call.get("mask"), "x": x})
+    return call.writer.helper("put_where", x, mask, filled("x.reshape(-1)", {"x": call.get("source")}))
 
 
 def scatter_add(call: Arguments) -> ast.expr:

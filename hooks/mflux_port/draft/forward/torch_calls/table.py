@@ -61,7 +61,7 @@ CALLS: dict[str, Entry] = {
     "interpolate": Entry("x size? scale_factor? mode='nearest' align_corners:None antialias:False", padding_and_convolution.interpolate),
     # Nothing in MLX, where arrays have no device, storage or gradient.
     "Buffer": Entry("data ~persistent", "data"),  # an array that no checkpoint holds
-    **_same("contiguous clone detach cpu cuda requires_grad_", "x ~memory_format", "x"),
+    **_same("contiguous clone detach cpu cuda numpy requires_grad_", "x ~memory_format", "x"),
     **_same("dropout", "x ~p ~training ~inplace", "x"),
     # Types.
     **_same("to", "x *sizes ~dtype ~copy", arrays.to),
@@ -126,12 +126,14 @@ CALLS: dict[str, Entry] = {
     "minimum": Entry("x other", "mx.minimum(x, other)"),
     # Comparisons and choices.
     **{name: Entry("x other", f"x {sign} other") for name, sign in
-       {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items()},
+       {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "not_equal": "!=", "less": "<",
+        "less_equal": "<=", "greater": ">", "greater_equal": ">="}.items()},
     **_same("logical_and bitwise_and", "x other", "mx.logical_and(x, other)"),
     **_same("logical_or bitwise_or", "x other", "mx.logical_or(x, other)"),
     "equal": Entry("x other", "mx.array_equal(x, other)"),
     "where": Entry("condition x? other?", numbers.where),
     "masked_fill": Entry("x mask value", "mx.where(mask, value, x)"),
+    "masked_scatter": Entry("x mask source", numbers.masked_scatter),
     # Along an axis.
     "mean": Entry("x dim? keepdim? dtype?", "mx.mean(x.astype(dtype), axis=dim, keepdims=keepdim)"),
     "sum": Entry("x dim? keepdim? dtype?", "mx.sum(x.astype(dtype), axis=dim, keepdims=keepdim)"),
@@ -169,6 +171,7 @@ CALLS: dict[str, Entry] = {
     "isin": Entry("x other", "mx.any(x[..., None] == other, axis=-1)"),
     "scatter": Entry("x dim index src", "mx.put_along_axis(x, index, src, axis=dim)"),
     "scatter_add": Entry("x dim index src", numbers.scatter_add),
+    "scatter_reduce": Entry("x dim index src reduce:'sum' include_self:True", numbers.scatter_add),
     "index_add": Entry("x dim index src alpha:1", numbers.index_add),
     # Complex numbers: an array of pairs (real, imaginary) along a last axis of two.
     "view_as_complex": Entry("x", "x"),

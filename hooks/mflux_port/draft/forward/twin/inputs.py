@@ -210,13 +210,23 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
 }  # fmt: skip
 
 
-def find_runs(model, config: dict, cases: Sequence[Case] = CASES) -> list[tuple[str, dict]]:
-    """Runs of a transformer's ``forward`` that it accepts; empty when no combination of candidates is."""
+def find_runs(
+    model, config: dict, cases: Sequence[Case] = CASES, tables: dict[str, dict] | None = None
+) -> list[tuple[str, dict]]:
+    """Runs of a transformer's ``forward`` that it accepts; empty when no combination of candidates is.
+
+    ``tables``: settings that its pipeline gives it in every run, by parameter.
+    """
+    runs = _found_runs(model, config, cases, tables or {})
+    return runs or (_found_runs(model, config, cases, {}) if tables else [])
+
+
+def _found_runs(model, config: dict, cases: Sequence[Case], tables: dict[str, dict]) -> list[tuple[str, dict]]:
     parameters = _forward_parameters(model)
-    names = [name for name in parameters if name in _GIVEN]
+    names = [name for name in parameters if name in _GIVEN and name not in tables]
     counts = [len(_candidates(name, parameters[name], _Maker(config, cases[0]))) for name in names]
     for chosen in itertools.islice(_by_sum(counts), _TRIES):
-        runs = [_given(config, case, names, chosen, parameters) for case in cases]
+        runs = [_given(config, case, names, chosen, parameters) | tables for case in cases]
         if _accepts(model, runs[0]):
             accepted = [("forward", inputs) for inputs in runs if _accepts(model, inputs)]
             return accepted + _without_optional(model, accepted)

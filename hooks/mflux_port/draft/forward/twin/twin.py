@@ -10,6 +10,8 @@ from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, unknown_i
 from mflux_port.draft.forward.twin.small_config import small_config
 from mflux_port.port.text_encoders import part_of
 
+_STEADY = 1e-4  # the largest movement of a result, over its largest value
+
 
 @dataclass
 class Twin:
@@ -22,8 +24,8 @@ class Twin:
     rebuild: Callable | None = None
 
 
-def make_twin(component, name: str) -> Twin:
-    """The twin of a checkpoint's component. ``name``: the port's name for it."""
+def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Twin:
+    """The twin of a checkpoint's component. ``name``: the port's name for it; ``tables``: settings that its pipeline gives."""
     from mflux_port.draft.tree.from_reference import build, build_plainly
 
     config = small_config(name, component.config)
@@ -35,7 +37,9 @@ def make_twin(component, name: str) -> Twin:
     _plain_attention(model)
     tried = copy.deepcopy(model)  # a run may leave tables that the next one would reuse
     runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(tried, config)}
-    found = runs.get(part_of(name), lambda: find_runs(tried, config))()
+    found = runs.get(part_of(name), lambda: find_runs(tried, config, tables=tables or {}))()
+    if not _is_steady(tried, found):
+        randomise(model, wide_embedders=False)
     reason = "" if found else f"no inputs were found that {component.class_name} takes"
     unknown = unknown_inputs(model) if not found and name == "transformer" else []
     if unknown:
@@ -43,25 +47,46 @@ def make_twin(component, name: str) -> Twin:
     return Twin(model, found, config, reason, lambda: build_plainly(component, config, "cpu"))
 
 
-def randomise(model, seed: int = 0) -> None:
-    """Give every parameter and running statistic a random value: zeros that a reference starts with would hide errors."""
+def _is_steady(model, runs: list[tuple[str, dict]]) -> bool:
+    """Whether the results hardly move when the inputs move by one unit in the last place: others prove nothing."""
+    import torch
+
+    from mflux_port.draft.forward.proof.arrays import distance, moved
+    from mflux_port.draft.forward.record.recorder import clone
+
+    for method, inputs in runs:
+        with torch.no_grad():
+            result = clone(getattr(model, method)(**clone(inputs)))
+            again = getattr(model, method)(**moved(clone(inputs)))
+        if distance(clone(again), result) > _STEADY:
+            return False
+    return True
+
+
+def randomise(model, seed: int = 0, wide_embedders: bool = True) -> None:
+    """Give every parameter and running statistic a random value: zeros that a reference starts with would hide errors.
+
+    ``wide_embedders``: the layers that embed time and text give large values, as tables of embeddings do.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
+    kinds = model.named_modules()
+    tables = {f"{path}.weight" for path, module in kinds if isinstance(module, torch.nn.Embedding)}
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             noise = torch.randn(tensor.shape, generator=generator)
-            tensor.copy_(_scaled(name, tensor, noise))
+            tensor.copy_(_scaled(name, tensor, noise, wide_embedders or name in tables))
         for name, tensor in model.named_buffers():
             if "running" in name:
                 noise = torch.rand(tensor.shape, generator=generator)
                 tensor.copy_(0.5 + noise if name.endswith("var") else noise - 0.5)
 
 
-def _scaled(name: str, tensor, noise):
+def _scaled(name: str, tensor, noise, is_wide: bool):
     if tensor.ndim < 2:
         return 1 + 0.2 * noise if name.endswith("weight") else 0.2 * noise
-    fan_in = tensor[0].numel() if "embed" not in name else 4
+    fan_in = 4 if "embed" in name and is_wide else tensor[0].numel()
     return noise * max(1, fan_in) ** -0.5
 
 

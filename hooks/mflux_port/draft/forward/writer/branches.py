@@ -23,7 +23,7 @@ class Branches:
             return []
         body = self._side(node.body, node, True in seen or not seen)
         other = self._side(node.orelse, node, False in seen or not seen) if node.orelse else []
-        if not node.orelse and seen == {True}:
+        if not node.orelse and seen == {True} and not self._ends_loop(node):
             other = [self.problem(node, "no recorded run passed this test")]
         if not body and not other:
             return []
@@ -32,13 +32,17 @@ class Branches:
             return other  # the guard before it already raises
         return [ast.If(test, body, other) if body else ast.If(negated(test), other, [])]
 
+    def _ends_loop(self, node: ast.If) -> bool:
+        # Nothing follows it in its loop: if the test fails, the next turn begins.
+        return any(one.body[-1] is node for one in ast.walk(self.source.tree) if isinstance(one, ast.For))
+
     def _bound(self, test: ast.expr) -> list[ast.stmt]:
         # What a test binds with := is read after it, even if the test itself is left out.
         bound = (part for part in ast.walk(test) if isinstance(part, ast.NamedExpr) and self.ran(part.value))
         return [ast.Assign([ast.Name(part.target.id, ast.Store())], self.expr(part.value)) for part in bound]
 
     def _side(self, statements: list[ast.stmt], node: ast.If, seen: bool) -> list[ast.stmt]:
-        if seen or isinstance(statements[0], ast.Raise):
+        if seen or isinstance(statements[0], (ast.Raise, ast.Continue)):
             return self.block(statements)
         if self._is_silent(statements):
             return []

@@ -1,7 +1,7 @@
 """Neighbouring layers that take channels last: one change of axes before the first and one after the last.
 
-The table writes ``SHARED.channels_last(layer, x)`` for every convolution and norm over channels, which changes the axes
-twice. Between two such layers with nothing but element-wise functions, both changes cancel out.
+The table writes ``SHARED.channels_last(layer, x)`` for every convolution, and ``SHARED.channels_last_norm`` for every norm
+over channels, which change the axes twice. Between two such layers with nothing but element-wise functions, both changes cancel out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import ast
 
 from mflux_port.draft.forward.torch_calls.entry import filled
 
-_LAYER = "SHARED.channels_last"
+# A layer's call with both changes of axes, and the same without them.
+_LAYERS = {"SHARED.channels_last": "layer(x)", "SHARED.channels_last_norm": "SHARED.float32_norm(layer, x)"}
 _BEFORE, _AFTER = "mx.moveaxis(x, 1, -1)", "mx.moveaxis(x, -1, 1)"
 _ELEMENTWISE = {"nn.silu", "nn.relu", "nn.relu6", "nn.gelu", "nn.gelu_approx", "nn.leaky_relu", "nn.elu", "nn.mish",
                 "nn.softplus", "nn.hardswish", "nn.log_sigmoid", "mx.tanh", "mx.sigmoid"}  # fmt: skip
@@ -70,7 +71,7 @@ def _argument(value: ast.expr) -> ast.expr | None:
     if not isinstance(value, ast.Call) or value.keywords or not value.args:
         return None
     called = ast.unparse(value.func)
-    return value.args[1] if called == _LAYER else value.args[0] if called in _ELEMENTWISE else None
+    return value.args[1] if called in _LAYERS else value.args[0] if called in _ELEMENTWISE else None
 
 
 def _innermost(value: ast.expr) -> ast.expr:
@@ -82,7 +83,7 @@ def _innermost(value: ast.expr) -> ast.expr:
 def _layers(statement: ast.stmt) -> int:
     value, count = statement.value, 0
     while (inner := _argument(value)) is not None:
-        count += ast.unparse(value.func) == _LAYER
+        count += ast.unparse(value.func) in _LAYERS
         value = inner
     return count
 
@@ -99,6 +100,7 @@ def _rewritten(value: ast.expr, is_first: bool) -> ast.expr:
     if inner is None:
         return filled(_BEFORE, {"x": value}) if is_first else value
     inner = _rewritten(inner, is_first)
-    if ast.unparse(value.func) == _LAYER:
-        return ast.Call(value.args[0], [inner], [])
+    text = _LAYERS.get(ast.unparse(value.func))
+    if text is not None:
+        return filled(text, {"layer": value.args[0], "x": inner})
     return ast.Call(value.func, [inner, *value.args[1:]], [])

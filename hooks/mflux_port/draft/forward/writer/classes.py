@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from mflux_port.draft.forward.proof.states import VERIFIED, State
 from mflux_port.draft.forward.record.callgraph import Place
+from mflux_port.draft.forward.torch_calls.mlx_functions import HELPERS
 from mflux_port.draft.forward.writer.channels import join_layers
 from mflux_port.draft.forward.writer.hints import hint
 from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place
@@ -44,7 +45,6 @@ class Forward:
     group: str
     methods: list[Method] = field(default_factory=list)
     shared: dict[str, str] = field(default_factory=dict)
-    helpers: set[str] = field(default_factory=set)
     reads: set[str] = field(default_factory=set)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
     outside: set[Place] = field(default_factory=set)
@@ -63,6 +63,12 @@ class Forward:
     def key(self) -> str:
         """Equal for forward passes with the same text."""
         return "\n".join([*(method.text for method in self.methods), *self.initial])
+
+    @property
+    def helpers(self) -> set[str]:
+        """The functions of ``mlx_functions.py`` that are called."""
+        text = "\n".join([self.key, *self.shared.values()])
+        return {name for name in HELPERS if f"SHARED.{name}(" in text}
 
 
 class ClassWriter:
@@ -120,7 +126,6 @@ class ClassWriter:
         for place, written in functions.items():
             nodes[place] = self._definition(written, names)
             out.problems += [problem for problem in written.problems if problem not in out.problems]
-            out.helpers |= written.helpers
             out.others |= written.reads
             out.outside |= written.outside
         self._initial(out, group, functions, names, nodes)
@@ -136,7 +141,6 @@ class ClassWriter:
         for place in places:
             out.signatures[names[place]] = [name for name, _, _ in functions[place].parameters]
             out.entries[place] = names[place]
-        out.helpers = {name for name in out.helpers if f"SHARED.{name}(" in out.key}
         # A style pass may have removed a test and what it read.
         out.others = {(owner, name) for owner, name in out.others if re.search(rf"\.{name}\b", out.key)}
         out.reads = _own_reads([*(method.text for method in out.methods), "\n".join(out.initial)])
@@ -189,7 +193,6 @@ class ClassWriter:
             nodes[one.place] = self._definition(one, names)
         for one in (written, *more.values()):
             out.problems += one.problems
-            out.helpers |= one.helpers
             out.others |= one.reads
         out.initial += statements(_Called(self.project, written, names).block(written.body))
 

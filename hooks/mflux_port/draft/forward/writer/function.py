@@ -7,7 +7,7 @@ from collections import Counter
 
 from mflux_port.draft.forward.record.callgraph import Place
 from mflux_port.draft.forward.record.facts import MANY, Fact
-from mflux_port.draft.forward.torch_calls.entry import Refused, raising
+from mflux_port.draft.forward.torch_calls.entry import Refused, filled, raising
 from mflux_port.draft.forward.torch_calls.mlx_functions import HELPERS
 from mflux_port.draft.forward.writer.branches import Branches
 from mflux_port.draft.forward.writer.expressions import Expressions
@@ -131,9 +131,14 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
     def helper(self, name: str, *arguments: ast.expr | None) -> ast.expr:
         """A call of a function of ``mlx_functions.py``."""
         assert name in HELPERS, name
-        self.out.helpers.add(name)
         values = [ast.Constant(None) if value is None else value for value in arguments]
         return ast.Call(ast.Attribute(ast.Name("SHARED", ast.Load()), name, ast.Load()), values, [])
+
+    def read_one_by_one(self, node: ast.expr) -> ast.expr:
+        """An expression in MLX; a row of numpy's as a list, whose numbers loops and slices read. A name holds one already."""
+        fact, written = self.fact(node), self.expr(node)
+        is_row = fact is not None and fact.is_numpy and fact.rank == 1 and not isinstance(node, ast.Name)
+        return filled("x.tolist()", {"x": written}) if is_row else written
 
     def is_complex(self, node: ast.expr) -> bool:
         """Whether an expression was a complex array: it is an array of pairs in MLX."""

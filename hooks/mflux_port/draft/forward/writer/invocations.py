@@ -143,9 +143,20 @@ class Invocations:
 
     def by_name(self, node: ast.Call, name: str, values: list[ast.expr]) -> ast.expr:
         """A call of one of torch's functions or methods, by its line in the table."""
+        if name.removesuffix("_") in CALLS and self._is_new_array(node):
+            name = name.removesuffix("_")
         if name not in CALLS:
             raise Refused(node, f"torch's {name} is not in the table")
         return self.table(node, CALLS[name], values, name)
+
+    def _is_new_array(self, node: ast.Call) -> bool:
+        # torch.zeros(2).add_(x): nothing else holds the array that changes in place.
+        receiver = getattr(node.func, "value", None)
+        return (
+            isinstance(receiver, ast.Call)
+            and not _last(receiver.func).endswith("_")
+            and bool(re.match(r"torch\.|.*\.(new_\w+|clone|\w+_like)$", ast.unparse(receiver.func)))
+        )
 
     def table(self, node: ast.Call, entry, values: list[ast.expr], name: str) -> ast.expr:
         """A call written by a line of the table."""
@@ -178,7 +189,7 @@ class Invocations:
 
     def _python(self, node: ast.Call, function: ast.expr) -> ast.expr:
         keywords = [ast.keyword(keyword.arg, self.expr(keyword.value)) for keyword in node.keywords]
-        return ast.Call(function, [self.expr(value) for value in node.args], keywords)
+        return ast.Call(function, [self.read_one_by_one(value) for value in node.args], keywords)
 
 
 def _last(node: ast.expr) -> str:

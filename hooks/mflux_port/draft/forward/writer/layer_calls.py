@@ -21,8 +21,10 @@ class LayerCalls:
         if len(node.args) != 1 or node.keywords:
             raise Refused(node, "super() with more than one argument")
         x = self.expr(node.args[0])
-        if isinstance(module, (nn.modules.conv._ConvNd, nn.GroupNorm)):
+        if isinstance(module, nn.modules.conv._ConvNd):
             return self.helper("channels_last", layer, x)
+        if isinstance(module, nn.GroupNorm):
+            return self.helper("channels_last_norm", layer, x)
         if isinstance(module, (nn.Linear, nn.LayerNorm, nn.Embedding)):
             return ast.Call(layer, [x], [])
         if isinstance(module, nn.Upsample):
@@ -49,8 +51,6 @@ class LayerCalls:
         x = self.expr(value)
         if not text:
             return x
-        if text.startswith("SHARED."):
-            self.out.helpers.add(text[len("SHARED.") :].split("(")[0])
         return filled(text, {"x": x, "layer": layer})
 
     def _torch_module(self, node: ast.Call, modules: list) -> ast.expr:
@@ -107,7 +107,6 @@ class LayerCalls:
         if not ok or masked or len(node.args) != 3 or given - {"need_weights", "attn_mask", "key_padding_mask"}:
             raise Refused(node, "MultiheadAttention in a form that is not read")
         layer = self.expr(node.func)
-        self.out.helpers.add("multi_head_attention")
         text = ("SHARED.multi_head_attention(q.swapaxes(0, 1), k.swapaxes(0, 1), v.swapaxes(0, 1), n, "
                 "mx.split(layer.in_proj_weight, 3), layer.in_proj_bias, layer.out_proj.weight, layer.out_proj.bias).swapaxes(0, 1)")  # fmt: skip
         values = dict(zip("qkv", (self.expr(value) for value in node.args), strict=True))

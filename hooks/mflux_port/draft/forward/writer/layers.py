@@ -13,8 +13,8 @@ WEIGHTLESS = {
     "Softmax": "mx.softmax(x, axis={dim})",
 }  # fmt: skip
 SILENT = ("Identity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d")
-_CHANNELS_FIRST = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "GroupNorm",
-                   "BatchNorm")  # fmt: skip
+_CHANNELS_FIRST = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
+_NORMS = ("GroupNorm", "BatchNorm")  # torch computes them in float32, MLX in the input's type
 _KNOWN: dict[int, tuple] = {}
 
 
@@ -55,6 +55,8 @@ def _layer_call(module) -> str | None:
     node = leaf(module)
     if node is None or node.kind == MODULE:
         return None
+    if node.kind in _NORMS:
+        return "SHARED.channels_last_norm(layer, x)"
     return "SHARED.channels_last(layer, x)" if node.kind in _CHANNELS_FIRST else "layer(x)"
 
 

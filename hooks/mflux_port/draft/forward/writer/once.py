@@ -1,7 +1,7 @@
 """A transformer's rotary embeddings and positions, which are the same in every step, as a method.
 
-``get_rotary_embeddings`` takes the forward pass's arguments that it reads. The forward pass takes its result as
-``rotary_embeddings`` and computes it itself if it is not given.
+``get_rotary_embeddings`` takes the forward pass's arguments that it reads, with their defaults. The forward pass takes
+its result as ``rotary_embeddings`` and computes it itself if it is not given.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def split_off(
     parameters = [arg for arg in node.args.args[1:] if arg.arg in _loads(moved)]
     if not wanted or not parameters or any(type_of(name) == "" for name in wanted):
         return None
-    method = _method(moved, wanted, parameters, type_of)
+    method = _method(moved, wanted, _taken(node, parameters), type_of)
     kept = _slice(same, _loads(rest) - set(wanted))
     node.body = [*_given(wanted, parameters), *(one for one in node.body if one in kept or one in rest)]
     node.body[len(_given(wanted, parameters))].is_spaced = True
@@ -55,12 +55,18 @@ def _given(wanted: list[str], parameters: list[ast.arg]) -> list[ast.stmt]:
     return [statement for line in lines for statement in ast.parse(line).body]
 
 
-def _method(body: list[ast.stmt], wanted: list[str], parameters: list[ast.arg], type_of: Callable) -> ast.FunctionDef:
+def _taken(node: ast.FunctionDef, parameters: list[ast.arg]) -> ast.arguments:
+    plain = len(node.args.args) - len(node.args.defaults)
+    defaults = [
+        value for arg, value in zip(node.args.args[plain:], node.args.defaults, strict=True) if arg in parameters
+    ]
+    return copy.deepcopy(ast.arguments([], [ast.arg("self"), *parameters], None, [], [], None, defaults))
+
+
+def _method(body: list[ast.stmt], wanted: list[str], arguments: ast.arguments, type_of: Callable) -> ast.FunctionDef:
     kinds = [type_of(name) for name in wanted]
     returns = kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]"
-    args = [ast.arg("self"), *copy.deepcopy(parameters)]
     result = ast.parse(f"return {', '.join(wanted)}").body[0]
-    arguments = ast.arguments([], args, None, [], [], None, [])
     annotation = ast.parse(returns, mode="eval").body
     return ast.FunctionDef(METHOD, arguments, [*copy.deepcopy(body), result], [], annotation, type_params=[])
 

@@ -37,7 +37,6 @@ class Written:
     problems: list[tuple[str, str, str]] = field(default_factory=list)
     calls: list[Place] = field(default_factory=list)
     outside: set[Place] = field(default_factory=set)
-    helpers: set[str] = field(default_factory=set)
     reads: set[tuple[str, str]] = field(default_factory=set)
     tables: set[tuple[str, str]] = field(default_factory=set)
     remarks: list[str] = field(default_factory=list)

@@ -18,7 +18,6 @@ _SILENT = re.compile(r"(logger|logging|warnings|deprecate|print|torch\._check|to
 _CONTEXTS = re.compile(
     r"autocast|no_grad|device\(|inference_mode|nullcontext|maybe_autocast|set_grad_enabled|cache_context"
 )
-IN_PLACE = {"add_": ast.Add, "mul_": ast.Mult, "sub_": ast.Sub, "div_": ast.Div}
 
 
 def _annotation(text: str) -> ast.expr | None:
@@ -87,17 +86,11 @@ class Statements:
             raise Refused(node, f"in place: {name}")
         self._may_be_view(node, target)
         store = self.store(target)
-        if name in IN_PLACE and len(call.args) == 1 and not call.keywords:
-            return [ast.Assign([store], ast.BinOp(self.expr(target), IN_PLACE[name](), self.expr(call.args[0])))]
-        if name == "masked_fill_":
-            values = {"m": self.expr(call.args[0]), "v": self.expr(call.args[1]), "x": self.expr(target)}
-            return [ast.Assign([store], filled("mx.where(m, v, x)", values))]
         if name == "copy_" and isinstance(target, ast.Subscript):
             return [ast.Assign([store], self.expr(call.args[0]))]
-        if name == "scatter_add_":
-            axis, index, values = (self.expr(value) for value in call.args)
-            return [ast.Assign([store], self.helper("scatter_add", self.expr(target), axis, index, values))]
-        raise Refused(node, f"in place: {name}")
+        if not name.endswith("_") or name.endswith("__"):
+            raise Refused(node, f"in place: {name}")
+        return [ast.Assign([store], self.by_name(call, name[:-1], [target, *call.args]))]
 
     def _may_be_view(self, node: ast.stmt, target: ast.expr) -> None:
         # A view of another array would change with it in torch; in MLX each name has its own array.
@@ -140,10 +133,20 @@ class Statements:
             if written is None:
                 return []
             return [ast.Assign([self.store(one) for one in targets], written)]
-        written = self.expr(value)
+        written = self.read_one_by_one(value)
+        if isinstance(written, ast.Name) and self._is_changed_copy(target, value):
+            written = filled("mx.array(x)", {"x": written})
         if self.is_self(target, written):
             return []
         return [ast.Assign([self.store(one) for one in targets], written)]
+
+    def _is_changed_copy(self, target: ast.expr, value: ast.expr) -> bool:
+        # x.clone() whose elements are assigned: without a copy, those of x would change with them.
+        is_copy = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "clone"
+        if not is_copy or not isinstance(target, ast.Name):
+            return False
+        parts = (one for one in ast.walk(self.source.tree) if isinstance(one, ast.Subscript))
+        return any(isinstance(one.ctx, ast.Store) and ast.unparse(one.value) == target.id for one in parts)
 
     def _is_left_out(self, target: ast.expr, value: ast.expr, fact) -> bool:
         """Names of functions, of signatures, and what is filtered by them: a port does not need them.
@@ -272,7 +275,7 @@ class Statements:
         body = self.block(node.body)
         if not body:
             return []
-        loop = ast.For(self.store(node.target), self.expr(node.iter), body, [])
+        loop = ast.For(self.store(node.target), self.read_one_by_one(node.iter), body, [])
         if not (self.project.trains and is_checkpointed(node) and "forward" in self.project.recording.entries):
             return [loop]
         written = checkpointed(loop, not self.has_checkpointing)

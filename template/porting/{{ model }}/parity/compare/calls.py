@@ -317,7 +317,7 @@ def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, Promp
 def _in_their_order(
     branch: Branch, own: dict[int, np.ndarray], chosen: dict[int, PromptMatch]
 ) -> dict[int, PromptMatch]:
-    """Match several inputs of one shape in order, if one of them is like none of the reference's.
+    """Match several inputs of one shape in order, if they are one list or if one of them is like none of the reference's.
 
     Values can match inputs only as long as they are right.
     """
@@ -325,7 +325,9 @@ def _in_their_order(
     for shape in {array.shape for array in own.values()}:
         places = [n for n, array in own.items() if array.shape == shape]
         names = [name for name, values in branch.prompts.items() if values.shape == shape]
-        if len(places) == len(names) > 1 and any(n not in chosen or chosen[n].gap > ALIKE for n in places):
+        listed = len({branch.names[name] for name in names}) == 1
+        unlike = any(n not in chosen or chosen[n].gap > ALIKE for n in places)
+        if len(places) == len(names) > 1 and (unlike or listed):
             for n, name in zip(places, names, strict=True):
                 gap, moved = _nearest([branch.prompts[name]], own[n])
                 found[n] = PromptMatch(name, own[n], gap, moved)

@@ -13,8 +13,11 @@ SENSITIVE = 64.0  # correct modules stay below 40 times the change from a last b
 SINUSOID = 1e-4  # for angles up to 1000, where float32 has a spacing of 6e-5
 PARTIAL_BF16 = 0.1
 ROUNDED = 5e-3  # twice the error that rounding to bfloat16 makes
-GUIDED = 0.04  # of a sum of predictions that are the reference's own: correct ports stay below 0.014 at a guidance of 7
-FAR = 0.35  # above this the result is wrong, whatever the reference's own bfloat16 run does (one rounds the timestep)
+COMBINED = 0.04  # of a sum of tensors that are the reference's own: correct ports stay below 0.014 at a guidance of 7
+FAR = 0.35  # above this the result is wrong, unless the reference's own bfloat16 run is that far off (it rounds a timestep)
+UNSTEADY = 1.5  # times the reference's own distance: beyond it, the result is wrong even then
+REPEATED = 0.03  # of a transformer that ran again in float32, with weights that may be rounded to bfloat16
+FLOAT32 = "float32/"  # begins the name of such a result
 BF16_FACTOR = 3.0  # a correct bfloat16 port was never further away than 1.4 times the reference's own bfloat16 run
 FP32_SHARE = 1 / 128  # share of the reference's own gap; correct float32 ports stay below 1/300 of it
 
@@ -26,33 +29,43 @@ class Limits:
     dtype: str
     gaps: dict[str, float] = field(default_factory=dict)
 
-    def of_stage(self, stage: str, name: str) -> float:
-        """The largest relative error that passes, for one tensor of a stage."""
+    def of_stage(self, stage: str, name: str, exact: bool = False) -> float:
+        """The largest relative error that passes, for one tensor of a stage. ``exact``: it was computed in float32."""
         if name.startswith("sigmas/"):
             return 1e-4  # both sides compute the schedule in float32 whatever the dtype
+        if name.startswith(FLOAT32):
+            return REPEATED
         if name.startswith("latents/"):
             return STAGE[self.dtype]  # the same latents can only differ by rounding
-        gap = self.gaps.get(("free:" if stage in ("loop", "end_to_end") else "") + _event(name))
+        gap = self.gap(name, stage)
         if self.dtype == "bfloat16":
             limit = max(STAGE["bfloat16"], BF16_FACTOR * gap) if gap is not None else 0.1
-            return min(GUIDED, limit) if name.startswith("guidance/") else limit
+            combined = ROUNDED if exact and name.startswith("guidance/") else COMBINED
+            return min(combined, limit) if name.startswith(("guidance/", "scheduler/")) else limit
         return STAGE["float32"] if gap is None else min(STAGE["float32"], max(FLOOR, gap * FP32_SHARE))
+
+    def gap(self, name: str, stage: str = "") -> float | None:
+        """How far the reference's own bfloat16 run is from its float32 run; None if that was not measured."""
+        return self.gaps.get(("free:" if stage in ("loop", "end_to_end") else "") + _event(name))
+
+    def is_unsteady(self, name: str) -> bool:
+        """Whether that is so far that it limits nothing."""
+        return self.dtype == "bfloat16" and BF16_FACTOR * (self.gap(name) or 0.0) > FAR
 
     def of_output(self, call) -> float:
         """The largest error that has only accumulated: above it, something before or in the module is wrong."""
         gap = self.gaps.get(f"{call.event}/out/0", 0.0)
-        return (
-            min(FAR, max(0.03, BF16_FACTOR * gap))
-            if self.dtype == "bfloat16"
-            else max(STAGE["float32"], gap * FP32_SHARE)
-        )
+        if self.dtype == "bfloat16":
+            return min(max(FAR, UNSTEADY * gap), max(0.03, BF16_FACTOR * gap))
+        return max(STAGE["float32"], gap * FP32_SHARE)
 
     def of_module(self, call) -> float:
         """The largest error that a module may make on the reference's input. Replays are in float32 in every dtype."""
         if self.dtype == "bfloat16" and not call.whole:
             return PARTIAL_BF16  # part of its input is from the bfloat16 run
         if self.dtype == "bfloat16" and call.short:
-            return ROUNDED  # it casts to the dtype of its weights
+            casts = sum(inside.short and not any(child.short for child in inside.children) for inside in call.walk())
+            return min(PARTIAL_BF16, ROUNDED * casts**0.5)  # to the dtype of its weights, each with its own rounding
         if call.leaf and call.sinusoid:
             return SINUSOID
         if call.leaf:

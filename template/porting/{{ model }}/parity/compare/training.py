@@ -6,6 +6,7 @@ import numpy as np
 
 from parity.answers import FAIL, NOT_RUN, PASS
 from parity.compare.claim_row import Row
+from parity.compare.image_to_image import LATENTS, MISTAKES
 from parity.metrics import distance
 from parity.record.recording import Recording
 
@@ -30,6 +31,18 @@ def _schedule(wanted: np.ndarray, own: np.ndarray) -> str:
     other = ", ".join(f"{value:.3f}" for value in wanted[:4])
     reason = "no timestep shift" if unshifted else "another schedule"
     return f"{reason}: {shown}, the reference has {other}"
+
+
+def data(recording: Recording, own: np.ndarray) -> Row:
+    """The latents that the adapter makes of a picture. ``own`` is in the reference's order."""
+    wanted = recording.get("data/right/out/0")
+    gap = distance(wanted, own)
+    if gap.relative <= LATENTS:
+        return Row("data", PASS, gap.relative, LATENTS)
+    gaps = {name: distance(recording.get(f"data/{name}/out/0"), own) for name in MISTAKES}
+    known = next((name for name, other in gaps.items() if other.relative <= 10 * LATENTS), "")
+    note = f"the picture's latents are {known}" if known else "other latents than the reference's of the picture"
+    return Row("data", FAIL, gap.relative, LATENTS, note)
 
 
 def loss(losses: dict[str, float], own: float, latents: int) -> Row:

@@ -47,7 +47,8 @@ def judge_lora(claim: Claim) -> Result:
 
 def judge_training(claim: Claim) -> Result:
     picture = claim.recording.path.with_suffix(".png")
-    return _result("training", training.judge(claim.port, claim.adapter, claim.recording, picture, _say("training")))
+    rows = training.judge(claim.port, claim.adapter, claim.recording, picture, _say("training"), claim.waivers)
+    return _result("training", rows)
 
 
 def judge_image(claim: Claim) -> Result:

@@ -26,7 +26,7 @@ OTHER_PROMPT = (
     " (if the port takes prompts in a format of its own, such as JSON, record one: run_reference.py --prompt)"
 )
 ENOUGH = 0.03  # share of an image's error: a decoder does not amplify an error of its latents by more
-TOLERANT = 1e-4  # limit for a module with a waived one inside, unless that one's error is larger
+TOLERANT = 1e-4  # limit for a module that ran with a waived one inside, unless that one's error is larger
 
 
 @dataclass
@@ -149,7 +149,7 @@ class Diagnosis:
             waived_inside = [excused[child] for child in inside if child in excused]
             if waived_inside:
                 excused[id(call)] = max(waived_inside)
-                limit = max(limit, TOLERANT, *waived_inside)
+                limit = limit if call.freed else max(limit, TOLERANT, *waived_inside)
             if call.local is None or call.local.relative <= limit or self._made_good(call, following[id(call)]):
                 continue
             limit = max(limit, self.limits.of_sensitive(call, sensitivity(call)))

@@ -36,7 +36,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path, picture:
     start = start_step(run.steps, strength)
     if start >= run.steps:
         raise ParityError(f"--strength {strength:g} leaves no step of {run.steps}; give a larger one, or more --steps")
-    parts = _Parts(pipe, run, plain)
+    parts = Parts(pipe, run, plain)
     noise = plain.get("loop/scheduler.0/in/1")
     cleans = {name: values.reshape(noise.shape) for name, values in parts.cleans(picture).items()}
     sigma = float(plain.get("scheduler/scheduler/out/0").reshape(-1)[start])
@@ -108,7 +108,7 @@ def _own_start(pipe, run: reference.Run, picture: Path, strength: float, noise: 
     return found[0], starts
 
 
-class _Parts:
+class Parts:
     """The pipeline's own VAE, and the inverse of the path from the loop to the VAE."""
 
     def __init__(self, pipe, run: reference.Run, plain: Recording):

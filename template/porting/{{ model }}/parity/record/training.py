@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from parity.errors import ParityError
-from parity.record import guidance, reference, sampling
+from parity.record import guidance, image_to_image, pictures, reference, sampling
 from parity.record.lora import Matrices, denoiser, insert, linear_layers, load, stored_in
 from parity.record.lora_files import SPELLINGS, START, write_file
 from parity.record.probe import Reached, replaced
@@ -32,6 +32,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
     if run.steps <= AT:
         raise ParityError(f"--training needs --steps {AT + 1} or more; it trains on the second step's timestep")
     plain, pipe = reference.record(loaded, run, path, calibrate=False), loaded.pipe
+    data = _data(pipe, replace(run, guidance=plain.facts["guidance"]), plain, path.with_suffix(".png"))
     name, network = denoiser(pipe)
     loaded.parts.enter(name)
     layers = linear_layers(network)
@@ -42,7 +43,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
     step = _Step(pipe, replace(run, guidance=plain.facts["guidance"]), torch.from_numpy(noise))
     clean = _telling(step, noise.shape, run.seed)
     values, losses = _train(step, matrices, name)
-    values |= {"training/latents/in/0": clean, "training/latents/in/1": noise}
+    values |= data | {"training/latents/in/0": clean, "training/latents/in/1": noise}
     values |= {f"weights/{name}.{layer}/out/0": stored_in(part.weight, part) for layer, part in layers.items()}
     facts = {
         "component": name, "inputs": {f"{name}.{layer}": part.in_features for layer, part in layers.items()},
@@ -51,6 +52,15 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
         "schemes": sampling.schemes(),
     }  # fmt: skip
     return plain.extended(values, {"lora": facts})
+
+
+def _data(pipe, run: reference.Run, plain: Recording, picture: Path) -> dict[str, np.ndarray]:
+    """The latents of a picture that is drawn to ``picture``, right and with the mistakes that ports make."""
+    pictures.default_picture(picture, run.width, run.height)
+    if "layout/vae/in/0" not in plain:
+        return {}  # the VAE does not show which latent is which
+    cleans = image_to_image.Parts(pipe, run, plain).cleans(picture)
+    return {f"data/{name}/out/0": values.astype(np.float32) for name, values in cleans.items()}
 
 
 def _telling(step: _Step, shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -34,7 +34,10 @@ NO_BRANCH = "no prediction"
 
 
 class ForcedRun:
-    """One run of the port; ``force`` is one of ``run_state``. ``steps``: the steps in which the transformer runs."""
+    """One run of the port; ``force`` is one of ``run_state``. ``steps``: the steps in which the transformer runs.
+
+    ``unsteady``: whether a prediction, by name, has to be computed in float32, too.
+    """
 
     def __init__(
         self,
@@ -46,10 +49,11 @@ class ForcedRun:
         memo: Memo,
         steps: set[int] | None = None,
         progress: Callable[[str], None] = lambda text: None,
+        unsteady: Callable[[str], bool] = lambda name: False,
     ):
         self.model, self.residents, self.memo = port.model, port.residents, memo
         self.state = RunState(recording, calls, orders, force, progress)
-        self.transformer = ForcedTransformer(self.state, steps)
+        self.transformer = ForcedTransformer(self.state, steps, unsteady)
         self.sink = Sink()  # what records the modules
         self.decode = True  # whether to continue after the last step
         self.within = ""  # vae_decode or vae_encode, while it runs

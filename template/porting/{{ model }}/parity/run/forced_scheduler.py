@@ -88,7 +88,8 @@ class ForcedScheduler:
         name = f"loop/scheduler.{state.step}/in"
         guided = "guidance" if state.forced and "transformer" not in state.skip else ""
         handed_on = LATENTS if state.forced else ""  # in a forced run they can only be the reference's
-        arguments["noise"] = state.exchange(f"{name}/0", arguments["noise"], guided)
+        noise = state.exchange(f"{name}/0", arguments["noise"], guided)
+        arguments["noise"] = noise.astype(state.prediction) if state.forced and state.prediction else noise
         arguments["latents"] = state.exchange(f"{name}/1", arguments["latents"], handed_on)
 
     def _compare_sigmas(self, scheduler) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
 
 from parity.compare.calls import Branch, joined, rows_of
+from parity.compare.limits import FLOAT32
 from parity.latent_orders import Order
 from parity.metrics import Distance, distance
 from parity.run.forced_inputs import ForcedInputs
@@ -17,10 +19,13 @@ from parity.run.run_trace import rebuild
 
 
 class ForcedTransformer:
-    """``steps`` are the steps in which it runs: in all others, the reference's predictions are its result."""
+    """``steps`` are the steps in which it runs: in all others, the reference's predictions are its result.
 
-    def __init__(self, state: RunState, steps: set[int] | None):
-        self.state, self.steps = state, steps
+    A prediction that is ``unsteady`` by name is computed a second time in float32.
+    """
+
+    def __init__(self, state: RunState, steps: set[int] | None, unsteady: Callable[[str], bool]):
+        self.state, self.steps, self.unsteady = state, steps, unsteady
         self.inputs = ForcedInputs(state)
         self.component = ""  # the one of several transformers that is called now
         self._like = None  # the last result: an array, or what a port returns instead
@@ -41,8 +46,11 @@ class ForcedTransformer:
         skipped = state.forced and self.steps is not None and state.step not in self.steps
         return args, kwargs, self._skipped_result(replaced) if skipped else None
 
-    def leave(self, result):
-        """Compare the transformer's result for the reference's input, and return the reference's own result."""
+    def leave(self, result, again: Callable | None = None):
+        """Compare the transformer's result for the reference's input, and return the reference's own result.
+
+        ``again`` computes it in float32; None when it was known from before.
+        """
         self.state.stage = "loop"
         if not self.state.forced:
             return result
@@ -51,8 +59,12 @@ class ForcedTransformer:
         values = [to_numpy(array) for array in given]
         for branch, row in self._judged(values):
             self._compare(branch, row)
+        if again is not None and any(self.unsteady(_name(branch)) for branch, _ in self._judged(values)):
+            self._compare_float32(again)
         handed = self._predictions(values)
-        new = [mx.array(new).astype(self.state.widened(old.dtype)) for new, old in zip(handed, given)]
+        # Guidance gets them in float32: rounded ones would hide a formula that is nearly right.
+        self.state.prediction = given[0].dtype
+        new = [mx.array(new) for new in handed]
         return rebuild(result, iter(new))
 
     def distance(self, results: list[np.ndarray]) -> Distance | None:
@@ -82,9 +94,15 @@ class ForcedTransformer:
             if branch is not None and at not in self.inputs.other_length
         ]
 
+    def _compare_float32(self, again: Callable) -> None:
+        results, casts = again(self.state.placed)
+        for branch, row in [] if casts or not results else self._judged(results):
+            found = self._distance(branch, row)
+            if found is not None:
+                self.state.compare(f"{FLOAT32}{_name(branch)}", *found[:2])
+
     def _compare(self, branch: Branch, own: np.ndarray) -> None:
-        found, result = self._distance(branch, own), self.state.calls.result(branch)
-        name = f"{branch.stage}/{branch.component}/out/0"
+        found, result, name = self._distance(branch, own), self.state.calls.result(branch), _name(branch)
         if found is not None:
             self.state.compare(name, *found[:2])
         elif result is not None and branch.component in self.state.orders.outputs:
@@ -128,7 +146,11 @@ class ForcedTransformer:
         own = to_numpy(array)
         if order is not None and own.size != count * order.ids.size:
             own = np.zeros((count * len(order.ids), *order.ids.shape[1:]), np.float32)
-        prediction = mx.array(self._predictions([own])[0]).astype(array.dtype)
+        prediction = mx.array(self._predictions([own])[0])
         if isinstance(self._like, (list, tuple)) and len(list(arrays(self._like))) == 1:
             return rebuild(self._like, iter([prediction]))  # a list of one array stays a list
         return prediction
+
+
+def _name(branch: Branch) -> str:
+    return f"{branch.stage}/{branch.component}/out/0"

@@ -140,11 +140,12 @@ def _annotated(kind: type) -> dict[str, list[type]]:
 
 
 def _flat(config: dict) -> dict:
-    # Sizes may be one level down: in text_config, and the RoPE base in rope_parameters.
-    inner = [value for key, value in config.items() if isinstance(value, dict) and not key.startswith("vision")]
+    # Sizes may be one level down: in text_config, and the RoPE base in rope_parameters. Both towers have a hidden_size.
     flat = {}
-    for part in inner:
-        flat |= _flat(part)
+    for name, part in config.items():
+        if isinstance(part, dict):
+            prefix = "vision_" if name == "vision_config" else ""
+            flat |= {prefix + key: value for key, value in _flat(part).items()}
     return flat | {key: value for key, value in config.items() if not isinstance(value, dict)}
 
 

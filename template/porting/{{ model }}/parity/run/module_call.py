@@ -28,6 +28,7 @@ class Call:
     whole: bool = True
     wrong: bool = False  # something inside it is
     sinusoid: bool = False  # it computes sinusoids of a few angles
+    freed: bool = False  # the waived modules inside it returned the reference's results when it was judged
     short: bool = False  # it, or a module inside it, always returns bfloat16
     event: str = ""
     size: int = 0  # size of its result

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import mlx.core as mx
 
 from parity.memo import Memo
 from parity.record.recording import is_denoiser
 from parity.run.forced_transformer import ForcedTransformer
 from parity.run.mlx_taps import Sink, arrays
+from parity.run.module_replay import in_float32
 from parity.run.residents import Residents
 
 
@@ -41,10 +45,10 @@ class NetworkCalls(Sink):
             return result
         mx.eval(list(arrays(result)))  # else it would keep the network's weights
         self.memo.put(path, args, kwargs, result)
-        return self._handed_on(path, result)
+        return self._handed_on(path, result, functools.partial(in_float32, call, args, kwargs))
 
     def attention(self, *args):
         self.sink.attention(*args)
 
-    def _handed_on(self, path, result):
-        return self.transformer.leave(result) if is_denoiser(path) else result
+    def _handed_on(self, path, result, again: Callable | None = None):
+        return self.transformer.leave(result, again) if is_denoiser(path) else result

@@ -11,21 +11,22 @@ import numpy as np
 from parity.compare import sampling as compare
 from parity.compare.claim_row import Row
 from parity.run.patches import Patches
+from parity.waivers import Waivers
 
 DRAWS = 1000
 
 
-def rows(adapter, spec: SimpleNamespace, item, schemes: dict) -> list[Row]:
+def rows(adapter, spec: SimpleNamespace, item, schemes: dict, waivers: Waivers) -> list[Row]:
     """A row for the timesteps and one for the weights. ``item``: a data item of the trainer; ``spec``: the training file.
 
-    ``schemes``: what the recording has of the reference's.
+    ``schemes``: what the recording has of the reference's; ``waivers`` names those that the model was trained with.
     """
     shares = len(next(iter(schemes["timesteps"].values())))
     drawn = SimpleNamespace(**vars(spec) | {"steps": shares})
     drawn.training_loop = SimpleNamespace(timestep_low=0, timestep_high=None, timestep_type=None)
     seen = _Watched(adapter, drawn, item)
-    weights = compare.weighting(seen.sigmas, seen.weights, schemes["sigmas"], schemes["weightings"])
-    return [compare.timesteps(seen.steps, schemes["timesteps"]), weights]
+    weights = compare.weighting(seen.sigmas, seen.weights, schemes["sigmas"], schemes["weightings"], waivers)
+    return [compare.timesteps(seen.steps, schemes["timesteps"], waivers), weights]
 
 
 class _Watched:

@@ -14,10 +14,10 @@ from parity.compare import guidance_formula
 from parity.compare.alignment import align
 from parity.compare.calls import ReferenceCalls
 from parity.compare.encoder_shares import shares
-from parity.compare.limits import Limits
+from parity.compare.limits import FAR, FLOAT32, Limits
 from parity.compare.pairing import Pairing
 from parity.memo import Memo
-from parity.metrics import distance
+from parity.metrics import distance, is_short
 from parity.progress import Progress
 from parity.record.recording import Recording
 from parity.run import device, encode, port_latent_orders
@@ -82,7 +82,7 @@ def first_line(error: Exception) -> str:
 
 
 def _and(one: str, other: str) -> str:
-    return f"{one}; {other}" if one else other
+    return "; ".join(filter(None, (one, other)))
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -153,7 +153,7 @@ class Judge:
         if stage in ENCODERS:
             return self._worst_of(stage, self.forced(), self._prompts_of(stage, self.forced()))
         prefixes = {
-            TRANSFORMER: tuple(f"{name}." for name in self.recording.facts["denoisers"]),
+            TRANSFORMER: (FLOAT32, *(f"{name}." for name in self.recording.facts["denoisers"])),
             SCHEDULER: ("sigmas/", "scheduler/"),
         }.get(stage, (f"{stage}/",))
         return self._worst(stage, self.forced(), *prefixes)
@@ -178,7 +178,9 @@ class Judge:
         return trace
 
     def _off(self, trace: RunTrace) -> float:
-        seen = [item for name in self.recording.facts["denoisers"] for item in trace.of(f"{name}.")]
+        seen = trace.of(FLOAT32) or [
+            item for name in self.recording.facts["denoisers"] for item in trace.of(f"{name}.")
+        ]
         return max((item.distance.relative for item in seen), default=0.0)
 
     def _without_failures(self) -> RunTrace:
@@ -211,7 +213,7 @@ class Judge:
         what = {FORCED: "each stage alone", LOOP: "the loop", FREE: "the whole run"}[force]
         return ForcedRun(
             self.port, self.recording, force, self.reference, self.orders, self._memo, steps,
-            progress=lambda text: self.progress(f"{what}: {text}"),
+            progress=lambda text: self.progress(f"{what}: {text}"), unsteady=self.limits.is_unsteady,
         )  # fmt: skip
 
     @contextlib.contextmanager
@@ -242,7 +244,7 @@ class Judge:
         if not seen:
             note = f"{failure[0]} raised {type(failure[1]).__name__}" if failure else "the run never reached it"
             return Result(stage, NOT_RUN, note="; ".join([*self.orders.notes, *dict.fromkeys(trace.notes)]) or note)
-        limits = [self.limits.of_stage(stage, item.name) for item in seen]
+        limits = [self.limits.of_stage(stage, item.name, exact=not is_short(item.own)) for item in seen]
         # The one that exceeds its own limit most; NaN counts as most.
         order = [item.distance.relative / limit if item.distance.relative == item.distance.relative else np.inf
                  for item, limit in zip(seen, limits, strict=True)]  # fmt: skip
@@ -254,7 +256,17 @@ class Judge:
             result.note = _and(result.note, f"not passed to it: {', '.join(trace.unused)}")
         if stage in ENCODERS and result.status == FAIL and self._prompt_is_right(seen, limits):
             result.note = _and(result.note, "the prompt is right, the negative prompt is not: another text, or none")
+        result.note = _and(result.note, self._unsteady(stage, seen, limits))
         return result
+
+    def _unsteady(self, stage: str, seen: list[Comparison], limits: list[float]) -> str:
+        """What makes the limits of a stage so high that little exceeds them; empty when they are not."""
+        gaps = [self.limits.gap(item.name, stage) for item, limit in zip(seen, limits, strict=True) if limit > FAR]
+        if not gaps:
+            return ""
+        repeated = any(item.name.startswith(FLOAT32) for item in seen)
+        how = "so the port's is also judged in float32" if repeated else "so this limit shows little"
+        return f"the reference's own bfloat16 run is {max(gaps):.1e} off, {how}"
 
     def _prompts_of(self, stage: str, trace: RunTrace) -> list[Comparison]:
         """The prompt embeddings of one text encoder: all of them, or the numbers that come from it where there are several.

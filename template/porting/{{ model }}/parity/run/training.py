@@ -33,13 +33,17 @@ from parity.run.mlx_port import Port
 from parity.run.mlx_taps import to_numpy
 from parity.run.patches import Patches
 from parity.run.stages import Judge
+from parity.waivers import Waivers
 
 SCALE = 2.0  # alpha / rank of an adapter that is trained and saved
 FACTORS = ("lora_A", "lora_B")
+NONE = Waivers()
 Own = dict[tuple[str, int], np.ndarray]
 
 
-def judge(port: Port, where: str, recording: Recording, picture: Path, say: Callable[[Row], None]) -> list[Row]:
+def judge(
+    port: Port, where: str, recording: Recording, picture: Path, say: Callable[[Row], None], waivers: Waivers = NONE
+) -> list[Row]:
     """All rows. ``where`` is the adapter's module:Class, ``picture`` a file that the adapter encodes as its data."""
     orders = Judge(port, recording, Limits("float32"), Pairing(), bisect=False).orders
     if orders.loop is None:
@@ -58,8 +62,8 @@ def judge(port: Port, where: str, recording: Recording, picture: Path, say: Call
     add(training.targets(layers))
     if rows[-1].status == FAIL:
         return rows
-    timesteps, weighting = training.schemes()
-    add(weighting)
+    timesteps, weighting = training.schemes(waivers)
+    add(*training.data(), weighting)
     loss, gradients = training.step()
     add(compare.loss(recording.facts["lora"]["losses"], loss, training.clean.size))
     add(*compare.matrices(recording, "gradient", _by_layer(gradients, layers, recording), compare.GRADIENT))
@@ -104,10 +108,11 @@ class Training:
             adapter.load_lora_adapter(path=recording.path.with_suffix("") / f"{START.name}.safetensors")
         adapter.freeze_base()
         TrainingTrainer._unfreeze_lora_layers(adapter.transformer())
-        drawn, self.cond = self._encoded(picture)
+        self.loop = loop
+        self.drawn, self.cond = self._encoded(picture)
         self.clean, self.noise = (
             mx.array(loop.of_source(recording.get(f"training/latents/in/{n}"), np.zeros(loop.ids.shape))).reshape(
-                drawn.shape
+                self.drawn.shape
             )
             for n in range(2)
         )
@@ -135,11 +140,21 @@ class Training:
         wrong = self._swapped(layers)
         if wrong:
             return Row("targets", FAIL, note=wrong)
+        further = self._further()
+        if further:
+            note = f"{len(further)} parameters besides those of LoRA are trained, such as {further[0]}"
+            return Row("targets", FAIL, note=f"{note}; freeze_base must freeze them")
         count = len(self.facts["layers"]) - len(missing)
         note = f"{count} layers" + (
             f"; {len(missing)} have no LoRA target, such as {missing[0]} (see --lora)" if missing else ""
         )
         return Row("targets", PASS if count else FAIL, note=note)
+
+    def _further(self) -> list[str]:
+        """The parameters that mflux's trainer would change besides the matrices of LoRA."""
+        trained = {id(part[name]) for _, part in _trained(self.adapter.transformer()) for name in FACTORS}
+        every = tree_flatten(self.adapter.model().trainable_parameters())
+        return [name for name, values in every if id(values) not in trained]
 
     def _swapped(self, layers: Layers) -> str:
         """A layer that got another one's matrices; empty if none did."""
@@ -154,9 +169,16 @@ class Training:
                     return f"{layer} is given the matrices of {other}"
         return ""
 
-    def schemes(self) -> list[Row]:
+    def data(self) -> list[Row]:
+        """The latents that the adapter makes of a picture; no row where the reference's are not known."""
+        if "data/right/out/0" not in self.recording:
+            return []
+        size = self.recording.get("data/right/out/0").size
+        return [compare.data(self.recording, self.loop.to_source(to_numpy(self.drawn), size))]
+
+    def schemes(self, waivers: Waivers) -> list[Row]:
         """How timesteps are drawn and losses weighed, against what diffusers has for it."""
-        return sampling.rows(self.adapter, self.spec, self._item(), self.facts["schemes"])
+        return sampling.rows(self.adapter, self.spec, self._item(), self.facts["schemes"], waivers)
 
     def _item(self):
         from mflux.models.common.training.dataset.batch import DataItem

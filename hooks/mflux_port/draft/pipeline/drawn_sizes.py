@@ -1,0 +1,31 @@
+"""Which sizes a pipeline draws as it was asked: the multiple of both sides, found by drawing."""
+
+from __future__ import annotations
+
+from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.draft.pipeline.watch import Intervention, Trace, run
+
+_REFUSALS = AssertionError, RuntimeError, ValueError, IndexError, TypeError
+
+
+def drawn_sizes(pipe, call: dict, trace: Trace, multiples: list[int]) -> Fact:
+    """The first of ``multiples`` (in pixels, the smallest first) at which a size is neither refused nor changed.
+
+    ``trace``: a run of ``call``. The sides of a trial are three and five times the multiple, so that they are multiples
+    of no larger one.
+    """
+    where, refused = "sizes drawn in one step each", {}
+    pixels = call["height"] / trace.decoded.shape[-2]
+    for multiple in multiples:
+        width, height = 3 * multiple, 5 * multiple
+        own = call | {"width": width, "height": height, "num_inference_steps": 1}
+        own |= {"max_area": width * height} if "max_area" in own else {}
+        drawn = run(pipe, own, Intervention(stop_at_decode=True), ends=_REFUSALS)
+        if drawn.error or drawn.decoded is None:
+            refused[multiple] = drawn.error or "nothing was decoded"
+            continue
+        found = [int(side * pixels) for side in drawn.decoded.shape[:-3:-1]]
+        if found == [width, height]:
+            return Fact("sizes", {"multiple": multiple} | ({"others": refused} if refused else {}), where)
+        refused[multiple] = f"{found[0]}x{found[1]} is drawn instead of {width}x{height}"
+    return Fact("sizes", None, where, tuple(f"{multiple}: {why}" for multiple, why in refused.items()))

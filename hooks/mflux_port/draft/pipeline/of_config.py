@@ -1,0 +1,56 @@
+"""Which constants that a pipeline gives its transformer follow the config's ``sample_size``: a twin's differs from the real one.
+
+The pipeline is built again with twice the size, and its first call of the transformer is compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from fractions import Fraction
+
+NAME = "sample_size"
+
+
+@contextlib.contextmanager
+def doubled(pipe) -> Iterator[object]:
+    """The pipeline made from the same parts with twice the transformer's size; None without such a number."""
+    part = getattr(pipe, "transformer", None)
+    size = part.config.get(NAME) if part is not None else None
+    if not isinstance(size, int):
+        yield None
+        return
+    part.register_to_config(**{NAME: 2 * size})
+    try:
+        yield type(pipe)(**pipe.components)
+    finally:
+        part.register_to_config(**{NAME: size})
+
+
+def with_origin(rule: dict, other: dict | None, size: int) -> dict | None:
+    """``rule`` with the formula of each number that ``other``, the rule at twice the size, has differently.
+
+    None where a number changes in another way.
+    """
+    if rule["is"] not in ("constant", "rotary", "table") or rule == other:
+        return rule
+    if other is None or other["is"] != rule["is"]:
+        return None
+    if rule["is"] == "table":
+        items = {name: with_origin(item, other["items"].get(name), size) for name, item in rule["items"].items()}
+        return None if None in items.values() else rule | {"items": items}
+    changed = [name for name in rule if rule[name] != other.get(name)]
+    formula = _formula(rule[changed[0]], other.get(changed[0]), size) if len(changed) == 1 else ""
+    return rule | {"of": formula} if formula else None
+
+
+def _formula(value: object, twice: object, size: int) -> str:
+    if not all(isinstance(number, (int, float)) for number in (value, twice)):
+        return ""
+    for power in (1, 2):
+        factor = Fraction(value).limit_denominator(4096) / size**power
+        if factor * (2 * size) ** power == Fraction(twice).limit_denominator(4096):
+            name = NAME if power == 1 else f"{NAME}**2"
+            times = name if factor.numerator == 1 else f"{factor.numerator} * {name}"
+            return times if factor.denominator == 1 else f"{times} // {factor.denominator}"
+    return ""
