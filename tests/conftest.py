@@ -83,7 +83,10 @@ def pristine(tmp_path_factory) -> Callable[[str], Path]:
 
     def make(version: str = releases.NEWEST) -> Path:
         if version not in made:
-            made[version] = releases.checkout(version, tmp_path_factory.mktemp("pristine") / f"mflux-{version}")
+            root = releases.checkout(version, tmp_path_factory.mktemp("pristine") / f"mflux-{version}")
+            # One pack in place of a file for each object: hundreds of tests copy the checkout.
+            subprocess.run(["git", "-C", str(root), "repack", "-a", "-d", "--quiet"], check=True)
+            made[version] = root
         return made[version]
 
     return make
@@ -110,6 +113,7 @@ def template(tmp_path_factory) -> Path:
             shutil.copy2(PROJECT / name, home / name)
     subprocess.run(["git", "init", "--quiet", "--initial-branch", "main", str(home)], check=True)
     releases.commit(home, "Snapshot")
+    subprocess.run(["git", "-C", str(home), "repack", "-a", "-d", "--quiet"], check=True)  # Copier clones it often
     subprocess.run(["git", "-C", str(home), "tag", f"v{__version__}"], check=True)
     return home
 

@@ -1,4 +1,4 @@
-"""Every two compatible answers, on every API level: rendered into real releases, compiled, linted and type-checked."""
+"""Every two compatible answers, on every API level: rendered into real releases, compiled, linted, type-checked, checked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
+from mflux_port.checkout.tree import Checkout
+from mflux_port.checks.engine.evaluate import check, failures
 
 from tests.template import bound_names, cover, dead_text, ports, rendering, tools
 
@@ -73,6 +75,13 @@ class TestRelease:
         models = release.checkout / "src/mflux/models"
         packages = [models / ports.answers(dict(PORTS)[number], number)["model"] for number in release.files]
         assert tools.type_errors(release.checkout, release.name, packages) == ""
+
+    def test_ports_have_no_failing_row(self, release):
+        models = [ports.answers(dict(PORTS)[number], number)["model"] for number in release.files]
+        assert len(models) > 10
+        rows = check(Checkout(release.checkout), models)
+        assert {row.model for row in rows} == set(models)
+        assert [(row.model, row.rule, row.detail) for row in failures(rows)] == []
 
     def test_class_names_that_would_clash_are_refused(self, release):
         taken = rendering.hidden_answer("taken_class_names")

@@ -49,6 +49,7 @@ class Template:
         git(home, "init", "--quiet", "--initial-branch", "main")
         template = cls(home)
         template.tag("v0.1.0")
+        git(home, "repack", "-a", "-d", "--quiet")  # tests copy it, and Copier clones it
         return template
 
     def tag(self, version: str) -> None:

@@ -18,6 +18,7 @@ from mflux_port.draft.glue.tiny_size_names import other_names
 from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_entries
 from mflux_port.guide import prove_stage
 from mflux_port.guide.action import Action, commit
+from mflux_port.guide.answers import ANSWERS_FILE, checkpoint_of, copy_has_begun, read_answers
 from mflux_port.guide.port_status import PortStatus
 from mflux_port.template.project import address
 from mflux_port.update.port_state import Conflict, version_of
@@ -43,6 +44,14 @@ def resolve(conflict: Conflict) -> Action:
 def _interrupted_update(status: PortStatus) -> Action | None:
     note = under_way(status.root)
     return Action(WAY_BACK, f"an update of {note['model']} was interrupted") if note else None
+
+
+def _interrupted_copy(status: PortStatus) -> Action | None:
+    file = status.root / ANSWERS_FILE
+    place = checkpoint_of(file)
+    if not (place and copy_has_begun(file) and read_answers(file).get("model") == status.model):
+        return None
+    return Action(f"mflux-port start {shlex.quote(place)}", "the copy was interrupted; start completes it")
 
 
 def _conflicts(status: PortStatus) -> Action | None:
@@ -225,6 +234,7 @@ def _finish(status: PortStatus) -> Action:
 
 QUESTIONS: tuple[Callable[[PortStatus], Action | None], ...] = (
     _interrupted_update,
+    _interrupted_copy,
     _conflicts,
     _wiring,
     _ignored,

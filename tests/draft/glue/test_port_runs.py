@@ -176,7 +176,7 @@ def _run(*command, cwd: Path | None = None) -> str:
 
 
 def _run_preloaded(*command, cwd: Path = PROJECT, given: str = "", source: Path | str = "") -> str:
-    done = preloaded.run(list(map(str, command)), cwd, _variables(cwd, source), given)
+    done = preloaded.run(list(map(str, command)), cwd, _variables(PROJECT / "hooks", cwd, source), given)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 

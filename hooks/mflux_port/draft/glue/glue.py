@@ -107,7 +107,9 @@ class Glue:
         fixed = [encoder.name for encoder in self.port.text_encoders if encoder.kind in OF_FIXED_SIZE]
         small = tiny_sizes.small_configs(configs, of_twin, [name for name in fixed if name in configs])
         reference = index.get("transformer", ["", ""])[1]
-        text = tiny_sizes.sizes_text(self.source(name), drafted, reference, configs, small)
+        rules = self.facts.get("arguments", {}).get("value") or {}
+        of_pairs = tuple(argument for argument, rule in rules.items() if rule and rule["is"] == "rotary")
+        text = tiny_sizes.sizes_text(self.source(name), drafted, reference, configs, small, of_pairs)
         self.files[name] = tiny_sizes.with_vae_channels(text, vae)
 
     def _of_draft(self, name: str) -> str:

@@ -71,12 +71,17 @@ def _keep(config: dict, twin: dict, shrink) -> None:
 
 
 def sizes_text(
-    source: str, drafted: dict[str, str], reference: str, real: dict[str, dict], small: dict[str, dict]
+    source: str,
+    drafted: dict[str, str],
+    reference: str,
+    real: dict[str, dict],
+    small: dict[str, dict],
+    of_pairs: tuple[str, ...] = (),
 ) -> str:
     """The rendered file of sizes with those of the drafted classes.
 
     ``drafted``: their sources by the port's names, without the encoders that are mflux's own; ``reference``: the
-    transformer's class there.
+    transformer's class there; ``of_pairs``: its arguments of complex numbers.
     """
     taken = constructor_arguments(drafted["transformer"])
     own = {name: value for name, value in small["transformer"].items() if not name.startswith("_")}
@@ -91,7 +96,7 @@ def sizes_text(
     elif named:
         parts = (table.get("text_encoder", {}) for table in (small, real))
         tables["TEXT_ENCODER"] = _sized(named, *parts, drafted.get("text_encoder", ""))
-    tables |= {"REFERENCE_CLASS": reference, "REFERENCE": own}
+    tables |= {"REFERENCE_CLASS": reference, "REFERENCE": own, "REFERENCE_COMPLEX": of_pairs}
     for name, value in tables.items():
         source = _replaced(source, name, value)
     return source
