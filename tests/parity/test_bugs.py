@@ -30,7 +30,7 @@ SAMPLE = {
     ("z_image", "bfloat16"): ["shift before scale", "noise scaled"],
     ("ernie_image", "bfloat16"): ["cos before sin", "sinusoid in the type of the weights"],
 }  # fmt: skip
-GUIDED = ("--guidance", "3", "--negative-prompt", "a blurry dog in the rain")
+GUIDED = ("--guidance", "3", "--negative-prompt", "a blurry dog in a rain")
 
 
 @pytest.mark.parametrize(("family", "dtype"), SAMPLE)

@@ -34,7 +34,7 @@ class Family:
     supports_guidance: bool = True
     unit: int = 16  # pixels: both sides of a picture are multiples of it
     prompt: str = ""
-    negative: str = "a blurry dog in the rain"
+    negative: str = "a blurry dog in a rain"
     off: float = 1.0
     calls: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ FIBO = (
 )
 FIBO_PROMPTS = {
     "prompt": '{"short_description": "a red fox in deep snow"}',
-    "negative": '{"short_description": "a blurry dog in the rain"}',
+    "negative": '{"short_description": "a blurry dog in a rain"}',
 }
 Z_IMAGE = (
     Difference(
@@ -135,7 +135,7 @@ EDITS = {
     "fibo_edit": Family(
         4, 5.0, overrides=("text_encoder.no_rope_layers=[1,1,1,1]",),
         prompt='{"short_description": "a red fox in deep snow", "edit_instruction": "make it green"}',
-        negative='{"short_description": "a blurry dog in the rain", "edit_instruction": "make it brown"}',
+        negative='{"short_description": "a blurry dog in a rain", "edit_instruction": "make it brown"}',
     ),
     # diffusers gives the encoder and the VAE an image of a million pixels, mflux the encoder one of 384 * 384 and the VAE one
     # of the output's size: with that area in diffusers' source and an image of that size all three are one.
