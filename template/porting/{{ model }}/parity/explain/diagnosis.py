@@ -8,11 +8,13 @@ import numpy as np
 
 from parity.answers import ENCODERS, FAIL, PASS
 from parity.compare.alignment import align
+from parity.compare.limits import FLOAT32
 from parity.compare.pairing import COUNT
 from parity.compare.rows import rows_cut
 from parity.explain import causes_in_values
 from parity.explain.grouping import grouped, kind_of
 from parity.metrics import distance
+from parity.record.recording import is_denoiser
 from parity.run.call_events import same_tokens
 from parity.run.mlx_taps import modules as modules_of
 from parity.run.module_call import Call
@@ -241,8 +243,11 @@ class Diagnosis:
     def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
         """The module that passes a wrong input to a right one, when that comes before every module that is wrong itself.
 
-        Empty when the whole network is right and its input is wrong; None when no module gets a wrong input.
+        Empty when the whole network is right and its input is wrong; None when no module gets a wrong input, or when the
+        reference itself is so far off in bfloat16 that a result as it ran shows nothing.
         """
+        if self.trace.of(FLOAT32) and any(is_denoiser(call.stage) for call in calls):
+            return None
         first = next(
             (call for call in calls if call.output and call.output.relative > self.limits.of_output(call)), None
         )
