@@ -201,6 +201,8 @@ class Diagnosis:
         before = self._before_the_modules(result, calls)
         if before and before[0].module == "tokenizer":
             return before
+        if self._other_positions(calls):  # tables that the network makes of them are wrong, too
+            return [self._code(result, "predict", self._of_given([call for call in calls if call.root]))]
         blamed = sorted(self._blamed(calls, waived), key=lambda verdict: verdict.local < SIGNIFICANT)
         strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]
         givers = self._givers(calls, [verdict for verdict in blamed if verdict in strong or waived(verdict)])
@@ -269,6 +271,11 @@ class Diagnosis:
         verdict.accumulated, verdict.limit = first.output.relative, self.limits.of_output(first)
         verdict.cause = causes_in_values.of_input(call.path, takers, self.watch)
         return [verdict]
+
+    def _other_positions(self, calls: list[Call]) -> bool:
+        """Whether a whole network is right on the reference's input, and is given other position ids."""
+        roots = [call for call in calls if call.root]
+        return any(call.positions is not None for call in roots) and all(map(self._innocent, roots))
 
     def _innocent(self, call: Call) -> bool:
         return call.local is not None and call.local.relative <= max(self.limits.of_module(call), SIGNIFICANT)
