@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 from mflux_port.draft.forward.draft import drafted
+from mflux_port.draft.forward.proof.arrays import distance
 from mflux_port.draft.forward.proof.replay import Replay
 from mflux_port.draft.forward.record.groups import group_of
 from mflux_port.draft.forward.record.init_arrays import arguments_kept
+from mflux_port.draft.forward.record.recorder import ModuleCall, clone
+from mflux_port.draft.forward.record.small_inputs import scaled_calls
 from mflux_port.draft.forward.twin.inputs import vae_runs
 from mflux_port.draft.forward.twin.twin import randomise
 
@@ -41,7 +44,14 @@ def main() -> None:
     told["Blocks of a port without training"] = blocks(trains=False)["Blocks"]
     print(
         json.dumps(
-            {"classes": told, "same": texts[0] == texts[1], "encoded": encoded_sides(), "nearest": Calls().group("one")}
+            {
+                "classes": told,
+                "same": texts[0] == texts[1],
+                "encoded": encoded_sides(),
+                "nearest": Calls().group("one"),
+                "compared": compared(),
+                "scaled": scaled(),
+            }
         )
     )
 
@@ -59,6 +69,23 @@ def encoded_sides() -> list[list[int]]:
 
     runs = vae_runs(Vae(), {"latent_channels": 4})
     return [list(inputs["x"].shape[-2:]) for method, inputs in runs if method == "encode"]
+
+
+def compared() -> list[float]:
+    """How far results are apart whose arrays are in other places, whose numbers differ, and that are the same."""
+    import torch
+
+    x = torch.ones(2)
+    return [distance((x, None), (None, x)), distance((x, 1), (x, 2)), distance((x, None, 3), (x, None, 3))]
+
+
+def scaled() -> dict[str, list[float]]:
+    """The largest number of the further calls of a layer with weights and of one without, recorded with 0.5."""
+    import torch
+
+    layers = {"weights": torch.nn.Linear(1, 1), "none": torch.nn.SiLU()}
+    call = ModuleCall("", "forward", 0, (torch.full((1,), 0.5),), {}, None)
+    return {name: [float(args[0]) for _, args, _, _ in scaled_calls(one, call, clone)] for name, one in layers.items()}
 
 
 class Calls(Replay):

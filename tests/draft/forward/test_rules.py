@@ -144,5 +144,14 @@ def test_a_layer_that_is_looked_up_by_its_name_is_called(classes):
     assert "def _get_layer(self) -> nn.Module:\n    return self.linear" in classes["Looked"]["text"]
 
 
+def test_results_are_compared_place_by_place(rules):
+    assert rules["compared"] == [float("inf"), float("inf"), 0.0]
+
+
+def test_a_class_without_weights_is_called_with_large_numbers_too(rules):
+    small = pytest.approx(0.025)
+    assert rules["scaled"] == {"weights": [small], "none": [small, 256.0]}
+
+
 def test_the_error_of_a_proof_stands_beside_its_own_limit(rules):
     assert rules["nearest"] == {"kind": "verified", "error": 1e-4, "limit": 2e-4, "calls": 3}

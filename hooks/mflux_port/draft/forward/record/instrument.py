@@ -66,7 +66,7 @@ class _Instrument(ast.NodeTransformer):
         return node
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
-        return node
+        return self._recorded(node, node.number)  # the text, not its parts
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         if isinstance(node.func, ast.Name) and node.func.id in _BARE:

@@ -214,7 +214,8 @@ LIBRARY_CALLS: dict[str, Entry] = {
         "~parallel_config", attention.tokens_first_attention),
     "sdpa_attention_forward": Entry(
         "module query key value attention_mask? dropout:0.0 scaling? is_causal? ~position_ids ~sliding_window "
-        "~output_attentions ~use_cache position_bias? ~cache_position", attention.library_attention),
+        "~output_attentions ~use_cache position_bias? ~cache_position ~softcap ~deterministic",  # it reads neither
+        attention.library_attention),
     "create_causal_mask": Entry(
         "~config inputs_embeds attention_mask? cache:None ~position_ids or_mask_function:None and_mask_function:None "
         "block_sequence_ids:None layer_idx:None ~allow_is_causal_skip ~cache_position past_key_values:None", attention.causal_mask),

@@ -97,3 +97,5 @@ def _plain_attention(model) -> None:
             model.set_attn_implementation("sdpa")
         except ValueError:
             model.set_attn_implementation("eager")
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("eager")  # the model's own source, not the library's fused calls

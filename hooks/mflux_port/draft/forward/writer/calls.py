@@ -63,6 +63,11 @@ class Invocations:
             if fact is not None and fact.kinds & {"module", "modulelist", "int", "float", "tensor"}:
                 self.out.reads |= {(group, attribute) for group in self.owners(node.args[0])}
                 return ast.Attribute(self.expr(node.args[0]), attribute, ast.Load())
+        if name == "getattr" and (names := self._attributes(node)):
+            # One of several attributes, by a name that the data decides.
+            values = [self._of_module(ast.Attribute(node.args[0], one, ast.Load())) for one in names]
+            choices = ast.Dict([ast.Constant(one) for one in names], values)
+            return ast.Subscript(choices, self.expr(node.args[1]), ast.Load())
         if name == "isinstance":
             kinds = ast.unparse(node.args[1]).replace("torch.Tensor", "mx.array")
             if re.fullmatch(r"\(?((mx\.array|int|float|list|tuple|dict|str|bool)(, )?)+\)?", kinds):
@@ -70,6 +75,13 @@ class Invocations:
                     "isinstance(x, k)", {"x": self.expr(node.args[0]), "k": ast.parse(kinds, mode="eval").body}
                 )
         raise Refused(node, f"{ast.unparse(node)}, which depends on the data")
+
+    def _attributes(self, node: ast.Call) -> list[str]:
+        """The attributes that a ``getattr`` without a default read in the recorded runs; none if they are not all known."""
+        fact = self.fact(node.args[1]) if len(node.args) == 2 else None
+        if fact is None or not fact.always("str") or fact.many or not self.owners(node.args[0]):
+            return []
+        return sorted(value for _, value in fact.values)
 
     def _decided_text(self, node: ast.expr) -> str:
         """The text that an expression is in every model of this config; empty if it may differ."""

@@ -43,21 +43,30 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         self.spread_only = self._spread_only()
 
     def _spread_only(self) -> dict[str, ast.Dict]:
-        # Dicts that are assigned once and only passed as ** to calls: their keywords are written there.
-        found, stored, spread, read = {}, Counter(), Counter(), Counter()
+        # Dicts that are assigned once and only passed as ** to calls, or copied for that: their keywords are written there.
+        found, copies, stored, spread, read = {}, {}, Counter(), Counter(), Counter()
         for node in ast.walk(self.source.tree):
-            if (
-                isinstance(node, ast.Assign)
-                and isinstance(node.targets[0], ast.Name)
-                and isinstance(node.value, ast.Dict)
-            ):
-                if all(isinstance(key, ast.Constant) and isinstance(key.value, str) for key in node.value.keys):
+            if isinstance(node, ast.Assign):
+                if isinstance(node.targets[0], ast.Name) and _has_keywords(node.value):
                     found[node.targets[0].id] = node.value
+                if isinstance(node.targets[0], ast.Name) and (original := self._copied(node.value)) in found:
+                    copies[node.targets[0].id] = original
+                    spread[original] += 1
+                elif isinstance(node.targets[0], ast.Subscript) and not self.ran(node.value):
+                    spread[getattr(node.targets[0].value, "id", "")] += 1
             if isinstance(node, ast.Name):
                 (read if isinstance(node.ctx, ast.Load) else stored)[node.id] += 1
             if isinstance(node, ast.keyword) and node.arg is None and isinstance(node.value, ast.Name):
                 spread[node.value.id] += 1
-        return {name: value for name, value in found.items() if stored[name] == 1 and 0 < spread[name] == read[name]}
+        only = {name for name in (*found, *copies) if stored[name] == 1 and 0 < spread[name] == read[name]}
+        found |= {name: found[original] for name, original in copies.items() if original in only}
+        return {name: value for name, value in found.items() if name in only}
+
+    def _copied(self, node: ast.expr) -> str:
+        # The name of a dict of which an expression is a copy.
+        called = node.func if isinstance(node, ast.Call) and not node.args else None
+        is_copy = isinstance(called, ast.Attribute) and called.attr == "copy" and isinstance(called.value, ast.Name)
+        return called.value.id if is_copy else ""
 
     def write(self) -> Written:
         out = self.out
@@ -154,6 +163,11 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         where = self.source.where(node)
         self.out.problems.append((where, self.source.line(node), reason))
         return raising("NotImplementedError", f"{where}: {reason}")
+
+
+def _has_keywords(node: ast.expr) -> bool:
+    keys = node.keys if isinstance(node, ast.Dict) else [None]
+    return all(isinstance(key, ast.Constant) and isinstance(key.value, str) for key in keys)
 
 
 def write_function(project: Project, place: Place) -> Written:
