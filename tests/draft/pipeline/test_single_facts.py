@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from mflux_port.draft.pipeline import negative
 from mflux_port.draft.pipeline.arguments import Transformer, View, arguments
-from mflux_port.draft.pipeline.encoding import Prompt, encodings
+from mflux_port.draft.pipeline.encoding import Prompt, encodings, of_empty_text
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.of_config import with_origin
 from mflux_port.draft.pipeline.prompts import changed_texts
@@ -90,3 +92,20 @@ def test_a_constant_of_the_pipeline_may_follow_the_sample_size(value, twice, for
     rule, other = ({"is": "table", "items": {"base": {"is": "constant", "value": one}}} for one in (value, twice))
     found = with_origin(rule, other, 128)
     assert (found and found["items"]["base"].get("of", "")) == formula
+
+
+@pytest.mark.parametrize(
+    ("given", "result", "encoded", "wanted"),
+    [
+        ("", [], [[7]], ["bos_token_id"]),
+        ([""], [[]], [[0]], [0]),
+        ("", [1], [[1]], []),
+        ("a fox", [], [[0]], []),
+    ],
+)
+def test_an_empty_text_may_have_no_token(given, result, encoded, wanted):
+    trace = Trace()
+    trace.tokenizers = [TokenizerCall("tokenizer", "__call__", given, {}, SimpleNamespace(input_ids=result))]
+    trace.encoders = [NetworkCall("text_encoder", "text_encoder", 0, {"input_ids": np.array(encoded).view(Array)})]
+    found = of_empty_text(trace, {"tokenizer": SimpleNamespace(bos_token_id=7)})
+    assert [fact.value["id"] for fact in found] == wanted

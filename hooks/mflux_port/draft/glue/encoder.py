@@ -128,7 +128,13 @@ class Encoder:
     def _ids(self) -> list[str]:
         options = {name: option for name, option in self.tokens["options"].items() if name in _KEPT_OPTIONS}
         given = "".join(f", {name}={option!r}" for name, option in options.items())
-        lines = [f"tokens = tokenizer.tokenizer([text]{given})", "input_ids = mx.array(tokens.input_ids)"]
+        alone = (self.facts.get(f"empty_text.{self.port.folder}", {}).get("value") or {}).get("id")
+        ids, mask = "tokens.input_ids", "tokens.attention_mask"
+        if alone is not None:
+            # A tokenizer may give no token for an empty text; the reference encodes one of its own then.
+            alone = "tokenizer.tokenizer.bos_token_id" if alone == "bos_token_id" else alone
+            ids, mask = f"[{ids}[0] or [{alone}]]", f"[{mask}[0] or [1]]"
+        lines = [f"tokens = tokenizer.tokenizer([text]{given})", f"input_ids = mx.array({ids})"]
         ahead = self.value.get("pad_before")
         if ahead:
             lines += [
@@ -136,7 +142,7 @@ class Encoder:
                 "input_ids = mx.concatenate([ahead.astype(input_ids.dtype), input_ids], axis=1)",
             ]
         if self.gives_mask or self.value["keep"] == "tokens" or self.value.get("zeros") or self.with_mask:
-            lines.append("attention_mask = mx.array(tokens.attention_mask)")
+            lines.append(f"attention_mask = mx.array({mask})")
         return lines
 
     # ----------------------------------------------------------------------------------------------------- the vectors

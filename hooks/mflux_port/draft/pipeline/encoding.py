@@ -162,6 +162,25 @@ def _tokenized(trace: Trace, ids: list[int], encoder: str) -> tuple[str, list[in
     return "", ids, [1] * len(ids)
 
 
+def of_empty_text(trace: Trace, components: dict) -> list[Fact]:
+    """The id that an encoder gets where its tokenizer gives none for an empty text; no fact where it gives one.
+
+    ``trace``: a run that encodes an empty text; ``components``: of the pipeline, by name.
+    """
+    facts = []
+    for call in trace.tokenizers:
+        if call.given not in ("", [""]) or any(_rows(getattr(call.result, "input_ids", None))):
+            continue
+        encoder = f"text_encoder{call.component.removeprefix('tokenizer')}"
+        given = [_whole(entry.arguments.get("input_ids"), 0) for entry in trace.encoders if entry.component == encoder]
+        alone = next((ids[0] for ids in given if ids and len(ids) == 1), None)
+        if alone is not None:
+            is_start = alone == getattr(components.get(call.component), "bos_token_id", None)
+            value = {"id": "bos_token_id" if is_start else alone}
+            facts.append(Fact(f"empty_text.{encoder}", value, "a run without a negative prompt"))
+    return facts
+
+
 def _rows(given) -> list[list[int]]:
     """What a tokenizer returned, as one list for each text; for a single text it may be that list alone."""
     found = given.tolist() if hasattr(given, "tolist") else given

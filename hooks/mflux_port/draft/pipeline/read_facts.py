@@ -134,7 +134,10 @@ def _negative(pipe, plain: dict, trace: Trace, known: dict[str, Fact]) -> list[F
     # Some tokenizers give no token for an empty text, which an encoder may refuse; the encoding is known by then.
     kept = {name: value for name, value in short.items() if name != "negative_prompt"}
     without = run(pipe, kept, ends=_REFUSALS)
-    return [negative.negative(weak, without, PROMPT, known, negative.is_framed(trace, NEGATIVE, known))]
+    return [
+        negative.negative(weak, without, PROMPT, known, negative.is_framed(trace, NEGATIVE, known)),
+        *encoding.of_empty_text(without, pipe.components),
+    ]
 
 
 def _guidance(pipe, plain: dict, trace: Trace) -> list[Fact | None]:
