@@ -193,6 +193,7 @@ def test_drafted_expressions_are_python():
     rules = [
         {"is": "image ids", "columns": [0, "row", "column"], "patch": 2, "axes": 3, "dtype": "int"},
         {"is": "text ids", "columns": [1, "token"], "axes": 2, "dtype": "float"},
+        {"is": "image ids", "columns": [1, "row + 512", "column + 512"], "patch": 2, "axes": 2, "dtype": "float"},
         {"is": "text ids", "columns": [0, 0], "axes": 3, "dtype": "float"},
         {"is": "table", "items": {"resolution": {"is": "constant", "value": None}}},
     ]
@@ -222,6 +223,20 @@ def test_guidance_is_what_the_runs_showed_or_is_left_open(formula, guided, when,
     open_facts = {entry.name for entry in writer.unresolved}
     assert ("prediction.negative" in open_facts) == when.startswith("raise")
     assert ("prediction.guidance" in open_facts) == how.startswith("raise")
+
+
+@pytest.mark.parametrize(("size", "scaled"), [("the norm", 2.0), ("at most the norm", 1.0)])
+def test_guidance_is_scaled_back_or_only_made_smaller(size, scaled):
+    facts = {"guidance": _fact(formula=f"{CFG}, then {size} of the conditional output")}
+    facts["packing"] = _fact(pattern="unchanged", noise_shape=[1, 1, 1, 2], shape=[1, 1, 1, 2])
+    text = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array")).text()
+    guide = next(
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef) and node.name == "guide"
+    )
+    scope: dict = {"mx": SimpleNamespace(array=np.ndarray, linalg=np.linalg, minimum=np.minimum)}
+    exec(ast.unparse(guide).replace("@staticmethod\n", ""), scope)
+    conditional, unconditional = np.array([2.0, 0.0]), np.array([3.0, 0.0])
+    assert scope["guide"](conditional, unconditional, 2.0).tolist() == [scaled, 0.0]  # mixed is [1, 0]
 
 
 def test_guidance_of_the_first_channels():
