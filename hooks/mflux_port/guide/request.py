@@ -34,7 +34,7 @@ class Request:
 
     @property
     def place(self) -> str:
-        """The checkpoint, wherever the command is typed: a folder's whole path, or the repo id."""
+        """The checkpoint, independent of the working directory: a folder's absolute path, or the repo id."""
         local = self.root / self.checkpoint
         return str(local.resolve()) if local.exists() else self.checkpoint
 
@@ -71,7 +71,7 @@ class Request:
 
 
 def _number(text: str) -> object:
-    """The number that a text stands for, else the text."""
+    """The number that a text spells, otherwise the text."""
     for kind in (int, float):
         try:
             return kind(text)

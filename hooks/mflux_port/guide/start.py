@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.checkout_facts import Facts
 from mflux_port.errors import PortError
 from mflux_port.guide.action import Action
 from mflux_port.guide.answers import (
@@ -23,9 +23,9 @@ from mflux_port.guide.answers import (
     set_answers,
     verify_same_checkpoint,
 )
-from mflux_port.guide.life import Life, is_small
 from mflux_port.guide.next_action import next_action
-from mflux_port.guide.proof import FIRST_LOOK
+from mflux_port.guide.port_status import PortStatus, is_small
+from mflux_port.guide.prove_stage import FIRST_LOOK
 from mflux_port.guide.request import Request
 from mflux_port.guide.runner import Runner, copy_command, last_line
 from mflux_port.port.answer_rules import answer_rules
@@ -202,7 +202,7 @@ def _free_name(request: Request, answers: dict) -> str:
 
 def _next(root: Path, model: str) -> Action:
     checkout = Checkout(root)
-    return next_action(Life(checkout, Facts(checkout), model))
+    return next_action(PortStatus(checkout, Facts(checkout), model))
 
 
 def _name(command: str) -> str:

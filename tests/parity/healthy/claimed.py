@@ -1,4 +1,4 @@
-"""What mflux's own ports claim besides text-to-image, and the true differences between mflux 0.24 and diffusers 0.42 there."""
+"""The claims of mflux's own ports besides text-to-image, and the true differences between mflux 0.24 and diffusers 0.42."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Known:
 
 @dataclass(frozen=True)
 class Claimed:
-    """``flags``: more of run_reference.py for a claim. ``ports``: a class of ports.py other than Port for a claim."""
+    """``flags``: more of run_reference.py for a claim. ``ports``: a class of ports.py other than Port for a claim; for
+    training, another one than Adapter.
+    """
 
     claims: tuple[str, ...]
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -39,13 +41,40 @@ class Claimed:
         return next((one.reason for one in self.known if one.claim == claim and re.search(one.line, line)), "")
 
 
+SAVED = "the reference does not read this key"
+# What a resumed adapter of ERNIE-Image and Krea 2 lacks: ernie_training_adapter.py:126 and krea2_training_adapter.py:139 call
+# LoRALoader.load_and_apply_lora without bake_lora=False, as flux2_base_training_adapter.py:106 does, so that lora_loader.py:75
+# adds it to the weights and nothing is trained. The rest is judged with an adapter that keeps it apart.
+UNBAKED = {"training": "Unbaked"}
 CLAIMED = {
-    "z_image": Claimed(("image", "lora", "training")),
-    "flux2": Claimed(("edit", "image", "lora", "training"), {"edit": ("--edit", "2")}, {"edit": "Edit"}),
-    "ernie_image": Claimed(("image", "lora", "training")),
+    "z_image": Claimed(
+        ("image", "lora", "training"),
+        known=(
+            Known(
+                "training",
+                f"^saved FAIL diffusion_model.t_embedder.linear.*{SAVED}",
+                "mflux's z_image_training_adapter.py:145 saves its own paths, here t_embedder.linear2 (timestep_embedder.py:20); "
+                "diffusers' transformer_z_image.py:44 has t_embedder.mlp.2",
+            ),
+        ),
+    ),
+    "flux2": Claimed(
+        ("edit", "image", "lora", "training"),
+        {"edit": ("--edit", "2")},
+        {"edit": "Edit"},
+        known=(
+            Known(
+                "training",
+                f"^saved FAIL transformer.transformer_blocks.2.attn.to_out.lora_B.*{SAVED}",
+                "mflux's flux2_base_training_adapter.py:133 saves its own paths, here attn.to_out (attention.py:21); diffusers' "
+                "transformer_flux2.py:538 has a list there, attn.to_out.0",
+            ),
+        ),
+    ),
+    "ernie_image": Claimed(("image", "lora", "training"), ports=UNBAKED),
     "flux_dev": Claimed(("image", "lora")),
     "qwen": Claimed(("image", "lora")),
-    "krea2": Claimed(("image", "lora", "training")),
+    "krea2": Claimed(("image", "lora", "training"), ports=UNBAKED),
     "flux_kontext": Claimed(("edit", "lora"), {"edit": ("--edit", IMAGE)}),
     "qwen_edit": Claimed(("edit",), {"edit": ("--edit", LARGE_IMAGE, "--size", "384x384", "--steps", "2")}),
     "fibo_edit": Claimed(("edit",), {"edit": ("--edit", IMAGE)}, {"edit": "WithReferenceSteps"}),

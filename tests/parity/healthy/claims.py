@@ -25,7 +25,7 @@ ROW = re.compile(
 
 @dataclass(frozen=True)
 class Judged:
-    """One claim of one family. ``rows``: the state and the rest of the line of each. ``alarms``: what nothing explains."""
+    """One claim of one family. ``rows``: the state and the rest of the line of each. ``alarms``: rows that nothing explains."""
 
     family: str
     claim: str
@@ -65,8 +65,9 @@ def _recording(name: str, family: Claimed, home: Path, claim: str) -> list[str]:
 
 
 def _judging(family: Claimed, claim: str) -> list[str]:
-    words = [f"--{claim}", "--port", f"ports:{family.ports.get(claim, 'Port')}"]
-    return words + ["--adapter", "ports:Adapter"] * (claim == "training")
+    if claim == "training":
+        return ["--training", "--port", "ports:Port", "--adapter", f"ports:{family.ports.get(claim, 'Adapter')}"]
+    return [f"--{claim}", "--port", f"ports:{family.ports.get(claim, 'Port')}"]
 
 
 def _judged(family: Claimed, claim: str, name: str, said: dict, before: float, listed: list[str]) -> Judged:

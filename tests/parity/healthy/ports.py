@@ -1,6 +1,6 @@
 """The classes that are used as a new port. Copied into a family's folder: runs where mflux is installed.
 
-Each is mflux's own, with nothing changed but its sizes and what its constructor or its loop is told.
+Each is mflux's own; only its sizes and the arguments of its constructor or loop are changed.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _krea2():
     from mflux.models.krea2.variants.txt2img.krea2 import Krea2
 
     class Euler(BaseScheduler):
-        """Krea2's own Euler step, made by a scheduler: the harness sees the steps of schedulers."""
+        """Krea2's own Euler step as a scheduler's step, which the harness can see."""
 
         def __init__(self, sigmas):
             self._sigmas = sigmas
@@ -114,7 +114,7 @@ def _krea2():
     EULER, krea2_sampler.EulerStepper = krea2_sampler.EulerStepper, Stepper
 
     class KreaEuler(Krea2):
-        """With the sampler of the reference (the default draws new noise in every step) and the reference's scale.
+        """Uses the reference's sampler (the default draws new noise in every step) and the reference's scale.
 
         mflux computes n + g(p - n), diffusers p + g(p - n): one is the other with a guidance of one more.
         """
@@ -150,7 +150,7 @@ Port = globals()[f"_{HERE.name}"]()
 
 
 class ReferenceSteps(FlowMatchEulerDiscreteScheduler):
-    """The steps that diffusers makes of the checkpoint's scheduler_config.json, whatever mflux makes of them."""
+    """The steps that diffusers computes from the checkpoint's scheduler_config.json, even if mflux's differ."""
 
     def __init__(self, config):
         super().__init__(config)
@@ -186,7 +186,9 @@ class WithReferenceSteps(Port):
 
 
 def __getattr__(name: str):
-    """What only some families have: the class that edits, and the training adapter around Port."""
+    """What only some families have: the class that edits, the LoRA mapping, and the training adapter around Port."""
+    if name == "Unbaked":
+        return _unbaked(__getattr__("Adapter"))
     if name not in OTHERS.get(HERE.name, {}):
         raise AttributeError(name)
     where, _, kind = OTHERS[HERE.name][name].partition(":")
@@ -195,6 +197,22 @@ def __getattr__(name: str):
         if name == "Adapter" and isinstance(value, type) and value in Port.__mro__[:2]:
             setattr(module, own, Port)  # the adapter builds the class that is judged
     return getattr(module, kind)
+
+
+def _unbaked(adapter: type) -> type:
+    """The adapter, with a resumed LoRA that stays apart from the weights."""
+    from mflux.models.common.lora.mapping.lora_loader import LoRALoader
+
+    class Unbaked(adapter):
+        def load_lora_adapter(self, *, path):
+            original = LoRALoader.load_and_apply_lora
+            LoRALoader.load_and_apply_lora = functools.partial(original, bake_lora=False)
+            try:
+                super().load_lora_adapter(path=path)
+            finally:
+                LoRALoader.load_and_apply_lora = staticmethod(original)
+
+    return Unbaked
 
 
 M = "mflux.models."

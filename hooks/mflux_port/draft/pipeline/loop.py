@@ -67,7 +67,7 @@ def schedule(traces: list[Trace], config: dict) -> Fact:
 
 
 def _shifts(traces: list[Trace], config: dict) -> dict:
-    """The ways to shift that may explain the runs, each as a function from a run to its factor."""
+    """The time shifts that may explain the runs, each as a function from a run to its factor."""
     if not config.get("use_dynamic_shifting"):
         constant = config.get("shift", 1.0)
         return {constant: lambda trace: constant}
@@ -198,7 +198,7 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
 
 
 def _output_channels(row, target) -> dict:
-    """The number of channels that the transformer returns, where it is more than those of the latents."""
+    """The number of channels that the transformer returns, if it exceeds that of the latents."""
     is_more = row.dim() == target.dim() > 2 and len(row) > len(target) and row.shape[1:] == target.shape[1:]
     return {"output_channels": len(row)} if is_more else {}
 
