@@ -207,20 +207,6 @@ REFERENCES: dict[str, dict] = {
         }),
         "tokenizer": ("transformers", "GemmaTokenizerFast", {}),
     },
-    "prx": {  # an encoder-only T5Gemma; a mask over the prompt inside joint attention
-        "_class_name": "PRXPipeline",
-        "transformer": ("diffusers", "PRXTransformer2DModel", {
-            "in_channels": 16, "patch_size": 2, "context_in_dim": 2304, "hidden_size": 1792, "mlp_ratio": 3.5,
-            "num_heads": 28, "depth": 16, "axes_dim": [32, 32], "theta": 10000, "time_factor": 1000.0,
-            "time_max_period": 10000,
-        }),
-        "text_encoder": ("transformers", "T5GemmaEncoder", {
-            **GEMMA2, "model_type": "t5_gemma_module", "architectures": ["T5GemmaEncoder"],
-        }),
-        "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
-        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 3.0}),
-        "tokenizer": ("transformers", "GemmaTokenizerFast", {"model_max_length": 256}),
-    },
     "longcat_image": {  # quoted words cut into characters, a norm that may only shrink
         "_class_name": "LongCatImagePipeline",
         "transformer": ("diffusers", "LongCatImageTransformer2DModel", {
@@ -232,5 +218,6 @@ REFERENCES: dict[str, dict] = {
         "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
         "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", DYNAMIC),
         "tokenizer": ("transformers", "Qwen2Tokenizer", {}),
+        "text_processor": ("transformers", "Qwen2VLProcessor", {}),
     },
 }  # fmt: skip

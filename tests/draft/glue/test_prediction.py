@@ -30,6 +30,7 @@ def test_drafted_expressions_are_python():
     rules = [
         {"is": "image ids", "columns": [0, "row", "column"], "patch": 2, "axes": 3, "dtype": "int"},
         {"is": "text ids", "columns": [1, "token"], "axes": 2, "dtype": "float"},
+        {"is": "image ids", "columns": [1, "row + 512", "column + 512"], "patch": 2, "axes": 2, "dtype": "float"},
         {"is": "text ids", "columns": [0, 0], "axes": 3, "dtype": "float"},
         {"is": "table", "items": {"resolution": {"is": "constant", "value": None}}},
     ]
@@ -134,6 +135,20 @@ def test_rotary_embeddings_are_made_once_for_an_image():
     )
     without = call_signature(written.replace("return ids", "raise NotImplementedError"))
     assert "rotary" not in Writer(port_from_answers(ANSWERS), facts, without).text()
+
+
+@pytest.mark.parametrize(("size", "scaled"), [("the norm", 2.0), ("at most the norm", 1.0)])
+def test_guidance_is_scaled_back_or_only_made_smaller(size, scaled):
+    shapes = {"pattern": "unchanged", "noise_shape": [1, 1, 1, 2], "shape": [1, 1, 1, 2]}
+    formula = {"formula": f"{CFG}, then {size} of the conditional output"}
+    facts = {"guidance": {"value": formula}, "packing": {"value": shapes}}
+    text = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array")).text()
+    written = ast.walk(ast.parse(text))
+    guide = next(node for node in written if isinstance(node, ast.FunctionDef) and node.name == "guide")
+    scope: dict = {"mx": SimpleNamespace(array=np.ndarray, linalg=np.linalg, minimum=np.minimum)}
+    exec(ast.unparse(guide).replace("@staticmethod\n", ""), scope)
+    conditional, unconditional = np.array([2.0, 0.0]), np.array([3.0, 0.0])
+    assert scope["guide"](conditional, unconditional, 2.0).tolist() == [scaled, 0.0]  # mixed is [1, 0]
 
 
 def test_guidance_of_the_first_channels():

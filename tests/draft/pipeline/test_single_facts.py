@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mflux_port.draft.pipeline import arguments as arguments_of
 from mflux_port.draft.pipeline import negative
 from mflux_port.draft.pipeline.arguments import Transformer, View, arguments
 from mflux_port.draft.pipeline.encoding import Prompt, encodings, of_empty_text
@@ -109,3 +110,20 @@ def test_an_empty_text_may_have_no_token(given, result, encoded, wanted):
     trace.encoders = [NetworkCall("text_encoder", "text_encoder", 0, {"input_ids": np.array(encoded).view(Array)})]
     found = of_empty_text(trace, {"tokenizer": SimpleNamespace(bos_token_id=7)})
     assert [fact.value["id"] for fact in found] == wanted
+
+
+@pytest.mark.parametrize(("start", "columns"), [(0, [1, "row", "column"]), (512, [1, "row + 512", "column + 512"])])
+def test_positions_may_begin_after_those_of_the_prompt(start, columns):
+    views, given = [], []
+    for height, width in ((4, 6), (6, 4)):
+        grid = np.stack(np.meshgrid(np.arange(height // 2), np.arange(width // 2), indexing="ij"), axis=-1) + start
+        given.append(np.concatenate([np.ones((*grid.shape[:2], 1)), grid], axis=-1).reshape(-1, 3).view(Array))
+        views.append(View({"ids": given[-1]}, {"height": height, "width": width}, 5, [1] * 5, None))
+    assert arguments_of._columns(_tables(given, views)) == columns
+
+
+def _tables(given: list, views: list[View]) -> list[tuple]:
+    return [
+        (own, arguments_of._grid(v.sizes["height"] // 2, v.sizes["width"] // 2))
+        for own, v in zip(given, views, strict=True)
+    ]

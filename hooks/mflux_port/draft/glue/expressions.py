@@ -127,9 +127,16 @@ def _image_ids(rule: dict, given: Given) -> str:
 
 
 def _stacked(names: dict[str, str], like: str, rule: dict) -> str:
-    columns = [names[column] if isinstance(column, str) else _filled(like, column) for column in rule["columns"]]
+    columns = [
+        _counted(names, column) if isinstance(column, str) else _filled(like, column) for column in rule["columns"]
+    ]
     batch = "[None]" if rule["axes"] == 3 else ""
     return f"mx.stack([{', '.join(columns)}], axis=-1){batch}.astype({DTYPES[rule['dtype']]})"
+
+
+def _counted(names: dict[str, str], column: str) -> str:
+    name, plus, first = column.partition(" + ")
+    return f"{names[name]}{plus}{first}"
 
 
 def _filled(like: str, number: int) -> str:

@@ -10,7 +10,7 @@ from mflux_port.draft.glue.expressions import Given, argument, constant
 from mflux_port.draft.glue.packing import packing
 from mflux_port.draft.glue.prompt_embeds import prompt_embeds
 from mflux_port.draft.glue.signature import Signature
-from mflux_port.draft.pipeline.loop import BEFORE_SHIFT
+from mflux_port.draft.pipeline.loop import AT_MOST, BEFORE_SHIFT
 from mflux_port.draft.write.targets import Unresolved
 from mflux_port.port.port import Port
 
@@ -308,21 +308,16 @@ class {self.name}:
         return number is None or int(number[0]) in widths
 
     def _normed(self, formula: str, size: str) -> str:
-        lines = [f"mixed = {formula}"]
-        if size == "the standard deviation":
-            lines.append("return mixed * (mx.std(conditional) / mx.std(mixed))")
-        elif size == "the norm":
-            lines.append("return mixed * (mx.linalg.norm(conditional) / mx.linalg.norm(mixed))")
-        elif self.packing:  # the norm of each token
-            lines[0:0] = [
-                f"shape, pack = conditional.shape, {self.name}._pack",
-                "conditional, unconditional = pack(conditional), pack(unconditional)",
-            ]
-            lines += _NORMED
-            lines.append(f"return {self.name}._unpack(mixed * scale, shape)")
-        else:  # the norm of each row of the image
-            lines += [*_NORMED, "return mixed * scale"]
-        return _block(lines)
+        shrinks, size = size.startswith(AT_MOST), size.removeprefix(AT_MOST)
+        scale = _SCALES.get(size, _SCALE_OF_TOKENS)
+        lines = [f"mixed = {formula}", f"scale = {f'mx.minimum({scale}, 1.0)' if shrinks else scale}"]
+        if not self.packing or size in _SCALES:  # of all values, or of each row of the image
+            return _block([*lines, "return mixed * scale"])
+        packed = [
+            f"shape, pack = conditional.shape, {self.name}._pack",
+            "conditional, unconditional = pack(conditional), pack(unconditional)",
+        ]
+        return _block([*packed, *lines, f"return {self.name}._unpack(mixed * scale, shape)"])
 
     # ------------------------------------------------------------------------------------------------------------ rest
 
@@ -366,9 +361,11 @@ class {self.name}:
         return f'raise NotImplementedError("Decide {fact} in {self.name}: see pipeline_facts.yml.")'
 
 
-_NORMED = [
-    "scale = mx.linalg.norm(conditional, axis=-1, keepdims=True) / mx.linalg.norm(mixed, axis=-1, keepdims=True)",
-]
+_SCALES = {
+    "the standard deviation": "mx.std(conditional) / mx.std(mixed)",
+    "the norm": "mx.linalg.norm(conditional) / mx.linalg.norm(mixed)",
+}
+_SCALE_OF_TOKENS = "mx.linalg.norm(conditional, axis=-1, keepdims=True) / mx.linalg.norm(mixed, axis=-1, keepdims=True)"
 _GRID = """
     @staticmethod
     def _grid(height: int, width: int) -> tuple[mx.array, mx.array]:

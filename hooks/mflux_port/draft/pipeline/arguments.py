@@ -244,13 +244,20 @@ def _columns(tables: list[tuple]) -> list | None:
         if len(constants) == 1:
             found.append(int(constants.pop()))
             continue
-        name = next(
-            (key for key in tables[0][1] if all(c == t[key] for c, (_, t) in zip(columns, tables, strict=True))), None
-        )
+        name = next(filter(None, (_counted(key, columns, tables) for key in tables[0][1])), None)
         if name is None:
             return None
         found.append(name)
     return found
+
+
+def _counted(key: str, columns: list[list], tables: list[tuple]) -> str | None:
+    """``key``, or that plus a whole number, if it gives the columns of all tables."""
+    first = columns[0][0] - tables[0][1][key][0]
+    if not float(first).is_integer() or first < 0:
+        return None
+    expected = [[number + first for number in table[key]] for _, table in tables]
+    return (f"{key} + {int(first)}" if first else key) if columns == expected else None
 
 
 def _tensors(values: list) -> bool:

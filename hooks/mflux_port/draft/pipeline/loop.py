@@ -8,6 +8,7 @@ import math
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import NetworkCall, Trace
 
+AT_MOST = "at most "  # a size that guidance may make smaller and not larger
 BEFORE_SHIFT = "1000 * the sigma before its shift"
 WHOLE = "whole timesteps from 1000 to 1, / 1000"
 _SHIFT_KEYS = (
@@ -188,6 +189,9 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
     if formula is None:
         return Fact("guidance", None, where, (f"{shape}; no known formula fits",))
     other = _first_other_step(traces[0], formula, scales[0])
+    less = formula | {"formula": formula["formula"].replace(", then the", f", then {AT_MOST}the")}
+    if other and less != formula and not _first_other_step(traces[0], less, scales[0]):
+        formula, other = less, 0
     if other:
         return Fact("guidance", None, where, (f"{formula['formula']}, but another formula from step {other} on",))
     return Fact("guidance", shape | formula, where)
@@ -221,7 +225,8 @@ def _is_formula(rows: list, target, found: dict, scale: float) -> bool:
     plain, _, size = found["formula"].partition(", then ")
     mixed = (second if plain.startswith("unconditional") else first) + scale * (first - second)
     if size:
-        return f"{_scaling(mixed, first, target)} of the conditional output" == size
+        shrinks = size.startswith(AT_MOST)
+        return f"{_scaling(mixed, first, target, shrinks)} of the conditional output" == size
     return _equal(mixed, target, 1e-4)
 
 
@@ -260,10 +265,10 @@ def _of_first_channels(rows: list, targets: list, scales: tuple[float, float], c
 
 def _normed(rows: list, targets: list, scales: tuple[float, float]) -> dict | None:
     # The result is scaled back to the norm of the conditional output.
-    for sign, conditional in itertools.product((1, -1), (0, 1)):
+    for shrinks, sign, conditional in itertools.product((False, True), (1, -1), (0, 1)):
         first, second = sign * rows[conditional], sign * rows[1 - conditional]
         found = [
-            _scaling(second + scale * (first - second), first, target)
+            _scaling(second + scale * (first - second), first, target, shrinks)
             for scale, target in zip(scales, targets, strict=True)
         ]
         if found[0] and found[0] == found[1]:
@@ -274,22 +279,22 @@ def _normed(rows: list, targets: list, scales: tuple[float, float]) -> dict | No
     return None
 
 
-def _scaling(mixed, conditional, target) -> str | None:
-    width = _token_width(mixed, conditional, target)
-    if width:
-        return f"the norm of each {width} values"
-    for name, size in (("the norm", lambda value: value.norm()), ("the standard deviation", lambda value: value.std())):
-        if _equal(mixed * (size(conditional) / size(mixed)), target, 1e-4):
-            return name
-    return None
+def _scaling(mixed, conditional, target, shrinks: bool = False) -> str | None:
+    """What of ``mixed`` is made that of ``conditional``; ``shrinks``: only where it is larger."""
 
+    def fits(own, wanted, size) -> bool:
+        ratio = size(wanted) / size(own)
+        scaled = own * (ratio.clamp(max=1.0) if shrinks else ratio)
+        return _equal(scaled.reshape(-1), target, 1e-4)
 
-def _token_width(mixed, conditional, target) -> int | None:
-    """The width of the tokens, if each token was scaled separately: one of the divisors up to 1024."""
+    start = AT_MOST if shrinks else ""
     for width in (size for size in range(2, 1025) if mixed.numel() % size == 0):
-        a, b = mixed.reshape(-1, width), conditional.reshape(-1, width)
-        if _equal((a * (b.norm(dim=1, keepdim=True) / a.norm(dim=1, keepdim=True))).reshape(-1), target, 1e-4):
-            return width
+        tokens = mixed.reshape(-1, width), conditional.reshape(-1, width)
+        if fits(*tokens, lambda value: value.norm(dim=1, keepdim=True)):
+            return f"{start}the norm of each {width} values"
+    for name, size in (("the norm", lambda value: value.norm()), ("the standard deviation", lambda value: value.std())):
+        if fits(mixed, conditional, size):
+            return f"{start}{name}"
     return None
 
 

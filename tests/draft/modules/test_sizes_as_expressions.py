@@ -1,0 +1,35 @@
+"""Sizes as expressions of a config's names, from trees written by hand."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from mflux_port.draft.tree.nodes import MODULE, Node
+from mflux_port.draft.tree.sizes import Observation, express
+
+
+def attention(heads: int, width: int = 96, groups: int = 2) -> Node:
+    """An attention that keeps its number of heads, and has keys of ``groups`` heads."""
+    keys = Node("Linear", arguments={"input_dims": str(width), "output_dims": str(width // heads * groups)})
+    return Node(MODULE, "Attention", children={"to_k": keys}, scalars={"heads": str(heads)})
+
+
+@pytest.mark.parametrize(
+    ("factors", "heads", "keys"),
+    [
+        ((2, 4), "heads", "96 * groups // heads"),
+        ((2, 3), "heads", "96 * groups // heads"),  # a reference that refuses four times the heads
+        ((Fraction(1, 2), 3), "heads", "96 * groups // heads"),
+        ((2,), "4", "24 * groups"),  # one other number proves nothing
+    ],
+)
+def test_a_number_of_heads_is_seen_at_whatever_factors_the_reference_takes(factors, heads, keys):
+    trees = {factor: attention(int(4 * factor)) for factor in factors}
+    seen = [
+        Observation("heads", 4, trees),
+        Observation("groups", 2, {2: attention(4, groups=4), 4: attention(4, groups=8)}),
+    ]
+    found = express(attention(4), seen)
+    assert found.scalars["heads"] == heads
+    assert found.children["to_k"].arguments["output_dims"] == keys
