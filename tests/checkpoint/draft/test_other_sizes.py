@@ -72,4 +72,4 @@ def test_a_limit_is_not_told_by_three_trees():
 def test_drafted_modules_fit_the_reference_at_other_sizes(diffusers_python, tmp_path):
     said = run_in(diffusers_python, HERE / "other_sizes.py", tmp_path, source=releases.source("0.24.0") / "src")
     found = json.loads(said.splitlines()[-1])
-    assert len(found) == 8 and {case: names for case, names in found.items() if names} == {}
+    assert len(found) == 9 and {case: names for case, names in found.items() if names} == {}
