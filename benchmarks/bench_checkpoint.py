@@ -1,6 +1,6 @@
 """``inspect``, ``draft`` and ``ledger`` on headers alone: CPU time after imports and peak memory, by tensors and shards.
 
-Every measurement is a process of its own.
+Every measurement runs in a separate process.
 """
 
 from __future__ import annotations

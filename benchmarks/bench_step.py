@@ -73,7 +73,7 @@ def _drafted(name: str):
 
     from mflux_port.draft.forward.draft import resized, written
     from mflux_port.draft.forward.proof.replay import Replay
-    from mflux_port.draft.forward.proof.states import VERIFIED, State
+    from mflux_port.draft.forward.proof.result import VERIFIED, State
     from mflux_port.draft.forward.proof.twin_port import PACKAGE, TOP, write_port
     from mflux_port.draft.forward.twin.twin import make_twin, randomise
     from mflux_port.draft.tree.from_reference import build

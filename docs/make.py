@@ -24,9 +24,9 @@ sys.path[:0] = [str(PROJECT / folder) for folder in ("hooks", ".", "docs")]
 
 from mflux_port import __version__, cli  # noqa: E402
 from mflux_port.checkout.tree import Checkout  # noqa: E402
-from mflux_port.checks.engine.evaluate import check, failures  # noqa: E402
 from mflux_port.checks.engine.registry import rules_when  # noqa: E402
 from mflux_port.checks.engine.rule import MERGE, RUN  # noqa: E402
+from mflux_port.checks.engine.run_rules import check, failures  # noqa: E402
 from mflux_port.json_output import FIELDS  # noqa: E402
 
 BLOCK = re.compile(r"(?P<head><!-- output: (?P<name>.+?) -->\n)(?P<body>.*?)(?P<tail><!-- end -->)", re.DOTALL)

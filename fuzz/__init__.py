@@ -2,7 +2,7 @@
 
 Linux only: ``uv run --group fuzz python -m fuzz header``.
 
-A target is a module with ``one(data)``, which raises for an input that is treated wrongly, with ``WORDS`` that are put
+A target is a module with ``one(data)``, which raises for an input that is handled wrongly, with ``WORDS`` that are put
 into inputs whole, and with the size of its ``LONGEST`` input. ``corpus/<target>`` has the inputs that are kept.
 """
 

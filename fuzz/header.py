@@ -53,7 +53,7 @@ def _verify_same(tensors: dict, data: bytes) -> None:
         theirs = {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in safetensors.deserialize(data)}
     except safetensors.SafetensorError as error:
         if not any(words in str(error) for words in _STRICTER):
-            raise AssertionError(f"the library refuses what was taken for sound: {error}") from None
+            raise AssertionError(f"the library refuses a file that was accepted: {error}") from None
         return
     ours = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     assert ours == theirs, f"{json.dumps(sorted(ours))} against {json.dumps(sorted(theirs))}"

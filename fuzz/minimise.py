@@ -1,4 +1,4 @@
-"""``python -m fuzz.minimise <target>``: keep each input that takes a path which no shorter input takes.
+"""``python -m fuzz.minimise <target>``: keep each input that reaches a path that no shorter input reaches.
 
 Inputs that once failed are named ``found-…`` and stay.
 """

@@ -100,9 +100,9 @@ def one(data: bytes) -> None:
     _verify_whole(files, wired, file)
     assert not planned(wired, PORT).files, "a second run would change something"
     if all(result.state in (ABSENT, NOT_APPLICABLE) for result in plan.results):
-        assert unwired(wired, PORT) == files, "unwire does not give back what was there"
+        assert unwired(wired, PORT) == files, "unwire does not restore the file"
         later = applied(wired, planned(wired, _LATER))
-        assert unwired(later, _LATER) == files, "unwire does not give back what was there before other answers"
+        assert unwired(later, _LATER) == files, "unwire does not restore the file from before other answers"
 
 
 def planned(files: Files, port: Port) -> Plan:
@@ -130,4 +130,4 @@ def _verify_whole(before: Files, after: Files, file: str) -> None:
         ours = {name: new["project"]["scripts"].pop(name) for name in PORT.scripts}
         for name in PORT.scripts:
             old["project"]["scripts"].pop(name, None)
-        assert ours == PORT.scripts and old == new, "pyproject.toml would say something else"
+        assert ours == PORT.scripts and old == new, "pyproject.toml would have another meaning"

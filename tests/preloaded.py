@@ -1,6 +1,6 @@
 """Run scripts in copies of a Python process that has already imported torch, transformers and diffusers.
 
-These imports take four seconds of computing time, which is more than most scripts need for their own work. Each run is a
+These imports take four seconds of CPU time, more than most scripts need for their own work. Each run is a
 fork of that process, so no script sees what another one has changed. Run as a script, this file is that process.
 """
 
@@ -37,8 +37,8 @@ class Done(subprocess.CompletedProcess):
 def run(command: list[str], cwd: Path, env: Mapping[str, str], given: str = "", stubs: str = "") -> Done:
     """What ``subprocess.run`` returns for ``[python, script, …]`` or ``[python, "-m", module, …]``.
 
-    ``stubs``: a folder that the imports need, too.
-    ``seconds`` of the result are its computing time, without the imports. To measure memory, use ``subprocess.run``.
+    ``stubs``: a folder that the imports also need.
+    ``seconds`` of the result are its CPU time, without the imports. To measure memory, use ``subprocess.run``.
     """
     if sys.platform != "linux":  # macOS' own libraries do not survive a fork
         return _fresh(command, cwd, env, given)
@@ -73,7 +73,7 @@ def _process(python: str, stubs: str) -> subprocess.Popen:
     """The process of an environment. Two are kept, because each holds 400 MB."""
     key = (python, stubs)
     kept = _processes.pop(key, None) or _start(python, stubs)
-    _processes[key] = kept  # the last of them is the one that was used last
+    _processes[key] = kept  # the last one was used most recently
     while len(_processes) > 2:
         _end(_processes.pop(next(iter(_processes))))
     return kept
@@ -129,7 +129,7 @@ def _become(asked: dict) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    """The exit code, as the interpreter makes it of what the script raises."""
+    """The exit code that the interpreter derives from what the script raises."""
     try:
         if arguments[0] == "-m":
             sys.path.insert(0, os.getcwd())

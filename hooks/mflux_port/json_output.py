@@ -13,7 +13,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "steps": "list of `step`, `command`, `seconds`, `code` (the exit code), in the order in which they ran",
         "next": "the next action: `command` to type, `reason`, and `edit`, the file or folder to change first (or empty)",
     },
-    "copy": {"model": "the port's package name", "answers": "the file of its answers"},
+    "copy": {"model": "the port's package name", "answers": "its answers file"},
     "start --dry-run": {"planned": "list of `step` and `command`"},
     "demo": {
         "checkout": "the folder of the mflux checkout",

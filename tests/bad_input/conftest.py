@@ -1,4 +1,4 @@
-"""One world for the whole run."""
+"""One world for the whole test run."""
 
 from __future__ import annotations
 

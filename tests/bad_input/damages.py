@@ -53,17 +53,6 @@ def begins(name: str, data: bytes) -> Damage:
     return lambda world: world.write(name, data + world.path(name).read_bytes()) and None
 
 
-def says(name: str, old: str, new: str) -> Damage:
-    """Replace some text."""
-
-    def damage(world: World) -> None:
-        text = world.path(name).read_text()
-        assert old in text
-        world.write(name, text.replace(old, new))
-
-    return damage
-
-
 def outside(name: str) -> Damage:
     """Move the file or folder out of the checkout, and leave a link in its place."""
 

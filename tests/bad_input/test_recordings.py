@@ -74,10 +74,10 @@ RECORDINGS = [
     ("events that are a mapping", {"events": "{}"}, "the table of events has another form"),
     ("an event of three", event("a/b/in/0", [2, 2], 1), "the table of events has another form"),
     ("an event without stage", event("a", [2, 2], 1, ""), "the table of events has another form"),
-    ("an event of no stride", event("a/b/in/0", [2, 2], 0, ""), "the table of events has another form"),
+    ("an event without a stride", event("a/b/in/0", [2, 2], 0, ""), "the table of events has another form"),
     ("an event of half a size", event("a/b/in/0", [2.5], 1, ""), "the table of events has another form"),
     ("an event without values", event("a/b/in/0", [2, 2], 1, ""), "nothing holds the values of a/b/in/0"),
-    ("an event of another's shape", event("a/b/in/0", [4], 1, EVENTS[0][0]), "nothing holds the values of a/b/in/0"),
+    ("an event with another's shape", event("a/b/in/0", [4], 1, EVENTS[0][0]), "nothing holds the values of a/b/in/0"),
     ("an event of values that are not there", event("a/b/in/0", [2, 2], 1, "x/y/in/0"), "nothing holds the values of"),
     ("two events of one name", {"events": [EVENTS[0], EVENTS[0]]}, "two events have one name"),
     ("a tensor without offsets", tensor(data_offsets=None), "has no place in the file"),
@@ -137,7 +137,7 @@ ARGUMENTS = [
     ("a size of three", (MFLUX, "--size", "64x64x64"), "--size 64x64x64 is not a size"),
     ("two claims", (MFLUX, "--lora", "--image"), "not allowed with argument"),
     ("a claim in bfloat16", (MFLUX, "--lora", "--dtype", "bfloat16"), "leave out --dtype bfloat16"),
-    ("a claim and a stage", (MFLUX, "--quantize", "8", "--stage", "loop"), "--quantize is judged in float32, in a run of its own; leave out --stage"),
+    ("a claim and a stage", (MFLUX, "--quantize", "8", "--stage", "loop"), "--quantize is judged in float32, in a separate run; leave out --stage"),
     ("a claim without its recording", (MFLUX, "--training"), "training.safetensors is missing; run run_reference.py --training first"),
     ("another prompt", (MFLUX, "--prompt", "b"), "the reference ran with prompt 'a fox', not 'b'"),
     ("another size", (MFLUX, "--size", "128"), "the reference ran with width 64, not 128"),
@@ -226,7 +226,7 @@ def recording(home: Path, change: dict | bytes | None) -> bytes | None:
 
 
 def digest(checkpoint: Path) -> str:
-    """The digest by which a recording names a checkpoint: its headers and the first values after them."""
+    """The digest that identifies a checkpoint in a recording: of its headers and the first values after them."""
     import hashlib
 
     found = hashlib.sha256()

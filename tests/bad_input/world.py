@@ -113,7 +113,7 @@ def complains(capsys, arguments: list, words: tuple[str, ...], out: str = "") ->
 
 
 def changes(before: dict[str, tuple], after: dict[str, tuple]) -> list[str]:
-    """The names that differ."""
+    """The names of the files that differ."""
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 

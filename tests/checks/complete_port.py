@@ -101,7 +101,7 @@ def _fill_readme(path: Path) -> None:
         path.read_text()
         .replace("(not measured yet)", "12.5 GB")
         .replace("what it has and this port omits is listed here", "the upscaler is omitted")
-        .replace("what it splits, joins or turns is listed here", "it renames only")
+        .replace("what it splits, joins or transposes is listed here", "it renames only")
         .replace("how close each stage comes to the reference in float32 is listed here", "below 1e-4 in every stage")
     )
     title, rest = text.split("\n", 1)

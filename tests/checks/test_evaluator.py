@@ -9,10 +9,10 @@ import subprocess
 
 import pytest
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.evaluate import all_models
-from mflux_port.checks.engine.evaluator import Evaluator, Unknown
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.checkout_facts import Facts
 from mflux_port.checks.engine.package import Package
+from mflux_port.checks.engine.run_rules import all_models
+from mflux_port.checks.engine.static_evaluation import Evaluator, Unknown
 
 LISTS = ("possible_up_patterns", "possible_down_patterns", "possible_alpha_patterns")
 # The same lists, built by running the code: mflux with its dependencies, in its own environment.

@@ -6,11 +6,11 @@ import re
 
 import pytest
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.evaluate import ask, check
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.checkout_facts import Facts
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.registry import all_rules, rules_when
 from mflux_port.checks.engine.rule import ALWAYS, FAIL, MERGE, PASS, RUN
+from mflux_port.checks.engine.run_rules import ask, check
 
 STATES = {"pass", "fail", "not applicable", "needs you"}
 

@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.evaluate import check, failures
 from mflux_port.checks.engine.rule import FAIL, MERGE, PASS
+from mflux_port.checks.engine.run_rules import check, failures
 
 from tests.checks import complete_port
 from tests.checks.breaking import append, both, remove, replace, write

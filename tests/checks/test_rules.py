@@ -7,11 +7,11 @@ import sys
 
 import pytest
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.evaluate import Row, ask, check, failures
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.checkout_facts import Facts
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.registry import GROUPS, all_rules
 from mflux_port.checks.engine.rule import FAIL, MERGE, NEEDS_YOU, PASS
+from mflux_port.checks.engine.run_rules import Row, ask, check, failures
 
 from tests.checks.breaking import Break, todo
 from tests.checks.breaks import all_breaks
@@ -21,7 +21,7 @@ from tests.checks.paths import CLI, CONFIG
 BREAKS = all_breaks()
 # Only a person can judge these, so no change of a file makes them fail.
 PEOPLE = ("WGT10", "LOR10", "TST06", "TST15", "DOC21", "MRG12", "MRG13", "MRG14", "MRG15", "MRG17", "MRG18")
-# These need an environment that runs mflux: test_executing.py.
+# These need an environment that runs mflux: test_check_run.py.
 EXECUTING = ("RUN02", "RUN03", "RUN04")
 
 

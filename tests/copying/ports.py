@@ -54,7 +54,7 @@ SIZES = {
 
 
 def runnable(answers: dict) -> dict:
-    """The same port with components of its own in sizes that run anywhere."""
+    """The same port with its own components, at sizes that run anywhere."""
     entry = {"key": answers["model"].replace("_", "-"), "hf_repo": answers["hf_repo"]}
     checkpoints = [{**one, **SIZES} for one in answers.get("checkpoints", [entry])]
     return {**answers, "vae": "own", "text_encoder": "own", "checkpoints": checkpoints}

@@ -1,4 +1,4 @@
-"""Run the porter's commands in copies of this process, each with its own fault."""
+"""Run the porter's commands in forks of this process, each with its own fault."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.faults.injection import Fault
 
 _SITE = Path(__file__).with_name("site")
 _HOOKS = Path(__file__).resolve().parents[2] / "hooks"
-_LIMIT = 300  # seconds; enough on any machine, however busy
+_LIMIT = 300  # seconds; enough even on a busy machine
 
 
 class Outcome(NamedTuple):

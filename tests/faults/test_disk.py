@@ -1,4 +1,4 @@
-"""A full disk and missing permissions: one line, nothing half-written, and the next run completes."""
+"""With a full disk or missing permissions: one line, nothing half-written, and the next run completes."""
 
 from __future__ import annotations
 

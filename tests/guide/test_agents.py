@@ -1,6 +1,6 @@
 """The two texts for coding agents: every command in them runs, and every file that they name is there.
 
-The two runners need torch and MLX: that they take these options is read from their source.
+The two runners need torch and MLX, so their options are read from their source.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def test_every_command_runs(text, root, mflux_port):
     for command in found:
         words = command.split()
         if words[0] == "mflux-port":
-            # `start` would make a twin, which takes torch: its plan takes the same words.
+            # `start` would make a twin, which needs torch; `--dry-run` checks the same arguments.
             plan = ["--dry-run"] if words[1] == "start" else []
             done = mflux_port(*words[1:], *plan, cwd=root)
             assert done.returncode in (0, 1) and "Traceback" not in done.stderr, (command, done.stderr)

@@ -11,15 +11,9 @@ from pathlib import Path
 
 import pytest
 from mflux_port.errors import PortError
+from mflux_port.guide.answers import ANSWERS_FILE, note_copy, set_answers, verify_same_checkpoint
 from mflux_port.guide.request import Request
-from mflux_port.guide.start import (
-    ANSWERS_FILE,
-    Journey,
-    inspect_command,
-    needs_no_person,
-    question,
-    set_answers,
-)
+from mflux_port.guide.start import Journey, inspect_command, needs_no_person, planned, question
 from mflux_port.template import project
 
 from tests.conftest import PROJECT
@@ -178,6 +172,52 @@ def test_a_command_that_refuses_stops_with_the_way_on(tmp_path):
     ):
         Journey(Request(tmp_path, "acme/Vega"), runner, lambda line: None).go()
     assert len(runner.ran) == 1
+
+
+def test_a_copy_that_fails_keeps_the_answers(tmp_path, answers):
+    set_answers(answers, {"model": "vega_2"})
+    with pytest.raises(PortError, match="copy stopped: .*; then continue with: mflux-port start"):
+        Journey(request(tmp_path), Refusing(1), lambda line: None).copy()
+    assert "model: vega_2" in answers.read_text() and "has begun" not in answers.read_text()
+
+
+def test_a_copy_that_was_killed_is_completed(tmp_path, answers):
+    (tmp_path / "src/mflux/models/z_image").mkdir(parents=True)  # what the copy had written
+    for text in ("# LOOK UP - hf_repo is not in the checkpoint; Copier will ask for it", "# LOOK UP - not in"):
+        answers.write_text(answers.read_text().replace(text, "hf_repo: acme/Vega" if "hf" in text else "# not in"))
+    note_copy(answers, True)
+    runner = Refusing(2)
+    with pytest.raises(PortError, match="copy stopped"):
+        Journey(Request(tmp_path, "acme/Vega"), runner, lambda line: None).go()
+    assert [command.split()[1:5] for command in runner.ran] == [["copy", "--trust", "--defaults", "--overwrite"]]
+
+
+def test_answers_for_another_checkpoint_are_not_used(answers):
+    verify_same_checkpoint(answers, "acme/Vega")
+    verify_same_checkpoint(answers, "acme/Vega")
+    with pytest.raises(PortError, match="is for acme/Vega; delete it to start with acme/Lyra"):
+        verify_same_checkpoint(answers, "acme/Lyra")
+
+
+@pytest.mark.parametrize("kind", ["gone", "empty", "without an index"])
+def test_a_folder_that_cannot_be_ported_is_refused_before_anything_is_written(tmp_path, kind):
+    place = tmp_path / "vega"
+    if kind == "empty":
+        place.mkdir()
+    elif kind == "without an index":
+        write_checkpoint(place)
+        (place / "model_index.json").unlink()
+    (tmp_path / "mflux").mkdir()
+    wanted = Request(tmp_path / "mflux", str(place), model="vega")
+    for act in (lambda: planned(wanted, ""), lambda: Journey(wanted, Refusing(0), lambda line: None).go()):
+        with pytest.raises(PortError, match="vega (does not exist|holds no safetensors|has no model_index.json)"):
+            act()
+    assert not list((tmp_path / "mflux").iterdir())
+
+
+def test_paths_with_spaces_are_quoted(tmp_path):
+    plan = planned(Request(tmp_path, "acme/Vega", model="vega", template="/my template"), "")
+    assert "--with '/my template' mflux-port" in plan[3]["command"]
 
 
 def test_dry_run_writes_nothing(mflux_port, pristine, tmp_path):

@@ -24,7 +24,6 @@ from tests.checks.complete_port import MODEL, PACKAGE, git
 
 GUIDE = f"porting/{MODEL}/PORTING.md"
 ARTIFACTS = f"porting/{MODEL}/artifacts"
-NETWORKS = ("vae_decode", "vae_encode", "transformer", "text_encoder")
 WRONG = ("transformer", "text_encoder")  # stages that a person has to write
 
 

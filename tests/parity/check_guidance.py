@@ -14,6 +14,7 @@ sys.path.insert(0, sys.argv[1])
 
 import torch  # noqa: E402 - found through the path above
 from diffusers.guiders import AdaptiveProjectedMixGuidance  # noqa: E402
+from parity.errors import ParityError  # noqa: E402
 from parity.record import guidance, reference  # noqa: E402
 from parity.record.probe import find_orders  # noqa: E402
 
@@ -35,7 +36,7 @@ class Scheduler:
 
 
 class Pipe:
-    """Calls its transformer twice where ``guided`` says so of the value that it is given; packs its latents."""
+    """Calls its transformer twice if ``guided`` is true for the given value; packs its latents."""
 
     guider = None
     guided = staticmethod(lambda value: value > 1)
@@ -78,7 +79,7 @@ class Scheduled(Pipe):
 
 
 class Guided(Pipe):
-    """Its guidance is a separate component, whatever the call is given."""
+    """Its guidance is a separate component, and the call's argument has no effect."""
 
     def __init__(self):
         super().__init__()
@@ -94,6 +95,7 @@ class Guided(Pipe):
 class Run:
     guidance: float
     unguided: bool
+    guided_port: bool = True
 
 
 def call(pipe, run) -> None:
@@ -112,6 +114,13 @@ for kind in (Pipe, AnyAboveZero, Embedded, WithoutNegative, Scheduled, Guided):
         line = guidance.sentence(run, found, value)
         row = {"kind": kind.__name__, "unguided": unguided, "asked": value, "passed": run.guidance, "line": line}
         print(json.dumps(row | {"rows": rows, "ran": found["value"], "guider": found.get("guider")}), flush=True)
+
+for kind in (Pipe, Embedded):
+    try:
+        answer = guidance.settle(kind(), Run(5.0, False, guided_port=False), 240, call).guidance
+    except ParityError as error:
+        answer = str(error)
+    print(json.dumps({"refused": kind.__name__, "answer": answer}), flush=True)
 
 pipe = Pipe()
 outputs = {("transformer", n): Network()(torch.zeros(1, 60, 4), torch.ones(1)) for n in range(2)}

@@ -49,7 +49,7 @@ with long_sums_in_parts():
     inside = errors()
     short = mx.mean(mx.array([1, 2, 3])), mx.fast.layer_norm(mx.ones((2, 8)), None, None, 1e-6)
 assert max(inside.values()) < 1e-6, inside
-# On a CPU, MLX 0.32 adds one number after the other; if a new MLX no longer does, this whole context can go.
+# On a CPU, MLX 0.32 adds one number after the other; if a newer MLX no longer does, the whole context can be deleted.
 assert max(before.values()) > 1e-5 or mx.default_device() != mx.cpu, before
 assert errors() == before and short[0].item() == 2 and short[1].shape == (2, 8)
 print("right")

@@ -15,7 +15,7 @@ from parity.memo import Memo  # noqa: E402
 from parity.run import mlx_port, strips  # noqa: E402
 from parity.run.mlx_taps import components, numbers  # noqa: E402
 
-# A convolution in strips gives the same result as a whole one, whatever its stride, padding and dilation.
+# A convolution in strips gives the same result as a whole one, for any stride, padding and dilation.
 random = np.random.default_rng(0)
 strips.MOST = 700
 
@@ -53,7 +53,7 @@ assert mx.get_active_memory() < 1e6, mx.get_active_memory()
 after = {path: np.array(array) for path, array in tree_flatten(components(port.model)["transformer"].parameters())}
 assert before.keys() == after.keys() and all(np.array_equal(before[path], after[path]) for path in before)
 
-# The very same numbers give the known result; others, another dtype or an object that is not numbers do not.
+# The same numbers give the known result; other numbers, another dtype or an object without numbers do not.
 memo = Memo(mx.array, numbers)
 memo.put("encoder", (mx.arange(4),), {"scale": 2.0}, "known")
 assert memo.get("encoder", (mx.arange(4),), {"scale": 2.0}) == "known"

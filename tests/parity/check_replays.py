@@ -10,6 +10,7 @@ import mlx.core as mx  # noqa: E402
 import numpy as np  # noqa: E402
 from mlx import nn  # noqa: E402
 from parity.latent_orders import Order  # noqa: E402
+from parity.run.mlx_taps import widened_activations  # noqa: E402
 from parity.run.module_replay import in_float32, with_results  # noqa: E402
 from parity.run.port_latent_orders import PortOrders  # noqa: E402
 from parity.run.run_state import FORCED, RunState  # noqa: E402
@@ -38,6 +39,23 @@ assert np.allclose(results[0], np.array(exact) * 0.1, rtol=1e-6) and not casts
 assert in_float32(lambda x: x.astype(mx.bfloat16), (short,), {}, [(short, exact)])[1]
 
 
+class Queries(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rows, self.table = mx.random.normal((3, 4)), nn.Embedding(5, 4)
+
+    def __call__(self, ids):
+        return self.rows[:2] / 3 + self.table(ids) / 3
+
+
+queries, ids = Queries(), mx.array([1, 4])
+queries.set_dtype(mx.bfloat16)
+exact = (np.array(queries.rows[:2].astype(mx.float32)) + np.array(queries.table(ids).astype(mx.float32))) / 3
+with widened_activations(queries):
+    assert np.allclose(np.array(queries(ids)), exact, rtol=1e-6)
+assert queries(ids).dtype == mx.bfloat16
+
+
 class Recording(dict):
     get = dict.__getitem__
 
@@ -46,6 +64,6 @@ NAME, RIGHT, OTHER = "loop/scheduler.0/in/0", (1, 64, 2, 2), (1, 16, 8, 8)
 orders = PortOrders(loop=Order(np.arange(256).reshape(RIGHT)))
 state = RunState(Recording({NAME: np.zeros(RIGHT, np.float32)}), None, orders, FORCED, print)
 state.exchange(NAME, mx.zeros(OTHER), "guidance")
-assert state.trace.notes == [f"guidance/scheduler.0/in/0 is {list(OTHER)}, the reference's is {list(RIGHT)}"]
+assert state.trace.notes == [f"guidance/scheduler.0/in/0 is {list(OTHER)}; the reference's is {list(RIGHT)}"]
 assert not state.trace.seen[0].aligned
 print("right")

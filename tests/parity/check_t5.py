@@ -1,4 +1,4 @@
-"""Run inside an environment with transformers, mflux and MLX: T5's attention in its real sizes, right and with a mistake.
+"""Run inside an environment with transformers, mflux and MLX: T5's attention at real sizes, with and without a bug.
 
 ``check_t5.py PORTING`` prints a JSON line for each: its error on the reference's input, and the largest that passes.
 T5 does not scale its scores, so they are large and multiply rounding.

@@ -23,7 +23,7 @@ SIZE = "112x80"
 def script() -> Callable[..., subprocess.CompletedProcess]:
     """``script(home, "run_mflux.py", "--bisect")``: a script, where torch, diffusers and MLX are installed.
 
-    ``fresh``: in a process of its own, to measure what it takes.
+    ``fresh``: in a separate process, to measure its cost.
     """
     python = releases.environment(releases.NEWEST, (DIFFUSERS,))
     source = releases.source(releases.NEWEST) / "src"

@@ -26,7 +26,7 @@ class Ernie(ErnieImage):
 
 
 class ErnieWithoutEncoder(Ernie):
-    """As a template's port before its encoder is written: two prompts of different lengths, the shorter one is padded."""
+    """Like a rendered port before its encoder is written: two prompts of different lengths, the shorter one padded."""
 
     def _encode_prompt(self, prompt: str) -> mx.array:
         raise NotImplementedError("the text encoder is not written yet")
@@ -75,14 +75,14 @@ class ErnieFromTheConditional(Ernie):
 
 
 class ErnieWithoutNegative(Ernie):
-    """Guidance is not written yet: it predicts the prompt alone."""
+    """Guidance is not written yet: only the prompt is predicted."""
 
     def _encode_prompts(self, *, prompt, negative_prompt, guidance):
         return super()._encode_prompts(prompt=prompt, negative_prompt=negative_prompt, guidance=1.0)
 
 
 class ErnieWithOtherSigmas(Ernie):
-    """Its schedule is another one; the transformer is right."""
+    """Its schedule differs; the transformer is right."""
 
     def generate_image(self, seed, prompt, num_inference_steps, height, width, guidance, negative_prompt=None):
         settings = {"num_inference_steps": num_inference_steps, "height": height, "width": width, "guidance": guidance}
@@ -127,7 +127,7 @@ class ZImageBase(ZImage):
 
 
 class ZImageBaseWithoutEncoder(ZImageBase):
-    """As a template's port before its encoder is written: the stand-in has to tell the two prompts apart."""
+    """Like a rendered port before its encoder is written: the stand-in has to distinguish the two prompts."""
 
     def _encode_prompt(self, prompt: str) -> mx.array:
         raise NotImplementedError("the text encoder is not written yet")
@@ -138,7 +138,7 @@ class ZImageBaseWithoutEncoder(ZImageBase):
 
 
 class ZImageWithAnotherEncoder(ZImage):
-    """Its prompt embeddings are wrong, and nothing else is."""
+    """Only its prompt embeddings are wrong."""
 
     def _encode_prompts(self, **arguments):
         positive, negative = super()._encode_prompts(**arguments)
@@ -146,7 +146,7 @@ class ZImageWithAnotherEncoder(ZImage):
 
 
 class ZImageWithSizesWrittenDown(ZImage):
-    """A part of the full size, whatever the checkpoint's sizes are."""
+    """Has a part of the full size, regardless of the checkpoint's sizes."""
 
     def __init__(self, **more):
         super().__init__(**more)
@@ -154,7 +154,7 @@ class ZImageWithSizesWrittenDown(ZImage):
 
 
 class KleinWithAnEmptyNegative(Flux2Klein):
-    """Its tokenizer makes nothing of an empty prompt, where the reference pads it."""
+    """Its tokenizer gives no tokens for an empty prompt, where the reference pads it."""
 
     def _encode_prompt_pair(self, *, prompt, negative_prompt, guidance):
         return super()._encode_prompt_pair(prompt=prompt, negative_prompt="", guidance=guidance)

@@ -1,6 +1,6 @@
 """Run inside an environment with mflux and MLX: put one bug after another into Z-Image's LoRA, training and so on.
 
-``run_claims.py PORTING [BUG…]`` prints a JSON line for each bug: its name, what was expected, and the rows that fail.
+``run_py PORTING [BUG…]`` prints a JSON line for each bug: its name, what was expected, and the rows that fail.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ ARTIFACTS = Path(PORTING, "artifacts")
 TINY = ARTIFACTS / "tiny"
 FILES = ("attention", "diffusers_alpha", "kohya")
 
-from bugs import claims  # noqa: E402 - found through the path above
+from bugs.claims import CLAIMS  # noqa: E402 - found through the path above
+from bugs.claims.claim import IMAGE, LORA, QUANTIZED, TRAINING, Claim  # noqa: E402
 
-HEALTHY = [claims.Claim("healthy", claim, contextlib.nullcontext, "", "") for claim in
-           (claims.LORA, claims.TRAINING, claims.IMAGE, claims.QUANTIZED)]  # fmt: skip
+HEALTHY = [Claim("healthy", claim, contextlib.nullcontext, "", "") for claim in (LORA, TRAINING, IMAGE, QUANTIZED)]
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
 
     recordings = {name: Recording(ARTIFACTS / f"{name}.safetensors") for name in ("lora", "training", "image")}
     known = recordings["lora"].facts["lora"]["files"]
-    for bug in [*HEALTHY, *claims.CLAIMS]:
+    for bug in [*HEALTHY, *CLAIMS]:
         if NAMES and bug.name not in NAMES:
             continue
         files = known if bug in HEALTHY or bug.row not in known else (*FILES, bug.row)
@@ -87,5 +87,5 @@ def _quantized(recordings: dict, say, named: str) -> None:
     quantized.judge(PORT, TINY, {}, recordings["image"], 4, say)
 
 
-JUDGES = {claims.LORA: _lora, claims.TRAINING: _training, claims.IMAGE: _image, claims.QUANTIZED: _quantized}
+JUDGES = {LORA: _lora, TRAINING: _training, IMAGE: _image, QUANTIZED: _quantized}
 main()

@@ -14,9 +14,10 @@ PORTING, *NAMES = sys.argv[1:]
 sys.path[:0] = [PORTING, str(Path(__file__).parent)]
 PORT = "mflux.models.flux2.variants.edit.flux2_klein_edit:Flux2KleinEdit"
 
-from bugs import claims, edit  # noqa: E402 - found through the path above
+from bugs import edit  # noqa: E402 - found through the path above
+from bugs.claims.claim import Claim  # noqa: E402
 
-HEALTHY = (claims.Claim("healthy", edit.EDIT, contextlib.nullcontext, "", ""), *edit.RIGHT)
+HEALTHY = (Claim("healthy", edit.EDIT, contextlib.nullcontext, "", ""), *edit.RIGHT)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import resource
 import runpy
 import sys
 
-sys.path[0] = "."  # where the script finds its own modules
+sys.path[0] = "."  # where the script finds its modules
 sys.argv = sys.argv[1:]
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")

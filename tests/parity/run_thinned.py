@@ -9,7 +9,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-sys.path[0] = "."  # where the script finds its own modules
+sys.path[0] = "."  # where the script finds its modules
 
 from parity.record import reference  # noqa: E402
 

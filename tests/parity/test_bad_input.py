@@ -1,4 +1,4 @@
-"""Wrong input ends in one line and exit code 2; a port that is not finished is judged as far as it goes."""
+"""Wrong input gives one line and exit code 2; a port that is not finished is judged as far as it goes."""
 
 from __future__ import annotations
 

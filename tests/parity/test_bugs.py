@@ -26,7 +26,7 @@ SAMPLE = {
         "q and v swapped", "norm eps", "no causal mask", "another prompt text", "prompts exchanged", "padding not masked",
         "gelu by tanh", "guidance halved",
     ],
-    # Bugs that rounding hides at the level of stages, or blames on a neighbouring module.
+    # Bugs that rounding hides at stage level, or that are attributed to a neighbouring module.
     ("z_image", "bfloat16"): ["shift before scale", "noise scaled"],
     ("ernie_image", "bfloat16"): ["cos before sin", "sinusoid in the type of the weights"],
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is said about numbers that differ: one line for one cause, and a cause only where the numbers support it."""
+"""The lines about numbers that differ: one line for one cause, and a cause only if the numbers support it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_base_of_a_table_is_told():
     places = np.arange(6)
     reference = _table(places, 256.0)
     assert is_table(reference) and not is_table(_values(1, 6, 8, 2))
-    assert of_tables(reference, _table(places, 10000.0)) == "the base (theta) is 1e+04, the reference's is 256"
+    assert of_tables(reference, _table(places, 10000.0)) == "the base (theta) is 1e+04; the reference's is 256"
     assert "positions" in of_tables(reference, _table(places + 2, 256.0))
     rows, columns = np.divmod(np.arange(12), 4)
     axes = np.concatenate([_table(np.ones(12), 256.0), _table(rows, 256.0), _table(columns, 256.0)], axis=2)
@@ -136,7 +136,7 @@ def test_equal_findings_of_many_blocks_are_one_line():
 
     layers = [*range(1, 6), *range(8, 35)]
     found = [Finding(f"text_encoder.layers.{n}.self_attn.k_norm") for n in layers]
-    other = Finding("text_encoder.layers.7.mlp", "the activation is SiLU, the reference's is ReLU")
+    other = Finding("text_encoder.layers.7.mlp", "the activation is SiLU; the reference's is ReLU")
     [first, second] = grouped([*found, other])
     assert (first.module, first.places) == ("text_encoder.layers.1.self_attn.k_norm", "layers 1-5, 8-34")
     assert (second.module, second.places) == (other.module, "")

@@ -19,7 +19,7 @@ FLAGS = {
     "image": ("--image", "--steps", "4", "--size", "128x96", "--strength", "0.7"),
 }
 ADAPTER = "mflux.models.flux2.training_adapter.flux2_training_adapter:Flux2TrainingAdapter"
-# As a finished port had them, when neither its tests nor the harness noticed most of them.
+# Faults that a finished port had; neither its tests nor the harness noticed most of them.
 FAULTS = (
     "alpha is ignored", "up and down swapped", "q and k swapped", "scale twice", "loss on the other sign",
     "timestep shift missing", "one matrix is frozen", "shift not subtracted", "embedder quantized",

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.full
 
 
 def _recorded(script, home: Path, path: Path, *flags: str) -> tuple[float, float]:
-    """The most memory that a recording took, and its file's size, in MB."""
+    """The peak memory of a recording and its file's size, in MB."""
     flags = ("--model", home / "artifacts/tiny", "--size", "192", "--all-steps", *flags, "--output", path)
     done = script(home, Path(__file__).with_name("run_peak.py"), "run_reference.py", *flags, fresh=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Which text encoder each number of the prompt embeddings comes from, in the ways in which pipelines join them."""
+"""Find the text encoder behind each number of the prompt embeddings, for every way in which pipelines join them."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_every_stage_is_within_its_limit_and_nothing_is_blamed(compared, family)
 
 
 def test_a_recording_and_a_search_take_less_than_a_minute(compared):
-    """Computing time: other work on the machine is not counted. Torch's import is not either, which takes 4 s a script."""
+    """Computing time: other work on the machine is not counted. The import of torch is not included either; it takes 4 s for each script."""
     home, done = compared("flux2")
     assert float((home / "artifacts/modules.seconds").read_text()) + done.seconds < MINUTE - 10
 

@@ -44,6 +44,13 @@ def test_what_ran_is_recorded(rows, kind):
         assert "made one prediction a step at 5 (it may need --negative-prompt)" in on["line"]
 
 
+def test_a_guidance_that_the_port_cannot_have_is_refused(rows):
+    two, one = [row["answer"] for row in rows if "refused" in row]
+    assert two.startswith("--guidance 5 makes Pipe combine two predictions a step, and the port makes one")
+    assert "leave --guidance out" in two
+    assert one == 5.0  # an input of the transformer
+
+
 def test_the_orders_of_a_packed_loop_are_found(rows):
     found = rows[-1]
     assert found["noise"] and found["vae"] and found["sign"] == -1

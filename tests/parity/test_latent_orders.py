@@ -1,4 +1,4 @@
-"""Which number of a port matches which of the reference: found by sending numbers through, whatever the shapes are."""
+"""Matching the port's numbers with the reference's by sending numbers through both, for any shapes."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Wrong(ZImage):
 def reference(twin, script) -> tuple[Path, str]:
     """Z-Image's folder with a recording of the stages, and what the reference said."""
     home = twin("z_image")
-    shutil.rmtree(home / "artifacts/calibrations", ignore_errors=True)  # other tests have this twin, too
+    shutil.rmtree(home / "artifacts/calibrations", ignore_errors=True)  # other tests use this twin too
     done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *RUN)
     assert done.returncode == 0, done.stderr
     return home, done.stderr

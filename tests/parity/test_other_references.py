@@ -1,4 +1,4 @@
-"""References that no mflux release has a port of: their twins are made, run and recorded without manual steps."""
+"""References without a port in any mflux release: their twins are made, run and recorded without manual steps."""
 
 from __future__ import annotations
 

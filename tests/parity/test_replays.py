@@ -1,7 +1,7 @@
-"""What runs again, and what cannot be compared.
+"""Modules that run again, and tensors that cannot be compared.
 
 A module that contains waived ones is judged with the reference's results in their place, an unsteady prediction in
-float32; latents of another shape are said to be that.
+float32; latents of another shape are reported as such.
 """
 
 from __future__ import annotations

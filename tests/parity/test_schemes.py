@@ -1,4 +1,4 @@
-"""Schemes of training: the plain one passes, another one only if waivers.yml names it, and one of no scheme never."""
+"""Training schemes: the plain one passes, others only if waivers.yml names them, and unknown ones never."""
 
 from __future__ import annotations
 

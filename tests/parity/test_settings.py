@@ -1,4 +1,4 @@
-"""Correct ports pass in every setting, and a single mistake is named where it is: packed loops, guidance, few and many steps.
+"""Correct ports pass in every setting, and a single mistake is located: packed loops, guidance, few and many steps.
 
 Expected answers come before a run; where the first run showed that a variant was itself wrong, both were corrected.
 """
@@ -17,9 +17,9 @@ from tests.parity.families import PORTS
 pytestmark = pytest.mark.full
 HERE = Path(__file__).parent
 STAGES = {"vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end"}
-AFTER = {"loop", "end_to_end"}  # what runs free follows from whatever is wrong before
+AFTER = {"loop", "end_to_end"}  # what runs free also shows earlier errors
 NEGATIVE = ("--negative-prompt", "a blurry dog in the rain")
-SETTINGS = {  # a family, and what its reference is recorded with
+SETTINGS = {  # a family, and the arguments of its recording
     "ernie_image": ("ernie_image", ("--size", "96x64", "--steps", "6", "--guidance", "3.5", *NEGATIVE)),
     # 16 rows of a patch's 64 numbers, or 16 channels of an 8x8 picture; and 1.0, which means no guidance in mflux
     "z_image": ("z_image", ("--blocks", "--size", "64", "--steps", "3", "--guidance", "1")),
@@ -94,7 +94,7 @@ def test_blocks_of_a_square_without_guidance_pass_though_axes_are_equal(judged):
 def test_guidance_of_two_calls_passes_against_one_batch(judged):
     """The reference predicts both prompts in one call, the port in two, from the conditional one."""
     row = judged("z_image_base", "float32", "ZImageBase")["ZImageBase"]
-    # The port's own schedule is another one, which is a true difference: it fails no stage but its own.
+    # The port's schedule differs, which is a true difference: it fails only its own stage.
     assert _failed(row) == {"scheduler", *AFTER} and row["answer"] == "scheduler", row
 
 
@@ -115,7 +115,7 @@ def test_a_wrong_encoder_fails_no_stage_before_it(judged):
 
 
 def test_middle_steps_have_the_references_embeddings(judged):
-    """The released port encodes " " where the reference encodes "": that is its one difference, in the text encoder."""
+    """The released port encodes " " where the reference encodes "": its only difference is in the text encoder."""
     rows = judged("flux2", "float32", PORTS["flux2"].port, "KleinWithAnEmptyNegative")
     empty = rows["KleinWithAnEmptyNegative"]
     assert _failed(rows["Flux2Klein"]) == {"text_encoder", "end_to_end"}, rows["Flux2Klein"]

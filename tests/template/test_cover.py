@@ -1,4 +1,4 @@
-"""Every two compatible answers, on every API level: rendered into real releases, compiled, linted and type-checked."""
+"""Every two compatible answers, on every API level: rendered into real releases, compiled, linted, type-checked, checked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from mflux_port.checkout import releases
+from mflux_port.checkout.tree import Checkout
+from mflux_port.checks.engine.evaluate import check, failures
 
 from tests.template import bound_names, cover, dead_text, ports, rendering, tools
 
@@ -46,7 +48,7 @@ def test_every_two_answers_meet_unless_no_port_can_have_both():
 
 
 def _every_port_with(pair: cover.Pair):
-    # Without the algorithm's own pruning: every combination of the other answers that a rule names.
+    # Computed without the algorithm's pruning: every combination of the other answers that a rule names.
     named = {name for rule in cover._REFUSED for name in rule}
     rest = {name: values for name, values in cover.FACTORS.items() if name in named and name not in dict(pair)}
     made = [dict(pair)]
@@ -73,6 +75,13 @@ class TestRelease:
         models = release.checkout / "src/mflux/models"
         packages = [models / ports.answers(dict(PORTS)[number], number)["model"] for number in release.files]
         assert tools.type_errors(release.checkout, release.name, packages) == ""
+
+    def test_ports_have_no_failing_row(self, release):
+        models = [ports.answers(dict(PORTS)[number], number)["model"] for number in release.files]
+        assert len(models) > 10
+        rows = check(Checkout(release.checkout), models)
+        assert {row.model for row in rows} == set(models)
+        assert [(row.model, row.rule, row.detail) for row in failures(rows)] == []
 
     def test_class_names_that_would_clash_are_refused(self, release):
         taken = rendering.hidden_answer("taken_class_names")

@@ -20,7 +20,7 @@ NOVA = {"display_name": "Nova of Acme 2.1"}
 # The template's location as seen from the checkouts: both can be moved and copied together.
 BESIDE = Path("../template")
 EDIT = "# The porter's own line.\n"
-# Ports in these tests have components of their own, which are small and need no download.
+# Ports in these tests have their own components, which are small and need no download.
 QUESTIONS = {"vae": "own", "text_encoder": "own"}
 
 
@@ -49,6 +49,7 @@ class Template:
         git(home, "init", "--quiet", "--initial-branch", "main")
         template = cls(home)
         template.tag("v0.1.0")
+        git(home, "repack", "-a", "-d", "--quiet")  # tests copy it, and Copier clones it
         return template
 
     def tag(self, version: str) -> None:

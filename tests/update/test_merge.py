@@ -1,4 +1,4 @@
-"""The merge of one file, without Copier and git trees: whatever both sides do, each edit is in the result or a conflict."""
+"""The merge of one file, without Copier and git trees: for any edits of both sides, each is in the result or a conflict."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mflux_port.update import merge
+from mflux_port.update.lost_edits import lost_edits
 from mflux_port.update.merge import NOT_PROVEN, NOT_TEXT, REMOVED, Outcome, merge_file, merge_files
-from mflux_port.update.proof import lost_edits
 
 from tests.update.git_settings import SETTINGS
 

@@ -25,7 +25,7 @@ EDITED = (
 
 
 def bring(root: Path, release: Path) -> None:
-    """Merge a later release, as a porter merges upstream; where both changed the same lines, take mflux's."""
+    """Merge a later release, as a porter merges upstream; if both changed the same lines, take mflux's."""
     first = git(root, "rev-list", "--max-parents=0", "HEAD").strip()
     git(root, "fetch", "--quiet", str(release), "main")
     later = git(root, "commit-tree", "FETCH_HEAD^{tree}", "-p", first, "-m", f"mflux {release.name}").strip()

@@ -1,4 +1,4 @@
-"""Entries of mflux are never mistaken for the port's, whatever the answers are, and the port's entries are recognised."""
+"""Entries of mflux are never mistaken for the port's, for any answers, and the port's entries are recognised."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def locked(root: Path) -> Iterator[str]:
 
 
 def open_lock(root: Path, name: str) -> TextIO:
-    """The lock file ``name`` of a checkout, created where it is missing. Raises OSError."""
+    """The lock file ``name`` of a checkout, created if it is missing. Raises OSError."""
     folder = state_dir(root)
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,9 +130,7 @@ def _verify_distinct(names: list[str], changes: list[_Change]) -> None:
     for name, change in zip(names, changes, strict=True):
         other = seen.setdefault(change.target, name)
         if other != name:
-            raise PortError(
-                f"{other} and {name} are one file ({change.target}); replace the link with a file of its own"
-            )
+            raise PortError(f"{other} and {name} are one file ({change.target}); replace the link with a regular file")
 
 
 def _stage(root: Path, changes: list[_Change], contents: list[bytes | None]) -> None:

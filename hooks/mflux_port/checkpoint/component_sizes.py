@@ -19,7 +19,7 @@ class Size(NamedTuple):
 
 
 def component_sizes(config: dict, towers: bool) -> dict[str, Size]:
-    """The sizes of a config by name: those of its text model where it has one; with ``towers``, those for images, too."""
+    """The sizes of a config by name: those of its text model if it has one; with ``towers``, also those for images."""
     has_text = isinstance(config.get(_TEXT), dict)
     sections = {_TEXT if has_text else "": config[_TEXT] if has_text else config}
     if towers and isinstance(config.get(_VISION), dict):

@@ -60,7 +60,7 @@ class Header(dict[str, Tensor]):
 def read_header(path: Path) -> Header:
     """Read the tensors of a file by name, in the file's order. Raises PortError unless it is a valid safetensors file.
 
-    Reads only the header: memory is bounded by ``HEADER_LIMIT`` and by the file's own size, whatever the file claims.
+    Reads only the header: memory is bounded by ``HEADER_LIMIT`` and by the file's size, not by what the file claims.
     """
     if path.suffix.lower() in PICKLES:
         raise PortError(

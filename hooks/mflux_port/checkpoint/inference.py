@@ -151,7 +151,7 @@ def _places(checkpoint: Checkpoint, encoders: list[Answer]) -> dict[str, Answer]
 
 
 def _sizes(checkpoint: Checkpoint) -> dict[str, Answer]:
-    """The multiple of both sides of an image, where it is not the template's default."""
+    """The multiple of both sides of an image, if it is not the template's default."""
     vae, transformer = checkpoint.part("vae"), checkpoint.part("transformer")
     pixels = pixels_of(vae.config) if vae else None
     if pixels is None or transformer is None:

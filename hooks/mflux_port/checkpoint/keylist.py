@@ -40,7 +40,7 @@ class Snapshot:
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def of(self, folder: str, name: str) -> dict[str, Tensor] | None:
-        """The tensors of a component, by its folder, or by its name where one file holds all of them."""
+        """The tensors of a component, by its folder, or by its name if one file holds all of them."""
         return self.tensors.get(folder.strip("/."), self.tensors.get(name))
 
     def metadata_of(self, folder: str, name: str) -> dict[str, str]:

@@ -134,7 +134,7 @@ class Checkpoint:
             )
 
     def part(self, role: str) -> Component | None:
-        """The component with this role in a port, whatever its folder is called."""
+        """The component with this role in a port, for any folder name."""
         if role in self.components and self.components[role].role == role:
             return self.components[role]
         return next((part for part in self.components.values() if part.role == role), None)
@@ -143,7 +143,7 @@ class Checkpoint:
     def text_encoders(self) -> list[str]:
         """The names of all text encoders that model_index.json lists, including those that are not here.
 
-        Those whose name says so; if there are none, the models of transformers that take more than images.
+        Those with that name; if there are none, the models of transformers that take more than images.
         """
         if not _listed(self):
             return [name for name, part in self.components.items() if re.fullmatch(r"text_encoder(_\d+)?", part.role)]

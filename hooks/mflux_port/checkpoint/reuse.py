@@ -54,7 +54,7 @@ def _lacking(question: str, choice: str, class_name: str) -> list[str]:
 
 
 def differences(question: str, choice: str, config: dict) -> list[str]:
-    """Every value of a config that mflux's class for ``choice`` does not have, as `key is X, mflux's is Y`."""
+    """Every value of a config that mflux's class for ``choice`` does not have, as `key is X; mflux's is Y`."""
     entry = reuse_table()[question][choice]
     config = _with_rotation(config) if "rope_type" in entry["implements"] else config
     found = [f"{key} is not in config.json" for key in entry.get("takes", ()) if not _is_number(config.get(key))]
@@ -66,7 +66,7 @@ def differences(question: str, choice: str, config: dict) -> list[str]:
             continue  # mflux implements the reference's default, except for the keys in `absent`
         given = config[key] if key in config else entry["absent"][key]
         if not _same(given, value):
-            found.append(f"{key} is {short_repr(given)}, mflux's is {_shown(value)}")
+            found.append(f"{key} is {short_repr(given)}; mflux's is {_shown(value)}")
     known = {*entry["implements"], *entry.get("takes", ()), *entry.get("optional", ()), *reuse_table()["no_effect"]}
     for key, value in config.items():
         if key not in known and not key.startswith("_") and not _is_empty(value):

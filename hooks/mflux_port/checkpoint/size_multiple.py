@@ -1,4 +1,4 @@
-"""The number of pixels of which both sides of an image are multiples, from the configs of VAE and transformer."""
+"""The number of pixels that both sides of an image are multiples of, from the configs of VAE and transformer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def size_multiple(pixels: int, patch: int) -> int:
 
 
 def pixels_of(vae: dict) -> int | None:
-    """The pixels that one latent spans, by a VAE's config; None if that does not say it."""
+    """The pixels that one latent spans, by a VAE's config; None if the config does not say."""
     scale = next((vae[name] for name in _SCALES if _is_size(vae.get(name))), None)
     levels = next((vae[name] for name in _LEVELS if isinstance(vae.get(name), list) and vae[name]), None)
     return scale or (2 ** (len(levels) - 1) if levels else None)
@@ -28,7 +28,7 @@ def pixels_of(vae: dict) -> int | None:
 def patch_of(transformer: dict, vae: dict) -> int:
     """The side of a patch, in latents: the transformer's own, or that of the pipeline's packing.
 
-    Where both are larger than 1, they are the same one: Qwen-Image's config names the patch that its pipeline packs.
+    If both are larger than 1, they are the same patch: Qwen-Image's config names the patch that its pipeline packs.
     """
     own = transformer.get("patch_size", transformer.get("all_patch_size", 1))
     sides = [side for side in (own if isinstance(own, list) else [own]) if _is_size(side)]

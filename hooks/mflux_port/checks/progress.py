@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mflux_port.checks.engine import evidence
-from mflux_port.checks.engine.evaluate import Row, ask
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.registry import rules_when
 from mflux_port.checks.engine.rule import FAIL, MERGE, PASS
+from mflux_port.checks.engine.run_rules import Row, ask
 
 # A step is reached when all of its stages are proven.
 PROOFS = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mflux_port.checks.engine import evidence
 from mflux_port.checks.engine.changes import changed_outside, known_reason, written_reasons
-from mflux_port.checks.engine.evaluate import Row
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.readme import sizes
 from mflux_port.checks.engine.rule import NEEDS_YOU
+from mflux_port.checks.engine.run_rules import Row
 from mflux_port.checks.report import counts
 
 _FEATURES = {

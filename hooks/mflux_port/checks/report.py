@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.evaluate import Row, check
 from mflux_port.checks.engine.rule import FAIL, NEEDS_YOU, Rule
+from mflux_port.checks.engine.run_rules import Row, check
 from mflux_port.errors import PortError
 
 _STATES = ("pass", "fail", "needs you", "not applicable")

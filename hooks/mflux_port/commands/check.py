@@ -7,9 +7,9 @@ import argparse
 from mflux_port.checkout.lock import shared
 from mflux_port.checkout.tree import Checkout
 from mflux_port.checks import report
-from mflux_port.checks.engine.evaluate import check, failures
 from mflux_port.checks.engine.registry import GROUPS, all_rules
 from mflux_port.checks.engine.rule import MERGE, RUN, Rule
+from mflux_port.checks.engine.run_rules import check, failures
 from mflux_port.errors import PortError
 from mflux_port.json_output import print_json
 

@@ -92,9 +92,10 @@ def _apply_template(checkout: Path, progress: _Progress) -> None:
     if (checkout / f"porting/{MODEL}/answers.yml").is_file():
         progress("using the existing port")
         return
+    from mflux_port.guide.answers import ANSWERS_FILE
     from mflux_port.guide.request import Request
     from mflux_port.guide.runner import Runner
-    from mflux_port.guide.start import ANSWERS_FILE, Journey
+    from mflux_port.guide.start import Journey
 
     (checkout / ANSWERS_FILE).write_text(json.dumps(ANSWERS), encoding="utf-8")  # JSON is YAML
     Journey(Request(checkout, template=str(project_root())), Runner(checkout), progress).copy()

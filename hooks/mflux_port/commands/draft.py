@@ -73,7 +73,7 @@ def _lists(checkout: Checkout, port: Port, checkpoint, draft, facts: list, glue)
     """The files that are not Python, and lines about changes in the key list."""
     from mflux_port.checkpoint.keylist import KEYLIST, keylist_text, merged, snapshot
     from mflux_port.draft.glue.glue import COMPONENT
-    from mflux_port.draft.pipeline.file import FACTS, facts_text
+    from mflux_port.draft.pipeline.facts_file import FACTS, facts_text
     from mflux_port.draft.write.files import lists
     from mflux_port.draft.write.unresolved import UNRESOLVED, unresolved_text
 
@@ -106,7 +106,7 @@ def _notes(args: argparse.Namespace, checkout: Checkout, port: Port, draft) -> d
 
 
 def _print(args: argparse.Namespace, checkout: Checkout, port: Port, draft, planned: list, more: dict) -> None:
-    from mflux_port.draft.tiny_sizes import other_names
+    from mflux_port.draft.glue.tiny_size_names import other_names
 
     facts = _facts(draft.components, planned)
     facts |= {name: more[name] for name in ("removed", "leftover", "key_list")}
@@ -120,7 +120,7 @@ def _print(args: argparse.Namespace, checkout: Checkout, port: Port, draft, plan
 
 
 def _pipeline_lines(port: Port, facts: list, refusal: str) -> list[str]:
-    from mflux_port.draft.pipeline.file import FACTS, summary
+    from mflux_port.draft.pipeline.facts_file import FACTS, summary
 
     if refusal:
         return [f"pipeline: {refusal}"]
@@ -129,7 +129,7 @@ def _pipeline_lines(port: Port, facts: list, refusal: str) -> list[str]:
 
 def _pipeline_facts(folder: str | None, port: Port) -> tuple[list, str]:
     """The facts, or why there are none: a twin that cannot run does not discard the draft."""
-    from mflux_port.draft.pipeline.process import facts_of_twin
+    from mflux_port.draft.pipeline.separate_process import facts_of_twin
 
     if not folder:
         return [], ""
@@ -143,7 +143,7 @@ def _pipeline_facts(folder: str | None, port: Port) -> tuple[list, str]:
 
 
 def _unread(port: Port, refusal: str) -> list:
-    """What is left to do where the pipeline was to be run and could not be."""
+    """What is left to do if the pipeline could not be run."""
     from mflux_port.draft.glue.glue import COMPONENT
     from mflux_port.draft.write.targets import Unresolved
 
@@ -151,7 +151,7 @@ def _unread(port: Port, refusal: str) -> list:
 
 
 def _glue(checkout: Checkout, port: Port, checkpoint, read: list, drafted: dict[str, str], twin: str | None):
-    """The files that follow from the pipeline's facts; none where no pipeline was run or no transformer was drafted."""
+    """The files that follow from the pipeline's facts; none if no pipeline was run or no transformer was drafted."""
     from mflux_port.draft.glue.glue import Glue
     from mflux_port.draft.port_draft import source
 

@@ -12,9 +12,9 @@ from mflux_port.checkout.lock import exclusive, shared
 from mflux_port.checkout.transaction import commit, locked
 from mflux_port.checkout.tree import Checkout, state_dir
 from mflux_port.checks import report
-from mflux_port.checks.engine.evaluate import check, failures, find_package
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.checkout_facts import Facts
 from mflux_port.checks.engine.rule import MERGE
+from mflux_port.checks.engine.run_rules import check, failures, find_package
 from mflux_port.checks.pull_request import description
 from mflux_port.errors import PortError
 from mflux_port.files.writing import write_whole

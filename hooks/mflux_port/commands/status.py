@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from mflux_port.checkout.lock import shared
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.evaluate import all_models
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.checkout_facts import Facts
+from mflux_port.checks.engine.run_rules import all_models
 from mflux_port.checks.progress import STEPS, Progress
 from mflux_port.errors import PortError, format_error
 from mflux_port.guide.action import Action, commit
-from mflux_port.guide.life import Life
 from mflux_port.guide.next_action import next_action, resolve
+from mflux_port.guide.port_status import PortStatus
 from mflux_port.json_output import print_json
 from mflux_port.port.port import ANSWERS, list_ports
 from mflux_port.update.port_state import Conflict, PortState, conflicts, port_files
@@ -58,8 +58,8 @@ def _look(checkout: Checkout, facts: Facts, model: str, finished: list[str]) -> 
             "start one with `mflux-port start`"
         )
     try:
-        life = Life(checkout, facts, model)
-        return _Port(life.state, life.progress, next_action(life))
+        status = PortStatus(checkout, facts, model)
+        return _Port(status.state, status.progress, next_action(status))
     except PortError as error:  # the other ports are shown anyway
         found = conflicts(checkout.root, port_files(checkout.root, model))
         return _Unreadable(model, format_error(error), tuple(found))

@@ -11,11 +11,11 @@ from mflux_port.checkpoint.component_sizes import component_sizes
 from mflux_port.checkpoint.kinds.kind import Kind
 from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.forward.draft import ForwardDraft, Say, draft_forwards
-from mflux_port.draft.forward.proof.states import State, class_states
+from mflux_port.draft.forward.proof.result import State, class_states
 from mflux_port.draft.forward.proof.twin_port import attach
 from mflux_port.draft.forward.writer.wrappers import hand_down
 from mflux_port.draft.pipeline.settings import NONE, Settings
-from mflux_port.draft.tied import drop, move_to_readers
+from mflux_port.draft.tied_weights import drop, move_to_readers
 from mflux_port.draft.tree.from_header import header_tree
 from mflux_port.draft.tree.from_reference import Wanted, has_reference, reference_tree
 from mflux_port.draft.tree.nodes import Node
@@ -103,13 +103,16 @@ def draft_component(
     mapping.unresolved += _undecided_weights(name, tree, mapping.tied)
     classes, files = _classes_and_files(component, name, port, tree, forwards, towers)
     states = class_states(tree, forwards)
-    mapping.unresolved += [
-        Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in states if not state.is_proof
-    ]
+    open_states = [(path, cls, state) for path, cls, state in states if not state.is_proof]
+    mapping.unresolved += [Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in open_states]
+    lora = _lora(mapping, source, tree) if name == "transformer" else []
+    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, left_out)
+
+
+def _lora(mapping: MappingDraft, source: Source, tree: Node) -> list[LoraLayer]:
     linears = {path for path, node in tree.walk() if node.layer == "Linear"}
     names = {tensor.name: plain for plain, tensor in source.tensors.items()}
-    lora = lora_layers(mapping.targets, linears, names) if name == "transformer" else []
-    return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, left_out)
+    return lora_layers(mapping.targets, linears, names)
 
 
 def _undecided_weights(name: str, tree: Node, tied: list[str]) -> list[Unresolved]:

@@ -1,4 +1,4 @@
-"""Paths as they are on disk."""
+"""Real paths on disk."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from mflux_port.errors import PortError
 from mflux_port.port.answers import verify_present
 
 
@@ -33,7 +34,7 @@ class Request:
 
     @property
     def place(self) -> str:
-        """The checkpoint, wherever the command is typed: a folder's whole path, or the repo id."""
+        """The checkpoint, independent of the working directory: a folder's absolute path, or the repo id."""
         local = self.root / self.checkpoint
         return str(local.resolve()) if local.exists() else self.checkpoint
 
@@ -50,17 +51,27 @@ class Request:
         return given | ({"supports_guidance": given["guidance"] > 1} if "guidance" in given else {})
 
     def verify_checkpoint(self) -> None:
-        """Raise PortError if the checkpoint is a folder or file that ``inspect`` would refuse; a repo is not looked up."""
+        """Raise PortError for a folder or file that ``inspect`` would refuse, or that has no pipeline to compare with.
+
+        A repo is not looked up.
+        """
         from mflux_port.checkpoint.layout import open_checkpoint
         from mflux_port.checkpoint.sources import is_repo_id
 
         local = self.root / self.checkpoint
-        if local.exists() or not is_repo_id(self.checkpoint):
-            open_checkpoint(self.typed or self.checkpoint).verify_complete()
+        if not local.exists() and is_repo_id(self.checkpoint):
+            return
+        checkpoint = open_checkpoint(self.typed or self.checkpoint)
+        checkpoint.verify_complete()
+        if not checkpoint.model_index:
+            raise PortError(
+                f"{checkpoint.where} has no model_index.json, which names the reference's pipeline; "
+                "start from a folder in diffusers layout, or copy by hand (docs/start.md)"
+            )
 
 
 def _number(text: str) -> object:
-    """The number that a text stands for, else the text."""
+    """The number that a text spells, otherwise the text."""
     for kind in (int, float):
         try:
             return kind(text)

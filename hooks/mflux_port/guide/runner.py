@@ -52,7 +52,7 @@ class Runner:
 
 
 def copy_command(answers: str, template: str, again: bool = False) -> str:
-    """The command that renders the port; ``again``: over what an interrupted copy has written."""
+    """The command that renders the port; ``again``: over the files of an interrupted copy."""
     source = template or template_source()
     local = (Path(source) / ".git").exists()
     version = ["--vcs-ref", "HEAD"] if local else []
@@ -66,7 +66,7 @@ def own_python() -> str:
 
 
 def last_line(done: subprocess.CompletedProcess) -> str:
-    """The line that says why a command stopped: the last of its own, else the last that it printed."""
+    """The line that says why a command stopped: the command's own last line, otherwise the last one printed."""
     lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     own = [line.removeprefix(start) for line in lines for start in _OWN_ERRORS if line.startswith(start)]
     return format_error((own or lines)[-1]) if lines else f"exit code {done.returncode}"

@@ -12,14 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.checkout_facts import Facts
 from mflux_port.errors import PortError
-from mflux_port.files.writing import write_whole
-from mflux_port.files.yaml_files import read_yaml
 from mflux_port.guide.action import Action
-from mflux_port.guide.life import Life, is_small
+from mflux_port.guide.answers import (
+    ANSWERS_FILE,
+    copy_has_begun,
+    note_copy,
+    read_answers,
+    set_answers,
+    verify_same_checkpoint,
+)
 from mflux_port.guide.next_action import next_action
-from mflux_port.guide.proof import FIRST_LOOK
+from mflux_port.guide.port_status import PortStatus, is_small
+from mflux_port.guide.prove_stage import FIRST_LOOK
 from mflux_port.guide.request import Request
 from mflux_port.guide.runner import Runner, copy_command, last_line
 from mflux_port.port.answer_rules import answer_rules
@@ -27,11 +33,7 @@ from mflux_port.port.checkpoint_place import checkpoint_place, remember_checkpoi
 from mflux_port.port.port import list_ports, load_port
 from mflux_port.template.project import template_source
 
-ANSWERS_FILE = "mflux-port-answers.yml"  # it is in the checkout until the copy has read it
 _LOOK_UP = re.compile(r"^# LOOK UP - (.*)$", re.MULTILINE)
-_FOR = "# start: these answers are for "
-_NOTED = re.compile(rf"^{_FOR}(.*)$", re.MULTILINE)
-_COPYING = "# start: the copy has begun"
 _JUDGING, _FINDINGS = ("ledger", "compare"), 1  # commands that report findings, and with which exit code
 Say = Callable[[str], None]
 
@@ -50,48 +52,48 @@ class Journey:
     def go(self) -> Action:
         """Run every step that needs no person. Returns the next action; raises PortError when a command fails."""
         given = self.request.answers()
-        self.model = "" if self._copy_was_interrupted() else existing_port(self.request)
+        self.model = "" if copy_has_begun(self._file) else existing_port(self.request)
         if not self.model:
             action = self._inspect(given)
             if action:
                 return action
             self.copy()
+        self._remember_checkpoint()
         return self._follow_status()
 
     @property
     def _file(self) -> Path:
         return self.request.root / ANSWERS_FILE
 
-    def _copy_was_interrupted(self) -> bool:
-        return self._file.exists() and _COPYING in self._file.read_text(encoding="utf-8")
-
     def _inspect(self, given: dict) -> Action | None:
         request, file = self.request, self._file
         if not file.exists():
             request.verify_checkpoint()
             self._run("inspect", inspect_command(request, self.runner.python))
-        elif request.repo and "hf_repo" not in _answers(file):
+        elif request.repo and "hf_repo" not in read_answers(file):
             # Without the repo the answers lack the checkpoint's sizes, so they are read again.
             self._run("inspect", f"{inspect_command(request, self.runner.python)} --force")
-        verify_same_checkpoint(request, file)
+        verify_same_checkpoint(file, request.place)
         set_answers(file, given)
         return question(request, file)
 
     def copy(self) -> None:
         """Render and wire the port of the answers file, which is removed. A copy that was interrupted is completed."""
-        file, again = self._file, self._copy_was_interrupted()
-        self.model = _answers(file)["model"]
-        if not again:
-            write_whole(file, f"{file.read_text(encoding='utf-8').rstrip()}\n\n{_COPYING}\n")
+        file, again = self._file, copy_has_begun(self._file)
+        self.model = read_answers(file)["model"]
+        note_copy(file, True)
         try:
             self._run("copy", copy_command(ANSWERS_FILE, self.request.template, again))
         except PortError:
-            # It rolled back, so another name or other answers are possible again.
-            write_whole(file, file.read_text(encoding="utf-8").replace(f"\n{_COPYING}\n", ""))
+            note_copy(file, False)  # it rolled back, so another name or other answers are possible again
             raise
+        self._remember_checkpoint()
+        file.unlink(missing_ok=True)
+
+    def _remember_checkpoint(self) -> None:
+        # A checkpoint that was moved is used from its new place.
         if self.request.checkpoint:
             remember_checkpoint(self.request.root, load_port(self.request.root, self.model), self.request.place)
-        file.unlink(missing_ok=True)
 
     def _follow_status(self) -> Action:
         ran = ""
@@ -167,36 +169,12 @@ def existing_port(request: Request) -> str:
     )
 
 
-def verify_same_checkpoint(request: Request, file: Path) -> None:
-    """Note in the answers which checkpoint they are for; raise PortError when it is another one than was typed."""
-    text = file.read_text(encoding="utf-8")
-    noted = _NOTED.search(text)
-    if not noted:
-        write_whole(file, f"{text.rstrip()}\n\n{_FOR}{request.place}\n")
-    elif noted[1] != request.place:
-        raise PortError(f"{ANSWERS_FILE} is for {noted[1]}; delete it to start with {request.place}")
-
-
-def set_answers(file: Path, given: dict[str, object]) -> None:
-    """Write the command line's values into the answers, in place of those that ``inspect`` found or did not find."""
-    text = file.read_text(encoding="utf-8")
-    for name, typed in given.items():
-        value = str(typed).lower() if isinstance(typed, bool) else typed
-        missing = re.compile(rf"^# LOOK UP - {name} is not in the checkpoint.*$", re.MULTILINE)
-        # Replace it in the entries of `checkpoints` too, which repeat the values that all of them share.
-        found = re.compile(rf"^(?:# LOOK UP.*\n)?( *(?:- )?){name}: .*$", re.MULTILINE)
-        text = (
-            missing.sub(f"{name}: {value}", text) if missing.search(text) else found.sub(rf"\g<1>{name}: {value}", text)
-        )
-    write_whole(file, text)
-
-
 def question(request: Request, file: Path) -> Action | None:
     """The answers that only a person can give: a name, or a value that the checkpoint does not have."""
     text = file.read_text(encoding="utf-8")
-    answers = _answers(file)
+    answers = read_answers(file)
     name = answers.get("model")
-    is_copied = _COPYING in text
+    is_copied = copy_has_begun(file)
     if not name or not is_copied and (request.root / f"src/mflux/models/{name}").exists():
         reason = f"mflux has {name} already; name the port" if name else "the checkpoint has no name"
         return Action(request.again(model=_free_name(request, answers)), reason)
@@ -214,10 +192,6 @@ def needs_no_person(command: str) -> bool:
     return command.startswith("uv run ") and " pytest " not in command and "<template>" not in command
 
 
-def _answers(file: Path) -> dict:
-    return read_yaml(file, "fix it, or delete it and start again") or {}
-
-
 def _free_name(request: Request, answers: dict) -> str:
     title = answers.get("display_name") or (request.repo or request.checkpoint).rpartition("/")[2]
     words = re.findall(r"[a-z0-9]+", str(title).lower())
@@ -228,7 +202,7 @@ def _free_name(request: Request, answers: dict) -> str:
 
 def _next(root: Path, model: str) -> Action:
     checkout = Checkout(root)
-    return next_action(Life(checkout, Facts(checkout), model))
+    return next_action(PortStatus(checkout, Facts(checkout), model))
 
 
 def _name(command: str) -> str:

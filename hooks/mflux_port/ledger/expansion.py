@@ -204,7 +204,9 @@ def _has_place(source: str, target, arrays: dict) -> bool:
 def _note_guess(expansion: Expansion, target, component) -> None:
     text = f"{target.to_pattern} {' '.join(target.from_pattern)}"
     if "{res}" in text or "{i}" in text:
-        expansion.guesses.append((target.to_pattern, "mflux runs {i} to 2 and {res} to 3, whatever the checkpoint has"))
+        expansion.guesses.append(
+            (target.to_pattern, "mflux runs {i} to 2 and {res} to 3, regardless of the checkpoint")
+        )
     elif "{block}" in text and target.max_blocks is None and component.num_blocks is None:
         expansion.guesses.append((target.to_pattern, "neither max_blocks nor num_blocks: mflux guesses the count"))
     elif "{layer}" in text and component.num_layers is None:

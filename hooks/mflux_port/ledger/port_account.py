@@ -9,9 +9,9 @@ from mflux_port.checkout.tree import Checkout
 from mflux_port.checkpoint.keylist import Snapshot
 from mflux_port.errors import PortError
 from mflux_port.ledger.balance import Account, Finding, account
-from mflux_port.ledger.files import account_files
+from mflux_port.ledger.checkpoint_files import account_files
 from mflux_port.ledger.port_modules import build_modules, module_of, weight_definition
-from mflux_port.ledger.reused import known_waivers
+from mflux_port.ledger.reused_modules import known_waivers
 from mflux_port.ledger.waivers import WAIVERS, Waivers, read_waivers
 from mflux_port.port.port import Port
 

@@ -53,7 +53,7 @@ def verify_number(value: object, rule: dict, where: str, whole: bool = False) ->
 
 
 def verify_choice(value: object, question: str, where: str) -> None:
-    """The same for a value that must be an answer which ``question`` offers."""
+    """The same for a value that ``question`` must offer as an answer."""
     if not isinstance(value, str):
         raise PortError(f"{where} is {short_repr(value)}, which is not text; write one of {_listed(question)}")
     if value not in choices(question):
@@ -61,7 +61,7 @@ def verify_choice(value: object, question: str, where: str) -> None:
 
 
 def verify_whole(value: object, question: str, where: str) -> None:
-    """The same for a whole number that must be an answer which ``question`` offers."""
+    """The same for a whole number that ``question`` must offer as an answer."""
     if type(value) is not int or value not in choices(question):
         listed = ", ".join(map(str, choices(question)))
         raise PortError(f"{where}: {question} is {short_repr(value)}; write one of {listed}, without quotes")

@@ -24,7 +24,7 @@ from mflux_port.port.answer_rules import (
     verify_text,
     verify_whole,
 )
-from mflux_port.port.entries import verify_entries
+from mflux_port.port.checkpoint_entries import verify_entries
 from mflux_port.port.text_encoders import text_encoders, verify_sizes, verify_text_encoders
 
 ANSWERS = "porting/{model}/answers.yml"
@@ -40,7 +40,7 @@ _NOTES = {"pattern": r"(?!-)[^\x00-\x1f\x7f]*", "longest": 4096, "wanted": "what
 
 
 def read_answers(checkout: Path, model: str) -> dict:
-    """The answers as they are in the file, not checked. Raises PortError when there is no such mapping."""
+    """The answers in the file, not checked. Raises PortError when there is no such mapping."""
     path = checkout / ANSWERS.format(model=model)
     if not re.fullmatch(answer_rules()["model"]["pattern"], model):
         raise PortError(f"{model!r} is not a package name; type the port's `model` answer, for example my_model")

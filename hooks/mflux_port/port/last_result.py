@@ -17,7 +17,7 @@ COMPARISON = "porting/{model}/artifacts/report.json"
 
 
 def write_result(path: Path, facts: dict) -> None:
-    """Write ``facts``. The folder is made where it is missing."""
+    """Write ``facts``. The folder is created if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(facts, indent=1) + "\n")
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mflux_port.errors import PortError
 from mflux_port.port.answers import ANSWERS, read_answers, verify
-from mflux_port.port.entries import ENTRY_FIELDS
+from mflux_port.port.checkpoint_entries import ENTRY_FIELDS
 from mflux_port.port.lora_modules import LoraModules, read_lora_modules
 from mflux_port.port.text_encoders import TextEncoder, part_folders, text_encoders
 
@@ -69,7 +69,7 @@ class Port(NamedTuple):
     text_encoders: tuple[TextEncoder, ...]
     folders: dict[str, str]  # folders of the transformer and the VAE, by these names
     lora_modules: LoraModules = ()
-    size_multiple: int = 16  # pixels of which both sides of an image are multiples
+    size_multiple: int = 16  # pixels that both sides of an image are multiples of
 
     @property
     def kinds(self) -> dict[str, str]:

@@ -106,7 +106,7 @@ def _remove_rendered(checkout: Path, model: str) -> None:
 
 
 def _rendered(checkout: Path, model: str, names: list[str]) -> dict[str, str]:
-    from mflux_port.port.rendered import rendered_texts  # a successful copy does not need it
+    from mflux_port.port.changed_files import rendered_texts  # a successful copy does not need it
 
     try:
         return rendered_texts(checkout, model, names)

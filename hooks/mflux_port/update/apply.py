@@ -115,7 +115,7 @@ def _left_behind(
 
 
 def _mark_conflict(root: Path, name: str, base: bytes | None, mine: bytes, theirs: bytes | None) -> None:
-    # Like git's own merge: the index holds the three texts, so that nobody commits the conflict by mistake.
+    # Like git's merge: the index holds the three texts, so that nobody commits the conflict by mistake.
     path = git(root, "rev-parse", "--show-prefix").removesuffix("\n") + name
     mode = "100755" if os.access(root / name, os.X_OK) else "100644"
     stages = enumerate((base, mine, theirs), 1)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mflux_port.checkout.git import merge_texts
-from mflux_port.update.proof import lost_edits
+from mflux_port.update.lost_edits import lost_edits
 from mflux_port.update.renderings import lf
 
 REMOVED = "you edited it, and the template no longer has it"

@@ -8,10 +8,10 @@ from pathlib import Path
 from mflux_port.checkout.git import git
 from mflux_port.checkout.lock import under_way
 from mflux_port.port.answers import ANSWERS
-from mflux_port.update.edit_methods import add_edit_methods
 from mflux_port.update.moves import handed_over, moves_of
 from mflux_port.update.tree import amend
-from mflux_port.update.waiver_files import merge_waivers
+from mflux_port.update.v0_2_0_edit_methods import add_edit_methods
+from mflux_port.update.v0_2_0_waiver_files import merge_waivers
 
 _CHANGES = {"v0.2.0": (merge_waivers, add_edit_methods)}
 

@@ -218,9 +218,7 @@ def _explained(model: str, source: str, to: str | None, error: Exception) -> str
             "and commit, then run this again"
         )
     if "downgrading" in text:
-        return (
-            f"{where} is from a newer template than {source} offers ({text}); name a newer one with --to, as --to HEAD"
-        )
+        return f"{where} is from a newer template than {source} offers ({text}); name a newer one with --to, such as --to HEAD"
     if re.match(r"Validation error|Invalid |Question |Not a YAML list", text):
         return f"{where}: {text}; fix the answer there and commit, or restore the file from an earlier commit"
     return f"{model} could not be updated from {source}: {text}"

@@ -8,7 +8,7 @@ WIDTH = 120
 
 
 def wrapped(head: str, items: list[str], tail: str, lead: str = "", width: int = WIDTH) -> str:
-    """``head``, ``items`` and ``tail`` on one line, or one item per line where that is wider than ``width``."""
+    """``head``, ``items`` and ``tail`` on one line, or one item per line if that is wider than ``width``."""
     line = f"{lead}{head}{', '.join(items)}{tail}"
     if len(line) <= width:
         return line

@@ -166,11 +166,11 @@ def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
     others["--dtype bfloat16"] = args.dtype != "float32"
     given = next((flag for flag, value in others.items() if value), "")
     if given:
-        raise ParityError(f"--{claim} is judged in float32, in a run of its own; leave out {given}")
+        raise ParityError(f"--{claim} is judged in float32, in a separate run; leave out {given}")
 
 
 def _tick(args: argparse.Namespace, answers: Answers, facts: dict, results: list) -> list[str]:
-    """Write the figures into PORTING.md where this run may. Returns a line for each box that was not ticked."""
+    """Write the figures into PORTING.md, if this run may. Returns a line for each box that was not ticked."""
     reason = boxes.why_not(facts, answers.model, args.port or answers.import_path)
     if facts.get("images") and not args.edit:
         reason = "a run with input images ticks the box of editing only, with --edit"
@@ -293,7 +293,7 @@ def _arguments() -> argparse.Namespace:
         help="judge artifacts/modules.safetensors and name the module; auto: record what that needs, at any size",
     )  # fmt: skip
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--device", choices=("gpu", "cpu"), help="default: gpu where MLX has one, else cpu")
+    parser.add_argument("--device", choices=("gpu", "cpu"), help="default: gpu if MLX has one, else cpu")
     parser.add_argument(
         "--estimate", action="store_true", help="print what the run takes in memory and seconds, and stop"
     )

@@ -75,7 +75,7 @@ def _record_image(loaded, plan, path: Path, args: argparse.Namespace) -> int:
     facts = image_to_image.record(loaded, plan, path, picture, args.strength).facts["image"]
     whose = (
         facts["pipeline"]
-        or f"the parts of {type(loaded.pipe).__name__}, which has no image-to-image of its own in diffusers"
+        or f"the parts of {type(loaded.pipe).__name__}, which has no image-to-image pipeline in diffusers"
     )
     print(f"{path}: {picture.name} at strength {args.strength:g} starts at step {facts['start']}, by {whose}")
     return 0
@@ -137,6 +137,7 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
         only=args.module or "",
         all_steps=args.all_steps,
         unguided=unguided,
+        guided_port=answers.supports_guidance,
         call=dict(map(_call_argument, args.call)),
         images=() if args.edit is None else edit.pictures(args.edit, answers.artifacts, width, height),
     )
@@ -161,7 +162,7 @@ def _verify_module(name: str, known: dict) -> None:
 
 
 def _steps(asked: int | None, usual: int) -> int:
-    """The requested number of steps; else a few, which show the same as the many of the model card."""
+    """The requested number of steps; by default a few, which show the same as the model card's number."""
     if asked is None and usual > FEW_STEPS:
         print(f"{FEW_STEPS} steps; the model card's {usual} with --steps {usual}")
         return FEW_STEPS
@@ -192,7 +193,7 @@ def _arguments() -> argparse.Namespace:
     _add_what_is_recorded(parser)
     _add_what_the_pipeline_gets(parser)
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32")
-    parser.add_argument("--device", help="default: mps or cuda where there is one, else cpu")
+    parser.add_argument("--device", help="default: mps or cuda if available, else cpu")
     parser.add_argument("--no-calibration", action="store_true", help="do not run a second time in bfloat16")
     parser.add_argument("--keep-loaded", action="store_true", help="keep all networks in memory, not one at a time")
     parser.add_argument(

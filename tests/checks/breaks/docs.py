@@ -27,7 +27,7 @@ BREAKS = [
     Break("DOC04", replace("README.md", "| Nova | [@you]", "| Another | [@you]")),
     Break("DOC05", remove(README)),
     Break("DOC06", replace(README, "mflux-generate-nova-edit", "mflux-generate-nova")),
-    Break("DOC06", lambda tree: cut(tree, "Base model example"), "a checkpoint that no example draws with"),
+    Break("DOC06", lambda tree: cut(tree, "Base model example"), "a checkpoint that no example uses"),
     Break("DOC07", replace(README, "--steps 8", "--number-of-steps 8")),
     Break("DOC07", replace(README, "--model nova-base", "--model nova-bass"), "an unknown model"),
     Break("DOC08", replace(README, "ModelConfig.nova_turbo()", "ModelConfig.nova_fast()")),

@@ -40,7 +40,7 @@ def test_a_tower_that_never_ran_is_cut_though_its_norms_ran_elsewhere():
     "tree",
     [
         module("root", True, model=text_model()),
-        # Called module by module: its own forward never ran, what is inside did.
+        # Called module by module: its own forward never ran, but those of its children did.
         module("root", True, text_model=module("wrapper", False, layer=block(True), final=module("last", True))),
         # Only a prefix of the checkpoint's names.
         module("root", True, model=Node(MODULE, "Model", children={"layer": block(True)})),

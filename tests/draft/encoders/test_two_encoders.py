@@ -1,4 +1,4 @@
-"""Two text encoders, end to end: a CLIP of a size that mflux does not have, drafted, and mflux's own T5. No line by hand.
+"""Two text encoders, end to end: a CLIP of a size that mflux does not have, drafted, and mflux's own T5, without manual edits.
 
 The pipeline is FLUX.1's, with the config files of a checkpoint that nobody has ported.
 """
@@ -30,7 +30,7 @@ STAGES = [
 
 @pytest.fixture(scope="module")
 def run():
-    """``run(checkout, "-m", "mflux_port", …)``: in an environment with the reference's libraries. Returns what it says."""
+    """``run(checkout, "-m", "mflux_port", …)``: in an environment with the reference's libraries. Returns what it prints."""
     python = releases.environment(releases.NEWEST, ("diffusers==0.42.*",))
 
     def call(folder: Path, *arguments: object) -> str:
@@ -86,6 +86,7 @@ def test_the_ledger_of_the_full_size_is_balanced(port, checkpoint, run):
 def test_every_stage_passes_on_the_twin(port, run):
     home = port / "porting/nova"
     assert not (home / "unresolved.yml").exists()
-    run(port, home / "run_reference.py", "--model", home / "artifacts/tiny", "--steps", "2", "--size", "64x96")
+    flags = ("--steps", "2", "--size", "64x96", "--no-calibration")  # float32 is judged, which needs none
+    run(port, home / "run_reference.py", "--model", home / "artifacts/tiny", *flags)
     said = run(port, home / "run_mflux.py")
     assert re.findall(r"^(\w+) +pass\b", said, re.MULTILINE) == STAGES, said

@@ -10,7 +10,7 @@ import diffusers
 import torch
 import transformers
 
-# What repos have around the names of the class today.
+# Prefixes that repos have before the class's current names.
 PREFIXES = {"CLIPTextModel": "text_model."}
 
 

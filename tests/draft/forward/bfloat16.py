@@ -1,8 +1,8 @@
 """Measures drafted forward passes in bfloat16: their error next to that of the reference, both against float32.
 
 ``python bfloat16.py FAMILY…`` (needs torch and MLX): prints a JSON object for each family. An error is the root mean
-square of the difference from the reference in float32, of the same weights and inputs. ``whole``: of the last class,
-the model itself.
+square of the difference from the reference in float32, of the same weights and inputs. ``whole``: the error of the last
+class, which is the model itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FLOOR = 1e-4  # far below what bfloat16 rounds
 
 
 def ratios(twin: DraftedTwin) -> list[tuple[str, float, float]]:
-    """(class, error of the port, error of the reference) of every proven class, the worst of its calls."""
+    """(class, error of the port, error of the reference) of every proven class, for the worst of its calls."""
     import torch
     from mflux_port.draft.forward.record.recorder import calls_of
 
@@ -41,8 +41,8 @@ def ratios(twin: DraftedTwin) -> list[tuple[str, float, float]]:
 def _errors(replay, exact, group: str, call) -> tuple[float, float]:
     import torch
     from mflux_port.draft.forward.proof.replay import _unwrapped
-    from mflux_port.draft.forward.record.quiet import at_path
     from mflux_port.draft.forward.record.recorder import clone
+    from mflux_port.draft.forward.record.small_inputs import at_path
 
     with torch.no_grad():
         out, theirs = replay.outputs(group, call)

@@ -46,7 +46,7 @@ class DraftedTwin:
         return [group for group in self.order if not self.forwards[group].is_verified]
 
     def replay(self, calls: dict | None = None) -> Replay:
-        """The port with the twin's weights, imported anew; classes that are not proven are bridged to torch."""
+        """The port with the twin's weights, imported again; classes that are not proven are bridged to torch."""
         forget_port()
         sys.path.insert(0, str(self.folder))
         taken = {group: signatures(forward, self.recording) for group, forward in self.forwards.items()}
@@ -56,7 +56,7 @@ class DraftedTwin:
         return self._bridged(replay)
 
     def replay_again(self, replay: Replay) -> Replay:
-        """A new port of the classes as they are imported now."""
+        """A new port of the classes that are imported now."""
         return self._bridged(Replay(self.model, replay.calls, replay.signatures, (f"{PACKAGE}.model", TOP)))
 
     def _bridged(self, replay: Replay) -> Replay:

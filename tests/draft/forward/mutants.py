@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from drafted_twin import DraftedTwin, drafted_twin  # noqa: E402
 from mflux_port.draft.forward.proof.twin_port import PACKAGE  # noqa: E402
-from mflux_port.draft.forward.record.quiet import at_path  # noqa: E402
+from mflux_port.draft.forward.record.small_inputs import at_path  # noqa: E402
 
 _OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult}
 _TESTS = {ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -103,7 +103,7 @@ def _other_number(value: float) -> float:
 
 
 class Mutation:
-    """Changes one class of a port at a time and replays whatever uses it."""
+    """Changes one class of a port at a time and replays everything that uses it."""
 
     def __init__(self, twin: DraftedTwin):
         self.twin, self.replay = twin, twin.replay()
@@ -112,9 +112,18 @@ class Mutation:
         self.groups = self._groups()
         # Objects that are not modules keep the tables that they made: each change makes new ones.
         self.unused = self._values([group for groups in self.groups.values() for group in groups])
-        # Methods that an __init__ calls: the port is built anew with each change of one.
-        built = [cls.__init__ for cls in self.classes.values() if "__init__" in vars(cls)]
-        self.initial = {name for function in built for name in function.__code__.co_names}
+        # Methods that an __init__ calls: the port is built again for each change of one.
+        self.initial = self._called_by_init()
+
+    def _called_by_init(self) -> set[str]:
+        # Names in the code of an __init__, in that of methods of these names, and so on.
+        methods = [(name, one) for cls in self.classes.values() for name, one in vars(cls).items()]
+        codes = [(name, getattr(getattr(one, "__func__", one), "__code__", None)) for name, one in methods]
+        found, wanted = set(), {"__init__"}
+        while wanted:
+            found |= wanted
+            wanted = {used for name, code in codes if code and name in wanted for used in code.co_names} - found
+        return found
 
     def _groups(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

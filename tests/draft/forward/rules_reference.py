@@ -36,7 +36,7 @@ class Folded(nn.Module):
 
 
 class Unseen(nn.Module):
-    """A test that depends on data, of which the runs took one side."""
+    """A test that depends on data; the runs took only one side."""
 
     def forward(self, x):
         if x.shape[1] > 100:
@@ -45,7 +45,7 @@ class Unseen(nn.Module):
 
 
 class Sided(nn.Module):
-    """A test that depends on data, of which the runs took both sides."""
+    """A test that depends on data; the runs took both sides."""
 
     def forward(self, x):
         if x.shape[1] % 2 == 0:
@@ -54,7 +54,7 @@ class Sided(nn.Module):
 
 
 class AlwaysNone(nn.Module):
-    """A parameter that was None in all runs, and that a run may give."""
+    """A parameter that was None in all runs, although a run may pass it."""
 
     def forward(self, x, mask):
         if mask is not None:
@@ -63,7 +63,7 @@ class AlwaysNone(nn.Module):
 
 
 class Resized(nn.Module):
-    """A test of a number that differs between the tiny twin and the real model."""
+    """Tests a number that differs between the tiny twin and the real model."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -123,7 +123,7 @@ class Reader(nn.Module):
 
 
 class Wrong(nn.Module):
-    """Its parent is replayed with it taken from torch."""
+    """Its parent is replayed with torch's module in its place."""
 
     def forward(self, x):
         return torch.fft.fft(x).real
@@ -139,7 +139,7 @@ class Parent(nn.Module):
 
 
 class Tables(nn.Module):
-    """Arrays that no checkpoint holds."""
+    """Has arrays that no checkpoint contains."""
 
     def __init__(self, width: int, theta: float):
         super().__init__()
@@ -173,7 +173,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """A block that can be checkpointed. Not all parts of its results are read, and one of its casts does nothing."""
+    """A block that can be checkpointed. Not all parts of its result are used, and one of its casts has no effect."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -217,7 +217,7 @@ class Blocks(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """Neighbouring layers over channels, and one that stands alone."""
+    """Neighbouring layers over channels, and a single one."""
 
     def __init__(self, width: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Prints, as JSON, what was drafted of families of ``families.py``, one line each. Needs torch and MLX."""
+"""Prints the drafts of families of ``families.py`` as JSON, one line each. Needs torch and MLX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prints, as JSON, what was drafted of ``rules_reference.py``. Run where torch and MLX are installed."""
+"""Prints the draft of ``rules_reference.py`` as JSON. Run where torch and MLX are installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from mflux_port.draft.forward.draft import drafted
 from mflux_port.draft.forward.proof.replay import Replay
 from mflux_port.draft.forward.record.groups import group_of
-from mflux_port.draft.forward.record.initial import arguments_kept
+from mflux_port.draft.forward.record.init_arrays import arguments_kept
 from mflux_port.draft.forward.twin.inputs import vae_runs
 from mflux_port.draft.forward.twin.twin import randomise
 

@@ -1,4 +1,4 @@
-"""Prints, as JSON, the result of every case of the table. Run where torch and MLX are installed."""
+"""Prints the result of every case of the table as JSON. Run where torch and MLX are installed."""
 
 from __future__ import annotations
 

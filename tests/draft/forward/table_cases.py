@@ -1,4 +1,4 @@
-"""Torch calls with the case that is tested of each, and calls that the table must refuse.
+"""Torch calls, each with its test case, and calls that the table must refuse.
 
 ``x`` is (2, 3, 4), ``y`` another of its shape, ``w`` (4, 4), ``i`` whole numbers (2, 3, 4) below 3, ``m`` truth values
 (2, 3, 4), ``image`` (2, 4, 6, 6), ``z`` complex (2, 3, 4), ``row`` (3,) integers, ``kernel`` (4, 4, 3, 3).
@@ -122,7 +122,7 @@ WRITTEN = {
     "in place on a new array": "torch.zeros_like(x).scatter_(1, i, y) + x.clone().clamp_(min=0.1)",
     "masked_scatter": "x.masked_scatter(m[..., :1], y)",
     "bincount of open length": "torch.bincount(i.flatten())",
-    "comparisons by their long names": "torch.greater(x, y) | torch.less_equal(x, 0.1) & torch.not_equal(i, 1)",
+    "comparisons by their long names": "torch.greater(x, y) | torch.less_equal(x, 0.1) & torch.not_equal(i, 1) | torch.less(y, 0) & torch.greater_equal(x, 0)",
     "silu, relu, gelu": "F.silu(x) + F.relu(x) + F.gelu(x) + F.gelu(y, approximate='tanh')",
     "softplus, leaky_relu, elu": "F.softplus(x) + F.leaky_relu(x) + F.elu(x) + F.mish(x)",
     "glu": "F.glu(x, dim=-1)",
@@ -133,6 +133,9 @@ WRITTEN = {
     "attention": "F.scaled_dot_product_attention(x, y, x)",
     "attention with heads and a mask": "F.scaled_dot_product_attention(image, image, image, attn_mask=(image > 0.3) | (torch.arange(6) == 2), scale=0.5)",
     "causal attention": "F.scaled_dot_product_attention(image, image, image, is_causal=True)",
+    "mask of a sliding window": "create_sliding_window_causal_mask(self.config, x, m[..., 0], None)",
+    "mask of a window to both sides": "create_bidirectional_sliding_window_mask(self.config, x, m[..., 0])",
+    "mask that eager attention adds": "create_causal_mask(self.config, x, m[..., 0], None)",
     "complex product": "torch.view_as_real(z * torch.polar(torch.ones_like(x), x))",
     "complex pairs": "torch.view_as_real(torch.view_as_complex(x.reshape(2, 3, 2, 2)) * torch.polar(y.abs(), x)[..., :2])",
     "complex shapes": "torch.view_as_real(torch.cat([z, z], dim=-1).unsqueeze(1).transpose(1, -1).flatten(2))",
@@ -195,6 +198,14 @@ HEAD = """
 import torch
 from torch import nn
 import torch.nn.functional as F
+from transformers import PreTrainedConfig
+from transformers.masking_utils import (
+    create_bidirectional_sliding_window_mask, create_causal_mask, create_sliding_window_causal_mask
+)
+
+
+class Config(PreTrainedConfig):
+    sliding_window: int = 1
 
 
 def heads(x, w):
@@ -279,8 +290,9 @@ def module_source() -> str:
     """A module with one class per case, and a class that calls them all."""
     cases = [*WRITTEN.values(), *(text for text, _ in REFUSED.values())]
     classes = [
-        f"class Case{number}(nn.Module):\n    def forward(self, x, y, w, i, m, image, z, row, kernel):\n        return {text}\n"
-        for number, text in enumerate(cases)
+        f"class Case{number}(nn.Module):\n    {_init(name)}\n\n"
+        f"    def forward(self, x, y, w, i, m, image, z, row, kernel):\n        return {text}\n"
+        for number, (name, text) in enumerate(zip(names(), cases, strict=True))
     ]
     children = "".join(f"        self.case_{number} = Case{number}()\n" for number in range(len(cases)))
     calls = "".join(
@@ -291,6 +303,12 @@ def module_source() -> str:
         f"\n    def forward(self, x, y, w, i, m, image, z, row, kernel):\n{calls}        return x\n"
     )
     return "\n\n".join([HEAD, *classes, model])
+
+
+def _init(name: str) -> str:
+    kind = "eager" if "eager" in name else "sdpa"
+    config = f"self.config = Config(attn_implementation={kind!r})" if name.startswith("mask ") else "pass"
+    return f"def __init__(self):\n        super().__init__()\n        {config}"
 
 
 def names() -> list[str]:

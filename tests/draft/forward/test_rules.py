@@ -129,7 +129,7 @@ def test_casts_that_change_nothing_are_left_out(classes):
 def test_neighbouring_layers_share_one_change_of_axes(classes):
     text = classes["Convolutions"]["text"]
     assert classes["Convolutions"]["state"] == "verified"
-    # torch computes a group norm in float32, whatever its input's type.
+    # torch computes a group norm in float32, for any type of its input.
     assert (
         "y = SHARED.float32_norm(self.norm, mx.moveaxis(x, 1, -1))" in text
         and "y = mx.moveaxis(self.outer(y), -1, 1)" in text

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from mflux_port.draft.forward.proof import verify
-from mflux_port.draft.forward.proof.states import BLOCKED, DIFFERS, RAISES, VERIFIED, State
+from mflux_port.draft.forward.proof.result import BLOCKED, DIFFERS, RAISES, VERIFIED, State
 from mflux_port.draft.forward.proof.verify import blocked
 from mflux_port.draft.forward.writer.classes import Forward, Method
 from mflux_port.draft.tree.nodes import MODULE, Node
@@ -39,7 +39,7 @@ def test_a_replay_is_limited_by_its_computing_and_not_by_a_busy_machine(monkeypa
     ended = subprocess.CompletedProcess([], -signal.SIGXCPU, stdout='{"starts": "Block"}\n', stderr="")
     limits = {}
     monkeypatch.setattr(verify.subprocess, "run", lambda command, **options: limits.update(options) or ended)
-    assert verify._run(tmp_path) == ([{"starts": "Block"}], "no answer in 300 seconds of computing")
+    assert verify._run(tmp_path) == ([{"starts": "Block"}], "no answer after 300 seconds of CPU time")
     assert limits["timeout"] >= 10 * verify._COMPUTING
 
 

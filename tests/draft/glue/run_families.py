@@ -1,6 +1,6 @@
 """Ports of several families, from configs to the table of stages, with no line written by hand.
 
-Run it with ``python -m tests.draft.glue.run_families FOLDER [FAMILY ...]``; each family takes minutes. Beside each result it
+Run it with ``python -m tests.draft.glue.run_families FOLDER [FAMILY ...]``; each family takes minutes. Next to each result it
 prints what ``unresolved.yml`` lists, the first error, and how the rendered fast tests went.
 """
 
@@ -90,7 +90,7 @@ class Run:
 
     def tests(self) -> tuple[int, str]:
         options = "-q -rs -o addopts= -o faulthandler_timeout=90 -m fast --tb=short -k".split()
-        place = ["--basetemp", self.folder / "scratch"]  # else pytest removes the folders of other sessions first
+        place = ["--basetemp", self.folder / "scratch"]  # otherwise pytest first removes the folders of other runs
         return self._run(self.own, "-m", "pytest", *place, *options, PORT, "tests", cwd=self.root)
 
     def stages(self) -> tuple[int, str]:
@@ -138,7 +138,7 @@ def main() -> None:
     for name in args.families:
         print(name, flush=True)
         place = args.folder / name
-        if "headers" not in args.skip:  # else it draws on the folder of an earlier run
+        if "headers" not in args.skip:  # otherwise it reuses the folder of an earlier run
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
         for line in Run(name, place, args.skip).go():

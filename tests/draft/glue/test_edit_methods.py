@@ -1,4 +1,4 @@
-"""Drafted methods of a port that edits, without a model: the size of an image, the positions of several, one only."""
+"""Drafted methods of a port that edits, without a model: sizes, positions, and models that take only one."""
 
 from __future__ import annotations
 

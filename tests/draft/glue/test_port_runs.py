@@ -1,4 +1,4 @@
-"""From configs to a port that runs, with no line written by hand: twin, copy, draft, ledger, rendered tests, stages.
+"""A port that runs, made from configs without manual edits: twin, copy, draft, ledger, rendered tests, stages.
 
 The port edits, draws from an image, loads LoRAs and trains them: each is proven against the reference, too.
 """
@@ -37,7 +37,7 @@ RECORDINGS = {
     "training": ("--training", "--steps", "2", "--size", "64x96"),
 }
 JUDGED = {name: () if name == "plain" else (f"--{name}",) for name in RECORDINGS} | {"q8": ("--quantize", "8")}
-# The edit class with a transformer that is not ported: judged last, for it stays so in that process.
+# The edit class with a transformer that is not ported: judged last, because it stays so in that process.
 UNPORTED = """from mflux.models.nova_image.variants.edit.nova_image_edit import NovaImageEdit
 
 
@@ -176,7 +176,7 @@ def _run(*command, cwd: Path | None = None) -> str:
 
 
 def _run_preloaded(*command, cwd: Path = PROJECT, given: str = "", source: Path | str = "") -> str:
-    done = preloaded.run(list(map(str, command)), cwd, _variables(cwd, source), given)
+    done = preloaded.run(list(map(str, command)), cwd, _variables(PROJECT / "hooks", cwd, source), given)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 

@@ -25,6 +25,7 @@ EXPECTED = {
         "prompt.cap_feats": {"states": ["text_encoder.hidden_states[-2]"]},
         "tokenization.tokenizer": {"before": "<|im_start|>user\n", "after": "<|im_end|>\n<|im_start|>assistant\n"},
         "packing": {"argument": "x", "pattern": "unchanged"},
+        "sizes": {"multiple": 16},
         "timestep": {"argument": "t", "is": "1 - sigma"},
         "guidance": {"formula": "conditional + guidance * (conditional - unconditional)", "sign": -1},
         "decoding": {"normalisation": "latents / scaling_factor + shift_factor"},
@@ -41,6 +42,7 @@ EXPECTED = {
             "joined": "concatenated",
         },
         "packing": {"argument": "hidden_states", "pattern": "b c h w -> b (h w) (c)"},
+        "sizes": {"multiple": 16},
         "timestep": {"is": "sigma"},
         "schedule": {"shift": "mu by FLUX.2's empirical formula"},
         "guidance": {"calls": 2, "sign": 1},
@@ -67,6 +69,8 @@ EXPECTED = {
             "states": ["text_encoder.hidden_states[-2]"],
             "order": [{"text_encoder": [1, 0]}, {"text_encoder": [0, 0]}],
         },
+        # Its tokenizer is called with one text and returns one list.
+        "encoding.text_encoder": {"tokenizer": "tokenizer", "mask": False, "keep": "all"},
         "timestep": {"is": "1000 * sigma"},
         "schedule": {"shift": 4.0},
         "guidance": {"formula": "unconditional + guidance * (conditional - unconditional)", "conditional": 1},
@@ -125,7 +129,7 @@ def facts(tmp_path_factory):
                 name, {**FAMILIES, **OTHERS, **REFERENCES}[name], "Any", tmp_path_factory.mktemp("facts")
             )
             _run(python, [home / "make_tiny_checkpoint.py", "--model", home / "reference"])
-            command = ["-m", "mflux_port.draft.pipeline.process", home / "artifacts/tiny", "--edits"]
+            command = ["-m", "mflux_port.draft.pipeline.separate_process", home / "artifacts/tiny", "--edits"]
             made[name] = {entry["name"]: entry for entry in json.loads(_run(python, command))}
         return made[name]
 

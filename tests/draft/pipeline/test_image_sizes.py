@@ -23,7 +23,7 @@ NEAREST = {
 
 
 def _pipeline(by: str, multiple: int = 1, cut: int = 1):
-    """What a pipeline's VAE is given that chooses from SIZES."""
+    """The VAE's input for a pipeline that chooses from SIZES."""
 
     def encoded(image: PIL.Image.Image) -> np.ndarray:
         sides = [side // cut * cut for side in image.size]

@@ -14,7 +14,7 @@ import mlx.core as mx
 
 @dataclass(frozen=True)
 class Bug:
-    """``expected`` are patterns (fnmatch) of module paths; one answer that matches one of them is right.
+    """``expected`` are patterns (fnmatch) of module paths; an answer that matches one of them is right.
 
     ``cause`` is a pattern (re) that the answer's line must match, where one was given. ``dtypes`` are those of the runs
     that can show it.
@@ -49,7 +49,7 @@ def replaced(owner, name: str, value) -> Iterator[None]:
 
 @contextlib.contextmanager
 def swapped(one, other, name: str = "weight") -> Iterator[None]:
-    """Two modules hold each other's weights."""
+    """Two modules with each other's weights."""
     mine, theirs = one[name], other[name]
     with replaced(one, name, theirs), replaced(other, name, mine):
         yield

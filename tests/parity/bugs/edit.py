@@ -13,7 +13,7 @@ from collections.abc import Callable
 import mlx.core as mx
 import PIL.Image
 import PIL.ImageOps
-from bugs.claims import Claim, replaced
+from bugs.claims.claim import Claim, replaced
 from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
 from mflux.models.flux2.model.flux2_vae.vae import Flux2VAE
 from mflux.models.flux2.variants.edit.flux2_klein_edit import Flux2KleinEdit
@@ -24,12 +24,12 @@ EDIT = "edit"
 
 
 def helper(name: str, change: Callable) -> Callable:
-    """One of the port's helpers; ``change(original)`` gives the other one."""
+    """Replaces one of the port's helpers with ``change(original)``."""
     return lambda: replaced(Helpers, name, staticmethod(change(getattr(Helpers, name))))
 
 
 def image(change: Callable) -> Callable:
-    """``change(image, width, height)`` in place of what brings an image to its size."""
+    """``change(image, width, height)`` instead of the code that resizes an image."""
 
     def prepare(_):
         return lambda given: change(given, *Helpers.reference_dims(given.width, given.height))
@@ -45,7 +45,7 @@ def pixels(change: Callable) -> Callable:
 
 
 def normalised(change: Callable) -> Callable:
-    """``change(latents, mean, std)`` in place of the normalisation."""
+    """``change(latents, mean, std)`` instead of the normalisation."""
 
     def normalise(_):
         def apply(encoded, *, vae):
@@ -177,8 +177,8 @@ def _other_rows(latents: mx.array) -> mx.array:
 
 EDITS = (
     Claim("squashed, not cropped", EDIT, image(lambda i, w, h: i.resize((w, h), PIL.Image.LANCZOS)), "preprocess", "resized"),
-    Claim("cropped at the corner", EDIT, image(lambda i, w, h: i.crop((0, 0, w, h))), "preprocess", "cropped at the corner, the reference's is cropped in the middle"),
-    Claim("at the output's size", EDIT, image(lambda i, w, h: i.resize((64, 48))), "preprocess", "is 64x48, the reference's is"),
+    Claim("cropped at the corner", EDIT, image(lambda i, w, h: i.crop((0, 0, w, h))), "preprocess", "cropped at the corner; the reference's is cropped in the middle"),
+    Claim("at the output's size", EDIT, image(lambda i, w, h: i.resize((64, 48))), "preprocess", "is 64x48; the reference's is"),
     Claim("at half the size", EDIT, image(lambda i, w, h: i.resize((w // 32 * 16, h // 32 * 16))), "preprocess", "the reference's is"),
     Claim("pixels from 0 to 1", EDIT, pixels(lambda x: x / 2 + 0.5), "preprocess", "0 to 1"),
     Claim("blue before red", EDIT, pixels(lambda x: x[:, ::-1]), "preprocess", "blue before red"),

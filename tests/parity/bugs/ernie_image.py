@@ -83,7 +83,7 @@ def _from_the_conditional(transformer, *args):
 
 @contextlib.contextmanager
 def _guidance(model):
-    # Two prompts are padded with the full size's width, whatever the encoder's is.
+    # Two prompts are padded to the full size's width, even if the encoder has another.
     width = model.text_encoder.language_model.model.embed_tokens.weight.shape[-1]
     batch = functools.partial(ErniePromptEncoder.build_text_batch, hidden_size=width)
     with (
@@ -115,7 +115,7 @@ def _with_a_space(model):
 
 @contextlib.contextmanager
 def _right_guidance(model, predict=None):
-    # Two prompts are padded with the full size's width, whatever the encoder's is.
+    # Two prompts are padded to the full size's width, even if the encoder has another.
     width = model.text_encoder.language_model.model.embed_tokens.weight.shape[-1]
     batch = functools.partial(ErniePromptEncoder.build_text_batch, hidden_size=width)
     with (
@@ -223,7 +223,7 @@ BUGS = (
     Bug("last layer", lambda m: replaced(encoder_module.ErnieMistralTextEncoder, "__call__", _last_layer), ("text_encoder",)),
     Bug("guidance formula", _guidance, ("predict",), "guided"),
     Bug("gelu by tanh", lambda m: replaced(ErnieFeedForward, "__call__", _tanh), (f"{FIRST}.mlp",),
-        cause="is GELU in its tanh form, the reference's is exact GELU"),
+        cause="is GELU in its tanh form; the reference's is exact GELU"),
     Bug("decoder norm eps", lambda m: replaced(m.vae.decoder.conv_norm_out, "eps", 1e-4), ("vae.decoder.conv_norm_out*",)),
     Bug("stale residual", lambda m: replaced(encoder_module._DecoderLayer, "__call__", _stale_residual), (f"{ENCODER}.0",)),
     Bug("final scale and shift", lambda m: replaced(transformer_module.ErnieAdaLNContinuous, "__call__", _scale_last),

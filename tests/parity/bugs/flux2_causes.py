@@ -133,7 +133,7 @@ BUGS = (
     Bug("negative prompt is the prompt", lambda m: replaced(Flux2Klein, "_encode_prompt_pair", _same_prompt_twice),
         ("tokenizer", "text_encoder"), "guided"),
     Bug("gate by GELU", lambda m: replaced(Flux2SwiGLU, "__call__", _gelu_gate), (f"{FIRST}.ff.act", f"{FIRST}.ff"),
-        cause="GELU in its tanh form, the reference's is SiLU"),
+        cause="GELU in its tanh form; the reference's is SiLU"),
     Bug("text without positions", lambda m: replaced(Flux2PromptEncoder, "prepare_text_ids", staticmethod(_no_text_positions)),
         ("predict", "transformer", "transformer.pos_embed"), cause="positions"),
     Bug("mean and deviation exchanged", lambda m: replaced(Flux2VAE, "unpack_packed_latents", _mean_and_deviation_exchanged),

@@ -14,7 +14,6 @@ from mflux.models.flux.model.flux_transformer.transformer import Transformer
 from mlx import nn
 
 BUCKET = T5SelfAttention._relative_position_bucket
-EMBEDDINGS = Transformer.compute_text_embeddings
 ROPE = AttentionUtils.apply_rope
 
 
@@ -67,7 +66,7 @@ BUGS = (
     Bug("T5 positions the other way", lambda m: replaced(T5SelfAttention, "_relative_position_bucket", staticmethod(_one_way)),
         ("t5_text_encoder.t5_blocks.0.attention*",)),
     Bug("single block with exact GELU", lambda m: replaced(SingleTransformerBlock, "_apply_feed_forward_and_projection", _exact),
-        ("transformer.single_transformer_blocks.0",), cause="is exact GELU, the reference's is GELU in its tanh form"),
+        ("transformer.single_transformer_blocks.0",), cause="is exact GELU; the reference's is GELU in its tanh form"),
     Bug("shift before scale at the end", lambda m: replaced(AdaLayerNormContinuous, "__call__", _shift_first),
         ("transformer.norm_out",), cause="order|scale|shift"),
     Bug("keys not turned", lambda m: replaced(AttentionUtils, "apply_rope", staticmethod(_queries_only)),

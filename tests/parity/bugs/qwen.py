@@ -88,7 +88,7 @@ BUGS = (
         (f"{FIRST}.*_mod_linear",), "guided", "swapped"),
     Bug("mean before deviation", lambda m: replaced(QwenVAE, "decode", _mean_first), ("vae",), "guided", "mean|normal|scal"),
     Bug("exact GELU", lambda m: replaced(QwenFeedForward, "__call__", _exact), (f"{FIRST}.*_ff",), "guided",
-        "is exact GELU, the reference's is GELU in its tanh form"),
+        "is exact GELU; the reference's is GELU in its tanh form"),
     Bug("RoPE in halves", lambda m: replaced(QwenAttention, "_apply_rope_qwen", staticmethod(_halves)), (f"{FIRST}.attn",), "guided", "RoPE"),
     Bug("one norm for the whole picture", lambda m: replaced(QwenImage, "compute_guided_noise", staticmethod(_one_norm_for_all)),
         ("predict",), "guided", "guidance formula"),

@@ -150,7 +150,7 @@ class _HalfEmbedding(nn.Embedding):
 
 
 def _half_embedding(model):
-    """The embedding gives half of the reference's, as if its scale were left to the code around it."""
+    """The embedding returns half of the reference's, as if the calling code applied its scale."""
     halved = _HalfEmbedding(1, 1)
     halved.weight = model.text_encoder.embed_tokens.weight
     return replaced(model.text_encoder, "embed_tokens", halved)

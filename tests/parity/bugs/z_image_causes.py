@@ -44,7 +44,7 @@ def _positions_doubled(rotary, x, position_ids):
 
 
 class _HeadsLast(nn.Module):
-    """Takes the heads' numbers as if the heads were the inner axis."""
+    """Reshapes as if the heads were the inner axis."""
 
     def __init__(self, right, heads):
         super().__init__()
@@ -128,11 +128,11 @@ BLOCK = "transformer.noise_refiner.0"
 LAYER = "text_encoder.layers.0"
 BUGS = (
     Bug("encoder activation", lambda m: replaced(MLP, "__call__", _gelu_mlp), (f"{LAYER}.mlp",),
-        cause="is exact GELU, the reference's is SiLU"),
+        cause="is exact GELU; the reference's is SiLU"),
     Bug("feed forward activation", lambda m: replaced(FeedForward, "__call__", _tanh_gelu), (f"{BLOCK}.feed_forward",),
-        cause="is GELU in its tanh form, the reference's is SiLU"),
+        cause="is GELU in its tanh form; the reference's is SiLU"),
     Bug("decoder activation", lambda m: replaced(ResnetBlock2D, "__call__", _relu_resnet),
-        ("vae.decoder.mid_block.resnets.0",), cause="is ReLU, the reference's is SiLU"),
+        ("vae.decoder.mid_block.resnets.0",), cause="is ReLU; the reference's is SiLU"),
     Bug("encoder positions doubled", lambda m: replaced(RotaryEmbedding, "__call__", _positions_doubled),
         ("text_encoder", "text_encoder.rotary_emb", f"{LAYER}.self_attn"), cause="RoPE"),
     Bug("heads as the inner axis", _heads_last, ("transformer.layers.0.attention*",), cause="order of heads"),

@@ -1,4 +1,4 @@
-"""What mflux's own ports claim besides text-to-image, and the true differences between mflux 0.24 and diffusers 0.42 there."""
+"""The claims of mflux's own ports besides text-to-image, and the true differences between mflux 0.24 and diffusers 0.42."""
 
 from __future__ import annotations
 

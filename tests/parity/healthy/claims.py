@@ -25,7 +25,7 @@ ROW = re.compile(
 
 @dataclass(frozen=True)
 class Judged:
-    """One claim of one family. ``rows``: the state and the rest of the line of each. ``alarms``: what nothing explains."""
+    """One claim of one family. ``rows``: the state and the rest of the line of each. ``alarms``: rows that nothing explains."""
 
     family: str
     claim: str

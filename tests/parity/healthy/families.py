@@ -25,7 +25,7 @@ class Difference:
 class Family:
     """``guidance`` is the model card's. ``calls`` are arguments that give the reference the port's own settings.
 
-    ``words`` are numbers in the source of the reference's pipeline, by its module, and what they become.
+    ``words``: numbers in the source of the reference's pipeline, by module, and their replacements.
     ``negative`` is given whenever guidance is on; empty for a port that makes one prediction a step.
     """
 
@@ -62,7 +62,7 @@ FLUX = (
 )
 QWEN = (
     Difference(
-        "mflux's qwen_text_encoder.py hands its embeddings on in bfloat16 whatever the dtype; diffusers keeps the encoder's",
+        "mflux's qwen_text_encoder.py passes its embeddings on in bfloat16 in every dtype; diffusers keeps the encoder's",
         lines=r"^text_encoder FAIL relL2 1\.\d+e-03|^end_to_end FAIL relL2 \S+e-0[45]|text_encoder: text_encoder .*passes on bfloat16",
         settings="float32",
     ),
@@ -106,7 +106,7 @@ FAMILIES = {
                 "mflux's flux2_klein.py:90 encodes a space as the negative prompt; diffusers' pipeline_flux2_klein.py:750 nothing",
                 lines=r"^text_encoder FAIL relL2 1\.\d+e-01 .*the prompt is right, the negative prompt is not"
                 r"|^end_to_end FAIL relL2 ([0-9.]+e-02|1\.\d+e-01) "
-                r"|^look at text_encoder: (text_encoder .*accumulated 1\.\de-01|tokenizer .*token \d+ is 230, the reference's is 5 )",
+                r"|^look at text_encoder: (text_encoder .*accumulated 1\.\de-01|tokenizer .*token \d+ is 230; the reference's is 5 )",
                 settings="guidance high",
             ),
         ),

@@ -148,7 +148,7 @@ def _write_processor(folder: Path, kind: str) -> None:
 
 
 def run(home: Path, script: str, calls: list[list[str]]) -> list[dict]:
-    """A script many times in one process: the exit code and what was printed."""
+    """Run a script many times in one process; returns each exit code and output."""
     done = _python(home, home / "run_many.py", home / script, given=json.dumps(calls))
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"code"')]
     lost = {"code": done.returncode or 1, "seconds": 0.0, "text": done.stderr[-2000:] or "the process ended"}

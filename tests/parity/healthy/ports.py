@@ -1,6 +1,6 @@
 """The classes that are used as a new port. Copied into a family's folder: runs where mflux is installed.
 
-Each is mflux's own, with nothing changed but its sizes and what its constructor or its loop is told.
+Each is mflux's own; only its sizes and the arguments of its constructor or loop are changed.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _krea2():
     from mflux.models.krea2.variants.txt2img.krea2 import Krea2
 
     class Euler(BaseScheduler):
-        """Krea2's own Euler step, made by a scheduler: the harness sees the steps of schedulers."""
+        """Krea2's own Euler step as a scheduler's step, which the harness can see."""
 
         def __init__(self, sigmas):
             self._sigmas = sigmas
@@ -114,7 +114,7 @@ def _krea2():
     EULER, krea2_sampler.EulerStepper = krea2_sampler.EulerStepper, Stepper
 
     class KreaEuler(Krea2):
-        """With the sampler of the reference (the default draws new noise in every step) and the reference's scale.
+        """Uses the reference's sampler (the default draws new noise in every step) and the reference's scale.
 
         mflux computes n + g(p - n), diffusers p + g(p - n): one is the other with a guidance of one more.
         """
@@ -150,7 +150,7 @@ Port = globals()[f"_{HERE.name}"]()
 
 
 class ReferenceSteps(FlowMatchEulerDiscreteScheduler):
-    """The steps that diffusers makes of the checkpoint's scheduler_config.json, whatever mflux makes of them."""
+    """The steps that diffusers computes from the checkpoint's scheduler_config.json, even if mflux's differ."""
 
     def __init__(self, config):
         super().__init__(config)

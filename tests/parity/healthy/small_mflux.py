@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 M = "mflux.models."
-Table = dict[str, dict[str, object]]  # by the start of a module's name: the words of its source, and what they become
+Table = dict[str, dict[str, object]]  # by the prefix of a module's name: words in its source, and their replacements
 
 
 def install(folder: Path, tables) -> None:
@@ -23,7 +23,7 @@ def install(folder: Path, tables) -> None:
 
 
 def change(words: Table) -> None:
-    """From now on modules of the reference are imported with other numbers, too."""
+    """From now on modules of the reference are imported with other numbers as well."""
     sys.meta_path.insert(0, _Finder(words))
 
 
@@ -55,7 +55,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 def replaced(source: str, words: dict[str, object]) -> str:
-    """All at once, longer words first: what was put in is not replaced again."""
+    """All at once, longer words first, so that no replacement is replaced again."""
     given = sorted(words, key=len, reverse=True)
     pattern = "|".join(rf"(?<![\w.]){re.escape(word)}(?!\w)" for word in given)
     return re.sub(pattern, lambda found: str(words[found[0]]), source) if given else source
@@ -147,7 +147,7 @@ def krea2(sizes: dict) -> Table:
             "num_key_value_heads: int = 8": f"num_key_value_heads: int = {text['num_key_value_heads']}",
             "9728": text["intermediate_size"], "128": text["head_dim"],
             "num_hidden_layers: int = 36": f"num_hidden_layers: int = {text['num_hidden_layers']}",
-            "return end": "return 34",  # what the real tokenizer makes of the template that diffusers drops
+            "return end": "return 34",  # the real tokenizer's tokens for the template that diffusers drops
         },
         **_qwen_vae(sizes),
     }  # fmt: skip

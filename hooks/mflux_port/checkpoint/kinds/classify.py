@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.kinds.adapters import adapters
+from mflux_port.checkpoint.kinds.axis_order import layouts
 from mflux_port.checkpoint.kinds.buffers import buffers
 from mflux_port.checkpoint.kinds.kind import Kind
-from mflux_port.checkpoint.kinds.layout import layouts
-from mflux_port.checkpoint.kinds.names import averaged_copies, is_averaged, is_flat_copy, unwrapped
+from mflux_port.checkpoint.kinds.prefixes_and_copies import averaged_copies, is_averaged, is_flat_copy, unwrapped
 from mflux_port.checkpoint.kinds.quantization import doubles, quantized
 
 
@@ -26,7 +26,7 @@ class Classified:
     def loadable(self, known: Iterable[str] = ()) -> dict[str, Tensor]:
         """The tensors that a port loads, by their name without wrappers; ``Tensor.name`` stays the name in the file.
 
-        ``known``: the names that the reference gives its tensors, where there is one.
+        ``known``: the reference's names for its tensors, if there is a reference.
         """
         blocked = self._blocked()
         plain = self._plain(known)
@@ -70,7 +70,7 @@ def classify(
     rest = _without_blocked(rest, kinds)
     kinds += [*adapters(rest), *layouts(rest, metadata or {}), *_flat_copy(rest)]
     rest = _without_blocked(rest, kinds)
-    # Classes of transformers keep their model under a name of their own (`model.`, `text_model.`), which is not a
+    # Classes of transformers keep their model under a class-specific name (`model.`, `text_model.`), which is not a
     # wrapper.
     any_prefix = "architectures" not in (config or {})
     shortened = unwrapped(rest, any_prefix=any_prefix)

@@ -9,7 +9,7 @@ from mflux_port.checks.engine.package import Package
 
 
 def download_patterns(package: Package) -> list[str]:
-    """The patterns that get_download_patterns() returns; ``*`` where it calls another definition."""
+    """The patterns that get_download_patterns() returns; ``*`` if it calls another definition."""
     functions = pattern_functions(package)
     nodes = [node for function in functions for node in syntax.walk(function)]
     found = own_patterns(package)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mflux_port.checks.engine.facts import Facts
+from mflux_port.checks.engine.checkout_facts import Facts
 from mflux_port.errors import PortError
 from mflux_port.port.port import Port
 from mflux_port.template.project import address
@@ -34,7 +34,7 @@ def verify_environment(facts: Facts, port: Port) -> None:
 
 
 def python_of(facts: Facts) -> str:
-    """The checkout's own interpreter where it has one, else the current one."""
+    """The checkout's own interpreter if it has one, else the current one."""
     own = facts.root / ".venv/bin/python"
     return str(own) if own.is_file() else sys.executable
 

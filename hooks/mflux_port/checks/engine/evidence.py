@@ -37,7 +37,7 @@ _PROVEN_CODE = ("model", "weights", "variants", "latent_creator", "training_adap
 class Box(NamedTuple):
     """One box of PORTING.md. ``stage`` is set if the runner ticks it; ``figures``: the text it wrote after it.
 
-    ``guidance`` is the port's own where it guides, else 1.
+    ``guidance`` is the value that the port used, 1 if it used none.
     """
 
     text: str

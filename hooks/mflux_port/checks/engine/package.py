@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from mflux_port.checks.engine import syntax
-from mflux_port.checks.engine.evaluator import Evaluator, Instance, Unknown
-from mflux_port.checks.engine.facts import EXAMPLES, RUNNER, Facts, Unreadable
+from mflux_port.checks.engine.checkout_facts import EXAMPLES, RUNNER, Facts, Unreadable
+from mflux_port.checks.engine.static_evaluation import Evaluator, Instance, Unknown
 from mflux_port.port.answers import ANSWERS
 from mflux_port.port.port import Port, load_port
 from mflux_port.wiring import SurfaceResult, plan_unwire, states
@@ -237,7 +237,7 @@ class Package:
 
     @cached_property
     def default_guidance(self) -> dict[str, object]:
-        """Each checkpoint's guidance, from DEFAULT_GUIDANCE of the variants; empty where they have none."""
+        """Each checkpoint's guidance, from DEFAULT_GUIDANCE of the variants; empty if they have none."""
         tables = [
             value
             for item in self.variants

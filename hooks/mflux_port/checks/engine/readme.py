@@ -19,7 +19,7 @@ _COMMAND = re.compile(r"^\s*(?:uv run )?(mflux-[\w.-]+)((?:.*\\\n)*.*)$", re.MUL
 
 
 class Example(NamedTuple):
-    """A shell example of one of the port's commands. ``key`` is the checkpoint that it uses; empty where unknown."""
+    """A shell example of one of the port's commands. ``key`` is the checkpoint that it uses; empty if unknown."""
 
     command: str
     arguments: str

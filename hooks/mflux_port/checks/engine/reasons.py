@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mflux_port.checks.engine.facts import CAPABILITIES
+from mflux_port.checks.engine.checkout_facts import CAPABILITIES
 from mflux_port.checks.engine.package import Package
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mflux_port.checks.engine import reasons, syntax
-from mflux_port.checks.engine.facts import PARSERS
+from mflux_port.checks.engine.checkout_facts import PARSERS
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.rule import Verdict, failed_if, not_applicable, rule
 
@@ -99,7 +99,7 @@ def parser_can_be_built(package: Package) -> Verdict:
     "CLI06",
     looks_at=_CLI,
     fix="pass default_model=DEFAULT_MODEL to add_model_arguments (mflux 0.18: parser.set_defaults(model=…))",
-    why="a command that picks its model in main() gets 25 steps, whatever the table of steps says (#580)",
+    why="a command that picks its model in main() gets 25 steps, regardless of the table of steps (#580)",
     only=reasons.generates,
 )
 def parser_has_the_default_model(package: Package) -> Verdict:

@@ -61,7 +61,7 @@ def claims_are_proven(package: Package) -> Verdict:
     problems = [_MISSING.format(claim) for claim in claimed if claim not in found]
     boxes = {claim: found[claim] for claim in claimed if claim in found and found[claim].problem}
     problems += [f"{claim} {box.problem}: {box.commands(package.model)}" for claim, box in boxes.items()]
-    return failed("; ".join(problems)) if problems else passed()  # each has a command of its own
+    return failed("; ".join(problems)) if problems else passed()  # each has its own command
 
 
 _MISSING = "{0}: its line is missing in PORTING.md: `- [ ] Done <!-- evidence: {0} -->`"

@@ -149,7 +149,7 @@ def _ruff(package: Package) -> list[str]:
 
 
 def _version(package: Package) -> str:
-    """The ruff version that the checkout pins; a fixed version where it pins none."""
+    """The ruff version that the checkout pins, or a fixed version if it pins none."""
     for path in _WORKFLOWS:
         found = re.search(r"ruff(?:@|==|-pre-commit\s+rev: v)(\d+\.\d+\.\d+)", package.facts.text(path))
         if found:

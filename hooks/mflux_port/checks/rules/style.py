@@ -6,7 +6,7 @@ import ast
 import re
 
 from mflux_port.checks.engine import reasons, syntax
-from mflux_port.checks.engine.facts import Unreadable
+from mflux_port.checks.engine.checkout_facts import Unreadable
 from mflux_port.checks.engine.package import Package
 from mflux_port.checks.engine.rule import Verdict, failed_if, rule
 

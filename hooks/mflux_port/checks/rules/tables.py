@@ -6,7 +6,15 @@ import ast
 import re
 
 from mflux_port.checks.engine import reasons, syntax
-from mflux_port.checks.engine.facts import CHECKER, COMPLETIONS, DEFAULTS, MODEL_CONFIG, OVERLAY, REVISIONS, SAVE
+from mflux_port.checks.engine.checkout_facts import (
+    CHECKER,
+    COMPLETIONS,
+    DEFAULTS,
+    MODEL_CONFIG,
+    OVERLAY,
+    REVISIONS,
+    SAVE,
+)
 from mflux_port.checks.engine.package import Class, Package
 from mflux_port.checks.engine.rule import MERGE, Verdict, failed_if, needs_you, not_applicable, rule
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mflux_port.checks.engine import reasons, syntax
-from mflux_port.checks.engine.facts import EXAMPLES, RUNNER
+from mflux_port.checks.engine.checkout_facts import EXAMPLES, RUNNER
 from mflux_port.checks.engine.latents import packing_calls
 from mflux_port.checks.engine.package import Class, Package
 from mflux_port.checks.engine.rule import Verdict, failed, failed_if, not_applicable, passed, rule

@@ -1,8 +1,8 @@
-"""The methods that only a port which edits has, beside those that call the transformer: from facts to lines of MLX code."""
+"""The methods that only an edit port has, besides those that call the transformer: MLX code written from the facts."""
 
 from __future__ import annotations
 
-from mflux_port.draft.forward.writer.once import ARGUMENT
+from mflux_port.draft.forward.writer.step_constants import ARGUMENT
 from mflux_port.draft.glue.expressions import DTYPES
 
 PLAIN = "import mlx.core as mx\n"
@@ -36,7 +36,7 @@ def fit_lines(value: dict) -> list[str]:
 
 
 def _own_size(value: dict) -> list[str]:
-    """Width and height of the image itself, made smaller where it is too large."""
+    """Width and height of the image itself, reduced if it is too large."""
     multiple, most = value["multiple"], value["most"]
     scaled = [
         f"if image.width * image.height > {most}:",
@@ -79,7 +79,7 @@ def _too_small(multiple: int) -> list[str]:
 def prepare_lines(name: str, value: dict, fixed: dict[str, str], patch: int) -> list[str]:
     """The body of ``prepare_edit``: what ``prepare`` of the class ``name`` returns, with the images' positions.
 
-    ``fixed``: the names that ``prepare`` returns, with their expressions. Rotary embeddings are made anew, for all positions.
+    ``fixed``: the names that ``prepare`` returns, with their expressions. Rotary embeddings are computed again, for all positions.
     """
     one = ["if len(image_latents) > 1:", '    raise ValueError("This model edits one image at a time.")']
     lines = one if value["count"] == 1 else []

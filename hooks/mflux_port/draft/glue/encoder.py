@@ -1,4 +1,4 @@
-"""From a prompt's text to the vectors of one text encoder, as lines of code from the facts of the pipeline."""
+"""The code that turns a prompt into the vectors of one text encoder, written from the facts of the pipeline."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def _guidance(rule: dict, given: Given) -> str:  # noqa: ARG001
 
 
 def constant(rule: dict) -> str:
-    """A constant of the pipeline, or the formula by which it follows the transformer's config."""
+    """A constant of the pipeline, or its formula from the transformer's config."""
     return re.sub(rf"\b{NAME}\b", f"transformer.{NAME}", rule["of"]) if "of" in rule else repr(rule["value"])
 
 

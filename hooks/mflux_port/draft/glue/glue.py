@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from mflux_port.draft.forward.writer.once import METHOD
-from mflux_port.draft.glue import latent_creator, prediction, prompt_encoder, readme, scheduler, sizes
+from mflux_port.draft.forward.writer.step_constants import METHOD
+from mflux_port.draft.glue import latent_creator, prediction, prompt_encoder, readme, scheduler, tiny_sizes
 from mflux_port.draft.glue.signature import call_signature, without_method
+from mflux_port.draft.glue.tiny_size_names import TINY_SIZES
 from mflux_port.draft.pipeline.fact import Fact
-from mflux_port.draft.tiny_sizes import TINY_SIZES
 from mflux_port.draft.write.formatting import formatted
 from mflux_port.draft.write.targets import Unresolved
+from mflux_port.port.answer_rules import choices
 from mflux_port.port.port import Port
 from mflux_port.port.text_encoders import OF_FIXED_SIZE
 
@@ -74,9 +75,10 @@ class Glue:
         sides = latent_creator.multiple(self.facts)
         if sides != self.port.size_multiple:
             why = f"both sides must be multiples of {sides}, and the answer size_multiple is {self.port.size_multiple}"
-            self.unresolved.append(
-                Unresolved(COMPONENT, "size_multiple", why, (f"answer size_multiple: {sides}, and copy again",))
-            )
+            fix = f"answer size_multiple: {sides}, and copy again"
+            if sides not in choices("size_multiple"):
+                fix = "let the command refuse other sizes, and give it another default than 1024"
+            self.unresolved.append(Unresolved(COMPONENT, "size_multiple", why, (fix,)))
 
     def _readme(self) -> None:
         name = f"{self.port.folder}/README.md"
@@ -103,10 +105,12 @@ class Glue:
         vae = configs.get("vae", {}) if self.port.vae == "own" else {}
         configs = {name: config for name, config in configs.items() if name != "vae"}
         fixed = [encoder.name for encoder in self.port.text_encoders if encoder.kind in OF_FIXED_SIZE]
-        small = sizes.small_configs(configs, of_twin, [name for name in fixed if name in configs])
+        small = tiny_sizes.small_configs(configs, of_twin, [name for name in fixed if name in configs])
         reference = index.get("transformer", ["", ""])[1]
-        text = sizes.sizes_text(self.source(name), drafted, reference, configs, small)
-        self.files[name] = sizes.with_vae_channels(text, vae)
+        rules = self.facts.get("arguments", {}).get("value") or {}
+        of_pairs = tuple(argument for argument, rule in rules.items() if rule and rule["is"] == "rotary")
+        text = tiny_sizes.sizes_text(self.source(name), drafted, reference, configs, small, of_pairs)
+        self.files[name] = tiny_sizes.with_vae_channels(text, vae)
 
     def _of_draft(self, name: str) -> str:
         return self.drafted.get(name, "")

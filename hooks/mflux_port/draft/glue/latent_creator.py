@@ -26,7 +26,7 @@ def resized(source: str, facts: dict[str, dict]) -> str | None:
 
 
 def multiple(facts: dict[str, dict]) -> int:
-    """What width and height must be multiples of: as drawn, else a patch of the pipeline's and mflux's own 16."""
+    """The multiple of width and height: as drawn, otherwise the pipeline's patch or mflux's own 16."""
     drawn = facts.get("sizes", {}).get("value")
     if drawn:
         return drawn["multiple"]

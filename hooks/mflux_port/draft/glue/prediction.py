@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mflux_port.draft.forward.writer.once import ARGUMENT, METHOD
+from mflux_port.draft.forward.writer.step_constants import ARGUMENT, METHOD
 from mflux_port.draft.glue import edit, prompt_encoder, scheduler
 from mflux_port.draft.glue.expressions import Given, argument, constant
 from mflux_port.draft.glue.packing import packing
@@ -33,7 +33,7 @@ class Writer:
 
     def __init__(self, port: Port, facts: dict[str, dict], signature: Signature):
         self.port, self.facts, self.signature, self.embeds = port, facts, signature, prompt_embeds(facts)
-        self.name = f"{port.class_name}Prediction"
+        self.name, self.transformer = f"{port.class_name}Prediction", f"{port.class_name}Transformer"
         self.unresolved: list[Unresolved] = []
         self.packing = packing(self._value("packing").get("pattern", ""))
         self.uses: set[str] = set()
@@ -41,19 +41,22 @@ class Writer:
 
     def text(self) -> str:
         """The file's source, not formatted yet."""
-        prepared, lines = self._arguments()
+        # What stays open is listed in this order; the helpers are those that the methods use.
+        methods, head = self._methods(), self._head()
+        edits = self._edit() if self.port.edits else ""
+        return f"{head}{methods}{edits}{self._guide()}{self._helpers()}"
+
+    def _head(self) -> str:
+        """The imports, the class's constants, and whether a guidance makes two predictions."""
         guided = self._guided()
-        transformer = f"{self.port.class_name}Transformer"
-        module = f"{self.port.package}.model.{self.port.model}_transformer.transformer"
-        embeds = self.embeds.annotation
         return f"""{edit.imports(self._value("input_image")) if self.port.edits else edit.PLAIN}
-from {module} import {transformer}
+from {self.port.package}.model.{self.port.model}_transformer.transformer import {self.transformer}
 
 
 class {self.name}:
     # What {self.port.reference_pipeline} does around its transformer.
     # Each line follows from {self.port.porting_folder}/pipeline_facts.yml, which says where it was read.
-    # The loop's latents are (batch, channels, height, width), in whatever form the transformer takes them.
+    # The loop's latents are (batch, channels, height, width), even if the transformer takes them packed.
     # The text of the unconditional prediction where no negative prompt is given; None if one must be given.
     UNCONDITIONAL_PROMPT = {self._negative()}
     # Further arguments of encode_prompt for that text, where it is not encoded as a prompt is.
@@ -62,29 +65,31 @@ class {self.name}:
     @staticmethod
     def is_guided(guidance: float) -> bool:{_unused("guidance", guided)}
         {guided}
+"""
 
+    def _methods(self) -> str:
+        """The methods ``prepare`` and ``predict``."""
+        prepared, lines = self._arguments()
+        return f"""
     @staticmethod
     def prepare(
-        transformer: {transformer},{_unused("transformer", prepared)}
+        transformer: {self.transformer},{_unused("transformer", prepared)}
         latents: mx.array,{_unused("latents", prepared)}
-        prompt_embeds: {embeds},{_unused("prompt_embeds", prepared)}
+        prompt_embeds: {self.embeds.annotation},{_unused("prompt_embeds", prepared)}
         guidance: float,{_unused("guidance", prepared)}
     ) -> tuple:
-        # What is the same in every step.
+        # Everything that is the same in every step.
 {prepared}
     @staticmethod
     def predict(
-        transformer: {transformer},
+        transformer: {self.transformer},
         latents: mx.array,
         sigma: mx.array,
-        prompt_embeds: {embeds},
+        prompt_embeds: {self.embeds.annotation},
         prepared: tuple,{_unused("prepared", lines)}
     ) -> mx.array:
         # The velocity, noise minus image, at the noise level sigma.
-{lines}{self._edit(transformer) if self.port.edits else ""}
-    @staticmethod
-    def guide(conditional: mx.array, unconditional: mx.array, guidance: float) -> mx.array:
-{self._guide()}{self._helpers()}"""
+{lines}"""
 
     # --------------------------------------------------------------------------------------------------- the arguments
 
@@ -97,20 +102,18 @@ class {self.name}:
             if rule is None:
                 if name in self._value("arguments") or not optional:
                     fixed[name] = self._raising(name)
-                    passed.append(f"{name}={name}")
-                continue
-            if rule["is"] == "zeros" and optional:
+            elif rule["is"] == "zeros" and optional:
                 self._left_out(name)
             elif rule["is"] == "zeros":
                 fixed[name] = self._raising(name)
-                passed.append(f"{name}={name}")
             elif rule["is"] in ("latents", "time", "prompt"):
                 passed.append(f"{name}={self._moving(name, rule)}")
             elif rule["is"] != "constant":
                 fixed[name] = argument(rule, given)
-                passed.append(f"{name}={name}")
             elif not optional or rule["value"] not in (None, {}, []):
                 passed.append(f"{name}={constant(rule)}")
+            if name in fixed:
+                passed.append(f"{name}={name}")
         fixed |= {name: self._raising(name) for name in self._settings_without_place()}
         self.uses |= given.uses
         if self.shift:
@@ -129,7 +132,7 @@ class {self.name}:
         return {ARGUMENT: f"transformer.{METHOD}({', '.join(given)})"}
 
     def _settings_without_place(self) -> list[str]:
-        """Tables of settings, for attention for example, of which the drafted transformer knows nothing."""
+        """Tables of settings (for attention, for example) that the drafted transformer does not know."""
         rules = {name: rule for name, rule in self._value("arguments").items() if name not in self.signature.arguments}
         tables = {name: rule["items"] for name, rule in rules.items() if rule and rule["is"] == "table"}
         nothing = {"is": "constant", "value": None}
@@ -202,19 +205,23 @@ class {self.name}:
 
     # --------------------------------------------------------------------------------------------------------- editing
 
-    def _edit(self, transformer: str) -> str:
+    def _edit(self) -> str:
         """The methods for images to edit."""
-        fitted, value = self._value("input_image"), self._value("images")
-        fit = (
-            edit.fit_lines(fitted) if fitted else [self._undecided("input_image", "the size of an image to edit", None)]
-        )
-        prepared, predicted = self._edit_bodies(value)
-        embeds, ignored = self.embeds.annotation, "" if fitted.get("size") == "the output's" else "  # noqa: ARG004"
+        return self._fit_image() + self._edit_methods(*self._edit_bodies())
+
+    def _fit_image(self) -> str:
+        rule = self._value("input_image")
+        undecided = "" if rule else self._undecided("input_image", "the size of an image to edit", None)
+        ignored = "" if rule.get("size") == "the output's" else "  # noqa: ARG004"
         return f"""
     @staticmethod
     def fit_image(image: PIL.Image.Image, width: int, height: int) -> PIL.Image.Image:{ignored}
         # An image to edit, as the VAE encodes it. The generated image is width x height.
-{_block(fit)}
+{_block(edit.fit_lines(rule) if rule else [undecided])}"""
+
+    def _edit_methods(self, prepared: str, predicted: str) -> str:
+        embeds, transformer = self.embeds.annotation, self.transformer
+        return f"""
     @staticmethod
     def prepare_edit(
         transformer: {transformer},{_unused("transformer", prepared)}
@@ -223,7 +230,7 @@ class {self.name}:
         guidance: float,{_unused("guidance", prepared)}
         image_latents: list[mx.array],{_unused("image_latents", prepared)}
     ) -> tuple:
-        # As prepare does it, where there are images to edit.
+        # Like prepare, for calls with images to edit.
 {prepared}
     @staticmethod
     def predict_edit(
@@ -236,7 +243,8 @@ class {self.name}:
     ) -> mx.array:
 {predicted}"""
 
-    def _edit_bodies(self, value: dict) -> tuple[str, str]:
+    def _edit_bodies(self) -> tuple[str, str]:
+        value = self._value("images")
         if not value or not self.packing:
             undecided = _block([self._undecided("images", "where the latents of images to edit go", None)])
             return undecided, undecided
@@ -270,6 +278,13 @@ class {self.name}:
         return self._undecided("negative", "at which guidance a second prediction is made", found)
 
     def _guide(self) -> str:
+        return f"""
+    @staticmethod
+    def guide(conditional: mx.array, unconditional: mx.array, guidance: float) -> mx.array:
+{self._combined()}"""
+
+    def _combined(self) -> str:
+        """The body of ``guide``."""
         formula = self._value("guidance").get("formula")
         if self._is_single:
             return f'        raise NotImplementedError("{self.port.reference_pipeline} makes no second prediction.")\n'
@@ -366,7 +381,7 @@ ROTARY = {
     name: f"""
     @staticmethod
     def _rotary(rows: int, columns: int, width: int, theta: float, factor: float) -> mx.array:
-        # The cosines and sines of a head: a number turns by its row or by its column.
+        # The cosines and sines of a head: a number is rotated by its row or its column.
         frequencies = theta ** (-mx.arange(0, width // 2, 2) / (width // 2)) / factor
         shape = (rows, columns, width // 4)
         by_row = mx.broadcast_to((mx.arange(rows)[:, None] * frequencies)[:, None], shape)

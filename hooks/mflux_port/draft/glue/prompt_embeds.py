@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mflux_port.draft.pipeline.text import blocks_of, is_pooled
+from mflux_port.draft.pipeline.prompts import blocks_of, is_pooled
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class PromptEmbeds:
 
     @property
     def annotation(self) -> str:
-        """The type of all of it."""
+        """The type of the whole result."""
         count = len(self.arguments) + self.with_mask
         return f"tuple[{', '.join(['mx.array'] * count)}]" if count > 1 else "mx.array"
 
@@ -32,7 +32,7 @@ class PromptEmbeds:
         return self.name(self.main)
 
     def unpacking(self, words: set[str]) -> list[str]:
-        """The line that defines those of the names that are in ``words``; none if there is only one array."""
+        """The line that defines the names that occur in ``words``; none if there is only one array."""
         names = [*map(self.name, self.arguments), *(["mask"] if self.with_mask else [])]
         if len(names) == 1 or not words & set(names):
             return []

@@ -11,7 +11,7 @@ from mflux_port.draft.glue.encoder import Encoder, Group, Undecided
 from mflux_port.draft.glue.layer_stack import layer_stack
 from mflux_port.draft.glue.prompt_embeds import prompt_embeds
 from mflux_port.draft.glue.signature import Signature, call_signature, handed_down
-from mflux_port.draft.pipeline.text import blocks_of, is_pooled
+from mflux_port.draft.pipeline.prompts import blocks_of, is_pooled
 from mflux_port.draft.write.targets import Unresolved
 from mflux_port.files.parsing import imported_from, parse_python
 from mflux_port.port.port import Port

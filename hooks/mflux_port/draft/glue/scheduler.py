@@ -18,28 +18,7 @@ _BY_MU = {
 }  # fmt: skip
 # FlowMatchEulerDiscreteScheduler's defaults, for values that scheduler_config.json leaves out.
 _DEFAULTS = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096}
-
-
-def written(port: Port, facts: dict[str, dict]) -> tuple[str | None, list[Unresolved]]:
-    """The scheduler's source for the answer ``own``; None for another, with an open question if that is not enough."""
-    fact = facts.get("schedule", {})
-    value, packing = fact.get("value"), facts.get("packing", {}).get("value")
-    if not value:
-        return None, [_open("the runs do not explain the sigmas", fact)]
-    if port.scheduler != "own":
-        return None, _doubts(port, value)
-    lines, factor = _line(value), shift_lines(value)
-    if lines is None or factor is None or not packing:
-        return None, [_open("no scheduler is written for these sigmas", {"alternatives": [str(value)]})]
-    return _text(port, value, lines, factor, _pixels_of_token(packing)), []
-
-
-def _text(port: Port, value: dict, line: str, factor: list[str], pixels: int) -> str:
-    name = f"{port.class_name}Scheduler"
-    shift = "".join(f"        {text}\n" for text in factor)
-    terminal = _terminal(value["config"].get("shift_terminal"))
-    tokens = any("tokens" in text for text in factor)
-    return f"""from typing import TYPE_CHECKING
+_CLASS = """from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
@@ -50,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class {name}(BaseScheduler):
-    # The sigmas of {port.reference_pipeline}: {port.porting_folder}/pipeline_facts.yml says where they were read.
+    # The sigmas of {pipeline}: {folder}/pipeline_facts.yml says where they were read.
     NUM_TRAIN_TIMESTEPS = 1000
 
     def __init__(self, config: "Config"):
@@ -72,11 +51,38 @@ class {name}(BaseScheduler):
         return latents + noise.astype(latents.dtype) * dt
 
     @staticmethod
-    def compute_sigmas(num_inference_steps: int, tokens: int = 4096) -> mx.array:{"" if tokens else "  # noqa: ARG004"}
-        sigmas = {line}
+    def compute_sigmas(num_inference_steps: int, tokens: int = 4096) -> mx.array:{unused}
+        sigmas = {sigmas}
 {shift}        sigmas = shift * sigmas / (1 + (shift - 1) * sigmas)
 {terminal}        return mx.concatenate([sigmas, mx.zeros(1)])
 """
+
+
+def written(port: Port, facts: dict[str, dict]) -> tuple[str | None, list[Unresolved]]:
+    """The scheduler's source for the answer ``own``; None for another, with an open question if that is not enough."""
+    fact = facts.get("schedule", {})
+    value, packing = fact.get("value"), facts.get("packing", {}).get("value")
+    if not value:
+        return None, [_open("the runs do not explain the sigmas", fact)]
+    if port.scheduler != "own":
+        return None, _doubts(port, value)
+    lines, factor = _line(value), shift_lines(value)
+    if lines is None or factor is None or not packing:
+        return None, [_open("no scheduler is written for these sigmas", {"alternatives": [str(value)]})]
+    return _text(port, value, lines, factor, _pixels_of_token(packing)), []
+
+
+def _text(port: Port, value: dict, sigmas: str, factor: list[str], pixels: int) -> str:
+    return _CLASS.format(
+        name=f"{port.class_name}Scheduler",
+        pipeline=port.reference_pipeline,
+        folder=port.porting_folder,
+        pixels=pixels,
+        sigmas=sigmas,
+        unused="" if any("tokens" in text for text in factor) else "  # noqa: ARG004",
+        shift="".join(f"        {text}\n" for text in factor),
+        terminal=_terminal(value["config"].get("shift_terminal")),
+    )
 
 
 def _line(value: dict) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from mflux_port.draft.forward.writer.once import ARGUMENT, METHOD
+from mflux_port.draft.forward.writer.step_constants import ARGUMENT, METHOD
 from mflux_port.files.parsing import imported_from, parse_python
 
 
@@ -63,7 +63,7 @@ def _written(call: ast.FunctionDef) -> str:
 
 
 def handed_down(source: str) -> str:
-    """The module of the child whose call is all that the last class's ``__call__`` is; empty for any other."""
+    """The module of the child, if the last class's ``__call__`` only calls that child; otherwise empty."""
     tree = parse_python(source)
     imported = imported_from(tree)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
@@ -86,7 +86,7 @@ def constructor_arguments(source: str) -> list[str]:
 
 
 def without_method(source: str, name: str) -> str:
-    """The source without the method of that name, where it only raises."""
+    """The source without the method of that name, if it only raises."""
     nodes = [node for node in ast.walk(parse_python(source)) if isinstance(node, ast.FunctionDef) and node.name == name]
     raising = [node for node in nodes if len(node.body) == 1 and isinstance(node.body[0], ast.Raise)]
     if not raising:

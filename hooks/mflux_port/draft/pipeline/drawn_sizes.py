@@ -1,4 +1,4 @@
-"""Which sizes a pipeline draws as it was asked: the multiple of both sides, found by drawing."""
+"""The sizes that a pipeline draws as requested: the multiple of both sides, found by drawing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from mflux_port.draft.pipeline.watch import Intervention, Trace, run
 _REFUSALS = AssertionError, RuntimeError, ValueError, IndexError, TypeError
 
 
-def drawn_sizes(pipe, call: dict, trace: Trace, multiples: list[int]) -> Fact:
-    """The first of ``multiples`` (in pixels, the smallest first) at which a size is neither refused nor changed.
+_MULTIPLES = 16, 32, 48, 64, 96, 128  # in pixels; mflux rounds sizes to the first
+
+
+def drawn_sizes(pipe, call: dict, trace: Trace) -> Fact:
+    """The first multiple at which a size is neither refused nor changed.
 
     ``trace``: a run of ``call``. The sides of a trial are three and five times the multiple, so that they are multiples
     of no larger one.
     """
     where, refused = "sizes drawn in one step each", {}
     pixels = call["height"] / trace.decoded.shape[-2]
-    for multiple in multiples:
+    for multiple in _MULTIPLES:
         width, height = 3 * multiple, 5 * multiple
         own = call | {"width": width, "height": height, "num_inference_steps": 1}
         own |= {"max_area": width * height} if "max_area" in own else {}

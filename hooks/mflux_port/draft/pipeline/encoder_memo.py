@@ -1,4 +1,4 @@
-"""Text encoders that run once for each prompt, however often a pipeline is run."""
+"""Run each text encoder once per prompt, no matter how often the pipeline runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def encoders_run_once(pipe) -> Iterator[None]:
-    """Within it, a text encoder that gets the same inputs again returns a copy of what it returned before.
+    """Inside this context, a text encoder that gets the same inputs again returns a copy of its earlier result.
 
     The runs of a pipeline share a few prompts, and at 512 tokens an encoder takes longer than the rest of a twin.
     """

@@ -1,11 +1,11 @@
-"""From token ids to the prompt's vectors: which ids and mask the encoder gets, and which of its vectors are kept."""
+"""How token ids become the prompt's vectors: the ids and mask that the encoder gets, and the vectors that are kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from mflux_port.draft.pipeline.fact import Fact
-from mflux_port.draft.pipeline.text import blocks_of, explained_prompts, is_pooled
+from mflux_port.draft.pipeline.prompts import blocks_of, explained_prompts, is_pooled
 from mflux_port.draft.pipeline.watch import Trace
 
 
@@ -154,13 +154,17 @@ def _tokenized(trace: Trace, ids: list[int], encoder: str) -> tuple[str, list[in
     """
     number = encoder.removeprefix("text_encoder")
     for call in sorted(trace.tokenizers, key=lambda call: call.component != f"tokenizer{number}"):
-        given = getattr(call.result, "input_ids", None)
-        rows = given.tolist() if hasattr(given, "tolist") else given if isinstance(given, list) else []
-        masks = getattr(call.result, "attention_mask", None)
-        masks = (
-            masks.tolist() if hasattr(masks, "tolist") else [[1] * len(row) for row in rows if isinstance(row, list)]
-        )
+        rows = _rows(getattr(call.result, "input_ids", None))
+        masks = _rows(getattr(call.result, "attention_mask", None)) or [[1] * len(row) for row in rows]
         for row, mask in zip(rows, masks, strict=False):
-            if isinstance(row, list) and row and ids[-len(row) :] == row:
+            if row and ids[-len(row) :] == row:
                 return call.component, row, mask
     return "", ids, [1] * len(ids)
+
+
+def _rows(given) -> list[list[int]]:
+    """What a tokenizer returned, as one list for each text; for a single text it may be that list alone."""
+    found = given.tolist() if hasattr(given, "tolist") else given
+    if not isinstance(found, list) or not found:
+        return []
+    return [row for row in found if isinstance(row, list)] if isinstance(found[0], list) else [found]

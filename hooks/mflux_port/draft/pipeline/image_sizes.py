@@ -1,8 +1,8 @@
-"""At which size a pipeline encodes an image to edit: rules, compared with the pixels that it encodes.
+"""The size at which a pipeline encodes an image to edit: rules, compared with the encoded pixels.
 
 A rule is a mapping. ``size``: "the output's"; "its own", up to ``most`` pixels; or "of a list", the one of ``sizes``
 whose ratio ``by`` is nearest to that of the image, with the sides cut to multiples of ``cut``. ``multiple``: of which both
-sides are made a multiple. ``to``: how the image is brought there.
+sides are made a multiple. ``to``: how the image is resized to it.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _of_list(sizes: list) -> Iterator[dict]:
 
 
 def _confirmed(rules: list[dict], encoded: Callable[[Image.Image], object]) -> dict | None:
-    """The simplest of ``rules``, if all that fit agree on many images, and one image for each size of the list fits."""
+    """The simplest of ``rules``, if all fitting rules agree on many images, and an image for each size of the list fits."""
     rng = random.Random(0)
     many = [(rng.randrange(_SMALL, _LARGE), rng.randrange(_SMALL, _LARGE)) for _ in range(_MANY)]
 

@@ -11,7 +11,7 @@ from mflux_port.draft.pipeline.watch import Intervention, Trace, run
 def packing(pipe, call: dict) -> Fact:
     """How the first noise (batch, channels, height, width) becomes the transformer's latents.
 
-    Each number of a ramp instead of the noise shows where it went: no two layouts can be confused, whatever the shape.
+    A ramp replaces the noise, and each number shows where it went: no two layouts can be confused, for any shape.
     """
     trace = run(pipe, call, Intervention(noise=_ramp, stop_at_transformer=True))
     where = f"ramp as noise, {call['width']}x{call['height']}"
@@ -53,7 +53,7 @@ def decoding(pipe, call: dict) -> Fact:
     if not torch.allclose(order * scale + shift, ramp, rtol=1e-4, atol=1e-3):
         return Fact("decoding", None, f"{where}: the VAE's input is not the latents times a scale plus a shift")
     pattern = _pattern_out(source, order)
-    value = {"pattern": pattern, "shape": list(order.shape), **_normalisation(pipe, scale, shift, order, source)}
+    value = {"pattern": pattern, "shape": list(order.shape), **_normalisation(pipe, scale, shift, order)}
     return Fact("decoding", value if pattern else None, where, () if pattern else (str(value),))
 
 
@@ -127,8 +127,8 @@ def _axes(value) -> str:
     return "x".join(map(str, value.shape))
 
 
-def _normalisation(pipe, scale, shift, order, source) -> dict:
-    """The scale and shift as the VAE's config names them, and by value where it does not."""
+def _normalisation(pipe, scale, shift, order) -> dict:
+    """The scale and shift by their names in the VAE's config, or by value if it has none."""
     import torch
 
     config = getattr(pipe.vae, "config", {})

@@ -66,7 +66,7 @@ def schedule(traces: list[Trace], config: dict) -> Fact:
 
 
 def _shifts(traces: list[Trace], config: dict) -> dict:
-    """The ways to shift that may explain the runs, each as a function from a run to its factor."""
+    """The time shifts that may explain the runs, each as a function from a run to its factor."""
     if not config.get("use_dynamic_shifting"):
         constant = config.get("shift", 1.0)
         return {constant: lambda trace: constant}
@@ -194,7 +194,7 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
 
 
 def _output_channels(row, target) -> dict:
-    """The number of channels that the transformer returns, where it is more than those of the latents."""
+    """The number of channels that the transformer returns, if it exceeds that of the latents."""
     is_more = row.dim() == target.dim() > 2 and len(row) > len(target) and row.shape[1:] == target.shape[1:]
     return {"output_channels": len(row)} if is_more else {}
 
@@ -285,7 +285,7 @@ def _scaling(mixed, conditional, target) -> str | None:
 
 
 def _token_width(mixed, conditional, target) -> int | None:
-    """The width of the tokens that were scaled one by one, where it is one of the divisors up to 1024."""
+    """The width of the tokens, if each token was scaled separately: one of the divisors up to 1024."""
     for width in (size for size in range(2, 1025) if mixed.numel() % size == 0):
         a, b = mixed.reshape(-1, width), conditional.reshape(-1, width)
         if _equal((a * (b.norm(dim=1, keepdim=True) / a.norm(dim=1, keepdim=True))).reshape(-1), target, 1e-4):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mflux_port.draft.pipeline.fact import Fact
-from mflux_port.draft.pipeline.text import text_of
+from mflux_port.draft.pipeline.prompts import text_of
 from mflux_port.draft.pipeline.watch import Trace
 
 
@@ -29,7 +29,7 @@ def negative(weak: list[Trace], without: Trace, prompt: str, known: dict[str, Fa
 def _is_zeros(trace: Trace, known: dict[str, Fact]) -> bool:
     """Whether the unconditional prediction is made from zeros, as many of them as the longest text has tokens.
 
-    Zeros for as many tokens as the prompt has are another thing: they need the prompt.
+    Zeros for as many tokens as the prompt has do not count: their number depends on the prompt.
     """
     guided = known["guidance"].value
     call, row = divmod(1 - guided["conditional"], guided.get("batch", 1))

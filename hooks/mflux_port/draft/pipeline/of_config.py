@@ -30,7 +30,7 @@ def doubled(pipe) -> Iterator[object]:
 def with_origin(rule: dict, other: dict | None, size: int) -> dict | None:
     """``rule`` with the formula of each number that ``other``, the rule at twice the size, has differently.
 
-    None where a number changes in another way.
+    None if a number changes in another way.
     """
     if rule["is"] not in ("constant", "rotary", "table") or rule == other:
         return rule

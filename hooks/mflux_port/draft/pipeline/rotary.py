@@ -35,7 +35,7 @@ def _frequencies(value) -> dict | None:
     by_row, half = table[1, 0] != 1, table.shape[-1] // 2
     orders = {"alternating": [True, False] * half, "rows first": [True] * half + [False] * half}
     layout = next((name for name, order in orders.items() if by_row.tolist() == order), None)
-    last = np.angle(table[1, 0][by_row])[-2:]  # the lowest frequencies: the others may turn by more than a circle
+    last = np.angle(table[1, 0][by_row])[-2:]  # the lowest frequencies: the others may rotate by more than a circle
     if layout is None or (last <= 0).any():
         return None
     theta = round(float(last[0] / last[1]) ** half)

@@ -24,7 +24,7 @@ from mflux_port.checkpoint.component_sizes import Size, component_sizes
 from mflux_port.checkpoint.kinds.buffers import COMPUTED
 from mflux_port.checkpoint.layout import Component
 from mflux_port.draft.forward.record.groups import group_of
-from mflux_port.draft.forward.record.initial import arguments_kept
+from mflux_port.draft.forward.record.init_arrays import arguments_kept
 from mflux_port.draft.forward.record.recorder import object_group, own_objects
 from mflux_port.draft.tree.leaf_layers import ACTIVATIONS, SILENT, call, settings, shape, source_file
 from mflux_port.draft.tree.leaf_layers import leaf as leaf_node
@@ -196,7 +196,7 @@ def _build(component: Component, config: dict):
 
 
 def build(component: Component, config: dict, device: str):
-    """The reference's class with a config, on a device of torch; None where it refuses the config.
+    """The reference's class with a config, on a device of torch; None if it refuses the config.
 
     Every module keeps the plain arguments that it was built with.
     """

@@ -27,7 +27,7 @@ _OF_A_LAYER = re.compile(
 
 @dataclass
 class Match:
-    """A module's layer. ``moved``: array name -> (name in the layer, transform) where they differ."""
+    """A module's layer. ``moved``: array name -> (name in the layer, transform) if they differ."""
 
     node: Node | None
     moved: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)

@@ -61,7 +61,7 @@ def _as_tuples(value: object) -> object:
 
 
 def scalar(text: str, views: list, expression: Callable[[str, list], str]) -> str:
-    """A value as an expression of the config's names, where it follows them in all ``views``; else as it is.
+    """A value as an expression of the config's names if it follows them in all ``views``; otherwise unchanged.
 
     ``views``: (name, value, source of the value by factor); ``expression`` does it for one integer.
     """

@@ -19,7 +19,7 @@ _Factor = int | Fraction
 
 @dataclass(frozen=True)
 class Observation:
-    """The trees that the reference has with ``name`` at a multiple of its ``value``, by the factor."""
+    """The reference's trees with ``name`` at a multiple of its ``value``, by the factor."""
 
     name: str
     value: int

@@ -1,4 +1,4 @@
-"""What of a text encoder no prompt needs: towers for images or audio, and the output head."""
+"""The parts of a text encoder that no prompt needs: towers for images or audio, and the output head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where drafted files go: over files unchanged since they were rendered or drafted, next to all others."""
+"""Where drafted files go: they replace files that nobody edited, and are written next to all others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from mflux_port.checkout.tree import Checkout, verify_inside
 from mflux_port.checkpoint.keylist import KEYLIST
 from mflux_port.draft.write.unresolved import UNRESOLVED
+from mflux_port.port.changed_files import rendered_texts
 from mflux_port.port.port import Port
-from mflux_port.port.rendered import rendered_texts
 
 RECORD = "porting/{model}/drafted.txt"
 
@@ -68,7 +68,7 @@ def leftovers(checkout: Checkout, planned: list[PlannedFile]) -> list[str]:
 
 
 def stand_ins(checkout: Checkout, port: Port, texts: dict[str, str], names: list[str]) -> list[str]:
-    """Those of the leftover ``names`` that are as the template rendered them, and that nothing of the port imports.
+    """The leftover ``names`` that are unchanged since they were rendered and that nothing in the port imports.
 
     ``texts`` are the files that this draft writes. Such a file was only a placeholder for the draft.
     """

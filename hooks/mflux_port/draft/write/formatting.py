@@ -15,7 +15,7 @@ _PINNED = "0.16.3"  # what mflux 0.24 formats with
 
 
 def formatted(files: dict[str, str]) -> dict[str, str]:
-    """Files by stem, formatted. Raises PortError where ruff cannot be run."""
+    """Files by stem, formatted. Raises PortError if ruff cannot be run."""
     if not files:
         return {}
     with tempfile.TemporaryDirectory(prefix="mflux-port-format-") as scratch:

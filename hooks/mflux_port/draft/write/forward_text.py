@@ -39,7 +39,7 @@ def needs_math(forward: Forward) -> bool:
 
 
 def functions_file(forwards: list[Forward], name: str) -> str | None:
-    """The file of functions that the proven forward passes of a component call, None where they call none."""
+    """The file of functions that the proven forward passes of a component call, None if they call none."""
     used = {one for forward in forwards for one in forward.helpers if is_proven(forward)}
     texts = {one: HELPERS[one].strip() for one in sorted(used)}
     for forward in forwards:

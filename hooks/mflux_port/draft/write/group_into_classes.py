@@ -1,4 +1,4 @@
-"""From a tree of modules to classes: one per reference class, with the sizes in which its instances differ as parameters.
+"""Turn a tree of modules into classes: one per reference class, with the sizes that differ as parameters.
 
 All instances of a class are compared. What is equal in all of them goes into the class; what differs becomes
 a parameter that the caller gives. Instances that differ in more than sizes and optional children become further classes.
@@ -135,7 +135,7 @@ class _Drafter:
 
 
 class _Reader:
-    """Reads the instances of one class side by side. A vector has one value per instance, None where there is none."""
+    """Reads the instances of one class side by side. A vector has one value per instance, None if there is none."""
 
     def __init__(self, drafter: _Drafter, count: int):
         self.drafter = drafter

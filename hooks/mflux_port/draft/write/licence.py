@@ -6,7 +6,7 @@ import importlib.metadata
 
 
 def licence_of(file: str) -> str:
-    """The licence of the library that a file's path starts with; '' where it is not installed or names none."""
+    """The licence of the library that a file's path starts with; '' if it is not installed or names none."""
     library = file.partition("/")[0]
     try:
         named = importlib.metadata.metadata(library)

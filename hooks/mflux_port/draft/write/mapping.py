@@ -106,6 +106,7 @@ def _target(target: Target, class_name: str) -> Call:
         owner = class_name if target.transform in OWN_TRANSFORMS else "WeightTransforms"
         arguments.append(("transform", f"{owner}.{target.transform}"))
     if target.count is not None:
+        arguments += [("required", "False")] if target.partial else []
         arguments.append(("max_blocks", str(target.count)))
     return Call("WeightTarget", tuple(arguments))
 

@@ -1,4 +1,4 @@
-"""Python source that a formatter leaves alone: expressions on one line where they fit, else one part per line."""
+"""Python source that a formatter leaves alone: expressions on one line if they fit, else one part per line."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def signature(name: str, parameters: list[str], returns: str = "") -> str:
 
 
 def text(value: str) -> str:
-    """A string literal in double quotes, whatever the text holds."""
+    """A string literal in double quotes, for any text."""
     return json.dumps(value)
 
 

@@ -44,12 +44,17 @@ _FUSED = re.compile(r"(^|_)(to_)?qkv$|^in_proj$")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One WeightTarget. ``count`` is its max_blocks when the patterns have ``{block}``, otherwise None."""
+    """One WeightTarget. ``count`` is its max_blocks when the patterns have ``{block}``, otherwise None.
+
+    ``partial``: the list has further blocks, without this tensor. A shorter model has fewer than ``count``, so that mflux
+    must not require it in each.
+    """
 
     to_pattern: str
     from_pattern: str
     transform: str = ""
     count: int | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,10 +220,12 @@ def group(singles: list[Target]) -> list[Target]:
     singles = list(dict.fromkeys(singles))
     families: dict[tuple, list[int]] = defaultdict(list)
     last: dict[tuple, int] = {}
+    lengths: dict[str, int] = {}
     for place, target in enumerate(singles):
         for key, number in _keys(target):
             families[key].append(place)
             last[key] = max(number, last.get(key, 0))
+            lengths[_list_of(key)] = max(number + 1, lengths.get(_list_of(key), 0))
     # The numbers of a family are all different: they have no gap if the last is their count minus one.
     complete = {key for key, members in families.items() if len(members) == last[key] + 1 > 1}
     chosen, done = [], bytearray(len(singles))
@@ -233,8 +240,13 @@ def group(singles: list[Target]) -> list[Target]:
         best = max(keys, key=lambda key: len(families[key]))
         for one in families[best]:
             done[one] = True
-        chosen.append(Target(best[0], best[1], target.transform, len(families[best])))
+        count = len(families[best])
+        chosen.append(Target(best[0], best[1], target.transform, count, count < lengths[_list_of(best)]))
     return chosen
+
+
+def _list_of(key: tuple[str, str, str]) -> str:
+    return key[0].partition("{block}")[0]
 
 
 def _keys(target: Target) -> Iterator[tuple[tuple[str, str, str], int]]:

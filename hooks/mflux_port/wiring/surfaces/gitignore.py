@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mflux_port.checkout.ignore import IgnoreRule, ignore_rules
+from mflux_port.checkout.ignored_paths import IgnoreRule, ignore_rules
 from mflux_port.errors import one_line
 from mflux_port.port.port import Port
 from mflux_port.wiring.block import Block

@@ -17,7 +17,7 @@ _NAME = "_definition_for"
 
 
 def not_applicable(port: Port) -> str | None:
-    return None if port.checkpoints else "the port has no checkpoint of its own"
+    return None if port.checkpoints else "the port does not have its own checkpoint"
 
 
 def classes(port: Port) -> dict[str, str]:

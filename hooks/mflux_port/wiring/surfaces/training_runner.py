@@ -67,7 +67,7 @@ def _keys(port: Port) -> list[str]:
 
 
 def _arguments(source: Source, chain: list[ast.If]) -> dict[str, str]:
-    # Pass the variables that the other adapters get, whatever their names are.
+    # Pass the variables that the other adapters get, under any name.
     for branch in chain:
         for node in ast.walk(branch):
             if isinstance(node, ast.Call) and {keyword.arg for keyword in node.keywords}.issuperset(_ARGUMENTS):

@@ -1,4 +1,4 @@
-"""Which port the scripts belong to: the answers next to them, the class they import, the files they write."""
+"""The port that the scripts belong to: the answers next to them, the class they import, the files they write."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ STAGE_NAMES = (
 )  # fmt: skip
 # A port with several text encoders has a stage for each, in this order.
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
-ALL_STAGES = (*STAGE_NAMES, *ENCODERS[1:])
-PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # all possible stages
+ALL_STAGES = (*STAGE_NAMES, *ENCODERS[1:])  # all possible stages
+PASS, FAIL, ABSENT, NOT_RUN, WAIVED = "pass", "FAIL", "not ported", "not run", "waived"  # of a stage
 # Errors that PyYAML raises for a value that does not fit its tag, such as `!!int x`, and errors for an answer of a
 # wrong type.
 UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)

@@ -9,6 +9,7 @@ LACKS = re.compile(
     r"not (currently )?implemented for the \w+ device"  # PyTorch on mps
     r"|Could not run .* from the '\w+' backend"  # PyTorch, any device
     r"|MPS framework doesn't support|not supported (on|for|by) MPS"
+    r"|is not correctly aligned"  # PyTorch on cuda: attention over a few channels, as in a twin
     r"|has no (GPU|CUDA|CPU) implementation|not (yet )?supported on the GPU|No (Metal|CUDA) back-end"  # MLX
 )
 

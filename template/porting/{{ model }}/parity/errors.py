@@ -21,7 +21,7 @@ class Arguments(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], int]) -> None:
-    """Run a script's ``main``: its result is the exit code (0 passes, 1 out of tolerance), wrong input gives 2."""
+    """Run a script's ``main``. Its result is the exit code (0 passes, 1 out of tolerance); wrong input gives 2."""
     try:
         code = main()
     except ParityError as error:

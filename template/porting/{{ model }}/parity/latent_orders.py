@@ -1,4 +1,4 @@
-"""Which element of one tensor each element of another is: found by sending numbers through the code between them.
+"""Match the elements of one tensor with those of another, by sending numbers through the code between them.
 
 Shapes do not show it: (1, 16, 64) may be 16 patches of 64 numbers or 16 channels of an 8x8 picture. Numbers do: after
 1, 2, 3 … went in as the noise, the place of each shows which order the code gave them.
@@ -70,7 +70,7 @@ class Order:
 def trace(run: Run, size: int, enough: Enough = lambda found, names: found == names) -> dict[str, Order]:
     """The order of each tensor that ``run`` gives when ``size`` numbers go in. Tensors that do not change are left out.
 
-    One run is enough where the numbers arrive as they are (or with another sign); else they are sent digit by digit.
+    One run is enough if the numbers arrive unchanged (or with another sign); else they are sent digit by digit.
     """
     first = run(np.arange(1, size + 1, dtype=np.float32))
     found = {name: _exact(values, size) for name, values in first.items()}
@@ -141,7 +141,7 @@ def inputs_found(found: set[str], names: set[str]) -> bool:
 
 
 def rows_of(order: Order, size: int) -> list[Order]:
-    """The order of each row of a batch, where every row holds all of the source's elements; else the only one."""
+    """The order of each row of a batch if every row holds all of the source's elements; else the only one."""
     ids = order.ids
     if ids.ndim > 1 and len(ids) > 1 and all(len(np.unique(row[row != NOTHING])) == size for row in ids):
         return [Order(row[None], order.factor) for row in ids]
@@ -165,7 +165,7 @@ def axis_links(reference: tuple[int, ...], own: tuple[int, ...]) -> list[np.ndar
 
 
 def vae_links(reference: Order, own: Order, size: int) -> np.ndarray | None:
-    """What the VAEs of both sides take links their loops: own loop id to the reference's; None when the two do not fit.
+    """The inputs of both VAEs link the loops: own loop id to the reference's; None when the two do not fit.
 
     The reference's first convolution takes channels first, MLX's channels last. What an order lacks was padded.
     """

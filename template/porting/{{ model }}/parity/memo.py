@@ -1,4 +1,4 @@
-"""Results of whole networks by what went into them: no network runs twice for the same figure."""
+"""Keep the results of whole networks by their inputs, so that no network runs twice on the same numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Memo:
     """``get(name, args, kwargs)`` returns what ``put`` stored for exactly the same numbers, else None.
 
     ``kind`` is the library's tensor, ``numbers`` gives its bytes with its dtype and shape. A call with more than
-    numbers is not remembered: what such an object holds may change.
+    numbers is not stored: the content of such an object may change.
     """
 
     def __init__(self, kind: type, numbers: Callable[[object], bytes]):

@@ -1,4 +1,4 @@
-"""How far apart two tensors are, in numbers that do not depend on their scale."""
+"""The distance between two tensors, in numbers that do not depend on their scale."""
 
 from __future__ import annotations
 

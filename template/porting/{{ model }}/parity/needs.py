@@ -27,7 +27,7 @@ def largest_file(folder: Path) -> int:
 
 
 def together(sizes: list[int]) -> int:
-    """The largest network and a tenth of it, or all where that is less."""
+    """The largest network plus a tenth of it, or all networks if that is less."""
     return int(min(sum(sizes), SPARE * max(sizes, default=0)))
 
 
@@ -45,7 +45,7 @@ def in_words(size: float) -> str:
 
 
 def of_memory(loaded: float, beside: float, have: int, less: str = LESS) -> str:
-    """``loaded``: bytes of weights, ``beside``: of all else; ``have``: what there is, 0 where that is not known."""
+    """``loaded``: bytes of weights; ``beside``: of everything else; ``have``: the machine's memory, 0 if unknown."""
     text = f"{in_words(loaded + beside)} of memory ({in_words(loaded)} of weights, {in_words(beside)} for the rest)"
     return f"{text}, this machine has {in_words(have)}: {less}" if 0 < have < loaded + beside else text
 

@@ -1,4 +1,4 @@
-"""Print what runs now: a run at a real size takes minutes, and silence looks like a hang."""
+"""Print what is running: at a real size it takes minutes, and silence looks like a hang."""
 
 from __future__ import annotations
 

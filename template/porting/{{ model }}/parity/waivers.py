@@ -21,7 +21,7 @@ from parity.answers import ALL_STAGES, UNSOUND
 from parity.errors import ParityError
 
 MODULE_LIMIT = 1e-5
-MOST = 10  # at most this many times a stage's own limit, whatever the sum of its modules' waivers is
+MOST = 10  # at most this many times a stage's own limit, even if its modules' waivers add up to more
 SECTIONS = ("ledger", "parity")  # `mflux-port ledger` reads the other one
 
 

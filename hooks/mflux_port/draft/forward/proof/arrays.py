@@ -43,7 +43,7 @@ def to_torch(value):
 
 
 def distance(mine, theirs) -> float:
-    """The largest difference over the largest value of ``theirs``; infinite where shapes or kinds differ."""
+    """The largest difference divided by the largest value of ``theirs``; infinite if shapes or kinds differ."""
     import numpy as np
 
     pairs = _pairs(mine, theirs)
@@ -65,6 +65,12 @@ def distance(mine, theirs) -> float:
 
 
 def _pairs(mine, theirs) -> list | None:
+    # The arrays of both, place by place. None where they have other numbers, or arrays in other places.
+    if all(isinstance(one, (int, float)) for one in (mine, theirs)):
+        return [] if mine == theirs else None
+    if all(isinstance(one, (list, tuple)) for one in (mine, theirs)) and len(mine) == len(theirs):
+        parts = [_pairs(one, other) for one, other in zip(mine, theirs, strict=True)]
+        return None if None in parts else [pair for part in parts for pair in part]
     ours, others = _flat(mine), _flat(theirs)
     if len(ours) != len(others):
         return None

@@ -1,10 +1,13 @@
-"""A module of the reference instead of one that is not verified, so that the code around it can be replayed."""
+"""Replace a module that is not verified with the reference's, so that the code around it can be replayed."""
 
 from __future__ import annotations
 
 
 class Bridge:
-    """Called like the drafted module; runs the reference's. ``signatures``: by method, torch's names, those taken, those of complex arrays."""
+    """Called like the drafted module; runs the reference's.
+
+    ``signatures``: for each method, torch's names, those that it takes, and those of complex arrays.
+    """
 
     def __init__(self, module, signatures: dict[str, tuple[list[str], list[str], list[str]]]):
         self.module, self.signatures = module, signatures

@@ -1,7 +1,7 @@
 """Replays drafted classes against a recording, in a separate process: MLX can crash the interpreter on a wrong graph.
 
 ``python -m mflux_port.draft.forward.proof.replay FOLDER SECONDS``: reads ``recording.pt`` and the drafted package below
-FOLDER, and prints one JSON object per group as it goes. It ends after SECONDS of computing.
+FOLDER, and prints one JSON object per group as it goes. It stops after SECONDS of CPU time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from mflux_port.draft.forward.record.quiet import QUIET, at_path
+from mflux_port.draft.forward.record.small_inputs import RUNS, at_path
 
 FLOOR = 1e-5  # a smaller difference is float32 rounding
 FACTOR = 8  # times the reference's own movement when its inputs move by one unit in the last place
@@ -72,15 +72,15 @@ class Replay:
             try:
                 with torch.no_grad():
                     error, allowed = self._call(group, call)
-            except Exception as error:  # noqa: BLE001 - whatever stops a replay is its outcome
-                if call.run == QUIET and isinstance(error, NotImplementedError):
-                    continue  # small numbers took a branch that no recorded run took
+            except Exception as error:  # noqa: BLE001 - any error is the outcome of a replay
+                if call.run in RUNS and isinstance(error, NotImplementedError):
+                    continue  # other numbers took a branch that no recorded run took
                 return {"kind": "raises", "reason": _last_line(error), "calls": number}
             if not error / allowed < worst / limit:
                 worst, limit = error, allowed
             if not error <= allowed:
                 path = call.path or "the model"
-                run = "with small numbers" if call.run == QUIET else f"in run {call.run + 1}"
+                run = RUNS.get(call.run, f"in run {call.run + 1}")
                 reason = f"{path}.{call.method} {run}: error {error:.1e}, limit {limit:.1e}"
                 return {"kind": "differs", "error": error, "limit": limit, "reason": reason, "calls": number + 1}
         return {"kind": "verified", "error": worst, "limit": limit, "calls": len(self.calls[group])}

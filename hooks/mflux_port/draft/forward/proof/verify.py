@@ -12,12 +12,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mflux_port.draft.forward.proof.states import BLOCKED, NOT_RECORDED, RAISES, VERIFIED, State
+from mflux_port.draft.forward.proof.result import BLOCKED, NOT_RECORDED, RAISES, VERIFIED, State
 from mflux_port.draft.forward.proof.twin_port import keep_recording, write_port
 from mflux_port.draft.forward.record.recorder import Recording
 from mflux_port.draft.forward.writer.classes import Forward
 
-# Seconds for all replays of one model: of computing, which a busy machine stretches, and in all.
+# Seconds for all replays of one model: CPU time, and the total, which grows on a busy machine.
 _COMPUTING = 300
 _TIMEOUT = 3600
 
@@ -83,7 +83,7 @@ def _run(folder: Path) -> tuple[list[dict], str | None]:
     except subprocess.TimeoutExpired as error:
         return _parsed((error.stdout or b"").decode(errors="replace")), f"no answer in {_TIMEOUT} seconds"
     if done.returncode == -signal.SIGXCPU:
-        return _parsed(done.stdout), f"no answer in {_COMPUTING} seconds of computing"
+        return _parsed(done.stdout), f"no answer after {_COMPUTING} seconds of CPU time"
     said = [line for line in done.stderr.splitlines() if line.strip()]
     error = (
         None if done.returncode == 0 else f"the replay ended with {done.returncode}: {said[-1] if said else ''}"[:300]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from mflux_port.draft.forward.record.groups import group_of
-from mflux_port.draft.forward.record.initial import PREFIX
+from mflux_port.draft.forward.record.init_arrays import PREFIX
 from mflux_port.draft.forward.record.recorder import Recording, object_group
 from mflux_port.draft.forward.record.sources import key_of
 
@@ -69,7 +69,7 @@ class CallGraph:
             return self._known(type(value).__call__, group, 1)
         owner = getattr(value, "__self__", None)
         if group.startswith(PREFIX) and hasattr(value, "__qualname__") and not isinstance(value, type):
-            return self._known(value, group, 0)  # while a module is built, all that it calls belongs to that group
+            return self._known(value, group, 0)  # all calls while a module is built belong to its group
         if isinstance(owner, nn.Module):
             return self._known(value, group_of(owner), 0)
         if hasattr(value, "__qualname__") and not isinstance(value, type):

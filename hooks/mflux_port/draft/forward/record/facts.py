@@ -13,12 +13,12 @@ MANY = object()
 
 @dataclass(slots=True)
 class Fact:
-    """Everything seen of an expression in one group.
+    """Everything that was recorded of an expression in one group.
 
     ``values``: the scalars, as (kind, value); ``many``: there were more than are kept. ``ranks``, ``dtypes`` (of elements too) and
     ``shapes`` are those of tensors, ``lengths`` and ``elements`` (kinds) those of containers, ``keys`` those of dicts.
     ``objects``: modules, functions and other objects, by id. ``truths``: what it was as a test. ``items``: of a dict.
-    ``is_numpy``: an array of numpy's, a tensor in all else.
+    ``is_numpy``: a numpy array, which otherwise counts as a tensor.
     """
 
     kinds: set[str] = field(default_factory=set)
@@ -89,14 +89,14 @@ class Fact:
 
 
 def is_numpy(value) -> bool:
-    """Whether a value is an array of numbers, or one number, of numpy's."""
+    """Whether a value is a numpy array of numbers, or one numpy number."""
     import numpy as np
 
     return isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf"
 
 
 def as_tensor(value):
-    """numpy's array as a tensor, its number as Python's."""
+    """A numpy array as a tensor, a numpy number as a Python number."""
     import torch
 
     return torch.from_numpy(value.copy()) if value.ndim else value.item()

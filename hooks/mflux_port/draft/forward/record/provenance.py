@@ -32,7 +32,7 @@ class Provenance:
         self.tainted = self._reach()
 
     def from_config(self, place: Place, node: ast.expr) -> bool:
-        """Whether an expression has the same value whatever a run is given."""
+        """Whether an expression has the same value for all inputs of a run."""
         return not any(self.is_data(variable) for variable in _Reader(self, place).sources(node))
 
     def is_data(self, variable: tuple) -> bool:
@@ -119,7 +119,7 @@ class _Reader:
         return self.place[0] in {key_of(getattr(root, name)) for name in recording.entries}
 
     def stars(self, node: ast.Call, name: str) -> set[tuple]:
-        """What a call's stars may give a parameter: nothing, if its keywords never had the name."""
+        """What a call's stars may pass for a parameter: nothing, if its keywords never had the name."""
         found = set()
         for keyword in node.keywords:
             if keyword.arg is None:
@@ -301,7 +301,7 @@ class _Reader:
         return ("local", *self.place, name)
 
     def _attribute(self, node: ast.Attribute) -> tuple:
-        # An attribute by its name and group, whoever reads it.
+        # An attribute by its name and group, no matter which code reads it.
         fact = self.facts.get(getattr(node.value, "number", -1))
         owners = sorted(owner_groups(fact)) if fact is not None else []
         return ("attribute", owners[0] if owners else self.place[1], node.attr)
@@ -319,7 +319,7 @@ def owner_groups(fact: Fact) -> set[str]:
 
 
 def argument(site, source, place: int) -> ast.expr | None:
-    """What a call gives a function's parameter: an expression, None for nothing, ``...`` where a star may give it."""
+    """What a call passes for a function's parameter: an expression, None for nothing, ``...`` if a star may pass it."""
     name = source.parameters[place].arg
     for keyword in site.node.keywords:
         if keyword.arg == name:

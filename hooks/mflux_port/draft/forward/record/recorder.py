@@ -15,9 +15,9 @@ from pathlib import Path
 
 from mflux_port.draft.forward.record.facts import Fact
 from mflux_port.draft.forward.record.groups import group_of, is_torch_layer
-from mflux_port.draft.forward.record.initial import initial_group, initial_keys
+from mflux_port.draft.forward.record.init_arrays import initial_group, initial_keys
 from mflux_port.draft.forward.record.instrument import instrumented
-from mflux_port.draft.forward.record.quiet import QUIET, quiet_call
+from mflux_port.draft.forward.record.small_inputs import scaled_calls
 from mflux_port.draft.forward.record.sources import Source, key_of
 from mflux_port.draft.forward.torch_calls.opaque import OPAQUE
 
@@ -76,17 +76,16 @@ def record(model, runs: list[tuple[str, dict]], rebuild: Callable | None = None)
                 recorder.run = number
                 recorder.enter(method, inputs)
         _restore_state(recorder)
-        _add_quiet_calls(recorder)
+        _add_scaled_calls(recorder)
     return recorder.recording
 
 
-def _add_quiet_calls(recorder) -> None:
+def _add_scaled_calls(recorder) -> None:
     for calls in recorder.recording.calls.values():
         first = calls[0]
-        made = quiet_call(recorder.model, first, clone)
-        if made is not None:
-            calls.append(ModuleCall(first.path, first.method, QUIET, *made))
-        _restore_state(recorder)
+        for run, *made in scaled_calls(recorder.model, first, clone):
+            calls.append(ModuleCall(first.path, first.method, run, *made))
+            _restore_state(recorder)
 
 
 def calls_of(model, runs: list[tuple[str, dict]]) -> dict[str, list[ModuleCall]]:
@@ -182,7 +181,7 @@ class _Recorder:
         handles = []
         for path, module in self.model.named_modules():
             if not is_torch_layer(module):
-                handles.append(module.register_forward_pre_hook(self._before(path), with_kwargs=True))
+                handles.append(module.register_forward_pre_hook(self._before(), with_kwargs=True))
                 handles.append(module.register_forward_hook(self._after(path), with_kwargs=True))
         classes = {
             type(value) for part in _parts(self.model) if _is_module(part) for value in own_objects(part).values()
@@ -212,7 +211,7 @@ class _Recorder:
                 found[id(value)] = f"{path}.{name}" if path else name
         return found
 
-    def _before(self, path: str):
+    def _before(self):
         def hook(module, args, kwargs):
             keep = self.seen[group_of(module), self.run] < CALLS_OF_A_GROUP
             self.given = getattr(self, "given", [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
 from mflux_port.draft.forward.torch_calls.entry import Arguments, filled
 
@@ -85,7 +86,28 @@ def causal_mask(call: Arguments) -> ast.expr:
     if fact is not None and fact.always("none"):
         return ast.Constant(None)
     mask = call.get("attention_mask") if call.has("attention_mask") else None
-    return call.writer.helper("causal_mask", call.get("inputs_embeds"), mask)
+    return _of_kind(call, call.writer.helper("causal_mask", call.get("inputs_embeds"), mask))
+
+
+def _of_kind(call: Arguments, mask: ast.expr) -> ast.expr:
+    # Attention written out in the reference adds its mask: 0 where a token is seen, the lowest number elsewhere.
+    fact = call.writer.fact(call.node)
+    adds = fact is not None and fact.always("tensor") and "bool" not in fact.dtypes
+    return call.writer.helper("added_mask", mask, call.get("inputs_embeds")) if adds else mask
+
+
+def window_mask(helper: str) -> Callable[[Arguments], ast.expr]:
+    """transformers' mask of a sliding window: no token sees those farther away than the config's ``sliding_window``."""
+
+    def write(call: Arguments) -> ast.expr:
+        fact = call.writer.fact(call.node)
+        if fact is None or fact.always("none"):
+            call.refuse("no recorded run is longer than the window")
+        window = call.writer.of_config(ast.Attribute(call.raw["config"], "sliding_window", ast.Load()))
+        mask = call.get("attention_mask") if call.has("attention_mask") else None
+        return _of_kind(call, call.writer.helper(helper, call.get("inputs_embeds"), mask, window))
+
+    return write
 
 
 def padding_mask(call: Arguments) -> ast.expr:
@@ -95,6 +117,8 @@ def padding_mask(call: Arguments) -> ast.expr:
         return ast.Constant(None)
     mask, given = call.get("attention_mask"), call.fact("attention_mask")
     whole = "mask[:, None, None, :].astype(mx.bool_)"
+    if fact is not None and fact.always("tensor") and "bool" not in fact.dtypes:
+        return _of_kind(call, filled(whole, {"mask": mask}))
     sometimes = given is not None and "none" in given.kinds
     return filled(f"None if mask is None else {whole}" if sometimes else whole, {"mask": mask})
 

@@ -137,6 +137,23 @@ def causal_mask(x: mx.array, padding: mx.array | None) -> mx.array:
     mask = mx.tril(mx.ones((length, length), dtype=mx.bool_))[None, None]
     return mask if padding is None else mx.logical_and(mask, padding[:, None, None, :].astype(mx.bool_))
 """,
+    "causal_window_mask": """
+def causal_window_mask(x: mx.array, padding: mx.array | None, window: int) -> mx.array:
+    places = mx.arange(x.shape[1])
+    distance = places[:, None] - places[None, :]
+    mask = mx.logical_and(distance >= 0, distance < window)[None, None]
+    return mask if padding is None else mx.logical_and(mask, padding[:, None, None, :].astype(mx.bool_))
+""",
+    "window_mask": """
+def window_mask(x: mx.array, padding: mx.array | None, window: int) -> mx.array:
+    places = mx.arange(x.shape[1])
+    mask = (mx.abs(places[:, None] - places[None, :]) <= window)[None, None]
+    return mask if padding is None else mx.logical_and(mask, padding[:, None, None, :].astype(mx.bool_))
+""",
+    "added_mask": """
+def added_mask(mask: mx.array, x: mx.array) -> mx.array:
+    return mx.where(mask, 0.0, mx.finfo(x.dtype).min).astype(x.dtype)
+""",
     "masked_bias": """
 def masked_bias(bias: mx.array, mask: mx.array | None) -> mx.array:
     if mask is None:

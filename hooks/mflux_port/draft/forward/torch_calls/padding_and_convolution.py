@@ -47,7 +47,7 @@ def interpolate(call: Arguments) -> ast.expr:
 
 
 def repeated(x: ast.expr, factors: tuple) -> ast.expr:
-    """Every element ``factors`` times along the axes from the third on: enlarged by nearest neighbour."""
+    """Repeat every element ``factors`` times along the axes from the third on: nearest neighbour upsampling."""
     for axis, factor in enumerate(factors, start=2):
         if factor != 1:
             x = filled("mx.repeat(x, n, axis=d)", {"x": x, "n": ast.Constant(int(factor)), "d": ast.Constant(axis)})

@@ -59,7 +59,7 @@ CALLS: dict[str, Entry] = {
     "pad": Entry("x pad mode='constant' value?", padding_and_convolution.pad),
     "pad_sequence": Entry("sequences batch_first:True padding_value:0.0 padding_side:'right'", _helper("pad_sequence", "sequences")),
     "interpolate": Entry("x size? scale_factor? mode='nearest' align_corners:None antialias:False", padding_and_convolution.interpolate),
-    # Nothing in MLX, where arrays have no device, storage or gradient.
+    # No-ops in MLX, where arrays have no device, storage or gradient.
     "Buffer": Entry("data ~persistent", "data"),  # an array that no checkpoint holds
     **_same("contiguous clone detach cpu cuda numpy requires_grad_", "x ~memory_format", "x"),
     **_same("dropout", "x ~p ~training ~inplace", "x"),
@@ -207,7 +207,7 @@ CALLS: dict[str, Entry] = {
         "static_v:None ~average_attn_weights is_causal:False", attention.multi_head_attention),
 }  # fmt: skip
 
-# Library functions that are written as one call, whatever is inside them.
+# Library functions that are written as one call and not traced.
 LIBRARY_CALLS: dict[str, Entry] = {
     "dispatch_attention_fn": Entry(
         "query key value attn_mask? dropout_p:0.0 is_causal=False scale? ~enable_gqa ~attention_kwargs ~backend "
@@ -221,4 +221,11 @@ LIBRARY_CALLS: dict[str, Entry] = {
     "create_bidirectional_mask": Entry(
         "~config inputs_embeds attention_mask? encoder_hidden_states:None cache:None or_mask_function:None "
         "and_mask_function:None ~allow_is_bidirectional_skip", attention.padding_mask),
+    "create_sliding_window_causal_mask": Entry(
+        "config inputs_embeds attention_mask? cache:None ~position_ids or_mask_function:None and_mask_function:None "
+        "block_sequence_ids:None layer_idx:None ~allow_is_causal_skip ~cache_position past_key_values:None",
+        attention.window_mask("causal_window_mask")),
+    "create_bidirectional_sliding_window_mask": Entry(
+        "config inputs_embeds attention_mask? encoder_hidden_states:None cache:None or_mask_function:None "
+        "and_mask_function:None ~allow_is_bidirectional_skip", attention.window_mask("window_mask")),
 }  # fmt: skip

@@ -215,7 +215,7 @@ def find_runs(
 ) -> list[tuple[str, dict]]:
     """Runs of a transformer's ``forward`` that it accepts; empty when no combination of candidates is.
 
-    ``tables``: settings that its pipeline gives it in every run, by parameter.
+    ``tables``: settings that its pipeline passes in every run, by parameter.
     """
     runs = _found_runs(model, config, cases, tables or {})
     return runs or (_found_runs(model, config, cases, {}) if tables else [])
@@ -306,7 +306,7 @@ def _forward_parameters(model) -> dict[str, inspect.Parameter]:
 
 
 def _candidates(name: str, parameter: inspect.Parameter, make: _Maker) -> list[Callable]:
-    """The candidates of a parameter: lists of arrays first where its annotation says so."""
+    """The candidates of a parameter: lists of arrays first if its annotation says so."""
     found = _GIVEN[name](make)
     if parameter.default is inspect.Parameter.empty:
         found = [one for one in found if one() is not ...]

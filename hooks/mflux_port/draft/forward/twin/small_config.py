@@ -9,7 +9,8 @@ from mflux_port.port.text_encoders import part_of
 from mflux_port.template.project import project_root
 
 _SHRINK = "template/porting/{{ model }}/parity/record/shrink.py"
-_POSITIONS = ("pos_embed_max_size", "max_position_embeddings")
+_WINDOWS = ("sliding_window", "local_attention")  # how far tokens see
+_WINDOW = 4  # shorter than the recorded prompts
 
 
 def small_config(name: str, config: dict) -> dict:
@@ -34,7 +35,20 @@ def small_config(name: str, config: dict) -> dict:
             small[key] = 56 + 8 * (len(key) % 3)
         if key in ("quantization_config",):
             small.pop(key)
+    _limit(small)
     return small
+
+
+def _limit(small: dict) -> None:
+    # Windows that a prompt is longer than, and a row for the padding token.
+    for key, value in small.items():
+        if isinstance(value, dict):
+            _limit(value)
+        elif key in _WINDOWS and isinstance(value, int):
+            small[key] = min(value, _WINDOW)
+    vocabulary, padding = small.get("vocab_size"), small.get("pad_token_id")
+    if isinstance(vocabulary, int) and isinstance(padding, int) and padding >= vocabulary:
+        small["pad_token_id"] = vocabulary - 1
 
 
 @cache

@@ -10,7 +10,7 @@ from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, unknown_i
 from mflux_port.draft.forward.twin.small_config import small_config
 from mflux_port.port.text_encoders import part_of
 
-_STEADY = 1e-4  # the largest movement of a result, over its largest value
+_STEADY = 1e-4  # the largest movement of a result, divided by its largest value
 
 
 @dataclass
@@ -48,7 +48,7 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
 
 
 def _is_steady(model, runs: list[tuple[str, dict]]) -> bool:
-    """Whether the results hardly move when the inputs move by one unit in the last place: others prove nothing."""
+    """Whether the results hardly move if the inputs move by one unit in the last place; others prove nothing."""
     import torch
 
     from mflux_port.draft.forward.proof.arrays import distance, moved

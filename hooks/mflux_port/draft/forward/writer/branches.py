@@ -1,4 +1,4 @@
-"""How a test is written: folded if the config decides it, kept if data does, a raise in the branch no run took."""
+"""How a test is written: folded if the config decides it, kept if data does; a branch that no run took raises."""
 
 from __future__ import annotations
 

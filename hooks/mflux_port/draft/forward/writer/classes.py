@@ -12,21 +12,21 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mflux_port.draft.forward.proof.states import VERIFIED, State
+from mflux_port.draft.forward.proof.result import VERIFIED, State
 from mflux_port.draft.forward.record.callgraph import Place
 from mflux_port.draft.forward.torch_calls.mlx_functions import HELPERS
-from mflux_port.draft.forward.writer.channels import join_layers
-from mflux_port.draft.forward.writer.hints import hint
-from mflux_port.draft.forward.writer.initial import InitialWriter, initial_place
+from mflux_port.draft.forward.writer.channels_last import join_layers
+from mflux_port.draft.forward.writer.init_arrays import InitialWriter, initial_place
 from mflux_port.draft.forward.writer.known_tables import formula, numbers_of
 from mflux_port.draft.forward.writer.layers import layer_call_of
 from mflux_port.draft.forward.writer.names import table_name
-from mflux_port.draft.forward.writer.once import OF_A_SHAPE, split_off
 from mflux_port.draft.forward.writer.printer import statements
 from mflux_port.draft.forward.writer.project import Project, Written
 from mflux_port.draft.forward.writer.returns import without_unread_parts
-from mflux_port.draft.forward.writer.sharing import share
+from mflux_port.draft.forward.writer.shared_functions import share
+from mflux_port.draft.forward.writer.step_constants import OF_A_SHAPE, split_off
 from mflux_port.draft.forward.writer.style import lifted, merged_processor, tidy
+from mflux_port.draft.forward.writer.type_hints import hint
 
 
 @dataclass
@@ -98,7 +98,7 @@ class ClassWriter:
         return found
 
     def _add_unreached(self) -> None:
-        # What only an unwritten construct would call is written anyway: it is proven separately.
+        # Functions that only an unwritten construct would call are written anyway, and proven separately.
         for group in self.project.recording.calls:
             for one in self.project.recording.instances.get(group, ())[:1]:
                 place = self.project.graph.place(one, group)
@@ -118,29 +118,34 @@ class ClassWriter:
 
     def _class(self, group: str, places: list[Place]) -> Forward:
         out = Forward(group, where=self._where(places[0]))
-        functions: dict[Place, Written] = {}
-        for place in places:
-            functions |= {one.place: one for one in self._reached(place)}
+        functions = {one.place: one for place in places for one in self._reached(place)}
         names = self._names(functions, places)
-        nodes = {}
-        for place, written in functions.items():
-            nodes[place] = self._definition(written, names)
+        nodes = {place: self._definition(written, names) for place, written in functions.items()}
+        for written in functions.values():
             out.problems += [problem for problem in written.problems if problem not in out.problems]
             out.others |= written.reads
             out.outside |= written.outside
         self._initial(out, group, functions, names, nodes)
         self._merge(nodes, functions, places)
+        out.methods = self._styled(group, nodes, functions, places)
+        for place in places:
+            out.signatures[names[place]] = [name for name, _, _ in functions[place].parameters]
+            out.entries[place] = names[place]
+        return self._without_removed(out)
+
+    def _styled(self, group: str, nodes: dict, functions: dict[Place, Written], places: list[Place]) -> list[Method]:
+        """The methods after the style passes, private ones last."""
         without_unread_parts(list(nodes.values()))
         once = self._once(group, nodes, places)
         for node in nodes.values():
             join_layers(node)
-        out.methods = _methods(nodes, functions)
+        methods = _methods(nodes, functions)
         if once is not None:
-            out.methods.append(Method(once.name, "\n".join(statements([tidy(once)])), False))
-        out.methods.sort(key=lambda method: (method.name.startswith("_") and method.name != "__call__",))
-        for place in places:
-            out.signatures[names[place]] = [name for name, _, _ in functions[place].parameters]
-            out.entries[place] = names[place]
+            methods.append(Method(once.name, "\n".join(statements([tidy(once)])), False))
+        return sorted(methods, key=lambda method: method.name.startswith("_") and method.name != "__call__")
+
+    @staticmethod
+    def _without_removed(out: Forward) -> Forward:
         # A style pass may have removed a test and what it read.
         out.others = {(owner, name) for owner, name in out.others if re.search(rf"\.{name}\b", out.key)}
         out.reads = _own_reads([*(method.text for method in out.methods), "\n".join(out.initial)])

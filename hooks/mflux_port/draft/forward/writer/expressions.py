@@ -81,7 +81,7 @@ class Expressions:
         if inner is not None and "tensor" in inner.kinds:
             return self._of_array(node)
         if self._is_config(node.value) and not self._is_processor_value(node):
-            return self._of_config(node)
+            return self.of_config(node)
         if node.attr in ("values", "indices") and inner is not None and inner.always("tuple"):
             return self._of_pair(node)
         if inner is not None and inner.always("dict") and len(inner.keys) == 1:
@@ -145,8 +145,8 @@ class Expressions:
             )
         )
 
-    def _of_config(self, node: ast.Attribute) -> ast.expr:
-        # self.config.x is an attribute x of the port's module.
+    def of_config(self, node: ast.Attribute) -> ast.expr:
+        """``self.config.x``: an attribute x of the port's module."""
         if isinstance(node.value, ast.Name) and node.value.id in getattr(self, "arguments", ()):
             self.out.reads.add((self.group, node.attr))
             return ast.Attribute(ast.Name("self", ast.Load()), node.attr, ast.Load())
@@ -173,7 +173,7 @@ class Expressions:
         """An attribute's name in the port, which differs for arrays that no checkpoint holds."""
         from torch import nn
 
-        from mflux_port.draft.forward.record.initial import tables
+        from mflux_port.draft.forward.record.init_arrays import tables
         from mflux_port.draft.forward.writer.names import table_name
 
         owners = [one for one in self.fact(node.value).objects.values() if isinstance(one, nn.Module)]

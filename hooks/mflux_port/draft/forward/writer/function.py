@@ -10,14 +10,14 @@ from mflux_port.draft.forward.record.facts import MANY, Fact
 from mflux_port.draft.forward.torch_calls.entry import Refused, filled, raising
 from mflux_port.draft.forward.torch_calls.mlx_functions import HELPERS
 from mflux_port.draft.forward.writer.branches import Branches
+from mflux_port.draft.forward.writer.calls import Invocations
+from mflux_port.draft.forward.writer.dtypes import Types
 from mflux_port.draft.forward.writer.expressions import Expressions
-from mflux_port.draft.forward.writer.hints import hint, return_hint
-from mflux_port.draft.forward.writer.invocations import Invocations
 from mflux_port.draft.forward.writer.layer_calls import LayerCalls
 from mflux_port.draft.forward.writer.project import Parameter, Project, Written, is_processor
 from mflux_port.draft.forward.writer.recorded_calls import RecordedCalls
 from mflux_port.draft.forward.writer.statements import Statements
-from mflux_port.draft.forward.writer.types import Types
+from mflux_port.draft.forward.writer.type_hints import hint, return_hint
 
 
 class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, LayerCalls, RecordedCalls):
@@ -80,11 +80,11 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
                 found.append((name, hint(fact), self._default(name, fact)))
             elif parameter.keep:
                 raise Refused(self.source.tree, f"*{name}")
-            items = self._keyword_facts(name) if parameter.keys else {}
+            items = self._keyword_facts() if parameter.keys else {}
             found += [(key, hint(items[key]), "") for key in parameter.keys if key not in {one[0] for one in found}]
         return [one for one in found if not one[2]] + [one for one in found if one[2]]
 
-    def _keyword_facts(self, name: str) -> dict[str, Fact]:
+    def _keyword_facts(self) -> dict[str, Fact]:
         return self.facts[self.source.tree.args.kwarg.number].items
 
     def _default(self, name: str, fact: Fact | None) -> str:
@@ -135,7 +135,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         return ast.Call(ast.Attribute(ast.Name("SHARED", ast.Load()), name, ast.Load()), values, [])
 
     def read_one_by_one(self, node: ast.expr) -> ast.expr:
-        """An expression in MLX; a row of numpy's as a list, whose numbers loops and slices read. A name holds one already."""
+        """An expression in MLX; a numpy row becomes a list, whose numbers loops and slices read. A name holds one already."""
         fact, written = self.fact(node), self.expr(node)
         is_row = fact is not None and fact.is_numpy and fact.rank == 1 and not isinstance(node, ast.Name)
         return filled("x.tolist()", {"x": written}) if is_row else written

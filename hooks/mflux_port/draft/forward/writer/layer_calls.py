@@ -58,7 +58,7 @@ class LayerCalls:
 
         first = modules[0]
         if self.project.graph.targets(self.place, node) or isinstance(node.func, ast.Name):
-            return self._recorded(node, self.fact(node.func))
+            return self._recorded(node)
         if isinstance(first, nn.Upsample):
             return self._upsampled(node, first, self.expr(node.args[0]))
         if isinstance(first, (nn.ZeroPad2d, nn.ReplicationPad2d, nn.ConstantPad2d)):

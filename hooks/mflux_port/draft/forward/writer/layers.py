@@ -67,7 +67,7 @@ def _silent() -> tuple:
 
 
 def _activation(module) -> str | None:
-    """The activation that a module without weights is, found by running it; None for any other module."""
+    """The activation of a module without weights, found by running it; None for any other module."""
     import inspect
 
     import torch

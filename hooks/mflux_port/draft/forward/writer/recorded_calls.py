@@ -14,7 +14,7 @@ from mflux_port.draft.forward.writer.project import is_processor
 class RecordedCalls:
     """The part of the writer that writes calls of what was recorded."""
 
-    def _recorded(self, node: ast.Call, fact) -> ast.expr:
+    def _recorded(self, node: ast.Call) -> ast.expr:
         targets = self.project.graph.targets(self.place, node)
         if isinstance(node.func, ast.Name) and node.func.id in self.elements:
             modules = self.elements[node.func.id][1]
@@ -73,12 +73,20 @@ class RecordedCalls:
             self.out.reads |= {(group, node.attr) for group in self.owners(node.value)}
 
     def _given(self, node: ast.Call, target) -> tuple[list, list]:
-        """Every argument that the written function takes, positions as in the reference, the rest by name."""
+        """Every argument that the written function takes, those that the reference passes by position first."""
         source = self.project.recording.sources[target[0]]
         parameters = self.project.parameters(target)
         node = self._spread_keywords(node)
         if any(isinstance(value, ast.Starred) for value in node.args):
-            return self._given_starred(node, source, parameters)
+            return self._given_starred(node, parameters)
+        values, keywords, seen = self._given_parameters(node, source, parameters)
+        for key in (key for parameter in parameters.values() for key in parameter.keys if key not in seen):
+            value = next((one.value for one in node.keywords if one.arg == key), ast.Constant(None))
+            keywords.append(ast.keyword(key, self.expr(value)))
+        return values, keywords
+
+    def _given_parameters(self, node: ast.Call, source, parameters) -> tuple[list, list[ast.keyword], set[str]]:
+        """Arguments for the parameters that the reference names, and the names of these parameters."""
         site = Site(self.place, node, int(is_processor(source)))
         values, keywords, seen = [], [], set()
         skip = 2 if is_processor(source) else int(source.is_method)
@@ -97,16 +105,11 @@ class RecordedCalls:
                 keywords.append(ast.keyword(arg.arg, self.expr(value)))
             else:
                 values.append(self.expr(value))
-        for parameter in parameters.values():
-            for key in parameter.keys:
-                if key not in seen:
-                    value = next((one.value for one in node.keywords if one.arg == key), ast.Constant(None))
-                    keywords.append(ast.keyword(key, self.expr(value)))
-        return values, keywords
+        return values, keywords, seen
 
-    def _given_starred(self, node: ast.Call, source, parameters) -> tuple[list, list]:
+    def _given_starred(self, node: ast.Call, parameters) -> tuple[list, list]:
         if any(not parameter.keep for parameter in parameters.values()):
-            raise Refused(node, "a call with * of a function that does not take all")
+            raise Refused(node, "a call with * of a function that does not take all arguments")
         return [self.expr(value) for value in node.args], [
             ast.keyword(one.arg, self.expr(one.value)) for one in node.keywords
         ]
@@ -129,7 +132,9 @@ class RecordedCalls:
         keywords = []
         for keyword in node.keywords:
             keywords += [keyword] if keyword.arg is not None else self._keywords_of(node, keyword.value)
-        return ast.copy_location(ast.Call(node.func, node.args, keywords), node)
+        spread = ast.copy_location(ast.Call(node.func, node.args, keywords), node)
+        spread.number = getattr(node, "number", -1)
+        return spread
 
     def _keywords_of(self, node: ast.Call, value: ast.expr) -> list[ast.keyword]:
         fact = self.fact(value)

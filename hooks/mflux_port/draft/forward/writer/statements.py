@@ -7,11 +7,11 @@ import copy
 import re
 
 from mflux_port.draft.forward.torch_calls.entry import Refused, filled, raising
-from mflux_port.draft.forward.writer.checkpointing import checkpointed, is_checkpointed
-from mflux_port.draft.forward.writer.hints import hint, inner_hint
+from mflux_port.draft.forward.writer.gradient_checkpointing import checkpointed, is_checkpointed
 from mflux_port.draft.forward.writer.printer import statements as source_lines
+from mflux_port.draft.forward.writer.type_hints import hint, inner_hint
 
-# Statements that tell the user or torch something, and compute nothing.
+# Statements that only print a message or configure torch.
 _SILENT = re.compile(r"(logger|logging|warnings|deprecate|print|torch\._check|torch\._dynamo|torch\.compiler|"
                      r"torch_compilable_check|self\.maybe_|self\.check_inputs|\w*kwargs\.pop|torch\.cuda)\b")  # fmt: skip
 # Context managers that have no meaning in MLX.

@@ -162,7 +162,7 @@ class _Sweeper:
 
 
 def _has_equal_sides(node: ast.stmt) -> bool:
-    # A test that decides nothing: the sides differed only in what was folded.
+    # A test with two equal branches: they differed only in what was folded.
     if (
         not isinstance(node, ast.If)
         or not node.body

@@ -9,7 +9,7 @@ from mflux_port.draft.tree.nodes import MODULE, Node
 
 
 def hand_down(tree: Node) -> None:
-    """Let the modules above the first one with a forward pass call it, where each of them holds nothing else."""
+    """Make the modules above the first one with a forward pass call it, if each of them holds nothing else."""
     if tree.forward is not None or tree.group or tree.kind != MODULE or len(tree.children) != 1 or tree.parameters:
         return
     ((name, child),) = tree.children.items()

@@ -56,7 +56,7 @@ class Alignment:
         return values.reshape(self._squeezed)[self.part]
 
     def to_mlx(self, values: np.ndarray) -> np.ndarray | None:
-        """The reference's values in MLX's layout; None where the reference lacks some of them."""
+        """The reference's values in MLX's layout; None if the reference lacks some of them."""
         if self.own or self.repeat[1] > 1:
             return None
         inverse = np.argsort(self.axes)
@@ -71,7 +71,7 @@ class Alignment:
 def align(
     reference: np.ndarray, values: np.ndarray, repeats: bool = False, channels_last: bool = False
 ) -> tuple[Alignment, Distance] | None:
-    """The layout that explains ``values``, with the distance that is left; None when the shapes do not fit.
+    """The layout that explains ``values``, with the remaining distance; None when the shapes do not fit.
 
     A layout that needs no cutting is preferred. Where several fit, the values decide; for a module that is known to
     have its ``channels_last``, only that layout is possible.

@@ -1,7 +1,7 @@
 """The reference's predictions one by one: the inputs and the result of each, and the prompt that it was made for.
 
 A pipeline may predict the conditional and the unconditional picture in one call or in two, in either order: a ``Branch`` is
-one of them, whatever call it is part of. Branches of both sides are matched by their prompt embeddings.
+one of them, no matter which call contains it. Branches of both sides are matched by their prompt embeddings.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def _far(branch: Branch, component: str, arrays: Sequence[np.ndarray]) -> float:
 
 
 def _gap(reference: np.ndarray, own: np.ndarray) -> float | None:
-    """The distance of two prompts; None for tensors of different widths.
+    """The distance between two prompts; None for tensors of different widths.
 
     If one has fewer rows, only the rows that both have are compared, at either end.
     """
@@ -317,7 +317,7 @@ def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, Promp
 def _in_their_order(
     branch: Branch, own: dict[int, np.ndarray], chosen: dict[int, PromptMatch]
 ) -> dict[int, PromptMatch]:
-    """Match several inputs of one shape in order, if they are one list or if one of them is like none of the reference's.
+    """Match several inputs of one shape in order, if they are one list or one resembles none of the reference's.
 
     Values can match inputs only as long as they are right.
     """

@@ -31,7 +31,7 @@ def pixels(seen: Sequence[tuple[int, object]], pictures: list[str]) -> Row:
 
 def _picture(number: int, item, path: str) -> Row:
     if not item.aligned:
-        note = f"image {number + 1} is {_size(item.own)}, the reference's is {_size(item.reference)}"
+        note = f"image {number + 1} is {_size(item.own)}; the reference's is {_size(item.reference)}"
         return Row("preprocess", FAIL, note=note)
     gap = item.distance.relative
     if gap <= PIXELS:
@@ -58,7 +58,7 @@ def _pixel_cause(reference: np.ndarray, own: np.ndarray, path: str) -> str:
     theirs, mine = (min(ways, key=lambda name: relative_error(ways[name], values)) for values in (one, other))
     near = [relative_error(ways[name], values) < 10 * NEAR for name, values in ((theirs, one), (mine, other))]
     if theirs != mine and all(near):
-        return f"{mine}, the reference's is {theirs}"
+        return f"{mine}; the reference's is {theirs}"
     return "other pixels" + (f", where the reference's is {theirs}" if near[0] else "")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def shares(embeddings: np.ndarray, outputs: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
-    """By encoder: a mask of ``embeddings`` (any shape, the width last) where they are rows of one of its ``outputs``.
+    """By encoder: a mask of ``embeddings`` (any shape, the width last) for the rows of one of its ``outputs``.
 
     A pipeline puts outputs side by side, or one's tokens after the other's. Numbers that it scales or normalises belong
     to no encoder.

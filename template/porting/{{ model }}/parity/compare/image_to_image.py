@@ -68,5 +68,5 @@ def picture(recording: Recording, own: np.ndarray) -> Row:
     wanted = recording.get("image/picture/out/0")
     gap = distance(wanted, own) if own.size == wanted.size else None
     if gap is None:
-        return Row("picture", FAIL, note=f"{list(own.shape)}, the reference's is {list(wanted.shape)}")
+        return Row("picture", FAIL, note=f"{list(own.shape)}; the reference's is {list(wanted.shape)}")
     return Row("picture", PASS if gap.relative <= PICTURE else FAIL, gap.relative, PICTURE)

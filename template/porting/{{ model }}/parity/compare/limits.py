@@ -9,15 +9,16 @@ FLOOR = 2e-5  # below this, two correct float32 programs differ by the order in 
 LEAF = 2.5e-6  # leaves of correct ports stay below 1.5e-6, an eps of 1e-5 instead of 1e-6 gives 3e-6 and more
 LARGE, MOST = 3e5, 20.0  # a norm over more values than LARGE has more rounding, on both sides
 CONTAINER = 1e-5
+MOST_ROUGH = 1e-4  # whatever rounding does to a module that contains others
 SENSITIVE = 64.0  # correct modules stay below 40 times the change from a last bit of their input
-SINUSOID = 1e-4  # for angles up to 1000, where float32 has a spacing of 6e-5
+ANGLE = 1e-7  # the rounding of an angle in float32, of which a sine has all: 1e-4 for a timestep of 1000
 PARTIAL_BF16 = 0.1
 ROUNDED = 5e-3  # twice the error that rounding to bfloat16 makes
 COMBINED = 0.04  # of a sum of tensors that are the reference's own: correct ports stay below 0.014 at a guidance of 7
 FAR = 0.35  # above this the result is wrong, unless the reference's own bfloat16 run is that far off (it rounds a timestep)
-UNSTEADY = 1.5  # times the reference's own distance: beyond it, the result is wrong even then
+UNSTEADY = 1.5  # times the reference's own distance; beyond it, the result is wrong in any case
 REPEATED = 0.03  # of a transformer that ran again in float32, with weights that may be rounded to bfloat16
-FLOAT32 = "float32/"  # begins the name of such a result
+FLOAT32 = "float32/"  # prefix of such a result's name
 BF16_FACTOR = 3.0  # a correct bfloat16 port was never further away than 1.4 times the reference's own bfloat16 run
 FP32_SHARE = 1 / 128  # share of the reference's own gap; correct float32 ports stay below 1/300 of it
 
@@ -49,7 +50,7 @@ class Limits:
         return self.gaps.get(("free:" if stage in ("loop", "end_to_end") else "") + _event(name))
 
     def is_unsteady(self, name: str) -> bool:
-        """Whether that is so far that it limits nothing."""
+        """Whether that distance is too large to limit anything."""
         return self.dtype == "bfloat16" and BF16_FACTOR * (self.gap(name) or 0.0) > FAR
 
     def of_output(self, call) -> float:
@@ -66,22 +67,23 @@ class Limits:
         if self.dtype == "bfloat16" and call.short:
             casts = sum(inside.short and not any(child.short for child in inside.children) for inside in call.walk())
             return min(PARTIAL_BF16, ROUNDED * casts**0.5)  # to the dtype of its weights, each with its own rounding
-        if call.leaf and call.sinusoid:
-            return SINUSOID
+        if call.leaf and call.angle:
+            return max(LEAF, ANGLE * call.angle)
         if call.leaf:
             return LEAF * min(MOST, max(1.0, call.size / LARGE))
         gap = self.gaps.get(f"{call.event}/out/0", 0.0)
+        gap = gap if BF16_FACTOR * gap <= FAR else 0.0  # so far off, it is no matter of rounding
         leaves = sum(
             inside.leaf for inside in call.walk()
         )  # each module rounds independently, so the errors add up slowly
-        return min(10 * CONTAINER, max(CONTAINER, gap / 1000, LEAF * leaves**0.5))
+        return min(MOST_ROUGH, max(CONTAINER, gap / 1000, LEAF * leaves**0.5))
 
     def of_sensitive(self, call, sensitivity: float) -> float:
         """The same for a module that contains others and amplifies its input's rounding."""
         limit = self.of_module(call)
-        if self.dtype == "bfloat16" or call.leaf:
+        if call.leaf or self.dtype == "bfloat16" and call.short:
             return limit
-        return min(10 * CONTAINER, max(limit, SENSITIVE * sensitivity))
+        return min(MOST_ROUGH, max(limit, SENSITIVE * sensitivity))
 
 
 def _event(name: str) -> str:

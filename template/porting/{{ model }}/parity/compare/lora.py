@@ -13,7 +13,7 @@ from parity.record.lora_files import ALPHA, RANK
 from parity.record.recording import Recording
 
 LIMIT = 1e-4  # correct ports stay below 1e-5: an update is measured as the difference of two results
-SAME = 1e-3  # two layers' results are this close: one holds the other's weight
+SAME = 1e-3  # if two layers' results are this close, one holds the other's weight
 ALIKE = 0.9999
 
 
@@ -62,7 +62,7 @@ def _by_inputs(recording: Recording) -> dict[int, dict[str, np.ndarray]]:
 
 
 def _matched(own: np.ndarray, layers: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The rows of ``own`` in the reference's layers: by a whole layer where one fits, else row by row."""
+    """The rows of ``own`` in the reference's layers: by a whole layer if one fits, else row by row."""
     for name, values in layers.items():
         if values.shape == own.shape and distance(values, own).relative < SAME:
             return {name: (np.arange(len(own)), np.arange(len(own)))}

@@ -313,11 +313,11 @@ def _swapped(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
             right = [other for other in paths if words(path) == words(result.parameters[other]) and other != path]
             if right:
                 true_name = result.parameters[right[0]]
-                faults.append(Fault("swapped", path, name, f"holds {name}, its own is {true_name}"))
-    return faults or _renamed(result, prints)
+                faults.append(Fault("swapped", path, name, f"holds {name} instead of {true_name}"))
+    return faults or _renamed(result)
 
 
-def _renamed(result: Pairing, prints: dict[str, Fingerprint]) -> list[Fault]:
+def _renamed(result: Pairing) -> list[Fault]:
     # If the sides use different names, one rule still holds in every block: the same name for the same tensor.
     rules: dict[str, Counter] = defaultdict(Counter)
     for path, name in result.parameters.items():

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Each of a call's inputs (1, rows, width) without padding, by name, where a mask or a length tells the padding."""
+    """Each of a call's inputs (1, rows, width) without padding, by name, if a mask or a length marks the padding."""
     inputs = {name: recording.get(name) for name in names}
     masks = [values.reshape(-1).astype(bool) for values in inputs.values() if _is_mask(values)]
     lengths = [int(values.item()) for values in inputs.values() if values.dtype.kind == "i" and values.size == 1]
@@ -33,11 +33,11 @@ def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def other_length(reference: np.ndarray, own: np.ndarray, parameters: Iterable[str]) -> str:
-    """What to say of prompt embeddings (..., rows, width) with different numbers of rows.
+    """The note on prompt embeddings (..., rows, width) with different numbers of rows.
 
     ``parameters``: what the reference's pipeline can be called with.
     """
-    note = f"prompt embeddings are {list(own.shape)}, the reference's are {list(reference.shape)}"
+    note = f"prompt embeddings are {list(own.shape)}; the reference's are {list(reference.shape)}"
     length = own.shape[-2]
     rest = reference[..., length:, :]
     if rest.size and not rest.any():

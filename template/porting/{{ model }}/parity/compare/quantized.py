@@ -31,7 +31,7 @@ def limit(bits: int) -> float:
 
 
 def judge(component: str, layers: list[Layer], bits: int, unquantized: tuple[str, ...] | None) -> Row:
-    """One component. ``unquantized`` has patterns of paths that stay in full precision; None where the port lists none."""
+    """One component. ``unquantized`` has patterns of paths that stay in full precision; None if the port lists none."""
     quantized = [layer for layer in layers if layer.bits]
     full = [layer.path for layer in layers if not layer.bits]
     problems = [f"{one.path} is in {one.bits} bits, not {bits}" for one in quantized if one.bits != bits]

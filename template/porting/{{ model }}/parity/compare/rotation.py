@@ -37,7 +37,7 @@ def of_tables(reference: np.ndarray, own: np.ndarray) -> str:
         return "the positions differ: their start, order or axes"
     bases = _base(one), _base(other)
     if all(bases) and abs(bases[0] / bases[1] - 1) > 0.05:
-        return f"the base (theta) is {bases[1]:.4g}, the reference's is {bases[0]:.4g}"
+        return f"the base (theta) is {bases[1]:.4g}; the reference's is {bases[0]:.4g}"
     return "the frequencies differ: the base (theta) or its scaling"
 
 
@@ -70,14 +70,14 @@ def _of_angles(angles: np.ndarray, pairs: str) -> str:
     if not off.any():
         return ""
     named = f" (pairs of {pairs})" if pairs else ""
-    # The first pair of an axis rotates by the position itself, whatever the base is.
+    # The first pair of an axis rotates by the position itself, for any base.
     if off[:, 0].any() or _by_other_positions(rows, off):
         return f"the positions differ: their start, order or axes{named}"
     return f"the frequencies differ: the base (theta) or its scaling{named}"
 
 
 def _by_other_positions(rows: np.ndarray, off: np.ndarray) -> bool:
-    """Whether an axis's errors are falling powers of one number, as when a token has another position there."""
+    """Whether an axis's errors are decreasing powers of one number, as when a token has another position there."""
     columns = np.flatnonzero(off.any(axis=0))
     ends = np.flatnonzero(np.diff(columns) > 1)
     axis = columns[: ends[0] + 1] if len(ends) else columns

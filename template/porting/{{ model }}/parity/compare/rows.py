@@ -35,7 +35,7 @@ def turned_axis(reference: np.ndarray, own: np.ndarray) -> str:
 
 
 def rows_cut(reference: np.ndarray, own: np.ndarray) -> str:
-    """In which rows (tokens) two tensors of one width differ, where one holds all rows of the other; empty otherwise."""
+    """The rows (tokens) in which two tensors of one width differ, if one holds all rows of the other; else empty."""
     one, other = (values.reshape(-1, values.shape[-1]) for values in (reference, own))
     if one.shape[1] != other.shape[1] or len(one) == len(other):
         return ""

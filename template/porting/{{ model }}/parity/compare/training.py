@@ -41,7 +41,7 @@ def data(recording: Recording, own: np.ndarray) -> Row:
         return Row("data", PASS, gap.relative, LATENTS)
     gaps = {name: distance(recording.get(f"data/{name}/out/0"), own) for name in MISTAKES}
     known = next((name for name, other in gaps.items() if other.relative <= 10 * LATENTS), "")
-    note = f"the picture's latents are {known}" if known else "other latents than the reference's of the picture"
+    note = f"the picture's latents are {known}" if known else "the picture's latents differ from the reference's"
     return Row("data", FAIL, gap.relative, LATENTS, note)
 
 
@@ -52,7 +52,7 @@ def loss(losses: dict[str, float], own: float, latents: int) -> Row:
     if gap <= LOSS:
         return Row("loss", PASS, gap, LOSS)
     other = next((target for target, value in losses.items() if abs(own - value) <= LOSS * value), "")
-    note = f"{own:.6g}, the reference's is {right:.6g}"
+    note = f"{own:.6g}; the reference's is {right:.6g}"
     if other:
         note += f": the target is {other}, not noise - clean"
     elif abs(own / right / latents - 1) <= LOSS:
@@ -105,19 +105,24 @@ def saved(keys: dict[str, np.ndarray], spellings: dict[str, list], trained: dict
 
     ``trained`` has the product up @ down by layer, under the number 2.
     """
-    found: dict[str, dict[str, np.ndarray]] = {}
     unread = [key for key in keys if key not in spellings]
-    for key, values in keys.items():
-        if key in spellings:
-            layer, matrix = spellings[key]
-            found.setdefault(layer, {})[matrix] = values
     if unread:
         return Row("saved", FAIL, note=f"{unread[0]} and {len(unread) - 1} more: the reference does not read this key")
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for key, values in keys.items():
+        layer, matrix = spellings[key]
+        found.setdefault(layer, {})[matrix] = values
+    worst, wrong = _compared({layer: product for (layer, number), product in trained.items() if number == 2}, found)
+    wrong.sort(key=lambda text: "is not saved" in text)
+    note = f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else "".join(wrong)
+    return Row("saved", FAIL if wrong else PASS, worst, LOSS, note)
+
+
+def _compared(products: dict[str, np.ndarray], found: dict[str, dict[str, np.ndarray]]) -> tuple[float, list[str]]:
+    """The largest relative gap, and what is wrong with each layer that differs."""
     worst, wrong = 0.0, []
-    for (layer, number), product in trained.items():
+    for layer, product in products.items():
         parts = found.get(layer, {})
-        if number != 2:
-            continue
         if parts.keys() != {"up", "down"} or not _are_factors(product, **parts):
             wrong.append(f"{layer} is not saved as up (outputs, rank) and down (rank, inputs)")
             continue
@@ -129,9 +134,7 @@ def saved(keys: dict[str, np.ndarray], spellings: dict[str, list], trained: dict
                 if gap.cosine > ALIKE
                 else f"{layer} is saved with another update"
             )
-    wrong.sort(key=lambda text: "is not saved" in text)
-    note = f"{wrong[0]} (and {len(wrong) - 1} more)" if len(wrong) > 1 else "".join(wrong)
-    return Row("saved", FAIL if wrong else PASS, worst, LOSS, note)
+    return worst, wrong
 
 
 def _are_factors(product: np.ndarray, up: np.ndarray, down: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""Tick the boxes of PORTING.md. A box has the figures of a run and its setting, and nothing that was not run.
+"""Tick the boxes of PORTING.md. A box has the figures of one run and its setting; it claims nothing that was not run.
 
 A stage that fails loses its tick and keeps the failing figures. They are replaced by a run in the same or a larger
 setting only: a run without guidance, or of a smaller picture, does not show that the failure is fixed.
@@ -144,7 +144,7 @@ def _reminder(stage: str, old: str) -> list[str]:
     if not old.strip().startswith(FAIL) or before is None:
         return []
     flags = f"--size {before.width}x{before.height} --steps {before.steps} --guidance {before.guidance:g}"
-    return [f"PORTING.md: {stage} stays open, it failed in {before}; run run_reference.py {flags}, then run_mflux.py"]
+    return [f"PORTING.md: {stage} stays open: it failed in {before}; run run_reference.py {flags}, then run_mflux.py"]
 
 
 def _setting_in(figures: str) -> Setting | None:

@@ -94,7 +94,7 @@ def _other_activations(call: Call) -> Iterator:
     for name in _used(call, functions):
         for other in functions:
             if other != name:
-                sentence = f"the activation is {ACTIVATIONS[name]}, the reference's is {ACTIVATIONS[other]}"
+                sentence = f"the activation is {ACTIVATIONS[name]}; the reference's is {ACTIVATIONS[other]}"
                 yield sentence, _function(functions[name], functions[other], WITH_CLASS.get(name))
 
 

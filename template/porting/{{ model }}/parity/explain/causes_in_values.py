@@ -182,7 +182,7 @@ def _of_attention(call: Call) -> str:
     for found in call.attention:
         wanted, scale = found["scale"]
         if wanted is not None and abs(wanted - scale) > 1e-4 * abs(wanted):
-            return f"attention scale {scale:.5g}, the reference's is {wanted:.5g}"
+            return f"attention scale {scale:.5g}; the reference's is {wanted:.5g}"
         off = [name for name in ("q", "k", "v") if found[name] and found[name].relative > 0.02]
         if off:
             return _of_queries(found, off)

@@ -22,9 +22,7 @@ from parity.run.sensitivity import sensitivity
 from parity.run.stages import Judge, Result, encoders_of
 from parity.waivers import Waivers
 
-OTHER_PROMPT = (
-    " (if the port takes prompts in a format of its own, such as JSON, record one: run_reference.py --prompt)"
-)
+OTHER_PROMPT = " (if the port expects prompts in a special format, such as JSON, record one: run_reference.py --prompt)"
 ENOUGH = 0.03  # share of an image's error: a decoder does not amplify an error of its latents by more
 TOLERANT = 1e-4  # limit for a module that ran with a waived one inside, unless that one's error is larger
 
@@ -414,4 +412,4 @@ def _of_tokens(reference: np.ndarray, own: np.ndarray) -> str:
     if len(reference) != len(own) and not differ.size:
         return f"{len(own)} token ids, the reference has {len(reference)} (padding or truncation)"
     at = int(differ[0])
-    return f"token {at} is {own[at]}, the reference's is {reference[at]} (prompt template, special tokens or tokenizer)"
+    return f"token {at} is {own[at]}; the reference's is {reference[at]} (prompt template, special tokens or tokenizer)"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])|(?<=\.)\d+(?=\.|$)|#\d+")
 FIGURE = re.compile(r"-?\d[\d.]*(e[+-]?\d+)?")
-MOST = 3  # the cause is searched for so many findings per kind of module; the others get the first one's
+MOST = 3  # the cause is searched for this many findings per kind of module; the others get the first one's
 
 
 def kind_of(path: str) -> str:
@@ -34,7 +34,7 @@ def _joined(group: list):
 
 
 def places(paths: list[str]) -> str:
-    """``layers 1-5, 8-34``: the blocks that modules of one kind are in; a count where several numbers differ."""
+    """``layers 1-5, 8-34``: the blocks that modules of one kind are in; a count if several numbers differ."""
     numbers = [NUMBER.findall(path) for path in paths]
     differing = [n for n, values in enumerate(zip(*numbers, strict=True)) if len(set(values)) > 1]
     if len(differing) != 1:

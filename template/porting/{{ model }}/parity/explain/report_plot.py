@@ -14,7 +14,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 960, 300, 60, 30
 
 
 def plot(found: Comparison) -> str:
-    """The plot as HTML; empty where nothing was measured."""
+    """The plot as HTML; empty if nothing was measured."""
     points = _points(found)
     if not points:
         return ""

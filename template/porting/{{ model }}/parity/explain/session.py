@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import mlx.core as mx
 import numpy as np
 
-from parity.answers import FAIL, NOT_RUN, STAGE_NAMES, WAIVED
+from parity.answers import FAIL, NOT_RUN, WAIVED
 from parity.compare import pairing
 from parity.compare.limits import Limits
 from parity.explain.diagnosis import Diagnosis, Findings
@@ -18,9 +18,6 @@ from parity.run import mlx_taps
 from parity.run.mlx_port import Port
 from parity.run.stages import Judge, Result, components_of
 from parity.waivers import Waivers
-
-# The other stages run on the port's own values.
-MODULE_STAGES = tuple(stage for stage in STAGE_NAMES if stage not in ("loop", "end_to_end"))
 
 
 @dataclass

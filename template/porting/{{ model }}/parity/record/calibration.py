@@ -57,7 +57,7 @@ class Calibrations:
             self._read()
 
     def covers(self, recording: Recording, free: bool) -> bool:
-        """Whether a second run would add nothing to a recording; ``free``: gaps of an unforced run are needed."""
+        """Whether a second run would add nothing to a recording; ``free``: the gaps of an unforced run are needed."""
         return self._measured(recording) <= self._events and (not free or any(map(_is_free, self.gaps)))
 
     def add(self, recording: Recording, gaps: dict[str, float]) -> None:

@@ -57,7 +57,7 @@ def arguments(pipe, images: tuple[Path, ...], width: int, height: int) -> dict:
         raise ParityError(f"{type(pipe).__name__} takes no image; give the checkpoint of an edit pipeline with --model")
     opened = [Image.open(path).convert("RGB") for path in images]
     given = {"image": opened if len(opened) > 1 else opened[0]}
-    return given | ({"max_area": width * height} if "max_area" in known else {})  # else it draws a larger size
+    return given | ({"max_area": width * height} if "max_area" in known else {})  # otherwise it draws a larger size
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def most_likely(images: tuple[Path, ...]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def encoded_once(pipe, images: tuple[Path, ...]) -> Iterator[_Encoded]:
-    """Inside this context, the VAE encodes each image once, however often the pipeline is called."""
+    """Inside this context, the VAE encodes each image once, even if the pipeline is called several times."""
     encoded = _Encoded(pipe.vae)
     with contextlib.ExitStack() as stack:
         if images:
@@ -101,10 +101,14 @@ def conditions(
         encoded.sent = numbers
         return {name: values for name, values in probe.given().items() if is_denoiser(name)}
 
-    found = latent_orders.trace(run, size)
     zero, one = run(np.zeros(size, np.float32)), run(np.ones(size, np.float32))
+    return _recorded(latent_orders.trace(run, size), zero, one, names, size)
+
+
+def _recorded(orders: dict, zero: dict, one: dict, names: dict[str, list[str]], size: int) -> dict[str, np.ndarray]:
+    # Scale and shift follow from two runs: one with latents of 0, one with latents of 1.
     recorded: dict[str, np.ndarray] = {}
-    for place, order in found.items():
+    for place, order in orders.items():
         component, number, argument = place.split("/")
         stage = f"{component}.0"
         if number == "0" and argument in names.get(stage, ()):

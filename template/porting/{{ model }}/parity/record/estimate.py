@@ -77,7 +77,7 @@ def is_large(run) -> bool:
 
 
 def memory_of(device: str) -> int:
-    """Bytes of memory of a device; 0 where it does not report it."""
+    """Bytes of memory of a device; 0 if it does not report it."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_properties(device).total_memory
     return needs.machine()

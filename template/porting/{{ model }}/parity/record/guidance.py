@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from parity.errors import ParityError
 from parity.record.probe import Probe
 
 OFF = (1.0, 0.0)  # some pipelines turn guidance off with one of these values, some with the other
@@ -15,9 +16,15 @@ OFF = (1.0, 0.0)  # some pipelines turn guidance off with one of these values, s
 def settle(pipe, run, noise: int, call):
     """The run with the guidance that makes this pipeline call its transformer once a step, if that was requested.
 
-    ``call(pipe, run)`` runs the pipeline, ``noise`` is the number of elements that it draws.
+    ``call(pipe, run)`` runs the pipeline, ``noise`` is the number of elements that it draws. Raises ParityError for a
+    guidance that the port cannot be compared at.
     """
     if not run.unguided:
+        if not run.guided_port and rows(pipe, run, noise, call) > 1:
+            raise ParityError(
+                f"--guidance {run.guidance:g} makes {type(pipe).__name__} combine two predictions a step, and the port makes "
+                "one (supports_guidance: false in the answers); leave --guidance out, or change that answer"
+            )
         return run
     for value in dict.fromkeys((run.guidance, *OFF)):
         asked = replace(run, guidance=value)

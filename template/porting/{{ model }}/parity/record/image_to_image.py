@@ -97,6 +97,11 @@ def _own_start(pipe, run: reference.Run, picture: Path, strength: float, noise: 
     ):
         with contextlib.suppress(Reached):
             pipe(**arguments)
+    return found[0], _first_steps(pipe)
+
+
+def _first_steps(pipe) -> list:
+    """[steps, strength, first step] for several numbers of steps and strengths."""
     starts = []
     for steps in STEPS:
         pipe.scheduler.set_timesteps(
@@ -105,7 +110,7 @@ def _own_start(pipe, run: reference.Run, picture: Path, strength: float, noise: 
         for value in STRENGTHS:
             left = pipe.get_timesteps(steps, value, "cpu")[1]
             starts.append([steps, value, steps - int(left)])
-    return found[0], starts
+    return starts
 
 
 class Parts:

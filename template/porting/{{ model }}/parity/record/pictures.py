@@ -1,4 +1,4 @@
-"""Pictures for runs without an image file: colours, shapes and a little text, with grain."""
+"""Draw pictures for runs without an image file: colours, shapes, some text and grain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DRAWN = (((230, 60, 40), (30, 80, 200)), ((250, 210, 40), (20, 140, 90)), ((150,
 
 
 def default_picture(path: Path, width: int, height: int, number: int = 0) -> Path:
-    """Draw one; pictures with different ``number`` have other colours, and their shapes in other places."""
+    """Draw one picture; each ``number`` has different colours and positions of the shapes."""
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     values = np.roll(np.stack([x, y, 0.5 + 0.5 * np.sin(6 * x * y)], axis=-1), number, axis=-1)
     image = Image.fromarray((255 * values).astype(np.uint8))

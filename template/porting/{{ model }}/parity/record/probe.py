@@ -1,4 +1,4 @@
-"""Send numbers through a pipeline to see in which order it packs its latents, and how often it calls its transformer.
+"""Send numbers through a pipeline to find the order in which it packs latents, and count its transformer calls.
 
 Every network runs at most once. After that its result is reused, so that a probe takes no longer than the code between
 the networks.

@@ -34,10 +34,11 @@ SETTING = (  # the facts that a calibration depends on; the choice of recorded t
 
 @dataclass(frozen=True)
 class Run:
-    """The run: one prompt, one size, one noise.
+    """The settings of one run.
 
-    ``unguided``: one prediction per step, at whichever value of ``guidance`` this pipeline makes one. ``call``
-    holds more arguments of the pipeline's call, ``images`` the input images of an edit pipeline.
+    ``unguided``: one prediction per step, at whichever value of ``guidance`` this pipeline makes one. ``guided_port``:
+    the port can combine several. ``call`` holds more arguments of the pipeline's call, ``images`` the input images of an
+    edit pipeline.
     """
 
     model: Path
@@ -54,6 +55,7 @@ class Run:
     only: str
     all_steps: bool
     unguided: bool = False
+    guided_port: bool = True
     call: dict = field(default_factory=dict)
     images: tuple[Path, ...] = ()
 

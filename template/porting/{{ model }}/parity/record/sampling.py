@@ -1,6 +1,6 @@
 """How diffusers draws timesteps for training and weighs their losses: its schemes, as numbers to compare a port with.
 
-Which of them a model was trained with is in the model's own training script, which no package has.
+The scheme that a model was trained with is in its own training script, which no package contains.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ BINS, DRAWS = 20, 100_000
 LOWEST, POINTS = 0.05, 191
 TIMESTEPS = ("none", "logit_normal", "mode")
 WEIGHTINGS = ("none", "sigma_sqrt", "cosmap")
-# What diffusers' scripts have as the defaults of these options.
+# The defaults of these options in diffusers' scripts.
 _OPTIONS = {"logit_mean": 0.0, "logit_std": 1.0, "mode_scale": 1.29}
 
 

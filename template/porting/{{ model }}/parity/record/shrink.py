@@ -20,7 +20,7 @@ HEAD_SIZE = ("attention_head_dim", "head_dim", "d_kv")
 WIDTH = ("hidden_size", "dim", "d_model", "inner_dim")
 INNER = ("intermediate_size", "ffn_hidden_size", "ffn_dim", "d_ff", "mlp_hidden_dim")
 AXES = ("axes_dims", "axes_dims_rope", "axes_dim_rope", "rope_axes_dim", "axes_dim", "rope_axes_dims")
-LESS = 8  # the difference of an encoder's width from that of its heads, if the reference has one
+LESS = 8  # the least difference of an encoder's width from that of its heads, if the reference has one
 CHANNELS = ("in_channels", "out_channels")  # channels of the VAE's latents, which stay as they are
 MOST_LAYERS = 16  # hidden states of an encoder that a transformer takes side by side
 LARGE = 512  # a larger integer is reported if no rule changed it
@@ -49,14 +49,14 @@ class Sizes:
     """Chooses sizes so that no two components share a width: a layout mistake is then visible.
 
     ``kept`` are sizes that stay as they are, such as the latents' channels: no width is one of them either.
-    ``least``: the next network is at least so wide.
+    ``least``: the minimum width of the next network.
     """
 
     def __init__(self, kept: Iterable[int] = ()):
         self.kept = kept = set(kept)
         self.least = 0
         heads = ((3, 32), (4, 20), (4, 28), (4, 36), (4, 44), (5, 24), (5, 32), (5, 44), (7, 44))
-        self._heads = [pair for pair in heads if not kept & {pair[0] * pair[1], pair[0] * pair[1] - LESS}]
+        self._heads = [pair for pair in heads if not kept & {pair[0] * pair[1], pair[0] * pair[1] - _less(pair[0])}]
         self._inner = iter([size for size in (208, 176, 272, 304, 336, 368, 400) if size not in kept])
         self._vocab = iter((330, 346, 362, 378))
 
@@ -80,6 +80,11 @@ class Sizes:
 
     def vocab(self) -> int:
         return next(self._vocab)
+
+
+def _less(heads: int) -> int:
+    # Some references only take a width that is a multiple of the number of heads.
+    return LESS if LESS % heads == 0 else 4 * heads
 
 
 def kept_sizes(configs: Iterable[dict]) -> set[int]:
@@ -302,7 +307,7 @@ def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> No
         small[key] = size
     width = heads * size
     if given and text and config.get(_first(config, WIDTH)) != config[_first(config, HEADS)] * config[given[0]]:
-        width = heads * size - LESS  # a separate width, as in the reference
+        width = heads * size - _less(heads)  # a separate width, as in the reference
     for key in WIDTH:
         if isinstance(config.get(key), int):
             small[key] = width

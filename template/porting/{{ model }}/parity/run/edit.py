@@ -27,7 +27,7 @@ def judge(
     say: Callable[[Row], None],
     waived: Callable[[Result], Result] = lambda result: result,
 ) -> list[Row]:
-    """A row for each stage, in the order in which a run comes to it.
+    """A row for each stage, in the order of a run.
 
     ``pairing``: which of the port's parts are the reference's; ``waived`` changes what known differences explain.
     """

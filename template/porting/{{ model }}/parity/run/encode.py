@@ -1,4 +1,4 @@
-"""Put other numbers in place of what the port's VAE makes of the input images."""
+"""Replace the latents that the port's VAE makes from the input images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def normalised(values: np.ndarray, facts: dict) -> np.ndarray:
 
 
 class Images:
-    """The reference's input images, one for each that the port encodes: by their pixels, whatever the port's order."""
+    """The reference's input image for each one that the port encodes, matched by pixels, in the port's order."""
 
     def __init__(self, calls: ReferenceCalls):
         self.recording, self.events = calls.recording, calls.encoded
@@ -48,7 +48,7 @@ class Images:
         return self.recording.get(self.events[number].replace("/out/", "/in/"))
 
     def take(self, image: mx.array) -> int | None:
-        """The image with the pixels that are nearest; of those that are left, the first one if no size is the same."""
+        """The remaining image with the nearest pixels; the first remaining one if no size is the same."""
         left = [n for n in range(len(self.events)) if n not in self._taken]
         own, gaps = to_numpy(image), {}
         for number in left:
@@ -65,7 +65,7 @@ def squeezed(values: np.ndarray) -> tuple[int, ...]:
 
 
 class Numbered:
-    """Takes the place of ``vae.encode``: returns its part of ``latents``, those of all images one after another."""
+    """Replaces ``vae.encode``: returns its part of ``latents``, which has those of all images in a row."""
 
     def __init__(self, calls: ReferenceCalls, latents: np.ndarray):
         self.images, self._latents = Images(calls), latents
@@ -81,7 +81,7 @@ class Numbered:
 
 
 class Exchanged:
-    """Takes the place of ``vae.encode``: compares the pixels, and returns the reference's latents of that image.
+    """Replaces ``vae.encode``: compares the pixels, and returns the reference's latents of that image.
 
     ``note(number, reference, own)`` gets the pixels of both sides; ``order`` is the order in which they came.
     """

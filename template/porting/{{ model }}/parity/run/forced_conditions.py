@@ -1,4 +1,4 @@
-"""The encoded input images in what the port's transformer is given: compared with the reference's, and replaced by them."""
+"""The encoded input images in the inputs of the port's transformer: compared with the reference's, and replaced."""
 
 from __future__ import annotations
 

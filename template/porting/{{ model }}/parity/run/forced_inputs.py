@@ -1,4 +1,4 @@
-"""What the port's transformer is given in a run: compared with what the reference's is given, and replaced by it."""
+"""The inputs of the port's transformer in a run: compared with the reference's, and replaced by them."""
 
 from __future__ import annotations
 

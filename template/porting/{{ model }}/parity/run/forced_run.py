@@ -1,7 +1,7 @@
 """One run of the port in which the reference's values replace the port's between the stages.
 
-A run is driven through the port's own ``generate_image``, so a stage is judged alone, whatever the stages before it
-do: the noise, each call of the transformer, the guided prediction, each step of the scheduler, the image.
+A run is driven through the port's own ``generate_image``, so each stage is judged independently of the stages before
+it: the noise, each call of the transformer, the guided prediction, each step of the scheduler, the image.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NO_BRANCH = "no prediction"
 class ForcedRun:
     """One run of the port; ``force`` is one of ``run_state``. ``steps``: the steps in which the transformer runs.
 
-    ``unsteady``: whether a prediction, by name, has to be computed in float32, too.
+    ``unsteady``: whether a prediction, by name, is also computed in float32.
     """
 
     def __init__(

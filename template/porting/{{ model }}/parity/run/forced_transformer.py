@@ -49,7 +49,7 @@ class ForcedTransformer:
     def leave(self, result, again: Callable | None = None):
         """Compare the transformer's result for the reference's input, and return the reference's own result.
 
-        ``again`` computes it in float32; None when it was known from before.
+        ``again`` computes it in float32; None if it is already known.
         """
         self.state.stage = "loop"
         if not self.state.forced:

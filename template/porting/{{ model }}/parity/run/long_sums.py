@@ -103,4 +103,4 @@ def _rms_norm(x: mx.array, weight=None, eps: float = 1e-5, **_) -> mx.array:
     return result if weight is None else result * weight
 
 
-_summed = mx.sum  # MLX's own, whatever is in its place later
+_summed = mx.sum  # MLX's own function, before anything replaces it

@@ -90,7 +90,7 @@ def _set_precision(dtype: mx.Dtype) -> None:
 
 
 def _size_to(kind: type, folder: Path, sizes: dict[str, dict]) -> list:
-    """Make the initializer use the twin's sizes, whatever sizes it hard-codes. Only for a tiny twin."""
+    """Make the initializer use the twin's sizes instead of those that it hard-codes. Only for a tiny twin."""
     if not (folder / "sizes.json").is_file():
         return []
     undo = []

@@ -12,6 +12,10 @@ from mlx import nn
 
 from parity.run import device
 
+MULTIPLIED = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.RMSNorm, nn.LayerNorm, nn.GroupNorm,
+)  # fmt: skip
+
 
 def arrays(value, depth: int = 0) -> Iterator[mx.array]:
     """All arrays in arguments or results, in order. A module that is passed on is skipped, though it is a dict."""
@@ -36,7 +40,7 @@ def to_numpy(array: mx.array) -> np.ndarray:
 
 
 def numbers(array: mx.array) -> bytes:
-    """What an array holds, with its dtype and shape."""
+    """The content of an array, with its dtype and shape."""
     return f"{array.dtype}{array.shape}".encode() + to_numpy(array).tobytes()
 
 
@@ -69,8 +73,29 @@ def modules_below(module: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(path, part) for path, part in module.named_modules() if path]
 
 
+@contextlib.contextmanager
+def widened_activations(module: nn.Module) -> Iterator[None]:
+    """The parameters that a module passes on (embeddings, learnt queries) are float32 inside this context.
+
+    Those that are multiplied with an input get its type anyway.
+    """
+    parts = [part for _, part in module.named_modules() if not isinstance(part, MULTIPLIED)]
+    short = [(part, name, value) for part in parts for name, value in part.items() if _is_short(value)]
+    try:
+        for part, name, value in short:
+            part[name] = value.astype(mx.float32)
+        yield
+    finally:
+        for part, name, value in short:
+            part[name] = value
+
+
+def _is_short(value) -> bool:
+    return isinstance(value, mx.array) and value.dtype in (mx.bfloat16, mx.float16)
+
+
 class TapError(BaseException):
-    """An error of the comparison itself. Not an Exception, so that handlers for the port's errors do not catch it."""
+    """An error in the comparison itself. Not an Exception, so that handlers for the port's errors do not catch it."""
 
 
 @contextlib.contextmanager
@@ -148,7 +173,8 @@ class MlxTaps:
             # The module alone, on other input, not recorded.
             self._quiet = True
             try:
-                return original(module, *others, **named)
+                with widened_activations(module):
+                    return original(module, *others, **named)
             finally:
                 self._quiet = False
 

@@ -1,4 +1,4 @@
-"""One call of one module of the port, with what was found out about it."""
+"""One call of one module of the port, and its findings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Call:
     local: Distance | None = None
     whole: bool = True
     wrong: bool = False  # something inside it is
-    sinusoid: bool = False  # it computes sinusoids of a few angles
+    angle: float = 0.0  # the largest angle whose sine and cosine it computes; 0 when it computes none
+    rough: bool = False  # it is right, but rounding moves its result more than that of most modules
     freed: bool = False  # the waived modules inside it returned the reference's results when it was judged
     short: bool = False  # it, or a module inside it, always returns bfloat16
     event: str = ""

@@ -12,7 +12,7 @@ from mlx import nn
 
 from parity.compare.alignment import align
 from parity.compare.calls import FEW
-from parity.compare.limits import Limits
+from parity.compare.limits import LEAF, MOST_ROUGH, Limits
 from parity.compare.pairing import Pairing
 from parity.metrics import Distance, is_half
 from parity.record.recording import Recording, is_denoiser
@@ -23,10 +23,13 @@ from parity.run.mlx_taps import Sink, arrays, modules, to_numpy
 from parity.run.module_call import Call
 from parity.run.module_replay import NEAR, reference_inputs, replay_of, run_alone, with_results
 from parity.run.recorded_calls import RecordedCalls
+from parity.run.sensitivity import sensitivity
 
 SIGNIFICANT = 1e-5  # a different eps stays below it; an error that fails a stage does not
-ENOUGH = 3  # wrong modules of one stage: the first of them is the answer
+ENOUGH = 3  # the number of wrong modules to find in one stage; the first of them is the answer
 CHANNELS_LAST = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.BatchNorm, nn.InstanceNorm, nn.Upsample)
+TIMESTEP = 1000.0  # the largest angle that a timestep becomes
+SMALL = 1 << 16  # results of up to this many numbers are kept
 PASSED_ON = 4  # a correct module amplifies its input's error less
 
 
@@ -73,8 +76,10 @@ class ModuleJudge(Sink):
     def leave(self, path, module, args, kwargs, result, again):
         call = self._stack.pop()
         if call.event:
-            self._measure(call, module, args, kwargs, result)
+            results = self._measure(call, module, args, kwargs, result)
             self._judge(call, args, kwargs, again)
+            call.rough = self._is_rough(call)
+            call.own = results if call.rough and not call.own and call.size <= SMALL else call.own
         return result
 
     def attention(self, path, query, key, value, scale, result) -> None:
@@ -95,21 +100,22 @@ class ModuleJudge(Sink):
         with self.run.state.at(call.moment):
             return self.recorded.get(name)
 
-    def _measure(self, call: Call, module, args: tuple, kwargs: dict, result) -> None:
-        """What the call shows as it ran."""
+    def _measure(self, call: Call, module, args: tuple, kwargs: dict, result) -> list[np.ndarray]:
+        """What the call shows as it ran. Returns its results."""
         results = [to_numpy(array) for array in arrays(result)]
         call.size = max((one.size for one in results), default=0)
         if isinstance(module, CHANNELS_LAST):
             self.recorded.has_channels_last(call.event)
-        call.sinusoid = is_sinusoid(module, args, kwargs, result)
+        call.angle = largest_angle(module, args, kwargs, result)
         call.ids = self._ids(call, args, kwargs)
         call.moment = self.run.state.moment
         call.scalars = [to_numpy(array).reshape(-1) for array in arrays((args, kwargs)) if _is_scalar(array)]
         call.output = self._output(call, results)
         self._keep_given(call, args, kwargs)
+        return results
 
     def _judge(self, call: Call, args: tuple, kwargs: dict, again: Callable) -> None:
-        """The call's own error: that of its result for the reference's input."""
+        """The call's own error: the error of its result for the reference's input."""
         if call.stage.startswith("text_encoder") and call.root:
             return  # an encoder's own result is one of several hidden states: the stage judges it
         if self.recorded.thinned(call.event):
@@ -120,9 +126,7 @@ class ModuleJudge(Sink):
                 self._guilty[call.stage] += 1
 
     def _replay(self, call: Call, args: tuple, kwargs: dict, again: Callable) -> None:
-        known = self._results_of_waived(call)
-        call.freed = bool(known)
-        again = with_results(again, known) if known else again
+        again = self._without_known_errors(call, again)
         for new_args, new_kwargs in reference_inputs(self.recorded, call, args, kwargs):
             own, casts = run_alone(again, new_args, new_kwargs)
             call.short = call.short or casts
@@ -133,12 +137,27 @@ class ModuleJudge(Sink):
         rounds = bool(call.own) and (call.inputs is not None or not call.leaf) and all(map(is_half, call.own))
         call.short = rounds or call.short or any(child.short for child in call.children)
 
-    def _results_of_waived(self, call: Call) -> list[tuple[nn.Module, mx.array]]:
-        """What the reference computes in place of the waived modules inside a call; none if one of them is unknown."""
-        inside = [one for child in call.children for one in child.walk() if self._is_waived(one)]
-        found = [(self._modules[one.path], self._result_of(one)) for one in inside]
-        once = len({one.path for one in inside}) == len(inside)
-        return found if once and all(result is not None for _, result in found) else []
+    def _without_known_errors(self, call: Call, again: Callable) -> Callable:
+        """``again`` with the reference's results for the modules inside that are waived, or off by what they may be."""
+        inside = [one for child in call.children for one in child.walk()]
+        times = Counter(one.path for one in inside)
+        waived = {id(one) for one in inside if self._is_waived(one)}
+        found = [
+            (one, self._result_of(one))
+            for one in inside
+            if times[one.path] == 1 and one.own and (one.rough or id(one) in waived)
+        ]
+        found = [(one, result) for one, result in found if result is not None]
+        replaced = {id(one) for one, _ in found}
+        call.freed = bool(waived) and waived <= replaced
+        return with_results(again, [(self._modules[one.path], result) for one, result in found]) if found else again
+
+    def _is_rough(self, call: Call) -> bool:
+        """Whether a call is right, but rounding moves its result more than that of most modules."""
+        if call.local is None or not LEAF < call.local.relative <= MOST_ROUGH:
+            return False
+        limit = self.limits.of_module(call)
+        return call.local.relative <= limit or call.local.relative <= self.limits.of_sensitive(call, sensitivity(call))
 
     def _is_waived(self, call: Call) -> bool:
         local = call.local
@@ -191,7 +210,7 @@ class ModuleJudge(Sink):
         return self.recorded.outputs(call.event, results, call.root, repeats=call.path in self.pairing.named)
 
     def _known(self, call: Call) -> bool:
-        """Whether a replay would show nothing new: the output is right, or a module inside is wrong, or enough are."""
+        """Whether a replay would show nothing new: the output is right, or enough wrong modules are known."""
         if call.output and call.output.relative <= self.limits.of_module(call) and self.limits.dtype == "float32":
             call.local = call.output
             return True
@@ -201,7 +220,7 @@ class ModuleJudge(Sink):
         return call.wrong or self._guilty[call.stage] >= ENOUGH
 
     def _ids(self, call: Call, args: tuple, kwargs: dict) -> tuple[np.ndarray, np.ndarray] | None:
-        """The reference's ids and the port's, of a text encoder and of a call that is given nothing else."""
+        """The reference's ids and the port's, for a text encoder and for a call that is given nothing else."""
         given, names = list(arrays((args, kwargs))), self.recorded.inputs(call.event)
         encoder = call.root and call.stage.startswith("text_encoder")
         if not encoder and (len(given), len(names)) != (1, 1):
@@ -221,8 +240,14 @@ def _is_scalar(array: mx.array) -> bool:
     return array.size <= FEW and mx.issubdtype(array.dtype, mx.floating)
 
 
-def is_sinusoid(module, args: tuple, kwargs: dict, result) -> bool:
-    """Whether a module without weights makes many numbers from one (a timestep)."""
-    given, made = list(arrays((args, kwargs))), list(arrays(result))
-    few = bool(given) and all(array.size <= FEW for array in given)
-    return few and len(made) == 1 and made[0].size > 8 * given[0].size and not module.parameters()
+def largest_angle(module, args: tuple, kwargs: dict, result) -> float:
+    """The largest angle of a module without weights that returns sines and cosines of a timestep or of positions; else 0."""
+    given = [array for array in arrays((args, kwargs)) if array.dtype != mx.bool_]
+    made = list(arrays(result))
+    if not given or not made or module.parameters():
+        return 0.0
+    if all(array.size <= FEW for array in given):
+        return TIMESTEP if len(made) == 1 and made[0].size > 8 * given[0].size else 0.0
+    whole = all(bool(mx.all(array == mx.round(array))) for array in given)  # positions, as no activation is given
+    waves = whole and all(float(mx.abs(array).max()) <= 1.0 for array in made)
+    return max(float(mx.abs(array).max()) for array in given) if waves else 0.0

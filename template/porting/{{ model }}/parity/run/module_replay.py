@@ -27,7 +27,7 @@ NEAR = 0.5  # two tensors with a relative error below this are the same one
 
 
 def reference_inputs(recorded: RecordedCalls, call: Call, args: tuple, kwargs: dict) -> Iterator[tuple[tuple, dict]]:
-    """The call's arguments with the reference's values in them. Float32, so that replays round like the reference.
+    """The call's arguments with the reference's values in them. In float32, so that replays round like the reference.
 
     An array that is far from every input of the reference is wrong, or it follows another convention (RoPE tables),
     or it is the first or last rows of the reference's: the call is made in all these ways, and the best result counts.
@@ -54,7 +54,7 @@ def run_alone(again: Callable, args: tuple, kwargs: dict) -> tuple[list[np.ndarr
 def in_float32(
     again: Callable, args: tuple, kwargs: dict, exact: list[tuple[mx.array, mx.array]]
 ) -> tuple[list[np.ndarray], bool]:
-    """What a call computes from float32 arguments, and whether it casts to a short type. ``exact``: what some stand for."""
+    """What a call computes from float32 arguments, and whether it casts to a short type. ``exact``: unrounded arguments."""
     wide = {id(given): values for given, values in exact}
     new = [wide.get(id(array), _widened(array)) for array in arrays((args, kwargs))]
     return run_alone(again, *rebuild((args, kwargs), iter(new)))
@@ -94,7 +94,7 @@ def _returning(original: Callable, results: dict[int, mx.array]) -> Callable:
 def _options(
     recorded: RecordedCalls, call: Call, array: mx.array, names: list[str], taken: set[str], given: list[mx.array]
 ) -> list[mx.array]:
-    """What to try in place of one of the arguments ``given``, the best first. ``taken``: recorded inputs used so far."""
+    """What to try instead of one of the arguments ``given``, the best first. ``taken``: recorded inputs used so far."""
     mask = masks.nearest(map(recorded.get, names), to_numpy(array))
     if mask is not None:  # two correct masks may differ in padding, so the port's own is tried, too
         return [mx.array(mask).astype(array.dtype), *([array] if (mask != to_numpy(array)).any() else [])]
@@ -116,7 +116,7 @@ def _options(
 
 
 def _is_of_another(recorded: RecordedCalls, values: np.ndarray, names: list[str]) -> bool:
-    """Whether the reference's values are not what it gives this call: the port passes on one input for another."""
+    """Whether the reference passes other values to this call: the port confuses two inputs."""
     like = [recorded.get(name) for name in names if layouts(recorded.recording.event(name).shape, values.shape)]
     gaps = [align(reference, values)[1].relative for reference in like if reference.dtype.kind == "f"]
     return bool(gaps) and min(gaps) > NEAR
@@ -212,7 +212,7 @@ def _parts(recorded: RecordedCalls, array: mx.array, names: list[str]) -> list[m
 
 
 def _choices(options: list[list]) -> Iterator[tuple]:
-    """Every choice of one from each, where only the first MOST_FAR that leave a choice are tried."""
+    """Every way to choose one option for each argument; only the first MOST_FAR arguments with several are varied."""
     open_ones = [n for n, choice in enumerate(options) if len(choice) > 1][:MOST_FAR]
     yield from itertools.product(*(choice if n in open_ones else choice[:1] for n, choice in enumerate(options)))
 

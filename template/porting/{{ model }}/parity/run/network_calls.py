@@ -43,7 +43,7 @@ class NetworkCalls(Sink):
         result = self.sink.leave(path, module, args, kwargs, result, call)
         if "." in path:
             return result
-        mx.eval(list(arrays(result)))  # else it would keep the network's weights
+        mx.eval(list(arrays(result)))  # otherwise it would keep the network's weights
         self.memo.put(path, args, kwargs, result)
         return self._handed_on(path, result, functools.partial(in_float32, call, args, kwargs))
 

@@ -1,4 +1,4 @@
-"""In which order the port packs its latents: numbers are sent through it, as they were through the reference."""
+"""The order in which the port packs its latents: numbers are sent through it, as through the reference."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _evaluate = mx.eval  # a probe replaces it: nothing of a transformer is computed
 
 @dataclass
 class PortOrders:
-    """Which number of the port corresponds to which of the reference.
+    """How the port's numbers correspond to the reference's.
 
     ``noise`` maps what the port draws to what the reference draws; ``loop`` is the order of the port's latents in the
     reference's; ``inputs`` has, for each transformer, the place of the latents among its arrays and the order of one row,
@@ -50,7 +50,7 @@ class PortOrders:
 
 
 def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo) -> PortOrders:
-    """Send numbers through the port. Never raises for what the port does wrong: what it cannot find stays unknown."""
+    """Send numbers through the port. Never raises for an error of the port: what cannot be found stays unknown."""
     result = PortOrders()
     if NOISE not in recording or not calls.size:
         result.notes.append("the reference's noise was not recorded")
@@ -77,7 +77,7 @@ def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: M
 
 
 def _add_conditions(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) -> None:
-    """Where the port's transformers are given what its VAE makes of the input images."""
+    """Where the port's transformers receive the latents of the input images."""
     if not calls.condition_size:
         return
     result.first = {component: values for (component, call), values in probe.given.items() if not call}
@@ -158,7 +158,7 @@ def _by_vae(probe: PortProbe, sample: Order, recording: Recording, size: int) ->
 
 
 def _links_of_noise(sample: Order, loop: Order, size: int) -> np.ndarray:
-    """What the port draws to the reference's loop: the port's own loop has both."""
+    """Map what the port draws to the reference's loop: the port's own loop has both."""
     links = np.full(size, NOTHING, np.int64)
     known = sample.ids != NOTHING
     links[sample.ids[known]] = loop.ids[known]
@@ -166,7 +166,7 @@ def _links_of_noise(sample: Order, loop: Order, size: int) -> np.ndarray:
 
 
 def _links_of_drawn(sample: Order, loop: Order, theirs: Order, size: int) -> np.ndarray:
-    """What the port draws to what the reference draws."""
+    """Map what the port draws to what the reference draws."""
     return np.append(theirs.ids.reshape(-1), NOTHING)[_links_of_noise(sample, loop, size)]
 
 
@@ -282,27 +282,12 @@ class PortProbe(Sink):
         return {name: values for name, values in self.seen.items() if name == VAE}
 
     def _run(self) -> None:
-        from mflux.utils.image_util import ImageUtil
-
         self.seen, self._step, self.failure = {}, 0, ""
         self._calls.clear()
         patches = Patches()
         try:
-            patches.set(mx.random, "normal", self._drawing(mx.random.normal))
-            if self.calls.encoded:  # no probe needs what the VAE makes of the images
-                latents = np.zeros(self.calls.condition_size, np.float32) if self._encoded is None else self._encoded
-                encode.replace(patches, self.model, encode.Numbered(self.calls, latents))
-            for kind in scheduler_classes():
-                if "step" in vars(kind):
-                    patches.set(kind, "step", self._stepping(kind.step))
-            patches.set(ImageUtil, "to_image", staticmethod(_stop))
-            patches.set(mx, "eval", lambda *arrays: None)
-            for name in ("conv1d", "conv2d", "conv3d", "conv_general"):
-                patches.set(mx, name, self._convolving(getattr(mx, name)))
-            if "text_encoder" in self.skip:
-                stand_ins.encode_prompts(patches, self.model, self.calls, mx.float32)
-            if self.stubbed:
-                stand_ins.predict(patches, self.model, lambda args, kwargs: None)
+            self._replace_calls(patches)
+            self._leave_out(patches)
             with legacy_decoding(self.model), MlxTaps(self.model, self).attached():
                 self.model.generate_image(**call_arguments(self.model, self.recording.facts))
         except Done:
@@ -312,6 +297,29 @@ class PortProbe(Sink):
             self.failure = f"{type(error).__name__}: {error}"
         finally:
             patches.undo()
+
+    def _replace_calls(self, patches: Patches) -> None:
+        """Give the run the probe's numbers, and note what it computes from them."""
+        patches.set(mx.random, "normal", self._drawing(mx.random.normal))
+        for kind in scheduler_classes():
+            if "step" in vars(kind):
+                patches.set(kind, "step", self._stepping(kind.step))
+        for name in ("conv1d", "conv2d", "conv3d", "conv_general"):
+            patches.set(mx, name, self._convolving(getattr(mx, name)))
+
+    def _leave_out(self, patches: Patches) -> None:
+        """Leave out what no probe needs: the image, and the networks in front of the transformer."""
+        from mflux.utils.image_util import ImageUtil
+
+        patches.set(ImageUtil, "to_image", staticmethod(_stop))
+        patches.set(mx, "eval", lambda *arrays: None)
+        if self.calls.encoded:
+            latents = np.zeros(self.calls.condition_size, np.float32) if self._encoded is None else self._encoded
+            encode.replace(patches, self.model, encode.Numbered(self.calls, latents))
+        if "text_encoder" in self.skip:
+            stand_ins.encode_prompts(patches, self.model, self.calls, mx.float32)
+        if self.stubbed:
+            stand_ins.predict(patches, self.model, lambda args, kwargs: None)
 
     def _drawing(self, original):
         def normal(shape=(), *args, **kwargs):
@@ -373,7 +381,7 @@ class PortProbe(Sink):
         if "." in path:
             return result
         if not is_denoiser(path):
-            _evaluate(list(arrays(result)))  # else it would keep the network's weights
+            _evaluate(list(arrays(result)))  # otherwise it would keep the network's weights
             self.memo.put(path, args, kwargs, result)
             return result
         key = path, self._calls[path] - 1

@@ -1,4 +1,4 @@
-"""MLX in true float32: a check of what the device gives."""
+"""Check that MLX computes in true float32 on this device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the recording holds of one call, and how far the port's tensors are from it."""
+"""The recorded tensors of one call, and how far the port's tensors are from them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from parity.run.run_state import RunState
 class RecordedCalls:
     """Reads the tensors of a recording's calls as the port's current call sees them.
 
-    An ``event`` is the recording's name of a call. Of a reference's call that predicts several pictures at once, the
-    port's call may be one row.
+    An ``event`` is the recording's name of a call. If a call of the reference predicts several pictures
+    at once, the port's call may be one row of it.
     """
 
     def __init__(self, recording: Recording, state: RunState):
@@ -23,11 +23,11 @@ class RecordedCalls:
         self._channels_last: set[str] = set()  # events of MLX's own modules that have channels last
 
     def results(self, event: str) -> list[str]:
-        """The recording's names of what came out of a call."""
+        """The recording's names for a call's results."""
         return self._all(f"{event}/out")
 
     def inputs(self, event: str) -> list[str]:
-        """The recording's names of what went into a call."""
+        """The recording's names for a call's inputs."""
         return self._all(f"{event}/in")
 
     def has_channels_last(self, event: str) -> None:
@@ -35,11 +35,11 @@ class RecordedCalls:
         self._channels_last.add(event)
 
     def is_channels_last(self, name: str) -> bool:
-        """Whether a tensor is of a call whose module in the port has channels last."""
+        """Whether a tensor belongs to a call whose module in the port has channels last."""
         return name.rsplit("/", 2)[0] in self._channels_last
 
     def get(self, name: str) -> np.ndarray:
-        """A recorded tensor; of a call that predicts several pictures at once, the row of the port's call."""
+        """A recorded tensor; if a call predicts several pictures at once, only the row of the port's call."""
         values = self.recording.get(name)
         known = [branch for branch in self.state.branches if branch is not None]
         if not known or len(self.state.branches) > 1 or not is_denoiser(name):

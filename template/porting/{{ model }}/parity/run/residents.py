@@ -84,7 +84,7 @@ class Residents:
         for name, part in components(self._build()).items():
             self._unread.setdefault(name, []).append(change(part.parameters()))
             for module in part.modules():
-                module.clear()  # else the file's copy of the weights stays until garbage collection
+                module.clear()  # otherwise the file's copy of the weights stays until garbage collection
 
 
 def widened(tree):

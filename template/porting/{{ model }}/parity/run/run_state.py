@@ -1,4 +1,4 @@
-"""What the parts of one run share: what is known of the reference, and where the run is now."""
+"""The state that the parts of one run share: facts about the reference, and where the run is now."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class RunState:
     def other_shape(self, label: str, reference: np.ndarray, own: np.ndarray) -> None:
         """Note that a tensor cannot be compared, with both shapes."""
         self.not_comparable(
-            label, reference, own, f"{label} is {list(own.shape)}, the reference's is {list(reference.shape)}"
+            label, reference, own, f"{label} is {list(own.shape)}; the reference's is {list(reference.shape)}"
         )
 
     def not_comparable(self, label: str, reference: np.ndarray, own: np.ndarray, note: str) -> None:

@@ -1,4 +1,4 @@
-"""What one run of the port showed, and small helpers of the run itself."""
+"""What one run of the port showed, and small helpers for runs."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Comparison:
 
 @dataclass
 class RunTrace:
-    """What one run showed between its stages, in order, and what went wrong in it."""
+    """What one run showed between its stages, in order, and what went wrong."""
 
     seen: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     timesteps: list[tuple[float, float]] = field(default_factory=list)  # the reference's and the port's, if far apart
-    unused: list[str] = field(default_factory=list)  # inputs of the reference's transformer that the port's never got
+    unused: list[str] = field(default_factory=list)  # inputs that only the reference's transformer received
     image: np.ndarray | None = None
     failure: tuple[str, Exception] | None = None
     failures: list[tuple[str, Exception]] = field(default_factory=list)  # from this run and those before it

@@ -42,7 +42,7 @@ COMPONENTS = {
 
 
 def encoders_of(stage: str, pairing: Pairing) -> set[str]:
-    """The reference's text encoders that a stage judges: its own, or all where no encoder of the port has its name."""
+    """The reference's text encoders that a stage judges: its own, or all if no encoder of the port has its name."""
     if stage in pairing.components:
         return {pairing.components[stage]}
     known = [theirs for theirs in pairing.components.values() if theirs in ENCODERS]
@@ -125,7 +125,7 @@ class Judge:
 
     @property
     def orders(self) -> port_latent_orders.PortOrders:
-        """In which order the port packs its latents; found once, with the weights at the first call."""
+        """The order in which the port packs its latents; found once, with the weights of the first call."""
         if self._orders is None:
             self.progress("the order of its latents")
             self._orders = port_latent_orders.find_orders(self.port, self.recording, self.reference, self._memo)
@@ -159,7 +159,7 @@ class Judge:
         return self._worst(stage, self.forced(), *prefixes)
 
     def forced(self) -> RunTrace:
-        """The teacher-forced run, made once."""
+        """The forced run, made once."""
         if self._forced is None:
             trace = self._without_failures()
             if self.orders.other and self._off(trace) > MISPLACED:
@@ -184,7 +184,7 @@ class Judge:
         return max((item.distance.relative for item in seen), default=0.0)
 
     def _without_failures(self) -> RunTrace:
-        """The forced run. Where a stage raises, it is made again with a stand-in for that stage."""
+        """The forced run. If a stage raises, the run is repeated with a stand-in for that stage."""
         skip: set[str] = set()
         trace = self._run(FORCED, skip)
         failures = [trace.failure] if trace.failure else []
@@ -260,7 +260,7 @@ class Judge:
         return result
 
     def _unsteady(self, stage: str, seen: list[Comparison], limits: list[float]) -> str:
-        """What makes the limits of a stage so high that little exceeds them; empty when they are not."""
+        """The reason why the limits of a stage are so high that little exceeds them; empty if they are not."""
         gaps = [self.limits.gap(item.name, stage) for item, limit in zip(seen, limits, strict=True) if limit > FAR]
         if not gaps:
             return ""
@@ -269,9 +269,9 @@ class Judge:
         return f"the reference's own bfloat16 run is {max(gaps):.1e} off, {how}"
 
     def _prompts_of(self, stage: str, trace: RunTrace) -> list[Comparison]:
-        """The prompt embeddings of one text encoder: all of them, or the numbers that come from it where there are several.
+        """The prompt embeddings of one text encoder: all of them, or only its numbers if there are several.
 
-        Numbers without an owner are the first one's.
+        Numbers without an owner count as the first one's.
         """
         prompts = trace.of("prompt/")
         own = [name for name in ENCODERS if self.port.component(name) is not None]

@@ -49,7 +49,7 @@ def _in_strips(original, axes: int):
 
 
 def _rows(input: mx.array, start: int, end: int) -> mx.array:
-    """Rows of a picture; those outside of it are zeros."""
+    """Rows of a picture; rows outside of it are zeros."""
     rows = input.shape[ROWS]
     part = input[..., max(start, 0) : min(end, rows), :, :]
     edge = (max(-start, 0), max(end - rows, 0))

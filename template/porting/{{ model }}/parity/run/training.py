@@ -157,7 +157,7 @@ class Training:
         return [name for name, values in every if id(values) not in trained]
 
     def _swapped(self, layers: Layers) -> str:
-        """A layer that got another one's matrices; empty if none did."""
+        """A layer that received another one's matrices; empty if none did."""
         stored = mx.load(str(self.recording.path.with_suffix("") / f"{START.name}.safetensors"))
         downs = {layer: to_numpy(stored[keys[0]]) for layer, keys in self.facts["layers"].items()}
         parts = dict(_trained(self.adapter.transformer()))
@@ -170,7 +170,7 @@ class Training:
         return ""
 
     def data(self) -> list[Row]:
-        """The latents that the adapter makes of a picture; no row where the reference's are not known."""
+        """The latents that the adapter makes of a picture; no row if the reference's are not known."""
         if "data/right/out/0" not in self.recording:
             return []
         size = self.recording.get("data/right/out/0").size

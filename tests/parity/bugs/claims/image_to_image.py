@@ -1,0 +1,102 @@
+"""Bugs in a port's image-to-image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mlx.core as mx
+from bugs.claims.claim import IMAGE, Claim, replaced
+from mflux.models.common.config.config import Config
+from mflux.models.common.latent_creator.latent_creator import Img2Img, LatentCreator
+from mflux.models.common.vae.vae_util import VAEUtil
+
+
+def encoded(change: Callable) -> Callable:
+    """``change(latents, vae)`` of what the VAE makes of the image."""
+    original = VAEUtil.encode
+
+    def encode(vae, image, **rest):
+        return change(original(vae=vae, image=image, **rest), vae)
+
+    return lambda: replaced(VAEUtil, "encode", staticmethod(encode))
+
+
+def seen(change: Callable) -> Callable:
+    """``change(pixels)`` of the image that is encoded, (1, 3, height, width)."""
+    original = VAEUtil.encode
+
+    def encode(vae, image, **rest):
+        return original(vae=vae, image=change(image), **rest)
+
+    return lambda: replaced(VAEUtil, "encode", staticmethod(encode))
+
+
+SHIFT, SCALE = 0.1159, 0.3611  # of Z-Image's VAE
+
+
+def blended(change: Callable) -> Callable:
+    """``change(clean, noise, sigma)`` instead of the interpolation."""
+    return lambda: replaced(LatentCreator, "add_noise_by_interpolation", staticmethod(change))
+
+
+def _starting(change: Callable) -> Callable:
+    original = Config.init_time_step.fget
+    return lambda: replaced(Config, "init_time_step", property(lambda self: change(original(self), self)))
+
+
+def _blended_twice(clean, noise, sigma):
+    once = (1 - sigma) * clean + sigma * noise
+    return (1 - sigma) * once + sigma * noise
+
+
+def _sampled(latents, vae):
+    return latents + 0.1 * mx.random.normal(latents.shape, key=mx.random.key(0))
+
+
+def _strength(low: float, high: float) -> Callable:
+    """Steps where the strength of mflux's scale is outside of ``low`` and ``high``: that of the nearer one."""
+
+    def change(step, config):
+        return max(1, int(config.num_inference_steps * min(max(config.image_strength, low), high))) if step else 0
+
+    return _starting(change)
+
+
+def _sigma_of_next_step():
+    original = Img2Img.__init__
+
+    def init(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.init_time_step += 1
+
+    return replaced(Img2Img, "__init__", init)
+
+
+def _all_steps():
+    return replaced(Config, "time_steps", property(lambda self: _Bar(range(self.num_inference_steps))))
+
+
+class _Bar(list):
+    format_dict = {"elapsed": 0.0}
+
+
+CLAIMS = (
+    Claim("mean and std not applied", IMAGE, encoded(lambda x, vae: x / SCALE + SHIFT), "latents", "not normalised"),
+    Claim("mean and std twice", IMAGE, encoded(lambda x, vae: (x - SHIFT) * SCALE), "latents", "normalised twice"),
+    Claim("shift not subtracted", IMAGE, encoded(lambda x, vae: x + SHIFT * SCALE), "latents", "without the shift"),
+    Claim("scale not applied", IMAGE, encoded(lambda x, vae: x / SCALE), "latents", "without the scale"),
+    Claim("mirrored image", IMAGE, seen(lambda x: x[..., ::-1]), "latents", "neither"),
+    Claim("colours in another order", IMAGE, seen(lambda x: x[:, ::-1]), "latents", "neither"),
+    Claim("cropped image", IMAGE, seen(lambda x: mx.roll(x, 8, axis=-1)), "latents", "neither"),
+    Claim("one step late", IMAGE, _starting(lambda step, config: step + 1 if step else 0), "steps", "the port at"),
+    Claim("strength counted backwards", IMAGE, _starting(lambda step, config: config.num_inference_steps - step if step else 0), "steps", "the port at"),
+    Claim("sigma of the next step", IMAGE, _sigma_of_next_step, "latents", "of step 2"),
+    Claim("no noise", IMAGE, blended(lambda clean, noise, sigma: (1 - sigma) * clean), "latents", "weight 0.000"),
+    Claim("no image", IMAGE, blended(lambda clean, noise, sigma: noise), "latents", "weight 1.000, that of step 0"),
+    Claim("noise on the whole image", IMAGE, blended(lambda clean, noise, sigma: clean + sigma * noise), "latents", "image has the weight 1.000"),
+    Claim("all steps run", IMAGE, _all_steps, "picture", ""),
+    Claim("noise added twice", IMAGE, blended(_blended_twice), "latents", "the noise has the weight .*of no step"),
+    Claim("encoder draws a sample", IMAGE, encoded(_sampled), "latents", "neither"),
+    Claim("small strengths do nothing", IMAGE, _strength(0.3, 1.0), "steps", "the port at"),
+    Claim("large strengths limited", IMAGE, _strength(0.0, 0.8), "steps", "the port at"),
+)  # fmt: skip

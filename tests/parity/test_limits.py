@@ -1,0 +1,131 @@
+"""Limits, calibrations and waivers: how far a result may be off."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+
+def test_waivers_cover_what_they_say_and_no_more(tmp_path):
+    from parity.waivers import read_waivers
+
+    path = tmp_path / "waivers.yml"
+    assert read_waivers(path).entries == ()
+    path.write_text('parity:\n- module: "a.*.norm"\n  limit: 2.0e-5\n  reason: chosen by the port\n')
+    waivers = read_waivers(path)
+    assert waivers.module(_Verdict("a.3.norm", 1e-5)) == "chosen by the port"
+    assert not waivers.module(_Verdict("a.3.norm", 3e-5))
+    assert not waivers.module(_Verdict("b.3.norm", 1e-6))
+
+
+def test_a_waived_module_lets_its_stage_leave_the_limit_by_as_much():
+    from parity.waivers import Waiver, Waivers
+
+    waivers = Waivers((Waiver("eps of MLX's default", 1e-4, module="vae.*.group_norm"),))
+    paths = ["vae.decoder.mid.group_norm", "vae.decoder.conv_in"]
+    assert waivers.inherited(1.06e-4, 8.8e-5, paths).startswith("within 1.9e-04, its limit and that of the")
+    assert waivers.inherited(1.9e-4, 8.8e-5, paths) == ""
+    assert waivers.inherited(float("nan"), 8.8e-5, paths) == ""
+    assert waivers.inherited(1.06e-4, 8.8e-5, ["transformer.norm"]) == ""
+    wide = Waivers((Waiver("anything goes", 1.0, module="vae.*"),))
+    assert wide.inherited(9e-4, 1e-4, paths) and not wide.inherited(1.1e-3, 1e-4, paths)
+
+
+def test_modules_that_multiply_rounding_have_a_wider_limit():
+    from dataclasses import replace
+
+    from parity.compare.limits import Limits
+
+    call = _Call()
+    assert Limits("float32").of_sensitive(call, 1.2e-7) == pytest.approx(1e-5)
+    assert 1.3e-5 < Limits("float32").of_sensitive(call, 4e-7) < 1e-4
+    assert Limits("float32").of_sensitive(call, 1.0) == pytest.approx(1e-4)
+    assert Limits("float32").of_sensitive(replace(call, leaf=True), 1.0) == pytest.approx(2.5e-6)
+
+
+def test_a_reference_that_is_far_off_itself_in_bfloat16_does_not_let_anything_pass():
+    """FLUX.1 dev multiplies the guidance by 1000 in bfloat16: its own result is then 0.45 off."""
+    from parity.compare.limits import FLOAT32, Limits
+
+    name = "transformer.0/transformer/out/0"
+    gaps = {"transformer.0/transformer/out/0": 0.45, "loop/scheduler.0/out/0": 0.21, "loop/scheduler.0/in/0": 0.45}
+    limits = Limits("bfloat16", gaps)
+    assert limits.is_unsteady(name) and limits.of_stage("transformer", f"{FLOAT32}{name}") == pytest.approx(0.03)
+    assert not Limits("float32", gaps).is_unsteady(name)
+    assert not Limits("bfloat16", {name: 0.02}).is_unsteady(name)
+    for combined in ("guidance/scheduler.0/in/0", "scheduler/scheduler.0/out/0"):
+        assert limits.of_stage("scheduler", combined) == pytest.approx(0.04)
+    assert limits.of_stage("guidance", "guidance/scheduler.0/in/0", exact=True) == pytest.approx(5e-3)
+
+
+def test_a_network_of_many_modules_rounds_more_than_one_of_few():
+    from dataclasses import replace
+
+    from parity.compare.limits import Limits
+
+    leaf = _Call(leaf=True)
+    few, many, most = (replace(_Call(), inside=(leaf,) * count) for count in (9, 64, 10_000))
+    assert Limits("float32").of_module(few) == pytest.approx(1e-5)
+    assert Limits("float32").of_module(many) == pytest.approx(2e-5)
+    assert Limits("float32").of_module(most) == pytest.approx(1e-4)
+
+
+def test_the_limit_of_a_table_of_sines_grows_with_the_angles():
+    from parity.compare.limits import Limits
+
+    of = Limits("float32").of_module
+    assert of(_Call(leaf=True)) == of(_Call(leaf=True, angle=16.0)) == 2.5e-6
+    assert of(_Call(leaf=True, angle=1000.0)) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "parity:\n- module: a\n",
+        "parity:\n- {module: a, reason: eps}\n",
+        "parity:\n- {stage: nowhere, limit: 1, reason: a b c}\n",
+        "x: [",
+        "parity: [3]\n",
+        "parity: b\n",
+        "a: b\n",
+        "- {module: a, limit: 1.0e-5, reason: a b c}\n",
+    ],
+)
+def test_waivers_that_say_too_little(tmp_path, text):
+    from parity.errors import ParityError
+    from parity.waivers import read_waivers
+
+    (tmp_path / "waivers.yml").write_text(text)
+    with pytest.raises(ParityError, match="waivers.yml"):
+        read_waivers(tmp_path / "waivers.yml")
+
+
+@dataclass
+class _Call:
+    leaf: bool = False
+    whole: bool = True
+    short: bool = False
+    angle: float = 0.0
+    size: int = 10
+    event: str = "transformer.0/transformer"
+    inside: tuple[_Call, ...] = ()
+
+    def walk(self):
+        return [*self.inside, self]
+
+
+@dataclass
+class _Verdict:
+    module: str
+    local: float
+
+
+def test_gaps_of_another_run_do_not_count(tmp_path):
+    from parity.record.calibration import read_calibration, write_calibration
+
+    write_calibration(tmp_path / "gaps.json", {"a": 0.5}, "one")
+    assert read_calibration(tmp_path / "gaps.json", "one") == {"a": 0.5}
+    assert read_calibration(tmp_path / "gaps.json", "two") == {}
+    assert json.loads((tmp_path / "gaps.json").read_text())["run"] == "one"

@@ -1,0 +1,53 @@
+"""What a run needs of the machine: operations, memory and seconds."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The operator 'aten::isin.Tensor_Tensor_out' is not currently implemented for the MPS device. If you want this op",
+        "Could not run 'aten::empty.memory_format' with arguments from the 'MPS' backend. This could be because",
+        "Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64. Please use float32",
+        "[Recv::eval_gpu] has no GPU implementation.",
+        "[linalg::qr] This op is not yet supported on the GPU. Explicitly pass a CPU stream to run it.",
+        "[metal_kernel] No Metal back-end.",
+        "query is not correctly aligned (strideM)",
+    ],
+)
+def test_an_operation_that_a_device_lacks_is_known_by_its_error(message):
+    from parity import devices
+
+    with pytest.raises(devices.DeviceError, match="^MLX on gpu lacks an operation .*; run it with --device cpu$"):
+        devices.stop_if_lacking(RuntimeError(message), "MLX on gpu")
+
+
+@pytest.mark.parametrize("message", ["", "the loop is not implemented yet", "float64 is not supported", "no device"])
+def test_another_error_is_not_blamed_on_the_device(message):
+    from parity import devices
+
+    assert devices.lacking(NotImplementedError(message)) == ""
+
+
+def test_a_run_that_needs_more_memory_than_there_is_says_what_to_use():
+    from parity import needs
+
+    assert needs.of_memory(27e9, 5e9, 64e9) == "32.0 GB of memory (27.0 GB of weights, 5.0 GB for the rest)"
+    said = needs.of_memory(27e9, 5e9, 24e9, "--dtype bfloat16")
+    assert said.endswith("this machine has 24.0 GB: --dtype bfloat16")
+    assert needs.together([10_000, 900, 6_000]) == 11_000 and needs.together([10_000, 500]) == 10_500
+
+
+def test_seconds_are_those_of_a_timed_run_with_more_or_fewer_steps(tmp_path):
+    from types import SimpleNamespace
+
+    from parity.needs import Timings
+
+    assert Timings(tmp_path).sentence("port", 4).startswith("seconds: not known")
+    progress = SimpleNamespace(seconds=20.0, seconds_in_steps=lambda: 8.0)
+    Timings(tmp_path).keep("port", progress, steps=2)
+    assert Timings(tmp_path).sentence("port", 4) == "28 s, by the steps of a run that took 20 s"
+    (tmp_path / "timings.json").write_text("[1]")
+    assert Timings(tmp_path).sentence("port", 4).startswith("seconds: not known")
