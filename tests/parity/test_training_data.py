@@ -29,4 +29,5 @@ def test_what_is_wrong_with_the_latents_is_named(name):
 
 
 def test_latents_of_another_picture_are_wrong():
-    assert training.data(RECORDING, LATENTS["right"][::-1]).note == "other latents than the reference's of the picture"
+    note = training.data(RECORDING, LATENTS["right"][::-1]).note
+    assert note == "the picture's latents differ from the reference's"
