@@ -57,7 +57,7 @@ def _requantize(layer: nn.QuantizedLinear) -> None:
 
 
 def _swapped_weights(layers: list[nn.QuantizedLinear]) -> None:
-    one, other = (layer for layer in layers if layer.weight.shape == layers[0].weight.shape)[:2]
+    one, other = [layer for layer in layers if layer.weight.shape == layers[0].weight.shape][:2]
     one.weight, other.weight = other.weight, one.weight
 
 
