@@ -79,12 +79,6 @@ def _twice():
     return replaced(LoRALoader, "_apply_lora_matrices_to_target", staticmethod(applied))
 
 
-def from_linear(linear, lokr_w1, lokr_w2, **rest):
-        return original(linear, lokr_w1=lokr_w2, lokr_w2=lokr_w1, **rest)
-
-    return replaced(LoKrLinear, "from_linear", staticmethod(from_linear))
-
-
 def _without_scales():
     original = LoRALoader.load_and_apply_lora
 
