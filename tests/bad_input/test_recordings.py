@@ -49,12 +49,12 @@ def tensor(**changed: object) -> dict:
 # Case, changes to the recording (or all of its bytes), words in the error line.
 RECORDINGS = [
     ("no recording", None, "is missing; run run_reference.py first"),
-    ("an empty file", b"", "is cut off or no recording"),
-    ("eight bytes", bytes(8), "is cut off or no recording"),
-    ("a length beyond the file", (1 << 40).to_bytes(8, "little") + b"{}", "is cut off or no recording"),
-    ("no JSON", (2).to_bytes(8, "little") + b"ab", "is cut off or no recording"),
-    ("a list", (2).to_bytes(8, "little") + b"[]", "is cut off or no recording"),
-    ("a tower of brackets", (5000).to_bytes(8, "little") + b"[" * 5000, "is cut off or no recording"),
+    ("an empty file", b"", "is cut off or not a recording"),
+    ("eight bytes", bytes(8), "is cut off or not a recording"),
+    ("a length beyond the file", (1 << 40).to_bytes(8, "little") + b"{}", "is cut off or not a recording"),
+    ("no JSON", (2).to_bytes(8, "little") + b"ab", "is cut off or not a recording"),
+    ("a list", (2).to_bytes(8, "little") + b"[]", "is cut off or not a recording"),
+    ("a tower of brackets", (5000).to_bytes(8, "little") + b"[" * 5000, "is cut off or not a recording"),
     ("another safetensors file", {"format": None}, "was not written by this port's run_reference.py"),
     ("another format", {"format": "mflux-port parity 0"}, "was not written by this port's run_reference.py"),
     ("facts that are not JSON", {"facts": "{"}, "is damaged (the run's facts is not JSON)"),

@@ -132,7 +132,7 @@ def test_a_refused_update_takes_back_the_commit_that_points_to_another_template(
     root = behind_tree.root
     path = root / "src/mflux/models/common/cli/save.py"
     path.write_text("def main():\n    pass\n")
-    git(root, "commit", "--quiet", "--all", "--message", "mflux's save is another one")
+    git(root, "commit", "--quiet", "--all", "--message", "mflux's save.py has changed")
     before, head = behind_tree.state(), git(root, "rev-parse", "HEAD")
     moved = shutil.copytree(small_template.home, tmp_path / "moved")
     done = run(mflux_port("update", "nova", "--template", moved), root)

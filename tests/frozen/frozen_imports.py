@@ -1,4 +1,4 @@
-"""A plugin for pytest: mflux collects garbage after each picture, and does not look at what was imported before."""
+"""A pytest plugin: garbage collection, which mflux runs after each picture, skips the imported modules."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from mflux_port.checkpoint.headers import Tensor
 from mflux_port.checkpoint.keylist import Snapshot, collapse, expand, keylist_text, read_keylist, snapshot
 from mflux_port.checkpoint.layout import open_checkpoint
 from mflux_port.errors import PortError
-from mflux_port.ledger.reused import known_waivers
+from mflux_port.ledger.reused_modules import known_waivers
 from mflux_port.ledger.waivers import read_waivers
 
 _PART = st.sampled_from(["a", "blocks", "0", "1", "2", "3", "10", "01", "w"])

@@ -66,7 +66,7 @@ class Embedded(Pipe):
 
 
 class WithoutNegative(Pipe):
-    """Guides only when it is given a negative prompt, which it is not."""
+    """Guides only with a negative prompt, and gets none."""
 
     guided = staticmethod(lambda value: False)
 

@@ -93,7 +93,7 @@ def test_a_released_port_passes_all_claims_and_each_fault_in_it_is_found(claimed
 
 
 def _is_placed(row: dict, known: dict[str, str]) -> bool:
-    """Whether the expected row fails with the expected words, and so does the first that fails in this port alone.
+    """Whether the expected row fails with the expected words, like the first row that fails only in this port.
 
     Of the rows of LoRA files, several fail for one reason.
     """

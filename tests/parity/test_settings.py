@@ -18,7 +18,7 @@ pytestmark = pytest.mark.full
 HERE = Path(__file__).parent
 STAGES = {"vae_decode", "vae_encode", "transformer", "guidance", "scheduler", "loop", "text_encoder", "end_to_end"}
 AFTER = {"loop", "end_to_end"}  # what runs free also shows earlier errors
-NEGATIVE = ("--negative-prompt", "a blurry dog in the rain")
+NEGATIVE = ("--negative-prompt", "a blurry dog in a rain")
 SETTINGS = {  # a family, and the arguments of its recording
     "ernie_image": ("ernie_image", ("--size", "96x64", "--steps", "6", "--guidance", "3.5", *NEGATIVE)),
     # 16 rows of a patch's 64 numbers, or 16 channels of an 8x8 picture; and 1.0, which means no guidance in mflux

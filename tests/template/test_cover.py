@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mflux_port.checkout import releases
 from mflux_port.checkout.tree import Checkout
-from mflux_port.checks.engine.evaluate import check, failures
+from mflux_port.checks.engine.run_rules import check, failures
 
 from tests.template import bound_names, cover, dead_text, ports, rendering, tools
 

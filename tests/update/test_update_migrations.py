@@ -116,7 +116,7 @@ def test_refused_after_the_rename_leaves_the_tree(scene, mflux_port):
     scene.template.edit("copier.yml", "\nmodel:\n", "\nnovelty:\n  type: str\n  default: new\n\nmodel:\n")
     scene.template.tag("v0.2.0")
     (scene.root / SAVE).write_text("def main():\n    pass\n")
-    releases.commit(scene.root, "mflux's save is another one")
+    releases.commit(scene.root, "mflux's save.py has changed")
     before = tree(scene.root)
     # A question is new, so an answer that cannot be wired shows only after the merge.
     done = update(scene.root, "nova")

@@ -40,7 +40,7 @@ def change_answers(root: Path, old: str, new: str) -> None:
 
 def forget_save(root: Path) -> None:
     (root / SAVE).write_text("def main():\n    pass\n")
-    releases.commit(root, "mflux's save is another one")
+    releases.commit(root, "mflux's save.py has changed")
 
 
 def assert_refused(done: subprocess.CompletedProcess, root: Path, *words: str) -> None:

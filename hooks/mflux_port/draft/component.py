@@ -116,7 +116,7 @@ def _lora(mapping: MappingDraft, source: Source, tree: Node) -> list[LoraLayer]:
 
 
 def _undecided_weights(name: str, tree: Node, tied: list[str]) -> list[Unresolved]:
-    """What of the tree's weights is left to the porter: weights of other modules, and layers in doubt."""
+    """The weights that are left to the porter: those of other modules, and layers in doubt."""
     found = [
         Unresolved(
             name,

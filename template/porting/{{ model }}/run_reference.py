@@ -41,7 +41,7 @@ def main() -> int:
     if args.estimate:
         return 0
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
-    # An edit pipeline may be another one than that of text-to-image.
+    # An edit pipeline may differ from that of text-to-image.
     loaded = reference.load(plan, "" if plan.images else answers.pipeline, args.keep_loaded)
     _verify_module(plan.only, torch_taps.classes(loaded.pipe))
     path = _path(args, answers, plan.level == torch_taps.STAGES)

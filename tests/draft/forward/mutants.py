@@ -39,7 +39,7 @@ Change = tuple[ast.AST, str, Callable[[], None]]
 
 
 def changes(tree: ast.AST) -> Iterator[Change]:
-    """(node, kind, what makes the change) of every place of a method that can be changed in one way that matters."""
+    """(node, kind, what makes the change) for every place in a method where a change affects the result."""
     for node in _reached(tree):
         yield from _changes_of(node)
 

@@ -38,7 +38,7 @@ def image(change: Callable) -> Callable:
 
 
 def pixels(change: Callable) -> Callable:
-    """``change(pixels)`` of what the VAE is given, (1, 3, height, width)."""
+    """``change(pixels)`` of the VAE's input, (1, 3, height, width)."""
     original = ImageUtil.to_array
 
     return lambda: replaced(ImageUtil, "to_array", staticmethod(lambda *a, **k: change(original(*a, **k))))

@@ -34,7 +34,7 @@ class Family:
     supports_guidance: bool = True
     unit: int = 16  # pixels: both sides of a picture are multiples of it
     prompt: str = ""
-    negative: str = "a blurry dog in the rain"
+    negative: str = "a blurry dog in a rain"
     off: float = 1.0
     calls: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()

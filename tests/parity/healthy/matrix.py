@@ -95,7 +95,7 @@ def judge_family(name: str, settings: tuple[Setting, ...], folder: Path, dtypes=
 
 
 def _with_reference_steps(name: str, home: Path, dtype: str, settings: list[Setting]) -> dict[Setting, dict[str, str]]:
-    """The loop and the picture of a port whose own schedule is another one, judged with the reference's steps."""
+    """The loop and the picture of a port with another schedule, judged with the reference's steps."""
     where = [one.settings for one in FAMILIES[name].differences if one.schedule]
     chosen = [setting for setting in settings if any(re.search(one, f"{dtype}: {setting}") for one in where)]
     asked = [(setting, stage) for setting in chosen for stage in AFTER_STEPS]

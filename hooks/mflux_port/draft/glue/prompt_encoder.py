@@ -248,7 +248,7 @@ class {self.name}:
 
     def _no_zeros(self, block: dict, argument: str) -> list[str]:
         if block.get("zeros_behind"):
-            raise Undecided(f"to which width zeros fill the vectors of {argument}")
+            raise Undecided(f"the width to which zeros pad the vectors of {argument}")
         return []
 
     def _return(self, encoders: list[Encoder]) -> list[str]:

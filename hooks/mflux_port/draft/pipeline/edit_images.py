@@ -1,4 +1,4 @@
-"""How images to edit get to the transformer: at which size, and where their latents and positions go."""
+"""How images to edit reach the transformer: their size, and the places of their latents and positions."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The size at which a pipeline encodes an image to edit: rules, compared with the encoded pixels.
 
 A rule is a mapping. ``size``: "the output's"; "its own", up to ``most`` pixels; or "of a list", the one of ``sizes``
-whose ratio ``by`` is nearest to that of the image, with the sides cut to multiples of ``cut``. ``multiple``: of which both
-sides are made a multiple. ``to``: how the image is resized to it.
+whose ratio ``by`` is nearest to that of the image, with the sides cut to multiples of ``cut``. ``multiple``: both sides
+are reduced to a multiple of it. ``to``: how the image is resized to it.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
         return Fact("guidance", None, where, (f"{shape}; no known formula fits",))
     other = _first_other_step(traces[0], formula, scales[0])
     if other:
-        return Fact("guidance", None, where, (f"{formula['formula']}, but another one from step {other} on",))
+        return Fact("guidance", None, where, (f"{formula['formula']}, but another formula from step {other} on",))
     return Fact("guidance", shape | formula, where)
 
 

@@ -1,4 +1,4 @@
-"""Which constants that a pipeline gives its transformer follow the config's ``sample_size``: a twin's differs from the real one.
+"""Find the constants for a transformer that follow the config's ``sample_size``: a twin's differs from the real one.
 
 The pipeline is built again with twice the size, and its first call of the transformer is compared.
 """

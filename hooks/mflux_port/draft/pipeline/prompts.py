@@ -1,4 +1,4 @@
-"""How prompt text becomes what the transformer takes: template, tokens, and which hidden states.
+"""How a prompt becomes the transformer's input: template, tokens and hidden states.
 
 A pipeline only copies vectors: each token's vector in the transformer's argument is looked up, bit by bit, among all that
 the encoders returned. A vector that is not found there was computed, and is reported as such.
@@ -15,7 +15,7 @@ from mflux_port.draft.pipeline.watch import NetworkCall, TokenizerCall, Trace
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a vector comes from: the call (numbered per component), the output, the batch row and the token."""
+    """The origin of a vector: the call (numbered per component), the output, the batch row and the token."""
 
     component: str
     call: int

@@ -1,4 +1,4 @@
-"""Tables of rotary embeddings that a pipeline computes and gives its transformer: complex numbers by row and column."""
+"""Tables of rotary embeddings that a pipeline computes and passes to its transformer: complex numbers by row and column."""
 
 from __future__ import annotations
 

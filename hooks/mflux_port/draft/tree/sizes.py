@@ -46,7 +46,7 @@ def express(base: Node, observations: list[Observation]) -> Node:
 
 
 def grows_evenly(base: Node, trees: dict[_Factor, Node]) -> bool:
-    """Whether sizes grow in proportion to a name, none faster: then it may be made much larger, to see a limit."""
+    """Whether no size grows faster than a name: then the name may be made much larger, to see a limit."""
     if not all(_same(base, tree) for tree in trees.values()):
         return False
     grown = False

@@ -115,7 +115,7 @@ def _to_port(draft: ClassDraft, name: str) -> str:
     place = state.where if state is not None and not state.is_proof else draft.file
     where = f", {place}" if place else ""
     once = name == "get_rotary_embeddings"  # the reference may lack a method for it
-    method = "forward: what is the same in every step, as its rotary embeddings" if once else method
+    method = "forward: everything that is the same in every step, such as rotary embeddings" if once else method
     message = f"Port {draft.reference}.{method}{where}"
     line = f"        raise NotImplementedError({text(message)})\n"
     if len(line) <= WIDTH + 1:

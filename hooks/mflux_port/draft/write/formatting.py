@@ -11,7 +11,7 @@ from pathlib import Path
 from mflux_port.draft.write.source_text import WIDTH
 from mflux_port.errors import PortError
 
-_PINNED = "0.16.3"  # what mflux 0.24 formats with
+_PINNED = "0.16.3"  # the version that mflux 0.24 formats with
 
 
 def formatted(files: dict[str, str]) -> dict[str, str]:

@@ -53,7 +53,7 @@ def latent_channels(config: dict) -> int:
 
 
 def _normalisation(config: dict) -> tuple[str, str, str]:
-    """The numbers as class attributes, and the expressions on the way in and out."""
+    """The numbers as class attributes, and the expressions for encoding and decoding."""
     if config.get("latents_mean") and config.get("latents_std"):
         lists = "".join(f"    {name} = {tuple(config[name])}\n" for name in ("latents_mean", "latents_std"))
         shaped = "mx.array(self.{}).reshape(1, -1, 1, 1)"

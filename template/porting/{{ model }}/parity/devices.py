@@ -1,4 +1,4 @@
-"""An operation that a device lacks. The model is not to blame, and another device has it."""
+"""An operation that a device lacks. The model is correct; another device supports the operation."""
 
 from __future__ import annotations
 

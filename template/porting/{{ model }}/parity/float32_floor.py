@@ -13,7 +13,7 @@ ROWS, WIDTH, SIDE = 64, 256, 12
 def measure(
     matmul: Callable[..., np.ndarray], convolution: Callable[..., np.ndarray], attention: Callable[..., np.ndarray]
 ) -> dict[str, float]:
-    """The relative error of each operation against float64. Each takes and gives numpy arrays.
+    """The relative error of each operation against float64. Each takes and returns numpy arrays.
 
     ``convolution`` takes a picture (1, C, H, W) and kernels (O, C, 3, 3), without padding; ``attention`` takes queries,
     keys and values (1, heads, rows, width) and scales by the square root of the width.

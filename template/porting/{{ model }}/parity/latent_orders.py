@@ -25,7 +25,7 @@ MOST_AXES = 6
 class Order:
     """``ids`` has a tensor's shape: for each element its index in the source, NOTHING for one from elsewhere.
 
-    ``factor`` is what the elements were multiplied by on their way, the one in the middle when they differ.
+    ``factor`` is what the elements were multiplied by, the median when they differ.
     """
 
     ids: np.ndarray

@@ -61,7 +61,7 @@ def _sampling_encoder():
 
 
 def _strength(low: float, high: float) -> Callable:
-    """Steps where the strength of mflux's scale is outside of ``low`` and ``high``: that of the nearer one."""
+    """The first step when strengths outside of ``low`` and ``high`` (in mflux's scale) are clipped."""
 
     def change(step, config):
         return max(1, int(config.num_inference_steps * min(max(config.image_strength, low), high))) if step else 0

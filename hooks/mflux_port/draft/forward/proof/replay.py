@@ -94,7 +94,7 @@ class Replay:
         return error, limit
 
     def outputs(self, group: str, call) -> tuple[object, object]:
-        """What the drafted class gives for a recorded call, and what the reference gave."""
+        """The drafted class's result for a recorded call, and the reference's."""
         from mflux_port.draft.forward.proof.arrays import to_mlx
 
         mine = at_path(self.port, call.path)
@@ -117,7 +117,7 @@ class Replay:
     def _movement(self, call, expected) -> float:
         """How far the reference's own output moves when its inputs move by one unit in the last place.
 
-        If it is given only integers, its parameters move instead.
+        If all inputs are integers, its parameters move instead.
         """
         from mflux_port.draft.forward.proof.arrays import distance, has_floats, moved
         from mflux_port.draft.forward.record.recorder import clone

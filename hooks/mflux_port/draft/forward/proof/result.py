@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERIFIED = "verified"  # its replay gives what the reference gave
-DIFFERS = "differs"  # its replay gives something else
+VERIFIED = "verified"  # its replay gives the reference's results
+DIFFERS = "differs"  # its replay gives other results
 RAISES = "raises"  # its replay stops: at a construct that is not written, or at a bug of the writer
 BLOCKED = "blocked"  # it cannot be replayed before another class is written
 NOT_RECORDED = "not recorded"  # no recorded run reached it

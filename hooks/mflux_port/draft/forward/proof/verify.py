@@ -96,7 +96,7 @@ def _parsed(text: str) -> list[dict]:
 
 
 def blocked(forward: Forward, forwards: dict[str, Forward]) -> State | None:
-    """The state of a class whose replay stopped in another one that is not written, None for any other."""
+    """The state of a class whose replay stopped in an unwritten class, None for any other."""
     state = forward.state
     if state.kind != RAISES or any(why in state.reason for _, _, why in forward.problems):
         return None

@@ -17,7 +17,7 @@ class Fact:
 
     ``values``: the scalars, as (kind, value); ``many``: there were more than are kept. ``ranks``, ``dtypes`` (of elements too) and
     ``shapes`` are those of tensors, ``lengths`` and ``elements`` (kinds) those of containers, ``keys`` those of dicts.
-    ``objects``: modules, functions and other objects, by id. ``truths``: what it was as a test. ``items``: of a dict.
+    ``objects``: modules, functions and other objects, by id. ``truths``: its truth values as a test. ``items``: of a dict.
     ``is_numpy``: a numpy array, which otherwise counts as a tensor.
     """
 

@@ -1,4 +1,4 @@
-"""Which modules of a reference share one forward pass: those of one class, one attention processor and one build."""
+"""Group modules that share a forward pass: those of one class, one attention processor and one build."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class _Reader:
         return [keyword.value for keyword in site.node.keywords if keyword.arg not in names]
 
     def _given_unseen(self, arg: ast.arg, fact: Fact | None) -> bool:
-        # No recorded call expression ran this function: what it was given, other than its defaults, is data.
+        # No recorded call expression ran this function: all arguments except its defaults are data.
         if fact is None or arg.arg == "self" or fact.always("tensor"):
             return False
         default = self.source.defaults.get(arg.arg)

@@ -74,7 +74,7 @@ class _Maker:
         return self.size(("num_text_layers", "text_num_layers"), 3)
 
     def mask(self, kind: str):
-        """Which tokens are text: the second of a batch is shorter, so that its end is padding, more of it in longer texts."""
+        """The mask of text tokens: the second text of a batch is shorter and ends with padding, more in longer texts."""
         case = self.case
         mask = self.torch.ones(case.batch, case.text)
         if case.batch > 1:

@@ -1,4 +1,4 @@
-"""Names that written code gives to what the reference keeps."""
+"""Names in written code for values that the reference keeps."""
 
 from __future__ import annotations
 

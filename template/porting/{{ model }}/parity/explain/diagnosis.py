@@ -8,11 +8,13 @@ import numpy as np
 
 from parity.answers import ENCODERS, FAIL, PASS
 from parity.compare.alignment import align
+from parity.compare.limits import FLOAT32
 from parity.compare.pairing import COUNT
 from parity.compare.rows import rows_cut
 from parity.explain import causes_in_values
 from parity.explain.grouping import grouped, kind_of
 from parity.metrics import distance
+from parity.record.recording import is_denoiser
 from parity.run.call_events import same_tokens
 from parity.run.mlx_taps import modules as modules_of
 from parity.run.module_call import Call
@@ -199,6 +201,8 @@ class Diagnosis:
         before = self._before_the_modules(result, calls)
         if before and before[0].module == "tokenizer":
             return before
+        if self._other_positions(calls):  # tables that the network makes of them are wrong, too
+            return [self._code(result, "predict", self._of_given([call for call in calls if call.root]))]
         blamed = sorted(self._blamed(calls, waived), key=lambda verdict: verdict.local < SIGNIFICANT)
         strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]
         givers = self._givers(calls, [verdict for verdict in blamed if verdict in strong or waived(verdict)])
@@ -241,8 +245,11 @@ class Diagnosis:
     def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
         """The module that passes a wrong input to a right one, when that comes before every module that is wrong itself.
 
-        Empty when the whole network is right and its input is wrong; None when no module gets a wrong input.
+        Empty when the whole network is right and its input is wrong; None when no module gets a wrong input, or when the
+        reference itself is so far off in bfloat16 that a result as it ran shows nothing.
         """
+        if self.trace.of(FLOAT32) and any(is_denoiser(call.stage) for call in calls):
+            return None
         first = next(
             (call for call in calls if call.output and call.output.relative > self.limits.of_output(call)), None
         )
@@ -264,6 +271,11 @@ class Diagnosis:
         verdict.accumulated, verdict.limit = first.output.relative, self.limits.of_output(first)
         verdict.cause = causes_in_values.of_input(call.path, takers, self.watch)
         return [verdict]
+
+    def _other_positions(self, calls: list[Call]) -> bool:
+        """Whether a whole network is right on the reference's input, and is given other position ids."""
+        roots = [call for call in calls if call.root]
+        return any(call.positions is not None for call in roots) and all(map(self._innocent, roots))
 
     def _innocent(self, call: Call) -> bool:
         return call.local is not None and call.local.relative <= max(self.limits.of_module(call), SIGNIFICANT)

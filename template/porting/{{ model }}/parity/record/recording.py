@@ -278,7 +278,7 @@ class Recording:
                     raise ValueError("longer than the file")
                 return recording_schema.json_object(file.read(length), "the header"), 8 + length
         except (ValueError, struct.error):
-            raise ParityError(f"{self.path} is cut off or no recording; run {self.made_by} again") from None
+            raise ParityError(f"{self.path} is cut off or not a recording; run {self.made_by} again") from None
 
     def _damaged(self, error: ValueError) -> ParityError:
         return ParityError(f"{self.path} is damaged ({error}); run {self.made_by} again")

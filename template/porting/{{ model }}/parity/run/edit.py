@@ -1,4 +1,4 @@
-"""Judge an edit pipeline in stages: the input images on their way to the transformer, then the stages of every run."""
+"""Judge an edit pipeline in stages: the input images up to the transformer, then the stages of every run."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Images:
         self._taken: set[int] = set()
 
     def pixels(self, number: int) -> np.ndarray:
-        """What the reference's VAE is given."""
+        """The input of the reference's VAE."""
         return self.recording.get(self.events[number].replace("/out/", "/in/"))
 
     def take(self, image: mx.array) -> int | None:

@@ -40,7 +40,7 @@ def is_too_large(folder: Path, recording: Recording, dtype: str) -> bool:
 
 
 def beside(folder: Path, facts: dict, dtype: str) -> int:
-    """Bytes besides the weights: a VAE's largest pictures, as far as MLX is given room for them."""
+    """Bytes besides the weights: a VAE's largest pictures, up to MLX's limit."""
     widths = read_json(folder / "vae/config.json").get("block_out_channels") if is_network(folder, "vae") else None
     if not isinstance(widths, list) or not widths:
         return ROOM

@@ -138,12 +138,17 @@ def _counted(recorded: RecordedCalls, call: Call, array: mx.array, names: list[s
         return array
     own = to_numpy(array)
     known = [recorded.get(name) for name in names]
-    like = [ids.reshape(own.shape) for ids in known if ids.dtype.kind == "i" and _long(ids) == _long(own)]
+    like = [ids.reshape(own.shape) for ids in known if ids.dtype.kind == "i" and _are_alike(ids, own)]
     # Token ids and a mask of ones and zeros have the same shape.
     nearest = min(like, key=lambda ids: np.count_nonzero(ids != own), default=own)
     if own.ndim > 1 and 1 < own.shape[-1] <= MOST_AXES and (nearest != own).any():
         call.positions = nearest, own
     return mx.array(nearest).astype(array.dtype)
+
+
+def _are_alike(ids: np.ndarray, own: np.ndarray) -> bool:
+    """Whether two arrays of integers may be the same one: of one shape, and both a mask or both something else."""
+    return _long(ids) == _long(own) and (ids.max(initial=0) > 1) == (own.max(initial=0) > 1)
 
 
 def _long(values: np.ndarray) -> tuple[int, ...]:

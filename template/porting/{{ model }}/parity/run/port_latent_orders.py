@@ -254,28 +254,28 @@ class PortProbe(Sink):
         return "transformer" in self.skip
 
     def inputs(self, noise: np.ndarray) -> dict[str, np.ndarray]:
-        """What the first step's transformer calls and its scheduler are given when the port draws ``noise``."""
+        """The inputs of the first step's transformer calls and scheduler when the port draws ``noise``."""
         self._noise = noise
         self._run()
         self._noise = None
         return self.seen
 
     def encoded(self, latents: np.ndarray) -> dict[str, np.ndarray]:
-        """What the first step's transformer calls are given when the VAE makes ``latents`` of the input images."""
+        """The inputs of the first step's transformer calls when the VAE encodes the input images as ``latents``."""
         self._encoded = latents
         self._run()
         self._encoded = None
         return {name: values for name, values in self.seen.items() if is_denoiser(name)}
 
     def prediction(self, output: np.ndarray) -> dict[str, np.ndarray]:
-        """What the scheduler is given when each row of the transformer's results holds ``output``."""
+        """The scheduler's input when each row of the transformer's results holds ``output``."""
         self._sent = output
         self._run()
         self._sent = None
         return {name: values for name, values in self.seen.items() if name == "prediction"}
 
     def decoded(self, latents: np.ndarray) -> dict[str, np.ndarray]:
-        """What the VAE's first convolution is given when the loop ends with ``latents``."""
+        """The input of the VAE's first convolution when the loop ends with ``latents``."""
         self._final = latents
         self._run()
         self._final = None

@@ -14,7 +14,7 @@ LAST_BIT = 2.0**-23
 
 
 def sensitivity(call: Call) -> float:
-    """The relative change of a call's result when its input moves by a last bit; 0 for a call that cannot run again."""
+    """The relative change of a call's result when its input changes in the last bit; 0 if the call cannot run again."""
     if call.replay is None:
         return 0.0
     again, args, kwargs = call.replay.args

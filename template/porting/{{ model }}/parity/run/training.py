@@ -157,7 +157,7 @@ class Training:
         return [name for name, values in every if id(values) not in trained]
 
     def _swapped(self, layers: Layers) -> str:
-        """A layer that received another one's matrices; empty if none did."""
+        """A layer that received another layer's matrices; empty if none did."""
         stored = mx.load(str(self.recording.path.with_suffix("") / f"{START.name}.safetensors"))
         downs = {layer: to_numpy(stored[keys[0]]) for layer, keys in self.facts["layers"].items()}
         parts = dict(_trained(self.adapter.transformer()))
@@ -177,7 +177,7 @@ class Training:
         return [compare.data(self.recording, self.loop.to_source(to_numpy(self.drawn), size))]
 
     def schemes(self, waivers: Waivers) -> list[Row]:
-        """How timesteps are drawn and losses weighed, against what diffusers has for it."""
+        """How timesteps are drawn and losses weighed, compared with diffusers' schemes."""
         return sampling.rows(self.adapter, self.spec, self._item(), self.facts["schemes"], waivers)
 
     def _item(self):
