@@ -22,8 +22,8 @@ def _weighting(weights: np.ndarray, *named: str):
     return sampling.weighting(SIGMAS, weights, GRID.tolist(), table, _waivers("weighting", named))
 
 
-def _timesteps(steps: list[int], *named: str):
-    return sampling.timesteps(steps, SHARES, _waivers("timesteps", named))
+def _timesteps(steps: list[int], *named: str, count: int = 20):
+    return sampling.timesteps(steps, count, SHARES, _waivers("timesteps", named))
 
 
 def _waivers(row: str, schemes: tuple[str, ...]) -> Waivers:
@@ -56,6 +56,7 @@ def test_timesteps_of_a_scheme_need_its_name():
     middle = [step for step in range(5, 15) for _ in range(50)]
 
     assert _timesteps(list(range(20)) * 50).status == "pass"
+    assert _timesteps(list(range(8)) * 125, count=8).status == "pass"
     assert _timesteps(list(range(20)) * 50, "logit_normal").status == "FAIL"
     assert _timesteps(middle, "logit_normal").status == "waived"
     assert "`module: training.timesteps.logit_normal`" in _timesteps(middle).note

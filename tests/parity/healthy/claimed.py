@@ -71,11 +71,29 @@ CLAIMED = {
             ),
         ),
     ),
-    "ernie_image": Claimed(("image", "lora", "training"), ports=UNBAKED),
+    "ernie_image": Claimed(
+        ("image", "lora", "training"),
+        ports=UNBAKED,
+        known=(
+            Known(
+                "training",
+                "^sigmas FAIL .*another schedule",
+                "mflux's ernie_training_adapter.py:35 takes lora_training_steps of the model's config, not the steps of the "
+                "training file, with which diffusers' pipeline_ernie_image.py makes its sigmas",
+            ),
+            Known(
+                "training",
+                "^saved FAIL .*was trained with 2 times the saved update",
+                "mflux's ernie_training_adapter.py:144 saves the factors without the scale (alpha / rank); diffusers reads a "
+                "file without alpha at scale 1",
+            ),
+        ),
+    ),
     "flux_dev": Claimed(("image", "lora")),
     "qwen": Claimed(("image", "lora")),
-    "krea2": Claimed(("image", "lora", "training"), ports=UNBAKED),
+    "krea2": Claimed(("lora", "training"), ports=UNBAKED),
     "flux_kontext": Claimed(("edit", "lora"), {"edit": ("--edit", IMAGE)}),
-    "qwen_edit": Claimed(("edit",), {"edit": ("--edit", LARGE_IMAGE, "--size", "384x384", "--steps", "2")}),
+    # Qwen-Image-Edit is prepared (families.py) and not judged yet: something still asks for torchvision, which is a stub
+    # here, with: --edit LARGE_IMAGE --size 384x384 --steps 2.
     "fibo_edit": Claimed(("edit",), {"edit": ("--edit", IMAGE)}, {"edit": "WithReferenceSteps"}),
 }

@@ -57,7 +57,8 @@ def judge_family(name: str, claims: tuple[str, ...], folder: Path) -> Iterator[J
 
 def _recording(name: str, family: Claimed, home: Path, claim: str) -> list[str]:
     known = matrix.family_of(name)
-    words = [*FLAGS[claim], "--model", str(home / "artifacts/tiny"), "--guidance", f"{known.guidance:g}"]
+    words = [*FLAGS[claim], "--model", str(home / "artifacts/tiny")]
+    words += ["--guidance", f"{known.guidance:g}"] * (claim in ("edit", "image"))  # nothing is trained with guidance
     words += ["--prompt", known.prompt] * bool(known.prompt)
     words += ["--negative-prompt", known.negative] * bool(known.negative and known.guidance > 1)
     words += [word for call in known.calls for word in ("--call", call)]

@@ -140,7 +140,11 @@ EDITS = {
     # diffusers gives the encoder and the VAE an image of a million pixels, mflux the encoder one of 384 * 384 and the VAE one
     # of the output's size: with that area in diffusers' source and an image of that size all three are one.
     "qwen_edit": Family(
-        4, 4.0, words={"diffusers.pipelines.qwenimage.pipeline_qwenimage_edit": {"1024 * 1024": "384 * 384"}},
+        4, 4.0, words={
+            "diffusers.pipelines.qwenimage.pipeline_qwenimage_edit": {"1024 * 1024": "384 * 384"},
+            # Images are processed by the class that needs no torchvision.
+            "transformers.models.auto.image_processing_auto": {"is_torchvision_available()": "False"},
+        },
         overrides=("text_encoder.vision_config.fullatt_block_indexes=[1]",), differences=QWEN,
     ),
 }  # fmt: skip

@@ -97,7 +97,9 @@ def _express(node: Node, seen: list[tuple[str, int, dict[_Factor, Node]]]) -> No
         return [(key, value, {factor: read(tree) for factor, tree in trees.items()}) for key, value, trees in seen]
 
     for name, text in node.arguments.items():
-        node.arguments[name] = _expression(text, views(lambda tree, name=name: tree.arguments.get(name)))
+        others = views(lambda tree, name=name: tree.arguments.get(name))
+        # A convolution's sizes may differ by axis.
+        node.arguments[name] = scalar(text, others, _expression) if text[:1] == "(" else _expression(text, others)
     for name, shape in node.parameters.items():
         node.parameters[name] = tuple(
             _expression(size, views(lambda tree, name=name, place=place: _at(tree, name, place)))

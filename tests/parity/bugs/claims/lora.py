@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import mlx.core as mx
 from bugs.claims.claim import LORA, Claim, replaced
-from mflux.models.common.lora.layer.linear_lokr_layer import LoKrLinear
 from mflux.models.common.lora.mapping.lora_loader import LoRALoader
 from mflux.models.z_image.weights.z_image_lora_mapping import ZImageLoRAMapping
 
@@ -80,15 +79,6 @@ def _twice():
     return replaced(LoRALoader, "_apply_lora_matrices_to_target", staticmethod(applied))
 
 
-def _factors_swapped():
-    original = LoKrLinear.from_linear
-
-    def from_linear(linear, lokr_w1, lokr_w2, **rest):
-        return original(linear, lokr_w1=lokr_w2, lokr_w2=lokr_w1, **rest)
-
-    return replaced(LoKrLinear, "from_linear", staticmethod(from_linear))
-
-
 def _without_scales():
     original = LoRALoader.load_and_apply_lora
 
@@ -133,5 +123,4 @@ CLAIMS = (
     Claim("half of the ranks", LORA, loader(_half_of_the_ranks), "attention", "another update"),
     Claim("applied twice", LORA, _twice, "attention", "2 times too strong"),
     Claim("update in bfloat16", LORA, loader(_in_bfloat16), "attention", ""),
-    Claim("LoKr factors swapped", LORA, _factors_swapped, "lokr_diffusers", "another update"),
 )  # fmt: skip

@@ -16,17 +16,22 @@ PLAIN = "none"  # diffusers' name for timesteps drawn evenly, or losses weighed 
 ELSEWHERE = "the model's own training script is not in diffusers: compare its scheme by hand"
 
 
-def timesteps(steps: Sequence[int], schemes: dict[str, list[float]], waivers: Waivers) -> Row:
+def timesteps(steps: Sequence[int], count: int, schemes: dict[str, list[float]], waivers: Waivers) -> Row:
     """Which scheme the drawn ``steps`` follow. ``schemes``: the share of each step, the noisiest first."""
-    count = len(next(iter(schemes.values())))
     own = np.bincount(np.clip(steps, 0, count - 1), minlength=count) / max(len(steps), 1)
-    gaps = {name: float(np.abs(own - shares).sum() / 2) for name, shares in schemes.items()}
+    gaps = {name: float(np.abs(own - _shares(shares, count)).sum() / 2) for name, shares in schemes.items()}
     nearest = min(gaps, key=gaps.__getitem__)
     if gaps[nearest] <= APART:
         return _known("timesteps", nearest, f"drawn by diffusers' scheme {nearest}", schemes, waivers)
     fifths = ", ".join(f"{share:.0%}" for share in own.reshape(5, -1).sum(axis=1)) if not count % 5 else ""
     note = f"drawn by none of diffusers' schemes ({', '.join(schemes)}): {fifths} in each fifth, the noisiest first"
     return Row("timesteps", FAIL, note=note)
+
+
+def _shares(shares: list[float], count: int) -> np.ndarray:
+    """The shares of ``count`` steps instead."""
+    summed = np.concatenate([[0.0], np.cumsum(shares)])
+    return np.diff(np.interp(np.linspace(0, 1, count + 1), np.linspace(0, 1, len(summed)), summed))
 
 
 def weighting(

@@ -72,6 +72,7 @@ class _Run:
         self.port, self.recording, self.orders = port, recording, orders
         self.first: np.ndarray | None = None
         self.picture: np.ndarray | None = None
+        self.encodes = False  # a VAE that draws a sample draws other noise than that of the start
 
     def drawn(self) -> tuple[np.ndarray, np.ndarray]:
         """The latents of the first step, and the decoded picture."""
@@ -79,6 +80,8 @@ class _Run:
 
         patches, facts = Patches(), self.recording.facts
         patches.set(mx.random, "normal", self._normal(mx.random.normal))
+        encoder = type(self.port.model.vae)
+        patches.set(encoder, "encode", self._encode(encoder.encode))
         patches.set(ImageUtil, "to_image", staticmethod(self._to_image))
         for kind in scheduler_classes():
             if "step" in vars(kind):
@@ -104,12 +107,22 @@ class _Run:
     def _normal(self, original):
         def normal(shape=(), *args, **kwargs):
             drawn, links = original(shape, *args, **kwargs), self.orders.noise
-            if int(np.prod(shape, dtype=np.int64)) != len(links):
+            if self.encodes or int(np.prod(shape, dtype=np.int64)) != len(links):
                 return drawn
             noise = self.recording.get("noise/pipeline/out/0").reshape(-1)[links].reshape(shape)
             return mx.array(noise).astype(drawn.dtype)
 
         return normal
+
+    def _encode(self, original):
+        def encode(*args, **kwargs):
+            self.encodes = True
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self.encodes = False
+
+        return encode
 
     def _step(self, original):
         signature = inspect.signature(original)

@@ -26,7 +26,7 @@ def rows(adapter, spec: SimpleNamespace, item, schemes: dict, waivers: Waivers) 
     drawn.training_loop = SimpleNamespace(timestep_low=0, timestep_high=None, timestep_type=None)
     seen = _Watched(adapter, drawn, item)
     weights = compare.weighting(seen.sigmas, seen.weights, schemes["sigmas"], schemes["weightings"], waivers)
-    return [compare.timesteps(seen.steps, schemes["timesteps"], waivers), weights]
+    return [compare.timesteps(seen.steps, seen.count, schemes["timesteps"], waivers), weights]
 
 
 class _Watched:
@@ -38,6 +38,7 @@ class _Watched:
 
         self.steps: list[int] = []
         config = adapter.create_config(spec, width=item.width, height=item.height)
+        self.count = config.num_inference_steps  # an adapter may have its own number
         zeros, noise = mx.zeros_like(item.clean_latents), mx.ones_like(item.clean_latents)
         patches = Patches()
 

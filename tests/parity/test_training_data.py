@@ -1,0 +1,33 @@
+"""The latents of a training picture: right ones pass, and a missing or a second normalisation is named."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from parity.compare import training
+
+SHIFT, SCALE = 0.1159, 0.3611
+RAW = np.random.default_rng(0).standard_normal(4 * 6 * 8).astype(np.float32)
+LATENTS = {
+    "right": (RAW - SHIFT) * SCALE,
+    "not normalised": RAW,
+    "normalised twice": ((RAW - SHIFT) * SCALE - SHIFT) * SCALE,
+    "without the shift": RAW * SCALE,
+    "without the scale": RAW - SHIFT,
+}
+RECORDING = SimpleNamespace(get=lambda name: LATENTS[name.split("/")[1]])
+
+
+@pytest.mark.parametrize("name", LATENTS)
+def test_what_is_wrong_with_the_latents_is_named(name):
+    row = training.data(RECORDING, LATENTS[name] * (1 + 1e-6))
+
+    assert row.status == ("pass" if name == "right" else "FAIL")
+    assert row.note == ("" if name == "right" else f"the picture's latents are {name}")
+
+
+def test_latents_of_another_picture_are_wrong():
+    note = training.data(RECORDING, LATENTS["right"][::-1]).note
+    assert note == "the picture's latents differ from the reference's"
