@@ -49,7 +49,9 @@ def run(command: list[str], cwd: Path, env: Mapping[str, str], given: str = "", 
         asked = {"arguments": command[1:], "cwd": str(cwd), "env": dict(env), "streams": streams}
         process.stdin.write(json.dumps(asked) + "\n")
         process.stdin.flush()
-        code, seconds = json.loads(process.stdout.readline())
+        answer = process.stdout.readline()
+        assert answer, f"{command[0]} {__file__} ended; run it to see why"
+        code, seconds = json.loads(answer)
         out, err = (Path(path).read_text(encoding="utf-8") for path in streams[1:])
     done = Done(command, code, out, err)
     done.seconds = seconds
