@@ -147,8 +147,8 @@ def _counted(recorded: RecordedCalls, call: Call, array: mx.array, names: list[s
 
 
 def _are_alike(ids: np.ndarray, own: np.ndarray) -> bool:
-    """Whether two arrays of integers may be the same one: of one shape, and both a mask or both something else."""
-    return _long(ids) == _long(own) and (ids.max(initial=0) > 1) == (own.max(initial=0) > 1)
+    """Whether the port's integers may stand for the reference's: of one shape, and not ids for a mask."""
+    return _long(ids) == _long(own) and not ids.max(initial=0) <= 1 < own.max(initial=0)
 
 
 def _long(values: np.ndarray) -> tuple[int, ...]:
