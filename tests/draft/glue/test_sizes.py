@@ -6,6 +6,7 @@ import pytest
 from mflux_port.draft.glue.tiny_sizes import sizes_text, small_configs
 
 from tests.draft.glue.references import REFERENCES
+from tests.parity.other_references import OTHERS
 from tests.parity.references import FAMILIES
 
 
@@ -59,3 +60,13 @@ def test_the_sizes_of_a_text_encoder_have_the_names_of_its_class(encoder, table)
     scope: dict = {}
     exec(sizes_text(SIZES, drafted, "A", real, small), scope)
     assert scope["Sizes"].TEXT_ENCODER == table and scope["Sizes"].TRANSFORMER == {"dim": 4}
+
+
+def test_encoders_side_by_side_fit_into_a_stand_ins_width():
+    real = {
+        name: OTHERS["stable_diffusion_3"][name][2]
+        for name in ("transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
+    }
+    small = small_configs(real, {}, ["text_encoder_3"])
+    widths = [small["text_encoder"]["hidden_size"], small["text_encoder_2"]["hidden_size"]]
+    assert sum(widths) <= small["text_encoder_3"]["d_model"] == small["transformer"]["joint_attention_dim"]

@@ -56,7 +56,8 @@ CASES = {
                   "num_embeds_ada_norm": 10, "norm_type": "ada_norm_zero", "norm_elementwise_affine": False},
                  {"num_embeds_ada_norm": 30, "attention_head_dim": 12}),
     "runs of unlike blocks": ("transformer", "SD3Transformer2DModel",
-                              {**SD3, "num_layers": 7, "dual_attention_layers": [0, 1]}, {"num_layers": 5}),
+                              {**SD3, "num_layers": 5, "dual_attention_layers": [0, 1]},
+                              {"num_attention_heads": 4, "caption_projection_dim": 32}),
     "a limit below": ("transformer", "ZImageTransformer2DModel", LAYERS | NARROW, WIDE),
     "a limit above": ("transformer", "ZImageTransformer2DModel", LAYERS | WIDE, NARROW),
 }  # fmt: skip
