@@ -91,7 +91,18 @@ CLAIMED = {
     ),
     "flux_dev": Claimed(("image", "lora")),
     "qwen": Claimed(("image", "lora")),
-    "krea2": Claimed(("lora", "training"), ports=UNBAKED),
+    "krea2": Claimed(
+        ("lora", "training"),
+        ports=UNBAKED,
+        known=(
+            Known(
+                "training",
+                f"^saved FAIL transformer.txtmlp.*{SAVED}",
+                "mflux's krea2_training_adapter.py:162 saves its own paths, here txtmlp.linear_out; diffusers' "
+                "transformer_krea2.py has other names for these layers",
+            ),
+        ),
+    ),
     "flux_kontext": Claimed(("edit", "lora"), {"edit": ("--edit", IMAGE)}),
     # Qwen-Image-Edit is prepared (families.py) and not judged yet: something still asks for torchvision, which is a stub
     # here, with: --edit LARGE_IMAGE --size 384x384 --steps 2.
