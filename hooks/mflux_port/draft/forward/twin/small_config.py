@@ -22,8 +22,8 @@ def small_config(name: str, config: dict) -> dict:
         if isinstance(groups, int) and groups > 4 and groups % 4 == 0:
             # A few channels show the same: a run spends most of its time in convolutions.
             small["norm_num_groups"] = 4
-            for key in ("block_out_channels", "decoder_block_out_channels"):
-                if isinstance(small.get(key), list):
+            for key in small:
+                if key.endswith("block_out_channels") and isinstance(small[key], list):
                     small[key] = [channels * 4 // groups for channels in small[key]]
         if isinstance(small.get("layers_per_block"), int):
             small["layers_per_block"] = min(small["layers_per_block"], 1)
