@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from mflux_port.draft.forward.draft import drafted
 from mflux_port.draft.forward.proof.arrays import distance
@@ -14,7 +15,7 @@ from mflux_port.draft.forward.record.init_arrays import arguments_kept
 from mflux_port.draft.forward.record.recorder import ModuleCall, clone
 from mflux_port.draft.forward.record.small_inputs import scaled_calls
 from mflux_port.draft.forward.twin.inputs import vae_runs
-from mflux_port.draft.forward.twin.twin import randomise
+from mflux_port.draft.forward.twin.twin import make_twin, randomise
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import rules_reference  # noqa: E402
@@ -48,6 +49,7 @@ def main() -> None:
                 "classes": told,
                 "same": texts[0] == texts[1],
                 "encoded": encoded_sides(),
+                "refused": refused(),
                 "nearest": Calls().group("one"),
                 "compared": compared(),
                 "scaled": scaled(),
@@ -69,6 +71,13 @@ def encoded_sides() -> list[list[int]]:
 
     runs = vae_runs(Vae(), {"latent_channels": 4})
     return [list(inputs["x"].shape[-2:]) for method, inputs in runs if method == "encode"]
+
+
+def refused() -> str:
+    """Why no twin is made from a config that leaves out the sizes of a large class."""
+    component = SimpleNamespace(library="diffusers", class_name="FluxTransformer2DModel", config={"in_channels": 64})
+    twin = make_twin(component, "transformer")
+    return twin.reason if twin.model is None and not twin.runs else "made"
 
 
 def compared() -> list[float]:

@@ -60,6 +60,10 @@ def test_a_vae_of_any_scale_is_recorded_with_images_that_it_takes(rules):
     assert rules["encoded"] == [[96, 32], [32, 64]]
 
 
+def test_a_config_without_the_sizes_makes_no_twin_of_the_full_size(rules):
+    assert "million parameters at small sizes: config.json lacks some of its sizes" in rules["refused"]
+
+
 def test_a_layer_that_the_class_names_and_the_only_part_of_an_output(classes):
     assert classes["Named"]["state"] == classes["Reader"]["state"] == "verified"
     assert "self.linear" in classes["Named"]["text"] and "getattr" not in classes["Named"]["text"]

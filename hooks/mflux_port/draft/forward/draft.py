@@ -46,6 +46,8 @@ def draft_forwards(
     ]
     if missing:
         return ForwardDraft({}, f"{' and '.join(missing)} is not installed, so no forward pass was drafted")
+    if not component.config:
+        return ForwardDraft({}, f"{component.folder}/config.json was not found, so no forward pass was drafted")
     from mflux_port.draft.forward.record.groups import group_of
     from mflux_port.draft.forward.twin.twin import make_twin
 

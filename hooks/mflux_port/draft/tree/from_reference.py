@@ -59,8 +59,10 @@ def quiet() -> Iterator[None]:
 
 
 def has_reference(component: Component) -> bool:
-    """Whether torch and the library of the component's class are installed."""
+    """Whether torch and the library of the component's class are installed, and its config tells the sizes."""
     names = ("torch", component.library)
+    if not component.config:
+        return False
     return component.library in ("diffusers", "transformers") and all(map(importlib.util.find_spec, names))
 
 

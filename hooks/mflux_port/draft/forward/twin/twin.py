@@ -10,6 +10,7 @@ from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, unknown_i
 from mflux_port.draft.forward.twin.small_config import small_config
 from mflux_port.port.text_encoders import part_of
 
+_MOST_PARAMETERS = 2e8  # 0.8 GB in float32; twins have a hundredth of it
 _STEADY = 1e-4  # the largest movement of a result, divided by its largest value
 
 
@@ -29,9 +30,10 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
     from mflux_port.draft.tree.from_reference import build, build_plainly
 
     config = small_config(name, component.config)
+    refused = _refused(component.class_name, build_plainly(component, config, "meta"))
+    if refused:
+        return Twin(None, [], config, refused)
     model = build(component, config, "cpu")
-    if model is None:
-        return Twin(None, [], config, f"{component.class_name} cannot be built at small sizes")
     model.eval()
     randomise(model)
     _plain_attention(model)
@@ -45,6 +47,19 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
     if unknown:
         reason += f": none is known for {', '.join(unknown)}"
     return Twin(model, found, config, reason, lambda: build_plainly(component, config, "cpu"))
+
+
+def _refused(class_name: str, shapes) -> str:
+    """Why a class is not built at small sizes, seen on a model without memory; empty when it can be."""
+    if shapes is None:
+        return f"{class_name} cannot be built at small sizes"
+    count = sum(parameter.numel() for parameter in shapes.parameters())
+    if count > _MOST_PARAMETERS:
+        return (
+            f"{class_name} has {count / 1e6:.0f} million parameters at small sizes: config.json lacks some of its sizes, "
+            "so that the class takes its own"
+        )
+    return ""
 
 
 def _is_steady(model, runs: list[tuple[str, dict]]) -> bool:
