@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.parity.healthy.settings import HIGH_GUIDANCE
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -36,6 +38,7 @@ class Family:
     prompt: str = ""
     negative: str = "a blurry dog in a rain"
     off: float = 1.0
+    high: float = HIGH_GUIDANCE
     calls: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     words: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -93,7 +96,8 @@ SHIFT = Difference(
     schedule=True,
 )
 FAMILIES = {
-    "z_image": Family(4, 0.0, off=0.0, negative="", supports_guidance=False, differences=Z_IMAGE),
+    # Turbo takes no guidance: the recording of another value is refused.
+    "z_image": Family(4, 0.0, off=0.0, high=0.0, negative="", supports_guidance=False, differences=Z_IMAGE),
     "z_image_base": Family(4, 4.0, differences=(*Z_IMAGE, SHIFT)),
     "flux2": Family(
         4, 1.0,

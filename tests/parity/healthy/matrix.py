@@ -20,7 +20,6 @@ from tests.parity.healthy.references import REFERENCES
 from tests.parity.healthy.settings import (
     DTYPES,
     HIGH,
-    HIGH_GUIDANCE,
     LARGE,
     OBLONG,
     OFF,
@@ -175,7 +174,7 @@ def _recording(name: str, home: Path, setting: Setting) -> list[str]:
     larger = setting.size == LARGE and setting.level == STAGES
     width, height = (family.unit * units for units in (LARGER if larger else UNITS[setting.size]))
     guided = setting.guidance != OFF
-    guidance = {OFF: family.off, HIGH: HIGH_GUIDANCE}.get(setting.guidance, family.guidance)
+    guidance = {OFF: family.off, HIGH: family.high}.get(setting.guidance, family.guidance)
     words = [f"--{setting.level}", "--size", f"{width}x{height}", "--steps", setting.steps, "--guidance", guidance]
     words += ["--prompt", family.prompt] * bool(family.prompt)
     words += ["--negative-prompt", family.negative] * (guided and bool(family.negative))
