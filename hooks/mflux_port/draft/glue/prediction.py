@@ -7,7 +7,7 @@ import re
 from mflux_port.draft.forward.writer.step_constants import ARGUMENT, METHOD
 from mflux_port.draft.glue import edit, prompt_encoder, scheduler
 from mflux_port.draft.glue.expressions import Given, argument, constant
-from mflux_port.draft.glue.packing import packing
+from mflux_port.draft.glue.packing_code import packing
 from mflux_port.draft.glue.prompt_embeds import prompt_embeds
 from mflux_port.draft.glue.signature import Signature
 from mflux_port.draft.pipeline.loop import AT_MOST, BEFORE_SHIFT

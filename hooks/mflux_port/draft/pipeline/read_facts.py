@@ -12,7 +12,7 @@ from mflux_port.draft.pipeline import (
     drawn_sizes,
     edit_images,
     encoding,
-    latents,
+    latent_packing,
     loop,
     negative,
     of_config,
@@ -65,11 +65,11 @@ def _facts(pipe) -> list[Fact]:
         defaults.defaults(pipe),
         *prompts.tokenization(trace, PROMPT),
         *prompts.prompt_embeddings(trace),
-        latents.packing(pipe, plain),
+        latent_packing.packing(pipe, plain),
         loop.timestep(trace),
         loop.schedule([trace, *larger], dict(pipe.scheduler.config)),
         *_guidance(pipe, plain, trace),
-        latents.decoding(pipe, plain),
+        latent_packing.decoding(pipe, plain),
         drawn_sizes.drawn_sizes(pipe, plain, trace),
     ]
     known = {fact.name: fact for fact in facts if fact}

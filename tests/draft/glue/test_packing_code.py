@@ -6,7 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from mflux_port.draft.glue.packing import packing
+from mflux_port.draft.glue.packing_code import packing
 
 PATTERNS = [f"b c (h p) (w q) -> b (h w) ({' '.join(inner)}), p = q = 2" for inner in permutations("cpq")]
 PATTERNS += [f"b c (h p) (w q) -> b ({' '.join(inner)}) h w, p = q = 2" for inner in permutations("cpq")]
