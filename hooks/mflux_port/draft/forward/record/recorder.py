@@ -267,6 +267,7 @@ def _loaded_functions(codes: list[types.CodeType]) -> tuple[list[tuple], list]:
     """(code, function) of each of ``codes`` that a function has, and all functions with a cache: one look at all objects."""
     functions, caches = {}, []
     wanted = {id(code) for code in codes}
+    gc.unfreeze()  # get_objects leaves out what was frozen
     for one in gc.get_objects():
         if type(one) is types.FunctionType and id(one.__code__) in wanted:
             functions.setdefault(id(one.__code__), one)
