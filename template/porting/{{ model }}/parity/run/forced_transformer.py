@@ -63,7 +63,7 @@ class ForcedTransformer:
             self._compare_float32(again)
         handed = self._predictions(values)
         # Guidance gets them in float32: rounded ones would hide a formula that is nearly right.
-        self.state.prediction = given[0].dtype
+        self.state.prediction = self.state.widened(given[0].dtype)
         new = [mx.array(new) for new in handed]
         return rebuild(result, iter(new))
 

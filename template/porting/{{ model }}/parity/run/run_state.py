@@ -35,7 +35,7 @@ class RunState:
     stage: str = "text_encoder"
     step: int = 0
     branches: list[Branch | None] = field(default_factory=list)  # the reference's, for each row of the current call
-    prediction: mx.Dtype | None = None  # the type of the port's own predictions
+    prediction: mx.Dtype | None = None  # the type in which the scheduler gets predictions; None before the first
     placed: list[tuple[mx.array, mx.array]] = field(default_factory=list)  # its values in that call: given, and float32
 
     @property
