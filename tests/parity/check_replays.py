@@ -11,6 +11,7 @@ import numpy as np  # noqa: E402
 from mlx import nn  # noqa: E402
 from parity.latent_orders import Order  # noqa: E402
 from parity.run.mlx_taps import widened_activations  # noqa: E402
+from parity.run.module_judge import largest_angle  # noqa: E402
 from parity.run.module_replay import in_float32, with_results  # noqa: E402
 from parity.run.port_latent_orders import PortOrders  # noqa: E402
 from parity.run.run_state import FORCED, RunState  # noqa: E402
@@ -27,11 +28,25 @@ class Block(nn.Module):
 
 block, x = Block(), mx.array([[1.0, 2.0, 3.0, 4.0]])
 wanted = nn.RMSNorm(4, eps=1e-6)(x)
-right = with_results(block, [(block.norm, wanted), (block.other, wanted)])(x, 2.0)
+error = float(np.linalg.norm(np.array(block.norm(x) - wanted)) / np.linalg.norm(np.array(wanted)))
+right = with_results(block, [(block.norm, wanted, error), (block.other, wanted, error)])(x, 2.0)
 assert np.allclose(np.array(right), 3 * np.array(wanted))
 assert not np.allclose(np.array(block(x, 2.0)), np.array(right))  # afterwards the block computes as before
-one = with_results(block, [(block.norm, wanted)])(x, 2.0)  # the other module of the class is left alone
+one = with_results(block, [(block.norm, wanted, error)])(x, 2.0)  # the other module of the class is left alone
 assert np.allclose(np.array(one), np.array(wanted + 2 * block.other(x)))
+wrong = with_results(block, [(block.norm, wanted, error)])(x[:, ::-1], 2.0)  # the block gives the module a wrong input
+assert np.allclose(np.array(wrong), np.array(block(x[:, ::-1], 2.0)))
+
+
+class Pair(nn.Module):
+    def __call__(self, x):
+        return x + 1e-3, None
+
+
+pair = Pair()
+assert np.allclose(np.array(with_results(pair, [(pair, x, 1e-3)])(x)[0]), np.array(x))  # a tuple stays a tuple
+nothing = mx.zeros((0, 4))
+assert largest_angle(pair, (mx.arange(9), nothing), {}, (nothing, mx.ones(9))) == 8.0
 
 short, exact = x.astype(mx.bfloat16) / 3, x / 3
 results, casts = in_float32(lambda x, scale: x * scale, (short,), {"scale": mx.array(0.1)}, [(short, exact)])

@@ -149,10 +149,9 @@ class ModuleJudge(Sink):
             for one in inside
             if times[one.path] == 1 and one.own and (one.rough or id(one) in waived)
         ]
-        found = [(one, result) for one, result in found if result is not None]
-        replaced = {id(one) for one, _ in found}
-        call.freed = bool(waived) and waived <= replaced
-        return with_results(again, [(self._modules[one.path], result) for one, result in found]) if found else again
+        known = [(one, result) for one, result in found if result is not None]
+        call.freed = bool(waived) and waived <= {id(one) for one, _ in known}
+        return with_results(again, [(self._modules[one.path], result, one.local.relative) for one, result in known])
 
     def _is_rough(self, call: Call) -> bool:
         """Whether a call is right, but rounding moves its result more than that of most modules."""
@@ -244,8 +243,8 @@ def _is_scalar(array: mx.array) -> bool:
 
 def largest_angle(module, args: tuple, kwargs: dict, result) -> float:
     """The largest angle of a module without weights that returns sines and cosines of a timestep or of positions; else 0."""
-    given = [array for array in arrays((args, kwargs)) if array.dtype != mx.bool_]
-    made = list(arrays(result))
+    given = [array for array in arrays((args, kwargs)) if array.size and array.dtype != mx.bool_]
+    made = [array for array in arrays(result) if array.size]
     if not given or not made or module.parameters():
         return 0.0
     if all(array.size <= FEW for array in given):
