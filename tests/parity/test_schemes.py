@@ -61,3 +61,21 @@ def test_timesteps_of_a_scheme_need_its_name():
     assert _timesteps(middle, "logit_normal").status == "waived"
     assert "`module: training.timesteps.logit_normal`" in _timesteps(middle).note
     assert _timesteps([0] * 1000, "none", "logit_normal").status == "FAIL"
+
+
+@pytest.mark.parametrize("count", [28, 50, 1000])
+def test_an_adapter_may_have_more_steps_than_are_told_apart(count):
+    drawn = np.random.default_rng(0)
+
+    assert _timesteps(drawn.integers(0, count, 1000).tolist(), count=count).status == "pass"
+    assert (
+        _timesteps(drawn.integers(count // 4, 3 * count // 4, 1000).tolist(), "logit_normal", count=count).status
+        == "waived"
+    )
+    assert _timesteps(drawn.integers(0, count // 2, 1000).tolist(), count=count).status == "FAIL"
+
+
+def test_a_pattern_of_modules_names_no_scheme():
+    waivers = Waivers((Waiver("mflux builds these norms so", 1e-5, "*norm*"), Waiver("all of these differ", 1e-5, "*")))
+
+    assert sampling.timesteps(list(range(20)) * 50, 20, SHARES, waivers).status == "pass"

@@ -56,6 +56,10 @@ class Waivers:
         """The reason why an error at a path is not a fault; empty when it is one."""
         return next((entry.reason for entry in self.entries if entry.of_module(path, error)), "")
 
+    def scheme(self, name: str) -> str:
+        """The reason for a training scheme; empty if no entry has its name. A pattern of modules does not name one."""
+        return next((entry.reason for entry in self.entries if entry.module == name), "")
+
     def stage(self, stage: str, error: float) -> str:
         """The reason why a stage's error is not a fault; empty when it is one."""
         return next((entry.reason for entry in self.entries if entry.of_stage(stage, error)), "")

@@ -18,7 +18,9 @@ ELSEWHERE = "the model's own training script is not in diffusers: compare its sc
 
 def timesteps(steps: Sequence[int], count: int, schemes: dict[str, list[float]], waivers: Waivers) -> Row:
     """Which scheme the drawn ``steps`` follow. ``schemes``: the share of each step, the noisiest first."""
-    own = np.bincount(np.clip(steps, 0, count - 1), minlength=count) / max(len(steps), 1)
+    drawn = np.bincount(np.clip(steps, 0, count - 1), minlength=count) / max(len(steps), 1)
+    count = min(count, *map(len, schemes.values()))  # of more steps, each would be drawn too seldom to show a scheme
+    own = _shares(drawn, count)
     gaps = {name: float(np.abs(own - _shares(shares, count)).sum() / 2) for name, shares in schemes.items()}
     nearest = min(gaps, key=gaps.__getitem__)
     if gaps[nearest] <= APART:
@@ -28,7 +30,7 @@ def timesteps(steps: Sequence[int], count: int, schemes: dict[str, list[float]],
     return Row("timesteps", FAIL, note=note)
 
 
-def _shares(shares: list[float], count: int) -> np.ndarray:
+def _shares(shares: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
     """The shares of ``count`` steps instead."""
     summed = np.concatenate([[0.0], np.cumsum(shares)])
     return np.diff(np.interp(np.linspace(0, 1, count + 1), np.linspace(0, 1, len(summed)), summed))
@@ -56,7 +58,7 @@ def weighting(
 
 def _known(row: str, found: str, note: str, schemes: Iterable[str], waivers: Waivers) -> Row:
     """A row for one of diffusers' schemes: any but the plain one must be named in waivers.yml, with a reason."""
-    reasons = {scheme: waivers.module_at(f"training.{row}.{scheme}", 0.0) for scheme in schemes}
+    reasons = {scheme: waivers.scheme(f"training.{row}.{scheme}") for scheme in schemes}
     named = [scheme for scheme, reason in reasons.items() if reason]
     if reasons[found]:
         return Row(row, WAIVED, note=f"{note}: {reasons[found]}")
