@@ -57,8 +57,8 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
 def _data(pipe, run: reference.Run, plain: Recording, picture: Path) -> dict[str, np.ndarray]:
     """The latents of a picture that is drawn to ``picture``, right and with the mistakes that ports make."""
     pictures.default_picture(picture, run.width, run.height)
-    if "layout/vae/in/0" not in plain:
-        return {}  # the VAE does not show which latent is which
+    if "layout/vae/in/0" not in plain or not hasattr(pipe, "image_processor"):
+        return {}  # which latent is which, or how the pipeline reads a picture, is not known
     cleans = image_to_image.Parts(pipe, run, plain).cleans(picture)
     return {f"data/{name}/out/0": values.astype(np.float32) for name, values in cleans.items()}
 

@@ -81,7 +81,8 @@ class _Run:
         patches, facts = Patches(), self.recording.facts
         patches.set(mx.random, "normal", self._normal(mx.random.normal))
         encoder = type(self.port.model.vae)
-        patches.set(encoder, "encode", self._encode(encoder.encode))
+        if hasattr(encoder, "encode"):
+            patches.set(encoder, "encode", self._encode(encoder.encode))
         patches.set(ImageUtil, "to_image", staticmethod(self._to_image))
         for kind in scheduler_classes():
             if "step" in vars(kind):

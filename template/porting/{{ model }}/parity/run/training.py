@@ -18,7 +18,7 @@ import numpy as np
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from parity.answers import FAIL, PASS, import_class
+from parity.answers import FAIL, NOT_RUN, PASS, import_class
 from parity.compare import training as compare
 from parity.compare.claim_row import Row
 from parity.compare.limits import Limits
@@ -63,7 +63,7 @@ def judge(
     if rows[-1].status == FAIL:
         return rows
     timesteps, weighting = training.schemes(waivers)
-    add(*training.data(), weighting)
+    add(training.data(), weighting)
     loss, gradients = training.step()
     add(compare.loss(recording.facts["lora"]["losses"], loss, training.clean.size))
     add(*compare.matrices(recording, "gradient", _by_layer(gradients, layers, recording), compare.GRADIENT))
@@ -169,12 +169,12 @@ class Training:
                     return f"{layer} is given the matrices of {other}"
         return ""
 
-    def data(self) -> list[Row]:
-        """The latents that the adapter makes of a picture; no row if the reference's are not known."""
+    def data(self) -> Row:
+        """The latents that the adapter makes of a picture."""
         if "data/right/out/0" not in self.recording:
-            return []
+            return Row("data", NOT_RUN, note="the recording has no latents of a picture; compare encode_data by hand")
         size = self.recording.get("data/right/out/0").size
-        return [compare.data(self.recording, self.loop.to_source(to_numpy(self.drawn), size))]
+        return compare.data(self.recording, self.loop.to_source(to_numpy(self.drawn), size))
 
     def schemes(self, waivers: Waivers) -> list[Row]:
         """How timesteps are drawn and losses weighed, compared with diffusers' schemes."""
