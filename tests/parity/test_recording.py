@@ -66,3 +66,25 @@ def test_bfloat16_rounds_to_the_nearest():
 
     values = _values(1000)
     assert np.abs(from_bfloat16(to_bfloat16(values)) / values - 1).max() <= 2**-8
+
+
+@pytest.mark.parametrize(
+    ("claim", "facts"),
+    [
+        ("lora", {}),
+        ("lora", {"lora": {"files": {}, "schemes": {"timesteps": {}}}}),  # of --training
+        ("training", {"lora": {"files": {"kohya": {}}}}),
+        ("training", {"lora": {"files": {}, "losses": {}}}),  # before timesteps were compared
+        ("image", {"image": []}),
+    ],
+)
+def test_a_recording_for_something_else_proves_no_claim(tmp_path, claim, facts):
+    from parity.errors import ParityError
+    from parity.record.recording import Recorder, Recording
+
+    path = tmp_path / "run.safetensors"
+    with Recorder(path, facts) as sink:
+        sink.add("vae_decode/vae/in/0", _values(3))
+    with pytest.raises(ParityError, match=f"run.safetensors has nothing to judge --{claim} by: it was made without"):
+        Recording(path, f"run_reference.py --{claim}").verify_claim(claim)
+    Recording(path).verify_claim("edit")

@@ -143,6 +143,7 @@ def _judge_claim(claim: str, args: argparse.Namespace, answers: Answers) -> int:
     default = answers.artifacts / f"{'reference' if stages else claim}.safetensors"
     command = "run_reference.py" if stages else f"run_reference.py --{claim}"
     recording = _recording(Path(args.reference) if args.reference else default, command)
+    recording.verify_claim(claim)
     folder = _same_run(args, answers, recording)
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     from parity.explain import claims

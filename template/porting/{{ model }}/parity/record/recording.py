@@ -270,6 +270,15 @@ class Recording:
         except ValueError as error:
             raise self._damaged(error) from None
 
+    def verify_claim(self, claim: str) -> None:
+        """Raise ParityError when the recording lacks the results that the claim is judged by."""
+        try:
+            recording_schema.verify_claim(self.facts, claim)
+        except ValueError as error:
+            raise ParityError(
+                f"{self.path} has nothing to judge --{claim} by: {error}; run {self.made_by} again"
+            ) from None
+
     def _header(self) -> tuple[dict, int]:
         try:
             with open(self.path, "rb") as file:

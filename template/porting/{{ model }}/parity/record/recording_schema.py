@@ -15,6 +15,8 @@ FACTS = {
     "seed": int, "width": int, "height": int, "steps": int, "guidance": float, "versions": dict, "normalisation": dict,
     "weights": dict, "classes": dict, "denoisers": dict, "arguments": dict, "applied": dict, "sign": float,
 }  # fmt: skip
+# What only the recording for a claim has: another run's would make no rows, and none could fail.
+CLAIMS = {"lora": ("lora", "files"), "training": ("lora", "schemes"), "image": ("image", "starts")}
 _PRINT = {"shape", "low", "high", "total", "squares", "probes"}
 
 
@@ -66,6 +68,16 @@ def verify_facts(facts: dict, wanted: Iterable[str] = FACTS) -> None:
     _verify_calls(facts)
     if facts["normalisation"].keys() not in ({"shift", "scale"}, {"mean", "std"}):
         raise ValueError("its facts have no normalisation")
+
+
+def verify_claim(facts: dict, claim: str) -> None:
+    """Check that the facts are of a run that was made for a claim, if that claim has a run of its own."""
+    if claim not in CLAIMS:
+        return
+    part, fact = CLAIMS[claim]
+    found = facts.get(part)
+    if not isinstance(found, dict) or not found.get(fact):
+        raise ValueError(f"it was made without --{claim}, or by an older version")
 
 
 def _verify_calls(facts: dict) -> None:
