@@ -45,9 +45,9 @@ def test_what_ran_is_recorded(rows, kind):
 
 
 def test_a_guidance_that_the_port_cannot_have_is_refused(rows):
-    two, one = [row["answer"] for row in rows if "refused" in row]
-    assert two.startswith("--guidance 5 makes Pipe combine two predictions a step, and the port makes one")
-    assert "leave --guidance out" in two
+    several, one = [row["answer"] for row in rows if "refused" in row]
+    assert several.startswith("--guidance 5 makes Pipe combine several predictions a step, and the port makes one")
+    assert "leave --guidance out" in several
     assert one == 5.0  # an input of the transformer
 
 

@@ -22,8 +22,8 @@ def settle(pipe, run, noise: int, call):
     if not run.unguided:
         if not run.guided_port and rows(pipe, run, noise, call) > 1:
             raise ParityError(
-                f"--guidance {run.guidance:g} makes {type(pipe).__name__} combine two predictions a step, and the port makes "
-                "one (supports_guidance: false in the answers); leave --guidance out, or change that answer"
+                f"--guidance {run.guidance:g} makes {type(pipe).__name__} combine several predictions a step, and the "
+                "port makes one (supports_guidance: false in the answers); leave --guidance out, or change that answer"
             )
         return run
     for value in dict.fromkeys((run.guidance, *OFF)):
