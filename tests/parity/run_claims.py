@@ -38,7 +38,7 @@ def main() -> None:
         with bug.apply(), contextlib.redirect_stdout(sys.stderr):
             try:
                 JUDGES[bug.claim](recordings, rows.append, bug.named)
-            except Exception as error:  # noqa: BLE001 - it is the answer, and a wrong one
+            except Exception as error:  # noqa: BLE001 - any error is recorded as the result, and counts as wrong
                 rows.append(_Raised(f"{type(error).__name__}: {error}"))
         failed = {row.name: row.note for row in rows if row.status == "FAIL"}
         row = {"bug": bug.name, "claim": bug.claim, "row": bug.row, "words": bug.words, "failed": failed}

@@ -1,4 +1,4 @@
-"""mflux's own ports in a few settings: no stage and no module of a correct port is called wrong.
+"""mflux's own ports in a few settings: no stage or module of a correct port is reported as wrong.
 
 All families in all settings: ``python -m tests.parity.healthy``.
 """

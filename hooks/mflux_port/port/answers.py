@@ -65,7 +65,7 @@ def verify(answers: dict, where: str) -> None:
 
 
 def verify_present(answers: dict, where: str) -> None:
-    """The same for the answers that exist: a port of an older template does not have an answer to every question."""
+    """Like ``verify``, for the answers that are present: a port made with an older template may not have all of them."""
     rules = answer_rules()
     for name in _TEXTS:
         if name in answers:

@@ -17,7 +17,7 @@ __all__ = ["SurfaceResult", "diff", "plan_unwire", "plan_wire", "states", "unwir
 def wire(checkout: Checkout, port: Port) -> list[SurfaceResult]:
     """Put ``port`` into every shared file, all or nothing. A second call changes no byte.
 
-    Raises PortError for a collision, a file in an unknown form, or a file that cannot be written.
+    Raises PortError for a collision, a file with an unknown layout, or a file that cannot be written.
     """
     return _execute(checkout, port, _checked_wire)
 
@@ -28,7 +28,7 @@ def unwire(checkout: Checkout, port: Port) -> list[SurfaceResult]:
 
 
 def states(checkout: Checkout, port: Port) -> dict[str, SurfaceResult]:
-    """Return the state of every surface, by its id. Writes nothing, and returns a state for an unknown form, too."""
+    """Return the state of every surface, by its id. Writes nothing, and returns a state for an unknown layout, too."""
     return {result.surface: result for result in inspect(checkout, port)[0]}
 
 

@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
 
 def plan_wire(checkout: Checkout, port: Port) -> Plan:
-    """All that ``wire`` writes. Raises UnknownShape for a file in an unknown form."""
+    """All that ``wire`` writes. Raises UnknownShape for a file with an unknown layout."""
     return _plan(checkout, port, _wiring)
 
 

@@ -36,7 +36,7 @@ def once(read: Callable[[Source], object]) -> Callable[[Source], object]:
 
 
 class UnknownShape(PortError):
-    """Raised when the place that a surface looks for is missing, or in a form that the surface does not know."""
+    """Raised when the code that a surface edits is missing, or has a layout that the surface does not recognise."""
 
 
 class Source:

@@ -1,4 +1,4 @@
-"""The order in which a file stores its arrays: torch's, or that of MLX, Flax or GGUF, which a port must not transpose again."""
+"""The axis order of a file's arrays: PyTorch's, or that of MLX, Flax or GGUF, whose arrays a port must not transpose again."""
 
 from __future__ import annotations
 

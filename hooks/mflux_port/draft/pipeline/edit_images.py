@@ -1,4 +1,4 @@
-"""How images to edit reach the transformer: their size, and the places of their latents and positions."""
+"""How images to edit are passed to the transformer: their size, and where their latents and position ids go."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from mflux_port.draft.forward.record.small_inputs import RUNS, at_path
 
 FLOOR = 1e-5  # a smaller difference is float32 rounding
-FACTOR = 8  # times the reference's own movement when its inputs move by one unit in the last place
+FACTOR = 8  # times the change of the reference's own output when its inputs change by one unit in the last place
 
 
 def main(folder: Path, seconds: int) -> None:

@@ -19,7 +19,7 @@ def forget_groups() -> None:
 
 
 def processor_of(module):
-    """The object that computes a diffusers attention, or None."""
+    """The object that computes a diffusers attention layer, or None."""
     from torch import nn
 
     processor = module.__dict__.get("processor")

@@ -24,7 +24,7 @@ def baddbmm(call: Arguments) -> ast.expr:
 
 
 def scaled(text: str) -> Callable[[Arguments], ast.expr]:
-    """A sum whose second part may have a factor ``alpha``."""
+    """A sum whose second operand may be scaled by ``alpha``."""
 
     def write(call: Arguments) -> ast.expr:
         values = {"x": call.get("x"), "other": call.get("other")}
