@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from mflux_port.draft.glue.expressions import Given, argument
+from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
 from mflux_port.draft.pipeline import arguments
-from mflux_port.draft.pipeline.arguments import View
+from mflux_port.draft.pipeline.arguments import Transformer, View
+from mflux_port.draft.pipeline.of_config import with_origin
+from mflux_port.draft.pipeline.watch import NetworkCall, Trace
 
 
 def _views(masks: list[list[int]], sizes: list[tuple[int, int]]) -> list[View]:
@@ -63,3 +69,49 @@ def test_zeros_in_every_run_are_zeros():
     assert arguments._zeros([_Tensor([0, 0]), _Tensor([0, 0])]) == {"is": "zeros", "shape": [2]}
     for other in ([0, 1], [0, 0, 0]):
         assert arguments._zeros([_Tensor([0, 0]), _Tensor(other)]) is None
+
+
+def _trace(*scales: float) -> Trace:
+    calls = [
+        NetworkCall("transformer", "transformer", step, {"scale": scale, "style": [1]})
+        for step, scale in enumerate(scales)
+    ]
+    return Trace(transformers=calls)
+
+
+@pytest.mark.parametrize(("scales", "changing"), [((1.0, 1.0, 1.0), set()), ((1.0, 1.0, 0.5), {"scale"})])
+def test_an_argument_that_a_later_step_changes_is_open(scales, changing):
+    trace = _trace(*scales)
+    given = trace.transformers[0].arguments
+    main = SimpleNamespace(call=0, row=0)
+    assert arguments._changing(trace, main, 1, given) == changing
+    found = arguments.arguments([View(given, {}, 1, [1], None, frozenset(changing))], {}, Transformer({}, []))
+    assert (
+        (found.value["scale"] is None)
+        == bool(changing)
+        == any("from step to step" in one for one in found.alternatives)
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "of"),
+    [
+        ({"factor": 4.0}, "sample_size / 2"),
+        ({"theta": 200}, None),
+        ({"positions": [32, 32]}, None),
+    ],
+)
+def test_only_a_number_with_a_formula_follows_the_size(other, of):
+    rule = {
+        "is": "rotary",
+        "positions": [16, 16],
+        "width": "head_dim",
+        "layout": "alternating",
+        "theta": 100,
+        "factor": 2.0,
+    }
+    found = with_origin(rule, rule | other, 4)
+    assert found == (of and rule | {"of": of})
+    if found:
+        text = argument(found, Given("Vega", PromptEmbeds(("text",), "text"), 8))
+        assert text.endswith("100, transformer.sample_size / 2)")

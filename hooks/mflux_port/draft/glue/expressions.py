@@ -64,11 +64,10 @@ def constant(rule: dict) -> str:
 
 def _rotary(rule: dict, given: Given) -> str:
     given.uses.add("rotary, " + rule["layout"])
-    factor = repr(rule.get("factor"))
+    factor = constant(rule | {"value": rule.get("side", rule.get("factor"))})
     if "side" in rule:
-        side = constant(rule | {"value": rule["side"]})
         area = f"height * width * {given.pixels**2}"
-        factor = f"({area}) ** 0.5 / ({side})"
+        factor = f"({area}) ** 0.5 / ({factor})"
     rows, columns = rule["positions"]
     return f"{given.class_name}._rotary({rows}, {columns}, transformer.{rule['width']}, {rule['theta']}, {factor})"
 

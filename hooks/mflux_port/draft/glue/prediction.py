@@ -126,7 +126,9 @@ class {self.name}:
     def _rotary(self, passed: list[str]) -> dict[str, str]:
         """The transformer's rotary embeddings, made once for an image; ``passed`` gets them for every step."""
         given = [text for text in passed if text.partition("=")[0] in self.signature.of_rotary]
-        if not given or any("=raise " in text for text in given):
+        rules = self._value("arguments")
+        of_time = any((rules.get(name) or {}).get("is") == "time" for name in self.signature.of_rotary)
+        if not given or of_time or any("=raise " in text for text in given):
             return {}
         passed.append(f"{ARGUMENT}={ARGUMENT}")
         return {ARGUMENT: f"transformer.{METHOD}({', '.join(given)})"}

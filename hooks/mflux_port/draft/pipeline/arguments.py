@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from mflux_port.draft.pipeline.encoding import Prompt
 from mflux_port.draft.pipeline.fact import Fact
-from mflux_port.draft.pipeline.of_config import with_origin
+from mflux_port.draft.pipeline.of_config import FOLLOWING, with_origin
 from mflux_port.draft.pipeline.rotary import rotary
-from mflux_port.draft.pipeline.watch import Trace
+from mflux_port.draft.pipeline.watch import Trace, same
 
 _MANY = 64  # numbers; a longer list of numbers is a table
 
@@ -24,7 +24,7 @@ class View:
     """One run: the arguments of its first conditional prediction, and the quantities that they may follow.
 
     ``sizes``: height and width in pixels and of the latents, by name; ``text``: the prompt's number of vectors; ``mask``:
-    which of them are tokens of the prompt.
+    which of them are tokens of the prompt; ``changing``: the arguments that later steps give other values.
     """
 
     arguments: dict
@@ -32,6 +32,7 @@ class View:
     text: int
     mask: list[int]
     latents: object
+    changing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,27 @@ def arguments(views: list[View], known: dict[str, dict], transformer: Transforme
         if name in known:
             value[name] = known[name] | _wrapping(first)
             continue
-        given = [view.arguments.get(name) for view in views]
-        found = _rule(given, views, transformer.numbers) or _zeros(given)
-        if found and transformer.twice:
-            other = [view.arguments.get(name) for view in transformer.twice]
-            found = with_origin(found, _rule(other, transformer.twice, transformer.numbers), transformer.size)
-        value[name] = found
-        if found is None:
-            unknown.append(f"{name}: {_shape(first)}")
+        changes = any(name in view.changing for view in views)
+        value[name] = None if changes else _found(name, views, transformer)
+        if value[name] is None:
+            unknown.append(f"{name}: {_shape(first)}{', which changes from step to step' if changes else ''}")
     where = f"the transformer's arguments in {len(views)} runs of several sizes and prompts"
     return Fact("arguments", value, where, tuple(unknown))
+
+
+def _found(name: str, views: list[View], transformer: Transformer) -> dict | None:
+    """The rule for an argument that is the same in every step."""
+    given, twice = ([view.arguments.get(name) for view in runs] for runs in (views, transformer.twice))
+    found = _rule(given, views, transformer.numbers) or _zeros(given)
+    if not found or not twice:
+        return found
+    if found["is"] in FOLLOWING:
+        return with_origin(found, _rule(twice, transformer.twice, transformer.numbers), transformer.size)
+    # It must not follow the transformer's size: one rule holds in all runs.
+    every = [*given, *twice]
+    return (
+        found if found == (_rule(every, [*views, *transformer.twice], transformer.numbers) or _zeros(every)) else None
+    )
 
 
 def view(trace: Trace, size: tuple[int, int], prompts: list[Prompt]) -> View:
@@ -74,7 +86,19 @@ def view(trace: Trace, size: tuple[int, int], prompts: list[Prompt]) -> View:
     vectors = given[main.argument]
     vectors = vectors[0] if isinstance(vectors, list) else vectors
     mask = [number for prompt in _side_by_side(prompts, main) for number in prompt.mask]
-    return View(given, sizes, 1 if main.is_pooled else vectors.shape[-2], mask, latents)
+    changing = _changing(trace, main, batch, given)
+    return View(given, sizes, 1 if main.is_pooled else vectors.shape[-2], mask, latents, changing)
+
+
+def _changing(trace: Trace, main: Prompt, batch: int, first: dict) -> frozenset[str]:
+    """The arguments that a later step gives another value; a step without that call gives none."""
+    found = set()
+    for step in {entry.step for entry in trace.transformers} - {0}:
+        calls = [entry for entry in trace.transformers if entry.step == step]
+        if main.call < len(calls):
+            later = {name: _row(value, main.row, batch) for name, value in calls[main.call].arguments.items()}
+            found |= {name for name in first.keys() | later.keys() if not same(first.get(name), later.get(name))}
+    return frozenset(found)
 
 
 def _side_by_side(prompts: list[Prompt], main: Prompt) -> list[Prompt]:

@@ -8,7 +8,7 @@ import sys
 from mflux_port.draft.pipeline import image_sizes, loop
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.image_sizes import picture
-from mflux_port.draft.pipeline.watch import Intervention, Trace, run
+from mflux_port.draft.pipeline.watch import Intervention, Trace, run, same
 
 _SEVERAL = 3
 _REFUSALS = (Exception,)  # a pipeline may do anything with images that it does not take
@@ -122,7 +122,7 @@ def _compared(plain: Trace, given: Trace, one: _Numbered, value: dict, known: di
         return Fact("images", None, f"{where}: the images' latents do not follow those of the noise, row after row")
     moving = {fact.value["argument"] for name in ("packing", "timestep") if (fact := known.get(name)) and fact.value}
     value["positions"], unknown = {}, []
-    for name in (name for name in after if name not in moving and not _equal(before.get(name), after[name])):
+    for name in (name for name in after if name not in moving and not same(before.get(name), after[name])):
         rule = _positions(before.get(name), after[name], one.grids)
         if rule is None:
             unknown.append(name)
@@ -174,11 +174,3 @@ def _column(parts: list[tuple[list, int]]) -> str | dict | None:
     found = [int(own.pop()) for own in numbers]
     each = found[1] - found[0] if len(found) > 1 else 0
     return {"first": found[0], "each": each} if found == [found[0] + each * n for n in range(len(found))] else None
-
-
-def _equal(one, other) -> bool:
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    if hasattr(one, "dim") and hasattr(other, "dim"):
-        return one.shape == other.shape and bool(one.equal(other))
-    return type(one) is type(other) and not hasattr(one, "dim") and one == other

@@ -6,10 +6,13 @@ The pipeline is built again with twice the size, and its first call of the trans
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from fractions import Fraction
 
 NAME = "sample_size"
+FOLLOWING = "constant", "rotary", "table"  # rules with a number that may follow the size
+_NUMBERS = "value", "side", "factor"  # those numbers; a rule has one of them
 
 
 @contextlib.contextmanager
@@ -22,9 +25,16 @@ def doubled(pipe) -> Iterator[object]:
         return
     part.register_to_config(**{NAME: 2 * size})
     try:
-        yield type(pipe)(**pipe.components)
+        yield type(pipe)(**{**_settings(pipe), **pipe.components})
     finally:
         part.register_to_config(**{NAME: size})
+
+
+def _settings(pipe) -> dict:
+    """The plain arguments that the pipeline was made with, such as ``is_distilled``."""
+    taken = inspect.signature(type(pipe).__init__).parameters
+    plain = (bool, int, float, str)
+    return {name: value for name, value in pipe.config.items() if name in taken and isinstance(value, plain)}
 
 
 def with_origin(rule: dict, other: dict | None, size: int) -> dict | None:
@@ -32,7 +42,7 @@ def with_origin(rule: dict, other: dict | None, size: int) -> dict | None:
 
     None if a number changes in another way.
     """
-    if rule["is"] not in ("constant", "rotary", "table") or rule == other:
+    if rule["is"] not in FOLLOWING or rule == other:
         return rule
     if other is None or other["is"] != rule["is"]:
         return None
@@ -40,7 +50,8 @@ def with_origin(rule: dict, other: dict | None, size: int) -> dict | None:
         items = {name: with_origin(item, other["items"].get(name), size) for name, item in rule["items"].items()}
         return None if None in items.values() else rule | {"items": items}
     changed = [name for name in rule if rule[name] != other.get(name)]
-    formula = _formula(rule[changed[0]], other.get(changed[0]), size) if len(changed) == 1 else ""
+    known = len(changed) == 1 and changed[0] in _NUMBERS
+    formula = _formula(rule[changed[0]], other.get(changed[0]), size) if known else ""
     return rule | {"of": formula} if formula else None
 
 
@@ -52,5 +63,6 @@ def _formula(value: object, twice: object, size: int) -> str:
         if factor * (2 * size) ** power == Fraction(twice).limit_denominator(4096):
             name = NAME if power == 1 else f"{NAME}**2"
             times = name if factor.numerator == 1 else f"{factor.numerator} * {name}"
-            return times if factor.denominator == 1 else f"{times} // {factor.denominator}"
+            divided = "/" if isinstance(value, float) else "//"
+            return times if factor.denominator == 1 else f"{times} {divided} {factor.denominator}"
     return ""

@@ -15,8 +15,10 @@ def rotary(values: list, sizes: list[dict[str, int]], attributes: dict[str, int]
     1 / theta, all divided by one factor: a constant, or the root of the image's pixels over ``side``.
     """
     found = [_frequencies(value) for value in values]
-    if None in found or len({one["layout"] for one in found}) > 1 or len({one["theta"] for one in found}) > 1:
+    if None in found or len({(one["layout"], one["theta"]) for one in found}) > 1:
         return None
+    if len({tuple(value.shape) for value in values}) > 1:
+        return None  # a table that follows the image's size
     width = 2 * values[0].shape[-1]
     names = [name for name, number in attributes.items() if number == width and name.endswith("head_dim")]
     factor = _factor([one["factor"] for one in found], sizes)

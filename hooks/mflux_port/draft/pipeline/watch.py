@@ -272,6 +272,17 @@ def _named(function, args: tuple, kwargs: dict) -> dict:
     return named | {name: _kept(value) for name, value in bound.get("kwargs", {}).items()}
 
 
+def same(one, other) -> bool:
+    """Whether two kept values are equal, with all that is in them."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
+    if hasattr(one, "dim") and hasattr(other, "dim"):
+        return one.shape == other.shape and bool(one.equal(other))
+    return type(one) is type(other) and not hasattr(one, "dim") and one == other
+
+
 def _kept(value):
     # A pipeline may write into a tensor later; floats become float32 so that values can be compared.
     import torch
