@@ -192,6 +192,21 @@ def test_a_copy_that_was_killed_is_completed(tmp_path, answers):
     assert [command.split()[1:5] for command in runner.ran] == [["copy", "--trust", "--defaults", "--overwrite"]]
 
 
+def test_a_copy_that_was_killed_overwrites_no_other_port(tmp_path, answers):
+    note_copy(answers, True)
+    runner = Refusing(0)
+    with pytest.raises(PortError, match="copy of z_image was interrupted; complete it first with: .* --model z_image"):
+        Journey(Request(tmp_path, "acme/Vega", model="vega_2"), runner, lambda line: None).go()
+    assert not runner.ran and "model: z_image" in answers.read_text()
+
+
+@pytest.mark.parametrize(("content", "wrong"), [(b"- steps", "not a mapping of answers"), (b"\xff\xfe", "not UTF-8")])
+def test_a_file_that_holds_no_answers_is_named(tmp_path, answers, content, wrong):
+    answers.write_bytes(content)
+    with pytest.raises(PortError, match=f"{ANSWERS_FILE} is {wrong}"):
+        Journey(request(tmp_path), Refusing(0), lambda line: None).go()
+
+
 def test_answers_for_another_checkpoint_are_not_used(answers):
     verify_same_checkpoint(answers, "acme/Vega")
     verify_same_checkpoint(answers, "acme/Vega")

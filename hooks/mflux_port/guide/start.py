@@ -17,6 +17,7 @@ from mflux_port.errors import PortError
 from mflux_port.guide.action import Action
 from mflux_port.guide.answers import (
     ANSWERS_FILE,
+    answers_text,
     copy_has_begun,
     note_copy,
     read_answers,
@@ -74,8 +75,16 @@ class Journey:
             # Without the repo the answers lack the checkpoint's sizes, so they are read again.
             self._run("inspect", f"{inspect_command(request, self.runner.python)} --force")
         verify_same_checkpoint(file, request.place)
+        self._verify_same_model(given)
         set_answers(file, given)
         return question(request, file)
+
+    def _verify_same_model(self, given: dict) -> None:
+        # A copy that is completed overwrites files: those of the port that it began, and of no other.
+        begun = read_answers(self._file).get("model") if copy_has_begun(self._file) else None
+        if begun and given.get("model", begun) != begun:
+            way = self.request.again(model=begun)
+            raise PortError(f"the copy of {begun} was interrupted; complete it first with: {way}")
 
     def copy(self) -> None:
         """Render and wire the port of the answers file, which is removed. A copy that was interrupted is completed."""
@@ -171,7 +180,7 @@ def existing_port(request: Request) -> str:
 
 def question(request: Request, file: Path) -> Action | None:
     """The answers that only a person can give: a name, or a value that the checkpoint does not have."""
-    text = file.read_text(encoding="utf-8")
+    text = answers_text(file)
     answers = read_answers(file)
     name = answers.get("model")
     is_copied = copy_has_begun(file)
