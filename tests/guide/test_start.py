@@ -114,6 +114,11 @@ def test_what_was_typed_replaces_what_was_found_in_every_place(tmp_path):
     assert path.read_text().count("steps: 2\n") == 2 and "sigma_steps: 50" in path.read_text()
 
 
+def test_what_was_typed_is_added_where_the_file_has_no_such_answer(answers):
+    set_answers(answers, {"guidance": 4.5, "supports_guidance": True})
+    assert answers.read_text().endswith("steps: 20\n\nguidance: 4.5\n\nsupports_guidance: true\n")
+
+
 def test_the_way_on_repeats_what_was_typed(tmp_path):
     typed = Request(tmp_path, "../vega", "vega", python=".venv/bin/python", checkout="mflux", steps="4")
     assert typed.again(repo="acme/Vega") == (

@@ -6,11 +6,8 @@ import math
 
 ROUNDED = 16  # mflux rounds sizes down to multiples of it
 _SCALES = ("spatial_compression_ratio", "scale_factor_spatial")
-_LEVELS = (
-    "block_out_channels",
-    "encoder_block_out_channels",
-    "dim_mult",
-)  # one for each level, half as large as the last
+# Lists with one number for each level, which halves the sides of the level before.
+_LEVELS = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
 
 
 def size_multiple(pixels: int, patch: int) -> int:

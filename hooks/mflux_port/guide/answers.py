@@ -68,7 +68,10 @@ def set_answers(file: Path, given: dict[str, object]) -> None:
         missing = re.compile(rf"^# LOOK UP - {name} is not in the checkpoint.*$", re.MULTILINE)
         # Replace it in the entries of `checkpoints` too, which repeat the values that all of them share.
         found = re.compile(rf"^(?:# LOOK UP.*\n)?( *(?:- )?){name}: .*$", re.MULTILINE)
-        text = (
-            missing.sub(f"{name}: {value}", text) if missing.search(text) else found.sub(rf"\g<1>{name}: {value}", text)
-        )
+        if missing.search(text):
+            text = missing.sub(f"{name}: {value}", text)
+        elif found.search(text):
+            text = found.sub(rf"\g<1>{name}: {value}", text)
+        else:
+            text = f"{text.rstrip()}\n\n{name}: {value}\n"
     write_whole(file, text)

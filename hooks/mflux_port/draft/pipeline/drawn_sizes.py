@@ -7,7 +7,6 @@ from mflux_port.draft.pipeline.watch import Intervention, Trace, run
 
 _REFUSALS = AssertionError, RuntimeError, ValueError, IndexError, TypeError
 
-
 _MULTIPLES = 16, 32, 48, 64, 96, 128  # in pixels; mflux rounds sizes to the first
 
 
@@ -18,6 +17,8 @@ def drawn_sizes(pipe, call: dict, trace: Trace) -> Fact:
     of no larger one.
     """
     where, refused = "sizes drawn in one step each", {}
+    if trace.decoded is None:
+        return Fact("sizes", None, where, ("nothing was decoded",))
     pixels = call["height"] / trace.decoded.shape[-2]
     for multiple in _MULTIPLES:
         width, height = 3 * multiple, 5 * multiple

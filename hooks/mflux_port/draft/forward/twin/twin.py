@@ -34,6 +34,8 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
     if refused:
         return Twin(None, [], config, refused)
     model = build(component, config, "cpu")
+    if model is None:
+        return Twin(None, [], config, f"{component.class_name} cannot be built at small sizes")
     model.eval()
     randomise(model)
     _plain_attention(model)

@@ -21,6 +21,13 @@ _PYTHON = {name for name in vars(builtins) if name.islower()} - {
 }
 _ASKS = ("isinstance", "hasattr", "getattr", "callable", "is_grad_enabled", "is_scripting", "is_tracing", "is_compiling",
          "is_torch_npu_available", "is_torch_xla_available", "is_torchdynamo_compiling")  # fmt: skip
+# Functions of torch whose result may be a view, which shares its elements with what it was made from.
+_VIEWS = (
+    r"(?:as_strided|as_tensor|asarray|atleast_\w+|broadcast_\w+|chunk|detach|diagonal|\w?split|tensor_split|expand\w*|"
+    r"flatten|unflatten|from_numpy|imag|real|movedim|moveaxis|narrow|permute|ravel|reshape|select|swap\w+|t|transpose|"
+    r"unbind|squeeze|unsqueeze|view\w*)"
+)
+_NEW = re.compile(rf"torch\.(?!{_VIEWS}$)\w+|.*\.(new_\w+|clone|\w+_like)", re.DOTALL)
 
 
 class Invocations:
@@ -167,7 +174,7 @@ class Invocations:
         return (
             isinstance(receiver, ast.Call)
             and not _last(receiver.func).endswith("_")
-            and bool(re.match(r"torch\.|.*\.(new_\w+|clone|\w+_like)$", ast.unparse(receiver.func)))
+            and bool(_NEW.fullmatch(ast.unparse(receiver.func)))
         )
 
     def table(self, node: ast.Call, entry, values: list[ast.expr], name: str) -> ast.expr:
