@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mflux_port.draft.pipeline import arguments as arguments_of
-from mflux_port.draft.pipeline import negative
+from mflux_port.draft.pipeline import loop, negative
 from mflux_port.draft.pipeline.arguments import Transformer, View, arguments
 from mflux_port.draft.pipeline.encoding import Prompt, encodings, of_empty_text
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.of_config import with_origin
 from mflux_port.draft.pipeline.prompts import changed_texts
-from mflux_port.draft.pipeline.watch import NetworkCall, TokenizerCall, Trace
+from mflux_port.draft.pipeline.watch import NetworkCall, Step, TokenizerCall, Trace
 
 
 class Array(np.ndarray):
@@ -21,6 +21,9 @@ class Array(np.ndarray):
 
     def dim(self) -> int:
         return self.ndim
+
+    def numel(self) -> int:
+        return self.size
 
     def is_complex(self) -> bool:
         return self.dtype.kind == "c"
@@ -127,3 +130,27 @@ def _tables(given: list, views: list[View]) -> list[tuple]:
         (own, arguments_of._grid(v.sizes["height"] // 2, v.sizes["width"] // 2))
         for own, v in zip(given, views, strict=True)
     ]
+
+
+@pytest.mark.parametrize(
+    ("holds", "size"),
+    [
+        ({"then the": (0, 1), "at most": ()}, "the norm"),
+        ({"then the": (0,), "at most": (0, 1)}, "at most the norm"),
+        ({"then the": (0,), "at most": (1,)}, None),  # larger in the first step
+    ],
+)
+def test_a_formula_of_guidance_must_hold_in_every_step(monkeypatch, holds, size):
+    def is_formula(rows, target, found, scale):  # noqa: ARG001
+        return int(target[0]) in next(steps for text, steps in holds.items() if text in found["formula"])
+
+    monkeypatch.setattr(loop, "_formula", lambda *given: {"formula": "mixed, then the norm", "conditional": 0})
+    monkeypatch.setattr(loop, "_is_formula", is_formula)
+    numbers = [np.full((1, 1), step).view(Array) for step in (0, 1)]
+    calls = [
+        NetworkCall("transformer", "transformer", step, {}, [[number[0], number[0]]])
+        for step, number in enumerate(numbers)
+    ]
+    trace = Trace(transformers=calls, steps=[Step(number, None) for number in numbers])
+    fact = loop.guidance((trace, trace), (3.0, 5.0))
+    assert (fact.value and fact.value["formula"].partition(", then ")[2]) == size

@@ -175,26 +175,29 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
     shape = {"calls": calls, "batch": len(rows[0]) // calls} | _output_channels(rows[0][0], first)
     rows = [[row.reshape(-1)[: target.numel()] for row in own] for own, target in zip(rows, targets, strict=True)]
     where = f"step 0 with guidance {scales[0]:g} and {scales[1]:g}: {calls} call(s), {len(rows[0])} output(s)"
+    formula = _formula(rows, targets, scales, len(first) if first.dim() > 2 else 1)
+    if formula is None:
+        return Fact("guidance", None, where, (f"{shape}; no known formula fits",))
+    less = formula | {"formula": formula["formula"].replace(", then the", f", then {AT_MOST}the")}
+    others = [(_first_other_step(traces[0], one, scales[0]), one) for one in (formula, less)]
+    holding = next((one for step, one in others if step is None), None)
+    if holding is not None:
+        return Fact("guidance", shape | holding, where)
+    other = others[0][0]
+    return Fact("guidance", None, where, (f"{formula['formula']}, but another formula from step {other} on",))
+
+
+def _formula(rows: list[list], targets: list, scales: tuple[float, float], channels: int) -> dict | None:
+    """How the targets follow from the rows of both runs, flat ones of ``channels`` channels; None if no formula fits."""
     if len(rows[0]) == len(rows[1]) == 1:
-        formula = _alone(rows[0][0], targets[0])
-    elif len(rows[0]) == len(rows[1]) == 2:
-        channels = len(first) if first.dim() > 2 else 1
-        formula = (
+        return _alone(rows[0][0], targets[0])
+    if len(rows[0]) == len(rows[1]) == 2:
+        return (
             _linear(rows[0], targets, scales)
             or _normed(rows[0], targets, scales)
             or _of_first_channels(rows[0], targets, scales, channels)
         )
-    else:
-        formula = None
-    if formula is None:
-        return Fact("guidance", None, where, (f"{shape}; no known formula fits",))
-    other = _first_other_step(traces[0], formula, scales[0])
-    less = formula | {"formula": formula["formula"].replace(", then the", f", then {AT_MOST}the")}
-    if other and less != formula and not _first_other_step(traces[0], less, scales[0]):
-        formula, other = less, 0
-    if other:
-        return Fact("guidance", None, where, (f"{formula['formula']}, but another formula from step {other} on",))
-    return Fact("guidance", shape | formula, where)
+    return None
 
 
 def _output_channels(row, target) -> dict:
@@ -203,14 +206,14 @@ def _output_channels(row, target) -> dict:
     return {"output_channels": len(row)} if is_more else {}
 
 
-def _first_other_step(trace: Trace, found: dict, scale: float) -> int:
-    """The first step in which a formula does not hold; 0 if it holds in all of them."""
+def _first_other_step(trace: Trace, found: dict, scale: float) -> int | None:
+    """The first step in which a formula does not hold; None if it holds in all of them."""
     for number, step in enumerate(trace.steps):
         target = step.model_output[0].reshape(-1)
         rows = [row.reshape(-1)[: target.numel()] for row in rows_of_step(trace, number)]
         if len(rows) != (2 if "conditional" in found else 1) or not _is_formula(rows, target, found, scale):
             return number
-    return 0
+    return None
 
 
 def _is_formula(rows: list, target, found: dict, scale: float) -> bool:
