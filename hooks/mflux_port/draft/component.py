@@ -87,9 +87,8 @@ def draft_component(
     ``say`` is called with the progress of the forward passes, which take seconds; without ``with_forwards`` only layers
     are drafted. ``sees_images``: the port gives an encoder images to edit, so that its tower for images is kept.
     """
-    forwards = ForwardDraft({}, "left out")
-    if with_forwards:
-        forwards = draft_forwards(component, name, say, port.training, settings)
+    left = ForwardDraft({}, "left out")
+    forwards = draft_forwards(component, name, say, port.training, settings) if with_forwards else left
     towers = part_of(name) == "text_encoder" and (sees_images or not forwards.forwards)
     tree, source = _tree(component, forwards.wanted, towers)
     tree.class_name = re.sub(r"\W", "", component.class_name) or tree.class_name
@@ -103,10 +102,14 @@ def draft_component(
     mapping.unresolved += _undecided_weights(name, tree, mapping.tied)
     classes, files = _classes_and_files(component, name, port, tree, forwards, towers)
     states = class_states(tree, forwards)
-    open_states = [(path, cls, state) for path, cls, state in states if not state.is_proof]
-    mapping.unresolved += [Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in open_states]
+    mapping.unresolved += _unproven(name, states)
     lora = _lora(mapping, source, tree) if name == "transformer" else []
     return ComponentDraft(name, source.certain, files, classes, mapping, lora, forwards, states, left_out)
+
+
+def _unproven(name: str, states: list[tuple[str, str, State]]) -> list[Unresolved]:
+    found = ((path, cls, state) for path, cls, state in states if not state.is_proof)
+    return [Unresolved(name, path, state.line, (f"port {cls}",)) for path, cls, state in found]
 
 
 def _lora(mapping: MappingDraft, source: Source, tree: Node) -> list[LoraLayer]:

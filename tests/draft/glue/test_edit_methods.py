@@ -51,7 +51,7 @@ def test_an_image_that_is_too_small_is_refused():
         fit(PIL.Image.new("RGB", (15, 40)), 64, 48)
 
 
-def _prepared(value: dict, images: list, patch: int = 1, rotary: str = ""):
+def _prepared(value: dict, images: list, patch: int = 1, rotary: str = "", unpacked: tuple[str, ...] = ()):
     grid = lambda height, width: tuple(np.mgrid[:height, :width].reshape(2, -1))  # noqa: E731
     ids = np.zeros((1, 2, 3), int)
     prepared = (ids, "text", "of the noise") if rotary else (ids, "text")
@@ -60,10 +60,10 @@ def _prepared(value: dict, images: list, patch: int = 1, rotary: str = ""):
     )
     scope = {"mx": SimpleNamespace(**vars(np) | {"int32": int}), "Nova": first}
     fixed = {"img_ids": "", "txt_ids": ""} | ({"rotary_embeddings": rotary} if rotary else {})
-    lines = edit.prepare_lines("Nova", value, fixed, patch)
+    lines = edit.prepare_lines("Nova", value, fixed, patch, [*unpacked])
     given = "transformer, latents, prompt_embeds, guidance, image_latents"
     transformer = SimpleNamespace(get_rotary_embeddings=lambda given: given.shape)
-    return _function(given, lines, scope)(transformer, "rows", None, None, images)
+    return _function(given, lines, scope)(transformer, "rows", (np.zeros(7), None), None, images)
 
 
 def test_every_image_has_positions_of_its_own_size():
@@ -80,6 +80,12 @@ def test_rotary_embeddings_are_made_for_all_positions(positions, given, shape):
     rotary = f"transformer.get_rotary_embeddings({given})"
     *_, made = _prepared({"count": 3, "positions": positions}, [np.zeros((1, 4, 1, 2))], rotary=rotary)
     assert made == shape
+
+
+def test_rotary_embeddings_may_read_the_prompts_vectors():
+    rotary = "transformer.get_rotary_embeddings(text)"
+    value, unpacked = {"count": 3, "positions": {"img_ids": ROWS}}, ("text, _ = prompt_embeds",)
+    assert _prepared(value, [np.zeros((1, 4, 1, 2))], rotary=rotary, unpacked=unpacked)[-1] == (7,)
 
 
 def test_a_model_that_edits_one_image_refuses_two():

@@ -133,6 +133,11 @@ def test_rotary_embeddings_are_made_once_for_an_image():
     assert (
         "        return (ids, rotary_embeddings)\n" in text and "ids=ids, rotary_embeddings=rotary_embeddings)" in text
     )
+    timed = facts | {
+        "arguments": fact(**rules | {"ids": {"is": "time", "axes": 1}}),
+        "timestep": fact(**{"is": "sigma"}),
+    }
+    assert "get_rotary" not in Writer(port_from_answers(ANSWERS), timed, signature).text()  # they differ by step
     without = call_signature(written.replace("return ids", "raise NotImplementedError"))
     assert "rotary" not in Writer(port_from_answers(ANSWERS), facts, without).text()
 

@@ -76,10 +76,11 @@ def _too_small(multiple: int) -> list[str]:
     ]
 
 
-def prepare_lines(name: str, value: dict, fixed: dict[str, str], patch: int) -> list[str]:
+def prepare_lines(name: str, value: dict, fixed: dict[str, str], patch: int, unpacked: list[str]) -> list[str]:
     """The body of ``prepare_edit``: what ``prepare`` of the class ``name`` returns, with the images' positions.
 
-    ``fixed``: the names that ``prepare`` returns, with their expressions. Rotary embeddings are computed again, for all positions.
+    ``fixed``: the names that ``prepare`` returns, with their expressions. Rotary embeddings are computed again, for all
+    positions; ``unpacked``: the lines that define the prompt's vectors that they read.
     """
     one = ["if len(image_latents) > 1:", '    raise ValueError("This model edits one image at a time.")']
     lines = one if value["count"] == 1 else []
@@ -98,7 +99,7 @@ def prepare_lines(name: str, value: dict, fixed: dict[str, str], patch: int) -> 
         lines.append(f"    places = {text}")
         lines.append(f"    {argument} = mx.concatenate([{argument}, places], axis=-2)")
     lines += joined(name) if packed in rotary else []
-    lines += [f"{ARGUMENT} = {rotary.replace(packed, 'joined')}"] if rotary else []
+    lines += [*unpacked, f"{ARGUMENT} = {rotary.replace(packed, 'joined')}"] if rotary else []
     return [*lines, f"return {', '.join(fixed)}{',' if len(fixed) == 1 else ''}"]
 
 

@@ -251,7 +251,8 @@ class {self.name}:
             undecided = _block([self._undecided("images", "where the latents of images to edit go", None)])
             return undecided, undecided
         self.uses |= {"grid"} if value["positions"] else set()
-        prepared = edit.prepare_lines(self.name, value, self.fixed, self.packing.patch)
+        unpacked = self.embeds.unpacking(set(re.findall(r"\w+", self.fixed.get(ARGUMENT, ""))))
+        prepared = edit.prepare_lines(self.name, value, self.fixed, self.packing.patch, unpacked)
         return _block(prepared), self._predict(edits=True)
 
     # -------------------------------------------------------------------------------------------------------- guidance
