@@ -22,12 +22,12 @@ NEAREST = {
 }
 
 
-def _pipeline(by: str, multiple: int = 1, cut: int = 1):
-    """The VAE's input for a pipeline that chooses from SIZES."""
+def _pipeline(by: str, multiple: int = 1, cut: int = 1, sizes: list = SIZES):
+    """The VAE's input for a pipeline that chooses from ``sizes``."""
 
     def encoded(image: PIL.Image.Image) -> np.ndarray:
         sides = [side // cut * cut for side in image.size]
-        size = min(SIZES, key=lambda size: NEAREST[by](size, *sides))
+        size = min(sizes, key=lambda size: NEAREST[by](size, *sides))
         fitted = image.resize([side // multiple * multiple for side in size], PIL.Image.Resampling.LANCZOS)
         return np.asarray(fitted, np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
 
@@ -54,6 +54,12 @@ def test_a_size_from_the_pipelines_list_is_read_and_drafted(by, multiple, cut):
     for _ in range(60):
         image = image_sizes.picture(rng.randrange(40, 400), rng.randrange(40, 400))
         assert fit(image, 64, 48).size == encoded(image).shape[:1:-1]
+
+
+def test_entries_that_are_cut_to_the_same_size_need_not_be_told_apart():
+    sizes = [(128, 192), (191, 192), (256, 128), (320, 128)]
+    found = image_sizes.image_size(_pipeline("height / width", 64, sizes=sizes), 64, 48, {"PREFERRED": sizes})
+    assert found.is_decided and found.value["multiple"] == 64
 
 
 def test_a_list_that_fits_the_first_images_only_is_not_believed():

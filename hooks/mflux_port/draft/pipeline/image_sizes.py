@@ -107,7 +107,10 @@ def _confirmed(rules: list[dict], encoded: Callable[[Image.Image], object]) -> d
         pixels = encoded(image)
         return [rule for rule in rules if not isinstance(pixels, str) and _explains(rule, *_NO_OUTPUT, image, pixels)]
 
-    while telling := next((size for size in many if len({_listed(rule, size) for rule in rules}) > 1), None):
+    def differ(size: tuple[int, int]) -> bool:
+        return len({_sides(rule, _NO_OUTPUT, size)[1] for rule in rules}) > 1
+
+    while telling := next(filter(differ, many), None):
         rules = fitting(telling)
     if rules:
         for size in {_listed(rules[0], size): size for size in many}.values():
