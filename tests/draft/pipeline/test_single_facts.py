@@ -102,6 +102,7 @@ def test_a_constant_of_the_pipeline_may_follow_the_sample_size(value, twice, for
     ("given", "result", "encoded", "wanted"),
     [
         ("", [], [[7]], ["bos_token_id"]),
+        ("", [], [[8]], ["eos_token_id"]),
         ([""], [[]], [[0]], [0]),
         ("", [1], [[1]], []),
         ("a fox", [], [[0]], []),
@@ -111,7 +112,7 @@ def test_an_empty_text_may_have_no_token(given, result, encoded, wanted):
     trace = Trace()
     trace.tokenizers = [TokenizerCall("tokenizer", "__call__", given, {}, SimpleNamespace(input_ids=result))]
     trace.encoders = [NetworkCall("text_encoder", "text_encoder", 0, {"input_ids": np.array(encoded).view(Array)})]
-    found = of_empty_text(trace, {"tokenizer": SimpleNamespace(bos_token_id=7)})
+    found = of_empty_text(trace, {"tokenizer": SimpleNamespace(bos_token_id=7, eos_token_id=8)})
     assert [fact.value["id"] for fact in found] == wanted
 
 

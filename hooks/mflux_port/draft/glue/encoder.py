@@ -132,7 +132,7 @@ class Encoder:
         ids, mask = "tokens.input_ids", "tokens.attention_mask"
         if alone is not None:
             # A tokenizer may give no token for an empty text; the reference encodes one of its own then.
-            alone = "tokenizer.tokenizer.bos_token_id" if alone == "bos_token_id" else alone
+            alone = f"tokenizer.tokenizer.{alone}" if isinstance(alone, str) else alone
             ids, mask = f"[{ids}[0] or [{alone}]]", f"[{mask}[0] or [1]]"
         lines = [f"tokens = tokenizer.tokenizer([text]{given})", f"input_ids = mx.array({ids})"]
         ahead = self.value.get("pad_before")

@@ -8,6 +8,9 @@ from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.prompts import blocks_of, explained_prompts, is_pooled
 from mflux_port.draft.pipeline.watch import Trace
 
+# The twin's id of padding is 0, which a pipeline may also mean as a number.
+_SPECIAL = "bos_token_id", "eos_token_id", "unk_token_id"
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -175,8 +178,9 @@ def of_empty_text(trace: Trace, components: dict) -> list[Fact]:
         given = [_whole(entry.arguments.get("input_ids"), 0) for entry in trace.encoders if entry.component == encoder]
         alone = next((ids[0] for ids in given if ids and len(ids) == 1), None)
         if alone is not None:
-            is_start = alone == getattr(components.get(call.component), "bos_token_id", None)
-            value = {"id": "bos_token_id" if is_start else alone}
+            # A twin's tokenizer has other ids than the checkpoint's: an id of its special tokens is a name.
+            tokenizer = components.get(call.component)
+            value = {"id": next((name for name in _SPECIAL if alone == getattr(tokenizer, name, None)), alone)}
             facts.append(Fact(f"empty_text.{encoder}", value, "a run without a negative prompt"))
     return facts
 

@@ -40,7 +40,8 @@ def facts_of_twin(folder: Path, edits: bool) -> list[Fact]:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise PortError(f"the pipeline in {folder} cannot be run ({last}); read its facts from its source")
-    return [Fact(**{**entry, "alternatives": tuple(entry["alternatives"])}) for entry in json.loads(done.stdout)]
+    facts = json.loads(done.stdout.splitlines()[-1])  # a library may print before it
+    return [Fact(**{**entry, "alternatives": tuple(entry["alternatives"])}) for entry in facts]
 
 
 def main() -> None:
