@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 VERIFIED = "verified"  # its replay gives the reference's results
 DIFFERS = "differs"  # its replay gives other results
-RAISES = "raises"  # its replay stops: at a construct that the writer does not support, or because of a bug in the writer
+RAISES = (
+    "raises"  # its replay stops: at a construct that the writer does not support, or because of a bug in the writer
+)
 BLOCKED = "blocked"  # it cannot be replayed before another class is written
 NOT_RECORDED = "not recorded"  # no recorded run reached it
 
