@@ -5,6 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
+from mflux_port.checkpoint.component_sizes import Size
+from mflux_port.draft.tree.from_reference import _keeps_heads, _Place
 from mflux_port.draft.tree.nodes import MODULE, Node
 from mflux_port.draft.tree.sizes import Observation, express
 
@@ -33,3 +35,12 @@ def test_a_number_of_heads_is_seen_at_whatever_factors_the_reference_takes(facto
     found = express(attention(4), seen)
     assert found.scalars["heads"] == heads
     assert found.children["to_k"].arguments["output_dims"] == keys
+
+
+@pytest.mark.parametrize(
+    ("factor", "kept"), [(2, True), (Fraction(1, 2), True), (Fraction(1, 16), False), (Fraction(1, 5), False)]
+)
+def test_a_width_stays_a_multiple_of_the_number_of_heads(factor, kept):
+    sizes = {"hidden_size": Size("", "hidden_size", 2304), "num_heads": Size("", "num_heads", 32)}
+    assert _keeps_heads(_Place("", "hidden_size", None, 2304), factor, sizes) == kept
+    assert _keeps_heads(_Place("", "num_heads", None, 32), Fraction(1, 2), sizes)

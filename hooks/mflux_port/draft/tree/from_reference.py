@@ -86,7 +86,7 @@ def reference_tree(component: Component, wanted: Wanted | None = None, towers: b
     for name, place in _places(sizes).items():
 
         def varied(factors: Iterable, place=place) -> dict:
-            whole = [factor for factor in factors if (place.value * factor).denominator == 1]
+            whole = [factor for factor in factors if _keeps_heads(place, factor, sizes)]
             found = {factor: _varied(component, sizes, place, factor, with_wanted) for factor in whole}
             return {factor: other for factor, other in found.items() if other is not None}
 
@@ -98,6 +98,14 @@ def reference_tree(component: Component, wanted: Wanted | None = None, towers: b
             trees |= varied((FAR, *(LESS if limited else ())))
         observations.append(Observation(name, place.value, trees))
     return express(tree, observations)
+
+
+def _keeps_heads(place: _Place, factor: int | Fraction, sizes: dict[str, Size]) -> bool:
+    """Whether a multiple of a number is whole, and as divisible by a number of heads as the number itself."""
+    value = place.value * factor
+    others = [size.value for size in sizes.values() if "heads" in size.key and size.key != place.key]
+    counts = [count for count in others if isinstance(count, int) and count > 0 and place.value % count == 0]
+    return Fraction(value).denominator == 1 and all(value % count == 0 for count in counts)
 
 
 def tree_of(module, wanted: Wanted) -> Node:
