@@ -107,9 +107,9 @@ def _sizes(text: str, views: list, expression: Callable) -> str:
         inner = [(name, value, {factor: _parts(other or "")[place] for factor, other in found.items()})
                  for name, value, found in views]  # fmt: skip
         written.append(expression(part, inner))
-    whole = {match[1] for place, one in enumerate(written) if (match := re.fullmatch(rf"(\w+)\[{place}\]", one))}
-    if len(whole) == 1 and all(re.fullmatch(r"\w+\[\d+\]", one) for one in written):
-        return f"tuple({whole.pop()})"
+    lists = [re.fullmatch(rf"(\w+)\[{place}\]", one) for place, one in enumerate(written)]
+    if all(lists) and len({found[1] for found in lists}) == 1:
+        return f"tuple({lists[0][1]})"
     return f"({', '.join(written)}{',' if len(written) == 1 else ''})"
 
 

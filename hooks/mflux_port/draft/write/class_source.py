@@ -120,8 +120,10 @@ def _to_port(draft: ClassDraft, name: str) -> str:
     line = f"        raise NotImplementedError({text(message)})\n"
     if len(line) <= WIDTH + 1:
         return line
-    *parts, last = _folded(message, WIDTH - len(" " * 12 + '" "'))
-    lines = "".join(f"            {text(part)}\n" for part in (*(f"{part} " for part in parts), last))
+    indent = " " * 12
+    fits = len(indent + text(message)) <= WIDTH
+    *parts, last = [message] if fits else _folded(message, WIDTH - len(f'{indent}" "'))
+    lines = "".join(f"{indent}{text(part)}\n" for part in (*(f"{part} " for part in parts), last))
     return f"        raise NotImplementedError(\n{lines}        )\n"
 
 
