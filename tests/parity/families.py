@@ -44,7 +44,7 @@ def write_scripts(name: str, reference: dict, class_name: str, folder: Path) -> 
     shutil.copytree(PORTING, home, ignore=shutil.ignore_patterns("__pycache__", "artifacts", "*.jinja"))
     write_reference(reference, home / "reference")
     answers = {"model": name, "class_name": class_name, "hf_repo": f"acme/{name}", "steps": 2, "guidance": 1.0}
-    answers |= {"reference_pipeline": reference["_class_name"], "supports_guidance": "false"}
+    answers |= {"reference_pipeline": reference["_class_name"], "supports_guidance": "true"}
     (home / "answers.yml").write_text("".join(f"{key}: {value}\n" for key, value in answers.items()))
     notes = (PORTING / "PORTING.md.jinja").read_text(encoding="utf-8")
     (home / "PORTING.md").write_text(notes.replace("{{ model }}", name), encoding="utf-8")
