@@ -34,7 +34,7 @@ def split_off(
     wanted = sorted(tables & _loads(rest) & reader.stored_once(node.body))
     moved = _slice(same, set(wanted))
     parameters = [arg for arg in node.args.args[1:] if arg.arg in _loads(moved)]
-    if not wanted or not parameters or any(type_of(name) == "" for name in wanted):
+    if not wanted or not parameters or any(type_of(name) in ("", "None") for name in wanted):
         return None
     method = _method(moved, wanted, _taken(node, parameters), type_of)
     kept = _slice(same, _loads(rest) - set(wanted))
