@@ -38,7 +38,7 @@ def _swapped_matrices(path, data, scale):
     return path, data, scale
 
 
-def _swapped_targets(path, data, scale):
+def swapped_targets(path, data, scale):
     if path.endswith("to_q"):
         return f"{path[:-1]}k", data, scale
     return (f"{path[:-1]}q" if path.endswith("to_k") else path), data, scale
@@ -111,7 +111,7 @@ CLAIMS = (
     Claim("scale twice", LORA, loader(lambda p, d, s: (p, d, s * s)), "kohya", "scale is applied twice"),
     Claim("scale not applied", LORA, loader(lambda p, d, s: (p, d, 1.0)), "kohya", "scale is not applied"),
     Claim("up and down swapped", LORA, loader(_swapped_matrices), "attention", "transposed"),
-    Claim("q and k swapped", LORA, loader(_swapped_targets), "attention", "to_k: has the update of|to_q: has the update of|has the update of"),
+    Claim("q and k swapped", LORA, loader(swapped_targets), "attention", "to_k: has the update of|to_q: has the update of|has the update of"),
     Claim("block off by one", LORA, loader(_next_block), "attention", "has the update of layers"),
     Claim("subtracted", LORA, loader(_negative), "attention", "subtracted"),
     Claim("a target left out", LORA, loader(lambda p, d, s: ("" if p.endswith("to_v") else p, d, s)), "attention", "to_v"),

@@ -7,29 +7,12 @@ from collections.abc import Callable
 
 import mlx.core as mx
 from bugs.claims.claim import TRAINING, Claim, replaced
+from bugs.claims.lora import loader, swapped_targets
 from mflux.models.common.lora.layer.linear_lora_layer import LoRALinear
-from mflux.models.common.lora.mapping.lora_loader import LoRALoader
 from mflux.models.common.training.trainer import TrainingTrainer
 from mflux.models.z_image.model.z_image_transformer.transformer_block import ZImageTransformerBlock
 from mflux.models.z_image.training_adapter.z_image_training_adapter import ZImageTrainingAdapter
 from mlx import nn
-
-
-def loader(change: Callable) -> Callable:
-    """``change(path, data, scale)`` gives what mflux's loader gets instead for one layer: path, data and scale."""
-    original = LoRALoader._apply_lora_matrices_to_target
-
-    def applied(transformer, target_path, lora_data, scale, *, role):
-        path, data, strength = change(target_path, dict(lora_data), scale)
-        return original(transformer, path, data, strength, role=role) if path else True
-
-    return lambda: replaced(LoRALoader, "_apply_lora_matrices_to_target", staticmethod(applied))
-
-
-def _swapped_targets(path, data, scale):
-    if path.endswith("to_q"):
-        return f"{path[:-1]}k", data, scale
-    return (f"{path[:-1]}q" if path.endswith("to_k") else path), data, scale
 
 
 def error(change: Callable) -> Callable:
@@ -158,7 +141,7 @@ def _scaled(scale: float):
 
 def _swapped_roles(original):
     def load(self, *, path):
-        with loader(_swapped_targets)():
+        with loader(swapped_targets)():
             original(self, path=path)
 
     return load

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+
+STEADY = 1e-4  # the largest change of a result, divided by its largest value
 
 
 def to_mlx(value):
@@ -107,6 +110,15 @@ def moved(value):
     if type(value) in (list, tuple):
         return type(value)(moved(part) for part in value)
     return {name: moved(part) for name, part in value.items()} if type(value) is dict else value
+
+
+def is_steady(function: Callable, args: tuple, kwargs: dict, output, clone: Callable) -> bool:
+    """Whether a result hardly changes if its inputs change by one unit in the last place; any other proves nothing.
+
+    ``output``: the result of ``function``; ``clone`` copies nested values, as a call may change its arguments.
+    """
+    again = function(*moved(clone(args)), **moved(clone(kwargs)))
+    return distance(clone(again), output) <= STEADY
 
 
 def has_floats(value) -> bool:

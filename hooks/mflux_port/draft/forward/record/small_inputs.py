@@ -9,7 +9,6 @@ from collections.abc import Callable
 QUIET, LOUD = -1, -2  # the run numbers of such calls
 RUNS = {QUIET: "with small numbers", LOUD: "with large numbers"}
 _SMALL = 0.05  # the factor of small numbers
-_STEADY = 1e-4  # above it, a proof would say nothing
 _LARGE = 256.0  # the largest of large ones: cosines of much larger ones differ by more than they agree
 
 
@@ -33,12 +32,10 @@ def scaled_calls(model, call, clone: Callable):
 def _is_steady(owner, method: str, made: tuple, clone: Callable) -> bool:
     import torch
 
-    from mflux_port.draft.forward.proof.arrays import distance, moved
+    from mflux_port.draft.forward.proof.arrays import is_steady
 
-    args, kwargs, output = made
     with torch.no_grad():
-        again = getattr(owner, method)(*moved(clone(args)), **moved(clone(kwargs)))
-    return distance(clone(again), output) < _STEADY
+        return is_steady(getattr(owner, method), *made, clone)
 
 
 def _largest(value) -> float:

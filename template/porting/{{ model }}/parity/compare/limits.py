@@ -72,7 +72,7 @@ class Limits:
         if call.leaf:
             return LEAF * min(MOST, max(1.0, call.size / LARGE))
         gap = self.gaps.get(f"{call.event}/out/0", 0.0)
-        gap = gap if BF16_FACTOR * gap <= FAR else 0.0  # so far off, it is no matter of rounding
+        gap = gap if BF16_FACTOR * gap <= FAR else 0.0  # so far off, rounding is not the cause
         leaves = sum(
             inside.leaf for inside in call.walk()
         )  # each module rounds independently, so the errors add up slowly

@@ -158,7 +158,9 @@ class ModuleJudge(Sink):
         if call.local is None or not LEAF < call.local.relative <= MOST_ROUGH:
             return False
         limit = self.limits.of_module(call)
-        return call.local.relative <= limit or call.local.relative <= self.limits.of_sensitive(call, sensitivity(call))
+        if call.local.relative <= limit or call.leaf:  # a leaf's limit does not follow its sensitivity
+            return call.local.relative <= limit
+        return call.local.relative <= self.limits.of_sensitive(call, sensitivity(call))
 
     def _is_waived(self, call: Call) -> bool:
         local = call.local

@@ -116,7 +116,7 @@ def _options(
     if exact is not None and not _is_of_another(recorded, to_numpy(exact), names):
         taken.add("")  # it is already the reference's
         return [exact]
-    own = array if exact is None else exact  # never the rounded one: another scale of a timestep is no error
+    own = array if exact is None else exact  # not the rounded one: a port may scale the timestep itself, which is right
     free = [name for name in names if name not in taken]
     found = _find(recorded, to_numpy(array), free) or _joined(recorded, to_numpy(array), free)
     if found is None:

@@ -142,7 +142,7 @@ class Training:
             return Row("targets", FAIL, note=wrong)
         further = self._further()
         if further:
-            note = f"{len(further)} parameters besides those of LoRA are trained, such as {further[0]}"
+            note = f"parameters besides those of LoRA are trained ({len(further)}), such as {further[0]}"
             return Row("targets", FAIL, note=f"{note}; freeze_base must freeze them")
         count = len(self.facts["layers"]) - len(missing)
         note = f"{count} layers" + (
