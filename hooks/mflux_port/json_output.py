@@ -86,7 +86,7 @@ FIELDS: dict[str, dict[str, str]] = {
 
 
 def print_json(form: str, facts: dict) -> None:
-    """Print one object for a form of a command, a key of FIELDS."""
+    """Print one object for ``form``, a key of FIELDS."""
     print(json.dumps({"schema": SCHEMA, "command": form.split()[0], **facts}, indent=1))
 
 

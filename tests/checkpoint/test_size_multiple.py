@@ -14,7 +14,7 @@ DEEP = {"latent_channels": 32, "encoder_block_out_channels": [128, 256, 512, 512
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_families_of_diffusers(name):
+def test_diffusers_families(name):
     vae, transformer = EVERY[name]["vae"][2], EVERY[name]["transformer"][2]
     wanted = 32 if name in ("hunyuan_image", "sana") else 16
     assert size_multiple(pixels_of(vae), patch_of(transformer, vae)) == wanted
@@ -35,5 +35,5 @@ def test_patches_and_pixels_multiply(vae, transformer, wanted):
     assert size_multiple(pixels_of(vae), patch_of(transformer, vae)) == wanted
 
 
-def test_a_vae_that_does_not_say_it():
+def test_vae_without_a_spatial_scale():
     assert pixels_of({"latent_channels": 4, "spatial_compression_ratio": "32"}) is None
