@@ -35,6 +35,22 @@ def test_an_image_encoder_hands_on_the_text_encoders_width():
     assert VISION["vision_config"]["out_hidden_size"] == 4096
 
 
+def test_layers_that_do_more_than_others_are_in_the_twin():
+    """FIBO 2 passes the text to five of 44 layers, Qwen's image encoder looks at the whole picture in four of 32."""
+    real = {"num_layers": 44, "injection_layer_ids": [6, 14, 22, 30, 38], "axes_lens": [8, 16, 24], "block_ids": [1, 2]}
+    made = shrink.shrink_all({"transformer": real})["transformer"]
+    assert made == {**real, "num_layers": 7, "injection_layer_ids": [1, 2, 3, 4, 5]}
+    vision = shrink.shrink_all({"text_encoder": {"depth": 32, "fullatt_block_indexes": [7, 15, 23, 31]}})[
+        "text_encoder"
+    ]
+    assert vision == {"depth": 5, "fullatt_block_indexes": [1, 2, 3, 4]}
+    assert shrink.shrink_all({"text_encoder": VISION})["text_encoder"]["vision_config"]["deepstack_visual_indexes"] == [
+        1,
+        2,
+        3,
+    ]
+
+
 def test_token_ids_are_those_of_the_toy_vocabulary():
     made = shrink.shrink_all({"text_encoder": VISION})["text_encoder"]
     shrink.follow_tokens(made, IDS)

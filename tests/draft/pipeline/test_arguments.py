@@ -15,7 +15,7 @@ from mflux_port.draft.pipeline.watch import NetworkCall, Trace
 
 def _views(masks: list[list[int]], sizes: list[tuple[int, int]]) -> list[View]:
     return [
-        View({}, {"pixel height": 8 * h, "pixel width": 8 * w, "height": h, "width": w}, len(mask), mask, None)
+        View({}, {"pixel height": 8 * h, "pixel width": 8 * w, "height": h, "width": w}, len(mask), mask)
         for mask, (h, w) in zip(masks, sizes, strict=True)
     ]
 
@@ -85,7 +85,7 @@ def test_an_argument_that_a_later_step_changes_is_open(scales, changing):
     given = trace.transformers[0].arguments
     main = SimpleNamespace(call=0, row=0)
     assert arguments._changing(trace, main, 1, given) == changing
-    found = arguments.arguments([View(given, {}, 1, [1], None, frozenset(changing))], {}, Transformer({}, []))
+    found = arguments.arguments([View(given, {}, 1, [1], frozenset(changing))], {}, Transformer({}, []))
     assert (
         (found.value["scale"] is None)
         == bool(changing)

@@ -31,7 +31,6 @@ class View:
     sizes: dict[str, int]
     text: int
     mask: list[int]
-    latents: object
     changing: frozenset[str] = frozenset()
 
 
@@ -87,7 +86,7 @@ def view(trace: Trace, size: tuple[int, int], prompts: list[Prompt]) -> View:
     vectors = vectors[0] if isinstance(vectors, list) else vectors
     mask = [number for prompt in _side_by_side(prompts, main) for number in prompt.mask]
     changing = _changing(trace, main, batch, given)
-    return View(given, sizes, 1 if main.is_pooled else vectors.shape[-2], mask, latents, changing)
+    return View(given, sizes, 1 if main.is_pooled else vectors.shape[-2], mask, changing)
 
 
 def _changing(trace: Trace, main: Prompt, batch: int, first: dict) -> frozenset[str]:
