@@ -28,7 +28,7 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
     """The twin of a checkpoint's component. ``name``: the port's name for it; ``tables``: settings that its pipeline gives."""
     from mflux_port.draft.tree.from_reference import build, build_plainly
 
-    config = small_config(name, component.config)
+    config = small_config(name, _with_layer_types(component))
     refused = _refused(component.class_name, build_plainly(component, config, "meta"))
     if refused:
         return Twin(None, [], config, refused)
@@ -48,6 +48,19 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
     if unknown:
         reason += f": none is known for {', '.join(unknown)}"
     return Twin(model, found, config, reason, lambda: build_plainly(component, config, "cpu"))
+
+
+def _with_layer_types(component) -> dict:
+    """The config with the kinds of its layers, which older files leave to the config's class: a twin shows each kind."""
+    if component.library != "transformers" or "layer_types" in component.config:
+        return component.config
+    import transformers
+
+    try:
+        kinds = getattr(transformers, component.class_name).config_class.from_dict(component.config).layer_types
+    except Exception:  # noqa: BLE001 - a config without kinds of layers, or one that the class refuses
+        return component.config
+    return component.config | {"layer_types": list(kinds)} if kinds else component.config
 
 
 def _refused(class_name: str, shapes) -> str:

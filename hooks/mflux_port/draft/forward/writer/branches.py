@@ -68,7 +68,7 @@ class Branches:
         ):
             return isinstance(node.ops[0], ast.Is)
         fact = self.fact(node)
-        if fact is None or len(fact.truths) != 1 or not self.from_config(node) or self._is_resized(node):
+        if fact is None or len(fact.truths) != 1 or not self.from_config(node):
             return None
         if fact.always("tensor"):
             return None
@@ -90,15 +90,6 @@ class Branches:
         if decisive in verdicts:
             return decisive
         return None if None in verdicts else not decisive
-
-    def _is_resized(self, node: ast.expr) -> bool:
-        # A config number that the tiny twin has changed: comparing it proves nothing about the real model.
-        for part in ast.walk(node):
-            fact = self.fact(part) if isinstance(part, ast.Attribute) else None
-            if fact is not None and fact.kinds & {"int", "float"}:
-                if any((group, part.attr) in self.project.resized for group in self.owners(part.value)):
-                    return True
-        return False
 
     def test(self, node: ast.expr) -> ast.expr:
         """A test in MLX that depends on the data."""
