@@ -11,6 +11,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mflux_port.draft.forward.twin.small_config import SAMPLE
+
 _TEXT_WIDTHS = (
     "joint_attention_dim", "cross_attention_dim", "text_embed_dim", "cap_feat_dim", "caption_channels", "text_in_dim",
     "text_hidden_dim", "context_in_dim", "context_dim", "text_dim", "llm_features_dim", "in_text_dim", "condition_dim",
@@ -196,8 +198,9 @@ def _ids(which: str) -> Callable[[_Maker], list[Callable]]:
 
 _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
     **dict.fromkeys(("hidden_states", "x", "sample", "latents", "latent_model_input"), _image),
-    **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt", "encoder_hidden_states_t5",
+    **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt",
                      "prompt_embeds", "text_states", "llm_features"), _text),
+    "encoder_hidden_states_t5": lambda make: [*_text(make), lambda: ...],  # a second text encoder's, which some lack
     **dict.fromkeys(("timestep", "timesteps", "t"), _times),
     **dict.fromkeys(("encoder_attention_mask", "encoder_hidden_states_mask", "text_embedding_mask", "prompt_mask",
                      "encoder_mask", "text_mask"), _masks),
@@ -244,8 +247,15 @@ def _found_runs(model, config: dict, cases: Sequence[Case], tables: dict[str, di
     chosen = _usual(found, accepted) or _fewest(found, accepted)
     if chosen is None:
         return []
-    runs = [("forward", one) for one in (inputs(chosen, case) for case in cases) if _accepts(model, one)]
+    made = (inputs(chosen, case) for case in (*cases, *_of_sample_size(config)))
+    runs = [("forward", one) for one in made if _accepts(model, one)]
     return runs + _without_optional(model, runs)
+
+
+def _of_sample_size(config: dict) -> tuple[Case, ...]:
+    """Runs at the size for which a model keeps its table of positions, in one side and in both."""
+    size = config.get("sample_size")
+    return (Case(size, 4, 7, 1, 5), Case(size, size, 7, 1, 6)) if type(size) is int and size <= SAMPLE else ()
 
 
 def _usual(found: list[list[Callable]], accepted: Callable) -> tuple[int, ...] | None:

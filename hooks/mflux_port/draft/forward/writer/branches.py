@@ -7,7 +7,8 @@ import ast
 from mflux_port.draft.forward.torch_calls.entry import Refused
 from mflux_port.draft.forward.writer.printer import source
 
-UNSEEN = "no recorded run reached this line"
+NOT_REACHED = "no recorded run"  # how the reason of a branch begins that the recorded runs did not take
+UNSEEN = f"{NOT_REACHED} reached this line"
 
 
 class Branches:
@@ -24,7 +25,7 @@ class Branches:
         body = self._side(node.body, node, True in seen or not seen)
         other = self._side(node.orelse, node, False in seen or not seen) if node.orelse else []
         if not node.orelse and seen == {True} and not self._ends_loop(node):
-            other = [self.problem(node, "no recorded run passed this test")]
+            other = [self.problem(node, f"{NOT_REACHED} passed this test")]
         if not body and not other:
             return []
         test = self.test(node.test)
