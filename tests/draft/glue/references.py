@@ -24,6 +24,7 @@ GEMMA = {
     "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 8192, "rms_norm_eps": 1e-6,
     "rope_theta": 10000.0, "attention_bias": False, "pad_token_id": 0,
 }  # fmt: skip
+BEGINS = {"add_bos_token": True, "bos_token": "<bos>", "eos_token": "<eos>"}  # every text begins with that token
 T5_GEMMA = {**GEMMA2, "model_type": "t5_gemma_module", "architectures": None}
 QWEN25_VL = {
     "model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"], "hidden_size": 3584,
@@ -71,7 +72,7 @@ REFERENCES: dict[str, dict] = {
         "text_encoder": ("transformers", "Gemma2Model", GEMMA2),
         "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
         "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 6.0}),
-        "tokenizer": ("transformers", "GemmaTokenizerFast", {}),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", BEGINS),
     },
     "cogview4": {
         "_class_name": "CogView4Pipeline",
@@ -178,7 +179,7 @@ REFERENCES: dict[str, dict] = {
         "text_encoder": ("transformers", "GemmaModel", GEMMA),
         "vae": ("diffusers", "AutoencoderKL", SDXL_VAE),
         "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", SCHEDULER),
-        "tokenizer": ("transformers", "GemmaTokenizerFast", {}),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", BEGINS),
     },
     "sana": {  # an instruction before the prompt, a deep VAE, a multistep solver
         "_class_name": "SanaPipeline",
@@ -206,7 +207,7 @@ REFERENCES: dict[str, dict] = {
             "solver_order": 2, "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0,
             "final_sigmas_type": "zero", "lower_order_final": True,
         }),
-        "tokenizer": ("transformers", "GemmaTokenizerFast", {}),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", BEGINS),
     },
     "longcat_image": {  # quoted words cut into characters, a norm that may only shrink
         "_class_name": "LongCatImagePipeline",
@@ -234,7 +235,7 @@ REFERENCES: dict[str, dict] = {
         }),
         "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
         "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 3.0}),
-        "tokenizer": ("transformers", "GemmaTokenizerFast", {"model_max_length": 256}),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", {**BEGINS, "model_max_length": 256}),
     },
     "kandinsky5": {  # latents with an axis of frames, channels last, and sizes from a list
         "_class_name": "Kandinsky5T2IPipeline",
