@@ -17,7 +17,10 @@ import torch
 
 from parity.errors import ParityError
 from parity.record import reference
-from parity.record.lora_files import ATTENTION, SPELLINGS, TRAINED, Spelling, directions, write_file
+from parity.record.lora_files import (
+    ATTENTION, COLUMNS, FACTORS_SWAPPED, MISTAKES, NO_MAGNITUDE, SPELLINGS, TRAINED, TRANSPOSED, Spelling, directions,
+    write_file,
+)  # fmt: skip
 from parity.record.probe import replaced
 from parity.record.recording import Recording, is_denoiser
 from parity.record.torch_taps import components
@@ -37,17 +40,20 @@ class Loaded:
     alpha: Callable[[str], float | None] = lambda layer: None
     why: str = ""
 
-    def update(self, layer: str) -> torch.Tensor:
-        """The update that is added to the layer's weight."""
-        parts, weight = self.factors[layer], self.layers[layer].weight.detach().float()
+    def updates(self, layer: str) -> dict[str, torch.Tensor]:
+        """The update that is added to the layer's weight, by the name "", and what each mistake would add."""
+        parts = self.factors[layer]
         if "lora_A" not in parts:
-            return self.scale * torch.kron(_factor(parts, "lokr_w1"), _factor(parts, "lokr_w2"))
+            one, other = _factor(parts, "lokr_w1"), _factor(parts, "lokr_w2")
+            return {"": self.scale * torch.kron(one, other), FACTORS_SWAPPED: self.scale * torch.kron(other, one)}
         alpha, rank = self.alpha(layer), len(parts["lora_A"])
         update = self.scale * (1.0 if alpha is None else alpha / rank) * (parts["lora_B"] @ parts["lora_A"])
         if "lora_magnitude_vector" not in parts:
-            return update
+            return {"": update, TRANSPOSED: update.T}
+        weight, magnitude = self.layers[layer].weight.detach().float(), parts["lora_magnitude_vector"][:, None]
         whole = weight + update  # DoRA stores the magnitude of each row separately from its direction
-        return parts["lora_magnitude_vector"][:, None] * whole / whole.norm(dim=1, keepdim=True) - weight
+        rows, columns = (magnitude * whole / whole.norm(dim=axis, keepdim=True) - weight for axis in (1, 0))
+        return {"": rows, COLUMNS: columns, NO_MAGNITUDE: update}
 
 
 def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recording:
@@ -66,7 +72,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
         file = load(pipe, path.with_suffix("") / f"{spelling.name}.safetensors", layers, spelling.scale)
         facts["files"][spelling.name] = _fact(spelling, keys, file)
         for layer in file.factors:
-            probes |= _probes(f"lora.{spelling.name}/{name}.{layer}", file.update(layer), layers[layer])
+            probes |= _probes(f"lora.{spelling.name}/{name}.{layer}", file.updates(layer), layers[layer])
     insert(layers, file.factors, file.scale)  # the last file, for attention layers, stays loaded for one run
     return reference.record(loaded, run, path, calibrate=False).extended(probes, {"lora": facts})
 
@@ -173,9 +179,8 @@ def stored_in(matrix: torch.Tensor, layer: torch.nn.Linear) -> np.ndarray:
     return (matrix.detach().float().cpu() @ torch.from_numpy(directions(layer.in_features))).numpy()
 
 
-def _probes(event: str, update: torch.Tensor, part: torch.nn.Linear) -> dict[str, np.ndarray]:
-    """The update's effect, and for a square layer that of its transpose: this detects swapped factors."""
-    found = {f"{event}/out/0": stored_in(update, part)}
-    if part.in_features == part.out_features:
-        found[f"{event}/out/1"] = stored_in(update.T, part)
-    return found
+def _probes(event: str, updates: dict[str, torch.Tensor], part: torch.nn.Linear) -> dict[str, np.ndarray]:
+    """The effect of the right update (number 0) and of the mistakes in the order of MISTAKES."""
+    fitting = {name: values for name, values in updates.items() if values.shape == part.weight.shape}
+    numbers = {name: number for number, name in enumerate(("", *MISTAKES))}
+    return {f"{event}/out/{numbers[name]}": stored_in(values, part) for name, values in fitting.items()}

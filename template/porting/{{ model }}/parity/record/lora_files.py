@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-RANK, ALPHA = 4, 8.0  # rank and alpha differ, or a loader that ignores alpha would pass
+# Each mistake with an alpha gives another factor: it is ignored, applied twice, or divided by the root of the rank.
+RANK, ALPHA, OWN_ALPHA = 4, 12.0, 24.0  # OWN_ALPHA: of the one layer that alpha_pattern names
 DIRECTIONS = 4  # a weight is compared by its results for this many random inputs
 LORA, LOKR, LOKR_FACTORS, DORA, LOKR_DORA = "LoRA", "LoKr", "LoKr in factors", "DoRA", "LoKr with DoRA"
 
@@ -60,6 +61,12 @@ SPELLINGS = (
     Spelling("lycoris_dora", "lycoris_{joined}", kind=LOKR_DORA, alpha="tensor"),
     Spelling("dora", "transformer.{path}", kind=DORA),
 )
+# What a loader may add instead of the right update; the reference records each where it differs (record/lora.py).
+TRANSPOSED = "transposed: its up and down matrices are swapped"
+FACTORS_SWAPPED = "the factors of the Kronecker product (w1, w2) are swapped"
+NO_MAGNITUDE = "the magnitude of DoRA is ignored"
+COLUMNS = "DoRA divides by the norm of columns, not of rows"
+MISTAKES = (TRANSPOSED, FACTORS_SWAPPED, NO_MAGNITUDE, COLUMNS)
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # the layers that diffusers' own training scripts train
 TRAINED = Spelling("attention", "transformer.{path}", scale=0.5)
 # The initial values for training: so small that a layer which only one side trains does not affect the others.
@@ -131,6 +138,6 @@ def _adapter_config(paths: list[str]) -> dict:
     # The metadata as diffusers writes it; one layer has its own alpha.
     return {
         "transformer.r": RANK, "transformer.lora_alpha": ALPHA, "transformer.target_modules": paths,
-        "transformer.alpha_pattern": {paths[-1]: 2 * ALPHA}, "transformer.rank_pattern": {},
+        "transformer.alpha_pattern": {paths[-1]: OWN_ALPHA}, "transformer.rank_pattern": {},
         "transformer.use_rslora": False,
     }  # fmt: skip
