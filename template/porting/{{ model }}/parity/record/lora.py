@@ -18,9 +18,18 @@ import torch
 from parity.errors import ParityError
 from parity.record import reference
 from parity.record.lora_files import (
-    ATTENTION, COLUMNS, FACTORS_SWAPPED, MISTAKES, NO_MAGNITUDE, SPELLINGS, TRAINED, TRANSPOSED, Spelling, directions,
+    ATTENTION,
+    COLUMNS,
+    FACTORS_SWAPPED,
+    MISTAKES,
+    NO_MAGNITUDE,
+    SPELLINGS,
+    TRAINED,
+    TRANSPOSED,
+    Spelling,
+    directions,
     write_file,
-)  # fmt: skip
+)
 from parity.record.probe import replaced
 from parity.record.recording import Recording, is_denoiser
 from parity.record.torch_taps import components
@@ -66,8 +75,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
     facts: dict = {"component": name, "inputs": inputs, "files": {}}
     probes = {f"weights/{name}.{layer}/out/0": stored_in(part.weight, part) for layer, part in layers.items()}
     shapes = {layer: tuple(part.weight.shape) for layer, part in layers.items()}
-    attention = {layer: shape for layer, shape in shapes.items() if layer.endswith(ATTENTION)} or shapes
-    for spelling, wanted in [*((one, shapes) for one in SPELLINGS), (TRAINED, attention)]:
+    for spelling, wanted in wanted_files(shapes):
         keys = write_file(path.with_suffix(""), spelling, wanted)
         file = load(pipe, path.with_suffix("") / f"{spelling.name}.safetensors", layers, spelling.scale)
         facts["files"][spelling.name] = _fact(spelling, keys, file)
@@ -75,6 +83,12 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
             probes |= _probes(f"lora.{spelling.name}/{name}.{layer}", file.updates(layer), layers[layer])
     insert(layers, file.factors, file.scale)  # the last file, for attention layers, stays loaded for one run
     return reference.record(loaded, run, path, calibrate=False).extended(probes, {"lora": facts})
+
+
+def wanted_files(shapes: dict[str, tuple[int, int]]) -> list[tuple[Spelling, dict[str, tuple[int, int]]]]:
+    """Each file and the layers in it, by path, with their outputs and inputs."""
+    attention = {layer: shape for layer, shape in shapes.items() if layer.endswith(ATTENTION)} or shapes
+    return [*((one, shapes) for one in SPELLINGS), (TRAINED, attention)]
 
 
 def _fact(spelling: Spelling, keys: dict[str, list[str]], loaded: Loaded) -> dict:
@@ -111,10 +125,10 @@ def linear_layers(network: torch.nn.Module) -> dict[str, torch.nn.Linear]:
     return {path: part for path, part in network.named_modules() if isinstance(part, torch.nn.Linear)}
 
 
-def load(pipe, path: Path, layers: dict[str, torch.nn.Linear], scale: float) -> Loaded:
-    """Load a file at strength ``scale`` and return the part that the reference applies."""
+def load(pipe, given: Path | Factors, layers: dict[str, torch.nn.Linear], scale: float) -> Loaded:
+    """Load a file, or its tensors, at strength ``scale`` and return the part that the reference applies."""
     try:
-        state, alpha = _read(pipe, path)
+        state, alpha = _read(pipe, given)
     except Exception as error:  # noqa: BLE001 - its converters may raise any error for an unknown name
         return Loaded(layers, scale, why=f"{type(error).__name__}: {reference.first_line(error)}")
     grouped: dict[str, Factors] = {}
@@ -126,19 +140,19 @@ def load(pipe, path: Path, layers: dict[str, torch.nn.Linear], scale: float) -> 
     return Loaded(layers, scale, whole, alpha, "" if whole else "no name in it is a layer of its transformer")
 
 
-def _read(pipe, path: Path) -> tuple[Factors, Callable[[str], float | None]]:
+def _read(pipe, given: Path | Factors) -> tuple[Factors, Callable[[str], float | None]]:
     """The file with the names of the reference's own modules, and its alpha for each layer."""
     from diffusers.utils import convert_unet_state_dict_to_peft
 
     prefix = f"{getattr(type(pipe), 'transformer_name', 'transformer')}."
-    handed = _handed_over(pipe, path)
+    handed = _handed_over(pipe, given)
     state, alphas, config = (_below(prefix, handed.get(name)) for name in ("state_dict", "network_alphas", "metadata"))
     if state and not any("lora_A" in key or "lokr_" in key for key in state):
         state = convert_unet_state_dict_to_peft(state)
     return state, lambda layer: _alpha(layer, config, alphas)
 
 
-def _handed_over(pipe, path: Path) -> dict:
+def _handed_over(pipe, given: Path | Factors) -> dict:
     """The tensors that the pipeline's ``load_lora_weights`` passes to its transformer, read without PEFT."""
     kind, found = type(pipe), {}
 
@@ -146,7 +160,7 @@ def _handed_over(pipe, path: Path) -> dict:
         found.update(kwargs, state_dict=state_dict)
 
     with replaced(kind, "load_lora_into_transformer", classmethod(take)):
-        inspect.unwrap(kind.load_lora_weights)(pipe, str(path))
+        inspect.unwrap(kind.load_lora_weights)(pipe, given if isinstance(given, dict) else str(given))
     return found
 
 
@@ -181,6 +195,10 @@ def stored_in(matrix: torch.Tensor, layer: torch.nn.Linear) -> np.ndarray:
 
 def _probes(event: str, updates: dict[str, torch.Tensor], part: torch.nn.Linear) -> dict[str, np.ndarray]:
     """The effect of the right update (number 0) and of the mistakes in the order of MISTAKES."""
-    fitting = {name: values for name, values in updates.items() if values.shape == part.weight.shape}
     numbers = {name: number for number, name in enumerate(("", *MISTAKES))}
-    return {f"{event}/out/{numbers[name]}": stored_in(values, part) for name, values in fitting.items()}
+    return {f"{event}/out/{numbers[name]}": stored_in(values, part) for name, values in fitting(updates, part).items()}
+
+
+def fitting(updates: dict[str, torch.Tensor], part: torch.nn.Linear) -> dict[str, torch.Tensor]:
+    """The updates in the shape of the layer's weight: a transposed one may have another."""
+    return {name: values for name, values in updates.items() if values.shape == part.weight.shape}
