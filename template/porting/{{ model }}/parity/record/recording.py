@@ -21,6 +21,7 @@ from parity.record.padding import PaddingLast
 
 FORMAT = "mflux-port parity 1"
 HEADER_ROOM = 1 << 20  # bytes kept free for the table of contents, so that the tensors can be written first
+LONG_HEADER_ROOM = 8 * HEADER_ROOM  # for thousands of tensors: of modules, or of LoRA files
 _DTYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32, "BF16": np.uint16, "BOOL": np.bool_}
 _CODES = {np.dtype(kind): code for code, kind in _DTYPES.items() if code != "BF16"}
 
@@ -254,7 +255,7 @@ class Recording:
 
     def extended(self, values: dict[str, np.ndarray], facts: dict) -> Recording:
         """Write the file again with more tensors and facts in it."""
-        with Recorder(self.path, self.facts | facts, room=8 * HEADER_ROOM) as sink:
+        with Recorder(self.path, self.facts | facts, room=LONG_HEADER_ROOM) as sink:
             for event in self.events:
                 sink.add(event.name, self._stored(event), whole=True)
             for name, array in values.items():
