@@ -29,11 +29,12 @@ ROPE = re.compile(r"rope|rotary|pos_embed|freqs")
 
 def of_module(call: Call, module, judge: ModuleJudge) -> str:
     """Describe the cause in one short sentence; empty when no pattern is known."""
-    from parity.explain.causes_by_trial import tried  # it needs MLX
+    from parity.explain import causes_by_trial  # it needs MLX
 
-    found = tried(call, module, judge) or _of_attention(call) or _rearranged(call, judge)
-    found = found or (of_distance(call.local) if call.local else "")
-    return found or _by_name(call)
+    found = causes_by_trial.tried(call, module, judge) or _of_attention(causes_by_trial.attention_alone(call, judge))
+    found = found or _rearranged(call, judge) or (of_distance(call.local) if call.local else "")
+    found = found or next(filter(None, (_of_scalars(inside, judge) for inside in call.children)), "") or _by_name(call)
+    return "; ".join(filter(None, (causes_by_trial.other_mask(call, judge), found)))
 
 
 def of_input(giver: str, takers: list[Call], judge: ModuleJudge) -> str:
@@ -178,8 +179,8 @@ def of_timestep(reference: float, own: float) -> str:
     return f"the transformer is given the timestep {own:.6g}, the reference {reference:.6g}"
 
 
-def _of_attention(call: Call) -> str:
-    for found in call.attention:
+def _of_attention(attention: list[dict]) -> str:
+    for found in attention:
         wanted, scale = found["scale"]
         if wanted is not None and abs(wanted - scale) > 1e-4 * abs(wanted):
             return f"attention scale {scale:.5g}; the reference's is {wanted:.5g}"
@@ -188,7 +189,7 @@ def _of_attention(call: Call) -> str:
             return _of_queries(found, off)
         if found["out"] and found["out"].relative > 0.02:
             return "the mask: queries, keys, values and scale are right, the attention's output is not"
-    if call.attention and all(found["out"] for found in call.attention):
+    if attention and all(found["out"] for found in attention):
         return "what follows the attention: order of heads, gate or output projection"
     return ""
 
