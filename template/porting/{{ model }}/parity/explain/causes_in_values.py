@@ -218,12 +218,13 @@ def _rearranged(call: Call, judge: ModuleJudge) -> str:
             if found and m != n and found[1].relative < 1e-4 and len(call.own) == len(names):
                 return f"order: result {n} is the reference's result {m} (modulation or split order)"
             if found and m == n and found[1].relative > 1e-3:
-                if _halves(reference, found[0].to_reference(own)):
+                theirs, mine = found[0].of_reference(reference), found[0].to_reference(own)
+                if _halves(theirs, mine):
                     return f"order: {SWAPPED}"
-                heads = turned_axis(reference, found[0].to_reference(own))
+                heads = turned_axis(theirs, mine)
                 if heads:
                     return f"order: {heads}"
-                cause = of_values(found[0].of_reference(reference), found[0].to_reference(own))
+                cause = of_values(theirs, mine)
                 if cause.startswith("layout"):
                     return cause
     return ""
