@@ -336,7 +336,8 @@ template = {"type": "TemplateProcessing", "single": around}
 for name in sys.argv[2:]:
     kind, source = getattr(transformers, name), pathlib.Path(name)
     source.mkdir()
-    (source / "tokenizer_config.json").write_text("{}")
+    settings = {"add_bos_token": True, "bos_token": {"content": "<bos>"}} if name == "GemmaTokenizerFast" else {}
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
     if name == "PreTrainedTokenizerFast":
         steps = {"post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}}
         (source / "tokenizer.json").write_text(json.dumps(steps))
@@ -358,12 +359,14 @@ def test_a_toy_tokenizer_cuts_a_text_as_its_class_whoever_reads_it(tmp_path, scr
         "ByT5Tokenizer",
         "LlamaTokenizerFast",
         "PreTrainedTokenizerFast",
+        "GemmaTokenizerFast",
     )
     done = script(tmp_path, "cut.py", PORTING, *kinds)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     for kind, (own, other) in found.items():
         assert own == other, kind
-    # T5 ends every text, CLIP also begins it; Qwen adds nothing. The last one's own file puts two tokens ahead.
+    # T5 ends every text, CLIP also begins it; Qwen adds nothing. One's own file puts two tokens ahead, and the last one's
+    # settings put one.
     lengths = [len(found[kind][0][1]) for kind in kinds]
-    assert lengths == [0, 1, 2, 1, 0, 2]
+    assert lengths == [0, 1, 2, 1, 0, 2, 1]

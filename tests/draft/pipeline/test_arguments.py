@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -41,6 +42,9 @@ class _Tensor:
     def is_floating_point(self) -> bool:
         return False
 
+    def is_complex(self) -> bool:
+        return False
+
     @property
     def shape(self) -> tuple[int, ...]:
         return (len(self.numbers),)
@@ -63,6 +67,16 @@ def test_a_mask_is_of_the_prompt_and_of_what_follows(given, rule):
     views = _views([[1, 1, 0, 0], [1, 1, 1, 0]], [(2, 4), (2, 6)])
     found = arguments._mask([_Tensor(numbers) for numbers in given], views)
     assert found == (rule and rule | {"axes": 2, "dtype": "int"})
+
+
+def test_a_mask_of_another_argument_names_it():
+    views = [replace(view, masks={"glyphs": mask}) for view, mask in
+             zip(_views([[1, 1], [1, 1]], [(2, 4), (2, 6)]), ([1, 0, 0], [1, 1, 0]), strict=True)]  # fmt: skip
+    found = arguments._rule([_Tensor([1, 0, 0]), _Tensor([1, 1, 0])], views, {})
+    assert found == {"is": "text mask", "of": "glyphs", "axes": 2, "dtype": "int"}
+    given = Given("Vega", PromptEmbeds(("text", "glyphs"), "text", masked=("glyphs",)), 8)
+    assert argument(found, given) == "mask_of_glyphs.astype(mx.int32)"
+    assert given.lines("mask_of_glyphs") == ["_, _, mask_of_glyphs = prompt_embeds"]
 
 
 def test_zeros_in_every_run_are_zeros():

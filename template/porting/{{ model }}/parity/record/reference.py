@@ -19,7 +19,7 @@ from parity.progress import Progress, of_stage
 from parity.record import components, edit, guidance, sizes
 from parity.record.calibration import CalibrationRecorder, Calibrations, write_calibration
 from parity.record.probe import Reached, find_orders, noise_changed
-from parity.record.recording import HEADER_ROOM, Recorder, Recording
+from parity.record.recording import HEADER_ROOM, LONG_HEADER_ROOM, Recorder, Recording
 from parity.record.resident_networks import Parts, peak
 from parity.record.torch_taps import MODULES, STAGES, TorchTaps, classes
 
@@ -77,7 +77,7 @@ class Run:
     @property
     def room(self) -> int:
         """Bytes for the recording's table of contents: thousands of tensors if modules are recorded."""
-        return HEADER_ROOM if self.level == STAGES else 8 * HEADER_ROOM
+        return HEADER_ROOM if self.level == STAGES else LONG_HEADER_ROOM
 
 
 @dataclass
