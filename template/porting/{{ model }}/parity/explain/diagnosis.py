@@ -251,7 +251,8 @@ class Diagnosis:
         None when no module gets a wrong input, or when the
         reference itself is so far off in bfloat16 that a result as it ran shows nothing.
         """
-        if self.trace.of(FLOAT32) and any(is_denoiser(call.stage) for call in calls):
+        repeated = [item.name.removeprefix(FLOAT32) for item in self.trace.of(FLOAT32)]
+        if any(map(self.limits.is_unsteady, repeated)) and any(is_denoiser(call.stage) for call in calls):
             return None
         first = next(
             (call for call in calls if call.output and call.output.relative > self.limits.of_output(call)), None

@@ -213,7 +213,7 @@ class Judge:
         what = {FORCED: "each stage alone", LOOP: "the loop", FREE: "the whole run"}[force]
         return ForcedRun(
             self.port, self.recording, force, self.reference, self.orders, self._memo, steps,
-            progress=lambda text: self.progress(f"{what}: {text}"), unsteady=self.limits.is_unsteady,
+            progress=lambda text: self.progress(f"{what}: {text}"), in_float32=self.limits.dtype == "bfloat16",
         )  # fmt: skip
 
     @contextlib.contextmanager
