@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # they need MLX, the numbers here do not
     from parity.run.module_judge import ModuleJudge
 
 GATED = ("mlp", "ff", "feed_forward", "act", "swiglu", "glu")
+SMALL = 1e-3  # share of a change that is no more than rounding
 MOVED = 0.05  # values in another order are far from the reference; near values differ by rounding only
 DIFFERS = {"float32": 1e-3, "bfloat16": 0.03}  # a nearer input is the same input, rounded
 FEW = 4  # numbers of a timestep or a scale
@@ -127,6 +128,21 @@ def of_distance(gap: Distance) -> str:
     if gap.cosine > 0.99999 and abs(gap.ratio - 1) > 1e-3:
         return f"a factor of {gap.ratio:.4g} (a scale is missing or applied twice)"
     return ""
+
+
+def of_change(before: np.ndarray, reference: np.ndarray, own: np.ndarray) -> str:
+    """Describe a change of numbers that is a factor of the reference's change, or has the other sign.
+
+    Where the port's result is rounded to bfloat16, so is the small change in it; that much may be left.
+    """
+    wanted, change = (values.astype(np.float64).reshape(-1) - before.reshape(-1) for values in (reference, own))
+    factor = float(wanted @ change / ((wanted @ wanted) or 1.0))
+    rounding = ROUNDED * np.linalg.norm(own) if is_short(own) else SMALL * np.linalg.norm(change)
+    known = np.linalg.norm(change - factor * wanted) <= rounding < np.linalg.norm(wanted) / 2
+    if not known or abs(factor - 1) * np.linalg.norm(wanted) <= 2 * rounding:
+        return ""
+    sign = abs(factor + 1) * np.linalg.norm(wanted) <= 2 * rounding
+    return "the sign is reversed" if sign else f"a factor of {factor:.3g} (a scale is missing or applied twice)"
 
 
 def of_values(reference: np.ndarray, own: np.ndarray) -> str:

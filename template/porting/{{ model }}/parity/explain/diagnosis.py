@@ -14,7 +14,6 @@ from parity.compare.rows import rows_cut
 from parity.explain import causes_in_values
 from parity.explain.causes_in_values import DIFFERS
 from parity.explain.grouping import grouped, kind_of
-from parity.metrics import distance
 from parity.record.recording import is_denoiser
 from parity.run.call_events import same_tokens
 from parity.run.mlx_taps import modules as modules_of
@@ -317,7 +316,7 @@ class Diagnosis:
                 )
                 where = f"the latents that the {item.name.split('/')[1].split('.')[0]} is given"
                 return [self._code(result, "loop", f"{where}: {cause or 'they are changed outside the steps'}")]
-        return []
+        return [self._code(result, "loop", result.note)] if result.note and result.worst is None else []
 
     def _transformer(self, result: Result, calls: list[Call]) -> list[Verdict]:
         roots = [call for call in calls if call.path == "transformer"]
@@ -389,8 +388,7 @@ class Diagnosis:
         if item is None or before not in self.recording or item.reference.size != item.own.size:
             return result.note or "its result differs"
         latents = self.recording.get(before).reshape(item.reference.shape)
-        gap = distance(item.reference - latents, item.own.reshape(latents.shape) - latents)
-        return causes_in_values.of_distance(gap) or "its result differs"
+        return causes_in_values.of_change(latents, item.reference, item.own.reshape(latents.shape)) or "its result differs"
 
     def _of_hidden_state(self, result: Result) -> str:
         """Find which of the reference's hidden states the port's prompt embeddings are, or added or missing rows."""
