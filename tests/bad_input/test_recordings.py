@@ -1,4 +1,5 @@
-"""Parity recordings, calibrations, waivers and arguments that the port's scripts cannot use: one line, before MLX is loaded.
+"""Parity recordings, calibrations, waivers and arguments that the port's scripts cannot use: one line, before MLX is
+loaded.
 
 Cases that need the reference's libraries (another family's checkpoint, NaN in the reference) are in
 tests/parity/test_bad_input.py.
@@ -138,7 +139,7 @@ ARGUMENTS = [
     ("two claims", (MFLUX, "--lora", "--image"), "not allowed with argument"),
     ("a claim in bfloat16", (MFLUX, "--lora", "--dtype", "bfloat16"), "leave out --dtype bfloat16"),
     ("a claim and a stage", (MFLUX, "--quantize", "8", "--stage", "loop"), "--quantize is judged in float32, in a separate run; leave out --stage"),
-    ("a claim without its recording", (MFLUX, "--training"), "training.safetensors is missing; run run_reference.py --training first"),
+    ("a claim without its recording", (MFLUX, "--training"), "training.safetensors is missing; run `uv run porting/nova/run_reference.py --training` first"),
     ("another prompt", (MFLUX, "--prompt", "b"), "the reference ran with prompt 'a fox', not 'b'"),
     ("another size", (MFLUX, "--size", "128"), "the reference ran with width 64, not 128"),
     ("other steps", (MFLUX, "--steps", "3"), "the reference ran with steps 2, not 3"),
@@ -195,7 +196,7 @@ def test_bad_recordings(answers, place, words):
     assert words in lines[0], lines[0]
 
 
-def test_the_recording_that_the_cases_damage_is_sound(answers):
+def test_undamaged_recording_is_accepted(answers):
     """The script gets as far as loading MLX, which is not installed in the environment of these tests."""
     code, _, err, _ = answers[-1]
     assert code is None and "No module named 'mlx'" in err, err

@@ -27,7 +27,7 @@ _FIGURES = re.compile(
 )
 _BEFORE_SETTINGS = re.compile(r"relL2 \S+ of [^\s,]+(, waived)?, \w+, \d+x\d+, [\d-]+, commit \w+\+?")
 OPEN = "is open"
-# The least side of a picture that counts, in pixels: a smaller picture hides errors at the edges of tiles and of
+# The smallest side of a picture that counts, in pixels: a smaller picture hides errors at the edges of tiles and of
 # position tables.
 _SIDE = 512
 # The folders whose code a stage's proof covers.
@@ -71,11 +71,11 @@ class Box(NamedTuple):
     def _lesser_setting(self, found: re.Match) -> str:
         wanted = BFLOAT16 if self.stage == BFLOAT16 else "float32"
         if found["dtype"] != wanted:
-            return f"was run in {found['dtype']}; {wanted} counts"
+            return f"was run in {found['dtype']}; only {wanted} counts"
         if self.stage in CLAIMS:
             return ""  # they compare numbers, not pictures
         if int(found["width"]) * int(found["height"]) < _SIDE**2:
-            return f"was run at {found['width']}x{found['height']}; {_SIDE}x{_SIDE} and larger counts"
+            return f"was run at {found['width']}x{found['height']}; only {_SIDE}x{_SIDE} and larger counts"
         if self._unguided(found):
             return f"was run with guidance {found['guidance']}; the port's is {self.guidance:g}"
         return ""
@@ -83,10 +83,13 @@ class Box(NamedTuple):
     def _unguided(self, found: re.Match) -> bool:
         return self.stage in _GUIDED and self.guidance > 1 and not _number(found["guidance"]) > 1
 
-    def commands(self, model: str) -> str:
-        """The command that proves the box, with the reference's command before it if the reference has to run again."""
+    def commands(self, model: str, checkpoint: str = "") -> str:
+        """The command that proves the box, with the reference's command before it if the reference has to run again.
+
+        ``checkpoint``: the options of the reference for a claim's own run, which name another one than the port's repo.
+        """
         if self.stage in CLAIMS:
-            return _claim_commands(model, self.stage)
+            return _claim_commands(model, self.stage, checkpoint)
         flags = " --dtype bfloat16" if self.stage == BFLOAT16 else f" --stage {self.stage}"
         judge = f"uv run python porting/{model}/run_mflux.py{flags}"
         found = _FIGURES.fullmatch(self.figures)
@@ -155,10 +158,10 @@ def claimed(package: Package) -> list[str]:
     return [claim for claim, answer in CLAIMS.items() if not answer or port is not None and getattr(port, answer)]
 
 
-def _claim_commands(model: str, claim: str) -> str:
+def _claim_commands(model: str, claim: str, checkpoint: str) -> str:
     judge = f"uv run python porting/{model}/run_mflux.py {CLAIM_FLAGS[claim]}"
     recorded = "" if claim == "quantized" else f" {CLAIM_FLAGS[claim]}"
-    return f"uv run porting/{model}/run_reference.py{recorded} && {judge}"
+    return f"uv run porting/{model}/run_reference.py{checkpoint}{recorded} && {judge}"
 
 
 def _guidance(package: Package) -> float:

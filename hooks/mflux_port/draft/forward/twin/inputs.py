@@ -19,6 +19,7 @@ _TEXT_WIDTHS = (
     "text_hidden_dim", "context_in_dim", "context_dim", "text_dim", "llm_features_dim", "in_text_dim", "condition_dim",
     "encoder_hidden_size", "caption_dim", "text_embedding_dim", "caption_projection_dim",
 )  # fmt: skip
+_SECOND_TEXT_WIDTHS = ("text_embed_2_dim",)
 _CHANNELS = ("in_channels", "in_visual_dim", "in_dim", "num_channels")
 _POOLED = ("pooled_projection_dim", "pooled_dim", "text_emb_dim", "in_text_dim2", "clip_dim", "pooled_embed_dim")
 _HEADS = ("num_attention_heads", "num_heads", "n_heads")
@@ -129,6 +130,12 @@ def _text(make: _Maker) -> list[Callable]:
     ]
 
 
+def _second_text(make: _Maker) -> list[Callable]:
+    """The vectors of a second text encoder, for models that have a width for them."""
+    width = make.size(_SECOND_TEXT_WIDTHS)
+    return [lambda: make.randn(make.case.batch, make.case.text, width), lambda: ...] if width else [lambda: ...]
+
+
 def _masks(make: _Maker) -> list[Callable]:
     return [lambda: make.mask("bool"), lambda: make.mask("long"), lambda: make.mask("float"), lambda: ...]
 
@@ -219,6 +226,7 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
     **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt",
                      "prompt_embeds", "text_states", "llm_features"), _text),
     "encoder_hidden_states_t5": lambda make: [*_text(make), lambda: ...],  # a second text encoder's, which some lack
+    "encoder_hidden_states_2": _second_text, "encoder_attention_mask_2": _masks,
     **dict.fromkeys(("timestep", "timesteps", "t"), _times),
     **dict.fromkeys(("encoder_attention_mask", "encoder_hidden_states_mask", "text_embedding_mask", "prompt_mask",
                      "encoder_mask", "text_mask"), _masks),

@@ -159,6 +159,7 @@ def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
             small[key] = shrink_network(value, sizes, text)
         elif key in LAYERS and isinstance(value, int):
             small[key] = min(value, LAYERS[key])
+    _shrink_places(config, small)
     if isinstance(small.get("layer_types"), list):
         small["layer_types"] = _pattern(config["layer_types"], small)
     if _first(config, HEADS):
@@ -167,6 +168,24 @@ def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
         small["vocab_size"] = sizes.vocab()
     _follow_text_width(config, small)
     return small
+
+
+def _shrink_places(config: dict, small: dict) -> None:
+    # Numbers of layers that do something more than the others: without them in the twin, that code would never run.
+    for key, value in config.items():
+        depths = [name for name in LAYERS if type(config.get(name)) is int and _are_places(key, value, config[name])]
+        for depth in [name for name in depths if value[-1] >= small[name]][:1]:
+            before, after = value[0] > 0, value[-1] < config[depth] - 1  # whether there are layers around them
+            small[key] = [n + before for n in range(len(value))]
+            small[depth] = max(small[depth], len(value) + before + after)
+
+
+def _are_places(key: str, value: object, depth: int) -> bool:
+    """Whether a config's value is a list of the numbers of some of its ``depth`` layers."""
+    if not isinstance(value, list) or not value or any(type(item) is not int for item in value):
+        return False
+    rising = value == sorted(set(value)) and 0 <= value[0] and value[-1] < depth
+    return rising and len(value) <= MOST_LAYERS and any(word in key for word in ("layer", "block", "index", "indices"))
 
 
 def follow_tokens(small: dict, ids: dict[str, int]) -> None:
