@@ -19,7 +19,6 @@ _TEXT_WIDTHS = (
     "text_hidden_dim", "context_in_dim", "context_dim", "text_dim", "llm_features_dim", "in_text_dim", "condition_dim",
     "encoder_hidden_size", "caption_dim", "text_embedding_dim", "caption_projection_dim",
 )  # fmt: skip
-_SECOND_TEXT_WIDTHS = ("text_embed_2_dim",)
 _CHANNELS = ("in_channels", "in_visual_dim", "in_dim", "num_channels")
 _POOLED = ("pooled_projection_dim", "pooled_dim", "text_emb_dim", "in_text_dim2", "clip_dim", "pooled_embed_dim")
 _HEADS = ("num_attention_heads", "num_heads", "n_heads")
@@ -74,6 +73,12 @@ class _Maker:
         return self.size(("sample_size",), 8)
 
     @property
+    def patch(self) -> tuple[int, ...]:
+        """Frames, height and width of a patch of a video."""
+        size = self.config.get("patch_size", 1)
+        return tuple(size) if isinstance(size, (list, tuple)) else (1, size, size)
+
+    @property
     def layers(self) -> int:
         return self.size(("num_text_layers", "text_num_layers"), 3)
 
@@ -111,6 +116,7 @@ def _image(make: _Maker) -> list[Callable]:
         lambda: make.randn(case.batch, 1, case.height, case.width, channels),
         lambda: make.randn(case.batch, 1, channels, case.height, case.width),
         lambda: make.randn(case.batch, channels, make.sample, make.sample),
+        lambda: make.randn(case.batch, case.height * case.width, channels, *make.patch),
     ]
 
 
@@ -128,12 +134,6 @@ def _text(make: _Maker) -> list[Callable]:
         *lists,
         *(lambda width=width: make.randn(case.batch, case.text, make.layers, width) for width in widths),
     ]
-
-
-def _second_text(make: _Maker) -> list[Callable]:
-    """The vectors of a second text encoder, for models that have a width for them."""
-    width = make.size(_SECOND_TEXT_WIDTHS)
-    return [lambda: make.randn(make.case.batch, make.case.text, width), lambda: ...] if width else [lambda: ...]
 
 
 def _masks(make: _Maker) -> list[Callable]:
@@ -183,12 +183,13 @@ def _shapes(make: _Maker) -> list[Callable]:
 
 
 def _second(candidates: Callable[[_Maker], list[Callable]]) -> Callable[[_Maker], list[Callable]]:
-    """The input of a second text encoder, with a length of its own: ``text_embed_2_dim`` is its width."""
+    """The input of a second text encoder, with a length of its own, if the config has ``text_embed_2_dim``, its width."""
 
     def made(make: _Maker) -> list[Callable]:
         widths = {key.replace("_2", ""): value for key, value in make.config.items() if "_2" in key}
         case = replace(make.case, text=make.case.text + 4, seed=make.case.seed + 100)
-        return [lambda: ..., *candidates(_Maker(make.config | widths, case))]
+        given = [one for one in candidates(_Maker(make.config | widths, case)) if one() is not ...]
+        return [*given, lambda: ...] if widths else [lambda: ...]
 
     return made
 
@@ -226,7 +227,6 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
     **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt",
                      "prompt_embeds", "text_states", "llm_features"), _text),
     "encoder_hidden_states_t5": lambda make: [*_text(make), lambda: ...],  # a second text encoder's, which some lack
-    "encoder_hidden_states_2": _second_text, "encoder_attention_mask_2": _masks,
     **dict.fromkeys(("timestep", "timesteps", "t"), _times),
     **dict.fromkeys(("encoder_attention_mask", "encoder_hidden_states_mask", "text_embedding_mask", "prompt_mask",
                      "encoder_mask", "text_mask"), _masks),
@@ -235,7 +235,7 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
     **dict.fromkeys(("pooled_projections", "pooled_embeds", "pooled_prompt_embeds"),
                     lambda make: [lambda: make.randn(make.case.batch, make.size(_POOLED, 16)), lambda: ...]),
     "guidance": lambda make: [lambda: make.torch.tensor([3.5, 2.0, 1.0][: make.case.batch]), lambda: ...],
-    "img_ids": _ids("image"), "txt_ids": _ids("text"), "position_ids": _ids("both"), "img_shapes": _shapes,
+    "img_ids": _ids("image"), "txt_ids": _ids("text"), "position_ids": _ids("both"), "img_shapes": _shapes, "shape_list": _shapes,
     **dict.fromkeys(("txt_seq_lens", "text_lens"), _lengths),
     **dict.fromkeys(("original_size", "target_size", "crop_coords"), _sizes),
     "added_cond_kwargs": lambda make: [lambda: {"resolution": None, "aspect_ratio": None}],

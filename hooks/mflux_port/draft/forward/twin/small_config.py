@@ -22,14 +22,27 @@ def small_config(name: str, config: dict) -> dict:
     if name == "vae":
         return _small_vae(shrink.shrink_vae(config), config)
     small = shrink.shrink_network(config, shrink.Sizes(), part_of(name) == "text_encoder")
+    head = _heads_of_axes(small, shrink)
     for key, value in config.items():
         width = isinstance(value, int) and not isinstance(value, bool) and value > shrink.LARGE
         if width and small.get(key) == value and not any(word in key for word in shrink.KEPT):
-            small[key] = 56 + 8 * (len(key) % 3)
+            small[key] = 3 * head if key.startswith("model_dim") and head else 56 + 8 * (len(key) % 3)
         if key in ("quantization_config",):
             small.pop(key)
     _limit(small)
     return small
+
+
+def _heads_of_axes(small: dict, shrink) -> int:
+    """Shrink the axes of a config that gives no heads: their sum is the size of one. 0 for any other config."""
+    axes = next((key for key in shrink.AXES if isinstance(small.get(key), list)), None)
+    if axes is None or any(small.get(key) for key in (*shrink.HEADS, *shrink.HEAD_SIZE, *shrink.WIDTH)):
+        return 0
+    for key in small:
+        if key.startswith("num_") and key.endswith("_blocks"):
+            small[key] = min(small[key], 2)
+    small[axes] = shrink.small_axes(small[axes])
+    return sum(small[axes])
 
 
 def _small_vae(small: dict, config: dict) -> dict:
