@@ -60,7 +60,13 @@ def test_what_a_chosen_function_gives_is_not_left_out(classes):
 
 
 def test_a_vae_of_any_scale_is_recorded_with_images_that_it_takes(rules):
-    assert rules["encoded"] == [[96, 32], [32, 64]]
+    assert rules["encoded"][0] == [[96, 32], [32, 64]]
+    assert rules["encoded"][1] == [[47, 15], [16, 32]]  # odd sides show how a convolution pads
+
+
+def test_inputs_are_found_by_how_far_the_model_gets(rules):
+    needed = {"encoder_attention_mask", "encoder_hidden_states_2", "encoder_attention_mask_2"}
+    assert needed <= set(rules["inputs"]) and not {"pooled_projections", "img_ids"} & set(rules["inputs"])
 
 
 def test_a_config_without_the_sizes_makes_no_twin_of_the_full_size(rules):
