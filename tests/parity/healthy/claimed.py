@@ -102,7 +102,7 @@ CLAIMED = {
             Known(
                 "lora",
                 "^peft FAIL refused, such as base_model.model.adaLN_modulation.1.lora_A",
-                "mflux's ernie_lora_mapping.py lists no name with base_model.model; diffusers' lora_conversion_utils.py "
+                "mflux's ernie_lora_mapping.py lists no name with base_model.model; diffusers' lora_pipeline.py:6613 "
                 "reads it as diffusion_model",
             ),
             Known(
