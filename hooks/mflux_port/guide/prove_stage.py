@@ -72,7 +72,10 @@ def prove_claim(status: PortStatus, claim: str) -> Action:
     other = claim == "edit" and status.port.edit_repo != status.port.hf_repo  # its pipeline is another one
     given = "" if other else _model(status)
     size = f" --size {FIRST_LOOK}" if status.twin and not other and claim not in SMALL else ""
-    return Action(box.commands(status.model, f"{given}{size}"), f"{claim} {box.problem}")
+    command = box.commands(status.model, f"{given}{size}")
+    if claim == "quantized" and status.has(RECORDING):
+        command = command.partition(" && ")[2]  # it is judged on the recording of the stages
+    return Action(command, f"{claim} {box.problem}")
 
 
 def _last(status: PortStatus, stage: str) -> dict | None:
