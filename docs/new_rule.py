@@ -27,7 +27,10 @@ _ROW = "| TODO: what the guide or an issue asks | {id} |"
 
 
 def add(project: Path, id: str) -> list[str]:
-    """Write the three parts of the rule ``id``. Returns a line per part. Raises ValueError for an id that cannot be used."""
+    """Write the three parts of the rule ``id``.
+
+    Returns a line per part. Raises ValueError for an id that cannot be used.
+    """
     if not re.fullmatch(r"[A-Z]{3}[0-9]{2}", id) or id[:3] not in GROUPS:
         raise ValueError(f"{id} is not a rule id: use one of {', '.join(GROUPS)} and two digits")
     module = GROUPS[id[:3]]

@@ -35,7 +35,7 @@ class Done(subprocess.CompletedProcess):
 
 
 def run(command: list[str], cwd: Path, env: Mapping[str, str], given: str = "", stubs: str = "") -> Done:
-    """What ``subprocess.run`` returns for ``[python, script, …]`` or ``[python, "-m", module, …]``.
+    """The same result as ``subprocess.run`` for ``[python, script, …]`` or ``[python, "-m", module, …]``.
 
     ``stubs``: a folder that the imports also need.
     ``seconds`` of the result are its CPU time, without the imports. To measure memory, use ``subprocess.run``.

@@ -44,7 +44,7 @@ CHANGED = [
     ("a repo with dots", {"hf_repo": "a../b..c"}, "hf_repo is 'a../b..c'"),
     ("a pipeline with two dots", {"reference_pipeline": "a..b"}, "reference_pipeline is 'a..b'"),
     ("a pipeline that is empty", {"reference_pipeline": ""}, "reference_pipeline is ''"),
-    # numbers and yes or no
+    # numbers and booleans
     ("steps that are text", {"steps": "8"}, "steps is '8'; write a whole number from 1 to 1000"),
     ("steps that are half", {"steps": 2.5}, "steps is 2.5; write a whole number"),
     ("steps that are true", {"steps": True}, "steps is True; write a whole number"),
@@ -157,7 +157,7 @@ def refused_by_all(world: World, capsys, words: str, but: str = "") -> None:
 
 
 @pytest.mark.parametrize(("change", "words"), [pytest.param(*case[1:], id=case[0]) for case in CHANGED])
-def test_answers_that_no_question_lets_through(world, capsys, change, words):
+def test_answers_that_no_question_accepts(world, capsys, change, words):
     world.answer(**change)
     refused_by_all(world, capsys, words)
 
@@ -169,13 +169,13 @@ def test_answers_that_are_missing(world, capsys, name):
 
 
 @pytest.mark.parametrize(("data", "words"), [pytest.param(*case[1:], id=case[0]) for case in FILES])
-def test_answers_that_are_no_answers(world, capsys, data, words):
+def test_files_without_answers(world, capsys, data, words):
     world.write(ANSWERS, data)
     refused_by_all(world, capsys, words, but="status" if b"<<<<" in data else "")  # status reports conflicts separately
 
 
 @pytest.mark.parametrize(("text", "words"), [pytest.param(*case[1:], id=case[0]) for case in ENTRIES])
-def test_entries_that_are_not_plain(world, capsys, text, words):
+def test_checkpoint_entries_that_are_not_plain_values(world, capsys, text, words):
     world.answer(checkpoints=...)
     path = world.path(ANSWERS)
     path.write_text(f"{path.read_text()}checkpoints:\n- key: nova\n  hf_repo: acme/Nova\n  {text}\n")
@@ -188,7 +188,7 @@ def test_entries_that_are_not_plain(world, capsys, text, words):
     ("change", "words"),
     [pytest.param(*case[1:], id=case[0]) for case in CHANGED if next(iter(case[1])) not in ("model", "class_name")],
 )
-def test_an_update_replaces_no_answer(world, capsys, monkeypatch, change, words):
+def test_update_refuses_an_answer_that_copier_would_replace(world, capsys, monkeypatch, change, words):
     world.answer(**change)
     world.commit()
     before = world.written()
@@ -200,7 +200,7 @@ def test_an_update_replaces_no_answer(world, capsys, monkeypatch, change, words)
 
 
 @pytest.mark.parametrize("answer", ["display_name", "guidance", "variants", "checkpoints", "_commit"])
-def test_an_update_from_the_command_line(world, capsys, answer):
+def test_update_command_refuses(world, capsys, answer):
     _, change, words = next(case for case in CHANGED if next(iter(case[1])) == answer)
     world.answer(**change)
     world.commit()
@@ -208,7 +208,7 @@ def test_an_update_from_the_command_line(world, capsys, answer):
 
 
 @pytest.mark.parametrize("case", [case for case in FILES if case[0] in ("a bracket left open", "no text", "a list")])
-def test_an_update_of_a_broken_file(world, capsys, case):
+def test_update_refuses_a_broken_answers_file(world, capsys, case):
     world.write(ANSWERS, case[1])
     world.commit()
     refused(world, capsys, ["update", "nova"], (case[2], ANSWERS), out=UPDATE)

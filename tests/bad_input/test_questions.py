@@ -159,14 +159,14 @@ def test_answers_that_are_refused(world, plain, answers, words):
 def test_answers_that_do_not_fit_the_checkout(world, plain, capfd, answers, words):
     with world.unchanged():
         said = error_of(plain, world.root, answers, tasks=True)
-    # A question refuses it, or the last step of the copy does.
+    # Either a question or the last step of the copy refuses it.
     printed = capfd.readouterr().err.splitlines()
     assert words in (printed[-1] if printed else said)
     assert not printed or printed[-1].startswith("mflux-port: ")
 
 
 @pytest.mark.parametrize("where", ["an empty folder", "another project"])
-def test_folders_that_are_no_checkout(world, plain, where):
+def test_folders_that_are_not_a_checkout(world, plain, where):
     folder = world.home / "elsewhere"
     folder.mkdir()
     if where == "another project":
@@ -176,7 +176,7 @@ def test_folders_that_are_no_checkout(world, plain, where):
     assert "is not an mflux checkout; run this in the root of a clone of mflux" in said.splitlines()[-1]
 
 
-# The folder that is a link to another place.
+# The folder that is replaced by a link to another place.
 LINKS = ["src/mflux/models", "src/mflux/models/vega", "porting", "porting/vega", "tests", "tests/cli"]
 
 
@@ -193,7 +193,7 @@ def test_folders_outside_the_checkout(world, plain, name):
     assert "is a link to a place outside the checkout:" in said.splitlines()[-1] and name in said
 
 
-def test_a_link_where_a_file_goes_is_left(world, plain):
+def test_link_in_place_of_a_file_is_kept(world, plain):
     target = world.home / "mine.py"
     target.write_text("# mine\n")
     world.path("tests/cli/test_vega_command.py").symlink_to(target)
@@ -206,7 +206,7 @@ TYPED = [{"model": "Vega"}, {"cli_name": "z-image"}, {"checkpoints": [{"key": "v
 
 
 @pytest.mark.parametrize("change", [TYPED[0], *(pytest.param(change, marks=pytest.mark.full) for change in TYPED[1:])])
-def test_as_a_person_types_it(world, plain, copy_port, change):
+def test_command_line_refuses_in_one_line(world, plain, copy_port, change):
     """The same with the command: it fails, its last line is our message, and nothing is written."""
     with world.unchanged():
         done = copy_port(world.root, **{**NEW, **change})

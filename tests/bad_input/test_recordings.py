@@ -1,4 +1,5 @@
-"""Parity recordings, calibrations, waivers and arguments that the port's scripts cannot use: one line, before MLX is loaded.
+"""Parity recordings, calibrations, waivers and arguments that the port's scripts cannot use: one line, before MLX is
+loaded.
 
 Cases that need the reference's libraries (another family's checkpoint, NaN in the reference) are in
 tests/parity/test_bad_input.py.
@@ -195,7 +196,7 @@ def test_bad_recordings(answers, place, words):
     assert words in lines[0], lines[0]
 
 
-def test_the_recording_that_the_cases_damage_is_sound(answers):
+def test_undamaged_recording_is_accepted(answers):
     """The script gets as far as loading MLX, which is not installed in the environment of these tests."""
     code, _, err, _ = answers[-1]
     assert code is None and "No module named 'mlx'" in err, err

@@ -1,4 +1,4 @@
-"""A freshly rendered port has no failing row. Every two answers together: tests/template/test_cover.py."""
+"""A freshly rendered port has no failing row. tests/template/test_cover.py tests every pair of answers."""
 
 from __future__ import annotations
 

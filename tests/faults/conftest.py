@@ -93,7 +93,9 @@ def small_template(tmp_path_factory) -> Template:
 
 @pytest.fixture(scope="session")
 def behind(tmp_path_factory, pristine, small_template) -> Path:
-    """A checkout with the port of nova from v0.1.0, edited where updates merge and where they do not; v0.2.0 exists."""
+    """A checkout with the port of nova from v0.1.0, edited in files that updates merge and in files that they do not;
+    v0.2.0 exists.
+    """
     root = shutil.copytree(pristine(), tmp_path_factory.mktemp("behind") / "mflux")
     template_versions.copy(small_template.home, root, "nova", "v0.1.0", vae="flux2", text_encoder="qwen3", lora="false")
     names = git(root, "ls-files").splitlines()

@@ -1,4 +1,4 @@
-"""Inject faults into a run: at the nth touch of the disk, or within the nth write, in any process of the run.
+"""Inject faults into a run: at the nth disk access, or within the nth write, in any process of the run.
 
 Imports only the standard library: ``site/sitecustomize.py`` loads this in every Python that a run starts.
 """
@@ -88,7 +88,7 @@ class _Counter:
 
 def _on_event(counter: _Counter, event: str, arguments: tuple) -> None:
     if event == "subprocess.Popen":
-        # A disk that fails does not stop a process from starting.
+        # A failing disk does not stop a process from starting.
         if isinstance(counter._fault.how, str) and not counter._fault.on and counter.due():
             counter.happen(event, arguments[0])
         return

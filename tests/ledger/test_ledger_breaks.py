@@ -79,7 +79,7 @@ def said(references, diffusers_python) -> dict:
 
 
 @pytest.mark.parametrize("component", WHOLE)
-def test_a_whole_mapping_balances(said, component):
+def test_intact_mapping_balances(said, component):
     assert said[component] == WHOLE[component]
 
 
@@ -89,12 +89,12 @@ def test_a_broken_line_is_named(said, name):
     assert {tensor for _, tensor in said[name]} - usual == {tensor for line in BROKEN[name] for tensor in expand(line)}
 
 
-def test_every_break_is_expected(said):
+def test_every_break_has_an_expectation(said):
     assert said.keys() - BROKEN.keys() == {*WHOLE, "qwen_image vae", "qwen_image text_encoder"}
     assert len(BROKEN) >= 20
 
 
-def test_what_mflux_drops_of_qwen_is_named(said):
+def test_tensors_of_qwen_that_mflux_drops_are_named(said):
     dropped = {tensor for kind, tensor in said["qwen_image vae"] if kind == "not mapped"}
     assert dropped == {f"encoder.down_blocks.5.time_conv.{name}" for name in ("weight", "bias")}
     unread = {tensor for kind, tensor in said["qwen_image text_encoder"] if kind == "no such parameter"}

@@ -1,7 +1,8 @@
 """``mflux-port copy``: run ``copier copy`` on the template, and refuse bad answers before a file is rendered.
 
 Copier runs the template's code only after it has rendered the files, so ``copier copy`` refuses a name that mflux
-already has at the end, and then removes the files. Here Copier first asks its questions and renders nothing.
+already has at the end, and then removes the files. This command first lets Copier ask its questions without rendering
+anything.
 """
 
 from __future__ import annotations

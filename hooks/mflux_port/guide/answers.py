@@ -61,7 +61,7 @@ def verify_same_checkpoint(file: Path, place: str) -> None:
 
 
 def set_answers(file: Path, given: dict[str, object]) -> None:
-    """Write the command line's values into the answers, in place of those that ``inspect`` found or did not find."""
+    """Write the command line's values into the answers, in place of those that ``inspect`` found or left open."""
     text = answers_text(file)
     for name, typed in given.items():
         value = str(typed).lower() if isinstance(typed, bool) else typed

@@ -51,7 +51,10 @@ class Journey:
     last: subprocess.CompletedProcess | None = None
 
     def go(self) -> Action:
-        """Run every step that needs no person. Returns the next action; raises PortError when a command fails."""
+        """Run every step that does not need a person.
+
+        Returns the next action; raises PortError when a command fails.
+        """
         given = self.request.answers()
         self.model = "" if copy_has_begun(self._file) else existing_port(self.request)
         if not self.model:

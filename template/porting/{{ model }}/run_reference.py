@@ -16,9 +16,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from parity.answers import FEW_STEPS, PROMPT, SEED, SIZE, Answers, load_answers, size_of
+from parity.answers import FEW_STEPS, SEED, SIZE, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
 from parity.needs import Timings
 from parity.record import components
@@ -30,7 +31,7 @@ def main() -> int:
     components.allow_custom_code(args.custom_code)
     repo = answers.hf_repo if args.edit is None else answers.edit_repo
     folder = components.resolve(args.model or repo, weights=not args.estimate)
-    from parity.record import estimate, precision, reference, torch_taps
+    from parity.record import estimate, precision, reference, torch_taps, usual_prompt
 
     precision.use_float32()
     plan = _plan(args, answers, folder, torch_taps, reference)
@@ -43,6 +44,8 @@ def main() -> int:
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
     # An edit pipeline may differ from that of text-to-image.
     loaded = reference.load(plan, "" if plan.images else answers.pipeline, args.keep_loaded)
+    if args.prompt is None:
+        plan = replace(plan, prompt=usual_prompt.usual_prompt(type(loaded.pipe)))
     _verify_module(plan.only, torch_taps.classes(loaded.pipe))
     RECORDS[_kind(args)](loaded, plan, _path(args, answers, plan.level == torch_taps.STAGES), args)
     timings.keep(key, loaded.progress, plan.steps)
@@ -125,7 +128,7 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
     unguided = guidance <= 1 or args.guidance is None and (not whole or not answers.supports_guidance)
     return reference.Run(
         model=folder,
-        prompt=args.prompt,
+        prompt=args.prompt or "",
         negative_prompt=args.negative_prompt,
         seed=args.seed,
         width=width,
@@ -231,7 +234,7 @@ def _add_what_the_pipeline_gets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", help=f"N or WIDTHxHEIGHT (default: {SIZE}; small for blocks and modules)")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: the port's, {FEW_STEPS} at most)")
     parser.add_argument("--guidance", type=float, help="default: the port's; off for blocks and modules")
-    parser.add_argument("--prompt", default=PROMPT)
+    parser.add_argument("--prompt", help="default: a short one, with quoted words if the pipeline reads them")
     parser.add_argument("--negative-prompt", default="")
     parser.add_argument("--call", action="append", default=[], metavar="NAME=VALUE", help="one more pipeline argument")
     parser.add_argument("--seed", type=int, default=SEED)

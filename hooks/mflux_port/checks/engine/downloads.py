@@ -43,5 +43,5 @@ def loaded_folders(definitions: list[ast.Call]) -> set[str]:
 
 
 def is_downloaded(folder: str, patterns: list[str]) -> bool:
-    """Does a pattern match files in the folder?"""
+    """Whether a pattern matches files in the folder."""
     return any(pattern.split("/")[0] in (folder, "*", "**") or pattern.startswith("*") for pattern in patterns)

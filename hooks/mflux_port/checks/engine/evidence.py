@@ -27,7 +27,7 @@ _FIGURES = re.compile(
 )
 _BEFORE_SETTINGS = re.compile(r"relL2 \S+ of [^\s,]+(, waived)?, \w+, \d+x\d+, [\d-]+, commit \w+\+?")
 OPEN = "is open"
-# The least side of a picture that counts, in pixels: a smaller picture hides errors at the edges of tiles and of
+# The smallest side of a picture that counts, in pixels: a smaller picture hides errors at the edges of tiles and of
 # position tables.
 _SIDE = 512
 # The folders whose code a stage's proof covers.
@@ -71,11 +71,11 @@ class Box(NamedTuple):
     def _lesser_setting(self, found: re.Match) -> str:
         wanted = BFLOAT16 if self.stage == BFLOAT16 else "float32"
         if found["dtype"] != wanted:
-            return f"was run in {found['dtype']}; {wanted} counts"
+            return f"was run in {found['dtype']}; only {wanted} counts"
         if self.stage in CLAIMS:
             return ""  # they compare numbers, not pictures
         if int(found["width"]) * int(found["height"]) < _SIDE**2:
-            return f"was run at {found['width']}x{found['height']}; {_SIDE}x{_SIDE} and larger counts"
+            return f"was run at {found['width']}x{found['height']}; only {_SIDE}x{_SIDE} and larger counts"
         if self._unguided(found):
             return f"was run with guidance {found['guidance']}; the port's is {self.guidance:g}"
         return ""

@@ -56,7 +56,7 @@ def bfloat16_is_proven(package: Package) -> Verdict:
     when=MERGE,
 )
 def claims_are_proven(package: Package) -> Verdict:
-    """What the port claims besides text-to-image was proven against the reference: editing, image-to-image, LoRA, training, quantized"""
+    """Every claim besides text-to-image is proven: editing, image-to-image, LoRA, training, quantized"""
     found, claimed = evidence.stages(package), evidence.claimed(package)
     problems = [_MISSING.format(claim) for claim in claimed if claim not in found]
     boxes = {claim: found[claim] for claim in claimed if claim in found and found[claim].problem}

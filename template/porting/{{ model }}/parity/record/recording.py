@@ -164,9 +164,10 @@ class Recorder:
         # Masks contain -inf. Any other value that is not finite would make every later figure meaningless.
         if "mask" in name or not (np.isnan(kept).any() or np.isposinf(kept).any()):
             return
-        raise ParityError(
-            f"the reference itself gives NaN or infinity at {name}; look at its weights, or run it in float32"
-        )
+        cure = "look at its weights, or run it in float32"
+        if name.startswith("text_encoder") and "" in (self.facts.get("prompt"), self.facts.get("negative_prompt")):
+            cure = f"an empty text may have no token: give --prompt and --negative-prompt a word, or {cure}"
+        raise ParityError(f"the reference itself gives NaN or infinity at {name}; {cure}")
 
     def _finish(self) -> None:
         table = [[e.name, e.shape, e.stride, e.same] for e in self.events]
