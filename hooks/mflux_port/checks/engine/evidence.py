@@ -165,6 +165,11 @@ def claimed(package: Package) -> list[str]:
     return [claim for claim, answer in CLAIMS.items() if not answer or port is not None and getattr(port, answer)]
 
 
+def shares_checkpoint(package: Package, claim: str) -> bool:
+    """Whether a claim is recorded from the checkpoint of the stages; editing may have one of its own."""
+    return claim != "edit" or package.port is None or package.port.edit_repo == package.port.hf_repo
+
+
 def _claim_commands(model: str, claim: str, checkpoint: str) -> str:
     judge = f"uv run python porting/{model}/run_mflux.py {CLAIM_FLAGS[claim]}"
     recorded = "" if claim == "quantized" else f" {CLAIM_FLAGS[claim]}"

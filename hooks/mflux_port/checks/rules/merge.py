@@ -62,7 +62,9 @@ def claims_are_proven(package: Package) -> Verdict:
     boxes = {claim: found[claim] for claim in claimed if claim in found and found[claim].problem}
     # A port whose stages were proven on a twin has no other checkpoint here.
     given = evidence.TWIN.format(model=package.model) if any(box.on_twin for box in found.values()) else ""
-    problems += [f"{claim} {box.problem}: {box.commands(package.model, given)}" for claim, box in boxes.items()]
+    for claim, box in boxes.items():
+        checkpoint = given if evidence.shares_checkpoint(package, claim) else ""
+        problems.append(f"{claim} {box.problem}: {box.commands(package.model, checkpoint)}")
     return failed("; ".join(problems)) if problems else passed()  # each has its own command
 
 
