@@ -12,7 +12,7 @@ def _values(*shape: int) -> np.ndarray:
     return RANDOM.standard_normal(shape).astype(np.float32)
 
 
-def test_a_recording_gives_back_what_was_written(tmp_path):
+def test_recording_returns_what_was_written(tmp_path):
     from parity.record.recording import Recorder, Recording
 
     path, values = tmp_path / "run.safetensors", _values(3, 4, 5)
@@ -27,7 +27,7 @@ def test_a_recording_gives_back_what_was_written(tmp_path):
     assert found.names("vae_decode") == ["vae_decode/vae/in/0", "vae_decode/vae.decoder/in/0"]
 
 
-def test_a_table_of_contents_that_outgrows_its_room(tmp_path):
+def test_table_of_contents_may_outgrow_its_space(tmp_path):
     from parity.record.recording import Recorder, Recording
 
     path, values = tmp_path / "run.safetensors", [_values(3, n) for n in range(40)]
@@ -39,7 +39,7 @@ def test_a_table_of_contents_that_outgrows_its_room(tmp_path):
         np.testing.assert_array_equal(found.get(f"vae_decode/vae.layers.{n}/out/0"), one)
 
 
-def test_a_recording_refuses_nan_and_leaves_nothing(tmp_path):
+def test_recording_refuses_nan_and_leaves_no_file(tmp_path):
     from parity.errors import ParityError
     from parity.record.recording import Recorder
 
@@ -78,7 +78,7 @@ def test_bfloat16_rounds_to_the_nearest():
         ("image", {"image": []}),
     ],
 )
-def test_a_recording_for_something_else_proves_no_claim(tmp_path, claim, facts):
+def test_recording_of_another_claim_is_refused(tmp_path, claim, facts):
     from parity.errors import ParityError
     from parity.record.recording import Recorder, Recording
 

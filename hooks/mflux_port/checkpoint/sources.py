@@ -47,7 +47,10 @@ class LocalSource:
 
 
 class RemoteSource:
-    """A repo of the Hub, at the commit that its main branch has now. Weights are never downloaded, only their headers."""
+    """A repo of the Hub, at the commit that its main branch has now.
+
+    Weights are never downloaded, only their headers.
+    """
 
     single = False
     root = None
@@ -135,7 +138,9 @@ def open_source(where: str) -> LocalSource | RemoteSource:
 
 
 def downloaded(where: str) -> tuple[Path, str]:
-    """The folder on this disk, and its repo id (empty when unknown), of a folder or of a repo in the Hugging Face cache."""
+    """The folder on this disk, and its repo id (empty when unknown), of a folder or of a repo in the Hugging Face
+    cache.
+    """
     from huggingface_hub import constants
 
     path = Path(os.path.expanduser(where))

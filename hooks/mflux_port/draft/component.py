@@ -41,7 +41,9 @@ _TOPS = {
 
 
 def top_of(name: str) -> tuple[str, str]:
-    """The class, without the port's name, and the file of a component: text_encoder_2 has TextEncoder2 in text_encoder.py."""
+    """The class, without the port's name, and the file of a component: text_encoder_2 has TextEncoder2 in
+    text_encoder.py.
+    """
     part = part_of(name)
     top, stem = _TOPS[part]
     return top + name.removeprefix(part).lstrip("_"), stem

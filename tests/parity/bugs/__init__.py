@@ -30,7 +30,10 @@ class Bug:
 
 @contextlib.contextmanager
 def replaced(owner, name: str, value) -> Iterator[None]:
-    """``owner.name`` is ``value`` inside this context. MLX keeps parameters and children as items, the rest as attributes."""
+    """``owner.name`` is ``value`` inside this context.
+
+    MLX keeps parameters and children as items, the rest as attributes.
+    """
     if isinstance(owner, dict) and name in owner:
         before, owner[name] = owner[name], value
         try:

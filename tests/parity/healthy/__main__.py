@@ -1,6 +1,9 @@
-"""``python -m tests.parity.healthy``: judge mflux's own ports in all settings and print a table. Takes about 40 minutes.
+"""``python -m tests.parity.healthy``: judge mflux's own ports in all settings and print a table.
 
-One line for each judged run; below it each line of the harness that no true difference explains. Ends with 1 when there is one.
+Takes about 40 minutes.
+
+One line for each judged run; below it each line of the harness that no true difference explains. Ends with 1 when there
+is one.
 """
 
 from __future__ import annotations

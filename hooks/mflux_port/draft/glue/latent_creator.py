@@ -26,7 +26,7 @@ def resized(source: str, facts: dict[str, dict]) -> str | None:
 
 
 def multiple(facts: dict[str, dict]) -> int:
-    """The multiple of width and height: as drawn, otherwise the pipeline's patch or mflux's own 16."""
+    """The multiple of width and height: as measured, otherwise the pipeline's patch or mflux's own 16."""
     drawn = facts.get("sizes", {}).get("value")
     if drawn:
         return drawn["multiple"]

@@ -124,7 +124,7 @@ class {self.name}:
         return self._prepare(fixed, given), self._predict()
 
     def _rotary(self, passed: list[str]) -> dict[str, str]:
-        """The transformer's rotary embeddings, made once for an image; ``passed`` gets them for every step."""
+        """The transformer's rotary embeddings, computed once per image; ``passed`` gets them for every step."""
         given = [text for text in passed if text.partition("=")[0] in self.signature.of_rotary]
         rules = self._value("arguments")
         of_time = any((rules.get(name) or {}).get("is") == "time" for name in self.signature.of_rotary)

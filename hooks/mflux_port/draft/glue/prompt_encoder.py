@@ -47,8 +47,8 @@ def _is_bare(negative: dict) -> bool:
 class Writer:
     """Writes the file for one port; what the facts do not decide is added to ``unresolved``.
 
-    ``classes``: (module, class) of each text encoder, by the port's name for it; ``drafted``: the text of a module of this
-    draft, empty for any other.
+    ``classes``: (module, class) of each text encoder, by the port's name for it; ``drafted``: the text of a module of
+    this draft, empty for any other.
     """
 
     def __init__(
@@ -61,7 +61,10 @@ class Writer:
         self.constants: dict[str, str] = {}
 
     def text(self) -> str:
-        """The file's source, not formatted yet. It raises if the facts are not enough, with the reason in ``unresolved``."""
+        """The file's source, not formatted yet.
+
+        It raises if the facts are not enough, with the reason in ``unresolved``.
+        """
         try:
             groups = self._groups()
             encoders = [

@@ -14,7 +14,7 @@ class Signature:
     """``arguments``: the names of ``__call__``, with whether each has a default. ``returns``: its annotation.
 
     Without an annotation, ``returns`` is that of a written tuple, such as ``tuple[mx.array, mx.array]``.
-    ``of_rotary``: the arguments of the method that makes rotary embeddings once for an image; none without that method.
+    ``of_rotary``: the arguments of the method that computes rotary embeddings once per image; none without that method.
     """
 
     arguments: dict[str, bool]

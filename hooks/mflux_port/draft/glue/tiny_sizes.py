@@ -35,7 +35,9 @@ class _Sizes:
 
 
 def small_configs(real: dict[str, dict], twin: dict[str, dict], stand_ins: Collection[str] = ()) -> dict[str, dict]:
-    """Configs of transformer and text encoder at tiny sizes. ``twin``: the configs of the pipeline's twin, whose depths are kept.
+    """Configs of transformer and text encoder at tiny sizes.
+
+    ``twin``: the configs of the pipeline's twin, whose depths are kept.
 
     ``stand_ins``: the encoders that the tests replace with a fixed-width class.
     """
@@ -56,7 +58,9 @@ def small_configs(real: dict[str, dict], twin: dict[str, dict], stand_ins: Colle
 
 
 def _side_by_side(real: dict[str, dict], stand_ins: Collection[str]) -> set[str]:
-    """The encoders that together are at most as wide as one that the tests replace: zeros may fill them up to its width."""
+    """The encoders that together are at most as wide as one that the tests replace: zeros may fill them up to its
+    width.
+    """
     widths = {
         name: config.get("d_model") or config.get("hidden_size") or 0 for name, config in real.items() if "text" in name
     }

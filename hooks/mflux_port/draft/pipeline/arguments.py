@@ -1,7 +1,7 @@
 """What each argument of the transformer is, in terms of what the loop knows: one fact for the whole call.
 
-Runs that differ in size and in prompt are read side by side. An argument that no rule explains in all of them has no value
-here, and the drafted call raises there.
+Runs that differ in size and in prompt are read side by side. An argument that no rule explains in all of them has no
+value here, and the drafted call raises there.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _MANY = 64  # numbers; a longer list of numbers is a table
 class View:
     """One run: the arguments of its first conditional prediction, and the quantities that they may follow.
 
-    ``sizes``: height and width in pixels and of the latents, by name; ``text``: the prompt's number of vectors; ``mask``:
-    which of them are tokens of the prompt; ``changing``: the arguments that later steps give other values.
+    ``sizes``: height and width in pixels and of the latents, by name; ``text``: the prompt's number of vectors;
+    ``mask``: which of them are tokens of the prompt; ``changing``: the arguments that later steps give other values.
     """
 
     arguments: dict
@@ -37,7 +37,10 @@ class View:
 
 @dataclass(frozen=True)
 class Transformer:
-    """``numbers``: its whole numbers, by attribute. ``twice``: runs with twice its sample ``size``; none without one."""
+    """``numbers``: its whole numbers, by attribute.
+
+    ``twice``: runs with twice its sample ``size``; none without one.
+    """
 
     numbers: dict[str, int]
     twice: list[View]

@@ -33,7 +33,7 @@ def not_resized(pipe) -> dict:
 
 
 def input_image(pipe, call: dict) -> Fact:
-    """At which size an image is encoded, from images of several sizes, and how it is brought there."""
+    """At which size an image is encoded, from images of several sizes, and how it is resized to it."""
 
     def encoded(image):
         trace = run(pipe, call | {"image": image}, Intervention(stop_at_encode=True), _REFUSALS)

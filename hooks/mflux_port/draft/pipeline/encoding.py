@@ -14,7 +14,9 @@ _SPECIAL = "bos_token_id", "eos_token_id", "unk_token_id"
 
 @dataclass(frozen=True)
 class Prompt:
-    """The conditional prompt of a run as one encoder sees it, and which of its vectors one argument of the transformer has."""
+    """The conditional prompt of a run as one encoder sees it, and which of its vectors one argument of the transformer
+    has.
+    """
 
     argument: str
     encoder: str
@@ -85,7 +87,10 @@ def _prompt(trace: Trace, argument: str, number: int, at: tuple[int, int], block
 
 
 def encodings(prompts: list[Prompt], others: list[Prompt], facts: dict[str, Fact]) -> list[Fact]:
-    """One fact for each encoder. ``others``: of a run with a longer text; ``facts`` has those on the prompt's vectors."""
+    """One fact for each encoder.
+
+    ``others``: of a run with a longer text; ``facts`` has those on the prompt's vectors.
+    """
     pairs = list(zip(prompts, others, strict=True))
     found = []
     for encoder in dict.fromkeys(prompt.encoder for prompt in prompts):

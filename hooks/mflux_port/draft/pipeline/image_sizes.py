@@ -31,7 +31,9 @@ Pair = tuple[Image.Image, np.ndarray]
 
 
 def image_size(encoded: Callable[[Image.Image], object], width: int, height: int, lists: dict[str, list]) -> Fact:
-    """The only rule that fits. ``encoded(image)``: the pixels from -1 to 1 that the VAE is given, or why there are none.
+    """The only rule that fits.
+
+    ``encoded(image)``: the pixels from -1 to 1 that the VAE is given, or why there are none.
 
     ``lists`` has the sizes that the pipeline's module lists, by name; the generated image is width x height.
     """
@@ -98,7 +100,9 @@ def _of_list(sizes: list) -> Iterator[dict]:
 
 
 def _confirmed(rules: list[dict], encoded: Callable[[Image.Image], object]) -> dict | None:
-    """The simplest of ``rules``, if all fitting rules agree on many images, and an image for each size of the list fits."""
+    """The simplest of ``rules``, if all fitting rules agree on many images, and an image for each size of the list
+    fits.
+    """
     rng = random.Random(0)
     many = [(rng.randrange(_SMALL, _LARGE), rng.randrange(_SMALL, _LARGE)) for _ in range(_MANY)]
 

@@ -283,7 +283,7 @@ def _normed(rows: list, targets: list, scales: tuple[float, float]) -> dict | No
 
 
 def _scaling(mixed, conditional, target, shrinks: bool = False) -> str | None:
-    """What of ``mixed`` is made that of ``conditional``; ``shrinks``: only where it is larger."""
+    """What of ``mixed`` is scaled to that of ``conditional``; ``shrinks``: only where it is larger."""
 
     def fits(own, wanted, size) -> bool:
         ratio = size(wanted) / size(own)

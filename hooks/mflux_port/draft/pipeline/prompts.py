@@ -1,7 +1,7 @@
 """How a prompt becomes the transformer's input: template, tokens and hidden states.
 
-A pipeline only copies vectors: each token's vector in the transformer's argument is looked up, bit by bit, among all that
-the encoders returned. A vector that is not found there was computed, and is reported as such.
+A pipeline only copies vectors: each token's vector in the transformer's argument is looked up, bit by bit, among all
+that the encoders returned. A vector that is not found there was computed, and is reported as such.
 """
 
 from __future__ import annotations

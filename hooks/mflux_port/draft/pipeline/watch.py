@@ -19,7 +19,9 @@ class StopRun(Exception):
 
 @dataclass
 class NetworkCall:
-    """One call of a network by the pipeline itself. ``arguments`` by the names of the signature; ``output`` as returned.
+    """One call of a network by the pipeline itself.
+
+    ``arguments`` by the names of the signature; ``output`` as returned.
 
     ``path`` is the module that was called: the component, or a module inside it (``text_encoder.model``).
     """

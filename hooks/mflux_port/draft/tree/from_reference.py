@@ -1,4 +1,6 @@
-"""The reference's own module tree, built on torch's meta device: no weights, only shapes. Needs torch and the reference.
+"""The reference's own module tree, built on torch's meta device: no weights, only shapes.
+
+Needs torch and the reference.
 
 Sizes become expressions of the config's names where the reference itself shows how: it is built again with one number
 of its config doubled, quadrupled and, where it does not count blocks, much larger and smaller; a size that follows
@@ -70,8 +72,9 @@ def has_reference(component: Component) -> bool:
 def reference_tree(component: Component, wanted: Wanted | None = None, towers: bool = False) -> Node | None:
     """The tree of the component's reference class; None when the installed library has no such class.
 
-    ``wanted``: what drafted forward passes read of modules without weights and of modules' own values. ``towers``: sizes
-    of a tower for images are expressed, too. Raises PortError for a config with more blocks than the checkpoint has tensors: building them would take all memory.
+    ``wanted``: what drafted forward passes read of modules without weights and of modules' own values. ``towers``:
+    sizes of a tower for images are expressed, too. Raises PortError for a config with more blocks than the checkpoint
+    has tensors: building them would take all memory.
     """
     _verify_counts(component)
     base = _build(component, component.config)
@@ -235,7 +238,7 @@ def build_plainly(component: Component, config: dict, device: str):
 
 
 def without_head(module):
-    """A text encoder with an identity instead of its output head: pipelines read hidden states, no logits."""
+    """A text encoder with an identity instead of its output head: pipelines read hidden states, not logits."""
     from torch import nn
 
     path = output_head(module)
@@ -251,7 +254,10 @@ def output_head(module) -> str:
 
 
 class _Describer:
-    """Describes modules. ``wanted``: by group, the values that its forward pass reads; ``sizes``: those of its config."""
+    """Describes modules.
+
+    ``wanted``: by group, the values that its forward pass reads; ``sizes``: those of its config.
+    """
 
     def __init__(self, wanted: Wanted, sizes: dict[str, object] = MappingProxyType({})):
         self.wanted, self.sizes = wanted, sizes if wanted else {}

@@ -29,8 +29,8 @@ class Observation:
 def express(base: Node, observations: list[Observation]) -> Node:
     """``base`` with every size that follows from observed names written as such, in place. Others stay numbers.
 
-    A size is a product of names, one divided by others, a sum of products or ``min`` of a name and a number, and only when
-    it is that in every tree.
+    A size is a product of names, one divided by others, a sum of products or ``min`` of a name and a number, and only
+    when it is that in every tree.
 
     Blocks of a list whose length follows a name get the expression ``count`` among the list's arguments; where the list
     has runs of blocks that are built alike, each run has its own, ``count_0`` and so on.

@@ -30,7 +30,9 @@ _TAKEN = {
 def module_files(
     drafts: list[ClassDraft], package: str, defaults: dict[str, object], component: str, shared: str = ""
 ) -> dict[str, str]:
-    """The text of each file by its stem. The last draft is the top class; ``defaults`` are its keywords and their values.
+    """The text of each file by its stem.
+
+    The last draft is the top class; ``defaults`` are its keywords and their values.
 
     ``package``: the dotted package of the files. ``shared``: the name of the port's class of functions.
     """

@@ -93,7 +93,9 @@ def _is_imported(name: str, sources: dict[str, str], spare: set[str]) -> bool:
 
 
 def lists(checkout: Checkout, port: Port, texts: dict[str, str | None]) -> list[PlannedFile]:
-    """The key list and the unresolved list (name with ``{model}``: text) as files of a plan; without text it is removed."""
+    """The key list and the unresolved list (name with ``{model}``: text) as files of a plan; without text it is
+    removed.
+    """
     names = {name.format(model=port.model): text or "" for name, text in texts.items()}
     return [PlannedFile(name, text, _read(checkout.root / name)) for name, text in names.items()]
 

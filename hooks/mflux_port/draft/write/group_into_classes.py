@@ -1,7 +1,7 @@
 """Turn a tree of modules into classes: one per reference class, with the sizes that differ as parameters.
 
-All instances of a class are compared. What is equal in all of them goes into the class; what differs becomes
-a parameter that the caller gives. Instances that differ in more than sizes and optional children become further classes.
+All instances of a class are compared. What is equal in all of them goes into the class; what differs becomes a
+parameter that the caller gives. Instances that differ in more than sizes and optional children become further classes.
 """
 
 from __future__ import annotations

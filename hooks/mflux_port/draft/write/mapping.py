@@ -12,13 +12,17 @@ from mflux_port.errors import PortError
 from mflux_port.files.parsing import parse_python
 
 _BLOCK = re.compile(r"\{block\}\.|(?<=\.)\d+\.")  # a number is left where only one block has such a layer
-# Whole words of a name, as in `norm1`, `layer_norm`, `adaLN_modulation`, `img_mod` and `time_embedder`; not in `modality`.
+# Whole words of a name, as in `norm1`, `layer_norm`, `adaLN_modulation`, `img_mod` and `time_embedder`; not in
+# `modality`.
 _SHARED = re.compile(r"(?i)(?:^|_)(?:layer|rms)?(?:norms?|ada\w*|modulation|mod|time\w*|emb\w*)\d*(?:_|$)")
 _TRANSFORMS = "from mflux.models.common.weights.mapping.weight_transforms import WeightTransforms"
 
 
 def weight_mapping(source: str, class_name: str, drafts: list[MappingDraft], where: str) -> str:
-    """``source`` with the mapping of every draft's component. Raises PortError when the class or a method is not there."""
+    """``source`` with the mapping of every draft's component.
+
+    Raises PortError when the class or a method is not there.
+    """
     for draft in drafts:
         listed = Items(tuple(_target(target, class_name) for target in draft.targets))
         source = _replace_method(source, class_name, f"get_{draft.component}_mapping", _returned(listed), where)

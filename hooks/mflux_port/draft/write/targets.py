@@ -46,8 +46,8 @@ _FUSED = re.compile(r"(^|_)(to_)?qkv$|^in_proj$")
 class Target:
     """One WeightTarget. ``count`` is its max_blocks when the patterns have ``{block}``, otherwise None.
 
-    ``partial``: the list has further blocks, without this tensor. A shorter model has fewer than ``count``, so that mflux
-    must not require it in each.
+    ``partial``: the list has further blocks, without this tensor. A shorter model has fewer than ``count``, so that
+    mflux must not require it in each.
     """
 
     to_pattern: str
@@ -79,8 +79,8 @@ class MappingDraft:
 class Source:
     """What is mapped. ``tensors`` by their names without wrappers; ``Tensor.name`` is the name in the file.
 
-    ``unresolved`` and ``moved`` are those of ``HeaderTree``; ``blocked``: modules whose tensors cannot be mapped at all;
-    ``certain``: whether the tree comes from the reference and not from the header alone.
+    ``unresolved`` and ``moved`` are those of ``HeaderTree``; ``blocked``: modules whose tensors cannot be mapped at
+    all; ``certain``: whether the tree comes from the reference and not from the header alone.
     """
 
     tensors: dict[str, Tensor]

@@ -12,7 +12,7 @@ from mflux.models.z_image.weights.z_image_lora_mapping import ZImageLoRAMapping
 
 
 def loader(change: Callable) -> Callable:
-    """``change(path, data, scale)`` gives what mflux's loader gets instead for one layer: path, data and scale."""
+    """``change(path, data, scale)`` returns what mflux's loader gets instead for one layer: path, data and scale."""
     original = LoRALoader._apply_lora_matrices_to_target
 
     def applied(transformer, target_path, lora_data, scale, *, role):

@@ -1,4 +1,4 @@
-"""Convert nested values between torch and MLX, and measure how far two of them are apart."""
+"""Convert nested values between torch and MLX, and measure how far apart two of them are."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ def moved(value):
 
 
 def is_steady(function: Callable, args: tuple, kwargs: dict, output, clone: Callable) -> bool:
-    """Whether a result hardly changes if its inputs change by one unit in the last place; any other proves nothing.
+    """Whether a result hardly changes if its inputs change by one unit in the last place; an unstable result proves
+    nothing.
 
     ``output``: the result of ``function``; ``clone`` copies nested values, as a call may change its arguments.
     """

@@ -15,10 +15,10 @@ MANY = object()
 class Fact:
     """Everything that was recorded of an expression in one group.
 
-    ``values``: the scalars, as (kind, value); ``many``: there were more than are kept. ``ranks``, ``dtypes`` (of elements too) and
-    ``shapes`` are those of tensors, ``lengths`` and ``elements`` (kinds) those of containers, ``keys`` those of dicts.
-    ``objects``: modules, functions and other objects, by id. ``truths``: its truth values as a test. ``items``: of a dict.
-    ``is_numpy``: a numpy array, which otherwise counts as a tensor.
+    ``values``: the scalars, as (kind, value); ``many``: there were more than are kept. ``ranks``, ``dtypes`` (of
+    elements too) and ``shapes`` are those of tensors, ``lengths`` and ``elements`` (kinds) those of containers,
+    ``keys`` those of dicts. ``objects``: modules, functions and other objects, by id. ``truths``: its truth values as a
+    test. ``items``: of a dict. ``is_numpy``: a numpy array, which otherwise counts as a tensor.
     """
 
     kinds: set[str] = field(default_factory=set)

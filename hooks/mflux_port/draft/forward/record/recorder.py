@@ -38,7 +38,8 @@ class ModuleCall:
 
 @dataclass
 class Recording:
-    """``facts``: by (function, group) and node number; ``instances``: modules and objects by group; ``calls``: by group.
+    """``facts``: by (function, group) and node number; ``instances``: modules and objects by group; ``calls``: by
+    group.
 
     ``idle_casts``: (function, group, node number) of casts that change no type.
     """
@@ -264,7 +265,9 @@ class _Hooks:
 
 
 def _loaded_functions(codes: list[types.CodeType]) -> tuple[list[tuple], list]:
-    """(code, function) of each of ``codes`` that a function has, and all functions with a cache: one look at all objects."""
+    """(code, function) of each of ``codes`` that a function has, and all functions with a cache: one pass over all
+    objects.
+    """
     functions, caches = {}, []
     wanted = {id(code) for code in codes}
     gc.unfreeze()  # get_objects leaves out what was frozen

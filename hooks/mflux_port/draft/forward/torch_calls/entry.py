@@ -20,7 +20,7 @@ _EVERYWHERE = {"device", "non_blocking", "memory_format", "layout", "pin_memory"
 
 
 class Refused(Exception):
-    """A construct that is not written. ``node``: where it is in the reference."""
+    """A construct that the writer does not support. ``node``: where it is in the reference."""
 
     def __init__(self, node: ast.AST, reason: str):
         super().__init__(reason)
@@ -99,7 +99,7 @@ class Arguments:
         return raw is not None and not (fact is not None and fact.always("none"))
 
     def value(self, name: str, default=None):
-        """The argument's value where the config decides it. Refuses one that is not known."""
+        """The argument's value where the config decides it. Refuses one that is unknown."""
         return self.writer.known(self.raw[name], self.node) if name in self.raw else default
 
     def fact(self, name: str):

@@ -20,7 +20,7 @@ def small_config(name: str, config: dict) -> dict:
         small = shrink.shrink_vae(config)
         groups = config.get("norm_num_groups")
         if isinstance(groups, int) and groups > 4 and groups % 4 == 0:
-            # A few channels show the same: a run spends most of its time in convolutions.
+            # A few channels are enough: a run spends most of its time in convolutions.
             small["norm_num_groups"] = 4
             for key in small:
                 if key.endswith("block_out_channels") and isinstance(small[key], list):
@@ -40,7 +40,7 @@ def small_config(name: str, config: dict) -> dict:
 
 
 def _limit(small: dict) -> None:
-    # Windows that a prompt is longer than, and a row for the padding token.
+    # Windows shorter than a prompt, and a row for the padding token.
     for key, value in small.items():
         if isinstance(value, dict):
             _limit(value)

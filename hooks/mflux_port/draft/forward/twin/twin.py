@@ -25,7 +25,10 @@ class Twin:
 
 
 def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Twin:
-    """The twin of a checkpoint's component. ``name``: the port's name for it; ``tables``: settings that its pipeline gives."""
+    """The twin of a checkpoint's component.
+
+    ``name``: the port's name for it; ``tables``: settings that its pipeline gives.
+    """
     from mflux_port.draft.tree.from_reference import build, build_plainly
 
     config = small_config(name, component.config)
@@ -64,7 +67,7 @@ def _refused(class_name: str, shapes) -> str:
 
 
 def _is_steady(model, runs: list[tuple[str, dict]]) -> bool:
-    """Whether the results hardly move if the inputs move by one unit in the last place; others prove nothing."""
+    """Whether the results hardly move if the inputs move by one unit in the last place; unstable results prove nothing."""
     import torch
 
     from mflux_port.draft.forward.proof.arrays import is_steady

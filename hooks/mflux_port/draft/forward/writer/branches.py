@@ -33,7 +33,7 @@ class Branches:
         return [ast.If(test, body, other) if body else ast.If(negated(test), other, [])]
 
     def _ends_loop(self, node: ast.If) -> bool:
-        # Nothing follows it in its loop: if the test fails, the next turn begins.
+        # Nothing follows it in its loop: if the test fails, the next iteration begins.
         return any(one.body[-1] is node for one in ast.walk(self.source.tree) if isinstance(one, ast.For))
 
     def _bound(self, test: ast.expr) -> list[ast.stmt]:

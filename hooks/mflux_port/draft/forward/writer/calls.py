@@ -84,14 +84,16 @@ class Invocations:
         raise Refused(node, f"{ast.unparse(node)}, which depends on the data")
 
     def _attributes(self, node: ast.Call) -> list[str]:
-        """The attributes that a ``getattr`` without a default read in the recorded runs; none if they are not all known."""
+        """The attributes that a ``getattr`` without a default read in the recorded runs; none if they are not all
+        known.
+        """
         fact = self.fact(node.args[1]) if len(node.args) == 2 else None
         if fact is None or not fact.always("str") or fact.many or not self.owners(node.args[0]):
             return []
         return sorted(value for _, value in fact.values)
 
     def _decided_text(self, node: ast.expr) -> str:
-        """The text that an expression is in every model of this config; empty if it may differ."""
+        """The string that an expression evaluates to in every model of this config; empty if it may differ."""
         value = node.value if isinstance(node, ast.Constant) else self.value(node)
         return value if isinstance(value, str) and self.from_config(node) else ""
 

@@ -43,7 +43,8 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         self.spread_only = self._spread_only()
 
     def _spread_only(self) -> dict[str, ast.Dict]:
-        # Dicts that are assigned once and only passed as ** to calls, or copied for that: their keywords are written there.
+        # Dicts that are assigned once and only passed as ** to calls, or copied for that: their keywords are written
+        # there.
         found, copies, stored, spread, read = {}, {}, Counter(), Counter(), Counter()
         for node in ast.walk(self.source.tree):
             if isinstance(node, ast.Assign):
@@ -144,7 +145,10 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         return ast.Call(ast.Attribute(ast.Name("SHARED", ast.Load()), name, ast.Load()), values, [])
 
     def read_one_by_one(self, node: ast.expr) -> ast.expr:
-        """An expression in MLX; a numpy row becomes a list, whose numbers loops and slices read. A name holds one already."""
+        """An expression in MLX; a numpy row becomes a list, whose numbers loops and slices read.
+
+        A name holds one already.
+        """
         fact, written = self.fact(node), self.expr(node)
         is_row = fact is not None and fact.is_numpy and fact.rank == 1 and not isinstance(node, ast.Name)
         return filled("x.tolist()", {"x": written}) if is_row else written

@@ -1,7 +1,7 @@
 """Arrays that a module makes itself and that are known by their numbers: inverse frequencies and positions.
 
-Such an array is written as its formula, even if the reference computes it in another way. ``<name>_dims`` is its size in the port:
-twice its length for frequencies, its length for positions.
+Such an array is written as its formula, even if the reference computes it in another way. ``<name>_dims`` is its size
+in the port: twice its length for frequencies, its length for positions.
 """
 
 from __future__ import annotations

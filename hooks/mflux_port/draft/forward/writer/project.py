@@ -47,8 +47,8 @@ class Written:
 class Project:
     """``resized``: (group, attribute) of numbers that differ between the tiny twin and the real model.
 
-    ``write_function`` writes one function of the reference, given the project and the function's place. ``trains``: the port
-    has training.
+    ``write_function`` writes one function of the reference, given the project and the function's place. ``trains``: the
+    port has training.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """The reference's predictions one by one: the inputs and the result of each, and the prompt that it was made for.
 
-A pipeline may predict the conditional and the unconditional picture in one call or in two, in either order: a ``Branch`` is
-one of them, no matter which call contains it. Branches of both sides are matched by their prompt embeddings.
+A pipeline may predict the conditional and the unconditional picture in one call or in two, in either order: a
+``Branch`` is one of them, no matter which call contains it. Branches of both sides are matched by their prompt
+embeddings.
 """
 
 from __future__ import annotations
@@ -256,7 +257,10 @@ def _gap(reference: np.ndarray, own: np.ndarray) -> float | None:
 
 
 def placed(reference: np.ndarray, own: np.ndarray) -> np.ndarray | None:
-    """The reference's rows in the shape of the port's array: the port's padding stays. None when the rows do not fit."""
+    """The reference's rows in the shape of the port's array: the port's padding stays.
+
+    None when the rows do not fit.
+    """
     if reference.size == own.size:
         found = layouts(reference.shape, own.shape)
         return found[0].to_mlx(reference) if found else None

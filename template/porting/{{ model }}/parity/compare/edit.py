@@ -126,7 +126,10 @@ def _share(values: np.ndarray, own: np.ndarray) -> tuple[float, float]:
 
 
 def order(calls: ReferenceCalls, own: dict[str, dict[int, Order]], right: bool) -> Iterator[Row]:
-    """Whether the images' latents are in the reference's order in the transformer's input. ``right``: whether its result is right."""
+    """Whether the images' latents are in the reference's order in the transformer's input.
+
+    ``right``: whether its result is right.
+    """
     for branch in calls.branches(0)[:1]:
         mine = [own[branch.component][n].ids for n in sorted(own.get(branch.component, {}))]
         theirs = list(branch.conditions.values())

@@ -1,4 +1,4 @@
-"""The schemes by which a port draws timesteps and weighs losses, compared with the reference's."""
+"""The schemes by which a port draws timesteps and weights losses, compared with the reference's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parity.waivers import Waivers
 
 APART = 0.1  # half of the summed differences of two shares; 1000 draws of one scheme: 0.06, two schemes: 0.13 and more
 EVEN, ROUGH = 1e-3, 3e-2  # the grid is interpolated
-PLAIN = "none"  # diffusers' name for timesteps drawn evenly, or losses weighed equally
+PLAIN = "none"  # diffusers' name for timesteps drawn evenly, or losses weighted equally
 ELSEWHERE = "the model's own training script is not in diffusers: compare its scheme by hand"
 
 
@@ -39,7 +39,7 @@ def _shares(shares: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
 def weighting(
     sigmas: np.ndarray, weights: np.ndarray, grid: list[float], schemes: dict[str, list[float]], waivers: Waivers
 ) -> Row:
-    """The scheme that weighs the losses. ``weights``: the losses over their plain square, at these ``sigmas``.
+    """The scheme that weights the losses. ``weights``: the losses over their plain square, at these ``sigmas``.
 
     ``schemes``: the reference's weights at the sigmas of ``grid``.
     """

@@ -31,8 +31,11 @@ TOLERANT = 1e-4  # limit for a module that ran with a waived one inside, unless 
 
 @dataclass
 class Verdict:
-    """``module`` is the port's, ``reference`` the reference's path. ``local`` is the module's own error, ``accumulated``
-    that of its output in the running port. ``kind`` is weights, module or code (what runs between the modules)."""
+    """``module`` is the port's, ``reference`` the reference's path.
+
+    ``local`` is the module's own error, ``accumulated`` that of its output in the running port. ``kind`` is weights,
+    module or code (what runs between the modules).
+    """
 
     kind: str
     stage: str
@@ -243,10 +246,11 @@ class Diagnosis:
         return getattr(self, f"_{kind}", lambda result, calls: [])(result, calls)
 
     def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
-        """The module that passes a wrong input to a right one, when that comes before every module that is wrong itself.
+        """The module that passes a wrong input to a right one, when that comes before every module that is wrong
+        itself.
 
-        Empty when the whole network is right and its input is wrong; None when no module gets a wrong input, or when the
-        reference itself is so far off in bfloat16 that a result as it ran shows nothing.
+        Empty when the whole network is right and its input is wrong; None when no module gets a wrong input, or when
+        the reference itself is so far off in bfloat16 that a result as it ran shows nothing.
         """
         if self.trace.of(FLOAT32) and any(is_denoiser(call.stage) for call in calls):
             return None

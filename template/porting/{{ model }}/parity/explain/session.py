@@ -22,7 +22,8 @@ from parity.waivers import Waivers
 
 @dataclass
 class Comparison:
-    """``passed`` decides the exit code: no stage is out of tolerance and no module or weight is wrong without a waiver."""
+    """``passed`` decides the exit code: no stage is out of tolerance and no module or weight is wrong without a waiver.
+    """
 
     results: list[Result]
     pairing: pairing.Pairing

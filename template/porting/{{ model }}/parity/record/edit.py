@@ -57,7 +57,7 @@ def arguments(pipe, images: tuple[Path, ...], width: int, height: int) -> dict:
         raise ParityError(f"{type(pipe).__name__} takes no image; give the checkpoint of an edit pipeline with --model")
     opened = [Image.open(path).convert("RGB") for path in images]
     given = {"image": opened if len(opened) > 1 else opened[0]}
-    return given | ({"max_area": width * height} if "max_area" in known else {})  # otherwise it draws a larger size
+    return given | ({"max_area": width * height} if "max_area" in known else {})  # otherwise it generates a larger size
 
 
 @contextlib.contextmanager

@@ -17,8 +17,8 @@ class PaddingLast:
         for mask in filter(_has_gap, inputs.values()):
             kept = mask.reshape(-1).astype(bool)
             text, padding = np.flatnonzero(kept), np.flatnonzero(~kept)
-            # A network may have the image's rows after the text's in one array, as Krea 2 has. If a model has another order,
-            # its rows do not match: a false alarm, never a wrong pass.
+            # A network may have the image's rows after the text's in one array, as Krea 2 has. If a model has another
+            # order, its rows do not match: a false alarm, never a wrong pass.
             for more in {0, *rows} - {len(kept)}:
                 image = np.arange(len(kept), len(kept) + more)
                 self._orders[len(kept) + more] = np.concatenate([text, image, padding])

@@ -37,8 +37,8 @@ class Run:
     """The settings of one run.
 
     ``unguided``: one prediction per step, at whichever value of ``guidance`` this pipeline makes one. ``guided_port``:
-    the port can combine several. ``call`` holds more arguments of the pipeline's call, ``images`` the input images of an
-    edit pipeline.
+    the port can combine several. ``call`` holds more arguments of the pipeline's call, ``images`` the input images of
+    an edit pipeline.
     """
 
     model: Path
@@ -310,7 +310,7 @@ def call_arguments(pipe, run: Run) -> dict:
         "num_inference_steps": run.steps,
         "generator": torch.Generator("cpu").manual_seed(run.seed),
         "output_type": "np",
-        "use_resolution_binning": False,  # it draws a different size than requested, and scales the image
+        "use_resolution_binning": False,  # it generates a different size than requested, and scales the image
         # The two sides cannot be compared on a prompt that another model rewrites.
         "use_pe": False,
         "enable_prompt_rewrite": False,

@@ -1,7 +1,7 @@
 """Keep one large network of the reference in memory at a time: 10 billion numbers take 40 GB in float32.
 
-A network that is not used has parameters without memory (PyTorch's meta device). It is loaded again when it is called, by
-its library's own loader, so no result changes.
+A network that is not used has parameters without memory (PyTorch's meta device). It is loaded again when it is called,
+by its library's own loader, so no result changes.
 """
 
 from __future__ import annotations

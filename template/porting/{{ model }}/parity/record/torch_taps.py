@@ -48,7 +48,10 @@ def _named(name: str, value, depth: int = 1) -> Iterator[tuple[str, torch.Tensor
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """float32, int64 or bool. Complex numbers get a last axis of 2. A tensor without values gives one without memory."""
+    """float32, int64 or bool.
+
+    Complex numbers get a last axis of 2. A tensor without values gives one without memory.
+    """
     tensor = tensor.detach()
     if tensor.device.type == "meta":
         kind = np.float32 if tensor.is_floating_point() or tensor.is_complex() else np.int64

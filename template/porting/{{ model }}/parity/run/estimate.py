@@ -14,10 +14,10 @@ from parity.record.recording import HEADER_ROOM, Recording
 from parity.run.residents import ROOM
 from parity.run.strips import MOST
 
-# Pictures of a decoder's widest block that are in memory together, and more of them that a convolution makes on the CPU,
-# of the 3x3 neighbours of each number. Measured on twins of two families.
+# Pictures of a decoder's widest block that are in memory together, and more of them that a convolution makes on the
+# CPU, of the 3x3 neighbours of each number. Measured on twins of two families.
 PICTURES, WINDOWS = 5, 18
-LESS = f"{needs.LESS}, --stage one stage by itself"
+LESS = f"{needs.LESS}, --stage runs one stage by itself"
 RESULT = "vae_decode/vae/out/0", "noise/pipeline/out/0"  # one stage's result: a picture, or latents
 
 

@@ -244,7 +244,9 @@ def _is_scalar(array: mx.array) -> bool:
 
 
 def largest_angle(module, args: tuple, kwargs: dict, result) -> float:
-    """The largest angle of a module without weights that returns sines and cosines of a timestep or of positions; else 0."""
+    """The largest angle of a module without weights that returns sines and cosines of a timestep or of positions; else
+    0.
+    """
     given = [array for array in arrays((args, kwargs)) if array.size and array.dtype != mx.bool_]
     made = [array for array in arrays(result) if array.size]
     if not given or not made or module.parameters():

@@ -55,7 +55,10 @@ def run_alone(again: Callable, args: tuple, kwargs: dict) -> tuple[list[np.ndarr
 def in_float32(
     again: Callable, args: tuple, kwargs: dict, exact: list[tuple[mx.array, mx.array]]
 ) -> tuple[list[np.ndarray], bool]:
-    """What a call computes from float32 arguments, and whether it casts to a short type. ``exact``: unrounded arguments."""
+    """What a call computes from float32 arguments, and whether it casts to a short type.
+
+    ``exact``: unrounded arguments.
+    """
     wide = {id(given): values for given, values in exact}
     new = [wide.get(id(array), _widened(array)) for array in arrays((args, kwargs))]
     return run_alone(again, *rebuild((args, kwargs), iter(new)))
@@ -171,7 +174,8 @@ def _long(values: np.ndarray) -> tuple[int, ...]:
 def _find(
     recorded: RecordedCalls, own: np.ndarray, free: list[str]
 ) -> tuple[tuple[str, ...], np.ndarray, float] | None:
-    """The reference's input for one of the port's arrays: its names, its values as the port has them, and the distance."""
+    """The reference's input for one of the port's arrays: its names, its values as the port has them, and the distance.
+    """
     found = []
     for name in free:
         reference = recorded.get(name)

@@ -29,9 +29,9 @@ class PortOrders:
     """How the port's numbers correspond to the reference's.
 
     ``noise`` maps what the port draws to what the reference draws; ``loop`` is the order of the port's latents in the
-    reference's; ``inputs`` has, for each transformer, the place of the latents among its arrays and the order of one row,
-    ``outputs`` the order of one row of its result; ``branches`` the place of the reference's prediction, or None, by
-    transformer, call and row. ``conditions`` has, for each transformer, its arrays with encoded images in them, and
+    reference's; ``inputs`` has, for each transformer, the place of the latents among its arrays and the order of one
+    row, ``outputs`` the order of one row of its result; ``branches`` the place of the reference's prediction, or None,
+    by transformer, call and row. ``conditions`` has, for each transformer, its arrays with encoded images in them, and
     which latent of the VAE each number is; ``first`` all arrays of its first call. ``notes`` say what could not be
     found. ``other`` is the reference's own order where the port's rows have its shape: an unpacking that is wrong looks
     like another order.
