@@ -30,7 +30,8 @@ FIELDS: dict[str, dict[str, str]] = {
         "components": "list of components: `name`, `class`, `parameters`, `bytes`, `tensors`, `dtypes`, `notes` and more",
         "tokenizers": "list of folder names",
         "scheduler": "the scheduler's class",
-        "answers": "by question: `value`, `why`, and `known`, which is false for a value to look up",
+        "answers": "by question: `value`, `why`, and `known`, which is false for a value to look up. `text_encoders`, "
+        "`folders` and `size_multiple` are there if they are not the default; no checkpoint answers `skip_quantization`",
         "reused": "list of sentences: which parts mflux has already",
         "to_port": "list of sentences: what must be ported",
     },

@@ -139,7 +139,7 @@ ARGUMENTS = [
     ("two claims", (MFLUX, "--lora", "--image"), "not allowed with argument"),
     ("a claim in bfloat16", (MFLUX, "--lora", "--dtype", "bfloat16"), "leave out --dtype bfloat16"),
     ("a claim and a stage", (MFLUX, "--quantize", "8", "--stage", "loop"), "--quantize is judged in float32, in a separate run; leave out --stage"),
-    ("a claim without its recording", (MFLUX, "--training"), "training.safetensors is missing; run run_reference.py --training first"),
+    ("a claim without its recording", (MFLUX, "--training"), "training.safetensors is missing; run `uv run porting/nova/run_reference.py --training` first"),
     ("another prompt", (MFLUX, "--prompt", "b"), "the reference ran with prompt 'a fox', not 'b'"),
     ("another size", (MFLUX, "--size", "128"), "the reference ran with width 64, not 128"),
     ("other steps", (MFLUX, "--steps", "3"), "the reference ran with steps 2, not 3"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 from mflux_port.checkpoint import pipeline_source
+from mflux_port.checkpoint.answers_file import answers_yaml
 from mflux_port.checkpoint.inference import infer
 from mflux_port.checkpoint.layout import open_checkpoint
 
@@ -175,5 +177,6 @@ def test_editing_pipeline_gives_an_edit_variant(folder, pipeline, arguments, mod
     answers = infer(checkpoint)
     entry = answers["checkpoints"].value[0]
     assert ("variants" in answers, entry.get("variant")) == ((True, "edit") if model else (False, None))
+    assert yaml.safe_load(answers_yaml(answers, "x")) == {name: answer.value for name, answer in answers.items()}
     if model:
         assert answers["model"].value == model and answers["variants"].value == ["txt2img", "edit"]

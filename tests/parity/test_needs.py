@@ -45,9 +45,9 @@ def test_seconds_are_scaled_from_a_timed_run(tmp_path):
 
     from parity.needs import Timings
 
-    assert Timings(tmp_path).sentence("port", 4).startswith("seconds: not known")
+    assert Timings(tmp_path).sentence("port", 4).startswith("seconds: unknown")
     progress = SimpleNamespace(seconds=20.0, seconds_in_steps=lambda: 8.0)
     Timings(tmp_path).keep("port", progress, steps=2)
     assert Timings(tmp_path).sentence("port", 4) == "28 s, by the steps of a run that took 20 s"
     (tmp_path / "timings.json").write_text("[1]")
-    assert Timings(tmp_path).sentence("port", 4).startswith("seconds: not known")
+    assert Timings(tmp_path).sentence("port", 4).startswith("seconds: unknown")

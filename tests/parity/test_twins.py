@@ -35,6 +35,22 @@ def test_image_encoder_uses_the_text_encoders_width():
     assert VISION["vision_config"]["out_hidden_size"] == 4096
 
 
+def test_layers_that_do_more_than_others_are_in_the_twin():
+    """FIBO 2 passes the text to five of 44 layers, Qwen's image encoder looks at the whole picture in four of 32."""
+    real = {"num_layers": 44, "injection_layer_ids": [6, 14, 22, 30, 38], "axes_lens": [8, 16, 24], "block_ids": [1, 2]}
+    made = shrink.shrink_all({"transformer": real})["transformer"]
+    assert made == {**real, "num_layers": 7, "injection_layer_ids": [1, 2, 3, 4, 5]}
+    vision = shrink.shrink_all({"text_encoder": {"depth": 32, "fullatt_block_indexes": [7, 15, 23, 31]}})[
+        "text_encoder"
+    ]
+    assert vision == {"depth": 5, "fullatt_block_indexes": [1, 2, 3, 4]}
+    assert shrink.shrink_all({"text_encoder": VISION})["text_encoder"]["vision_config"]["deepstack_visual_indexes"] == [
+        1,
+        2,
+        3,
+    ]
+
+
 def test_token_ids_are_in_the_toy_vocabulary():
     made = shrink.shrink_all({"text_encoder": VISION})["text_encoder"]
     shrink.follow_tokens(made, IDS)
@@ -320,7 +336,8 @@ template = {"type": "TemplateProcessing", "single": around}
 for name in sys.argv[2:]:
     kind, source = getattr(transformers, name), pathlib.Path(name)
     source.mkdir()
-    (source / "tokenizer_config.json").write_text("{}")
+    settings = {"add_bos_token": True, "bos_token": {"content": "<bos>"}} if name == "GemmaTokenizerFast" else {}
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
     if name == "PreTrainedTokenizerFast":
         steps = {"post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}}
         (source / "tokenizer.json").write_text(json.dumps(steps))
@@ -342,12 +359,14 @@ def test_toy_tokenizer_splits_text_as_its_class_does(tmp_path, script):
         "ByT5Tokenizer",
         "LlamaTokenizerFast",
         "PreTrainedTokenizerFast",
+        "GemmaTokenizerFast",
     )
     done = script(tmp_path, "cut.py", PORTING, *kinds)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     for kind, (own, other) in found.items():
         assert own == other, kind
-    # T5 ends every text, CLIP also begins it; Qwen adds nothing. The last one's own file puts two tokens ahead.
+    # T5 ends every text, CLIP also begins it; Qwen adds nothing. One's own file puts two tokens ahead, and the last
+    # one's settings put one.
     lengths = [len(found[kind][0][1]) for kind in kinds]
-    assert lengths == [0, 1, 2, 1, 0, 2]
+    assert lengths == [0, 1, 2, 1, 0, 2, 1]

@@ -142,7 +142,7 @@ _CHANGES = {
     "text_encoders": _sound_encoders | st.lists(_encoder, max_size=5) | _values.filter(lambda value: value is not None),
     "folders": st.dictionaries(st.sampled_from(["transformer", "vae", "unet"]), _folders, max_size=2)
     | _values.filter(lambda value: value is not None),
-    "size_multiple": st.sampled_from([16, 32, 64, 24, 48, 0, -16]),
+    "size_multiple": st.sampled_from([16, 32, 48, 128, 24, 0, -16, 1040]),
     "skip_quantization": st.lists(st.sampled_from(["vae", "text_encoder", "text_encoder_2", "transformer"]) | _values, max_size=2)
     | _values.filter(lambda value: value is not None),
 }

@@ -11,7 +11,6 @@ from mflux_port.checkpoint.pipeline_source import PipelineDefaults, read_default
 from mflux_port.checkpoint.reuse import reusable
 from mflux_port.checkpoint.size_multiple import ROUNDED, patch_of, pixels_of, size_multiple
 from mflux_port.errors import short_repr
-from mflux_port.port.answer_rules import choices
 from mflux_port.port.text_encoders import OF_FIXED_SIZE, WITHOUT_MASK
 
 # Keywords of mflux's text encoders that a config.json may have.
@@ -153,12 +152,15 @@ def _places(checkpoint: Checkpoint, encoders: list[Answer]) -> dict[str, Answer]
 def _sizes(checkpoint: Checkpoint) -> dict[str, Answer]:
     """The multiple of both sides of an image, if it is not the template's default."""
     vae, transformer = checkpoint.part("vae"), checkpoint.part("transformer")
-    pixels = pixels_of(vae.config) if vae else None
-    if pixels is None or transformer is None:
+    if vae is None or transformer is None:
         return {}
+    pixels = pixels_of(vae.config)
+    if pixels is None:
+        why = f"{vae.name}/config.json does not say how many pixels a latent spans; {ROUNDED} is the template's default"
+        return {"size_multiple": Answer(ROUNDED, why, False)}
     patch = patch_of(transformer.config, vae.config)
     found = size_multiple(pixels, patch)
-    if found == ROUNDED or found not in choices("size_multiple"):
+    if found == ROUNDED:
         return {}
     return {"size_multiple": Answer(found, f"config.json: {pixels} pixels for each latent, patches of {patch} latents")}
 

@@ -10,6 +10,7 @@ from mflux_port.guide.action import Action
 from mflux_port.guide.port_status import PortStatus
 
 FIRST_LOOK = "96x64"  # fast, and width and height differ; only 512x512 and larger counts as evidence
+SMALL = ("lora", "training")  # run_reference.py records these at a small size by itself
 RECORDING = "artifacts/reference.safetensors"
 _PASSES = ("pass", "waived")
 
@@ -63,6 +64,15 @@ def prove_again(status: PortStatus, stages: list[str], problem: str) -> Action:
         return record(status)
     flags = " --dtype bfloat16" if stages == [BFLOAT16] else ""
     return Action(f"uv run python {status.folder}/run_mflux.py{flags}", f"{stages[0]}: {problem}")
+
+
+def prove_claim(status: PortStatus, claim: str) -> Action:
+    """Record and judge a claim besides text-to-image, on the checkpoint of the other stages if it has what is claimed."""
+    box = status.stages[claim]
+    other = claim == "edit" and status.port.edit_repo != status.port.hf_repo  # its pipeline is another one
+    given = "" if other else _model(status)
+    size = f" --size {FIRST_LOOK}" if status.twin and not other and claim not in SMALL else ""
+    return Action(box.commands(status.model, f"{given}{size}"), f"{claim} {box.problem}")
 
 
 def _last(status: PortStatus, stage: str) -> dict | None:

@@ -86,6 +86,11 @@ class Port(NamedTuple):
         return "edit" in self.variants
 
     @property
+    def edit_repo(self) -> str:
+        """The repo of the edit variant, as run_reference.py --edit chooses it."""
+        return next((entry.hf_repo for entry in self.checkpoints if entry.variant != "txt2img"), self.hf_repo)
+
+    @property
     def package(self) -> str:
         return f"mflux.models.{self.model}"
 

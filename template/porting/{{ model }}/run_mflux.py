@@ -141,7 +141,7 @@ def _judge_claim(claim: str, args: argparse.Namespace, answers: Answers) -> int:
     _refuse_other_flags(claim, args)
     stages = claim == QUANTIZE  # a quantized copy is judged on the plain recording
     default = answers.artifacts / f"{'reference' if stages else claim}.safetensors"
-    command = "run_reference.py" if stages else f"run_reference.py --{claim}"
+    command = f"`uv run porting/{answers.model}/run_reference.py{'' if stages else f' --{claim}'}`"
     recording = _recording(Path(args.reference) if args.reference else default, command)
     recording.verify_claim(claim)
     folder = _same_run(args, answers, recording)

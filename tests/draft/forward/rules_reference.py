@@ -67,11 +67,17 @@ class Resized(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.width = width
+        self.width, self.scale = width, 1.0
 
     def forward(self, x):
         if self.width > 64:
             x = x * 2
+        half = self.width // 2
+        return self._shifted(x, half % 3) / self.scale
+
+    def _shifted(self, x, rest):
+        if rest == 1:
+            x = x - 1
         return x + 1
 
 

@@ -43,7 +43,10 @@ def test_none_in_all_runs_is_not_folded_if_a_run_may_pass_a_value(classes):
 
 
 def test_a_number_that_differs_in_the_twin_is_not_folded(classes):
-    assert "if self.width > 64:" in classes["Resized"]["text"] and "NotImplementedError" in classes["Resized"]["text"]
+    text = classes["Resized"]["text"]
+    assert classes["Resized"]["state"] == "verified" and text.count("NotImplementedError") == 2
+    assert "if self.width > 64:" in text and "if rest == 1:" in text  # also not what follows from it
+    assert "scale" not in text  # 1 in both models
 
 
 def test_one_gap_does_not_hide_the_rest(classes):

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mflux_port.draft.glue.expressions import Given, argument
-from mflux_port.draft.glue.prediction import ROTARY
 from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
+from mflux_port.draft.glue.transformer_call import ROTARY
 from mflux_port.draft.pipeline.rotary import rotary
 
 

@@ -68,7 +68,7 @@ def test_the_unconditional_prediction_from_zeros(monkeypatch, length, fill, defa
 
 def test_complex_argument_is_listed_and_the_others_are_read():
     table = np.ones((6, 4), np.complex64).view(Array)
-    views = [View({"rotary": table, "return_dict": False}, {"height": 2, "width": 3}, 5, [1] * 5, None)] * 2
+    views = [View({"rotary": table, "return_dict": False}, {"height": 2, "width": 3}, 5, [1] * 5)] * 2
     fact = arguments(views, {}, Transformer({}, []))
     assert fact.value == {"rotary": None, "return_dict": {"is": "constant", "value": False}}
     assert fact.alternatives == ("rotary: a tensor [6, 4]",)
@@ -122,7 +122,7 @@ def test_positions_may_begin_after_those_of_the_prompt(start, columns):
     for height, width in ((4, 6), (6, 4)):
         grid = np.stack(np.meshgrid(np.arange(height // 2), np.arange(width // 2), indexing="ij"), axis=-1) + start
         given.append(np.concatenate([np.ones((*grid.shape[:2], 1)), grid], axis=-1).reshape(-1, 3).view(Array))
-        views.append(View({"ids": given[-1]}, {"height": height, "width": width}, 5, [1] * 5, None))
+        views.append(View({"ids": given[-1]}, {"height": height, "width": width}, 5, [1] * 5))
     assert arguments_of._columns(_tables(given, views)) == columns
 
 

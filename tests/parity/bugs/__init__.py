@@ -41,13 +41,12 @@ def replaced(owner, name: str, value) -> Iterator[None]:
         finally:
             owner[name] = before
         return
-    had = isinstance(owner, type) and name in vars(owner)
-    before = vars(owner)[name] if had else getattr(owner, name)
+    had, before = name in vars(owner), vars(owner).get(name)  # not what a class inherits
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, before)
+        setattr(owner, name, before) if had else delattr(owner, name)
 
 
 @contextlib.contextmanager

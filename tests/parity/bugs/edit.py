@@ -13,7 +13,8 @@ from collections.abc import Callable
 import mlx.core as mx
 import PIL.Image
 import PIL.ImageOps
-from bugs.claims.claim import Claim, replaced
+from bugs import replaced
+from bugs.claims.claim import Claim
 from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
 from mflux.models.flux2.model.flux2_vae.vae import Flux2VAE
 from mflux.models.flux2.variants.edit.flux2_klein_edit import Flux2KleinEdit
@@ -177,6 +178,20 @@ def _other_rows(latents: mx.array) -> mx.array:
     return _joined(latents[:, half:], latents[:, :half])
 
 
+def _swapped_pictures(latents: mx.array, ids: mx.array) -> tuple[mx.array, mx.array]:
+    """The second picture's rows first, with their own positions: right."""
+    times = ids[0, :, 0].tolist()
+    order = mx.array(sorted(range(len(times)), key=lambda n: (-times[n], n)))
+    return latents[:, order], ids[:, order]
+
+
+def _second_like_the_first(given, width: int, height: int):
+    """Every image at the size of the first."""
+    size = _SIZES.setdefault("first", (width, height))
+    return given.resize(size, PIL.Image.LANCZOS)
+
+
+_SIZES: dict[str, tuple[int, int]] = {}
 EDITS = (
     Claim("squashed, not cropped", EDIT, image(lambda i, w, h: i.resize((w, h), PIL.Image.LANCZOS)), "preprocess", "resized"),
     Claim("cropped at the corner", EDIT, image(lambda i, w, h: i.crop((0, 0, w, h))), "preprocess", "cropped at the corner; the reference's is cropped in the middle"),
@@ -209,9 +224,15 @@ EDITS = (
     Claim("positions twice as far", EDIT, conditioning(lambda x, ids: (x, ids * 2)), "positions", "rows differ"),
     Claim("with bars, not cropped", EDIT, image(lambda i, w, h: PIL.ImageOps.pad(i, (w, h))), "preprocess", "other pixels"),
     Claim("crop moved by a pixel", EDIT, image(lambda i, w, h: i.crop((5, 4, 5 + w, 4 + h))), "preprocess", "other pixels"),
+    Claim("positions of two images swapped", EDIT, conditioning(lambda x, ids: (x, _column(ids, lambda t: 30 - t))), "positions", "is 20, .*, the reference's 10"),
+    Claim("positions one row down", EDIT, conditioning(lambda x, ids: (x, ids + mx.array([0, 1, 0, 0], dtype=ids.dtype))), "positions", "rows differ"),
+    Claim("latents of two images swapped", EDIT, conditioning(lambda x, ids: (_swapped_pictures(x, ids)[0], ids)), "order", "image 2 before 1"),
+    Claim("all images at the first one's size", EDIT, image(_second_like_the_first), "preprocess", "image 2"),
+    Claim("in grey", EDIT, image(lambda i, w, h: PIL.ImageOps.fit(i.convert("L").convert("RGB"), (w, h))), "preprocess", "other pixels"),
     Claim("rows of two images mixed", EDIT, conditioning(lambda x, ids: (mx.concatenate([x[:, ::2], x[:, 1::2]], axis=1), ids)), "order", "image|rows are in another order"),
 )  # fmt: skip
 RIGHT = (
     Claim("images before the noise, with their positions", EDIT, transformer(_images_first), "", ""),
     Claim("images as a list of pictures", EDIT, _listed, "", ""),
+    Claim("second image before the first, with their positions", EDIT, conditioning(_swapped_pictures), "", ""),
 )

@@ -108,7 +108,6 @@ CLAIMED = {
         ),
     ),
     "flux_kontext": Claimed(("edit", "lora"), {"edit": ("--edit", IMAGE)}),
-    # Qwen-Image-Edit is prepared (families.py) and not judged yet: something still asks for torchvision, which is a
-    # stub here, with: --edit LARGE_IMAGE --size 384x384 --steps 2.
+    "qwen_edit": Claimed(("edit",), {"edit": ("--edit", LARGE_IMAGE, "--size", "384x384", "--steps", "2")}),
     "fibo_edit": Claimed(("edit",), {"edit": ("--edit", IMAGE)}, {"edit": "WithReferenceSteps"}),
 }

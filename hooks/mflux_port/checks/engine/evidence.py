@@ -83,10 +83,13 @@ class Box(NamedTuple):
     def _unguided(self, found: re.Match) -> bool:
         return self.stage in _GUIDED and self.guidance > 1 and not _number(found["guidance"]) > 1
 
-    def commands(self, model: str) -> str:
-        """The command that proves the box, with the reference's command before it if the reference has to run again."""
+    def commands(self, model: str, checkpoint: str = "") -> str:
+        """The command that proves the box, with the reference's command before it if the reference has to run again.
+
+        ``checkpoint``: the options of the reference for a claim's own run, which name another one than the port's repo.
+        """
         if self.stage in CLAIMS:
-            return _claim_commands(model, self.stage)
+            return _claim_commands(model, self.stage, checkpoint)
         flags = " --dtype bfloat16" if self.stage == BFLOAT16 else f" --stage {self.stage}"
         judge = f"uv run python porting/{model}/run_mflux.py{flags}"
         found = _FIGURES.fullmatch(self.figures)
@@ -155,10 +158,10 @@ def claimed(package: Package) -> list[str]:
     return [claim for claim, answer in CLAIMS.items() if not answer or port is not None and getattr(port, answer)]
 
 
-def _claim_commands(model: str, claim: str) -> str:
+def _claim_commands(model: str, claim: str, checkpoint: str) -> str:
     judge = f"uv run python porting/{model}/run_mflux.py {CLAIM_FLAGS[claim]}"
     recorded = "" if claim == "quantized" else f" {CLAIM_FLAGS[claim]}"
-    return f"uv run porting/{model}/run_reference.py{recorded} && {judge}"
+    return f"uv run porting/{model}/run_reference.py{checkpoint}{recorded} && {judge}"
 
 
 def _guidance(package: Package) -> float:

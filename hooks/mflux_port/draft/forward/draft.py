@@ -109,7 +109,7 @@ def written(
 
 
 def resized(component, model) -> set[tuple[str, str]]:
-    """(group, attribute) of the numbers that differ between the twin and the real model."""
+    """(group, attribute) of the numbers, and lists of them, that differ between the twin and the real model."""
     from mflux_port.draft.tree.from_reference import build
 
     real = build(component, component.config, "meta")
@@ -121,15 +121,15 @@ def resized(component, model) -> set[tuple[str, str]]:
 
 def _numbers(model) -> dict[tuple[str, str], set]:
     from mflux_port.draft.forward.record.groups import group_of
+    from mflux_port.draft.forward.record.recorder import object_group
 
-    found: dict[tuple[str, str], set] = {}
-    for module in model.modules():
-        for name, value in vars(module).items():
-            if type(value) in (int, float):
-                found.setdefault((group_of(module), name), set()).add(value)
     config = getattr(model, "config", None)
     pairs = config.items() if hasattr(config, "items") else vars(config or object).items()
-    for name, value in pairs:
-        if type(value) in (int, float):
-            found.setdefault((group_of(model), name), set()).add(value)
+    owned = [(object_group(config), *pair) for pair in pairs]
+    owned += [(group_of(module), *pair) for module in model.modules() for pair in vars(module).items()]
+    found: dict[tuple[str, str], set] = {}
+    for group, name, value in owned:
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        if parts and all(type(part) in (int, float, str) for part in parts) and type(value) is not str:
+            found.setdefault((group, name), set()).add(tuple(parts))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from mflux_port.draft.glue.encoder_states import States, states
@@ -34,8 +35,8 @@ class Group:
 
 @dataclass
 class Encoder:
-    """One encoder of a port, with the facts about it. ``signature`` and ``stack``: of a drafted class; ``with_mask``:
-    the mask is returned.
+    """One encoder of a port, with the facts about it. ``signature`` and ``stack``: of a drafted class; ``mask_name``:
+    the name under which the mask is returned; empty if it is not.
 
     ``constants`` collects long texts, as the prompt encoder's class attributes.
     """
@@ -46,7 +47,7 @@ class Encoder:
     signature: Signature | None
     stack: LayerStack | None
     groups: list[Group]
-    with_mask: bool
+    mask_name: str
     constants: dict[str, str] = field(default_factory=dict)
     has_option: bool = False  # encode_prompt takes negative=True
 
@@ -82,7 +83,9 @@ class Encoder:
         lines = [*lower, *self._format(), *self._ids(), *found.lines]
         for group in self.groups:
             lines += self._kept(group, [expressions[state] for state in group.states])
-        return lines, set(found.needs)
+        if "quoted" in self.tokens:
+            lines += self._without_words()
+        return lines, {*found.needs, *(["re"] if "quoted" in self.tokens else [])}
 
     def mask(self) -> str:
         """The expression for the mask of the vectors that are kept."""
@@ -92,6 +95,8 @@ class Encoder:
     # -------------------------------------------------------------------------------------------------------- the text
 
     def _format(self) -> list[str]:
+        if "quoted" in self.tokens:
+            return self._words()
         template = self.tokens.get("chat_template")
         if template is not None and self.has_option:
             raise Undecided("how a negative prompt is encoded without the chat template", self.facts["negative"])
@@ -101,6 +106,25 @@ class Encoder:
             text = self._filled(self.tokens.get("before", ""), "{prompt}", self.tokens.get("after", ""))
             return [f"text = prompt if negative else {text}" if self.has_option else f"text = {text}"]
         return ["text = prompt"]
+
+    def _words(self) -> list[str]:
+        """The lines for an encoder that gets only the quoted words of a prompt."""
+        pairs = ", ".join(repr(f"{re.escape(left)}(.*?){re.escape(right)}") for left, right in self.tokens["quoted"])
+        each = self._filled(self.tokens["before"], "{prompt}", self.tokens["after"]).replace("prompt", "word")
+        return [
+            "# Only the quoted words of the prompt.",
+            f"words = [word for pair in ({pairs},) for word in re.findall(pair, prompt)]",
+            f'text = "".join({each} for word in words)',
+        ]
+
+    def _without_words(self) -> list[str]:
+        names = [group.name for group in self.groups]
+        names += ["attention_mask"] if self.mask_name else []
+        return [
+            "if not words:",
+            "    # Then the reference gives zeros.",
+            *(f"    {name} = mx.zeros_like({name})" for name in names),
+        ]
 
     def _chat(self, template: dict) -> list[str]:
         messages = [
@@ -141,7 +165,7 @@ class Encoder:
                 f"ahead = mx.full((1, -input_ids.shape[1] % {ahead['multiple']}), tokenizer.tokenizer.pad_token_id)",
                 "input_ids = mx.concatenate([ahead.astype(input_ids.dtype), input_ids], axis=1)",
             ]
-        if self.gives_mask or self.value["keep"] == "tokens" or self.value.get("zeros") or self.with_mask:
+        if self.gives_mask or self.value["keep"] == "tokens" or self.value.get("zeros") or self.mask_name:
             lines.append(f"attention_mask = mx.array({mask})")
         return lines
 

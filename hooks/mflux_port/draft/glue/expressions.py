@@ -74,7 +74,9 @@ def _rotary(rule: dict, given: Given) -> str:
 
 def _mask(rule: dict, given: Given) -> str:
     dtype = DTYPES[rule["dtype"]]
-    if rule.get("all") or not given.embeds.with_mask:
+    if "of" in rule:
+        text = f"{given.embeds.mask_of(rule['of'])}.astype({dtype})"
+    elif rule.get("all") or not given.embeds.with_mask:
         text = f"mx.ones({given.embeddings}.shape[:2], dtype={dtype})"
     elif rule.get("extra"):
         given.extra[f"positions = mx.arange({given.embeddings}.shape[1])[None]"] = None

@@ -9,17 +9,32 @@ from mflux_port.draft.pipeline.prompts import blocks_of, is_pooled
 
 @dataclass(frozen=True)
 class PromptEmbeds:
-    """``arguments``: of the transformer, in its order; ``main``: the one with a vector for each token."""
+    """``arguments``: of the transformer, in its order; ``main``: the one with a vector for each token.
+
+    ``with_mask``: the mask of ``main`` is returned; ``masked``: further arguments whose masks are.
+    """
 
     arguments: tuple[str, ...] = ("prompt_embeds",)
     main: str = "prompt_embeds"
     with_mask: bool = False
+    masked: tuple[str, ...] = ()
 
     @property
     def annotation(self) -> str:
         """The type of the whole result."""
-        count = len(self.arguments) + self.with_mask
+        count = len(self.arguments) + len(self.masks)
         return f"tuple[{', '.join(['mx.array'] * count)}]" if count > 1 else "mx.array"
+
+    @property
+    def masks(self) -> list[str]:
+        """The local names of the masks, in the order in which they are returned."""
+        return [*(["mask"] if self.with_mask else []), *map(self.mask_of, self.masked)]
+
+    def mask_of(self, argument: str) -> str:
+        """The local name of an argument's mask; empty if it is not returned."""
+        if argument in self.masked:
+            return f"mask_of_{argument}"
+        return "mask" if argument == self.main and self.with_mask else ""
 
     def name(self, argument: str) -> str:
         """The local name of an argument's array."""
@@ -33,7 +48,7 @@ class PromptEmbeds:
 
     def unpacking(self, words: set[str]) -> list[str]:
         """The line that defines the names that occur in ``words``; none if there is only one array."""
-        names = [*map(self.name, self.arguments), *(["mask"] if self.with_mask else [])]
+        names = [*map(self.name, self.arguments), *self.masks]
         if len(names) == 1 or not words & set(names):
             return []
         return [f"{', '.join(name if name in words else '_' for name in names)} = prompt_embeds"]
@@ -47,7 +62,9 @@ def prompt_embeds(facts: dict[str, dict]) -> PromptEmbeds:
     if not names:
         return PromptEmbeds()
     main = (tokens or names)[0]
-    return PromptEmbeds(tuple(names), main, _has_mask(facts, main))
+    rules = facts.get("arguments", {}).get("value") or {}
+    masked = dict.fromkeys(rule["of"] for rule in rules.values() if rule and rule["is"] == "text mask" and "of" in rule)
+    return PromptEmbeds(tuple(names), main, _has_mask(facts, main), tuple(masked))
 
 
 def is_of_pooled(value: dict) -> bool:
@@ -84,6 +101,6 @@ def gets_mask(facts: dict[str, dict]) -> bool:
 
 def _mentions(rules) -> bool:
     if isinstance(rules, dict):
-        own = rules.get("is") == "text mask" and not rules.get("all")
+        own = rules.get("is") == "text mask" and not rules.get("all") and "of" not in rules
         return own or any(map(_mentions, rules.values()))
     return any(map(_mentions, rules)) if isinstance(rules, list) else rules == "tokens"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mflux_port.draft.pipeline.encoding import Prompt
 from mflux_port.draft.pipeline.fact import Fact
@@ -24,15 +24,16 @@ class View:
     """One run: the arguments of its first conditional prediction, and the quantities that they may follow.
 
     ``sizes``: height and width in pixels and of the latents, by name; ``text``: the prompt's number of vectors;
-    ``mask``: which of them are tokens of the prompt; ``changing``: the arguments that later steps give other values.
+    ``mask``: which of them are tokens of the prompt; ``changing``: the arguments that later steps give other values;
+    ``masks``: the same as ``mask`` for further arguments with vectors of the prompt.
     """
 
     arguments: dict
     sizes: dict[str, int]
     text: int
     mask: list[int]
-    latents: object
     changing: frozenset[str] = frozenset()
+    masks: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,23 @@ def view(trace: Trace, size: tuple[int, int], prompts: list[Prompt]) -> View:
     sizes = {"pixel height": size[0], "pixel width": size[1], "height": latents.shape[-2], "width": latents.shape[-1]}
     vectors = given[main.argument]
     vectors = vectors[0] if isinstance(vectors, list) else vectors
-    mask = [number for prompt in _side_by_side(prompts, main) for number in prompt.mask]
     changing = _changing(trace, main, batch, given)
-    return View(given, sizes, 1 if main.is_pooled else vectors.shape[-2], mask, latents, changing)
+    masks = {name: _whole_mask(prompts, own) for name, own in _alone(prompts).items() if name != main.argument}
+    text = 1 if main.is_pooled else vectors.shape[-2]
+    return View(given, sizes, text, _whole_mask(prompts, main), changing, masks)
+
+
+def _alone(prompts: list[Prompt]) -> dict[str, Prompt]:
+    """The arguments that have the tokens' vectors of one encoder and nothing else."""
+    found = {}
+    for prompt in prompts:
+        found.setdefault(prompt.argument, []).append(prompt)
+    return {name: own[0] for name, own in found.items() if len(own) == 1 and not own[0].is_pooled}
+
+
+def _whole_mask(prompts: list[Prompt], own: Prompt) -> list[int]:
+    """Which vectors of an argument are tokens of the prompt."""
+    return [number for prompt in _side_by_side(prompts, own) for number in prompt.mask]
 
 
 def _changing(trace: Trace, main: Prompt, batch: int, first: dict) -> frozenset[str]:
@@ -136,7 +151,7 @@ def _wrapping(value) -> dict:
 def _rule(values: list, views: list[View], numbers: dict[str, int]) -> dict | None:
     if any(map(_is_complex, values)):
         return rotary(values, [view.sizes for view in views], numbers) if all(map(_is_complex, values)) else None
-    for rule in (_constant, _mask, _numbers, _ids):
+    for rule in (_constant, _mask, _other_mask, _numbers, _ids):
         if (found := rule(values, views)) is not None:
             return found
     return _table(values, views, numbers)
@@ -180,6 +195,17 @@ def _mask(values: list, views: list[View]) -> dict | None:
     # If padding is at the end, its first vectors count as tokens.
     if is_longer and all(own == sorted(own, reverse=True) for own in [*texts, *(view.mask for view in views)]):
         return rule | {"extra": more.pop()}
+    return None
+
+
+def _other_mask(values: list, views: list[View]) -> dict | None:
+    """Which vectors of a further argument are tokens of the prompt."""
+    if not _tensors(values):
+        return None
+    flat = [[int(number) for number in value.reshape(-1).tolist()] for value in values]
+    for name in views[0].masks:
+        if flat == [view.masks.get(name) for view in views]:
+            return {"is": "text mask", "of": name, "axes": values[0].dim(), "dtype": _dtype(values[0])}
     return None
 
 

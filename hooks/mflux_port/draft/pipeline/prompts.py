@@ -34,9 +34,9 @@ def tokenization(trace: Trace, prompt: str) -> list[Fact]:
         if cut is None:
             continue
         before, _, after = text_of(cut).partition(prompt)
-        value = {"options": _plain(cut.options)}
+        value = {"options": plain_options(cut.options)}
         if templated:
-            value |= {"chat_template": _plain(templated.options), "messages": _messages(templated.given, prompt)}
+            value |= {"chat_template": plain_options(templated.options), "messages": _messages(templated.given, prompt)}
         if before or after:
             value |= {"before": before, "after": after}
         facts.append(Fact(f"tokenization.{component}", value, f"calls of pipe.{component} in a recorded run"))
@@ -46,7 +46,7 @@ def tokenization(trace: Trace, prompt: str) -> list[Fact]:
 def changed_texts(trace: Trace, prompt: str, known: dict[str, Fact]) -> list[Fact]:
     """The facts about tokenizers that get another text than ``prompt``: lower case, or an unknown change."""
     facts = []
-    for fact in (fact for name, fact in known.items() if name.startswith("tokenization.") and fact.value):
+    for fact in of_prompts(known):
         component = fact.name.partition(".")[2]
         given = [text_of(call) for call in trace.tokenizers if call.component == component]
         if not given or any(prompt in text for text in given):
@@ -56,6 +56,12 @@ def changed_texts(trace: Trace, prompt: str, known: dict[str, Fact]) -> list[Fac
         else:
             facts.append(Fact(fact.name, None, fact.where, (f"{prompt!r} becomes {given[0]!r}",)))
     return facts
+
+
+def of_prompts(known: dict[str, Fact]) -> list[Fact]:
+    """The facts about tokenizers that get the prompt's text, not only its quoted words."""
+    found = [fact for name, fact in known.items() if name.startswith("tokenization.") and fact.value]
+    return [fact for fact in found if "quoted" not in fact.value]
 
 
 def prompt_embeddings(trace: Trace) -> list[Fact]:
@@ -78,7 +84,12 @@ def of_idle_encoders(trace: Trace, idle: list[str], prompt: str) -> list[Fact]:
             if encoder in block["from"]
         }
         if calls and places:
-            value = {"prompt": prompt, "text": text_of(calls[0]), "options": _plain(calls[0].options), "gives": places}
+            value = {
+                "prompt": prompt,
+                "text": text_of(calls[0]),
+                "options": plain_options(calls[0].options),
+                "gives": places,
+            }
             facts.append(Fact(f"quoted.{encoder}", value, "a run with quoted words in the prompt"))
     return facts
 
@@ -301,6 +312,7 @@ def _messages(given, prompt: str) -> list[dict]:
     ]
 
 
-def _plain(options: dict) -> dict:
+def plain_options(options: dict) -> dict:
+    """The options of a tokenizer's call that can be written as literals."""
     simple = (str, int, float, bool, type(None))
     return {name: value for name, value in options.items() if isinstance(value, simple) and name != "text"}

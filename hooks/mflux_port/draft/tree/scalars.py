@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from mflux_port.draft.forward.writer.known_tables import table_size
+from mflux_port.draft.forward.writer.names import argument_of
 
 
 def scalars(owner, names: set[str], sizes: dict[str, object] | None = None) -> dict[str, str]:
@@ -19,7 +20,7 @@ def scalars(owner, names: set[str], sizes: dict[str, object] | None = None) -> d
         if value is _MISSING and not name.startswith("_"):
             value = _from_config(owner, name)
         if value is _MISSING:
-            value = vars(owner).get("_arguments", {}).get(name, _MISSING)
+            value = vars(owner).get("_arguments", {}).get(argument_of(name) or name, _MISSING)
         if value is _MISSING and (size := table_size(name, owner)) is not None:
             value = size
         if value is _MISSING:

@@ -65,6 +65,12 @@ def is_short(values: np.ndarray) -> bool:
     return not (np.ascontiguousarray(values, np.float32).view(np.uint32) & 0xFFFF).any()
 
 
+def rounded(values: np.ndarray) -> np.ndarray:
+    """float32 numbers rounded to bfloat16, to the nearest and to even."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
 def is_half(values: np.ndarray) -> bool:
     """Whether float32 numbers are all exact in one of the types of 16 bits."""
     if is_short(values):

@@ -112,14 +112,15 @@ def moved(value):
     return {name: moved(part) for name, part in value.items()} if type(value) is dict else value
 
 
-def is_steady(function: Callable, args: tuple, kwargs: dict, output, clone: Callable) -> bool:
+def is_steady(function: Callable, args: tuple, kwargs: dict, output, clone: Callable, most: float = STEADY) -> bool:
     """Whether a result hardly changes if its inputs change by one unit in the last place; an unstable result proves
     nothing.
 
-    ``output``: the result of ``function``; ``clone`` copies nested values, as a call may change its arguments.
+    ``output``: the result of ``function``; ``clone`` copies nested values, as a call may change its arguments;
+    ``most``: the largest change.
     """
     again = function(*moved(clone(args)), **moved(clone(kwargs)))
-    return distance(clone(again), output) <= STEADY
+    return distance(clone(again), output) <= most
 
 
 def has_floats(value) -> bool:

@@ -1,8 +1,9 @@
-"""Whether a value follows from the model's config alone, or from a run's inputs.
+"""Whether a value follows from the model's config alone, and is the same in the tiny twin and in the real model.
 
 A value that was the same in all runs proves nothing: it is folded into a drafted forward pass only when no data reaches
 it. Data is what the runs gave the model, and what is read from a tensor: sizes, numbers, booleans. That something is a
-tensor of one rank and not None is not data: it is how a function is called.
+tensor of one rank and not None is not data: it is how a function is called. A number that the twin has changed, such as a
+width, counts as data: what follows from it may differ in the real model.
 """
 
 from __future__ import annotations
@@ -24,26 +25,27 @@ _KIND_TESTS = ("isinstance", "hasattr", "callable", "type", "issubclass", "is_te
 class Provenance:
     """Answers one question about a recording: ``from_config(place, expression)``."""
 
-    def __init__(self, recording: Recording, graph: CallGraph, given: set[str]):
+    def __init__(self, recording: Recording, graph: CallGraph, given: set[str], resized: set[tuple[str, str]]):
         self.recording, self.graph, self.given = recording, graph, given
         self.edges: dict[tuple, set[tuple]] = defaultdict(set)
         for place in list(recording.facts):
             _Reader(self, place).read()
-        self.tainted = self._reach()
+        self.tainted = self._reach({("attribute", *one) for one in resized})
 
     def from_config(self, place: Place, node: ast.expr) -> bool:
-        """Whether an expression has the same value for all inputs of a run."""
+        """Whether an expression has the same value for all inputs, in the twin and in the real model."""
         return not any(self.is_data(variable) for variable in _Reader(self, place).sources(node))
 
     def is_data(self, variable: tuple) -> bool:
         return variable == DATA or variable in self.tainted
 
-    def _reach(self) -> set[tuple]:
+    def _reach(self, resized: set[tuple]) -> set[tuple]:
         users = defaultdict(set)
         for variable, sources in self.edges.items():
             for source in sources:
                 users[source].add(variable)
-        found, waiting = {DATA}, [DATA]
+        found = {DATA, *resized}
+        waiting = sorted(found)
         while waiting:
             for user in users[waiting.pop()]:
                 if user not in found:

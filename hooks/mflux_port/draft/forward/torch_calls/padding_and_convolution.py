@@ -15,6 +15,8 @@ def pad(call: Arguments) -> ast.expr:
     zero = value is None or isinstance(value, ast.Constant) and value.value == 0
     if isinstance(raw, (ast.Tuple, ast.List)) and not any(isinstance(part, ast.Starred) for part in raw.elts):
         widths = _widths([call.writer.expr(part) for part in raw.elts], call.rank())
+    elif (known := _known_widths(call, raw)) is not None:
+        widths = _widths([ast.Constant(size) for size in known], call.rank())
     elif mode == "constant" and zero:
         return call.writer.helper("pad_last", call.get("x"), call.get("pad"))
     else:
@@ -25,6 +27,13 @@ def pad(call: Arguments) -> ast.expr:
     elif not zero:
         out.keywords.append(ast.keyword("constant_values", value))
     return out
+
+
+def _known_widths(call: Arguments, raw: ast.expr) -> tuple[int, ...] | None:
+    # Widths that are assigned to a name, where the config decides them.
+    found = call.writer.value(raw)
+    is_whole = isinstance(found, tuple) and all(type(size) is int and size >= 0 for size in found)
+    return found if is_whole and call.writer.from_config(raw) else None
 
 
 def _widths(sizes: list[ast.expr], rank: int) -> ast.List:

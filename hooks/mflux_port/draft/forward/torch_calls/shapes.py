@@ -111,7 +111,8 @@ def flatten(call: Arguments) -> ast.expr:
     if "start_dim" not in call.raw and "end_dim" not in call.raw:
         return filled("x.reshape(-1)", {"x": call.get("x")})
     values = {"x": call.get("x"), "a": call.get("start_dim"), "b": call.get("end_dim")}
-    if isinstance(values["b"], ast.Constant) and values["b"].value == -1 or ast.unparse(values["b"]) == "-1":
+    fact, end = call.fact("x"), ast.unparse(values["b"])
+    if end == "-1" or fact is not None and fact.rank is not None and end == str(fact.rank - 1):
         return filled("x.flatten(a)", values)
     return filled("x.flatten(a, b)", values)
 

@@ -1,7 +1,7 @@
 """The inputs of recorded runs: arrays by the names that references give their parameters.
 
 Each name has candidates, the usual one first; ``find_runs`` takes the first combination that the twin accepts. Runs
-differ in height, width, length of text and batch, with real padding in the batch of two; height and width differ.
+differ in height, width, length of text and batch, with real padding in batches; height and width differ.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mflux_port.draft.forward.twin.small_config import SAMPLE
+
 _TEXT_WIDTHS = (
     "joint_attention_dim", "cross_attention_dim", "text_embed_dim", "cap_feat_dim", "caption_channels", "text_in_dim",
     "text_hidden_dim", "context_in_dim", "context_dim", "text_dim", "llm_features_dim", "in_text_dim", "condition_dim",
     "encoder_hidden_size", "caption_dim", "text_embedding_dim", "caption_projection_dim",
 )  # fmt: skip
+_SECOND_TEXT_WIDTHS = ("text_embed_2_dim",)
 _CHANNELS = ("in_channels", "in_visual_dim", "in_dim", "num_channels")
 _POOLED = ("pooled_projection_dim", "pooled_dim", "text_emb_dim", "in_text_dim2", "clip_dim", "pooled_embed_dim")
 _HEADS = ("num_attention_heads", "num_heads", "n_heads")
@@ -36,7 +39,7 @@ class Case:
     seed: int
 
 
-CASES = (Case(8, 12, 7, 1, 1), Case(12, 4, 11, 1, 2), Case(4, 8, 5, 2, 3), Case(8, 16, 31, 2, 4))
+CASES = (Case(8, 12, 7, 1, 1), Case(12, 4, 11, 1, 2), Case(4, 8, 5, 3, 3), Case(8, 16, 31, 2, 4))
 
 
 class _Maker:
@@ -74,11 +77,11 @@ class _Maker:
         return self.size(("num_text_layers", "text_num_layers"), 3)
 
     def mask(self, kind: str):
-        """The mask of text tokens: the second text of a batch is shorter and ends with padding, more in longer texts."""
+        """The mask of text tokens: the later texts of a batch are shorter and end with padding, more in longer texts."""
         case = self.case
         mask = self.torch.ones(case.batch, case.text)
-        if case.batch > 1:
-            mask[1, case.text - 1 - case.text // 5 :] = 0
+        for place in range(1, case.batch):
+            mask[place, case.text - place - case.text // 5 :] = 0
         return {"bool": mask.bool(), "long": mask.long(), "float": mask}[kind]
 
     def grid(self):
@@ -126,6 +129,12 @@ def _text(make: _Maker) -> list[Callable]:
     ]
 
 
+def _second_text(make: _Maker) -> list[Callable]:
+    """The vectors of a second text encoder, for models that have a width for them."""
+    width = make.size(_SECOND_TEXT_WIDTHS)
+    return [lambda: make.randn(make.case.batch, make.case.text, width), lambda: ...] if width else [lambda: ...]
+
+
 def _masks(make: _Maker) -> list[Callable]:
     return [lambda: make.mask("bool"), lambda: make.mask("long"), lambda: make.mask("float"), lambda: ...]
 
@@ -151,7 +160,16 @@ def _rotary(make: _Maker) -> list[Callable]:
     angles = lambda count: make.randn(count, half)  # noqa: E731
     pair = lambda count: tuple(part(angles(count)).repeat_interleave(2, -1) for part in (torch.cos, torch.sin))  # noqa: E731
     turned = lambda: torch.polar(torch.ones(384, 384, half), make.randn(384, 384, half))  # noqa: E731
-    return [lambda: ..., lambda: pair(patches), lambda: pair(tokens), turned]
+    return [lambda: ..., lambda: pair(patches), lambda: pair(tokens), turned, lambda: _axis_tables(make, width)]
+
+
+def _axis_tables(make: _Maker, width: int):
+    """A table of cosines and sines for each axis of a video, and the place of every patch in each of them."""
+    torch, patch = make.torch, make.size(("patch_size",), 1)
+    sides = (1, make.case.height // patch, make.case.width // patch)
+    tables = tuple((torch.cos(one), torch.sin(one)) for one in (make.randn(side, width // 3) for side in sides))
+    places = torch.meshgrid(*map(torch.arange, sides), indexing="ij")
+    return tables, tuple(place.reshape(1, -1).repeat(make.case.batch, 1) for place in places)
 
 
 def _number(value: Callable[[Case], int]) -> Callable[[_Maker], list[Callable]]:
@@ -187,8 +205,10 @@ def _ids(which: str) -> Callable[[_Maker], list[Callable]]:
 
 _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
     **dict.fromkeys(("hidden_states", "x", "sample", "latents", "latent_model_input"), _image),
-    **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt", "encoder_hidden_states_t5",
+    **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt",
                      "prompt_embeds", "text_states", "llm_features"), _text),
+    "encoder_hidden_states_t5": lambda make: [*_text(make), lambda: ...],  # a second text encoder's, which some lack
+    "encoder_hidden_states_2": _second_text, "encoder_attention_mask_2": _masks,
     **dict.fromkeys(("timestep", "timesteps", "t"), _times),
     **dict.fromkeys(("encoder_attention_mask", "encoder_hidden_states_mask", "text_embedding_mask", "prompt_mask",
                      "encoder_mask", "text_mask"), _masks),
@@ -224,13 +244,51 @@ def find_runs(
 def _found_runs(model, config: dict, cases: Sequence[Case], tables: dict[str, dict]) -> list[tuple[str, dict]]:
     parameters = _forward_parameters(model)
     names = [name for name in parameters if name in _GIVEN and name not in tables]
-    counts = [len(_candidates(name, parameters[name], _Maker(config, cases[0]))) for name in names]
-    for chosen in itertools.islice(_by_sum(counts), _TRIES):
-        runs = [_given(config, case, names, chosen, parameters) | tables for case in cases]
-        if _accepts(model, runs[0]):
-            accepted = [("forward", inputs) for inputs in runs if _accepts(model, inputs)]
-            return accepted + _without_optional(model, accepted)
-    return []
+
+    def inputs(chosen: Sequence[int], case: Case) -> dict:
+        return _given(config, case, names, chosen, parameters) | tables
+
+    def accepted(chosen: Sequence[int]) -> bool:
+        return _accepts(model, inputs(chosen, cases[0]))
+
+    found = [_candidates(name, parameters[name], _Maker(config, cases[0])) for name in names]
+    chosen = _usual(found, accepted) or _fewest(found, accepted)
+    if chosen is None:
+        return []
+    made = (inputs(chosen, case) for case in (*cases, *_of_sample_size(config)))
+    runs = [("forward", one) for one in made if _accepts(model, one)]
+    return runs + _without_optional(model, runs)
+
+
+def _of_sample_size(config: dict) -> tuple[Case, ...]:
+    """Runs at the size for which a model keeps its table of positions, in one side and in both."""
+    size = config.get("sample_size")
+    return (Case(size, 4, 7, 1, 5), Case(size, size, 7, 1, 6)) if type(size) is int and size <= SAMPLE else ()
+
+
+def _usual(found: list[list[Callable]], accepted: Callable) -> tuple[int, ...] | None:
+    """The places of candidates that are accepted together, the usual ones first."""
+    tried = itertools.islice(_by_sum([len(candidates) for candidates in found]), _TRIES)
+    return next(filter(accepted, tried), None)
+
+
+def _fewest(found: list[list[Callable]], accepted: Callable) -> tuple[int, ...] | None:
+    """The same, with as few inputs as possible first; then each further input that is accepted is added."""
+    absent = [next((place for place, one in enumerate(candidates) if one() is ...), None) for candidates in found]
+    orders = [
+        sorted(range(len(candidates)), key=lambda place, none=none: place != none)
+        for candidates, none in zip(found, absent, strict=True)
+    ]
+    tried = (
+        tuple(order[place] for order, place in zip(orders, places, strict=True))
+        for places in itertools.islice(_by_sum(list(map(len, orders))), _TRIES)
+    )
+    chosen = next(filter(accepted, tried), None)
+    for number, none in enumerate(absent if chosen is not None else ()):
+        if chosen[number] == none:
+            more = (chosen[:number] + (place,) + chosen[number + 1 :] for place in orders[number][1:])
+            chosen = next(filter(accepted, more), chosen)
+    return chosen
 
 
 def _without_optional(model, runs: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
@@ -284,11 +342,18 @@ def vae_runs(model, config: dict, cases: Sequence[Case] = CASES[:3]) -> list[tup
             ]
             encoded = [run for run in encode if _accepts(model, run[1], run[0])]
             if encoded:
-                accepted += encoded
+                accepted += _with_odd_sides(model, encoded)
                 break
         if accepted:
             return accepted
     return []
+
+
+def _with_odd_sides(model, runs: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
+    """The first image one row and one column smaller, if the model takes it: padding shows in odd sides only."""
+    (method, inputs), *others = runs
+    odd = {"x": inputs["x"][..., 1:, 1:]}
+    return [(method, odd), *others] if _accepts(model, odd, method) else runs
 
 
 def _vae_input(case: Case, channels: int, scale: int, frames: tuple):

@@ -11,6 +11,7 @@ from mflux_port.template.project import project_root
 _SHRINK = "template/porting/{{ model }}/parity/record/shrink.py"
 _WINDOWS = ("sliding_window", "local_attention")  # how far tokens see
 _WINDOW = 4  # shorter than the recorded prompts
+SAMPLE = 16  # the size of the latents that a twin has a table of positions for
 
 
 def small_config(name: str, config: dict) -> dict:
@@ -40,12 +41,14 @@ def small_config(name: str, config: dict) -> dict:
 
 
 def _limit(small: dict) -> None:
-    # Windows shorter than a prompt, and a row for the padding token.
+    # Windows that a prompt is longer than, a small size of latents, and a row for the padding token.
     for key, value in small.items():
         if isinstance(value, dict):
             _limit(value)
         elif key in _WINDOWS and isinstance(value, int):
             small[key] = min(value, _WINDOW)
+        elif key == "sample_size" and isinstance(value, int):
+            small[key] = min(value, SAMPLE)
     vocabulary, padding = small.get("vocab_size"), small.get("pad_token_id")
     if isinstance(vocabulary, int) and isinstance(padding, int) and padding >= vocabulary:
         small["pad_token_id"] = vocabulary - 1

@@ -10,6 +10,7 @@ from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, unknown_i
 from mflux_port.draft.forward.twin.small_config import small_config
 from mflux_port.port.text_encoders import part_of
 
+_CALM = 1e-5  # the largest change of a twin's result that one unit in the last place of its inputs may cause
 _MOST_PARAMETERS = 2e8  # 0.8 GB in float32; twins have a hundredth of it
 
 
@@ -31,7 +32,7 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
     """
     from mflux_port.draft.tree.from_reference import build, build_plainly
 
-    config = small_config(name, component.config)
+    config = small_config(name, _with_layer_types(component))
     refused = _refused(component.class_name, build_plainly(component, config, "meta"))
     if refused:
         return Twin(None, [], config, refused)
@@ -51,6 +52,19 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
     if unknown:
         reason += f": none is known for {', '.join(unknown)}"
     return Twin(model, found, config, reason, lambda: build_plainly(component, config, "cpu"))
+
+
+def _with_layer_types(component) -> dict:
+    """The config with the kinds of its layers, which older files leave to the config's class: a twin shows each kind."""
+    if component.library != "transformers" or "layer_types" in component.config:
+        return component.config
+    import transformers
+
+    try:
+        kinds = getattr(transformers, component.class_name).config_class.from_dict(component.config).layer_types
+    except Exception:  # noqa: BLE001 - a config without kinds of layers, or one that the class refuses
+        return component.config
+    return component.config | {"layer_types": list(kinds)} if kinds else component.config
 
 
 def _refused(class_name: str, shapes) -> str:
@@ -76,7 +90,7 @@ def _is_steady(model, runs: list[tuple[str, dict]]) -> bool:
     for method, inputs in runs:
         run = getattr(model, method)
         with torch.no_grad():
-            if not is_steady(run, (), inputs, clone(run(**clone(inputs))), clone):
+            if not is_steady(run, (), inputs, clone(run(**clone(inputs))), clone, _CALM):
                 return False
     return True
 

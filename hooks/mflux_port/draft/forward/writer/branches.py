@@ -7,7 +7,8 @@ import ast
 from mflux_port.draft.forward.torch_calls.entry import Refused
 from mflux_port.draft.forward.writer.printer import source
 
-UNSEEN = "no recorded run reached this line"
+NOT_REACHED = "no recorded run"  # how the reason of a branch begins that the recorded runs did not take
+UNSEEN = f"{NOT_REACHED} reached this line"
 
 
 class Branches:
@@ -24,7 +25,7 @@ class Branches:
         body = self._side(node.body, node, True in seen or not seen)
         other = self._side(node.orelse, node, False in seen or not seen) if node.orelse else []
         if not node.orelse and seen == {True} and not self._ends_loop(node):
-            other = [self.problem(node, "no recorded run passed this test")]
+            other = [self.problem(node, f"{NOT_REACHED} passed this test")]
         if not body and not other:
             return []
         test = self.test(node.test)
@@ -68,7 +69,7 @@ class Branches:
         ):
             return isinstance(node.ops[0], ast.Is)
         fact = self.fact(node)
-        if fact is None or len(fact.truths) != 1 or not self.from_config(node) or self._is_resized(node):
+        if fact is None or len(fact.truths) != 1 or not self.from_config(node):
             return None
         if fact.always("tensor"):
             return None
@@ -90,15 +91,6 @@ class Branches:
         if decisive in verdicts:
             return decisive
         return None if None in verdicts else not decisive
-
-    def _is_resized(self, node: ast.expr) -> bool:
-        # A config number that the tiny twin has changed: comparing it proves nothing about the real model.
-        for part in ast.walk(node):
-            fact = self.fact(part) if isinstance(part, ast.Attribute) else None
-            if fact is not None and fact.kinds & {"int", "float"}:
-                if any((group, part.attr) in self.project.resized for group in self.owners(part.value)):
-                    return True
-        return False
 
     def test(self, node: ast.expr) -> ast.expr:
         """A test in MLX that depends on the data."""

@@ -68,8 +68,7 @@ class Invocations:
         if name == "getattr" and (attribute := self._decided_text(node.args[1])):
             fact = self.fact(node)
             if fact is not None and fact.kinds & {"module", "modulelist", "int", "float", "tensor"}:
-                self.out.reads |= {(group, attribute) for group in self.owners(node.args[0])}
-                return ast.Attribute(self.expr(node.args[0]), attribute, ast.Load())
+                return self._of_module(ast.Attribute(node.args[0], attribute, ast.Load()))
         if name == "getattr" and (names := self._attributes(node)):
             # One of several attributes, by a name that the data decides.
             values = [self._of_module(ast.Attribute(node.args[0], one, ast.Load())) for one in names]

@@ -256,6 +256,8 @@ class Expressions:
         return ast.Starred(self.expr(node.value), ast.Load())
 
     def _BinOp(self, node: ast.BinOp) -> ast.expr:
+        if self._is_neutral(node.right) and self._keeps(node, node.left):
+            return self.expr(node.left)
         left, right = self.expr(node.left), self.expr(node.right)
         complex_ = self.is_complex(node.left), self.is_complex(node.right)
         if not any(complex_):
@@ -266,14 +268,30 @@ class Expressions:
             return ast.BinOp(left, node.op, right)
         raise Refused(node, "arithmetic of complex and real numbers")
 
+    def _is_neutral(self, node: ast.expr) -> bool:
+        """Whether an expression is an attribute of modules that is 1 in the twin and in the real model."""
+        is_one = isinstance(node, ast.Attribute) and self.value(node) in (1, 1.0) and self.from_config(node)
+        return is_one and bool(self.owners(node.value)) and self._is_one_everywhere(node)
+
+    def _is_one_everywhere(self, node: ast.Attribute) -> bool:
+        # Also in modules that the recorded runs did not reach.
+        groups, modules = self.owners(node.value), self.project.recording.root.modules()
+        values = [getattr(one, node.attr, None) for one in modules if self.project_group(one) in groups]
+        return bool(values) and all(type(value) in (int, float) and value == 1 for value in values)
+
     def _changes_nothing(self, node: ast.BinOp, right: ast.expr) -> bool:
         # A factor of 1 that the config folded.
-        fact = self.fact(node.left)
-        is_one = isinstance(right, ast.Constant) and right.value == 1.0 and isinstance(node.op, (ast.Mult, ast.Div))
-        if not is_one or fact is None or isinstance(node.right, ast.Constant):
+        is_one = isinstance(right, ast.Constant) and right.value == 1.0 and not isinstance(node.right, ast.Constant)
+        return is_one and self._keeps(node, node.left)
+
+    def _keeps(self, node: ast.BinOp, left: ast.expr) -> bool:
+        """Whether an operation with a right side of 1 returns its left side, in value and type."""
+        fact, one = self.fact(left), self.fact(node.right)
+        if fact is None or one is None or not isinstance(node.op, (ast.Mult, ast.Div, ast.FloorDiv)):
             return False
+        whole = fact.always("int") and one.always("int") and not isinstance(node.op, ast.Div)
         floats = fact.always("tensor") and all(dtype.startswith(("float", "bfloat")) for dtype in fact.dtypes)
-        return floats or fact.always("float") or fact.always("int", "float") and type(right.value) is int
+        return whole or not isinstance(node.op, ast.FloorDiv) and (floats or fact.always("float"))
 
     def _UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         fact = self.fact(node.operand)

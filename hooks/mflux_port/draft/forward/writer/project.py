@@ -62,8 +62,8 @@ class Project:
         self.trains = trains
         self.write_function = write_function
         self.recording, self.graph = recording, CallGraph(recording)
-        self.given, self.resized = given - FIXED, resized
-        self.provenance = Provenance(recording, self.graph, self.given)
+        self.given = given - FIXED
+        self.provenance = Provenance(recording, self.graph, self.given, resized)
         self.written: dict[Place, Written | None] = {}
         self._parameters: dict[Place, dict[str, Parameter]] = {}
         root = type(recording.root)

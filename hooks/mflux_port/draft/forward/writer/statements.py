@@ -133,12 +133,19 @@ class Statements:
             if written is None:
                 return []
             return [ast.Assign([self.store(one) for one in targets], written)]
-        written = self.read_one_by_one(value)
+        written = self._as_boolean(target, value) or self.read_one_by_one(value)
         if isinstance(written, ast.Name) and self._is_changed_copy(target, value):
             written = filled("mx.array(x)", {"x": written})
         if self.is_self(target, written):
             return []
         return [ast.Assign([self.store(one) for one in targets], written)]
+
+    def _as_boolean(self, target: ast.expr, value: ast.expr) -> ast.expr | None:
+        # mask[:n] = 1, where the mask holds booleans.
+        is_number = isinstance(target, ast.Subscript) and isinstance(value, ast.Constant) and value.value in (0, 1)
+        fact = self.fact(target.value) if is_number else None
+        is_mask = fact is not None and fact.always("tensor") and fact.dtypes == {"bool"}
+        return ast.Constant(bool(value.value)) if is_mask else None
 
     def _is_changed_copy(self, target: ast.expr, value: ast.expr) -> bool:
         # x.clone() whose elements are assigned: without a copy, those of x would change with them.

@@ -7,10 +7,12 @@ The hooks of a real recording run too and only count, so nothing here depends on
 from __future__ import annotations
 
 import contextlib
+import re
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
+import diffusers
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
@@ -18,9 +20,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from parity import needs
 from parity.progress import process_peak
-from parity.record import components
+from parity.record import claim_needs, components
 from parity.record.guidance import OFF
-from parity.record.recording import stride_for
+from parity.record.recording import is_denoiser, stride_for
+
+ENOUGH = 3  # steps: the first, one in the middle, the last
+_SECOND = re.compile(r"[^/]*(?:/scheduler)?\.1[./]")  # a name of the second step
+TRAINING = "training"
+CLAIMS = {
+    "lora": "LoRA files and what they change", TRAINING: "a training step", "image": "image-to-image",
+    "edit": "the stages of editing",
+}  # fmt: skip
 
 
 class Counter:
@@ -28,43 +38,55 @@ class Counter:
 
     def __init__(self, cap: int | None, half: bool, room: int):
         self.cap, self.half = cap, half
-        self.bytes, self.names = room, set()
+        self.bytes, self.tensors = room, 0
+        self.sizes: dict[str, int] = {}  # the numbers of each tensor
+        self.middle = [0, 0]  # bytes and tensors of the second step, one like all between the first and the last
         self.weights = 0  # bytes of the networks that are in memory together
         self.activations = 0  # the peak of the networks' intermediate results, in bytes
         self._image: tuple[int, ...] = ()
 
     def __contains__(self, name: str) -> bool:
-        return name in self.names
+        return name in self.sizes
 
     def add(self, name: str, values: np.ndarray, whole: bool = False) -> None:
         kept = -(-values.size // (1 if whole else stride_for(values.size, self.cap)))
         width = {"f": 2 if self.half else 4, "b": 1}.get(values.dtype.kind, 8)
-        self.bytes += kept * width
-        self.names.add(name)
+        self._count(name, kept * width)
+        self.sizes[name] = values.size
         if name == "vae_decode/vae/out/0":
             self._image = values.shape
 
     def repeat(self, name: str, first: str) -> None:
-        self.names.add(name)
+        self._count(name, 0)
+        self.sizes[name] = self.sizes[first]
+
+    def _count(self, name: str, size: int) -> None:
+        self.bytes, self.tensors = self.bytes + size, self.tensors + 1
+        if _SECOND.match(name) and (is_denoiser(name) or name.startswith("loop/")):
+            self.middle = [self.middle[0] + size, self.middle[1] + 1]
+
+    def add_steps(self, count: int) -> None:
+        """Count ``count`` more steps like the second."""
+        self.bytes, self.tensors = self.bytes + count * self.middle[0], self.tensors + count * self.middle[1]
 
     def read(self, name: str) -> np.ndarray:
         """An empty image of the decoded image's size, for the encoder."""
         return np.zeros(self._image, np.float32)
 
 
-def sentence(run, seconds: str = "") -> str:
+def sentence(run, seconds: str = "", claim: str = "") -> str:
     """One line for the user: how much, and for what, or that no estimate is possible."""
     loaded, have = needs.weights(run.model, run.dtype), memory_of(run.device)
     what = {"stages": "the stages", "blocks": "the blocks", "modules": "all modules"}[run.level]
-    what = f"everything inside {run.only}" if run.only else what
+    what = f"everything inside {run.only}" if run.only else CLAIMS.get(claim, what)
     try:
-        counter = count(run)
+        counter = count(run, claim)
     except Exception as error:  # noqa: BLE001 - a pipeline that cannot run without values is still recorded
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         memory = needs.of_memory(loaded, 0, have)
         return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason}); at least {memory}"
     size = f"{run.width}x{run.height}, {run.steps} steps"
-    disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({len(counter.names)} tensors)"
+    disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({counter.tensors} tensors)"
     # On the CPU the whole process counts, including PyTorch and the file that it is reading.
     base = process_peak() + needs.largest_file(run.model) if run.device == "cpu" else 0
     memory = needs.of_memory(loaded or counter.weights, base + counter.activations, have)
@@ -83,17 +105,33 @@ def memory_of(device: str) -> int:
     return needs.machine()
 
 
-def count(run) -> Counter:
-    """Run the pipeline on shapes only. If guidance must be off, use the value at which the least is recorded."""
+def count(run, claim: str = "") -> Counter:
+    """Run the pipeline on shapes only, and add what recording the ``claim`` takes besides.
+
+    If guidance must be off, the value at which the least is recorded counts.
+    """
+    pipe = _empty_pipeline(run)
     values = dict.fromkeys((run.guidance, *OFF)) if run.unguided else [run.guidance]
-    return min((_count(replace(run, guidance=value)) for value in values), key=lambda counter: counter.bytes)
+    if len(values) > 1:
+        tried = {value: _count(pipe, replace(run, guidance=value, steps=1)).bytes for value in values}
+        run = replace(run, guidance=min(tried, key=tried.get))
+    counter = _count(pipe, replace(run, steps=min(run.steps, ENOUGH)))
+    counter.add_steps(max(0, run.steps - ENOUGH))
+    with torch.no_grad(), _NoQuestions():
+        need = claim_needs.of_claim(claim, pipe, counter.sizes)
+    if claim == TRAINING:
+        claim_needs.train(pipe)
+        run = replace(run, steps=claim_needs.steps_of_training(run.steps))
+        counter.activations = max(counter.activations, _count(pipe, run).activations)
+    counter.bytes += need.disk
+    counter.activations += need.memory
+    return counter
 
 
-def _count(run) -> Counter:
+def _count(pipe, run) -> Counter:
     from parity.record import reference
 
     counter = Counter(run.cap, run.dtype == "bfloat16", run.room)
-    pipe = _empty_pipeline(run)
     undo, live = _bridge(pipe), _Live(pipe)
     autocast, torch.autocast = torch.autocast, lambda *args, **kwargs: contextlib.nullcontext()
     try:
@@ -108,6 +146,7 @@ def _count(run) -> Counter:
 
 
 def _empty_pipeline(run):
+    diffusers.utils.logging.set_verbosity_error()
     kind, (name, parts) = components.pipeline_class(run.model), components.read_index(run.model)
     built = {}
     for part, (library, named) in parts.items():
@@ -233,6 +272,9 @@ class _Live(TorchDispatchMode):
 def _attention(function, query, key, value, *args, **kwargs):
     if query.device.type != "meta":
         return function(query, key, value, *args, **kwargs)
+    if query.requires_grad:  # as the real one, this keeps its inputs for their gradients
+        one = query.square().sum(-1, keepdim=True) + key.square().mean() + value.square().mean()
+        return one.expand(*query.shape[:-1], value.shape[-1]).contiguous()
     return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real one stores no table of all pairs
 
 

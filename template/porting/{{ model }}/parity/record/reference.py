@@ -19,7 +19,7 @@ from parity.progress import Progress, of_stage
 from parity.record import components, edit, guidance, sizes
 from parity.record.calibration import CalibrationRecorder, Calibrations, write_calibration
 from parity.record.probe import Reached, find_orders, noise_changed
-from parity.record.recording import HEADER_ROOM, Recorder, Recording
+from parity.record.recording import HEADER_ROOM, LONG_HEADER_ROOM, Recorder, Recording
 from parity.record.resident_networks import Parts, peak
 from parity.record.torch_taps import MODULES, STAGES, TorchTaps, classes
 
@@ -77,7 +77,7 @@ class Run:
     @property
     def room(self) -> int:
         """Bytes for the recording's table of contents: thousands of tensors if modules are recorded."""
-        return HEADER_ROOM if self.level == STAGES else 8 * HEADER_ROOM
+        return HEADER_ROOM if self.level == STAGES else LONG_HEADER_ROOM
 
 
 @dataclass
@@ -142,7 +142,12 @@ def _calibrate(reference: Reference, run: Run, recording: Recording, facts: dict
     if not known.covers(recording, free=run.level == STAGES):
         reference.progress("a second time in bfloat16, for the limits")
         reference.parts.change(torch.bfloat16)
-        known.add(recording, _gaps(reference.pipe, run, recording))
+        gaps = _gaps(reference.pipe, run, recording)
+        if reference.parts.rounds:
+            reference.progress("a third time in float32, with the weights in bfloat16")
+            reference.parts.change(torch.float32)
+            gaps |= _gaps_of_weights(reference.pipe, run, recording)
+        known.add(recording, gaps)
     write_calibration(recording.path.with_suffix(".gaps.json"), known.gaps, facts["run"])
 
 
@@ -239,6 +244,13 @@ def _gaps(pipe, run: Run, recording: Recording) -> dict[str, float]:
     free = CalibrationRecorder(recording)  # gaps of the stages, at every level: the loop is judged in all recordings
     _pass(pipe, replace(run, level=STAGES), free, noise=_noise(recording))
     return forced.gaps | {f"free:{name}": gap for name, gap in free.gaps.items()}
+
+
+def _gaps_of_weights(pipe, run: Run, recording: Recording) -> dict[str, float]:
+    """``rounded:`` gaps of the stages: what rounding the weights changes by itself."""
+    rounded = CalibrationRecorder(recording)
+    _pass(pipe, replace(run, level=STAGES), rounded, noise=_noise(recording), given=recording)
+    return {f"rounded:{name}": gap for name, gap in rounded.gaps.items()}
 
 
 def facts_of(pipe, run: Run) -> dict:

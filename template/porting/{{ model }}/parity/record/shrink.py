@@ -60,8 +60,10 @@ class Sizes:
         self._inner = iter([size for size in (208, 176, 272, 304, 336, 368, 400) if size not in kept])
         self._vocab = iter((330, 346, 362, 378))
 
-    def heads(self) -> tuple[int, int]:
-        pair = next((pair for pair in self._heads if pair[0] * pair[1] >= self.least), None)
+    def heads(self, size: int = 0) -> tuple[int, int]:
+        """The number and the size of heads. ``size``: the real one, which three axes may share."""
+        wide = [pair for pair in self._heads if pair[0] * pair[1] >= self.least]
+        pair = next((pair for pair in wide if size % 3 == 0 and size and pair[1] % 3 == 0), next(iter(wide), None))
         if pair is None:
             return self._wide_heads()
         self._heads.remove(pair)
@@ -157,6 +159,7 @@ def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
             small[key] = shrink_network(value, sizes, text)
         elif key in LAYERS and isinstance(value, int):
             small[key] = min(value, LAYERS[key])
+    _shrink_places(config, small)
     if isinstance(small.get("layer_types"), list):
         small["layer_types"] = _pattern(config["layer_types"], small)
     if _first(config, HEADS):
@@ -165,6 +168,24 @@ def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
         small["vocab_size"] = sizes.vocab()
     _follow_text_width(config, small)
     return small
+
+
+def _shrink_places(config: dict, small: dict) -> None:
+    # Numbers of layers that do something more than the others: without them in the twin, that code would never run.
+    for key, value in config.items():
+        depths = [name for name in LAYERS if type(config.get(name)) is int and _are_places(key, value, config[name])]
+        for depth in [name for name in depths if value[-1] >= small[name]][:1]:
+            before, after = value[0] > 0, value[-1] < config[depth] - 1  # whether there are layers around them
+            small[key] = [n + before for n in range(len(value))]
+            small[depth] = max(small[depth], len(value) + before + after)
+
+
+def _are_places(key: str, value: object, depth: int) -> bool:
+    """Whether a config's value is a list of the numbers of some of its ``depth`` layers."""
+    if not isinstance(value, list) or not value or any(type(item) is not int for item in value):
+        return False
+    rising = value == sorted(set(value)) and 0 <= value[0] and value[-1] < depth
+    return rising and len(value) <= MOST_LAYERS and any(word in key for word in ("layer", "block", "index", "indices"))
 
 
 def follow_tokens(small: dict, ids: dict[str, int]) -> None:
@@ -291,7 +312,7 @@ def unshrunk(config: dict, small: dict, prefix: str = "") -> list[str]:
 
 
 def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> None:
-    heads, size = sizes.heads()
+    heads, size = sizes.heads(_head_size(config))
     axes = _first(config, AXES)
     if axes and _first(config, HEAD_SIZE + AXES):
         size = _shrink_axes(config, small, axes)
@@ -317,6 +338,11 @@ def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> No
     _shrink_sections(config, small, size)
     if not text:  # the size that an encoder projects to depends on the transformer, not on its own width
         _follow_width(config, small, width)
+
+
+def _head_size(config: dict) -> int:
+    given = config.get(_first(config, HEAD_SIZE))
+    return given if type(given) is int else 0
 
 
 def _shrink_axes(config: dict, small: dict, key: str) -> int:
@@ -379,8 +405,10 @@ def _whole(value: object) -> Iterator[int]:
 
 
 def _pattern(kinds: list, small: dict) -> list:
+    # Fewer layers, with each kind that the reference has.
     count = next((small[key] for key in LAYERS if key in small), len(kinds))
-    return kinds[:count]
+    missing = [kind for kind in dict.fromkeys(kinds) if kind not in kinds[:count]]
+    return [*kinds[: max(1, count - len(missing))], *missing][:count]
 
 
 def _width(real: dict, small: dict) -> tuple[int, int] | None:

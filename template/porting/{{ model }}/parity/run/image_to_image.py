@@ -27,7 +27,7 @@ def judge(port: Port, recording: Recording, say: Callable[[Row], None]) -> list[
     """Steps, start latents and the picture."""
     facts = recording.facts["image"]
     if not Path(facts["picture"]).is_file():
-        raise ParityError(f"{facts['picture']} is missing; run run_reference.py --image again")
+        raise ParityError(f"{facts['picture']} is missing; run {recording.made_by} again")
     if "image_path" not in inspect.signature(port.model.generate_image).parameters:
         raise ParityError(
             f"{type(port.model).__name__}.generate_image takes no image_path; add it, or leave --image out"
