@@ -28,7 +28,9 @@ _FIX = "write the key list again with `mflux-port ledger --checkpoint`"
 
 @dataclass
 class Snapshot:
-    """The facts that a ledger needs. ``tensors``: by folder ('' is the root). ``others``: weight files that it ignores.
+    """The facts about a checkpoint that a ledger needs.
+
+    ``tensors``: by folder ('' is the root). ``others``: weight files that it ignores.
 
     ``metadata``: what the headers say about their files, by folder; nothing for files that torch wrote.
     """

@@ -152,8 +152,7 @@ class Checkpoint:
 
 
 def open_checkpoint(where: str) -> Checkpoint:
-    """Read a checkpoint's layout: every JSON file that matters at once, the safetensors headers only when they are
-    needed.
+    """Read a checkpoint's layout: every JSON file at once, the safetensors headers only when they are needed.
 
     ``where``: a folder, a safetensors file or a Hugging Face repo id. Raises PortError when there is no checkpoint.
     """

@@ -1,4 +1,4 @@
-"""Find the safetensors files of a folder that diffusers or transformers would load from it.
+"""Find the safetensors files that diffusers or transformers would load from a folder.
 
 diffusers takes the files that its index names, and without an index the one file; transformers takes the one file
 first. Files under names that neither library writes are read only if there are no others: by an index, as shards, or

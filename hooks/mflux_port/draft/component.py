@@ -1,4 +1,4 @@
-"""One component of a port, drafted: its classes, its mapping, its LoRA paths, and what could not be decided."""
+"""The draft of one component of a port: its classes, its mapping, its LoRA paths, and what could not be decided."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _lora(mapping: MappingDraft, source: Source, tree: Node) -> list[LoraLayer]:
 
 
 def _undecided_weights(name: str, tree: Node, tied: list[str]) -> list[Unresolved]:
-    """The weights that are left to the porter: those of other modules, and layers in doubt."""
+    """The weights that are left to the porter: those of other modules, and those of layers in doubt."""
     found = [
         Unresolved(
             name,

@@ -116,7 +116,7 @@ class Facts:
         return next((name for name in (f"{stem}.py", f"{stem}/__init__.py") if self.exists(name)), "")
 
     def table(self, path: str, name: str) -> ast.Dict | ast.List | None:
-        """The literal that ``name`` is set to in a file, at the top or inside a class."""
+        """The literal that ``name`` is set to in a file, at the top level or inside a class."""
         if not self.exists(path):
             return None
         tree = self.tree(path)

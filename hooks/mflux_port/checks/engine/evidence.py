@@ -35,7 +35,9 @@ _PROVEN_CODE = ("model", "weights", "variants", "latent_creator", "training_adap
 
 
 class Box(NamedTuple):
-    """One box of PORTING.md. ``stage`` is set if the runner ticks it; ``figures``: the text it wrote after it.
+    """One box of PORTING.md.
+
+    ``stage`` is set if the runner ticks it; ``figures`` is the text that it wrote after the box.
 
     ``guidance`` is the value that the port used, 1 if it used none.
     """

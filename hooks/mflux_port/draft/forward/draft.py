@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 class ForwardDraft:
     """``forwards``: by group.
 
-    ``reason``: why there are none, in one line. ``also``: what other files read, by group.
+    ``reason`` says in one line why there are none. ``also``: what other files read, by group.
     """
 
     forwards: dict[str, Forward] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def written(
 
 
 def resized(component, model) -> set[tuple[str, str]]:
-    """(group, attribute) of the numbers, and lists of them, that differ between the twin and the real model."""
+    """The (group, attribute) pairs of the numbers that differ between the twin and the real model."""
     from mflux_port.draft.tree.from_reference import build
 
     real = build(component, component.config, "meta")

@@ -68,7 +68,7 @@ def distance(mine, theirs) -> float:
 
 
 def _pairs(mine, theirs) -> list | None:
-    # The arrays of both, place by place. None where they have other numbers, or arrays in other places.
+    # Pairs of arrays at the same places in both. None where they have other numbers, or arrays in other places.
     if all(isinstance(one, (int, float)) for one in (mine, theirs)):
         return [] if mine == theirs else None
     if all(isinstance(one, (list, tuple)) for one in (mine, theirs)) and len(mine) == len(theirs):
@@ -124,7 +124,7 @@ def is_steady(function: Callable, args: tuple, kwargs: dict, output, clone: Call
 
 
 def has_floats(value) -> bool:
-    """Whether any of the nested tensors are not integers."""
+    """Whether any of the nested tensors has floating point numbers."""
     import torch
 
     if isinstance(value, torch.Tensor):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Bridge:
-    """Called like the drafted module; runs the reference's.
+    """Is called like the drafted module, and runs the reference's.
 
     ``signatures``: for each method, torch's names, those that it takes, and those of complex arrays.
     """

@@ -74,7 +74,7 @@ class Fact:
 
     @property
     def only(self) -> object:
-        """The one scalar (or tuple of scalars) that was seen, else ``MANY``."""
+        """The only scalar (or tuple of scalars) that was seen, else ``MANY``."""
         one = len(self.values) == 1 and len(self.kinds) == 1 and not self.many
         return next(iter(self.values))[1] if one else MANY
 
@@ -84,7 +84,7 @@ class Fact:
 
     @property
     def rank(self) -> int | None:
-        """The one rank that all tensors had, else None."""
+        """The rank that all tensors had, else None."""
         return next(iter(self.ranks)) if len(self.ranks) == 1 and self.always("tensor") else None
 
 

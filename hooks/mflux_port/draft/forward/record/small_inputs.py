@@ -1,4 +1,4 @@
-"""Each group's first call again, with other numbers: small ones show an eps or the form of an activation, large ones
+"""Repeat each group's first call with other numbers: small ones show an eps or the form of an activation, large ones
 the base of frequencies.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 QUIET, LOUD = -1, -2  # the run numbers of such calls
 RUNS = {QUIET: "with small numbers", LOUD: "with large numbers"}
-_SMALL = 0.05  # the factor of small numbers
+_SMALL = 0.05  # the factor for small numbers
 _LARGE = 256.0  # the largest number: cosines of much larger ones consist mostly of rounding
 
 

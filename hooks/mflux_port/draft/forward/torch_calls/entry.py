@@ -99,7 +99,7 @@ class Arguments:
         return raw is not None and not (fact is not None and fact.always("none"))
 
     def value(self, name: str, default=None):
-        """The argument's value where the config decides it. Refuses one that is unknown."""
+        """The argument's value if the config decides it. Refuses one that is unknown."""
         return self.writer.known(self.raw[name], self.node) if name in self.raw else default
 
     def fact(self, name: str):
@@ -121,7 +121,7 @@ class Arguments:
         return ast.parse(word.split("=", 1)[1], mode="eval").body if "=" in word else None
 
     def sizes(self) -> ast.expr:
-        """What ``*sizes`` took, as one tuple expression."""
+        """The arguments that ``*sizes`` took, as one tuple expression."""
         if len(self.rest) == 1 and not isinstance(self.rest[0], ast.Starred):
             fact = self.writer.fact(self.rest[0])
             sequence = isinstance(self.rest[0], (ast.Tuple, ast.List))

@@ -292,7 +292,7 @@ def _fewest(found: list[list[Callable]], accepted: Callable) -> tuple[int, ...] 
 
 
 def _without_optional(model, runs: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
-    """A run without the inputs that may be left out: pipelines leave them out for some models."""
+    """A run without the optional inputs: pipelines leave them out for some models."""
     parameters = _forward_parameters(model)
     whole = inputs = runs[min(1, len(runs) - 1)][1]
     for name in whole:
@@ -308,7 +308,7 @@ def _without_optional(model, runs: list[tuple[str, dict]]) -> list[tuple[str, di
 
 
 def unknown_inputs(model) -> list[str]:
-    """The parameters that a transformer's ``forward`` needs and that no input is known for."""
+    """The parameters that a transformer's ``forward`` needs and for which no input is known."""
     parameters = _forward_parameters(model).values()
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     needed = [one for one in parameters if one.default is inspect.Parameter.empty and one.kind in plain]
@@ -381,7 +381,7 @@ def _candidates(name: str, parameter: inspect.Parameter, make: _Maker) -> list[C
 
 
 def _by_sum(counts: list[int]):
-    # Combinations of candidates, the first of each first.
+    # Combinations of candidates, starting with the first candidate of each.
     total = sum(count - 1 for count in counts)
     for wanted in range(total + 1):
         yield from (one for one in itertools.product(*map(range, counts)) if sum(one) == wanted)

@@ -9,7 +9,7 @@ from mflux_port.port.text_encoders import part_of
 from mflux_port.template.project import project_root
 
 _SHRINK = "template/porting/{{ model }}/parity/record/shrink.py"
-_WINDOWS = ("sliding_window", "local_attention")  # how far tokens see
+_WINDOWS = ("sliding_window", "local_attention")  # how far attention reaches
 _WINDOW = 4  # shorter than the recorded prompts
 SAMPLE = 16  # the size of the latents that a twin has a table of positions for
 

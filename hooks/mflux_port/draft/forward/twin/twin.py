@@ -1,4 +1,4 @@
-"""The tiny twin of a reference: its class at small sizes, every parameter random, and runs that it accepts."""
+"""The tiny twin of a reference: its class at small sizes with random parameters, and runs that it accepts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
     model.eval()
     randomise(model)
     _plain_attention(model)
-    tried = copy.deepcopy(model)  # a run may leave tables that the next one would reuse
+    tried = copy.deepcopy(model)  # a run may cache tables that the next one would reuse
     runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(tried, config)}
     found = runs.get(part_of(name), lambda: find_runs(tried, config, tables=tables or {}))()
     if not _is_steady(tried, found):
@@ -68,7 +68,7 @@ def _with_layer_types(component) -> dict:
 
 
 def _refused(class_name: str, shapes) -> str:
-    """Why a class is not built at small sizes, seen on a model without memory; empty when it can be."""
+    """Why a class cannot be built at small sizes, checked on a model without memory; empty if it can."""
     if shapes is None:
         return f"{class_name} cannot be built at small sizes"
     count = sum(parameter.numel() for parameter in shapes.parameters())

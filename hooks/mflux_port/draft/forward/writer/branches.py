@@ -30,7 +30,7 @@ class Branches:
             return []
         test = self.test(node.test)
         if self.guards and source(self.guards[-1].test) == source(test) and seen == {False}:
-            return other  # the guard before it already raises
+            return other  # the guard before it raises already
         return [ast.If(test, body, other) if body else ast.If(negated(test), other, [])]
 
     def _ends_loop(self, node: ast.If) -> bool:
@@ -85,7 +85,7 @@ class Branches:
         return empty and name not in self.stored and all(ast.unparse(one) == "None" for one in default)
 
     def _joined(self, node: ast.BoolOp) -> bool | None:
-        # Left to right: an operand that decides the whole test ends it, if those before it are decided too.
+        # From left to right: an operand that decides the whole test ends it, if those before it are decided too.
         decisive = isinstance(node.op, ast.Or)
         verdicts = [self.truth(value) for value in node.values]
         if decisive in verdicts:
@@ -122,7 +122,7 @@ class Branches:
         fact = self.fact(node.test)
         seen = fact.truths if fact is not None else set()
         if len(seen) == 1:
-            # An expression cannot raise: the statement before it does.
+            # An expression cannot contain a raise: the statement before it does.
             took = next(iter(seen))
             self._guard(node, self.expr(node.test), raise_if=not took)
             return self.expr(node.body if took else node.orelse)
@@ -147,7 +147,7 @@ class Branches:
             if verdict is (not decisive) and not last:
                 continue
             if not self.ran(value):
-                # The ones before it always decide the test.
+                # The operands before it always decide the test.
                 before = values[0] if len(values) == 1 else ast.BoolOp(node.op, list(values))
                 self._guard(node, before, raise_if=not decisive)
                 return before

@@ -70,7 +70,7 @@ class Invocations:
             if fact is not None and fact.kinds & {"module", "modulelist", "int", "float", "tensor"}:
                 return self._of_module(ast.Attribute(node.args[0], attribute, ast.Load()))
         if name == "getattr" and (names := self._attributes(node)):
-            # One of several attributes, by a name that the data decides.
+            # One of several attributes, selected by a name that the data decides.
             values = [self._of_module(ast.Attribute(node.args[0], one, ast.Load())) for one in names]
             choices = ast.Dict([ast.Constant(one) for one in names], values)
             return ast.Subscript(choices, self.expr(node.args[1]), ast.Load())
@@ -143,7 +143,7 @@ class Invocations:
     def _made(self, node: ast.Call, fact) -> ast.expr:
         names = {value.__name__ for value in fact.objects.values()}
         if names == {"DiagonalGaussianDistribution"}:
-            # A port takes the mode: the mean of the two halves that the encoder gives.
+            # A port takes the distribution's mode: the mean, one of the two halves that the encoder returns.
             return filled("mx.split(x, 2, axis=1)[0]", {"x": self.expr(node.args[0])})
         if self.is_output(node):
             values = [self.expr(value) for value in self.output_values(node)]
@@ -170,7 +170,7 @@ class Invocations:
         return self.table(node, CALLS[name], values, name)
 
     def _is_new_array(self, node: ast.Call) -> bool:
-        # torch.zeros(2).add_(x): nothing else holds the array that changes in place.
+        # torch.zeros(2).add_(x): nothing else refers to the array that changes in place.
         receiver = getattr(node.func, "value", None)
         return (
             isinstance(receiver, ast.Call)

@@ -1,4 +1,4 @@
-"""Neighbouring layers that take channels last: one change of axes before the first and one after the last.
+"""Neighbouring layers that take channels last share one change of axes before the first and one after the last.
 
 The table writes ``SHARED.channels_last(layer, x)`` for every convolution, and ``SHARED.channels_last_norm`` for every
 norm over channels, which change the axes twice. Between two such layers with nothing but element-wise functions, both
@@ -68,7 +68,7 @@ def _chain(statement: ast.stmt) -> bool:
 
 
 def _argument(value: ast.expr) -> ast.expr | None:
-    """What a layer or an element-wise function is applied to; None for any other expression."""
+    """The expression that a layer or an element-wise function is applied to; None for any other expression."""
     if not isinstance(value, ast.Call) or value.keywords or not value.args:
         return None
     called = ast.unparse(value.func)

@@ -1,7 +1,7 @@
 """The forward pass of one group of modules: its methods as source, and what they need from their class.
 
-Three names are placeholders, since they are the port's: ``CLASS`` (the class itself), ``SHARED`` (the port's class of
-functions) and, through it, the helpers. ``named`` fills them in.
+Three names are placeholders, because the port chooses them: ``CLASS`` (the class itself), ``SHARED`` (the port's class
+of functions) and, through it, the helpers. ``named`` replaces them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Forward:
 
     @property
     def key(self) -> str:
-        """Equal for forward passes with the same text."""
+        """A key that is equal for forward passes with the same text."""
         return "\n".join([*(method.text for method in self.methods), *self.initial])
 
     @property

@@ -19,7 +19,7 @@ class Types:
     """The part of the writer that writes types."""
 
     def dtype(self, node: ast.expr) -> ast.expr | None:
-        """A type in MLX; None for one that has no meaning there (a complex one)."""
+        """A type in MLX; None for a type that does not exist there (a complex one)."""
         match = re.fullmatch(r"torch\.(\w+)", ast.unparse(node))
         if match:
             return filled(DTYPES[match[1]], {}) if match[1] in DTYPES else self._odd_dtype(node, match[1])

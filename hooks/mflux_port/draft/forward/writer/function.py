@@ -64,7 +64,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         return {name: value for name, value in found.items() if name in only}
 
     def _copied(self, node: ast.expr) -> str:
-        # The name of a dict of which an expression is a copy.
+        # The name of the dict that an expression copies.
         called = node.func if isinstance(node, ast.Call) and not node.args else None
         is_copy = isinstance(called, ast.Attribute) and called.attr == "copy" and isinstance(called.value, ast.Name)
         return called.value.id if is_copy else ""
@@ -110,7 +110,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
     # Called by the other parts of the writer.
 
     def fact(self, node: ast.expr | None) -> Fact | None:
-        """What was recorded of an expression of the reference."""
+        """The facts that were recorded about an expression of the reference."""
         if node is None:
             return None
         if isinstance(node, ast.Constant):
@@ -147,7 +147,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
     def read_one_by_one(self, node: ast.expr) -> ast.expr:
         """An expression in MLX; a numpy row becomes a list, whose numbers loops and slices read.
 
-        A name holds one already.
+        A name already refers to one.
         """
         fact, written = self.fact(node), self.expr(node)
         is_row = fact is not None and fact.is_numpy and fact.rank == 1 and not isinstance(node, ast.Name)
@@ -163,7 +163,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         return isinstance(node, ast.Attribute) and node.attr == "weight"
 
     def problem(self, node: ast.AST, reason: str) -> ast.stmt:
-        """Note what is not written, and return the statement that raises instead."""
+        """Record what cannot be written, and return the statement that raises instead."""
         where = self.source.where(node)
         self.out.problems.append((where, self.source.line(node), reason))
         return raising("NotImplementedError", f"{where}: {reason}")

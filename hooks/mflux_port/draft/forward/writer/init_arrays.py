@@ -1,4 +1,4 @@
-"""What a module's ``__init__`` computes for its own arrays, and nothing else."""
+"""Write the statements with which a module's ``__init__`` computes its own arrays, and nothing else."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _keyword(call: ast.Call, name: str) -> ast.expr | None:
 def _kept(node: ast.stmt, needed: set[str]) -> ast.stmt | None:
     # The statement, or the part of it, that stores something needed.
     if isinstance(node, (ast.If, ast.For, ast.With)):
-        # Earlier statements of the block give what later ones need: twice is enough for a loop.
+        # Earlier statements of the block compute what later ones need: two passes are enough for a loop.
         names = set(needed)
         for _ in range(2):
             kept = copy.copy(node)

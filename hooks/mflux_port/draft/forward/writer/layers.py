@@ -1,4 +1,4 @@
-"""Torch's layers as a port calls them: the line of MLX for each call."""
+"""How a port calls torch's layers: the line of MLX for each call."""
 
 from __future__ import annotations
 

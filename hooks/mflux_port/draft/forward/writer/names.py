@@ -1,4 +1,4 @@
-"""Names in written code for values that the reference keeps."""
+"""Names that the written code gives to values of the reference."""
 
 from __future__ import annotations
 

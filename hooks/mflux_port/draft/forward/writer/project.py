@@ -82,7 +82,7 @@ class Project:
         return place[0] in self.entries and place[1] == group_of(self.recording.root)
 
     def parameters(self, place: Place) -> dict[str, Parameter]:
-        """How each parameter of the reference is treated: the same for all groups that one expression may call."""
+        """How each parameter of the reference is treated, the same for all groups that one expression may call."""
         if place not in self._parameters:
             alike = self.graph.alike(place)
             found = [self._of(other) for other in sorted(alike) if other[0] == place[0]] or [self._of(place)]

@@ -28,7 +28,7 @@ class Statements:
     """The part of the writer that writes statements."""
 
     def block(self, statements: list[ast.stmt]) -> list[ast.stmt]:
-        """Statements in MLX. One that cannot be written becomes a raise that names it, and ends the block."""
+        """Statements in MLX. A statement that cannot be written becomes a raise that names it, and ends the block."""
         done: list[ast.stmt] = []
         for node in statements:
             outer, self.guards = self.guards, []
