@@ -90,7 +90,7 @@ def test_ledger_of_the_full_size_is_balanced(port, checkpoint, run):
 def test_every_stage_passes_on_the_twin(port, run):
     home = port / "porting/nova"
     assert not (home / "unresolved.yml").exists()
-    flags = ("--steps", "2", "--size", "64x96", "--no-calibration")  # float32 is judged, which needs none
+    flags = ("--steps", "2", "--size", "64x96", "--no-calibration")  # a float32 run needs no calibration
     run(port, home / "run_reference.py", "--model", home / "artifacts/tiny", *flags)
     said = run(port, home / "run_mflux.py")
     assert re.findall(r"^(\w+) +pass\b", said, re.MULTILINE) == STAGES, said

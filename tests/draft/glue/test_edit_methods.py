@@ -1,4 +1,4 @@
-"""Drafted methods of a port that edits, without a model: sizes, positions, and models that take only one."""
+"""Drafted methods of a port that edits, run without a model: sizes, positions, and models that take only one image."""
 
 from __future__ import annotations
 

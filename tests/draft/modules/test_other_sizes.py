@@ -18,7 +18,7 @@ FACTORS = (*NEAR, FAR, *LESS)
 
 
 def views(formula, values: dict[str, int], factors=FACTORS) -> list:
-    """The sizes of a reference with such a formula when one of its numbers changes."""
+    """The sizes of a reference that follows this formula, when one of its numbers changes."""
     found = []
     for name, value in values.items():
         whole = [factor for factor in factors if (value * factor).denominator == 1]

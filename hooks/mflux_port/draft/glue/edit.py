@@ -36,7 +36,7 @@ def fit_lines(value: dict) -> list[str]:
 
 
 def _own_size(value: dict) -> list[str]:
-    """Width and height of the image itself, reduced if it is too large."""
+    """The image's own width and height, reduced if it is too large."""
     multiple, most = value["multiple"], value["most"]
     scaled = [
         f"if image.width * image.height > {most}:",

@@ -16,7 +16,7 @@ _LONG = 40  # characters; a longer text is a constant
 
 
 class Undecided(Exception):
-    """What the facts do not decide, in words, and the fact that lists alternatives."""
+    """What the facts do not decide, in words, and the name of the fact that lists alternatives."""
 
     def __init__(self, what: str, fact: dict | None = None):
         super().__init__(what)
@@ -42,7 +42,7 @@ class Encoder:
     """
 
     port: TextEncoder
-    class_name: str  # of the prompt encoder
+    class_name: str  # class attributes of the prompt encoder
     facts: dict[str, dict]
     signature: Signature | None
     stack: LayerStack | None
@@ -207,7 +207,7 @@ class Encoder:
         return lines
 
     def _filled_up(self, name: str) -> list[str]:
-        """A transformer without a mask sees the zeros that fill every prompt up to one length."""
+        """A transformer without a mask also sees the zeros that pad every prompt to one length."""
         length = self.value.get("pad_to")
         if not length or gets_mask(self.facts):
             return []

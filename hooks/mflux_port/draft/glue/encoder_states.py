@@ -13,7 +13,7 @@ _LAST = ("last_hidden_state", "output", "0")
 
 @dataclass(frozen=True)
 class States:
-    """Code that gets the states: ``lines``, then one expression for each state. ``needs``: further imports."""
+    """Code that computes the states: ``lines``, then one expression for each state. ``needs``: further imports."""
 
     lines: list[str]
     expressions: list[str]

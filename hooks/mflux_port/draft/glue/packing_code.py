@@ -1,4 +1,4 @@
-"""Packing as MLX code: from the einops pattern of a fact to ``reshape`` and ``transpose``."""
+"""Packing as MLX code: the einops pattern of a fact becomes ``reshape`` and ``transpose``."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class PromptEmbeds:
 
 
 def prompt_embeds(facts: dict[str, dict]) -> PromptEmbeds:
-    """What the facts say about it."""
+    """Read it from the facts."""
     found = {name.removeprefix("prompt."): fact["value"] for name, fact in facts.items() if name.startswith("prompt.")}
     names = list(found)
     tokens = [name for name, value in found.items() if value and not is_of_pooled(value)]
@@ -73,7 +73,7 @@ def is_of_pooled(value: dict) -> bool:
 
 
 def tokenization(facts: dict[str, dict], encoding: dict) -> dict:
-    """How the tokenizer of an encoder cuts a text, by the value of the fact about its encoding."""
+    """How an encoder's tokenizer splits a text, by the value of the fact about its encoding."""
     return facts.get(f"tokenization.{encoding.get('tokenizer')}", {}).get("value") or {}
 
 
@@ -85,7 +85,7 @@ def encoders_of(value: dict) -> list[str]:
 
 
 def _has_mask(facts: dict[str, dict], main: str) -> bool:
-    """Whether there is padding, and the transformer gets its mask."""
+    """Whether there is padding whose mask the transformer gets."""
     encoders = encoders_of(facts[f"prompt.{main}"]["value"] or {})
     value = (facts.get(f"encoding.{encoders[0]}", {}).get("value") or {}) if len(encoders) == 1 else {}
     options = tokenization(facts, value).get("options", {})

@@ -23,7 +23,7 @@ class Signature:
 
     @property
     def first(self) -> str:
-        """What follows a call to get its one result."""
+        """The suffix of a call that selects its only result."""
         return "[0]" if self.returns.startswith(("list", "tuple")) else ""
 
     @property

@@ -11,7 +11,7 @@ from mflux_port.draft.glue.signature import constructor_arguments
 from mflux_port.files.parsing import parse_python
 
 _GROUP = 64  # mflux quantizes in groups of this many inputs
-_WIDTH = 3 * _GROUP  # the width of a transformer: its feed-forward may be 8 / 3 times as wide
+_WIDTH = 3 * _GROUP  # the width of a transformer; its feed-forward may be 8 / 3 times as wide
 _PLAIN = (6, 32), (4, 48)  # heads and their size: of a transformer, of a text encoder
 _STAND_IN = 2 * _GROUP  # the width of the tests' classes for T5 and CLIP
 _NARROW = (4, 16)  # heads and their size: of encoders whose vectors, side by side, fit into that width

@@ -1,4 +1,4 @@
-"""What each argument of the transformer is, in terms of what the loop knows: one fact for the whole call.
+"""What each argument of the transformer is, in terms of what the loop knows. One fact covers the whole call.
 
 Runs that differ in size and in prompt are read side by side. An argument that no rule explains in all of them has no
 value here, and the drafted call raises there.
@@ -49,7 +49,7 @@ class Transformer:
 
 
 def arguments(views: list[View], known: dict[str, dict], transformer: Transformer) -> Fact:
-    """What the arguments are. ``known``: those that other facts explain, such as the latents and the time."""
+    """The rule for each argument. ``known``: those that other facts explain, such as the latents and the time."""
     value, unknown = {}, []
     for name, first in views[0].arguments.items():
         if name in known:
@@ -71,7 +71,7 @@ def _found(name: str, views: list[View], transformer: Transformer) -> dict | Non
         return found
     if found["is"] in FOLLOWING:
         return with_origin(found, _rule(twice, transformer.twice, transformer.numbers), transformer.size)
-    # It must not follow the transformer's size: one rule holds in all runs.
+    # It does not depend on the transformer's size: one rule holds in all runs.
     every = [*given, *twice]
     return (
         found if found == (_rule(every, [*views, *transformer.twice], transformer.numbers) or _zeros(every)) else None
@@ -175,7 +175,9 @@ def _constant(values: list, views: list[View]) -> dict | None:
 
 
 def _mask(values: list, views: list[View]) -> dict | None:
-    """Which vectors of the prompt are its tokens, or ones for all of them; ones for the tokens of the image may follow."""
+    """A mask of the prompt's vectors that are its tokens, or ones for all of them; ones for the tokens of the image may
+    follow.
+    """
     if not _tensors(values) or not all(value.numel() for value in values):
         return None
     flat = [[int(number) for number in value.reshape(-1).tolist()] for value in values]

@@ -20,7 +20,7 @@ class Prompt:
 
     argument: str
     encoder: str
-    block: int  # which of the argument's blocks of tokens
+    block: int  # the number of the argument's block of tokens
     call: int  # the transformer's call, and the row of its batch
     row: int
     count: int  # vectors that the transformer gets from this encoder
@@ -31,7 +31,7 @@ class Prompt:
     tokenizer: str
     tokenizer_ids: list[int]
     tokenizer_mask: list[int]
-    outputs: tuple[str, ...]  # what the encoder returned, in order
+    outputs: tuple[str, ...]  # the encoder's results, in order
 
     @property
     def mask(self) -> list[int]:
@@ -55,7 +55,7 @@ def find_prompts(trace: Trace, facts: dict[str, Fact]) -> list[Prompt]:
             return []
         at = divmod(place, guided.get("batch", 1))
         if "blocks" not in entry and not is_pooled(entry["states"][0].partition(".")[2]):
-            entry["tokens"] = _count(trace, name, at)  # with the zeros that may follow
+            entry["tokens"] = _count(trace, name, at)  # including zeros that may follow
         for number, block in enumerate(blocks_of(entry)):
             found += [_prompt(trace, name, number, at, block, encoder) for encoder in block["from"]]
     return found if None not in found else []
@@ -95,7 +95,7 @@ def encodings(prompts: list[Prompt], others: list[Prompt], facts: dict[str, Fact
     found = []
     for encoder in dict.fromkeys(prompt.encoder for prompt in prompts):
         own = [pair for pair in pairs if pair[0].encoder == encoder]
-        # Vectors for single tokens say more than one vector for the whole prompt.
+        # Vectors for single tokens reveal more than one vector for the whole prompt.
         prompt, other = next((pair for pair in own if not pair[0].is_pooled), own[0])
         found.append(_encoding(prompt, other, bool(facts[f"prompt.{prompt.argument}"].value.get("zeros_after"))))
     return found
@@ -122,7 +122,9 @@ def _encoding(prompt: Prompt, other: Prompt, zeros: bool) -> Fact:
 
 
 def _multiples(prompt: Prompt) -> set[int]:
-    """The numbers that the padded length may be a multiple of, by one id before the tokenizer's; empty if none."""
+    """The numbers of which the padded length may be a multiple, by the id that precedes the tokenizer's; empty if there
+    are none.
+    """
     ahead = len(prompt.ids) - len(prompt.tokenizer_ids)
     if ahead < 0 or prompt.ids[ahead:] != prompt.tokenizer_ids or len(set(prompt.ids[:ahead])) > 1:
         return set()

@@ -65,7 +65,7 @@ def listed_sizes(names: dict[str, object]) -> dict[str, list]:
 
 
 def picture(width: int, height: int) -> Image.Image:
-    """An image in which no two places are the same, so that a crop differs from a resize."""
+    """An image in which no two places are equal, so that a crop differs from a resize."""
     rows, columns = np.mgrid[0:height, 0:width]
     values = np.stack([columns * 255 // width, rows * 255 // height, (rows * 7 + columns * 5) % 256], axis=-1)
     return Image.fromarray(values.astype(np.uint8))

@@ -1,4 +1,7 @@
-"""How latents are laid out at each step: noise -> transformer, and loop -> VAE. Found by sending numbered values."""
+"""How latents are laid out: from the noise to the transformer, and from the loop to the VAE.
+
+Found by sending numbered values.
+"""
 
 from __future__ import annotations
 

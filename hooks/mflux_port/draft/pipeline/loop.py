@@ -8,7 +8,7 @@ import math
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import NetworkCall, Trace
 
-AT_MOST = "at most "  # a size that guidance may make smaller and not larger
+AT_MOST = "at most "  # a size that guidance may reduce but not increase
 BEFORE_SHIFT = "1000 * the sigma before its shift"
 WHOLE = "whole timesteps from 1000 to 1, / 1000"
 _SHIFT_KEYS = (

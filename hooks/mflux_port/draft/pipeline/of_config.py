@@ -1,4 +1,4 @@
-"""Find the constants for a transformer that follow the config's ``sample_size``: a twin's differs from the real one.
+"""Find the constants that depend on the transformer's ``sample_size``: a twin's differs from the real one.
 
 The pipeline is built again with twice the size, and its first call of the transformer is compared.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 NAME = "sample_size"
-FOLLOWING = "constant", "rotary", "table"  # rules with a number that may follow the size
+FOLLOWING = "constant", "rotary", "table"  # rules with a number that may depend on the size
 _NUMBERS = "value", "side", "factor"  # those numbers; a rule has one of them
 
 
@@ -40,7 +40,7 @@ def _settings(pipe) -> dict:
 def with_origin(rule: dict, other: dict | None, size: int) -> dict | None:
     """``rule`` with the formula of each number that ``other``, the rule at twice the size, has differently.
 
-    None if a number changes in another way.
+    None if a number changes in any other way.
     """
     if rule["is"] not in FOLLOWING or rule == other:
         return rule

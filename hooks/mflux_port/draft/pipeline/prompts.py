@@ -95,7 +95,7 @@ def of_idle_encoders(trace: Trace, idle: list[str], prompt: str) -> list[Fact]:
 
 
 def explained_prompts(trace: Trace) -> dict[str, list[list[dict | None]]]:
-    """By argument of the transformer: where the vectors of each prompt come from, for each layer of each call.
+    """For each argument of the transformer, where the vectors of each prompt come from, for each layer of each call.
 
     Each block of vectors has the number of its ``tokens``, and ``from``: each encoder's call and row of its batch.
     """
@@ -235,7 +235,7 @@ def _block(rows, known: dict[bytes, list[Origin]]) -> dict | None:
         part["from"] != [part["from"][0], *places[part["from"][0]]] or part["first"] != parts[0]["first"]
         for part in parts
     ):
-        return None  # from two prompts, or from other tokens
+        return None  # the vectors come from two prompts, or from other tokens
     count = min(part["tokens"] for part in parts)
     block = {"states": [part["state"] for part in parts]}
     if len(parts) > 1:

@@ -20,7 +20,7 @@ def rotary(values: list, sizes: list[dict[str, int]], attributes: dict[str, int]
     if None in found or len({(one["layout"], one["theta"]) for one in found}) > 1:
         return None
     if len({tuple(value.shape) for value in values}) > 1:
-        return None  # a table that follows the image's size
+        return None  # a table that depends on the image's size
     width = 2 * values[0].shape[-1]
     names = [name for name, number in attributes.items() if number == width and name.endswith("head_dim")]
     factor = _factor([one["factor"] for one in found], sizes)

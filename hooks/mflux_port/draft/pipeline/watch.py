@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 
 class StopRun(Exception):
-    """Ends a run as soon as it has shown what is needed."""
+    """Raised to end a run as soon as it has shown what is needed."""
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Trace:
 
 @dataclass
 class Intervention:
-    """What replaces a run's own values (the noise, the latents after the last step), and where the run stops.
+    """The values that replace a run's own (the noise, the latents after the last step), and where the run stops.
 
     ``encoded(latents, pixels)`` replaces what the VAE encodes the pixels to.
     """
@@ -275,7 +275,7 @@ def _named(function, args: tuple, kwargs: dict) -> dict:
 
 
 def same(one, other) -> bool:
-    """Whether two kept values are equal, with all that is in them."""
+    """Whether two kept values are equal, including all that they contain."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):

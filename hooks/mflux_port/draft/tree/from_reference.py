@@ -38,7 +38,7 @@ from mflux_port.errors import PortError, short_repr
 Wanted = dict[str, set[str]]  # by group, the names of values that its forward pass reads
 # Settings that silence the libraries, before they are imported.
 _SILENCE = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
-_FEW_BLOCKS = 1000  # how many are built at once
+_FEW_BLOCKS = 1000  # the number that are built at once
 _HOLDERS = ("ModuleList", "ModuleDict", "Sequential")
 
 
@@ -221,7 +221,7 @@ def build(component: Component, config: dict, device: str):
 
 
 def build_plainly(component: Component, config: dict, device: str):
-    """``build`` without recording arguments."""
+    """The same as ``build``, without recording arguments."""
     import torch
 
     library = __import__(component.library)
@@ -263,7 +263,7 @@ class _Describer:
         self.wanted, self.sizes = wanted, sizes if wanted else {}
 
     def with_sizes(self, sizes: dict[str, object]) -> _Describer:
-        """The same for a module that was built with other sizes."""
+        """Do the same for a module that was built with other sizes."""
         return _Describer(self.wanted, sizes)
 
     def tree(self, module) -> Node:

@@ -46,7 +46,7 @@ def express(base: Node, observations: list[Observation]) -> Node:
 
 
 def grows_evenly(base: Node, trees: dict[_Factor, Node]) -> bool:
-    """Whether no size grows faster than a name: then the name may be made much larger, to see a limit."""
+    """Whether no size grows faster than a name, so that the name may be made much larger to reveal a limit."""
     if not all(_same(base, tree) for tree in trees.values()):
         return False
     grown = False
@@ -62,7 +62,7 @@ def grows_evenly(base: Node, trees: dict[_Factor, Node]) -> bool:
 
 def _sizes(node: Node, trees: dict[_Factor, Node]) -> Iterator[tuple[str, dict[_Factor, str | None]]]:
     if node.kind == LIST and any(len(tree.children) != len(node.children) for tree in trees.values()):
-        yield "1", dict.fromkeys(trees)  # more blocks: their number is not a size
+        yield "1", dict.fromkeys(trees)  # the tree has more blocks: their number is not a size
     for name, text in node.arguments.items():
         yield text, {factor: tree.arguments.get(name) for factor, tree in trees.items()}
     for name, shape in node.parameters.items():
@@ -128,7 +128,9 @@ def _runs(row: Node) -> list[int]:
 
 
 def _counterpart(node: Node, tree: Node, name: str) -> Node | None:
-    """The child of ``tree`` that is ``node``'s child of that name; in a longer list, the last block is still the last."""
+    """The child of ``tree`` that corresponds to ``node``'s child of that name; the last block of a list corresponds to
+    the last one of a longer list.
+    """
     child = tree.children.get(name)
     if node.kind != LIST or len(node.children) == len(tree.children):
         return child
@@ -205,7 +207,7 @@ def _limit(size: int, value: int, numbers: dict[_Factor, int]) -> str:
 
 
 def _power(size: int, numbers: dict[_Factor, int]) -> int:
-    # How often a name is a factor of the size, 0 for any other relation.
+    # How many times a name is a factor of the size, 0 for any other relation.
     for power in (1, 2, 3):
         expected = {factor: size * factor**power for factor in numbers}
         if all(number == expected[factor] or expected[factor].denominator != 1 for factor, number in numbers.items()):

@@ -11,7 +11,7 @@ from mflux_port.draft.write.group_into_classes import ClassDraft
 from mflux_port.draft.write.licence import licence_of
 from mflux_port.draft.write.source_text import WIDTH, Call, signature, statement, text, write
 
-# What the rest of a port calls besides __call__, or instead of it, by component.
+# What the rest of a port calls in addition to __call__, or instead of it, by component.
 _CALLS = {
     "vae": (("encode", ["image: mx.array"]), ("decode", ["latents: mx.array"])),
     "transformer": (("get_rotary_embeddings", ["latents: mx.array", "prompt_embeds: mx.array"]),),

@@ -1,4 +1,4 @@
-"""Where drafted files go: they replace files that nobody edited, and are written next to all others."""
+"""Decide where drafted files go: they replace files that nobody edited, and are written next to all others."""
 
 from __future__ import annotations
 

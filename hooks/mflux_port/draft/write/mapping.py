@@ -81,7 +81,7 @@ def lora_layers(targets: list[Target], linears: set[str], names: dict[str, str])
         if len(numbers) == (target.count or 1):
             chosen.append(LoraLayer(path, reference, target.count, _is_trained(path)))
             continue
-        for number in numbers:  # a list in which not all are linear, such as a norm and a projection
+        for number in numbers:  # a list in which not all modules are linear, such as a norm and a projection
             own, other = (name.replace("{block}", str(number)) for name in (path, reference))
             chosen.append(LoraLayer(own, other, None, False))
     return chosen

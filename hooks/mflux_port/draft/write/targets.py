@@ -1,4 +1,7 @@
-"""Which target takes each checkpoint tensor, and how it is transposed. What is not certain is left out and listed."""
+"""Decide which target takes each checkpoint tensor, and how it is transposed.
+
+What is not certain is left out and listed.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Unresolved:
-    """Something that the draft does not decide, and what it could be."""
+    """Something that the draft leaves open, and what it could be."""
 
     component: str
     name: str
@@ -226,7 +229,7 @@ def group(singles: list[Target]) -> list[Target]:
             families[key].append(place)
             last[key] = max(number, last.get(key, 0))
             lengths[_list_of(key)] = max(number + 1, lengths.get(_list_of(key), 0))
-    # The numbers of a family are all different: they have no gap if the last is their count minus one.
+    # The numbers of a family are all different: there is no gap if the last is their count minus one.
     complete = {key for key, members in families.items() if len(members) == last[key] + 1 > 1}
     chosen, done = [], bytearray(len(singles))
     for place, target in enumerate(singles):
