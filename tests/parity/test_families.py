@@ -116,7 +116,7 @@ def test_plain_run_ticks_the_boxes_and_writes_the_figures(recorded, script):
         r"- \[x\] .*--> relL2 \S+ of \S+, float32, 112x80, 2 steps, guidance \S+, tiny twin, \d{4}-\d\d-\d\d, commit "
     )
     assert [line for line in ticked if not re.match(figures, line)] == []
-    # What the run took is near what is estimated now: the seconds are those of this run.
+    # The run's memory and time are close to what is estimated now: the seconds come from this run.
     estimate = script(home, "run_mflux.py", "--port", PORTS["z_image"].port, "--estimate").stdout
     seconds, memory = re.search(r"the port took (\d+) s, ([\d.]+) MB at most", done.stdout).groups()
     found = re.search(r"estimate: ([\d.]+) MB of memory.*; (\d+) s, .*; ([\d.]+) MB on disk", estimate).groups()

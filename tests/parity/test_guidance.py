@@ -20,7 +20,7 @@ EXPECTED = {
         5.0,
         1,
         5.0,
-    ),  # FLUX.1 dev: the value is an input of the transformer, there is nothing to turn off
+    ),  # FLUX.1 dev: the value is an input of the transformer, so there is nothing to turn off
     "WithoutNegative": (1.0, 5.0, 1, None),  # Qwen-Image
     "Scheduled": (1.0, 1.0, 2, 5.0),  # Ideogram
     "Guided": (1.0, 1.0, 2, 5.0),  # HunyuanImage

@@ -21,7 +21,7 @@ def _in_order(prompt: str) -> list[str]:
 
 
 def _fact(monkeypatch, words, without: float = 0.0):
-    """The fact about a pipeline whose second encoder gets these words of a prompt, and without them a vector."""
+    """The fact about a pipeline whose second encoder gets these words of a prompt, and a vector if there are none."""
 
     def run(pipe, call: dict, *rest, **more) -> Trace:  # noqa: ARG001
         found = words(call["prompt"])

@@ -51,7 +51,9 @@ class KnownFacts:
         self._note(name, why, (f"read {self.port.reference_pipeline}",))
 
     def undecided(self, fact: str, what: str, found: object) -> str:
-        """The statement for ``what`` a fact does not decide; ``found``: the value that the drafted code has no form for."""
+        """The statement for ``what`` a fact does not decide; ``found``: the value that the drafted code has no form
+        for.
+        """
         candidates = tuple(map(str, [*([found] if found else []), *self.facts.get(fact, {}).get("alternatives", ())]))
         candidates = candidates or (f"read it in {self.port.reference_pipeline}",)
         self._note(fact, f"the runs do not decide {what}", candidates)

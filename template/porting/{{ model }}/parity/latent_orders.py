@@ -69,7 +69,9 @@ class Order:
 
 
 def trace(run: Run, size: int, enough: Enough = lambda found, names: found == names) -> dict[str, Order]:
-    """The order of each tensor that ``run`` gives when ``size`` numbers go in. Tensors that do not change are left out.
+    """The order of each tensor that ``run`` returns when it is given ``size`` numbers.
+
+    Tensors that do not change are left out.
 
     One run is enough if the numbers arrive unchanged (or with another sign); else they are sent digit by digit.
     """

@@ -124,7 +124,10 @@ def _root_of_the_rank(path, data, scale):
 
 
 def dora(axis: int = 1, magnitude: Callable = lambda m: m[:, None]) -> Callable:
-    """A port that applies DoRA with LoRA matrices, which mflux refuses. Right with the axis and the magnitude as they are."""
+    """A port that applies DoRA with LoRA matrices, which mflux refuses.
+
+    Correct if axis and magnitude are left as they are.
+    """
 
     class Decomposed(LoKrLinear):
         def __call__(self, x):

@@ -261,7 +261,7 @@ def _found_runs(model, config: dict, cases: Sequence[Case], tables: dict[str, di
 
 
 def _of_sample_size(config: dict) -> tuple[Case, ...]:
-    """Runs at the size for which a model keeps its table of positions, in one side and in both."""
+    """Runs at the size of a model's table of positions: on one side, then on both."""
     size = config.get("sample_size")
     return (Case(size, 4, 7, 1, 5), Case(size, size, 7, 1, 6)) if type(size) is int and size <= SAMPLE else ()
 

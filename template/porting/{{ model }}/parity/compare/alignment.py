@@ -21,7 +21,8 @@ CONVINCING = 0.3  # a layout with an error below this is the right one; wrong la
 
 @dataclass(frozen=True)
 class Alignment:
-    """``split``: MLX's axes, as fine as either side's; ``axes``: their order in the reference; ``shape``: MLX's shape.
+    """``split``: MLX's axes, split as finely as on either side; ``axes``: their order in the reference; ``shape``:
+    MLX's shape.
 
     ``part`` cuts the reference to the rows that MLX has, ``own`` cuts MLX to the rows that the reference has.
     ``repeat`` is (axis, times): MLX keeps one key where the reference has it several times.

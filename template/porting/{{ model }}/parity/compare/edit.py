@@ -47,7 +47,7 @@ def _pixel_cause(reference: np.ndarray, own: np.ndarray, path: str) -> str:
     height, width = reference.shape[-2:]
     one, other = (values.reshape(-1, height, width)[:3] for values in (reference, own))
     changes = {
-        "in the range 0 to 1, not -1 to 1": one / 2 + 0.5, "in the range -1 to 1 twice": one * 2 - 1,
+        "in the range 0 to 1, not -1 to 1": one / 2 + 0.5, "scaled to the range -1 to 1 twice": one * 2 - 1,
         "blue before red": one[::-1], "mirrored": one[:, :, ::-1], "upside down": one[:, ::-1], "inverted": -one,
         "from 0 to 255": (one + 1) * 127.5,
     }  # fmt: skip

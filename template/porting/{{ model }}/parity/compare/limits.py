@@ -82,7 +82,7 @@ class Limits:
     def of_sensitive(self, call, sensitivity: float) -> float:
         """The same for a module that contains others and amplifies its input's rounding.
 
-        ``sensitivity``: to the last bit of float32; to that of bfloat16 for a module that casts to it.
+        ``sensitivity`` is to a change of the last bit of float32, or of bfloat16 for a module that casts to it.
         """
         limit = self.of_module(call)
         if call.leaf or self.dtype == "bfloat16" and not call.whole:

@@ -25,7 +25,7 @@ ALLOWED = {
 
 @dataclass(frozen=True)
 class Fault:
-    """A parameter that is wrong before anything ran: ``never loaded``, ``transposed``, ``swapped`` or ``block count``.
+    """A parameter that is wrong before anything runs: ``never loaded``, ``transposed``, ``swapped`` or ``block count``.
 
     For a ``block count`` the parameter is a list of blocks.
     """

@@ -114,7 +114,7 @@ def _used(call: Call, functions: dict[str, Callable]) -> list[str]:
 
 @contextlib.contextmanager
 def _function(function: Callable, other: Callable, kind: type | None = None) -> Iterator[None]:
-    """``other`` replaces ``function`` wherever a module of mflux or MLX holds it, and in MLX's class for it."""
+    """Replace ``function`` with ``other`` wherever a module of mflux or MLX refers to it, and in MLX's class for it."""
     holders = [vars(module) for path, module in list(sys.modules.items()) if path.split(".")[0] in ("mflux", "mlx")]
     places = [(held, key) for held in holders for key, value in list(held.items()) if value is function]
     with contextlib.ExitStack() as stack:
@@ -218,7 +218,7 @@ def _likely_orders(count: int) -> Iterator[tuple[int, ...]]:
 
 @contextlib.contextmanager
 def _splits(change: Callable) -> Iterator[None]:
-    """``change(n, parts)`` gives the parts of the n-th split."""
+    """``change(n, parts)`` returns the parts of the n-th split."""
     original, numbers = mx.split, itertools.count()
 
     def split(*args, **kwargs):

@@ -204,7 +204,7 @@ class Diagnosis:
         before = self._before_the_modules(result, calls)
         if before and before[0].module == "tokenizer":
             return before
-        if self._other_positions(calls):  # tables that the network makes of them are wrong, too
+        if self._other_positions(calls):  # tables that the network computes from them are wrong, too
             return [self._code(result, "predict", self._of_given([call for call in calls if call.root]))]
         blamed = sorted(self._blamed(calls, waived), key=lambda verdict: verdict.local < SIGNIFICANT)
         strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]

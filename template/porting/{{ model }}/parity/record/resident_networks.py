@@ -29,7 +29,7 @@ STAYS = "vae"  # pipelines compute with its latent statistics without calling it
 class Parts:
     """All networks of a checkpoint. ``weights`` has the fingerprints of their parameters and buffers.
 
-    ``dtype`` is their type when they run. ``keep`` leaves all of them in memory. ``said`` gets the progress.
+    ``dtype`` is their type when they run. ``keep`` leaves all of them in memory. ``said`` is called with the progress.
     """
 
     def __init__(

@@ -74,7 +74,10 @@ def replay_of(again: Callable, args: tuple, kwargs: dict) -> Callable[[], list[n
 
 
 def with_results(again: Callable, known: list[tuple[nn.Module, mx.array, float]]) -> Callable:
-    """``again``, in which some modules return a known result. With each: the error that the module makes by itself."""
+    """A version of ``again`` in which some modules return a known result.
+
+    ``known`` also has the error that each module makes by itself.
+    """
     results = {id(module): (result, error) for module, result, error in known}
 
     def run(*args, **kwargs):

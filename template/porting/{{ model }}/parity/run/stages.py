@@ -265,7 +265,7 @@ class Judge:
         if not gaps:
             return ""
         repeated = any(item.name.startswith(FLOAT32) for item in seen)
-        how = "so the port's is also judged in float32" if repeated else "so this limit shows little"
+        how = "so the port's is also judged in float32" if repeated else "so this limit excludes little"
         return f"the reference's own bfloat16 run is {max(gaps):.1e} off, {how}"
 
     def _prompts_of(self, stage: str, trace: RunTrace) -> list[Comparison]:
