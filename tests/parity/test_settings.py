@@ -61,7 +61,7 @@ def _failed(row: dict) -> set[str]:
 
 
 def test_correct_ports_pass_and_each_mistake_is_named(judged):
-    """Two prompts in one batch, 6 steps: the middle steps have the reference's own inputs, both of them.
+    """Two prompts in one batch, 6 steps: both have the reference's own inputs in the middle steps.
 
     Guidance is judged in all steps, so one that keeps a state is given the reference's predictions in each.
     """

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 NAME = "sample_size"
 FOLLOWING = "constant", "rotary", "table"  # rules with a number that may depend on the size
-_NUMBERS = "value", "side", "factor"  # those numbers; a rule has one of them
+_NUMBERS = "value", "side", "factor"  # the keys of those numbers; each rule has one of them
 
 
 @contextlib.contextmanager

@@ -162,7 +162,7 @@ def _swapped_roles(original):
 
 
 def saving(change: Callable) -> Callable:
-    """Saved as it should be (scale included, names of the reference), then with ``change(weights)``."""
+    """Saves correctly (scale included, names of the reference), then applies ``change(weights)``."""
 
     def save(self, *, path, training_spec):
         weights = {}

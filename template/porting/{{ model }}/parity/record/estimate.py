@@ -275,7 +275,7 @@ def _attention(function, query, key, value, *args, **kwargs):
     if query.requires_grad:  # as the real one, this keeps its inputs for their gradients
         one = query.square().sum(-1, keepdim=True) + key.square().mean() + value.square().mean()
         return one.expand(*query.shape[:-1], value.shape[-1]).contiguous()
-    return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real one stores no table of all pairs
+    return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real function does not store a table of all pairs
 
 
 def _shape(tensor: torch.Tensor) -> torch.Tensor:

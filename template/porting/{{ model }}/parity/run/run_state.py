@@ -71,17 +71,17 @@ class RunState:
         return mx.float32 if self.dtype == mx.float32 else dtype
 
     def compare(self, name: str, reference: np.ndarray, own: np.ndarray) -> None:
-        """Note how far a tensor is from the reference's of the same shape."""
+        """Record how far a tensor is from the reference's of the same shape."""
         self.trace.seen.append(Comparison(name, reference, own, distance(reference, own)))
 
     def other_shape(self, label: str, reference: np.ndarray, own: np.ndarray) -> None:
-        """Note that a tensor cannot be compared, with both shapes."""
+        """Record both shapes of a tensor that cannot be compared."""
         self.not_comparable(
             label, reference, own, f"{label} is {list(own.shape)}; the reference's is {list(reference.shape)}"
         )
 
     def not_comparable(self, label: str, reference: np.ndarray, own: np.ndarray, note: str) -> None:
-        """Note that a tensor cannot be compared, and why."""
+        """Record why a tensor cannot be compared."""
         self.trace.notes.append(note)
         self.trace.seen.append(Comparison(label, reference, own, UNKNOWN, aligned=False))
 
