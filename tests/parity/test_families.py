@@ -122,9 +122,7 @@ def test_plain_run_ticks_the_boxes_and_writes_the_figures(recorded, script):
     found = re.search(r"estimate: ([\d.]+) MB of memory.*; (\d+) s, .*; ([\d.]+) MB on disk", estimate).groups()
     size = (home / "artifacts/mflux.safetensors").stat().st_size / 1e6
     assert float(found[0]) == pytest.approx(float(memory), rel=0.25)
-    assert float(found[1]) == pytest.approx(
-        float(seconds), rel=0.25, abs=2
-    )  # the report is written after that line is printed
+    assert float(found[1]) == pytest.approx(float(seconds), rel=0.25, abs=2)  # the report comes later
     assert float(found[2]) == pytest.approx(size, rel=0.25)
 
 

@@ -47,7 +47,7 @@ def test_the_text_follows_from_the_words_of_each_pair_of_quotes(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "without", "why"), [(_in_order, 0.0, "it encodes"), (_by_pair, 0.5, "without quoted words is not zeros")]
 )
-def test_any_other_rule_is_open(monkeypatch, words, without, why):
+def test_unknown_rule_stays_open(monkeypatch, words, without, why):
     fact = _fact(monkeypatch, words, without)
     assert fact.value is None and why in fact.alternatives[0]
 

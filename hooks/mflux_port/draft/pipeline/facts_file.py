@@ -1,4 +1,4 @@
-"""``porting/<model>/pipeline_facts.yml``: what a draft read of the pipeline, for people and for the rendered glue."""
+"""``porting/<model>/pipeline_facts.yml``: what a draft read from the pipeline, for people and for the rendered glue."""
 
 from __future__ import annotations
 

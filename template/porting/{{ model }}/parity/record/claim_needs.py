@@ -17,7 +17,7 @@ from parity.record.training import AT
 
 NUMBER = 4  # bytes
 COPIES = 4  # an update, its factors' product, the weight and their sum are in memory together
-CLEANS = 5  # the picture's latents are recorded right, and with each mistake of Parts.cleans
+CLEANS = 5  # the picture's latents are recorded correctly, and with each mistake of Parts.cleans
 LATENTS, PICTURE = "noise/pipeline/out/0", "vae_decode/vae/out/0"
 
 

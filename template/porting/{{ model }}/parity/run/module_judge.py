@@ -135,7 +135,7 @@ class ModuleJudge(Sink):
                 call.local, call.own = local, own
                 call.replay = replay_of(again, new_args, new_kwargs)
         if call.local and call.output and call.local.relative > PASSED_ON * call.output.relative:
-            call.local = call.output  # it behaved differently by itself: in the run, its result was closer than its own error allows
+            call.local = call.output  # by itself it behaved differently: in the run it was closer than that allows
         rounds = bool(call.own) and (call.inputs is not None or not call.leaf) and all(map(is_half, call.own))
         call.short = rounds or call.short or any(child.short for child in call.children)
 
