@@ -1,7 +1,7 @@
 """Match the elements of one tensor with those of another, by sending numbers through the code between them.
 
-Shapes do not show it: (1, 16, 64) may be 16 patches of 64 numbers or 16 channels of an 8x8 picture. Numbers do: after
-1, 2, 3 … went in as the noise, the place of each shows which order the code gave them.
+Shapes do not show it: (1, 16, 64) may be 16 patches of 64 numbers or 16 channels of an 8x8 picture. Numbers do: if 1,
+2, 3 … replace the noise, the place of each shows the order that the code gave them.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def rows_of(order: Order, size: int) -> list[Order]:
 
 
 def axis_links(reference: tuple[int, ...], own: tuple[int, ...]) -> list[np.ndarray]:
-    """Every way to match two tensors just by permuting axes: own flat index to the reference's.
+    """Every way to match two tensors by permuting axes alone: own flat index to the reference's.
 
     The one that moves no axis comes first.
     """

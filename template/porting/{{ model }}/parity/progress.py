@@ -12,7 +12,7 @@ from parity.needs import in_words
 class Progress:
     """``progress("transformer, step 2 of 4")`` prints a line with the seconds since the start; repeats are skipped.
 
-    ``peak`` gives the most memory so far, in bytes; it is printed, too.
+    ``peak`` returns the peak memory so far, in bytes; it is printed, too.
     """
 
     def __init__(self, who: str, peak: Callable[[], int] = lambda: 0):

@@ -63,7 +63,7 @@ def _pixel_cause(reference: np.ndarray, own: np.ndarray, path: str) -> str:
 
 
 def _ways(path: str, width: int, height: int) -> dict[str, np.ndarray]:
-    """The picture at a size, by each resizing method of pipelines: (3, height, width) from -1 to 1."""
+    """The picture at one size, by each resizing method that pipelines use: (3, height, width) from -1 to 1."""
     image, found = Image.open(path).convert("RGB"), {}
     left, top = (image.width - width) // 2, (image.height - height) // 2
     if left >= 0 and top >= 0:

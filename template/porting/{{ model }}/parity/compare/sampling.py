@@ -17,9 +17,9 @@ ELSEWHERE = "the model's own training script is not in diffusers: compare its sc
 
 
 def timesteps(steps: Sequence[int], count: int, schemes: dict[str, list[float]], waivers: Waivers) -> Row:
-    """Which scheme the drawn ``steps`` follow. ``schemes``: the share of each step, the noisiest first."""
+    """The scheme that the drawn ``steps`` follow. ``schemes``: the share of each step, the noisiest first."""
     drawn = np.bincount(np.clip(steps, 0, count - 1), minlength=count) / max(len(steps), 1)
-    count = min(count, *map(len, schemes.values()))  # of more steps, each would be drawn too seldom to show a scheme
+    count = min(count, *map(len, schemes.values()))  # with more steps, each would be drawn too rarely to show a scheme
     own = _shares(drawn, count)
     gaps = {name: float(np.abs(own - _shares(shares, count)).sum() / 2) for name, shares in schemes.items()}
     nearest = min(gaps, key=gaps.__getitem__)
@@ -31,7 +31,7 @@ def timesteps(steps: Sequence[int], count: int, schemes: dict[str, list[float]],
 
 
 def _shares(shares: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
-    """The shares of ``count`` steps instead."""
+    """Convert the shares to ``count`` steps."""
     summed = np.concatenate([[0.0], np.cumsum(shares)])
     return np.diff(np.interp(np.linspace(0, 1, count + 1), np.linspace(0, 1, len(summed)), summed))
 

@@ -145,7 +145,7 @@ def _causal(scores: tuple[int, int], mask):
 
 @contextlib.contextmanager
 def _attention(change: Callable) -> Iterator[None]:
-    """Attention with the mask that ``change`` makes from (rows, columns) and the given mask."""
+    """Attention with the mask that ``change`` computes from (rows, columns) and the given mask."""
     original, softmax = mx.fast.scaled_dot_product_attention, mx.softmax
 
     def attend(q, k, v, *args, **kwargs):
@@ -198,7 +198,9 @@ def _other_splits(call: Call) -> Iterator:
 
 
 def _orders(count: int) -> Iterator[tuple[int, ...]]:
-    """Orders that porters confuse: any of a few parts; for more, two swapped, halves, or the same in each."""
+    """Orders that porters confuse: every order of a few parts; for more parts, two swapped, halves swapped, or the same
+    swap in each group.
+    """
     usual = tuple(range(count))
     tried_orders = itertools.permutations(usual) if count <= 4 else _likely_orders(count)
     yield from (order for order in dict.fromkeys(tried_orders) if order != usual)

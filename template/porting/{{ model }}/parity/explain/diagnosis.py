@@ -78,10 +78,10 @@ class Diagnosis:
         self.recording, self.pairing, self.limits = judge.recording, judge.pairing, judge.limits
         self.watch, self.trace, self.calls = judge.watch, judge.trace, judge.calls
         self.modules = modules_of(judge.port.model)
-        self._causes: dict[str, str] = {}  # by kind of module: an error in one block is also in the next
+        self._causes: dict[str, str] = {}  # grouped by kind of module: an error in one block is also in the next
 
     def findings(self, results: list[Result], waivers: Waivers) -> Findings:
-        """Weights before anything else; then the stages that fail, in the order in which a port is written."""
+        """Weights come first; then the stages that fail, in the order in which a port is written."""
 
         def waived(verdict: Verdict) -> str:
             return waivers.module(verdict) or self._inherited(verdict, waivers)
@@ -354,7 +354,9 @@ class Diagnosis:
         return []
 
     def _are_tokens(self, call: Call) -> bool:
-        """Whether the reference's encoder was given these ids: others are positions, which a module inside makes."""
+        """Whether the reference's encoder was given these ids; if not, they are positions, which a module inside
+        computes.
+        """
         stage = call.event.split("/")[0]
         names = self.watch.recorded.inputs(f"{stage}/{stage.split('.')[0]}")
         given = [self.watch.reference(call, name) for name in names]
@@ -381,7 +383,9 @@ class Diagnosis:
         return causes_in_values.of_distance(gap) or "its result differs"
 
     def _of_hidden_state(self, result: Result) -> str:
-        """Find which of the reference's hidden states the port's prompt embeddings are, or added or missing rows."""
+        """Find out which of the reference's hidden states the port's prompt embeddings are, or whether rows were added
+        or are missing.
+        """
         item = result.worst
         if item is None:
             return "which hidden states are passed on, and how they are processed"

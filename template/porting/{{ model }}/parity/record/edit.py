@@ -19,7 +19,7 @@ from parity.record.pictures import DRAWN, default_picture
 from parity.record.probe import Probe, changed, replaced
 from parity.record.recording import is_denoiser
 
-ODD = 27, 21  # more pixels than the output has, and no multiple of 16: a crop and a resize differ
+ODD = 27, 21  # more pixels than the output, and not multiples of 16: a crop and a resize differ
 
 
 def pictures(given: list[str], folder: Path, width: int, height: int) -> tuple[Path, ...]:

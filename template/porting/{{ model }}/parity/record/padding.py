@@ -1,6 +1,6 @@
 """Padding in the middle of a prompt, between its text and a suffix. A port that leaves padding out has no such gap.
 
-A comparison cuts rows at one end only, so a recording is read with this padding moved behind all other rows.
+A comparison cuts rows only at one end, so a recording is read with this padding moved after all other rows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class PaddingLast:
-    """The order of rows in one stage. ``inputs``: by name, those of its network that were recorded whole."""
+    """The order of rows in one stage. ``inputs``: the inputs of its network that were recorded whole, by name."""
 
     def __init__(self, inputs: dict[str, np.ndarray]):
         self._orders: dict[int, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""What a comparison will take in memory, in seconds and on disk, before MLX reads any weights."""
+"""Estimate the memory, time and disk space of a comparison before MLX reads any weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sentence(folder: Path, recording: Recording, dtype: str, seconds: str) -> st
 
 
 def is_too_large(folder: Path, recording: Recording, dtype: str) -> bool:
-    """Whether a run needs more memory than there is."""
+    """Whether a run needs more memory than the machine has."""
     return needs.weights(folder, dtype) + beside(folder, recording.facts, dtype) > _memory() > 0
 
 

@@ -101,7 +101,7 @@ class ModuleJudge(Sink):
             return self.recorded.get(name)
 
     def _measure(self, call: Call, module, args: tuple, kwargs: dict, result) -> list[np.ndarray]:
-        """What the call shows as it ran. Returns its results."""
+        """Judge the call as it ran. Returns its results."""
         results = [to_numpy(array) for array in arrays(result)]
         call.size = max((one.size for one in results), default=0)
         if isinstance(module, CHANNELS_LAST):
@@ -140,7 +140,9 @@ class ModuleJudge(Sink):
         call.short = rounds or call.short or any(child.short for child in call.children)
 
     def _without_known_errors(self, call: Call, again: Callable) -> Callable:
-        """``again`` with the reference's results for the modules inside that are waived, or off by what they may be."""
+        """``again`` with the reference's results for the modules inside that are waived or as wrong as their waivers
+        allow.
+        """
         inside = [one for child in call.children for one in child.walk()]
         times = Counter(one.path for one in inside)
         waived = {id(one) for one in inside if self._is_waived(one)}
@@ -253,6 +255,6 @@ def largest_angle(module, args: tuple, kwargs: dict, result) -> float:
         return 0.0
     if all(array.size <= FEW for array in given):
         return TIMESTEP if len(made) == 1 and made[0].size > 8 * given[0].size else 0.0
-    whole = all(bool(mx.all(array == mx.round(array))) for array in given)  # positions, as no activation is given
+    whole = all(bool(mx.all(array == mx.round(array))) for array in given)  # these are positions, because no activation is given
     waves = whole and all(float(mx.abs(array).max()) <= 1.0 for array in made)
     return max(float(mx.abs(array).max()) for array in given) if waves else 0.0

@@ -102,7 +102,9 @@ def _returning(original: Callable, results: dict[int, tuple[mx.array, float]]) -
 
 
 def _is_nearly(own, result: mx.array, error: float) -> bool:
-    """Whether a module's own result is about as far off as it was alone: else it got a wrong input, which must show."""
+    """Whether a module's result in the run is about as far off as by itself: if not, it got a wrong input, which must
+    be reported.
+    """
     made = list(arrays(own))
     same = len(made) == 1 and made[0].shape == result.shape
     most = max(2 * error, min(NEAR, GIVEN * error))
@@ -112,7 +114,10 @@ def _is_nearly(own, result: mx.array, error: float) -> bool:
 def _options(
     recorded: RecordedCalls, call: Call, array: mx.array, names: list[str], taken: set[str], given: list[mx.array]
 ) -> list[mx.array]:
-    """What to try instead of one of the arguments ``given``, the best first. ``taken``: recorded inputs used so far."""
+    """The values to try instead of one of the arguments ``given``, the best first.
+
+    ``taken``: recorded inputs used so far.
+    """
     mask = masks.nearest(map(recorded.get, names), to_numpy(array))
     if mask is not None:  # two correct masks may differ in padding, so the port's own is tried, too
         return [mx.array(mask).astype(array.dtype), *([array] if (mask != to_numpy(array)).any() else [])]

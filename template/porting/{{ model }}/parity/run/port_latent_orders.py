@@ -177,7 +177,7 @@ def _paired(probe: PortProbe, given: dict[str, Order], calls: ReferenceCalls, si
     for (component, call), values in probe.given.items():
         latents = next((n for n in range(len(values)) if f"{component}/{call}/{n}" in given), None)
         count = len(latent_orders.rows_of(given[f"{component}/{call}/{latents}"], size)) if latents is not None else 1
-        if count == 1 and latents is not None:  # or the transformer itself repeats its latents per prompt
+        if count == 1 and latents is not None:  # alternatively, the transformer itself repeats its latents per prompt
             count = _rows_made(values[latents], probe.outputs.get((component, call)))
         prompts = [array for n, array in enumerate(values) if n != latents and is_prompt(array)]
         for row in range(count):
@@ -204,7 +204,7 @@ def _add_outputs(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) ->
     if not shapes or probe.stubbed:
         return
     sent = _sent_back(probe, shapes, result, calls)
-    # The port's loop first, then the reference's.
+    # Map to the port's loop first, then to the reference's.
     result.outputs = {name: own.after(result.loop.ids.reshape(-1)) for name, own in sent.items()}
     result.sign = 1.0 if sum(own.factor for own in sent.values()) >= 0 else -1.0
 
@@ -299,7 +299,7 @@ class PortProbe(Sink):
             patches.undo()
 
     def _replace_calls(self, patches: Patches) -> None:
-        """Give the run the probe's numbers, and note what it computes from them."""
+        """Feed the probe's numbers to the run, and record what it computes from them."""
         patches.set(mx.random, "normal", self._drawing(mx.random.normal))
         for kind in scheduler_classes():
             if "step" in vars(kind):

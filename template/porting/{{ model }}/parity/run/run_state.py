@@ -45,7 +45,7 @@ class RunState:
 
     @property
     def dtype(self) -> mx.Dtype:
-        """That of the run."""
+        """The dtype of the run."""
         from mflux.models.common.config.model_config import ModelConfig
 
         return ModelConfig.precision
@@ -57,7 +57,7 @@ class RunState:
 
     @contextlib.contextmanager
     def at(self, moment: tuple[list[Branch | None], int]) -> Iterator[None]:
-        """Go back to an earlier moment inside this context."""
+        """Return to an earlier moment inside this context."""
         before = self.moment
         self.branches, self.step = moment
         try:

@@ -71,7 +71,7 @@ class Result:
 
     @property
     def line(self) -> str:
-        """As it is printed."""
+        """The stage as it is printed."""
         figures = f"relL2 {self.relative:.2e}  limit {self.limit:.1e}  max {self.largest:.1e}" if self.tensor else ""
         return f"{self.stage:<14} {self.status:<10} {figures:<48} {self.note}".rstrip()
 
@@ -98,7 +98,7 @@ def _part(item: Comparison, mask: np.ndarray) -> Comparison:
 
 
 def short(text: str) -> str:
-    """The first sentence, or part of it."""
+    """The first sentence, shortened if necessary."""
     return text if len(text) <= 120 else f"{text[:117].rstrip()}..."
 
 
