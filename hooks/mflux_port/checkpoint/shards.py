@@ -1,8 +1,8 @@
 """Find the safetensors files that diffusers or transformers would load from a folder.
 
-diffusers takes the files that its index names, and without an index the one file; transformers takes the one file
-first. Files under names that neither library writes are read only if there are no others: by an index, as shards, or
-one file.
+diffusers takes the files that its index names, or the single file if there is no index; transformers takes the single
+file first. Files under names that neither library writes are read only if there are no others: by an index, as shards,
+or one file.
 """
 
 from __future__ import annotations

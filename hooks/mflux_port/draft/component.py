@@ -31,8 +31,8 @@ from mflux_port.draft.write.vae_wrapper import vae_wrapper
 from mflux_port.port.port import Port
 from mflux_port.port.text_encoders import part_of
 
-# The class and the file of a component's own class, by the part of a port. The rest of a port imports them; of a VAE it
-# imports the wrapper around that class.
+# The class and the file of a component's own class, by the part of a port. The rest of a port imports them; for a VAE
+# it imports the wrapper around that class.
 _TOPS = {
     "transformer": ("Transformer", "transformer"),
     "text_encoder": ("TextEncoder", "text_encoder"),
@@ -55,7 +55,7 @@ def _prefix(name: str, top: str) -> str:
 
 @dataclass
 class ComponentDraft:
-    """``files``: source by stem; ``certain``: drafted from the reference itself, not just from the header.
+    """``files``: source by file stem; ``certain``: drafted from the reference itself, not just from the header.
 
     ``left_out``: paths that no prompt needs, each with the reason.
     """

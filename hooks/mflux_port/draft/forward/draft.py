@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 class ForwardDraft:
     """``forwards``: by group.
 
-    ``reason`` says in one line why there are none. ``also``: what other files read, by group.
+    ``reason`` says in one line why there are none. ``also``: what other files need, by group.
     """
 
     forwards: dict[str, Forward] = field(default_factory=dict)

@@ -1,4 +1,6 @@
-"""The methods that only an edit port has, besides those that call the transformer: MLX code written from the facts."""
+"""The MLX code of the methods that only an edit port has, except those that call the transformer, written from the
+facts.
+"""
 
 from __future__ import annotations
 

@@ -35,8 +35,10 @@ class Group:
 
 @dataclass
 class Encoder:
-    """One encoder of a port, with the facts about it. ``signature`` and ``stack``: of a drafted class; ``mask_name``:
-    the name under which the mask is returned; empty if it is not.
+    """One encoder of a port, with the facts about it.
+
+    ``signature`` and ``stack`` are those of a drafted class; ``mask_name``: the name under which the mask is returned,
+    empty if it is not.
 
     ``constants`` collects long texts, as the prompt encoder's class attributes.
     """
@@ -108,7 +110,7 @@ class Encoder:
         return ["text = prompt"]
 
     def _words(self) -> list[str]:
-        """The lines for an encoder that gets only the quoted words of a prompt."""
+        """The lines for an encoder that gets only a prompt's quoted words."""
         pairs = ", ".join(repr(f"{re.escape(left)}(.*?){re.escape(right)}") for left, right in self.tokens["quoted"])
         each = self._filled(self.tokens["before"], "{prompt}", self.tokens["after"]).replace("prompt", "word")
         return [

@@ -46,7 +46,7 @@ class KnownFacts:
         return f'raise NotImplementedError("Port what {self.port.reference_pipeline} gives its transformer as {name}.")'
 
     def left_out(self, name: str) -> None:
-        """Note an argument that no run used."""
+        """Record an argument that no run used."""
         why = f"{name} held only zeros in the runs and is left out; some prompts may need it"
         self._note(name, why, (f"read {self.port.reference_pipeline}",))
 

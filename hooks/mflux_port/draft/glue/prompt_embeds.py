@@ -9,7 +9,7 @@ from mflux_port.draft.pipeline.prompts import blocks_of, is_pooled
 
 @dataclass(frozen=True)
 class PromptEmbeds:
-    """``arguments``: of the transformer, in its order; ``main``: the one with a vector for each token.
+    """``arguments`` are the transformer's, in its order; ``main`` is the one with a vector for each token.
 
     ``with_mask``: the mask of ``main`` is returned; ``masked``: further arguments whose masks are.
     """

@@ -145,7 +145,7 @@ class {self.name}:
         return Encoder(own, self.name, self.facts, signature, stack, groups, mask, self.constants, option)
 
     def _mask_of(self, own: TextEncoder) -> str:
-        """The name of the mask that an encoder's method returns: that of an argument that has vectors of this one
+        """The name of the mask that an encoder's method returns: that of an argument with vectors of this encoder
         alone.
         """
         for argument in self.embeds.arguments:

@@ -28,7 +28,7 @@ class Signature:
 
     @property
     def results(self) -> int:
-        """How many results a call returns."""
+        """The number of results of a call."""
         return self.returns.count(",") + 1 if self.returns.startswith("tuple") else 1
 
 

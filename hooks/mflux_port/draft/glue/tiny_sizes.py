@@ -24,7 +24,7 @@ class _Sizes:
     def __init__(self, pair: tuple[int, int]):
         self._pair, self._inner = pair, iter(_INNER)
 
-    def heads(self, size: int = 0) -> tuple[int, int]:  # the tests' pair, whatever the real size is
+    def heads(self, size: int = 0) -> tuple[int, int]:  # the tests' own, whatever the real ones are
         return self._pair
 
     def inner(self) -> int:

@@ -79,7 +79,7 @@ def _found(name: str, views: list[View], transformer: Transformer) -> dict | Non
 
 
 def view(trace: Trace, size: tuple[int, int], prompts: list[Prompt]) -> View:
-    """The run as the conditional prompt's row of a call in its first step."""
+    """The run as seen by the conditional prompt's row of a call in its first step."""
     # Positions and masks follow the argument that has a vector for each token; if several have, the first.
     main = next((prompt for prompt in prompts if not prompt.is_pooled), prompts[0])
     calls = [entry for entry in trace.transformers if entry.step == 0]
@@ -120,7 +120,7 @@ def _changing(trace: Trace, main: Prompt, batch: int, first: dict) -> frozenset[
 
 
 def _side_by_side(prompts: list[Prompt], main: Prompt) -> list[Prompt]:
-    """The parts of one argument's vectors that follow each other; an encoder beside another has the same tokens."""
+    """The consecutive parts of one argument's vectors; an encoder beside another has the same tokens."""
     found, blocks = [], set()
     for prompt in prompts:
         if prompt.argument == main.argument and prompt.block not in blocks:
@@ -307,7 +307,7 @@ def _columns(tables: list[tuple]) -> list | None:
 
 
 def _counted(key: str, columns: list[list], tables: list[tuple]) -> str | None:
-    """``key``, or that plus a whole number, if it gives the columns of all tables."""
+    """``key``, or ``key`` plus a whole number, if that gives the columns of all tables."""
     first = columns[0][0] - tables[0][1][key][0]
     if not float(first).is_integer() or first < 0:
         return None

@@ -13,8 +13,8 @@ _MULTIPLES = 16, 32, 48, 64, 96, 128  # in pixels; mflux rounds sizes to the fir
 def drawn_sizes(pipe, call: dict, trace: Trace) -> Fact:
     """The first multiple at which a size is neither refused nor changed.
 
-    ``trace``: a run of ``call``. The sides of a trial are three and five times the multiple, so that they are multiples
-    of no larger one.
+    ``trace``: a run of ``call``. The sides of a trial are three and five times the multiple, so that they are not
+    multiples of a larger one.
     """
     where, refused = "sizes generated in one step each", {}
     if trace.decoded is None:

@@ -69,7 +69,7 @@ def layout(pipe, call: dict, known: dict[str, Fact]) -> Fact:
 
 
 def guided_alike(pipe, call: dict, keyword: str | None, scales: tuple[float, float], known: dict[str, Fact]) -> bool:
-    """Whether the first rows of what the transformer returns are the prediction, guided as it is without images."""
+    """Whether the first rows of the transformer's result are the prediction, guided as without images."""
     short = call | {"num_inference_steps": 1, "image": picture(96, 64)}
     traces = [run(pipe, short | ({keyword: scale} if keyword else {}), ends=_REFUSALS) for scale in scales]
     if not all(trace.steps for trace in traces):

@@ -89,7 +89,7 @@ def _prompt(trace: Trace, argument: str, number: int, at: tuple[int, int], block
 def encodings(prompts: list[Prompt], others: list[Prompt], facts: dict[str, Fact]) -> list[Fact]:
     """One fact for each encoder.
 
-    ``others``: of a run with a longer text; ``facts`` has those on the prompt's vectors.
+    ``others`` are those of a run with a longer text; ``facts`` has those about the prompt's vectors.
     """
     pairs = list(zip(prompts, others, strict=True))
     found = []
@@ -147,7 +147,7 @@ def _kept(prompt: Prompt, zeros: bool) -> dict | None:
 
 
 def _fixed_length(prompt: Prompt, other: Prompt) -> dict:
-    """How many vectors zeros fill up to, if that is the same for prompts of every length."""
+    """The number of vectors to which zeros pad, if it is the same for prompts of every length."""
     same = prompt.count == other.count and not prompt.is_pooled
     is_filled = all(entry.count > len(entry.ids) - entry.first for entry in (prompt, other))
     return {"pad_to": prompt.count} if same and is_filled else {}
@@ -173,7 +173,7 @@ def _tokenized(trace: Trace, ids: list[int], encoder: str) -> tuple[str, list[in
 
 
 def of_empty_text(trace: Trace, components: dict) -> list[Fact]:
-    """The id that an encoder gets where its tokenizer gives none for an empty text; no fact where it gives one.
+    """The id that an encoder gets if its tokenizer gives none for an empty text; no fact if it gives one.
 
     ``trace``: a run that encodes an empty text; ``components``: of the pipeline, by name.
     """

@@ -88,7 +88,7 @@ def _rules() -> list[dict]:
 
 
 def _of_list(sizes: list) -> Iterator[dict]:
-    """Rules that choose from a list, simple ones first; a multiple that changes nothing in it is left out."""
+    """Rules that choose from a list, simple ones first; a multiple that changes nothing in the list is left out."""
     tables: list[list] = []
     for multiple in (1, *_MULTIPLES):
         table = [[side // multiple * multiple for side in size] for size in sizes]

@@ -25,7 +25,7 @@ class Origin:
 
 
 def tokenization(trace: Trace, prompt: str) -> list[Fact]:
-    """One fact per tokenizer: the text around the prompt, and with which options it is cut into tokens."""
+    """One fact per tokenizer: the text around the prompt, and the options with which it is tokenized."""
     facts = []
     for component in dict.fromkeys(call.component for call in trace.tokenizers):
         calls = [call for call in trace.tokenizers if call.component == component and prompt in text_of(call)]
@@ -44,7 +44,7 @@ def tokenization(trace: Trace, prompt: str) -> list[Fact]:
 
 
 def changed_texts(trace: Trace, prompt: str, known: dict[str, Fact]) -> list[Fact]:
-    """The facts about tokenizers that get another text than ``prompt``: lower case, or an unknown change."""
+    """The facts about tokenizers that get a text other than ``prompt``: lower case, or an unknown change."""
     facts = []
     for fact in of_prompts(known):
         component = fact.name.partition(".")[2]

@@ -163,7 +163,7 @@ class _Watch:
         return hook
 
     def _wrap_tokenizer(self, component: str, tokenizer) -> None:
-        # Python looks special methods up on the class, so the class is what must be wrapped.
+        # Python looks up special methods on the class, so the class must be wrapped.
         kind = type(tokenizer)
         for method in ("__call__", "apply_chat_template"):
             original = getattr(kind, method, None)

@@ -1,4 +1,4 @@
-"""A module tree from a header alone. What names and shapes do not show is a doubt with candidates, never a fact."""
+"""A module tree from a header alone. Whatever names and shapes do not show is a doubt with candidates, never a fact."""
 
 from __future__ import annotations
 

@@ -334,7 +334,7 @@ def _is_weightless(node: Node) -> bool:
 
 
 def _below(module) -> list[tuple[str, object]]:
-    # torch's named_children leaves out the second place of a module that is registered twice.
+    # torch's named_children omits the second place of a module that is registered twice.
     return [(name, child) for name, child in module._modules.items() if child is not None]
 
 

@@ -76,7 +76,7 @@ def scalar(text: str, views: list, expression: Callable[[str, list], str]) -> st
 
 
 def _root(text: str, views: list, expression: Callable) -> str:
-    # One over the square root of a size: an attention's scale.
+    # One over the square root of a size, such as an attention's scale.
     size = _squared(text)
     if not size or all(other == text for _, _, found in views for other in found.values()):
         return text

@@ -12,7 +12,7 @@ from mflux_port.draft.tree.nodes import LIST, Node
 from mflux_port.draft.tree.scalars import scalar
 
 NEAR, FAR = (2, 4), 16
-SPARE = 3, Fraction(1, 2), Fraction(1, 4)  # where a reference refuses a near factor, such as for its number of heads
+SPARE = 3, Fraction(1, 2), Fraction(1, 4)  # for references that refuse a near factor, such as for their number of heads
 LESS = tuple(Fraction(1, divisor) for divisor in (2, 4, 8, 16, 32))
 _Factor = int | Fraction
 
@@ -27,7 +27,7 @@ class Observation:
 
 
 def express(base: Node, observations: list[Observation]) -> Node:
-    """``base`` with every size that follows from observed names written as such, in place. Others stay numbers.
+    """Write every size in ``base`` that follows from observed names as such, in place. Others stay numbers.
 
     A size is a product of names, one divided by others, a sum of products or ``min`` of a name and a number, and only
     when it is that in every tree.
@@ -156,7 +156,7 @@ def _expression(text: str, views: list[tuple[str, int, dict[_Factor, str | None]
 
 
 class _Effects:
-    """How each name changes one size: as a factor, a divisor, a term of a sum, or up to a limit."""
+    """How each name affects one size: as a factor, a divisor, a term of a sum, or up to a limit."""
 
     def __init__(self, size: int):
         self.size = size

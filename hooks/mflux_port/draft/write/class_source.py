@@ -18,7 +18,7 @@ _CALLS = {
 }
 
 
-# Names that nn.Module, a dict, already has; MLX sets no attribute with such a name.
+# Names that nn.Module already has, since it is a dict; MLX sets no attribute with such a name.
 _TAKEN = {
     *dir(dict), "apply", "apply_to_modules", "children", "eval", "filter_and_map", "freeze", "is_module", "leaf_modules",
     "load_weights", "modules", "named_modules", "parameters", "save_weights", "set_dtype", "state", "train",

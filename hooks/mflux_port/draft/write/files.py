@@ -18,7 +18,10 @@ RECORD = "porting/{model}/drafted.txt"
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """A file to write. ``instead_of``: the file that the draft was for, which stays because somebody has edited it."""
+    """A file to write.
+
+    ``instead_of``: the file for which the draft was made, and which stays because somebody has edited it.
+    """
 
     name: str
     text: str

@@ -83,7 +83,8 @@ class _Drafter:
         return self.done
 
     def _draft_group(self, nodes: list[Node], splits: int = 0) -> None:
-        # All instances as one class, else those that are built alike, with lists of one length, else each separately.
+        # Write all instances as one class, or else those that are built alike, with lists of one length, or else each
+        # separately.
         try:
             self._draft(nodes)
         except Different:

@@ -88,7 +88,7 @@ def lora_layers(targets: list[Target], linears: set[str], names: dict[str, str])
 
 
 def _without_wrappers(pattern: str, names: dict[str, str]) -> str:
-    # The parts of the first block's name that the reference's name has, too.
+    # The parts of the first block's name that are also in the reference's name.
     stored = pattern.replace("{block}", "0")
     wanted = names.get(stored, stored).split(".")
     kept = []

@@ -253,7 +253,8 @@ def _list_of(key: tuple[str, str, str]) -> str:
 
 
 def _keys(target: Target) -> Iterator[tuple[tuple[str, str, str], int]]:
-    # Every number at the same position among the numbers of both names: wrappers in between do not matter.
+    # Replace every number that is at the same position among the numbers of both names: wrappers in between do not
+    # matter.
     source, goal = target.from_pattern.split("."), target.to_pattern.split(".")
     places, goals = ([n for n, part in enumerate(parts) if is_list_index(part)] for parts in (source, goal))
     if len(places) != len(goals):

@@ -6,7 +6,7 @@ from __future__ import annotations
 class Bridge:
     """Is called like the drafted module, and runs the reference's.
 
-    ``signatures``: for each method, torch's names, those that it takes, and those of complex arrays.
+    ``signatures``: for each method, torch's parameters, those that it takes, and those of complex arrays.
     """
 
     def __init__(self, module, signatures: dict[str, tuple[list[str], list[str], list[str]]]):

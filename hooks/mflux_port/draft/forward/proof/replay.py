@@ -102,7 +102,7 @@ class Replay:
         names, taken, _ = self.signatures[group][method]
         bound = dict(zip(names, call.args, strict=False)) | call.kwargs
         bound = {name: value for name, value in self._defaults(call).items() if name in _needed(mine, method)} | bound
-        left_out = {name: None for name in taken if name in _needed(mine, method)}  # for **keywords that a call lacks
+        left_out = {name: None for name in taken if name in _needed(mine, method)}  # missing **keywords
         given = left_out | {name: to_mlx(value) for name, value in bound.items() if name in taken}
         out = mine(**given) if method == "__call__" else getattr(mine, method)(**given)
         return out, _unwrapped(call.output, out)

@@ -1,4 +1,4 @@
-"""What the recorded runs showed of one expression."""
+"""What the recorded runs showed about one expression."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MANY = object()
 
 @dataclass(slots=True)
 class Fact:
-    """Everything that was recorded of an expression in one group.
+    """Everything that was recorded about an expression in one group.
 
     ``values``: the scalars, as (kind, value); ``many``: there were more than are kept. ``ranks``, ``dtypes`` (of
     elements too) and ``shapes`` are those of tensors, ``lengths`` and ``elements`` (kinds) those of containers,

@@ -26,7 +26,7 @@ def instrumented(source: Source, code: types.CodeType) -> types.CodeType | None:
 
 
 def _outer(tree: ast.FunctionDef, names: tuple[str, ...]) -> ast.FunctionDef:
-    # An outer function whose variables are the function's free ones.
+    # An outer function whose local variables are the function's free variables.
     none = [ast.Assign([ast.Name(name, ast.Store())], ast.Constant(None)) for name in names]
     body = [*none, tree, ast.Return(ast.Name(tree.name, ast.Load()))]
     return ast.FunctionDef("__outer__", ast.arguments([], [], None, [], [], None, []), body, [], None)

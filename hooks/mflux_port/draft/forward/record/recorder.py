@@ -174,7 +174,7 @@ class _Recorder:
             return []
         for cache in caches:
             if cache.__wrapped__ is function:
-                cache.cache_clear()  # a cached call does not run
+                cache.cache_clear()  # a cached call would not run
         self.recording.sources[source.key] = source
         return [(function, code, new)]
 
@@ -270,7 +270,7 @@ def _loaded_functions(codes: list[types.CodeType]) -> tuple[list[tuple], list]:
     """
     functions, caches = {}, []
     wanted = {id(code) for code in codes}
-    gc.unfreeze()  # get_objects leaves out what was frozen
+    gc.unfreeze()  # get_objects omits frozen objects
     for one in gc.get_objects():
         if type(one) is types.FunctionType and id(one.__code__) in wanted:
             functions.setdefault(id(one.__code__), one)

@@ -139,7 +139,7 @@ class Arguments:
 
 
 def filled(text: str, values: dict[str, ast.expr | None]) -> ast.expr:
-    """The expression ``text`` with names replaced; what holds a missing one is left out."""
+    """The expression ``text`` with its names replaced; the parts that contain a missing one are left out."""
     return _Fill(values).visit(ast.parse(text, mode="eval").body)
 
 
@@ -177,6 +177,6 @@ def raising(kind: str, text: str) -> ast.stmt:
 
 
 def already_written(node: ast.expr) -> ast.expr:
-    """A node of MLX source instead of one of the reference: it is used unchanged."""
+    """A node of MLX source instead of the reference's: it is used unchanged."""
     node.is_written, node.number = True, -1
     return node

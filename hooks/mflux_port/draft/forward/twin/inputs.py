@@ -69,7 +69,7 @@ class _Maker:
 
     @property
     def sample(self) -> int:
-        """The one image size that a model with learned positions takes."""
+        """The only image size that a model with learned positions takes."""
         return self.size(("sample_size",), 8)
 
     @property
@@ -87,7 +87,7 @@ class _Maker:
     def grid(self):
         rows, columns = self.torch.arange(self.case.height), self.torch.arange(self.case.width)
         ids = self.torch.zeros(self.case.height, self.case.width, self.axes)
-        ids[..., 0] += self.case.seed  # the number of the image: zero would hide the axis
+        ids[..., 0] += self.case.seed  # the number of the image; zero would hide the axis
         ids[..., min(1, self.axes - 1)] += rows[:, None]
         ids[..., min(2, self.axes - 1)] += columns[None]
         return ids.reshape(-1, self.axes)
@@ -207,7 +207,7 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
     **dict.fromkeys(("hidden_states", "x", "sample", "latents", "latent_model_input"), _image),
     **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt",
                      "prompt_embeds", "text_states", "llm_features"), _text),
-    "encoder_hidden_states_t5": lambda make: [*_text(make), lambda: ...],  # a second text encoder's, which some lack
+    "encoder_hidden_states_t5": lambda make: [*_text(make), lambda: ...],  # of an optional second text encoder
     "encoder_hidden_states_2": _second_text, "encoder_attention_mask_2": _masks,
     **dict.fromkeys(("timestep", "timesteps", "t"), _times),
     **dict.fromkeys(("encoder_attention_mask", "encoder_hidden_states_mask", "text_embedding_mask", "prompt_mask",
@@ -267,13 +267,13 @@ def _of_sample_size(config: dict) -> tuple[Case, ...]:
 
 
 def _usual(found: list[list[Callable]], accepted: Callable) -> tuple[int, ...] | None:
-    """The places of candidates that are accepted together, the usual ones first."""
+    """The indices of candidates that are accepted together, the usual ones first."""
     tried = itertools.islice(_by_sum([len(candidates) for candidates in found]), _TRIES)
     return next(filter(accepted, tried), None)
 
 
 def _fewest(found: list[list[Callable]], accepted: Callable) -> tuple[int, ...] | None:
-    """The same, with as few inputs as possible first; then each further input that is accepted is added."""
+    """The same, starting with as few inputs as possible; then each further input that is accepted is added."""
     absent = [next((place for place, one in enumerate(candidates) if one() is ...), None) for candidates in found]
     orders = [
         sorted(range(len(candidates)), key=lambda place, none=none: place != none)
@@ -350,7 +350,7 @@ def vae_runs(model, config: dict, cases: Sequence[Case] = CASES[:3]) -> list[tup
 
 
 def _with_odd_sides(model, runs: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
-    """The first image one row and one column smaller, if the model takes it: padding shows in odd sides only."""
+    """The first image with one row and one column fewer, if the model takes it: padding shows only with odd sides."""
     (method, inputs), *others = runs
     odd = {"x": inputs["x"][..., 1:, 1:]}
     return [(method, odd), *others] if _accepts(model, odd, method) else runs

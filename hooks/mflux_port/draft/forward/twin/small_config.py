@@ -11,7 +11,7 @@ from mflux_port.template.project import project_root
 _SHRINK = "template/porting/{{ model }}/parity/record/shrink.py"
 _WINDOWS = ("sliding_window", "local_attention")  # how far attention reaches
 _WINDOW = 4  # shorter than the recorded prompts
-SAMPLE = 16  # the size of the latents that a twin has a table of positions for
+SAMPLE = 16  # the size of the latents for which a twin has a table of positions
 
 
 def small_config(name: str, config: dict) -> dict:
@@ -41,7 +41,7 @@ def small_config(name: str, config: dict) -> dict:
 
 
 def _limit(small: dict) -> None:
-    # Windows that a prompt is longer than, a small size of latents, and a row for the padding token.
+    # Windows shorter than a prompt, a small size of latents, and a row for the padding token.
     for key, value in small.items():
         if isinstance(value, dict):
             _limit(value)

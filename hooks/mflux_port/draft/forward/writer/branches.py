@@ -1,4 +1,4 @@
-"""How a test is written: folded if the config decides it, kept if data does; a branch that no run took raises."""
+"""How a test is written: it is folded if the config decides it and kept if data does; a branch that no run took raises."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ast
 from mflux_port.draft.forward.torch_calls.entry import Refused
 from mflux_port.draft.forward.writer.printer import source
 
-NOT_REACHED = "no recorded run"  # how the reason of a branch begins that the recorded runs did not take
+NOT_REACHED = "no recorded run"  # the start of the reason for a branch that the recorded runs did not take
 UNSEEN = f"{NOT_REACHED} reached this line"
 
 
@@ -38,7 +38,7 @@ class Branches:
         return any(one.body[-1] is node for one in ast.walk(self.source.tree) if isinstance(one, ast.For))
 
     def _bound(self, test: ast.expr) -> list[ast.stmt]:
-        # What a test binds with := is read after it, even if the test itself is left out.
+        # A name that a test binds with := may be read after it, even if the test itself is left out.
         bound = (part for part in ast.walk(test) if isinstance(part, ast.NamedExpr) and self.ran(part.value))
         return [ast.Assign([ast.Name(part.target.id, ast.Store())], self.expr(part.value)) for part in bound]
 
@@ -76,7 +76,7 @@ class Branches:
         return next(iter(fact.truths))
 
     def _is_of_no_dict(self, node: ast.expr) -> bool:
-        """Whether an expression asks ``keywords.get("name")`` of keywords that are always empty."""
+        """Whether an expression calls ``keywords.get("name")`` on keywords that are always empty."""
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get"):
             return False
         default, name = node.args[1:], getattr(node.func.value, "id", "")

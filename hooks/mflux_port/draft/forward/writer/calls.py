@@ -21,7 +21,7 @@ _PYTHON = {name for name in vars(builtins) if name.islower()} - {
 }
 _ASKS = ("isinstance", "hasattr", "getattr", "callable", "is_grad_enabled", "is_scripting", "is_tracing", "is_compiling",
          "is_torch_npu_available", "is_torch_xla_available", "is_torchdynamo_compiling")  # fmt: skip
-# Functions of torch whose result may be a view, which shares its elements with what it was made from.
+# Functions of torch whose result may be a view, which shares its elements with its source.
 _VIEWS = (
     r"(?:as_strided|as_tensor|asarray|atleast_\w+|broadcast_\w+|chunk|detach|diagonal|\w?split|tensor_split|expand\w*|"
     r"flatten|unflatten|from_numpy|imag|real|movedim|moveaxis|narrow|permute|ravel|reshape|select|swap\w+|t|transpose|"

@@ -31,7 +31,7 @@ from mflux_port.draft.forward.writer.type_hints import hint
 
 @dataclass
 class Method:
-    """``text``: source without indentation. ``is_static``: it takes no self."""
+    """``text``: source without indentation. ``is_static``: it does not take self."""
 
     name: str
     text: str
@@ -134,7 +134,7 @@ class ClassWriter:
         return self._without_removed(out)
 
     def _styled(self, group: str, nodes: dict, functions: dict[Place, Written], places: list[Place]) -> list[Method]:
-        """The methods after the style passes, private ones last."""
+        """The methods after the style passes, with private ones last."""
         without_unread_parts(list(nodes.values()))
         once = self._once(group, nodes, places)
         for node in nodes.values():

@@ -64,11 +64,11 @@ class Types:
         raise Refused(node, f"the type {ast.unparse(node)}")
 
     def _layer_dtype(self, node: ast.Call) -> ast.expr:
-        # A function that chooses a type by the device: its result, if the config decides it.
+        # A function that selects a type by the device is replaced by its result, if the config decides it.
         return self._constant_dtype(node)
 
     def _module_dtype(self, node: ast.expr, fact) -> ast.expr:
-        """``module.dtype``: that of its first layer's weight."""
+        """``module.dtype``: the type of its first layer's weight."""
         from torch import nn
 
         paths = {self._first_layer(module) for module in fact.objects.values() if isinstance(module, nn.Module)}

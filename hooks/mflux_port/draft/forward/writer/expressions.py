@@ -184,7 +184,7 @@ class Expressions:
         return node.attr
 
     def _whole_gamma(self, node: ast.Attribute, written: ast.expr) -> ast.expr:
-        # A factor per channel, flat in the port, gets its axes of length 1 back.
+        # A factor per channel, which is flat in the port, gets its axes of length 1 back.
         from mflux_port.draft.write.targets import is_gamma
 
         fact = self.fact(node)
@@ -274,7 +274,7 @@ class Expressions:
         return is_one and bool(self.owners(node.value)) and self._is_one_everywhere(node)
 
     def _is_one_everywhere(self, node: ast.Attribute) -> bool:
-        # Also in modules that the recorded runs did not reach.
+        # This includes modules that the recorded runs did not reach.
         groups, modules = self.owners(node.value), self.project.recording.root.modules()
         values = [getattr(one, node.attr, None) for one in modules if self.project_group(one) in groups]
         return bool(values) and all(type(value) in (int, float) and value == 1 for value in values)

@@ -43,8 +43,8 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         self.spread_only = self._spread_only()
 
     def _spread_only(self) -> dict[str, ast.Dict]:
-        # Dicts that are assigned once and only passed as ** to calls, or copied for that: their keywords are written
-        # there.
+        # Dicts that are assigned once and only passed to calls as **, or copied for that purpose: their keywords are
+        # written there.
         found, copies, stored, spread, read = {}, {}, Counter(), Counter(), Counter()
         for node in ast.walk(self.source.tree):
             if isinstance(node, ast.Assign):

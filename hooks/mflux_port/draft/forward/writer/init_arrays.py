@@ -44,7 +44,7 @@ class InitialWriter(FunctionWriter):
         return super()._Name(node)
 
     def _kept_as(self, name: str) -> str:
-        """The attribute of the port for an argument: another one if the module keeps another value under its name."""
+        """The port's attribute for an argument: a different one if the module keeps another value under its name."""
         for module in self.project.recording.instances.get(self.group, ()):
             given = vars(module).get("_arguments", {})
             if name in given and vars(module).get(name, given[name]) != given[name]:

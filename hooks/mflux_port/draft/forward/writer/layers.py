@@ -30,7 +30,7 @@ def layer_call(module) -> str | None:
 
 
 def layer_call_of(value) -> str | None:
-    """``layer_call`` of a module, None for an object."""
+    """The ``layer_call`` of a module, None for an object."""
     from torch import nn
 
     return layer_call(value) if isinstance(value, nn.Module) else None

@@ -16,7 +16,10 @@ from mflux_port.draft.forward.twin.inputs import FIXED
 
 @dataclass
 class Parameter:
-    """``keep``: it is in the signature; else ``value`` replaces it. ``keys``: of ``**keywords``, each a parameter."""
+    """``keep``: the parameter is in the signature; otherwise ``value`` replaces it.
+
+    ``keys``: of ``**keywords``, each a parameter.
+    """
 
     keep: bool
     value: object = None
@@ -127,7 +130,7 @@ class Project:
         return Parameter(True)
 
     def _is_literal(self, place: Place, source: Source, number: int) -> bool:
-        # Whether every call gives a literal number, or keeps the reference's default.
+        # Whether every call passes a literal number or keeps the reference's default.
         default = source.defaults.get(source.parameters[number].arg)
         sites = self.graph.sites[place]
         values = [argument(site, source, number) for site in sites]

@@ -255,6 +255,6 @@ def largest_angle(module, args: tuple, kwargs: dict, result) -> float:
         return 0.0
     if all(array.size <= FEW for array in given):
         return TIMESTEP if len(made) == 1 and made[0].size > 8 * given[0].size else 0.0
-    whole = all(bool(mx.all(array == mx.round(array))) for array in given)  # these are positions, because no activation is given
+    whole = all(bool(mx.all(array == mx.round(array))) for array in given)  # positions: no activation is given
     waves = whole and all(float(mx.abs(array).max()) <= 1.0 for array in made)
     return max(float(mx.abs(array).max()) for array in given) if waves else 0.0
