@@ -1,4 +1,6 @@
-"""Weights that several modules of a reference share and a checkpoint stores once: which of these modules a port keeps."""
+"""Weights that several modules of a reference share and a checkpoint stores once: which of these
+modules a port keeps.
+"""
 
 from __future__ import annotations
 

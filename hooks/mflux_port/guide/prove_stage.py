@@ -67,7 +67,9 @@ def prove_again(status: PortStatus, stages: list[str], problem: str) -> Action:
 
 
 def prove_claim(status: PortStatus, claim: str) -> Action:
-    """Record and judge a claim besides text-to-image, on the checkpoint of the other stages if it has what is claimed."""
+    """Record and judge a claim besides text-to-image, on the checkpoint of the other stages if it
+    has what is claimed.
+    """
     box = status.stages[claim]
     other = claim == "edit" and status.port.edit_repo != status.port.hf_repo  # its pipeline is another one
     given = "" if other else _model(status)

@@ -134,7 +134,7 @@ def test_wrapper_returns_its_content():
 
 
 def test_an_encoder_that_gets_only_the_quoted_words():
-    """Without any the transformer gets zeros, and a mask of zeros."""
+    """Without quoted words, the transformer gets zeros and a mask of zeros."""
     words = {"options": {"padding": "max_length"}, "quoted": [["'", "'"], ["“", "”"]], "before": "", "after": "b"}
     facts = ZEROS | {
         "tokenization.tokenizer": fact(**words),

@@ -1,4 +1,6 @@
-"""Names that cannot be in a list, an attribute or a pattern of mflux: refused in one line, or in the unresolved list."""
+"""Names that cannot be in a list, an attribute or a pattern of mflux: refused in one line, or in
+the unresolved list.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import mlx.core as mx
 class Bug:
     """``expected`` are patterns (fnmatch) of module paths; an answer that matches one of them is right.
 
-    ``cause`` is a pattern (re) that the answer's line must match, where one was given. ``dtypes`` are those of the runs
+    ``cause`` is a pattern (re) that the answer's line must match, if one is given. ``dtypes`` are those of the runs
     that can show it.
     """
 

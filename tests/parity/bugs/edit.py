@@ -77,7 +77,9 @@ def paths(change: Callable) -> Callable:
 
 
 def transformer(change: Callable) -> Callable:
-    """``change(call, latents, ids, images, image_ids)`` predicts; ``call(hidden_states, img_ids)`` is the transformer."""
+    """``change(call, latents, ids, images, image_ids)`` predicts; ``call(hidden_states, img_ids)``
+    is the transformer.
+    """
 
     def _predict(self, transformer):
         def predict(latents, image_latents, latent_ids, image_latent_ids, prompt_embeds, text_ids, timestep, **rest):

@@ -2,7 +2,7 @@
 table.
 
 One line for each claim of a family: how many rows pass, and the seconds. Below it each row that fails and is explained
-by no true difference. Ends with 1 when there is one.
+by no true difference. Exits with 1 if there is any.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What ``encode_prompt`` returns: one array, or a tuple of the transformer's arguments about the prompt and their mask."""
+"""What ``encode_prompt`` returns: one array, or a tuple of the transformer's arguments about the
+prompt and their mask.
+"""
 
 from __future__ import annotations
 

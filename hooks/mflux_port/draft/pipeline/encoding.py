@@ -42,7 +42,9 @@ class Prompt:
 
 
 def find_prompts(trace: Trace, facts: dict[str, Fact]) -> list[Prompt]:
-    """The conditional prompt for each argument that holds its vectors and each encoder; empty if one is not understood."""
+    """The conditional prompt for each argument that holds its vectors and each encoder; empty if
+    one is not understood.
+    """
     names = [name for name in facts if name.startswith("prompt.")]
     if not all(facts[name].is_decided and "list" not in facts[name].value for name in names):
         return []

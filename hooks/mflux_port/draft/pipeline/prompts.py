@@ -167,7 +167,9 @@ def _origins(encoders: list[NetworkCall]) -> dict[bytes, list[Origin]]:
 
 
 def _outputs(output) -> Iterator[tuple[str, object]]:
-    """Floating tensors of up to three axes with the names by which a pipeline reads them, hidden states from the end."""
+    """Floating tensors of up to three axes with the names by which a pipeline reads them, hidden
+    states from the end.
+    """
     if not isinstance(output, dict):
         output = dict(enumerate(output)) if isinstance(output, list) else {"output": output}
     for name, value in output.items():

@@ -1,4 +1,6 @@
-"""Run a reference's leaf with random numbers to find out whether a subclass computes the same as torch's plain layer."""
+"""Run a reference's leaf with random numbers to find out whether a subclass computes the same as
+torch's plain layer.
+"""
 
 from __future__ import annotations
 

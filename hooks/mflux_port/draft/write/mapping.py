@@ -1,4 +1,6 @@
-"""Writes drafted targets into a port's weight mapping and LoRA mapping, method by method; the rest of the file stays."""
+"""Writes drafted targets into a port's weight mapping and LoRA mapping, method by method; the rest
+of the file stays.
+"""
 
 from __future__ import annotations
 

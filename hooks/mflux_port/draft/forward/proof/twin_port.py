@@ -59,7 +59,9 @@ def keep_recording(folder: Path, forwards: dict, recording: Recording, order: li
 
 
 def signatures(forward: Forward, recording: Recording) -> dict[str, tuple[list[str], list[str], list[str]]]:
-    """For each method: torch's parameters in order, those that the drafted method takes, and those of complex arrays."""
+    """For each method: torch's parameters in order, those that the drafted method takes, and those
+    of complex arrays.
+    """
     found = {}
     for place, name in forward.entries.items():
         source = recording.sources[place[0]]

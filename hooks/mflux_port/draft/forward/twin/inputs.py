@@ -77,7 +77,9 @@ class _Maker:
         return self.size(("num_text_layers", "text_num_layers"), 3)
 
     def mask(self, kind: str):
-        """The mask of text tokens: the later texts of a batch are shorter and end with padding, more in longer texts."""
+        """The mask of text tokens: the later texts of a batch are shorter and end with padding,
+        more in longer texts.
+        """
         case = self.case
         mask = self.torch.ones(case.batch, case.text)
         for place in range(1, case.batch):

@@ -1,4 +1,6 @@
-"""The tiny twin's config: the real one with small sizes, by the rules that ``make_tiny_checkpoint.py`` has in a port."""
+"""The tiny twin's config: the real one with small sizes, by the rules that
+``make_tiny_checkpoint.py`` has in a port.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,9 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
 
 
 def _with_layer_types(component) -> dict:
-    """The config with the kinds of its layers, which older files leave to the config's class: a twin shows each kind."""
+    """The config with the kinds of its layers, which older files leave to the config's class: a
+    twin shows each kind.
+    """
     if component.library != "transformers" or "layer_types" in component.config:
         return component.config
     import transformers
@@ -81,7 +83,9 @@ def _refused(class_name: str, shapes) -> str:
 
 
 def _is_steady(model, runs: list[tuple[str, dict]]) -> bool:
-    """Whether the results hardly move if the inputs move by one unit in the last place; unstable results prove nothing."""
+    """Whether the results hardly move if the inputs move by one unit in the last place; unstable
+    results prove nothing.
+    """
     import torch
 
     from mflux_port.draft.forward.proof.arrays import is_steady

@@ -1,4 +1,6 @@
-"""How a test is written: it is folded if the config decides it and kept if data does; a branch that no run took raises."""
+"""How a test is written: it is folded if the config decides it and kept if data does; a branch that
+no run took raises.
+"""
 
 from __future__ import annotations
 
