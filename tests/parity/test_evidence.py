@@ -129,14 +129,14 @@ def test_smaller_run_of_the_same_commit_does_not_replace_better_proof(notes):
     notes.run(Result("loop"), size="64x64")
     assert notes.box("loop").proven
     notes.run(Result("loop"), size="64x64", commit="def5678")  # other code: the old figures no longer prove anything
-    assert notes.box("loop").problem == "was run at 64x64; only 512x512 and larger counts"
+    assert notes.box("loop").problem == "was run at 64x64; only 512x512 or larger counts"
 
 
 def test_box_that_does_not_count_has_a_reason_and_a_command(notes):
     judge = "uv run python porting/nova/run_mflux.py --stage loop"
     assert (notes.box("loop").problem, notes.box("loop").commands("nova")) == ("is open", judge)
     notes.run(Result("loop"), size="64x96", twin=True, guidance=1.0)
-    assert notes.box("loop").problem == "was run at 64x96; only 512x512 and larger counts"
+    assert notes.box("loop").problem == "was run at 64x96; only 512x512 or larger counts"
     reference = "uv run porting/nova/run_reference.py --model porting/nova/artifacts/tiny --size 512 --guidance 4"
     assert notes.box("loop").commands("nova") == f"{reference} && {judge}"
     notes.run(Result("loop"), Result("vae_decode"), guidance=1.0)

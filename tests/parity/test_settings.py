@@ -30,7 +30,7 @@ SETTINGS = {  # a family, and the arguments of its recording
 
 @pytest.fixture(scope="module")
 def judged(twin, script) -> Callable[..., dict[str, dict]]:
-    """``judged("flux2", "float32", "Klein")``: what was found of each port, by its class."""
+    """``judged("flux2", "float32", "Klein")``: the findings about each port, by its class."""
     made: dict[str, Path] = {}
 
     def recording(name: str) -> tuple[Path, Path]:
@@ -102,7 +102,7 @@ def test_guidance_in_two_calls_passes_against_one_batch(judged):
     "name, port", [("z_image_base", "ZImageBaseWithoutEncoder"), ("ernie_image", "ErnieWithoutEncoder")]
 )
 def test_both_prompts_have_stand_ins_if_the_encoder_is_not_written(judged, name, port):
-    """Of the second family, the reference pads the shorter prompt and the stand-in has to leave the padding out."""
+    """In the second family, the reference pads the shorter prompt and the stand-in has to leave the padding out."""
     row = judged(name, "float32", port)[port]
     assert row["stages"]["text_encoder"] == "not ported", row
     assert {row["stages"][stage] for stage in ("vae_decode", "transformer", "guidance")} == {"pass"}, row
