@@ -17,7 +17,7 @@ pytestmark = pytest.mark.full
 SAMPLE = {
     ("z_image", "float32"): [
         "RoPE in halves", "attention scale", "step sign", "last layer", "bias dropped",
-        "embedding not scaled", "embedding scaled behind it, which is not a bug", "encoder activation",
+        "embedding not scaled", "embedding scaled after it, which is not a bug", "encoder activation",
         "keys of the next token", "noise refiner left out",
     ],
     ("flux2", "float32"): [

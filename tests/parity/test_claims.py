@@ -21,7 +21,7 @@ FLAGS = {
 ADAPTER = "mflux.models.flux2.training_adapter.flux2_training_adapter:Flux2TrainingAdapter"
 # Faults that a finished port had; neither its tests nor the harness noticed most of them.
 FAULTS = (
-    "alpha is ignored", "up and down swapped", "q and k swapped", "scale twice", "loss on the other sign",
+    "alpha is ignored", "up and down swapped", "q and k swapped", "scale twice", "loss with the opposite sign",
     "timestep shift missing", "one matrix is frozen", "shift not subtracted", "embedder quantized",
 )  # fmt: skip
 # True differences of released ports: layers that their mappings leave out, and names that diffusers does not read.

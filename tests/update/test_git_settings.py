@@ -39,7 +39,7 @@ def together(name: str, wanted: Callable[[Setting, str], bool]) -> Setting:
 
 
 EVERYTHING = (
-    together("all that are not about line ends", lambda setting, key: key not in _CLASH),
+    together("all except line endings", lambda setting, key: key not in _CLASH),
     together("all about line ends", lambda setting, key: key in _CLASH or key.startswith("apply.")),
     Setting(
         "all variables",

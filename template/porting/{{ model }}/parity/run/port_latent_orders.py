@@ -129,7 +129,7 @@ def _link(
     elif by_noise:
         chosen = by_noise[0]
         if unsure:
-            result.notes.append(f"the noise {list(shape)} has equal axes; a --size that has none tells them apart")
+            result.notes.append(f"the noise {list(shape)} has axes of equal length; choose a --size without equal ones")
     else:
         result.notes.append(
             f"the port draws its noise as {list(shape)}, the reference as {list(drawn)}, and the port's VAE does not tell "
