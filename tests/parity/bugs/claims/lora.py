@@ -206,7 +206,7 @@ CLAIMS = (
     Claim("update in bfloat16", LORA, loader(_in_bfloat16), "attention", ""),
     Claim("one alpha for all layers", LORA, _alpha_of_the_first, "diffusers_alpha", "alpha_pattern is ignored"),
     Claim("alpha of one block only", LORA, loader(_alpha_of_one_block), "kohya", "alpha is ignored"),
-    Claim("alpha by the root of the rank", LORA, loader(_root_of_the_rank), "kohya", "rsLoRA"),
+    Claim("alpha divided by the root of the rank", LORA, loader(_root_of_the_rank), "kohya", "rsLoRA"),
     Claim("DoRA over the wrong axis", LORA, dora(axis=0), "dora", "norm of columns"),
     Claim("DoRA without its magnitude", LORA, dora(magnitude=lambda m: 1.0), "dora", "another update"),
 )  # fmt: skip
