@@ -218,7 +218,7 @@ def _add_what_is_recorded(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--blocks", action="store_true", help="record every block's input and output, too")
     what.add_argument("--modules", action="store_true", help="record every module's inputs and outputs, too")
     what.add_argument("--module", metavar="NAME", help="record everything inside one module")
-    what.add_argument("--lora", action="store_true", help="write LoRA files in every spelling, and what they change")
+    what.add_argument("--lora", action="store_true", help="write LoRA files in every key format, and what they change")
     what.add_argument("--training", action="store_true", help="record one training step: loss, gradients, updates")
     what.add_argument(
         "--image", nargs="?", const="", metavar="FILE", help="record image-to-image (default: a drawn one)"

@@ -26,7 +26,7 @@ def attention(heads: int, width: int = 96, groups: int = 2) -> Node:
         ((2,), "4", "24 * groups"),  # one other number proves nothing
     ],
 )
-def test_a_number_of_heads_is_seen_at_whatever_factors_the_reference_takes(factors, heads, keys):
+def test_number_of_heads_is_found_at_any_accepted_factor(factors, heads, keys):
     trees = {factor: attention(int(4 * factor)) for factor in factors}
     seen = [
         Observation("heads", 4, trees),

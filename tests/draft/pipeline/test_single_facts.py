@@ -1,4 +1,4 @@
-"""What single facts say, without a pipeline: from traces written by hand."""
+"""Single facts, read from handwritten traces without a pipeline."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_unconditional_prediction_from_zeros(monkeypatch, length, fill, defa
     assert fact.value == (default and {"guided": "guidance > 1"} | default)
 
 
-def test_a_complex_argument_is_listed_and_the_others_are_still_read():
+def test_complex_argument_is_listed_and_the_others_are_read():
     table = np.ones((6, 4), np.complex64).view(Array)
     views = [View({"rotary": table, "return_dict": False}, {"height": 2, "width": 3}, 5, [1] * 5)] * 2
     fact = arguments(views, {}, Transformer({}, []))

@@ -94,7 +94,7 @@ def _line(value: dict) -> str | None:
         WHOLE: "mx.floor(mx.linspace(1000.0, 1.0, num_inference_steps) + 1e-3) / 1000",
     }
     if value["sigmas"] == "the scheduler's own":
-        # Between the shifted ends of the training timesteps.
+        # Evenly spaced between the shifted ends of the training timesteps.
         static = shift if isinstance(value["shift"], (int, float)) else 1.0
         low = static / 1000 / (1 + (static - 1) / 1000)
         return f"mx.linspace(1.0, {low!r}, num_inference_steps)"

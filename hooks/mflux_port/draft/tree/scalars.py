@@ -1,4 +1,4 @@
-"""What a module keeps besides arrays and layers: numbers, strings, tuples of them; and how they follow the config."""
+"""What a module stores besides arrays and layers: numbers, strings, tuples of them; and how these follow the config."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers that the scripts need. ``home`` is the folder they are in."""
+    """The answers that the scripts need. ``home`` is the folder that the scripts are in."""
 
     model: str
     class_name: str

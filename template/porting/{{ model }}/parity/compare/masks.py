@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-LOW = -1e4  # what is added to a masked score is lower; activations are not
+LOW = -1e4  # the number added to a masked score is lower; activations are not
 
 
 def is_mask(own: np.ndarray) -> bool:

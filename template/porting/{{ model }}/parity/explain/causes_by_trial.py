@@ -119,7 +119,7 @@ def _used(call: Call, functions: dict[str, Callable]) -> list[str]:
 
 @contextlib.contextmanager
 def _function(function: Callable, other: Callable, kind: type | None = None) -> Iterator[None]:
-    """``other`` replaces ``function`` wherever a module of mflux or MLX holds it, and in MLX's class for it."""
+    """Replace ``function`` with ``other`` wherever a module of mflux or MLX refers to it, and in MLX's class for it."""
     holders = [vars(module) for path, module in list(sys.modules.items()) if path.split(".")[0] in ("mflux", "mlx")]
     places = [(held, key) for held in holders for key, value in list(held.items()) if value is function]
     with contextlib.ExitStack() as stack:
@@ -188,7 +188,7 @@ def attention_alone(call: Call, judge: ModuleJudge) -> list[dict]:
 
 @contextlib.contextmanager
 def _attention(change: Callable) -> Iterator[None]:
-    """Attention with the mask that ``change`` makes from (rows, columns) and the given mask."""
+    """Attention with the mask that ``change`` computes from (rows, columns) and the given mask."""
     original, softmax = mx.fast.scaled_dot_product_attention, mx.softmax
 
     def attend(q, k, v, *args, **kwargs):
@@ -241,7 +241,9 @@ def _other_splits(call: Call) -> Iterator:
 
 
 def _orders(count: int) -> Iterator[tuple[int, ...]]:
-    """Orders that porters confuse: any of a few parts; for more, two swapped, halves, or the same in each."""
+    """Orders that porters confuse: every order of a few parts; for more parts, two swapped, halves swapped, or the same
+    swap in each group.
+    """
     usual = tuple(range(count))
     tried_orders = itertools.permutations(usual) if count <= 4 else _likely_orders(count)
     yield from (order for order in dict.fromkeys(tried_orders) if order != usual)
@@ -261,7 +263,7 @@ def _likely_orders(count: int) -> Iterator[tuple[int, ...]]:
 
 @contextlib.contextmanager
 def _splits(change: Callable) -> Iterator[None]:
-    """``change(n, parts)`` gives the parts of the n-th split."""
+    """``change(n, parts)`` returns the parts of the n-th split."""
     original, numbers = mx.split, itertools.count()
 
     def split(*args, **kwargs):

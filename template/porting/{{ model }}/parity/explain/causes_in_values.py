@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # they need MLX, the numbers here do not
 GATED = ("mlp", "ff", "feed_forward", "act", "swiglu", "glu")
 SMALL = 1e-3  # share of a change that is no more than rounding
 MOVED = 0.05  # values in another order are far from the reference; near values differ by rounding only
-DIFFERS = {"float32": 1e-3, "bfloat16": 0.03}  # a nearer input is the same input, rounded
+DIFFERS = {"float32": 1e-3, "bfloat16": 0.03}  # an input nearer than this is the same one, rounded
 FEW = 4  # numbers of a timestep or a scale
 SWAPPED = "the halves of the last axis are swapped (cos and sin, scale and shift, or gate and up)"
 TIME = re.compile(r"(^|[._])(time\w*|t_emb\w*|temb|timesteps?)([._]|$)")

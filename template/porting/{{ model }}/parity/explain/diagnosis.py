@@ -31,8 +31,11 @@ TOLERANT = 1e-4  # limit for a module that ran with a waived one inside, unless 
 
 @dataclass
 class Verdict:
-    """``module`` is the port's, ``reference`` the reference's path. ``local`` is the module's own error, ``accumulated``
-    that of its output in the running port. ``kind`` is weights, module or code (what runs between the modules)."""
+    """``module`` is the port's, ``reference`` the reference's path.
+
+    ``local`` is the module's own error, ``accumulated`` that of its output in the running port. ``kind`` is weights,
+    module or code (what runs between the modules).
+    """
 
     kind: str
     stage: str
@@ -75,10 +78,10 @@ class Diagnosis:
         self.recording, self.pairing, self.limits = judge.recording, judge.pairing, judge.limits
         self.watch, self.trace, self.calls = judge.watch, judge.trace, judge.calls
         self.modules = modules_of(judge.port.model)
-        self._causes: dict[str, str] = {}  # by kind of module: an error in one block is also in the next
+        self._causes: dict[str, str] = {}  # grouped by kind of module: an error in one block is also in the next
 
     def findings(self, results: list[Result], waivers: Waivers) -> Findings:
-        """Weights before anything else; then the stages that fail, in the order in which a port is written."""
+        """Weights come first; then the stages that fail, in the order in which a port is written."""
 
         def waived(verdict: Verdict) -> str:
             return waivers.module(verdict) or self._inherited(verdict, waivers)
@@ -202,7 +205,7 @@ class Diagnosis:
         before = self._before_the_modules(result, calls)
         if before and before[0].module == "tokenizer":
             return before
-        if self._other_positions(calls):  # tables that the network makes of them are wrong, too
+        if self._other_positions(calls):  # tables that the network computes from them are wrong, too
             return [self._code(result, "predict", self._of_given([call for call in calls if call.root]))]
         blamed = sorted(self._blamed(calls, waived), key=lambda verdict: verdict.local < SIGNIFICANT)
         strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]
@@ -244,11 +247,12 @@ class Diagnosis:
         return getattr(self, f"_{kind}", lambda result, calls: [])(result, calls)
 
     def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
-        """The module that passes a wrong input to a right one, when that comes before every module that is wrong itself.
+        """The module that passes a wrong input to a right one, when that comes before every module that is wrong
+        itself.
 
         Empty when the whole network is right and its input is wrong (not when it is only wrong in the type of the run);
-        None when no module gets a wrong input, or when the
-        reference itself is so far off in bfloat16 that a result as it ran shows nothing.
+        None when no module gets a wrong input, or when the reference itself is so far off in bfloat16 that a result as
+        it ran shows nothing.
         """
         repeated = [item.name.removeprefix(FLOAT32) for item in self.trace.of(FLOAT32)]
         if any(map(self.limits.is_unsteady, repeated)) and any(is_denoiser(call.stage) for call in calls):
@@ -365,7 +369,9 @@ class Diagnosis:
         return []
 
     def _are_tokens(self, call: Call) -> bool:
-        """Whether the reference's encoder was given these ids: others are positions, which a module inside makes."""
+        """Whether the reference's encoder was given these ids; if not, they are positions, which a module inside
+        computes.
+        """
         stage = call.event.split("/")[0]
         names = self.watch.recorded.inputs(f"{stage}/{stage.split('.')[0]}")
         given = [self.watch.reference(call, name) for name in names]
@@ -391,7 +397,9 @@ class Diagnosis:
         return causes_in_values.of_change(latents, item.reference, item.own.reshape(latents.shape)) or "its result differs"
 
     def _of_hidden_state(self, result: Result) -> str:
-        """Find which of the reference's hidden states the port's prompt embeddings are, or added or missing rows."""
+        """Find out which of the reference's hidden states the port's prompt embeddings are, or whether rows were added
+        or are missing.
+        """
         item = result.worst
         if item is None:
             return "which hidden states are passed on, and how they are processed"

@@ -1,4 +1,4 @@
-"""Image sizes that a pipeline draws exactly: multiples of its VAE's and its patches' reduction."""
+"""Image sizes that a pipeline generates exactly: multiples of its VAE's and its patches' reduction."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def small(folder: Path, sides: int) -> tuple[int, int]:
 
 
 def verify_drawn(shape: tuple[int, ...], width: int, height: int, folder: Path) -> None:
-    """Raise ParityError when the pipeline did not draw an image of the requested size."""
+    """Raise ParityError when the pipeline did not generate an image of the requested size."""
     if tuple(shape[-2:]) != (height, width):
         unit = multiple(folder)
         raise ParityError(

@@ -27,7 +27,7 @@ class ForcedTransformer:
     def __init__(self, state: RunState, steps: set[int] | None, in_float32: bool):
         self.state, self.steps, self.in_float32 = state, steps, in_float32
         self.inputs = ForcedInputs(state)
-        self.component = ""  # the one of several transformers that is called now
+        self.component = ""  # the transformer, of several, that is called now
         self._like = None  # the last result: an array, or what a port returns instead
         self._calls: Counter = Counter()  # the calls of this step
 
@@ -68,7 +68,7 @@ class ForcedTransformer:
         return rebuild(result, iter(new))
 
     def distance(self, results: list[np.ndarray]) -> Distance | None:
-        """How far results are from the reference's predictions, at most."""
+        """The largest distance of the results from the reference's predictions."""
         found = [self._distance(branch, row) for branch, row in self._judged(results)]
         known = [item[2] for item in found if item is not None]
         return max(known, key=lambda gap: gap.relative if gap.relative == gap.relative else np.inf, default=None)

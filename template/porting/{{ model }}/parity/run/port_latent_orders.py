@@ -29,9 +29,9 @@ class PortOrders:
     """How the port's numbers correspond to the reference's.
 
     ``noise`` maps what the port draws to what the reference draws; ``loop`` is the order of the port's latents in the
-    reference's; ``inputs`` has, for each transformer, the place of the latents among its arrays and the order of one row,
-    ``outputs`` the order of one row of its result; ``branches`` the place of the reference's prediction, or None, by
-    transformer, call and row. ``conditions`` has, for each transformer, its arrays with encoded images in them, and
+    reference's; ``inputs`` has, for each transformer, the place of the latents among its arrays and the order of one
+    row, ``outputs`` the order of one row of its result; ``branches`` the place of the reference's prediction, or None,
+    by transformer, call and row. ``conditions`` has, for each transformer, its arrays with encoded images in them, and
     which latent of the VAE each number is; ``first`` all arrays of its first call. ``notes`` say what could not be
     found. ``other`` is the reference's own order where the port's rows have its shape: an unpacking that is wrong looks
     like another order. ``by_noise``: what both sides draw decided the order; if the other one is right, the port packs
@@ -132,7 +132,7 @@ def _link(
     elif by_noise:
         chosen = by_noise[0]
         if unsure:
-            result.notes.append(f"the noise {list(shape)} has equal axes; a --size that has none tells them apart")
+            result.notes.append(f"the noise {list(shape)} has axes of equal length; choose a --size without equal ones")
     else:
         result.notes.append(
             f"the port draws its noise as {list(shape)}, the reference as {list(drawn)}, and the port's VAE does not tell "
@@ -180,7 +180,7 @@ def _paired(probe: PortProbe, given: dict[str, Order], calls: ReferenceCalls, si
     for (component, call), values in probe.given.items():
         latents = next((n for n in range(len(values)) if f"{component}/{call}/{n}" in given), None)
         count = len(latent_orders.rows_of(given[f"{component}/{call}/{latents}"], size)) if latents is not None else 1
-        if count == 1 and latents is not None:  # or the transformer itself repeats its latents per prompt
+        if count == 1 and latents is not None:  # alternatively, the transformer itself repeats its latents per prompt
             count = _rows_made(values[latents], probe.outputs.get((component, call)))
         prompts = [array for n, array in enumerate(values) if n != latents and is_prompt(array)]
         for row in range(count):
@@ -207,7 +207,7 @@ def _add_outputs(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) ->
     if not shapes or probe.stubbed:
         return
     sent = _sent_back(probe, shapes, result, calls)
-    # The port's loop first, then the reference's.
+    # Map to the port's loop first, then to the reference's.
     result.outputs = {name: own.after(result.loop.ids.reshape(-1)) for name, own in sent.items()}
     result.sign = 1.0 if sum(own.factor for own in sent.values()) >= 0 else -1.0
 
@@ -302,7 +302,7 @@ class PortProbe(Sink):
             patches.undo()
 
     def _replace_calls(self, patches: Patches) -> None:
-        """Give the run the probe's numbers, and note what it computes from them."""
+        """Feed the probe's numbers to the run, and record what it computes from them."""
         patches.set(mx.random, "normal", self._drawing(mx.random.normal))
         for kind in scheduler_classes():
             if "step" in vars(kind):

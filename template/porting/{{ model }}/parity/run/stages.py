@@ -70,7 +70,7 @@ class Result:
 
     @property
     def line(self) -> str:
-        """As it is printed."""
+        """The stage as it is printed."""
         figures = f"relL2 {self.relative:.2e}  limit {self.limit:.1e}  max {self.largest:.1e}" if self.tensor else ""
         return f"{self.stage:<14} {self.status:<10} {figures:<48} {self.note}".rstrip()
 
@@ -97,7 +97,7 @@ def _part(item: Comparison, mask: np.ndarray) -> Comparison:
 
 
 def short(text: str) -> str:
-    """The first sentence, or part of it."""
+    """The first sentence, shortened if necessary."""
     return text if len(text) <= 120 else f"{text[:117].rstrip()}..."
 
 
@@ -273,7 +273,7 @@ class Judge:
         if not gaps:
             return ""
         repeated = any(item.name.startswith(FLOAT32) for item in seen)
-        how = "so the port's is also judged in float32" if repeated else "so this limit shows little"
+        how = "so the port's is also judged in float32" if repeated else "so this limit excludes little"
         return f"the reference's own bfloat16 run is {max(gaps):.1e} off, {how}"
 
     def _prompts_of(self, stage: str, trace: RunTrace) -> list[Comparison]:
