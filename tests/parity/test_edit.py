@@ -41,6 +41,20 @@ def test_released_port_edits_two_images_and_bugs_in_it_are_located(twin, script)
         assert re.search(row["words"], row["failed"][row["row"]]), row
 
 
+def test_more_images_than_the_port_takes(twin, script):
+    home = twin("flux2")
+    answers = home / "answers.yml"
+    original = answers.read_text()
+    answers.write_text(f"{original}\nmax_images: 1\n")
+    try:
+        done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", "--edit", "2", "--size", "64x48")
+    finally:
+        answers.write_text(original)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2, "parity: --edit gives 2 images, and the port takes 1 (max_images in answers.yml)",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_editing_family_differs_only_where_its_sources_differ(name, tmp_path):
     """Their transformers make the positions. mflux scales the image to the output's size, so it has that size."""

@@ -25,6 +25,7 @@ FACTORS: dict[str, tuple] = {
     "training": (False, True),
     "skip_quantization": ("none", "text encoders", "all"),
     "size_multiple": (16, 32, 48),
+    "max_images": (0, 1, 3),
     "naming": ("short", "long"),
 }
 

@@ -28,7 +28,7 @@ def answers(port: dict, number: int) -> dict:
         "variants": ["txt2img", "edit"] if port.get("edit") else ["txt2img"],
         "guidance": 1.0 if kind == "distilled" else 4.0,
     }
-    asked = ("vae", "text_encoder", "scheduler", "img2img", "negative_prompt", "lora", "training", "size_multiple")
+    asked = ("vae", "text_encoder", "scheduler", "img2img", "negative_prompt", "lora", "training", "size_multiple", "max_images")
     given |= {question: port[question] for question in asked if question in port}
     further = further_encoders(port)
     if further:

@@ -143,6 +143,7 @@ _CHANGES = {
     "folders": st.dictionaries(st.sampled_from(["transformer", "vae", "unet"]), _folders, max_size=2)
     | _values.filter(lambda value: value is not None),
     "size_multiple": st.sampled_from([16, 32, 48, 128, 24, 0, -16, 1040]),
+    "max_images": st.sampled_from([0, 1, 64, 65, -1]),
     "skip_quantization": st.lists(st.sampled_from(["vae", "text_encoder", "text_encoder_2", "transformer"]) | _values, max_size=2)
     | _values.filter(lambda value: value is not None),
 }

@@ -31,6 +31,7 @@ ANSWERS = "porting/{model}/answers.yml"
 _FOLDERS = ("porting/{model}", "src/mflux/models/{model}", "tests", "tests/parity")
 _TEXTS = ("model", "class_name", "display_name", "cli_name", "hf_repo", "reference_pipeline")
 _NUMBERS = ("steps", "guidance")
+_COUNTS = {"size_multiple": 16, "max_images": 0}  # whole numbers that older answers lack, with their defaults
 _FLAGS = ("supports_guidance", "img2img", "negative_prompt", "lora", "training")
 _CHOICES = ("vae", "text_encoder", "scheduler", "mflux_api")
 _QUESTIONS = (*_TEXTS, *_CHOICES, *_FLAGS, *_NUMBERS, "checkpoints", "variants")
@@ -81,7 +82,8 @@ def verify_present(answers: dict, where: str) -> None:
         verify_number(answers.get(name, 1), rules[name], f"{where}: {name}", whole=name == "steps")
     _verify_variants(answers.get("variants", ["txt2img"]), f"{where}: variants")
     verify_text_encoders(answers, where)
-    verify_number(answers.get("size_multiple", 16), rules["size_multiple"], f"{where}: size_multiple", whole=True)
+    for name, default in _COUNTS.items():
+        verify_number(answers.get(name, default), rules[name], f"{where}: {name}", whole=True)
     for name in ("_src_path", "_commit"):
         verify_text(answers.get(name, ""), _NOTES, f"{where}: {name}")
     if "checkpoints" in answers:

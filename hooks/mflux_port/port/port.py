@@ -70,6 +70,7 @@ class Port(NamedTuple):
     folders: dict[str, str]  # folders of the transformer and the VAE, by these names
     lora_modules: LoraModules = ()
     size_multiple: int = 16  # pixels that both sides of an image are multiples of
+    max_images: int = 0  # input images of an edit, 0 for any number
 
     @property
     def kinds(self) -> dict[str, str]:

@@ -116,7 +116,7 @@ def _say(line: str) -> None:
 
 
 def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, reference):
-    from parity.record import edit, sizes
+    from parity.record import sizes
 
     if args.edit is not None and _kind(args):
         raise ParityError(f"--edit and --{_kind(args)} are two recordings; give one of them")
@@ -145,8 +145,14 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
         unguided=unguided,
         guided_port=answers.supports_guidance,
         call=dict(map(_call_argument, args.call)),
-        images=() if args.edit is None else edit.pictures(args.edit, answers.artifacts, width, height),
+        images=_images(args, answers, width, height),
     )
+
+
+def _images(args: argparse.Namespace, answers: Answers, width: int, height: int) -> tuple[Path, ...]:
+    from parity.record import edit
+
+    return () if args.edit is None else edit.pictures(args.edit, answers.artifacts, width, height, answers.max_images)
 
 
 def _call_argument(text: str) -> tuple[str, object]:

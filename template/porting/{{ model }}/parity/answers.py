@@ -43,6 +43,7 @@ class Answers:
     vae: str = "own"
     edit_repo: str = ""  # the checkpoint of the edit variant
     size_multiple: int = 16  # of both sides of an image, in pixels
+    max_images: int = 0  # of an edit; 0 for any number
 
     @property
     def import_path(self) -> str:
@@ -86,6 +87,7 @@ def load_answers(home: Path = HOME) -> Answers:
             vae=str(answers.get("vae") or "own"),
             edit_repo=_edit_repo(answers),
             size_multiple=int(answers.get("size_multiple") or 16),
+            max_images=int(answers.get("max_images") or 0),
         )
     except FileNotFoundError:
         raise ParityError(f"{path} is missing; run the scripts from the port's own folder") from None

@@ -22,13 +22,16 @@ from parity.record.recording import is_denoiser
 ODD = 27, 21  # more pixels than the output, and not multiples of 16: a crop and a resize differ
 
 
-def pictures(given: list[str], folder: Path, width: int, height: int) -> tuple[Path, ...]:
+def pictures(given: list[str], folder: Path, width: int, height: int, most: int = 0) -> tuple[Path, ...]:
     """The input images: the given files, or the given number of drawn images (one by default).
 
     A drawn image differs in size from the output, and its sides are not multiples of 16, so that the preprocessing has
-    an effect.
+    an effect. ``most``: how many the port takes, 0 for any number.
     """
     count = int(given[0]) if len(given) == 1 and given[0].isdigit() else 1
+    number = max(count, len(given))
+    if most and number > most:
+        raise ParityError(f"--edit gives {number} images, and the port takes {most} (max_images in answers.yml)")
     if given and not given[0].isdigit():
         missing = next((name for name in given if not Path(name).is_file()), "")
         if missing:
