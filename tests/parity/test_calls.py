@@ -275,11 +275,19 @@ def test_sizes_are_multiples_of_the_vae_scale(tmp_path, config, unit):
 
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae/config.json").write_text(json.dumps(config))
-    width, height = sizes.small(tmp_path)
+    width, height = sizes.small(tmp_path, 16)
+    assert all(side % 48 == side % unit == 0 for side in sizes.small(tmp_path, 48))
     assert sizes.multiple(tmp_path) == unit and width % unit == height % unit == 0 and width != height
     sizes.verify_drawn((1, 3, height, width), width, height, tmp_path)
     with pytest.raises(ParityError, match=f"drew 256x{height} when asked for {width}x{height}.* multiples of {unit}"):
         sizes.verify_drawn((1, 3, height, 256), width, height, tmp_path)
+
+
+@pytest.mark.parametrize(("sides", "size"), [(16, (1024, 768)), (48, (1008, 768)), (1024, (1024, 1024))])
+def test_the_default_size_is_one_that_the_port_takes(sides, size):
+    from parity.record.sizes import usual
+
+    assert usual(sides) == size
 
 
 def test_whole_tensors_are_never_thinned_and_kept_once(tmp_path):

@@ -122,7 +122,9 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
         raise ParityError(f"--edit and --{_kind(args)} are two recordings; give one of them")
     level = taps.MODULES if args.modules or args.module else taps.BLOCKS if args.blocks else taps.STAGES
     whole = level == taps.STAGES and not (args.lora or args.training)
-    width, height = size_of(args.size or SIZE) if args.size or whole else sizes.small(folder)
+    width, height = sizes.small(folder, answers.size_multiple)
+    if args.size or whole:
+        width, height = size_of(args.size) if args.size else sizes.usual(answers.size_multiple)
     guidance = answers.guidance if args.guidance is None else args.guidance
     # By default modules are compared without classifier-free guidance, because it runs all of them twice.
     unguided = guidance <= 1 or args.guidance is None and (not whole or not answers.supports_guidance)

@@ -59,8 +59,14 @@ def test_result_of_a_chosen_function_is_kept(classes):
     assert classes["Chosen"]["state"] == "verified" and "y = nn.silu(x)" in classes["Chosen"]["text"]
 
 
-def test_vae_of_any_scale_is_recorded_with_images_of_valid_sizes(rules):
-    assert rules["encoded"] == [[96, 32], [32, 64]]
+def test_a_vae_of_any_scale_is_recorded_with_images_that_it_takes(rules):
+    assert rules["encoded"][0] == [[96, 32], [32, 64]]
+    assert rules["encoded"][1] == [[47, 15], [16, 32]]  # odd sides show how a convolution pads
+
+
+def test_inputs_are_found_by_how_far_the_model_gets(rules):
+    needed = {"encoder_attention_mask", "encoder_hidden_states_2", "encoder_attention_mask_2"}
+    assert needed <= set(rules["inputs"]) and not {"pooled_projections", "img_ids"} & set(rules["inputs"])
 
 
 def test_config_without_sizes_does_not_make_a_full_size_twin(rules):

@@ -37,6 +37,15 @@ def test_number_of_heads_is_found_at_any_accepted_factor(factors, heads, keys):
     assert found.children["to_k"].arguments["output_dims"] == keys
 
 
+@pytest.mark.parametrize("power", [0.5, -0.5])
+def test_a_factor_is_the_root_of_a_size_or_one_over_it(power):
+    def scaled(width: int) -> Node:
+        return Node(MODULE, "Embedding", scalars={"factor": repr(float(width) ** power)})
+
+    found = express(scaled(2048), [Observation("width", 2048, {2: scaled(4096), 3: scaled(6144)})])
+    assert found.scalars["factor"] == f"width**{power}"
+
+
 @pytest.mark.parametrize(
     ("factor", "kept"), [(2, True), (Fraction(1, 2), True), (Fraction(1, 16), False), (Fraction(1, 5), False)]
 )

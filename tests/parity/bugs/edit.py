@@ -187,10 +187,14 @@ def _swapped_pictures(latents: mx.array, ids: mx.array) -> tuple[mx.array, mx.ar
     return latents[:, order], ids[:, order]
 
 
-def _second_like_the_first(given, width: int, height: int):
+def _like_the_first(original: Callable) -> Callable:
     """Every image at the size of the first."""
-    size = _SIZES.setdefault("first", (width, height))
-    return given.resize(size, PIL.Image.LANCZOS)
+
+    def prepare(given):
+        prepared = original(given)
+        return prepared.resize(_SIZES.setdefault("first", prepared.size), PIL.Image.LANCZOS)
+
+    return prepare
 
 
 _SIZES: dict[str, tuple[int, int]] = {}
@@ -229,7 +233,7 @@ EDITS = (
     Claim("positions of two images swapped", EDIT, conditioning(lambda x, ids: (x, _column(ids, lambda t: 30 - t))), "positions", "is 20, .*, the reference's 10"),
     Claim("positions one row down", EDIT, conditioning(lambda x, ids: (x, ids + mx.array([0, 1, 0, 0], dtype=ids.dtype))), "positions", "rows differ"),
     Claim("latents of two images swapped", EDIT, conditioning(lambda x, ids: (_swapped_pictures(x, ids)[0], ids)), "order", "image 2 before 1"),
-    Claim("all images at the first one's size", EDIT, image(_second_like_the_first), "preprocess", "image 2"),
+    Claim("all images at the first one's size", EDIT, helper("prepare_reference_image", _like_the_first), "preprocess", "image 2"),
     Claim("in grey", EDIT, image(lambda i, w, h: PIL.ImageOps.fit(i.convert("L").convert("RGB"), (w, h))), "preprocess", "other pixels"),
     Claim("rows of two images mixed", EDIT, conditioning(lambda x, ids: (mx.concatenate([x[:, ::2], x[:, 1::2]], axis=1), ids)), "order", "image|rows are in another order"),
 )  # fmt: skip

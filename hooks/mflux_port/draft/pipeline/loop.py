@@ -55,6 +55,9 @@ def schedule(traces: list[Trace], config: dict) -> Fact:
     where = f"set_timesteps and sigmas at {len(traces)} sizes, scheduler/scheduler_config.json"
     if not all(trace.sigmas for trace in traces):
         return Fact("schedule", None, f"{where}: {config.get('_class_name')} has no sigmas")
+    if not _is_euler(traces[0]):
+        other = f"a step of {config.get('_class_name')} is not sample + (next sigma - sigma) * output, as mflux's schedulers do it"
+        return Fact("schedule", None, where, (other,))
     line = _line(traces[0])
     value = {"scheduler": config.get("_class_name", ""), "sigmas": line}
     tried = []
@@ -64,6 +67,16 @@ def schedule(traces: list[Trace], config: dict) -> Fact:
             return Fact("schedule", value | {"shift": name, "config": kept}, where)
         tried.append(name)
     return Fact("schedule", None, where, (f"sigmas {line}, none of: {', '.join(map(str, tried))}", *_measured(traces)))
+
+
+def _is_euler(trace: Trace) -> bool:
+    """Whether each step adds the model's output times the difference of two sigmas to the latents."""
+    differences = (after - before for before, after in itertools.pairwise(trace.sigmas))
+    return all(
+        _equal((step.sample + difference * step.model_output).reshape(-1), step.result.reshape(-1), 1e-4)
+        for step, difference in zip(trace.steps, differences, strict=False)
+        if step.result is not None
+    )
 
 
 def _shifts(traces: list[Trace], config: dict) -> dict:

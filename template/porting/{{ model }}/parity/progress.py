@@ -32,7 +32,7 @@ class Progress:
 
     def seconds_in_steps(self) -> float:
         """The seconds spent in denoising steps so far."""
-        ends = [start for _, start in self._marks[1:]] + [self.seconds]
+        ends = [start for _, start in self._marks[1:]] + [self.seconds] * bool(self._marks)
         return sum(end - start for (text, start), end in zip(self._marks, ends, strict=True) if ", step " in text)
 
     def figures(self) -> str:

@@ -131,3 +131,14 @@ def has_floats(value) -> bool:
         return value.is_floating_point()
     parts = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
     return any(has_floats(part) for part in parts)
+
+
+def with_floats(value):
+    """Nested tensors with float32 for whole numbers."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.float() if value.dtype in (torch.int32, torch.int64) else value
+    if type(value) in (list, tuple):
+        return type(value)(with_floats(part) for part in value)
+    return {name: with_floats(part) for name, part in value.items()} if type(value) is dict else value

@@ -83,7 +83,7 @@ class _Reader:
             fact = self.facts.get(arg.number)
             if entry and arg.arg in self.whole.given and fact is not None and not fact.always("tensor"):
                 edges[self._local(arg.arg)].add(DATA)
-            made = self.place[0].endswith(".__init__")  # from the config alone
+            made = not self.place[1] or self.place[0].endswith(".__init__")  # while it is built: from the config alone
             if not sites and not entry and not made and self._given_unseen(arg, fact):
                 edges[self._local(arg.arg)].add(DATA)
             for site in sites:

@@ -6,6 +6,7 @@ import ast
 import re
 
 from mflux_port.draft.forward.torch_calls.entry import Refused, filled
+from mflux_port.draft.forward.writer.layers import layer_call
 
 DTYPES = {
     "float32": "mx.float32", "float": "mx.float32", "float64": "mx.float32", "double": "mx.float32",
@@ -84,10 +85,9 @@ class Types:
     def _first_layer(module) -> str | None:
         from torch import nn
 
-        for path, part in module.named_modules():
-            if isinstance(part, nn.Linear) and path:
-                return path
-        return None
+        layers = [(path, part) for path, part in module.named_modules() if path]
+        linear = (path for path, part in layers if isinstance(part, nn.Linear))
+        return next(linear, next((path for path, part in layers if layer_call(part) and hasattr(part, "weight")), None))
 
     def parameters_dtype(self, node: ast.expr) -> ast.expr | None:
         """``next(module.parameters()).dtype``, or None for another expression."""

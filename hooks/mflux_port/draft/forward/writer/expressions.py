@@ -270,8 +270,9 @@ class Expressions:
 
     def _is_neutral(self, node: ast.expr) -> bool:
         """Whether an expression is an attribute of modules that is 1 in the twin and in the real model."""
-        is_one = isinstance(node, ast.Attribute) and self.value(node) in (1, 1.0) and self.from_config(node)
-        return is_one and bool(self.owners(node.value)) and self._is_one_everywhere(node)
+        fact = self.fact(node) if isinstance(node, ast.Attribute) else None
+        is_number = fact is not None and fact.always("int", "float") and self.from_config(node)
+        return is_number and bool(self.owners(node.value)) and self._is_one_everywhere(node)
 
     def _is_one_everywhere(self, node: ast.Attribute) -> bool:
         # This includes modules that the recorded runs did not reach.

@@ -12,15 +12,15 @@ from parity.compare.limits import FLOAT32
 from parity.compare.pairing import COUNT
 from parity.compare.rows import rows_cut
 from parity.explain import causes_in_values
+from parity.explain.causes_in_values import DIFFERS
 from parity.explain.grouping import grouped, kind_of
-from parity.metrics import distance
 from parity.record.recording import is_denoiser
 from parity.run.call_events import same_tokens
 from parity.run.mlx_taps import modules as modules_of
 from parity.run.module_call import Call
 from parity.run.module_judge import SIGNIFICANT
 from parity.run.run_trace import LATENTS
-from parity.run.sensitivity import sensitivity
+from parity.run.sensitivity import LAST_BIT, LAST_OF_SHORT, sensitivity
 from parity.run.stages import Judge, Result, encoders_of
 from parity.waivers import Waivers
 
@@ -155,7 +155,8 @@ class Diagnosis:
                 limit = limit if call.freed else max(limit, TOLERANT, *waived_inside)
             if call.local is None or call.local.relative <= limit or self._made_good(call, following[id(call)]):
                 continue
-            limit = max(limit, self.limits.of_sensitive(call, sensitivity(call)))
+            bit = LAST_OF_SHORT if call.short and self.limits.dtype == "bfloat16" else LAST_BIT
+            limit = max(limit, self.limits.of_sensitive(call, sensitivity(call, bit)))
             if call.local.relative <= limit:
                 continue
             verdict = self._verdict(call, limit)
@@ -249,10 +250,12 @@ class Diagnosis:
         """The module that passes a wrong input to a right one, when that comes before every module that is wrong
         itself.
 
-        Empty when the whole network is right and its input is wrong; None when no module gets a wrong input, or when
-        the reference itself is so far off in bfloat16 that a result as it ran shows nothing.
+        Empty when the whole network is right and its input is wrong (not when it is only wrong in the type of the run);
+        None when no module gets a wrong input, or when the reference itself is so far off in bfloat16 that a result as
+        it ran shows nothing.
         """
-        if self.trace.of(FLOAT32) and any(is_denoiser(call.stage) for call in calls):
+        repeated = [item.name.removeprefix(FLOAT32) for item in self.trace.of(FLOAT32)]
+        if any(map(self.limits.is_unsteady, repeated)) and any(is_denoiser(call.stage) for call in calls):
             return None
         first = next(
             (call for call in calls if call.output and call.output.relative > self.limits.of_output(call)), None
@@ -266,7 +269,7 @@ class Diagnosis:
             takers.append(call)
             call = above.get(id(call))
         if call is None:
-            return []
+            return self._only_in_this_type(takers)
         if call.path in said:  # itself wrong, too, in this step or another
             verdict = said[call.path]
             verdict.cause = causes_in_values.of_wrong_input(takers, self.watch) or verdict.cause
@@ -274,6 +277,18 @@ class Diagnosis:
         verdict = self._at("module", call.stage, call.path, call.reference)
         verdict.accumulated, verdict.limit = first.output.relative, self.limits.of_output(first)
         verdict.cause = causes_in_values.of_input(call.path, takers, self.watch)
+        return [verdict]
+
+    def _only_in_this_type(self, takers: list[Call]) -> list[Verdict]:
+        """A network that is right in float32 and wrong as it ran, both with the same input."""
+        root, inside = takers[-1], takers[:-1]
+        same_input = root.replaced <= DIFFERS[self.limits.dtype] and not self.trace.timesteps
+        if self.limits.dtype == "float32" or not same_input or not inside:
+            return []
+        verdict = self._at("module", root.stage, root.path, root.reference)
+        verdict.accumulated, verdict.limit = takers[0].output.relative, self.limits.of_output(takers[0])
+        found = causes_in_values.of_input(root.path, inside, self.watch)
+        verdict.cause = f"precision: it is right in float32 but not in {self.limits.dtype}; {found}"
         return [verdict]
 
     def _other_positions(self, calls: list[Call]) -> bool:
@@ -305,7 +320,7 @@ class Diagnosis:
                 )
                 where = f"the latents that the {item.name.split('/')[1].split('.')[0]} is given"
                 return [self._code(result, "loop", f"{where}: {cause or 'they are changed outside the steps'}")]
-        return []
+        return [self._code(result, "loop", result.note)] if result.note and result.worst is None else []
 
     def _transformer(self, result: Result, calls: list[Call]) -> list[Verdict]:
         roots = [call for call in calls if call.path == "transformer"]
@@ -379,8 +394,7 @@ class Diagnosis:
         if item is None or before not in self.recording or item.reference.size != item.own.size:
             return result.note or "its result differs"
         latents = self.recording.get(before).reshape(item.reference.shape)
-        gap = distance(item.reference - latents, item.own.reshape(latents.shape) - latents)
-        return causes_in_values.of_distance(gap) or "its result differs"
+        return causes_in_values.of_change(latents, item.reference, item.own.reshape(latents.shape)) or "its result differs"
 
     def _of_hidden_state(self, result: Result) -> str:
         """Find out which of the reference's hidden states the port's prompt embeddings are, or whether rows were added

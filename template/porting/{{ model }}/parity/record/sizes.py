@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+from parity.answers import SIZE, size_of
 from parity.errors import ParityError
 from parity.record.components import is_network, read_json
 
@@ -18,9 +20,15 @@ def multiple(folder: Path) -> int:
     return PATCH * _scale(config)
 
 
-def small(folder: Path) -> tuple[int, int]:
-    """Width and height for a recording of modules: the smallest that distinguish all layouts."""
-    unit = multiple(folder)
+def usual(sides: int) -> tuple[int, int]:
+    """The default width and height of a port whose sizes are multiples of ``sides``."""
+    width, height = (length // sides * sides for length in size_of(SIZE))
+    return max(width, sides), max(height, sides)
+
+
+def small(folder: Path, sides: int) -> tuple[int, int]:
+    """Width and height for a recording of modules: the smallest that distinguish all layouts, and multiples of ``sides``."""
+    unit = math.lcm(multiple(folder), sides)
     return SMALL[0] * unit, SMALL[1] * unit
 
 

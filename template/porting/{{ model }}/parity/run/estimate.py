@@ -18,6 +18,7 @@ from parity.run.strips import MOST
 # CPU, of the 3x3 neighbours of each number. Measured on twins of two families.
 PICTURES, WINDOWS = 5, 18
 LESS = f"{needs.LESS}, --stage runs one stage by itself"
+SMALLER = "a recording with a smaller --size takes less besides the weights"
 RESULT = "vae_decode/vae/out/0", "noise/pipeline/out/0"  # one stage's result: a picture, or latents
 
 
@@ -32,6 +33,15 @@ def sentence(folder: Path, recording: Recording, dtype: str, seconds: str) -> st
     """One line for people."""
     memory = needs.of_memory(needs.weights(folder, dtype), beside(folder, recording.facts, dtype), _memory(), LESS)
     return f"estimate: {memory}; {seconds}; {needs.in_words(_disk(recording))} on disk, and a report"
+
+
+def claim_sentence(claim: str, folder: Path, recording: Recording, bits: int | None, seconds: str) -> str:
+    """One line for people about the run that judges a claim. It writes no file."""
+    loaded = needs.weights(folder, "float32")
+    loaded += loaded * bits // 32 if bits else 0  # a quantized copy is loaded beside the whole one
+    more = recording.facts["lora"].get("kept", 0) if claim == "training" else 0
+    memory = needs.of_memory(loaded, beside(folder, recording.facts, "float32") + more, _memory(), SMALLER)
+    return f"estimate: {memory}; {seconds}; nothing on disk"
 
 
 def is_too_large(folder: Path, recording: Recording, dtype: str) -> bool:

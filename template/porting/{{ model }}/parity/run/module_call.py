@@ -23,6 +23,7 @@ class Call:
     order: int
     children: list[Call] = field(default_factory=list)
     inputs: float | None = None
+    replaced: float = 0.0  # of a whole network: how far its arguments are from those that it was judged with
     output: Distance | None = None
     local: Distance | None = None
     whole: bool = True

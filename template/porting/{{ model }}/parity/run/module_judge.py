@@ -86,9 +86,12 @@ class ModuleJudge(Sink):
         call = self._stack[-1] if self._stack else None
         if call is None or not call.event:
             return
-        number = f"#{len(call.attention)}" if call.attention else ""
-        found = attention_calls.compared(self.recorded, f"{call.event}.sdpa{number}", query, key, value, scale, result)
-        call.attention.append(found)
+        call.attention.append(self._attention(call, len(call.attention), query, key, value, scale, result))
+
+    def compare_attention(self, call: Call, number: int, query, key, value, scale: float, result) -> dict:
+        """The comparison of a call's attention in another run of the call alone."""
+        with self.run.state.at(call.moment):
+            return self._attention(call, number, query, key, value, scale, result)
 
     def measure(self, call: Call, results: list[np.ndarray]) -> Distance | None:
         """How far other results of a call are from the reference's, after the run."""
@@ -99,6 +102,10 @@ class ModuleJudge(Sink):
         """A tensor of a call as the reference has it, after the run."""
         with self.run.state.at(call.moment):
             return self.recorded.get(name)
+
+    def _attention(self, call: Call, number: int, query, key, value, scale: float, result) -> dict:
+        event = f"{call.event}.sdpa#{number}" if number else f"{call.event}.sdpa"
+        return attention_calls.compared(self.recorded, event, query, key, value, scale, result)
 
     def _measure(self, call: Call, module, args: tuple, kwargs: dict, result) -> list[np.ndarray]:
         """Judge the call as it ran. Returns its results."""

@@ -37,12 +37,24 @@ def reference_inputs(recorded: RecordedCalls, call: Call, args: tuple, kwargs: d
     own = list(arrays((args, kwargs)))
     call.inputs = 0.0
     options = [_options(recorded, call, array, names, taken, own) for array in own]
+    if call.root:
+        call.replaced = max((_moved(array, choice[0]) for array, choice in zip(own, options, strict=True)), default=0.0)
     if not any(mx.issubdtype(array.dtype, mx.floating) for array in own):
         call.inputs = None  # only token ids or positions
     elif not taken:
         return
     for values in _choices(options):
         yield rebuild((args, kwargs), iter(values))
+
+
+def _moved(array: mx.array, new: mx.array) -> float:
+    """The relative change when ``new`` replaces an argument; infinite for another mask, or other ids."""
+    if new is array:
+        return 0.0
+    one, other = to_numpy(new), to_numpy(array)
+    if one.dtype.kind == "f" and not masks.is_mask(one):
+        return distance(one, other).relative
+    return float("inf") if (one != other).any() else 0.0
 
 
 def run_alone(again: Callable, args: tuple, kwargs: dict) -> tuple[list[np.ndarray], bool]:

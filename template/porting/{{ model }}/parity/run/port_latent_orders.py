@@ -34,7 +34,8 @@ class PortOrders:
     by transformer, call and row. ``conditions`` has, for each transformer, its arrays with encoded images in them, and
     which latent of the VAE each number is; ``first`` all arrays of its first call. ``notes`` say what could not be
     found. ``other`` is the reference's own order where the port's rows have its shape: an unpacking that is wrong looks
-    like another order.
+    like another order. ``by_noise``: what both sides draw decided the order; if the other one is right, the port packs
+    its noise in a wrong order.
     """
 
     noise: np.ndarray | None = None
@@ -47,6 +48,7 @@ class PortOrders:
     first: dict[str, list[np.ndarray]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     other: PortOrders | None = None
+    by_noise: bool = False
 
 
 def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo) -> PortOrders:
@@ -70,7 +72,7 @@ def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: M
     theirs = Order(recording.get("layout/noise/out/0"))
     same = np.arange(size).reshape(theirs.ids.shape)
     if loop.ids.shape == same.shape and not np.array_equal(loop.ids, same):
-        result.other = PortOrders(branches=result.branches, conditions=result.conditions)
+        result.other = PortOrders(branches=result.branches, conditions=result.conditions, by_noise=result.by_noise)
         _complete(result.other, Order(same, loop.factor), found["sample"], given, probe, calls, theirs)
     _complete(result, loop, found["sample"], given, probe, calls, theirs)
     return result
@@ -122,6 +124,7 @@ def _link(
         return None
     by_noise = [sample.after(links).after(theirs.inverse(size)) for links in latent_orders.axis_links(drawn, shape)]
     unsure = not by_noise or any(_moves_channels(links, drawn) for links in latent_orders.axis_links(drawn, shape)[1:])
+    result.by_noise = not unsure
     by_vae = _by_vae(probe, sample, recording, size) if unsure else None
     if by_vae is not None:
         same = [order for order in by_noise if np.array_equal(order.ids, by_vae.ids)]
