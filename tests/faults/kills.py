@@ -25,7 +25,7 @@ class Command:
     """A command in a checkout. ``own`` tells whether the command may change a file.
 
     ``again`` is the documented command after a kill; the default is the same command. ``whole_files``: the command
-    never leaves a part of a file. ``reset`` restores state that ``tree`` does not have.
+    never leaves a partial file. ``reset`` restores state that ``tree`` does not have.
     """
 
     name: str

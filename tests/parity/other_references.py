@@ -25,7 +25,7 @@ SDXL_VAE = {
 }  # fmt: skip
 SHORT = {"model_max_length": 77}
 OTHERS: dict[str, dict] = {
-    "pixart_sigma": {  # a tokenizer of pieces, a size that is drawn at another, a caption with its own width
+    "pixart_sigma": {  # a tokenizer of pieces, a size that is rounded to another, a caption with its own width
         "_class_name": "PixArtSigmaPipeline",
         "transformer": ("diffusers", "PixArtTransformer2DModel", {
             "num_attention_heads": 16, "attention_head_dim": 72, "in_channels": 4, "out_channels": 8, "num_layers": 28,

@@ -1,5 +1,4 @@
-"""A bug of each kind, put into the released ports: the harness's one answer is the module and the cause that were
-expected.
+"""A bug of each kind, put into the released ports: the harness names the expected module and cause.
 
 These are a sample. All bugs are run with ``run_bugs.py``; its goal is 95 % in float32 and 85 % in bfloat16.
 """

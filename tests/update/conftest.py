@@ -129,7 +129,7 @@ def lent(shared) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory, pristine) -> Callable[..., dict[str, bytes]]:
-    """``fresh(template, version, nova={…})``: the files of a checkout with fresh copies, of those answers."""
+    """``fresh(template, version, nova={…})``: the files of a checkout with fresh copies made from those answers."""
 
     def make(template: Template, version: str, **models: dict) -> dict[str, bytes]:
         root = shutil.copytree(pristine(), tmp_path_factory.mktemp("fresh") / "mflux")

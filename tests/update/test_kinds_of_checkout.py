@@ -145,7 +145,7 @@ PLACES = {
     "long": odd_name("/".join(["deep" * 10] * 10)),
 }
 WHOLE = ("submodule", "sparse", "without blobs", "CRLF by core.autocrlf", "sha256", "spaces and signs")
-WIRED = {"CHANGELOG.md", "porting/nova/wiring.json"}  # the steps of v0.2.0 wire them, where Copier calls these
+WIRED = {"CHANGELOG.md", "porting/nova/wiring.json"}  # the steps of v0.2.0 wire them when Copier runs these steps
 
 
 @pytest.mark.parametrize("place", [pytest.param(place, marks=pytest.mark.full) for place in PLACES])

@@ -38,7 +38,8 @@ _OTHER_IMAGES = {"strength", "mask_image", "control_image", "controlnet_conditio
 def read_defaults(class_name: str, own_source: str = "", where: str = "") -> PipelineDefaults | None:
     """The defaults of a pipeline class, from the checkpoint's own source or from the installed diffusers.
 
-    ``own_source``: the text of the checkpoint's file ``where``, which is parsed and never run. None without the class.
+    ``own_source``: the text of the checkpoint's file ``where``, which is parsed and never run. None if the class does
+    not exist.
     """
     if own_source:
         return _from_source(own_source, class_name, where)

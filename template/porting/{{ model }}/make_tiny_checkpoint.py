@@ -118,7 +118,10 @@ def write_twin(folder: Path, target: Path, parts: dict, configs: dict, seed: int
 
 
 def _verify_small(name: str, library: str, kind: type, config: dict) -> None:
-    """Refuse a network that would fill the memory, before it is built. A twin's networks have a hundredth of ``MOST``."""
+    """Refuse a network that would fill the memory, before it is built.
+
+    A twin's networks have a hundredth of ``MOST``.
+    """
     import torch
 
     with torch.device("meta"):

@@ -59,7 +59,7 @@ class DraftedTwin:
         return self._bridged(replay) if bridged else replay
 
     def replay_again(self, replay: Replay) -> Replay:
-        """A new port of the classes that are imported now."""
+        """Build a new port from the classes as they are imported now."""
         return self._bridged(Replay(self.model, replay.calls, replay.signatures, (f"{PACKAGE}.model", TOP)))
 
     def _bridged(self, replay: Replay) -> Replay:

@@ -96,7 +96,7 @@ def compared() -> list[float]:
 
 
 def scaled() -> dict[str, list[float]]:
-    """The largest number of the further calls of a layer with weights and of one without, recorded with 0.5."""
+    """The largest number in the repeated calls of a layer with weights and of one without, recorded with 0.5."""
     import torch
 
     layers = {"weights": torch.nn.Linear(1, 1), "none": torch.nn.SiLU()}

@@ -73,7 +73,7 @@ def test_config_without_sizes_does_not_make_a_full_size_twin(rules):
     assert "million parameters at small sizes: config.json lacks some of its sizes" in rules["refused"]
 
 
-def test_a_layer_that_the_class_names_and_the_only_part_of_an_output(classes):
+def test_layer_named_by_the_class_and_single_output_part_are_written(classes):
     assert classes["Named"]["state"] == classes["Reader"]["state"] == "verified"
     assert "self.linear" in classes["Named"]["text"] and "getattr" not in classes["Named"]["text"]
     assert "[0]" not in classes["Reader"]["text"]

@@ -1,4 +1,6 @@
-"""Bugs in FIBO 2: six bundles of the text's layers, tokens that a perceiver makes of the text, clean and noisy modulation."""
+"""Bugs in FIBO 2: six bundles of the text's layers, tokens that a perceiver makes of the text, clean and noisy
+modulation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Bugs in Krea 2: one stream, the text's layers fused inside the transformer, a loop packed on the reference's side only."""
+"""Bugs in Krea 2: one stream, the text's layers fused inside the transformer, a loop packed on the reference's side
+only.
+"""
 
 from __future__ import annotations
 

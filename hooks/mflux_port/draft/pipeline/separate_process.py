@@ -41,7 +41,7 @@ def facts_of_twin(folder: Path, edits: bool) -> list[Fact]:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise PortError(f"the pipeline in {folder} cannot be run ({last}); read its facts from its source")
-    facts = json.loads(done.stdout.splitlines()[-1])  # a library may print before it
+    facts = json.loads(done.stdout.splitlines()[-1])  # a library may print before the JSON
     return [Fact(**{**entry, "alternatives": tuple(entry["alternatives"])}) for entry in facts]
 
 

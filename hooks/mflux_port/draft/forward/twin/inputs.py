@@ -185,7 +185,9 @@ def _shapes(make: _Maker) -> list[Callable]:
 
 
 def _second(candidates: Callable[[_Maker], list[Callable]]) -> Callable[[_Maker], list[Callable]]:
-    """The input of a second text encoder, with a length of its own, if the config has ``text_embed_2_dim``, its width."""
+    """The input of a second text encoder, with a length of its own, if the config has
+    ``text_embed_2_dim``, its width.
+    """
 
     def made(make: _Maker) -> list[Callable]:
         widths = {key.replace("_2", ""): value for key, value in make.config.items() if "_2" in key}

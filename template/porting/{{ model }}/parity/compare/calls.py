@@ -325,7 +325,8 @@ def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, Promp
 def _in_their_order(
     branch: Branch, own: dict[int, np.ndarray], chosen: dict[int, PromptMatch]
 ) -> dict[int, PromptMatch]:
-    """Match several inputs of one shape in order, if they are one list or one resembles none of the reference's.
+    """Match several inputs of one shape in order, if they form one list or if one of them resembles none of the
+    reference's.
 
     Values can match inputs only as long as they are right.
     """

@@ -149,7 +149,9 @@ def _causal(scores: tuple[int, int], mask):
 
 
 def other_mask(call: Call, judge: ModuleJudge) -> str:
-    """How a mask that the port gives to a module differs, if the module's error is larger with it than with the reference's."""
+    """How a mask that the port gives to a module differs, if the module's error is larger with it than with the
+    reference's.
+    """
     if call.replay is None or call.local is None:
         return ""
     again, args, kwargs = call.replay.args

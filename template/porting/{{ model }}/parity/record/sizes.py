@@ -27,7 +27,9 @@ def usual(sides: int) -> tuple[int, int]:
 
 
 def small(folder: Path, sides: int) -> tuple[int, int]:
-    """Width and height for a recording of modules: the smallest that distinguish all layouts, and multiples of ``sides``."""
+    """Width and height for a recording of modules: the smallest that distinguish all layouts, and multiples of
+    ``sides``.
+    """
     unit = math.lcm(multiple(folder), sides)
     return SMALL[0] * unit, SMALL[1] * unit
 

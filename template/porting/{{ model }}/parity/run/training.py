@@ -212,7 +212,9 @@ class Training:
             patches.undo()
 
     def _normal(self, original: Callable) -> Callable:
-        """The recording's noise the first time it is drawn; noise that is drawn again differs, as it would in training."""
+        """The recording's noise the first time it is drawn; noise that is drawn again differs, as
+        it would in training.
+        """
         draws = itertools.count()
 
         def normal(shape=(), dtype=mx.float32, **rest):
