@@ -164,6 +164,11 @@ def test_port_padding_stays_and_other_lengths_are_reported(tmp_path):
     assert match.gap == 0 and (match.reference[:, 7:] == 9).all()
     left = np.concatenate([np.full((1, 3, 12), 9, np.float32), POSITIVE], axis=1)
     assert match_prompts(branch, {1: left})[1].gap == 0
+    template = np.concatenate([RNG.standard_normal((1, 3, 12)).astype(np.float32), POSITIVE], axis=1)
+    assert match_prompts(branch, {1: template})[1].reference is None  # text that the reference does not have
+    mask = np.arange(10) >= 3
+    assert match_prompts(branch, {1: template}, [mask])[1].gap == 0
+    assert match_prompts(branch, {1: template}, [~mask])[1].reference is None
     shorter = match_prompts(branch, {1: POSITIVE[:, :5]})[1]
     assert shorter.reference is None and shorter.gap == np.inf
 

@@ -1,6 +1,6 @@
 """Modules that run again, and tensors that cannot be compared.
 
-A module that contains waived ones is judged with the reference's results in their place, an unsteady prediction in
+A module that contains waived ones is judged with the reference's results in their place, a prediction of a bfloat16 run in
 float32; latents of another shape are reported as such.
 """
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from parity.compare import guidance_formula
 from parity.compare.alignment import layouts
-from parity.compare.prompts import without_padding
+from parity.compare.prompts import is_padding, without_padding
 from parity.latent_orders import Order
 from parity.metrics import relative_error
 from parity.record.recording import Recording
@@ -257,10 +257,10 @@ def _gap(reference: np.ndarray, own: np.ndarray) -> float | None:
     return min(FAR, 0.5 + min(relative_error(a, b) for a, b in ends))
 
 
-def placed(reference: np.ndarray, own: np.ndarray) -> np.ndarray | None:
-    """The reference's rows in the shape of the port's array: the port's padding stays.
+def placed(reference: np.ndarray, own: np.ndarray, masks: Sequence[np.ndarray] = ()) -> np.ndarray | None:
+    """The reference's rows in the shape of the port's array: the port's padding stays. None when the rows do not fit.
 
-    None when the rows do not fit.
+    ``masks``: the port's own, which may mark padding. Rows other than padding are text that the reference does not have.
     """
     if reference.size == own.size:
         found = layouts(reference.shape, own.shape)
@@ -271,18 +271,24 @@ def placed(reference: np.ndarray, own: np.ndarray) -> np.ndarray | None:
     count = len(rows)
     ends = (slice(0, count), slice(len(kept) - count, len(kept)))
     gaps = [relative_error(rows, kept[end]) for end in ends]
-    kept[ends[int(np.argmin(gaps))]] = rows
+    more = np.ones(len(kept), bool)
+    more[ends[int(np.argmin(gaps))]] = False
+    if not is_padding(kept, more, masks):
+        return None
+    kept[~more] = rows
     return kept.reshape(own.shape)
 
 
-def _nearest(options: list[np.ndarray], own: np.ndarray) -> tuple[float, np.ndarray | None]:
+def _nearest(
+    options: list[np.ndarray], own: np.ndarray, masks: Sequence[np.ndarray] = ()
+) -> tuple[float, np.ndarray | None]:
     """The nearest prompt input, in the port's shape.
 
     Rows of a longer array count as the prompt only if they are close to it.
     """
     found = []
     for values in options:
-        moved = placed(values, own)
+        moved = placed(values, own, masks)
         if moved is None:
             continue
         gap = relative_error(own, moved)
@@ -295,26 +301,34 @@ def _nearest(options: list[np.ndarray], own: np.ndarray) -> tuple[float, np.ndar
 class PromptMatch:
     """One of the reference's prompt inputs, ``name``, and the port's array for it.
 
-    ``reference`` is in the port's shape; None when the port has a different number of rows.
+    ``reference`` is in the port's shape; None when the port has a different number of rows. ``rows``: the reference's own.
     """
 
     name: str
     own: np.ndarray
     gap: float
     reference: np.ndarray | None
+    rows: np.ndarray | None = None
 
 
-def match_prompts(branch: Branch, own: dict[int, np.ndarray]) -> dict[int, PromptMatch]:
-    """Match each array of the port that may be a prompt input of a branch with the nearest such input, each once."""
+def match_prompts(
+    branch: Branch, own: dict[int, np.ndarray], masks: Sequence[np.ndarray] = ()
+) -> dict[int, PromptMatch]:
+    """Match each array of the port that may be a prompt input of a branch with the nearest such input, each once.
+
+    ``masks``: the port's, see ``placed``.
+    """
     found: list[tuple[float, int, int, PromptMatch]] = []
     short = without_padding(branch.inputs, branch.inputs)
     for order, (name, values) in enumerate(branch.prompts.items()):
+        options = [one for one in (short.get(name), values) if one is not None]
         for n, array in own.items():
-            gap, moved = _nearest([one for one in (values, short.get(name)) if one is not None], array)
+            gap, moved = _nearest(options, array, masks)
+            rows = next((one for one in options if array.ndim > 1 and one.shape[-1] == array.shape[-1]), None)
             if moved is not None:
                 found.append((gap, order, n, PromptMatch(name, array, gap, moved)))
-            elif array.ndim > 1 and array.shape[-1] == values.shape[-1]:
-                found.append((np.inf, order, n, PromptMatch(name, array, np.inf, None)))
+            elif rows is not None:
+                found.append((np.inf, order, n, PromptMatch(name, array, np.inf, None, rows)))
     chosen: dict[int, PromptMatch] = {}
     for _, _, n, match in sorted(found, key=lambda item: item[:3]):
         if n not in chosen and match.name not in {other.name for other in chosen.values()}:

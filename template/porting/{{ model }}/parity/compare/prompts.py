@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from parity.compare.masks import is_mask
+
 
 def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
     """Each of a call's inputs (1, rows, width) without padding, by name, if a mask or a length marks the padding."""
@@ -30,6 +32,21 @@ def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
         if length is not None:
             kept[name] = rows[:length][None]
     return kept
+
+
+def marks(arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """The masks among a call's arguments, a boolean for each row of a prompt: ones and zeros, or numbers added to scores."""
+    lists = [values for values in arrays if values.ndim > 1 and values.size == len(values) * values.shape[-1] > len(values)]
+    found = [prompt for values in lists for prompt in values.reshape(len(values), -1)]
+    added = [prompt == 0 for prompt in found if prompt.dtype.kind == "f" and is_mask(prompt[None])]
+    return added + [prompt.astype(bool) for prompt in found if _is_mask(prompt)]
+
+
+def is_padding(rows: np.ndarray, where: np.ndarray, masks: Iterable[np.ndarray]) -> bool:
+    """Whether some of a port's rows are padding: zeros, one row many times, or left out by a mask. ``where``: which."""
+    some = rows[where]
+    alike = not some.any() or len(some) > 1 and bool((some == some[:1]).all())
+    return alike or any(np.array_equal(mask, ~where) for mask in masks)
 
 
 def other_length(reference: np.ndarray, own: np.ndarray, parameters: Iterable[str]) -> str:

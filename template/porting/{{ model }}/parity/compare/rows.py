@@ -26,12 +26,18 @@ def turned_axis(reference: np.ndarray, own: np.ndarray) -> str:
     """Whether the last axis holds the reference's numbers transposed, as when heads are the inner axis."""
     if reference.shape != own.shape or not reference.size:
         return ""
-    size = reference.shape[-1]
+    size, most = reference.shape[-1], explains(reference, own)
     for heads in (n for n in range(2, size) if size % n == 0):
         turned = own.reshape(*own.shape[:-1], heads, size // heads).swapaxes(-1, -2).reshape(own.shape)
-        if np.linalg.norm(turned - reference) <= SAME * np.linalg.norm(reference):
+        if np.linalg.norm(turned - reference) <= most:
             return f"the last axis is split into {heads} and {size // heads} the other way round (order of heads)"
     return ""
+
+
+def explains(reference: np.ndarray, own: np.ndarray) -> float:
+    """How far values may be from the reference's in the right order: nearly all of the difference is gone, but rounding."""
+    norm, gap = np.linalg.norm(reference), np.linalg.norm(own - reference)
+    return float(max(SAME * norm, min(gap, norm) / 20))
 
 
 def rows_cut(reference: np.ndarray, own: np.ndarray) -> str:

@@ -11,7 +11,7 @@ from parity.compare import masks
 from parity.compare.alignment import align
 from parity.compare.limits import ROUNDED
 from parity.compare.rotation import is_table, of_tables
-from parity.compare.rows import turned_axis
+from parity.compare.rows import explains, turned_axis
 from parity.metrics import Distance, is_short, relative_error
 
 if TYPE_CHECKING:  # they need MLX, the numbers here do not
@@ -52,13 +52,11 @@ def of_wrong_input(takers: list[Call], judge: ModuleJudge) -> str:
         if scalar:
             return scalar
     # The outermost of them gets the wrong input directly from the code that makes it.
-    path, found = next(
-        ((taker.path, found) for taker in reversed(takers) if (found := of_given(taker, judge))), ("", "")
-    )
-    path = path or takers[0].path
-    if TIME.search(path.lower()):
+    taker, found = next(((one, found) for one in reversed(takers) if (found := of_given(one, judge))), (takers[0], ""))
+    path = taker.path
+    if any(map(TIME.search, (path.lower(), taker.reference.lower()))):
         return f"timestep: {path} is right but is given {found or 'something else (sinusoid, cos and sin, scale)'}"
-    if ROPE.search(path.lower()):
+    if any(map(ROPE.search, (path.lower(), taker.reference.lower()))):
         return f"RoPE: {path} is right but is given {found or 'other positions'}"
     return f"{path} is right but is given {found}" if found else ""
 
@@ -251,7 +249,7 @@ def _halves(reference: np.ndarray, own: np.ndarray) -> bool:
     if own.shape != reference.shape or own.shape[-1] % 2:
         return False
     swapped = np.roll(own, own.shape[-1] // 2, axis=-1)
-    return float(np.linalg.norm(swapped - reference)) < 1e-3 * float(np.linalg.norm(reference))
+    return float(np.linalg.norm(swapped - reference)) < explains(reference, own)
 
 
 def _by_name(call: Call) -> str:

@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 
 from parity.compare.calls import FEW, Branch, PromptMatch, joined, match_prompts, row_of
-from parity.compare.prompts import other_length
+from parity.compare.prompts import marks, other_length
 from parity.latent_orders import Order
 from parity.run.forced_conditions import ForcedConditions
 from parity.run.mlx_taps import arrays, to_numpy
@@ -25,11 +25,13 @@ class ForcedInputs:
         self.conditions = ForcedConditions(state)
         self.other_length: set[int] = set()  # rows whose prompt length differs from the reference's
         self._taken: set[str] = set()
+        self._masks: list[np.ndarray] = []
 
     def replaced(self, component: str, given: list[mx.array]) -> list[mx.array]:
         """The arrays of a call with the reference's values in them. A free run keeps the port's prompts."""
         self.other_length.clear()
         self.state.placed = []
+        self._masks = marks(map(to_numpy, given))
         place, order = self.state.orders.inputs.get(component, (None, None))
         new = list(given)
         if place is not None and place < len(given):
@@ -120,7 +122,7 @@ class ForcedInputs:
     def _replace_prompts(self, branch: Branch, at: int, rows: dict[int, list[np.ndarray]]) -> set[int]:
         """Put one branch's prompt embeddings into row ``at`` of the arguments. Returns which arguments changed."""
         changed = set()
-        for n, match in match_prompts(branch, {n: own[at] for n, own in rows.items()}).items():
+        for n, match in match_prompts(branch, {n: own[at] for n, own in rows.items()}, self._masks).items():
             self._taken.add(branch.names[match.name])
             if self.state.step == 0:
                 self._compare_prompt(branch, match)
@@ -136,5 +138,6 @@ class ForcedInputs:
         if match.reference is not None:
             self.state.compare(label, match.reference, match.own)
             return
-        reference, parameters = branch.inputs[match.name], self.state.recording.facts.get("parameters", ())
+        reference = branch.inputs[match.name] if match.rows is None else match.rows
+        parameters = self.state.recording.facts.get("parameters", ())
         self.state.not_comparable(label, reference, match.own, other_length(reference, match.own, parameters))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 
@@ -25,6 +26,7 @@ class ForcedScheduler:
         self.state, self.ended = state, ended
         self._patches = patches
         self._sigmas: dict[type, property] = {}
+        self._read: dict[type, mx.array] = {}  # the port's own schedule, as the loop last read it
 
     def attach(self) -> None:
         """Replace them until the patches are undone."""
@@ -34,7 +36,7 @@ class ForcedScheduler:
                 self._patches.set(kind, "step", self._around_step(kind.step))
             if isinstance(own.get("sigmas"), property):
                 self._sigmas[kind] = own["sigmas"]
-                self._replace(kind, "sigmas", lambda scheduler, sigmas: self._forced_sigmas(sigmas))
+                self._replace(kind, "sigmas", functools.partial(self._forced_sigmas, kind))
             if isinstance(own.get("timesteps"), property):
                 self._replace(kind, "timesteps", self._forced_timesteps)
 
@@ -46,10 +48,20 @@ class ForcedScheduler:
         kind = next(kind for kind in type(scheduler).__mro__ if kind in self._sigmas)
         return mx.array(self._sigmas[kind].fget(scheduler))
 
+    def _used_sigmas(self, scheduler) -> np.ndarray:
+        """The schedule of the steps. An object that only makes the steps may have it from another scheduler."""
+        own = to_numpy(self._own_sigmas(scheduler)).reshape(-1)
+        if not self.state.forced or not np.array_equal(own, self._wanted_sigmas()[: len(own)]):
+            return own
+        others = [values for kind, values in self._read.items() if not isinstance(scheduler, kind)]
+        given = [to_numpy(mx.array(values)).reshape(-1) for values in others]
+        return next((values for values in reversed(given) if values.shape == own.shape), own)
+
     def _wanted_sigmas(self) -> np.ndarray:
         return self.state.recording.get(SIGMAS).reshape(-1)
 
-    def _forced_sigmas(self, own):
+    def _forced_sigmas(self, kind: type, scheduler, own):
+        self._read[kind] = own
         # Only the scheduler is to blame for a wrong schedule: the transformer must not get its timesteps.
         wanted = self._wanted_sigmas()
         if not self.state.forced or not isinstance(own, mx.array) or own.shape != wanted.shape:
@@ -96,7 +108,7 @@ class ForcedScheduler:
     def _compare_sigmas(self, scheduler) -> None:
         if self.state.step:
             return
-        wanted, own = self._wanted_sigmas(), to_numpy(self._own_sigmas(scheduler)).reshape(-1)
+        wanted, own = self._wanted_sigmas(), self._used_sigmas(scheduler)
         length = min(len(wanted), len(own))
         pair = wanted[:length], own[:length]
         one_apart = abs(len(wanted) - len(own)) <= 1  # whether the last zero is part of it is a convention
