@@ -174,3 +174,16 @@ def test_a_time_that_no_sigma_gives_is_open_with_how_to_go_on():
     assert "raise NotImplementedError" in writer.text()
     [entry] = [entry for entry in writer.unresolved if entry.name == "prediction.timestep"]
     assert "timesteps / 1000" in entry.candidates[0]
+
+
+@pytest.mark.parametrize("supports", [True, False])
+def test_an_answer_that_the_runs_contradict_is_listed(supports):
+    port = port_from_answers(ANSWERS | {"supports_guidance": supports, "negative_prompt": False})._replace(
+        variants=("txt2img",)
+    )
+    facts = {"guidance": fact(formula="conditional")}
+    writer = Writer(port, facts, Signature({}, "mx.array"))
+    assert "return False" in writer.text()
+    assert [entry.name for entry in writer.unresolved] == ["prediction.supports_guidance"] * supports
+    taken = Writer(port, facts | {"guidance_argument": fact(argument="guidance")}, Signature({}, "mx.array"))
+    assert taken.text() and not taken.unresolved  # its transformer takes it
