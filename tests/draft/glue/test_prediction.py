@@ -166,3 +166,24 @@ def test_guidance_of_the_first_channels():
     exec(ast.unparse(guide).replace("@staticmethod\n", ""), scope)
     conditional, unconditional = np.full((1, 3, 1, 1), 2.0), np.full((1, 3, 1, 1), 1.0)
     assert scope["guide"](conditional, unconditional, 4.0).reshape(-1).tolist() == [5.0, 5.0, 2.0]
+
+
+def test_a_time_that_no_sigma_gives_is_open_with_how_to_go_on():
+    facts = {"arguments": fact(t={"is": "time", "axes": 1}), "timestep": fact(**{"is": "the scheduler's timestep"})}
+    writer = Writer(port_from_answers(ANSWERS), facts, Signature({"t": False}, "mx.array"))
+    assert "raise NotImplementedError" in writer.text()
+    [entry] = [entry for entry in writer.unresolved if entry.name == "prediction.timestep"]
+    assert "timesteps / 1000" in entry.candidates[0]
+
+
+@pytest.mark.parametrize("supports", [True, False])
+def test_an_answer_that_the_runs_contradict_is_listed(supports):
+    port = port_from_answers(ANSWERS | {"supports_guidance": supports, "negative_prompt": False})._replace(
+        variants=("txt2img",)
+    )
+    facts = {"guidance": fact(formula="conditional")}
+    writer = Writer(port, facts, Signature({}, "mx.array"))
+    assert "return False" in writer.text()
+    assert [entry.name for entry in writer.unresolved] == ["prediction.supports_guidance"] * supports
+    taken = Writer(port, facts | {"guidance_argument": fact(argument="guidance")}, Signature({}, "mx.array"))
+    assert taken.text() and not taken.unresolved  # its transformer takes it

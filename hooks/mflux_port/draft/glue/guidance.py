@@ -47,6 +47,11 @@ class Guidance:
 
     def is_guided(self) -> str:
         """The body of ``is_guided``."""
+        if self._is_single and not self.known.value("guidance_argument") and self.known.port.supports_guidance:
+            why = "the pipeline makes no second prediction and gives its transformer no guidance; supports_guidance is true"
+            self.known.contradicted(
+                "supports_guidance", why, "answer supports_guidance: false and guidance: 1.0, and copy again"
+            )
         if self._is_single or self._has_two_guidances:
             return "return False"
         found = self.known.value("negative").get("guided")

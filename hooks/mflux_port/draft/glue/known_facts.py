@@ -50,6 +50,10 @@ class KnownFacts:
         why = f"{name} held only zeros in the runs and is left out; some prompts may need it"
         self._note(name, why, (f"read {self.port.reference_pipeline}",))
 
+    def contradicted(self, name: str, why: str, cure: str) -> None:
+        """Note an answer of the port that the runs contradict."""
+        self._note(name, why, (cure,))
+
     def undecided(self, fact: str, what: str, found: object) -> str:
         """The statement for ``what`` a fact does not decide; ``found``: the value that the drafted code has no form
         for.

@@ -10,8 +10,9 @@ from mflux_port.draft.glue.expressions import Given, argument, constant
 from mflux_port.draft.glue.known_facts import KnownFacts, block
 from mflux_port.draft.glue.packing_code import packing
 from mflux_port.draft.glue.signature import Signature
-from mflux_port.draft.pipeline.loop import BEFORE_SHIFT
+from mflux_port.draft.pipeline.loop import BEFORE_SHIFT, OF_SCHEDULER
 
+_BY_SCHEDULER = "let `sigmas` of the port's own scheduler be its timesteps / 1000, and pass 1000 * sigma"
 _TIMES = ("sigma", "1 - sigma", "1000 * sigma", "1000 - 1000 * sigma")  # written in Python
 
 
@@ -108,6 +109,8 @@ class TransformerCall:
             if relation == BEFORE_SHIFT and (lines := scheduler.shift_lines(self.known.value("schedule"))):
                 self.shift = [f"tokens = height * width // {4 if not self.packing else self.packing.patch**2}", *lines]
                 return "1000 * sigma / (shift - (shift - 1) * sigma)"
+            if relation == OF_SCHEDULER:
+                return self.known.undecided("timestep", f"which sigma gives the time that {name} says", _BY_SCHEDULER)
             if relation not in _TIMES or "alternatives" in self.known.facts.get("timestep", {}):
                 return self.known.undecided("timestep", f"the time that {name} says", relation)
             return relation if rule.get("axes", 1) else f"({relation})[0]"

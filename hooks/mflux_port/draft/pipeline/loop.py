@@ -10,6 +10,7 @@ from mflux_port.draft.pipeline.watch import NetworkCall, Trace
 
 AT_MOST = "at most "  # a size that guidance may reduce but not increase
 BEFORE_SHIFT = "1000 * the sigma before its shift"
+OF_SCHEDULER = "the scheduler's timestep"  # which no sigma gives: of a scheduler that is not of flow matching
 WHOLE = "whole timesteps from 1000 to 1, / 1000"
 _SHIFT_KEYS = (
     "shift",
@@ -41,7 +42,7 @@ def timestep(trace: Trace) -> Fact:
         if _near(values, trace.timesteps) and not fitting:
             given = trace.set_timesteps.get("sigmas")
             unshifted = given is not None and _near(values, [1000 * float(sigma) for sigma in given][: len(values)])
-            fitting = [BEFORE_SHIFT if unshifted else "the scheduler's timestep"]
+            fitting = [BEFORE_SHIFT if unshifted else OF_SCHEDULER]
         if fitting:
             return Fact("timestep", {"argument": name, "is": fitting[0]}, where, tuple(fitting[1:]))
     return Fact("timestep", None, f"{where}: no argument follows sigma or the scheduler's timesteps")
