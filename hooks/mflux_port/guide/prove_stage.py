@@ -10,7 +10,7 @@ from mflux_port.checks.engine.evidence import BFLOAT16
 from mflux_port.guide.action import Action
 from mflux_port.guide.port_status import PortStatus
 
-FIRST_LOOK = "96x64"  # fast, and width and height differ; only 512x512 and larger counts as evidence
+FIRST_LOOK = "96x64"  # fast, and width and height differ; only 512x512 or larger is evidence
 SMALL = ("lora", "training")  # run_reference.py records these at a small size by itself
 RECORDING = "artifacts/reference.safetensors"
 _PASSES = ("pass", "waived")

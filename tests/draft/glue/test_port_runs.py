@@ -1,6 +1,6 @@
 """A port that runs, made from configs without manual edits: twin, copy, draft, ledger, rendered tests, stages.
 
-The port edits, draws from an image, loads LoRAs and trains them: each is proven against the reference, too.
+The port edits, starts from an image, loads LoRAs and trains them: each is proven against the reference, too.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def port(tmp_path_factory, pristine, copy_port, python, twin) -> tuple[Path, Pat
     return root, own
 
 
-def test_nothing_is_open(port, twin):
+def test_nothing_is_unresolved(port, twin):
     root, own = port
     assert not (root / "porting/nova_image/unresolved.yml").exists()
     assert "every parameter is set once" in _run(
@@ -107,7 +107,8 @@ def test_nothing_is_open(port, twin):
 
 def test_rendered_tests_pass_as_they_are(port):
     root, own = port
-    # Each picture takes a prompt of 512 tokens in bfloat16, which is slow without a GPU: the stages below draw some.
+    # Each picture takes a prompt of 512 tokens in bfloat16, which is slow without a GPU: the stages below generate
+    # some.
     slow = ("images_decide", "second_image", "quantized_checkpoint")
     chosen = " and not ".join(("nova_image and (not TinyGenerate or test_prediction)", *slow))
     options = [*frozen.PLUGIN, "-q", "-rs", "-o", "addopts=", "-m", "fast"]
@@ -180,7 +181,7 @@ def test_every_claim_passes(judged, claim):
     assert said["code"] == 0, said["text"]
 
 
-def test_an_edit_variant_without_its_transformer_is_judged_around_it(judged):
+def test_edit_variant_is_judged_without_its_transformer(judged):
     rows = dict(re.findall(r"^edit (\w+) +(pass|FAIL)\b", judged["unported"]["text"], re.MULTILINE))
     assert rows["preprocess"] == rows["text_encoder"] == rows["vae_decode"] == "pass", judged["unported"]["text"]
     assert rows["transformer"] == "FAIL"

@@ -1,11 +1,14 @@
-"""The claims of mflux's own ports besides text-to-image, and the true differences between mflux 0.24 and diffusers 0.42."""
+"""The claims of mflux's own ports besides text-to-image, and the true differences between mflux 0.24 and diffusers
+0.42.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
-# As large as what is drawn: mflux's FLUX.1 Kontext and FIBO scale an image to that size, diffusers encodes it at its own.
+# As large as what is drawn: mflux's FLUX.1 Kontext and FIBO scale an image to that size, diffusers encodes it at its
+# own.
 IMAGE, LARGE_IMAGE = "image-64x48.png", "image-384x384.png"
 SIZE = ("--size", "64x48", "--no-calibration")
 FLAGS = {
@@ -46,9 +49,10 @@ OLD = (
     "and lora_A"
 )
 SAVED = "the reference does not read this key"
-# What a resumed adapter of ERNIE-Image and Krea 2 lacks: ernie_training_adapter.py:126 and krea2_training_adapter.py:139 call
-# LoRALoader.load_and_apply_lora without bake_lora=False, as flux2_base_training_adapter.py:106 does, so that lora_loader.py:75
-# adds it to the weights and nothing is trained. The rest is judged with an adapter that keeps it apart.
+# What a resumed adapter of ERNIE-Image and Krea 2 lacks: ernie_training_adapter.py:126 and
+# krea2_training_adapter.py:139 call LoRALoader.load_and_apply_lora without bake_lora=False, as
+# flux2_base_training_adapter.py:106 does, so that lora_loader.py:75 adds it to the weights and nothing is trained. The
+# rest is judged with an adapter that keeps it apart.
 UNBAKED = {"training": "Unbaked"}
 CLAIMED = {
     "z_image": Claimed(

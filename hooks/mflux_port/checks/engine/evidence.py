@@ -36,7 +36,9 @@ _PROVEN_CODE = ("model", "weights", "variants", "latent_creator", "training_adap
 
 
 class Box(NamedTuple):
-    """One box of PORTING.md. ``stage`` is set if the runner ticks it; ``figures``: the text it wrote after it.
+    """One box of PORTING.md.
+
+    ``stage`` is set if the runner ticks it; ``figures`` is the text that it wrote after the box.
 
     ``guidance`` is the value that the port used, 1 if it used none.
     """
@@ -76,7 +78,7 @@ class Box(NamedTuple):
         if self.stage in CLAIMS:
             return ""  # they compare numbers, not pictures
         if int(found["width"]) * int(found["height"]) < _SIDE**2:
-            return f"was run at {found['width']}x{found['height']}; only {_SIDE}x{_SIDE} and larger counts"
+            return f"was run at {found['width']}x{found['height']}; only {_SIDE}x{_SIDE} or larger counts"
         if self._unguided(found):
             return f"was run with guidance {found['guidance']}; the port's is {self.guidance:g}"
         return ""

@@ -1,4 +1,4 @@
-"""MRG: what must be true before the pull request: proof, no traces, and a reason for every change outside the package."""
+"""MRG: what must be true before the pull request: proof, no traces, and a reason for every outside change."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from mflux.models.z_image.weights.z_image_lora_mapping import ZImageLoRAMapping
 
 
 def loader(change: Callable) -> Callable:
-    """``change(path, data, scale)`` gives what mflux's loader gets instead for one layer: path, data and scale."""
+    """``change(path, data, scale)`` returns what mflux's loader gets instead for one layer: path, data and scale."""
     original = LoRALoader._apply_lora_matrices_to_target
 
     def applied(transformer, target_path, lora_data, scale, *, role):
@@ -124,9 +124,9 @@ def _root_of_the_rank(path, data, scale):
 
 
 def dora(axis: int = 1, magnitude: Callable | None = lambda m: m[:, None]) -> Callable:
-    """A port that applies DoRA with LoRA matrices, which mflux refuses. Right with the axis and the magnitude as they are.
+    """A port that applies DoRA with LoRA matrices, which mflux refuses.
 
-    ``magnitude``: None applies the matrices alone.
+    Correct if axis and magnitude are left as they are. ``magnitude``: None applies the matrices alone.
     """
 
     class Decomposed(LoKrLinear):
@@ -208,7 +208,7 @@ CLAIMS = (
     Claim("update in bfloat16", LORA, loader(_in_bfloat16), "attention", ""),
     Claim("one alpha for all layers", LORA, _alpha_of_the_first, "diffusers_alpha", "alpha_pattern is ignored"),
     Claim("alpha of one block only", LORA, loader(_alpha_of_one_block), "kohya", "alpha is ignored"),
-    Claim("alpha by the root of the rank", LORA, loader(_root_of_the_rank), "kohya", "rsLoRA"),
+    Claim("alpha divided by the root of the rank", LORA, loader(_root_of_the_rank), "kohya", "rsLoRA"),
     Claim("DoRA over the wrong axis", LORA, dora(axis=0), "dora", "norm of columns"),
     Claim("DoRA with the magnitude 1", LORA, dora(magnitude=lambda m: 1.0), "dora", "another update"),
     Claim("DoRA read as plain LoRA", LORA, dora(magnitude=None), "dora", "magnitude of DoRA is ignored"),

@@ -45,8 +45,7 @@ def split(call: Arguments) -> ast.expr:
     raw, fact = call.raw["split_size_or_sections"], call.fact("split_size_or_sections")
     values = {"x": call.get("x"), "dim": call.get("dim")}
     if fact is not None and fact.always("int"):
-        values["n"] = call.get("split_size_or_sections")
-        return filled("mx.split(x, x.shape[dim] // n, axis=dim)", values)
+        return call.writer.helper("split_by", values["x"], call.get("split_size_or_sections"), values["dim"])
     if isinstance(raw, (ast.List, ast.Tuple)) and not any(isinstance(part, ast.Starred) for part in raw.elts):
         parts = [call.writer.expr(part) for part in raw.elts]
         places = parts[:1]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mflux_port.draft.forward.twin.small_config import SAMPLE
 
@@ -18,7 +19,6 @@ _TEXT_WIDTHS = (
     "text_hidden_dim", "context_in_dim", "context_dim", "text_dim", "llm_features_dim", "in_text_dim", "condition_dim",
     "encoder_hidden_size", "caption_dim", "text_embedding_dim", "caption_projection_dim",
 )  # fmt: skip
-_SECOND_TEXT_WIDTHS = ("text_embed_2_dim",)
 _CHANNELS = ("in_channels", "in_visual_dim", "in_dim", "num_channels")
 _POOLED = ("pooled_projection_dim", "pooled_dim", "text_emb_dim", "in_text_dim2", "clip_dim", "pooled_embed_dim")
 _HEADS = ("num_attention_heads", "num_heads", "n_heads")
@@ -69,15 +69,23 @@ class _Maker:
 
     @property
     def sample(self) -> int:
-        """The one image size that a model with learned positions takes."""
+        """The only image size that a model with learned positions takes."""
         return self.size(("sample_size",), 8)
+
+    @property
+    def patch(self) -> tuple[int, ...]:
+        """Frames, height and width of a patch of a video."""
+        size = self.config.get("patch_size", 1)
+        return tuple(size) if isinstance(size, (list, tuple)) else (1, size, size)
 
     @property
     def layers(self) -> int:
         return self.size(("num_text_layers", "text_num_layers"), 3)
 
     def mask(self, kind: str):
-        """The mask of text tokens: the later texts of a batch are shorter and end with padding, more in longer texts."""
+        """The mask of text tokens: the later texts of a batch are shorter and end with padding,
+        more in longer texts.
+        """
         case = self.case
         mask = self.torch.ones(case.batch, case.text)
         for place in range(1, case.batch):
@@ -87,7 +95,7 @@ class _Maker:
     def grid(self):
         rows, columns = self.torch.arange(self.case.height), self.torch.arange(self.case.width)
         ids = self.torch.zeros(self.case.height, self.case.width, self.axes)
-        ids[..., 0] += self.case.seed  # the number of the image: zero would hide the axis
+        ids[..., 0] += self.case.seed  # the number of the image; zero would hide the axis
         ids[..., min(1, self.axes - 1)] += rows[:, None]
         ids[..., min(2, self.axes - 1)] += columns[None]
         return ids.reshape(-1, self.axes)
@@ -110,6 +118,7 @@ def _image(make: _Maker) -> list[Callable]:
         lambda: make.randn(case.batch, 1, case.height, case.width, channels),
         lambda: make.randn(case.batch, 1, channels, case.height, case.width),
         lambda: make.randn(case.batch, channels, make.sample, make.sample),
+        lambda: make.randn(case.batch, case.height * case.width, channels, *make.patch),
     ]
 
 
@@ -127,12 +136,6 @@ def _text(make: _Maker) -> list[Callable]:
         *lists,
         *(lambda width=width: make.randn(case.batch, case.text, make.layers, width) for width in widths),
     ]
-
-
-def _second_text(make: _Maker) -> list[Callable]:
-    """The vectors of a second text encoder, for models that have a width for them."""
-    width = make.size(_SECOND_TEXT_WIDTHS)
-    return [lambda: make.randn(make.case.batch, make.case.text, width), lambda: ...] if width else [lambda: ...]
 
 
 def _masks(make: _Maker) -> list[Callable]:
@@ -181,6 +184,24 @@ def _shapes(make: _Maker) -> list[Callable]:
     return [lambda: [[(1, case.height, case.width)]] * case.batch, lambda: [(1, case.height, case.width)] * case.batch]
 
 
+def _second(candidates: Callable[[_Maker], list[Callable]]) -> Callable[[_Maker], list[Callable]]:
+    """The input of a second text encoder, with a length of its own, if the config has ``text_embed_2_dim``, its width."""
+
+    def made(make: _Maker) -> list[Callable]:
+        widths = {key.replace("_2", ""): value for key, value in make.config.items() if "_2" in key}
+        case = replace(make.case, text=make.case.text + 4, seed=make.case.seed + 100)
+        given = [one for one in candidates(_Maker(make.config | widths, case)) if one() is not ...]
+        return [*given, lambda: ...] if widths else [lambda: ...]
+
+    return made
+
+
+def _image_embeds(make: _Maker) -> list[Callable]:
+    """Vectors of an input image; zeros, which stand for none, in a batch of one."""
+    case = make.case
+    return [lambda: ..., lambda: make.randn(case.batch, 5, make.size(("image_embed_dim",), 16)) * (case.batch > 1)]
+
+
 def _lengths(make: _Maker) -> list[Callable]:
     lengths = make.mask("long").sum(1)
     return [lambda: lengths, lambda: lengths.tolist(), lambda: ...]
@@ -208,15 +229,15 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
     **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt",
                      "prompt_embeds", "text_states", "llm_features"), _text),
     "encoder_hidden_states_t5": lambda make: [*_text(make), lambda: ...],  # a second text encoder's, which some lack
-    "encoder_hidden_states_2": _second_text, "encoder_attention_mask_2": _masks,
     **dict.fromkeys(("timestep", "timesteps", "t"), _times),
     **dict.fromkeys(("encoder_attention_mask", "encoder_hidden_states_mask", "text_embedding_mask", "prompt_mask",
                      "encoder_mask", "text_mask"), _masks),
     "attention_mask": _whole_masks,
+    "encoder_hidden_states_2": _second(_text), "encoder_attention_mask_2": _second(_masks), "image_embeds": _image_embeds,
     **dict.fromkeys(("pooled_projections", "pooled_embeds", "pooled_prompt_embeds"),
                     lambda make: [lambda: make.randn(make.case.batch, make.size(_POOLED, 16)), lambda: ...]),
     "guidance": lambda make: [lambda: make.torch.tensor([3.5, 2.0, 1.0][: make.case.batch]), lambda: ...],
-    "img_ids": _ids("image"), "txt_ids": _ids("text"), "position_ids": _ids("both"), "img_shapes": _shapes,
+    "img_ids": _ids("image"), "txt_ids": _ids("text"), "position_ids": _ids("both"), "img_shapes": _shapes, "shape_list": _shapes,
     **dict.fromkeys(("txt_seq_lens", "text_lens"), _lengths),
     **dict.fromkeys(("original_size", "target_size", "crop_coords"), _sizes),
     "added_cond_kwargs": lambda make: [lambda: {"resolution": None, "aspect_ratio": None}],
@@ -248,11 +269,11 @@ def _found_runs(model, config: dict, cases: Sequence[Case], tables: dict[str, di
     def inputs(chosen: Sequence[int], case: Case) -> dict:
         return _given(config, case, names, chosen, parameters) | tables
 
-    def accepted(chosen: Sequence[int]) -> bool:
-        return _accepts(model, inputs(chosen, cases[0]))
+    def refused(chosen: Sequence[int]) -> tuple[int, ...] | None:
+        return _refusal(model, inputs(chosen, cases[0]))
 
     found = [_candidates(name, parameters[name], _Maker(config, cases[0])) for name in names]
-    chosen = _usual(found, accepted) or _fewest(found, accepted)
+    chosen = _usual(found, refused) or _nearest(found, refused)
     if chosen is None:
         return []
     made = (inputs(chosen, case) for case in (*cases, *_of_sample_size(config)))
@@ -261,38 +282,45 @@ def _found_runs(model, config: dict, cases: Sequence[Case], tables: dict[str, di
 
 
 def _of_sample_size(config: dict) -> tuple[Case, ...]:
-    """Runs at the size for which a model keeps its table of positions, in one side and in both."""
+    """Runs at the size of a model's table of positions: on one side, then on both."""
     size = config.get("sample_size")
     return (Case(size, 4, 7, 1, 5), Case(size, size, 7, 1, 6)) if type(size) is int and size <= SAMPLE else ()
 
 
-def _usual(found: list[list[Callable]], accepted: Callable) -> tuple[int, ...] | None:
+def _usual(found: list[list[Callable]], refused: Callable) -> tuple[int, ...] | None:
     """The places of candidates that are accepted together, the usual ones first."""
     tried = itertools.islice(_by_sum([len(candidates) for candidates in found]), _TRIES)
-    return next(filter(accepted, tried), None)
+    return next((chosen for chosen in tried if refused(chosen) is None), None)
 
 
-def _fewest(found: list[list[Callable]], accepted: Callable) -> tuple[int, ...] | None:
-    """The same, with as few inputs as possible first; then each further input that is accepted is added."""
-    absent = [next((place for place, one in enumerate(candidates) if one() is ...), None) for candidates in found]
-    orders = [
-        sorted(range(len(candidates)), key=lambda place, none=none: place != none)
-        for candidates, none in zip(found, absent, strict=True)
-    ]
-    tried = (
-        tuple(order[place] for order, place in zip(orders, places, strict=True))
-        for places in itertools.islice(_by_sum(list(map(len, orders))), _TRIES)
-    )
-    chosen = next(filter(accepted, tried), None)
-    for number, none in enumerate(absent if chosen is not None else ()):
+def _nearest(found: list[list[Callable]], refused: Callable) -> tuple[int, ...] | None:
+    """The same, beginning with as few inputs as possible: each step changes the one that lets the model get furthest.
+
+    Then each further input that is accepted is added.
+    """
+    absent = [next((place for place, one in enumerate(candidates) if one() is ...), 0) for candidates in found]
+    chosen, reached = tuple(absent), refused(tuple(absent))
+    while reached is not None:
+        steps = {other: refused(other) for number in range(len(found)) for other in _others(chosen, found, number)}
+        better = [other for other, line in steps.items() if line is None or line > reached]
+        if not better:
+            return None
+        chosen = max(better, key=lambda one: (steps[one] is None, steps[one] or ()))
+        reached = steps[chosen]
+    for number, none in enumerate(absent):
         if chosen[number] == none:
-            more = (chosen[:number] + (place,) + chosen[number + 1 :] for place in orders[number][1:])
-            chosen = next(filter(accepted, more), chosen)
+            more = (other for other in _others(chosen, found, number) if refused(other) is None)
+            chosen = next(more, chosen)
     return chosen
 
 
+def _others(chosen: tuple[int, ...], found: list[list[Callable]], number: int) -> list[tuple[int, ...]]:
+    places = (place for place in range(len(found[number])) if place != chosen[number])
+    return [chosen[:number] + (place,) + chosen[number + 1 :] for place in places]
+
+
 def _without_optional(model, runs: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
-    """A run without the inputs that may be left out: pipelines leave them out for some models."""
+    """A run without the optional inputs: pipelines leave them out for some models."""
     parameters = _forward_parameters(model)
     whole = inputs = runs[min(1, len(runs) - 1)][1]
     for name in whole:
@@ -308,7 +336,7 @@ def _without_optional(model, runs: list[tuple[str, dict]]) -> list[tuple[str, di
 
 
 def unknown_inputs(model) -> list[str]:
-    """The parameters that a transformer's ``forward`` needs and that no input is known for."""
+    """The parameters that a transformer's ``forward`` needs and for which no input is known."""
     parameters = _forward_parameters(model).values()
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     needed = [one for one in parameters if one.default is inspect.Parameter.empty and one.kind in plain]
@@ -350,7 +378,7 @@ def vae_runs(model, config: dict, cases: Sequence[Case] = CASES[:3]) -> list[tup
 
 
 def _with_odd_sides(model, runs: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
-    """The first image one row and one column smaller, if the model takes it: padding shows in odd sides only."""
+    """The first image with one row and one column fewer, if the model takes it: padding shows only with odd sides."""
     (method, inputs), *others = runs
     odd = {"x": inputs["x"][..., 1:, 1:]}
     return [(method, odd), *others] if _accepts(model, odd, method) else runs
@@ -381,7 +409,7 @@ def _candidates(name: str, parameter: inspect.Parameter, make: _Maker) -> list[C
 
 
 def _by_sum(counts: list[int]):
-    # Combinations of candidates, the first of each first.
+    # Combinations of candidates, starting with the first candidate of each.
     total = sum(count - 1 for count in counts)
     for wanted in range(total + 1):
         yield from (one for one in itertools.product(*map(range, counts)) if sum(one) == wanted)
@@ -395,6 +423,11 @@ def _given(config: dict, case: Case, names: list[str], chosen: tuple[int, ...], 
 
 
 def _accepts(model, inputs: dict, method: str = "forward") -> bool:
+    return _refusal(model, inputs, method) is None
+
+
+def _refusal(model, inputs: dict, method: str = "forward") -> tuple[int, ...] | None:
+    """The lines at which a model refuses inputs, from the outermost function on; None if it takes them."""
     import torch
 
     from mflux_port.draft.forward.record.recorder import clone
@@ -402,6 +435,7 @@ def _accepts(model, inputs: dict, method: str = "forward") -> bool:
     try:
         with torch.no_grad():
             getattr(model, method)(**clone(inputs))
-    except Exception:  # noqa: BLE001 - a combination that the reference refuses does not count
-        return False
-    return True
+    except Exception as error:  # noqa: BLE001 - a combination that the reference refuses does not count
+        frames = traceback.extract_tb(error.__traceback__)
+        return tuple(frame.lineno for frame in frames if "/torch/" not in frame.filename)
+    return None

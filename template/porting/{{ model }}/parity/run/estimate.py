@@ -1,4 +1,4 @@
-"""What a comparison will take in memory, in seconds and on disk, before MLX reads any weights."""
+"""Estimate the memory, time and disk space of a comparison before MLX reads any weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from parity.record.recording import HEADER_ROOM, Recording
 from parity.run.residents import ROOM
 from parity.run.strips import MOST
 
-# Pictures of a decoder's widest block that are in memory together, and more of them that a convolution makes on the CPU,
-# of the 3x3 neighbours of each number. Measured on twins of two families.
+# Pictures of a decoder's widest block that are in memory together, and more of them that a convolution makes on the
+# CPU, of the 3x3 neighbours of each number. Measured on twins of two families.
 PICTURES, WINDOWS = 5, 18
-LESS = f"{needs.LESS}, --stage one stage by itself"
+LESS = f"{needs.LESS}, --stage runs one stage by itself"
 SMALLER = "a recording with a smaller --size takes less besides the weights"
 RESULT = "vae_decode/vae/out/0", "noise/pipeline/out/0"  # one stage's result: a picture, or latents
 
@@ -45,7 +45,7 @@ def claim_sentence(claim: str, folder: Path, recording: Recording, bits: int | N
 
 
 def is_too_large(folder: Path, recording: Recording, dtype: str) -> bool:
-    """Whether a run needs more memory than there is."""
+    """Whether a run needs more memory than the machine has."""
     return needs.weights(folder, dtype) + beside(folder, recording.facts, dtype) > _memory() > 0
 
 

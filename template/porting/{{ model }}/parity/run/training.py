@@ -178,7 +178,7 @@ class Training:
         return compare.data(self.recording, self.loop.to_source(to_numpy(self.drawn), size))
 
     def schemes(self, waivers: Waivers) -> list[Row]:
-        """How timesteps are drawn and losses weighed, compared with diffusers' schemes."""
+        """How timesteps are drawn and losses weighted, compared with diffusers' schemes."""
         return sampling.rows(self.adapter, self.spec, self._item(), self.facts["schemes"], waivers)
 
     def _item(self):
