@@ -158,7 +158,8 @@ def dora(axis: int = 1, magnitude: Callable | None = lambda m: m[:, None]) -> Ca
         if mine is not None and done and magnitude:
             part = LoRALoader._get_target_module(transformer, path)
             update = (data["lora_A"] @ data["lora_B"]).T
-            layer = Decomposed.from_linear(part.linear, mx.ones((1, 1)), update, mine, scale)
+            layer = LoKrLinear.from_linear(part.linear, mx.ones((1, 1)), update, mine, scale)
+            layer.__class__ = Decomposed
             LoRALoader._replace_target_module(transformer, path, layer)
         return done
 

@@ -106,10 +106,17 @@ class _Run:
         return self.first, self.picture
 
     def _normal(self, original):
-        def normal(shape=(), *args, **kwargs):
-            drawn, links = original(shape, *args, **kwargs), self.orders.noise
+        """The recording's noise for the first key that draws it; another key draws its own, as in the port."""
+        first: list[list[int] | None] = []
+
+        def normal(shape=(), *args, key=None, **kwargs):
+            drawn, links = original(shape, *args, key=key, **kwargs), self.orders.noise
             if self.encodes or int(np.prod(shape, dtype=np.int64)) != len(links):
                 return drawn
+            seed = None if key is None else key.tolist()
+            if first and (seed is None or seed != first[0]):
+                return drawn
+            first.append(seed)
             noise = self.recording.get("noise/pipeline/out/0").reshape(-1)[links].reshape(shape)
             return mx.array(noise).astype(drawn.dtype)
 
