@@ -1,4 +1,6 @@
-"""``mflux-port wire``: all surfaces of a port, on top of the interpreter's start, and with other ports in the registry."""
+"""``mflux-port wire``: all surfaces of a port, on top of the interpreter's start, and with other
+ports in the registry.
+"""
 
 from __future__ import annotations
 

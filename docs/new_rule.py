@@ -1,4 +1,6 @@
-"""Start a rule: its function, its failing example and its row in the checklist, each with a TODO that the tests report."""
+"""Start a rule: its function, its failing example and its row in the checklist, each with a TODO
+that the tests report.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Copier's migrations: one step of an update.
 
-Arguments: the step, then those of that step in ``mflux_port.update.steps``.
+Arguments: the step, then the arguments of that step in ``mflux_port.update.steps``.
 """
 
 import sys

@@ -36,7 +36,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "to_port": "list of sentences: what must be ported",
     },
     "inspect --sizes": {
-        "readme": "the README that has the sizes now",
+        "readme": "the README into which the sizes were written",
         "repo": "the repo id",
         "bytes": "size on disk by name: `download`, `8-bit copy`",
     },

@@ -45,7 +45,7 @@ LORAS = [
     ("an unknown type", raw({"a": ENTRY | {"dtype": "Q8_0"}}), "has the unknown type 'Q8_0'"),
     ("data cut off", raw({"a": ENTRY}, 2), "holds 2 bytes of data and lists 4"),
     ("a name of two lines", raw({"a\nb": ENTRY}), r"'a\nb' is not a valid tensor name"),
-    ("two tensors in one place", raw({"a": ENTRY, "b": ENTRY}), "overlaps another's"),
+    ("two tensors at the same offset", raw({"a": ENTRY, "b": ENTRY}), "overlaps another's"),
 ]
 
 
@@ -107,7 +107,11 @@ WAIVED = [
     ("another section", b"vae: {tensors: {a: not used}}\n", "may have the sections ledger and parity"),
     ("a section that is a mapping", b"ledger: {component: vae}\n", "ledger must be a list of entries"),
     ("an entry that is text", b"ledger: [vae]\n", "entry 1 of ledger needs component"),
-    ("an entry of both sides", b"ledger:\n- {component: vae, tensor: a, parameter: b, reason: c}\n", "needs component"),
+    (
+        "an entry with both sides",
+        b"ledger:\n- {component: vae, tensor: a, parameter: b, reason: c}\n",
+        "needs component",
+    ),
     ("another side", b"ledger:\n- {component: vae, weight: a, reason: c}\n", "entry 1 of ledger needs component"),
     ("no reason", b"ledger:\n- {component: vae, tensor: a}\n", "entry 1 of ledger needs component"),
     (

@@ -92,7 +92,7 @@ def test_status_says_why_a_ticked_box_does_not_count(mflux_port, own):
     path.write_text(path.read_text().replace("1024x1024", "64x64"))
     port = json.loads(mflux_port("status", "--json", cwd=own).stdout)["ports"][0]
     judge = f"uv run python porting/{MODEL}/run_mflux.py --stage vae_decode"
-    reason = "vae_decode was run at 64x64; only 512x512 and larger counts"
+    reason = "vae_decode was run at 64x64; only 512x512 or larger counts"
     command = f"uv run porting/{MODEL}/run_reference.py --size 512 && uv run python porting/{MODEL}/run_mflux.py"
     assert port["next"] == {"command": command, "reason": reason, "edit": ""}
     said = mflux_port("check", MODEL, "--merge", cwd=own).stdout.splitlines()

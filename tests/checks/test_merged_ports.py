@@ -1,4 +1,6 @@
-"""The rules run on the ports that mflux has merged: none raises an error, and names are read from the checkout alone."""
+"""The rules run on the ports that mflux has merged: none raises an error, and names are read from
+the checkout alone.
+"""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def worked_on(tmp_path_factory, pristine) -> Path:
 
 @pytest.fixture
 def own(worked_on, tmp_path) -> Path:
-    """A copy of the same, to write into."""
+    """A writable copy of it."""
     return shutil.copytree(worked_on, tmp_path / "mflux")
 
 
@@ -118,5 +118,5 @@ def reference(behind, tmp_path_factory) -> Reference:
 
 @pytest.fixture
 def behind_tree(behind, tmp_path) -> Tree:
-    """A copy of ``behind``, to write into."""
+    """A writable copy of ``behind``."""
     return Tree(shutil.copytree(behind, tmp_path / "mflux"))

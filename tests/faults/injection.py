@@ -23,11 +23,11 @@ class Fault:
     """The fault, and where it happens.
 
     ``where``: ``touch`` (anything that changes a folder or opens a file for writing, and every process that is started)
-    or ``write`` (the raw writes into files). ``at``: the number of the touch or write, from 0; -1 only counts. ``how``:
-    ``kill`` takes the whole process group, ``kill one`` the process that reached it, ``pause`` waits at ``gate``, a
-    number is an errno. ``lasting``: the fault repeats from there on. ``below``: only paths below this one count;
-    ``on``: only paths that end in this. ``log``: a file with one byte for each touch or write that
-    counted; ``hits``: a file with a line for each fault.
+    or ``write`` (the raw writes into files). ``at``: the number of the access or write, from 0; -1 only counts.
+    ``how``: ``kill`` takes the whole process group, ``kill one`` the process that reached it, ``pause`` waits at
+    ``gate``, a number is an errno. ``lasting``: the fault repeats from there on. ``below``: only paths below this one
+    count; ``on``: only paths that end in this. ``log``: a file with one byte for each touch or write that counted;
+    ``hits``: a file with a line for each fault.
     """
 
     below: str

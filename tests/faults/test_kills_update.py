@@ -41,7 +41,7 @@ def stopped(behind, reference, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def half_way(stopped, tmp_path) -> Tree:
-    """A copy of the same, to write into."""
+    """A writable copy of it."""
     return Tree(shutil.copytree(stopped, tmp_path / "mflux"))
 
 

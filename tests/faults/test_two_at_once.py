@@ -19,7 +19,7 @@ from tests.faults.updates import ACTS, give_back
 _DRAFT = ("draft", "nova", "--component", "transformer", "--checkpoint")
 _BUSY = ("another mflux-port run is active in", "an update of nova (process ", "Destination repository is dirty")
 Act = Callable[[], int]
-# Moments of a run that writes, by the file that it is about to touch.
+# Moments of a run that writes, by the file that it is about to access.
 BEFORE_THE_LOCK = {"on": "/run.lock", "at": 0}
 WRITES_BEGIN = {"on": "/intent.json", "at": 0}
 IS_REPLACING = {"on": "/intent.json", "at": 1}  # renaming it makes it the journal

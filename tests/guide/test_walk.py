@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from mflux_port.checks.engine.evidence import STAGES
+from mflux_port.checks.engine.evidence import CLAIM_FLAGS, STAGES
 
 from tests.checks import complete_port
 from tests.checks.complete_port import MODEL, git
@@ -39,6 +39,13 @@ def test_order_of_actions_follows_the_guide(walked):
     log = git(walked.root, "log", "--format=%s", "--reverse", "main..HEAD").splitlines()
     done = [line for line in log if line.endswith(" done")]
     assert done == ["VAE done", "transformer done", "text encoder done"]
+
+
+def test_claims_are_recorded_from_the_checkpoint_of_the_stages(walked):
+    claims = [action["command"] for action in walked.taken if action["command"].endswith(tuple(CLAIM_FLAGS.values()))]
+    assert claims
+    twin = f"run_reference.py --model porting/{MODEL}/artifacts/tiny "
+    assert [command for command in claims if "run_reference.py" in command and twin not in command] == []
 
 
 def test_person_is_asked_only_when_no_command_can_continue(walked):

@@ -44,7 +44,7 @@ BROKEN = {
     "dropped bias": ["quant_conv.bias"],
     "dropped bias in every block": ["transformer_blocks.{0-59}.attn.add_q_proj.bias"],
     "missing transpose": ["encoder.conv_out.weight"],
-    "missing transpose that the shape hides": ["encoder.conv_in.weight"],
+    "missing transpose hidden by the shape": ["encoder.conv_in.weight"],
     "transpose of a transposed convolution": ["decoder.conv_in.weight"],
     "square linear transposed": [f"{FLUX}.to_q.weight"],
     "transform that fails": ["proj_out.weight"],

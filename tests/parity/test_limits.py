@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 
-def test_waivers_cover_what_they_say_and_no_more(tmp_path):
+def test_waivers_cover_only_what_they_name(tmp_path):
     from parity.waivers import read_waivers
 
     path = tmp_path / "waivers.yml"
@@ -21,7 +21,7 @@ def test_waivers_cover_what_they_say_and_no_more(tmp_path):
     assert not waivers.module(_Verdict("b.3.norm", 1e-6))
 
 
-def test_a_waived_module_lets_its_stage_leave_the_limit_by_as_much():
+def test_waived_module_raises_the_limit_of_its_stage():
     from parity.waivers import Waiver, Waivers
 
     waivers = Waivers((Waiver("eps of MLX's default", 1e-4, module="vae.*.group_norm"),))
@@ -34,7 +34,7 @@ def test_a_waived_module_lets_its_stage_leave_the_limit_by_as_much():
     assert wide.inherited(9e-4, 1e-4, paths) and not wide.inherited(1.1e-3, 1e-4, paths)
 
 
-def test_modules_that_multiply_rounding_have_a_wider_limit():
+def test_modules_that_amplify_rounding_have_a_wider_limit():
     from dataclasses import replace
 
     from parity.compare.limits import Limits
@@ -46,24 +46,24 @@ def test_modules_that_multiply_rounding_have_a_wider_limit():
     assert Limits("float32").of_sensitive(replace(call, leaf=True), 1.0) == pytest.approx(2.5e-6)
 
 
-def test_a_reference_that_is_far_off_itself_in_bfloat16_does_not_let_anything_pass():
+def test_inaccurate_bfloat16_reference_does_not_excuse_every_error():
     """FLUX.1 dev multiplies the guidance by 1000 in bfloat16: its own result is then 0.45 off."""
     from parity.compare.limits import FLOAT32, Limits
 
     name = "transformer.0/transformer/out/0"
     gaps = {"transformer.0/transformer/out/0": 0.45, "loop/scheduler.0/out/0": 0.21, "loop/scheduler.0/in/0": 0.45}
     limits = Limits("bfloat16", gaps)
-    assert limits.is_unsteady(name) and limits.of_stage("transformer", f"{FLOAT32}{name}") == pytest.approx(0.03)
+    assert limits.is_unsteady(name) and limits.of_stage("transformer", f"{FLOAT32}{name}") == pytest.approx(2e-3)
     assert not Limits("float32", gaps).is_unsteady(name)
     stored_in_float32 = Limits("bfloat16", gaps | {f"rounded:{name}": 0.05})
-    assert stored_in_float32.of_stage("transformer", f"{FLOAT32}{name}") == pytest.approx(0.08)
+    assert stored_in_float32.of_stage("transformer", f"{FLOAT32}{name}") == pytest.approx(0.052)
     assert not Limits("bfloat16", {name: 0.02}).is_unsteady(name)
     for combined in ("guidance/scheduler.0/in/0", "scheduler/scheduler.0/out/0"):
         assert limits.of_stage("scheduler", combined) == pytest.approx(0.04)
     assert limits.of_stage("guidance", "guidance/scheduler.0/in/0", exact=True) == pytest.approx(5e-3)
 
 
-def test_a_network_of_many_modules_rounds_more_than_one_of_few():
+def test_network_with_more_modules_has_a_wider_limit():
     from dataclasses import replace
 
     from parity.compare.limits import Limits
@@ -96,7 +96,7 @@ def test_the_limit_of_a_table_of_sines_grows_with_the_angles():
         "- {module: a, limit: 1.0e-5, reason: a b c}\n",
     ],
 )
-def test_waivers_that_say_too_little(tmp_path, text):
+def test_incomplete_waivers_are_refused(tmp_path, text):
     from parity.errors import ParityError
     from parity.waivers import read_waivers
 
@@ -126,7 +126,7 @@ class _Verdict:
     local: float
 
 
-def test_gaps_of_another_run_do_not_count(tmp_path):
+def test_calibration_of_another_run_is_not_used(tmp_path):
     from parity.record.calibration import read_calibration, write_calibration
 
     write_calibration(tmp_path / "gaps.json", {"a": 0.5}, "one")

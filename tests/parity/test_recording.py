@@ -14,7 +14,7 @@ def _values(*shape: int) -> np.ndarray:
     return RANDOM.standard_normal(shape).astype(np.float32)
 
 
-def test_a_recording_gives_back_what_was_written(tmp_path):
+def test_recording_returns_what_was_written(tmp_path):
     from parity.record.recording import Recorder, Recording
 
     path, values = tmp_path / "run.safetensors", _values(3, 4, 5)
@@ -39,7 +39,7 @@ def test_a_pipeline_that_reads_quoted_words_is_recorded_with_some(tmp_path, monk
     assert ('"' in usual_prompt(importlib.import_module(f"{module}_pipeline").Pipeline)) == words
 
 
-def test_a_table_of_contents_that_outgrows_its_room(tmp_path):
+def test_table_of_contents_may_outgrow_its_space(tmp_path):
     from parity.record.recording import Recorder, Recording
 
     path, values = tmp_path / "run.safetensors", [_values(3, n) for n in range(40)]
@@ -51,7 +51,7 @@ def test_a_table_of_contents_that_outgrows_its_room(tmp_path):
         np.testing.assert_array_equal(found.get(f"vae_decode/vae.layers.{n}/out/0"), one)
 
 
-def test_a_recording_refuses_nan_and_leaves_nothing(tmp_path):
+def test_recording_refuses_nan_and_leaves_no_file(tmp_path):
     from parity.errors import ParityError
     from parity.record.recording import Recorder
 
@@ -92,7 +92,7 @@ def test_bfloat16_rounds_to_the_nearest():
         ("image", {"image": []}),
     ],
 )
-def test_a_recording_for_something_else_proves_no_claim(tmp_path, claim, facts):
+def test_recording_of_another_claim_is_refused(tmp_path, claim, facts):
     from parity.errors import ParityError
     from parity.record.recording import Recorder, Recording
 

@@ -20,7 +20,7 @@ def template(tmp_path_factory) -> Path:
 
 
 def command(root: Path, name: str) -> tuple[str, list[str]]:
-    """The default checkpoint and the other ones of a command."""
+    """The default checkpoint of a command, and its other checkpoints."""
     text = (root / f"src/mflux/models/nova/cli/{name}.py").read_text()
     family = re.search(r"^FAMILY_MODELS = \((.*?)\)$", text, re.MULTILINE | re.DOTALL)[1]
     return re.search(r'^DEFAULT_MODEL = "(.*)"', text, re.MULTILINE)[1], re.findall(r'"(.+?)"', family)

@@ -31,7 +31,7 @@ _ENDS_COPIER = ("core.hooksPath", "core.safecrlf", "init.templateDir")
 
 
 def together(name: str, wanted: Callable[[Setting, str], bool]) -> Setting:
-    """One setting from many: if several set the same variable, the last one counts."""
+    """Merge many settings into one: if several set the same variable, the last one counts."""
     chosen = [setting for setting in SETTINGS if all(wanted(setting, key) for key, _ in setting.config)]
     config = {key: value for setting in chosen for key, value in setting.config}
     files = {file: text for setting in chosen for file, text in setting.files}
@@ -39,7 +39,7 @@ def together(name: str, wanted: Callable[[Setting, str], bool]) -> Setting:
 
 
 EVERYTHING = (
-    together("all that are not about line ends", lambda setting, key: key not in _CLASH),
+    together("all except line endings", lambda setting, key: key not in _CLASH),
     together("all about line ends", lambda setting, key: key in _CLASH or key.startswith("apply.")),
     Setting(
         "all variables",

@@ -135,7 +135,7 @@ def ignore(root: Path, *patterns: str) -> None:
     (root / ".git/info/exclude").write_text("".join(f"{pattern}\n" for pattern in patterns))
     ignored = git(root, "ls-files", "--cached", "--ignored", "--exclude-standard").splitlines()
     git(root, "rm", "--quiet", "--cached", "--", *ignored)
-    git(root, "commit", "--quiet", "--message", "What a porter has who ignores these")
+    git(root, "commit", "--quiet", "--message", "State of a porter who ignores these")
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"""The ports that mflux merged, replayed: each is wired into the release before it, to the same effect, or refused with
-the true reason. Entries, steps and commands are read from the release that has the port: facts, no code.
+"""Replay the ports that mflux merged: each is wired into the release before it, to the same effect, or refused for the
+right reason. Entries, steps and commands are read from the release that has the port: facts, no code.
 """
 
 from __future__ import annotations

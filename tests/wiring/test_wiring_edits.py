@@ -1,4 +1,6 @@
-"""Lines of the port that were edited, reworded, moved or deleted: never overwritten, never duplicated, always reported."""
+"""Lines of the port that were edited, reworded, moved or deleted: never overwritten, never
+duplicated, always reported.
+"""
 
 from __future__ import annotations
 

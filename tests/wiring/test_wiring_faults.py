@@ -84,7 +84,7 @@ def test_failing_write(number: int, lasting: bool, shared):
             assert _everything(host, temporary=False) == before
         _assert_next_run(host, "wire", after)
         _restore(host, before)
-    assert boundary > (8 if lasting else 20)  # many touches were tried
+    assert boundary > (8 if lasting else 20)  # many points were tried
 
 
 def test_read_only_file_and_folder():

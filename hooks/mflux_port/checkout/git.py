@@ -2,7 +2,7 @@
 
 Every call uses the settings of NEUTRAL and removes the variables that point git at another repository, so that the
 answer does not depend on the user's configuration. Settings for reading the work tree (line endings, attributes,
-filters) stay: without them, a clean tree would look changed. Texts from a template are also read with PLAIN, which
+filters) are kept: without them, a clean tree would look changed. Texts from a template are also read with PLAIN, which
 turns those off too.
 """
 
@@ -152,7 +152,10 @@ def reason(said: bytes | str | None) -> str:
 
 
 def merge_texts(mine: bytes, base: bytes, theirs: bytes) -> tuple[bytes, bool]:
-    """Merge three texts line by line; the flag says that there was no conflict. Raises PortError for binary content."""
+    """Merge three texts line by line; the flag is true if there was no conflict.
+
+    Raises PortError for binary content.
+    """
     import tempfile  # only an update needs it
 
     labels = [word for name in ("before updating", "last update", "after updating") for word in ("-L", name)]

@@ -24,7 +24,9 @@ _INTENT = "intent.json"
 
 
 class _Change(NamedTuple):
-    """One file: its path and that of its new content, relative to the checkout, and digests (None: the file is absent)."""
+    """One file: its path and that of its new content, relative to the checkout, and digests (None:
+    the file is absent).
+    """
 
     target: str
     temporary: str

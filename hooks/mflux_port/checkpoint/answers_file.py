@@ -1,4 +1,4 @@
-"""The data file for ``copier copy --data-file``: YAML, one comment for every inferred answer."""
+"""The data file for ``copier copy --data-file``: YAML with a comment for every inferred answer."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _TEXT_ENCODER_KEYWORDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
     "max_position_embeddings", "head_dim", "rope_theta", "rms_norm_eps",
 )  # fmt: skip
-# Keywords above the common ones that a class takes, and the common one that a class does not take.
+# Keywords that a class takes in addition to the common ones, and the common one that a class does not take.
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
 _ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # the same pattern as in answer_rules.yml
@@ -89,7 +89,7 @@ def defaults_of(checkpoint: Checkpoint) -> PipelineDefaults | None:
 
 
 def infer_vae(component: Component | None) -> Answer:
-    """Find the VAE of mflux that computes what the checkpoint's does, by comparing every value of its config.json."""
+    """Find mflux's VAE that computes the same as the checkpoint's, by comparing every value of its config.json."""
     if component is None:
         return Answer("own", "the checkpoint has no folder vae")
     config, name = component.config, component.class_name
@@ -99,7 +99,7 @@ def infer_vae(component: Component | None) -> Answer:
 
 
 def infer_text_encoders(checkpoint: Checkpoint, defaults: PipelineDefaults | None = None) -> list[Answer]:
-    """The same for each text encoder of model_index.json, in its order; there is always at least one."""
+    """Do the same for each text encoder of model_index.json, in its order; there is always at least one."""
     found = []
     for name in checkpoint.text_encoders:
         component = checkpoint.components.get(name)
@@ -112,7 +112,7 @@ def infer_text_encoders(checkpoint: Checkpoint, defaults: PipelineDefaults | Non
 
 
 def infer_text_encoder(component: Component | None) -> Answer:
-    """Find the text encoder of mflux that computes what the checkpoint's does, by every value of its config.json."""
+    """Find mflux's text encoder that computes the same as the checkpoint's, by every value of its config.json."""
     if component is None:
         return Answer("own", "the checkpoint has no folder text_encoder")
     outer, config = component.config, _text_config(component.config)
@@ -290,7 +290,7 @@ def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], encoders: list[An
 def overrides(checkpoint: Checkpoint, kinds: list) -> dict[str, dict]:
     """``transformer_overrides`` and ``text_encoder_overrides`` of the registry entry; empty ones are left out.
 
-    ``kinds``: the answers for the text encoders. The sizes of several are a table for each.
+    ``kinds``: the answers for the text encoders. Several text encoders have a table of sizes each.
     """
     found = {}
     transformer = checkpoint.part("transformer")

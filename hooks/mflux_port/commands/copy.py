@@ -94,7 +94,7 @@ def _copy(root: Path, args: argparse.Namespace, answers: dict, **options: bool):
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    # The process that wires gets this too, so that only JSON is printed on stdout.
+    # The wiring process gets this too, so that only JSON is printed on stdout.
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)

@@ -52,7 +52,9 @@ def checkpoint_of(file: Path) -> str:
 
 
 def verify_same_checkpoint(file: Path, place: str) -> None:
-    """Note in the answers that they are for the checkpoint at ``place``; raise PortError when they are for another one."""
+    """Note in the answers that they are for the checkpoint at ``place``; raise PortError when they
+    are for another one.
+    """
     noted = checkpoint_of(file)
     if not noted:
         write_whole(file, f"{answers_text(file).rstrip()}\n\n{_FOR}{place}\n")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 
+from mflux_port.checks.engine import evidence
 from mflux_port.checks.engine.evidence import BFLOAT16
 from mflux_port.guide.action import Action
 from mflux_port.guide.port_status import PortStatus
 
-FIRST_LOOK = "96x64"  # fast, and width and height differ; only 512x512 and larger counts as evidence
+FIRST_LOOK = "96x64"  # fast, and width and height differ; only 512x512 or larger is evidence
 SMALL = ("lora", "training")  # run_reference.py records these at a small size by itself
 RECORDING = "artifacts/reference.safetensors"
 _PASSES = ("pass", "waived")
@@ -67,12 +68,14 @@ def prove_again(status: PortStatus, stages: list[str], problem: str) -> Action:
 
 
 def prove_claim(status: PortStatus, claim: str) -> Action:
-    """Record and judge a claim besides text-to-image, on the checkpoint of the other stages if it has what is claimed."""
-    box = status.stages[claim]
-    other = claim == "edit" and status.port.edit_repo != status.port.hf_repo  # its pipeline is another one
-    given = "" if other else _model(status)
-    size = f" --size {FIRST_LOOK}" if status.twin and not other and claim not in SMALL else ""
-    return Action(box.commands(status.model, f"{given}{size}"), f"{claim} {box.problem}")
+    """Record and judge a claim besides text-to-image, from the checkpoint of the stages if it has what is claimed."""
+    box, same = status.stages[claim], evidence.shares_checkpoint(status.package, claim)
+    given = _model(status) if same else ""
+    size = f" --size {FIRST_LOOK}" if status.twin and same and claim not in SMALL else ""
+    command = box.commands(status.model, f"{given}{size}")
+    if claim == "quantized" and status.has(RECORDING):
+        command = command.partition(" && ")[2]  # it is judged on the recording of the stages
+    return Action(command, f"{claim} {box.problem}")
 
 
 def _last(status: PortStatus, stage: str) -> dict | None:

@@ -37,7 +37,9 @@ class Alpha:
     rank: int = 0
 
     def scale(self, key: str, rank: int) -> float | None:
-        """alpha / rank of the layer of ``key`` (alpha / sqrt(rank) with rsLoRA), None for a layer of another component."""
+        """alpha / rank of the layer of ``key`` (alpha / sqrt(rank) with rsLoRA), None for a layer
+        of another component.
+        """
         layer = _ENDING.sub("", key)
         if self.prefix and not layer.startswith(f"{self.prefix}."):
             return None

@@ -64,7 +64,9 @@ def verify(answers: dict, where: str) -> None:
 
 
 def verify_present(answers: dict, where: str) -> None:
-    """Like ``verify``, for the answers that are present: a port made with an older template may not have all of them."""
+    """Like ``verify``, for the answers that are present: a port made with an older template may not
+    have all of them.
+    """
     rules = answer_rules()
     for name in _TEXTS:
         if name in answers:

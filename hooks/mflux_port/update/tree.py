@@ -41,7 +41,7 @@ def verify_path(folder: Path) -> None:
 
 
 def verify_git(root: Path) -> None:
-    """Raise PortError when the checkout is not a git tree with a commit, at a path that an update can use."""
+    """Raise PortError unless the checkout is a git tree with a commit, at a path that an update can use."""
     verify_path(root)
     try:
         git(root, "rev-parse", "--verify", "HEAD")

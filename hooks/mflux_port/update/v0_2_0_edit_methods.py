@@ -1,4 +1,6 @@
-"""v0.2.0: an edit variant asks the prediction for an image's size and for predictions with images, not the transformer."""
+"""v0.2.0: an edit variant asks the prediction for an image's size and for predictions with images,
+not the transformer.
+"""
 
 from __future__ import annotations
 

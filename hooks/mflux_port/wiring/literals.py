@@ -1,4 +1,4 @@
-"""Dict and list literals in mflux's source: find one by name, find and place entries in it."""
+"""Dict and list literals in mflux's source: find one by name, find entries in it, and place new ones."""
 
 from __future__ import annotations
 

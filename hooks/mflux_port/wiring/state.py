@@ -26,7 +26,7 @@ DELETED = "deleted"  # a block that wiring inserted and that has been removed; t
 
 
 class SurfaceResult(NamedTuple):
-    """One surface of one port: its state before the run (``absent`` … ``unknown shape``) and what the run does about
+    """The state of one surface of one port before the run (``absent`` … ``unknown shape``), and what the run does about
     it.
 
     ``put_back`` names the texts of the port that were deleted by hand and are inserted again.

@@ -147,10 +147,19 @@ def _judge_claim(claim: str, args: argparse.Namespace, answers: Answers) -> int:
     folder = _same_run(args, answers, recording)
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     from parity.explain import claims
+    from parity.run import estimate
 
+    timings, key = Timings(answers.artifacts), f"{claim} of {estimate.timed(recording, 'float32')}"
+    steps = recording.facts["steps"]
+    if args.estimate:
+        duration = timings.sentence(key, steps)
+        print(estimate.claim_sentence(claim, folder, recording, args.quantize, duration))
+        return 0
     where, adapter = _port(args, answers, recording), args.adapter or answers.adapter_path
     judged = claims.Claim(where, adapter, folder, SIZES, recording, wanted, args.quantize)
     result = claims.JUDGES[claim](judged)
+    print(f"the port took {judged.progress.figures()}")
+    timings.keep(key, judged.progress, steps)
     ticks = not stages or args.quantize == 8
     for line in _tick(args, answers, recording.facts, [result]) if ticks else [ONLY_8]:
         print(line)
@@ -163,7 +172,7 @@ def _port(args: argparse.Namespace, answers: Answers, recording) -> str:
 
 def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
     # Otherwise the evidence would name a setting that was not run.
-    others = {"--stage": args.stage, "--bisect": args.bisect, "--estimate": args.estimate}
+    others = {"--stage": args.stage, "--bisect": args.bisect}
     others["--dtype bfloat16"] = args.dtype != "float32"
     given = next((flag for flag, value in others.items() if value), "")
     if given:

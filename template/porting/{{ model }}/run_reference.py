@@ -122,7 +122,9 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
         raise ParityError(f"--edit and --{_kind(args)} are two recordings; give one of them")
     level = taps.MODULES if args.modules or args.module else taps.BLOCKS if args.blocks else taps.STAGES
     whole = level == taps.STAGES and not (args.lora or args.training)
-    width, height = size_of(args.size or SIZE) if args.size or whole else sizes.small(folder)
+    width, height = sizes.small(folder, answers.size_multiple)
+    if args.size or whole:
+        width, height = size_of(args.size) if args.size else sizes.usual(answers.size_multiple)
     guidance = answers.guidance if args.guidance is None else args.guidance
     # By default modules are compared without classifier-free guidance, because it runs all of them twice.
     unguided = guidance <= 1 or args.guidance is None and (not whole or not answers.supports_guidance)
@@ -216,7 +218,7 @@ def _add_what_is_recorded(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--blocks", action="store_true", help="record every block's input and output, too")
     what.add_argument("--modules", action="store_true", help="record every module's inputs and outputs, too")
     what.add_argument("--module", metavar="NAME", help="record everything inside one module")
-    what.add_argument("--lora", action="store_true", help="write LoRA files in every spelling, and what they change")
+    what.add_argument("--lora", action="store_true", help="write LoRA files in every key format, and what they change")
     what.add_argument("--training", action="store_true", help="record one training step: loss, gradients, updates")
     what.add_argument(
         "--image", nargs="?", const="", metavar="FILE", help="record image-to-image (default: a drawn one)"

@@ -46,8 +46,7 @@ def changes(tree: ast.AST) -> Iterator[Change]:
 
 
 def _reached(node: ast.AST) -> Iterator[ast.AST]:
-    # What runs: no annotations, no raises of a side that no run took, and no tests that only decide about these.
-    # No order of names that take equal values, and no checkpointing: both sides of it compute the same.
+    # Only what runs: no annotations, no raises of a branch that no run took, and no tests that only decide about these.
     yield node
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list") or isinstance(node, ast.Raise):

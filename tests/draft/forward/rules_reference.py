@@ -117,7 +117,7 @@ class Named(nn.Module):
 
 
 class Reader(nn.Module):
-    """Reads an output object by number."""
+    """Reads an output object by index."""
 
     def __init__(self, width: int):
         super().__init__()

@@ -88,7 +88,7 @@ def refused() -> str:
 
 
 def compared() -> list[float]:
-    """How far results are apart whose arrays are in other places, whose numbers differ, and that are the same."""
+    """The distance of results whose arrays are in other places, whose numbers differ, and that are equal."""
     import torch
 
     x = torch.ones(2)

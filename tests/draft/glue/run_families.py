@@ -1,7 +1,7 @@
 """Ports of several families, from configs to the table of stages, with no line written by hand.
 
-Run it with ``python -m tests.draft.glue.run_families FOLDER [FAMILY ...]``; each family takes minutes. Next to each result it
-prints what ``unresolved.yml`` lists, the first error, and how the rendered fast tests went.
+Run it with ``python -m tests.draft.glue.run_families FOLDER [FAMILY ...]``; each family takes minutes. Next to each
+result it prints what ``unresolved.yml`` lists, the first error, and the result of the rendered fast tests.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def _vectors(width: int):
     return lambda ids, *mask: np.repeat(ids[..., None], width, axis=-1)
 
 
-def test_one_encoder_gives_a_pooled_vector_the_other_one_for_each_token():
+def test_pooled_vector_of_one_encoder_and_token_vectors_of_the_other():
     pooled = lambda ids, mask: (None, 10.0 * ids[:, 2])  # noqa: E731
 
     vectors, whole = _encoded(CLIP_AND_T5, pooled, _vectors(2))
@@ -57,7 +57,7 @@ def test_one_encoder_gives_a_pooled_vector_the_other_one_for_each_token():
     assert vectors.tolist() == [[[4, 4], [5, 5], [0, 0], [0, 0]]] and whole.tolist() == [30]
 
 
-def test_tokens_of_two_encoders_follow_each_other_filled_with_zeros():
+def test_tokens_of_two_encoders_are_concatenated_and_padded_with_zeros():
     both = lambda ids, mask: (10.0 * ids[:, 2], _vectors(1)(ids))  # noqa: E731
 
     vectors, whole = _encoded(SIDE_BY_SIDE, both, _vectors(2))
@@ -96,13 +96,13 @@ def _flat(vectors) -> list[float]:
     return vectors.ravel().tolist()
 
 
-def test_zeros_fill_a_prompt_up_where_the_transformer_gets_no_mask():
+def test_prompt_is_padded_with_zeros_if_the_transformer_gets_no_mask():
     assert _flat(_encode_prompt(ZEROS)("ab")) == [2, 3, 1, 0]
     masked = ZEROS | {"arguments": fact(encoder_attention_mask={"is": "text mask"})}
     assert _flat(_encode_prompt(masked)("ab")) == [2, 3, 1]
 
 
-def test_a_prompt_that_the_reference_encodes_in_small_letters():
+def test_prompt_that_the_reference_converts_to_lower_case():
     lower = ZEROS | {"tokenization.tokenizer": fact(options={"max_length": 4}, lower=True)}
     assert _flat(_encode_prompt(lower)("aB")) == [2, 3, 1, 0]
 
@@ -116,14 +116,14 @@ def test_padding_to_a_multiple_is_masked():
     assert prompt_embeds(facts).with_mask
 
 
-def test_a_negative_prompt_that_is_not_given_is_zeros():
+def test_missing_negative_prompt_becomes_zeros():
     encode = _encode_prompt(ZEROS)
     assert _flat(encode("", negative=True)) == [0, 0, 0, 0]
     assert _flat(encode("a", negative=True)) == [2, 1, 0, 0] and _flat(encode("")) == [1, 0, 0, 0]
     assert negative_options(ZEROS) == {"negative": True}
 
 
-def test_a_wrapper_returns_what_is_inside_it():
+def test_wrapper_returns_its_content():
     wrapper = "from inner import Inner\n\n\nclass Own:\n    def __init__(self):\n        self.text_model = Inner()\n\n"
     wrapper += (
         "    def __call__(self, input_ids, attention_mask=None):\n        return self.text_model(input_ids=input_ids)\n"
@@ -134,7 +134,7 @@ def test_a_wrapper_returns_what_is_inside_it():
 
 
 def test_an_encoder_that_gets_only_the_quoted_words():
-    """Without any the transformer gets zeros, and a mask of zeros."""
+    """Without quoted words, the transformer gets zeros and a mask of zeros."""
     words = {"options": {"padding": "max_length"}, "quoted": [["'", "'"], ["“", "”"]], "before": "", "after": "b"}
     facts = ZEROS | {
         "tokenization.tokenizer": fact(**words),

@@ -63,7 +63,7 @@ class _Tensor:
         ([[1, 1, 0, 0, 1], [1, 1, 1, 0, 1]], None),
     ],
 )
-def test_a_mask_is_of_the_prompt_and_of_what_follows(given, rule):
+def test_mask_covers_the_prompt_and_the_tokens_after_it(given, rule):
     views = _views([[1, 1, 0, 0], [1, 1, 1, 0]], [(2, 4), (2, 6)])
     found = arguments._mask([_Tensor(numbers) for numbers in given], views)
     assert found == (rule and rule | {"axes": 2, "dtype": "int"})
@@ -79,7 +79,7 @@ def test_a_mask_of_another_argument_names_it():
     assert given.lines("mask_of_glyphs") == ["_, _, mask_of_glyphs = prompt_embeds"]
 
 
-def test_zeros_in_every_run_are_zeros():
+def test_zeros_in_every_run_are_read_as_zeros():
     assert arguments._zeros([_Tensor([0, 0]), _Tensor([0, 0])]) == {"is": "zeros", "shape": [2]}
     for other in ([0, 1], [0, 0, 0]):
         assert arguments._zeros([_Tensor([0, 0]), _Tensor(other)]) is None

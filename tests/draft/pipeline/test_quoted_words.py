@@ -21,7 +21,7 @@ def _in_order(prompt: str) -> list[str]:
 
 
 def _fact(monkeypatch, words, without: float = 0.0):
-    """The fact about a pipeline whose second encoder gets these words of a prompt, and without them a vector."""
+    """The fact about a pipeline whose second encoder gets these words of a prompt, and a vector if there are none."""
 
     def run(pipe, call: dict, *rest, **more) -> Trace:  # noqa: ARG001
         found = words(call["prompt"])
@@ -47,7 +47,7 @@ def test_the_text_follows_from_the_words_of_each_pair_of_quotes(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "without", "why"), [(_in_order, 0.0, "it encodes"), (_by_pair, 0.5, "without quoted words is not zeros")]
 )
-def test_any_other_rule_is_open(monkeypatch, words, without, why):
+def test_unknown_rule_stays_open(monkeypatch, words, without, why):
     fact = _fact(monkeypatch, words, without)
     assert fact.value is None and why in fact.alternatives[0]
 

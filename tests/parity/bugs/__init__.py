@@ -16,7 +16,7 @@ import mlx.core as mx
 class Bug:
     """``expected`` are patterns (fnmatch) of module paths; an answer that matches one of them is right.
 
-    ``cause`` is a pattern (re) that the answer's line must match, where one was given. ``dtypes`` are those of the runs
+    ``cause`` is a pattern (re) that the answer's line must match, if one is given. ``dtypes`` are those of the runs
     that can show it.
     """
 
@@ -30,7 +30,10 @@ class Bug:
 
 @contextlib.contextmanager
 def replaced(owner, name: str, value) -> Iterator[None]:
-    """``owner.name`` is ``value`` inside this context. MLX keeps parameters and children as items, the rest as attributes."""
+    """``owner.name`` is ``value`` inside this context.
+
+    MLX keeps parameters and children as items, the rest as attributes.
+    """
     if isinstance(owner, dict) and name in owner:
         before, owner[name] = owner[name], value
         try:

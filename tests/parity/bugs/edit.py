@@ -39,7 +39,7 @@ def image(change: Callable) -> Callable:
 
 
 def pixels(change: Callable) -> Callable:
-    """``change(pixels)`` of the VAE's input, (1, 3, height, width)."""
+    """Applies ``change(pixels)`` to the VAE's input, (1, 3, height, width)."""
     original = ImageUtil.to_array
 
     return lambda: replaced(ImageUtil, "to_array", staticmethod(lambda *a, **k: change(original(*a, **k))))
@@ -59,7 +59,7 @@ def normalised(change: Callable) -> Callable:
 
 
 def conditioning(change: Callable) -> Callable:
-    """``change(latents, ids)`` of what is concatenated to the noise."""
+    """Applies ``change(latents, ids)`` to what is concatenated to the noise."""
 
     def prepare(original):
         return lambda **given: change(*original(**given))
@@ -68,7 +68,7 @@ def conditioning(change: Callable) -> Callable:
 
 
 def paths(change: Callable) -> Callable:
-    """``change(paths)`` of the images."""
+    """Applies ``change(paths)`` to the images."""
 
     def prepare(original):
         return lambda *, image_paths=None, **given: original(image_paths=change(list(image_paths)), **given)
@@ -77,7 +77,9 @@ def paths(change: Callable) -> Callable:
 
 
 def transformer(change: Callable) -> Callable:
-    """``change(call, latents, ids, images, image_ids)`` predicts; ``call(hidden_states, img_ids)`` is the transformer."""
+    """``change(call, latents, ids, images, image_ids)`` predicts; ``call(hidden_states, img_ids)``
+    is the transformer.
+    """
 
     def _predict(self, transformer):
         def predict(latents, image_latents, latent_ids, image_latent_ids, prompt_embeds, text_ids, timestep, **rest):
@@ -99,7 +101,7 @@ def _tail(call, latents, ids, images, image_ids):
 
 
 def _images_first(call, latents, ids, images, image_ids):
-    """Another order of rows, with its positions: right."""
+    """Another order of rows, with matching positions: correct."""
     return call(hidden_states=_joined(images, latents), img_ids=_joined(image_ids, ids))[:, -latents.shape[1] :]
 
 
@@ -130,7 +132,9 @@ def _not_given(call, latents, ids, images, image_ids):
 
 @contextlib.contextmanager
 def _listed():
-    """The transformer takes the images' latents as a list of pictures, as a rendered port's, and cuts its own result."""
+    """The transformer takes the images' latents as a list of pictures, like that of a rendered port, and cuts its own
+    result.
+    """
     original = Flux2Transformer.__call__
 
     def call(self, latents, pictures, **rest):
@@ -183,10 +187,14 @@ def _swapped_pictures(latents: mx.array, ids: mx.array) -> tuple[mx.array, mx.ar
     return latents[:, order], ids[:, order]
 
 
-def _second_like_the_first(given, width: int, height: int):
+def _like_the_first(original: Callable) -> Callable:
     """Every image at the size of the first."""
-    size = _SIZES.setdefault("first", (width, height))
-    return given.resize(size, PIL.Image.LANCZOS)
+
+    def prepare(given):
+        prepared = original(given)
+        return prepared.resize(_SIZES.setdefault("first", prepared.size), PIL.Image.LANCZOS)
+
+    return prepare
 
 
 _SIZES: dict[str, tuple[int, int]] = {}
@@ -225,7 +233,7 @@ EDITS = (
     Claim("positions of two images swapped", EDIT, conditioning(lambda x, ids: (x, _column(ids, lambda t: 30 - t))), "positions", "is 20, .*, the reference's 10"),
     Claim("positions one row down", EDIT, conditioning(lambda x, ids: (x, ids + mx.array([0, 1, 0, 0], dtype=ids.dtype))), "positions", "rows differ"),
     Claim("latents of two images swapped", EDIT, conditioning(lambda x, ids: (_swapped_pictures(x, ids)[0], ids)), "order", "image 2 before 1"),
-    Claim("all images at the first one's size", EDIT, image(_second_like_the_first), "preprocess", "image 2"),
+    Claim("all images at the first one's size", EDIT, helper("prepare_reference_image", _like_the_first), "preprocess", "image 2"),
     Claim("in grey", EDIT, image(lambda i, w, h: PIL.ImageOps.fit(i.convert("L").convert("RGB"), (w, h))), "preprocess", "other pixels"),
     Claim("rows of two images mixed", EDIT, conditioning(lambda x, ids: (mx.concatenate([x[:, ::2], x[:, 1::2]], axis=1), ids)), "order", "image|rows are in another order"),
 )  # fmt: skip

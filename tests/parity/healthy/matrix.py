@@ -135,7 +135,7 @@ def prepare(name: str, folder: Path) -> Path:
 
 
 def family_of(name: str) -> Family:
-    """A family that draws from text, or one that only edits."""
+    """A family that generates from text, or one that only edits."""
     return EDITS.get(name) or FAMILIES[name]
 
 

@@ -18,7 +18,7 @@ def download_patterns(package: Package) -> list[str]:
 
 
 def own_patterns(package: Package) -> list[str]:
-    """The patterns written in the definition, in constants of its module too."""
+    """The patterns in the definition, including those in constants of its module."""
     nodes = [node for function in pattern_functions(package) for node in syntax.walk(function)]
     found = syntax.strings(nodes)
     constants: dict[str, object] = {}

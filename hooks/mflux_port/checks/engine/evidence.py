@@ -15,6 +15,7 @@ CLAIMS = {"edit": "edits", "image_to_image": "img2img", "lora": "lora", "trainin
 CLAIM_FLAGS = {
     "edit": "--edit", "image_to_image": "--image", "lora": "--lora", "training": "--training", "quantized": "--quantize 8",
 }  # fmt: skip
+TWIN = " --model porting/{model}/artifacts/tiny"  # the option of run_reference.py
 # Stages whose result depends on the guidance.
 _GUIDED = ("guidance", "loop", "end_to_end", BFLOAT16)
 _BOX = re.compile(r"^- \[(?P<tick>[ xX])\] (?P<text>.*)$")
@@ -35,7 +36,9 @@ _PROVEN_CODE = ("model", "weights", "variants", "latent_creator", "training_adap
 
 
 class Box(NamedTuple):
-    """One box of PORTING.md. ``stage`` is set if the runner ticks it; ``figures``: the text it wrote after it.
+    """One box of PORTING.md.
+
+    ``stage`` is set if the runner ticks it; ``figures`` is the text that it wrote after the box.
 
     ``guidance`` is the value that the port used, 1 if it used none.
     """
@@ -75,7 +78,7 @@ class Box(NamedTuple):
         if self.stage in CLAIMS:
             return ""  # they compare numbers, not pictures
         if int(found["width"]) * int(found["height"]) < _SIDE**2:
-            return f"was run at {found['width']}x{found['height']}; only {_SIDE}x{_SIDE} and larger counts"
+            return f"was run at {found['width']}x{found['height']}; only {_SIDE}x{_SIDE} or larger counts"
         if self._unguided(found):
             return f"was run with guidance {found['guidance']}; the port's is {self.guidance:g}"
         return ""
@@ -95,7 +98,7 @@ class Box(NamedTuple):
         found = _FIGURES.fullmatch(self.figures)
         if not found or found["failed"] or not self._lesser_setting(found):
             return judge
-        flags = f" --model porting/{model}/artifacts/tiny" if found["twin"] else ""
+        flags = TWIN.format(model=model) if found["twin"] else ""
         if int(found["width"]) * int(found["height"]) < _SIDE**2:
             flags += f" --size {_SIDE}"
         if self._unguided(found):
@@ -119,6 +122,12 @@ class Box(NamedTuple):
     @property
     def proven(self) -> bool:
         return not self.problem
+
+    @property
+    def on_twin(self) -> bool:
+        """Whether its figures are of a tiny twin."""
+        found = _FIGURES.fullmatch(self.figures)
+        return found is not None and found["twin"] is not None
 
     @property
     def commit(self) -> str:
@@ -156,6 +165,11 @@ def claimed(package: Package) -> list[str]:
     """The port's claims besides text-to-image, by its answers; every port claims that it can be saved quantized."""
     port = package.port
     return [claim for claim, answer in CLAIMS.items() if not answer or port is not None and getattr(port, answer)]
+
+
+def shares_checkpoint(package: Package, claim: str) -> bool:
+    """Whether a claim is recorded from the checkpoint of the stages; editing may have one of its own."""
+    return claim != "edit" or package.port is None or package.port.edit_repo == package.port.hf_repo
 
 
 def _claim_commands(model: str, claim: str, checkpoint: str) -> str:

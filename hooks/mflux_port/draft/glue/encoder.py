@@ -16,7 +16,7 @@ _LONG = 40  # characters; a longer text is a constant
 
 
 class Undecided(Exception):
-    """What the facts do not decide, in words, and the fact that lists alternatives."""
+    """What the facts do not decide, in words, and the name of the fact that lists alternatives."""
 
     def __init__(self, what: str, fact: dict | None = None):
         super().__init__(what)
@@ -35,14 +35,16 @@ class Group:
 
 @dataclass
 class Encoder:
-    """One encoder of a port, with the facts about it. ``signature`` and ``stack``: of a drafted class; ``mask_name``:
-    the name under which the mask is returned; empty if it is not.
+    """One encoder of a port, with the facts about it.
+
+    ``signature`` and ``stack`` are those of a drafted class; ``mask_name``: the name under which the mask is returned,
+    empty if it is not.
 
     ``constants`` collects long texts, as the prompt encoder's class attributes.
     """
 
     port: TextEncoder
-    class_name: str  # of the prompt encoder
+    class_name: str  # class attributes of the prompt encoder
     facts: dict[str, dict]
     signature: Signature | None
     stack: LayerStack | None
@@ -108,7 +110,7 @@ class Encoder:
         return ["text = prompt"]
 
     def _words(self) -> list[str]:
-        """The lines for an encoder that gets only the quoted words of a prompt."""
+        """The lines for an encoder that gets only a prompt's quoted words."""
         pairs = ", ".join(repr(f"{re.escape(left)}(.*?){re.escape(right)}") for left, right in self.tokens["quoted"])
         each = self._filled(self.tokens["before"], "{prompt}", self.tokens["after"]).replace("prompt", "word")
         return [
@@ -207,7 +209,7 @@ class Encoder:
         return lines
 
     def _filled_up(self, name: str) -> list[str]:
-        """A transformer without a mask sees the zeros that fill every prompt up to one length."""
+        """A transformer without a mask also sees the zeros that pad every prompt to one length."""
         length = self.value.get("pad_to")
         if not length or gets_mask(self.facts):
             return []

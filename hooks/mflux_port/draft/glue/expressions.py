@@ -13,7 +13,7 @@ DTYPES = {"float": "mx.float32", "int": "mx.int32", "bool": "mx.bool_"}
 
 @dataclass
 class Given:
-    """What ``prepare`` has: the names that expressions may use, and the lines that define them.
+    """What is available in ``prepare``: the names that expressions may use, and the lines that define them.
 
     ``pixels``: how many pixels one latent spans.
     """

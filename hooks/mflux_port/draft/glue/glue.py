@@ -1,4 +1,6 @@
-"""The files between the networks, from the facts of the pipeline: prediction, prompt encoder, latents, sizes of the tests."""
+"""The files between the networks, from the facts of the pipeline: prediction, prompt encoder, latents, sizes of the
+tests.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from mflux_port.draft.glue.packing_code import Packing
 from mflux_port.draft.pipeline.loop import AT_MOST
 
 _GUIDED = {"guidance > 1": "guidance > 1.0", "guidance > 0": "guidance > 0.0", "guidance != 1": "guidance != 1.0"}
-# The facts give these as they are written in Python.
+# These are written in Python in the facts.
 _FORMULAS = (
     "unconditional + guidance * (conditional - unconditional)",
     "conditional + guidance * (conditional - unconditional)",
@@ -82,7 +82,7 @@ class Guidance:
         shrinks, size = size.startswith(AT_MOST), size.removeprefix(AT_MOST)
         scale = _SCALES.get(size, _SCALE_OF_TOKENS)
         lines = [f"mixed = {formula}", f"scale = {f'mx.minimum({scale}, 1.0)' if shrinks else scale}"]
-        if not self.packing or size in _SCALES:  # of all values, or of each row of the image
+        if not self.packing or size in _SCALES:  # for all values, or for each row of the image
             return block([*lines, "return mixed * scale"])
         packed = [
             f"shape, pack = conditional.shape, {self.known.class_name}._pack",

@@ -46,12 +46,14 @@ class KnownFacts:
         return f'raise NotImplementedError("Port what {self.port.reference_pipeline} gives its transformer as {name}.")'
 
     def left_out(self, name: str) -> None:
-        """Note an argument that no run used."""
+        """Record an argument that no run used."""
         why = f"{name} held only zeros in the runs and is left out; some prompts may need it"
         self._note(name, why, (f"read {self.port.reference_pipeline}",))
 
     def undecided(self, fact: str, what: str, found: object) -> str:
-        """The statement for ``what`` a fact does not decide; ``found``: the value that the drafted code has no form for."""
+        """The statement for ``what`` a fact does not decide; ``found``: the value that the drafted code has no form
+        for.
+        """
         candidates = tuple(map(str, [*([found] if found else []), *self.facts.get(fact, {}).get("alternatives", ())]))
         candidates = candidates or (f"read it in {self.port.reference_pipeline}",)
         self._note(fact, f"the runs do not decide {what}", candidates)

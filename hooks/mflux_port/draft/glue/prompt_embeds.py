@@ -1,4 +1,6 @@
-"""What ``encode_prompt`` returns: one array, or a tuple of the transformer's arguments about the prompt and their mask."""
+"""What ``encode_prompt`` returns: one array, or a tuple of the transformer's arguments about the
+prompt and their mask.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from mflux_port.draft.pipeline.prompts import blocks_of, is_pooled
 
 @dataclass(frozen=True)
 class PromptEmbeds:
-    """``arguments``: of the transformer, in its order; ``main``: the one with a vector for each token.
+    """``arguments`` are the transformer's, in its order; ``main`` is the one with a vector for each token.
 
     ``with_mask``: the mask of ``main`` is returned; ``masked``: further arguments whose masks are.
     """
@@ -55,7 +57,7 @@ class PromptEmbeds:
 
 
 def prompt_embeds(facts: dict[str, dict]) -> PromptEmbeds:
-    """What the facts say about it."""
+    """Read it from the facts."""
     found = {name.removeprefix("prompt."): fact["value"] for name, fact in facts.items() if name.startswith("prompt.")}
     names = list(found)
     tokens = [name for name, value in found.items() if value and not is_of_pooled(value)]
@@ -73,7 +75,7 @@ def is_of_pooled(value: dict) -> bool:
 
 
 def tokenization(facts: dict[str, dict], encoding: dict) -> dict:
-    """How the tokenizer of an encoder cuts a text, by the value of the fact about its encoding."""
+    """How an encoder's tokenizer splits a text, by the value of the fact about its encoding."""
     return facts.get(f"tokenization.{encoding.get('tokenizer')}", {}).get("value") or {}
 
 
@@ -85,7 +87,7 @@ def encoders_of(value: dict) -> list[str]:
 
 
 def _has_mask(facts: dict[str, dict], main: str) -> bool:
-    """Whether there is padding, and the transformer gets its mask."""
+    """Whether there is padding whose mask the transformer gets."""
     encoders = encoders_of(facts[f"prompt.{main}"]["value"] or {})
     value = (facts.get(f"encoding.{encoders[0]}", {}).get("value") or {}) if len(encoders) == 1 else {}
     options = tokenization(facts, value).get("options", {})

@@ -47,8 +47,8 @@ def _is_bare(negative: dict) -> bool:
 class Writer:
     """Writes the file for one port; what the facts do not decide is added to ``unresolved``.
 
-    ``classes``: (module, class) of each text encoder, by the port's name for it; ``drafted``: the text of a module of this
-    draft, empty for any other.
+    ``classes``: (module, class) of each text encoder, by the port's name for it; ``drafted``: the text of a module of
+    this draft, empty for any other.
     """
 
     def __init__(
@@ -61,7 +61,10 @@ class Writer:
         self.constants: dict[str, str] = {}
 
     def text(self) -> str:
-        """The file's source, not formatted yet. It raises if the facts are not enough, with the reason in ``unresolved``."""
+        """The file's source, not formatted yet.
+
+        It raises an error if the facts are not sufficient, with the reason in ``unresolved``.
+        """
         try:
             groups = self._groups()
             encoders = [
@@ -142,7 +145,9 @@ class {self.name}:
         return Encoder(own, self.name, self.facts, signature, stack, groups, mask, self.constants, option)
 
     def _mask_of(self, own: TextEncoder) -> str:
-        """The name of the mask that an encoder's method returns: that of an argument that has vectors of this one alone."""
+        """The name of the mask that an encoder's method returns: that of an argument with vectors of this encoder
+        alone.
+        """
         for argument in self.embeds.arguments:
             if encoders_of(self.facts[f"prompt.{argument}"]["value"]) == [own.folder]:
                 if name := self.embeds.mask_of(argument):
@@ -194,7 +199,7 @@ class {self.name}:
 {body}"""
 
     def _spare(self, own: TextEncoder, body: str) -> str:
-        # A body that only raises needs none of its arguments.
+        # A body that only raises does not need its arguments.
         is_used = re.search(rf"\b{own.name}\b", body) or "raise NotImplementedError" in body
         return "" if is_used else "  # noqa: ARG004"
 
@@ -268,7 +273,7 @@ class {self.name}:
         return [f"return {', '.join(values)}"]
 
     def _texts(self) -> str:
-        """Long texts around the prompt, as constants of the class."""
+        """Long texts around the prompt, written as constants of the class."""
         lines = []
         for text, name in self.constants.items():
             parts = "".join(f"        {part!r}\n" for part in _pieces(text))
@@ -300,7 +305,7 @@ def _concatenated(names: list[str], axis: int) -> str:
 
 
 def _pieces(text: str) -> list[str]:
-    """The text split into parts that fit on a line."""
+    """Split the text into parts that fit on a line."""
     parts, rest = [], text
     while len(rest) > _WIDTH:
         at = rest.rfind(" ", 0, _WIDTH) + 1 or _WIDTH

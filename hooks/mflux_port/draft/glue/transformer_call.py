@@ -1,4 +1,4 @@
-"""The call of the transformer: what is prepared once for an image, and what every step gives it."""
+"""The call of the transformer: what is prepared once per image, and what every step passes to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mflux_port.draft.glue.packing_code import packing
 from mflux_port.draft.glue.signature import Signature
 from mflux_port.draft.pipeline.loop import BEFORE_SHIFT
 
-_TIMES = ("sigma", "1 - sigma", "1000 * sigma", "1000 - 1000 * sigma")  # as they are written in Python
+_TIMES = ("sigma", "1 - sigma", "1000 * sigma", "1000 - 1000 * sigma")  # written in Python
 
 
 class TransformerCall:
@@ -57,7 +57,7 @@ class TransformerCall:
         return self._prepare(fixed, given), self.predict()
 
     def _rotary(self, passed: list[str]) -> dict[str, str]:
-        """The transformer's rotary embeddings, made once for an image; ``passed`` gets them for every step."""
+        """The transformer's rotary embeddings, computed once per image; ``passed`` gets them for every step."""
         given = [text for text in passed if text.partition("=")[0] in self.signature.of_rotary]
         rules = self.known.value("arguments")
         of_time = any((rules.get(name) or {}).get("is") == "time" for name in self.signature.of_rotary)

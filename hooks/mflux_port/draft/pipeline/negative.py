@@ -63,7 +63,7 @@ def _guided(at_one: int, at_half: int) -> str:
 
 
 def _predictions(trace: Trace) -> int:
-    """How many predictions the first step makes."""
+    """The number of predictions in the first step."""
     from mflux_port.draft.pipeline.loop import rows_of_step
 
     return len(rows_of_step(trace))

@@ -21,7 +21,8 @@ def idle_encoders(pipe, traces: list[Trace]) -> list[str]:
 def quoted_words(pipe, call: dict, encoder: str) -> Fact | None:
     """How the text that ``encoder`` gets follows from the quoted words; None if no quoted words reach it.
 
-    ``call``: of the pipeline, with a prompt that quotes nothing. The fact has no value if the text follows no known rule.
+    ``call``: the pipeline's call, with a prompt that quotes nothing. The fact has no value if the text follows no known
+    rule.
     """
     runs = {pair: _run(pipe, call, f"a sign that says {_quoted(pair, _WORD)}") for pair in PAIRS}
     tokenizer = f"tokenizer{encoder.removeprefix('text_encoder')}"

@@ -24,7 +24,7 @@ from mflux_port.draft.pipeline.quoted_words import REFUSALS, idle_encoders, quot
 from mflux_port.draft.pipeline.watch import Intervention, Trace, run
 
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
-LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32
+LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: not a multiple of 8, 16 or 32
 WITH_WORDS = f'{PROMPT} and the word "OPEN"', f'{LONGER} and the words "OPEN ALL DAY"'
 GUIDANCE = ("true_cfg_scale", "guidance_scale", "distilled_guidance_scale")
 QUOTED = 'a shop sign that says "OPEN"'  # some pipelines encode quoted words with a separate encoder
@@ -206,7 +206,7 @@ def _call(pipe, width: int, height: int) -> dict:
         "use_resolution_binning": False,
         "use_pe": False,
         "enable_prompt_rewrite": False,
-        "max_area": width * height,  # otherwise FLUX.1 Kontext draws a larger size
+        "max_area": width * height,  # otherwise FLUX.1 Kontext generates a larger size
     }
     known = inspect.signature(type(pipe).__call__).parameters
     numbers = (name for name in GUIDANCE if name in known and known[name].default is not None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 SPARE = 1.1  # times the largest network: a VAE or a small encoder stays with it
 WIDTHS = {"float32": 4, "bfloat16": 2, "float64": 8}
-LESS = "--dtype bfloat16 takes half of it, a smaller --size takes less besides the weights"
+LESS = "--dtype bfloat16 halves it, a smaller --size shrinks all but the weights"
 
 
 def weights(folder: Path, dtype: str) -> int:
@@ -20,7 +20,10 @@ def weights(folder: Path, dtype: str) -> int:
 
 
 def largest_file(folder: Path) -> int:
-    """Bytes of the files of the largest network. While they are read, the system counts them as the process's memory."""
+    """Bytes of the files of the largest network.
+
+    While they are read, the system counts them as the process's memory.
+    """
     return max(
         (sum(file.stat().st_size for file in part.glob("*.safetensors")) for part in folder.iterdir()), default=0
     )
@@ -32,7 +35,7 @@ def together(sizes: list[int]) -> int:
 
 
 def machine() -> int:
-    """Bytes of memory that this machine has; 0 where the system does not say."""
+    """Bytes of memory that this machine has; 0 where the system does not report it."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -73,7 +76,7 @@ class Timings:
             timed = self.known[key]
             seconds = timed["seconds"] + timed["in_steps"] * (steps - timed["steps"]) / timed["steps"]
         except (KeyError, TypeError, ZeroDivisionError):
-            return "seconds: not known before one run of this checkpoint and size was timed; --steps 1 is the shortest"
+            return "seconds: unknown until one run of this checkpoint and size has been timed; --steps 1 is the shortest"
         return f"{seconds:.0f} s, by the steps of a run that took {timed['seconds']:.0f} s"
 
 

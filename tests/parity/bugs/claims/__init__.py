@@ -1,4 +1,5 @@
-"""Bugs in what a port claims besides text-to-image, each with the row that must fail and words that must be in its note.
+"""Bugs in what a port claims besides text-to-image, each with the row that must fail and words that must be in its
+note.
 
 ``Claim.apply`` changes the released Z-Image port, or mflux's own code that it uses, inside its context. The
 expected answers were written before the first run.

@@ -14,7 +14,7 @@ from mflux.models.z_image.model.z_image_vae.vae import VAE
 
 
 def encoded(change: Callable) -> Callable:
-    """``change(latents, vae)`` of what the VAE makes of the image."""
+    """Applies ``change(latents, vae)`` to the VAE's latents of the image."""
     original = VAEUtil.encode
 
     def encode(vae, image, **rest):
@@ -24,7 +24,7 @@ def encoded(change: Callable) -> Callable:
 
 
 def seen(change: Callable) -> Callable:
-    """``change(pixels)`` of the image that is encoded, (1, 3, height, width)."""
+    """Applies ``change(pixels)`` to the image that is encoded, (1, 3, height, width)."""
     original = VAEUtil.encode
 
     def encode(vae, image, **rest):

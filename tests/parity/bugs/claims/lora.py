@@ -16,7 +16,7 @@ from mflux.models.z_image.weights.z_image_lora_mapping import ZImageLoRAMapping
 
 
 def loader(change: Callable) -> Callable:
-    """``change(path, data, scale)`` gives what mflux's loader gets instead for one layer: path, data and scale."""
+    """``change(path, data, scale)`` returns what mflux's loader gets instead for one layer: path, data and scale."""
     original = LoRALoader._apply_lora_matrices_to_target
 
     def applied(transformer, target_path, lora_data, scale, *, role):
@@ -123,8 +123,11 @@ def _root_of_the_rank(path, data, scale):
     return path, data, scale
 
 
-def dora(axis: int = 1, magnitude: Callable = lambda m: m[:, None]) -> Callable:
-    """A port that applies DoRA with LoRA matrices, which mflux refuses. Right with the axis and the magnitude as they are."""
+def dora(axis: int = 1, magnitude: Callable | None = lambda m: m[:, None]) -> Callable:
+    """A port that applies DoRA with LoRA matrices, which mflux refuses.
+
+    Correct if axis and magnitude are left as they are. ``magnitude``: None applies the matrices alone.
+    """
 
     class Decomposed(LoKrLinear):
         def __call__(self, x):
@@ -138,7 +141,8 @@ def dora(axis: int = 1, magnitude: Callable = lambda m: m[:, None]) -> Callable:
         weights, metadata = mx.load(lora_file, return_metadata=True)
         found.clear()
         for key in [key for key in weights if key.endswith("lora_magnitude_vector")]:
-            found[key.removeprefix("transformer.").removesuffix(".lora_magnitude_vector")] = weights.pop(key)
+            layer = key.removesuffix(".lora_magnitude_vector")
+            found[weights[f"{layer}.lora_A.weight"][0, 0].item()] = weights.pop(key)
         other = Path(lora_file).with_name("undecomposed.safetensors")
         mx.save_safetensors(str(other), weights, metadata)
         try:
@@ -150,11 +154,11 @@ def dora(axis: int = 1, magnitude: Callable = lambda m: m[:, None]) -> Callable:
 
     def applied(transformer, path, data, scale, *, role):
         done = original(transformer, path, data, scale, role=role)
-        part = LoRALoader._get_target_module(transformer, path)
-        if path in found and done:
-            one = mx.ones((1, 1))
+        mine = found.get(data["lora_A"][0, 0].item())  # the port may have other names for a layer
+        if mine is not None and done and magnitude:
+            part = LoRALoader._get_target_module(transformer, path)
             update = (data["lora_A"] @ data["lora_B"]).T
-            layer = Decomposed.from_linear(part.linear, one, update, found[path], scale)
+            layer = Decomposed.from_linear(part.linear, mx.ones((1, 1)), update, mine, scale)
             LoRALoader._replace_target_module(transformer, path, layer)
         return done
 
@@ -203,9 +207,10 @@ CLAIMS = (
     Claim("update in bfloat16", LORA, loader(_in_bfloat16), "attention", ""),
     Claim("one alpha for all layers", LORA, _alpha_of_the_first, "diffusers_alpha", "alpha_pattern is ignored"),
     Claim("alpha of one block only", LORA, loader(_alpha_of_one_block), "kohya", "alpha is ignored"),
-    Claim("alpha by the root of the rank", LORA, loader(_root_of_the_rank), "kohya", "rsLoRA"),
+    Claim("alpha divided by the root of the rank", LORA, loader(_root_of_the_rank), "kohya", "rsLoRA"),
     Claim("DoRA over the wrong axis", LORA, dora(axis=0), "dora", "norm of columns"),
-    Claim("DoRA without its magnitude", LORA, dora(magnitude=lambda m: 1.0), "dora", "another update"),
+    Claim("DoRA with the magnitude 1", LORA, dora(magnitude=lambda m: 1.0), "dora", "another update"),
+    Claim("DoRA read as plain LoRA", LORA, dora(magnitude=None), "dora", "magnitude of DoRA is ignored"),
 )  # fmt: skip
 # Right in a port that goes beyond mflux.
 RIGHT = (Claim("DoRA as the reference applies it", LORA, dora(), "dora", ""),)

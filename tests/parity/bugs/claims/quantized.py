@@ -77,7 +77,7 @@ def _without_zero_points(layer: nn.QuantizedLinear) -> None:
 CLAIMS = (
     Claim("embedder quantized", QUANTIZED, predicate(lambda path, module: hasattr(module, "to_quantized")), "transformer", "UNQUANTIZED lists it"),
     Claim("a layer left in full precision", QUANTIZED, predicate(lambda path, module: _listed(path, module) and "layers.1" not in path), "transformer", "does not list it"),
-    Claim("one layer in other bits", QUANTIZED, _with_one_layer(_requantize), "", "in 8 bits, not 4"),
+    Claim("one layer with different bits", QUANTIZED, _with_one_layer(_requantize), "", "in 8 bits, not 4"),
     Claim("a broken layer", QUANTIZED, _with_one_layer(_halved), "", "lost its weight"),
     Claim("one listed layer in 4 bits", QUANTIZED, predicate(lambda path, module: _listed(path, module) or (hasattr(module, "to_quantized") and "layers.1.adaLN" in path)), "transformer", "UNQUANTIZED lists it"),
     Claim("no zero points", QUANTIZED, _with_one_layer(_without_zero_points), "", "lost its weight"),

@@ -162,7 +162,7 @@ def _swapped_roles(original):
 
 
 def saving(change: Callable) -> Callable:
-    """Saved as it should be (scale included, names of the reference), then with ``change(weights)``."""
+    """Saves correctly (scale included, names of the reference), then applies ``change(weights)``."""
 
     def save(self, *, path, training_spec):
         weights = {}
@@ -185,7 +185,7 @@ SHIFT, SCALE = 0.1159, 0.3611  # of Z-Image's VAE
 
 
 CLAIMS = (
-    Claim("loss on the other sign", TRAINING, _other_prediction(lambda original, self, given: -original(self, **given)), "loss", "clean - noise"),
+    Claim("loss with the opposite sign", TRAINING, _other_prediction(lambda original, self, given: -original(self, **given)), "loss", "clean - noise"),
     Claim("loss against the noise", TRAINING, error(lambda p, n, c: (p - n).square().mean()), "loss", "target is noise"),
     Claim("loss against the image", TRAINING, error(lambda p, n, c: (p - c).square().mean()), "loss", "target is clean"),
     Claim("loss is a sum", TRAINING, error(lambda p, n, c: (c + p - n).square().sum()), "gradients", "times the reference's"),
@@ -214,6 +214,6 @@ CLAIMS = (
     Claim("noise drawn again for the target", TRAINING, lambda: replaced(TrainingTrainer, "_single_example_loss", staticmethod(_twice_drawn)), "loss", "the reference's is"),
     Claim("absolute error", TRAINING, error(lambda p, n, c: (c + p - n).abs().mean()), "loss", "the reference's is"),
     Claim("saved in bfloat16", TRAINING, saving(lambda w: {k: v.astype(mx.bfloat16) for k, v in w.items()}), "saved", ""),
-    Claim("up and down saved as each other", TRAINING, saving(lambda w: {_other_matrix(k): v for k, v in w.items()}), "saved", "is not saved as"),
+    Claim("up and down swapped when saved", TRAINING, saving(lambda w: {_other_matrix(k): v for k, v in w.items()}), "saved", "is not saved as"),
     Claim("even timesteps, not the named ones", TRAINING, contextlib.nullcontext, "timesteps", "waivers.yml names logit_normal", "training.timesteps.logit_normal"),
 )  # fmt: skip

@@ -6,9 +6,9 @@ import inspect
 
 
 class Bridge:
-    """Called like the drafted module; runs the reference's.
+    """Is called like the drafted module, and runs the reference's.
 
-    ``signatures``: for each method, torch's names, those that it takes, and those of complex arrays.
+    ``signatures``: for each method, torch's parameters, those that it takes, and those of complex arrays.
     """
 
     def __init__(self, module, signatures: dict[str, tuple[list[str], list[str], list[str]]]):

@@ -64,7 +64,7 @@ class Replay:
         return [path for path, module in self.reference.named_modules() if path and group_of(module) == group]
 
     def group(self, group: str) -> dict:
-        """Replay the recorded calls of a group. Returns the one nearest to its limit, as a dict."""
+        """Replay the recorded calls of a group. Returns the call that is nearest to its limit, as a dict."""
         import torch
 
         worst, limit = 0.0, FLOOR
@@ -74,7 +74,7 @@ class Replay:
                     error, allowed = self._call(group, call)
             except Exception as error:  # noqa: BLE001 - any error is the outcome of a replay
                 if call.run in RUNS and isinstance(error, NotImplementedError):
-                    continue  # other numbers took a branch that no recorded run took
+                    continue  # the changed numbers took a branch that no recorded run took
                 return {"kind": "raises", "reason": _last_line(error), "calls": number}
             if not error / allowed < worst / limit:
                 worst, limit = error, allowed
@@ -102,7 +102,7 @@ class Replay:
         names, taken, _ = self.signatures[group][method]
         bound = dict(zip(names, call.args, strict=False)) | call.kwargs
         bound = {name: value for name, value in self._defaults(call).items() if name in _needed(mine, method)} | bound
-        left_out = {name: None for name in taken if name in _needed(mine, method)}  # for **keywords that a call lacks
+        left_out = {name: None for name in taken if name in _needed(mine, method)}  # missing **keywords
         given = left_out | {name: to_mlx(value) for name, value in bound.items() if name in taken}
         out = mine(**given) if method == "__call__" else getattr(mine, method)(**given)
         return out, _unwrapped(call.output, out)

@@ -26,7 +26,7 @@ _TIMEOUT = 3600
 def prove(forwards: dict[str, Forward], recording: Recording) -> None:
     """Give every forward pass its state."""
     for forward in forwards.values():
-        forward.state = State(VERIFIED)  # for the twin's port, which has every forward pass
+        forward.state = State(VERIFIED)  # for the twin's port, which has all forward passes
     with tempfile.TemporaryDirectory(prefix="mflux-port-twin-") as scratch:
         folder = Path(scratch)
         with _guarded(forwards):
@@ -117,7 +117,8 @@ def _state(forward: Forward, result: dict | None) -> State:
         return State(VERIFIED, result["error"], result["limit"], forward.where, calls=result["calls"])
     where, source, reason = forward.where, "", result["reason"]
     for place, line, why in forward.problems:
-        # A raise of the draft names its line; a construct that is not written may also leave names undefined.
+        # An exception that the draft raises names its line; a construct that is not written may also leave names
+        # undefined.
         may_explain = "NotImplementedError" not in result["reason"] and not source and not why.startswith(NOT_REACHED)
         if f"{place}: {why}" in result["reason"] or may_explain:
             where, source, reason = place, line, why if result["kind"] == RAISES else reason

@@ -1,8 +1,8 @@
 """Whether a value follows from the model's config alone, and is the same in the tiny twin and in the real model.
 
 A value that was the same in all runs proves nothing: it is folded into a drafted forward pass only when no data reaches
-it. Data is what the runs gave the model, and what is read from a tensor: sizes, numbers, booleans. That something is a
-tensor of one rank and not None is not data: it is how a function is called. A number that the twin has changed, such as a
+it. Data is what the runs gave the model, and what is read from a tensor: sizes, numbers, booleans. Whether something is
+a tensor of one rank or None is not data: it is how a function is called. A number that the twin has changed, such as a
 width, counts as data: what follows from it may differ in the real model.
 """
 
@@ -55,7 +55,7 @@ class Provenance:
 
 
 class _Reader:
-    """Draws the edges of one function: which variable takes its value from which."""
+    """Finds the edges of one function: which variable gets its value from which."""
 
     def __init__(self, whole: Provenance, place: Place):
         self.whole, self.place = whole, place
@@ -121,7 +121,7 @@ class _Reader:
         return self.place[0] in {key_of(getattr(root, name)) for name in recording.entries}
 
     def stars(self, node: ast.Call, name: str) -> set[tuple]:
-        """What a call's stars may pass for a parameter: nothing, if its keywords never had the name."""
+        """What a call's star arguments may pass for a parameter: nothing, if its keywords never had the name."""
         found = set()
         for keyword in node.keywords:
             if keyword.arg is None:
@@ -321,7 +321,9 @@ def owner_groups(fact: Fact) -> set[str]:
 
 
 def argument(site, source, place: int) -> ast.expr | None:
-    """What a call passes for a function's parameter: an expression, None for nothing, ``...`` if a star may pass it."""
+    """What a call passes for a function's parameter: an expression, None for nothing, or ``...`` if a star argument may
+    pass it.
+    """
     name = source.parameters[place].arg
     for keyword in site.node.keywords:
         if keyword.arg == name:

@@ -19,7 +19,7 @@ class Source:
         self.file = library_path(self.path)
         self.text = textwrap.dedent("".join(lines))
         self.tree = _Whole().visit(ast.parse(self.text).body[0])
-        # Contexts such as ast.Load() are one shared object each: only what can be recorded gets a number.
+        # Contexts such as ast.Load() are shared objects: only what can be recorded gets a number.
         numbered = (node for node in ast.walk(self.tree) if isinstance(node, (ast.expr, ast.arg, ast.stmt)))
         for number, node in enumerate(numbered):
             node.number = number

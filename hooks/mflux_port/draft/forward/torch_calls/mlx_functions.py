@@ -1,6 +1,8 @@
-"""MLX functions for what torch does in one call and MLX does not. A port gets those that its drafted files call.
+"""MLX functions for operations that are one call in torch and several in MLX.
 
-Written as static methods of the port's own class of functions. Shapes are those of the torch call of the same name.
+A port gets only those that its drafted files call.
+
+They are static methods of the port's own class of functions. Shapes are those of the torch call of the same name.
 """
 
 from __future__ import annotations

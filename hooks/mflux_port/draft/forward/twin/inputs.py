@@ -69,7 +69,7 @@ class _Maker:
 
     @property
     def sample(self) -> int:
-        """The one image size that a model with learned positions takes."""
+        """The only image size that a model with learned positions takes."""
         return self.size(("sample_size",), 8)
 
     @property
@@ -83,7 +83,9 @@ class _Maker:
         return self.size(("num_text_layers", "text_num_layers"), 3)
 
     def mask(self, kind: str):
-        """The mask of text tokens: the later texts of a batch are shorter and end with padding, more in longer texts."""
+        """The mask of text tokens: the later texts of a batch are shorter and end with padding,
+        more in longer texts.
+        """
         case = self.case
         mask = self.torch.ones(case.batch, case.text)
         for place in range(1, case.batch):
@@ -93,7 +95,7 @@ class _Maker:
     def grid(self):
         rows, columns = self.torch.arange(self.case.height), self.torch.arange(self.case.width)
         ids = self.torch.zeros(self.case.height, self.case.width, self.axes)
-        ids[..., 0] += self.case.seed  # the number of the image: zero would hide the axis
+        ids[..., 0] += self.case.seed  # the number of the image; zero would hide the axis
         ids[..., min(1, self.axes - 1)] += rows[:, None]
         ids[..., min(2, self.axes - 1)] += columns[None]
         return ids.reshape(-1, self.axes)
@@ -280,7 +282,7 @@ def _found_runs(model, config: dict, cases: Sequence[Case], tables: dict[str, di
 
 
 def _of_sample_size(config: dict) -> tuple[Case, ...]:
-    """Runs at the size for which a model keeps its table of positions, in one side and in both."""
+    """Runs at the size of a model's table of positions: on one side, then on both."""
     size = config.get("sample_size")
     return (Case(size, 4, 7, 1, 5), Case(size, size, 7, 1, 6)) if type(size) is int and size <= SAMPLE else ()
 
@@ -318,7 +320,7 @@ def _others(chosen: tuple[int, ...], found: list[list[Callable]], number: int) -
 
 
 def _without_optional(model, runs: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
-    """A run without the inputs that may be left out: pipelines leave them out for some models."""
+    """A run without the optional inputs: pipelines leave them out for some models."""
     parameters = _forward_parameters(model)
     whole = inputs = runs[min(1, len(runs) - 1)][1]
     for name in whole:
@@ -334,7 +336,7 @@ def _without_optional(model, runs: list[tuple[str, dict]]) -> list[tuple[str, di
 
 
 def unknown_inputs(model) -> list[str]:
-    """The parameters that a transformer's ``forward`` needs and that no input is known for."""
+    """The parameters that a transformer's ``forward`` needs and for which no input is known."""
     parameters = _forward_parameters(model).values()
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     needed = [one for one in parameters if one.default is inspect.Parameter.empty and one.kind in plain]
@@ -376,7 +378,7 @@ def vae_runs(model, config: dict, cases: Sequence[Case] = CASES[:3]) -> list[tup
 
 
 def _with_odd_sides(model, runs: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
-    """The first image one row and one column smaller, if the model takes it: padding shows in odd sides only."""
+    """The first image with one row and one column fewer, if the model takes it: padding shows only with odd sides."""
     (method, inputs), *others = runs
     odd = {"x": inputs["x"][..., 1:, 1:]}
     return [(method, odd), *others] if _accepts(model, odd, method) else runs
@@ -407,7 +409,7 @@ def _candidates(name: str, parameter: inspect.Parameter, make: _Maker) -> list[C
 
 
 def _by_sum(counts: list[int]):
-    # Combinations of candidates, the first of each first.
+    # Combinations of candidates, starting with the first candidate of each.
     total = sum(count - 1 for count in counts)
     for wanted in range(total + 1):
         yield from (one for one in itertools.product(*map(range, counts)) if sum(one) == wanted)

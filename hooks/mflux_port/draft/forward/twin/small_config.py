@@ -1,4 +1,6 @@
-"""The tiny twin's config: the real one with small sizes, by the rules that ``make_tiny_checkpoint.py`` has in a port."""
+"""The tiny twin's config: the real one with small sizes, by the rules that
+``make_tiny_checkpoint.py`` has in a port.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from mflux_port.port.text_encoders import part_of
 from mflux_port.template.project import project_root
 
 _SHRINK = "template/porting/{{ model }}/parity/record/shrink.py"
-_WINDOWS = ("sliding_window", "local_attention")  # how far tokens see
+_WINDOWS = ("sliding_window", "local_attention")  # how far attention reaches
 _WINDOW = 4  # shorter than the recorded prompts
 _VAE_WIDTHS = ("channels", "base_channels", "base_dim", "decoder_base_dim")
 _UNIT = 32  # the fewest channels: norms have up to 32 groups
@@ -64,7 +66,7 @@ def _small_vae(small: dict, config: dict) -> dict:
 
 
 def _limit(small: dict) -> None:
-    # Windows that a prompt is longer than, a small size of latents, and a row for the padding token.
+    # Windows shorter than a prompt, a small size of latents, and a row for the padding token.
     for key, value in small.items():
         if isinstance(value, dict):
             _limit(value)

@@ -1,4 +1,4 @@
-"""The tiny twin of a reference: its class at small sizes, every parameter random, and runs that it accepts."""
+"""The tiny twin of a reference: its class at small sizes with random parameters, and runs that it accepts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class Twin:
 
 
 def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Twin:
-    """The twin of a checkpoint's component. ``name``: the port's name for it; ``tables``: settings that its pipeline gives."""
+    """The twin of a checkpoint's component.
+
+    ``name``: the port's name for it; ``tables``: settings that its pipeline gives.
+    """
     from mflux_port.draft.tree.from_reference import build, build_plainly
 
     config = small_config(name, _with_layer_types(component))
@@ -39,7 +42,7 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
     model.eval()
     randomise(model)
     _plain_attention(model)
-    tried = copy.deepcopy(model)  # a run may leave tables that the next one would reuse
+    tried = copy.deepcopy(model)  # a run may cache tables that the next one would reuse
     runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(tried, config)}
     found = runs.get(part_of(name), lambda: find_runs(tried, config, tables=tables or {}))()
     if not _is_steady(tried, found):
@@ -52,7 +55,9 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
 
 
 def _with_layer_types(component) -> dict:
-    """The config with the kinds of its layers, which older files leave to the config's class: a twin shows each kind."""
+    """The config with the kinds of its layers, which older files leave to the config's class: a
+    twin shows each kind.
+    """
     if component.library != "transformers" or "layer_types" in component.config:
         return component.config
     import transformers
@@ -65,7 +70,7 @@ def _with_layer_types(component) -> dict:
 
 
 def _refused(class_name: str, shapes) -> str:
-    """Why a class is not built at small sizes, seen on a model without memory; empty when it can be."""
+    """Why a class cannot be built at small sizes, checked on a model without memory; empty if it can."""
     if shapes is None:
         return f"{class_name} cannot be built at small sizes"
     count = sum(parameter.numel() for parameter in shapes.parameters())
@@ -78,7 +83,9 @@ def _refused(class_name: str, shapes) -> str:
 
 
 def _is_steady(model, runs: list[tuple[str, dict]]) -> bool:
-    """Whether the results hardly move if the inputs move by one unit in the last place; others prove nothing."""
+    """Whether the results hardly move if the inputs move by one unit in the last place; unstable
+    results prove nothing.
+    """
     import torch
 
     from mflux_port.draft.forward.proof.arrays import is_steady

@@ -20,7 +20,7 @@ class Types:
     """The part of the writer that writes types."""
 
     def dtype(self, node: ast.expr) -> ast.expr | None:
-        """A type in MLX; None for one that has no meaning there (a complex one)."""
+        """A type in MLX; None for a type that does not exist there (a complex one)."""
         match = re.fullmatch(r"torch\.(\w+)", ast.unparse(node))
         if match:
             return filled(DTYPES[match[1]], {}) if match[1] in DTYPES else self._odd_dtype(node, match[1])
@@ -65,11 +65,11 @@ class Types:
         raise Refused(node, f"the type {ast.unparse(node)}")
 
     def _layer_dtype(self, node: ast.Call) -> ast.expr:
-        # A function that chooses a type by the device: its result, if the config decides it.
+        # A function that selects a type by the device is replaced by its result, if the config decides it.
         return self._constant_dtype(node)
 
     def _module_dtype(self, node: ast.expr, fact) -> ast.expr:
-        """``module.dtype``: that of its first layer's weight."""
+        """``module.dtype``: the type of its first layer's weight."""
         from torch import nn
 
         paths = {self._first_layer(module) for module in fact.objects.values() if isinstance(module, nn.Module)}

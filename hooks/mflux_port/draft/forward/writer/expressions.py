@@ -107,14 +107,14 @@ class Expressions:
         return ast.Attribute(x, node.attr, ast.Load())
 
     def _of_pair(self, node: ast.Attribute) -> ast.expr:
-        # What torch.max and torch.topk return.
+        # The fields of what torch.max and torch.topk return.
         inner, place = self.expr(node.value), int(node.attr == "indices")
         if isinstance(inner, ast.Tuple):
             return inner.elts[place]
         return ast.Subscript(inner, ast.Constant(place), ast.Load())
 
     def _is_only_output(self, node: ast.Subscript, fact) -> bool:
-        # An output object by number, with one part that is not None: in the port, that part itself.
+        # Indexing an output object with a single part that is not None: in the port, this is that part itself.
         if fact is None or not fact.always("dict") or len(fact.keys) != 1 or ast.unparse(node.slice) != "0":
             return False
         return 0 not in next(iter(fact.keys)) and len(self._output_keys(fact)) == 1
@@ -146,7 +146,7 @@ class Expressions:
         )
 
     def of_config(self, node: ast.Attribute) -> ast.expr:
-        """``self.config.x``: an attribute x of the port's module."""
+        """``self.config.x``, which is an attribute x of the port's module."""
         if isinstance(node.value, ast.Name) and node.value.id in getattr(self, "arguments", ()):
             self.out.reads.add((self.group, node.attr))
             return ast.Attribute(ast.Name("self", ast.Load()), node.attr, ast.Load())
@@ -184,7 +184,7 @@ class Expressions:
         return node.attr
 
     def _whole_gamma(self, node: ast.Attribute, written: ast.expr) -> ast.expr:
-        # A factor per channel, flat in the port, gets its axes of length 1 back.
+        # A factor per channel, which is flat in the port, gets its axes of length 1 back.
         from mflux_port.draft.write.targets import is_gamma
 
         fact = self.fact(node)
@@ -217,7 +217,7 @@ class Expressions:
         return ast.Subscript(x, index, ast.Load())
 
     def index(self, node: ast.expr) -> ast.expr:
-        """What is between the brackets."""
+        """The expression between the brackets."""
         if isinstance(node, ast.Slice):
             return ast.Slice(
                 *(None if part is None else self.expr(part) for part in (node.lower, node.upper, node.step))
@@ -275,7 +275,7 @@ class Expressions:
         return is_number and bool(self.owners(node.value)) and self._is_one_everywhere(node)
 
     def _is_one_everywhere(self, node: ast.Attribute) -> bool:
-        # Also in modules that the recorded runs did not reach.
+        # This includes modules that the recorded runs did not reach.
         groups, modules = self.owners(node.value), self.project.recording.root.modules()
         values = [getattr(one, node.attr, None) for one in modules if self.project_group(one) in groups]
         return bool(values) and all(type(value) in (int, float) and value == 1 for value in values)

@@ -1,4 +1,4 @@
-"""What a module's ``__init__`` computes for its own arrays, and nothing else."""
+"""Write the statements with which a module's ``__init__`` computes its own arrays, and nothing else."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class InitialWriter(FunctionWriter):
         return super()._Name(node)
 
     def _kept_as(self, name: str) -> str:
-        """The attribute of the port for an argument: another one if the module keeps another value under its name."""
+        """The port's attribute for an argument: a different one if the module keeps another value under its name."""
         for module in self.project.recording.instances.get(self.group, ()):
             given = vars(module).get("_arguments", {})
             if name in given and vars(module).get(name, given[name]) != given[name]:
@@ -94,7 +94,7 @@ def _keyword(call: ast.Call, name: str) -> ast.expr | None:
 def _kept(node: ast.stmt, needed: set[str]) -> ast.stmt | None:
     # The statement, or the part of it, that stores something needed.
     if isinstance(node, (ast.If, ast.For, ast.With)):
-        # Earlier statements of the block give what later ones need: twice is enough for a loop.
+        # Earlier statements of the block compute what later ones need: two passes are enough for a loop.
         names = set(needed)
         for _ in range(2):
             kept = copy.copy(node)

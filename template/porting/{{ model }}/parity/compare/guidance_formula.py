@@ -25,8 +25,8 @@ def fit(outputs: Sequence[np.ndarray], prediction: np.ndarray) -> tuple[list[flo
 def distance_of(outputs: Sequence[np.ndarray], prediction: np.ndarray, own: np.ndarray, short: bool) -> Distance:
     """How far a port's combination of the outputs is from the reference's ``prediction``.
 
-    ``short``: the port may round the outputs to bfloat16 before it combines them. A guidance of g makes that rounding up to
-    2g - 1 times as large, but it is known.
+    ``short``: the port may round the outputs to bfloat16 before it combines them. A guidance of g makes that rounding
+    up to 2g - 1 times as large, but it is known.
     """
     found = distance(prediction, own)
     if not short:

@@ -62,7 +62,7 @@ def _by_inputs(recording: Recording) -> dict[int, dict[str, np.ndarray]]:
 
 
 def _matched(own: np.ndarray, layers: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The rows of ``own`` in the reference's layers: by a whole layer if one fits, else row by row."""
+    """Locate the rows of ``own`` in the reference's layers: by a whole layer if one fits, else row by row."""
     for name, values in layers.items():
         if values.shape == own.shape and distance(values, own).relative < SAME:
             return {name: (np.arange(len(own)), np.arange(len(own)))}

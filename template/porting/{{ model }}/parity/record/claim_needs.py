@@ -17,7 +17,7 @@ from parity.record.training import AT
 
 NUMBER = 4  # bytes
 COPIES = 4  # an update, its factors' product, the weight and their sum are in memory together
-CLEANS = 5  # the picture's latents are recorded right, and with each mistake of Parts.cleans
+CLEANS = 5  # the picture's latents are recorded correctly, and with each mistake of Parts.cleans
 LATENTS, PICTURE = "noise/pipeline/out/0", "vae_decode/vae/out/0"
 
 
@@ -34,12 +34,12 @@ def of_claim(claim: str, pipe, sizes: dict[str, int]) -> Need:
     if claim not in NEEDS:
         return Need()
     need = NEEDS[claim](pipe, sizes)
-    again = LONG_HEADER_ROOM - HEADER_ROOM  # the recording is written again, with more in it
+    again = LONG_HEADER_ROOM - HEADER_ROOM  # the recording is written again with more content
     return Need(need.disk + again, need.memory)
 
 
 def train(pipe) -> None:
-    """From now on the denoiser keeps what the gradients of a LoRA in each of its linear layers need."""
+    """From now on, the denoiser keeps what the gradients of a LoRA in each of its linear layers need."""
     _, network = denoiser(pipe)
     network.requires_grad_(False)
     for layer in linear_layers(network).values():
@@ -71,7 +71,7 @@ def _training(pipe, sizes: dict[str, int]) -> Need:
     matrices = NUMBER * sum(a * b for layer in layers.values() for a, b in _matrices(layer))
     recorded = 2 * matrices + sum(map(_effect, layers.values()))  # gradients and updates
     recorded += NUMBER * (CLEANS + 2) * sizes.get(LATENTS, 0)
-    # The matrices, where they began, their gradients, and AdamW's two averages.
+    # The matrices, their initial values, their gradients, and AdamW's two averages.
     return Need(file_size(START, _sizes(layers)) + recorded, recorded + 5 * matrices)
 
 

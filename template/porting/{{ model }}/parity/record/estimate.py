@@ -106,9 +106,9 @@ def memory_of(device: str) -> int:
 
 
 def count(run, claim: str = "") -> Counter:
-    """Run the pipeline on shapes only, and add what recording the ``claim`` takes besides.
+    """Run the pipeline on shapes only, and add what recording the ``claim`` takes in addition.
 
-    If guidance must be off, the value at which the least is recorded counts.
+    If guidance must be off, the value that records the least is used.
     """
     pipe = _empty_pipeline(run)
     values = dict.fromkeys((run.guidance, *OFF)) if run.unguided else [run.guidance]
@@ -272,10 +272,10 @@ class _Live(TorchDispatchMode):
 def _attention(function, query, key, value, *args, **kwargs):
     if query.device.type != "meta":
         return function(query, key, value, *args, **kwargs)
-    if query.requires_grad:  # as the real one, this keeps its inputs for their gradients
+    if query.requires_grad:  # like the real function, this keeps its inputs for their gradients
         one = query.square().sum(-1, keepdim=True) + key.square().mean() + value.square().mean()
         return one.expand(*query.shape[:-1], value.shape[-1]).contiguous()
-    return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real one stores no table of all pairs
+    return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real function does not store a table of all pairs
 
 
 def _shape(tensor: torch.Tensor) -> torch.Tensor:
@@ -290,7 +290,7 @@ class _Empty:
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device.type == "meta" or tensor.ndim < 2 and not tensor.is_floating_point():
-            return tensor  # the code reads lengths as values
+            return tensor  # the code reads lengths from such tensors
         known = self._known.get(id(tensor))
         if known is None or known[0]() is not tensor or known[1] != tensor._version:
             known = weakref.ref(tensor), tensor._version, tensor.to("meta")

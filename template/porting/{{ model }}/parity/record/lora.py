@@ -100,7 +100,7 @@ def _fact(spelling: Spelling, keys: dict[str, list[str]], loaded: Loaded) -> dic
 
 
 def insert(layers: dict[str, torch.nn.Linear], factors: dict[str, Factors], scale: float = 1.0) -> Matrices:
-    """A LoRA in each layer that ``factors`` has. Returns its matrices, down and up, as parameters."""
+    """Add a LoRA to each layer in ``factors``. Returns its matrices, down and up, as parameters."""
     found: Matrices = {}
     for name, parts in factors.items():
         layer = layers[name]
@@ -194,7 +194,7 @@ def stored_in(matrix: torch.Tensor, layer: torch.nn.Linear) -> np.ndarray:
 
 
 def _probes(event: str, updates: dict[str, torch.Tensor], part: torch.nn.Linear) -> dict[str, np.ndarray]:
-    """The effect of the right update (number 0) and of the mistakes in the order of MISTAKES."""
+    """The effect of the correct update (number 0) and of each mistake, in the order of MISTAKES."""
     numbers = {name: number for number, name in enumerate(("", *MISTAKES))}
     return {f"{event}/out/{numbers[name]}": stored_in(values, part) for name, values in fitting(updates, part).items()}
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-# Each mistake with an alpha gives another factor: it is ignored, applied twice, or divided by the root of the rank.
+# Each mistake with an alpha gives a different factor: alpha is ignored, applied twice, or divided by the root of the
+# rank.
 RANK, ALPHA, OWN_ALPHA = 4, 12.0, 24.0  # OWN_ALPHA: of the one layer that alpha_pattern names
 ENTRY = 80  # bytes of the header for one tensor, besides its key
 DIRECTIONS = 4  # a weight is compared by its results for this many random inputs
@@ -63,7 +64,7 @@ SPELLINGS = (
     Spelling("lycoris_dora", "lycoris_{joined}", kind=LOKR_DORA, alpha="tensor"),
     Spelling("dora", "transformer.{path}", kind=DORA),
 )
-# What a loader may add instead of the right update; the reference records each where it differs (record/lora.py).
+# What a loader may add instead of the correct update; the reference records each one where it differs (record/lora.py).
 TRANSPOSED = "transposed: its up and down matrices are swapped"
 FACTORS_SWAPPED = "the factors of the Kronecker product (w1, w2) are swapped"
 NO_MAGNITUDE = "the magnitude of DoRA is ignored"

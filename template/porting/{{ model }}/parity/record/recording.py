@@ -36,7 +36,7 @@ def is_denoiser(name: str) -> bool:
 class Event:
     """One recorded tensor. ``shape`` is the whole tensor's, ``stride`` says how it was thinned (1: not at all).
 
-    ``same`` names the event that holds the values when this very tensor was recorded before. ``order`` counts events.
+    ``same`` names the event that holds the values if this same tensor was recorded before. ``order`` counts events.
     """
 
     name: str
@@ -68,7 +68,7 @@ def stride_for(size: int, cap: int | None) -> int:
 class Recorder:
     """Streams tensors to ``path``. Only the table of contents stays in memory. Use as a context manager.
 
-    ``room`` bytes are kept free for that table (about 300 for a tensor); if it gets longer, the file is copied in the
+    ``room`` bytes are kept free for that table (about 300 for a tensor); if it gets longer, the file is copied at the
     end.
     """
 

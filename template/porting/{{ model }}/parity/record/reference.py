@@ -36,9 +36,9 @@ SETTING = (  # the facts that a calibration depends on; the choice of recorded t
 class Run:
     """The settings of one run.
 
-    ``unguided``: one prediction per step, at whichever value of ``guidance`` this pipeline makes one. ``guided_port``:
-    the port can combine several. ``call`` holds more arguments of the pipeline's call, ``images`` the input images of an
-    edit pipeline.
+    ``unguided``: one prediction per step, at the value of ``guidance`` with which this pipeline makes one.
+    ``guided_port``: the port can combine several. ``call`` holds more arguments of the pipeline's call, ``images`` the
+    input images of an edit pipeline.
     """
 
     model: Path
@@ -247,7 +247,7 @@ def _gaps(pipe, run: Run, recording: Recording) -> dict[str, float]:
 
 
 def _gaps_of_weights(pipe, run: Run, recording: Recording) -> dict[str, float]:
-    """``rounded:`` gaps of the stages: what rounding the weights changes by itself."""
+    """``rounded:`` gaps of the stages are the effect of rounding the weights alone."""
     rounded = CalibrationRecorder(recording)
     _pass(pipe, replace(run, level=STAGES), rounded, noise=_noise(recording), given=recording)
     return {f"rounded:{name}": gap for name, gap in rounded.gaps.items()}
@@ -322,7 +322,7 @@ def call_arguments(pipe, run: Run) -> dict:
         "num_inference_steps": run.steps,
         "generator": torch.Generator("cpu").manual_seed(run.seed),
         "output_type": "np",
-        "use_resolution_binning": False,  # it draws a different size than requested, and scales the image
+        "use_resolution_binning": False,  # it generates a different size than requested, and scales the image
         # The two sides cannot be compared on a prompt that another model rewrites.
         "use_pe": False,
         "enable_prompt_rewrite": False,

@@ -1,7 +1,7 @@
 """Keep one large network of the reference in memory at a time: 10 billion numbers take 40 GB in float32.
 
-A network that is not used has parameters without memory (PyTorch's meta device). It is loaded again when it is called, by
-its library's own loader, so no result changes.
+A network that is not used has parameters without memory (PyTorch's meta device). It is loaded again when it is called,
+by its library's own loader, so no result changes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STAYS = "vae"  # pipelines compute with its latent statistics without calling it
 class Parts:
     """All networks of a checkpoint. ``weights`` has the fingerprints of their parameters and buffers.
 
-    ``dtype`` is their type when they run. ``keep`` leaves all of them in memory. ``said`` gets the progress.
+    ``dtype`` is their type when they run. ``keep`` leaves all of them in memory. ``said`` is called with the progress.
     """
 
     def __init__(

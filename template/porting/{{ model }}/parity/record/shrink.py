@@ -270,7 +270,7 @@ def keep_vocabulary(real: dict, small: dict) -> None:
 
 
 def link(real: dict[str, dict], small: dict[str, dict]) -> None:
-    """Keep the shared sizes: a size that is a text encoder's width, once or several times, follows it."""
+    """Keep sizes shared: a size that equals a text encoder's width, or a multiple of it, follows it."""
     widths = [_width(real[name], small[name]) for name in real if name.startswith("text_encoder")]
     for name, config in real.items():
         if name.startswith(("text_encoder", "vae")):
@@ -351,7 +351,7 @@ def _shrink_axes(config: dict, small: dict, key: str) -> int:
 
 
 def small_axes(axes: list[int]) -> list[int]:
-    """A quarter of each RoPE axis, still even: the proportions between the axes stay, and an axis of no numbers too."""
+    """A quarter of each RoPE axis, still even: the proportions between the axes are kept, and so is an empty axis."""
     return [max(2, value // 8 * 2) if value else 0 for value in axes]
 
 
@@ -366,7 +366,7 @@ def _shrink_sections(config: dict, small: dict, size: int) -> None:
 
 
 def _give_sections(config: dict, small: dict, size: int) -> None:
-    # Some models divide by a rule in their code, which no config shows and which fits one head size only.
+    # Some models divide them by a rule in their code, which no config shows and which fits only one head size.
     given = (key for key in ("rope_parameters", "rope_scaling") if isinstance(config.get(key), dict))
     rope = next(given, "rope_scaling")
     known = SECTIONS.get(str(config.get("model_type")).removesuffix("_text"))
@@ -382,7 +382,7 @@ def _follow_width(config: dict, small: dict, width: int) -> None:
 
 
 def _shares(parts: list[int], total: int) -> list[int]:
-    # Keep the proportions, with another sum.
+    # Keep the proportions with a different sum.
     rest = [max(1, part * total // sum(parts)) for part in parts[1:]]
     return [total - sum(rest), *rest]
 

@@ -75,7 +75,7 @@ def _around_every_text(source: Path) -> list[str | None]:
 
 
 def _of_settings(source: Path) -> list[str | None]:
-    """The same for a vocabulary of sentencepiece, of which transformers makes such a file by these settings."""
+    """The same for a sentencepiece vocabulary, which transformers converts to such a file by these settings."""
     path = source / "tokenizer_config.json"
     config = read_json(path) if path.is_file() else {}
 

@@ -1,4 +1,4 @@
-"""The prompt of a recording when none is given."""
+"""The prompt of a recording if none is given."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class _Run:
         self.port, self.recording, self.orders = port, recording, orders
         self.first: np.ndarray | None = None
         self.picture: np.ndarray | None = None
-        self.encodes = False  # a VAE that draws a sample draws other noise than that of the start
+        self.encodes = False  # a VAE that draws a sample needs noise other than that of the start
 
     def drawn(self) -> tuple[np.ndarray, np.ndarray]:
         """The latents of the first step, and the decoded picture."""

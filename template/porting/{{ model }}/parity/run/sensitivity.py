@@ -30,5 +30,5 @@ def _moved(array: mx.array, random: np.random.Generator, bit: float) -> mx.array
     if not mx.issubdtype(array.dtype, mx.floating):
         return array
     noise = random.standard_normal(array.shape).astype(np.float32)
-    noise = np.copysign(np.maximum(np.abs(noise), 1), noise)  # half a bit is rounded away: a timestep would stay
+    noise = np.copysign(np.maximum(np.abs(noise), 1), noise)  # half a bit would be rounded away
     return array * (1 + bit * mx.array(noise)).astype(array.dtype)
