@@ -12,7 +12,7 @@ from mflux_port.template.project import project_root
 
 _SHRINK = "template/porting/{{ model }}/parity/record/shrink.py"
 _WINDOWS = ("sliding_window", "local_attention")  # how far attention reaches
-_WINDOW = 4  # shorter than the recorded prompts
+_WINDOW = 2  # shorter than the recorded prompts, and than their padding
 _VAE_WIDTHS = ("channels", "base_channels", "base_dim", "decoder_base_dim")
 _UNIT = 32  # the fewest channels: norms have up to 32 groups
 SAMPLE = 16  # the size of the latents that a twin has a table of positions for
