@@ -32,7 +32,16 @@ def small_config(name: str, config: dict) -> dict:
         if key in ("quantization_config",):
             small.pop(key)
     _limit(small)
-    return small
+    return small | _of_each_layer(small, config, shrink)
+
+
+def _of_each_layer(small: dict, config: dict, shrink) -> dict:
+    """The lists with an entry for every layer, as long as the twin has layers."""
+    depths = [key for key in shrink.LAYERS if type(config.get(key)) is int]
+    before, after = (sum(one[key] for key in depths) for one in (config, small))
+    return {
+        key: value[:after] for key, value in small.items() if isinstance(value, list) and len(value) == before > after
+    }
 
 
 def _heads_of_axes(small: dict, shrink) -> int:
