@@ -21,7 +21,7 @@ def scaled_calls(model, call, clone: Callable):
     owner = at_path(model, call.path)
     factors = {QUIET: _SMALL}
     has_weights = not hasattr(owner, "parameters") or any(True for _ in owner.parameters())
-    largest = _largest((call.args, call.kwargs))
+    largest = largest_number((call.args, call.kwargs))
     if not has_weights and 0 < largest < _LARGE / 2:
         factors[LOUD] = _LARGE / largest
     for run, factor in factors.items():
@@ -39,13 +39,14 @@ def _is_steady(owner, method: str, made: tuple, clone: Callable) -> bool:
         return is_steady(getattr(owner, method), *made, clone)
 
 
-def _largest(value) -> float:
+def largest_number(value) -> float:
+    """The largest absolute value in nested tensors."""
     import torch
 
     if isinstance(value, torch.Tensor):
         return float(value.abs().max()) if value.is_floating_point() and value.numel() else 0.0
     parts = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
-    return max((_largest(part) for part in parts), default=0.0)
+    return max((largest_number(part) for part in parts), default=0.0)
 
 
 def _scaled_call(owner, call, clone: Callable, factor: float):

@@ -38,9 +38,7 @@ def _attention(call: Arguments, query, key, value) -> ast.expr:
         call.refuse("a mask and is_causal together")
     if causal or mask is not None:
         out.keywords.append(ast.keyword("mask", ast.Constant("causal") if causal else mask))
-    given = call.fact("attn_mask")
-    # torch gives zeros for a row that sees nothing, MLX other numbers.
-    return call.writer.helper("seen_rows", out, mask) if given is not None and given.hides_rows else out
+    return _seen(call, "attn_mask", out)
 
 
 def library_attention(call: Arguments) -> ast.expr:
@@ -69,7 +67,16 @@ def library_attention(call: Arguments) -> ast.expr:
         mask = filled("'causal' if mask is None else mask", {"mask": mask})
     if mask is not None:
         out.keywords.append(ast.keyword("mask", mask))
+    if masks == ["attention_mask"]:
+        out = _seen(call, "attention_mask", out)
     return ast.Tuple([filled("x.transpose(0, 2, 1, 3)", {"x": out}), ast.Constant(None)], ast.Load())
+
+
+def _seen(call: Arguments, mask: str, out: ast.expr) -> ast.expr:
+    # torch gives zeros for a row that sees nothing, MLX other numbers.
+    given = call.fact(mask)
+    hides = given is not None and given.hides_rows
+    return call.writer.helper("seen_rows", out, call.get(mask)) if hides else out
 
 
 def _biased_mask(call: Arguments) -> ast.expr:

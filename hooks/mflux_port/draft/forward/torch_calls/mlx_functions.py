@@ -174,8 +174,8 @@ def masked_bias(bias: mx.array, mask: mx.array | None) -> mx.array:
     return mx.where(mask, bias, mx.finfo(bias.dtype).min) if mask.dtype == mx.bool_ else bias + mask
 """,
     "seen_rows": """
-def seen_rows(x: mx.array, mask: mx.array) -> mx.array:
-    return mx.where(mx.any(mask, axis=-1, keepdims=True), x, 0)
+def seen_rows(x: mx.array, mask: mx.array | None) -> mx.array:
+    return x if mask is None else mx.where(mx.any(mask, axis=-1, keepdims=True), x, 0)
 """,
     "multi_head_attention": """
 def multi_head_attention(

@@ -138,6 +138,14 @@ def _text(make: _Maker) -> list[Callable]:
     ]
 
 
+def _layers_of_text(make: _Maker) -> list[Callable]:
+    """The vectors of every layer of a text encoder, of which the config names those that are read."""
+    named = [value for key, value in make.config.items() if key.endswith("_layers") and isinstance(value, list)]
+    count = max((max(value) + 1 for value in named if value), default=make.layers)
+    width = make.size(_TEXT_WIDTHS, 32)
+    return [lambda: make.randn(count, make.case.batch, make.case.text, width), lambda: ...]
+
+
 def _masks(make: _Maker) -> list[Callable]:
     return [lambda: make.mask("bool"), lambda: make.mask("long"), lambda: make.mask("float"), lambda: ...]
 
@@ -231,6 +239,7 @@ _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
     **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt",
                      "prompt_embeds", "text_states", "llm_features"), _text),
     "encoder_hidden_states_t5": lambda make: [*_text(make), lambda: ...],  # a second text encoder's, which some lack
+    "encoder_hidden_states_llama3": _layers_of_text,
     **dict.fromkeys(("timestep", "timesteps", "t"), _times),
     **dict.fromkeys(("encoder_attention_mask", "encoder_hidden_states_mask", "text_embedding_mask", "prompt_mask",
                      "encoder_mask", "text_mask"), _masks),

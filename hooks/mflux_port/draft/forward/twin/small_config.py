@@ -12,7 +12,7 @@ from mflux_port.template.project import project_root
 
 _SHRINK = "template/porting/{{ model }}/parity/record/shrink.py"
 _WINDOWS = ("sliding_window", "local_attention")  # how far attention reaches
-_WINDOW = 4  # shorter than the recorded prompts
+_WINDOW = 2  # shorter than the recorded prompts, and than their padding
 _VAE_WIDTHS = ("channels", "base_channels", "base_dim", "decoder_base_dim")
 _UNIT = 32  # the fewest channels: norms have up to 32 groups
 SAMPLE = 16  # the size of the latents that a twin has a table of positions for
@@ -32,7 +32,16 @@ def small_config(name: str, config: dict) -> dict:
         if key in ("quantization_config",):
             small.pop(key)
     _limit(small)
-    return small
+    return small | _of_each_layer(small, config, shrink)
+
+
+def _of_each_layer(small: dict, config: dict, shrink) -> dict:
+    """The lists with an entry for every layer, as long as the twin has layers."""
+    depths = [key for key in shrink.LAYERS if type(config.get(key)) is int]
+    before, after = (sum(one[key] for key in depths) for one in (config, small))
+    return {
+        key: value[:after] for key, value in small.items() if isinstance(value, list) and len(value) == before > after
+    }
 
 
 def _heads_of_axes(small: dict, shrink) -> int:
