@@ -18,6 +18,7 @@ from pathlib import Path
 
 from parity.answers import load_answers
 from parity.errors import Arguments, ParityError, run
+from parity.files import replaced
 from parity.record import components, shrink
 from parity.record.stored_names import write_index, write_stored_names
 from parity.record.toy_tokenizer import IDS, has_tokenizer, write_tokenizer
@@ -44,8 +45,8 @@ def main() -> int:
     configs = tiny_configs(
         folder, parts, _overrides(args.override), args.real_tokenizer, {"vae": answers.vae, **answers.kinds}
     )
-    shutil.rmtree(target, ignore_errors=True)
-    write_twin(folder, target, parts, configs, args.seed, args.real_tokenizer)
+    with replaced(target) as part:
+        write_twin(folder, part, parts, configs, args.seed, args.real_tokenizer)
     print(f"{target}: a tiny twin of {pipeline}")
     return 0
 

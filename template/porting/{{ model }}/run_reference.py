@@ -28,13 +28,15 @@ def main() -> int:
     args = _arguments()
     answers = load_answers()
     components.allow_custom_code(args.custom_code)
-    repo = answers.hf_repo if args.edit is None else answers.edit_repo
-    folder = components.resolve(args.model or repo, weights=not args.estimate)
+    repo = args.model or (answers.hf_repo if args.edit is None else answers.edit_repo)
+    folder = components.resolve(repo)
+    device = _device(args.device)  # before the weights are downloaded
+    folder = folder if args.estimate else components.resolve(repo, weights=True)
     from parity.explain.pictures import save_image
     from parity.record import estimate, precision, reference, torch_taps
 
     precision.use_float32()
-    plan = _plan(args, answers, folder, torch_taps, reference)
+    plan = _plan(args, answers, folder, device)
     timings, key = Timings(answers.artifacts), f"reference {plan.timed}"
     if plan.level != torch_taps.STAGES or args.estimate or estimate.is_large(plan):
         print(estimate.sentence(plan, timings.sentence(key, plan.steps)))
@@ -111,8 +113,9 @@ def _say(line: str) -> None:
         print(line)
 
 
-def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, reference):
-    from parity.record import edit, sizes
+def _plan(args: argparse.Namespace, answers: Answers, folder: Path, device: str):
+    from parity.record import edit, reference, sizes
+    from parity.record import torch_taps as taps
 
     if args.edit is not None and _kind(args):
         raise ParityError(f"--edit and --{_kind(args)} are two recordings; give one of them")
@@ -132,7 +135,7 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
         steps=_steps(args.steps, answers.steps),
         guidance=guidance,
         dtype=args.dtype,
-        device=_device(args.device),
+        device=device,
         level=level,
         only=args.module or "",
         all_steps=args.all_steps,
@@ -175,16 +178,18 @@ def _steps(asked: int | None, usual: int) -> int:
 def _device(asked: str | None) -> str:
     import torch
 
-    if asked:
-        try:
-            torch.empty(0, device=asked)
-        except Exception as error:  # noqa: BLE001 - each kind of device has its own error
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-            raise ParityError(f"--device {asked} cannot be used ({reason}); leave it out, or type cpu") from None
-        return asked
-    if torch.backends.mps.is_available():
-        return "mps"
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    found = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(), "cpu": True}
+    usable = [name for name, here in found.items() if here]
+    if asked is None:
+        return usable[0]
+    try:
+        torch.ones(1, device=asked).item()  # the device "meta" makes numbers but does not compute
+    except Exception as error:  # noqa: BLE001 - each kind of device has its own error
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise ParityError(
+            f"--device {asked} cannot be used ({reason}); leave it out, or type {' or '.join(usable)}"
+        ) from None
+    return "cpu" if torch.device(asked).type == "cpu" else asked
 
 
 def _arguments() -> argparse.Namespace:

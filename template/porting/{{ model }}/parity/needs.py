@@ -8,19 +8,25 @@ import os
 import struct
 from pathlib import Path
 
+from parity.devices import LESS
+from parity.files import write_text
+
 SPARE = 1.1  # times the largest network: a VAE or a small encoder stays with it
 WIDTHS = {"float32": 4, "bfloat16": 2, "float64": 8}
-LESS = "--dtype bfloat16 takes half of it, a smaller --size takes less besides the weights"
 
 
 def weights(folder: Path, dtype: str) -> int:
     """Bytes of a checkpoint's networks that are in memory together, by the headers of its files."""
-    parts = [part for part in folder.iterdir() if part.is_dir()]
-    return together([sum(map(_numbers, part.glob("*.safetensors"))) * WIDTHS[dtype] for part in parts])
+    return together(_networks(folder, dtype))
+
+
+def largest(folder: Path, dtype: str) -> int:
+    """Bytes of a checkpoint's largest network in memory."""
+    return max(_networks(folder, dtype), default=0)
 
 
 def largest_file(folder: Path) -> int:
-    """Bytes of the files of the largest network. While they are read, the system counts them as the process's memory."""
+    """Bytes of the files of the largest network."""
     return max(
         (sum(file.stat().st_size for file in part.glob("*.safetensors")) for part in folder.iterdir()), default=0
     )
@@ -65,7 +71,7 @@ class Timings:
     def keep(self, key: str, progress, steps: int) -> None:
         """Store what ``progress`` timed in a run of ``steps`` steps."""
         self.known[key] = {"seconds": progress.seconds, "steps": steps, "in_steps": progress.seconds_in_steps()}
-        self.path.write_text(json.dumps(self.known), encoding="utf-8")
+        write_text(self.path, json.dumps(self.known))
 
     def sentence(self, key: str, steps: int) -> str:
         """The seconds of a run of ``steps``, from a run of the same setting whose steps were timed."""
@@ -75,6 +81,11 @@ class Timings:
         except (KeyError, TypeError, ZeroDivisionError):
             return "seconds: not known before one run of this checkpoint and size was timed; --steps 1 is the shortest"
         return f"{seconds:.0f} s, by the steps of a run that took {timed['seconds']:.0f} s"
+
+
+def _networks(folder: Path, dtype: str) -> list[int]:
+    parts = [part for part in folder.iterdir() if part.is_dir()]
+    return [sum(map(_numbers, part.glob("*.safetensors"))) * WIDTHS[dtype] for part in parts]
 
 
 def _numbers(path: Path) -> int:

@@ -7,6 +7,7 @@ The hooks of a real recording run too and only count, so nothing here depends on
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,18 +18,21 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from parity import needs
+from parity.memo import Memo
 from parity.progress import process_peak
-from parity.record import components
+from parity.record import components, reading
 from parity.record.guidance import OFF
-from parity.record.recording import stride_for
+from parity.record.probe import changed
+from parity.record.recording import is_denoiser, stride_for
+from parity.record.torch_taps import STAGES
 
 
 class Counter:
     """Replaces a Recorder and keeps only sizes. ``bytes`` is what the Recorder would have written."""
 
-    def __init__(self, cap: int | None, half: bool, room: int):
-        self.cap, self.half = cap, half
-        self.bytes, self.names = room, set()
+    def __init__(self, run):
+        self.run, self.half = run, run.dtype == "bfloat16"
+        self.bytes, self.names, self.step = run.room, set(), 0
         self.weights = 0  # bytes of the networks that are in memory together
         self.activations = 0  # the peak of the networks' intermediate results, in bytes
         self._image: tuple[int, ...] = ()
@@ -37,15 +41,21 @@ class Counter:
         return name in self.names
 
     def add(self, name: str, values: np.ndarray, whole: bool = False) -> None:
-        kept = -(-values.size // (1 if whole else stride_for(values.size, self.cap)))
+        kept = -(-values.size // (1 if whole else stride_for(values.size, self.run.cap)))
         width = {"f": 2 if self.half else 4, "b": 1}.get(values.dtype.kind, 8)
         self.bytes += kept * width
         self.names.add(name)
+        self.step += name.startswith("loop/scheduler.") and "/out/" in name
         if name == "vae_decode/vae/out/0":
             self._image = values.shape
 
     def repeat(self, name: str, first: str) -> None:
         self.names.add(name)
+
+    def looks_inside(self, network: str) -> bool:
+        """Whether what a network computes inside is recorded, in the current step of a transformer."""
+        steps = self.run.recorded_steps
+        return self.run.level != STAGES and (steps is None or not is_denoiser(network) or self.step in steps)
 
     def read(self, name: str) -> np.ndarray:
         """An empty image of the decoded image's size, for the encoder."""
@@ -65,10 +75,17 @@ def sentence(run, seconds: str = "") -> str:
         return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason}); at least {memory}"
     size = f"{run.width}x{run.height}, {run.steps} steps"
     disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({len(counter.names)} tensors)"
-    # On the CPU the whole process counts, including PyTorch and the file that it is reading.
-    base = process_peak() + needs.largest_file(run.model) if run.device == "cpu" else 0
+    base = process_peak() + _mapped_files(run) if run.device == "cpu" else 0  # the whole process counts
     memory = needs.of_memory(loaded or counter.weights, base + counter.activations, have)
     return "; ".join(filter(None, (f"estimate: {disk}", memory, seconds)))
+
+
+def _mapped_files(run) -> int:
+    """Bytes of a network's files that are in memory next to the network."""
+    if run.dtype == "float32" and reading.can_read_by_tensor():
+        return 0
+    stored = needs.largest_file(run.model)
+    return stored if abs(stored - needs.largest(run.model, run.dtype)) > stored / 10 else 0  # else it is the network
 
 
 def is_large(run) -> bool:
@@ -86,15 +103,18 @@ def memory_of(device: str) -> int:
 def count(run) -> Counter:
     """Run the pipeline on shapes only. If guidance must be off, use the value at which the least is recorded."""
     values = dict.fromkeys((run.guidance, *OFF)) if run.unguided else [run.guidance]
-    return min((_count(replace(run, guidance=value)) for value in values), key=lambda counter: counter.bytes)
+    pipe, memo = _empty_pipeline(run), Memo(torch.Tensor, _key)
+    counters = [_count(pipe, replace(run, guidance=value, level=STAGES, only=""), memo) for value in values]
+    found = min(counters, key=lambda counter: counter.bytes)
+    return found if run.level == STAGES else _count(pipe, replace(run, guidance=found.run.guidance), memo)
 
 
-def _count(run) -> Counter:
+def _count(pipe, run, memo: Memo) -> Counter:
     from parity.record import reference
 
-    counter = Counter(run.cap, run.dtype == "bfloat16", run.room)
-    pipe = _empty_pipeline(run)
-    undo, live = _bridge(pipe), _Live(pipe)
+    counter = Counter(run)
+    live = _Live(pipe)
+    undo = _bridge(pipe, _Remembered(memo, counter, live))
     autocast, torch.autocast = torch.autocast, lambda *args, **kwargs: contextlib.nullcontext()
     try:
         with torch.no_grad(), _NoQuestions(), live:
@@ -108,6 +128,9 @@ def _count(run) -> Counter:
 
 
 def _empty_pipeline(run):
+    import diffusers
+
+    diffusers.utils.logging.set_verbosity_error()
     kind, (name, parts) = components.pipeline_class(run.model), components.read_index(run.model)
     built = {}
     for part, (library, named) in parts.items():
@@ -133,8 +156,8 @@ def _give_values(vae) -> None:
             module._buffers[name] = torch.ones(buffer.shape, dtype=buffer.dtype)
 
 
-def _bridge(pipe) -> list[Callable[[], None]]:
-    """Inside this context, each network takes the pipeline's tensors as shapes and returns zeros."""
+def _bridge(pipe, remembered: _Remembered) -> list[Callable[[], None]]:
+    """From now on, each network takes the pipeline's tensors as shapes and returns zeros. The result undoes that."""
     empty = _Empty()
     undo = []
     for name, part in pipe.components.items():
@@ -142,7 +165,8 @@ def _bridge(pipe) -> list[Callable[[], None]]:
             continue
         after = part.register_forward_hook(lambda module, args, result: _mapped(result, _zeros))
         before = part.register_forward_pre_hook(_entering(empty, "text" in name, after.id), with_kwargs=True)
-        undo += [before.remove, after.remove]
+        part.forward = remembered.around(name, part.forward)
+        undo += [before.remove, after.remove, functools.partial(delattr, part, "forward")]
     for method in ("decode", "encode"):
         if hasattr(getattr(pipe, "vae", None), method):
             undo.append(_wrap(pipe.vae, method, empty))
@@ -158,6 +182,29 @@ def _entering(empty: _Empty, text: bool, last: int):
         return _mapped(args, empty), kwargs
 
     return hook
+
+
+class _Remembered:
+    """A network that was called with the same shapes before runs again only if something inside it is recorded."""
+
+    def __init__(self, memo: Memo, counter: Counter, live: _Live):
+        self.memo, self.counter, self.live = memo, counter, live
+
+    def around(self, name: str, forward):
+        @functools.wraps(forward)
+        def remembering(*args, **kwargs):
+            known = None if self.counter.looks_inside(name) else self.memo.get(name, args, kwargs)
+            if known is None:
+                result, peak = self.live.during(lambda: forward(*args, **kwargs))
+                # Of each tensor, one number is kept.
+                kept = changed(result, lambda tensor: tensor.new_empty(()).expand(tensor.shape))
+                self.memo.put(name, args, kwargs, (kept, peak))
+                return result
+            kept, peak = known
+            self.live.rise(peak)
+            return changed(kept, lambda tensor: tensor.new_empty(tensor.shape))
+
+        return remembering
 
 
 def _wrap(vae, method: str, empty: _Empty) -> Callable[[], None]:
@@ -217,6 +264,17 @@ class _Live(TorchDispatchMode):
                 self._count(tensor.untyped_storage())
         return result
 
+    def during(self, compute: Callable[[], object]) -> tuple[object, int]:
+        """A result, and the most bytes that existed while it was computed, besides those from before."""
+        before, most, self.most = self._now, self.most, self._now
+        result, peak = compute(), self.most - before
+        self.most = max(most, self.most)
+        return result, peak
+
+    def rise(self, size: int) -> None:
+        """Count ``size`` bytes that exist for a moment."""
+        self.most = max(self.most, self._now + size)
+
     def _count(self, storage) -> None:
         key, size = id(storage), storage.nbytes()
         if key not in self._known:
@@ -234,6 +292,10 @@ def _attention(function, query, key, value, *args, **kwargs):
     if query.device.type != "meta":
         return function(query, key, value, *args, **kwargs)
     return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real one stores no table of all pairs
+
+
+def _key(tensor: torch.Tensor) -> bytes:
+    return f"{tensor.dtype}{tuple(tensor.shape)}".encode()
 
 
 def _shape(tensor: torch.Tensor) -> torch.Tensor:
