@@ -27,14 +27,13 @@ class DeviceError(BaseException):
 
 
 def lacking(error: BaseException) -> str:
-    """The first sentence of an error that says that a device lacks an operation or a dtype; else empty."""
-    return _first_sentence(error) if LACKS.search(_text(error)) else ""
+    """The sentence of an error that says that a device lacks an operation or a dtype; else empty."""
+    return _sentence(error, LACKS)
 
 
 def out_of_memory(error: BaseException) -> str:
-    """The first sentence of an error that says that there is too little memory; else empty."""
-    lacks = isinstance(error, MemoryError) or MEMORY.search(_text(error))
-    return _first_sentence(error) or "out of memory" if lacks else ""
+    """The sentence of an error that says that there is too little memory; else empty."""
+    return _sentence(error, MEMORY) or "out of memory" * isinstance(error, MemoryError)
 
 
 def stop_if_lacking(error: BaseException, device: str, cure: str = ON_CPU) -> None:
@@ -47,9 +46,6 @@ def stop_if_lacking(error: BaseException, device: str, cure: str = ON_CPU) -> No
         raise DeviceError(f"{device} has too little memory ({reason}); {LESS}") from None
 
 
-def _text(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def _first_sentence(error: BaseException) -> str:
-    return re.split(r"\.(?:\s|$)", _text(error))[0][:200]
+def _sentence(error: BaseException, says: re.Pattern) -> str:
+    text = " ".join(str(error).split())
+    return next((part[:200] for part in re.split(r"\.(?:\s|$)", text) if says.search(part)), "")

@@ -12,6 +12,7 @@ from parity.devices import LESS
 from parity.files import write_text
 
 SPARE = 1.1  # times the largest network: a VAE or a small encoder stays with it
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
 WIDTHS = {"float32": 4, "bfloat16": 2, "float64": 8}
 
 
@@ -37,12 +38,16 @@ def together(sizes: list[int]) -> int:
     return int(min(sum(sizes), SPARE * max(sizes, default=0)))
 
 
-def machine() -> int:
-    """Bytes of memory that this machine has; 0 where the system does not say."""
+def machine(container: Path = CONTAINER) -> int:
+    """Bytes of memory that this machine has, or the container that it runs in; 0 where the system does not say."""
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 0
+    try:
+        return min(whole, int(container.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return whole
 
 
 def in_words(size: float) -> str:

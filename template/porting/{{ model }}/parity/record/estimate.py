@@ -75,8 +75,10 @@ def sentence(run, seconds: str = "") -> str:
         return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason}); at least {memory}"
     size = f"{run.width}x{run.height}, {run.steps} steps"
     disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({len(counter.names)} tensors)"
-    base = process_peak() + _mapped_files(run) if run.device == "cpu" else 0  # the whole process counts
-    memory = needs.of_memory(loaded or counter.weights, base + counter.activations, have)
+    rest = counter.activations
+    if run.device == "cpu":  # the whole process counts; a file is in memory before a network runs
+        rest = process_peak() + max(_mapped_files(run), rest)
+    memory = needs.of_memory(loaded or counter.weights, rest, have)
     return "; ".join(filter(None, (f"estimate: {disk}", memory, seconds)))
 
 
