@@ -73,7 +73,7 @@ def sentence(run, seconds: str = "") -> str:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         memory = needs.of_memory(loaded, 0, have)
         return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason}); at least {memory}"
-    size = f"{run.width}x{run.height}, {run.steps} steps"
+    size = f"{run.width}x{run.height}, {run.steps} step{'s' * (run.steps > 1)}"
     disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({len(counter.names)} tensors)"
     rest = counter.activations
     if run.device == "cpu":  # the whole process counts; a file is in memory before a network runs

@@ -24,19 +24,23 @@ def by_tensor() -> Iterator[None]:
     if not can_read_by_tensor():
         yield
         return
-    import transformers.modeling_utils as transformers
+    from transformers import modeling_utils
 
-    whole, opened = safetensors.torch.load_file, transformers.safe_open
-    safetensors.torch.load_file = _load_file
-    transformers.safe_open = lambda file, *args, **kwargs: opened(file, *args, **kwargs | {"backend": BY_TENSOR})
+    # diffusers calls the first one, transformers the second one.
+    before = safetensors.torch.load_file, getattr(modeling_utils, "safe_open", None)
+    safetensors.torch.load_file, modeling_utils.safe_open = _load_file, _safe_open
     try:
         yield
     finally:
-        safetensors.torch.load_file, transformers.safe_open = whole, opened
+        safetensors.torch.load_file, modeling_utils.safe_open = before
+
+
+def _safe_open(filename, framework="pt", device="cpu", **_):
+    return safe_open(filename, framework=framework, device=device, backend=BY_TENSOR)
 
 
 def _load_file(filename, device="cpu", **_) -> dict[str, torch.Tensor]:
-    with safe_open(filename, framework="pt", device=str(device), backend=BY_TENSOR) as file:
+    with _safe_open(filename, device=str(device)) as file:
         return {name: _widened(file.get_tensor(name)) for name in file.keys()}
 
 
