@@ -53,6 +53,14 @@ def test_too_little_memory_is_no_error_of_the_port(error):
     assert str(found.value).endswith(devices.LESS)
 
 
+def test_a_recording_that_does_not_fit_on_its_disk_is_told_what_takes_less(tmp_path):
+    from parity import needs
+
+    path = tmp_path / "not made yet" / "modules.safetensors"
+    assert needs.lacking_disk(1, path) == ""
+    assert needs.lacking_disk(1e18, path).endswith("GB left: --blocks and --module take less")
+
+
 def test_a_container_may_have_less_memory_than_the_machine(tmp_path):
     from parity import needs
 

@@ -37,16 +37,16 @@ def main() -> int:
 
     precision.use_float32()
     plan = _plan(args, answers, folder, device)
+    path = _path(args, answers, plan.level == torch_taps.STAGES)
     timings, key = Timings(answers.artifacts), f"reference {plan.timed}"
     if plan.level != torch_taps.STAGES or args.estimate or estimate.is_large(plan):
-        print(estimate.sentence(plan, timings.sentence(key, plan.steps)))
+        print(estimate.sentence(plan, path, timings.sentence(key, plan.steps)))
     if args.estimate:
         return 0
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
     # An edit pipeline may differ from that of text-to-image.
     loaded = reference.load(plan, "" if plan.images else answers.pipeline, args.keep_loaded)
     _verify_module(plan.only, torch_taps.classes(loaded.pipe))
-    path = _path(args, answers, plan.level == torch_taps.STAGES)
     if _kind(args):
         return RECORDS[_kind(args)](loaded, plan, path, args)
     recording = reference.record(loaded, plan, path, calibrate=not args.no_calibration)

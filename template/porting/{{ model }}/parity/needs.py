@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -59,6 +60,13 @@ def of_memory(loaded: float, beside: float, have: int, less: str = LESS) -> str:
     """``loaded``: bytes of weights; ``beside``: of everything else; ``have``: the machine's memory, 0 if unknown."""
     text = f"{in_words(loaded + beside)} of memory ({in_words(loaded)} of weights, {in_words(beside)} for the rest)"
     return f"{text}, this machine has {in_words(have)}: {less}" if 0 < have < loaded + beside else text
+
+
+def lacking_disk(size: float, path: Path) -> str:
+    """What to say if ``size`` bytes do not fit where ``path`` is written; empty if they do."""
+    folder = next(folder for folder in path.resolve().parents if folder.is_dir())
+    free = shutil.disk_usage(folder).free
+    return f", that disk has {in_words(free)} left: --blocks and --module take less" if free < size else ""
 
 
 class Timings:

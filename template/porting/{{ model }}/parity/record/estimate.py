@@ -11,6 +11,7 @@ import functools
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,8 +63,8 @@ class Counter:
         return np.zeros(self._image, np.float32)
 
 
-def sentence(run, seconds: str = "") -> str:
-    """One line for the user: how much, and for what, or that no estimate is possible."""
+def sentence(run, path: Path, seconds: str = "") -> str:
+    """One line for the user: how much, and for what, or that no estimate is possible. ``path``: the recording's file."""
     loaded, have = needs.weights(run.model, run.dtype), memory_of(run.device)
     what = {"stages": "the stages", "blocks": "the blocks", "modules": "all modules"}[run.level]
     what = f"everything inside {run.only}" if run.only else what
@@ -75,6 +76,7 @@ def sentence(run, seconds: str = "") -> str:
         return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason}); at least {memory}"
     size = f"{run.width}x{run.height}, {run.steps} step{'s' * (run.steps > 1)}"
     disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({len(counter.names)} tensors)"
+    disk += needs.lacking_disk(counter.bytes, path)
     rest = counter.activations
     if run.device == "cpu":  # the whole process counts; a file is in memory before a network runs
         rest = process_peak() + max(_mapped_files(run), rest)
